@@ -1,0 +1,95 @@
+# Everything runs in a project-local environment, .venv, which each target sets up for itself.
+#   make demo     the discount story, on the terminal          make check    everything that is not a test
+#   make test     all tests; ARGS="-k word" narrows them       make lock     pin anew after a change in pyproject.toml
+# Another Python than `python3`: make test PYTHON=python3.12
+
+PYTHON ?= python3
+ARGS   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+CODE    = $(wildcard loom tests examples)
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV     := uv==0.13.8
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lint types layers format lock clean
+
+help:
+	@sed -n '2,4s/^# *//p' Makefile
+
+demo: $(VENV)/.installed
+	@$(BIN)/loom demo $(ARGS)
+
+# `logical`: with psutil installed, `auto` would count physical cores only.
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n logical $(ARGS)
+
+check: lint types layers
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy --strict $(CODE)
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Set-up. A stamp is written when its step has ended well; the first one stands for the whole environment, so it is
+# taken away while packages are being installed: whatever was interrupted starts again from nothing.
+$(VENV)/.runtime: requirements/build.txt requirements/runtime.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "[$(PYTHON)] is [$$($(PYTHON) -V 2>/dev/null || echo not there)]; expected [Python 3.11] or later:" \
+	       "install it, and name it where it has another name, as in: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
+	  exit 1; }
+	@rm -rf $(VENV)
+	@echo "setting up $(VENV)"
+	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -c 'import virtualenv' 2>/dev/null; then $(PYTHON) -m virtualenv --quiet $(VENV); \
+	else echo "[$(PYTHON)] cannot make a virtual environment; expected the modules [venv] and [ensurepip]:" \
+	          "install them (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; fi
+	@$(PIP) install --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	@pwd > $(VENV)/.path
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.runtime
+	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime | $(VENV)/.installed
+	@echo "adding the tools for tests and checks"
+	@rm -f $(VENV)/.runtime
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $(VENV)/.runtime $(VENV)/.installed $@
+
+# An environment holds its own path and its Python's: one that was copied or moved, or whose Python is gone, is remade.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(VENV)/.path 2>/dev/null),$(shell pwd))
+.PHONY: $(VENV)/.runtime
+endif
+
+# The locks name no index host. Pins stay as they are where they still fit; LOCK="--upgrade" moves all of them.
+LOCK    ?=
+COMPILE  = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+             --no-emit-index-url --custom-compile-command 'make lock' $(LOCK)
+BUILD    = .venv-lock/bin/python -c \
+             'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+
+lock:
+	@rm -rf .venv-lock
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip --disable-pip-version-check --quiet install '$(UV)'
+	$(BUILD) > .venv-lock/build.in
+	$(COMPILE) pyproject.toml .venv-lock/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(COMPILE) .venv-lock/build.in -c requirements/dev.txt -o requirements/build.txt
+	@rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) .venv-lock build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find loom tests examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

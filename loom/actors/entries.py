@@ -1,0 +1,79 @@
+"""The entries that let a turn resume: what it asked of others, did in the world, and drew from clock and chance."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue
+
+from loom.decisions.entries import Failure
+from loom.journal.entry import Entry
+
+__all__ = [
+    "AskRepliedEntry",
+    "AskedEntry",
+    "EffectIntendedEntry",
+    "EffectPerformedEntry",
+    "ToldEntry",
+    "ValueDrawnEntry",
+]
+
+
+class AskedEntry(Entry):
+    """Another actor is going to be asked; the command's id is derived from the step, so that asking twice is once."""
+
+    kind: ClassVar[str] = "asked"
+
+    journal: str
+    command_id: str
+    command_type: str
+
+
+class AskRepliedEntry(Entry):
+    """The other actor replied, or failed."""
+
+    kind: ClassVar[str] = "ask_replied"
+
+    reply: JsonValue = None
+    failure: Failure | None = None
+
+
+class ToldEntry(Entry):
+    """Another actor is going to be told; the command's id is derived from the step."""
+
+    kind: ClassVar[str] = "told"
+
+    journal: str
+    command_id: str
+    command_type: str
+
+
+class EffectIntendedEntry(Entry):
+    """Something is about to be done in the world. Without a result after it, nobody knows whether it was."""
+
+    kind: ClassVar[str] = "effect_intended"
+
+    action: str
+    key: str
+    repeatable: bool
+
+
+class EffectPerformedEntry(Entry):
+    """It was done, with this result; or it raised."""
+
+    kind: ClassVar[str] = "effect_performed"
+
+    action: str
+    key: str
+    result: JsonValue = None
+    failure: Failure | None = None
+    duration_ms: float
+
+
+class ValueDrawnEntry(Entry):
+    """A time, an id or a random number, recorded so that a resumed turn gets the same one."""
+
+    kind: ClassVar[str] = "value_drawn"
+
+    source: Literal["now", "new_id", "random"]
+    value: JsonValue

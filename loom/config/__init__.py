@@ -1,0 +1,32 @@
+"""Configuration: what a loom is set to, and how `loom.config.yaml` becomes that.
+
+Config holds what cannot change an outcome; a number that can is a policy parameter and is registered (design: policies).
+Whatever is wrong with a file is one `ConfigError` that lists every problem with its key and its cure.
+"""
+
+from __future__ import annotations
+
+from loom.config.loading import CONFIG_NAME, find_config, load_config, parse_config
+from loom.config.models import (
+    ActorsConfig,
+    JournalConfig,
+    LoggingConfig,
+    LoomConfig,
+    ProjectionsConfig,
+    Secret,
+    Section,
+)
+
+__all__ = [
+    "CONFIG_NAME",
+    "ActorsConfig",
+    "JournalConfig",
+    "LoggingConfig",
+    "LoomConfig",
+    "ProjectionsConfig",
+    "Secret",
+    "Section",
+    "find_config",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,65 @@
+"""`${VAR}` and `${VAR:-default}`: filled in after parsing, so that a variable can never add a key.
+
+Only in values that are text, never in keys, and once: what a variable holds is not filled in again. `$${` stands for `${`.
+The default applies, as in a shell, when the variable is not set or is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from loom.config.reading import Document, KeyPath, dotted, is_text, shown
+
+__all__ = ["Environment"]
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<has_default>:-(?P<default>[^{}]*))?\}|\$\{")
+
+
+class Environment:
+    """Fills the variables into one document.
+
+    `used_at` holds the keys where a variable was filled in: their values may be secret and are never shown.
+    """
+
+    def __init__(self, variables: Mapping[str, str], *, source: str) -> None:
+        self._variables = variables
+        self._source = source
+        self.used_at: set[KeyPath] = set()
+        self.problems: dict[KeyPath, str] = {}
+
+    def fill(self, document: Document) -> dict[str, object]:
+        """Return the document's values with every reference replaced; note each variable that is not set."""
+        return {key: self._walk(value, (key,)) for key, value in document.values.items()}
+
+    def _walk(self, value: object, path: KeyPath) -> object:
+        if isinstance(value, dict):
+            return {key: self._walk(inner, (*path, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._walk(inner, (*path, index)) for index, inner in enumerate(value)]
+        if isinstance(value, str) and "${" in value:
+            return _REFERENCE.sub(lambda match: self._text_of(match, path), value)
+        return value
+
+    def _text_of(self, match: re.Match[str], path: KeyPath) -> str:
+        if match[0] == "$${":
+            return "${"
+        self.used_at.add(path)
+        name = match["name"]
+        at = f"at [{dotted(path)}] in [{self._source}]"
+        if name is None:
+            written = f"[{shown(match.string)}] {at} is no reference to a variable"
+            return self._refuse(path, f"{written}; expected [${{NAME}} or ${{NAME:-default}}]: correct it, or write $${{")
+        text = self._variables.get(name)
+        if not text and match["has_default"]:
+            return match["default"]
+        if text is None:
+            cure = f"set it, or write ${{{name}:-default}}"
+            return self._refuse(path, f"environment variable [{name}] is not set; it is used {at}: {cure}")
+        if not is_text(text):
+            return self._refuse(path, f"environment variable [{name}], used {at}, is not text; expected [UTF-8]: set it anew")
+        return text
+
+    def _refuse(self, path: KeyPath, problem: str) -> str:
+        self.problems.setdefault(path, problem)
+        return ""

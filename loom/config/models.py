@@ -1,0 +1,237 @@
+"""The shape of a configuration: frozen models whose defaults are the defaults of loom.
+
+Units go last in a name (`idle_after_s`). Every number has a bound, so that a slip of the hand is refused and not obeyed.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from loom.errors import InvalidNameError
+from loom.identity import check_workspace
+
+__all__ = [
+    "FORMAT_VERSION",
+    "ActorsConfig",
+    "JournalConfig",
+    "LoggingConfig",
+    "LoomConfig",
+    "ProjectionsConfig",
+    "Secret",
+    "Section",
+    "canonical_key",
+    "refusal",
+]
+
+FORMAT_VERSION = 1
+"""The newest version of the configuration format that this loom reads."""
+
+Secret = SecretStr
+"""Text that appears in no repr, no log and no error; `get_secret_value()` gives it."""
+
+_WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_YEAR_S = 366 * 86_400
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_CountOrNone = Annotated[int, Field(ge=0, le=1_000_000)]
+_Seconds = Annotated[float, Field(gt=0, le=_YEAR_S)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, without unknown keys; base of what an extension brings.
+
+    Keys are read in snake_case, camelCase and with-dashes; two spellings of one key in one place are refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell(cls, data: object) -> object:
+        # A section whose lines are all commented out is null in YAML and means: all defaults.
+        if data is None:
+            return {}
+        if not isinstance(data, Mapping):
+            return data
+        spelled: dict[object, str] = {}
+        values: dict[object, object] = {}
+        for key, value in data.items():
+            name = canonical_key(key) if isinstance(key, str) and key not in cls.model_fields else key
+            name = name if name in cls.model_fields else key
+            if name in values:
+                raise refusal(f"[{name}] once, not as [{spelled[name]}] and as [{key}]", "remove one of the two")
+            spelled[name] = str(key)
+            values[name] = value
+        return values
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_booleans_for_numbers(cls, value: object, info: ValidationInfo) -> object:
+        # Pydantic must be lax, as text from the environment has to fit a number; this is where lax would be too lax.
+        accepted = _alternatives(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and bool not in accepted and accepted & {int, float}:
+            raise refusal("a number", "write digits")
+        if isinstance(value, int | float) and not isinstance(value, bool) and accepted == {bool}:
+            raise refusal("true or false", "write one of them")
+        return value
+
+
+def canonical_key(key: str) -> str:
+    """Return the snake_case spelling of a key: `maxFailures`, `max-failures` and `max_failures` are one."""
+    if key[:1].isupper():
+        return key
+    return _WORD_BREAK.sub("_", key).replace("-", "_").lower()
+
+
+def refusal(expected: str, cure: str) -> PydanticCustomError:
+    """Return the error of a validator that knows what it expected and what to do; raise it."""
+    return PydanticCustomError(
+        "loom_expected", "expected {expected}: {cure}", {"expected": expected, "cure": cure}
+    )
+
+
+def _alternatives(annotation: object) -> set[object]:
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for part in get_args(annotation) for kind in _alternatives(part)} - {type(None)}
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    return {annotation}
+
+
+class JournalConfig(Section):
+    """How the journal is kept: durability, the bounds of one entry, the rhythm of the writer."""
+
+    durability: Literal["full", "process-crash-only"] = "full"
+    max_entry_bytes: int = Field(default=_MIB, ge=_KIB, le=16 * _MIB)
+    max_depth: int = Field(default=32, ge=1, le=128)
+    max_nodes: _Count = 10_000
+    max_pending_entries: _Count = 10_000
+    max_batch: _Count = 1_000
+    head_every: _Count = 256
+    checkpoint_pages: _Count = 4_000
+    busy_timeout_s: _Seconds = 10.0
+    min_free_bytes: int = Field(default=16 * _MIB, ge=0, le=2**53)
+    allow_unsupported_filesystem: bool = False
+
+
+class ActorsConfig(Section):
+    """How actors live: mailboxes, passivation, supervision, resuming."""
+
+    mailbox_size: _Count = 1_000
+    idle_after_s: _Seconds = 60.0
+    max_failures: _Count = 5
+    failure_window_s: _Seconds = 60.0
+    resume_attempts: int = Field(default=3, ge=1, le=100)
+    divergence_timeout_s: _Seconds = 30.0
+    shutdown_grace_s: float = Field(default=5.0, ge=0, le=_YEAR_S)
+    snapshot_every: _CountOrNone = 500
+    lookup_timeout_s: _Seconds | None = 30.0
+    resume_concurrency: int = Field(default=64, ge=1, le=10_000)
+
+
+class ProjectionsConfig(Section):
+    """How views follow the journal, and how long a query waits for them."""
+
+    batch: _Count = 1_000
+    query_timeout_s: _Seconds = 10.0
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class LoggingConfig(Section):
+    """What the shell logs to stderr, and in which form."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)] = "info"
+    format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
+
+
+class LoomConfig(Section):
+    """Everything a loom is set to; `LoomConfig()` is loom's defaults, with no modules.
+
+    `sections` holds what extensions brought, by the name they registered; a file cannot write to it by that name.
+    Built in code, a wrong value is pydantic's `ValidationError`; read from a file it is a `ConfigError`.
+    """
+
+    version: int = Field(default=FORMAT_VERSION, ge=1)
+    data: Path = Path("loom-data")
+    workspace: str = "default"
+    modules: tuple[str, ...] = ()
+    journal: JournalConfig = JournalConfig()
+    actors: ActorsConfig = ActorsConfig()
+    projections: ProjectionsConfig = ProjectionsConfig()
+    logging: LoggingConfig = LoggingConfig()
+    sections: Mapping[str, InstanceOf[Section]] = Field(default_factory=dict)
+
+    @field_validator("version", mode="after")
+    @classmethod
+    def _known_version(cls, version: int) -> int:
+        if version > FORMAT_VERSION:
+            raise PydanticCustomError(
+                "loom_newer",
+                "version {version} is newer than {newest}",
+                {"version": version, "newest": FORMAT_VERSION},
+            )
+        return version
+
+    @field_validator("data", mode="after")
+    @classmethod
+    def _usable_path(cls, data: Path) -> Path:
+        text = str(data)
+        if text == "." or not text.isprintable():
+            raise refusal("the path of a directory", "name one, such as loom-data")
+        if text.startswith("~"):
+            raise refusal("a path without ~, which only a shell fills in", "write ${HOME} in its place")
+        return data
+
+    @field_validator("workspace", mode="after")
+    @classmethod
+    def _usable_workspace(cls, workspace: str) -> str:
+        try:
+            return check_workspace(workspace)
+        except InvalidNameError:
+            pass
+        # Raised out here so that the text of the value, which may come from the environment, is not chained to it.
+        raise refusal("letters, digits, _ . -, at most 64, no ..", "choose another name")
+
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _no_modules(cls, modules: object) -> object:
+        return () if modules is None else modules
+
+    @field_validator("modules", mode="after")
+    @classmethod
+    def _importable(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        for module in modules:
+            dotted, colon, name = module.partition(":")
+            names = [*dotted.split("."), *([name] if colon else [])]
+            if not all(part.isidentifier() and not keyword.iskeyword(part) for part in names):
+                raise refusal("import strings, as in package.module or package.module:ClassName", _module_cure(module))
+        return modules
+
+
+def _module_cure(module: str) -> str:
+    guess = re.sub(r"\.py\Z", "", module.removeprefix("./")).replace("/", ".").replace("-", "_")
+    fits = guess != module and all(part.isidentifier() for part in guess.split("."))
+    return f"write {guess}" if fits else "write it as in an import statement"

@@ -1,0 +1,230 @@
+"""From YAML text to plain values, without the traps of YAML.
+
+Only plain data is read: no aliases (a bomb of 300 bytes makes 10⁹ nodes), no tags of other types, no key twice. Values that
+YAML 1.1 would silently turn into others (12:30:00 into 45000, 010 into 8, a date) are refused with the advice to quote them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import yaml
+
+from loom.errors import ConfigError
+
+__all__ = ["MAX_BYTES", "Document", "KeyPath", "dotted", "is_text", "read_document", "shown"]
+
+MAX_BYTES = 1024 * 1024
+"""The longest configuration file, in bytes."""
+
+MAX_NODES = 20_000
+MAX_DEPTH = 32
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+
+_TAG = "tag:yaml.org,2002:"
+_DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
+_BASED = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+)\Z")
+_LONGEST_NUMBER = 64
+_LONGEST_SHOWN = 80
+# What PyYAML lets escape on broken input besides its own errors: chr() out of range, digits that are none, deep nesting.
+_PARSER_ERRORS = (yaml.YAMLError, ValueError, OverflowError, IndexError, KeyError, TypeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A configuration file as it was written, keys as they were spelled.
+
+    `values` are plain values, `written` the text of each scalar by its key path, `problems` what cannot be read.
+    """
+
+    values: dict[str, object] = field(default_factory=dict)
+    written: dict[KeyPath, str] = field(default_factory=dict)
+    problems: dict[KeyPath, str] = field(default_factory=dict)
+
+
+def read_document(text: str, *, source: str) -> Document:
+    """Return what a YAML text holds; raise `ConfigError` if it is not YAML, or is not one mapping."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError(
+            f"[{source}] is longer than a configuration may be; expected [at most {MAX_BYTES} bytes]: shorten it"
+        )
+    root = _compose(text, source=source)
+    document = Document()
+    if root is None or root.tag == f"{_TAG}null":
+        return document
+    if not isinstance(root, yaml.MappingNode):
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+        raise ConfigError(
+            f"[{source}] holds {kind}; expected [a mapping of keys to values]: write lines such as `workspace: default`"
+        )
+    document.values.update(_Reader(document, source).mapping(root, ()))
+    return document
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key path as people write it: `actors.max_failures`, `modules.0`."""
+    return shown(".".join(str(part) for part in path))
+
+
+def shown(text: str) -> str:
+    """Return text fit for one line of a message: shortened, and with control characters escaped."""
+    short = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+    return short if short.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+
+
+def is_text(text: str) -> bool:
+    """Return whether text can be stored and printed: no U+0000, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+class _Refusal(Exception):
+    """Something in the text that is YAML, but is not read here; its message lacks the source."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes within bounds; constructs nothing."""
+
+    depth = 0
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        """Compose one node, unless it is an alias or one too many."""
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refusal(line, f"alias [*{shown(event.anchor)}] is used; expected [no aliases]: write the value out")
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _Refusal(line, f"there are more values than [{MAX_NODES}]; expected [fewer]: shorten it")
+        if self.depth >= MAX_DEPTH:
+            raise _Refusal(line, f"values are nested deeper than [{MAX_DEPTH}]; expected [less]: flatten it")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)  # type: ignore[no-any-return, no-untyped-call]
+        finally:
+            self.depth -= 1
+
+
+def _compose(text: str, *, source: str) -> yaml.Node | None:
+    try:
+        loader = _Loader(text)
+        try:
+            return loader.get_single_node()
+        finally:
+            loader.dispose()
+    except _Refusal as error:
+        message = f"in [{source}], line [{error.line}], {error}"
+    except _PARSER_ERRORS as error:
+        message = _syntax_message(error, text, source=source)
+    # Raised outside the handler: what PyYAML says quotes lines of the file, and a secret may stand in them.
+    raise ConfigError(message)
+
+
+def _syntax_message(error: Exception, text: str, *, source: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "the text cannot be parsed"
+    if mark is None:
+        return f"[{source}] is not YAML: {shown(str(problem))}; expected [a mapping of keys to values]: correct the file"
+    line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
+    cure = "put ${...} in quotes inside [ ] and { }" if "${" in line else "correct the line, or the one before it"
+    return (
+        f"[{source}] is not YAML at line [{mark.line + 1}], column [{mark.column + 1}]: {shown(str(problem))}; "
+        f"expected [a mapping of keys to values]: {cure}"
+    )
+
+
+class _Reader:
+    """Turns nodes into plain values and notes what it will not read."""
+
+    def __init__(self, document: Document, source: str) -> None:
+        self._written = document.written
+        self._problems = document.problems
+        self._source = source
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
+        values: dict[str, object] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._refuse(path, f"has a key in line [{line}] that is a list or a mapping", "text", "write a plain key")
+                continue
+            # Keys are taken as they are spelled, whatever YAML makes of `on` or `1.10`.
+            key = key_node.value
+            here = (*path, key)
+            if key in lines:
+                at = f"[{lines[key]}] and [{line}]"
+                self._refuse(here, f"is given twice, in lines {at}", "once", "remove one of the two")
+                continue
+            lines[key] = line
+            if self._check_text(key, here):
+                values[key] = self._value(value_node, here)
+        return values
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> object:
+        plain = {"map", "seq"} if not isinstance(node, yaml.ScalarNode) else None
+        if plain and node.tag.removeprefix(_TAG) not in plain:
+            return self._refuse_tag(node, path)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+        self._written[path] = node.value
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> object:
+        text: str = node.value
+        match node.tag.removeprefix(_TAG):
+            case "str" | "merge" | "value":
+                return text if self._check_text(text, path) else None
+            case "null":
+                return None
+            case "bool" if text.lower() in yaml.SafeLoader.bool_values:
+                return yaml.SafeLoader.bool_values[text.lower()]
+            case "int" | "float" as kind:
+                return self._number(text, kind, path)
+            case "timestamp":
+                return self._refuse(path, f"is [{shown(text)}], which YAML reads as a date", "text", _quote(text))
+        return self._refuse_tag(node, path)
+
+    def _number(self, text: str, kind: str, path: KeyPath) -> object:
+        if len(text) > _LONGEST_NUMBER:
+            return self._refuse(path, f"is [{shown(text)}]", "a shorter number, or text", "correct or quote it")
+        if ":" in text:
+            return self._refuse(path, f"is [{shown(text)}], which YAML reads in base 60", "text", _quote(text))
+        digits = text.replace("_", "").lower()
+        try:
+            if kind == "int" and (_DECIMAL.match(text) or _BASED.match(text)):
+                return int(digits, 0)
+            if kind == "float":
+                return float(digits.replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            return self._refuse(path, f"is [{shown(text)}]", "a number", "correct it")
+        return self._refuse(
+            path, f"is [{shown(text)}], which YAML reads in base 8", "a number without leading zero, or text", _quote(text)
+        )
+
+    def _check_text(self, text: str, path: KeyPath) -> bool:
+        if is_text(text):
+            return True
+        self._refuse(path, "holds U+0000 or half of a surrogate pair", "text", "remove it")
+        return False
+
+    def _refuse_tag(self, node: yaml.Node, path: KeyPath) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        self._refuse(path, f"has the tag [{shown(tag)}]", "plain values only", "remove the tag")
+
+    def _refuse(self, path: KeyPath, what: str, expected: str, cure: str) -> None:
+        where = f"key [{dotted(path)}] in [{self._source}]" if path else f"[{self._source}]"
+        self._problems.setdefault(path, f"{where} {what}; expected [{expected}]: {cure}")
+
+
+def _quote(text: str) -> str:
+    return f'quote it, "{shown(text)}"'

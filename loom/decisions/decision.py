@@ -1,0 +1,132 @@
+"""The decision itself: what was decided, by which rule, on which facts, having seen what, with whose consent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from loom.identity import derived_id
+from loom.policies.evaluation import Evaluation
+
+__all__ = [
+    "Alternative",
+    "ApprovalGiven",
+    "Decision",
+    "DecisionInput",
+    "PolicyReference",
+    "PrecedentClass",
+    "PrecedentReference",
+    "Relation",
+    "decision_id",
+]
+
+Relation = Literal["followed", "distinguished", "overruled"]
+"""How a decision stands to an earlier one that it saw."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class DecisionInput(_Frozen):
+    """One look-up that a decision rests on. `duration_ms` is what the look-up took."""
+
+    system: str
+    entity: str
+    query: str
+    result: JsonValue = None
+    relevance: str | None = None
+    retrieved_at: datetime
+    duration_ms: float
+    masked: tuple[str, ...] = ()
+
+
+class Alternative(_Frozen):
+    """What could have been decided instead, and why it was not."""
+
+    option: str
+    rejected_because: str
+
+
+class PolicyReference(_Frozen):
+    """The policy version a decision was judged under: its full hash counts, the version id is for people."""
+
+    name: str
+    version: str
+    hash: str
+    rule: str | None = None
+
+
+class PrecedentReference(_Frozen):
+    """An earlier decision that this one saw, and how it stands to it."""
+
+    decision_id: str
+    relation: Relation = "followed"
+
+
+class PrecedentClass(_Frozen):
+    """The two keys of a decision under an equivalence rule, all SHA-256 in hex: without and with the outcome."""
+
+    rule: str
+    situation: str
+    precedent: str
+
+
+class ApprovalGiven(_Frozen):
+    """One answer to a request for approval, as the decision saw it."""
+
+    approval_id: str
+    approver: str
+    granted: bool
+    by: str | None
+    role: str | None = None
+    answered_at: datetime
+    comment: str | None = None
+
+
+class Decision(_Frozen):
+    """A fact: this was decided, for this reason. What came of it later is joined by its id, never written in here."""
+
+    decision_id: str
+    decision_type: str = Field(min_length=1, max_length=64)
+    rationale: str
+    rationale_author: Literal["developer", "model", "human"] = "developer"
+    reasoning: tuple[str, ...] = ()
+    inputs: tuple[DecisionInput, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    policy: PolicyReference
+    facts: dict[str, JsonValue] | None = None
+    evaluation: Evaluation | None = None
+    outcome: dict[str, JsonValue] = Field(default_factory=dict)
+    precedents: tuple[PrecedentReference, ...] = ()
+    precedent_class: PrecedentClass | None = None
+    is_exception: bool = False
+    exception_reason: str | None = None
+    approvals: tuple[ApprovalGiven, ...] = ()
+    context: dict[str, JsonValue] = Field(default_factory=dict)
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    parent_decision_id: str | None = None
+    causation_id: str | None = None
+    run_id: str | None = None
+    origin: Literal["original", "replayed"] = "original"
+    replayed_from: str | None = None
+
+    @field_validator("rationale")
+    @classmethod
+    def _not_blank(cls, rationale: str) -> str:
+        if not rationale.strip():
+            raise ValueError("rationale is blank; expected a reason in a person's words: say why")
+        return rationale
+
+    def replace(self, **changes: Any) -> Decision:
+        """Return a validated copy with some fields changed."""
+        return Decision.model_validate({**self.model_dump(), **changes})
+
+
+def decision_id(
+    *, workspace: str, journal: str, command_id: str, decision_type: str, occurrence: int, policy_hash: str
+) -> str:
+    """Return the id of a decision, 64 hex digits; driving the same turn again gives the same id."""
+    return derived_id("decision", workspace, journal, command_id, decision_type, str(occurrence), policy_hash)

@@ -1,0 +1,362 @@
+"""Every error that loom raises, in one place.
+
+A message says what happened [value]; what was expected [value]: what to do.
+A rejected proposal, a denied approval or an exhausted budget is an entry in a journal, not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ActorFailedError",
+    "ActorStoppedError",
+    "AdmissionError",
+    "AmbiguousStepError",
+    "AppendRefusedError",
+    "AppendUnknownError",
+    "ApprovalAnsweredError",
+    "ApprovalExpiredError",
+    "ApprovalNotFoundError",
+    "AskCycleError",
+    "AskTimeoutError",
+    "CommandConflictError",
+    "ConfigError",
+    "ControlError",
+    "DecisionNotFoundError",
+    "DiskFullError",
+    "DivergenceError",
+    "DuplicateCommandError",
+    "DuplicateKindError",
+    "EffectFailedError",
+    "EntryUnreadableError",
+    "InvalidNameError",
+    "JournalBusyError",
+    "JournalClosedError",
+    "JournalCorruptError",
+    "JournalForeignError",
+    "JournalFormatError",
+    "JournalLockedError",
+    "JournalNotFoundError",
+    "JournalReadOnlyError",
+    "LookupFailedError",
+    "LoomClosedError",
+    "LoomError",
+    "MailboxFullError",
+    "NoRuleError",
+    "NoTurnError",
+    "NotReplayableError",
+    "PolicyCodeChangedError",
+    "PolicyNotRegisteredError",
+    "PolicyRuleError",
+    "PolicyTamperedError",
+    "ProjectionFailedError",
+    "ProjectionLagError",
+    "SelfApprovalError",
+    "SequenceConflictError",
+    "SnapshotError",
+    "TurnAbandonedError",
+    "TurnInterruptedError",
+    "TurnNotFoundError",
+    "TurnStuckError",
+    "UnknownActorError",
+    "UnsupportedFilesystemError",
+    "WriterFencedError",
+]
+
+
+class LoomError(Exception):
+    """The root of all errors that loom raises on purpose."""
+
+
+# --- what comes in ---------------------------------------------------------------------------
+
+
+class ConfigError(LoomError):
+    """A configuration file, key or environment variable is missing or makes no sense."""
+
+
+class InvalidNameError(LoomError, ValueError):
+    """A workspace, actor type, key, person or id is not of the form that names must have."""
+
+
+class AdmissionError(LoomError, ValueError):
+    """A value cannot be journaled: too large, too deep, not JSON, NaN, a lone surrogate, …
+
+    `path` says where in the value, as in `$.inputs[2].result`.
+    """
+
+    def __init__(self, message: str, *, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class DuplicateKindError(LoomError):
+    """Two entry classes claim the same kind."""
+
+
+class UnknownActorError(LoomError):
+    """An actor type is not known to this process: its class was neither registered nor imported."""
+
+
+# --- the journal -----------------------------------------------------------------------------
+
+
+class JournalNotFoundError(LoomError):
+    """There is no journal where one was to be read."""
+
+
+class JournalLockedError(LoomError):
+    """Another process writes this journal; one journal has one writing process."""
+
+    def __init__(self, message: str, *, holder: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.holder = holder or {}
+
+
+class JournalForeignError(LoomError):
+    """The file is a database, but not a journal of loom's, or of another workspace."""
+
+
+class JournalFormatError(LoomError):
+    """The journal was written by a newer loom, in a format that this one does not know."""
+
+
+class JournalCorruptError(LoomError):
+    """The journal is damaged, cut or rewritten."""
+
+
+class JournalReadOnlyError(LoomError):
+    """The journal cannot be written: opened read-only, or switched so after repeated failures."""
+
+
+class JournalClosedError(LoomError):
+    """The store was closed, or belongs to the parent of this forked process."""
+
+
+class JournalBusyError(LoomError):
+    """More is waiting to be written than the bounded queue of the writer may hold."""
+
+
+class UnsupportedFilesystemError(LoomError):
+    """The journal lies on a file system on which SQLite cannot keep its promises."""
+
+
+class EntryUnreadableError(LoomError):
+    """The body of a known kind does not have the shape that its class expects."""
+
+
+class AppendRefusedError(LoomError):
+    """Nothing was appended, for certain."""
+
+
+class DiskFullError(AppendRefusedError):
+    """Nothing was appended: the disk is full, or too nearly so to begin something new."""
+
+
+class SequenceConflictError(AppendRefusedError):
+    """Nothing was appended: the journal has moved on since the caller looked."""
+
+    def __init__(self, *, journal: str, at: int, expected: int) -> None:
+        super().__init__(
+            f"journal [{journal}] is at sequence [{at}], expected [{expected}]: "
+            "another writer appended first; rebuild the actor and try again"
+        )
+        self.journal = journal
+        self.at = at
+        self.expected = expected
+
+
+class DuplicateCommandError(AppendRefusedError):
+    """Nothing was appended: a command with this id was received before."""
+
+    def __init__(self, *, journal: str, command_id: str) -> None:
+        super().__init__(f"journal [{journal}] has received command [{command_id}] before: read its reply instead")
+        self.journal = journal
+        self.command_id = command_id
+
+
+class WriterFencedError(AppendRefusedError):
+    """Nothing was appended: a later writer took the journal over (its epoch is higher)."""
+
+
+class AppendUnknownError(LoomError):
+    """The append may or may not have happened: ask `JournalStore.resolve` before anything else.
+
+    Carries what `resolve` needs: the journal, and sequence and hash of the last entry of the append.
+    """
+
+    def __init__(self, message: str, *, journal: str, sequence: int, entry_hash: bytes) -> None:
+        super().__init__(message)
+        self.journal = journal
+        self.sequence = sequence
+        self.entry_hash = entry_hash
+
+
+# --- projections -----------------------------------------------------------------------------
+
+
+class ProjectionFailedError(LoomError):
+    """A projection raised on an entry and has stopped there; the others go on."""
+
+
+class ProjectionLagError(LoomError):
+    """A projection did not reach the asked position in the time allowed."""
+
+
+class SnapshotError(LoomError):
+    """A state cannot be written as a snapshot."""
+
+
+# --- policies --------------------------------------------------------------------------------
+
+
+class PolicyRuleError(LoomError):
+    """A Python rule cannot be a policy: it is impure, or leans on something that is not declared."""
+
+
+class PolicyNotRegisteredError(LoomError):
+    """A policy version is not in the registry."""
+
+
+class PolicyTamperedError(LoomError):
+    """What the registry holds for a version does not give the hash of that version."""
+
+
+class PolicyCodeChangedError(LoomError):
+    """The code at hand is not the code of the policy version: it is never run in its name."""
+
+
+class NoRuleError(LoomError):
+    """The actor has no policy to evaluate, only the implicit version of its class."""
+
+
+# --- actors and turns ------------------------------------------------------------------------
+
+
+class LoomClosedError(LoomError):
+    """The loom is closed or closing and takes no more commands."""
+
+
+class MailboxFullError(LoomError):
+    """The actor has as many commands waiting as its mailbox may hold; nothing was journaled."""
+
+
+class CommandConflictError(LoomError):
+    """A command id came a second time with other contents."""
+
+
+class ActorFailedError(LoomError):
+    """`execute` raised: the turn is recorded as failed. `type_name` names the exception's type."""
+
+    def __init__(self, message: str, *, type_name: str) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
+class ActorStoppedError(LoomError):
+    """The actor failed too often within its window and was stopped."""
+
+
+class AskTimeoutError(LoomError, TimeoutError):
+    """No reply came in time; the turn goes on, and the same command id gives its reply later."""
+
+
+class AskCycleError(LoomError):
+    """Actors would wait for each other in a circle."""
+
+
+class TurnInterruptedError(LoomError):
+    """The turn was cut short and will be resumed; its caller cannot know the reply yet."""
+
+
+class TurnAbandonedError(LoomError):
+    """A person gave the turn up; it will never have a reply."""
+
+
+class TurnStuckError(LoomError):
+    """The turn cannot go on by itself and waits for `loom turns retry` or `loom turns abandon`."""
+
+
+class TurnNotFoundError(LoomError):
+    """There is no such turn, or it is not in a state in which this can be done."""
+
+
+class NoTurnError(LoomError):
+    """A verb was called where no turn is running: outside `execute`, or after its turn ended."""
+
+
+class AmbiguousStepError(LoomError):
+    """Two equal steps are in flight at once; an explicit `key=` has to tell them apart."""
+
+
+class DivergenceError(LoomError):
+    """A resumed turn did not do what its journal says it did; it has done nothing.
+
+    `expected` are the recorded steps that were not asked for, `found` what the code did instead.
+    """
+
+    def __init__(self, message: str, *, expected: Sequence[str] = (), found: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.expected = tuple(expected)
+        self.found = tuple(found)
+
+
+class NotReplayableError(LoomError):
+    """A replay came to something that it may not do. `reason` is one of a few stable words."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LookupFailedError(LoomError):
+    """A look-up raised, timed out or returned what is no JSON; live and resumed alike."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(f"{type_name}: {message}")
+        self.type_name = type_name
+        self.message = message
+
+
+class EffectFailedError(LoomError):
+    """What `perform` did in the world raised; live and resumed alike."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(f"{type_name}: {message}")
+        self.type_name = type_name
+        self.message = message
+
+
+# --- approvals and decisions -----------------------------------------------------------------
+
+
+class ApprovalNotFoundError(LoomError):
+    """There is no approval with this id, or more than one begins with it."""
+
+
+class ApprovalAnsweredError(LoomError):
+    """The approval was answered before; the first answer in sequence wins."""
+
+
+class ApprovalExpiredError(LoomError):
+    """The deadline of the approval has passed."""
+
+
+class SelfApprovalError(LoomError):
+    """Whoever asked for something may not approve it."""
+
+
+class DecisionNotFoundError(LoomError):
+    """There is no decision with this id, or more than one begins with it."""
+
+
+# --- beside a running loom -------------------------------------------------------------------
+
+
+class ControlError(LoomError):
+    """The running loom refused or failed what was asked over its control socket."""
+
+    def __init__(self, message: str, *, type_name: str = "ControlError") -> None:
+        super().__init__(message)
+        self.type_name = type_name

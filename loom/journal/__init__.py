@@ -1,0 +1,46 @@
+"""What is kept: entries, the kinds there are, the store that appends them, the chain that binds them."""
+
+from __future__ import annotations
+
+from loom.journal.admission import Limits, admit, json_value, parse_json
+from loom.journal.entry import KINDS, Entry, KindRegistry, Recorded, Step, UnknownEntry
+from loom.journal.kinds import (
+    CommandReceivedEntry,
+    PrunedEntry,
+    TurnAbandonedEntry,
+    TurnCompletedEntry,
+    TurnContinuedEntry,
+    TurnFailedEntry,
+    TurnResumedEntry,
+    TurnRetriedEntry,
+    TurnStartedEntry,
+)
+from loom.journal.store import Append, Draft, Head, JournalStore, Receipt, draft
+
+__all__ = [
+    "KINDS",
+    "Append",
+    "CommandReceivedEntry",
+    "Draft",
+    "Entry",
+    "Head",
+    "JournalStore",
+    "KindRegistry",
+    "Limits",
+    "PrunedEntry",
+    "Receipt",
+    "Recorded",
+    "Step",
+    "TurnAbandonedEntry",
+    "TurnCompletedEntry",
+    "TurnContinuedEntry",
+    "TurnFailedEntry",
+    "TurnResumedEntry",
+    "TurnRetriedEntry",
+    "TurnStartedEntry",
+    "UnknownEntry",
+    "admit",
+    "draft",
+    "json_value",
+    "parse_json",
+]

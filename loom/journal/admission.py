@@ -1,0 +1,188 @@
+"""The one gate that everything passes before it is journaled (design: Integrity).
+
+Two forms of the same rules: `json_value` takes what user code hands over and returns fresh, plain JSON;
+`admit` takes the bytes that are about to be stored. Neither accepts what another machine could read differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NoReturn
+from uuid import UUID
+
+from pydantic import BaseModel, JsonValue
+
+from loom.errors import AdmissionError
+
+__all__ = ["MAX_INTEGER", "Limits", "admit", "json_value", "parse_json"]
+
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader agrees about (RFC 7493)."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+_SHOWN = 40
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a body may be: bytes as stored, levels of nesting, values in it."""
+
+    max_bytes: int = 1_048_576
+    max_depth: int = 32
+    max_nodes: int = 10_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def json_value(value: object, *, limits: Limits = DEFAULT_LIMITS) -> JsonValue:
+    """Return `value` as fresh plain JSON, the same that a reader of the journal will get.
+
+    Models, dataclasses, enums, datetimes, decimals and UUIDs become what pydantic would write for them.
+    Raises `AdmissionError`, naming the place, for everything that JSON cannot say.
+    """
+    return _Walk(limits).value(value, "$", limits.max_depth)
+
+
+def admit(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return the bytes of a JSON body if they may be stored; raise `AdmissionError` if not.
+
+    What cannot possibly offend is let through by counting; only a suspect is parsed and walked.
+    """
+    if len(body) > limits.max_bytes:
+        raise AdmissionError(
+            f"body has [{len(body)}] bytes; expected at most [{limits.max_bytes}]: "
+            "journal a reference to it instead, or raise journal.max_entry_bytes"
+        )
+    opened = body.count(b"{") + body.count(b"[")
+    if (
+        opened > limits.max_depth
+        or opened + body.count(b",") + 1 > limits.max_nodes
+        or b"NaN" in body
+        or b"Infinity" in body
+        or b"\\u0000" in body
+        or _LONG_NUMBER.search(body)
+    ):
+        json_value(parse_json(body), limits=limits)
+    return body
+
+
+def parse_json(text: bytes | str) -> JsonValue:
+    """Return the JSON in `text`, refusing duplicate keys, NaN and infinity; raise `AdmissionError`."""
+    try:
+        value: JsonValue = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except AdmissionError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise AdmissionError(f"text is not JSON [{error}]; expected an I-JSON document (RFC 7493): mend it") from error
+    return value
+
+
+class _Walk:
+    """One pass over one value, counting what it has seen."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._left = limits.max_nodes
+
+    def value(self, value: object, path: str, depth: int) -> JsonValue:
+        self._left -= 1
+        if self._left < 0:
+            _refuse(path, f"is value number [{self._limits.max_nodes + 1}]", f"at most {self._limits.max_nodes} values")
+        kind = type(value)
+        if kind is str:
+            return _text(value, path)  # type: ignore[arg-type]
+        if value is None or kind is bool:
+            return value  # type: ignore[return-value]
+        if kind is int:
+            return _integer(value, path)  # type: ignore[arg-type]
+        if kind is float:
+            return _number(value, path)  # type: ignore[arg-type]
+        if kind is dict:
+            return self._object(value, path, depth)  # type: ignore[arg-type]
+        if kind is list or kind is tuple:
+            return self._array(value, path, depth)  # type: ignore[arg-type]
+        return self._other(value, path, depth)
+
+    def _object(self, value: Mapping[Any, object], path: str, depth: int) -> JsonValue:
+        if depth <= 0:
+            _refuse(path, "is nested too deeply", f"at most {self._limits.max_depth} levels")
+        plain: dict[str, JsonValue] = {}
+        for key, item in value.items():
+            if type(key) is not str:
+                _refuse(path, f"has the key [{key!r:.{_SHOWN}}] of type {type(key).__name__}", "keys that are text")
+            plain[_text(key, path)] = self.value(item, f"{path}.{key}", depth - 1)
+        return plain
+
+    def _array(self, value: list[object] | tuple[object, ...], path: str, depth: int) -> JsonValue:
+        if depth <= 0:
+            _refuse(path, "is nested too deeply", f"at most {self._limits.max_depth} levels")
+        return [self.value(item, f"{path}[{index}]", depth - 1) for index, item in enumerate(value)]
+
+    def _other(self, value: object, path: str, depth: int) -> JsonValue:
+        self._left += 1  # the plain form is counted instead
+        if isinstance(value, BaseModel):
+            return self.value(value.model_dump(mode="json", by_alias=True), path, depth)
+        if isinstance(value, Enum):
+            return self.value(value.value, path, depth)
+        if isinstance(value, datetime | date):
+            return value.isoformat()
+        if isinstance(value, Decimal):
+            return str(value) if value.is_finite() else _refuse(path, f"is [{value}]", "a finite number")
+        if isinstance(value, UUID):
+            return str(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return self.value(fields, path, depth)
+        for plain in (str, bool, int, float, dict, list, tuple):  # subclasses, such as IntEnum or OrderedDict
+            if isinstance(value, plain):
+                return self.value(plain(value), path, depth)  # type: ignore[call-overload]
+        return _refuse(path, f"is [{value!r:.{_SHOWN}}] of type {type(value).__name__}", "what JSON can say")
+
+
+def _text(value: str, path: str) -> str:
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            _refuse(path, f"contains a lone surrogate [{value!r:.{_SHOWN}}]", "text that UTF-8 can say")
+    if "\x00" in value:
+        _refuse(path, f"contains U+0000 [{value!r:.{_SHOWN}}]", "text without it")
+    return value
+
+
+def _integer(value: int, path: str) -> int:
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        shown = str(value) if -(10**_SHOWN) < value < 10**_SHOWN else "an integer of more than 40 digits"
+        _refuse(path, f"is [{shown}]", f"an integer within ±{MAX_INTEGER}, or the number as text")
+    return value
+
+
+def _number(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        _refuse(path, f"is [{value}]", "a finite number")
+    return value
+
+
+def _refuse(path: str, what: str, expected: str) -> NoReturn:
+    raise AdmissionError(f"value at [{path}] {what}; expected [{expected}]: mend the value first", path=path)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise AdmissionError(f"object has the key [{twice!r:.{_SHOWN}}] twice; expected [each key once]: drop one")
+    return plain
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise AdmissionError(f"text contains [{name}]; expected [a finite number]: mend the value first")

@@ -1,0 +1,70 @@
+"""The hash chain: how an entry is bound to its body, its header and the entry before it.
+
+The body is hashed salted and on its own, so that it can be pruned or erased later and the chain still verifies.
+Header fields are length-prefixed, never JSON: there is one way to write them (design: Integrity).
+This format is final; `tests/journal/golden` holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import NamedTuple
+
+__all__ = ["Header", "body_digest", "entry_hash", "genesis"]
+
+_DOMAIN = b"loom/entry/v1\n"
+_GENESIS = b"loom/genesis/v1\n"
+_ABSENT = b"\xff" * 8
+_LENGTH = struct.Struct(">Q")
+_NUMBERS = struct.Struct(">QqQqQqQqQqQq")
+
+
+class Header(NamedTuple):
+    """What is hashed of an entry beside its body, in this order."""
+
+    workspace: str
+    journal: str
+    kind: str
+    command_id: str | None
+    policy_hash: bytes | None
+    sequence: int
+    position: int
+    schema_version: int
+    epoch: int
+    recorded_at_us: int
+    clock_back_us: int
+
+
+def body_digest(salt: bytes, body: bytes) -> bytes:
+    """Return SHA-256(salt ‖ body): 32 bytes. The salt hides bodies that could be guessed, once they are gone."""
+    return hashlib.sha256(salt + body).digest()
+
+
+def genesis(workspace: str, journal: str) -> bytes:
+    """Return what stands for the entry before the first one of a journal."""
+    return hashlib.sha256(_GENESIS + _field(workspace.encode()) + _field(journal.encode())).digest()
+
+
+def entry_hash(header: Header, digest: bytes, previous: bytes) -> bytes:
+    """Return SHA-256(domain ‖ header fields ‖ body digest ‖ previous hash): 32 bytes."""
+    workspace, journal, kind, command_id, policy_hash, sequence, position, schema, epoch, at, back = header
+    return hashlib.sha256(
+        b"".join(
+            (
+                _DOMAIN,
+                _field(workspace.encode()),
+                _field(journal.encode()),
+                _field(kind.encode()),
+                _ABSENT if command_id is None else _field(command_id.encode()),
+                _ABSENT if policy_hash is None else _field(policy_hash),
+                _NUMBERS.pack(8, sequence, 8, position, 8, schema, 8, epoch, 8, at, 8, back),
+                digest,
+                previous,
+            )
+        )
+    ).digest()
+
+
+def _field(raw: bytes) -> bytes:
+    return _LENGTH.pack(len(raw)) + raw

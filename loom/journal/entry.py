@@ -1,0 +1,177 @@
+"""What a journal keeps: `Entry`, the registry of kinds, and `Recorded`, an entry as the store returns it.
+
+An entry is a fact in the past tense. It cannot be refused when it is read back: a kind that nobody knows any more,
+or that a newer loom wrote, comes back as `UnknownEntry` with everything that was stored.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from loom.clock import datetime_from_us
+from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameError
+
+__all__ = ["KINDS", "Entry", "KindRegistry", "Recorded", "Step", "UnknownEntry"]
+
+_KIND = re.compile(r"[a-z][a-z0-9]*(?:[_.][a-z0-9]+)*\Z")
+_MAX_KIND = 64
+
+
+class Step(NamedTuple):
+    """Which step of its turn wrote an entry: the verb, its key, and how many equal ones came before."""
+
+    verb: str
+    key: str
+    occurrence: int = 0
+
+    def __str__(self) -> str:
+        again = f" (#{self.occurrence + 1})" if self.occurrence else ""
+        return f"{self.verb} {self.key}{again}"
+
+
+class Entry(BaseModel):
+    """A fact that is kept for good: subclass it, give it a `kind`, and `Actor.record` journals it.
+
+    When the shape of a kind changes, raise `schema_version` and teach `upcast` the step from each older one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    kind: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+    step: Step | None = None
+    """Set by loom: the step that wrote this entry, if a step did."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            KINDS.register(cls)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of schema `version` in the shape of `version + 1`; override when shapes change."""
+        raise EntryUnreadableError(
+            f"kind [{cls.kind}] has no step from schema [{version}] to [{version + 1}]; "
+            f"expected one up to [{cls.schema_version}]: override {cls.__name__}.upcast"
+        )
+
+
+class UnknownEntry(Entry):
+    """An entry whose body this process cannot interpret, kept as it was stored.
+
+    `problem` is `unknown_kind`, `newer_schema` or `erased` (the body was pruned or erased, and that is declared).
+    """
+
+    of_kind: str
+    of_schema: int
+    problem: str
+    body: JsonValue = None
+
+
+class KindRegistry:
+    """Which class reads which kind. One per process, because classes are; explicit, so that tests can make their own."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, type[Entry]] = {}
+
+    def register(self, cls: type[Entry]) -> None:
+        """Make a class the reader of its kind; another class of the same kind is a `DuplicateKindError`."""
+        kind = cls.kind
+        if len(kind) > _MAX_KIND or not _KIND.match(kind):
+            raise InvalidNameError(
+                f"kind [{kind!r}] of [{cls.__qualname__}] is not a name; expected [words of a-z and 0-9 joined by _ or .]: "
+                "rename it"
+            )
+        known = self._classes.get(kind)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise DuplicateKindError(
+                f"kind [{kind}] is claimed by [{cls.__module__}.{cls.__qualname__}] and belongs to "
+                f"[{known.__module__}.{known.__qualname__}]: give one of them another kind"
+            )
+        self._classes[kind] = cls
+
+    def get(self, kind: str) -> type[Entry] | None:
+        """Return the class that reads a kind, or None."""
+        return self._classes.get(kind)
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._classes))
+
+    def decode(self, kind: str, schema_version: int, body: bytes | None) -> Entry:
+        """Return the entry that a stored body holds; one that cannot be interpreted is an `UnknownEntry`.
+
+        A known kind with a body of the wrong shape is an `EntryUnreadableError`: that is damage, not the future.
+        """
+        if body is None:
+            return UnknownEntry(of_kind=kind, of_schema=schema_version, problem="erased")
+        cls = self._classes.get(kind)
+        if cls is None or schema_version > cls.schema_version:
+            problem = "unknown_kind" if cls is None else "newer_schema"
+            return UnknownEntry(of_kind=kind, of_schema=schema_version, problem=problem, body=json.loads(body))
+        try:
+            if schema_version == cls.schema_version:
+                return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
+            shape = json.loads(body)
+            for version in range(schema_version, cls.schema_version):
+                shape = cls.upcast(version, shape)
+            return cls.model_validate(shape)
+        except ValidationError as error:
+            raise EntryUnreadableError(
+                f"an entry of kind [{kind}], schema [{schema_version}], cannot be read as [{cls.__qualname__}]: {error}; "
+                "expected the shape it was written with: raise schema_version and add an upcast"
+            ) from error
+
+
+KINDS = KindRegistry()
+"""The registry that `Entry` subclasses enter by being defined."""
+
+
+@dataclass(slots=True, eq=False)
+class Recorded:
+    """An entry as the store returns it: the header that is hashed, the bytes as stored, decoded when asked for."""
+
+    position: int
+    journal: str
+    sequence: int
+    kind: str
+    schema_version: int
+    command_id: str | None
+    epoch: int
+    recorded_at_us: int
+    clock_back_us: int
+    policy_hash: bytes | None
+    salt: bytes | None
+    body: bytes | None
+    body_digest: bytes
+    entry_hash: bytes
+    _entry: Entry | None = field(default=None, repr=False)
+
+    @property
+    def entry(self) -> Entry:
+        """The entry itself, decoded on first use."""
+        if self._entry is None:
+            self._entry = KINDS.decode(self.kind, self.schema_version, self.body)
+        return self._entry
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was recorded, never earlier than the entry before it."""
+        return datetime_from_us(self.recorded_at_us)
+
+    @property
+    def policy(self) -> str | None:
+        """The full hash of the policy version that was in force, as hex digits."""
+        return None if self.policy_hash is None else self.policy_hash.hex()
+
+    def body_json(self) -> JsonValue:
+        """The body as plain JSON, whatever its kind; None where it was pruned or erased."""
+        value: JsonValue = None if self.body is None else json.loads(self.body)
+        return value

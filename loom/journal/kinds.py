@@ -1,0 +1,108 @@
+"""The entries that frame a turn, and the one that declares a body gone.
+
+What happens inside a turn is recorded by the kinds of `loom.decisions` and `loom.actors`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import JsonValue
+
+from loom.journal.entry import Entry
+
+__all__ = [
+    "CommandReceivedEntry",
+    "PrunedEntry",
+    "TurnAbandonedEntry",
+    "TurnCompletedEntry",
+    "TurnContinuedEntry",
+    "TurnFailedEntry",
+    "TurnResumedEntry",
+    "TurnRetriedEntry",
+    "TurnStartedEntry",
+]
+
+
+class CommandReceivedEntry(Entry):
+    """A command was accepted: the first entry of its turn. Its id is unique in the journal among these entries."""
+
+    kind: ClassVar[str] = "command_received"
+
+    command_type: str
+    payload: JsonValue
+    by: str | None = None
+    correlation_id: str
+    causation_id: str | None = None
+    """The command id of the turn that sent this command, where a turn did."""
+    waiting: tuple[str, ...] = ()
+    """The journals whose turns wait for the reply, outermost first: an ask back into one of them would never end."""
+
+
+class TurnStartedEntry(Entry):
+    """A turn that had waited in the mailbox began; what stands before this entry is what it saw as state."""
+
+    kind: ClassVar[str] = "turn_started"
+
+
+class TurnContinuedEntry(Entry):
+    """A parked turn went on: `step` is the approval that was answered, none if other work of the turn went on."""
+
+    kind: ClassVar[str] = "turn_continued"
+
+
+class TurnResumedEntry(Entry):
+    """A turn that was cut short had all its recorded steps fed back and went on for real."""
+
+    kind: ClassVar[str] = "turn_resumed"
+
+    attempt: int
+    """How often it was resumed without getting any further, this time included."""
+
+
+class TurnCompletedEntry(Entry):
+    """A turn ended with a reply."""
+
+    kind: ClassVar[str] = "turn_completed"
+
+    reply: JsonValue
+
+
+class TurnFailedEntry(Entry):
+    """A turn ended because `execute` raised: its entries stand, its decisions are no precedents."""
+
+    kind: ClassVar[str] = "turn_failed"
+
+    type_name: str
+    message: str
+    reason: Literal["raised", "policy_code_changed", "not_resumable"] = "raised"
+
+
+class TurnRetriedEntry(Entry):
+    """A person let a stuck turn try again."""
+
+    kind: ClassVar[str] = "turn_retried"
+
+    by: str
+    reason: str | None = None
+
+
+class TurnAbandonedEntry(Entry):
+    """A person gave a turn up."""
+
+    kind: ClassVar[str] = "turn_abandoned"
+
+    by: str
+    reason: str
+
+
+class PrunedEntry(Entry):
+    """The bodies of a range of a journal were taken away on purpose; the chain still verifies without them."""
+
+    kind: ClassVar[str] = "pruned"
+
+    journal: str
+    first_sequence: int
+    last_sequence: int
+    by: str
+    reason: str

@@ -1,0 +1,202 @@
+"""How a journal database is opened: pragmas that are read back, the schema that is compared, errors that say why."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib.resources import files as resource_files
+from pathlib import Path
+from urllib.parse import quote
+
+from loom.errors import JournalCorruptError, JournalForeignError, JournalFormatError, JournalNotFoundError
+
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT",
+    "connect_reader",
+    "connect_writer",
+    "expected_schema",
+    "has_wal_reset_bug",
+    "reader_uri",
+    "schema_of",
+]
+
+APPLICATION_ID = 0x4C4F4F4D
+"""`LOOM`, in the header of every journal file."""
+
+FORMAT = 1
+"""The format of the schema, in the header's user version."""
+
+SCHEMA = (resource_files("loom.journal.sqlite") / "schema.sql").read_text(encoding="utf-8")
+
+_MINIMUM = (3, 37, 0)  # STRICT tables
+
+
+def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Tell whether this SQLite may lose committed rows when several processes checkpoint (reliability: finding 1)."""
+    return version < (3, 51, 3) or version[:3] == (3, 52, 0)
+
+
+def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float) -> sqlite3.Connection:
+    """Open a journal for writing, creating it if there is none; every pragma that matters is read back.
+
+    Checkpoints are the writer's own affair and never automatic: with an old SQLite that is what keeps rows (D2).
+    """
+    if sqlite3.sqlite_version_info < _MINIMUM:
+        raise JournalFormatError(
+            f"SQLite is of version [{sqlite3.sqlite_version}]; expected at least [3.37], for STRICT tables: "
+            "use a Python with a newer one"
+        )
+    connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_s, cached_statements=64)
+    try:
+        _recognise(connection, path)
+        _set(connection, "journal_mode", "WAL", "wal")
+        _set(connection, "synchronous", synchronous, {"FULL": 2, "NORMAL": 1}[synchronous])
+        _set(connection, "wal_autocheckpoint", "0", 0)
+        _set(connection, "recursive_triggers", "ON", 1)
+        _set(connection, "fullfsync", "ON", 1)
+        _set(connection, "checkpoint_fullfsync", "ON", 1)
+        _harden(connection)
+        _create_schema(connection)
+        _compare_schema(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise translated(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def reader_uri(path: Path) -> str:
+    """Return the URI under which readers open a journal: read-only, and immutable only where nothing can be shared.
+
+    A database in a directory that cannot be written has no write-ahead log and cannot get one.
+    """
+    immutable = "&immutable=1" if _alone_and_unwritable(path) else ""
+    return f"file:{quote(str(path))}?mode=ro{immutable}"
+
+
+def connect_reader(path: Path, *, busy_timeout_s: float = 10.0) -> sqlite3.Connection:
+    """Open a journal for reading only; it never checkpoints and cannot change anything."""
+    if not path.exists():
+        raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
+    connection = sqlite3.connect(reader_uri(path), uri=True, isolation_level=None, timeout=busy_timeout_s)
+    try:
+        _harden(connection)
+        connection.execute("PRAGMA query_only = ON")
+        if _recognise(connection, path):
+            raise JournalForeignError(f"database [{path}] is empty; expected a journal: check the path")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise translated(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def expected_schema() -> dict[str, str]:
+    """Return name → SQL of everything that the schema creates, as SQLite itself keeps it."""
+    with sqlite3.connect(":memory:") as scratch:
+        scratch.executescript(SCHEMA)
+        expected = schema_of(scratch)
+    scratch.close()
+    return expected
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return name → SQL of every table, index, trigger and view of a database."""
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+    return {str(name): str(sql) for name, sql in rows}
+
+
+def translated(error: sqlite3.DatabaseError, path: Path) -> Exception:
+    """Return loom's word for an error of SQLite's that concerns the file as a whole; others come back unchanged."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return JournalForeignError(f"file [{path}] is not a database; expected a journal: check the path")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return JournalCorruptError(
+            f"journal [{path}] is damaged [{error}]; expected a sound database: run `loom verify`, then restore a backup"
+        )
+    return error
+
+
+def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return True for an empty database; raise for one that is not a journal that this loom knows."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application == 0 and version == 0 and not schema_of(connection):
+        return True
+    if application != APPLICATION_ID:
+        raise JournalForeignError(
+            f"database [{path}] is not a journal [application id {application:#x}]; expected [{APPLICATION_ID:#x}]: "
+            "check the path"
+        )
+    if version != FORMAT:
+        raise JournalFormatError(
+            f"journal [{path}] is of format [{version}]; expected [{FORMAT}]: open it with the loom that wrote it, or a newer"
+        )
+    return False
+
+
+def _create_schema(connection: sqlite3.Connection) -> None:
+    """Create all of the schema or nothing, header included."""
+    if schema_of(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _statements(SCHEMA):
+            connection.execute(statement)
+        connection.execute("INSERT INTO writer (one, epoch) VALUES (1, 0)")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _compare_schema(connection: sqlite3.Connection, path: Path) -> None:
+    found, expected = schema_of(connection), expected_schema()
+    if found != expected:
+        names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+        raise JournalCorruptError(
+            f"schema of journal [{path}] was changed at [{', '.join(names)}]; expected the one of format [{FORMAT}]: "
+            "run `loom verify`, then restore a backup"
+        )
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script into statements where SQLite itself says that one is complete."""
+    statements, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        if not pending and (not line.strip() or line.startswith("--")):
+            continue
+        pending += line
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements
+
+
+def _set(connection: sqlite3.Connection, pragma: str, value: str, expected: str | int) -> None:
+    connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
+    found = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+    if found != expected:
+        raise JournalCorruptError(
+            f"SQLite keeps pragma [{pragma}] at [{found}]; expected [{expected}]: "
+            "the file system or this build of SQLite cannot keep a journal; move it to another"
+        )
+
+
+def _harden(connection: sqlite3.Connection) -> None:
+    """Trust nothing that the file itself may say (reliability: D9)."""
+    for statement in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY"):
+        connection.execute(f"PRAGMA {statement}").fetchall()
+
+
+def _alone_and_unwritable(path: Path) -> bool:
+    return not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()

@@ -1,0 +1,186 @@
+"""The files of a workspace, who may write them, and what they lie on.
+
+    <name>.db         the journal: touched through SQLite only (reliability: finding 2)
+    <name>.views.db   the projections: may be deleted at any time
+    <name>.heads      positions and hashes, kept outside the database
+    <name>.lock       held for life by the one writing process; says who that is
+    <name>.sock       where that process takes requests from the shell
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loom.errors import JournalLockedError, JournalReadOnlyError, UnsupportedFilesystemError
+
+__all__ = ["REFUSED_FILESYSTEMS", "SUSPECT_FILESYSTEMS", "JournalFiles", "WriterLock", "filesystem_of"]
+
+REFUSED_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ncpfs", "afs", "ceph"})
+"""Network file systems: SQLite's WAL needs shared memory and true locks, which they do not give."""
+
+SUSPECT_FILESYSTEMS = frozenset({"overlay", "fuse", "fuseblk", "aufs", "vboxsf", "virtiofs"})
+"""File systems on which it depends on what is behind them: loom warns and goes on."""
+
+
+class JournalFiles:
+    """The paths that belong to one journal file, which is named `<name>.db`."""
+
+    def __init__(self, journal: Path) -> None:
+        self.journal = Path(os.path.abspath(journal))
+        stem = self.journal.with_suffix("") if self.journal.suffix == ".db" else self.journal
+        self.wal = Path(f"{self.journal}-wal")
+        self.views = Path(f"{stem}.views.db")
+        self.heads = Path(f"{stem}.heads")
+        self.lock = Path(f"{stem}.lock")
+        self.socket = Path(f"{stem}.sock")
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the workspace."""
+        return self.journal.parent
+
+    def exists(self) -> bool:
+        """Tell whether there is a journal file, without opening it."""
+        try:
+            return self.journal.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    def prepare(self) -> None:
+        """Make the directory, for its owner only; raise `JournalReadOnlyError` where that cannot be."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalReadOnlyError(
+                f"directory [{self.directory}] cannot be made [{error.strerror}]; "
+                "expected a place that can be written: choose another, or mend its permissions"
+            ) from error
+
+
+class WriterLock:
+    """The lock that makes one process the writer of a journal, for as long as it lives.
+
+    It is the kernel's (flock): a killed process leaves none behind, whatever the file says.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, **about: object) -> None:
+        """Take the lock and write down who has it; raise `JournalLockedError` if another process does."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise JournalReadOnlyError(
+                f"lock file [{self._path}] cannot be opened for writing [{error.strerror}]; "
+                "expected a directory that can be written: mend its permissions, or read with a reader"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            holder = self.holder() or {}
+            raise JournalLockedError(
+                f"journal [{self._path.with_suffix('.db')}] is written by process [{holder.get('pid', 'unknown')}]; "
+                "expected nobody, as one process writes a journal: stop that one, or reach it through its control socket",
+                holder=holder,
+            ) from None
+        self._descriptor = descriptor
+        self.describe(pid=os.getpid(), **about)
+
+    def describe(self, **about: object) -> None:
+        """Write down, for people and for the shell, who holds the lock and how to reach them."""
+        if self._descriptor is None:
+            return
+        raw = json.dumps(about, sort_keys=True).encode() + b"\n"
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, raw, 0)
+
+    def holder(self) -> dict[str, Any] | None:
+        """Return what the holder wrote down, or None where nobody ever did. It may be out of date: see `held`."""
+        try:
+            about = json.loads(self._path.read_bytes() or b"{}")
+        except (OSError, ValueError):
+            return None
+        return about if isinstance(about, dict) else None
+
+    def held(self) -> bool:
+        """Tell whether some process, this one included, holds the lock right now."""
+        if self._descriptor is not None:
+            return True
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, as removing it would let two processes hold two locks."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def forget(self) -> None:
+        """Drop the descriptor in a forked child, without releasing what the parent holds."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def filesystem_of(path: Path) -> str | None:
+    """Return the type of the file system on which `path` lies or would lie, None where the system does not tell."""
+    existing = Path(os.path.realpath(path))
+    while not existing.exists():
+        existing = existing.parent
+    best: tuple[int, str] | None = None
+    for mount_point, kind in _mounts():
+        if existing == mount_point or mount_point in existing.parents:
+            depth = len(mount_point.parts)
+            if best is None or depth >= best[0]:
+                best = (depth, kind)
+    return None if best is None else best[1]
+
+
+def check_filesystem(path: Path, *, allowed: bool = False) -> str | None:
+    """Return a warning about the file system under `path`, or None; raise where loom cannot keep its word."""
+    kind = filesystem_of(path)
+    if kind is None:
+        return None
+    if kind in REFUSED_FILESYSTEMS and not allowed:
+        raise UnsupportedFilesystemError(
+            f"journal [{path}] lies on a file system of type [{kind}]; expected a local one, as SQLite's write-ahead log "
+            "loses data on a network: move it, or set journal.allow_unsupported_filesystem if you know better"
+        )
+    if kind in REFUSED_FILESYSTEMS or kind.partition(".")[0] in SUSPECT_FILESYSTEMS:
+        return f"journal [{path}] lies on a file system of type [{kind}], whose locks and syncs depend on what is behind it"
+    return None
+
+
+def _mounts() -> Iterator[tuple[Path, str]]:
+    try:
+        text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in text.splitlines():
+        before, dash, after = line.partition(" - ")
+        if dash:
+            point = before.split()[4].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+            yield Path(point), after.split()[0]

@@ -1,0 +1,149 @@
+"""What a journal store promises, whichever database is behind it.
+
+`tests/contracts/journal_store.py` is the suite that every store has to pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from pydantic_core import PydanticSerializationError
+
+from loom.errors import AdmissionError, AppendUnknownError
+from loom.journal.admission import DEFAULT_LIMITS, Limits, admit
+from loom.journal.chain import body_digest
+from loom.journal.entry import Entry, Recorded
+
+__all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "draft"]
+
+
+class Draft(NamedTuple):
+    """An entry that is ready to be appended: serialised once, and digested as it will be stored."""
+
+    kind: str
+    schema_version: int
+    command_id: str | None
+    policy_hash: bytes | None
+    salt: bytes
+    body: bytes
+    body_digest: bytes
+
+
+def draft(
+    entry: Entry,
+    *,
+    command_id: str | None = None,
+    policy_hash: bytes | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    new_salt: Callable[[int], bytes] = os.urandom,
+) -> Draft:
+    """Serialise an entry, pass it through the admission gate and digest it; raise `AdmissionError`."""
+    body = admit(_serialise(entry), limits=limits)
+    salt = new_salt(16)
+    return Draft(entry.kind, entry.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
+
+
+def _serialise(entry: Entry) -> bytes:
+    try:
+        return entry.__pydantic_serializer__.to_json(entry)
+    except (PydanticSerializationError, UnicodeError, ValueError) as error:
+        raise AdmissionError(
+            f"entry of kind [{entry.kind}] cannot be written as JSON [{error}]; expected [plain JSON values]: mend the value"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Entries to be appended to one journal, all of them or none, right after the sequence that the caller has seen."""
+
+    journal: str
+    expected: int
+    drafts: Sequence[Draft]
+
+
+class Head(NamedTuple):
+    """The last entry of a journal: its sequence, 0 where there is none, and its hash."""
+
+    sequence: int
+    entry_hash: bytes
+
+
+class Receipt(NamedTuple):
+    """What an append gives back once it is durable: where its last entry stands, and its hash."""
+
+    journal: str
+    sequence: int
+    position: int
+    entry_hash: bytes
+    recorded_at_us: int
+
+
+class JournalStore(Protocol):
+    """Append-only journals of one workspace, with one writer.
+
+    An append has three outcomes. A `Receipt`: it is durable. An `AppendRefusedError` (or a `JournalBusyError`,
+    `JournalReadOnlyError`, `JournalClosedError`): nothing was appended. An `AppendUnknownError`: ask `resolve`.
+    """
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose journals these are."""
+        ...
+
+    @property
+    def acknowledged(self) -> int:
+        """The position up to which everything is known to be durable."""
+        ...
+
+    @property
+    def recorded_at_us(self) -> int:
+        """The time of the last entry known to be durable; time does not go back behind it."""
+        ...
+
+    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+        """Put an append in line and return its outcome to come; the order of calls is the order of entries."""
+        ...
+
+    async def append(self, append: Append) -> Receipt:
+        """Append and wait until it is durable. Cancelling the wait does not touch the append."""
+        ...
+
+    async def room(self) -> None:
+        """Wait while the queue of the writer is over half full: how a fast producer is slowed down."""
+        ...
+
+    async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
+        """Say for certain what became of an append: its receipt, or None if nothing was appended."""
+        ...
+
+    async def head(self, journal: str) -> Head:
+        """Return the head of a journal as far as it is durable."""
+        ...
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the `CommandReceivedEntry` of a command, or None."""
+        ...
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence: those after `after`, up to and with `until`, page by page."""
+        ...
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
+        ...
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name, those after `after`."""
+        ...
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Have `callback` called on the event loop with each new acknowledged position."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is in line, then close. Closing twice is harmless."""
+        ...

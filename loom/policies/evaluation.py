@@ -1,0 +1,111 @@
+"""What a policy says about the facts of one case, and the models of parameters and facts that it reads.
+
+An evaluation is not the outcome: what was done in the end, after consent, is recorded apart from it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "BAD_FACTS",
+    "NO_RULE",
+    "RULE_FAILED",
+    "EffectName",
+    "Evaluation",
+    "Facts",
+    "Params",
+    "RuleMiss",
+    "Scalar",
+]
+
+EffectName: TypeAlias = Literal["allow", "require_approval", "deny", "indeterminate"]
+"""What a rule can say. `indeterminate` is what remains when it can say nothing; it never executes."""
+
+Scalar: TypeAlias = bool | int | float | str | None
+"""One JSON value that has no parts."""
+
+NO_RULE = "none"
+"""The rule of an evaluation for which no rule matched."""
+
+BAD_FACTS = "facts"
+"""The rule of an evaluation whose facts are missing, null or ill-typed."""
+
+RULE_FAILED = "error"
+"""The rule of an evaluation whose rule raised, or returned what is not an evaluation."""
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+
+
+def _keys_are_names(details: dict[str, Scalar]) -> dict[str, Scalar]:
+    for key in details:
+        if not _KEY.match(key):
+            raise ValueError(f"key [{key!r}] of the details is not a name; expected [letters, digits, _]: rename it")
+    return details
+
+
+class RuleMiss(BaseModel):
+    """One rule that lost, and the condition that failed in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+
+
+class Evaluation(BaseModel):
+    """What a policy version says about the facts of one case: the effect, why, and why not otherwise.
+
+    `rule` names the rule that hit, `why_not` holds all rules that lost; `tier` says who has to approve.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    effect: EffectName
+    rule: str = Field(min_length=1)
+    why: str = Field(min_length=1)
+    why_not: tuple[RuleMiss, ...] = ()
+    tier: str | None = Field(default=None, min_length=1)
+    is_exception: bool = False
+    exception_reason: str | None = Field(default=None, min_length=1)
+    details: Annotated[dict[str, Scalar], AfterValidator(_keys_are_names)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Evaluation:
+        if self.tier is not None and self.effect != "require_approval":
+            raise ValueError(f"tier [{self.tier}] stands beside [{self.effect}]; expected [require_approval]: drop it")
+        if self.exception_reason is not None and not self.is_exception:
+            raise ValueError(f"exception reason [{self.exception_reason}] without an exception: set is_exception")
+        return self
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it may be done as it is."""
+        return self.effect == "allow"
+
+    @property
+    def needs_approval(self) -> bool:
+        """Whether it may be done once somebody has consented."""
+        return self.effect == "require_approval"
+
+    @property
+    def denied(self) -> bool:
+        """Whether it may not be done, even with consent."""
+        return self.effect == "deny"
+
+
+class _Plain(BaseModel):
+    """Frozen, strict, closed data: `True` is no integer, NaN is no number, unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Params(_Plain):
+    """Base of a policy's parameters: the numbers and words that can be changed to change its answers."""
+
+
+class Facts(_Plain):
+    """Base of a policy's facts: everything that the rule may know about one case."""

@@ -1,0 +1,53 @@
+"""The layers that import-linter cannot see: nothing inside loom imports from the package root.
+
+The root imports the runtime, and with it everything. The linter's contract is about what stands below the root, and to
+it `from loom import errors` is an import of `loom.errors`.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LOOM = Path(__file__).parents[1] / "loom"
+
+
+def imports_of_the_root(source: str) -> list[int]:
+    """Return the lines on which the package root itself, or a name out of it, is imported."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names) if any(alias.name == "loom" for alias in names):
+                lines.append(node.lineno)
+            case ast.ImportFrom(module="loom", level=0):
+                lines.append(node.lineno)
+    return lines
+
+
+def test_nothing_inside_loom_imports_from_the_package_root() -> None:
+    modules = [path for path in sorted(LOOM.rglob("*.py")) if path != LOOM / "__init__.py"]
+    assert modules, f"no module was found below {LOOM}"
+    offenders = [
+        f"{path.relative_to(LOOM.parent)}:{line}"
+        for path in modules
+        for line in imports_of_the_root(path.read_text(encoding="utf-8"))
+    ]
+    assert offenders == [], "import from the module that defines the name"
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("import loom", [1]),
+        ("import os, loom as root", [1]),
+        ("def late():\n    from loom import Actor", [2]),
+        ("if TYPE_CHECKING:\n    from loom import errors", [2]),
+        ("import loom.errors", []),
+        ("from loom.errors import LoomError", []),
+        ("from loomis import Actor", []),
+    ],
+)
+def test_an_import_of_the_root_is_found_wherever_it_stands(source: str, lines: list[int]) -> None:
+    assert imports_of_the_root(source) == lines
