@@ -1,6 +1,6 @@
 """Configuration: what a loom is set to, and how `loom.config.yaml` becomes that.
 
-Config holds what cannot change an outcome; a number that can is a policy parameter and is registered (design: policies).
+Config holds what cannot change an outcome; a number that can is a policy parameter and is registered.
 Whatever is wrong with a file is one `ConfigError` that lists every problem with its key and its cure.
 """
 

@@ -1,7 +1,7 @@
 """`${VAR}` and `${VAR:-default}`: filled in after parsing, so that a variable can never add a key.
 
-Only in values that are text, never in keys, and once: what a variable holds is not filled in again. `$${` stands for `${`.
-The default applies, as in a shell, when the variable is not set or is empty.
+Only in values that are text, never in keys, and once: what a variable holds is not filled in again.
+`$${` stands for `${`. The default applies, as in a shell, when the variable is not set or is empty.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from loom.config.reading import Document, KeyPath, dotted, is_text, shown
+from loom.config.reading import Document, KeyPath, Problem, dotted, is_text
 
 __all__ = ["Environment"]
 
@@ -26,7 +26,7 @@ class Environment:
         self._variables = variables
         self._source = source
         self.used_at: set[KeyPath] = set()
-        self.problems: dict[KeyPath, str] = {}
+        self.problems: dict[KeyPath, Problem] = {}
 
     def fill(self, document: Document) -> dict[str, object]:
         """Return the document's values with every reference replaced; note each variable that is not set."""
@@ -48,18 +48,19 @@ class Environment:
         name = match["name"]
         at = f"at [{dotted(path)}] in [{self._source}]"
         if name is None:
-            written = f"[{shown(match.string)}] {at} is no reference to a variable"
-            return self._refuse(path, f"{written}; expected [${{NAME}} or ${{NAME:-default}}]: correct it, or write $${{")
+            rest = "has a ${ that begins no variable; expected [${NAME} or ${NAME:-default}]: correct it, or write $${"
+            return self._refuse(path, f"value {at}", rest)
         text = self._variables.get(name)
         if not text and match["has_default"]:
             return match["default"]
         if text is None:
-            cure = f"set it, or write ${{{name}:-default}}"
-            return self._refuse(path, f"environment variable [{name}] is not set; it is used {at}: {cure}")
+            rest = f"is not set; it is used {at}: set it, or write ${{{name}:-default}}"
+            return self._refuse(path, f"environment variable [{name}]", rest)
         if not is_text(text):
-            return self._refuse(path, f"environment variable [{name}], used {at}, is not text; expected [UTF-8]: set it anew")
+            rest = f"is not text; it is used {at}; expected [UTF-8]: set it anew"
+            return self._refuse(path, f"environment variable [{name}]", rest)
         return text
 
-    def _refuse(self, path: KeyPath, problem: str) -> str:
-        self.problems.setdefault(path, problem)
+    def _refuse(self, path: KeyPath, where: str, rest: str) -> str:
+        self.problems.setdefault(path, Problem(where, rest))
         return ""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from loom.config.environment import Environment
 from loom.config.models import LoomConfig, Section, canonical_key
-from loom.config.problems import Explainer, unknown_key
+from loom.config.problems import Explainer, is_secret, two_spellings, unknown_key
 from loom.config.reading import MAX_BYTES, KeyPath, read_document, shown
 from loom.errors import ConfigError
 
@@ -21,6 +21,8 @@ CONFIG_NAME = "loom.config.yaml"
 """The name under which a configuration is looked for."""
 
 _MOST_PROBLEMS = 20
+# `sections` is where extensions' sections end up, not something to be written in a file.
+_CORE_KEYS = LoomConfig.model_fields.keys() - {"sections"}
 
 
 def load_config(
@@ -53,11 +55,12 @@ def parse_config(
     document = read_document(text, source=source)
     environment = Environment(os.environ if env is None else env, source=source)
     values = environment.fill(document)
-    known_bad = document.problems | environment.problems
+    unreadable = document.problems | environment.problems
     explainer = Explainer(values, written=document.written, used_at=environment.used_at, source=source)
     config, found = _validate(values, extra, explainer, source=source)
     # A key that could not be read has its problem already; what the models say about the gap is noise.
-    problems = [*known_bad.values(), *(text for path, text in found if path not in known_bad)]
+    problems = [problem.text(secret=_is_secret(path, extra)) for path, problem in unreadable.items()]
+    problems += [text for path, text in found if path not in unreadable]
     if config is None or problems:
         raise ConfigError(_joined(problems))
     return config
@@ -66,8 +69,8 @@ def parse_config(
 def find_config(start: str | os.PathLike[str] = ".") -> Path | None:
     """Return the nearest `loom.config.yaml` in a directory or in one above it, as git looks for a repository.
 
-    A configuration names code to import. One found *above* must therefore belong to the user, to root or to the owner of
-    the directory asked about; another one is a `ConfigError`, as /tmp is above many directories.
+    A configuration names code to import. One found *above* must therefore belong to the user, to root or to the owner
+    of the directory asked about; another one is a `ConfigError`, as /tmp is above many directories.
     """
     directory = Path(start).absolute()
     for place in (directory, *directory.parents):
@@ -90,18 +93,17 @@ def _validate(
     problems: list[tuple[KeyPath, str]] = []
     core: dict[str, object] = {}
     given: dict[str, str] = {}
+    known = _CORE_KEYS | extra.keys()
     for key, value in values.items():
-        name = key if key in extra else canonical_key(key)
-        if name == "sections":
-            known = [*LoomConfig.model_fields.keys() - {"sections"}, *extra]
+        name = canonical_key(key)
+        if name not in known:
             problems.append(((key,), unknown_key((key,), known, source=source)))
-        elif name not in extra:
-            core[key] = value
         elif name in given:
-            both = f"keys [{given[name]}] and [{shown(key)}] in [{source}] are two spellings of one"
-            problems.append(((key,), f"{both}; expected [{name}] once: remove one of the two"))
+            problems.append(((key,), two_spellings(name, (given[name],), (key,), source=source)))
         else:
             given[name] = key
+            if name in _CORE_KEYS:
+                core[key] = value
     parsed: dict[str, Section] = {}
     for name, model in extra.items():
         try:
@@ -120,11 +122,19 @@ def _validate(
         return _Outcome(None, [p for p in explained if p[0] == newer[0]] if newer else [*explained, *problems])
 
 
+def _is_secret(path: KeyPath, extra: Mapping[str, type[Section]]) -> bool:
+    """Return whether a key path holds a secret; one that nothing knows may be a misspelt one."""
+    name = canonical_key(str(path[0])) if path else ""
+    if name in extra:
+        return is_secret(path[1:], extra[name])
+    return bool(path) and name not in _CORE_KEYS
+
+
 def _check_section_names(sections: Mapping[str, type[Section]]) -> None:
     for name in sections:
         if name in LoomConfig.model_fields or name != canonical_key(name) or not name.isidentifier():
             raise ConfigError(
-                f"section [{shown(name)}] cannot be registered; expected [a snake_case name that loom does not use]: rename it"
+                f"section [{shown(name)}] cannot be registered; expected [snake_case, and not a key of loom's]: rename"
             )
 
 
@@ -157,7 +167,7 @@ def _check_owner(path: Path, directory: Path) -> None:
         trusted = {0, os.geteuid()}
     if owner not in trusted:
         raise ConfigError(
-            f"config file [{shown(str(path))}] belongs to user [{owner}]; expected [you, or whoever owns the directory]: "
+            f"config file [{shown(str(path))}] belongs to user [{owner}]; expected [you, or whose directory this is]: "
             "name the file explicitly if you trust it"
         )
 

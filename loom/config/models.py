@@ -1,6 +1,6 @@
 """The shape of a configuration: frozen models whose defaults are the defaults of loom.
 
-Units go last in a name (`idle_after_s`). Every number has a bound, so that a slip of the hand is refused and not obeyed.
+Units go last in a name (`idle_after_s`). Every number has a bound: a slip of the hand is refused and not obeyed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -79,7 +80,11 @@ class Section(BaseModel):
             name = canonical_key(key) if isinstance(key, str) and key not in cls.model_fields else key
             name = name if name in cls.model_fields else key
             if name in values:
-                raise refusal(f"[{name}] once, not as [{spelled[name]}] and as [{key}]", "remove one of the two")
+                raise PydanticCustomError(
+                    "loom_twice",
+                    "[{first}] and [{second}] are two spellings of [{name}]",
+                    {"name": name, "first": spelled[name], "second": str(key)},
+                )
             spelled[name] = str(key)
             values[name] = value
         return values
@@ -105,9 +110,7 @@ def canonical_key(key: str) -> str:
 
 def refusal(expected: str, cure: str) -> PydanticCustomError:
     """Return the error of a validator that knows what it expected and what to do; raise it."""
-    return PydanticCustomError(
-        "loom_expected", "expected {expected}: {cure}", {"expected": expected, "cure": cure}
-    )
+    return PydanticCustomError("loom_expected", "expected {expected}: {cure}", {"expected": expected, "cure": cure})
 
 
 def _alternatives(annotation: object) -> set[object]:
@@ -167,6 +170,16 @@ class LoggingConfig(Section):
     format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
 
 
+def _importable(module: str) -> str:
+    dotted, colon, name = module.partition(":")
+    names = [*dotted.split("."), *([name] if colon else [])]
+    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in names):
+        raise refusal(
+            "package.module or package.module:ClassName", "write it as in an import, with dots and without .py"
+        )
+    return module
+
+
 class LoomConfig(Section):
     """Everything a loom is set to; `LoomConfig()` is loom's defaults, with no modules.
 
@@ -177,7 +190,7 @@ class LoomConfig(Section):
     version: int = Field(default=FORMAT_VERSION, ge=1)
     data: Path = Path("loom-data")
     workspace: str = "default"
-    modules: tuple[str, ...] = ()
+    modules: tuple[Annotated[str, AfterValidator(_importable)], ...] = ()
     journal: JournalConfig = JournalConfig()
     actors: ActorsConfig = ActorsConfig()
     projections: ProjectionsConfig = ProjectionsConfig()
@@ -219,19 +232,3 @@ class LoomConfig(Section):
     @classmethod
     def _no_modules(cls, modules: object) -> object:
         return () if modules is None else modules
-
-    @field_validator("modules", mode="after")
-    @classmethod
-    def _importable(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
-        for module in modules:
-            dotted, colon, name = module.partition(":")
-            names = [*dotted.split("."), *([name] if colon else [])]
-            if not all(part.isidentifier() and not keyword.iskeyword(part) for part in names):
-                raise refusal("import strings, as in package.module or package.module:ClassName", _module_cure(module))
-        return modules
-
-
-def _module_cure(module: str) -> str:
-    guess = re.sub(r"\.py\Z", "", module.removeprefix("./")).replace("/", ".").replace("-", "_")
-    fits = guess != module and all(part.isidentifier() for part in guess.split("."))
-    return f"write {guess}" if fits else "write it as in an import statement"

@@ -14,16 +14,15 @@ from pydantic import SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from loom.config.models import Section, canonical_key
-from loom.config.reading import KeyPath, dotted, shown
+from loom.config.reading import HIDDEN, KeyPath, dotted, shown
 
-__all__ = ["Explainer", "unknown_key"]
+__all__ = ["Explainer", "is_secret", "two_spellings", "unknown_key"]
 
-_HIDDEN = "**********"
 _LONGEST_KEY = 64
 _NUMBER = ("a number", "correct it")
 _WHOLE = ("a whole number", "correct it")
 _BOOLEAN = ("true or false", "write one of them")
-_TEXT = ("text", "correct it")
+_TEXT = ("text", "write it, in quotes if in doubt")
 _LIST = ("a list", "write [ ] around it, or one item a line after dashes")
 _MAPPING = ("a mapping of keys to values", "write its keys below it, indented")
 _EXPECTED = {
@@ -104,27 +103,37 @@ class Explainer:
 
     def _message(self, details: ErrorDetails, place: _Place) -> str:
         kind = details["type"]
-        where = f"key [{dotted(tuple(place.path))}] in [{self._source}]"
+        path = tuple(place.path)
+        where = f"key [{dotted(path)}] in [{self._source}]"
         if kind == "extra_forbidden":
             known = [name for model in place.models for name in model.model_fields]
-            return unknown_key(tuple(place.path), known, source=self._source)
+            return unknown_key(path, known, source=self._source)
+        if kind == "loom_twice":
+            context = details["ctx"]
+            first, second = (*path, context["first"]), (*path, context["second"])
+            return two_spellings(context["name"], first, second, source=self._source)
         if kind == "missing":
             return f"{where} is missing; expected [a value]: add it"
         if kind == "loom_newer":
             newest = details["ctx"]["newest"]
-            return f"{where} is [{place.value}]; expected [at most {newest}]: update loom, or write the file in that version"
+            return (
+                f"{where} is {self._shown(place)}; expected [at most {newest}]: update loom, it is older than the file"
+            )
         expected, cure = self._expected(details, place)
-        return f"{where} is {self._shown(place)}; expected [{expected}]: {cure}"
+        reads = ""
+        if kind in ("string_type", "path_type") and isinstance(place.value, bool | int | float):
+            reads = (
+                ", which YAML reads as a boolean" if isinstance(place.value, bool) else ", which YAML reads as a number"
+            )
+        return f"{where} is {self._shown(place)}{reads}; expected [{expected}]: {cure}"
 
     def _expected(self, details: ErrorDetails, place: _Place) -> tuple[str, str]:
         kind, context = details["type"], details.get("ctx", {})
         if kind == "loom_expected":
             return context["expected"], context["cure"]
-        if kind in ("string_type", "path_type") and isinstance(place.value, bool | int | float) and not place.secret:
-            reads = "a boolean" if isinstance(place.value, bool) else "a number"
-            return f"text, and YAML reads this as {reads}", f'quote it, "{shown(self._text(place))}"'
-        if kind in ("string_type", "path_type"):
-            return "text", "write it, in quotes if in doubt"
+        if kind in ("string_type", "path_type") and isinstance(place.value, bool | int | float):
+            quoted = "" if place.secret else f', as in "{shown(self._text(place))}"'
+            return "text", f"quote it{quoted}"
         if kind in _EXPECTED:
             return _EXPECTED[kind]
         if kind in _BOUNDS:
@@ -133,7 +142,7 @@ class Explainer:
         if kind == "literal_error":
             return f"one of {context['expected']}", "write one of them"
         # The message of somebody else's validator may quote the value.
-        if kind in ("value_error", "assertion_error") and (place.secret or self._hides(place)):
+        if place.secret or (kind in ("value_error", "assertion_error") and self._filled(place)):
             return "a value that its validator accepts", "correct it"
         return shown(details["msg"]), "correct it"
 
@@ -144,11 +153,11 @@ class Explainer:
             return "a list"
         if place.value is None:
             return "empty"
-        if place.secret and not self._hides(place):
-            return f"[{_HIDDEN}]"
-        return f"[{shown(self._text(place))}]" + (", as the environment fills it in," if self._hides(place) else "")
+        if place.secret:
+            return f"[{HIDDEN}]"
+        return f"[{shown(self._text(place))}]" + (", filled in from the environment" if self._filled(place) else "")
 
-    def _hides(self, place: _Place) -> bool:
+    def _filled(self, place: _Place) -> bool:
         return tuple(place.path) in self._used_at
 
     def _text(self, place: _Place) -> str:
@@ -166,8 +175,22 @@ def unknown_key(path: KeyPath, known: Iterable[str], *, source: str) -> str:
     return f"key [{dotted(path)}] in [{source}] is unknown; expected [{', '.join(names)}]: {cure}"
 
 
+def two_spellings(name: str, first: KeyPath, second: KeyPath, *, source: str) -> str:
+    """Return the message about one key that is given in two spellings."""
+    both = f"keys [{dotted(first)}] and [{dotted(second)}] in [{source}] are two spellings of one"
+    return f"{both}; expected [{name}] once: remove one of the two"
+
+
+def is_secret(path: KeyPath, model: type[Section]) -> bool:
+    """Return whether a key path of a model, as spelled, lies in a field that holds a secret."""
+    place = _Place([], models=[model])
+    for part in path:
+        _descend(place, canonical_key(part) if isinstance(part, str) else part)
+    return place.secret
+
+
 def _descend(place: _Place, part: str | int) -> None:
-    fields = [model.model_fields[part] for model in place.models if isinstance(part, str) and part in model.model_fields]
+    fields = [model.model_fields[part] for model in place.models if part in model.model_fields]
     for info in fields:
         place.secret = place.secret or bool(_mentions(info.annotation, (SecretStr, SecretBytes)))
     inner = [found for info in fields for found in _mentions(info.annotation, (Section,))]

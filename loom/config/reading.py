@@ -1,7 +1,7 @@
 """From YAML text to plain values, without the traps of YAML.
 
-Only plain data is read: no aliases (a bomb of 300 bytes makes 10⁹ nodes), no tags of other types, no key twice. Values that
-YAML 1.1 would silently turn into others (12:30:00 into 45000, 010 into 8, a date) are refused with the advice to quote them.
+Only plain data is read: no aliases (a bomb of 300 bytes makes 10⁹ nodes), no other types, no key twice. Values that
+YAML 1.1 silently turns into others (12:30:00 into 45000, 010 into 8, a date) are refused: they have to be quoted.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import yaml
 
 from loom.errors import ConfigError
 
-__all__ = ["MAX_BYTES", "Document", "KeyPath", "dotted", "is_text", "read_document", "shown"]
+__all__ = ["HIDDEN", "MAX_BYTES", "Document", "KeyPath", "Problem", "dotted", "is_text", "read_document", "shown"]
 
 MAX_BYTES = 1024 * 1024
 """The longest configuration file, in bytes."""
+
+HIDDEN = "**********"
+"""What a message shows in place of a secret."""
 
 MAX_NODES = 20_000
 MAX_DEPTH = 32
@@ -29,8 +32,22 @@ _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _BASED = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+)\Z")
 _LONGEST_NUMBER = 64
 _LONGEST_SHOWN = 80
-# What PyYAML lets escape on broken input besides its own errors: chr() out of range, digits that are none, deep nesting.
+# What PyYAML lets escape on broken input besides its own errors: chr() out of range, digits that are none, and more.
 _PARSER_ERRORS = (yaml.YAMLError, ValueError, OverflowError, IndexError, KeyError, TypeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at one key: where it is, the value if there is one to show, and the rest of the sentence."""
+
+    where: str
+    rest: str
+    value: str | None = None
+
+    def text(self, *, secret: bool) -> str:
+        """Return the message, with the value hidden if the key holds a secret."""
+        value = "" if self.value is None else f" is [{HIDDEN if secret else shown(self.value)}],"
+        return f"{self.where}{value} {self.rest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +59,7 @@ class Document:
 
     values: dict[str, object] = field(default_factory=dict)
     written: dict[KeyPath, str] = field(default_factory=dict)
-    problems: dict[KeyPath, str] = field(default_factory=dict)
+    problems: dict[KeyPath, Problem] = field(default_factory=dict)
 
 
 def read_document(text: str, *, source: str) -> Document:
@@ -80,7 +97,7 @@ def is_text(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-class _Refusal(Exception):
+class _RefusedError(Exception):
     """Something in the text that is YAML, but is not read here; its message lacks the source."""
 
     def __init__(self, line: int, what: str) -> None:
@@ -94,20 +111,22 @@ class _Loader(yaml.SafeLoader):
     depth = 0
     nodes = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Compose one node, unless it is an alias or one too many."""
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise _Refusal(line, f"alias [*{shown(event.anchor)}] is used; expected [no aliases]: write the value out")
+            raise _RefusedError(
+                line, f"alias [*{shown(str(event.anchor))}] is used; expected [no aliases]: write the value out"
+            )
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise _Refusal(line, f"there are more values than [{MAX_NODES}]; expected [fewer]: shorten it")
+            raise _RefusedError(line, f"there are more values than [{MAX_NODES}]; expected [fewer]: shorten it")
         if self.depth >= MAX_DEPTH:
-            raise _Refusal(line, f"values are nested deeper than [{MAX_DEPTH}]; expected [less]: flatten it")
+            raise _RefusedError(line, f"values are nested deeper than [{MAX_DEPTH}]; expected [less]: flatten it")
         self.depth += 1
         try:
-            return super().compose_node(parent, index)  # type: ignore[no-any-return, no-untyped-call]
+            return super().compose_node(parent, index)
         finally:
             self.depth -= 1
 
@@ -119,7 +138,7 @@ def _compose(text: str, *, source: str) -> yaml.Node | None:
             return loader.get_single_node()
         finally:
             loader.dispose()
-    except _Refusal as error:
+    except _RefusedError as error:
         message = f"in [{source}], line [{error.line}], {error}"
     except _PARSER_ERRORS as error:
         message = _syntax_message(error, text, source=source)
@@ -131,8 +150,8 @@ def _syntax_message(error: Exception, text: str, *, source: str) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "the text cannot be parsed"
     if mark is None:
-        return f"[{source}] is not YAML: {shown(str(problem))}; expected [a mapping of keys to values]: correct the file"
-    line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
+        return f"[{source}] is not YAML: {shown(str(problem))}; expected [a mapping of keys to values]: correct it"
+    line = "".join(text.split("\n")[mark.line : mark.line + 1])
     cure = "put ${...} in quotes inside [ ] and { }" if "${" in line else "correct the line, or the one before it"
     return (
         f"[{source}] is not YAML at line [{mark.line + 1}], column [{mark.column + 1}]: {shown(str(problem))}; "
@@ -154,14 +173,14 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self._refuse(path, f"has a key in line [{line}] that is a list or a mapping", "text", "write a plain key")
+                self._refuse(path, f"has a key in line [{line}] that is no text; expected [a plain word]: write one")
                 continue
             # Keys are taken as they are spelled, whatever YAML makes of `on` or `1.10`.
             key = key_node.value
             here = (*path, key)
             if key in lines:
                 at = f"[{lines[key]}] and [{line}]"
-                self._refuse(here, f"is given twice, in lines {at}", "once", "remove one of the two")
+                self._refuse(here, f"is given twice, in lines {at}; expected [once]: remove one of the two")
                 continue
             lines[key] = line
             if self._check_text(key, here):
@@ -169,8 +188,7 @@ class _Reader:
         return values
 
     def _value(self, node: yaml.Node, path: KeyPath) -> object:
-        plain = {"map", "seq"} if not isinstance(node, yaml.ScalarNode) else None
-        if plain and node.tag.removeprefix(_TAG) not in plain:
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
             return self._refuse_tag(node, path)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
@@ -191,14 +209,16 @@ class _Reader:
             case "int" | "float" as kind:
                 return self._number(text, kind, path)
             case "timestamp":
-                return self._refuse(path, f"is [{shown(text)}], which YAML reads as a date", "text", _quote(text))
+                return self._refuse(path, "which YAML reads as a date; expected [text]: quote it", value=text)
         return self._refuse_tag(node, path)
 
     def _number(self, text: str, kind: str, path: KeyPath) -> object:
         if len(text) > _LONGEST_NUMBER:
-            return self._refuse(path, f"is [{shown(text)}]", "a shorter number, or text", "correct or quote it")
+            return self._refuse(
+                path, "too long for a number; expected [a shorter one]: correct or quote it", value=text
+            )
         if ":" in text:
-            return self._refuse(path, f"is [{shown(text)}], which YAML reads in base 60", "text", _quote(text))
+            return self._refuse(path, "which YAML reads in base 60; expected [text]: quote it", value=text)
         digits = text.replace("_", "").lower()
         try:
             if kind == "int" and (_DECIMAL.match(text) or _BASED.match(text)):
@@ -206,25 +226,22 @@ class _Reader:
             if kind == "float":
                 return float(digits.replace(".inf", "inf").replace(".nan", "nan"))
         except ValueError:
-            return self._refuse(path, f"is [{shown(text)}]", "a number", "correct it")
+            return self._refuse(path, "which is no number; expected [a number]: correct it", value=text)
         return self._refuse(
-            path, f"is [{shown(text)}], which YAML reads in base 8", "a number without leading zero, or text", _quote(text)
+            path, "which YAML reads in base 8; expected [no leading zero]: drop or quote it", value=text
         )
 
     def _check_text(self, text: str, path: KeyPath) -> bool:
         if is_text(text):
             return True
-        self._refuse(path, "holds U+0000 or half of a surrogate pair", "text", "remove it")
+        self._refuse(path, "holds U+0000 or half of a surrogate pair; expected [text]: remove it")
         return False
 
-    def _refuse_tag(self, node: yaml.Node, path: KeyPath) -> None:
-        tag = node.tag.replace(_TAG, "!!")
-        self._refuse(path, f"has the tag [{shown(tag)}]", "plain values only", "remove the tag")
+    def _refuse_tag(self, node: yaml.Node, path: KeyPath) -> object:
+        tag = shown(node.tag.replace(_TAG, "!!"))
+        return self._refuse(path, f"has the tag [{tag}]; expected [plain values]: remove the tag")
 
-    def _refuse(self, path: KeyPath, what: str, expected: str, cure: str) -> None:
+    def _refuse(self, path: KeyPath, rest: str, *, value: str | None = None) -> object:
         where = f"key [{dotted(path)}] in [{self._source}]" if path else f"[{self._source}]"
-        self._problems.setdefault(path, f"{where} {what}; expected [{expected}]: {cure}")
-
-
-def _quote(text: str) -> str:
-    return f'quote it, "{shown(text)}"'
+        self._problems.setdefault(path, Problem(where, rest, value))
+        return None

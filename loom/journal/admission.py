@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, NoReturn
 from uuid import UUID
 
 from pydantic import BaseModel, JsonValue
+from pydantic_core import to_jsonable_python
 
 from loom.errors import AdmissionError
 
@@ -26,7 +26,8 @@ __all__ = ["MAX_INTEGER", "Limits", "admit", "json_value", "parse_json"]
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader agrees about (RFC 7493)."""
 
-_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * len(str(MAX_INTEGER))
 _SHOWN = 40
 
 
@@ -52,37 +53,56 @@ def json_value(value: object, *, limits: Limits = DEFAULT_LIMITS) -> JsonValue:
 
 
 def admit(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Return the bytes of a JSON body if they may be stored; raise `AdmissionError` if not.
+    """Return the bytes of a JSON body, wherever they come from, if they may be stored; raise `AdmissionError` if "
+    "not."""
+    _check_size(body, limits)
+    value = parse_json(body)
+    if _is_suspect(body, limits):
+        json_value(value, limits=limits)
+    return body
 
-    What cannot possibly offend is let through by counting; only a suspect is parsed and walked.
+
+def admit_written(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return `body` if it may be stored, given that pydantic's serialiser has just written it from plain fields.
+
+    It is JSON then, and repeats no key. What cannot offend is let through by counting; only a suspect is parsed.
     """
-    if len(body) > limits.max_bytes:
-        raise AdmissionError(
-            f"body has [{len(body)}] bytes; expected at most [{limits.max_bytes}]: "
-            "journal a reference to it instead, or raise journal.max_entry_bytes"
-        )
-    opened = body.count(b"{") + body.count(b"[")
-    if (
-        opened > limits.max_depth
-        or opened + body.count(b",") + 1 > limits.max_nodes
-        or b"NaN" in body
-        or b"Infinity" in body
-        or b"\\u0000" in body
-        or _LONG_NUMBER.search(body)
-    ):
+    _check_size(body, limits)
+    if _is_suspect(body, limits):
         json_value(parse_json(body), limits=limits)
     return body
 
 
 def parse_json(text: bytes | str) -> JsonValue:
-    """Return the JSON in `text`, refusing duplicate keys, NaN and infinity; raise `AdmissionError`."""
+    """Return the JSON in `text`, which is UTF-8; refuse duplicate keys, NaN and infinity with an `AdmissionError`."""
     try:
-        value: JsonValue = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value: JsonValue = _DECODER.decode(text if isinstance(text, str) else str(text, "utf-8"))
     except AdmissionError:
         raise
     except (ValueError, RecursionError) as error:
         raise AdmissionError(f"text is not JSON [{error}]; expected an I-JSON document (RFC 7493): mend it") from error
     return value
+
+
+def _check_size(body: bytes, limits: Limits) -> None:
+    if len(body) > limits.max_bytes:
+        raise AdmissionError(
+            f"body has [{len(body)}] bytes; expected at most [{limits.max_bytes}]: "
+            "journal a reference to it instead, or raise journal.max_entry_bytes"
+        )
+
+
+def _is_suspect(body: bytes, limits: Limits) -> bool:
+    """Tell whether a JSON text could break a rule: brackets, commas and digits inside of text count as if outside."""
+    opened = body.count(b"{") + body.count(b"[")
+    return (
+        opened > limits.max_depth
+        or opened + body.count(b",") + 1 > limits.max_nodes
+        or b"NaN" in body
+        or b"Infinity" in body
+        or b"\\u" in body
+        or _LONG_NUMBER in body.translate(_DIGITS_TO_ZERO)
+    )
 
 
 class _Walk:
@@ -117,7 +137,11 @@ class _Walk:
         plain: dict[str, JsonValue] = {}
         for key, item in value.items():
             if type(key) is not str:
-                _refuse(path, f"has the key [{key!r:.{_SHOWN}}] of type {type(key).__name__}", "keys that are text")
+                if not isinstance(key, str):
+                    _refuse(path, f"has the key [{_shown(key)}] of type {type(key).__name__}", "keys that are text")
+                key = str.__str__(key)  # the text of a StrEnum, say
+            if key in plain:
+                _refuse(path, f"has the key [{_shown(key)}] twice", "each key once")
             plain[_text(key, path)] = self.value(item, f"{path}.{key}", depth - 1)
         return plain
 
@@ -129,22 +153,42 @@ class _Walk:
     def _other(self, value: object, path: str, depth: int) -> JsonValue:
         self._left += 1  # the plain form is counted instead
         if isinstance(value, BaseModel):
-            return self.value(value.model_dump(mode="json", by_alias=True), path, depth)
+            return self.value(_dumped(value, path), path, depth)
         if isinstance(value, Enum):
             return self.value(value.value, path, depth)
-        if isinstance(value, datetime | date):
-            return value.isoformat()
+        if isinstance(value, datetime | date | time | timedelta | UUID):
+            return self.value(to_jsonable_python(value), path, depth)
         if isinstance(value, Decimal):
-            return str(value) if value.is_finite() else _refuse(path, f"is [{value}]", "a finite number")
-        if isinstance(value, UUID):
-            return str(value)
+            return self.value(str(value) if value.is_finite() else float(value), path, depth)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return self.value(fields, path, depth)
-        for plain in (str, bool, int, float, dict, list, tuple):  # subclasses, such as IntEnum or OrderedDict
+        for plain, exact in _EXACT:  # subclasses, such as OrderedDict, a named tuple or a float of numpy's
             if isinstance(value, plain):
-                return self.value(plain(value), path, depth)  # type: ignore[call-overload]
-        return _refuse(path, f"is [{value!r:.{_SHOWN}}] of type {type(value).__name__}", "what JSON can say")
+                return self.value(exact(value), path, depth)
+        return _refuse(path, f"is [{_shown(value)}] of type {type(value).__name__}", "what JSON can say")
+
+
+_EXACT: tuple[tuple[type, Any], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (dict, dict),
+    (list, list),
+    (tuple, list),
+)
+
+
+def _dumped(model: BaseModel, path: str) -> object:
+    """Return what pydantic makes of a model; NaN stays NaN in it, so that it is refused and does not become null."""
+    try:
+        return model.model_dump(mode="json", by_alias=True)
+    except Exception as error:  # a model may bring serialisers of its own
+        raise AdmissionError(
+            f"value at [{path}] is a {type(model).__name__} that cannot be dumped [{type(error).__name__}: {error}]; "
+            "expected [what JSON can say]: mend the value first",
+            path=path,
+        ) from error
 
 
 def _text(value: str, path: str) -> str:
@@ -152,9 +196,9 @@ def _text(value: str, path: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            _refuse(path, f"contains a lone surrogate [{value!r:.{_SHOWN}}]", "text that UTF-8 can say")
+            _refuse(path, f"contains a lone surrogate [{_shown(value)}]", "text that UTF-8 can say")
     if "\x00" in value:
-        _refuse(path, f"contains U+0000 [{value!r:.{_SHOWN}}]", "text without it")
+        _refuse(path, f"contains U+0000 [{_shown(value)}]", "text without it")
     return value
 
 
@@ -175,14 +219,33 @@ def _refuse(path: str, what: str, expected: str) -> NoReturn:
     raise AdmissionError(f"value at [{path}] {what}; expected [{expected}]: mend the value first", path=path)
 
 
+def _shown(value: object) -> str:
+    """Return a short repr of anything at all, for a message."""
+    try:
+        text = repr(value[: _SHOWN + 1] if isinstance(value, str | bytes | list | tuple) else value)
+    except Exception:  # a repr may be anybody's code
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     plain = dict(pairs)
     if len(plain) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise AdmissionError(f"object has the key [{twice!r:.{_SHOWN}}] twice; expected [each key once]: drop one")
+        raise AdmissionError(f"object has the key [{_shown(twice)}] twice; expected [each key once]: drop one")
     return plain
 
 
 def _no_constant(name: str) -> NoReturn:
     raise AdmissionError(f"text contains [{name}]; expected [a finite number]: mend the value first")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _no_constant(text[:_SHOWN])
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)

@@ -11,7 +11,13 @@ import hashlib
 import struct
 from typing import NamedTuple
 
-__all__ = ["Header", "body_digest", "entry_hash", "genesis"]
+__all__ = ["HASH_BYTES", "SALT_BYTES", "Header", "body_digest", "entry_hash", "genesis"]
+
+HASH_BYTES = 32
+"""The length of every hash: SHA-256 in full."""
+
+SALT_BYTES = 16
+"""The length of every salt. It is fixed, so that no byte can move between a salt and its body."""
 
 _DOMAIN = b"loom/entry/v1\n"
 _GENESIS = b"loom/genesis/v1\n"

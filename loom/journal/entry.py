@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
 from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameError
+from loom.journal.admission import parse_json
 
 __all__ = ["KINDS", "Entry", "KindRegistry", "Recorded", "Step", "UnknownEntry"]
 
@@ -77,7 +79,8 @@ class UnknownEntry(Entry):
 
 
 class KindRegistry:
-    """Which class reads which kind. One per process, because classes are; explicit, so that tests can make their own."""
+    """Which class reads which kind. One per process, because classes are; explicit, so that tests can make their "
+    "own."""
 
     def __init__(self) -> None:
         self._classes: dict[str, type[Entry]] = {}
@@ -87,8 +90,13 @@ class KindRegistry:
         kind = cls.kind
         if len(kind) > _MAX_KIND or not _KIND.match(kind):
             raise InvalidNameError(
-                f"kind [{kind!r}] of [{cls.__qualname__}] is not a name; expected [words of a-z and 0-9 joined by _ or .]: "
+                f"kind [{kind!r}] of [{cls.__qualname__}] is not a name; expected [words of a-z and 0-9 joined by _ or "
+                ".]: "
                 "rename it"
+            )
+        if cls.schema_version < 1:
+            raise InvalidNameError(
+                f"schema version of kind [{kind}] is [{cls.schema_version}]; expected [1 or more]: count from 1"
             )
         known = self._classes.get(kind)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -102,7 +110,7 @@ class KindRegistry:
         """Return the class that reads a kind, or None."""
         return self._classes.get(kind)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._classes))
 
     def decode(self, kind: str, schema_version: int, body: bytes | None) -> Entry:
@@ -113,21 +121,31 @@ class KindRegistry:
         if body is None:
             return UnknownEntry(of_kind=kind, of_schema=schema_version, problem="erased")
         cls = self._classes.get(kind)
-        if cls is None or schema_version > cls.schema_version:
-            problem = "unknown_kind" if cls is None else "newer_schema"
-            return UnknownEntry(of_kind=kind, of_schema=schema_version, problem=problem, body=json.loads(body))
         try:
+            if cls is None or schema_version > cls.schema_version:
+                problem = "unknown_kind" if cls is None else "newer_schema"
+                return UnknownEntry(of_kind=kind, of_schema=schema_version, problem=problem, body=parse_json(body))
             if schema_version == cls.schema_version:
                 return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
-            shape = json.loads(body)
-            for version in range(schema_version, cls.schema_version):
-                shape = cls.upcast(version, shape)
-            return cls.model_validate(shape)
-        except ValidationError as error:
+            return _upcast(cls, schema_version, body)
+        except EntryUnreadableError:
+            raise
+        except Exception as error:  # validators and `upcast` are code of a user's
+            reader = "JSON" if cls is None else cls.__qualname__
             raise EntryUnreadableError(
-                f"an entry of kind [{kind}], schema [{schema_version}], cannot be read as [{cls.__qualname__}]: {error}; "
-                "expected the shape it was written with: raise schema_version and add an upcast"
+                f"an entry of kind [{kind}], schema [{schema_version}], cannot be read as [{reader}]: "
+                f"{type(error).__name__}: {error}; expected the shape it was written with: if the class has changed, "
+                "raise "
+                "its schema_version and add an upcast; if not, run `loom verify`"
             ) from error
+
+
+def _upcast(cls: type[Entry], version: int, body: bytes) -> Entry:
+    """Take a body up to the schema of its class, one step at a time, and validate it as JSON like any other."""
+    shape: Any = parse_json(body)
+    for step in range(version, cls.schema_version):
+        shape = cls.upcast(step, shape)
+    return cls.model_validate_json(json.dumps(shape))
 
 
 KINDS = KindRegistry()

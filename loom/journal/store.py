@@ -11,14 +11,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from pydantic_core import PydanticSerializationError
-
 from loom.errors import AdmissionError, AppendUnknownError
-from loom.journal.admission import DEFAULT_LIMITS, Limits, admit
-from loom.journal.chain import body_digest
+from loom.journal.admission import DEFAULT_LIMITS, Limits
+from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import Entry, Recorded
+from loom.journal.serialisation import serialise
 
 __all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "draft"]
+
+MAX_NAME = 512
+"""How many characters a command id or the name of a journal may have."""
 
 
 class Draft(NamedTuple):
@@ -42,18 +44,25 @@ def draft(
     new_salt: Callable[[int], bytes] = os.urandom,
 ) -> Draft:
     """Serialise an entry, pass it through the admission gate and digest it; raise `AdmissionError`."""
-    body = admit(_serialise(entry), limits=limits)
-    salt = new_salt(16)
+    if command_id is not None:
+        check_name(command_id, what="command id")
+    if policy_hash is not None and len(policy_hash) != HASH_BYTES:
+        raise AdmissionError(
+            f"policy hash has [{len(policy_hash)}] bytes; expected [{HASH_BYTES}], a full SHA-256: do not shorten it"
+        )
+    body = serialise(entry, limits=limits)
+    salt = new_salt(SALT_BYTES)
     return Draft(entry.kind, entry.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
 
 
-def _serialise(entry: Entry) -> bytes:
-    try:
-        return entry.__pydantic_serializer__.to_json(entry)
-    except (PydanticSerializationError, UnicodeError, ValueError) as error:
+def check_name(name: str, *, what: str) -> None:
+    """Refuse what cannot stand in the header of an entry: a name that is empty, too long or not printable."""
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        shown = name if len(name) <= 60 else name[:60] + "…"
         raise AdmissionError(
-            f"entry of kind [{entry.kind}] cannot be written as JSON [{error}]; expected [plain JSON values]: mend the value"
-        ) from error
+            f"{what} [{shown!a}] has [{len(name)}] characters; expected [1 to {MAX_NAME}, all of them printable]: "
+            "choose another"
+        )
 
 
 @dataclass(frozen=True, slots=True)

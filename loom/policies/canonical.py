@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from loom.errors import AdmissionError, InvalidNameError
 
@@ -36,8 +36,8 @@ __all__ = [
     "version_id",
 ]
 
-Json: TypeAlias = "None | bool | int | str | list[Json] | dict[str, Json]"
-"""JSON without floats."""
+Json: TypeAlias = JsonValue
+"""JSON; in a document without floats."""
 
 Document: TypeAlias = dict[str, Json]
 """All that can change an answer of one policy version; what its hash is taken over."""
@@ -63,7 +63,7 @@ class VersionRef:
         return full_hash.startswith(self.prefix) and self.number in (None, number)
 
 
-def version_hash(document: Mapping[str, Json]) -> str:
+def version_hash(document: Mapping[str, object]) -> str:
     """Return the SHA-256, as 64 hex digits, over a domain line and the RFC 8785 form of the document."""
     return hashlib.sha256(_DOMAIN + canonical(document)).hexdigest()
 
@@ -90,10 +90,11 @@ def implicit_document(name: str) -> Document:
     return {"format": FORMAT, "language": "none", "semantics": 1, "name": name}
 
 
-def canonical(value: Mapping[str, Json] | Json) -> bytes:
+def canonical(value: object) -> bytes:
     """Return the RFC 8785 form; raise `AdmissionError`, naming the place, for what could be read two ways."""
     _check(value, "$")
-    return rfc8785.dumps(value)  # type: ignore[arg-type]  # its alias does not know recursive lists
+    document: Any = value
+    return rfc8785.dumps(document)
 
 
 def tagged(value: object, path: str = "$") -> Json:
@@ -139,11 +140,15 @@ def _integer(value: int, _: str) -> Json:
 
 
 def _float(value: float, path: str) -> Json:
-    return {"$float": repr(value)} if math.isfinite(value) else _refuse(path, f"is [{value}]", "a finite number")
+    if not math.isfinite(value):
+        _refuse(path, f"is [{value}]", "a finite number")
+    return {"$float": repr(value)}
 
 
 def _decimal(value: Decimal, path: str) -> Json:
-    return {"$decimal": str(value)} if value.is_finite() else _refuse(path, f"is [{value}]", "a finite number")
+    if not value.is_finite():
+        _refuse(path, f"is [{value}]", "a finite number")
+    return {"$decimal": str(value)}
 
 
 def _datetime(value: datetime, _: str) -> Json:
@@ -189,11 +194,13 @@ def _check(value: object, path: str) -> None:
             _check(item, f"{path}[{index}]")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check(key, path)
+            if type(key) is not str:
+                _refuse(path, f"has the key [{key!r:.40}]", "keys that are text")
+            _text(key, path)
             _check(item, f"{path}.{key}")
     else:
         _refuse(path, f"is of type [{type(value).__name__}]", "null, bool, integer, text, list or object")
 
 
-def _refuse(path: str, what: str, expected: str) -> Any:
+def _refuse(path: str, what: str, expected: str) -> NoReturn:
     raise AdmissionError(f"value at [{path}] {what}; expected [{expected}]: change it", path=path)

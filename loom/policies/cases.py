@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from loom.policies.evaluation import (
     BAD_FACTS,
-    NO_RULE,
+    NO_MATCH,
     RULE_FAILED,
     EffectName,
     Evaluation,
@@ -83,7 +83,7 @@ def case(
     details: Mapping[str, Scalar] | None = None,
 ) -> Case:
     """Return one row: if the condition holds, the effect with `why`; if it fails, a miss with `why_not`."""
-    if rule in (NO_RULE, BAD_FACTS, RULE_FAILED) or not rule.strip():
+    if rule in (NO_MATCH, BAD_FACTS, RULE_FAILED) or not rule.strip():
         raise ValueError(f"rule name [{rule}] is blank or taken by loom: choose another")
     if type(holds) is not bool:
         raise TypeError(f"condition of rule [{rule}] is of type [{type(holds).__name__}]; expected [bool]: compare it")
@@ -92,7 +92,7 @@ def case(
 
 def otherwise(rule: str, effect: Effect, *, why: str, details: Mapping[str, Scalar] | None = None) -> Case:
     """Return the last row, which holds whenever none before it does."""
-    return case(rule, True, effect, why=why, why_not="it always holds", details=details)  # noqa: FBT003
+    return case(rule, True, effect, why=why, why_not="it always holds", details=details)
 
 
 def first_match(*cases: Case) -> Evaluation:
@@ -106,7 +106,7 @@ def first_match(*cases: Case) -> Evaluation:
     hit = next((row for row in cases if row.holds), None)
     if hit is None:
         misses = tuple(RuleMiss(rule=row.rule, why=row.why_not) for row in cases)
-        return Evaluation(effect="indeterminate", rule=NO_RULE, why="no rule matches these facts", why_not=misses)
+        return Evaluation(effect="indeterminate", rule=NO_MATCH, why="no rule matches these facts", why_not=misses)
     later = f"[{hit.rule}] holds and comes first"
     return Evaluation(
         effect=hit.effect.name,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeAlias, Union, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 from pydantic import BaseModel
@@ -48,6 +48,9 @@ _COUNTED = ("pattern", "max_digits", "decimal_places")
 _GIVEN = {"strict": True, "allow_inf_nan": False}
 _HOOKS = ("__init__", "__new__", "__getattr__", "__getattribute__", "__eq__", "model_post_init")
 _UNSEEN_CONFIG = ("title", "json_schema_extra", "use_attribute_docstrings", "protected_namespaces")
+
+# A journal admits 32 levels, and a description has up to five for each model.
+_MAX_DEPTH = 4
 
 _Path: TypeAlias = tuple[type[BaseModel], ...]
 
@@ -93,6 +96,8 @@ def _model(model: type[BaseModel], path: _Path) -> dict[str, Json]:
         _refuse(where, "is not frozen, strict data", "a subclass of Params or Facts", "derive it from one of them")
     if model in path:
         _refuse(where, "contains itself", "models of bounded depth", "write the levels out")
+    if len(path) >= _MAX_DEPTH:
+        _refuse(where, f"is nested below {len(path)} models", f"at most {_MAX_DEPTH}", "flatten it")
     _refuse_behaviour(model)
     return {"fields": {name: _field(f"{where}.{name}", field, (*path, model)) for name, field in _fields(model)}}
 
@@ -136,7 +141,7 @@ def _field(where: str, field: FieldInfo, path: _Path) -> Json:
 
 
 def _type(where: str, kind: Any, path: _Path) -> Json:
-    if kind in _SCALARS if isinstance(kind, type) else False:
+    if isinstance(kind, type) and kind in _SCALARS:
         return _SCALARS[kind]
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {"enum": _enum(where, kind)}
@@ -209,5 +214,5 @@ def _settings(where: str, settings: dict[str, object]) -> Iterator[tuple[str, ob
         yield name, value
 
 
-def _refuse(where: str, what: str, expected: str, cure: str) -> Any:
+def _refuse(where: str, what: str, expected: str, cure: str) -> NoReturn:
     raise PolicyRuleError(f"[{where}] {what}; expected [{expected}]: {cure}")

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 __all__ = [
     "BAD_FACTS",
-    "NO_RULE",
+    "NO_MATCH",
     "RULE_FAILED",
     "EffectName",
     "Evaluation",
@@ -28,7 +28,7 @@ EffectName: TypeAlias = Literal["allow", "require_approval", "deny", "indetermin
 Scalar: TypeAlias = bool | int | float | str | None
 """One JSON value that has no parts."""
 
-NO_RULE = "none"
+NO_MATCH = "none"
 """The rule of an evaluation for which no rule matched."""
 
 BAD_FACTS = "facts"

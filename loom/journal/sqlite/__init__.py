@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from loom.journal.sqlite.files import JournalFiles, WriterLock, filesystem_of
+from loom.journal.sqlite.options import SqliteOptions, WriterOptions
 from loom.journal.sqlite.reader import Reader
-from loom.journal.sqlite.store import SqliteOptions, SqliteStore
-from loom.journal.sqlite.writer import WriterOptions
+from loom.journal.sqlite.store import SqliteStore
 
 __all__ = ["JournalFiles", "Reader", "SqliteOptions", "SqliteStore", "WriterLock", "WriterOptions", "filesystem_of"]

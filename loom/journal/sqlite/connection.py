@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from functools import lru_cache
 from importlib.resources import files as resource_files
 from pathlib import Path
 from urllib.parse import quote
 
 from loom.errors import JournalCorruptError, JournalForeignError, JournalFormatError, JournalNotFoundError
+from loom.journal.sqlite.faults import explained
 
 __all__ = [
     "APPLICATION_ID",
@@ -37,8 +39,8 @@ def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) ->
     return version < (3, 51, 3) or version[:3] == (3, 52, 0)
 
 
-def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open a journal for writing, creating it if there is none; every pragma that matters is read back.
+def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float, create: bool = True) -> sqlite3.Connection:
+    """Open a journal for writing; every pragma that matters is read back. A new one is for its owner only.
 
     Checkpoints are the writer's own affair and never automatic: with an old SQLite that is what keeps rows (D2).
     """
@@ -47,9 +49,14 @@ def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float) -> sq
             f"SQLite is of version [{sqlite3.sqlite_version}]; expected at least [3.37], for STRICT tables: "
             "use a Python with a newer one"
         )
-    connection = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout_s, cached_statements=64)
+    fresh = create and not path.exists()
+    connection = _connect(
+        f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}", path, busy_timeout_s, writing=True
+    )
     try:
         _recognise(connection, path)
+        if fresh:
+            os.chmod(path, 0o600)  # the log and its index take their permissions from the database
         _set(connection, "journal_mode", "WAL", "wal")
         _set(connection, "synchronous", synchronous, {"FULL": 2, "NORMAL": 1}[synchronous])
         _set(connection, "wal_autocheckpoint", "0", 0)
@@ -59,9 +66,9 @@ def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float) -> sq
         _harden(connection)
         _create_schema(connection)
         _compare_schema(connection, path)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.Error, OSError) as error:
         connection.close()
-        raise translated(error, path) from error
+        raise explained(error, path, writing=True) from error
     except BaseException:
         connection.close()
         raise
@@ -81,28 +88,30 @@ def connect_reader(path: Path, *, busy_timeout_s: float = 10.0) -> sqlite3.Conne
     """Open a journal for reading only; it never checkpoints and cannot change anything."""
     if not path.exists():
         raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
-    connection = sqlite3.connect(reader_uri(path), uri=True, isolation_level=None, timeout=busy_timeout_s)
+    connection = _connect(reader_uri(path), path, busy_timeout_s, writing=False)
     try:
         _harden(connection)
         connection.execute("PRAGMA query_only = ON")
         if _recognise(connection, path):
             raise JournalForeignError(f"database [{path}] is empty; expected a journal: check the path")
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         connection.close()
-        raise translated(error, path) from error
+        raise explained(error, path, writing=False) from error
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+@lru_cache(maxsize=1)
 def expected_schema() -> dict[str, str]:
     """Return name → SQL of everything that the schema creates, as SQLite itself keeps it."""
-    with sqlite3.connect(":memory:") as scratch:
+    scratch = sqlite3.connect(":memory:")
+    try:
         scratch.executescript(SCHEMA)
-        expected = schema_of(scratch)
-    scratch.close()
-    return expected
+        return schema_of(scratch)
+    finally:
+        scratch.close()
 
 
 def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
@@ -111,16 +120,11 @@ def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
     return {str(name): str(sql) for name, sql in rows}
 
 
-def translated(error: sqlite3.DatabaseError, path: Path) -> Exception:
-    """Return loom's word for an error of SQLite's that concerns the file as a whole; others come back unchanged."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_NOTADB:
-        return JournalForeignError(f"file [{path}] is not a database; expected a journal: check the path")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return JournalCorruptError(
-            f"journal [{path}] is damaged [{error}]; expected a sound database: run `loom verify`, then restore a backup"
-        )
-    return error
+def _connect(uri: str, path: Path, busy_timeout_s: float, *, writing: bool) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout_s, cached_statements=64)
+    except sqlite3.Error as error:
+        raise explained(error, path, writing=writing) from error
 
 
 def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
@@ -136,7 +140,8 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
         )
     if version != FORMAT:
         raise JournalFormatError(
-            f"journal [{path}] is of format [{version}]; expected [{FORMAT}]: open it with the loom that wrote it, or a newer"
+            f"journal [{path}] is of format [{version}]; expected [{FORMAT}]: open it with the loom that wrote it, or "
+            "a newer"
         )
     return False
 

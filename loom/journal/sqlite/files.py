@@ -1,10 +1,10 @@
 """The files of a workspace, who may write them, and what they lie on.
 
-    <name>.db         the journal: touched through SQLite only (reliability: finding 2)
-    <name>.views.db   the projections: may be deleted at any time
-    <name>.heads      positions and hashes, kept outside the database
-    <name>.lock       held for life by the one writing process; says who that is
-    <name>.sock       where that process takes requests from the shell
+<name>.db         the journal: touched through SQLite only (reliability: finding 2)
+<name>.views.db   the projections: may be deleted at any time
+<name>.heads      positions and hashes, kept outside the database
+<name>.lock       held for life by the one writing process; says who that is
+<name>.sock       where that process takes requests from the shell
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,17 @@ REFUSED_FILESYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "
 SUSPECT_FILESYSTEMS = frozenset({"overlay", "fuse", "fuseblk", "aufs", "vboxsf", "virtiofs"})
 """File systems on which it depends on what is behind them: loom warns and goes on."""
 
+_LOCK_ATTEMPTS = 5
+_LOCK_PAUSE_S = 0.02
+_MAX_ABOUT = 65_536
+
 
 class JournalFiles:
     """The paths that belong to one journal file, which is named `<name>.db`."""
 
     def __init__(self, journal: Path) -> None:
-        self.journal = Path(os.path.abspath(journal))
+        # Symbolic links are followed: two names of one journal must lead to one lock.
+        self.journal = Path(os.path.realpath(journal))
         stem = self.journal.with_suffix("") if self.journal.suffix == ".db" else self.journal
         self.wal = Path(f"{self.journal}-wal")
         self.views = Path(f"{stem}.views.db")
@@ -76,6 +82,20 @@ class WriterLock:
 
     def acquire(self, **about: object) -> None:
         """Take the lock and write down who has it; raise `JournalLockedError` if another process does."""
+        for attempt in range(_LOCK_ATTEMPTS):
+            if attempt:  # it may be a shell that looks whether somebody holds it, for a moment: see `held`
+                time.sleep(_LOCK_PAUSE_S)
+            if self._try_acquire():
+                self.describe(pid=os.getpid(), **about)
+                return
+        holder = self.holder() or {}
+        raise JournalLockedError(
+            f"journal of lock file [{self._path}] is written by process [{holder.get('pid', 'unknown')}]; "
+            "expected nobody, as one process writes a journal: stop that one, or reach it through its control socket",
+            holder=holder,
+        )
+
+    def _try_acquire(self) -> bool:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -85,31 +105,36 @@ class WriterLock:
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(descriptor, self._path):
+                self._descriptor = descriptor
+                return True
         except OSError as error:
-            os.close(descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            holder = self.holder() or {}
-            raise JournalLockedError(
-                f"journal [{self._path.with_suffix('.db')}] is written by process [{holder.get('pid', 'unknown')}]; "
-                "expected nobody, as one process writes a journal: stop that one, or reach it through its control socket",
-                holder=holder,
-            ) from None
-        self._descriptor = descriptor
-        self.describe(pid=os.getpid(), **about)
+                raise UnsupportedFilesystemError(
+                    f"lock file [{self._path}] cannot be locked [{error.strerror}]; "
+                    "expected a file system with locks: move the journal to a local one"
+                ) from error
+        finally:
+            if self._descriptor != descriptor:
+                os.close(descriptor)
+        return False
 
     def describe(self, **about: object) -> None:
-        """Write down, for people and for the shell, who holds the lock and how to reach them."""
+        """Write down, for people and for the shell, who holds the lock and how to reach them.
+
+        It is the lock that counts and not the text: where it cannot be written, as on a full disk, it is left out.
+        """
         if self._descriptor is None:
             return
         raw = json.dumps(about, sort_keys=True).encode() + b"\n"
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, raw, 0)
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, raw, 0)
+            os.ftruncate(self._descriptor, len(raw))
 
     def holder(self) -> dict[str, Any] | None:
         """Return what the holder wrote down, or None where nobody ever did. It may be out of date: see `held`."""
         try:
-            about = json.loads(self._path.read_bytes() or b"{}")
+            about = json.loads(self._path.read_bytes()[:_MAX_ABOUT] or b"{}")
         except (OSError, ValueError):
             return None
         return about if isinstance(about, dict) else None
@@ -145,6 +170,16 @@ class WriterLock:
             self._descriptor = None
 
 
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Tell whether a descriptor is of the file that bears the name now; somebody may have removed it meanwhile."""
+    try:
+        named = os.stat(path)
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(descriptor)
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+
+
 def filesystem_of(path: Path) -> str | None:
     """Return the type of the file system on which `path` lies or would lie, None where the system does not tell."""
     existing = Path(os.path.realpath(path))
@@ -166,11 +201,14 @@ def check_filesystem(path: Path, *, allowed: bool = False) -> str | None:
         return None
     if kind in REFUSED_FILESYSTEMS and not allowed:
         raise UnsupportedFilesystemError(
-            f"journal [{path}] lies on a file system of type [{kind}]; expected a local one, as SQLite's write-ahead log "
+            f"journal [{path}] lies on a file system of type [{kind}]; expected a local one, as SQLite's write-ahead "
+            "log "
             "loses data on a network: move it, or set journal.allow_unsupported_filesystem if you know better"
         )
     if kind in REFUSED_FILESYSTEMS or kind.partition(".")[0] in SUSPECT_FILESYSTEMS:
-        return f"journal [{path}] lies on a file system of type [{kind}], whose locks and syncs depend on what is behind it"
+        return (
+            f"journal [{path}] lies on a file system of type [{kind}]; its locks and syncs depend on what is behind it"
+        )
     return None
 
 

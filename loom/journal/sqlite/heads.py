@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 __all__ = ["HeadsFile", "WrittenHead"]
 
-_LINE = re.compile(r"([1-9][0-9]{0,18}) ([0-9a-f]{64})\Z")
+_LINE = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\Z")
+_TAIL_BYTES = 64 * 1024
 
 
 class WrittenHead(NamedTuple):
@@ -30,13 +31,15 @@ class HeadsFile:
         self._path = path
 
     def append(self, head: WrittenHead) -> None:
-        """Write one head down and sync it, and the directory when the file is new."""
+        """Write one head down and sync it, and the directory when the file is new; raise OSError if that fails."""
         fresh = not self._path.exists()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, (b"\n" if torn else b"") + f"{head.position} {head.entry_hash.hex()}\n".encode())
+            line = (b"\n" if torn else b"") + f"{head.position} {head.entry_hash.hex()}\n".encode()
+            if os.write(descriptor, line) != len(line):
+                raise OSError(f"head of position [{head.position}] was written in part")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -49,14 +52,26 @@ class HeadsFile:
 
     def read(self) -> list[WrittenHead]:
         """Return all heads, in the order in which they were written; lines that are none are passed over."""
-        try:
-            text = self._path.read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
-            return []
-        found = (_LINE.match(line) for line in text.splitlines())
-        return [WrittenHead(int(match[1]), bytes.fromhex(match[2])) for match in found if match]
+        return _heads_in(self._bytes(from_end=None))
 
     def last(self) -> WrittenHead | None:
-        """Return the head that was written last, or None."""
-        heads = self.read()
+        """Return the head that was written last, or None; only the end of the file is read, where that is enough."""
+        heads = _heads_in(self._bytes(from_end=_TAIL_BYTES)) or self.read()
         return heads[-1] if heads else None
+
+    def _bytes(self, *, from_end: int | None) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                if from_end is not None:
+                    size = os.fstat(file.fileno()).st_size
+                    if size > from_end:
+                        file.seek(size - from_end)
+                        file.readline()  # the rest of a line
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+
+def _heads_in(text: bytes) -> list[WrittenHead]:
+    found = (_LINE.match(line) for line in text.split(b"\n"))
+    return [WrittenHead(int(match[1]), bytes.fromhex(match[2].decode())) for match in found if match]

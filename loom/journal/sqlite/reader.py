@@ -1,15 +1,23 @@
-"""Streaming reads of a journal: one read-only connection, one short transaction a page, never a checkpoint."""
+"""Streaming reads of a journal: one read-only connection, one short transaction a page, never a checkpoint.
+
+A page is read by one function in one thread, so a reader that is cancelled leaves neither a statement nor a snapshot
+open, which would keep the writer's log from being folded into the database.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
-import aiosqlite
-
+from loom.errors import JournalClosedError, LoomError
 from loom.journal.entry import Recorded
-from loom.journal.sqlite.connection import connect_reader, translated
+from loom.journal.sqlite.connection import connect_reader
+from loom.journal.sqlite.faults import explained
 
 __all__ = ["COLUMNS", "Reader"]
 
@@ -19,51 +27,70 @@ COLUMNS = (
 )
 """The columns of an entry in the order of the fields of `Recorded`."""
 
-_BY_SEQUENCE = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants only
+_BY_SEQUENCE = (
+    f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants only
+)
 _BY_POSITION = f"SELECT {COLUMNS} FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608
 _COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"  # noqa: S608
-_JOURNALS = "SELECT journal, max(sequence) FROM entries WHERE journal > ? GROUP BY journal ORDER BY journal LIMIT ?"
 _TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
+# One seek a name: grouping would walk all entries of all journals.
+_JOURNALS = """
+WITH RECURSIVE names(name) AS (
+  SELECT min(journal) FROM entries WHERE journal > ?
+  UNION ALL
+  SELECT (SELECT min(journal) FROM entries WHERE journal > name) FROM names WHERE name IS NOT NULL
+)
+SELECT name, (SELECT max(sequence) FROM entries WHERE journal = name) FROM names WHERE name IS NOT NULL LIMIT ?
+"""
 
 _FOREVER = 2**63 - 1
+_CHUNK = 50
+_PAGE_BYTES = 4 * 1024 * 1024
+_BODY = COLUMNS.split(", ").index("body")
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
 
 
 class Reader:
-    """Reads a journal file, beside its writer or without one. Opens at first use."""
+    """Reads a journal file, beside its writer or without one. Opens at first use; close it when done."""
 
     def __init__(self, path: Path, *, page: int = 1_000, busy_timeout_s: float = 10.0) -> None:
         self._path = path
         self._page = page
         self._busy_timeout_s = busy_timeout_s
-        self._connection: aiosqlite.Connection | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._process = os.getpid()
+        self._closed = False
 
     async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream one journal by sequence."""
+        """Stream one journal by sequence: those after `after`, up to and with `until`."""
         last = _FOREVER if until is None else until
         while True:
-            page = await self._rows(_BY_SEQUENCE, (journal, after, last, self._page))
-            for row in page:
-                recorded = Recorded(*row)
-                after = recorded.sequence
-                yield recorded
-            if len(page) < self._page:
-                return
-
-    async def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream the workspace by position."""
-        while True:
-            page = await self.page(after=after, until=until)
+            page, more = await self._pages(_BY_SEQUENCE, (journal, after, last, self._page))
             for recorded in page:
                 yield recorded
-            if len(page) < self._page:
+            if not more:
+                return
+            after = page[-1].sequence
+
+    async def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position: those after `after`, up to and with `until`."""
+        last = _FOREVER if until is None else until
+        while True:
+            page, more = await self._pages(_BY_POSITION, (after, last, self._page))
+            for recorded in page:
+                yield recorded
+            if not more:
                 return
             after = page[-1].position
 
     async def page(self, *, after: int, until: int | None = None) -> list[Recorded]:
-        """Return the next page of the workspace by position; a short page is the last one for now."""
-        last = _FOREVER if until is None else until
-        return [Recorded(*row) for row in await self._rows(_BY_POSITION, (after, last, self._page))]
+        """Return the next page of the workspace by position; an empty page says that there is no more for now."""
+        page, _ = await self._pages(_BY_POSITION, (after, _FOREVER if until is None else until, self._page))
+        return page
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the entry with which a command was received, or None."""
@@ -76,32 +103,71 @@ class Reader:
 
     async def tail(self) -> int:
         """Return the last position there is, 0 in an empty journal."""
-        return int(next(iter(await self._rows(_TAIL, ())))[0])
+        return int((await self._rows(_TAIL, ()))[0][0])
 
     async def workspace(self) -> str | None:
         """Return the workspace that the journal belongs to."""
-        row = next(iter(await self._rows(_WORKSPACE, ())), None)
-        return None if row is None else str(row[0])
+        rows = await self._rows(_WORKSPACE, ())
+        return str(rows[0][0]) if rows else None
 
     async def close(self) -> None:
-        """Close the connection, if one was opened."""
+        """Close the connection, if one was opened. Closing twice is harmless."""
+        self._closed = True
+        executor, self._executor = self._executor, None
+        if executor is None or self._process != os.getpid():
+            return
+        closing = asyncio.get_running_loop().run_in_executor(executor, self._disconnect)
+        executor.shutdown(wait=False)
+        await asyncio.shield(closing)
+
+    async def _pages(self, statement: str, parameters: Row) -> tuple[list[Recorded], bool]:
+        """Return a page, and whether there may be another: it is full by its number of entries, or by their size."""
+        page = await self._in_thread(lambda: _read_page(self._connected(), statement, parameters))
+        return [Recorded(*row) for row in page], len(page) == self._page or _size(page) >= _PAGE_BYTES
+
+    async def _rows(self, statement: str, parameters: Row) -> list[Row]:
+        return await self._in_thread(lambda: self._connected().execute(statement, parameters).fetchall())
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._closed or self._process != os.getpid():
+            why = "is closed" if self._closed else "was opened for reading by the parent of this forked process"
+            raise JournalClosedError(f"journal [{self._path}] {why}; expected an open one: open it again")
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loom-reader")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except LoomError:
+            raise
+        except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+            raise explained(error, self._path, writing=False) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect_reader(self._path, busy_timeout_s=self._busy_timeout_s)
+        return self._connection
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            connection.close()
 
-    async def _rows(self, statement: str, parameters: tuple[object, ...]) -> list[sqlite3.Row]:
-        connection = self._connection or await self._open()
-        try:
-            rows: Iterable[sqlite3.Row] = await connection.execute_fetchall(statement, parameters)
-        except sqlite3.DatabaseError as error:
-            raise translated(error, self._path) from error
-        return list(rows)
 
-    async def _open(self) -> aiosqlite.Connection:
-        path, timeout = self._path, self._busy_timeout_s
-        connection = await aiosqlite.Connection(lambda: connect_reader(path, busy_timeout_s=timeout), 1)
-        if self._connection is not None:  # another task was faster
-            await connection.close()
-            return self._connection
-        self._connection = connection
-        return connection
+def _read_page(connection: sqlite3.Connection, statement: str, parameters: Row) -> list[Row]:
+    """Read until the page is full, in entries (the statement's own limit) or in bytes; the statement ends with it."""
+    cursor = connection.execute(statement, parameters)
+    try:
+        rows: list[Row] = []
+        size = 0
+        while size < _PAGE_BYTES:
+            chunk = cursor.fetchmany(_CHUNK)
+            rows += chunk
+            size += _size(chunk)
+            if len(chunk) < _CHUNK:
+                break
+        return rows
+    finally:
+        cursor.close()
+
+
+def _size(rows: list[Row]) -> int:
+    return sum([len(row[_BODY]) for row in rows if row[_BODY] is not None])

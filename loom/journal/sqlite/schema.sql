@@ -50,9 +50,9 @@ BEGIN
   SELECT RAISE(ABORT, 'append-only: entries are never deleted');
 END;
 
--- The one change there is: the body of an entry goes where a journaled pruned entry says so.
+-- The one change there is: the body of an entry goes where a journaled pruned entry says so. What says so stays.
 CREATE TRIGGER entries_append_only_update BEFORE UPDATE ON entries
-WHEN NEW.body IS NOT NULL OR NEW.salt IS NOT NULL
+WHEN NEW.body IS NOT NULL OR NEW.salt IS NOT NULL OR OLD.kind = 'pruned'
   OR NEW.position IS NOT OLD.position OR NEW.journal IS NOT OLD.journal OR NEW.sequence IS NOT OLD.sequence
   OR NEW.kind IS NOT OLD.kind OR NEW.schema_version IS NOT OLD.schema_version
   OR NEW.command_id IS NOT OLD.command_id OR NEW.epoch IS NOT OLD.epoch
@@ -69,6 +69,13 @@ BEGIN
   SELECT RAISE(ABORT, 'append-only: only body and salt may go, where a pruned entry covers them');
 END;
 
+-- Both tables refuse a second insert as well: REPLACE would delete without asking the triggers on DELETE.
+CREATE TRIGGER meta_append_only_insert BEFORE INSERT ON meta
+WHEN EXISTS (SELECT 1 FROM meta WHERE key = NEW.key)
+BEGIN
+  SELECT RAISE(ABORT, 'append-only: meta is written once');
+END;
+
 CREATE TRIGGER meta_append_only_update BEFORE UPDATE ON meta
 BEGIN
   SELECT RAISE(ABORT, 'append-only: meta is written once');
@@ -77,6 +84,12 @@ END;
 CREATE TRIGGER meta_append_only_delete BEFORE DELETE ON meta
 BEGIN
   SELECT RAISE(ABORT, 'append-only: meta is written once');
+END;
+
+CREATE TRIGGER writer_is_one BEFORE INSERT ON writer
+WHEN EXISTS (SELECT 1 FROM writer)
+BEGIN
+  SELECT RAISE(ABORT, 'append-only: the epoch never falls');
 END;
 
 CREATE TRIGGER writer_epoch_only_rises BEFORE UPDATE ON writer

@@ -1,0 +1,305 @@
+"""The class that agent code subclasses, and the verbs it decides with."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from loom.actors import consent, deciding, effects, lookups
+from loom.actors.command import Command, Reply
+from loom.actors.turn import current_turn
+from loom.decisions.decision import Alternative, ApprovalGiven, DecisionInput, PrecedentReference
+from loom.decisions.entries import PrecedentFound
+from loom.errors import InvalidNameError
+from loom.identity import actor_type_of
+from loom.journal.entry import Entry
+from loom.policies.evaluation import Evaluation, Facts
+from loom.policies.policy import Policy
+from loom.precedents.equivalence import EquivalenceRule
+
+__all__ = ["Actor", "Held"]
+
+State = TypeVar("State")
+T = TypeVar("T")
+
+
+class Held:
+    """The place where a state lies; a turn that was resumed has one of its own until it has caught up."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+
+class Actor(Generic[State]):
+    """Something that decides and remembers why.
+
+    1. Subclass it, `class DiscountAgent(Actor[DiscountState])`, and write `async def execute(self, command)`.
+    2. In there, look things up, ask for consent and decide by the verbs below: what they do is journaled, and a turn
+       that was cut short goes on where it was, without doing anything twice.
+    3. Give it a `policy` to be judged by, an `equivalence` to find precedents with, and, where it needs a state,
+       `apply(entry)` to fold its journal into `self.state`.
+
+    Everything is opt-in. `execute` runs for one command at a time, except that others run while it waits for consent.
+    """
+
+    actor_type: ClassVar[str] = ""
+    """The first half of the journal's name; by default the class name, `DiscountAgent` as `discount-agent`."""
+
+    policy: ClassVar[Policy[Any, Any] | None] = None
+    """The rule that `evaluate` asks. The adopted version of it is pinned when a command is received."""
+
+    equivalence: ClassVar[EquivalenceRule | None] = None
+    """When two of this actor's cases are alike: what `find_precedents` goes by."""
+
+    state_version: ClassVar[int] = 1
+    """Raise it when the state, or what `apply` makes of an entry, changes: older snapshots are then passed over."""
+
+    key: str
+    """The second half of the journal's name: which one of its type this actor is."""
+
+    _held: Held
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "actor_type" not in cls.__dict__:
+            cls.actor_type = actor_type_of(cls.__name__)
+
+    # --- what a subclass writes -----------------------------------------------------------------
+
+    async def execute(self, command: Any) -> Any:
+        """Handle one command and return its reply. An exception fails the turn; its entries stand."""
+        raise NotImplementedError(f"{type(self).__name__} has no execute")
+
+    def apply(self, entry: Entry) -> None:
+        """Fold one entry of the journal into `self.state`. May not fail, look at a clock or do I/O (law 7)."""
+
+    def initial_state(self) -> State:
+        """Return the state before the first entry: by default the state class called without arguments."""
+        cls = state_type(type(self))
+        state: State = None if cls is None else cls()
+        return state
+
+    def context(self) -> Mapping[str, JsonValue]:
+        """Return what the actor knows of itself and the business searches decisions by: tenant, environment, …"""
+        return {}
+
+    @property
+    def state(self) -> State:
+        """What the journal folds to, as far as this turn has come."""
+        state: State = self._held.state
+        return state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._held.state = state
+
+    # --- looking things up ----------------------------------------------------------------------
+
+    async def gather_context(
+        self,
+        *,
+        system: str,
+        entity: str,
+        query: str,
+        fetcher: Callable[[], Awaitable[Any] | Any],
+        relevance: str | None = None,
+        returns: type[T] | None = None,
+        timeout_s: float | None = None,
+        key: str | None = None,
+    ) -> Any:
+        """Look something up, journal what came back and how long it took, and return it.
+
+        The value is what JSON makes of it, as a `returns` if given. A fetcher that raises, takes longer than
+        `timeout_s` (by default the config's) or returns what is no JSON is a `LookupFailedError`, live and resumed.
+        """
+        return await lookups.gather_context(
+            current_turn(self, "gather_context"),
+            system=system,
+            entity=entity,
+            query=query,
+            fetcher=fetcher,
+            relevance=relevance,
+            returns=returns,
+            timeout_s=timeout_s,
+            key=key,
+        )
+
+    def evaluate(self, facts: Facts) -> Evaluation:
+        """Ask the policy version pinned for this turn about facts; what it says is journaled with them."""
+        return lookups.evaluate(current_turn(self, "evaluate"), facts)
+
+    async def find_precedents(
+        self,
+        facts: BaseModel | None = None,
+        *,
+        facets: Mapping[str, JsonValue] | None = None,
+        text: str | None = None,
+        limit: int = 5,
+        key: str | None = None,
+    ) -> tuple[PrecedentFound, ...]:
+        """Return earlier decisions, newest first, and journal which were seen.
+
+        By `facts`: those in the same situation under the actor's `equivalence`. By `facets`: exact facts or context.
+        By `text`: words of rationale and reasoning. Several narrow each other.
+        """
+        return await lookups.find_precedents(
+            current_turn(self, "find_precedents"), facts=facts, facets=facets, text=text, limit=limit, key=key
+        )
+
+    # --- consent and decision -------------------------------------------------------------------
+
+    async def request_approval(
+        self,
+        *,
+        approver: str,
+        reason: str,
+        timeout_s: float | None = None,
+        deadline: datetime | None = None,
+        on_deadline: Literal["deny", "escalate"] = "deny",
+        escalate_to: Sequence[str] = (),
+        key: str | None = None,
+    ) -> ApprovalGiven:
+        """Ask for somebody's consent and wait for it, for seconds or for days; a restart in between loses nothing.
+
+        At the deadline (UTC, or `timeout_s` from now) the request is denied, or goes to the next of `escalate_to`,
+        and is denied when there is none left. It is never granted by the clock.
+        """
+        return await consent.request_approval(
+            current_turn(self, "request_approval"),
+            approver=approver,
+            reason=reason,
+            timeout_s=timeout_s,
+            deadline=deadline,
+            on_deadline=on_deadline,
+            escalate_to=tuple(escalate_to),
+            key=key,
+        )
+
+    async def record_decision(
+        self,
+        *,
+        rationale: str,
+        outcome: Mapping[str, object] | None = None,
+        decision_type: str | None = None,
+        reasoning: Sequence[str] = (),
+        alternatives: Sequence[Alternative | Mapping[str, str]] = (),
+        rationale_author: Literal["developer", "model", "human"] = "developer",
+        is_exception: bool | None = None,
+        exception_reason: str | None = None,
+        confidence: float | None = None,
+        context: Mapping[str, object] | None = None,
+        parent: str | None = None,
+        inputs: Sequence[DecisionInput] | None = None,
+        facts: BaseModel | None = None,
+        evaluation: Evaluation | None = None,
+        precedents: Sequence[PrecedentReference] | None = None,
+        approvals: Sequence[ApprovalGiven] | None = None,
+        policy: str | None = None,
+    ) -> str:
+        """Journal a decision and return its id.
+
+        Look-ups, precedents, approvals, facts, evaluation and policy version of the turn attach themselves; each can
+        be given instead. A blank rationale or a policy version that is not registered is refused.
+        """
+        given = {name: value for name, value in locals().items() if name != "self"}
+        return await deciding.record_decision(current_turn(self, "record_decision"), **given)
+
+    async def record(self, entry: Entry, *, key: str | None = None) -> None:
+        """Journal an entry of your own: `apply` sees it, and so do projections."""
+        await deciding.record(current_turn(self, "record"), entry, key=key)
+
+    # --- the world outside ----------------------------------------------------------------------
+
+    async def perform(
+        self,
+        *,
+        action: str,
+        effect: Callable[[str], Awaitable[Any] | Any],
+        key: str,
+        repeatable: bool = True,
+        returns: type[T] | None = None,
+    ) -> Any:
+        """Do something in the world: the intent is durable before, the result journaled after.
+
+        It happens at least once, each time with the same `key`, which `effect` gets so that the other side can tell a
+        repeat. With `repeatable=False` a turn that was cut short in between stops for a person instead.
+        """
+        return await effects.perform(
+            current_turn(self, "perform"), action=action, effect=effect, key=key, repeatable=repeatable, returns=returns
+        )
+
+    async def ask(
+        self,
+        actor: type[Actor[Any]],
+        actor_key: str,
+        command: Command[Reply],
+        *,
+        timeout_s: float | None = None,
+        key: str | None = None,
+    ) -> Reply:
+        """Send another actor a command and return its reply; actors that would wait in a circle are refused."""
+        reply: Reply = await effects.ask(
+            current_turn(self, "ask"), actor, actor_key, command, timeout_s=timeout_s, key=key
+        )
+        return reply
+
+    async def tell(
+        self, actor: type[Actor[Any]], actor_key: str, command: Command[Any], *, key: str | None = None
+    ) -> None:
+        """Send another actor a command and go on once it is durable there."""
+        await effects.tell(current_turn(self, "tell"), actor, actor_key, command, key=key)
+
+    async def now(self) -> datetime:
+        """Return the time (UTC), the same again when the turn is resumed."""
+        return await effects.now(current_turn(self, "now"))
+
+    async def new_id(self) -> str:
+        """Return a new unique id, the same again when the turn is resumed."""
+        return await effects.new_id(current_turn(self, "new_id"))
+
+    async def random(self) -> float:
+        """Return a random number in [0, 1), the same again when the turn is resumed."""
+        return await effects.random(current_turn(self, "random"))
+
+
+@cache
+def state_type(cls: type[Actor[Any]]) -> Any:
+    """Return the `S` of `Actor[S]` for a subclass, None for a plain `Actor`."""
+    for base in cls.__mro__:
+        for generic in getattr(base, "__orig_bases__", ()):
+            if typing.get_origin(generic) is Actor:
+                argument = typing.get_args(generic)[0]
+                return None if isinstance(argument, TypeVar) or argument in (None, type(None)) else argument
+    return None
+
+
+@cache
+def commands_of(cls: type[Actor[Any]]) -> tuple[type[Command[Any]], ...]:
+    """Return the command classes that `execute` declares to take; none where it does not say."""
+    try:
+        hint = typing.get_type_hints(cls.execute).get("command", Any)
+    except (NameError, TypeError):
+        return ()
+    arms = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return tuple(arm for arm in arms if inspect.isclass(arm) and issubclass(arm, Command) and arm is not Command)
+
+
+def check_actor_class(cls: type[Actor[Any]]) -> None:
+    """Refuse a class that cannot be an actor, before its first command."""
+    if not asyncio.iscoroutinefunction(cls.execute) or cls.execute is Actor.execute:
+        raise InvalidNameError(f"actor [{cls.__name__}] has no [async def execute(self, command)]: write one")
+
+
+def folds(cls: type[Actor[Any]]) -> bool:
+    """Tell whether a class folds entries into a state at all."""
+    return cls.apply is not Actor.apply

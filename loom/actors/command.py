@@ -1,0 +1,98 @@
+"""Commands: what an actor is asked to do. A command is imperative and may be refused; it carries its reply type."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
+
+from loom.errors import AdmissionError, UnknownActorError
+from loom.journal.admission import Limits, json_value
+
+__all__ = ["COMMANDS", "Command", "CommandRegistry", "Reply", "decode_reply", "encode_reply", "reply_type"]
+
+Reply = TypeVar("Reply")
+
+
+class Command(BaseModel, Generic[Reply]):
+    """Something an actor can be asked: `class RequestDiscount(Command[Granted])` is answered with a `Granted`.
+
+    It is journaled under its `command_type`, by default the name of its class.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    command_type: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "[" in cls.__name__:  # Command[Granted] itself, not a command
+            return
+        if "command_type" not in cls.__dict__:
+            cls.command_type = cls.__name__
+        COMMANDS.register(cls)
+
+
+class CommandRegistry:
+    """Which class reads which command type; as explicit as the registry of entry kinds."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, list[type[Command[Any]]]] = {}
+
+    def register(self, cls: type[Command[Any]]) -> None:
+        """Make a class known under its command type; one that is defined again replaces its former self."""
+        known = self._classes.setdefault(cls.command_type, [])
+        name = (cls.__module__, cls.__qualname__)
+        known[:] = [other for other in known if (other.__module__, other.__qualname__) != name] + [cls]
+
+    def decode(
+        self, command_type: str, payload: JsonValue, *, among: tuple[type[Command[Any]], ...] = ()
+    ) -> Command[Any]:
+        """Return the command of a recorded payload, looking first `among` the commands that an actor declares."""
+        declared = [cls for cls in among if cls.command_type == command_type]
+        classes = declared or self._classes.get(command_type, [])
+        if len(classes) != 1:
+            raise UnknownActorError(
+                f"command type [{command_type}] is known [{len(classes)}] times; expected once: import the module that "
+                "defines it, or give equal names different command_type"
+            )
+        return classes[0].model_validate(payload)
+
+
+COMMANDS = CommandRegistry()
+"""The registry that `Command` subclasses enter by being defined."""
+
+
+@cache
+def reply_type(cls: type[Command[Any]]) -> Any:
+    """Return the type that replies to a command have; `None` where the command does not say."""
+    for base in cls.__mro__:
+        metadata = getattr(base, "__pydantic_generic_metadata__", None)
+        if metadata and metadata["origin"] is Command and metadata["args"]:
+            return metadata["args"][0]
+    return None
+
+
+@cache
+def _adapter(cls: type[Command[Any]]) -> TypeAdapter[Any]:
+    return TypeAdapter(reply_type(cls))
+
+
+def encode_reply(command: Command[Any], reply: object, *, limits: Limits) -> JsonValue:
+    """Return a reply as plain JSON; raise `AdmissionError` if it is not of the command's reply type."""
+    plain = json_value(reply, limits=limits)
+    try:
+        _adapter(type(command)).validate_python(plain)
+    except ValidationError as error:
+        raise AdmissionError(
+            f"reply to [{command.command_type}] is a [{type(reply).__name__}]; expected [{reply_type(type(command))}] "
+            f"[{error.errors()[0]['msg']}]: return that from execute"
+        ) from error
+    return plain
+
+
+def decode_reply(cls: type[Command[Any]], plain: JsonValue) -> Any:
+    """Return the typed reply of a recorded one."""
+    return _adapter(cls).validate_python(plain)

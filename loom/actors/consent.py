@@ -1,0 +1,131 @@
+"""The verb that asks people: `request_approval`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from loom.actors.lookups import digest, expect
+from loom.actors.turn import Turn
+from loom.clock import us_from_datetime
+from loom.decisions.decision import ApprovalGiven
+from loom.decisions.entries import ApprovalRequestedEntry
+from loom.errors import AdmissionError
+from loom.identity import check_person, derived_id
+from loom.journal.entry import Step
+from loom.journal.kinds import TurnContinuedEntry
+
+
+async def request_approval(
+    turn: Turn,
+    *,
+    approver: str,
+    reason: str,
+    timeout_s: float | None,
+    deadline: datetime | None,
+    on_deadline: Literal["deny", "escalate"],
+    escalate_to: tuple[str, ...],
+    key: str | None,
+) -> ApprovalGiven:
+    """See `Actor.request_approval`."""
+    _check(approver, reason, timeout_s, deadline, on_deadline, escalate_to)
+    with turn.step("request_approval", key or approver) as step:
+        recorded = await turn.take(step, "begin")
+        if recorded is not None:
+            request = expect(recorded.entry, ApprovalRequestedEntry, turn)
+        else:
+            if timeout_s is not None:
+                deadline = turn.host.services.now() + timedelta(seconds=timeout_s)
+            request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to)
+            turn.write(request)
+            await _deliver(turn, request)
+        approval = await _answer(turn, step, request)
+        turn.gathered.approvals.append(approval)
+        return approval
+
+
+async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> ApprovalGiven:
+    """Wait for the answer and go on: the turn may have been parked for days."""
+    continued = turn.script is not None and turn.script.has(step, "end")
+    if continued:
+        await turn.take(step, "end")
+    answer, answered_at = await turn.wait_for_answer(request.approval_id)
+    if not continued:
+        if turn.script is not None:
+            await turn.script.wait(step)
+        await turn.take_slot()
+        turn.write(TurnContinuedEntry(step=step))
+    return ApprovalGiven(
+        approval_id=request.approval_id, approver=request.approver, granted=answer.granted, by=answer.by,
+        role=answer.role, answered_at=answered_at, comment=answer.comment,
+    )  # fmt: skip
+
+
+def _request(
+    turn: Turn,
+    step: Step,
+    approver: str,
+    reason: str,
+    deadline: datetime | None,
+    on_deadline: Literal["deny", "escalate"],
+    escalate_to: tuple[str, ...],
+) -> ApprovalRequestedEntry:
+    """Build the request; it binds what the approver is shown by a digest of facts, evaluation and policy version."""
+    evaluated = turn.gathered.evaluated
+    facts = None if evaluated is None else evaluated.facts
+    evaluation = None if evaluated is None else evaluated.evaluation
+    store = turn.host.services.store
+    return ApprovalRequestedEntry(
+        step=step,
+        approval_id=derived_id(
+            "approval", store.workspace, turn.host.journal, turn.command_id, step.key, str(step.occurrence)
+        ),
+        approver=approver,
+        reason=reason,
+        shown=derived_id(
+            "shown",
+            digest(dict(facts) if facts is not None else None),
+            digest(None if evaluation is None else evaluation.model_dump(mode="json")),
+            turn.policy.hash,
+        ),
+        facts=facts,
+        evaluation=evaluation,
+        requested_by=turn.by,
+        deadline=deadline,
+        on_deadline=on_deadline,
+        escalate_to=escalate_to,
+    )
+
+
+async def _deliver(turn: Turn, request: ApprovalRequestedEntry) -> None:
+    """Let the request out once it is durable (law 4); a messenger that fails is logged and loses nothing."""
+    await turn.durable()
+    services = turn.host.services
+    if request.deadline is not None:
+        services.on_deadline_set(request.deadline)
+    await services.deliver(request, journal=turn.host.journal)
+
+
+def _check(
+    approver: str,
+    reason: str,
+    timeout_s: float | None,
+    deadline: datetime | None,
+    on_deadline: str,
+    escalate_to: tuple[str, ...],
+) -> None:
+    check_person(approver, what="approver")
+    for following in escalate_to:
+        check_person(following, what="escalate_to")
+    if not reason.strip():
+        raise AdmissionError("reason of the request is blank; expected what the approver has to know: say why")
+    if timeout_s is not None and deadline is not None:
+        raise AdmissionError("request has [timeout_s] and [deadline]; expected one of them: drop the other")
+    if timeout_s is not None and not timeout_s >= 0:
+        raise AdmissionError(f"timeout_s is [{timeout_s}]; expected seconds from now: give a number that is not negative")
+    if deadline is not None:
+        us_from_datetime(deadline)  # a naive one is refused
+    if on_deadline == "escalate" and not escalate_to:
+        raise AdmissionError("request escalates to nobody; expected [escalate_to]: name the next approvers, or deny")
+    if on_deadline == "escalate" and timeout_s is None and deadline is None:
+        raise AdmissionError("request escalates without a deadline; expected [timeout_s or deadline]: give one")

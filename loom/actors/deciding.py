@@ -1,0 +1,169 @@
+"""The verbs that write down: `record_decision` and `record`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from loom.actors.lookups import expect, plain_facts
+from loom.actors.turn import Turn
+from loom.decisions.decision import (
+    Decision,
+    PolicyReference,
+    PrecedentClass,
+    PrecedentReference,
+    decision_id,
+)
+from loom.decisions.entries import DecisionJournalEntry
+from loom.errors import AdmissionError
+from loom.identity import parse_journal_name
+from loom.journal.admission import json_value
+from loom.journal.entry import Entry, Step
+from loom.policies.evaluation import Evaluation
+from loom.policies.registry import PolicyVersion
+
+
+async def record_decision(turn: Turn, **given: Any) -> str:
+    """See `Actor.record_decision`."""
+    services = turn.host.services
+    version = turn.policy if given["policy"] is None else services.policies.resolve(given["policy"])
+    services.policies.resolve_hash(version.hash_bytes)  # law 3: no decision without a registered version
+    evaluation = _evaluation(turn, given["evaluation"])
+    is_exception = given["is_exception"]
+    if is_exception is None:
+        is_exception = evaluation is not None and evaluation.is_exception
+    decision_type = given["decision_type"] or ("exception" if is_exception else "policy_application")
+    with turn.step("record_decision", decision_type) as step:
+        recorded = await turn.take(step)
+        if recorded is not None and turn.compare is None:
+            return expect(recorded.entry, DecisionJournalEntry, turn).decision.decision_id
+        decision = _decision(turn, step, version, evaluation, {**given, "is_exception": is_exception})
+        entry = DecisionJournalEntry(step=step, decision=decision)
+        if recorded is not None and turn.compare is not None:
+            turn.compare(recorded, entry)
+        elif decision.parent_decision_id is not None and services.known_parent is not None:
+            await _check_parent(turn, decision.parent_decision_id)
+            turn.write(entry, policy_hash=version.hash_bytes)
+        else:
+            turn.write(entry, policy_hash=version.hash_bytes)
+        turn.gathered.decisions.append(decision.decision_id)
+        return decision.decision_id
+
+
+async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
+    """See `Actor.record`."""
+    if type(entry).__module__.startswith(_OWN):
+        raise AdmissionError(
+            f"kind [{type(entry).kind}] is loom's own; expected an entry of yours: subclass Entry, or use the verb for it"
+        )
+    with turn.step("record", key or type(entry).kind) as step:
+        recorded = await turn.take(step)
+        entry = entry.model_copy(update={"step": step})
+        if recorded is None:
+            json_value(entry.model_dump(), limits=turn.host.services.limits)  # bytes and the like hide from a serialiser
+            turn.write(entry)
+        elif turn.compare is not None:
+            turn.compare(recorded, entry)
+
+
+_OWN = ("loom.journal.", "loom.policies.", "loom.decisions.", "loom.actors.")
+
+
+def _evaluation(turn: Turn, given: Evaluation | None) -> Evaluation | None:
+    if given is not None:
+        return given
+    return None if turn.gathered.evaluated is None else turn.gathered.evaluated.evaluation
+
+
+def _decision(
+    turn: Turn, step: Step, version: PolicyVersion, evaluation: Evaluation | None, given: Mapping[str, Any]
+) -> Decision:
+    """Join what the caller gave with what the turn has gathered."""
+    gathered = turn.gathered
+    limits = turn.host.services.limits
+    outcome: Any = json_value(dict(given["outcome"] or {}), limits=limits)
+    facts = _facts(turn, given["facts"])
+    reason = given["exception_reason"] or (None if evaluation is None else evaluation.exception_reason)
+    try:
+        return Decision(
+            decision_id=decision_id(
+                workspace=turn.host.services.store.workspace, journal=turn.host.journal, command_id=turn.command_id,
+                decision_type=step.key, occurrence=step.occurrence, policy_hash=version.hash,
+            ),
+            decision_type=step.key,
+            rationale=given["rationale"],
+            rationale_author=given["rationale_author"],
+            reasoning=tuple(given["reasoning"]),
+            inputs=tuple(gathered.inputs if given["inputs"] is None else given["inputs"]),
+            alternatives=tuple(given["alternatives"]),
+            policy=PolicyReference(
+                name=version.name, version=version.version, hash=version.hash,
+                rule=None if evaluation is None else evaluation.rule,
+            ),
+            facts=facts,
+            evaluation=evaluation,
+            outcome=outcome,
+            precedents=_precedents(turn, given["precedents"], outcome),
+            precedent_class=_class(turn, facts, outcome),
+            is_exception=given["is_exception"],
+            exception_reason=reason if given["is_exception"] else None,
+            approvals=tuple(gathered.approvals if given["approvals"] is None else given["approvals"]),
+            context=_context(turn, given["context"]),
+            confidence=given["confidence"],
+            parent_decision_id=given["parent"],
+            causation_id=turn.command_id,
+        )  # fmt: skip
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AdmissionError(
+            f"decision of turn [{turn}] is not whole at [{where}] [{first['msg']}]; expected a decision as "
+            "record_decision describes it: mend that argument",
+            path=f"$.{where}",
+        ) from error
+
+
+def _facts(turn: Turn, given: BaseModel | None) -> dict[str, JsonValue] | None:
+    if given is not None:
+        return plain_facts(given, turn)
+    return None if turn.gathered.evaluated is None else turn.gathered.evaluated.facts
+
+
+def _precedents(
+    turn: Turn, given: Sequence[PrecedentReference] | None, outcome: dict[str, JsonValue]
+) -> tuple[PrecedentReference, ...]:
+    """Relate the precedents that the turn saw: one with the same outcome was followed, another one distinguished."""
+    if given is not None:
+        return tuple(given)
+    return tuple(
+        PrecedentReference(
+            decision_id=found.decision_id, relation="followed" if found.outcome == outcome else "distinguished"
+        )
+        for found in turn.gathered.precedents
+    )
+
+
+def _class(turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, JsonValue]) -> PrecedentClass | None:
+    rule = None if turn.actor is None else turn.actor.equivalence
+    return None if rule is None or facts is None else rule.classify(facts, outcome)
+
+
+def _context(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
+    actor_type, key = parse_journal_name(turn.host.journal)
+    known = {} if turn.actor is None else turn.actor.context()
+    merged: Any = json_value(
+        {"actor_type": actor_type, "actor_key": key, **known, **(given or {})}, limits=turn.host.services.limits
+    )
+    return dict(merged)
+
+
+async def _check_parent(turn: Turn, parent: str) -> None:
+    """A parent is an earlier decision: that is why chains have no cycles."""
+    known = turn.host.services.known_parent
+    if parent in turn.gathered.decisions or known is None or await known(parent):
+        return
+    raise AdmissionError(
+        f"parent decision [{parent}] of turn [{turn}] is unknown; expected the full id of an earlier decision: check it"
+    )

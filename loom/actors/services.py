@@ -1,0 +1,119 @@
+"""What the actors of a loom share: the journal they write, and what they look things up in."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import JsonValue
+
+from loom.clock import Clock, SystemClock, datetime_from_us
+from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
+from loom.identity import new_id
+from loom.journal.admission import Limits
+from loom.journal.store import JournalStore
+from loom.policies.registry import PolicyRegistry
+from loom.telemetry import get_logger
+
+__all__ = ["ActorOptions", "Approver", "PrecedentIndex", "Services", "Snapshots", "Sources"]
+
+
+_log = get_logger("loom.actors")
+
+
+class Approver(Protocol):
+    """Delivers requests for approval to people, by whatever way reaches them. It cannot grant anything."""
+
+    async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
+        """Tell the approver that a request waits. May be called again for the same request after a restart."""
+        ...
+
+
+class PrecedentIndex(Protocol):
+    """Finds earlier decisions."""
+
+    async def find(
+        self,
+        *,
+        situation: str | None = None,
+        facets: Mapping[str, JsonValue] | None = None,
+        text: str | None = None,
+        decision_type: str | None = None,
+        exclude_turn: tuple[str, str] | None = None,
+        limit: int = 5,
+    ) -> tuple[PrecedentFound, ...]:
+        """Return earlier decisions, newest first."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Keeps the folded state of actors, as an optimisation that may vanish at any time."""
+
+    async def get(self, journal: str) -> Any:
+        """Return the snapshot of a journal, or None."""
+        ...
+
+    async def put(
+        self, journal: str, *, actor_type: str, state_version: int, sequence: int, entry_hash: bytes, body: bytes
+    ) -> None:
+        """Keep a snapshot in place of an earlier one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActorOptions:
+    """Bounds and patience. Times are in seconds; `snapshot_every` counts entries, 0 is never."""
+
+    mailbox_size: int = 1_000
+    idle_after_s: float = 60.0
+    max_failures: int = 5
+    failure_window_s: float = 60.0
+    resume_attempts: int = 3
+    divergence_timeout_s: float = 30.0
+    shutdown_grace_s: float = 5.0
+    snapshot_every: int = 500
+    lookup_timeout_s: float | None = 30.0
+    resume_concurrency: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where time, ids, salts and chance come from; tests bring their own."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    new_id: Callable[[], str] = new_id
+    new_salt: Callable[[int], bytes] = os.urandom
+    random: Callable[[], float] = random.SystemRandom().random
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that a turn reaches beyond its own actor."""
+
+    store: JournalStore
+    policies: PolicyRegistry
+    precedents: PrecedentIndex
+    snapshots: Snapshots
+    options: ActorOptions = field(default_factory=ActorOptions)
+    limits: Limits = field(default_factory=Limits)
+    sources: Sources = field(default_factory=Sources)
+    approver: Approver | None = None
+    on_deadline_set: Callable[[datetime], None] = lambda _: None
+    known_parent: Callable[[str], Awaitable[bool]] | None = None
+
+    async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
+        """Have a request brought to its approver; a messenger that fails loses nothing, the request stays open."""
+        if self.approver is None:
+            return
+        try:
+            await self.approver.deliver(request, journal=journal)
+        except Exception as error:  # noqa: BLE001 - whatever the messenger raises, the request is durable and open
+            _log.warning("approval_not_delivered", journal=journal, approval=request.approval_id, error=repr(error))
+
+    def now(self) -> datetime:
+        """Return the time by which deadlines are judged: the clock's, but never before the last entry's."""
+        return datetime_from_us(max(self.store.recorded_at_us, self.sources.clock.now_us()))

@@ -1,0 +1,271 @@
+"""The turns of a workspace: which are done, and what the others wait for.
+
+An entry belongs to the turn that its header names by journal and command id. The rule for the status stands in
+`turns_view.sql`, beside the columns it follows from.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
+from loom.clock import datetime_from_us
+from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
+from loom.errors import TurnNotFoundError
+from loom.journal.entry import Recorded, Step
+from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry, TurnResumedEntry
+from loom.projections import Queries
+from loom.projections.sql import prefix_range, script
+
+__all__ = ["TurnStatus", "TurnSummary", "TurnsProjection", "TurnsView"]
+
+TurnStatus: TypeAlias = Literal["received", "running", "parked", "stuck", "completed", "failed", "abandoned"]
+"""What a turn is at, as far as its journal says."""
+
+_RECEIVE = """
+INSERT INTO turns (
+  journal, command_id, actor_type, actor_key, command_type, by, correlation_id, causation_id,
+  received_position, received_sequence, received_at_us, last_position)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+_ADVANCE = """
+UPDATE turns SET last_position = ?, attempts = 0, decisions = decisions + ? WHERE journal = ? AND command_id = ?
+"""
+_TOUCH = "UPDATE turns SET last_position = ? WHERE journal = ? AND command_id = ?"
+_RESUME = "UPDATE turns SET last_position = ?, attempts = ?, resumed = 1 WHERE journal = ? AND command_id = ?"
+_RETRY = "UPDATE turns SET last_position = ?, attempts = 0, resumed = 0 WHERE journal = ? AND command_id = ?"
+_END = """
+UPDATE turns SET last_position = ?, ended = ?, ended_at_us = ?, error_type = ?, error_message = ?,
+  attempts = 0, pending_effects = 0, open_approvals = 0
+WHERE journal = ? AND command_id = ?
+"""
+_CLOSE_ALL = "DELETE FROM turn_open WHERE journal = ? AND command_id = ?"
+_OPEN = "INSERT INTO turn_open VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_CLOSE = "DELETE FROM turn_open WHERE journal = ? AND what = ? AND id = ?"
+_APPROVALS = "UPDATE turns SET open_approvals = open_approvals + ? WHERE journal = ? AND command_id = ?"
+_EFFECTS = """
+UPDATE turns SET pending_effects = pending_effects + ?, resumed = 0 WHERE journal = ? AND command_id = ?
+"""
+
+_Fold: TypeAlias = Callable[[Recorded, str, sqlite3.Connection], None]
+
+
+class TurnsProjection:
+    """Keeps one row for each command that was received."""
+
+    name = "turns"
+    version = 1
+    kinds = None
+    schema = script("loom.actors", "turns_view.sql")
+    tables = ("turns", "turn_open")
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Fold one entry into the tables."""
+        if recorded.command_id is not None:
+            _FOLDS.get(recorded.kind, _step)(recorded, recorded.command_id, view)
+
+
+class TurnSummary(BaseModel):
+    """One turn as it stands. Its times are those of the journal; what it was told is in its command."""
+
+    model_config = ConfigDict(frozen=True)
+
+    journal: str
+    command_id: str
+    actor_type: str
+    actor_key: str
+    command_type: str | None
+    by: str | None
+    correlation_id: str | None
+    causation_id: str | None
+    received_position: int
+    received_sequence: int
+    received_at: datetime
+    status: TurnStatus
+    attempts: int
+    pending_effect: bool
+    open_approvals: int
+    decisions: int
+    last_position: int
+    ended_at: datetime | None
+    error_type: str | None
+    error_message: str | None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it has no end yet."""
+        return self.ended_at is None
+
+
+_COLUMNS = """
+journal, command_id, actor_type, actor_key, command_type, by, correlation_id, causation_id, received_position,
+received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions, last_position,
+ended_at_us, error_type, error_message
+"""
+_UNFINISHED = f"""
+SELECT {_COLUMNS} FROM turns
+WHERE ended IS NULL AND received_position > ? ORDER BY received_position LIMIT ?
+"""  # noqa: S608 - constants only
+_BY_PREFIX = f"""
+SELECT {_COLUMNS} FROM turns
+WHERE command_id >= ? AND command_id < ? AND (? IS NULL OR journal = ?) ORDER BY command_id LIMIT 3
+"""  # noqa: S608
+_EXACT = f"SELECT {_COLUMNS} FROM turns WHERE command_id = ? AND (? IS NULL OR journal = ?) LIMIT 3"  # noqa: S608
+_LIST = f"""
+SELECT {_COLUMNS} FROM turns
+WHERE received_position < :before AND (:status IS NULL OR status = :status) AND (:journal IS NULL OR journal = :journal)
+ORDER BY received_position DESC LIMIT :limit
+"""  # noqa: S608
+_NAMES = ("turns",)
+
+
+class TurnsView:
+    """Answers which turns there are and how they stand."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    async def unfinished(self, *, limit: int = 1_000, after: int = 0) -> tuple[TurnSummary, ...]:
+        """Return turns without an end, oldest first; `after` is the received position of the last one already seen."""
+        return _summaries(await self._queries.fetch(_UNFINISHED, (after, limit), names=_NAMES))
+
+    async def get(self, command_id: str, *, journal: str | None = None) -> TurnSummary:
+        """Return the turn of a command, by its id or how that begins; raise `TurnNotFoundError`."""
+        rows = await self._queries.fetch(_EXACT, (command_id, journal, journal), names=_NAMES)
+        if not rows:
+            bounds = prefix_range(command_id)
+            rows = await self._queries.fetch(_BY_PREFIX, (*bounds, journal, journal), names=_NAMES, consistent=False)
+        if len(rows) == 1:
+            return _summaries(rows)[0]
+        several = ", ".join(f"{row['journal']} {row['command_id']}" for row in rows)
+        raise TurnNotFoundError(
+            f"turn [{command_id!r:.80}] is {f'ambiguous [{several}, …]' if rows else 'not known'}; "
+            "expected [the command id of one turn, or how only one begins]: see `loom turns`"
+        )
+
+    async def list(
+        self, *, status: TurnStatus | None = None, journal: str | None = None, limit: int = 50,
+        before: int | None = None,
+    ) -> tuple[TurnSummary, ...]:  # fmt: skip
+        """Return turns, newest first; `before` is the received position of the last one already seen."""
+        bound = 2**63 - 1 if before is None else before
+        parameters = {"status": status, "journal": journal, "limit": limit, "before": bound}
+        return _summaries(await self._queries.fetch(_LIST, parameters, names=_NAMES))
+
+
+def _receive(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    entry = recorded.entry
+    about: tuple[str | None, ...] = (None,) * 4
+    if isinstance(entry, CommandReceivedEntry):
+        about = (entry.command_type, entry.by, entry.correlation_id, entry.causation_id)
+    actor_type, _, actor_key = recorded.journal.partition("/")
+    view.execute(
+        _RECEIVE,
+        (
+            recorded.journal, command_id, actor_type, actor_key, *about,
+            recorded.position, recorded.sequence, recorded.recorded_at_us, recorded.position,
+        ),
+    )  # fmt: skip
+
+
+def _touch(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    view.execute(_TOUCH, (recorded.position, recorded.journal, command_id))
+
+
+def _step(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    """Anything that a turn records of itself is progress: attempts are counted from there."""
+    decided = 1 if recorded.kind == "decision" else 0
+    view.execute(_ADVANCE, (recorded.position, decided, recorded.journal, command_id))
+
+
+def _resume(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    entry = recorded.entry
+    attempts = entry.attempt if isinstance(entry, TurnResumedEntry) else 1
+    view.execute(_RESUME, (recorded.position, attempts, recorded.journal, command_id))
+
+
+def _retry(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    view.execute(_RETRY, (recorded.position, recorded.journal, command_id))
+
+
+def _end(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    error: tuple[str | None, str | None] = (None, None)
+    if recorded.kind == "turn_failed" and isinstance(recorded.entry, TurnFailedEntry):
+        error = (recorded.entry.type_name, recorded.entry.message)
+    view.execute(
+        _END,
+        (
+            recorded.position, recorded.kind.removeprefix("turn_"), recorded.recorded_at_us, *error,
+            recorded.journal, command_id,
+        ),
+    )  # fmt: skip
+    view.execute(_CLOSE_ALL, (recorded.journal, command_id))
+
+
+def _request(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    _step(recorded, command_id, view)
+    if isinstance(recorded.entry, ApprovalRequestedEntry):
+        opened = view.execute(_OPEN, (recorded.journal, "approval", recorded.entry.approval_id, command_id)).rowcount
+        view.execute(_APPROVALS, (opened, recorded.journal, command_id))
+
+
+def _answer(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    _step(recorded, command_id, view)
+    if isinstance(recorded.entry, ApprovalAnsweredEntry):
+        closed = view.execute(_CLOSE, (recorded.journal, "approval", recorded.entry.approval_id)).rowcount
+        view.execute(_APPROVALS, (-closed, recorded.journal, command_id))
+
+
+def _intend(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    _step(recorded, command_id, view)
+    if isinstance(recorded.entry, EffectIntendedEntry) and not recorded.entry.repeatable:
+        step = _step_id(command_id, recorded.entry.step, recorded.entry.key)
+        opened = view.execute(_OPEN, (recorded.journal, "effect", step, command_id)).rowcount
+        view.execute(_EFFECTS, (opened, recorded.journal, command_id))
+
+
+def _perform(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    _step(recorded, command_id, view)
+    if isinstance(recorded.entry, EffectPerformedEntry):
+        step = _step_id(command_id, recorded.entry.step, recorded.entry.key)
+        if closed := view.execute(_CLOSE, (recorded.journal, "effect", step)).rowcount:
+            view.execute(_EFFECTS, (-closed, recorded.journal, command_id))
+
+
+def _step_id(command_id: str, step: Step | None, key: str) -> str:
+    occurrence = 0 if step is None else step.occurrence
+    return f"{command_id} {occurrence} {key}"
+
+
+_FOLDS: dict[str, _Fold] = {
+    "command_received": _receive,
+    "turn_started": _touch,
+    "turn_continued": _touch,
+    "turn_resumed": _resume,
+    "turn_retried": _retry,
+    "turn_completed": _end,
+    "turn_failed": _end,
+    "turn_abandoned": _end,
+    "approval_requested": _request,
+    "approval_answered": _answer,
+    "effect_intended": _intend,
+    "effect_performed": _perform,
+}
+
+
+def _summaries(rows: list[sqlite3.Row]) -> tuple[TurnSummary, ...]:
+    found = []
+    for row in rows:
+        plain: dict[str, Any] = dict(row)
+        plain["pending_effect"] = plain.pop("pending_effects") > 0
+        for name in ("received_at", "ended_at"):
+            us = plain.pop(f"{name}_us")
+            plain[name] = None if us is None else datetime_from_us(us)
+        found.append(TurnSummary(**plain))
+    return tuple(found)

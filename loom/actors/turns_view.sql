@@ -1,0 +1,53 @@
+-- One row for each command that was received. The status follows from what the journal says and is nowhere stored:
+--   stuck      it was resumed since it was to do something that may not be done twice, and nobody knows whether it was;
+--              or it was resumed three times without getting any further
+--   parked     it waits for somebody's consent
+--   running    something of it is recorded beside the command
+CREATE TABLE turns (
+  journal TEXT NOT NULL,
+  command_id TEXT NOT NULL,
+  actor_type TEXT NOT NULL,
+  actor_key TEXT NOT NULL,
+  command_type TEXT,
+  by TEXT,
+  correlation_id TEXT,
+  causation_id TEXT,
+  received_position INTEGER NOT NULL,
+  received_sequence INTEGER NOT NULL,
+  received_at_us INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  resumed INTEGER NOT NULL DEFAULT 0,
+  pending_effects INTEGER NOT NULL DEFAULT 0,
+  open_approvals INTEGER NOT NULL DEFAULT 0,
+  decisions INTEGER NOT NULL DEFAULT 0,
+  last_position INTEGER NOT NULL,
+  ended TEXT,
+  ended_at_us INTEGER,
+  error_type TEXT,
+  error_message TEXT,
+  status TEXT GENERATED ALWAYS AS (
+    CASE
+      WHEN ended IS NOT NULL THEN ended
+      WHEN pending_effects > 0 AND resumed THEN 'stuck'
+      WHEN open_approvals > 0 THEN 'parked'
+      WHEN attempts >= 3 THEN 'stuck'
+      WHEN last_position > received_position THEN 'running'
+      ELSE 'received'
+    END) VIRTUAL,
+  PRIMARY KEY (journal, command_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX turns_by_position ON turns (received_position);
+
+CREATE INDEX turns_by_command ON turns (command_id);
+
+CREATE INDEX turns_unfinished ON turns (received_position) WHERE ended IS NULL;
+
+-- What of an unfinished turn is open: an approval, or an effect that may not be done twice.
+CREATE TABLE turn_open (
+  journal TEXT NOT NULL,
+  what TEXT NOT NULL,
+  id TEXT NOT NULL,
+  command_id TEXT NOT NULL,
+  PRIMARY KEY (journal, what, id)
+) STRICT, WITHOUT ROWID;

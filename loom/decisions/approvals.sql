@@ -1,0 +1,44 @@
+CREATE TABLE approvals (
+  approval_id TEXT PRIMARY KEY,
+  position INTEGER NOT NULL,
+  journal TEXT NOT NULL,
+  command_id TEXT,
+  actor_type TEXT NOT NULL,
+  actor_key TEXT NOT NULL,
+  approver TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  shown TEXT NOT NULL,
+  facts TEXT,
+  evaluation TEXT,
+  requested_by TEXT,
+  requested_at_us INTEGER NOT NULL,
+  deadline_us INTEGER,
+  on_deadline TEXT NOT NULL,
+  escalate_to TEXT NOT NULL,
+  status TEXT NOT NULL DEFAULT 'pending',
+  answered_by TEXT,
+  role TEXT,
+  comment TEXT,
+  answered_at_us INTEGER
+) STRICT;
+
+CREATE INDEX approvals_by_turn ON approvals (journal, command_id);
+
+CREATE INDEX approvals_pending ON approvals (position) WHERE status = 'pending';
+
+CREATE INDEX approvals_due ON approvals (deadline_us) WHERE status = 'pending' AND deadline_us IS NOT NULL;
+
+-- What happened to each request, in order; an answer that came after the first one does not count.
+CREATE TABLE approval_events (
+  approval_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  event TEXT NOT NULL,
+  at_us INTEGER NOT NULL,
+  approver TEXT,
+  by TEXT,
+  role TEXT,
+  comment TEXT,
+  deadline_us INTEGER,
+  counts INTEGER NOT NULL DEFAULT 1,
+  PRIMARY KEY (approval_id, position)
+) STRICT, WITHOUT ROWID;

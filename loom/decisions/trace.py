@@ -1,0 +1,136 @@
+"""A trace: a decision read back with everything that is joined to it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.clock import datetime_from_us
+from loom.decisions.approvals import Approval
+from loom.decisions.decision import Decision, DecisionInput, Relation
+from loom.decisions.entries import DecisionJournalEntry
+from loom.errors import EntryUnreadableError
+from loom.journal.entry import KINDS
+
+__all__ = ["DecisionChain", "DecisionSummary", "DecisionTrace", "OutcomeObserved", "PrecedentSeen", "Related"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class DecisionSummary(_Frozen):
+    """One decision in a list: where it stands, what it was about, and what became of its turn.
+
+    `status` is `open` while the turn goes on, `settled` when it ended with a reply, `failed` or `abandoned` if not.
+    """
+
+    decision_id: str
+    position: int
+    journal: str
+    sequence: int
+    command_id: str | None
+    actor_type: str
+    actor_key: str
+    decision_type: str
+    is_exception: bool
+    policy_name: str
+    policy_version: str
+    rule: str | None
+    effect: str | None
+    recorded_at: datetime
+    parent_decision_id: str | None
+    run_id: str | None
+    origin: Literal["original", "replayed"]
+    replayed_from: str | None
+    confidence: float | None
+    rationale: str
+    status: Literal["open", "settled", "failed", "abandoned"]
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> DecisionSummary:
+        """Return the summary that a row of the view holds."""
+        plain: dict[str, Any] = {name: row[name] for name in DecisionSummary.model_fields if name != "recorded_at"}
+        return DecisionSummary(**plain, recorded_at=datetime_from_us(row["recorded_at_us"]))
+
+
+class PrecedentSeen(_Frozen):
+    """An earlier decision that this one saw; `decision` is None where it is not, or no longer, in the view."""
+
+    decision_id: str
+    relation: Relation
+    decision: DecisionSummary | None
+
+
+class OutcomeObserved(_Frozen):
+    """How the decision turned out, as somebody saw it later."""
+
+    position: int
+    correct: bool | None
+    actual: JsonValue
+    feedback: str | None
+    observed_by: str
+    observed_at: datetime
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Self:
+        """Return the observation that a row of the view holds."""
+        plain: dict[str, Any] = dict(row)
+        for name in ("observed_at", "recorded_at"):
+            plain[name] = datetime_from_us(plain.pop(f"{name}_us"))
+        return cls(**{**plain, "actual": json.loads(plain["actual"])})
+
+
+class DecisionTrace(DecisionSummary):
+    """A decision with who asked for it, what it saw, who agreed, what came of it, and where it is recorded."""
+
+    by: str | None
+    command_type: str | None
+    correlation_id: str | None
+    entry_hash: str
+    decision: Decision
+    precedents: tuple[PrecedentSeen, ...]
+    approvals: tuple[Approval, ...]
+    outcomes: tuple[OutcomeObserved, ...]
+    children: tuple[str, ...]
+    replays: tuple[str, ...]
+
+    @property
+    def context(self) -> tuple[DecisionInput, ...]:
+        """The look-ups that it rests on."""
+        return self.decision.inputs
+
+    @staticmethod
+    def decision_in(row: sqlite3.Row) -> Decision:
+        """Return the decision out of the entry that a row of the view holds as it was stored."""
+        entry = KINDS.decode("decision", row["schema_version"], row["body"])
+        if not isinstance(entry, DecisionJournalEntry):
+            raise EntryUnreadableError(
+                f"decision [{row['decision_id']}] is stored in schema [{row['schema_version']}], which is newer; "
+                f"expected at most [{DecisionJournalEntry.schema_version}]: read it with the loom that wrote it"
+            )
+        return entry.decision
+
+
+class Related(_Frozen):
+    """A decision that is so many generations away."""
+
+    depth: int
+    decision: DecisionSummary
+
+
+class DecisionChain(_Frozen):
+    """What led to a decision, outermost first; the decision; what followed from it, nearest first.
+
+    `cut` says that there is more than is shown.
+    """
+
+    ancestors: tuple[Related, ...]
+    decision: DecisionSummary
+    descendants: tuple[Related, ...]
+    cut: bool = False

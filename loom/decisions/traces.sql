@@ -1,0 +1,75 @@
+-- One row for each decision; the entry itself is kept as it was stored.
+CREATE TABLE trace_decisions (
+  decision_id TEXT PRIMARY KEY,
+  position INTEGER NOT NULL,
+  journal TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  command_id TEXT,
+  command_type TEXT,
+  by TEXT,
+  correlation_id TEXT,
+  actor_type TEXT NOT NULL,
+  actor_key TEXT NOT NULL,
+  decision_type TEXT NOT NULL,
+  is_exception INTEGER NOT NULL,
+  policy_name TEXT NOT NULL,
+  policy_version TEXT NOT NULL,
+  policy_hash TEXT NOT NULL,
+  rule TEXT,
+  effect TEXT,
+  recorded_at_us INTEGER NOT NULL,
+  entry_hash BLOB NOT NULL,
+  parent_decision_id TEXT,
+  run_id TEXT,
+  origin TEXT NOT NULL,
+  replayed_from TEXT,
+  confidence REAL,
+  rationale TEXT NOT NULL,
+  situation TEXT,
+  precedent TEXT,
+  status TEXT NOT NULL,
+  schema_version INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX trace_by_position ON trace_decisions (position);
+
+CREATE INDEX trace_by_turn ON trace_decisions (journal, command_id);
+
+CREATE INDEX trace_by_type ON trace_decisions (decision_type, position);
+
+CREATE INDEX trace_by_actor ON trace_decisions (actor_type, actor_key, position);
+
+CREATE INDEX trace_by_policy ON trace_decisions (policy_name, policy_version, position);
+
+CREATE INDEX trace_exceptions ON trace_decisions (position) WHERE is_exception = 1;
+
+CREATE INDEX trace_by_parent ON trace_decisions (parent_decision_id) WHERE parent_decision_id IS NOT NULL;
+
+CREATE INDEX trace_by_run ON trace_decisions (run_id, position) WHERE run_id IS NOT NULL;
+
+CREATE INDEX trace_by_original ON trace_decisions (replayed_from) WHERE replayed_from IS NOT NULL;
+
+-- Who asked for what, of turns that have not ended: what a decision takes over from its command.
+CREATE TABLE trace_turns (
+  journal TEXT NOT NULL,
+  command_id TEXT NOT NULL,
+  command_type TEXT NOT NULL,
+  by TEXT,
+  correlation_id TEXT NOT NULL,
+  PRIMARY KEY (journal, command_id)
+) STRICT, WITHOUT ROWID;
+
+-- How decisions turned out, seen later; the decision may be in another journal, and may come to be known after this.
+CREATE TABLE trace_outcomes (
+  position INTEGER PRIMARY KEY,
+  decision_id TEXT NOT NULL,
+  correct INTEGER,
+  actual TEXT,
+  feedback TEXT,
+  observed_by TEXT NOT NULL,
+  observed_at_us INTEGER NOT NULL,
+  recorded_at_us INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX trace_outcomes_by_decision ON trace_outcomes (decision_id, position);

@@ -1,0 +1,80 @@
+"""The projection behind traces: one row for each decision, and one for each outcome that was observed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from loom.clock import us_from_datetime
+from loom.decisions.entries import DecisionJournalEntry, OutcomeObservedEntry
+from loom.journal.entry import Recorded
+from loom.journal.kinds import CommandReceivedEntry
+from loom.projections.sql import script
+
+__all__ = ["TracesProjection"]
+
+_DECIDE = """
+INSERT INTO trace_decisions
+SELECT ?, ?, ?, ?, ?, turn.command_type, turn.by, turn.correlation_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+  ?, ?, ?, ?, ?
+FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = ? AND turn.command_id = ?
+WHERE true
+ON CONFLICT DO NOTHING
+"""
+_RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ?"
+_FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
+_OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+_ENDINGS = {"turn_completed": "settled", "turn_failed": "failed", "turn_abandoned": "abandoned"}
+
+
+class TracesProjection:
+    """Keeps every decision with what its turn came to, and every outcome that was observed."""
+
+    name = "traces"
+    version = 1
+    kinds = frozenset({"command_received", "decision", "outcome_observed", *_ENDINGS})
+    schema = script("loom.decisions", "traces.sql")
+    tables = ("trace_decisions", "trace_turns", "trace_outcomes")
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Fold one entry into the tables."""
+        ending = _ENDINGS.get(recorded.kind)
+        if ending is not None:
+            view.execute(_END, (ending, recorded.journal, recorded.command_id))
+            view.execute(_FORGET, (recorded.journal, recorded.command_id))
+            return
+        entry = recorded.entry
+        if isinstance(entry, CommandReceivedEntry) and recorded.command_id is not None:
+            about = (entry.command_type, entry.by, entry.correlation_id)
+            view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
+        elif isinstance(entry, DecisionJournalEntry):
+            view.execute(_DECIDE, _row(recorded, entry))
+        elif isinstance(entry, OutcomeObservedEntry):
+            correct = None if entry.correct is None else int(entry.correct)
+            actual = json.dumps(entry.actual, ensure_ascii=False, sort_keys=True)
+            view.execute(
+                _OBSERVE,
+                (
+                    recorded.position, entry.decision_id, correct, actual, entry.feedback, entry.observed_by,
+                    us_from_datetime(entry.observed_at), recorded.recorded_at_us,
+                ),
+            )  # fmt: skip
+
+
+def _row(recorded: Recorded, entry: DecisionJournalEntry) -> tuple[object, ...]:
+    decision = entry.decision
+    kind = decision.precedent_class
+    actor_type, _, actor_key = recorded.journal.partition("/")
+    return (
+        decision.decision_id, recorded.position, recorded.journal, recorded.sequence, recorded.command_id,
+        actor_type, actor_key, decision.decision_type, int(decision.is_exception),
+        decision.policy.name, decision.policy.version, decision.policy.hash, decision.policy.rule,
+        None if decision.evaluation is None else decision.evaluation.effect,
+        recorded.recorded_at_us, recorded.entry_hash, decision.parent_decision_id, decision.run_id, decision.origin,
+        decision.replayed_from, decision.confidence, decision.rationale,
+        None if kind is None else kind.situation, None if kind is None else kind.precedent,
+        "settled" if recorded.command_id is None else "open", recorded.schema_version, recorded.body,
+        recorded.journal, recorded.command_id,
+    )  # fmt: skip

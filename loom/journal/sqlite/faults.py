@@ -1,0 +1,64 @@
+"""What SQLite's errors mean, in loom's words."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from loom.errors import (
+    AppendRefusedError,
+    DiskFullError,
+    JournalBusyError,
+    JournalCorruptError,
+    JournalForeignError,
+    JournalReadOnlyError,
+    LoomError,
+)
+
+__all__ = ["code_of", "explained"]
+
+
+def code_of(error: BaseException) -> int:
+    """Return the primary result code of an error of SQLite's, 0 where there is none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def explained(error: Exception, path: Path, *, writing: bool) -> LoomError:
+    """Return the error to raise in place of one that came up over a journal file, before any COMMIT."""
+    if isinstance(error, LoomError):
+        return error
+    code = code_of(error)
+    if code == sqlite3.SQLITE_NOTADB:
+        return JournalForeignError(f"file [{path}] is not a database; expected a journal: check the path")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return JournalCorruptError(
+            f"journal [{path}] is damaged [{error}]; expected a sound database: run `loom verify`, then restore a "
+            "backup"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFullError(
+            f"disk of [{path.parent}] is full; expected room for the entries: make room and try again (nothing was "
+            "written)"
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return JournalBusyError(
+            f"journal [{path}] is kept locked by another program [{error}]; expected that its writer locks it, and "
+            "briefly: "
+            "end that program, a shell of SQLite's perhaps, and try again (nothing was written)"
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        wanted = "written" if writing else "opened for reading"
+        return JournalReadOnlyError(
+            f"journal [{path}] cannot be {wanted} [{error}]; expected a file and a directory that can: mend their "
+            "permissions"
+        )
+    if writing:
+        return AppendRefusedError(
+            f"SQLite refused to write journal [{path}] [{error}]; expected a disk that works: run `loom doctor` "
+            "(nothing was written)"
+        )
+    return JournalCorruptError(
+        f"journal [{path}] cannot be read [{type(error).__name__}: {error}]; expected a sound database on a sound "
+        "disk: "
+        "run `loom verify`"
+    )

@@ -1,0 +1,69 @@
+"""How a batch is made ready: everything that the journal assigns is assigned here, before the transaction begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from loom.errors import LoomError, SequenceConflictError
+from loom.journal.chain import Header, entry_hash
+from loom.journal.store import Append, Head, Receipt
+
+__all__ = ["Outcome", "Staged", "Tail", "stage"]
+
+Outcome = Receipt | LoomError
+"""What became of one append of a batch."""
+
+
+class Tail(NamedTuple):
+    """The last entry of the workspace: position 0 and an empty hash where there is none."""
+
+    position: int
+    entry_hash: bytes
+    recorded_at_us: int
+
+
+@dataclass(slots=True)
+class Staged:
+    """A batch with everything assigned: the rows to insert, and what will be true once they stand."""
+
+    tail: Tail
+    heads: dict[str, Head] = field(default_factory=dict)
+    rows: list[tuple[object, ...]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def stage(
+    batch: Sequence[Append], *, workspace: str, epoch: int, now_us: int, tail: Tail, head_of: Callable[[str], Head]
+) -> Staged:
+    """Assign positions, times and hashes in order; an append that is out of date is refused right here.
+
+    Time does not go back behind the last entry: how far the clock stands behind it is recorded beside it.
+    """
+    staged = Staged(tail)
+    position, previous, at = tail.position, tail.entry_hash, max(tail.recorded_at_us, now_us)
+    for append in batch:
+        head = staged.heads.get(append.journal) or head_of(append.journal)
+        if append.expected != head.sequence:
+            staged.outcomes.append(
+                SequenceConflictError(journal=append.journal, at=head.sequence, expected=append.expected)
+            )
+            continue
+        sequence, previous = head
+        for kind, schema, command_id, policy, salt, body, digest in append.drafts:
+            sequence += 1
+            position += 1
+            header = Header(
+                workspace, append.journal, kind, command_id, policy,
+                sequence, position, schema, epoch, at, at - now_us,
+            )  # fmt: skip
+            previous = entry_hash(header, digest, previous)
+            staged.rows.append(
+                (position, append.journal, sequence, kind, schema, command_id, epoch, at, at - now_us,
+                 policy, salt, body, digest, previous)
+            )  # fmt: skip
+        staged.heads[append.journal] = Head(sequence, previous)
+        staged.outcomes.append(Receipt(append.journal, sequence, position, previous, at))
+        staged.tail = Tail(position, previous, at)
+    return staged

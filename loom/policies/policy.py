@@ -1,0 +1,322 @@
+"""`@policy`: a pure function in Python → a policy, with its document and the hash that names its version for ever."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Context, DivisionByZero, InvalidOperation, Overflow, localcontext
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from loom.errors import AdmissionError, PolicyCodeChangedError, PolicyRuleError
+from loom.policies.canonical import FORMAT, Document, Json, canonical, tagged, untagged, version_hash
+from loom.policies.describe import describe_model, field_names
+from loom.policies.evaluation import BAD_FACTS, RULE_FAILED, Evaluation, Facts, Params
+from loom.policies.purity import SEMANTICS
+from loom.policies.rule import Rule, plain_function, snapshot
+
+__all__ = ["Policy", "policy"]
+
+P = TypeVar("P", bound=Params)
+F = TypeVar("F", bound=Facts)
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*\Z")
+_MAX_NAME = 64
+_MAX_DOCUMENT = 262_144
+# A rule computes with decimals as loom does, whatever the process has set for itself.
+_DECIMALS = Context(
+    prec=28, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, capitals=1, clamp=0, flags=[],
+    traps=[InvalidOperation, DivisionByZero, Overflow],
+)  # fmt: skip
+
+
+class Policy(Generic[P, F]):
+    """One version of a policy, with the code at hand that gives it: rule, parameters, facts, document and hash."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        params: P,
+        facts_model: type[F],
+        rule: Rule,
+        examples: Sequence[F] = (),
+        description: str = "",
+        author: str = "",
+    ) -> None:
+        self.name = _check_name(name)
+        self.params = params
+        self.facts_model = facts_model
+        self.rule = rule
+        self.description = description
+        self.author = author
+        self._examples = tuple(examples)
+        self._document = self._written()
+        self.version_hash = version_hash(self._document)
+
+    def evaluate(self, facts: F | Mapping[str, object] | str | bytes) -> Evaluation:
+        """Return what the rule says. Facts may be the model, or JSON as `evaluate_json` takes it.
+
+        A rule that raises, or returns something else, gives an indeterminate evaluation with the rule `error`.
+        """
+        if not isinstance(facts, BaseModel):
+            return self.evaluate_json(facts)
+        if type(facts) is not self.facts_model:
+            raise PolicyRuleError(
+                f"policy [{self.name}] was handed facts of type [{type(facts).__name__}]; expected "
+                f"[{self.facts_model.__name__}]: hand in that model"
+            )
+        try:
+            return self._said(facts)
+        except (MemoryError, RecursionError):
+            raise  # these say something about the machine, not about the case
+        except Exception as error:  # noqa: BLE001, RUF100 — whatever a rule raises, nothing is executed for it
+            return _indeterminate(RULE_FAILED, f"the rule raised {type(error).__name__}")
+
+    def evaluate_json(self, facts: Mapping[str, object] | str | bytes, *, ignore_unknown: bool = False) -> Evaluation:
+        """Return what the rule says about facts as they were recorded.
+
+        A missing, null or ill-typed fact gives an indeterminate evaluation with the rule `facts`, which names it. So
+        does an unknown fact, unless `ignore_unknown`: a version that asks for less can judge what was recorded for
+        one that asks for more.
+        """
+        try:
+            value = json.loads(facts) if isinstance(facts, str | bytes) else facts
+            if ignore_unknown and isinstance(value, Mapping):
+                value = {key: item for key, item in value.items() if key in self.facts_model.model_fields}
+            text = json.dumps(dict(value) if isinstance(value, Mapping) else value)
+        except (TypeError, ValueError, RecursionError):
+            return _indeterminate(BAD_FACTS, "the facts are not JSON")
+        try:
+            model = self.facts_model.model_validate_json(text)
+        except ValidationError as error:
+            return _bad_facts(error)
+        return self.evaluate(model)
+
+    @property
+    def document(self) -> Document:
+        """A copy of everything that can change an answer: what the version hash is taken over."""
+        return copy.deepcopy(self._document)
+
+    @property
+    def about(self) -> dict[str, Json]:
+        """What belongs to the version and does not count: source, description, author."""
+        return {"source": self.rule.source, "description": self.description, "author": self.author}
+
+    def with_params(self, params: P) -> Policy[P, F]:
+        """Return the same rule with other parameters: another version."""
+        return Policy(
+            name=self.name,
+            params=params,
+            facts_model=self.facts_model,
+            rule=self.rule,
+            examples=self._examples,
+            description=self.description,
+            author=self.author,
+        )
+
+    def under(self, document: Mapping[str, object]) -> Policy[P, F]:
+        """Return the policy that gives this version, out of the code at hand and the parameters of the document.
+
+        Rule, constants, helpers, fact schema and semantics must be equal, the parameters must be valid, and every
+        golden vector must come out as recorded; else `PolicyCodeChangedError`. Never runs newer code in its name.
+        """
+        if (reason := self.departure(document)) is not None:
+            raise PolicyCodeChangedError(
+                f"policy [{self.name}] does not give version [{version_hash(document)[:12]}]: {reason}; expected [the "
+                "code it was registered with]: bring that code back, or judge under a version that there is"
+            )
+        return self if version_hash(document) == self.version_hash else self._from(document)
+
+    def gives(self, document: Mapping[str, object]) -> bool:
+        """Return whether the code at hand still gives this version, hash and golden vectors."""
+        return self.departure(document) is None
+
+    def departure(self, document: Mapping[str, object]) -> str | None:
+        """Return in what the code at hand differs from this version, or None if it gives it."""
+        try:
+            for part in ("format", "language", "semantics", "name", "facts", "rule", "helpers"):
+                if canonical(document.get(part)) != canonical(self._document.get(part)):
+                    return f"its {part} {'differ' if part.endswith('s') else 'differs'}"
+            if self._from(document).version_hash != version_hash(document):
+                return "its parameters or its golden vectors come out differently"
+        except ValidationError:
+            return "its parameters or examples are not valid any more"
+        except (AdmissionError, PolicyRuleError, AttributeError, KeyError, TypeError) as error:
+            return f"it cannot be read [{error}]"
+        return None
+
+    def _from(self, document: Any) -> Policy[P, F]:
+        """Return our rule with the parameters and examples of a document, its vectors run anew."""
+        described, values = document["parameters"]["description"], document["parameters"]["values"]
+        again: Policy[P, F] = Policy(
+            name=self.name,
+            params=type(self.params).model_validate_json(json.dumps(untagged(values))),
+            facts_model=self.facts_model,
+            rule=self.rule,
+            examples=[
+                self.facts_model.model_validate_json(json.dumps(untagged(vector["facts"])))
+                for vector in document["vectors"]
+            ],
+            description=self.description,
+            author=self.author,
+        )
+        mine: Any = again._document["parameters"]
+        if _types(mine["description"]) == _types(described):
+            # Bounds and defaults say which parameters are possible: with the values given, they change no answer.
+            mine["description"] = described
+        again.version_hash = version_hash(again._document)
+        return again
+
+    def _said(self, facts: F) -> Evaluation:
+        with localcontext(_DECIMALS):
+            said = self.rule.run(self.params, facts)
+        if not isinstance(said, Evaluation):
+            return _indeterminate(RULE_FAILED, f"the rule returned {type(said).__name__} instead of an evaluation")
+        return said
+
+    def _written(self) -> Document:
+        document: Document = {
+            "format": FORMAT,
+            "language": "python",
+            "semantics": SEMANTICS,
+            "name": self.name,
+            "parameters": {"description": describe_model(type(self.params)), "values": tagged(self.params)},
+            "facts": describe_model(self.facts_model),
+            "rule": self.rule.tree,
+            "helpers": self.rule.helpers,
+            "vectors": [self._vector(number, facts) for number, facts in enumerate(self._examples, start=1)],
+        }
+        if (size := len(canonical(document))) > _MAX_DOCUMENT:
+            raise PolicyRuleError(
+                f"policy [{self.name}] has a document of [{size}] bytes; expected at most [{_MAX_DOCUMENT}]: "
+                "give fewer examples, or make long constants shorter"
+            )
+        return document
+
+    def _vector(self, number: int, facts: F) -> Json:
+        evaluation = self.evaluate(facts)
+        if evaluation.rule == RULE_FAILED:
+            raise PolicyRuleError(
+                f"example [{number}] of policy [{self.name}] breaks the rule [{evaluation.why}]; expected [an "
+                "evaluation]: mend the rule or the example"
+            )
+        said = {
+            name: getattr(evaluation, name)
+            for name in sorted(Evaluation.model_fields)
+            if getattr(evaluation, name) != Evaluation.model_fields[name].get_default(call_default_factory=True)
+        }
+        return {"facts": tagged(facts), "evaluation": tagged(said)}
+
+    def __repr__(self) -> str:
+        return f"<Policy {self.name} {self.version_hash[:8]}>"
+
+
+def policy(
+    name: str,
+    params: P,
+    *,
+    examples: Sequence[Facts] = (),
+    uses: Sequence[Callable[..., object]] = (),
+    description: str = "",
+    author: str = "",
+) -> Callable[[Callable[[P, F], Evaluation]], Policy[P, F]]:
+    """Make a pure function of (params, facts) a policy; raise `PolicyRuleError` if it leans on anything else.
+
+    `uses` declares the helper functions that it calls. `examples` become golden vectors: what the rule says about
+    them is part of the version. Description and author do not count.
+    """
+
+    def decorate(function: Callable[[P, F], Evaluation]) -> Policy[P, F]:
+        plain_function(function)
+        facts_model: Any = _facts_model(function, examples)
+        if not isinstance(params, Params):
+            raise PolicyRuleError(
+                f"policy [{name}] has parameters of type [{type(params).__name__}]; expected [an instance of "
+                "a subclass of Params]: derive one"
+            )
+        fields = field_names(type(params)) | field_names(facts_model)
+        rule = snapshot(function, uses=uses, fields=fields)
+        return Policy(
+            name=name,
+            params=params,
+            facts_model=facts_model,
+            rule=rule,
+            examples=examples,
+            description=description,
+            author=author,
+        )
+
+    return decorate
+
+
+def _facts_model(function: Callable[..., object], examples: Sequence[Facts]) -> type[Facts]:
+    """Return the class of the facts: that of the second parameter's annotation, and of every example."""
+    named = _annotation(function)
+    found = named if isinstance(named, type) else type(examples[0]) if examples else None
+    if found is None or not issubclass(found, Facts) or found is Facts:
+        raise PolicyRuleError(
+            f"rule [{getattr(function, '__name__', function)}] does not say what its facts are [{named}]; expected [a "
+            "subclass of Facts as the annotation of its second parameter]: annotate it, or give an example"
+        )
+    for number, example in enumerate(examples, start=1):
+        if type(example) is not found:
+            raise PolicyRuleError(
+                f"example [{number}] is of type [{type(example).__name__}]; expected [{found.__name__}]: "
+                "give facts of the rule's own type"
+            )
+    return found
+
+
+def _annotation(function: Callable[..., object]) -> object:
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_argcount < 2:
+        return None
+    try:
+        written = function.__annotations__.get(code.co_varnames[1])
+        if not isinstance(written, str):
+            return written
+        # The annotation is the author's own source, made text by `from __future__ import annotations`.
+        return eval(written, dict(function.__globals__))  # noqa: S307
+    except Exception:  # noqa: BLE001, RUF100 — a name that only the function's surroundings know: the examples tell
+        return None
+
+
+def _types(description: Any) -> dict[str, Json]:
+    return {name: field["type"] for name, field in description["fields"].items()}
+
+
+def _check_name(name: str) -> str:
+    if len(name) > _MAX_NAME or not _NAME.match(name):
+        raise PolicyRuleError(
+            f"policy name [{name!r:.80}] is not a name; expected [a-z, 0-9, words joined by - _ or ., at most "
+            f"{_MAX_NAME}]: choose another"
+        )
+    return name
+
+
+def _indeterminate(rule: str, why: str, details: dict[str, Any] | None = None) -> Evaluation:
+    return Evaluation(effect="indeterminate", rule=rule, why=why, details=details or {})
+
+
+def _bad_facts(error: ValidationError) -> Evaluation:
+    """Return the evaluation for facts that their model refuses, in words that do not depend on pydantic's."""
+    found: dict[str, set[str]] = {}
+    for item in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"])
+        if not place:
+            return _indeterminate(BAD_FACTS, "the facts are not an object of JSON")
+        if item["type"] == "missing":
+            problem = "missing"
+        elif item["type"] == "extra_forbidden":
+            problem = "unknown"
+        else:
+            problem = "null" if item["input"] is None else "ill_typed"
+        found.setdefault(problem, set()).add(place)
+    details = {problem: ", ".join(sorted(places)) for problem, places in sorted(found.items())}
+    words = {"ill_typed": "not of its type or out of its bounds"}
+    why = "; ".join(f"fact [{places}] is {words.get(problem, problem)}" for problem, places in details.items())
+    return _indeterminate(BAD_FACTS, why, details)

@@ -1,0 +1,232 @@
+"""The registry of policy versions: event-sourced in its own journal, so that each has an author, a time and a reason.
+
+Registering makes a version known; adopting makes it the one that new turns pin. Loading checks content against hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from loom.clock import datetime_from_us
+from loom.errors import (
+    AppendUnknownError,
+    InvalidNameError,
+    PolicyCodeChangedError,
+    PolicyNotRegisteredError,
+    PolicyTamperedError,
+)
+from loom.identity import check_person
+from loom.journal.entry import Entry, Recorded
+from loom.journal.store import Append, Draft, JournalStore, Receipt, draft
+from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
+from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
+from loom.policies.policy import Policy
+
+__all__ = ["POLICY_JOURNAL", "PolicyRegistry", "PolicyVersion"]
+
+POLICY_JOURNAL = "loom/policies"
+"""The journal of the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` is for people."""
+
+    name: str
+    number: int
+    version: str
+    hash: str
+    document: Mapping[str, Any]
+    about: Mapping[str, Any]
+    by: str
+    reason: str | None
+    registered_at: datetime
+
+    @property
+    def hash_bytes(self) -> bytes:
+        """The hash as the 32 bytes that entry headers carry."""
+        return bytes.fromhex(self.hash)
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether there is anything to evaluate; the implicit version of a class has nothing."""
+        return self.document.get("language") != "none"
+
+
+class PolicyRegistry:
+    """What is known of policies in one workspace. `load` it before use."""
+
+    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._store = store
+        self._draft = make_draft
+        self._lock = asyncio.Lock()
+        self._sequence = 0
+        self._versions: dict[str, PolicyVersion] = {}
+        self._by_name: dict[str, list[PolicyVersion]] = {}
+        self._adopted: dict[str, PolicyVersion] = {}
+        self._ever_adopted: set[str] = set()
+        self._code: dict[str, Policy[Any, Any]] = {}
+        self._runnable: dict[str, Policy[Any, Any]] = {}
+
+    async def load(self) -> None:
+        """Read what was registered and adopted since the last look; raise `PolicyTamperedError` if a hash is wrong."""
+        async for recorded in self._store.read(POLICY_JOURNAL, after=self._sequence):
+            self._fold(recorded.entry, recorded.recorded_at, recorded)
+            self._sequence = recorded.sequence
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def resolve(self, version: str) -> PolicyVersion:
+        """Return the version that an id, a full hash or an unambiguous beginning of one names."""
+        known = self._versions.get(version)
+        if known is not None:
+            return known
+        wanted = parse_version(version)
+        found = [v for v in self._versions.values() if wanted.matches(number=v.number, full_hash=v.hash)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(v.version for v in (found or self._versions.values())) or "none"
+        problem = "is ambiguous; it may be" if found else "is not registered; known versions are"
+        raise PolicyNotRegisteredError(
+            f"policy version [{version}] {problem} [{names}]: register it, or name one of these"
+        )
+
+    def resolve_hash(self, raw: bytes) -> PolicyVersion:
+        """Return the version whose full hash an entry's header carries."""
+        known = self._versions.get(raw.hex())
+        if known is None:
+            raise PolicyNotRegisteredError(
+                f"policy version [{raw.hex()}] is not registered; known are [{len(self._versions)}] others: "
+                "this journal was written with another registry"
+            )
+        return known
+
+    def versions(self, name: str) -> tuple[PolicyVersion, ...]:
+        """Return all versions of a policy, oldest first; empty for a name nobody registered."""
+        return tuple(self._by_name.get(name, ()))
+
+    def latest(self, name: str) -> PolicyVersion:
+        """Return the version of a policy that was registered last."""
+        versions = self._by_name.get(name)
+        if not versions:
+            raise PolicyNotRegisteredError(
+                f"policy [{name}] is not registered; known are [{', '.join(self.names()) or 'none'}]: register it"
+            )
+        return versions[-1]
+
+    def adopted(self, name: str) -> PolicyVersion | None:
+        """Return the version that new turns pin, or None where none was adopted."""
+        return self._adopted.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all policies, in order."""
+        return tuple(sorted(self._by_name))
+
+    # --- code at hand ---------------------------------------------------------------------------
+
+    def attach(self, policy: Policy[Any, Any]) -> None:
+        """Make the code at hand known, so that versions it gives can be evaluated."""
+        self._code[policy.name] = policy
+        self._runnable.clear()
+
+    def runnable(self, version: PolicyVersion) -> Policy[Any, Any]:
+        """Return the code that gives a version; raise `PolicyCodeChangedError` where the code at hand does not."""
+        ready = self._runnable.get(version.hash)
+        if ready is not None:
+            return ready
+        code = self._code.get(version.name)
+        if code is None:
+            raise PolicyCodeChangedError(
+                f"policy [{version.name}] has no code in this process; expected [the code of {version.version}]: "
+                "import the module that defines it"
+            )
+        ready = self._runnable[version.hash] = code.under(version.document)
+        return ready
+
+    # --- registering and adopting ---------------------------------------------------------------
+
+    async def register(self, policy: Policy[Any, Any], *, by: str, reason: str | None = None) -> PolicyVersion:
+        """Make the version that a policy's code gives known, and return it; an equal one is the one there is."""
+        self.attach(policy)
+        return await self._register(policy.name, policy.document, policy.about, by=by, reason=reason)
+
+    async def register_implicit(self, name: str, *, by: str) -> PolicyVersion:
+        """Make the version without a rule known that an actor type without a policy decides under."""
+        return await self._register(name, implicit_document(name), {}, by=by, reason=None)
+
+    async def adopt(self, version: str, *, by: str, reason: str | None = None) -> PolicyVersion:
+        """Make a registered version the one that new turns pin, in the name of a person."""
+        check_person(by)
+        async with self._lock:
+            await self.load()
+            adopted = self.resolve(version)
+            if self._adopted.get(adopted.name) != adopted:
+                entry = PolicyAdoptedEntry(
+                    name=adopted.name, version=adopted.version, hash=adopted.hash, by=by, reason=reason
+                )
+                await self._append(entry)
+        return adopted
+
+    async def ensure(self, policy: Policy[Any, Any], *, by: str) -> PolicyVersion:
+        """Register what the code gives and adopt it where nothing that this code can run is adopted.
+
+        A version that a person adopted stays, as long as the code at hand still gives it.
+        """
+        version = await self.register(policy, by=by, reason="registered from code")
+        current = self._adopted.get(policy.name)
+        is_new = version.hash not in self._ever_adopted
+        if current is None or is_new or not policy.gives(current.document):
+            await self.adopt(version.hash, by=by, reason="adopted with its code")
+        return version
+
+    async def _register(
+        self, name: str, document: Document, about: Mapping[str, Any], *, by: str, reason: str | None
+    ) -> PolicyVersion:
+        check_person(by)
+        full_hash = version_hash(document)
+        async with self._lock:
+            await self.load()
+            if full_hash not in self._versions:
+                number = len(self._by_name.get(name, ())) + 1
+                entry = PolicyRegisteredEntry(
+                    name=name, number=number, version=version_id(number, full_hash), hash=full_hash,
+                    document=document, about=dict(about), by=by, reason=reason,
+                )  # fmt: skip
+                await self._append(entry)
+            return self._versions[full_hash]
+
+    async def _append(self, entry: Entry) -> None:
+        append = Append(POLICY_JOURNAL, self._sequence, (self._draft(entry),))
+        try:
+            receipt: Receipt | None = await self._store.append(append)
+        except AppendUnknownError as unknown:
+            receipt = await self._store.resolve(unknown)
+            if receipt is None:
+                raise
+        assert receipt is not None  # noqa: S101 - a refusal was raised
+        self._fold(entry, datetime_from_us(receipt.recorded_at_us), None)
+        self._sequence = receipt.sequence
+
+    def _fold(self, entry: Entry, at: datetime, recorded: Recorded | None) -> None:
+        if isinstance(entry, PolicyRegisteredEntry):
+            if version_hash(entry.document) != entry.hash:
+                where = f" at sequence [{recorded.sequence}]" if recorded else ""
+                raise PolicyTamperedError(
+                    f"policy version [{entry.version}]{where} of journal [{POLICY_JOURNAL}] does not give its hash; "
+                    f"expected [{entry.hash}]: run `loom verify`, restore a backup"
+                )
+            version = PolicyVersion(
+                name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
+                about=entry.about, by=entry.by, reason=entry.reason, registered_at=at,
+            )  # fmt: skip
+            self._versions[entry.hash] = version
+            self._by_name.setdefault(entry.name, []).append(version)
+        elif isinstance(entry, PolicyAdoptedEntry):
+            if entry.hash not in self._versions:
+                raise InvalidNameError(f"adoption of [{entry.version}] names a version that was never registered")
+            self._adopted[entry.name] = self._versions[entry.hash]
+            self._ever_adopted.add(entry.hash)

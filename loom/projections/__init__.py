@@ -1,0 +1,27 @@
+"""The machinery of views: folded out of the journal, deleted without loss, read when they are up to date."""
+
+from __future__ import annotations
+
+from loom.projections.beside import open_views_for_reading
+from loom.projections.digest import digest, dump
+from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
+from loom.projections.projector import EntrySource, Progress, Projector
+from loom.projections.queries import Queries
+from loom.projections.snapshots import Snapshot, Snapshots
+from loom.projections.views import Views
+
+__all__ = [
+    "Checkpoint",
+    "EntrySource",
+    "Progress",
+    "Projection",
+    "ProjectionStatus",
+    "Projector",
+    "Queries",
+    "Snapshot",
+    "Snapshots",
+    "Views",
+    "digest",
+    "dump",
+    "open_views_for_reading",
+]

@@ -1,0 +1,118 @@
+"""Reading views without writing anything where they lie: beside a running loom, or in a directory that is read-only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+from loom.journal.entry import Recorded
+from loom.journal.sqlite import JournalFiles, Reader, WriterLock
+from loom.journal.sqlite.connection import reader_uri
+from loom.projections.projection import Projection, shape_of
+from loom.projections.projector import Progress, Projector
+from loom.projections.queries import Queries
+from loom.projections.views import Views, ViewsLostError
+
+__all__ = ["open_views_for_reading"]
+
+
+@contextlib.asynccontextmanager
+async def open_views_for_reading(
+    files: JournalFiles, projections: Sequence[Projection], *, progress: Progress | None = None
+) -> AsyncIterator[Queries]:
+    """Yield queries over the views of a journal, without taking its lock and without writing beside it.
+
+    Views that a running loom keeps up are read as they are: they may lag, and `status` says by how much. Others are
+    read as they are if they hold the whole journal; if not, a copy in a temporary directory is brought up to date.
+    """
+    reader = Reader(files.journal)
+    views = Views(files.views)
+    try:
+        live = WriterLock(files.lock).held()
+        if await _usable(views, reader, projections, live=live):
+            yield Queries(views, tail=reader.tail)
+        else:
+            await views.close()
+            async with _copy(files.views, reader, projections, progress) as queries:
+                yield queries
+    finally:
+        await views.close()
+        await reader.close()
+
+
+async def _usable(views: Views, reader: Reader, projections: Sequence[Projection], *, live: bool) -> bool:
+    """Tell whether views are of these projections and of this journal, and up to date or kept so by somebody."""
+    try:
+        held = await views.checkpoints()
+    except (ViewsLostError, sqlite3.Error):
+        return False
+    tail = await reader.tail()
+    hashes: dict[int, bytes] = {0: b""}
+    for projection in projections:
+        if projection.name not in held:
+            return False
+        checkpoint, shape = held[projection.name]
+        if (checkpoint.version, shape) != (projection.version, shape_of(projection)):
+            return False
+        if checkpoint.failed is not None or not (live or checkpoint.position == tail):
+            return False
+        if checkpoint.position not in hashes:
+            page = await reader.page(after=checkpoint.position - 1, until=checkpoint.position)
+            hashes[checkpoint.position] = page[0].entry_hash if page else b"?"
+        if hashes[checkpoint.position] != checkpoint.entry_hash:
+            return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def _copy(
+    original: Path, reader: Reader, projections: Sequence[Projection], progress: Progress | None
+) -> AsyncIterator[Queries]:
+    with tempfile.TemporaryDirectory(prefix="loom-views-") as directory:
+        path = Path(directory) / "views.db"
+        await asyncio.to_thread(_back_up, original, path)
+        views = Views(path)
+        projector = Projector(_Extent(reader, await reader.tail()), views, projections)
+        try:
+            await projector.start()
+            await projector.caught_up(progress=progress)
+            yield Queries(views, projector)
+        finally:
+            await projector.close()
+            await views.close()
+
+
+def _back_up(original: Path, path: Path) -> None:
+    """Copy views so that only what is new has to be folded; what cannot be copied is folded from the start."""
+    if not original.exists():
+        return
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(reader_uri(original), uri=True)) as source,
+            contextlib.closing(sqlite3.connect(path)) as target,
+        ):
+            source.backup(target)
+    except sqlite3.Error:
+        path.unlink(missing_ok=True)
+
+
+class _Extent:
+    """A journal as it was when it was opened: what a projector reads of it, and how far."""
+
+    def __init__(self, reader: Reader, tail: int) -> None:
+        self._reader = reader
+        self._tail = tail
+
+    @property
+    def acknowledged(self) -> int:
+        return self._tail
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        return self._reader.read_all(after=after, until=until)
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Never call it: the extent is fixed."""

@@ -1,0 +1,249 @@
+"""The projector: it follows the journal and keeps every projection at the last acknowledged entry.
+
+One task reads pages by position and hands them to the thread of the views. Those that are furthest go first, so a
+projection that is being rebuilt does not hold the others up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
+
+import anyio
+
+from loom.errors import ProjectionFailedError, ProjectionLagError
+from loom.journal.entry import Recorded
+from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
+from loom.projections.views import Views
+from loom.projections.writer import Checkpoints, Identity
+from loom.telemetry import get_logger
+
+__all__ = ["EntrySource", "Progress", "Projector"]
+
+Progress = Callable[[int, int], None]
+"""Called with how many entries are done, and how many there are."""
+
+_PAGE_BYTES = 16 * 1024 * 1024
+
+_log = get_logger("loom.projections")
+
+
+class EntrySource(Protocol):
+    """What the projector needs of a `JournalStore`."""
+
+    @property
+    def acknowledged(self) -> int:
+        """The position up to which everything is known to be durable."""
+        ...
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position."""
+        ...
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Have `callback` called with each new acknowledged position."""
+        ...
+
+
+class Projector:
+    """Keeps projections up with a journal. `start` it, ask `reached` before reading, `close` it.
+
+    `batch` bounds how many entries are in memory and in one transaction.
+    """
+
+    def __init__(
+        self, store: EntrySource, views: Views, projections: Sequence[Projection], *, batch: int = 1_000
+    ) -> None:
+        names = [projection.name for projection in projections]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ProjectionFailedError(
+                f"projections [{', '.join(sorted(twice))}] are there twice; expected [each name once]: rename one"
+            )
+        self._store = store
+        self._views = views
+        self._projections = tuple(projections)
+        self._batch = batch
+        self._checkpoints: Checkpoints = {}
+        self._problem: str | None = None
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the views, drop what does not belong to this journal, and begin to catch up."""
+        self._checkpoints = await self._views.start(self._projections)
+        await self._distrust()
+        self._store.on_commit(lambda _: self._wake.set())
+        self._wake.set()
+        self._task = asyncio.create_task(self._run(), name="loom-projector")
+
+    @property
+    def head(self) -> int:
+        """The acknowledged position: what a consistent read has to wait for."""
+        return self._store.acknowledged
+
+    def status(self) -> tuple[ProjectionStatus, ...]:
+        """Return where each projection stands, by name."""
+        head = self._store.acknowledged
+        return tuple(
+            ProjectionStatus(each.name, each.version, each.position, max(0, head - each.position), each.failed)
+            for _, each in sorted(self._checkpoints.items())
+        )
+
+    async def reached(self, position: int, names: Iterable[str] | None = None, *, timeout_s: float = 10.0) -> None:
+        """Wait until projections (all by default) hold everything up to a position.
+
+        Raises `ProjectionFailedError` where one has stopped, `ProjectionLagError` where one is not there in time.
+        """
+        chosen = self._chosen(names)
+        if self._problem is not None:
+            self._problem = None
+            self._wake.set()
+        try:
+            with anyio.fail_after(timeout_s):
+                await self._wait(position, chosen)
+        except TimeoutError:
+            name, at = min(((name, self._checkpoints[name].position) for name in chosen), key=lambda each: each[1])
+            raise ProjectionLagError(
+                f"projection [{name}] is at position [{at}] after [{timeout_s:g}] seconds; expected [{position}]: "
+                "try again later, or read what is there with consistent=False"
+            ) from None
+
+    async def rebuild(self, names: Iterable[str] | None = None, *, progress: Progress | None = None) -> None:
+        """Empty projections (all by default) and fold the whole journal into them again; wait until that is done."""
+        chosen = self._chosen(names)
+        self._take(await self._views.reset(chosen))
+        self._wake.set()
+        await self.caught_up(chosen, progress=progress)
+
+    async def caught_up(self, names: Iterable[str] | None = None, *, progress: Progress | None = None) -> None:
+        """Wait, however long it takes, until projections hold what is acknowledged now."""
+        await self._wait(self._store.acknowledged, self._chosen(names), progress)
+
+    async def mend(self, damaged: Identity | None = None) -> None:
+        """Begin the views file anew if it was deleted, replaced or found to be damaged, and catch up."""
+        self._take(await self._views.mend(damaged))
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Finish the page in hand and stop; what is left is caught up with at the next start."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        self._tell()
+
+    # --- following ------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._catch_up()
+            except Exception as error:  # whatever it is, the next entry or query tries again
+                self._problem = f"{type(error).__name__}: {error}"
+                _log.exception("projector_stalled")
+                self._tell()
+
+    async def _catch_up(self) -> None:
+        """Fold pages until every projection that has not failed is at the acknowledged position."""
+        while not self._closing:
+            target = self._store.acknowledged
+            going = (each.position for each in self._checkpoints.values() if each.failed is None)
+            behind = {position for position in going if position < target}
+            if not behind:
+                self._problem = None
+                self._tell()
+                return
+            for position in sorted(behind, reverse=True):
+                page = await self._page(position, target)
+                if not page:
+                    raise ProjectionFailedError(
+                        f"journal holds no entry after position [{position}]; expected them up to [{target}]: "
+                        "run `loom verify`"
+                    )
+                self._take(await self._views.apply(page))
+
+    async def _page(self, after: int, target: int) -> list[Recorded]:
+        """Return the next entries after a position, bounded in number and in bytes."""
+        page: list[Recorded] = []
+        size = 0
+        stream = self._store.read_all(after=after, until=min(target, after + self._batch))
+        try:
+            async for recorded in stream:
+                page.append(recorded)
+                size += len(recorded.body or b"")
+                if size > _PAGE_BYTES:
+                    break
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        return page
+
+    async def _distrust(self) -> None:
+        """Reset projections whose last entry is not what the journal holds there: it was restored from a backup."""
+        held: dict[int, bytes | None] = {0: b""}
+        for position in {checkpoint.position for checkpoint in self._checkpoints.values()} - {0}:
+            held[position] = None
+            if position <= self._store.acknowledged:
+                async for recorded in self._store.read_all(after=position - 1, until=position):
+                    held[position] = recorded.entry_hash
+        strangers = [name for name, each in self._checkpoints.items() if held[each.position] != each.entry_hash]
+        if strangers:
+            _log.warning("projections_of_another_journal", projections=sorted(strangers))
+            self._take(await self._views.reset(strangers))
+
+    # --- waiting --------------------------------------------------------------------------------
+
+    async def _wait(self, position: int, names: Sequence[str], progress: Progress | None = None) -> None:
+        while True:
+            moved = self._moved
+            chosen = [self._checkpoints[name] for name in names]
+            lowest = min((checkpoint.position for checkpoint in chosen), default=position)
+            if progress is not None:
+                progress(min(lowest, position), position)
+            _raise_failure(chosen)
+            if lowest >= position:
+                return
+            self._raise_problem()
+            await moved.wait()
+
+    def _raise_problem(self) -> None:
+        if self._problem is not None:
+            raise ProjectionFailedError(
+                f"views [{self._views.path}] cannot follow the journal [{self._problem}]; expected a journal that "
+                "can be read and a disk that can be written: mend that and ask again"
+            )
+        if self._closing:
+            raise ProjectionFailedError("projector is closed; expected an open one: open the loom again")
+
+    def _take(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._tell()
+
+    def _tell(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _chosen(self, names: Iterable[str] | None) -> list[str]:
+        chosen = sorted(self._checkpoints if names is None else set(names))
+        for name in chosen:
+            if name not in self._checkpoints:
+                raise ProjectionFailedError(
+                    f"projection [{name}] is not known; expected one of [{', '.join(sorted(self._checkpoints))}]: "
+                    "register it with an extension"
+                )
+        return chosen
+
+
+def _raise_failure(chosen: Sequence[Checkpoint]) -> None:
+    for checkpoint in chosen:
+        if checkpoint.failed is not None:
+            raise ProjectionFailedError(
+                f"projection [{checkpoint.name}] stopped after position [{checkpoint.position}] "
+                f"[{checkpoint.failed}]; expected it to go on: mend it and start again, or rebuild it"
+            )

@@ -1,0 +1,75 @@
+"""Reading views: first wait until they hold what was acknowledged, then read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
+
+from loom.errors import ProjectionFailedError
+from loom.projections.projection import Checkpoint, ProjectionStatus
+from loom.projections.projector import Projector
+from loom.projections.views import Parameters, Views, ViewsLostError
+
+__all__ = ["Queries"]
+
+
+class Queries:
+    """Reads views that the projector of this process follows, or, without one, those that lie there.
+
+    With a projector every read waits, `timeout_s` at most, until what was acknowledged when it was asked is there.
+    Without one it reads at once; `status` then needs `tail`, which says how long the journal is.
+    """
+
+    def __init__(
+        self,
+        views: Views,
+        projector: Projector | None = None,
+        *,
+        timeout_s: float = 10.0,
+        tail: Callable[[], Awaitable[int]] | None = None,
+    ) -> None:
+        self._views = views
+        self._projector = projector
+        self._timeout_s = timeout_s
+        self._tail = tail
+
+    async def fetch(
+        self, statement: str, parameters: Parameters = (), *, names: Iterable[str], consistent: bool = True
+    ) -> list[sqlite3.Row]:
+        """Return rows out of the tables of the projections that are named.
+
+        Raises `ProjectionFailedError` where one of them has stopped, `ProjectionLagError` where waiting took too long.
+        """
+        wanted = tuple(names)
+        if self._projector is None:
+            await self._check_beside(wanted)
+            return await self._views.fetch(statement, parameters)
+        position = self._projector.head if consistent else 0
+        await self._projector.reached(position, wanted, timeout_s=self._timeout_s)
+        try:
+            return await self._views.fetch(statement, parameters)
+        except ViewsLostError as lost:  # deleted or damaged under us: it is built again from the journal
+            await self._projector.mend(lost.damaged)
+        await self._projector.reached(position, wanted, timeout_s=self._timeout_s)
+        return await self._views.fetch(statement, parameters)
+
+    async def status(self) -> tuple[ProjectionStatus, ...]:
+        """Return where each projection stands, by name."""
+        if self._projector is not None:
+            return self._projector.status()
+        head = await self._tail() if self._tail is not None else 0
+        return tuple(
+            ProjectionStatus(name, at.version, at.position, max(0, head - at.position), at.failed)
+            for name, (at, _) in sorted((await self._views.checkpoints()).items())
+        )
+
+    async def _check_beside(self, names: tuple[str, ...]) -> None:
+        held = await self._views.checkpoints()
+        for name in names:
+            checkpoint: Checkpoint | None = held[name][0] if name in held else None
+            if checkpoint is None or checkpoint.failed is not None:
+                problem = "is not in it" if checkpoint is None else f"stopped with: {checkpoint.failed}"
+                raise ProjectionFailedError(
+                    f"views file [{self._views.path}] has no usable projection [{name}], which {problem}; "
+                    "expected one that follows the journal: see the loom that writes it, or rebuild"
+                )

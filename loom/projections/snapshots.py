@@ -1,0 +1,69 @@
+"""Snapshots of actors' states: kept in the views file, as they are an optimisation and may vanish at any time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from loom.errors import ProjectionFailedError
+from loom.projections.views import Views
+from loom.telemetry import get_logger
+
+__all__ = ["Snapshot", "Snapshots"]
+
+_PUT = "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?, ?)"
+_GET = "SELECT journal, actor_type, state_version, sequence, entry_hash, body FROM snapshots WHERE journal = ?"
+_DELETE = "DELETE FROM snapshots WHERE journal = ?"
+
+_log = get_logger("loom.projections")
+
+
+class Snapshot(NamedTuple):
+    """The state of an actor after one entry of its journal, which is named by sequence and hash."""
+
+    journal: str
+    actor_type: str
+    state_version: int
+    sequence: int
+    entry_hash: bytes
+    body: bytes
+
+
+class Snapshots:
+    """Keeps the last snapshot of each journal. What fails in here is logged and costs a longer fold, nothing else."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    async def get(self, journal: str) -> Snapshot | None:
+        """Return the snapshot of a journal, or None."""
+        try:
+            rows = await self._views.fetch(_GET, (journal,))
+        except (sqlite3.Error, ProjectionFailedError) as error:
+            _log.warning("snapshot_not_read", journal=journal, problem=str(error))
+            return None
+        return next((Snapshot(*row) for row in rows), None)
+
+    async def put(
+        self, journal: str, *, actor_type: str, state_version: int, sequence: int, entry_hash: bytes, body: bytes
+    ) -> None:
+        """Keep a snapshot in place of an earlier one."""
+        await self.put_many([Snapshot(journal, actor_type, state_version, sequence, entry_hash, body)])
+
+    async def put_many(self, snapshots: Sequence[Snapshot]) -> None:
+        """Keep several snapshots in one transaction."""
+        await self._write(_PUT, snapshots)
+
+    async def delete(self, journal: str) -> None:
+        """Forget the snapshot of a journal."""
+        await self._write(_DELETE, [(journal,)])
+
+    async def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(statement, rows)
+
+        try:
+            await self._views.write(work)
+        except (sqlite3.Error, ProjectionFailedError) as error:
+            _log.warning("snapshots_not_written", count=len(rows), problem=str(error))

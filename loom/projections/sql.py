@@ -1,0 +1,71 @@
+"""How the views database is spoken to: scripts taken apart, errors told apart."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib.resources import files as resource_files
+
+__all__ = ["concerns_the_file", "is_damage", "prefix_range", "quoted", "script", "statements"]
+
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_FILE = _DAMAGE | {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+def script(package: str, name: str) -> str:
+    """Return the text of a .sql file that lies beside the modules of a package."""
+    return (resource_files(package) / name).read_text(encoding="utf-8")
+
+
+def statements(text: str) -> list[str]:
+    """Split a script where SQLite itself says that a statement is complete.
+
+    `executescript` would commit the transaction it is called in.
+    """
+    found, pending = [], ""
+    for line in text.splitlines(keepends=True):
+        if not pending and (not line.strip() or line.lstrip().startswith("--")):
+            continue
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    if pending.strip():
+        found.append(pending)
+    return found
+
+
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier, for the places where none can be bound."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def prefix_range(prefix: str) -> tuple[str, str]:
+    """Return the bounds, lower included, between which all ids lie that begin so; none do for what begins no id."""
+    if not prefix or not prefix.isascii() or not prefix.isprintable():
+        return "", ""
+    return prefix, prefix + "\U0010ffff"
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether an error says that the file is not a sound database."""
+    return _code(error) in _DAMAGE
+
+
+def concerns_the_file(error: BaseException) -> bool:
+    """Tell whether an error is about the file or the disk, and not about the statement that met it."""
+    return _code(error) in _FILE
+
+
+def _code(error: BaseException) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF

@@ -1,0 +1,173 @@
+"""The views file of a workspace: one thread that writes it, one read-only connection that reads it.
+
+It lies beside the journal and may be deleted at any time. SQLite's locks are lost when a file is opened twice by one
+process in another way, so nothing opens it except through SQLite (reliability: finding 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from loom.errors import ProjectionFailedError
+from loom.journal.entry import Recorded
+from loom.journal.sqlite.connection import reader_uri
+from loom.projections.projection import Checkpoint, Projection
+from loom.projections.sql import is_damage
+from loom.projections.writer import Checkpoints, Identity, ViewsWriter, identify
+
+__all__ = ["Parameters", "Views", "ViewsLostError"]
+
+T = TypeVar("T")
+
+Parameters = Sequence[object] | Mapping[str, object]
+"""What is bound to a statement."""
+
+_CHECKPOINTS = "SELECT name, version, shape, position, entry_hash, failed FROM checkpoints"
+
+
+class ViewsLostError(ProjectionFailedError):
+    """There is no sound views file to read. `damaged` says which file was found damaged, if one was there."""
+
+    def __init__(self, message: str, *, damaged: Identity | None = None) -> None:
+        super().__init__(message)
+        self.damaged = damaged
+
+
+class Views:
+    """A views file. `start` makes this process the one that writes it; reading alone needs no start."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = 10.0) -> None:
+        self.path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._writer: ViewsWriter | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._reader_identity: Identity | None = None
+        self._opening = asyncio.Lock()
+
+    async def start(self, projections: Sequence[Projection]) -> Checkpoints:
+        """Open the file for writing, creating what is missing, and return where each projection stands."""
+        self._writer = ViewsWriter(self.path, projections, busy_timeout_s=self._busy_timeout_s)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loom-views")
+        return await self._in_thread(self._writer.open)
+
+    async def apply(self, entries: Sequence[Recorded]) -> Checkpoints:
+        """Fold a page of entries into the projections that are to have them next."""
+        writer = self._started()
+        return await self._in_thread(lambda: writer.apply(entries))
+
+    async def reset(self, names: Iterable[str]) -> Checkpoints:
+        """Empty the tables of some projections."""
+        writer, chosen = self._started(), list(names)
+        return await self._in_thread(lambda: writer.reset(chosen))
+
+    async def mend(self, damaged: Identity | None = None) -> Checkpoints:
+        """Begin the file anew if it is not the one that was opened, or if that one was found to be damaged."""
+        writer = self._started()
+        return await self._in_thread(lambda: writer.mend(damaged))
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something else in the thread that writes, in a transaction of its own."""
+        writer = self._started()
+        return await self._in_thread(lambda: writer.write(work))
+
+    async def fetch(self, statement: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
+        """Read on the read-only connection, opened at first use and again whenever the file was replaced.
+
+        Raises `ViewsLostError` where there is no sound views file.
+        """
+        connection = await self._open_reader()
+        identity = self._reader_identity
+        try:
+            return list(await connection.execute_fetchall(statement, parameters))
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            await self._close_reader()
+            raise self._lost(str(error), identity) from error
+
+    async def checkpoints(self) -> dict[str, tuple[Checkpoint, str]]:
+        """Return the checkpoints that the file holds, each with the shape of its tables, by name."""
+        rows = await self.fetch(_CHECKPOINTS)
+        return {
+            row["name"]: (
+                Checkpoint(row["name"], row["version"], row["position"], row["entry_hash"], row["failed"]),
+                row["shape"],
+            )
+            for row in rows
+        }
+
+    async def close(self) -> None:
+        """Close both connections. Closing twice is harmless."""
+        await self._close_reader()
+        executor, self._executor = self._executor, None
+        writer, self._writer = self._writer, None
+        if executor is not None and writer is not None:
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(executor, writer.close))
+            executor.shutdown(wait=True)
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _started(self) -> ViewsWriter:
+        if self._writer is None:
+            raise ProjectionFailedError(
+                f"views [{self.path}] are open for reading only; expected the projector of this process: start it first"
+            )
+        return self._writer
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run in the thread of the views; a cancelled wait leaves the work to finish."""
+        if self._executor is None:
+            raise ProjectionFailedError(f"views [{self.path}] are closed; expected open ones: open the loom again")
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, work))
+
+    async def _open_reader(self) -> aiosqlite.Connection:
+        async with self._opening:
+            identity = identify(self.path)
+            if self._reader is not None and identity == self._reader_identity:
+                return self._reader
+            await self._close_reader()
+            if identity is None:
+                raise self._lost("it is missing")
+            path, timeout = self.path, self._busy_timeout_s
+            try:
+                self._reader = await aiosqlite.Connection(lambda: _connect_reader(path, busy_timeout_s=timeout), 1)
+            except sqlite3.DatabaseError as error:
+                raise self._lost(str(error), identity if is_damage(error) else None) from error
+            self._reader_identity = identity
+            return self._reader
+
+    async def _close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with contextlib.suppress(sqlite3.Error):
+                await reader.close()
+
+    def _lost(self, problem: str, damaged: Identity | None = None) -> ViewsLostError:
+        return ViewsLostError(
+            f"views file [{self.path}] cannot be read [{problem}]; expected one that a projector has written: "
+            "delete it if it is there, and start again: it is rebuilt from the journal",
+            damaged=damaged,
+        )
+
+
+def _connect_reader(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
+    """Open a views file for reading only; it never checkpoints and cannot change anything."""
+    connection = sqlite3.connect(reader_uri(path), uri=True, isolation_level=None, timeout=busy_timeout_s)
+    try:
+        connection.row_factory = sqlite3.Row
+        for pragma in ("query_only = ON", "trusted_schema = OFF", "temp_store = MEMORY", "mmap_size = 0"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.execute("SELECT 1 FROM checkpoints LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,276 @@
+"""The one connection that writes the views; everything in here runs in the thread of the views.
+
+View changes and checkpoints move in one transaction, each projection under a savepoint of its own: one that raises is
+taken back to the entry before, stops there alone, and the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from loom.journal.entry import Recorded
+from loom.projections.projection import Checkpoint, Projection, shape_of
+from loom.projections.sql import concerns_the_file, is_damage, quoted, script, statements
+from loom.telemetry import get_logger
+
+__all__ = ["APPLICATION_ID", "Checkpoints", "Identity", "ViewsWriter", "identify"]
+
+T = TypeVar("T")
+
+Checkpoints = dict[str, Checkpoint]
+"""The checkpoint of each projection by its name."""
+
+Identity = tuple[int, int]
+"""Device and inode: which file a path led to."""
+
+APPLICATION_ID = 0x4C4F4F56
+"""`LOOV`, in the header of every views file."""
+
+_FORMAT = 1
+_SCHEMA = script("loom.projections", "views.sql")
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "wal_autocheckpoint = 2000",
+    "journal_size_limit = 67108864",
+    "cache_size = -32768",
+    "temp_store = MEMORY",
+    "trusted_schema = OFF",
+)
+_LOAD = "SELECT version, shape, tables, position, entry_hash FROM checkpoints WHERE name = ?"
+_START = "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, 0, x'', NULL)"
+_RETRY = "UPDATE checkpoints SET failed = NULL WHERE name = ?"
+_MOVE = "UPDATE checkpoints SET position = ?, entry_hash = ?, failed = ? WHERE name = ?"
+_OBJECTS = "SELECT count(*) FROM sqlite_schema"
+
+_log = get_logger("loom.projections")
+
+
+class ViewsWriter:
+    """Folds entries into a views file. Not thread-safe: one thread opens, uses and closes it.
+
+    The file may be deleted, damaged or replaced at any time: it is then set aside and begun anew.
+    """
+
+    def __init__(self, path: Path, projections: Sequence[Projection], *, busy_timeout_s: float = 10.0) -> None:
+        self._path = path
+        self._projections = {projection.name: projection for projection in projections}
+        self._busy_timeout_s = busy_timeout_s
+        self._connection: sqlite3.Connection | None = None
+        self._checkpoints: Checkpoints = {}
+        self._identity: Identity | None = None
+
+    def open(self) -> Checkpoints:
+        """Open the file or begin a new one; projections of another version or shape start from nothing."""
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._begin_anew(str(error))
+        return dict(self._checkpoints)
+
+    def apply(self, entries: Sequence[Recorded]) -> Checkpoints:
+        """Fold a page of entries, gapless by position, into every projection that is to have them next."""
+        return self._transact(lambda connection: self._advance_all(connection, entries))
+
+    def reset(self, names: Iterable[str]) -> Checkpoints:
+        """Empty the tables of some projections; they start from the first entry again."""
+        chosen = [self._projections[name] for name in names]
+        return self._transact(lambda connection: {each.name: self._start(connection, each) for each in chosen})
+
+    def mend(self, damaged: Identity | None = None) -> Checkpoints:
+        """Begin the file anew if it is not the one that was opened, or if that one was found to be damaged."""
+        if not self._is_ours():
+            self._begin_anew("it was deleted or replaced")
+        elif damaged == self._identity:
+            self._begin_anew("a reader found it damaged")
+        return dict(self._checkpoints)
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something else in a transaction of its own."""
+        connection = self._usable()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+        return result
+
+    def close(self) -> None:
+        """Close the file."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA optimize")
+            connection.close()
+
+    # --- a transaction --------------------------------------------------------------------------
+
+    def _transact(self, work: Callable[[sqlite3.Connection], Checkpoints]) -> Checkpoints:
+        try:
+            moved = self.write(work)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            self._begin_anew(str(error))
+        else:
+            self._checkpoints.update(moved)
+        return dict(self._checkpoints)
+
+    def _advance_all(self, connection: sqlite3.Connection, entries: Sequence[Recorded]) -> Checkpoints:
+        moved: Checkpoints = {}
+        for name, projection in self._projections.items():
+            checkpoint = self._checkpoints[name]
+            first = checkpoint.position + 1 - entries[0].position if entries else -1
+            if checkpoint.failed is None and 0 <= first < len(entries):
+                moved[name] = _advance(connection, projection, checkpoint, entries[first:])
+        return moved
+
+    # --- the file -------------------------------------------------------------------------------
+
+    def _usable(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.open()
+        elif not self._is_ours():
+            self._begin_anew("it was deleted or replaced")
+        if self._connection is None:
+            raise sqlite3.OperationalError("views could not be opened")
+        return self._connection
+
+    def _open(self) -> None:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=512
+        )
+        try:
+            _recognise(connection)
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements(_SCHEMA):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            checkpoints = {name: self._resume(connection, each) for name, each in self._projections.items()}
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            connection.close()
+            raise
+        self._connection, self._checkpoints = connection, checkpoints
+        self._identity = identify(self._path)
+
+    def _resume(self, connection: sqlite3.Connection, projection: Projection) -> Checkpoint:
+        """Return where a projection was; one that had failed may try again, as its code may have been mended."""
+        row = connection.execute(_LOAD, (projection.name,)).fetchone()
+        if row is None or (row[0], row[1]) != (projection.version, shape_of(projection)):
+            return self._start(connection, projection)
+        connection.execute(_RETRY, (projection.name,))
+        return Checkpoint(projection.name, projection.version, row[3], row[4])
+
+    def _start(self, connection: sqlite3.Connection, projection: Projection) -> Checkpoint:
+        """Drop what a projection had, under this version or an earlier one, and create its tables empty."""
+        row = connection.execute(_LOAD, (projection.name,)).fetchone()
+        earlier = () if row is None else json.loads(row[2])
+        for table in dict.fromkeys((*earlier, *projection.tables)):
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(table)}")
+        for statement in statements(projection.schema):
+            connection.execute(statement)
+        connection.execute(
+            _START, (projection.name, projection.version, shape_of(projection), json.dumps(list(projection.tables)))
+        )
+        return Checkpoint(projection.name, projection.version, 0, b"")
+
+    def _is_ours(self) -> bool:
+        return self._identity is not None and identify(self._path) == self._identity
+
+    def _begin_anew(self, problem: str) -> None:
+        """Put the file aside under another name, in place of what lay there, and open a new one."""
+        _log.warning("views_begun_anew", path=str(self._path), problem=problem)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self._path, f"{self._path}.unreadable")
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._path}{suffix}")
+        self._open()
+
+
+def _advance(
+    connection: sqlite3.Connection, projection: Projection, checkpoint: Checkpoint, entries: Sequence[Recorded]
+) -> Checkpoint:
+    """Fold entries into one projection, up to the first on which it raises."""
+    connection.execute("SAVEPOINT one_projection")
+    done, error = _feed(projection, entries, connection)
+    if error is not None:
+        connection.execute("ROLLBACK TO one_projection")
+        again, _ = _feed(projection, entries[:done], connection)
+        if again != done:  # it does not even fail the same way twice
+            connection.execute("ROLLBACK TO one_projection")
+            done = 0
+    connection.execute("RELEASE one_projection")
+    failed = None if error is None else _described(entries[done], error)
+    if failed is not None:
+        _log.error("projection_failed", projection=projection.name, problem=failed)
+    if done:
+        checkpoint = checkpoint._replace(position=entries[done - 1].position, entry_hash=entries[done - 1].entry_hash)
+    connection.execute(_MOVE, (checkpoint.position, checkpoint.entry_hash, failed, checkpoint.name))
+    return checkpoint._replace(failed=failed)
+
+
+def _feed(
+    projection: Projection, entries: Sequence[Recorded], connection: sqlite3.Connection
+) -> tuple[int, Exception | None]:
+    """Return how many entries went in, and what the next one raised."""
+    kinds, apply, done = projection.kinds, projection.apply, 0
+    try:
+        for done, recorded in enumerate(entries):  # noqa: B007 - `done` says where it raised
+            if kinds is None or recorded.kind in kinds:
+                apply(recorded, connection)
+    except Exception as error:
+        if concerns_the_file(error):
+            raise
+        return done, error
+    return len(entries), None
+
+
+def _described(recorded: Recorded, error: Exception) -> str:
+    return f"{type(error).__name__}: {error} (at position {recorded.position}, kind {recorded.kind})"
+
+
+def _recognise(connection: sqlite3.Connection) -> None:
+    """Raise what a damaged file raises for a database that is something else, or of a newer format."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if (application, version) == (0, 0) and connection.execute(_OBJECTS).fetchone()[0] == 0:
+        return
+    if (application, version) != (APPLICATION_ID, _FORMAT):
+        foreign = sqlite3.DatabaseError(f"it is no views file [application id {application:#x}, format {version}]")
+        foreign.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise foreign
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def identify(path: Path) -> Identity | None:
+    """Return which file lies at a path, None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
