@@ -33,6 +33,7 @@ FILE = "loom.config.yaml"
 
 class Budget(Section):
     max_per_day: int = Field(default=10, ge=0)
+    share: float = 0.5
 
 
 class Critic(Section):
@@ -243,6 +244,11 @@ def test_a_time_is_a_finite_number_above_zero(written: str) -> None:
     assert "key [actors.idle_after_s]" in refused(f"actors: {{idle_after_s: {written}}}")
 
 
+@pytest.mark.parametrize("written", [".inf", ".nan", "'-inf'"])
+def test_a_number_of_an_extension_is_finite_without_its_saying_so(written: str) -> None:
+    assert "expected [a finite number]" in refused(f"budget: {{share: {written}}}", budget=Budget)
+
+
 @pytest.mark.parametrize("written", ["1", "0", "1.0", "maybe", "null"])
 def test_a_boolean_is_true_or_false(written: str) -> None:
     assert "expected [true or false]" in refused(f"journal: {{allow_unsupported_filesystem: {written}}}")
@@ -352,6 +358,9 @@ def test_a_list_of_problems_is_bounded() -> None:
 
 
 def test_every_message_is_one_line_of_printable_text() -> None:
+    with pytest.raises(ConfigError, match=r"\[a\\nb.yaml\]") as caught:
+        parse_config("zzz: 1", source="a\nb.yaml", env={})
+    assert str(caught.value).isprintable()
     message = refused('"a\\e[31m\\nb": 1\nworkspace: "x\\e]0;y\\a\\nkey [z]"\nactors: "' + "z" * 5_000 + '"\n')
     assert len(message.splitlines()) == 3
     assert all(line.isprintable() and len(line) < 400 for line in message.splitlines())
@@ -494,7 +503,7 @@ def test_errors_inside_a_section_are_spelled_as_in_the_file() -> None:
     assert message.splitlines()[0].startswith(
         f"key [critic-llm.budget.maxPerDay] in [{FILE}] is [-1]; expected [at least 0]"
     )
-    assert message.splitlines()[1].endswith("expected [max_per_day]: did you mean [max_per_day]?")
+    assert message.splitlines()[1].endswith("expected [max_per_day, share]: did you mean [max_per_day]?")
 
 
 @pytest.mark.parametrize("name", ["journal", "sections", "criticLlm", "critic-llm", "", "a b"])
@@ -526,6 +535,12 @@ def test_a_secret_appears_in_no_error(written: str) -> None:
     assert not any(part in message for part in ("4711", "123", "30", "2026", "yes"))
     message = refused(f"critic-llm:\n  apiKey: k\n  headers:\n    auth: {written}\n", critic_llm=Critic)
     assert not any(part in message for part in ("4711", "123", "30", "2026", "yes"))
+
+
+def test_a_value_below_an_unknown_key_is_not_shown_as_the_key_may_be_a_misspelt_secret() -> None:
+    message = refused("critic-lm: {apiKey: 04711}\nworkspace: 04712\n", critic_llm=Critic)
+    assert "4711" not in message
+    assert "is [04712]" in message
 
 
 def test_a_secret_appears_in_no_repr() -> None:

@@ -267,6 +267,8 @@ def test_debugging_loom_does_not_debug_the_libraries_below() -> None:
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_no_value_begins_a_line_or_steers_a_terminal(value: str, form: Literal["json", "console"]) -> None:
     out = io.StringIO()
+    # Pytest's own handlers would carry the half of a surrogate pair to its workers, which cannot take it.
+    logging.getLogger().handlers.clear()
     configure_logging(level="debug", format=form, stream=out)
     log = get_logger("loom.x").bind(bound=value)
     with bind_turn(journal=f"a/{value}", turn=value, correlation_id=value):

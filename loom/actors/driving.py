@@ -24,7 +24,7 @@ from loom.telemetry import bind_turn, get_logger
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["cut_short", "drive", "refuse"]
+__all__ = ["cut_short", "drive", "found_in", "refuse"]
 
 _log = get_logger("loom.actors")
 
@@ -98,7 +98,7 @@ async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
 
 
 async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
-    stopped = _find(error, TurnStopped)
+    stopped = found_in(error, TurnStopped)
     if stopped is not None:
         assert isinstance(stopped, TurnStopped)  # noqa: S101 - that is what was looked for
         if not isinstance(stopped.error, TurnInterruptedError) and cell.dead is None:
@@ -171,13 +171,13 @@ def _divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
     )
 
 
-def _find(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+def found_in(error: BaseException, kind: type[BaseException]) -> BaseException | None:
     """Return the first error of a kind, looking into the groups that task groups raise."""
     if isinstance(error, kind):
         return error
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            found = _find(inner, kind)
+            found = found_in(inner, kind)
             if found is not None:
                 return found
     return None

@@ -31,8 +31,9 @@ from loom.telemetry import get_logger
 
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
+    from loom.actors.system import ActorSystem
 
-__all__ = ["ENDINGS", "Recovered", "recover", "resumed_turn"]
+__all__ = ["ENDINGS", "Recovered", "recover", "rehearsal_turn", "resumed_turn"]
 
 ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
 """The kinds with which a turn ends for good."""
@@ -94,9 +95,7 @@ async def resumed_turn(
     cell: Cell, entries: list[Recorded], *, on_stuck: Callable[[str, LoomError], None]
 ) -> Turn | None:
     """Return the turn that these entries begin, ready to be driven again; None if it has to wait for a person."""
-    received = entries[0].entry
-    command_id = entries[0].command_id
-    assert isinstance(received, CommandReceivedEntry) and command_id is not None  # noqa: S101, PT018 - see recover
+    command_id = str(entries[0].command_id)
     attempts, retried = _attempts(entries)
     if attempts >= cell.services.options.resume_attempts:
         error = TurnStuckError(
@@ -107,28 +106,47 @@ async def resumed_turn(
         _log.warning("turn_stuck", journal=cell.journal, turn=command_id, attempts=attempts)
         return None
     try:
-        command = COMMANDS.decode(received.command_type, received.payload, among=commands_of(cell.cls))
-        policy = cell.services.policies.resolve_hash(entries[0].policy_hash or b"")
+        turn = _turn(cell, entries)
     except (LoomError, ValidationError) as error:
         on_stuck(command_id, TurnStuckError(f"turn [{cell.journal}#{command_id}] cannot be read [{error}]: mend the code"))
         _log.warning("turn_stuck", journal=cell.journal, turn=command_id, error=str(error))
         return None
+    turn.attempt, turn.retried = attempts + 1, retried
+    if any(recorded.entry.step is not None for recorded in entries):
+        await _rehearse(cell, turn, entries)
+    else:
+        turn.script = Script((), released=lambda _: None, before_last=turn.take_slot)
+    return turn
+
+
+def _turn(cell: Cell, entries: list[Recorded]) -> Turn:
+    """Return the turn that recorded entries begin, with the answers that people have given it."""
+    received = entries[0].entry
+    command_id = entries[0].command_id
+    assert isinstance(received, CommandReceivedEntry) and command_id is not None  # noqa: S101, PT018 - see recover
+    command = COMMANDS.decode(received.command_type, received.payload, among=commands_of(cell.cls))
+    policy = cell.services.policies.resolve_hash(entries[0].policy_hash or b"")
     turn = Turn(
         cell, command, command_id=command_id, policy=policy, by=received.by,
         correlation_id=received.correlation_id, waiting=received.waiting,
     )  # fmt: skip
     turn.entry = received
     turn.received_sequence = entries[0].sequence
-    turn.attempt, turn.retried = attempts + 1, retried
     for recorded in entries:
         if isinstance(recorded.entry, ApprovalAnsweredEntry):
             answer = turn.answer_to(recorded.entry.approval_id)
             if not answer.done():
                 answer.set_result((recorded.entry, recorded.recorded_at))
-    if any(recorded.entry.step is not None for recorded in entries):
-        await _rehearse(cell, turn, entries)
-    else:
-        turn.script = Script((), released=lambda _: None, before_last=turn.take_slot)
+    return turn
+
+
+async def rehearsal_turn(system: ActorSystem, journal: str, entries: list[Recorded]) -> Turn:
+    """Return a finished turn ready to be driven again with nothing but what it once recorded."""
+    cell = system.unplugged(journal)
+    cell.sequence = entries[-1].sequence
+    turn = _turn(cell, entries)
+    turn.replaying = True
+    await _rehearse(cell, turn, [recorded for recorded in entries if recorded.kind not in ENDINGS])
     return turn
 
 
@@ -143,9 +161,12 @@ async def _rehearse(cell: Cell, turn: Turn, entries: list[Recorded]) -> None:
         fold.until(_beginning(entries))
     else:
         actor._held = cell.held
-    turn.script = Script(
-        entries, released=lambda recorded: fold.until(recorded.sequence), before_last=turn.take_slot
-    )
+    before_last = _nothing if turn.replaying else turn.take_slot
+    turn.script = Script(entries, released=lambda recorded: fold.until(recorded.sequence), before_last=before_last)
+
+
+async def _nothing() -> None:
+    """What a replay does before its last recorded step: it never goes on for real."""
 
 
 def _beginning(entries: list[Recorded]) -> int:

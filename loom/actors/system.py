@@ -137,7 +137,8 @@ class ActorSystem:
             waking.add_done_callback(lambda _: self._waking.pop(journal, None))
         return await asyncio.shield(waking)
 
-    async def _wake(self, journal: str) -> Cell:
+    def unplugged(self, journal: str) -> Cell:
+        """Return a cell that is not awake: to read an actor's past with, never to send it anything."""
         actor_type = parse_journal_name(journal).actor_type
         cls = self._classes.get(actor_type)
         if cls is None:
@@ -146,7 +147,10 @@ class ActorSystem:
                 f"[{', '.join(sorted(self._classes)) or 'none'}]: pass its class to Loom.open(actors=…), or list its module "
                 "under modules: in the config"
             )
-        cell = Cell(self, cls, journal)
+        return Cell(self, cls, journal)
+
+    async def _wake(self, journal: str) -> Cell:
+        cell = self.unplugged(journal)
         try:
             await cell.wake()
         except ActorStoppedError as error:

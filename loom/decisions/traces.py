@@ -174,9 +174,7 @@ class Traces:
         rows = await self._queries.fetch(_AMONG, (ids,), names=_NAMES, consistent=False) if references else ()
         known = {row["decision_id"]: DecisionSummary.of(row) for row in rows}
         return tuple(
-            PrecedentSeen(
-                decision_id=each.decision_id, relation=each.relation, decision=known.get(each.decision_id)
-            )
+            PrecedentSeen(decision_id=each.decision_id, relation=each.relation, decision=known.get(each.decision_id))
             for each in references
         )
 

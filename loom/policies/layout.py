@@ -14,7 +14,7 @@ _WIDTH = 100
 def laid_out(line: str) -> list[str]:
     """Return the lines that a line is written as."""
     head, bracket, rest = line.partition("(")
-    if len(line) <= _WIDTH or not bracket or '"' in head:
+    if len(line) <= _WIDTH or not bracket:
         return [line]
     operands = _operands(rest)
     if len(operands) < 2:

@@ -1,0 +1,104 @@
+"""What people can see of turns and do about those that do not go on by themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from loom.actors.people import append_for
+from loom.actors.system import ActorSystem
+from loom.actors.turns_view import TurnStatus, TurnSummary, TurnsView
+from loom.errors import AdmissionError, TurnNotFoundError
+from loom.identity import check_person, short
+from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
+
+__all__ = ["TurnListing", "Turns"]
+
+
+class TurnListing(BaseModel):
+    """A turn as its journal tells it, and what this process knows beyond that."""
+
+    model_config = ConfigDict(frozen=True)
+
+    summary: TurnSummary
+    status: TurnStatus | Literal["interrupted", "waiting_for_code"]
+    """As in the summary; `interrupted` where nobody drives it now, `waiting_for_code` where nobody could."""
+    why: str | None = None
+
+
+class Turns:
+    """Lists turns; lets a stuck one try again, or gives it up."""
+
+    def __init__(self, system: ActorSystem, view: TurnsView) -> None:
+        self._system = system
+        self._view = view
+
+    async def unfinished(self, *, limit: int = 1_000, after: int = 0) -> tuple[TurnListing, ...]:
+        """Return turns without an end, oldest first; `after` is the received position of the last one already seen."""
+        return tuple(self._listing(summary) for summary in await self._view.unfinished(limit=limit, after=after))
+
+    async def list(
+        self,
+        *,
+        status: TurnStatus | None = None,
+        journal: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> tuple[TurnListing, ...]:
+        """Return turns of any status, newest first; `before` is the received position of the last one already seen."""
+        found = await self._view.list(status=status, journal=journal, limit=limit, before=before)
+        return tuple(self._listing(summary) for summary in found)
+
+    async def get(self, command_id: str, *, journal: str | None = None) -> TurnListing:
+        """Return a turn by its command id or an unambiguous beginning of it."""
+        return self._listing(await self._view.get(command_id, journal=journal))
+
+    async def retry(self, command_id: str, *, by: str, reason: str | None = None) -> TurnListing:
+        """Let a turn try again that is stuck, in the name of a person."""
+        check_person(by)
+        summary = await self._open(command_id)
+        if self._system.knows(summary.actor_type):
+            cell = await self._system.cell(summary.journal)
+            await cell.retry(summary.command_id, by=by, reason=reason)
+        else:
+            entry = TurnRetriedEntry(by=by, reason=reason)
+            await append_for(self._system, summary.journal, entry, command_id=summary.command_id)
+        return await self.get(summary.command_id, journal=summary.journal)
+
+    async def abandon(self, command_id: str, *, by: str, reason: str) -> TurnListing:
+        """Give a turn up for good, in the name of a person who says why."""
+        check_person(by)
+        if not reason.strip():
+            raise AdmissionError("giving up a turn needs a reason; expected one in a person's words: say why")
+        summary = await self._open(command_id)
+        if self._system.knows(summary.actor_type):
+            cell = await self._system.cell(summary.journal)
+            await cell.abandon(summary.command_id, by=by, reason=reason)
+        else:
+            entry = TurnAbandonedEntry(by=by, reason=reason)
+            await append_for(self._system, summary.journal, entry, command_id=summary.command_id)
+        return await self.get(summary.command_id, journal=summary.journal)
+
+    async def _open(self, command_id: str) -> TurnSummary:
+        summary = await self._view.get(command_id)
+        if not summary.unfinished:
+            raise TurnNotFoundError(
+                f"turn [{short(summary.command_id)}] has ended [{summary.status}]; expected one without an end: "
+                "see `loom turns`"
+            )
+        return summary
+
+    def _listing(self, summary: TurnSummary) -> TurnListing:
+        if not summary.unfinished:
+            return TurnListing(summary=summary, status=summary.status, why=summary.error_message)
+        if (why := self._system.stuck(summary.journal, summary.command_id)) is not None:
+            return TurnListing(summary=summary, status="stuck", why=str(why))
+        turn = self._system.running(summary.journal, summary.command_id)
+        if turn is not None:
+            status: TurnStatus = "parked" if turn.parked else summary.status
+            return TurnListing(summary=summary, status=status)
+        if not self._system.knows(summary.actor_type):
+            return TurnListing(summary=summary, status="waiting_for_code", why=f"no code for [{summary.actor_type}] here")
+        driven = summary.status in ("parked", "stuck")
+        return TurnListing(summary=summary, status=summary.status if driven else "interrupted")

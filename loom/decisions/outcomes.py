@@ -1,0 +1,60 @@
+"""What came of decisions: observed later, any number of times, in a journal of its own that the trace joins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from loom.decisions.entries import OutcomeObservedEntry
+from loom.decisions.traces import Traces
+from loom.errors import AppendUnknownError
+from loom.identity import check_person
+from loom.journal.admission import json_value
+from loom.journal.store import Append, JournalStore, draft
+
+__all__ = ["OUTCOME_JOURNAL", "Outcomes"]
+
+OUTCOME_JOURNAL = "loom/outcomes"
+"""The journal of observed outcomes."""
+
+
+class Outcomes:
+    """Writes down how decisions turned out."""
+
+    def __init__(self, store: JournalStore, traces: Traces, *, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._traces = traces
+        self._now = now
+        self._lock = asyncio.Lock()
+
+    async def observe(
+        self,
+        decision_id: str,
+        *,
+        correct: bool | None,
+        by: str,
+        actual: object = None,
+        feedback: str | None = None,
+    ) -> OutcomeObservedEntry:
+        """Write down how a decision turned out: `correct` is None where nobody can say yet.
+
+        `decision_id` may be an unambiguous beginning of one; raises `DecisionNotFoundError` otherwise.
+        """
+        trace = await self._traces.get(decision_id)
+        observed = OutcomeObservedEntry(
+            decision_id=trace.decision.decision_id,
+            correct=correct,
+            actual=json_value(actual),
+            feedback=feedback,
+            observed_by=check_person(by),
+            observed_at=self._now(),
+        )
+        async with self._lock:
+            head = await self._store.head(OUTCOME_JOURNAL)
+            try:
+                await self._store.append(Append(OUTCOME_JOURNAL, head.sequence, (draft(observed),)))
+            except AppendUnknownError as unknown:
+                if await self._store.resolve(unknown) is None:
+                    raise
+        return observed

@@ -1,0 +1,43 @@
+"""An actor's state out of its journal, at any point of it, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from loom.actors.state import Fold
+from loom.actors.system import ActorSystem
+from loom.errors import JournalNotFoundError
+from loom.journal.entry import Recorded
+from loom.journal.store import JournalStore
+
+__all__ = ["StateAfter", "fold_state", "fold_states"]
+
+
+class StateAfter(NamedTuple):
+    """The state as it was right after an entry. It is the live object: copy what is to be kept."""
+
+    recorded: Recorded
+    state: Any
+
+
+async def fold_states(
+    store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None
+) -> AsyncIterator[StateAfter]:
+    """Yield the state after each entry of a journal, up to and with sequence `until`."""
+    fold = Fold(system.unplugged(journal).actor)
+    async for recorded in store.read(journal, until=until):
+        fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
+        fold.until(recorded.sequence)
+        yield StateAfter(recorded, fold.actor.state)
+
+
+async def fold_state(store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None) -> Any:
+    """Return the state after the whole of a journal, or up to and with sequence `until`."""
+    after: StateAfter | None = None
+    async for after in fold_states(store, system, journal, until=until):
+        pass
+    if after is None:
+        raise JournalNotFoundError(f"journal [{journal}] has no entries; expected a journal: see `loom journal`")
+    return after.state

@@ -1,0 +1,320 @@
+"""`Loom`: opens a workspace, composes everything that works on it, and closes it again."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from loom.actors import (
+    Actor,
+    ActorOptions,
+    ActorRef,
+    ActorSystem,
+    Approvals,
+    Approver,
+    DeadlineClock,
+    Services,
+    Sources,
+    Turns,
+    TurnsProjection,
+    TurnsView,
+)
+from loom.config import LoomConfig, load_config
+from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
+from loom.decisions.outcomes import Outcomes
+from loom.errors import ConfigError, DecisionNotFoundError, LoomClosedError, TurnNotFoundError
+from loom.identity import check_person, check_workspace, parse_journal_name
+from loom.journal.admission import Limits
+from loom.journal.sqlite import JournalFiles, SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.store import draft
+from loom.policies.registry import PolicyRegistry
+from loom.precedents import Precedents, PrecedentsProjection
+from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
+from loom.replay import Replay
+
+__all__ = ["Extension", "Loom", "Workspace", "locate"]
+
+_URL = "sqlite://"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a package brings to a loom: its actors and its projections. Loom's own wings are extensions too."""
+
+    name: str
+    actors: Sequence[type[Actor[Any]]] = ()
+    projections: Sequence[Projection] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a workspace lies and how it is set up."""
+
+    files: JournalFiles
+    name: str
+    config: LoomConfig = field(default_factory=LoomConfig)
+    throw_away: Path | None = None
+
+
+def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> Workspace:
+    """Return the workspace that a config file, a `LoomConfig` or a store URL names; nothing is opened.
+
+    `sqlite:///path/to/journal.db` is that file, relative to the working directory (four slashes for an absolute path),
+    `sqlite:///path/to/directory` the workspace's own directory in it, and `sqlite://` a throw-away one that is gone
+    when it is closed.
+    """
+    if isinstance(source, str) and source.startswith(_URL):
+        name = check_workspace(workspace or "default")
+        path = source.removeprefix(_URL)
+        if not path:
+            directory = Path(tempfile.mkdtemp(prefix="loom-"))
+            return Workspace(JournalFiles(directory / "journal.db"), name, throw_away=directory)
+        if not path.startswith("/"):
+            raise ConfigError(
+                f"store URL [{source}] names a host; expected [sqlite:///relative/path or sqlite:////absolute/path]: "
+                "add a slash"
+            )
+        file = Path(path[1:])
+        return Workspace(JournalFiles(file if file.suffix == ".db" else file / name / "journal.db"), name)
+    if isinstance(source, str) and "://" in source:
+        raise ConfigError(f"store URL [{source}] is of a kind loom does not know; expected [sqlite:///path]: use that")
+    config = source if isinstance(source, LoomConfig) else load_config(Path(source))
+    name = check_workspace(workspace or config.workspace)
+    return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
+
+
+class Loom:
+    """A workspace that is open: `async with Loom.open("loom.config.yaml") as loom`.
+
+    Actors are spoken to through `actor`; everything else is asked of the attributes, which are named for what they
+    answer: `approvals`, `traces`, `precedents`, `policies`, `turns`, `replay`.
+    """
+
+    actors: ActorSystem
+    approvals: Approvals
+    traces: Traces
+    precedents: Precedents
+    policies: PolicyRegistry
+    outcomes: Outcomes
+    turns: Turns
+    replay: Replay
+    store: SqliteStore
+
+    def __init__(
+        self,
+        place: Workspace,
+        *,
+        actors: Sequence[type[Actor[Any]]],
+        extensions: Sequence[Extension],
+        by: str,
+        sources: Sources,
+        approver: Approver | None,
+        resume: bool,
+    ) -> None:
+        self._place = place
+        self._to_register = [*actors, *(cls for extension in extensions for cls in extension.actors)]
+        self._extensions = tuple(extensions)
+        self._by = by
+        self._sources = sources
+        self._approver = approver
+        self._resume = resume
+        self._stack = AsyncExitStack()
+        self._projector: Projector | None = None
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path | LoomConfig,
+        *,
+        workspace: str | None = None,
+        actors: Sequence[type[Actor[Any]]] = (),
+        extensions: Sequence[Extension] = (),
+        by: str | None = None,
+        sources: Sources | None = None,
+        approver: Approver | None = None,
+        resume: bool = True,
+    ) -> Loom:
+        """Return a loom to be entered with `async with`: a config file, a `LoomConfig` or a store URL says where.
+
+        `by` is the person in whose name policies are registered that come with the code, by default the user of the
+        machine. `resume=False` leaves unfinished turns alone. Raises `JournalLockedError` when entered while another
+        process has the workspace open.
+        """
+        return cls(
+            locate(source, workspace=workspace),
+            actors=actors,
+            extensions=extensions,
+            by=check_person(by if by is not None else getpass.getuser()),
+            sources=sources or Sources(),
+            approver=approver,
+            resume=resume,
+        )
+
+    async def __aenter__(self) -> Loom:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # --- using it -------------------------------------------------------------------------------
+
+    def actor(self, cls: type[Actor[Any]], key: str) -> ActorRef:
+        """Return the handle of one actor; it wakes when it is spoken to."""
+        return ActorRef(self.actors, cls, key)
+
+    async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
+        """Make an actor class known before its first command; `factory` makes its instances, with what they depend on."""
+        await self.actors.register(cls, factory)
+
+    @property
+    def workspace(self) -> str:
+        """The name of the workspace."""
+        return self._place.name
+
+    @property
+    def files(self) -> JournalFiles:
+        """Where the workspace lies."""
+        return self._place.files
+
+    def projections(self) -> tuple[ProjectionStatus, ...]:
+        """Return where each projection stands, and which has stopped and why."""
+        return self._opened().status()
+
+    async def reached(self, position: int | None = None) -> None:
+        """Wait until every projection has come to a position, by default the last acknowledged one."""
+        await self._opened().reached(self.store.acknowledged if position is None else position)
+
+    async def rebuild(self) -> None:
+        """Throw every view away and build it again from the journal."""
+        await self._opened().rebuild()
+
+    # --- opening it -----------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        place, config = self._place, self._place.config
+        if place.throw_away is not None:
+            self._stack.callback(shutil.rmtree, place.throw_away, ignore_errors=True)
+        self.store = await SqliteStore.open(
+            place.files.journal, workspace=place.name, options=_store_options(config), clock=self._sources.clock
+        )
+        self._stack.push_async_callback(self.store.close)
+        limits = Limits(
+            max_bytes=config.journal.max_entry_bytes,
+            max_depth=config.journal.max_depth,
+            max_nodes=config.journal.max_nodes,
+        )
+        self.policies = PolicyRegistry(
+            self.store, make_draft=partial(draft, limits=limits, new_salt=self._sources.new_salt)
+        )
+        await self.policies.load()
+        queries, snapshots = await self._open_views(config)
+        self.traces = Traces(queries)
+        self.precedents = Precedents(queries)
+        services = Services(
+            store=self.store, policies=self.policies, precedents=self.precedents, snapshots=snapshots,
+            options=_actor_options(config), limits=limits, sources=self._sources, approver=self._approver,
+            known_parent=self._known_decision,
+        )  # fmt: skip
+        self.outcomes = Outcomes(self.store, self.traces, now=services.now)
+        self.actors = ActorSystem(services, resumes=self._resume, by=self._by)
+        self._stack.push_async_callback(self.actors.close)
+        for cls in [*self._to_register, *_actors_of(config.modules)]:
+            await self.actors.register(cls)
+        view = TurnsView(queries)
+        self.turns = Turns(self.actors, view)
+        self.replay = Replay(self.store, self.actors)
+        self.approvals = Approvals(self.actors, ApprovalChains(queries))
+        deadlines = DeadlineClock(self.approvals, services)
+        services.on_deadline_set = deadlines.look_again
+        self.actors.start(await _unfinished(view))
+        if self._resume:
+            deadlines.start()
+            self._stack.push_async_callback(deadlines.close)
+
+    async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
+        views = Views(self._place.files.views)
+        self._stack.push_async_callback(views.close)
+        own: list[Projection] = [TurnsProjection(), ApprovalsProjection(), TracesProjection(), PrecedentsProjection()]
+        brought = [projection for extension in self._extensions for projection in extension.projections]
+        projector = Projector(self.store, views, [*own, *brought], batch=config.projections.batch)
+        await projector.start()
+        self._stack.push_async_callback(projector.close)
+        self._projector = projector
+        return Queries(views, projector, timeout_s=config.projections.query_timeout_s), Snapshots(views)
+
+    async def _known_decision(self, decision_id: str) -> bool:
+        try:
+            return (await self.traces.get(decision_id)).decision.decision_id == decision_id
+        except DecisionNotFoundError:
+            return False
+
+    def _opened(self) -> Projector:
+        if self._projector is None:
+            raise LoomClosedError("the loom was not entered; expected [async with Loom.open(…) as loom]: write that")
+        return self._projector
+
+
+def _store_options(config: LoomConfig) -> SqliteOptions:
+    journal = config.journal
+    return SqliteOptions(
+        writer=WriterOptions(
+            durability=journal.durability,
+            busy_timeout_s=journal.busy_timeout_s,
+            checkpoint_pages=journal.checkpoint_pages,
+            head_every=journal.head_every,
+            min_free_bytes=journal.min_free_bytes,
+        ),
+        max_pending_entries=journal.max_pending_entries,
+        max_batch_entries=journal.max_batch,
+        allow_unsupported_filesystem=journal.allow_unsupported_filesystem,
+    )
+
+
+def _actor_options(config: LoomConfig) -> ActorOptions:
+    return ActorOptions(**dict(config.actors))
+
+
+def _actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
+    """Import what a config lists; `package.module` brings all actors defined there, `package.module:Class` one."""
+    found: list[type[Actor[Any]]] = []
+    for wanted in modules:
+        module_name, _, class_name = wanted.partition(":")
+        try:
+            module = import_module(module_name)
+            named: Mapping[str, Any] = {class_name: getattr(module, class_name)} if class_name else vars(module)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"module [{wanted}] cannot be imported [{error}]; it is listed at [modules]: install it, or mend its name"
+            ) from error
+        found += [
+            value
+            for value in named.values()
+            if isinstance(value, type) and issubclass(value, Actor) and value.__module__ == module.__name__
+        ]
+    return found
+
+
+async def _unfinished(view: TurnsView) -> list[str]:
+    """Return the journals that hold turns without an end, oldest turn first."""
+    journals: dict[str, None] = {}
+    after = 0
+    while page := await view.unfinished(limit=1_000, after=after):
+        journals.update(dict.fromkeys(summary.journal for summary in page))
+        after = page[-1].received_position
+    return list(journals)

@@ -1,0 +1,111 @@
+"""What the tests of the journal share: an entry to write, a clock to set, short forms."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from loom.journal import Append, Draft, Entry, JournalStore, Receipt, Recorded, draft
+from loom.journal.chain import Header, body_digest, entry_hash, genesis
+from loom.journal.kinds import CommandReceivedEntry
+from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
+
+START_US = 1_760_000_000_000_000
+
+PLENTY = SqliteOptions(writer=WriterOptions(min_free_bytes=0))
+"""Options for tests that run on small file systems, or do not care."""
+
+
+class NotedEntry(Entry):
+    """The least entry there can be."""
+
+    kind: ClassVar[str] = "test.noted"
+
+    text: str = ""
+
+
+@dataclass
+class SetClock:
+    """A clock that stands still until a test moves it."""
+
+    us: int = START_US
+    read: int = field(default=0)
+
+    def now_us(self) -> int:
+        self.read += 1
+        return self.us
+
+
+def note(text: str = "", *, command_id: str | None = None) -> Draft:
+    return draft(NotedEntry(text=text), command_id=command_id)
+
+
+def received(command_id: str) -> Draft:
+    return draft(
+        CommandReceivedEntry(command_type="Test", payload=None, correlation_id=command_id), command_id=command_id
+    )
+
+
+def notes(journal: str, expected: int, count: int = 1, *, text: str = "") -> Append:
+    return Append(journal, expected, [note(text or f"{expected + i + 1}") for i in range(count)])
+
+
+async def collected(stream: AsyncIterator[Recorded]) -> list[Recorded]:
+    return [recorded async for recorded in stream]
+
+
+async def fill(store: JournalStore, counts: dict[str, int]) -> list[Receipt]:
+    """Append one by one, in turns over the journals."""
+    receipts = []
+    for step in range(max(counts.values())):
+        for journal, count in counts.items():
+            if step < count:
+                receipts.append(await store.append(notes(journal, step)))
+    return receipts
+
+
+async def filled(path: Path, counts: dict[str, int], *, options: SqliteOptions = PLENTY) -> list[Receipt]:
+    """Write a journal file and close it."""
+    store = await SqliteStore.open(path, options=options)
+    try:
+        return await fill(store, counts)
+    finally:
+        await store.close()
+
+
+def assert_chained(entries: Sequence[Recorded], *, workspace: str = "default") -> None:
+    """Check digests, hashes and gaplessness of entries that were read by position from the first."""
+    last: dict[str, tuple[int, bytes]] = {}
+    for position, entry in enumerate(entries, start=1):
+        sequence, previous = last.get(entry.journal, (0, genesis(workspace, entry.journal)))
+        assert (entry.position, entry.sequence) == (position, sequence + 1)
+        assert entry.salt is not None
+        assert entry.body is not None
+        assert entry.body_digest == body_digest(entry.salt, entry.body)
+        assert entry.entry_hash == entry_hash(header_of(entry, workspace), entry.body_digest, previous)
+        last[entry.journal] = entry.sequence, entry.entry_hash
+
+
+def header_of(entry: Recorded, workspace: str = "default") -> Header:
+    return Header(
+        workspace=workspace,
+        journal=entry.journal,
+        kind=entry.kind,
+        command_id=entry.command_id,
+        policy_hash=entry.policy_hash,
+        sequence=entry.sequence,
+        position=entry.position,
+        schema_version=entry.schema_version,
+        epoch=entry.epoch,
+        recorded_at_us=entry.recorded_at_us,
+        clock_back_us=entry.clock_back_us,
+    )
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child process that imports loom and these tests."""
+    root = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"}
