@@ -204,15 +204,22 @@ class Loom:
         """Throw every view away and build it again from the journal."""
         await self._opened().rebuild()
 
+    async def open_store(self) -> SqliteStore:
+        """Open the journal store alone, with the settings of this loom, which is not entered meanwhile; close it."""
+        return await SqliteStore.open(
+            self._place.files.journal,
+            workspace=self._place.name,
+            options=_store_options(self._place.config),
+            clock=self._sources.clock,
+        )
+
     # --- opening it -----------------------------------------------------------------------------
 
     async def _open(self) -> None:
         place, config = self._place, self._place.config
         if place.throw_away is not None:
             self._stack.callback(shutil.rmtree, place.throw_away, ignore_errors=True)
-        self.store = await SqliteStore.open(
-            place.files.journal, workspace=place.name, options=_store_options(config), clock=self._sources.clock
-        )
+        self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
         limits = Limits(
             max_bytes=config.journal.max_entry_bytes,

@@ -7,11 +7,12 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from loom.config import (
     ActorsConfig,
@@ -57,6 +58,14 @@ class Quoting(Section):
     @classmethod
     def _quote_the_secret(cls, token: Secret) -> Secret:
         raise ValueError(f"bad token {token.get_secret_value()}")
+
+
+class QuotingAsAWhole(Section):
+    token: Secret
+
+    @model_validator(mode="after")
+    def _quote_the_secret(self) -> Self:
+        raise ValueError(f"bad token {self.token.get_secret_value()}")
 
 
 def refused(text: str, *, env: dict[str, str] | None = None, **sections: type[Section]) -> str:
@@ -559,6 +568,7 @@ def test_a_validator_that_quotes_its_value_gives_no_secret_away() -> None:
     message = refused("own:\n  name: ${N}\n  token: hunter2\n", env={"N": "hunter2"}, own=Quoting)
     assert len(message.splitlines()) == 2
     assert "hunter2" not in message
+    assert "hunter2" not in refused("own: {token: hunter2}", own=QuotingAsAWhole)
     assert "bad name plain" in refused("own: {name: plain}", own=Quoting)
 
 

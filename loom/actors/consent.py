@@ -33,6 +33,8 @@ async def request_approval(
         recorded = await turn.take(step, "begin")
         if recorded is not None:
             request = expect(recorded.entry, ApprovalRequestedEntry, turn)
+            if not turn.replaying and not turn.answer_to(request.approval_id).done():
+                await turn.host.services.deliver(request, journal=turn.host.journal)
         else:
             if timeout_s is not None:
                 deadline = turn.host.services.now() + timedelta(seconds=timeout_s)

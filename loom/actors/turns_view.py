@@ -48,9 +48,13 @@ WHERE journal = ? AND command_id = ?
 _CLOSE_ALL = "DELETE FROM turn_open WHERE journal = ? AND command_id = ?"
 _OPEN = "INSERT INTO turn_open VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _CLOSE = "DELETE FROM turn_open WHERE journal = ? AND what = ? AND id = ?"
-_APPROVALS = "UPDATE turns SET open_approvals = open_approvals + ? WHERE journal = ? AND command_id = ?"
+_APPROVALS = """
+UPDATE turns SET last_position = ?, attempts = 0, open_approvals = open_approvals + ?
+WHERE journal = ? AND command_id = ?
+"""
 _EFFECTS = """
-UPDATE turns SET pending_effects = pending_effects + ?, resumed = 0 WHERE journal = ? AND command_id = ?
+UPDATE turns SET last_position = ?, attempts = 0, pending_effects = pending_effects + ?, resumed = 0
+WHERE journal = ? AND command_id = ?
 """
 
 _Fold: TypeAlias = Callable[[Recorded, str, sqlite3.Connection], None]
@@ -209,33 +213,33 @@ def _end(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
 
 
 def _request(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
-    _step(recorded, command_id, view)
-    if isinstance(recorded.entry, ApprovalRequestedEntry):
-        opened = view.execute(_OPEN, (recorded.journal, "approval", recorded.entry.approval_id, command_id)).rowcount
-        view.execute(_APPROVALS, (opened, recorded.journal, command_id))
+    opened, entry = 0, recorded.entry
+    if isinstance(entry, ApprovalRequestedEntry):
+        opened = view.execute(_OPEN, (recorded.journal, "approval", entry.approval_id, command_id)).rowcount
+    view.execute(_APPROVALS, (recorded.position, opened, recorded.journal, command_id))
 
 
 def _answer(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
-    _step(recorded, command_id, view)
-    if isinstance(recorded.entry, ApprovalAnsweredEntry):
-        closed = view.execute(_CLOSE, (recorded.journal, "approval", recorded.entry.approval_id)).rowcount
-        view.execute(_APPROVALS, (-closed, recorded.journal, command_id))
+    closed, entry = 0, recorded.entry
+    if isinstance(entry, ApprovalAnsweredEntry):
+        closed = view.execute(_CLOSE, (recorded.journal, "approval", entry.approval_id)).rowcount
+    view.execute(_APPROVALS, (recorded.position, -closed, recorded.journal, command_id))
 
 
 def _intend(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
-    _step(recorded, command_id, view)
-    if isinstance(recorded.entry, EffectIntendedEntry) and not recorded.entry.repeatable:
-        step = _step_id(command_id, recorded.entry.step, recorded.entry.key)
+    opened, entry = 0, recorded.entry
+    if isinstance(entry, EffectIntendedEntry) and not entry.repeatable:
+        step = _step_id(command_id, entry.step, entry.key)
         opened = view.execute(_OPEN, (recorded.journal, "effect", step, command_id)).rowcount
-        view.execute(_EFFECTS, (opened, recorded.journal, command_id))
+    view.execute(_EFFECTS, (recorded.position, opened, recorded.journal, command_id))
 
 
 def _perform(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
-    _step(recorded, command_id, view)
-    if isinstance(recorded.entry, EffectPerformedEntry):
-        step = _step_id(command_id, recorded.entry.step, recorded.entry.key)
-        if closed := view.execute(_CLOSE, (recorded.journal, "effect", step)).rowcount:
-            view.execute(_EFFECTS, (-closed, recorded.journal, command_id))
+    closed, entry = 0, recorded.entry
+    if isinstance(entry, EffectPerformedEntry):
+        step = _step_id(command_id, entry.step, entry.key)
+        closed = view.execute(_CLOSE, (recorded.journal, "effect", step)).rowcount
+    view.execute(_EFFECTS, (recorded.position, -closed, recorded.journal, command_id))
 
 
 def _step_id(command_id: str, step: Step | None, key: str) -> str:

@@ -18,6 +18,7 @@ from loom.config.reading import HIDDEN, KeyPath, dotted, shown
 
 __all__ = ["Explainer", "is_secret", "two_spellings", "unknown_key"]
 
+_SECRETS = (SecretStr, SecretBytes)
 _LONGEST_KEY = 64
 _NUMBER = ("a number", "correct it")
 _WHOLE = ("a whole number", "correct it")
@@ -141,8 +142,8 @@ class Explainer:
             return f"{words} {context[name]}", "correct it"
         if kind == "literal_error":
             return f"one of {context['expected']}", "write one of them"
-        # The message of somebody else's validator may quote the value.
-        if place.secret or (kind in ("value_error", "assertion_error") and self._filled(place)):
+        # The message of somebody else's validator may quote the value, that of a section any value in it.
+        if place.secret or (kind in ("value_error", "assertion_error") and self._may_quote_a_secret(place)):
             return "a value that its validator accepts", "correct it"
         return shown(details["msg"]), "correct it"
 
@@ -156,6 +157,11 @@ class Explainer:
         if place.secret:
             return f"[{HIDDEN}]"
         return f"[{shown(self._text(place))}]" + (", filled in from the environment" if self._filled(place) else "")
+
+    def _may_quote_a_secret(self, place: _Place) -> bool:
+        path = tuple(place.path)
+        filled = any(used[: len(path)] == path for used in self._used_at)
+        return filled or (isinstance(place.value, dict) and any(map(_holds_a_secret, place.models)))
 
     def _filled(self, place: _Place) -> bool:
         return tuple(place.path) in self._used_at
@@ -191,10 +197,13 @@ def is_secret(path: KeyPath, model: type[Section]) -> bool:
 
 def _descend(place: _Place, part: str | int) -> None:
     fields = [model.model_fields[part] for model in place.models if part in model.model_fields]
-    for info in fields:
-        place.secret = place.secret or bool(_mentions(info.annotation, (SecretStr, SecretBytes)))
+    place.secret = place.secret or any(_mentions(info.annotation, _SECRETS) for info in fields)
     inner = [found for info in fields for found in _mentions(info.annotation, (Section,))]
     place.models = inner or place.models
+
+
+def _holds_a_secret(model: type[Section]) -> bool:
+    return any(_mentions(info.annotation, _SECRETS) for info in model.model_fields.values())
 
 
 def _mentions(annotation: Any, kinds: tuple[type, ...]) -> list[type]:

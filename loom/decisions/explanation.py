@@ -120,7 +120,7 @@ def _what(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for name, value in decision.outcome.items():
         yield _line(name, _value(value), "strong")
     if not decision.outcome:
-        yield _line("", "No outcome was recorded.", "quiet")
+        yield _line("outcome", "none was recorded", "quiet")
     if decision.is_exception:
         yield _line("exception", decision.exception_reason or "yes, without a reason given", "bad")
     if decision.confidence is not None:
@@ -148,7 +148,7 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for name, value in _flat(decision.facts or {}):
         yield _line(name, _value(value))
     if decision.facts is None:
-        yield _line("", "No facts were judged.", "quiet")
+        yield _line("facts", "none were judged", "quiet")
     for look_up in decision.inputs:
         asked = f"{look_up.entity} {look_up.query} in {look_up.system}"
         when = f"{_moment(look_up.retrieved_at)}, took {_took(look_up.duration_ms / 1000)}"
@@ -158,7 +158,7 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         masked = f" (masked: {', '.join(look_up.masked)})" if look_up.masked else ""
         yield _line("", _value(look_up.result) + masked, "quiet")
     if not decision.inputs:
-        yield _line("", "Nothing was looked up.", "quiet")
+        yield _line("looked up", "nothing", "quiet")
 
 
 def _rule(trace: DecisionTrace) -> Iterator[ExplanationLine]:
@@ -181,7 +181,7 @@ def _precedents(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for seen in trace.precedents:
         yield _line(seen.relation, _precedent(seen))
     if not trace.precedents:
-        yield _line("", "None were seen.", "quiet")
+        yield _line("seen", "none", "quiet")
     kind = trace.decision.precedent_class
     if kind is not None:
         yield _line("its own class", f"situation {short(kind.situation)}, precedent {short(kind.precedent)}", "quiet")
@@ -198,7 +198,7 @@ def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         who = given.by or "nobody, as the deadline passed"
         yield _line(given.approver, f"{answer} by {who}, {_moment(given.answered_at)}{comment}", _tone(answer))
     if not trace.decision.approvals:
-        yield _line("", "Nobody was asked.", "quiet")
+        yield _line("asked", "nobody", "quiet")
 
 
 def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:

@@ -27,7 +27,12 @@ class Place(Protocol):
     """Where a store keeps its journals: opening it again finds what was written; the fixture closes what is open."""
 
     async def open(
-        self, *, workspace: str = "default", clock: Clock | None = None, max_pending_entries: int = 10_000, page: int = 1_000
+        self,
+        *,
+        workspace: str = "default",
+        clock: Clock | None = None,
+        max_pending_entries: int = 10_000,
+        page: int = 1_000,
     ) -> JournalStore: ...
 
 

@@ -109,9 +109,7 @@ def test_the_result_is_fresh_and_does_not_change_with_what_was_given(value: Json
     st.sampled_from(range(len(OFFENDERS))),
     st.lists(st.integers(0, 3) | st.sampled_from(["key", "a.b", "é"]), max_size=6),
 )
-def test_an_offending_value_is_refused_with_its_place_however_deep_it_lies(
-    which: int, way: list[int | str]
-) -> None:
+def test_an_offending_value_is_refused_with_its_place_however_deep_it_lies(which: int, way: list[int | str]) -> None:
     value: object = OFFENDERS[which]
     for step in reversed(way):
         value = [0] * step + [value] if isinstance(step, int) else {"other": 1, step: value}

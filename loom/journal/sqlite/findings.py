@@ -1,0 +1,107 @@
+"""What `verify` says: findings, each with its place, and a verdict that is never a bare OK."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+__all__ = ["CODES", "DECLARED", "Finding", "Findings", "Verification"]
+
+CODES = {
+    "TAMPERED": "an entry is not what was hashed",
+    "MISSING": "entries are gone from the middle",
+    "REORDERED": "entries stand where they did not",
+    "TRUNCATED": "entries are gone from the end",
+    "REWRITTEN": "entries are not those whose hashes were written down outside the database",
+    "EPOCH_FELL": "an entry is of an earlier writer than the entry before it",
+    "TIME_FELL": "an entry is older than the entry before it",
+    "SCHEMA_CHANGED": "a table, an index or a trigger is not what it was made as",
+    "INDEX_DAMAGED": "a read by index would not give what the table holds",
+    "DAMAGED": "something cannot be read",
+    "PRUNED": "bodies were taken away, and a journaled entry says so",
+    "UNANCHORED_TAIL": "entries after the last head that was written down: a cut among them would leave no trace",
+}
+"""Every code there is, with what it means."""
+
+DECLARED = frozenset({"PRUNED", "UNANCHORED_TAIL"})
+"""The codes that are told and are no fault."""
+
+_MOST_PER_CODE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found, and where: a position, a journal and a sequence, as far as there are such."""
+
+    code: str
+    message: str
+    position: int | None = None
+    journal: str | None = None
+    sequence: int | None = None
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects findings; of one code only so many are kept, and the others counted."""
+
+    kept: list[Finding] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        *,
+        position: int | None = None,
+        journal: str | None = None,
+        sequence: int | None = None,
+    ) -> None:
+        """Take one finding in."""
+        self.counts[code] += 1
+        if self.counts[code] <= _MOST_PER_CODE:
+            self.kept.append(Finding(code, message, position, journal, sequence))
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What is known of a journal file after all of it was read.
+
+    `size` is the last position that was read; `anchored_through` the last one whose hash was written down outside the
+    database and is still there.
+    """
+
+    path: str
+    workspace: str | None
+    size: int
+    anchored_through: int
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing was found but what is declared."""
+        return all(code in DECLARED for code in self.counts)
+
+    @property
+    def unanchored(self) -> int:
+        """How many entries stand after the last head that was written down."""
+        return max(0, self.size - self.anchored_through)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the verdict, then each finding, as text for people."""
+        faults = sum(count for code, count in self.counts.items() if code not in DECLARED)
+        if faults:
+            noun = "finding" if faults == 1 else "findings"
+            yield f"NOT VERIFIED: {faults} {noun} in {self.size} entries (anchored {self.anchored_through})"
+        else:
+            yield f"VERIFIED through size {self.size} (anchored {self.anchored_through})"
+        for finding in self.findings:
+            yield f"{_shown(finding.code)} {finding.message}"
+        for code, count in sorted(self.counts.items()):
+            if count > _MOST_PER_CODE:
+                yield f"{_shown(code)} and {count - _MOST_PER_CODE} more"
+
+
+def _shown(code: str) -> str:
+    return code.replace("_", " ")

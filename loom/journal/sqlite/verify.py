@@ -1,0 +1,226 @@
+"""Verifies a journal file: what is in it, whether it hangs together, and what can no longer be told.
+
+It scans the table and not an index, since a damaged index hides entries without a word (reliability: finding 8), and
+it opens the file through SQLite only. Whatever is wrong with the file becomes a finding, never a traceback.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from loom.errors import JournalNotFoundError, LoomError
+from loom.journal.sqlite.connection import connect_reader, expected_schema, schema_of
+from loom.journal.sqlite.files import JournalFiles
+from loom.journal.sqlite.findings import Finding, Findings, Verification
+from loom.journal.sqlite.heads import HeadsFile, WrittenHead
+from loom.journal.sqlite.reader import COLUMNS
+from loom.journal.sqlite.scan import Scan
+
+__all__ = ["Finding", "Progress", "Verification", "verify"]
+
+Progress = Callable[[int, int], None]
+"""Called with how many entries are done, and how many there are."""
+
+_ENTRIES = f"SELECT {COLUMNS} FROM entries NOT INDEXED ORDER BY position"  # noqa: S608 - constants only
+_TOTAL = "SELECT coalesce(max(position), 0) FROM entries NOT INDEXED"
+_META = "SELECT key, value FROM meta"
+_EPOCH = "SELECT epoch FROM writer WHERE one = 1"
+_BY_SEQUENCE = "SELECT journal, sequence, position FROM entries INDEXED BY entries_by_sequence"
+_BY_COMMAND = (
+    "SELECT journal, command_id, position FROM entries INDEXED BY entries_by_command WHERE kind = 'command_received'"
+)
+_PRUNED = "SELECT position FROM entries INDEXED BY entries_pruned WHERE kind = 'pruned'"
+
+_PROGRESS_EVERY = 4_096
+_INTEGRITY_MESSAGES = 100
+
+
+def verify(path: Path, *, workspace: str | None = None, progress: Progress | None = None) -> Verification:
+    """Verify the journal file at `path`, beside its writer or without one.
+
+    Raises `JournalNotFoundError` if there is no file; everything else that is wrong is a finding. `workspace` is the
+    one that the journal should belong to, if that is known.
+    """
+    files = JournalFiles(path)
+    if not files.journal.exists():
+        raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
+    return _Verifier(files, workspace=workspace, progress=progress or (lambda done, total: None)).run()
+
+
+class _Verifier:
+    """One run over one file."""
+
+    def __init__(self, files: JournalFiles, *, workspace: str | None, progress: Progress) -> None:
+        self._files = files
+        self._wanted = workspace
+        self._progress = progress
+        self._findings = Findings()
+        self._scan = Scan("", findings=self._findings)
+
+    def run(self) -> Verification:
+        # Heads first: a writer at work may add some while the table is read, but takes none away.
+        heads = self._heads()
+        try:
+            connection = connect_reader(self._files.journal)
+        except (LoomError, sqlite3.Error, OSError) as error:
+            self._findings.add("DAMAGED", f"journal cannot be opened: {error}")
+        else:
+            connection.text_factory = _text
+            try:
+                self._read(connection, heads)
+            finally:
+                connection.close()
+        self._compare_heads(heads)
+        return self._verdict()
+
+    def _read(self, connection: sqlite3.Connection, heads: list[WrittenHead]) -> None:
+        """Take every step for itself: what one cannot read does not keep the next from reading."""
+        for head in heads:
+            self._scan.watched.setdefault(head.position, b"")
+        self._guarded("snapshot", lambda: connection.execute("BEGIN").close())
+        self._guarded("meta", lambda: self._check_meta(connection))
+        self._guarded("schema", lambda: self._check_schema(connection))
+        self._guarded("integrity check", lambda: self._check_integrity(connection))
+        self._guarded("table", lambda: self._scan_table(connection))
+        self._guarded("writer", lambda: self._check_epoch(connection))
+        if self._scan.complete:
+            self._compare_index(connection, "entries_by_sequence", _BY_SEQUENCE, self._scan.by_sequence)
+            self._compare_index(connection, "entries_by_command", _BY_COMMAND, self._scan.by_command)
+            self._compare_index(connection, "entries_pruned", _PRUNED, self._scan.by_pruned)
+
+    def _guarded(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # a damaged file raises whatever it likes
+            self._findings.add(
+                "DAMAGED",
+                f"{what} cannot be read after position {self._scan.size}: {type(error).__name__}: {error}",
+                position=self._scan.size or None,
+            )
+
+    def _check_meta(self, connection: sqlite3.Connection) -> None:
+        found = {str(key): str(value) for key, value in connection.execute(_META)}
+        self._scan.workspace = found.get("workspace", "")
+        if found.keys() - {"workspace"}:
+            self._findings.add("SCHEMA_CHANGED", f"meta has unknown keys {sorted(found.keys() - {'workspace'})}")
+        if self._wanted is not None and found.get("workspace") != self._wanted:
+            self._findings.add(
+                "TAMPERED",
+                f"journal says that it belongs to workspace [{found.get('workspace')}], not [{self._wanted}]",
+            )
+
+    def _check_schema(self, connection: sqlite3.Connection) -> None:
+        found, expected = schema_of(connection), expected_schema()
+        for name in sorted(found.keys() | expected.keys()):
+            if found.get(name) != expected.get(name):
+                what = (
+                    "is gone" if name not in found else "was changed" if name in expected else "does not belong there"
+                )
+                self._findings.add("SCHEMA_CHANGED", f"{name} {what}")
+
+    def _check_integrity(self, connection: sqlite3.Connection) -> None:
+        for (message,) in connection.execute(f"PRAGMA integrity_check({_INTEGRITY_MESSAGES})"):
+            if message != "ok":
+                code = "INDEX_DAMAGED" if " index " in str(message) else "DAMAGED"
+                self._findings.add(code, f"SQLite says: {message}")
+
+    def _scan_table(self, connection: sqlite3.Connection) -> None:
+        total = int(connection.execute(_TOTAL).fetchone()[0])
+        try:
+            for done, row in enumerate(connection.execute(_ENTRIES), start=1):
+                self._scan.take(row)
+                if done % _PROGRESS_EVERY == 0:
+                    self._progress(done, max(done, total))
+            self._scan.complete = True
+        finally:
+            self._scan.finish()
+        self._progress(self._scan.count, self._scan.count)
+
+    def _check_epoch(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute(_EPOCH).fetchone()
+        if row is None or row[0] < self._scan.epoch:
+            found = None if row is None else row[0]
+            self._findings.add("TAMPERED", f"writer is of epoch [{found}], the last entry of [{self._scan.epoch}]")
+
+    def _compare_index(
+        self, connection: sqlite3.Connection, name: str, statement: str, expected: tuple[int, int]
+    ) -> None:
+        try:
+            found = _fingerprint(connection.execute(statement))
+        except Exception as error:  # see above
+            self._findings.add("INDEX_DAMAGED", f"{name} cannot be read: {type(error).__name__}: {error}")
+            return
+        if found != expected:
+            self._findings.add(
+                "INDEX_DAMAGED",
+                f"{name} leads to {found[0]} entries, the table has {expected[0]}, and they are not the same",
+            )
+
+    def _heads(self) -> list[WrittenHead]:
+        try:
+            return HeadsFile(self._files.heads).read()
+        except OSError as error:
+            self._findings.add("DAMAGED", f"heads file [{self._files.heads.name}] cannot be read: {error.strerror}")
+            return []
+
+    def _compare_heads(self, heads: list[WrittenHead]) -> None:
+        """Hold every head against the entry at its position; what is between the last good one and a bad one is "
+        "suspect."""
+        good = cut_to = 0
+        for position, expected in sorted(set(heads)):
+            found = self._scan.watched.get(position)
+            if position > self._scan.size:
+                cut_to = max(cut_to, position)
+            elif found == expected:
+                good = max(good, position)
+            elif found:
+                self._findings.add(
+                    "REWRITTEN",
+                    f"position {position} does not have the hash {expected.hex()[:12]}… that was written down: "
+                    f"one or more of the entries {good + 1}..{position} are others now",
+                    position=position,
+                )
+        if cut_to:
+            self._findings.add(
+                "TRUNCATED",
+                f"entries {self._scan.size + 1}..{cut_to} are gone, or cannot be read: a head was written down at "
+                f"{cut_to}",
+                position=self._scan.size + 1,
+            )
+        self._anchored = good
+
+    def _verdict(self) -> Verification:
+        size, anchored = self._scan.size, self._anchored
+        if size > anchored:
+            self._findings.add(
+                "UNANCHORED_TAIL",
+                f"{anchored + 1}..{size}: {size - anchored} entries since the last head; "
+                "had some been cut from the end, it would not show",
+                position=anchored + 1,
+            )
+        found = sorted(self._findings.kept, key=lambda finding: (finding.position or 0, finding.sequence or 0))
+        return Verification(
+            path=str(self._files.journal),
+            workspace=self._scan.workspace or None,
+            size=size,
+            anchored_through=anchored,
+            findings=tuple(found),
+            counts=dict(self._findings.counts),
+        )
+
+
+def _fingerprint(rows: Iterator[Any]) -> tuple[int, int]:
+    """Return the number of rows and a sum over them that does not depend on their order."""
+    count = total = 0
+    for row in rows:
+        count += 1
+        total += hash(tuple(row))
+    return count, total
+
+
+def _text(raw: bytes) -> str:
+    """Decode text of a database that may be damaged: what is no UTF-8 will not hash to what it should."""
+    return raw.decode("utf-8", "surrogateescape")

@@ -1,0 +1,8 @@
+"""For the tests of agent code: scenarios, a clock in the hand, ids and salts that are the same every time."""
+
+from __future__ import annotations
+
+from loom.testing.scenario import Happened, Scenario
+from loom.testing.sources import FixedClock, fixed_sources
+
+__all__ = ["FixedClock", "Happened", "Scenario", "fixed_sources"]

@@ -1,0 +1,222 @@
+"""`Scenario`: given what was, when a command comes, then this is what the actor does.
+
+Runs the real thing in a throw-away workspace: journal, turn, projections. With `always_resume=True` the turn is cut
+short after every entry that it wrote and resumed from there, each time in a workspace of its own: whatever agent code
+does that cannot be resumed shows up as a difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from loom.actors import Actor, Approver, Command, Sources
+from loom.decisions import Decision, DecisionJournalEntry
+from loom.decisions.entries import ApprovalRequestedEntry
+from loom.errors import ActorFailedError, ApprovalAnsweredError, LoomError
+from loom.identity import journal_name
+from loom.journal import Append, Draft, Entry, Recorded, draft
+from loom.journal.kinds import TurnResumedEntry
+from loom.runtime import Loom
+from loom.testing.sources import fixed_sources
+
+__all__ = ["Happened", "Scenario"]
+
+A = TypeVar("A", bound=Actor[Any])
+
+_ANSWERER = "the answerer of the scenario"
+_REQUESTER = "the requester of the scenario"
+_ANYTHING = object()
+_MARKERS = frozenset({TurnResumedEntry.kind})
+
+
+class Happened:
+    """What came of a scenario: the reply or the error, what the turn wrote, the state after it."""
+
+    def __init__(self, *, reply: Any, error: LoomError | None, recorded: Sequence[Recorded], state: Any) -> None:
+        self.reply = reply
+        self.error = error
+        self.recorded = tuple(recorded)
+        self.state = state
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries of the turn, in order."""
+        return tuple(recorded.entry for recorded in self.recorded)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the entries of the turn, in order."""
+        return tuple(recorded.kind for recorded in self.recorded)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What was decided, in order."""
+        return tuple(entry.decision for entry in self.entries if isinstance(entry, DecisionJournalEntry))
+
+    def then(
+        self,
+        *,
+        reply: Any = _ANYTHING,
+        state: Any = _ANYTHING,
+        kinds: Sequence[str] | None = None,
+        decisions: int | None = None,
+        raises: str | None = None,
+    ) -> Happened:
+        """Assert what is given, and return itself for whatever else there is to look at.
+
+        `raises` is the name of the exception's type that failed the turn.
+        """
+        failed = self.error.type_name if isinstance(self.error, ActorFailedError) else None
+        if self.error is not None and (raises is None or failed != raises):
+            raise AssertionError(f"the turn ended with {self.error!r}; expected {raises or 'a reply'}") from self.error
+        _same("the error", failed, raises)
+        if reply is not _ANYTHING:
+            _same("the reply", self.reply, reply)
+        if state is not _ANYTHING:
+            _same("the state", self.state, state)
+        if kinds is not None:
+            _same("the kinds of entries", self.kinds, tuple(kinds))
+        if decisions is not None:
+            _same("the number of decisions", len(self.decisions), decisions)
+        return self
+
+
+class Scenario(Generic[A]):
+    """A story about one actor: `await Scenario(DiscountAgent).given(…).when(command)`, then `.then(…)` of what happened.
+
+    `answers` says who grants (True) or denies (False) what they are asked; whoever is not named grants.
+    """
+
+    def __init__(
+        self,
+        actor: type[A],
+        *,
+        key: str = "one",
+        answers: Mapping[str, bool] | None = None,
+        always_resume: bool = False,
+        sources: Sources | None = None,
+    ) -> None:
+        self._actor = actor
+        self._key = key
+        self._answers = dict(answers or {})
+        self._always_resume = always_resume
+        self._sources = sources
+        self._given: list[Command[Any] | Entry] = []
+
+    def given(self, *before: Command[Any] | Entry) -> Scenario[A]:
+        """Add what happened before: commands are carried out, entries stand in the journal."""
+        self._given += before
+        return self
+
+    async def when(self, command: Command[Any], *, by: str = _REQUESTER) -> Happened:
+        """Send the command in a throw-away workspace and return what happened."""
+        async with self._open() as loom:
+            for before in self._given:
+                await self._prepare(loom, before)
+            happened = await self._send(loom, command, by=by)
+            history = [recorded async for recorded in loom.store.read_all()]
+        if self._always_resume:
+            for cut in range(len(happened.recorded)):
+                await self._resume(command, happened, history, happened.recorded[cut].position)
+        return happened
+
+    def _open(self) -> Loom:
+        answerer = _Answerer(self._answers)
+        loom = Loom.open(
+            "sqlite://", actors=[self._actor], by=_REQUESTER, sources=self._sources or fixed_sources(), approver=answerer
+        )
+        answerer.loom = loom
+        return loom
+
+    async def _prepare(self, loom: Loom, before: Command[Any] | Entry) -> None:
+        if isinstance(before, Command):
+            with suppress(ActorFailedError):
+                await loom.actor(self._actor, self._key).ask(before, by=_REQUESTER)
+        else:
+            journal = journal_name(self._actor.actor_type, self._key)
+            head = await loom.store.head(journal)
+            await loom.store.append(Append(journal, head.sequence, (draft(before),)))
+
+    async def _send(self, loom: Loom, command: Command[Any], *, by: str) -> Happened:
+        reply, error = None, None
+        try:
+            reply = await loom.actor(self._actor, self._key).ask(command, id="the-command", by=by)
+        except LoomError as raised:
+            error = raised
+        return await self._happened(loom, reply, error)
+
+    async def _happened(self, loom: Loom, reply: Any, error: LoomError | None) -> Happened:
+        journal = journal_name(self._actor.actor_type, self._key)
+        recorded = [entry async for entry in loom.store.read(journal) if entry.command_id == "the-command"]
+        state = await loom.replay.state(journal)
+        return Happened(reply=reply, error=error, recorded=recorded, state=state)
+
+    async def _resume(
+        self, command: Command[Any], whole: Happened, history: Sequence[Recorded], position: int
+    ) -> None:
+        """Cut the history after one entry, open it elsewhere, and see that the turn comes to the same end."""
+        loom = self._open()
+        await _lay_down(loom, [recorded for recorded in history if recorded.position <= position])
+        async with loom:
+            again = await self._send(loom, command, by=_REQUESTER)
+        cut = next(recorded for recorded in history if recorded.position == position)
+        where = f"resumed after [{cut.kind}] (sequence {cut.sequence})"
+        _same(f"the error, {where},", repr(again.error), repr(whole.error))
+        _same(f"the reply, {where},", again.reply, whole.reply)
+        _same(f"the state, {where},", again.state, whole.state)
+        _same(f"the entries, {where},", _steps(again), _steps(whole))
+
+
+class _Answerer(Approver):
+    """Answers every request for approval as soon as it is durable."""
+
+    def __init__(self, answers: Mapping[str, bool]) -> None:
+        self._answers = answers
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.loom: Loom | None = None
+
+    async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
+        """Answer beside the turn that asks, which waits until this returns."""
+        task = asyncio.get_running_loop().create_task(self._answer(request.approval_id, request.approver))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, approval_id: str, approver: str) -> None:
+        assert self.loom is not None  # noqa: S101 - set before the loom is entered
+        with suppress(ApprovalAnsweredError):
+            if self._answers.get(approver, True):
+                await self.loom.approvals.grant(approval_id, by=_ANSWERER)
+            else:
+                await self.loom.approvals.deny(approval_id, by=_ANSWERER, comment="the scenario says so")
+
+
+async def _lay_down(loom: Loom, history: Sequence[Recorded]) -> None:
+    """Write a history, as it was, into the workspace of a loom that is not entered yet."""
+    store = await loom.open_store()
+    try:
+        for recorded in history:
+            if recorded.body is None or recorded.salt is None:
+                continue
+            entry = Draft(
+                recorded.kind, recorded.schema_version, recorded.command_id, recorded.policy_hash, recorded.salt,
+                recorded.body, recorded.body_digest,
+            )  # fmt: skip
+            await store.append(Append(recorded.journal, recorded.sequence - 1, (entry,)))
+    finally:
+        await store.close()
+
+
+def _steps(happened: Happened) -> list[str]:
+    """Return what the turn wrote, without what only says that it was resumed, in an order that resuming keeps."""
+    steps = [f"{entry.kind}: {entry.step}" for entry in happened.entries if entry.kind not in _MARKERS]
+    return sorted(steps)
+
+
+def _same(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise AssertionError(f"{what} is {found!r}; expected {expected!r}")
+
+

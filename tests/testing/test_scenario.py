@@ -1,0 +1,111 @@
+"""Scenarios tell what an actor does, and find agent code that cannot be resumed."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel
+
+from loom import Actor, Command, DecisionJournalEntry, Entry
+from loom.testing import FixedClock, Scenario, fixed_sources
+
+
+class Counted(Command[int]):
+    """Count up, asking for consent above ten."""
+
+    by: int
+
+
+class Total(BaseModel):
+    """What was counted."""
+
+    total: int = 0
+
+
+class CountingAgent(Actor[Total]):
+    """Adds numbers up, looking one up and asking for consent."""
+
+    looked_up = 0
+
+    async def execute(self, command: Counted) -> int:
+        """Count."""
+        bonus = await self.gather_context(
+            system="table", entity="bonus", query=str(command.by), fetcher=lambda: self.look_up(command.by)
+        )
+        if command.by > 10:
+            approval = await self.request_approval(approver="teller", reason="a large number")
+            if not approval.granted:
+                raise PermissionError("not granted")
+        await self.record_decision(rationale="it was asked for", outcome={"by": command.by + bonus})
+        return self.state.total
+
+    def look_up(self, by: int) -> int:
+        """Return a bonus."""
+        type(self).looked_up += 1
+        return by // 10
+
+    def apply(self, entry: Entry) -> None:
+        """Add up."""
+        if isinstance(entry, DecisionJournalEntry):
+            by = entry.decision.outcome["by"]
+            assert isinstance(by, int)
+            self.state = Total(total=self.state.total + by)
+
+
+class ForgetfulAgent(Actor[None]):
+    """Keeps something in memory that no journal knows: it cannot be resumed."""
+
+    calls = 0
+
+    async def execute(self, command: Counted) -> int:
+        """Return something else whenever it is driven again."""
+        type(self).calls += 1
+        await self.gather_context(system="table", entity="bonus", query="1", fetcher=lambda: 1)
+        return type(self).calls
+
+
+async def test_a_scenario_runs_the_real_thing_and_tells_what_happened() -> None:
+    happened = await Scenario(CountingAgent).given(Counted(by=3), Counted(by=4)).when(Counted(by=20))
+    happened.then(reply=29, state=Total(total=29), decisions=1)
+    assert "approval_requested" in happened.kinds
+    assert happened.decisions[0].outcome == {"by": 22}
+
+
+async def test_a_denied_approval_is_what_the_scenario_says() -> None:
+    happened = await Scenario(CountingAgent, answers={"teller": False}).when(Counted(by=20))
+    happened.then(raises="PermissionError", decisions=0, state=Total())
+
+
+async def test_what_then_expects_and_did_not_happen_is_an_assertion_error() -> None:
+    happened = await Scenario(CountingAgent).when(Counted(by=3))
+    with pytest.raises(AssertionError, match="the reply is 3; expected 4"):
+        happened.then(reply=4)
+    with pytest.raises(AssertionError, match="the error is None; expected 'ValueError'"):
+        happened.then(raises="ValueError")
+
+
+async def test_a_turn_comes_to_the_same_end_wherever_it_is_cut_short() -> None:
+    scenario = Scenario(CountingAgent, always_resume=True).given(Counted(by=3))
+    (await scenario.when(Counted(by=20))).then(reply=25)
+
+
+async def test_code_that_cannot_be_resumed_is_found() -> None:
+    with pytest.raises(AssertionError, match="the reply, resumed after"):
+        await Scenario(ForgetfulAgent, always_resume=True).when(Counted(by=1))
+
+
+async def test_fixed_sources_give_the_same_again() -> None:
+    first, second = fixed_sources(), fixed_sources()
+    assert [first.new_id(), first.new_salt(16), first.random()] == [
+        second.new_id(),
+        second.new_salt(16),
+        second.random(),
+    ]
+
+
+def test_a_fixed_clock_stands_still_and_goes_where_it_is_moved() -> None:
+    clock = FixedClock()
+    began = clock.now_us()
+    clock.advance(1.5)
+    assert clock.now_us() - began == 1_500_000
+    clock.advance(-2)
+    assert clock.now_us() - began == -500_000
