@@ -170,11 +170,11 @@ class DiscountAgent(Actor[Ledger]):
 async def answered(loom: Loom, customer_id: str, percent: int, *, grant: bool, comment: str) -> Answer:
     """Send a request that needs consent, and be the VP of sales who gives or refuses it."""
     request = RequestDiscount(customer_id=customer_id, percent=percent)
-    waiting = asyncio.create_task(
-        loom.actor(DiscountAgent, "emea").ask(request, id=f"{customer_id}-{percent}", by="robin")
-    )
-    await answer_next(loom, grant=grant, comment=comment)
-    return await waiting
+    agent = loom.actor(DiscountAgent, "emea")
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(agent.ask(request, id=f"{customer_id}-{percent}", by="robin"))
+        await answer_next(loom, grant=grant, comment=comment)
+    return waiting.result()
 
 
 async def answer_next(loom: Loom, *, grant: bool, comment: str) -> None:

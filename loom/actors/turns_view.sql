@@ -4,6 +4,7 @@
 --   parked     it waits for somebody's consent
 --   running    something of it is recorded beside the command
 CREATE TABLE turns (
+  received_position INTEGER PRIMARY KEY,
   journal TEXT NOT NULL,
   command_id TEXT NOT NULL,
   actor_type TEXT NOT NULL,
@@ -12,7 +13,6 @@ CREATE TABLE turns (
   by TEXT,
   correlation_id TEXT,
   causation_id TEXT,
-  received_position INTEGER NOT NULL,
   received_sequence INTEGER NOT NULL,
   received_at_us INTEGER NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
@@ -34,10 +34,8 @@ CREATE TABLE turns (
       WHEN last_position > received_position THEN 'running'
       ELSE 'received'
     END) VIRTUAL,
-  PRIMARY KEY (journal, command_id)
-) STRICT, WITHOUT ROWID;
-
-CREATE UNIQUE INDEX turns_by_position ON turns (received_position);
+  UNIQUE (journal, command_id)
+) STRICT;
 
 CREATE INDEX turns_by_command ON turns (command_id);
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loom.decisions.approvals import Approval, ApprovalChains, ApprovalEvent, ApprovalsProjection
+from loom.decisions.approvals import Approval, ApprovalChains, ApprovalEvent
+from loom.decisions.approvals_view import ApprovalsProjection
 from loom.decisions.decision import (
     Alternative,
     ApprovalGiven,

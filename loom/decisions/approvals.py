@@ -1,7 +1,4 @@
-"""Approval chains: every request with its answers and escalations in order, and what still waits for somebody.
-
-The first answer in sequence wins. What is still pending when its turn ends is moot: nobody waits for it any more.
-"""
+"""Approval chains: every request with its answers and escalations in order, and what still waits for somebody."""
 
 from __future__ import annotations
 
@@ -14,67 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us, us_from_datetime
-from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry, ApprovalRequestedEntry
 from loom.errors import ApprovalNotFoundError
-from loom.journal.entry import Recorded
 from loom.policies.evaluation import Evaluation
 from loom.projections import Queries
-from loom.projections.sql import prefix_range, script
+from loom.projections.sql import prefix_range
 
-__all__ = ["Approval", "ApprovalChains", "ApprovalEvent", "ApprovalsProjection"]
-
-_REQUEST = """
-INSERT INTO approvals (
-  approval_id, position, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
-  requested_by, requested_at_us, deadline_us, on_deadline, escalate_to)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
-"""
-_ANSWER = """
-UPDATE approvals SET status = ?, answered_by = ?, role = ?, comment = ?, answered_at_us = ?
-WHERE approval_id = ? AND status = 'pending'
-"""
-_ESCALATE = "UPDATE approvals SET approver = ?, deadline_us = ?, escalate_to = ? WHERE approval_id = ?"
-_REMAINING = "SELECT escalate_to FROM approvals WHERE approval_id = ? AND status = 'pending'"
-_EVENT = "INSERT INTO approval_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_PENDING_OF_TURN = "SELECT approval_id FROM approvals WHERE journal = ? AND command_id = ? AND status = 'pending'"
-_MOOT = "UPDATE approvals SET status = 'moot' WHERE approval_id = ?"
-
-
-class ApprovalsProjection:
-    """Keeps the state and the history of every request for approval."""
-
-    name = "approvals"
-    version = 1
-    kinds = frozenset(
-        {
-            "approval_requested",
-            "approval_answered",
-            "approval_escalated",
-            "turn_completed",
-            "turn_failed",
-            "turn_abandoned",
-        }
-    )
-    schema = script("loom.decisions", "approvals.sql")
-    tables = ("approvals", "approval_events")
-
-    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
-        """Fold one entry into the tables."""
-        if recorded.kind.startswith("turn_"):
-            _close_turn(recorded, view)
-            return
-        entry = recorded.entry
-        if isinstance(entry, ApprovalRequestedEntry):
-            _request(recorded, entry, view)
-        elif isinstance(entry, ApprovalAnsweredEntry):
-            status = "granted" if entry.granted else "denied"
-            counts = view.execute(
-                _ANSWER, (status, entry.by, entry.role, entry.comment, recorded.recorded_at_us, entry.approval_id)
-            ).rowcount
-            _tell(view, recorded, entry.approval_id, status, by=entry.by, about=entry, counts=counts)
-        elif isinstance(entry, ApprovalEscalatedEntry):
-            _escalate(recorded, entry, view)
+__all__ = ["Approval", "ApprovalChains", "ApprovalEvent"]
 
 
 class ApprovalEvent(BaseModel):
@@ -160,8 +102,8 @@ WHERE status = 'pending' AND deadline_us <= ? ORDER BY deadline_us, position LIM
 """  # noqa: S608
 _NEXT = "SELECT min(deadline_us) FROM approvals WHERE status = 'pending' AND deadline_us IS NOT NULL"
 _EVENTS = """
-SELECT approval_id, event, position, at_us, approver, by, role, comment, deadline_us, counts
-FROM approval_events WHERE approval_id IN (SELECT value FROM json_each(?)) ORDER BY position
+SELECT request, position, at_us, event, approver, by, role, comment, deadline_us, counts
+FROM approval_events WHERE request IN (SELECT value FROM json_each(?)) ORDER BY request, position
 """
 _NAMES = ("approvals",)
 
@@ -210,64 +152,11 @@ class ApprovalChains:
         return _moment(rows[0][0])
 
     async def _with_events(self, rows: Sequence[sqlite3.Row]) -> tuple[Approval, ...]:
-        events: dict[str, list[ApprovalEvent]] = {row["approval_id"]: [] for row in rows}
+        events: dict[int, list[ApprovalEvent]] = {row["position"]: [] for row in rows}
         if events:
             for row in await self._queries.fetch(_EVENTS, (json.dumps(list(events)),), names=_NAMES, consistent=False):
-                events[row["approval_id"]].append(_event(row))
-        return tuple(_approval(row, events[row["approval_id"]]) for row in rows)
-
-
-def _request(recorded: Recorded, entry: ApprovalRequestedEntry, view: sqlite3.Connection) -> None:
-    actor_type, _, actor_key = recorded.journal.partition("/")
-    inserted = view.execute(
-        _REQUEST,
-        (
-            entry.approval_id, recorded.position, recorded.journal, recorded.command_id, actor_type, actor_key,
-            entry.approver, entry.reason, entry.shown,
-            None if entry.facts is None else json.dumps(entry.facts, ensure_ascii=False),
-            None if entry.evaluation is None else entry.evaluation.model_dump_json(),
-            entry.requested_by, recorded.recorded_at_us, _us(entry.deadline), entry.on_deadline,
-            json.dumps(entry.escalate_to, ensure_ascii=False),
-        ),
-    ).rowcount  # fmt: skip
-    _tell(
-        view, recorded, entry.approval_id, "requested",
-        approver=entry.approver, by=entry.requested_by, deadline=entry.deadline, counts=inserted,
-    )  # fmt: skip
-
-
-def _escalate(recorded: Recorded, entry: ApprovalEscalatedEntry, view: sqlite3.Connection) -> None:
-    row = view.execute(_REMAINING, (entry.approval_id,)).fetchone()
-    if row is not None:
-        waiting: list[str] = json.loads(row[0])
-        left = waiting[waiting.index(entry.approver) + 1 :] if entry.approver in waiting else waiting
-        view.execute(
-            _ESCALATE, (entry.approver, _us(entry.deadline), json.dumps(left, ensure_ascii=False), entry.approval_id)
-        )
-    _tell(
-        view, recorded, entry.approval_id, "escalated",
-        approver=entry.approver, by=entry.passed_over, deadline=entry.deadline, counts=row is not None,
-    )  # fmt: skip
-
-
-def _close_turn(recorded: Recorded, view: sqlite3.Connection) -> None:
-    if recorded.command_id is None:
-        return
-    for (approval_id,) in view.execute(_PENDING_OF_TURN, (recorded.journal, recorded.command_id)).fetchall():
-        view.execute(_MOOT, (approval_id,))
-        _tell(view, recorded, approval_id, "moot")
-
-
-def _tell(
-    view: sqlite3.Connection, recorded: Recorded, approval_id: str, event: str, *, approver: str | None = None,
-    by: str | None = None, about: ApprovalAnsweredEntry | None = None, deadline: datetime | None = None,
-    counts: int = 1,
-) -> None:  # fmt: skip
-    role, comment = (None, None) if about is None else (about.role, about.comment)
-    at, due = recorded.recorded_at_us, _us(deadline)
-    view.execute(
-        _EVENT, (approval_id, recorded.position, event, at, approver, by, role, comment, due, 1 if counts else 0)
-    )
+                events[row["request"]].append(_event(row))
+        return tuple(_approval(row, events[row["position"]]) for row in rows)
 
 
 def _approval(row: sqlite3.Row, events: Sequence[ApprovalEvent]) -> Approval:
@@ -281,7 +170,7 @@ def _approval(row: sqlite3.Row, events: Sequence[ApprovalEvent]) -> Approval:
 
 def _event(row: sqlite3.Row) -> ApprovalEvent:
     plain: dict[str, Any] = dict(row)
-    del plain["approval_id"]
+    del plain["request"]
     for name in ("at", "deadline"):
         plain[name] = _moment(plain.pop(f"{name}_us"))
     return ApprovalEvent(**plain)
@@ -289,7 +178,3 @@ def _event(row: sqlite3.Row) -> ApprovalEvent:
 
 def _moment(us: int | None) -> datetime | None:
     return None if us is None else datetime_from_us(us)
-
-
-def _us(moment: datetime | None) -> int | None:
-    return None if moment is None else us_from_datetime(moment)

@@ -1,6 +1,6 @@
 CREATE TABLE approvals (
-  approval_id TEXT PRIMARY KEY,
-  position INTEGER NOT NULL,
+  position INTEGER PRIMARY KEY,
+  approval_id TEXT NOT NULL UNIQUE,
   journal TEXT NOT NULL,
   command_id TEXT,
   actor_type TEXT NOT NULL,
@@ -28,17 +28,17 @@ CREATE INDEX approvals_pending ON approvals (position) WHERE status = 'pending';
 
 CREATE INDEX approvals_due ON approvals (deadline_us) WHERE status = 'pending' AND deadline_us IS NOT NULL;
 
--- What happened to each request, in order; an answer that came after the first one does not count.
+-- What happened to each request, named by its position, in order; an answer that came after the first one does not count.
 CREATE TABLE approval_events (
-  approval_id TEXT NOT NULL,
+  request INTEGER NOT NULL,
   position INTEGER NOT NULL,
-  event TEXT NOT NULL,
   at_us INTEGER NOT NULL,
+  event TEXT NOT NULL,
   approver TEXT,
   by TEXT,
   role TEXT,
   comment TEXT,
   deadline_us INTEGER,
   counts INTEGER NOT NULL DEFAULT 1,
-  PRIMARY KEY (approval_id, position)
+  PRIMARY KEY (request, position)
 ) STRICT, WITHOUT ROWID;

@@ -27,7 +27,10 @@ policy_version, rule, effect, recorded_at_us, parent_decision_id, run_id, origin
 status
 """
 _FULL = f"{_SUMMARY}, by, command_type, correlation_id, entry_hash, schema_version, body"
-_BY_PREFIX = f"SELECT {_FULL} FROM trace_decisions WHERE decision_id >= ? AND decision_id < ? LIMIT 3"  # noqa: S608
+_BY_PREFIX = f"""
+SELECT {_FULL} FROM trace_decisions JOIN trace_bodies USING (position)
+WHERE decision_id >= ? AND decision_id < ? LIMIT 3
+"""  # noqa: S608
 _FIND = f"SELECT {_SUMMARY} FROM trace_decisions WHERE position < :after"  # noqa: S608
 _FILTERS = {
     "decision_type": "decision_type = :decision_type",

@@ -1,7 +1,7 @@
--- One row for each decision; the entry itself is kept as it was stored.
+-- One row for each decision.
 CREATE TABLE trace_decisions (
-  decision_id TEXT PRIMARY KEY,
-  position INTEGER NOT NULL,
+  position INTEGER PRIMARY KEY,
+  decision_id TEXT NOT NULL UNIQUE,
   journal TEXT NOT NULL,
   sequence INTEGER NOT NULL,
   command_id TEXT,
@@ -27,14 +27,10 @@ CREATE TABLE trace_decisions (
   rationale TEXT NOT NULL,
   situation TEXT,
   precedent TEXT,
-  status TEXT NOT NULL,
-  schema_version INTEGER NOT NULL,
-  body BLOB NOT NULL
+  status TEXT NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX trace_by_position ON trace_decisions (position);
-
-CREATE INDEX trace_by_turn ON trace_decisions (journal, command_id);
+CREATE INDEX trace_open ON trace_decisions (journal, command_id) WHERE status = 'open';
 
 CREATE INDEX trace_by_type ON trace_decisions (decision_type, position);
 
@@ -49,6 +45,13 @@ CREATE INDEX trace_by_parent ON trace_decisions (parent_decision_id) WHERE paren
 CREATE INDEX trace_by_run ON trace_decisions (run_id, position) WHERE run_id IS NOT NULL;
 
 CREATE INDEX trace_by_original ON trace_decisions (replayed_from) WHERE replayed_from IS NOT NULL;
+
+-- The entries themselves, as they were stored.
+CREATE TABLE trace_bodies (
+  position INTEGER PRIMARY KEY,
+  schema_version INTEGER NOT NULL,
+  body BLOB NOT NULL
+) STRICT;
 
 -- Who asked for what, of turns that have not ended: what a decision takes over from its command.
 CREATE TABLE trace_turns (

@@ -16,13 +16,14 @@ __all__ = ["TracesProjection"]
 _DECIDE = """
 INSERT INTO trace_decisions
 SELECT ?, ?, ?, ?, ?, turn.command_type, turn.by, turn.correlation_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-  ?, ?, ?, ?, ?, ?
+  ?, ?, ?, ?
 FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = ? AND turn.command_id = ?
 WHERE true
 ON CONFLICT DO NOTHING
 """
+_KEEP = "INSERT INTO trace_bodies VALUES (?, ?, ?)"
 _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ?"
+_END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
 _OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -36,7 +37,7 @@ class TracesProjection:
     version = 1
     kinds = frozenset({"command_received", "decision", "outcome_observed", *_ENDINGS})
     schema = script("loom.decisions", "traces.sql")
-    tables = ("trace_decisions", "trace_turns", "trace_outcomes")
+    tables = ("trace_decisions", "trace_bodies", "trace_turns", "trace_outcomes")
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -50,7 +51,8 @@ class TracesProjection:
             about = (entry.command_type, entry.by, entry.correlation_id)
             view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
         elif isinstance(entry, DecisionJournalEntry):
-            view.execute(_DECIDE, _row(recorded, entry))
+            if view.execute(_DECIDE, _row(recorded, entry)).rowcount:
+                view.execute(_KEEP, (recorded.position, recorded.schema_version, recorded.body))
         elif isinstance(entry, OutcomeObservedEntry):
             correct = None if entry.correct is None else int(entry.correct)
             actual = json.dumps(entry.actual, ensure_ascii=False, sort_keys=True)
@@ -68,13 +70,13 @@ def _row(recorded: Recorded, entry: DecisionJournalEntry) -> tuple[object, ...]:
     kind = decision.precedent_class
     actor_type, _, actor_key = recorded.journal.partition("/")
     return (
-        decision.decision_id, recorded.position, recorded.journal, recorded.sequence, recorded.command_id,
+        recorded.position, decision.decision_id, recorded.journal, recorded.sequence, recorded.command_id,
         actor_type, actor_key, decision.decision_type, int(decision.is_exception),
         decision.policy.name, decision.policy.version, decision.policy.hash, decision.policy.rule,
         None if decision.evaluation is None else decision.evaluation.effect,
         recorded.recorded_at_us, recorded.entry_hash, decision.parent_decision_id, decision.run_id, decision.origin,
         decision.replayed_from, decision.confidence, decision.rationale,
         None if kind is None else kind.situation, None if kind is None else kind.precedent,
-        "settled" if recorded.command_id is None else "open", recorded.schema_version, recorded.body,
+        "settled" if recorded.command_id is None else "open",
         recorded.journal, recorded.command_id,
     )  # fmt: skip

@@ -1,0 +1,165 @@
+"""What the shell prints: tables for people, JSON for programs, notes on stderr, progress where a person waits.
+
+Journaled text goes through `safe` and is never read as rich's markup. Where stdout is no terminal there is neither
+colour nor a frame, and a row is a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from loom.cli.text import as_json, safe
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+__all__ = ["Column", "Output", "plain_error"]
+
+_WIDTH_OF_A_PIPE = 4_000
+_PROGRESS_AFTER = 20_000
+"""How many entries there must be before a person is shown that something goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: `wide` columns take what is left and are cut or wrapped, the others stand as they are."""
+
+    title: str
+    style: str = ""
+    wide: bool = False
+    wraps: bool = False
+    right: bool = False
+
+
+class Output:
+    """Where a command writes. `json` says that stdout belongs to a program."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output, for people."""
+        return _console(sys.stdout)
+
+    @cached_property
+    def errors(self) -> Console:
+        """Standard error, for people."""
+        return _console(sys.stderr)
+
+    @property
+    def for_eyes(self) -> bool:
+        """Whether a person looks at standard output as it is written."""
+        return self.console.is_terminal
+
+    @property
+    def width(self) -> int:
+        """How many characters fit on a line."""
+        return self.console.width
+
+    def say(self, text: str | Text = "", *, style: str = "") -> None:
+        """Print a line, or several, for people."""
+        from rich.text import Text
+
+        line = Text(safe(text), style=style) if isinstance(text, str) else text
+        self._print(line)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print something that rich lays out."""
+        self._print(renderable)
+
+    def note(self, text: str) -> None:
+        """Say something beside the answer, on standard error."""
+        from rich.text import Text
+
+        self.errors.print(Text(safe(text), style="dim"), soft_wrap=True)
+
+    def document(self, value: Any) -> None:
+        """Print one JSON document."""
+        sys.stdout.write(as_json(value) + "\n")
+
+    def line(self, value: Any) -> None:
+        """Print one line of JSON lines."""
+        sys.stdout.write(as_json(value, indent=None) + "\n")
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:
+        """Print a table. Columns that are not wide are shown whole."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        eyes = self.for_eyes
+        table = Table(
+            box=box.SIMPLE_HEAD if eyes else None, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1)
+        )
+        for column in columns:
+            wraps = column.wraps and eyes
+            table.add_column(
+                Text(column.title),
+                style=column.style,
+                no_wrap=not wraps,
+                overflow="fold" if wraps else "ellipsis",
+                ratio=1 if column.wide and eyes else None,
+                justify="right" if column.right else "left",
+                min_width=None if column.wide else len(column.title),
+            )
+        if eyes and any(column.wide for column in columns):
+            table.expand = True
+        for row in rows:
+            table.add_row(*(Text(safe(cell)) if isinstance(cell, str) else cell for cell in row))
+        self._print(table)
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """Yield a function to be told of progress; a bar appears on standard error if a person waits for much."""
+        if not self.errors.is_terminal:
+            yield lambda done, total: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with contextlib.ExitStack() as stack:
+            shown: list[Callable[[int, int], None]] = []
+
+            def tell(done: int, total: int) -> None:
+                if not shown and total >= _PROGRESS_AFTER:
+                    bar = stack.enter_context(Progress(*columns, console=self.errors, transient=True))
+                    task = bar.add_task(what, total=total)
+                    shown.append(lambda done, total: bar.update(task, completed=done, total=total))
+                if shown:
+                    shown[0](done, total)
+
+            yield tell
+
+    def _print(self, renderable: RenderableType) -> None:
+        if self.for_eyes:
+            self.console.print(renderable)
+            return
+        with self.console.capture() as captured:
+            self.console.print(renderable)
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def plain_error(text: str) -> None:
+    """Print an error on standard error, without rich: it may be that nothing else works."""
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    prefix = "\x1b[1;31merror:\x1b[0m" if coloured else "error:"
+    sys.stderr.write(f"{prefix} {safe(text)}\n")
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    columns = os.environ.get("COLUMNS", "")
+    width = None
+    if not terminal:
+        width = int(columns) if columns.isdigit() and int(columns) > 0 else _WIDTH_OF_A_PIPE
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width, force_terminal=terminal)

@@ -1,0 +1,96 @@
+"""Words for people: journaled text made harmless, moments, ages, sizes and values on one line."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+__all__ = ["age", "as_json", "compact", "moment", "one_line", "parse_moment", "safe", "size"]
+
+_ZERO_WIDTH_JOINER = "\u200d"
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def safe(text: str) -> str:
+    """Return text in which nothing can steer a terminal or change the order in which it is read; lines stay lines."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_safe(character) for character in text)
+
+
+def one_line(text: str, longest: int = 400) -> str:
+    """Return text on one line and harmless, cut where it is too long."""
+    shown = safe(" ".join(text[: 4 * longest].split()))
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def compact(value: Any, longest: int = 400) -> str:
+    """Return a JSON value on one line: an object as name=value, text as it is."""
+    if isinstance(value, dict):
+        return one_line(", ".join(f"{name}={_inner(item)}" for name, item in value.items()) or "{}", longest)
+    return one_line(value if isinstance(value, str) else _inner(value), longest)
+
+
+def moment(at: datetime | str) -> str:
+    """Return a moment to the second, in UTC."""
+    when = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def age(seconds: float) -> str:
+    """Return how long something took or waits, in the units a person would use."""
+    if seconds < 0:
+        return f"-{age(-seconds)}"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5_400:
+        return f"{round(seconds / 60)} min"
+    if seconds < 129_600:
+        return f"{int(seconds // 3_600)} h {int(seconds % 3_600 // 60)} min"
+    return f"{int(seconds // 86_400)} d {int(seconds % 86_400 // 3_600)} h"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def parse_moment(text: str, *, now: datetime) -> datetime:
+    """Return the moment that a person means: `2h` or `3d` ago, a date, or a date with a time (UTC unless it says)."""
+    amount, unit = text[:-1], text[-1:]
+    if unit in _UNITS and amount.isdigit() and len(amount) < 7:
+        return now - timedelta(seconds=int(amount) * _UNITS[unit])
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+
+
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    """Return JSON as programs read it, in which nothing can steer the terminal that it may be printed on."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str)
+    if text.isascii():
+        return text.replace("\x7f", "\\u007f")
+    # What is not printable can only stand inside a string, where an escape says the same.
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
+
+
+def _inner(value: Any) -> str:
+    return value if isinstance(value, str) and value.strip() else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _safe(character: str) -> str:
+    if character in ("\n", _ZERO_WIDTH_JOINER) or character.isprintable():
+        return character
+    if character == "\t" or unicodedata.category(character) == "Zs":
+        return " "
+    return f"\\u{ord(character):04x}"

@@ -1,0 +1,119 @@
+"""The projection behind approval chains: the state of each request, and everything that happened to it.
+
+The first answer in sequence wins. What is still pending when its turn ends is moot: nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import datetime
+
+from loom.clock import us_from_datetime
+from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry, ApprovalRequestedEntry
+from loom.journal.entry import Recorded
+from loom.projections.sql import script
+
+__all__ = ["ApprovalsProjection"]
+
+_REQUEST = """
+INSERT INTO approvals (
+  position, approval_id, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
+  requested_by, requested_at_us, deadline_us, on_deadline, escalate_to)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+_KNOWN = "SELECT position, status, escalate_to FROM approvals WHERE approval_id = ?"
+_ANSWER = """
+UPDATE approvals SET status = ?, answered_by = ?, role = ?, comment = ?, answered_at_us = ? WHERE position = ?
+"""
+_ESCALATE = "UPDATE approvals SET approver = ?, deadline_us = ?, escalate_to = ? WHERE position = ?"
+_PENDING_OF_TURN = "SELECT position FROM approvals WHERE journal = ? AND command_id = ? AND status = 'pending'"
+_MOOT = "UPDATE approvals SET status = 'moot' WHERE position = ?"
+_EVENT = """
+INSERT INTO approval_events (request, position, at_us, event, approver, by, role, comment, deadline_us, counts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_ENDINGS = frozenset({"turn_completed", "turn_failed", "turn_abandoned"})
+
+
+class ApprovalsProjection:
+    """Keeps the state and the history of every request for approval."""
+
+    name = "approvals"
+    version = 1
+    kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *_ENDINGS})
+    schema = script("loom.decisions", "approvals.sql")
+    tables = ("approvals", "approval_events")
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Fold one entry into the tables."""
+        if recorded.kind in _ENDINGS:
+            _close_turn(recorded, view)
+            return
+        entry = recorded.entry
+        if isinstance(entry, ApprovalRequestedEntry):
+            _request(recorded, entry, view)
+        elif isinstance(entry, ApprovalAnsweredEntry):
+            _answer(recorded, entry, view)
+        elif isinstance(entry, ApprovalEscalatedEntry):
+            _escalate(recorded, entry, view)
+
+
+def _request(recorded: Recorded, entry: ApprovalRequestedEntry, view: sqlite3.Connection) -> None:
+    actor_type, _, actor_key = recorded.journal.partition("/")
+    at, deadline = recorded.recorded_at_us, _us(entry.deadline)
+    inserted = view.execute(
+        _REQUEST,
+        (
+            recorded.position, entry.approval_id, recorded.journal, recorded.command_id, actor_type, actor_key,
+            entry.approver, entry.reason, entry.shown,
+            None if entry.facts is None else json.dumps(entry.facts, ensure_ascii=False),
+            None if entry.evaluation is None else entry.evaluation.model_dump_json(),
+            entry.requested_by, at, deadline, entry.on_deadline, json.dumps(entry.escalate_to, ensure_ascii=False),
+        ),
+    ).rowcount  # fmt: skip
+    if inserted:
+        asked = (recorded.position, recorded.position, at, "requested", entry.approver, entry.requested_by)
+        view.execute(_EVENT, (*asked, None, None, deadline, 1))
+
+
+def _answer(recorded: Recorded, entry: ApprovalAnsweredEntry, view: sqlite3.Connection) -> None:
+    known = view.execute(_KNOWN, (entry.approval_id,)).fetchone()
+    if known is None:
+        return
+    request, status, _ = known
+    answer, at = "granted" if entry.granted else "denied", recorded.recorded_at_us
+    counts = status == "pending"
+    if counts:
+        view.execute(_ANSWER, (answer, entry.by, entry.role, entry.comment, at, request))
+    given = (request, recorded.position, at, answer, None, entry.by, entry.role, entry.comment)
+    view.execute(_EVENT, (*given, None, int(counts)))
+
+
+def _escalate(recorded: Recorded, entry: ApprovalEscalatedEntry, view: sqlite3.Connection) -> None:
+    known = view.execute(_KNOWN, (entry.approval_id,)).fetchone()
+    if known is None:
+        return
+    request, status, escalate_to = known
+    counts, deadline = status == "pending", _us(entry.deadline)
+    if counts:
+        waiting: list[str] = json.loads(escalate_to)
+        left = waiting[waiting.index(entry.approver) + 1 :] if entry.approver in waiting else waiting
+        view.execute(_ESCALATE, (entry.approver, deadline, json.dumps(left, ensure_ascii=False), request))
+    passed = (request, recorded.position, recorded.recorded_at_us, "escalated", entry.approver, entry.passed_over)
+    view.execute(_EVENT, (*passed, None, None, deadline, int(counts)))
+
+
+def _close_turn(recorded: Recorded, view: sqlite3.Connection) -> None:
+    if recorded.command_id is None:
+        return
+    for (request,) in view.execute(_PENDING_OF_TURN, (recorded.journal, recorded.command_id)).fetchall():
+        view.execute(_MOOT, (request,))
+        moot = (request, recorded.position, recorded.recorded_at_us, "moot")
+        view.execute(_EVENT, (*moot, None, None, None, None, None, 1))
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else us_from_datetime(moment)

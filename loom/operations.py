@@ -1,0 +1,295 @@
+"""Operations: what a running loom can be asked to do or to tell, by name, with plain JSON in and out.
+
+The control socket serves them to the shell of the same machine, and the shell calls them itself where it has opened
+the workspace. Whatever a person does is done in the name that is given (law 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from loom.actors import ActorSystem, Approvals, Turns
+from loom.actors.actor import Actor, commands_of
+from loom.actors.command import COMMANDS, Command
+from loom.actors.turns_view import TurnStatus
+from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
+from loom.journal.sqlite import SqliteStore
+from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.projections import ProjectionStatus
+
+__all__ = ["Operations", "Served", "policy_as_json"]
+
+_FIRST_LOOK_S = 0.01
+_LOOK_EVERY_S = 0.25
+_MOST = 10_000
+
+
+class Served(Protocol):
+    """What operations need of a loom that is open."""
+
+    actors: ActorSystem
+    approvals: Approvals
+    policies: PolicyRegistry
+    store: SqliteStore
+    turns: Turns
+
+    @property
+    def workspace(self) -> str:
+        """The name of the workspace."""
+        ...
+
+    def projections(self) -> tuple[ProjectionStatus, ...]:
+        """Return where each projection stands."""
+        ...
+
+
+class Operations:
+    """The operations of one open loom."""
+
+    def __init__(self, loom: Served) -> None:
+        self._loom = loom
+        self._table: dict[str, _Operation] = {
+            "actors.send": _Operation(_Send, self._send),
+            "approvals.deny": _Operation(_Deny, self._deny),
+            "approvals.grant": _Operation(_Grant, self._grant),
+            "policies.adopt": _Operation(_Adopt, self._adopt),
+            "status": _Operation(_Nothing, self._status),
+            "turns.abandon": _Operation(_Abandon, self._abandon),
+            "turns.list": _Operation(_ListTurns, self._list_turns),
+            "turns.retry": _Operation(_Retry, self._retry),
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all operations, in order."""
+        return tuple(sorted(self._table))
+
+    async def call(self, name: str, arguments: Mapping[str, JsonValue]) -> JsonValue:
+        """Do what is named and return what came of it as plain JSON; raise `ControlError` for what is not offered."""
+        operation = self._table.get(name)
+        if operation is None:
+            raise ControlError(
+                f"operation [{name!r:.80}] is not known here; expected one of [{', '.join(self.names)}]: "
+                "the shell may be of another version than the running loom"
+            )
+        try:
+            given = operation.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise ControlError(
+                f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: mend them"
+            ) from error
+        return await operation.work(given)
+
+    # --- people ---------------------------------------------------------------------------------
+
+    async def _grant(self, given: _Grant) -> JsonValue:
+        answered = await self._loom.approvals.grant(given.id, by=given.by, comment=given.comment, role=given.role)
+        return _plain(answered)
+
+    async def _deny(self, given: _Deny) -> JsonValue:
+        answered = await self._loom.approvals.deny(given.id, by=given.by, comment=given.comment, role=given.role)
+        return _plain(answered)
+
+    async def _retry(self, given: _Retry) -> JsonValue:
+        return _plain(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
+
+    async def _abandon(self, given: _Abandon) -> JsonValue:
+        return _plain(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
+
+    async def _adopt(self, given: _Adopt) -> JsonValue:
+        adopted = await self._loom.policies.adopt(given.version, by=given.by, reason=given.reason)
+        return policy_as_json(adopted, adopted=True)
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    async def _list_turns(self, given: _ListTurns) -> JsonValue:
+        turns = self._loom.turns
+        if given.unfinished:
+            found = await turns.unfinished(limit=given.limit)
+            return [_plain(each) for each in found if given.journal in (None, each.summary.journal)]
+        listed = await turns.list(status=given.status, journal=given.journal, limit=given.limit)
+        return [_plain(each) for each in listed]
+
+    async def _status(self, _: _Nothing) -> JsonValue:
+        loom = self._loom
+        return {
+            "workspace": loom.workspace,
+            "pid": os.getpid(),
+            "position": loom.store.acknowledged,
+            "actors_awake": loom.actors.awake,
+            "resumes": loom.actors.resumes,
+            "projections": [
+                {"name": each.name, "position": each.position, "lag": each.lag, "failed": each.failed}
+                for each in loom.projections()
+            ],
+            "operations": list(self.names),
+        }
+
+    # --- commands -------------------------------------------------------------------------------
+
+    async def _send(self, given: _Send) -> JsonValue:
+        """Send a command and wait until its turn has ended or waits for somebody, for `timeout_s` at most."""
+        system = self._loom.actors
+        cell = system.unplugged(given.journal)
+        command = _command(cell.cls, given)
+        command_id = given.id or system.services.sources.new_id()
+        asked = asyncio.ensure_future(system.ask(cell.cls, cell.key, command, command_id=command_id, by=given.by))
+        try:
+            status = await self._settled(asked, given.journal, command_id, given.timeout_s)
+            said: dict[str, JsonValue] = {"journal": given.journal, "command_id": command_id, "status": status}
+            if status == "ended":
+                return {**said, **_ending(asked)}
+            waits_for = [
+                _plain(each)
+                for each in await self._loom.approvals.list(status="pending", limit=_MOST)
+                if (each.journal, each.command_id) == (given.journal, command_id)
+            ]
+            return {**said, "reply": None, "error": None, "approvals": waits_for}
+        finally:
+            asked.cancel()  # the wait, never the turn
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _settled(
+        self, asked: asyncio.Future[JsonValue], journal: str, command_id: str, timeout_s: float | None
+    ) -> str:
+        loop = asyncio.get_running_loop()
+        end = None if timeout_s is None else loop.time() + timeout_s
+        look_after = _FIRST_LOOK_S
+        while True:
+            done, _ = await asyncio.wait({asked}, timeout=look_after)
+            if done:
+                return "ended"
+            turn = self._loom.actors.running(journal, command_id)
+            if turn is not None and turn.parked:
+                return "parked"
+            if end is not None and loop.time() >= end:
+                return "running"
+            look_after = min(look_after * 2, _LOOK_EVERY_S)
+
+
+def policy_as_json(version: PolicyVersion, *, adopted: bool) -> dict[str, JsonValue]:
+    """Return a policy version as plain JSON, with its document and whether new turns pin it."""
+    return {
+        "name": version.name,
+        "number": version.number,
+        "version": version.version,
+        "hash": version.hash,
+        "adopted": adopted,
+        "has_rule": version.has_rule,
+        "by": version.by,
+        "reason": version.reason,
+        "registered_at": version.registered_at.isoformat(),
+        "document": dict(version.document),
+        "about": dict(version.about),
+    }
+
+
+# --- what operations are given -------------------------------------------------------------------
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Nothing(_Arguments):
+    pass
+
+
+class _Grant(_Arguments):
+    id: str
+    by: str
+    comment: str | None = None
+    role: str | None = None
+
+
+class _Deny(_Arguments):
+    id: str
+    by: str
+    comment: str
+    role: str | None = None
+
+
+class _Retry(_Arguments):
+    id: str
+    by: str
+    reason: str | None = None
+
+
+class _Abandon(_Arguments):
+    id: str
+    by: str
+    reason: str
+
+
+class _Adopt(_Arguments):
+    version: str
+    by: str
+    reason: str | None = None
+
+
+class _ListTurns(_Arguments):
+    unfinished: bool = True
+    status: TurnStatus | None = None
+    journal: str | None = None
+    limit: int = Field(default=1_000, ge=1, le=_MOST)
+
+
+class _Send(_Arguments):
+    journal: str
+    command_type: str
+    payload: dict[str, JsonValue] = Field(default_factory=dict)
+    id: str | None = None
+    by: str | None = None
+    timeout_s: float | None = Field(default=None, gt=0)
+
+
+class _Operation(NamedTuple):
+    arguments: type[_Arguments]
+    work: Callable[[Any], Awaitable[JsonValue]]
+
+
+# --- plain words and values ----------------------------------------------------------------------
+
+
+def _command(cls: type[Actor[Any]], given: _Send) -> Command[Any]:
+    """Return the command that a name and a payload stand for, among those that the actor takes."""
+    takes = commands_of(cls)
+    if takes and given.command_type not in (known := sorted(each.command_type for each in takes)):
+        raise AdmissionError(
+            f"actor type [{cls.actor_type}] takes no command [{given.command_type}]; expected one of "
+            f"[{', '.join(known)}]: name one of these"
+        )
+    try:
+        return COMMANDS.decode(given.command_type, given.payload, among=takes)
+    except ValidationError as error:
+        raise AdmissionError(
+            f"command [{given.command_type}] does not take this payload [{_problems(error)}]; expected its fields: "
+            "mend the JSON"
+        ) from error
+
+
+def _ending(asked: asyncio.Future[JsonValue]) -> dict[str, JsonValue]:
+    error = asked.exception()
+    if error is None:
+        return {"status": "completed", "reply": asked.result(), "error": None, "approvals": []}
+    if not isinstance(error, ActorFailedError | TurnAbandonedError | TurnStuckError):
+        raise error
+    status = "failed" if isinstance(error, ActorFailedError) else "stuck"
+    status = "abandoned" if isinstance(error, TurnAbandonedError) else status
+    told: dict[str, JsonValue] = {"type": type(error).__name__, "message": str(error)}
+    return {"status": status, "reply": None, "error": told, "approvals": []}
+
+
+def _plain(model: BaseModel) -> JsonValue:
+    plain: JsonValue = model.model_dump(mode="json")
+    return plain
+
+
+def _problems(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in found[:5])

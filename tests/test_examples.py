@@ -1,0 +1,50 @@
+"""Every example runs, offline, and tells the same story twice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def told(example: Path) -> str:
+    """Return what an example prints, without moments and durations and the line breaks that depend on them."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(example)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "MOMENT", ran.stdout)
+    return re.sub(r"\s+", " ", re.sub(r"\b\d+ (ms|s)\b", "N s", text))
+
+
+def test_there_are_examples() -> None:
+    assert EXAMPLES
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_tells_the_same_story_twice(example: Path) -> None:
+    first = told(example)
+    assert first == told(example)
+    assert len(first) > 100
+
+
+def test_the_discount_story_has_its_two_precedents_its_approval_and_its_restart() -> None:
+    story = told(ROOT / "examples" / "discount_approval.py")
+    assert "delta-retail asks for 8 %: given 8 %, nobody had to be asked" in story
+    assert "acme-health asks for 15 %: 3 SEV-1 open, 2 precedents" in story
+    assert "given 15 % after the restart; nothing was looked up twice" in story
+    assert "exception over the discount limit" in story
+    assert "delta-retail asks for 30 %: vp_sales is asked:" in story
+    assert "Ledger(granted=4, refused=1, highest_percent=15)" in story
+
+
+def test_the_agent_of_the_discount_example_is_short() -> None:
+    text = (ROOT / "examples" / "discount_approval.py").read_text(encoding="utf-8")
+    agent = text[text.index("class Account") : text.index("# --- the story")]
+    assert len([line for line in agent.splitlines() if line.strip()]) <= 120
