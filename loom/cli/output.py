@@ -144,7 +144,7 @@ class Output:
             return
         with self.console.capture() as captured:
             self.console.print(renderable)
-        sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().removesuffix("\n").split("\n"))
 
 
 def plain_error(text: str) -> None:

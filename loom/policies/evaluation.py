@@ -50,7 +50,7 @@ def _keys_are_names(details: dict[str, Scalar]) -> dict[str, Scalar]:
 class RuleMiss(BaseModel):
     """One rule that lost, and the condition that failed in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     rule: str = Field(min_length=1)
     why: str = Field(min_length=1)
@@ -62,7 +62,7 @@ class Evaluation(BaseModel):
     `rule` names the rule that hit, `why_not` holds all rules that lost; `tier` says who has to approve.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
     effect: EffectName
     rule: str = Field(min_length=1)

@@ -53,7 +53,7 @@ class Projector:
     """
 
     def __init__(
-        self, store: EntrySource, views: Views, projections: Sequence[Projection], *, batch: int = 1_000
+        self, store: EntrySource, views: Views, projections: Sequence[Projection], *, batch: int = 4_000
     ) -> None:
         names = [projection.name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:

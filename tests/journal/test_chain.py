@@ -41,7 +41,8 @@ def header(of: dict[str, Any]) -> Header:
 def fields_of(hashed: bytes) -> list[bytes | None]:
     """Read the length-prefixed fields back, as a stranger would who knows only the description of the format."""
     assert hashed.startswith(b"loom/entry/v1\n")
-    rest, fields = hashed[len(b"loom/entry/v1\n") : -64], []
+    fields: list[bytes | None] = []
+    rest = hashed[len(b"loom/entry/v1\n") : -64]
     while rest:
         length, rest = int.from_bytes(rest[:8], "big"), rest[8:]
         if length == 2**64 - 1:

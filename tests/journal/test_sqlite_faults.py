@@ -53,7 +53,7 @@ class Faults:
         if self.done_first:
             run()
         error = sqlite3.OperationalError(f"planned {self.code}")
-        error.sqlite_errorcode = self.code  # type: ignore[misc]
+        error.sqlite_errorcode = self.code
         raise error
 
 
@@ -71,8 +71,12 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     real = sqlite3.connect
 
     def connect(database: str, **given: Any) -> sqlite3.Connection:
-        # Readers open with mode=ro and stay as they are.
-        return real(database, **given) if "mode=ro" in database else real(database, factory=FaultyConnection, **given)
+        # Only the writer opens with mode=rw or rwc; everything else stays as it is.
+        return (
+            real(database, factory=FaultyConnection, **given)
+            if "?mode=rw" in str(database)
+            else real(database, **given)
+        )
 
     monkeypatch.setattr(sqlite3, "connect", connect)
     return plan
@@ -116,7 +120,9 @@ async def test_a_failed_commit_that_wrote_everything_is_unknown_until_resolve_gi
     await store.close()
 
 
-async def test_what_a_failed_commit_left_is_folded_into_the_database_before_it_counts(path: Path, faults: Faults) -> None:
+async def test_what_a_failed_commit_left_is_folded_into_the_database_before_it_counts(
+    path: Path, faults: Faults
+) -> None:
     """A sync that has failed may have lost the pages for good: only writing them once more proves anything."""
     store = await SqliteStore.open(path)
     faults.plan("COMMIT", done_first=True)
@@ -301,19 +307,25 @@ async def test_a_log_that_is_unlinked_under_the_writer_gives_no_false_receipt(pa
     assert {receipt.entry_hash for receipt in acknowledged} <= hashes
 
 
+def stray_reader(path: Path) -> None:
+    path.open("rb").close()
+    other = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select count(*) from entries'); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+
+
 async def test_a_stray_reader_of_the_file_in_the_writers_process_gives_no_false_receipt(path: Path) -> None:
     """The real thing: a plain open, then another process that believes to be the last and folds the log away."""
     store = await SqliteStore.open(path)
     acknowledged = await fill(store, {"a/1": 3})
-    path.open("rb").close()
-    other = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select count(*) from entries'); c.close()"
-    subprocess.run([sys.executable, "-c", other, str(path)], check=True)
-    outcomes = []
+    stray_reader(path)
+    outcomes: list[Receipt | LoomError] = []
     for _ in range(3):
         try:
             outcomes.append(await store.append(notes("a/1", 3)))
         except LoomError as error:
-            outcomes.append(error)  # type: ignore[arg-type]
+            outcomes.append(error)
     await store.close()
     hashes = {entry.entry_hash for entry in await read(path)}
     receipts = [*acknowledged, *(outcome for outcome in outcomes if isinstance(outcome, Receipt))]
@@ -324,7 +336,7 @@ async def test_a_stray_reader_of_the_file_in_the_writers_process_gives_no_false_
 async def test_a_database_that_is_replaced_under_the_writer_is_not_written_any_more(path: Path) -> None:
     store = await SqliteStore.open(path)
     await fill(store, {"a/1": 3})
-    path.rename(path.with_name("moved.db"))
+    os.rename(path, path.with_name("moved.db"))
     with pytest.raises(AppendUnknownError) as unknown:
         await store.append(notes("a/1", 3))
     with pytest.raises(LoomError):
@@ -332,7 +344,7 @@ async def test_a_database_that_is_replaced_under_the_writer_is_not_written_any_m
     with pytest.raises(JournalCorruptError):
         await store.append(notes("a/1", 3))
     await store.close()
-    assert not path.exists()
+    assert not JournalFiles(path).exists()
 
 
 async def test_a_writer_that_was_overtaken_is_fenced_off(path: Path) -> None:

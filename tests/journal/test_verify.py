@@ -68,8 +68,8 @@ def attacker(path: Path, *, mend_schema: bool = True) -> Iterator[sqlite3.Connec
 def rehash(connection: sqlite3.Connection, *, journal: str, first: int, last: int | None = None) -> None:
     """Compute hashes anew, as someone does who knows the format."""
     rows = connection.execute(
-        "SELECT position, sequence, kind, schema_version, command_id, epoch, recorded_at_us, clock_back_us, policy_hash,"
-        " salt, body, entry_hash FROM entries WHERE journal = ? ORDER BY sequence",
+        "SELECT position, sequence, kind, schema_version, command_id, epoch, recorded_at_us, clock_back_us,"
+        " policy_hash, salt, body, entry_hash FROM entries WHERE journal = ? ORDER BY sequence",
         (journal,),
     ).fetchall()
     previous = genesis("default", journal)

@@ -31,6 +31,7 @@ FORMAT = 1
 
 SCHEMA = (resource_files("loom.journal.sqlite") / "schema.sql").read_text(encoding="utf-8")
 
+_HEADER_BYTES = 100
 _MINIMUM = (3, 37, 0)  # STRICT tables
 
 
@@ -49,13 +50,15 @@ def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float, creat
             f"SQLite is of version [{sqlite3.sqlite_version}]; expected at least [3.37], for STRICT tables: "
             "use a Python with a newer one"
         )
-    fresh = create and not path.exists()
+    size = path.stat().st_size if path.exists() else None
+    if size is not None and 0 < size < _HEADER_BYTES:  # SQLite takes a file of one byte for an empty one
+        raise JournalForeignError(f"file [{path}] is not a database; expected a journal: check the path")
     connection = _connect(
         f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}", path, busy_timeout_s, writing=True
     )
     try:
         _recognise(connection, path)
-        if fresh:
+        if size is None:
             os.chmod(path, 0o600)  # the log and its index take their permissions from the database
         _set(connection, "journal_mode", "WAL", "wal")
         _set(connection, "synchronous", synchronous, {"FULL": 2, "NORMAL": 1}[synchronous])

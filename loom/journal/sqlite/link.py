@@ -97,6 +97,11 @@ class Link:
         self._heads.clear()
         return self._take(connection)
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that has not been dropped."""
+        return self._connection is not None
+
     def head(self, journal: str) -> Head:
         """Return the head of a journal as far as it is durable."""
         head = self._heads.get(journal)

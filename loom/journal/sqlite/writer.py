@@ -219,7 +219,7 @@ class Writer:
 
     def _keep_house(self) -> None:
         try:
-            if self._link.refusal is None:
+            if self._link.connected and self._link.refusal is None:
                 self._housekeeping.after_batch()
         except Exception as error:  # the batch stands, whatever happens now
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))

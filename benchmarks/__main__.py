@@ -1,0 +1,144 @@
+"""`python -m benchmarks [--quick] [--no-peers] [--json FILE]`: every figure in one run, as a table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import history, memory, peers, raw
+from benchmarks.measure import Figure, median, percentile
+from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
+
+BODY = b'{"pad":"' + b"x" * 600 + b'"}'
+"""About as long as the mean body of the workload's entries."""
+
+RAW = "raw sqlite3, batched"
+
+
+def main() -> None:
+    """Measure, print, and write JSON where it was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work: for a look, not for a figure")
+    parser.add_argument("--no-peers", action="store_true", help="leave eventsourcing and dbos out")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--only", choices=["turns", "history", "memory"], help="only this part")
+    given = parser.parse_args()
+    scale = 0.1 if given.quick else 1.0
+    figures: list[Figure] = []
+    for part, measure in (("turns", turn_figures), ("history", history_figures), ("memory", memory_figures)):
+        if given.only in (None, part):
+            figures += measure(scale, not given.no_peers)
+    print_table(figures)
+    if given.json:
+        about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "machine": platform.machine()}
+        given.json.write_text(json.dumps({"about": about, "figures": [figure.plain() for figure in figures]}, indent=2))
+
+
+def turn_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
+    """Turns per second at several concurrencies, each beside the raw limit measured right before and after it."""
+    with scratch() as place:
+        commit = median(raw.one_row_commit_s(place / "commit.db", count=int(2_000 * scale), body=BODY))
+        yield Figure("raw one-row commit, median", commit * 1e6, "µs")
+        found: dict[int, TurnFigures] = {}
+        for in_flight, count in ((1, 1_500), (16, 4_000), (256, 8_192), (1_000, 8_000)):
+            count = max(int(count * scale), in_flight)
+            batch = in_flight * 5
+            before = raw.appends_per_second(place / f"b{in_flight}.db", count=int(40_000 * scale), batch=batch, body=BODY)
+            seen = asyncio.run(turns(place / f"t{in_flight}.db", in_flight=in_flight, count=count))
+            after = raw.appends_per_second(place / f"a{in_flight}.db", count=int(40_000 * scale), batch=batch, body=BODY)
+            limit = median([before, after])
+            found[in_flight] = seen
+            ratio = seen.entries_per_second / limit
+            aimed = in_flight == 256
+            yield Figure(f"raw appends at {in_flight}", limit, "entries/s")
+            yield Figure(
+                f"turns at {in_flight}, counted in entries", seen.entries_per_second, "entries/s", ratio, RAW,
+                "≥ 0.35" if aimed else None, ratio >= 0.35 if aimed else None,
+            )  # fmt: skip
+            yield Figure(f"decisions at {in_flight}", seen.per_second, "/s")
+            yield Figure(f"one decision at {in_flight}, p50", seen.p50_s * 1e3, "ms")
+            yield Figure(f"one decision at {in_flight}, p99", seen.p99_s * 1e3, "ms")
+            yield Figure(f"lag of the projectors at {in_flight}", seen.lag_entries, "entries")
+            yield Figure(f"… and how long until they had caught up at {in_flight}", seen.catch_up_s, "s")
+        alone = found[1].p50_s / commit
+        yield Figure("one turn alone, p50", found[1].p50_s * 1e6, "µs", alone, "raw one-row commit", "≤ 4", alone <= 4)
+        overhead = percentile(asyncio.run(record_decision_s(place / "r.db", count=int(1_500 * scale))), 0.99)
+        yield Figure("record_decision, call to return, p99", overhead * 1e3, "ms", aim="< 1", met=overhead < 1e-3)
+        messages = asyncio.run(messages_per_second(place / "m.db", in_flight=256, count=int(20_480 * scale)))
+        yield Figure("durable messages at 256", messages, "/s")
+        if with_peers:
+            yield from peer_figures(place, found, scale)
+
+
+def peer_figures(place: Path, found: dict[int, TurnFigures], scale: float) -> Iterator[Figure]:
+    """The same work by eventsourcing and dbos, in the same run."""
+    python = peers.environment(Path(".venv-bench"))
+    sourcing = peers.measured(python, "with_eventsourcing.py", place, int(3_000 * scale), int(20_000 * scale))
+    dbos = peers.measured(python, "with_dbos.py", place, int(300 * scale) or 10)
+    at_256 = found[256].per_second
+    yield Figure("eventsourcing: save of one event", sourcing["save_per_second"], "/s")
+    ratio = at_256 / sourcing["save_per_second"]
+    yield Figure("decisions at 256", at_256, "/s", ratio, "eventsourcing save", "≥ 2", ratio >= 2)
+    yield Figure("dbos: workflow with one step, 1 in flight", dbos["at_1"], "/s")
+    yield Figure("dbos: workflow with one step, 256 in flight", dbos["at_256"], "/s")
+    ratio = at_256 / dbos["at_256"]
+    yield Figure("decisions at 256", at_256, "/s", ratio, "dbos at 256", "≥ 20", ratio >= 20)
+    yield Figure("eventsourcing: repository load", sourcing["load_per_second"], "events/s")
+
+
+def history_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
+    """Rebuild of a long journal, beside pydantic alone and the repository of eventsourcing."""
+    with scratch() as place:
+        path = place / "long.db"
+        asyncio.run(history.lay_down(path, entries=int(100_000 * scale)))
+        limits, seen = [], []
+        for _ in range(3):
+            limits.append(asyncio.run(history.validate_json_per_second(path)))
+            seen.append(asyncio.run(history.rebuild_per_second(path)))
+        limit, rebuilt = median(limits), median(seen)
+        yield Figure("validate_json alone", limit, "entries/s")
+        ratio = rebuilt / limit
+        yield Figure("rebuild of a long journal", rebuilt, "entries/s", ratio, "validate_json alone", "≥ 0.5", ratio >= 0.5)
+        if with_peers:
+            python = peers.environment(Path(".venv-bench"))
+            load = peers.measured(python, "with_eventsourcing.py", place, 10, int(20_000 * scale))["load_per_second"]
+            yield Figure("rebuild", rebuilt, "entries/s", rebuilt / load, "eventsourcing load", "≥ 3", rebuilt / load >= 3)
+        yield Figure("rebuild of all views", asyncio.run(history.projections_per_second(path)), "entries/s")
+
+
+def memory_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
+    """Bytes of actors asleep and awake."""
+    del with_peers
+    with scratch() as place:
+        asleep, awake = asyncio.run(memory.bytes_per_actor(place, count=int(2_000 * scale)))
+        yield Figure("an idle actor that was let go", asleep, "bytes", aim="0, beside noise", met=asleep < 100)
+        yield Figure("an actor that is awake", awake, "bytes", aim="< 10,000", met=awake < 10_000)
+
+
+def print_table(figures: list[Figure]) -> None:
+    """Print the figures as a table in Markdown."""
+    print("| figure | value | ratio | to | aim | met |\n|---|---:|---:|---|---|---|")
+    for figure in figures:
+        value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.3g}"
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        met = "" if figure.met is None else "yes" if figure.met else "**no**"
+        print(f"| {figure.name} | {value} {figure.unit} | {ratio} | {figure.of or ''} | {figure.aim or ''} | {met} |")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a directory on the disk that is being measured, and take it away again."""
+    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as directory:
+        yield Path(directory).resolve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""What actors weigh: asleep, and awake."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from pathlib import Path
+
+from benchmarks.workload import Ping, PingAgent
+from loom import Loom, LoomConfig
+from loom.config import ActorsConfig
+
+__all__ = ["bytes_per_actor"]
+
+
+async def bytes_per_actor(directory: Path, *, count: int) -> tuple[float, float]:
+    """Return the bytes that each of `count` actors holds: when it has been let go, and while it is awake."""
+    config = LoomConfig(data=directory, actors=ActorsConfig(idle_after_s=0.2))
+    async with Loom.open(config, actors=[PingAgent], by="bench") as loom:
+        await _ping(loom, "warm", 200)
+        await _asleep(loom)
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        await _ping(loom, "actor", count)
+        gc.collect()
+        awake, _ = tracemalloc.get_traced_memory()
+        woken = loom.actors.awake
+        await _asleep(loom)
+        gc.collect()
+        asleep, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return max(0.0, (asleep - before) / count), (awake - before) / max(woken, 1)
+
+
+async def _ping(loom: Loom, name: str, count: int) -> None:
+    await asyncio.gather(*(loom.actor(PingAgent, f"{name}-{number}").ask(Ping()) for number in range(count)))
+    await loom.reached()
+
+
+async def _asleep(loom: Loom) -> None:
+    while loom.actors.awake:
+        await asyncio.sleep(0.05)

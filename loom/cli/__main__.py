@@ -1,0 +1,7 @@
+"""`python -m loom.cli` is `loom`."""
+
+from __future__ import annotations
+
+from loom.cli import main
+
+main()

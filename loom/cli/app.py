@@ -1,0 +1,73 @@
+"""The commands of `loom`, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from loom.cli.command import Common, ConfigOption, DebugOption, JournalOption, JsonOption, WorkspaceOption
+from loom.cli.commands import (
+    approvals,
+    decisions,
+    demo,
+    doctor,
+    export,
+    init,
+    journal,
+    policies,
+    precedents,
+    replay,
+    run,
+    turns,
+    verify,
+)
+
+__all__ = ["app", "main"]
+
+_EPILOG = (
+    "Without options, the loom is that of the nearest loom.config.yaml from here upwards, else ./loom-data/default. "
+    "Ids may be shortened as long as they name one thing. "
+    "Exit codes: 0 it is so, or done; 1 the answer is no, or something was found; "
+    "2 wrong usage, or the machine, the config or the journal stands in the way; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="loom",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+
+for part in (demo, init, run, journal, decisions, precedents, approvals, turns, policies, replay, verify, doctor, export):
+    part.add_to(app)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"loom {version('loom-journal')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    config: ConfigOption = None,
+    journal: JournalOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,  # noqa: FBT002 - an option
+    debug: DebugOption = False,  # noqa: FBT002
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An actor runtime that remembers why: run it, read it back, answer what it asks."""
+    context.obj = Common(config, journal, workspace, json, debug)
+
+
+def main() -> None:
+    """Run the shell."""
+    app()

@@ -1,0 +1,214 @@
+"""How a command is made: a function that takes a `Shell`, sync or async, becomes a Typer command.
+
+Typer calls a coroutine function without awaiting it, exits with 0 and has done nothing; here it is run. Every command
+gets the common options, prints a `LoomError` as one message, and ends with an exit code that means something.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loom.cli.output import Output, plain_error
+from loom.cli.shell import Shell
+from loom.errors import LoomError
+
+__all__ = ["EXIT_ERROR", "EXIT_NO", "EXIT_OK", "Common", "command", "exit_code_of"]
+
+EXIT_OK = 0
+EXIT_NO = 1
+"""The answer is no, or something was found."""
+EXIT_ERROR = 2
+"""It was asked in a wrong way, or the machine, the config or the journal stands in the way."""
+_EXIT_INTERRUPTED = 130
+_EXIT_PIPE = 141
+
+_NO = frozenset(
+    {
+        "ActorFailedError",
+        "ActorStoppedError",
+        "ApprovalAnsweredError",
+        "ApprovalExpiredError",
+        "ApprovalNotFoundError",
+        "CommandConflictError",
+        "DecisionNotFoundError",
+        "PolicyNotRegisteredError",
+        "SelfApprovalError",
+        "TurnAbandonedError",
+        "TurnNotFoundError",
+        "TurnStuckError",
+    }
+)
+"""Errors that are an answer: what was asked for is not there, or is refused for good."""
+
+_PANEL = "Which loom, and how"
+
+
+class Common(typing.NamedTuple):
+    """The common options as they were given before the command; those given after it count more."""
+
+    config: Path | None = None
+    journal: str | None = None
+    workspace: str | None = None
+    json: bool = False
+    debug: bool = False
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The config file, or its directory.", rich_help_panel=_PANEL, show_default=False),
+]
+JournalOption = Annotated[
+    str | None,
+    typer.Option(
+        "--journal", "-j", help="The journal file, its directory, or a sqlite:/// URL.", rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]  # fmt: skip
+WorkspaceOption = Annotated[
+    str | None,
+    typer.Option("--workspace", "-w", help="Another workspace than the config's.", rich_help_panel=_PANEL),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.", rich_help_panel=_PANEL)]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error, and the log.", rich_help_panel=_PANEL)
+]
+
+_OPTIONS = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    for name, default, annotation in (
+        ("config", None, ConfigOption),
+        ("journal", None, JournalOption),
+        ("workspace", None, WorkspaceOption),
+        ("json", False, JsonOption),
+        ("debug", False, DebugOption),
+    )
+]
+
+
+def command(
+    app: typer.Typer, name: str, *, panel: str | None = None, default: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function a command of `app`; with `default` it is what the group does when no command is named.
+
+    The function gets a `Shell` first, then its own arguments and options. What it returns is the exit code; None is 0.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        as_command = _as_command(function)
+        if default:
+            app.callback(invoke_without_command=True, help=function.__doc__)(_unless_subcommand(as_command))
+        app.command(name, rich_help_panel=panel, help=function.__doc__)(as_command)
+        return function
+
+    return decorate
+
+
+def exit_code_of(error: LoomError) -> int:
+    """Return the exit code for an error; one that came over the control socket is known by its name."""
+    return EXIT_NO if getattr(error, "type_name", None) in _NO or type(error).__name__ in _NO else EXIT_ERROR
+
+
+def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
+    hints = typing.get_type_hints(function, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in list(inspect.signature(function).parameters.values())[1:]
+    ]
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *own, *_OPTIONS]
+
+    @functools.wraps(function)
+    def run(*, context: typer.Context, **given: Any) -> None:
+        shell = _shell(context, {option.name: given.pop(option.name) for option in _OPTIONS})
+        raise typer.Exit(_run(function, shell, given))
+
+    # Typer reads both; `functools.wraps` has copied what belongs to the function inside.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del run.__wrapped__  # type: ignore[attr-defined]
+    return run
+
+
+def _unless_subcommand(as_command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the callback of a group be its default command, which stands aside where another is named."""
+
+    @functools.wraps(as_command)
+    def run(*, context: typer.Context, **given: Any) -> None:
+        if context.invoked_subcommand is None:
+            as_command(context=context, **given)
+        else:
+            context.obj = _merged(context.obj, given)
+
+    run.__signature__ = inspect.signature(as_command)  # type: ignore[attr-defined]
+    del run.__wrapped__  # type: ignore[attr-defined]
+    return run
+
+
+def _merged(before: Common | None, given: dict[str, Any]) -> Common:
+    before = before or Common()
+    return Common(*(given.get(name) or getattr(before, name) for name in Common._fields))
+
+
+def _shell(context: typer.Context, given: dict[str, Any]) -> Shell:
+    common = _merged(context.obj, given)
+    return Shell(**common._asdict(), output=Output(json=common.json))
+
+
+def _run(function: Callable[..., Any], shell: Shell, given: dict[str, Any]) -> int:
+    import asyncio
+
+    _set_logging(shell)
+    try:
+        said = function(shell, **given)
+        code = asyncio.run(said) if inspect.iscoroutine(said) else said
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except LoomError as error:
+        return _told(error, shell, exit_code_of(error))
+    except (OSError, UnicodeError) as error:
+        return _told(error, shell, EXIT_ERROR)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        traceback.print_exception(error)
+        plain_error("this is a fault in loom, or in the code of an actor; expected an answer: please report it")
+        return EXIT_ERROR
+    return EXIT_OK if code is None else int(code)
+
+
+def _set_logging(shell: Shell) -> None:
+    """Keep the log to what went wrong; `loom run` and --debug want more of it."""
+    import logging
+
+    logging.getLogger("loom").setLevel(logging.DEBUG if shell.debug else logging.ERROR)
+    if shell.debug:
+        from loom.telemetry import configure_logging
+
+        configure_logging(level="debug")
+
+
+def _told(error: Exception, shell: Shell, code: int) -> int:
+    if shell.debug:
+        traceback.print_exception(error)
+    plain_error(str(error) or type(error).__name__)
+    return code
+
+
+def _reader_gone() -> int:
+    """End quietly when nobody reads any more, as in `loom export | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _EXIT_PIPE

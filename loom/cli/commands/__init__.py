@@ -1,0 +1,3 @@
+"""The commands, a module for each thing they are about."""
+
+from __future__ import annotations

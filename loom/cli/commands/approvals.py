@@ -1,0 +1,153 @@
+"""`loom approvals`, `loom approve`, `loom deny`: what people are asked for, and their answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import command
+from loom.cli.output import Column, Output
+from loom.cli.shell import Shell
+from loom.cli.text import age, compact, moment, one_line
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from loom.decisions import Approval
+
+__all__ = ["ByOption", "add_to"]
+
+ByOption = Annotated[
+    str,
+    typer.Option("--by", envvar="LOOM_BY", help="Who you are: your answer is journaled in this name.", show_default=False),
+]
+_ApprovalId = Annotated[
+    str, typer.Argument(metavar="ID", help="A request, or how its id begins: see `loom approvals`.", show_default=False)
+]
+_STYLES = {"granted": "green", "denied": "red", "pending": "bold", "moot": "dim"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "approvals", panel="Answer")(approvals)
+    command(app, "approve", panel="Answer")(approve)
+    command(app, "deny", panel="Answer")(deny)
+
+
+async def approvals(
+    shell: Shell,
+    approval_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show one request, with all that happened to it.", show_default=False)
+    ] = None,
+    all: Annotated[bool, typer.Option("--all", help="Also those that were answered, newest first.")] = False,  # noqa: A002, FBT002
+    approver: Annotated[str | None, typer.Option(help="Only what this approver is asked for.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+) -> None:
+    """List what waits for somebody's consent, oldest first, or show one request."""
+    from loom.cli.reading import open_readings
+
+    async with open_readings(shell) as readings:
+        if approval_id is not None:
+            found: tuple[Approval, ...] = (await readings.approvals.get(approval_id),)
+        elif all:
+            found = await readings.approvals.list(limit=limit)
+            found = tuple(each for each in found if approver in (None, each.approver))
+        else:
+            found = await readings.approvals.pending(approver, limit=limit)
+    if shell.json:
+        shown = [each.model_dump(mode="json") for each in found]
+        shell.output.document(shown[0] if approval_id is not None else shown)
+    elif approval_id is not None:
+        _print_one(shell.output, found[0])
+    elif not found:
+        shell.output.say("Nothing was ever asked." if all else "Nothing waits for an answer.")
+    else:
+        _print_list(shell.output, found, with_status=all)
+
+
+async def approve(
+    shell: Shell,
+    approval_id: _ApprovalId,
+    by: ByOption,
+    comment: Annotated[str | None, typer.Option("--comment", "-m", help="What you want to say about it.")] = None,
+    role: Annotated[str | None, typer.Option(help="In which role, if not as the approver that was asked.")] = None,
+) -> None:
+    """Grant a request, in your own name. You may not grant what you asked for yourself."""
+    await _answer(shell, "approvals.grant", {"id": approval_id, "by": by, "comment": comment, "role": role})
+
+
+async def deny(
+    shell: Shell,
+    approval_id: _ApprovalId,
+    by: ByOption,
+    comment: Annotated[str, typer.Option("--comment", "-m", help="Why not.", show_default=False)],
+    role: Annotated[str | None, typer.Option(help="In which role, if not as the approver that was asked.")] = None,
+) -> None:
+    """Deny a request, in your own name, and say why."""
+    await _answer(shell, "approvals.deny", {"id": approval_id, "by": by, "comment": comment, "role": role})
+
+
+async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> None:
+    from loom.cli.acting import act
+
+    answered, by_a_running_loom = await act(shell, operation, arguments, by=arguments["by"])
+    assert isinstance(answered, dict)  # noqa: S101 - an approval as JSON
+    if shell.json:
+        shell.output.document(answered)
+        return
+    status = str(answered["status"])
+    shell.output.say(
+        f"{status} {str(answered['approval_id'])[:12]} by {answered['answered_by']}: {answered['journal']}",
+        style=_STYLES.get(status, ""),
+    )
+    if not by_a_running_loom:
+        shell.output.note("no loom runs here: the turn goes on with the next `loom run`")
+
+
+def _print_list(output: Output, found: tuple[Approval, ...], *, with_status: bool) -> None:
+    from rich.text import Text
+
+    from loom.clock import SystemClock
+
+    now_us = SystemClock().now_us()
+    columns = [Column("id", "cyan"), Column("asked of"), Column("waiting" if not with_status else "waited", right=True)]
+    columns += [Column("status")] if with_status else [Column("left", right=True)]
+    columns += [Column("by"), Column("actor")] if output.width >= 100 else []
+    columns += [Column("reason", wide=True, wraps=True)]
+
+    def row(each: Approval) -> list[str | Text]:
+        left = each.left_s(now_us)
+        due = "-" if left is None else age(left)
+        status = Text(each.status, style=_STYLES[each.status])
+        cells: list[str | Text] = [each.approval_id[:12], one_line(each.approver, 24), age(each.waiting_s(now_us))]
+        cells += [status] if with_status else [Text(due, style="red" if left is not None and left < 3_600 else "")]
+        if output.width >= 100:
+            cells += [one_line(each.requested_by or "-", 20), one_line(each.journal, 32)]
+        return [*cells, one_line(each.reason)]
+
+    output.table(columns, [row(each) for each in found])
+
+
+def _print_one(output: Output, each: Approval) -> None:
+    from loom.clock import SystemClock
+
+    now_us = SystemClock().now_us()
+    output.say(f"{each.status} {each.approval_id}", style=_STYLES[each.status])
+    said = [
+        ("asked of", each.approver),
+        ("asked by", f"{each.requested_by or 'nobody in particular'}, in {each.journal}"),
+        ("reason", one_line(each.reason)),
+        ("facts", compact(each.facts or {})),
+        ("rule", "-" if each.evaluation is None else f"{each.evaluation.rule}: {one_line(each.evaluation.why)}"),
+        ("waiting" if each.pending else "waited", age(each.waiting_s(now_us))),
+        ("deadline", "-" if each.deadline is None else f"{moment(each.deadline)}, then {each.on_deadline}"),
+    ]
+    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], said)
+    for event in each.events:
+        by = f" by {event.by}" if event.by else ""
+        comment = f": “{one_line(event.comment)}”" if event.comment else ""
+        late = "" if event.counts else " (too late to count)"
+        output.say(f"  {moment(event.at)}  {event.event}{by}{comment}{late}", style="dim")
+    if each.pending:
+        output.note(f"loom approve {each.approval_id[:12]} --by NAME   or   loom deny {each.approval_id[:12]} --by NAME -m WHY")

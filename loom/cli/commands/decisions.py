@@ -1,0 +1,197 @@
+"""`loom decisions` and `loom why`: what was decided, and one decision in the order in which a person asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import command
+from loom.cli.output import Column, Output
+from loom.cli.shell import Shell
+from loom.cli.text import compact, moment, one_line, parse_moment
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from loom.cli.reading import Readings
+    from loom.decisions import DecisionChain, DecisionSummary, Explanation
+
+__all__ = ["add_to"]
+
+_PAGE = 500
+_NARROW = 88
+_STYLES = {"plain": "", "strong": "bold", "good": "green", "bad": "red", "quiet": "dim"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "decisions", panel="Read back")(decisions)
+    command(app, "why", panel="Read back")(why)
+
+
+async def decisions(
+    shell: Shell,
+    type: Annotated[str | None, typer.Option("--type", "-t", help="Of this type, such as exception.")] = None,  # noqa: A002
+    exception: Annotated[
+        bool | None, typer.Option("--exception/--no-exception", help="Only exceptions, or only others.")
+    ] = None,
+    actor: Annotated[str | None, typer.Option("--actor", "-a", help="Of an actor type, or of one TYPE/KEY.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Under a policy, by name or by version.")] = None,
+    status: Annotated[str | None, typer.Option(help="Whose turn is open, settled, failed or abandoned.")] = None,
+    since: Annotated[str | None, typer.Option(help="From then on: 2h, 3d, 2026-01-31, 2026-01-31T12:00.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before then.")] = None,
+    text: Annotated[str | None, typer.Option(help="With these words in the rationale.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
+) -> None:
+    """List decisions, newest first."""
+    from loom.cli.reading import open_readings
+    from loom.policies.canonical import parse_version
+
+    now = datetime.now(UTC)
+    wanted: dict[str, Any] = {
+        "decision_type": type,
+        "is_exception": exception,
+        "status": status,
+        "since": _moment(since, "--since", now),
+        "until": _moment(until, "--until", now),
+    }
+    if actor is not None:
+        wanted["actor_type"], slash, key = actor.partition("/")
+        wanted["actor_key"] = key if slash else None
+    if policy is not None:
+        wanted["policy_version" if _is_version(policy, parse_version) else "policy"] = policy
+    async with open_readings(shell) as readings:
+        found = await _find(readings, wanted, words=(text or "").casefold().split(), limit=limit)
+    if shell.json:
+        shell.output.document([each.model_dump(mode="json") for each in found])
+    elif not found:
+        shell.output.say("No decisions match." if any(v is not None for v in (*wanted.values(), text)) else "No decisions.")
+    else:
+        _print(shell.output, found)
+
+
+async def why(
+    shell: Shell,
+    decision_id: Annotated[str, typer.Argument(metavar="ID", help="A decision, or how its id begins.", show_default=False)],
+    chain: Annotated[bool, typer.Option("--chain", help="Also what led to it, and what followed from it.")] = False,  # noqa: FBT002
+) -> None:
+    """Explain one decision: what, why, on which facts, under which rule, after which precedents, who agreed."""
+    from loom.cli.reading import open_readings
+    from loom.decisions import explain
+
+    async with open_readings(shell) as readings:
+        trace = await readings.traces.get(decision_id)
+        line = await readings.traces.chain(trace.decision_id) if chain else None
+    if shell.json:
+        shown = {**trace.model_dump(mode="json"), "explanation": explain(trace).model_dump(mode="json")}
+        shell.output.document(shown if line is None else {**shown, "chain": line.model_dump(mode="json")})
+        return
+    output = shell.output
+    width = min(output.width, 100) if output.width < 1_000 else _NARROW
+    output.show(_explained(explain(trace), width))
+    if line is not None:
+        _print_chain(output, line)
+
+
+def _is_version(text: str, parse: Any) -> bool:
+    from loom.errors import LoomError
+
+    try:
+        parse(text)
+    except LoomError:
+        return False
+    return True
+
+
+def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return parse_moment(text, now=now)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"[{text}] is no moment; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: write it like that",
+            param_hint=option,
+        ) from error
+
+
+async def _find(
+    readings: Readings, wanted: dict[str, Any], *, words: list[str], limit: int
+) -> list[DecisionSummary]:
+    """Return what matches, filtered before it is limited; words are looked for page by page."""
+    found: list[DecisionSummary] = []
+    after: int | None = None
+    page_size = _PAGE if words else limit
+    while True:
+        page = await readings.traces.find(**wanted, limit=page_size, after=after)
+        found += [each for each in page if all(word in each.rationale.casefold() for word in words)]
+        if len(page) < page_size or len(found) >= limit:
+            return found[:limit]
+        after = page[-1].position
+
+
+def _print(output: Output, found: list[DecisionSummary]) -> None:
+    from rich.text import Text
+
+    roomy = output.width >= 110
+    columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("type"), Column("actor")]
+    columns += [Column("policy"), Column("rule")] if roomy else []
+    columns += [Column("rationale", wide=True)]
+
+    def row(each: DecisionSummary) -> list[str | Text]:
+        kind = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
+        if each.status in ("failed", "abandoned"):
+            kind.append(f" ({each.status})", style="red")
+        cells: list[str | Text] = [each.decision_id[:12], moment(each.recorded_at), kind, one_line(each.journal, 40)]
+        cells += [one_line(each.policy_version, 24), one_line(each.rule or "-", 24)] if roomy else []
+        return [*cells, one_line(each.rationale)]
+
+    output.table(columns, [row(each) for each in found])
+
+
+def _explained(explanation: Explanation, width: int) -> RenderableType:
+    """Lay an explanation out in two columns, as wide as is pleasant to read."""
+    from rich.console import Group
+    from rich.constrain import Constrain
+    from rich.table import Table
+    from rich.text import Text
+
+    column = min(22, max((len(line.label) for part in explanation.sections for line in part.lines), default=0))
+    parts: list[RenderableType] = [
+        Text(explanation.title, style="bold"),
+        Text(explanation.subtitle, style="dim"),
+    ]
+    for section in explanation.sections:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=column, style="cyan", overflow="fold")
+        grid.add_column(overflow="fold", ratio=1)
+        for line in section.lines:
+            grid.add_row(Text(line.label), Text(line.text, style=_STYLES[line.tone]))
+        parts += [Text(), Text(section.question, style="bold"), _indented(grid)]
+    return Constrain(Group(*parts), width)
+
+
+def _indented(renderable: RenderableType) -> RenderableType:
+    from rich.padding import Padding
+
+    return Padding(renderable, (0, 0, 0, 2))
+
+
+def _print_chain(output: Output, chain: DecisionChain) -> None:
+    output.say()
+    output.say("What led to it, and what followed?", style="bold")
+    for related in chain.ancestors:
+        output.say(f"  {'↑' * related.depth} {_in_line(related.decision)}", style="dim")
+    output.say(f"  • {_in_line(chain.decision)}")
+    for related in chain.descendants:
+        output.say(f"  {'↓' * related.depth} {_in_line(related.decision)}", style="dim")
+    if chain.cut:
+        output.say("  … there are more", style="dim")
+
+
+def _in_line(each: DecisionSummary) -> str:
+    said = compact(each.rationale, 60)
+    return f"{each.decision_id[:12]}  {moment(each.recorded_at)}  {each.decision_type} by {each.journal}: {said}"

@@ -1,0 +1,152 @@
+"""`loom journal`: which journals there are, and what stands in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.output import Column, Output
+from loom.cli.shell import Shell
+from loom.cli.text import moment, one_line
+
+if TYPE_CHECKING:
+    from loom.journal.entry import Recorded
+    from loom.journal.sqlite import Reader
+
+__all__ = ["add_to", "entry_as_json"]
+
+_PAGE = 1_000
+_TABLE_ROWS = 2_000
+"""So many entries are laid out as one table; of more, each page is laid out for itself."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "journal", panel="Read back")(journal)
+
+
+async def journal(
+    shell: Shell,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[TYPE/KEY]", help="One journal; or a TYPE, to list its journals.", show_default=False)
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only entries after this sequence.")] = 0,
+    until: Annotated[int | None, typer.Option(min=1, help="Only entries up to this sequence.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The bodies of the entries as they are stored.")] = False,  # noqa: FBT002
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many journals.")] = 1_000,
+) -> int | None:
+    """List the journals, or the entries of one.
+
+    With --json, journals are one document and entries are JSON lines.
+    """
+    from loom.cli.reading import open_journal
+
+    async with open_journal(shell) as reader:
+        if name is None or "/" not in name:
+            await _list(shell.output, reader, actor_type=name, limit=limit)
+            return None
+        return await _print_entries(shell.output, reader, name, after=after, until=until, raw=raw)
+
+
+def entry_as_json(recorded: Recorded) -> dict[str, Any]:
+    """Return an entry as a program reads it: its header in full, and its body."""
+    return {
+        "position": recorded.position,
+        "journal": recorded.journal,
+        "sequence": recorded.sequence,
+        "kind": recorded.kind,
+        "schema_version": recorded.schema_version,
+        "command_id": recorded.command_id,
+        "epoch": recorded.epoch,
+        "recorded_at": recorded.recorded_at.isoformat(),
+        "policy": recorded.policy,
+        "entry_hash": recorded.entry_hash.hex(),
+        "erased": recorded.body is None,
+        "body": recorded.body_json(),
+    }
+
+
+async def _list(output: Output, reader: Reader, *, actor_type: str | None, limit: int) -> None:
+    found: list[dict[str, Any]] = []
+    after = "" if actor_type is None else f"{actor_type}/"
+    while len(found) < limit:
+        page = await reader.journals(after=after, limit=min(_PAGE, limit - len(found)))
+        wanted = [each for each in page if actor_type is None or each[0].startswith(f"{actor_type}/")]
+        for journal_name, entries in wanted:
+            last = [each async for each in reader.read(journal_name, after=entries - 1, until=entries)]
+            at = last[0].recorded_at.isoformat() if last else None
+            kind = last[0].kind if last else None
+            found.append({"journal": journal_name, "entries": entries, "last_at": at, "last_kind": kind})
+        if len(wanted) < len(page) or not page:
+            break
+        after = page[-1][0]
+    if output.json:
+        output.document(found)
+    elif not found:
+        output.say("No journals." if actor_type is None else f"No journals of [{actor_type}].")
+    else:
+        columns = [Column("journal", "cyan"), Column("entries", right=True), Column("last entry (UTC)", "dim"), Column("kind")]
+        output.table(
+            columns,
+            [
+                [each["journal"], str(each["entries"]), moment(each["last_at"]) if each["last_at"] else "-", each["last_kind"] or "-"]
+                for each in found
+            ],
+        )
+        if len(found) == limit:
+            output.note(f"the first {limit}; there may be more: --limit")
+
+
+async def _print_entries(
+    output: Output, reader: Reader, name: str, *, after: int, until: int | None, raw: bool
+) -> int | None:
+    from loom.identity import parse_journal_name
+
+    parse_journal_name(name)
+    rows: list[Recorded] = []
+    seen = 0
+    async for recorded in reader.read(name, after=after, until=until):
+        seen += 1
+        if output.json:
+            output.line(entry_as_json(recorded))
+        elif raw:
+            body = "(erased)" if recorded.body is None else one_line(recorded.body.decode("utf-8", "replace"), 1_000_000)
+            output.say(f"{recorded.sequence} {recorded.kind} {body}")
+        else:
+            rows.append(recorded)
+            if len(rows) == _TABLE_ROWS:
+                _table(output, rows)
+                rows = []
+    if rows:
+        _table(output, rows)
+    if seen:
+        return None
+    entries = dict(await reader.journals(after=name[:-1], limit=1_000)).get(name, 0)
+    output.note(
+        f"journal [{name}] has [{entries}] entries, none of them in that range"
+        if entries
+        else f"there is no journal [{name}]: see `loom journal`"
+    )
+    return EXIT_NO
+
+
+def _table(output: Output, rows: list[Recorded]) -> None:
+    from loom.cli.summaries import step_of, summary_of
+
+    roomy = output.width >= 110
+    columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
+    columns += [Column("turn", "dim"), Column("step", "dim")] if roomy else []
+    columns += [Column("what it says", wide=True)]
+    several_days = rows[0].recorded_at.date() != rows[-1].recorded_at.date() or not output.for_eyes
+
+    def row(each: Recorded) -> list[str]:
+        at = moment(each.recorded_at)
+        cells = [str(each.sequence), at if several_days else at[11:], one_line(each.kind, 28)]
+        cells += [one_line((each.command_id or "-")[:12]), one_line(step_of(each), 32)] if roomy else []
+        return [*cells, summary_of(each)]
+
+    if not several_days:
+        output.say(f"{rows[0].journal}, {rows[0].recorded_at.date()}", style="bold")
+    output.table(columns, [row(each) for each in rows])

@@ -1,0 +1,72 @@
+"""Reading a workspace back, beside a running loom or without one: nothing here takes the lock or writes beside it.
+
+Where no loom keeps the views up and they are not at the end of the journal, a copy is brought up to date and thrown
+away: a shell that reads must never keep a loom from starting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from loom.actors import TurnsProjection, TurnsView
+from loom.cli.shell import Shell
+from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
+from loom.journal.sqlite import JournalFiles, Reader, WriterLock
+from loom.precedents import Precedents, PrecedentsProjection
+from loom.projections import Projection, Queries, open_views_for_reading
+
+__all__ = ["Readings", "open_journal", "open_readings", "own_projections"]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Everything that can be read of a workspace."""
+
+    files: JournalFiles
+    reader: Reader
+    queries: Queries
+    traces: Traces
+    approvals: ApprovalChains
+    precedents: Precedents
+    turns: TurnsView
+
+    @property
+    def live(self) -> bool:
+        """Whether a loom runs on it right now."""
+        return WriterLock(self.files.lock).held()
+
+
+def own_projections() -> list[Projection]:
+    """Return the projections that every loom has."""
+    return [TurnsProjection(), ApprovalsProjection(), TracesProjection(), PrecedentsProjection()]
+
+
+@contextlib.asynccontextmanager
+async def open_journal(shell: Shell) -> AsyncIterator[Reader]:
+    """Yield a reader of the journal that is meant."""
+    reader = Reader(shell.existing.files.journal)
+    try:
+        yield reader
+    finally:
+        await reader.close()
+
+
+@contextlib.asynccontextmanager
+async def open_readings(shell: Shell) -> AsyncIterator[Readings]:
+    """Yield what can be read of the workspace that is meant; say so where the views of a running loom lag."""
+    files = shell.existing.files
+    async with open_journal(shell) as reader:
+        with shell.output.progress("reading the journal") as tell:
+            opened = open_views_for_reading(files, own_projections(), progress=tell)
+            queries = await opened.__aenter__()
+        try:
+            behind = max((each.lag for each in await queries.status()), default=0)
+            if behind:
+                shell.output.note(f"the views of the running loom are {behind} entries behind its journal")
+            yield Readings(
+                files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries)
+            )
+        finally:
+            await opened.__aexit__(None, None, None)

@@ -1,0 +1,151 @@
+"""What an entry says, in one line: by its kind, and by its fields where the kind is somebody else's.
+
+Read from the stored body and not from the class, so that an entry of another version, or of code that is not at hand,
+has its line as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from loom.cli.text import compact, one_line
+from loom.journal.entry import Recorded
+
+__all__ = ["step_of", "summary_of"]
+
+_Body: TypeAlias = dict[str, Any]
+_LONGEST = 300
+
+
+def summary_of(recorded: Recorded) -> str:
+    """Return one harmless line about an entry."""
+    if recorded.body is None:
+        return "(erased)"
+    try:
+        body = recorded.body_json()
+    except ValueError:
+        return "(unreadable)"
+    if not isinstance(body, dict):
+        return compact(body, _LONGEST)
+    say = _SAYINGS.get(recorded.kind, _fields)
+    try:
+        return one_line(say(body), _LONGEST)
+    except (KeyError, TypeError, AttributeError, ValueError):  # a body of another shape than this version writes
+        return one_line(_fields(body), _LONGEST)
+
+
+def step_of(recorded: Recorded) -> str:
+    """Return which step of its turn wrote an entry, shortened."""
+    if recorded.body is None:
+        return "-"
+    body = recorded.body_json()
+    step = body.get("step") if isinstance(body, dict) else None
+    if not isinstance(step, list) or len(step) != 3:
+        return "-"
+    verb, key, occurrence = step
+    key = key[:8] if isinstance(key, str) and len(key) == 64 else key
+    return f"{verb} {key}" + (f" #{occurrence + 1}" if occurrence else "")
+
+
+def _fields(body: _Body) -> str:
+    return compact({name: value for name, value in body.items() if name != "step"} or "-", _LONGEST)
+
+
+def _by(body: _Body) -> str:
+    return f" by {body['by']}" if body.get("by") else ""
+
+
+def _because(body: _Body) -> str:
+    return f": {body['reason']}" if body.get("reason") else ""
+
+
+def _failed(failure: _Body) -> str:
+    return f"failed with {failure['type_name']}: {failure['message']}"
+
+
+def _command(body: _Body) -> str:
+    return f"{body['command_type']}({compact(body['payload'])}){_by(body)}"
+
+
+def _looked_up(body: _Body) -> str:
+    came = _failed(body["failure"]) if body.get("failure") else f"→ {compact(body['result'])}"
+    return f"{body['system']} {body['entity']} {body['query']} {came}"
+
+
+def _evaluated(body: _Body) -> str:
+    said = body["evaluation"]
+    tier = f" by {said['tier']}" if said.get("tier") else ""
+    return f"{said['rule']} → {said['effect'].replace('_', ' ')}{tier}: {said['why']}"
+
+
+def _precedents(body: _Body) -> str:
+    found = body["found"]
+    return f"{len(found)} found" + (": " + ", ".join(each["decision_id"][:12] for each in found) if found else "")
+
+
+def _requested(body: _Body) -> str:
+    return f"of {body['approver']}, {body['approval_id'][:12]}: “{body['reason']}”"
+
+
+def _answered(body: _Body) -> str:
+    comment = f": “{body['comment']}”" if body.get("comment") else ""
+    return f"{'granted' if body['granted'] else 'denied'} by {body.get('by') or 'the deadline'}{comment}"
+
+
+def _escalated(body: _Body) -> str:
+    return f"from {body['passed_over']} to {body['approver']}, {body['approval_id'][:12]}"
+
+
+def _decided(body: _Body) -> str:
+    decision = body["decision"]
+    outcome = compact(decision["outcome"]) if decision["outcome"] else "no outcome"
+    return f"{decision['decision_id'][:12]} {decision['decision_type']}: {outcome}; {decision['rationale']}"
+
+
+def _observed(body: _Body) -> str:
+    verdict = {True: "right", False: "wrong"}.get(body["correct"], "unclear")
+    feedback = f": {body['feedback']}" if body.get("feedback") else ""
+    return f"{body['decision_id'][:12]} was {verdict}, says {body['observed_by']}{feedback}"
+
+
+def _replied(body: _Body) -> str:
+    return _failed(body["failure"]) if body.get("failure") else f"→ {compact(body['reply'])}"
+
+
+def _performed(body: _Body) -> str:
+    came = _failed(body["failure"]) if body.get("failure") else f"→ {compact(body['result'])}"
+    return f"{body['action']} {body['key']} {came}"
+
+
+def _policy(body: _Body) -> str:
+    return f"{body['name']} {body['version']}{_by(body)}{_because(body)}"
+
+
+_SAYINGS: dict[str, Callable[[_Body], str]] = {
+    "approval_answered": _answered,
+    "approval_escalated": _escalated,
+    "approval_requested": _requested,
+    "ask_replied": _replied,
+    "asked": lambda body: f"{body['journal']} {body['command_type']}",
+    "command_received": _command,
+    "context_gathered": _looked_up,
+    "decision": _decided,
+    "effect_intended": lambda body: f"{body['action']} {body['key']}" + ("" if body["repeatable"] else ", once only"),
+    "effect_performed": _performed,
+    "evaluated": _evaluated,
+    "outcome_observed": _observed,
+    "policy_adopted": _policy,
+    "policy_registered": _policy,
+    "precedent_referenced": _precedents,
+    "pruned": lambda body: f"{body['journal']} {body['first_sequence']}..{body['last_sequence']}{_by(body)}{_because(body)}",
+    "told": lambda body: f"{body['journal']} {body['command_type']}",
+    "turn_abandoned": lambda body: f"given up{_by(body)}{_because(body)}",
+    "turn_completed": lambda body: f"→ {compact(body['reply'])}",
+    "turn_continued": lambda body: "went on after it was answered" if body.get("step") else "went on",
+    "turn_failed": lambda body: f"{body['type_name']}: {body['message']}",
+    "turn_resumed": lambda body: f"attempt {body['attempt']}",
+    "turn_retried": lambda body: f"let try again{_by(body)}{_because(body)}",
+    "turn_started": lambda body: "after it had waited",
+    "value_drawn": lambda body: f"{body['source']} → {compact(body['value'])}",
+}

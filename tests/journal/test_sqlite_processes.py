@@ -1,0 +1,149 @@
+"""Other processes: a second writer, readers beside the writer, and writers that are killed in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loom.errors import JournalLockedError
+from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite.verify import verify
+from tests.journal.support import assert_chained, collected, environment, fill, notes
+
+OPENER = """
+import asyncio, sys
+from pathlib import Path
+from loom.journal.sqlite import SqliteStore
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[1]))
+    print("open", flush=True)
+    sys.stdin.readline()
+    await store.close()
+    print("closed", flush=True)
+
+asyncio.run(main())
+"""
+
+APPENDER = """
+import asyncio, sys
+from pathlib import Path
+from loom.journal import Append
+from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
+from tests.journal.support import note
+
+OPTIONS = SqliteOptions(writer=WriterOptions(head_every=32, checkpoint_pages=16, min_free_bytes=0))
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[1]), options=OPTIONS)
+
+    async def produce(journal):
+        sequence = (await store.head(journal)).sequence
+        while True:
+            futures = [store.submit(Append(journal, sequence + i, [note("x" * 50)])) for i in range(3)]
+            for future in futures:
+                receipt = await future
+                print(receipt.position, receipt.journal, receipt.sequence, receipt.entry_hash.hex(), flush=True)
+            sequence += 3
+
+    await asyncio.gather(*(produce(f"a/{number}") for number in range(4)))
+
+asyncio.run(main())
+"""
+
+
+def child(code: str, path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+async def test_a_second_process_is_refused_as_long_as_the_first_one_lives(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with child(OPENER, path) as first:
+        assert line_of(first) == "open"
+        with pytest.raises(JournalLockedError) as refused:
+            await SqliteStore.open(path)
+        assert refused.value.holder["pid"] == first.pid
+        assert f"[{first.pid}]" in str(refused.value)
+        first.communicate("\n")
+    store = await SqliteStore.open(path)
+    with child(OPENER, path) as second:
+        _, said = second.communicate()
+    assert "JournalLockedError" in said
+    await store.close()
+
+
+async def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with child(OPENER, path) as first:
+        assert line_of(first) == "open"
+        first.kill()
+    store = await SqliteStore.open(path)
+    await store.append(notes("a/1", 0))
+    await store.close()
+    assert verify(path).ok
+
+
+async def test_readers_read_beside_the_writer_and_see_what_it_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    options = SqliteOptions(writer=WriterOptions(checkpoint_pages=4, head_every=8, min_free_bytes=0))
+    store = await SqliteStore.open(path, options=options)
+    reader = Reader(path, page=3)
+    for round_number in range(1, 11):
+        await fill(store, {f"a/{round_number}": 5})
+        assert_chained(await collected(reader.read_all()))
+        assert await reader.tail() == store.acknowledged == round_number * 5
+    assert await reader.workspace() == "default"
+    found = await asyncio.to_thread(verify, path)
+    assert found.ok
+    await reader.close()
+    await store.close()
+
+
+@pytest.mark.reliability
+@pytest.mark.slow
+async def test_kill_at_any_moment_loses_no_acknowledged_entry_and_tears_none(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    dice = random.Random(7)
+    acknowledged: dict[int, str] = {}
+    for _ in range(12):
+        with child(APPENDER, path) as writer:
+            for _ in range(dice.randrange(1, 400)):
+                line = line_of(writer)
+                assert line, writer.stderr.read() if writer.stderr else ""
+                note_receipt(acknowledged, line)
+            os.kill(writer.pid, signal.SIGKILL)
+            assert writer.stdout is not None
+            for line in writer.stdout:
+                if line.endswith("\n"):
+                    note_receipt(acknowledged, line)
+        found = verify(path)
+        assert found.ok, list(found.lines())
+        reader = Reader(path)
+        entries = await collected(reader.read_all())
+        await reader.close()
+        assert_chained(entries)
+        written = {entry.position: f"{entry.journal} {entry.sequence} {entry.entry_hash.hex()}" for entry in entries}
+        lost = {position for position, line in acknowledged.items() if written.get(position) != line}
+        assert not lost
+    assert len(acknowledged) > 500
+    assert len({entry.epoch for entry in entries}) > 5
+
+
+def note_receipt(acknowledged: dict[int, str], line: str) -> None:
+    position, _, rest = line.strip().partition(" ")
+    assert acknowledged.setdefault(int(position), rest) == rest
