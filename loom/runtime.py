@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -31,19 +32,24 @@ from loom.actors import (
 from loom.config import LoomConfig, load_config
 from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
 from loom.decisions.outcomes import Outcomes
-from loom.errors import ConfigError, DecisionNotFoundError, LoomClosedError, TurnNotFoundError
+from loom.errors import ConfigError, ControlError, DecisionNotFoundError, LoomClosedError
 from loom.identity import check_person, check_workspace, parse_journal_name
 from loom.journal.admission import Limits
+from loom.journal.control import ControlServer
 from loom.journal.sqlite import JournalFiles, SqliteOptions, SqliteStore, WriterOptions
 from loom.journal.store import draft
+from loom.operations import Operations
 from loom.policies.registry import PolicyRegistry
 from loom.precedents import Precedents, PrecedentsProjection
 from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
+from loom.telemetry import get_logger
 
-__all__ = ["Extension", "Loom", "Workspace", "locate"]
+__all__ = ["Extension", "Loom", "Workspace", "actors_of", "locate"]
 
 _URL = "sqlite://"
+
+_log = get_logger("loom.runtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,7 @@ class Loom:
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         self.actors = ActorSystem(services, resumes=self._resume, by=self._by)
         self._stack.push_async_callback(self.actors.close)
-        for cls in [*self._to_register, *_actors_of(config.modules)]:
+        for cls in [*self._to_register, *actors_of(config.modules)]:
             await self.actors.register(cls)
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)
@@ -253,6 +259,23 @@ class Loom:
         if self._resume:
             deadlines.start()
             self._stack.push_async_callback(deadlines.close)
+        await self._serve()
+
+    async def _serve(self) -> None:
+        """Take requests of the shell over the control socket; without one, everything else works as before."""
+        if self._place.throw_away is not None:
+            return
+        control = ControlServer(self._place.files.socket, Operations(self).call)
+        try:
+            listening = await control.start()
+        except ControlError as error:
+            _log.warning("control_socket_missing", error=str(error))
+            return
+        self._stack.push_async_callback(control.close)
+        started_at = self._sources.clock.now_us()
+        self.store.lock.describe(
+            pid=os.getpid(), socket=str(listening), started_at_us=started_at, resumes=self._resume
+        )
 
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)
@@ -297,7 +320,7 @@ def _actor_options(config: LoomConfig) -> ActorOptions:
     return ActorOptions(**dict(config.actors))
 
 
-def _actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
+def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
     """Import what a config lists; `package.module` brings all actors defined there, `package.module:Class` one."""
     found: list[type[Actor[Any]]] = []
     for wanted in modules:

@@ -1,7 +1,8 @@
 """The recorded steps of a turn, fed back to its code in the order in which they were recorded.
 
 A step is matched by what it is (verb, key, occurrence), not by position, so look-ups made concurrently find their own
-results; but results are released in recorded order, so the code sees them come back as they did the first time.
+results; but results are released in recorded order and one at a time, so the code sees them come back, and sees the
+state, as it did the first time.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from typing import Literal, NamedTuple
 
 from loom.actors.entries import AskedEntry, EffectIntendedEntry
 from loom.decisions.entries import ApprovalRequestedEntry
-from loom.journal.entry import Recorded, Step
+from loom.journal.entry import Recorded, Step, UnknownEntry
 
-__all__ = ["Phase", "Script"]
+__all__ = ["Phase", "Script", "step_of"]
 
 Phase = Literal["begin", "end"]
 """Some steps take two entries: an intent before, a result after. Others have only the end."""
 
 _BEGINNINGS = frozenset({ApprovalRequestedEntry.kind, EffectIntendedEntry.kind, AskedEntry.kind})
+
+_REACTION = 16
+"""How many rounds of the event loop the code gets to react to one result before the next one is given out: enough for
+the end of a task to be noticed through several task groups, one in the other."""
 
 
 class _Item(NamedTuple):
@@ -45,30 +50,32 @@ class Script:
     ) -> None:
         self._items: deque[_Item] = deque()
         for recorded in entries:
-            step = recorded.entry.step
+            step = step_of(recorded)
             if step is not None:
                 self._items.append(_Item(step, "begin" if recorded.kind in _BEGINNINGS else "end", recorded))
         self._known = {(item.step, item.phase) for item in self._items}
+        self._left = len(self._items)
         self._taken: set[tuple[Step, Phase]] = set()
         self._waiters: dict[tuple[Step, Phase], asyncio.Future[Recorded]] = {}
         self._blocked: list[Step] = []
         self._released = released
         self._before_last = before_last
         self._last: asyncio.Task[None] | None = None
-        self._finished = asyncio.Event()
+        self._reacting = False
+        self._settled = asyncio.Event()
         self.progress = 0
         """Goes up with every step that was matched: how a stall is told from slowness."""
         if not self._items:
-            self._finished.set()
+            self._settled.set()
 
     @property
     def finished(self) -> bool:
-        """Whether every recorded step has been given out."""
-        return self._finished.is_set()
+        """Whether every recorded step has been matched."""
+        return not self._left
 
     @property
     def going_live(self) -> bool:
-        """Whether the last recorded step only waits for the actor to be free."""
+        """Whether the last recorded step was matched and only waits for the actor to be free."""
         return self._last is not None
 
     def has(self, step: Step, phase: Phase) -> bool:
@@ -98,15 +105,18 @@ class Script:
         for item in self._items:
             if item.step == step and (step, item.phase) not in self._taken:
                 self._taken.add((step, item.phase))
-                self._advance()
+                self._left -= 1
+                self._release_taken()
+                self._react(1)
                 return item.recorded
         return None
 
     async def wait(self, step: Step) -> None:
         """Wait until all recorded steps are matched: only then may a step that was not recorded run."""
-        if not self._finished.is_set():
-            self._blocked.append(step)
-            await self._finished.wait()
+        self._blocked.append(step)
+        try:
+            await self._settled.wait()
+        finally:
             self._blocked.remove(step)
 
     def cancel(self) -> None:
@@ -115,41 +125,67 @@ class Script:
             self._last.cancel()
 
     def _advance(self) -> None:
-        while self._items and self._last is None:
-            item = self._items[0]
-            key = (item.step, item.phase)
-            if key in self._taken:
-                self._release(item)
-                continue
-            waiter = self._waiters.get(key)
-            if waiter is None or waiter.done():
-                return
-            if len(self._items) == 1 and not _parks(item):
-                self._last = asyncio.ensure_future(self._release_last(item, waiter))
-                return
-            self._release(item)
-            waiter.set_result(item.recorded)
+        """Give out the first recorded step if somebody waits for it; it is called again when the code has reacted."""
+        if self._last is not None or self._reacting:
+            return
+        self._release_taken()
         if not self._items:
-            self._finished.set()
+            self._settled.set()
+            return
+        item = self._items[0]
+        waiter = self._waiters.get((item.step, item.phase))
+        if waiter is None or waiter.done():
+            return
+        if self._left == 1 and not _parks(item):
+            self._last = asyncio.ensure_future(self._give_last(item, waiter))
+        else:
+            self._give(item, waiter)
 
-    async def _release_last(self, item: _Item, waiter: asyncio.Future[Recorded]) -> None:
+    def _give(self, item: _Item, waiter: asyncio.Future[Recorded]) -> None:
+        self._release()
+        self._left -= 1
+        waiter.set_result(item.recorded)
+        self._reacting = True
+        self._react(_REACTION)
+
+    async def _give_last(self, item: _Item, waiter: asyncio.Future[Recorded]) -> None:
         try:
             await self._before_last()
         except BaseException as error:
-            if not waiter.done():
-                waiter.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-            if not isinstance(error, Exception):
+            if isinstance(error, asyncio.CancelledError):
+                waiter.cancel()
                 raise
+            if not waiter.done():
+                waiter.set_exception(error)
             return
-        self._release(item)
-        self._finished.set()
-        if not waiter.done():
-            waiter.set_result(item.recorded)
+        self._last = None
+        if not waiter.done():  # else its caller gave up: the step stays unmatched, and the turn diverges
+            self._give(item, waiter)
 
-    def _release(self, item: _Item) -> None:
-        self._items.popleft()
+    def _release(self) -> None:
+        item = self._items.popleft()
         self.progress += 1
         self._released(item.recorded)
+
+    def _release_taken(self) -> None:
+        while self._items and (self._items[0].step, self._items[0].phase) in self._taken:
+            self._release()
+
+    def _react(self, rounds: int) -> None:
+        if rounds:
+            asyncio.get_running_loop().call_soon(self._react, rounds - 1)
+        else:
+            self._reacting = False
+            self._advance()
+
+
+def step_of(recorded: Recorded) -> Step | None:
+    """Return the step that wrote an entry, also where this process does not know its kind."""
+    entry = recorded.entry
+    if isinstance(entry, UnknownEntry) and isinstance(entry.body, dict):
+        written = entry.body.get("step")
+        return Step(*written) if isinstance(written, list) else None  # type: ignore[arg-type]
+    return entry.step
 
 
 def _parks(item: _Item) -> bool:

@@ -6,6 +6,7 @@ runs next goes on from it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from pydantic import JsonValue
 
 from loom.cli.shell import Shell
 from loom.config import LoomConfig
-from loom.errors import JournalLockedError
+from loom.errors import ControlError, JournalLockedError
 from loom.identity import check_person
 from loom.journal.control import control_call
 from loom.journal.sqlite import JournalFiles, WriterLock
@@ -22,28 +23,41 @@ from loom.runtime import Loom, Workspace
 
 __all__ = ["act", "open_loom", "over_socket"]
 
-_TRIES = 3
+_TRIES = 40
+_PAUSE_S = 0.05
+_STARTING = "NobodyListens"
+_ANSWER_TIMEOUT_S = 30.0
 
 
 async def act(shell: Shell, operation: str, arguments: Mapping[str, JsonValue], *, by: str) -> tuple[JsonValue, bool]:
-    """Do something in the name of a person; return what came of it, and whether a running loom did it."""
+    """Do something in the name of a person; return what came of it, and whether a running loom did it.
+
+    A loom that is just starting, or a shell that has the workspace open for a moment, is waited for.
+    """
     check_person(by)
     place = shell.existing
-    for attempt in range(_TRIES):
-        if WriterLock(place.files.lock).held():
-            return await over_socket(place.files, operation, arguments), True
+    for attempt in range(1, _TRIES + 1):
         try:
+            if WriterLock(place.files.lock).held():
+                return await over_socket(place.files, operation, arguments), True
             async with open_loom(without_code(place), by=by) as loom:
                 return await Operations(loom).call(operation, arguments), False
-        except JournalLockedError:  # a loom has started just now: it is the one to be asked
-            if attempt + 1 == _TRIES:
+        except (ControlError, JournalLockedError) as error:
+            if attempt == _TRIES or (isinstance(error, ControlError) and error.type_name != _STARTING):
                 raise
+        await asyncio.sleep(_PAUSE_S)
     raise AssertionError("a loop that returns or raises")
 
 
-async def over_socket(files: JournalFiles, operation: str, arguments: Mapping[str, JsonValue]) -> JsonValue:
-    """Ask the loom that runs on a journal."""
-    return await control_call(files, operation, dict(arguments))
+async def over_socket(
+    files: JournalFiles,
+    operation: str,
+    arguments: Mapping[str, JsonValue],
+    *,
+    timeout_s: float = _ANSWER_TIMEOUT_S,
+) -> JsonValue:
+    """Ask the loom that runs on a journal; raise `ControlError` with what it raised, or where nobody answers."""
+    return await control_call(files.lock, operation, arguments, timeout_s=timeout_s)
 
 
 def open_loom(place: Workspace, *, by: str, resume: bool = False) -> Loom:

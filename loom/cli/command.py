@@ -83,8 +83,9 @@ DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error, and the log.", rich_help_panel=_PANEL)
 ]
 
+_OF_ALL = "of_all_"  # in front of the names of the common options, which a command may want for its own
 _OPTIONS = [
-    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    inspect.Parameter(_OF_ALL + name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
     for name, default, annotation in (
         ("config", None, ConfigOption),
         ("journal", None, JournalOption),
@@ -135,7 +136,7 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
     # Typer reads both; `functools.wraps` has copied what belongs to the function inside.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__
     return run
 
 
@@ -150,13 +151,13 @@ def _unless_subcommand(as_command: Callable[..., Any]) -> Callable[..., Any]:
             context.obj = _merged(context.obj, given)
 
     run.__signature__ = inspect.signature(as_command)  # type: ignore[attr-defined]
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__
     return run
 
 
 def _merged(before: Common | None, given: dict[str, Any]) -> Common:
     before = before or Common()
-    return Common(*(given.get(name) or getattr(before, name) for name in Common._fields))
+    return Common(*(given.get(_OF_ALL + name) or getattr(before, name) for name in Common._fields))
 
 
 def _shell(context: typer.Context, given: dict[str, Any]) -> Shell:
@@ -172,6 +173,8 @@ def _run(function: Callable[..., Any], shell: Shell, given: dict[str, Any]) -> i
         said = function(shell, **given)
         code = asyncio.run(said) if inspect.iscoroutine(said) else said
         sys.stdout.flush()
+    except (typer.Exit, typer.BadParameter):
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return _EXIT_INTERRUPTED
@@ -181,8 +184,6 @@ def _run(function: Callable[..., Any], shell: Shell, given: dict[str, Any]) -> i
         return _told(error, shell, exit_code_of(error))
     except (OSError, UnicodeError) as error:
         return _told(error, shell, EXIT_ERROR)
-    except typer.Exit:
-        raise
     except Exception as error:
         traceback.print_exception(error)
         plain_error("this is a fault in loom, or in the code of an actor; expected an answer: please report it")

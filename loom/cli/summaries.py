@@ -6,6 +6,7 @@ has its line as well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -15,7 +16,8 @@ from loom.journal.entry import Recorded
 __all__ = ["step_of", "summary_of"]
 
 _Body: TypeAlias = dict[str, Any]
-_LONGEST = 300
+_LONGEST = 240
+_DIGEST = re.compile(r"[0-9a-f]{32,}\Z")
 
 
 def summary_of(recorded: Recorded) -> str:
@@ -36,7 +38,7 @@ def summary_of(recorded: Recorded) -> str:
 
 
 def step_of(recorded: Recorded) -> str:
-    """Return which step of its turn wrote an entry, shortened."""
+    """Return the key of the step that wrote an entry; its verb is plain from the kind."""
     if recorded.body is None:
         return "-"
     body = recorded.body_json()
@@ -44,8 +46,8 @@ def step_of(recorded: Recorded) -> str:
     if not isinstance(step, list) or len(step) != 3:
         return "-"
     verb, key, occurrence = step
-    key = key[:8] if isinstance(key, str) and len(key) == 64 else key
-    return f"{verb} {key}" + (f" #{occurrence + 1}" if occurrence else "")
+    key = key[:8] if isinstance(key, str) and _DIGEST.match(key) else key
+    return f"{key or verb}" + (f" #{occurrence + 1}" if isinstance(occurrence, int) and occurrence else "")
 
 
 def _fields(body: _Body) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["age", "as_json", "compact", "moment", "one_line", "parse_moment", "safe", "size"]
+__all__ = ["age", "as_json", "compact", "moment", "one_line", "parse_moment", "safe", "shortened", "size"]
 
+_SHORT = 12
 _ZERO_WIDTH_JOINER = "\u200d"
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -31,6 +34,16 @@ def compact(value: Any, longest: int = 400) -> str:
     if isinstance(value, dict):
         return one_line(", ".join(f"{name}={_inner(item)}" for name, item in value.items()) or "{}", longest)
     return one_line(value if isinstance(value, str) else _inner(value), longest)
+
+
+def shortened(ids: Iterable[str]) -> dict[str, str]:
+    """Return ids in the short form that people type, each long enough to tell it from the others."""
+    ordered = sorted(set(ids))
+    short: dict[str, str] = {}
+    for before, each, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        alike = max(len(os.path.commonprefix((each, other))) for other in (before, after))
+        short[each] = each[: max(_SHORT, alike + 1)]
+    return short
 
 
 def moment(at: datetime | str) -> str:

@@ -7,6 +7,7 @@ different types as the same text. So an entry whose fields are not plain is dump
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,7 +21,7 @@ from loom.journal.entry import KINDS, Entry, Step
 
 __all__ = ["serialise"]
 
-_PLAIN = frozenset({str, int, float, bool, NoneType, Step})
+_PLAIN = frozenset({str, int, float, bool, NoneType, Step, datetime})
 
 
 def serialise(entry: Entry, *, limits: Limits) -> bytes:

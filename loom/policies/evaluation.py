@@ -6,9 +6,9 @@ An evaluation is not the outcome: what was done in the end, after consent, is re
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "BAD_FACTS",
@@ -40,13 +40,6 @@ RULE_FAILED = "error"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
-def _keys_are_names(details: dict[str, Scalar]) -> dict[str, Scalar]:
-    for key in details:
-        if not _KEY.match(key):
-            raise ValueError(f"key [{key!r}] of the details is not a name; expected [letters, digits, _]: rename it")
-    return details
-
-
 class RuleMiss(BaseModel):
     """One rule that lost, and the condition that failed in it."""
 
@@ -71,7 +64,15 @@ class Evaluation(BaseModel):
     tier: str | None = Field(default=None, min_length=1)
     is_exception: bool = False
     exception_reason: str | None = Field(default=None, min_length=1)
-    details: Annotated[dict[str, Scalar], AfterValidator(_keys_are_names)] = Field(default_factory=dict)
+    details: dict[str, Scalar] = Field(default_factory=dict)
+
+    @field_validator("details")
+    @classmethod
+    def _keys_are_names(cls, details: dict[str, Scalar]) -> dict[str, Scalar]:
+        for key in details:
+            if not _KEY.match(key):
+                raise ValueError(f"key [{key!r}] of the details is not a name; expected [letters, digits, _]: rename it")
+        return details
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from importlib.resources import files as resource_files
 
@@ -32,16 +33,12 @@ def statements(text: str) -> list[str]:
     `executescript` would commit the transaction it is called in.
     """
     found, pending = [], ""
-    for line in text.splitlines(keepends=True):
-        if not pending and (not line.strip() or line.lstrip().startswith("--")):
-            continue
-        pending += line
+    for piece in re.split(r"(?<=;)", text):
+        pending += piece
         if sqlite3.complete_statement(pending):
-            found.append(pending)
+            found.append(pending.strip())
             pending = ""
-    if pending.strip():
-        found.append(pending)
-    return found
+    return [*found, pending] if pending.strip() else found
 
 
 def quoted(name: str) -> str:

@@ -52,6 +52,7 @@ class Views:
         self._reader: aiosqlite.Connection | None = None
         self._reader_identity: Identity | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def start(self, projections: Sequence[Projection]) -> Checkpoints:
         """Open the file for writing, creating what is missing, and return where each projection stands."""
@@ -107,7 +108,9 @@ class Views:
 
     async def close(self) -> None:
         """Close both connections. Closing twice is harmless."""
-        await self._close_reader()
+        async with self._opening:
+            self._closed = True
+            await self._close_reader()
         executor, self._executor = self._executor, None
         writer, self._writer = self._writer, None
         if executor is not None and writer is not None:
@@ -126,11 +129,13 @@ class Views:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Run in the thread of the views; a cancelled wait leaves the work to finish."""
         if self._executor is None:
-            raise ProjectionFailedError(f"views [{self.path}] are closed; expected open ones: open the loom again")
+            raise self._is_closed()
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, work))
 
     async def _open_reader(self) -> aiosqlite.Connection:
         async with self._opening:
+            if self._closed:
+                raise self._is_closed()
             identity = identify(self.path)
             if self._reader is not None and identity == self._reader_identity:
                 return self._reader
@@ -150,6 +155,9 @@ class Views:
         if reader is not None:
             with contextlib.suppress(sqlite3.Error):
                 await reader.close()
+
+    def _is_closed(self) -> ProjectionFailedError:
+        return ProjectionFailedError(f"views [{self.path}] are closed; expected open ones: open the loom again")
 
     def _lost(self, problem: str, damaged: Identity | None = None) -> ViewsLostError:
         return ViewsLostError(

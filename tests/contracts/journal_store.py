@@ -335,10 +335,10 @@ class JournalStoreContract:
 
     async def test_close_writes_what_is_in_line_and_closing_again_is_harmless(self, place: Place) -> None:
         store = await place.open()
-        futures = [store.submit(notes("a/1", sequence)) for sequence in range(100)]
+        futures = [store.submit(notes("a/1", sequence)) for sequence in range(2_500)]
         await asyncio.gather(store.close(), store.close())
         await store.close()
-        assert [future.result().sequence for future in futures] == list(range(1, 101))
+        assert [future.result().sequence for future in futures] == list(range(1, 2_501))
 
     async def test_a_close_that_is_cancelled_goes_on_to_its_end(self, place: Place) -> None:
         store = await place.open()

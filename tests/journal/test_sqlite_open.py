@@ -236,11 +236,15 @@ async def test_heads_that_cannot_be_read_are_an_error_and_not_an_absence(tmp_pat
 # --- locks --------------------------------------------------------------------------------------
 
 
-async def test_a_second_writer_in_the_same_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
+async def test_a_second_writer_in_the_same_process_is_refused_and_does_not_touch_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "journal.db"
     store = await SqliteStore.open(path)
-    with pytest.raises(JournalLockedError) as refused:
-        await SqliteStore.open(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *_, **__: pytest.fail("the second writer opened the file"))
+        with pytest.raises(JournalLockedError) as refused:
+            await SqliteStore.open(path)
     assert refused.value.holder["pid"] == os.getpid()
     await store.append(notes("a/1", 0))
     await store.close()

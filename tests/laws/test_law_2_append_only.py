@@ -14,7 +14,7 @@ from loom.journal import Append, draft
 from loom.journal.kinds import PrunedEntry
 from loom.journal.sqlite import SqliteStore
 from loom.journal.sqlite.connection import SCHEMA
-from tests.journal.support import fill, received
+from tests.journal.support import fill, note, received
 
 COLUMNS = [
     "position", "journal", "sequence", "kind", "schema_version", "command_id", "epoch", "recorded_at_us",
@@ -119,15 +119,18 @@ def test_a_body_that_no_entry_declares_gone_stays(stranger: sqlite3.Connection, 
         stranger.execute(f"UPDATE entries SET body = NULL, salt = NULL WHERE {where}")
 
 
-async def test_the_entry_that_declares_a_pruning_is_never_pruned_itself(journal: Path) -> None:
+async def test_the_entry_that_declares_a_pruning_and_what_comes_after_it_are_not_pruned_by_it(journal: Path) -> None:
     store = await SqliteStore.open(journal)
     everything = PrunedEntry(journal="a/1", first_sequence=1, last_sequence=100, by="ada", reason="age")
-    await store.append(Append("a/1", 4, [draft(everything)]))
+    await store.append(Append("a/1", 4, [draft(everything), note("later")]))
     await store.close()
     connection = sqlite3.connect(journal, isolation_level=None)
     connection.execute("UPDATE entries SET body = NULL, salt = NULL WHERE journal = 'a/1' AND sequence = 3")
-    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        connection.execute("UPDATE entries SET body = NULL, salt = NULL WHERE journal = 'a/1' AND sequence = 4")
+    for sequence in (4, 6):  # a declaration, and what came after the last one
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(
+                "UPDATE entries SET body = NULL, salt = NULL WHERE journal = 'a/1' AND sequence = ?", (sequence,)
+            )
     connection.close()
 
 

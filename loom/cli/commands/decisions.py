@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ __all__ = ["add_to"]
 
 _PAGE = 500
 _NARROW = 88
+_VERSION = re.compile(r"policy_v\d+_[0-9a-f]+\Z|[0-9a-f]{64}\Z")
 _STYLES = {"plain": "", "strong": "bold", "good": "green", "bad": "red", "quiet": "dim"}
 
 
@@ -48,7 +50,6 @@ async def decisions(
 ) -> None:
     """List decisions, newest first."""
     from loom.cli.reading import open_readings
-    from loom.policies.canonical import parse_version
 
     now = datetime.now(UTC)
     wanted: dict[str, Any] = {
@@ -62,7 +63,7 @@ async def decisions(
         wanted["actor_type"], slash, key = actor.partition("/")
         wanted["actor_key"] = key if slash else None
     if policy is not None:
-        wanted["policy_version" if _is_version(policy, parse_version) else "policy"] = policy
+        wanted["policy_version" if _VERSION.match(policy) else "policy"] = policy
     async with open_readings(shell) as readings:
         found = await _find(readings, wanted, words=(text or "").casefold().split(), limit=limit)
     if shell.json:
@@ -94,16 +95,6 @@ async def why(
     output.show(_explained(explain(trace), width))
     if line is not None:
         _print_chain(output, line)
-
-
-def _is_version(text: str, parse: Any) -> bool:
-    from loom.errors import LoomError
-
-    try:
-        parse(text)
-    except LoomError:
-        return False
-    return True
 
 
 def _moment(text: str | None, option: str, now: datetime) -> datetime | None:

@@ -9,7 +9,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import moment, one_line
+from loom.cli.text import moment, one_line, shortened
 
 if TYPE_CHECKING:
     from loom.journal.entry import Recorded
@@ -138,13 +138,15 @@ def _table(output: Output, rows: list[Recorded]) -> None:
     roomy = output.width >= 110
     columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
     columns += [Column("turn", "dim"), Column("step", "dim")] if roomy else []
-    columns += [Column("what it says", wide=True)]
+    columns += [Column("what it says", wide=True, wraps=True)]
     several_days = rows[0].recorded_at.date() != rows[-1].recorded_at.date() or not output.for_eyes
+
+    short = shortened(each.command_id for each in rows if each.command_id)
 
     def row(each: Recorded) -> list[str]:
         at = moment(each.recorded_at)
         cells = [str(each.sequence), at if several_days else at[11:], one_line(each.kind, 28)]
-        cells += [one_line((each.command_id or "-")[:12]), one_line(step_of(each), 32)] if roomy else []
+        cells += [one_line(short.get(each.command_id or "", "-"), 20), one_line(step_of(each), 24 if output.for_eyes else 200)] if roomy else []
         return [*cells, summary_of(each)]
 
     if not several_days:

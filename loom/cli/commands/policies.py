@@ -1,9 +1,147 @@
-"""To be written."""
+"""`loom policies`: which versions are known, what one of them says, and which one new turns pin."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
+
+from loom.cli.command import command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column, Output
+from loom.cli.shell import Shell
+from loom.cli.text import compact, moment, one_line, safe
+
+__all__ = ["add_to"]
+
+_Version = Annotated[
+    str, typer.Argument(metavar="VERSION", help="A version id, a hash, or how one begins.", show_default=False)
+]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add."""
+    """Add the commands."""
+    group = typer.Typer(help="List, show and adopt policy versions.")
+    command(group, "list", default=True)(policies)
+    command(group, "show")(show)
+    command(group, "adopt")(adopt)
+    app.add_typer(group, name="policies", rich_help_panel="Answer")
+
+
+async def policies(
+    shell: Shell, name: Annotated[str | None, typer.Option("--name", help="Only versions of this policy.")] = None
+) -> None:
+    """List policy versions by name, oldest first; new turns pin the one that is adopted."""
+    found = [each for each in await _load(shell) if name in (None, each["name"])]
+    if shell.json:
+        shell.output.document(found)
+    elif not found:
+        shell.output.say("No policy versions.")
+    else:
+        columns = [
+            Column("policy"), Column("version", "cyan"), Column("adopted", "green"), Column("rule"),
+            Column("registered (UTC)", "dim"), Column("by"), Column("reason", wide=True),
+        ]  # fmt: skip
+        shell.output.table(columns, [_row(each) for each in found])
+
+
+async def show(
+    shell: Shell,
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A version, or a policy's name for the one adopted.", show_default=False)
+    ],
+) -> None:
+    """Show one policy version: parameters, facts, rule, who registered it and why."""
+    from loom.errors import PolicyNotRegisteredError
+
+    known = await _load(shell)
+    named = [each for each in known if each["name"] == version]
+    chosen = [each for each in named if each["adopted"]] or named[-1:]
+    if not chosen:
+        chosen = [each for each in known if version in (each["version"], each["hash"])] or _beginning(known, version)
+    if len(chosen) != 1:
+        names = ", ".join(each["version"] for each in chosen or known) or "none"
+        raise PolicyNotRegisteredError(
+            f"policy version [{version}] {'is ambiguous; it may be' if chosen else 'is not registered; known are'} "
+            f"[{names}]: name one of these"
+        )
+    if shell.json:
+        shell.output.document(chosen[0])
+    else:
+        _print(shell.output, chosen[0])
+
+
+async def adopt(
+    shell: Shell,
+    version: _Version,
+    by: ByOption,
+    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why this one.")] = None,
+) -> None:
+    """Make a registered version the one that new turns pin, in your own name."""
+    from loom.cli.acting import act
+
+    adopted, _ = await act(shell, "policies.adopt", {"version": version, "by": by, "reason": reason}, by=by)
+    assert isinstance(adopted, dict)  # noqa: S101 - a version as JSON
+    if shell.json:
+        shell.output.document(adopted)
+    else:
+        shell.output.say(f"adopted {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
+
+
+async def _load(shell: Shell) -> list[dict[str, Any]]:
+    from loom.cli.reading import open_journal
+    from loom.cli.rehearsing import registry_of
+    from loom.operations import policy_as_json
+
+    async with open_journal(shell) as reader:
+        registry = await registry_of(reader)
+    return [
+        policy_as_json(version, adopted=registry.adopted(name) == version)
+        for name in registry.names()
+        for version in registry.versions(name)
+    ]
+
+
+def _beginning(known: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    from loom.errors import LoomError
+    from loom.policies.canonical import parse_version
+
+    try:
+        wanted = parse_version(text)
+    except LoomError:
+        return []
+    return [each for each in known if wanted.matches(number=each["number"], full_hash=each["hash"])]
+
+
+def _row(each: dict[str, Any]) -> list[str]:
+    return [
+        each["name"], each["version"], "yes" if each["adopted"] else "-", "yes" if each["has_rule"] else "none",
+        moment(each["registered_at"]), one_line(each["by"], 20), one_line(each["reason"] or "-"),
+    ]  # fmt: skip
+
+
+def _print(output: Output, each: dict[str, Any]) -> None:
+    from loom.policies.canonical import untagged
+
+    document, about = each["document"], each["about"]
+    adopted = "new turns pin it" if each["adopted"] else "not adopted"
+    output.say(f"{each['name']}, version {each['version']} ({adopted})", style="bold")
+    rows = [
+        ("hash", each["hash"]),
+        ("registered", f"{moment(each['registered_at'])} UTC by {each['by']}" + (f": {each['reason']}" if each["reason"] else "")),
+    ]
+    parameters: Any = document.get("parameters")
+    if parameters:
+        values: Any = untagged(parameters["values"])
+        rows += [(f"parameter {name}", compact(value)) for name, value in values.items()]
+    facts: Any = document.get("facts")
+    if facts:
+        rows.append(("facts", ", ".join(sorted(facts.get("fields", {})))))
+    rows += [(name, compact(value)) for name, value in about.items() if name != "source" and value]
+    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows)
+    source = about.get("source")
+    if not each["has_rule"]:
+        output.say("It has no rule: its actor decides by itself, and audits say no_rule.", style="dim")
+    elif isinstance(source, str):
+        output.say()
+        output.say(safe(source.rstrip()))

@@ -1,9 +1,110 @@
-"""To be written."""
+"""`loom replay`: the state of an actor after each entry of its journal, and whether its code still does what it did."""
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+from loom.cli.text import as_json, compact, moment, one_line
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from loom.replay import Replay
+
+__all__ = ["add_to"]
+
+_STYLES = {"same": "green", "diverged": "red", "not_replayable": "yellow"}
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add."""
+    """Add the command."""
+    command(app, "replay", panel="Check")(replay)
+
+
+async def replay(
+    shell: Shell,
+    journal: Annotated[str, typer.Argument(metavar="TYPE/KEY", help="The actor's journal.", show_default=False)],
+    at: Annotated[int | None, typer.Option("--at", min=1, help="Only the state after this sequence.")] = None,
+    until: Annotated[int | None, typer.Option(min=1, help="States up to this sequence.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Drive each finished turn again and compare: does the code still do it?")
+    ] = False,  # noqa: FBT002 - an option
+) -> int | None:
+    """Show what an actor's state was after each entry of its journal, or at one.
+
+    Nothing is fetched, performed or written. The actor's module must be listed in the config.
+    """
+    from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import replay_of
+    from loom.runtime import actors_of
+
+    shell.allow_imports()
+    actors = actors_of(shell.settings.modules)
+    async with open_readings(shell) as readings:
+        again = await replay_of(readings, actors)
+        if verify:
+            return await _verify(shell, again, journal)
+        if at is not None:
+            await _state_at(shell, again, journal, at)
+        else:
+            await _states(shell, again, journal, until)
+    return None
+
+
+async def _state_at(shell: Shell, again: Replay, journal: str, at: int) -> None:
+    state = _plain(await again.state(journal, until=at))
+    if shell.json:
+        shell.output.document({"journal": journal, "sequence": at, "state": state})
+    else:
+        shell.output.say(as_json(state))
+
+
+async def _states(shell: Shell, again: Replay, journal: str, until: int | None) -> None:
+    """Print the state after each entry; where it did not change, say so rather than repeat it."""
+    rows: list[list[str | Text]] = []
+    before: Any = object()
+    async for after in again.states(journal, until=until):
+        state, recorded = _plain(after.state), after.recorded
+        if shell.json:
+            line = {"sequence": recorded.sequence, "kind": recorded.kind, "state": state, "changed": state != before}
+            shell.output.line(line)
+        shown = compact(state) if state != before else "·"
+        rows.append([str(recorded.sequence), moment(recorded.recorded_at), one_line(recorded.kind, 28), shown])
+        before = state
+    if not rows:
+        await again.state(journal)  # says that there is no such journal
+    if not shell.json:
+        columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
+        shell.output.table([*columns, Column("state after it", wide=True, wraps=True)], rows)
+
+
+async def _verify(shell: Shell, again: Replay, journal: str) -> int | None:
+    from rich.text import Text
+
+    found = [each async for each in again.verify(journal)]
+    if shell.json:
+        shell.output.document([each.model_dump(mode="json") for each in found])
+    elif not found:
+        shell.output.say(f"[{journal}] has no finished turn to drive again.")
+    else:
+        rows: list[list[str | Text]] = [
+            [each.command_id[:12], Text(each.verdict.replace("_", " "), style=_STYLES[each.verdict]), one_line(each.reason or "")]
+            for each in found
+        ]
+        shell.output.table([Column("turn", "cyan"), Column("verdict"), Column("why", wide=True, wraps=True)], rows)
+        verdicts = sorted(each.verdict for each in found)
+        shell.output.say(", ".join(f"{len(list(same))} {verdict.replace('_', ' ')}" for verdict, same in itertools.groupby(verdicts)))
+    return EXIT_NO if any(each.verdict == "diverged" for each in found) else None
+
+
+def _plain(state: Any) -> Any:
+    """Return a state as JSON shows it; what JSON cannot say is shown as Python does."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(state, fallback=repr)

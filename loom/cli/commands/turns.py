@@ -1,9 +1,157 @@
-"""To be written."""
+"""`loom turns`: which turns have no end yet and why, and what a person can do about those that are stuck."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from loom.cli.command import command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column, Output
+from loom.cli.shell import Shell
+from loom.cli.text import age, moment, one_line, shortened
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from loom.actors import TurnSummary
+    from loom.cli.reading import Readings
+
+__all__ = ["add_to"]
+
+_TurnId = Annotated[
+    str, typer.Argument(metavar="ID", help="A turn's command id, or how it begins: see `loom turns`.", show_default=False)
+]
+_STYLES = {
+    "abandoned": "red", "completed": "green", "failed": "red", "interrupted": "yellow", "parked": "", "received": "",
+    "running": "bold", "stuck": "bold red", "waiting_for_code": "yellow",
+}  # fmt: skip
+_MEANING = {
+    "interrupted": "the next `loom run` resumes it",
+    "parked": "waits for somebody's consent: `loom approvals`",
+    "received": "waits for the turns before it",
+    "stuck": "`loom turns retry` or `loom turns abandon`",
+    "waiting_for_code": "no module of this actor is listed in the config",
+}
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add."""
+    """Add the commands."""
+    group = typer.Typer(help="List turns without an end; retry or abandon those that are stuck.")
+    command(group, "list", default=True)(turns)
+    command(group, "retry")(retry)
+    command(group, "abandon")(abandon)
+    app.add_typer(group, name="turns", rich_help_panel="Answer")
+
+
+async def turns(
+    shell: Shell,
+    all: Annotated[bool, typer.Option("--all", help="Also those that have ended, newest first.")] = False,  # noqa: A002, FBT002
+    status: Annotated[str | None, typer.Option(help="Only those that are stuck, parked, failed, …")] = None,
+    actor: Annotated[str | None, typer.Option("--actor", "-a", help="Only those of one TYPE/KEY.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+) -> None:
+    """List turns without an end, oldest first: running, parked, interrupted, stuck, or waiting for code."""
+    from loom.cli.reading import open_readings
+
+    async with open_readings(shell) as readings:
+        found = await _listed(shell, readings, everything=all or status in ("completed", "failed", "abandoned"))
+    found = [
+        each for each in found if status in (None, each["status"]) and actor in (None, each["summary"]["journal"])
+    ][:limit]
+    if shell.json:
+        shell.output.document(found)
+    elif not found:
+        shell.output.say("No turns match." if status or actor else "No turns." if all else "Every turn has ended.")
+    else:
+        _print(shell.output, found, with_end=all)
+
+
+async def retry(
+    shell: Shell,
+    turn_id: _TurnId,
+    by: ByOption,
+    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why it may work now.")] = None,
+) -> None:
+    """Let a turn try again that is stuck."""
+    await _act(shell, "turns.retry", {"id": turn_id, "by": by, "reason": reason}, "may try again")
+
+
+async def abandon(
+    shell: Shell,
+    turn_id: _TurnId,
+    by: ByOption,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it is given up.", show_default=False)],
+) -> None:
+    """Give a turn up for good, and say why."""
+    await _act(shell, "turns.abandon", {"id": turn_id, "by": by, "reason": reason}, "is given up")
+
+
+async def _listed(shell: Shell, readings: Readings, *, everything: bool) -> list[dict[str, Any]]:
+    """Return listings as a running loom sees them, or as the journal tells them where none runs."""
+    if readings.live:
+        from loom.cli.acting import over_socket
+        from loom.errors import ControlError
+
+        try:
+            arguments = {"unfinished": not everything, "limit": 10_000}
+            said: Any = await over_socket(readings.files, "turns.list", arguments)
+        except ControlError as error:
+            shell.output.note(f"the running loom does not say more: {error}")
+        else:
+            return list(said)
+    found = await (readings.turns.list(limit=10_000) if everything else readings.turns.unfinished(limit=10_000))
+    return [_as_listing(each) for each in found]
+
+
+def _as_listing(summary: TurnSummary) -> dict[str, Any]:
+    """Return a turn as a loom would list it that does not run: what was running is interrupted."""
+    status = "interrupted" if summary.status in ("received", "running") else summary.status
+    return {"summary": summary.model_dump(mode="json"), "status": status, "why": summary.error_message}
+
+
+async def _act(shell: Shell, operation: str, arguments: dict[str, Any], what: str) -> None:
+    from loom.cli.acting import act
+
+    listing, by_a_running_loom = await act(shell, operation, arguments, by=arguments["by"])
+    assert isinstance(listing, dict)  # noqa: S101 - a listing as JSON
+    if shell.json:
+        shell.output.document(listing)
+        return
+    summary: Any = listing["summary"]
+    shell.output.say(f"turn {str(summary['command_id'])[:12]} of {summary['journal']} {what}")
+    if not by_a_running_loom and operation == "turns.retry":
+        shell.output.note("no loom runs here: it tries again with the next `loom run`")
+
+
+def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> None:
+    from datetime import datetime
+
+    from rich.text import Text
+
+    from loom.clock import SystemClock, us_from_datetime
+
+    now_us = SystemClock().now_us()
+    roomy = output.width >= 100
+    columns = [Column("id", "cyan"), Column("actor"), Column("command"), Column("status")]
+    columns += [Column("by")] if roomy else []
+    columns += [Column("received (UTC)", "dim")] if with_end else [Column("since", right=True)]
+    columns += [Column("why, or what now", wide=True, wraps=True)]
+
+    short = shortened(each["summary"]["command_id"] for each in found)
+
+    def row(each: dict[str, Any]) -> list[str | Text]:
+        summary = each["summary"]
+        received = datetime.fromisoformat(summary["received_at"])
+        what_now = each["why"] or _MEANING.get(each["status"], "")
+        status = Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))
+        cells: list[str | Text] = [
+            short[summary["command_id"]], one_line(summary["journal"], 32), one_line(summary["command_type"] or "-", 24),
+            status,
+        ]  # fmt: skip
+        cells += [one_line(summary["by"] or "-", 20)] if roomy else []
+        cells += [moment(received) if with_end else age((now_us - us_from_datetime(received)) / 1e6)]
+        return [*cells, one_line(what_now)]
+
+    output.table(columns, [row(each) for each in found])

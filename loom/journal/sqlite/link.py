@@ -53,7 +53,7 @@ class Link:
         self._connection: sqlite3.Connection | None = None
         self._identity = _GONE
         self._heads: dict[str, Head] = {}
-        self.closed = False
+        self._closed = False
         self.epoch = 0
         self.tail = Tail(0, b"", 0)
         self.refusal: LoomError | None = None
@@ -80,7 +80,7 @@ class Link:
         """Return the connection, or a new one that finds everything acknowledged where it was left."""
         if self._connection is not None:
             return self._connection
-        if self.closed:
+        if self._closed:
             raise JournalClosedError(f"journal [{self._files.journal}] is closed; expected an open one: open it again")
         connection = self._connect(create=False)
         try:
@@ -169,7 +169,7 @@ class Link:
 
     def close(self) -> None:
         """Close the connection for good."""
-        self.closed = True
+        self._closed = True
         self.drop()
 
     def _connect(self, *, create: bool) -> sqlite3.Connection:

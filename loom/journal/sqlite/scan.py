@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, body_digest, entry_hash, genesis
-from loom.journal.sqlite.findings import Findings
+from loom.journal.findings import Findings
 
 __all__ = ["Scan"]
 

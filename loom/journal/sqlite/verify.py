@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from loom.errors import JournalNotFoundError, LoomError
+from loom.journal.findings import Finding, Findings, Verification
 from loom.journal.sqlite.connection import connect_reader, expected_schema, schema_of
 from loom.journal.sqlite.files import JournalFiles
-from loom.journal.sqlite.findings import Finding, Findings, Verification
 from loom.journal.sqlite.heads import HeadsFile, WrittenHead
 from loom.journal.sqlite.reader import COLUMNS
 from loom.journal.sqlite.scan import Scan

@@ -101,7 +101,7 @@ class Writer:
     def close(self) -> None:
         """Write the head down, fold the log into the database and close; what fails here loses nothing."""
         try:
-            if self._link.refusal is None and not self._link.closed:
+            if self._link.connected and self._link.refusal is None:
                 self._housekeeping.at_close()
         except LoomError as error:
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))

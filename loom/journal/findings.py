@@ -1,4 +1,4 @@
-"""What `verify` says: findings, each with its place, and a verdict that is never a bare OK."""
+"""What a verification says: findings, each with its place, and a verdict that is never a bare OK."""
 
 from __future__ import annotations
 

@@ -1,0 +1,191 @@
+"""Can this machine, and this journal on it, keep loom's promises? Each check says what it found in plain words."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from loom.cli.text import age, moment, size
+from loom.config import LoomConfig
+from loom.errors import JournalNotFoundError, LoomError
+from loom.journal.sqlite import JournalFiles, WriterLock, filesystem_of
+from loom.journal.sqlite.connection import connect_reader, connect_writer, expected_schema, has_wal_reset_bug, schema_of
+from loom.journal.sqlite.files import REFUSED_FILESYSTEMS, SUSPECT_FILESYSTEMS
+from loom.journal.sqlite.heads import HeadsFile
+
+__all__ = ["Check", "Mark", "check_journal", "check_machine", "check_place"]
+
+Mark = Literal["ok", "look", "bad"]
+"""It is so; somebody should look at it; a promise cannot be kept."""
+
+_OLDEST_SQLITE = (3, 37, 0)
+_TIGHT = 10
+"""So many times the least free space that loom needs is little."""
+_LAST = "SELECT position, entry_hash, recorded_at_us FROM entries ORDER BY position DESC LIMIT 1"
+_HASH_AT = "SELECT entry_hash FROM entries WHERE position = ?"
+_WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what it is about, what was found, and what to do where that is not as it should be."""
+
+    mark: Mark
+    about: str
+    found: str
+    advice: str = ""
+
+
+def check_machine() -> Iterator[Check]:
+    """Look at Python and at SQLite."""
+    version = platform.python_version()
+    if sys.version_info < (3, 11):
+        yield Check("bad", "Python", f"{version}", "use Python 3.11 or later")
+    else:
+        yield Check("ok", "Python", version)
+    found = f"{sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        yield Check("bad", "SQLite", found, "use a Python whose SQLite is 3.37 or later")
+    elif has_wal_reset_bug():
+        yield Check(
+            "ok",
+            "SQLite",
+            f"{found}; it may lose rows when several processes checkpoint, so loom keeps to one that writes",
+            "let no other program write the journal file; SQLite 3.51.3 and later have this mended",
+        )
+    else:
+        yield Check("ok", "SQLite", found)
+    options = {row[0] for row in sqlite3.connect(":memory:").execute("PRAGMA compile_options")}
+    if "ENABLE_FTS5" not in options:
+        yield Check("bad", "full text", "SQLite was built without FTS5", "use a Python whose SQLite has it")
+
+
+def check_place(files: JournalFiles, config: LoomConfig) -> Iterator[Check]:
+    """Look at the directory of a workspace: its file system, who may write and read it, and how much room there is."""
+    directory = files.directory
+    kind = filesystem_of(directory) or "unknown"
+    if kind in REFUSED_FILESYSTEMS and not config.journal.allow_unsupported_filesystem:
+        yield Check("bad", "file system", f"{kind}, on a network", "move the data to a local disk: see data: in the config")
+    elif kind in REFUSED_FILESYSTEMS or kind.partition(".")[0] in SUSPECT_FILESYSTEMS | {"unknown"}:
+        yield Check("look", "file system", f"{kind}; locks and syncs depend on what is behind it", "a local disk is certain")
+    else:
+        yield Check("ok", "file system", kind)
+    existing = directory
+    while not existing.exists():
+        existing = existing.parent
+    yield from _room(existing, config)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        yield Check("look", "directory", f"{directory} cannot be written", "reading works; nothing can be run or answered")
+        return
+    if directory.exists() and directory.stat().st_mode & 0o077:
+        mode = directory.stat().st_mode & 0o777
+        yield Check("look", "directory", f"{directory} is open to others ({mode:o})", f"chmod 700 {directory}")
+    yield _trial(existing, config)
+
+
+def check_journal(files: JournalFiles, config: LoomConfig, *, workspace: str) -> Iterator[Check]:
+    """Look at a journal file: whether it is one of ours, its schema, its heads and its time; not at every entry."""
+    try:
+        connection = connect_reader(files.journal)
+    except JournalNotFoundError:
+        yield Check("look", "journal", f"there is none at {files.journal} yet", "`loom run` begins one")
+        return
+    except LoomError as error:
+        yield Check("bad", "journal", str(error), "run `loom verify`; restore a backup")
+        return
+    try:
+        yield from _contents(connection, files, config, workspace=workspace)
+    except (sqlite3.Error, LoomError, OSError, ValueError, TypeError) as error:
+        yield Check("bad", "journal", f"it cannot be read: {error}", "run `loom verify`; restore a backup")
+    finally:
+        connection.close()
+
+
+def _contents(
+    connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, *, workspace: str
+) -> Iterator[Check]:
+    position, entry_hash, recorded_at_us = connection.execute(_LAST).fetchone() or (0, b"", 0)
+    named = (connection.execute(_WORKSPACE).fetchone() or ("",))[0]
+    wal = files.wal.stat().st_size if files.wal.exists() else 0
+    about = f"{files.journal}, {position} entries, {size(files.journal.stat().st_size)}" + (f" + {size(wal)} log" if wal else "")
+    if named != workspace:
+        yield Check("bad", "journal", f"{about}, of workspace {named}", f"expected workspace {workspace}: name {named} with -w")
+    else:
+        yield Check("ok", "journal", about)
+    found, expected = schema_of(connection), expected_schema()
+    changed = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if changed:
+        yield Check("bad", "schema", f"changed: {', '.join(changed)}", "run `loom verify`; restore a backup")
+    else:
+        yield Check("ok", "schema", "as it was made; triggers refuse changes")
+    yield from _heads(connection, files, config, position)
+    ahead_s = recorded_at_us / 1e6 - datetime.now(UTC).timestamp()
+    if ahead_s > 1:
+        last = moment(datetime.fromtimestamp(recorded_at_us / 1e6, UTC))
+        yield Check("look", "clock", f"it is {age(ahead_s)} behind the last entry, of {last} UTC", "set the clock")
+
+
+def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, position: int) -> Iterator[Check]:
+    """Hold the last head that was written down outside the database against the entry at its position."""
+    last = HeadsFile(files.heads).last()
+    if last is None:
+        if position:
+            yield Check(
+                "look", "anchor", f"no head is written down: none of {position} entries is anchored",
+                "a head is written at every clean end of a loom",
+            )  # fmt: skip
+        return
+    row = connection.execute(_HASH_AT, (last.position,)).fetchone()
+    tail = position - last.position
+    if row is None or row[0] != last.entry_hash:
+        what = "is gone" if row is None else "is another one now"
+        yield Check(
+            "bad", "anchor", f"the entry at position {last.position} {what}",
+            "the journal was cut or rewritten: run `loom verify`, restore a backup",
+        )  # fmt: skip
+    elif tail > 2 * config.journal.head_every:
+        yield Check("look", "anchor", f"{tail} entries since the last head, at {last.position}", "end the loom well once")
+    else:
+        since = f"; {tail} entries since then" if tail else ", the last entry"
+        yield Check("ok", "anchor", f"head at position {last.position}{since}")
+
+
+def _room(directory: Path, config: LoomConfig) -> Iterator[Check]:
+    stat = os.statvfs(directory)
+    free, least = stat.f_bavail * stat.f_frsize, config.journal.min_free_bytes
+    if free < least:
+        yield Check("bad", "free space", f"{size(free)}; loom begins nothing new below {size(least)}", "make room")
+    elif free < _TIGHT * least:
+        yield Check("look", "free space", f"{size(free)}; loom begins nothing new below {size(least)}", "make room soon")
+    else:
+        yield Check("ok", "free space", size(free))
+
+
+def _trial(directory: Path, config: LoomConfig) -> Check:
+    """Open a journal of its own beside the real one and read the pragmas back, as each writer does."""
+    synchronous = {"full": "FULL", "process-crash-only": "NORMAL"}[config.journal.durability]
+    try:
+        with tempfile.TemporaryDirectory(prefix="loom-doctor-", dir=directory) as trial:
+            connect_writer(Path(trial) / "trial.db", synchronous=synchronous, busy_timeout_s=1.0).close()
+    except (LoomError, OSError) as error:
+        return Check("bad", "durability", f"a trial journal cannot be made: {error}", "use another directory, or mend this one")
+    if synchronous == "NORMAL":
+        return Check(
+            "look", "durability", "process-crash-only: a power cut may take acknowledged entries away",
+            "journal.durability: full survives it",
+        )  # fmt: skip
+    return Check("ok", "durability", "write-ahead log, synchronous FULL, read back from a trial journal here")
+
+
+def lock_of(files: JournalFiles) -> tuple[bool, dict[str, object]]:
+    """Return whether a loom runs on a journal, and what it wrote down about itself."""
+    lock = WriterLock(files.lock)
+    return lock.held(), lock.holder() or {}

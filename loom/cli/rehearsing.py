@@ -1,0 +1,146 @@
+"""Replaying with the code at hand and a reader: beside a running loom, in a directory that is read-only, or anywhere.
+
+Nothing is registered, adopted or written: an actor class and its policy are made known to this process only (law 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from loom.actors import Actor, ActorSystem, Services
+from loom.actors.actor import check_actor_class
+from loom.cli.reading import Readings
+from loom.errors import AppendUnknownError, JournalReadOnlyError
+from loom.journal.chain import genesis
+from loom.journal.entry import Recorded
+from loom.journal.sqlite import Reader
+from loom.journal.store import Append, Head, Receipt
+from loom.policies.registry import PolicyRegistry
+from loom.replay import Replay
+
+__all__ = ["ReadOnlyStore", "registry_of", "replay_of"]
+
+
+async def registry_of(reader: Reader) -> PolicyRegistry:
+    """Return the policy registry as a journal tells it, to be asked only."""
+    registry = PolicyRegistry(await ReadOnlyStore.over(reader))
+    await registry.load()
+    return registry
+
+
+async def replay_of(readings: Readings, actors: Sequence[type[Actor[Any]]]) -> Replay:
+    """Return what replays the journals of a workspace with the code of these actors."""
+    store = await ReadOnlyStore.over(readings.reader)
+    services = Services(
+        store=store,
+        policies=await registry_of(readings.reader),
+        precedents=readings.precedents,
+        snapshots=_NoSnapshots(),
+    )
+    return Replay(store, _Rehearsing(services, actors))
+
+
+class ReadOnlyStore:
+    """A `JournalStore` that is read and never written; it holds what was there when it was made."""
+
+    def __init__(self, reader: Reader, *, workspace: str, last: Recorded | None) -> None:
+        self._reader = reader
+        self._workspace = workspace
+        self._last = last
+
+    @classmethod
+    async def over(cls, reader: Reader) -> ReadOnlyStore:
+        """Return the store of what a reader finds now."""
+        page = await reader.page(after=await reader.tail() - 1)
+        return cls(reader, workspace=await reader.workspace() or "", last=page[-1] if page else None)
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose journals these are."""
+        return self._workspace
+
+    @property
+    def acknowledged(self) -> int:
+        """The last position that was there."""
+        return 0 if self._last is None else self._last.position
+
+    @property
+    def recorded_at_us(self) -> int:
+        """The time of the last entry that was there."""
+        return 0 if self._last is None else self._last.recorded_at_us
+
+    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+        """Refuse."""
+        raise _refusal(append.journal)
+
+    async def append(self, append: Append) -> Receipt:
+        """Refuse."""
+        raise _refusal(append.journal)
+
+    async def room(self) -> None:
+        """Return at once: nothing waits to be written."""
+
+    async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
+        """Refuse: nothing can be unknown here."""
+        raise _refusal(unknown.journal)
+
+    async def head(self, journal: str) -> Head:
+        """Return the head of a journal."""
+        last: Recorded | None = None
+        async for last in self._reader.read(journal):
+            pass
+        if last is None:
+            return Head(0, genesis(self._workspace, journal))
+        return Head(last.sequence, last.entry_hash)
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the `CommandReceivedEntry` of a command, or None."""
+        return await self._reader.find_command(journal, command_id)
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence."""
+        return self._reader.read(journal, after=after, until=until)
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position."""
+        return self._reader.read_all(after=after, until=until)
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name."""
+        return await self._reader.journals(after=after, limit=limit)
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Never call it."""
+
+    async def close(self) -> None:
+        """Do nothing: the reader is another's."""
+
+
+class _Rehearsing(ActorSystem):
+    """Actors whose code is known, and nothing else of them: none is woken."""
+
+    def __init__(self, services: Services, actors: Sequence[type[Actor[Any]]]) -> None:
+        super().__init__(services, resumes=False, by="replay")
+        for cls in actors:
+            check_actor_class(cls)
+            self._classes[cls.actor_type] = cls
+            if cls.policy is not None:
+                services.policies.attach(cls.policy)
+
+
+class _NoSnapshots:
+    """A replay folds a journal from its first entry."""
+
+    async def get(self, journal: str) -> None:
+        """Return none."""
+
+    async def put(
+        self, journal: str, *, actor_type: str, state_version: int, sequence: int, entry_hash: bytes, body: bytes
+    ) -> None:
+        """Keep none."""
+
+
+def _refusal(journal: str) -> JournalReadOnlyError:
+    return JournalReadOnlyError(f"journal [{journal}] is being replayed; expected nothing to be written: that is a fault")

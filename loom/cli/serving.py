@@ -1,0 +1,122 @@
+"""Running a loom from the shell: until a signal ends it, or until nothing is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import signal
+import sys
+from collections import Counter
+
+from loom.actors import TurnListing
+from loom.cli.acting import open_loom
+from loom.cli.shell import Shell
+from loom.errors import LoomError
+from loom.identity import parse_journal_name
+from loom.runtime import Loom
+from loom.telemetry import configure_logging
+
+__all__ = ["person", "serve", "settle"]
+
+_LOOK_EVERY_S = 0.2
+_BUSY = frozenset({"received", "running"})
+
+
+def person(by: str | None) -> str:
+    """Return who runs this: the one who says so, else the user of the machine."""
+    return by if by is not None else getpass.getuser()
+
+
+async def serve(shell: Shell) -> None:
+    """Resume what is unfinished and take requests until SIGINT or SIGTERM."""
+    _log_as_configured(shell)
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with open_loom(shell.place, by=person(None), resume=True) as loom:
+        await _say_hello(shell, loom)
+        await ended.wait()
+        shell.output.note("ending: running turns have a moment, what is left is resumed at the next start")
+    shell.output.note("ended")
+
+
+async def settle(shell: Shell) -> None:
+    """Resume what is unfinished, and end when nothing runs any more: what is parked or stuck stays."""
+    _log_as_configured(shell)
+    async with open_loom(shell.place, by=person(None), resume=True) as loom:
+        changed = asyncio.Event()
+        loom.store.on_commit(lambda _: changed.set())
+        before = await loom.turns.unfinished()
+        unwoken = {each.summary.journal for each in before if not await _woken(shell, loom, each)}
+        while any(_busy(loom, each) and each.summary.journal not in unwoken for each in await loom.turns.unfinished()):
+            changed.clear()
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):  # a turn can park without another entry
+                    await changed.wait()
+            except TimeoutError:
+                continue
+        left = await loom.turns.unfinished()
+    if shell.json:
+        shell.output.document({"before": len(before), "left": [each.model_dump(mode="json") for each in left]})
+        return
+    ended = len(before) - sum(1 for each in before if _same_turn(each, left))
+    shell.output.say(f"{_count(len(before), 'unfinished turn')}, {ended} ended" + (f"; left: {_by_status(left)}" if left else ""))
+
+
+async def _woken(shell: Shell, loom: Loom, listing: TurnListing) -> bool:
+    """Wake the actor of a turn, which resumes it; without its code, or where it does not wake, it is left."""
+    journal = listing.summary.journal
+    if not loom.actors.knows(parse_journal_name(journal).actor_type):
+        return False
+    try:
+        await loom.actors.cell(journal)
+    except LoomError as error:
+        shell.output.note(f"[{journal}] does not wake: {error}")
+        return False
+    return True
+
+
+def _busy(loom: Loom, listing: TurnListing) -> bool:
+    under_way = loom.actors.running(listing.summary.journal, listing.summary.command_id) is not None
+    return under_way and listing.status in _BUSY
+
+
+def _same_turn(listing: TurnListing, among: tuple[TurnListing, ...]) -> bool:
+    mine = (listing.summary.journal, listing.summary.command_id)
+    return any(mine == (each.summary.journal, each.summary.command_id) for each in among)
+
+
+async def _say_hello(shell: Shell, loom: Loom) -> None:
+    """Say what runs, for a person and for a script that waits for the first line."""
+    unfinished = await loom.turns.unfinished()
+    holder = loom.store.lock.holder() or {}
+    if shell.json:
+        shell.output.line(
+            {
+                "event": "running", "workspace": loom.workspace, "journal": str(loom.files.journal), "pid": os.getpid(),
+                "socket": holder.get("socket"), "position": loom.store.acknowledged, "unfinished": len(unfinished),
+            }
+        )  # fmt: skip
+    else:
+        modules = ", ".join(shell.settings.modules) or "none: list them at modules: in the config"
+        shell.output.say(f"running workspace {loom.workspace}, process {os.getpid()}", style="bold")
+        shell.output.say(f"  journal   {loom.files.journal}, {loom.store.acknowledged} entries")
+        shell.output.say(f"  modules   {modules}")
+        shell.output.say(f"  turns     {_by_status(unfinished) if unfinished else 'none unfinished'}")
+        shell.output.say("  Ctrl-C ends it; `loom approvals`, `loom turns` and the rest work beside it", style="dim")
+    sys.stdout.flush()
+
+
+def _by_status(turns: tuple[TurnListing, ...]) -> str:
+    counted = Counter(each.status.replace("_", " ") for each in turns)
+    return ", ".join(f"{count} {status}" for status, count in sorted(counted.items()))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _log_as_configured(shell: Shell) -> None:
+    logging = shell.settings.logging
+    configure_logging(level="debug" if shell.debug else logging.level, format=logging.format)

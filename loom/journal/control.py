@@ -1,0 +1,304 @@
+"""The control socket: how a shell reaches the one process that writes a journal.
+
+A Unix socket for its owner only, beside the journal, or, where that path is too long for one, in a private runtime
+directory that the lock file names. One request, one answer, each a line of JSON:
+
+    {"op": "approvals.grant", "args": {"id": "…"}}
+    {"ok": …}   or   {"error": {"type": "ApprovalAnsweredError", "message": "…"}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import stat
+import struct
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from loom.errors import AdmissionError, ControlError, LoomError
+from loom.journal.admission import Limits, json_value, parse_json
+from loom.journal.sqlite.files import WriterLock
+from loom.telemetry import get_logger
+
+__all__ = ["ControlServer", "Handler", "control_call"]
+
+Handler = Callable[[str, Mapping[str, JsonValue]], Awaitable[JsonValue]]
+"""Does what an operation names, with its arguments, and returns plain JSON; raises `LoomError` for what it refuses."""
+
+_MAX_PATH = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere
+_MAX_REQUEST = 1_048_576
+_DOOR = 4
+"""So many times as many clients may be connected as requests may be in work."""
+_MAX_ANSWER = 64 * 1_048_576
+_ANSWER = Limits(max_bytes=_MAX_ANSWER, max_depth=64, max_nodes=5_000_000)
+
+_log = get_logger(__name__)
+
+
+class ControlServer:
+    """Answers requests over the control socket of a journal; only the holder of its writer lock may start one."""
+
+    def __init__(
+        self,
+        path: Path,
+        handler: Handler,
+        *,
+        max_requests: int = 16,
+        io_timeout_s: float = 10.0,
+        grace_s: float = 2.0,
+    ) -> None:
+        self._wanted = path
+        self._handler = handler
+        self._max_requests = max_requests
+        self._io_timeout_s = io_timeout_s
+        self._grace_s = grace_s
+        self._path: Path | None = None
+        self._identity: tuple[int, int] | None = None
+        self._directory: Path | None = None
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._in_work = 0
+
+    async def start(self) -> Path:
+        """Listen, and return the path of the socket, which belongs into the lock file; raise `ControlError`."""
+        path = self._place()
+        try:
+            listening = _listen(path)
+        except OSError as error:
+            self._remove_directory()
+            raise ControlError(
+                f"control socket [{path}] cannot be opened [{error.strerror}]; expected a place for one: "
+                "make room beside the journal, or set XDG_RUNTIME_DIR"
+            ) from error
+        found = os.lstat(path)
+        self._path, self._identity = path, (found.st_dev, found.st_ino)
+        self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=_MAX_REQUEST)
+        return path
+
+    async def close(self) -> None:
+        """Take no more requests, let those in work end for a moment, and remove the socket. Twice is harmless."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        self._remove_socket()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=self._grace_s)
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await server.wait_closed()
+        self._remove_directory()
+
+    def _place(self) -> Path:
+        if len(os.fsencode(self._wanted)) <= _MAX_PATH:
+            return self._wanted
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        name = f"loom-{hashlib.sha256(os.fsencode(self._wanted)).hexdigest()[:16]}.sock"
+        if runtime and _is_private(runtime) and len(os.fsencode(runtime)) + len(name) < _MAX_PATH:
+            return Path(runtime, name)
+        below = tempfile.gettempdir()
+        self._directory = Path(tempfile.mkdtemp(prefix="loom-", dir=below if len(os.fsencode(below)) < 60 else "/tmp"))  # noqa: S108 - mkdtemp makes it private
+        return self._directory / "control.sock"
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        if len(self._serving) >= _DOOR * self._max_requests:
+            loop.call_soon(writer.transport.abort)  # not at once: asyncio is still busy connecting it
+            return
+        task = loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request; a client that vanishes, stalls or talks nonsense costs a bounded time and nothing "
+        "else."""
+        try:
+            answer = await self._answer(reader, writer)
+            async with asyncio.timeout(self._io_timeout_s):
+                writer.write(answer)
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # nobody is there to be told
+        finally:
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        try:
+            async with asyncio.timeout(self._io_timeout_s):
+                line = await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            return _failure("ControlError", f"request has more than [{_MAX_REQUEST}] bytes; expected less: shorten it")
+        if not _is_friend(writer.get_extra_info("socket")):
+            return _failure("ControlError", "the control socket is for the owner of the journal: run this as that user")
+        if self._in_work >= self._max_requests:
+            return _failure(
+                "ControlError", f"[{self._in_work}] requests are in work; expected fewer: try again in a moment"
+            )
+        self._in_work += 1
+        try:
+            return await self._handled(line)
+        finally:
+            self._in_work -= 1
+
+    async def _handled(self, line: bytes) -> bytes:
+        try:
+            op, args = _parsed(line)
+            return _line({"ok": json_value(await self._handler(op, args), limits=_ANSWER)})
+        except LoomError as error:
+            return _failure(getattr(error, "type_name", type(error).__name__), str(error))
+        except Exception as error:  # a defect in an operation must not end the loom that it was asked of
+            _log.exception("control_failed")
+            return _failure(
+                type(error).__name__, f"the operation failed [{error!r:.200}]: see the log of the running loom"
+            )
+
+    def _remove_socket(self) -> None:
+        """Remove the socket if it is still ours: a later loom may have put its own there."""
+        if self._path is None or self._identity is None:
+            return
+        with contextlib.suppress(OSError):
+            found = os.lstat(self._path)
+            if (found.st_dev, found.st_ino) == self._identity:
+                self._path.unlink()
+
+    def _remove_directory(self) -> None:
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+async def control_call(
+    lock_path: Path, op: str, args: Mapping[str, JsonValue] | None = None, *, timeout_s: float = 30.0
+) -> JsonValue:
+    """Ask the process that holds the lock at `lock_path` for an operation and return its answer.
+
+    Raises `ControlError`: with the type and message of what the operation raised, or saying that nobody listens
+    (`type_name` is `NobodyListens`), or that no answer came (`NoAnswer`: it may have been done nevertheless).
+    """
+    request = _line({"op": op, "args": dict(args or {})})
+    if len(request) > _MAX_REQUEST:
+        raise ControlError(f"request has [{len(request)}] bytes; expected at most [{_MAX_REQUEST}]: shorten it")
+    path = _socket_of(lock_path)
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_ANSWER)
+    except (OSError, TimeoutError) as error:
+        raise _nobody(lock_path, f"its socket [{path}] does not answer [{error!r}]") from error
+    try:
+        if not _is_friend(writer.get_extra_info("socket")):
+            raise _nobody(lock_path, f"its socket [{path}] belongs to another user")
+        async with asyncio.timeout(timeout_s):
+            writer.write(request)
+            await writer.drain()
+            answer = await reader.readuntil(b"\n")
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise ControlError(
+            f"operation [{op}] had no answer within [{timeout_s}] s [{type(error).__name__}]; expected one: "
+            "look whether it was done before you try again",
+            type_name="NoAnswer",
+        ) from error
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return _result(op, answer)
+
+
+def _result(op: str, answer: bytes) -> JsonValue:
+    match parse_json(answer):
+        case {"ok": value}:
+            return value
+        case {"error": {"type": str(type_name), "message": str(message)}}:
+            raise ControlError(message, type_name=type_name)
+    raise ControlError(f"operation [{op}] had an answer that makes no sense; expected ok or error: see the loom's log")
+
+
+def _socket_of(lock_path: Path) -> str:
+    lock = WriterLock(lock_path)
+    if not lock.held():
+        raise _nobody(lock_path, "no process holds it")
+    named = (lock.holder() or {}).get("socket")
+    beside = lock_path.with_suffix(".sock")
+    path = named if isinstance(named, str) else str(beside)
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise _nobody(lock_path, "its process has not said yet where it listens")
+    return path
+
+
+def _nobody(lock_path: Path, why: str) -> ControlError:
+    return ControlError(
+        f"no loom takes requests for the journal of lock file [{lock_path}]: {why}; expected a running one: "
+        "start it, or wait until it has started",
+        type_name="NobodyListens",
+    )
+
+
+def _parsed(line: bytes) -> tuple[str, Mapping[str, JsonValue]]:
+    try:
+        request = parse_json(line)
+    except AdmissionError as error:
+        raise ControlError(f"request is not JSON [{error!s:.200}]; expected one line of it: mend the client") from error
+    match request:
+        case {"op": str(op), "args": dict(args), **rest} if not rest:
+            return op, args
+        case {"op": str(op), **rest} if not rest:
+            return op, {}
+    raise ControlError('request makes no sense; expected [{"op": text, "args": object}]: mend the client')
+
+
+def _listen(path: Path) -> socket.socket:
+    """Bind a socket that nobody else can open for a moment, and put it in the place of one that a dead process left."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(OSError):  # on Linux the mode is taken over by bind, so that no umask matters
+            os.fchmod(listening.fileno(), 0o600)
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise FileExistsError(None, "something else has its name")
+            os.unlink(path)
+        listening.bind(str(path))
+        os.chmod(path, 0o600)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_private(directory: str) -> bool:
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def _is_friend(peer: socket.socket | None) -> bool:
+    """Tell whether the other end runs as the same user or as root, where the system says who it is."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return True  # the modes of socket and directory have to do
+    if peer is None:
+        return False
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    return uid in (os.getuid(), 0)
+
+
+def _failure(type_name: str, message: str) -> bytes:
+    return _line({"error": {"type": type_name, "message": message.encode(errors="replace").decode()}})
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,258 @@
+"""A journal as lines of JSON, one an entry, from which a stranger can verify the chain again.
+
+The body stands last in its line, spliced in as it is stored: whoever reads JSON reads it like any other value, and
+whoever verifies takes the text between the first `,"body":` and the closing brace, which is the body to the byte. That
+cannot be mistaken, as a quotation mark inside a JSON string never follows a comma without a backslash between. So the
+body is in the line once, in a form for people and machines alike. The price: a tool that writes the lines anew (`jq`
+without `-r`, say) spoils them for verification, and `verify_export` says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from loom.errors import AdmissionError
+from loom.journal.admission import parse_json
+from loom.journal.chain import SALT_BYTES, Header, body_digest, entry_hash, genesis
+from loom.journal.entry import Recorded
+from loom.journal.findings import Finding, Findings
+
+__all__ = ["ExportVerification", "Readable", "export_line", "export_lines", "verify_export"]
+
+_BODY = ',"body":'
+_BASE64 = ',"body_base64":'
+
+
+class Readable(Protocol):
+    """What can be exported: a store, or a reader of one."""
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream one journal by sequence."""
+        ...
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position."""
+        ...
+
+
+async def export_lines(
+    source: Readable, *, workspace: str, journal: str | None = None, after: int = 0, until: int | None = None
+) -> AsyncIterator[str]:
+    """Stream the lines of one journal by sequence, or of all by position; each ends without a line break."""
+    entries = (
+        source.read_all(after=after, until=until) if journal is None else source.read(journal, after=after, until=until)
+    )
+    async for recorded in entries:
+        yield export_line(recorded, workspace=workspace)
+
+
+def export_line(recorded: Recorded, *, workspace: str) -> str:
+    """Return the line of one entry: its header, its hashes, and its body as it is stored."""
+    head = json.dumps(
+        {
+            "workspace": workspace,
+            "position": recorded.position,
+            "journal": recorded.journal,
+            "sequence": recorded.sequence,
+            "kind": recorded.kind,
+            "schema_version": recorded.schema_version,
+            "command_id": recorded.command_id,
+            "epoch": recorded.epoch,
+            "recorded_at": _moment(recorded),
+            "recorded_at_us": recorded.recorded_at_us,
+            "clock_back_us": recorded.clock_back_us,
+            "policy_hash": recorded.policy,
+            "salt": None if recorded.salt is None else recorded.salt.hex(),
+            "body_digest": recorded.body_digest.hex(),
+            "entry_hash": recorded.entry_hash.hex(),
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+    return head[:-1] + _spliced(recorded.body) + "}"
+
+
+def _moment(recorded: Recorded) -> str | None:
+    try:
+        return recorded.recorded_at.isoformat(timespec="microseconds")
+    except (OverflowError, ValueError, OSError):  # a clock may have said anything
+        return None
+
+
+def _spliced(body: bytes | None) -> str:
+    if body is None:
+        return _BODY + "null"
+    try:
+        text = body.decode("utf-8")
+        parse_json(text)
+    except (UnicodeDecodeError, AdmissionError):
+        text = "\n"
+    if "\n" in text or "\r" in text:  # damaged, or in more lines than one: kept to the byte all the same
+        return f'{_BASE64}"{base64.b64encode(body).decode()}"'
+    return _BODY + text
+
+
+@dataclass(frozen=True, slots=True)
+class ExportVerification:
+    """What is known of an export after all of its lines were read.
+
+    `unlinked` counts entries whose predecessor is not in the export: they are what they were hashed as only if it is.
+    """
+
+    entries: int
+    journals: int
+    pruned: int
+    unlinked: int
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing was found."""
+        return not self.counts
+
+    def lines(self) -> Iterator[str]:
+        """Yield the verdict, then each finding, as text for people."""
+        what = f"{self.entries} entries of {self.journals} journals ({self.pruned} pruned, {self.unlinked} unlinked)"
+        yield f"VERIFIED {what}" if self.ok else f"NOT VERIFIED: {sum(self.counts.values())} findings in {what}"
+        for finding in self.findings:
+            yield f"{finding.code} {finding.message}"
+
+
+def verify_export(lines: Iterable[str]) -> ExportVerification:
+    """Verify digests, hashes and order of an export, from its lines alone; blank lines are passed over."""
+    run = _Run()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            run.take(number, line.rstrip("\r\n"))
+    return run.verdict()
+
+
+class _Run:
+    """One pass over the lines; of each journal the last sequence and hash are kept."""
+
+    def __init__(self) -> None:
+        self._findings = Findings()
+        self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._position = self._entries = self._pruned = self._unlinked = 0
+
+    def take(self, number: int, line: str) -> None:
+        self._entries += 1
+        try:
+            workspace, entry = _parsed(line)
+        except (AdmissionError, KeyError, TypeError, ValueError, AttributeError) as error:
+            self._findings.add("DAMAGED", f"line {number} is not one of an export: {type(error).__name__}: {error}")
+            return
+        if entry.position <= self._position:
+            self._tell("REORDERED", entry, "stands after a later position")
+        self._position = max(self._position, entry.position)
+        self._check_body(entry)
+        self._check_link(entry, workspace)
+
+    def verdict(self) -> ExportVerification:
+        return ExportVerification(
+            entries=self._entries,
+            journals=len(self._last),
+            pruned=self._pruned,
+            unlinked=self._unlinked,
+            findings=tuple(self._findings.kept),
+            counts=dict(self._findings.counts),
+        )
+
+    def _check_body(self, entry: Recorded) -> None:
+        if entry.salt is None and entry.body is None:
+            self._pruned += 1
+        elif entry.salt is None or entry.body is None or len(entry.salt) != SALT_BYTES:
+            self._tell("TAMPERED", entry, "has lost its body or its salt")
+        elif body_digest(entry.salt, entry.body) != entry.body_digest:
+            self._tell("TAMPERED", entry, "does not have the digest of its body")
+
+    def _check_link(self, entry: Recorded, workspace: str) -> None:
+        key = (workspace, entry.journal)
+        before = self._last.get(key)
+        if before is None and entry.sequence == 1:
+            before = (0, genesis(*key))
+        if before is None:
+            self._unlinked += 1
+        elif entry.sequence <= before[0]:
+            self._tell("REORDERED", entry, f"stands after sequence {before[0]}")
+            return
+        elif entry.sequence > before[0] + 1:
+            self._tell("MISSING", entry, f"follows sequence {before[0]}: those between are gone")
+        elif entry_hash(_header(entry, workspace), entry.body_digest, before[1]) != entry.entry_hash:
+            self._tell("TAMPERED", entry, f"does not follow from sequence {before[0]}: one of the two was changed")
+        self._last[key] = (entry.sequence, entry.entry_hash)
+
+    def _tell(self, code: str, entry: Recorded, what: str) -> None:
+        self._findings.add(
+            code, f"{entry.journal} sequence {entry.sequence} (position {entry.position}) {what}",
+            position=entry.position, journal=entry.journal, sequence=entry.sequence,
+        )  # fmt: skip
+
+
+def _parsed(line: str) -> tuple[str, Recorded]:
+    """Return the workspace and the entry of a line that is, to the letter, the one that `export_line` writes for it."""
+    said = parse_json(line.encode())
+    if not isinstance(said, dict):
+        raise TypeError("not an object")
+    workspace, digest, found = _text(said["workspace"]), _bytes(said["body_digest"]), _bytes(said["entry_hash"])
+    if digest is None or found is None:
+        raise TypeError("hashes are missing")
+    salt = _bytes(said["salt"])
+    entry = Recorded(
+        position=_number(said["position"]),
+        journal=_text(said["journal"]),
+        sequence=_number(said["sequence"]),
+        kind=_text(said["kind"]),
+        schema_version=_number(said["schema_version"]),
+        command_id=None if said["command_id"] is None else _text(said["command_id"]),
+        epoch=_number(said["epoch"]),
+        recorded_at_us=_number(said["recorded_at_us"]),
+        clock_back_us=_number(said["clock_back_us"]),
+        policy_hash=_bytes(said["policy_hash"]),
+        salt=salt,
+        body=_body_of(line, said, gone=salt is None),
+        body_digest=digest,
+        entry_hash=found,
+    )
+    if export_line(entry, workspace=workspace) != line:
+        raise ValueError("it says something else, or says it otherwise, than an export of this entry: written anew?")
+    return workspace, entry
+
+
+def _body_of(line: str, said: Mapping[str, JsonValue], *, gone: bool) -> bytes | None:
+    if "body_base64" in said:
+        return base64.b64decode(_text(said["body_base64"]), validate=True)
+    if gone and said["body"] is None:
+        return None
+    _, _, rest = line.partition(_BODY)
+    return rest[:-1].encode()
+
+
+def _header(entry: Recorded, workspace: str) -> Header:
+    return Header(
+        workspace, entry.journal, entry.kind, entry.command_id, entry.policy_hash, entry.sequence, entry.position,
+        entry.schema_version, entry.epoch, entry.recorded_at_us, entry.clock_back_us,
+    )  # fmt: skip
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"[{value!r:.40}] is no text")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise TypeError(f"[{value!r:.40}] is no whole number of 63 bits")
+    return value
+
+
+def _bytes(value: object) -> bytes | None:
+    return None if value is None else bytes.fromhex(_text(value))

@@ -1,0 +1,139 @@
+"""Views that were kept up, in whatever steps and through whatever crashes, are those that a rebuild gives (R12)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loom.actors.turns_view import TurnsProjection
+from loom.decisions import ApprovalsProjection, TracesProjection
+from loom.journal import Recorded
+from loom.precedents import PrecedentsProjection
+from loom.projections import Projection, Projector, Views, digest, dump
+from loom.projections.writer import ViewsWriter
+from tests.projections.histories import Happening, histories
+from tests.projections.journals import open_store, whole_turn, write
+
+WORDS = "SELECT rowid FROM precedent_words WHERE precedent_words MATCH ? ORDER BY rowid"
+
+
+def all_projections() -> list[Projection]:
+    return [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing that handles errors may handle it."""
+
+
+class Dying:
+    """A projection whose process dies when it is given its n-th entry."""
+
+    def __init__(self, projection: Projection, *, after: int) -> None:
+        self.name, self.version, self.kinds = projection.name, projection.version, projection.kinds
+        self.schema, self.tables = projection.schema, projection.tables
+        self._projection = projection
+        self._left = after
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+        self._projection.apply(recorded, view)
+
+
+def said(path: Path) -> tuple[str, list[tuple[int, ...]]]:
+    with contextlib.closing(sqlite3.connect(path)) as views:
+        words = [tuple(found) for word in ("acme", "then", "7") for found in views.execute(WORDS, (word,))]
+        return digest(views), words
+
+
+async def record(directory: Path, happenings: Sequence[Happening]) -> list[Recorded]:
+    store = await open_store(directory)
+    for journal, turn, entry in happenings:
+        await write(store, journal, entry, command_id=turn)
+    recorded = [each async for each in store.read_all()]
+    await store.close()
+    return recorded
+
+
+def fold(path: Path, entries: Sequence[Recorded], *, batch: int) -> None:
+    writer = ViewsWriter(path, all_projections())
+    writer.open()
+    for first in range(0, len(entries), batch):
+        writer.apply(entries[first : first + batch])
+    writer.close()
+
+
+def fold_dying(path: Path, entries: Sequence[Recorded], *, batches: Sequence[int], lives: Sequence[int]) -> None:
+    """Fold in pages of changing size; each life ends while a page is folded, the last one reaches the end."""
+    pages = iter(batches)
+    for after in (*lives, 10_000):
+        dying: list[Projection] = [Dying(projection, after=after) for projection in all_projections()]
+        writer = ViewsWriter(path, dying)
+        position = min(checkpoint.position for checkpoint in writer.open().values())
+        with contextlib.suppress(Killed):
+            while position < len(entries):
+                size = next(pages, 3)
+                checkpoints = writer.apply(entries[position : position + size])
+                position = min(checkpoint.position for checkpoint in checkpoints.values())
+        writer.close()
+
+
+@settings(max_examples=60)
+@given(
+    histories,
+    st.lists(st.integers(1, 9), max_size=20),
+    st.lists(st.integers(0, 12), max_size=4),
+)
+def test_views_kept_up_through_crashes_equal_rebuilt_ones(
+    happenings: list[Happening], batches: list[int], lives: list[int]
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        entries = asyncio.run(record(directory, happenings))
+        fold(directory / "rebuilt", entries, batch=1_000)
+        fold_dying(directory / "kept", entries, batches=batches, lives=lives)
+        assert said(directory / "kept") == said(directory / "rebuilt")
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1_000])
+async def test_rebuilding_gives_what_was_there(tmp_path: Path, batch: int) -> None:
+    store = await open_store(tmp_path)
+    views = Views(store.files.views)
+    projector = Projector(store, views, all_projections(), batch=batch)
+    await projector.start()
+    for number in range(6):
+        turn = whole_turn(f"n{number}", percent=5 * number)
+        await write(store, f"discount-agent/{number % 2}", *turn, command_id=f"c{number}")
+        await projector.caught_up()
+    before = said(store.files.views)
+    await projector.rebuild()
+    assert said(store.files.views) == before
+    await projector.close()
+    await views.close()
+    await store.close()
+
+
+def test_the_digest_sees_every_row(tmp_path: Path) -> None:
+    entries = asyncio.run(record(tmp_path, [("discount-agent/a", "t", entry) for entry in whole_turn("a")]))
+    fold(tmp_path / "v", entries, batch=10)
+    with contextlib.closing(sqlite3.connect(tmp_path / "v")) as views:
+        whole = digest(views)
+        tables = dump(views)
+        assert {name for name, rows in tables.items() if not rows} == {"trace_outcomes", "trace_turns", "turn_open"}
+        for name, rows in tables.items():
+            if rows:
+                views.execute("SAVEPOINT one")
+                views.execute(f"DELETE FROM {name}")
+                assert digest(views) != whole, f"nothing in [{name}] counts"
+                views.execute("ROLLBACK TO one")
+        assert digest(views) == whole
+        assert digest(views, TurnsProjection.tables) != whole
