@@ -5,34 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Coroutine, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loom.actors import driving
 from loom.actors.actor import Actor, Held
 from loom.actors.command import Command
-from loom.actors.recovery import Recovered, recover, resumed_turn
+from loom.actors.recovery import recover, resumed_turn
 from loom.actors.services import Services
+from loom.actors.slot import Slot
 from loom.actors.state import Fold
-from loom.actors.turn import Slot, Turn
-from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
-from loom.errors import (
-    AppendRefusedError,
-    AppendUnknownError,
-    LoomError,
-    MailboxFullError,
-    TurnAbandonedError,
-    TurnInterruptedError,
-    TurnNotFoundError,
-)
+from loom.actors.supervision import Failures, rebuilt
+from loom.actors.turn import Turn
+from loom.errors import AppendRefusedError, AppendUnknownError, LoomError, MailboxFullError, SequenceConflictError
 from loom.identity import parse_journal_name
-from loom.journal.entry import KINDS, Entry
-from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnRetriedEntry
+from loom.journal.entry import KINDS, Entry, Recorded
+from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.store import Append, Draft, Receipt, draft
-from loom.clock import datetime_from_us
 from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
 
@@ -40,6 +30,8 @@ if TYPE_CHECKING:
     from loom.actors.system import ActorSystem
 
 __all__ = ["Cell"]
+
+T = TypeVar("T")
 
 _log = get_logger("loom.actors")
 
@@ -54,16 +46,24 @@ class Cell:
         self.journal = journal
         self.key = parse_journal_name(journal).key
         self.sequence = 0
-        self.slot = Slot(self.start_next)
+        """The sequence of the last entry that was put in line."""
         self.turns: dict[str, Turn] = {}
+        """The turns that wait or run here, by command id."""
+        self.open: dict[str, int] = {}
+        """Every turn without an end, whether it runs here or not: command id → sequence of its first entry."""
         self.stuck: dict[str, LoomError] = {}
-        self.mailbox: deque[Turn] = deque()
-        self.dead: BaseException | None = None
+        self.slot = Slot(self.start_next)
+        self.dead: LoomError | None = None
+        self.failures = Failures(self.services.options)
         self.last_used = time.monotonic()
-        self.snapshot_at = 0
+        self.by_people = asyncio.Lock()
+        """Held while something is done about a turn from outside it: answered, retried, abandoned."""
         self.actor = self.new_actor()
         self.state = Fold(self.actor)
-        self.open_tasks: set[asyncio.Task[None]] = set()
+        self._mailbox: deque[Turn] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._written: asyncio.Future[Receipt] | None = None
+        self._snapshot_at = 0
 
     @property
     def held(self) -> Held:
@@ -73,11 +73,11 @@ class Cell:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost in memory by letting the cell go."""
-        return not self.turns and not self.mailbox and not self.open_tasks
+        return not (self.turns or self._tasks or self.stuck)
 
     def new_actor(self) -> Actor[Any]:
         """Make an instance of the actor with a state of its own, at its beginning."""
-        actor = self.system.make(self.cls)
+        actor = self.system.classes.make(self.cls)
         actor.key = self.key
         actor._held = Held(None)
         actor._held.state = actor.initial_state()
@@ -85,54 +85,67 @@ class Cell:
 
     # --- waking ---------------------------------------------------------------------------------
 
-    async def wake(self) -> None:
-        """Read the journal: fold the state, and find the turns that were cut short."""
+    async def wake(self) -> list[Turn]:
+        """Read the journal: fold the state, and return the turns that were cut short, ready to be resumed."""
         recovered = await recover(self.services, self.cls, self.journal, self.state)
-        self.sequence = self.snapshot_at = recovered.sequence
-        if recovered.unfinished and self.system.resumes:
-            await self.resume(recovered)
+        self.sequence = self._snapshot_at = recovered.sequence
+        self.open = {str(entries[0].command_id): entries[0].sequence for entries in recovered.unfinished}
+        return await self.resumable(recovered.unfinished) if self.system.resumes else []
 
-    async def resume(self, recovered: Recovered) -> None:
-        """Drive the turns again that were cut short, in the order in which their commands were received."""
-        for entries in recovered.unfinished:
-            turn = await resumed_turn(self, entries, on_stuck=self.stuck.__setitem__)
-            if turn is not None:
-                self.turns[turn.command_id] = turn
-                self.spawn(turn)
+    async def resumable(self, unfinished: Iterable[list[Recorded]]) -> list[Turn]:
+        """Return turns that were cut short, ready to be driven again; those that wait for a person are stuck."""
+        turns = []
+        for entries in unfinished:
+            turn = await resumed_turn(self, entries)
+            if isinstance(turn, Turn):
+                turns.append(turn)
+            else:
+                self.stuck[str(entries[0].command_id)] = turn
+                _log.warning("turn_stuck", journal=self.journal, turn=entries[0].command_id, error=str(turn))
+        return turns
 
-    async def rebuild(self) -> None:
-        """Throw the state in memory away and fold the journal again: after a failure nobody knows what it is."""
-        held = self.held
-        self.actor = self.new_actor()
-        fold = Fold(self.actor)
-        await recover(self.services, self.cls, self.journal, fold)
-        fold.until(self.sequence)
-        held.state = self.actor.state
-        self.actor._held = held
-        self.state = fold
+    def resume(self, turns: Iterable[Turn]) -> None:
+        """Drive turns again in the order in which they were received: what ran goes on first, what waited waits."""
+        for turn in turns:
+            self.turns[turn.command_id] = turn
+            if turn.script is None:
+                self._mailbox.append(turn)
+                continue
+            if not turn.script.parked:
+                self.slot.claim(turn)
+            self.spawn(turn)
+        if self.slot.free:
+            self.start_next()
 
     # --- the journal ----------------------------------------------------------------------------
 
-    def write(self, entry: Entry, *, command_id: str, policy_hash: bytes | None) -> asyncio.Future[Receipt]:
-        """Put an entry in line for the journal."""
-        if self.dead is not None:
-            raise AppendRefusedError(f"actor [{self.journal}] was given up [{self.dead}]: it is rebuilt at the next command")
-        ready = draft(
+    def draft(self, entry: Entry, *, command_id: str, policy_hash: bytes | None) -> Draft:
+        """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
+        return draft(
             entry,
             command_id=command_id,
             policy_hash=policy_hash,
             limits=self.services.limits,
             new_salt=self.services.sources.new_salt,
         )
-        future = self.services.store.submit(Append(self.journal, self.sequence, (ready,)))
+
+    def write(self, ready: Draft) -> asyncio.Future[Receipt]:
+        """Put an entry in line for the journal."""
+        if self.dead is not None:
+            raise AppendRefusedError(
+                f"actor [{self.journal}] was given up [{self.dead}]; expected one that is awake: it is rebuilt at the next "
+                "command"
+            )
+        self._written = self.services.store.submit(Append(self.journal, self.sequence, (ready,)))
         self.sequence += 1
         self.state.feed(self.sequence, partial(_decoded, ready))
-        return future
+        return self._written
 
-    async def write_and_wait(self, entry: Entry, *, command_id: str, policy_hash: bytes | None = None) -> Receipt:
+    async def write_and_wait(self, entry: Entry, *, command_id: str) -> Receipt:
         """Append an entry that belongs to no running step, and wait until it is durable."""
+        ready = self.draft(entry, command_id=command_id, policy_hash=None)
         try:
-            return await asyncio.shield(self.write(entry, command_id=command_id, policy_hash=policy_hash))
+            return await asyncio.shield(self.write(ready))
         except AppendUnknownError as unknown:
             receipt = await self.services.store.resolve(unknown)
             if receipt is not None:
@@ -140,157 +153,143 @@ class Cell:
             self.die(unknown)
             raise
         except LoomError as error:
-            if not isinstance(error, ValueError):
-                self.die(error)
-            raise
+            self.die(error)
+            raise self.refusal(error) from error
+
+    async def written(self) -> None:
+        """Wait until everything that was put in line is decided."""
+        if self._written is not None:
+            await asyncio.wait([self._written])
 
     def fold(self, until: int) -> None:
         """Fold the entries up to a sequence into the shared state."""
         self.state.until(until)
 
-    def die(self, error: BaseException) -> None:
+    def die(self, error: LoomError) -> None:
         """Give the cell up: what it knows of its journal is not so any more. Its turns are resumed by the next one."""
         if self.dead is not None:
             return
         self.dead = error
-        self.system.forget(self, revive=True)
+        self.system.gave_up(self)
         _log.warning("actor_given_up", journal=self.journal, error=str(error))
-        for turn in (*self.turns.values(), *self.mailbox):
-            if turn.task is None:
-                driving.refuse(turn, turn.interrupted(LoomError(str(error))).error)
-            elif turn.task is not asyncio.current_task():
-                turn.task.cancel()
-        self.mailbox.clear()
+        for turn in self._empty():
+            # Whether its command stands is known when the append of it has come back.
+            turn.accepted.add_done_callback(lambda _, turn=turn: turn.refuse(turn.cut_short(error)))
+        for turn in list(self.turns.values()):
+            turn.stop(turn.cut_short(error))
+
+    def refusal(self, error: LoomError) -> LoomError:
+        """Return why something was not appended: what came after a failed append failed because of that one."""
+        if isinstance(error, SequenceConflictError) and self.dead is not None:
+            return self.dead
+        return error
 
     # --- commands -------------------------------------------------------------------------------
 
     def accept(self, command: Command[Any], entry: CommandReceivedEntry, command_id: str, policy: PolicyVersion) -> Turn:
         """Journal a command that is new, and begin its turn when it is its turn; a full mailbox refuses."""
         self.last_used = time.monotonic()
-        if len(self.mailbox) >= self.services.options.mailbox_size:
+        if len(self._mailbox) >= self.services.options.mailbox_size:
             raise MailboxFullError(
-                f"mailbox of [{self.journal}] holds [{len(self.mailbox)}] commands; expected fewer than "
+                f"mailbox of [{self.journal}] holds [{len(self._mailbox)}] commands; expected fewer than "
                 f"[{self.services.options.mailbox_size}]: wait for replies before sending more, or raise actors.mailbox_size"
             )
+        accepted = self.write(self.draft(entry, command_id=command_id, policy_hash=policy.hash_bytes))
+        accepted.add_done_callback(self._accepted)
         turn = Turn(
-            self, command, command_id=command_id, policy=policy, by=entry.by,
-            correlation_id=entry.correlation_id, waiting=entry.waiting,
-        )  # fmt: skip
-        turn.received = self.write(entry, command_id=command_id, policy_hash=policy.hash_bytes)
-        turn.received_sequence = self.sequence
-        turn.entry = entry
-        turn.actor = self.actor
+            self, command, entry, command_id=command_id, sequence=self.sequence, policy=policy, accepted=accepted
+        )
         self.turns[command_id] = turn
-        self.mailbox.append(turn)
+        self.open[command_id] = self.sequence
+        self._mailbox.append(turn)
         if self.slot.free:
             self.start_next()
         return turn
 
     def start_next(self) -> None:
-        """Begin the turn of the command that has waited longest, if nothing runs."""
-        if self.mailbox and self.slot.owner is None and self.dead is None:
-            turn = self.mailbox.popleft()
-            self.slot.owner = turn
+        """Begin the turn of the command that has waited longest; called when the slot is free."""
+        if self._mailbox and self.dead is None and not self.system.closing:
+            turn = self._mailbox.popleft()
+            self.slot.claim(turn)
             self.spawn(turn)
 
     def spawn(self, turn: Turn) -> None:
         """Run a turn in a task of its own."""
         turn.actor = turn.actor or self.actor
-        turn.task = asyncio.get_running_loop().create_task(driving.drive(self, turn), name=str(turn))
-        self.open_tasks.add(turn.task)
-        turn.task.add_done_callback(self.open_tasks.discard)
+        turn.task = self.in_background(driving.drive(self, turn), name=str(turn))
 
-    async def ask(
-        self,
-        actor: type[Actor[Any]],
-        key: str,
-        command: Command[Any],
-        *,
-        command_id: str,
-        timeout_s: float | None,
-        sender: Turn,
-    ) -> JsonValue:
-        """Send another actor a command on behalf of a turn and return its reply as plain JSON."""
-        return await self.system.ask(actor, key, command, command_id=command_id, timeout_s=timeout_s, sender=sender)
+    def in_background(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+        """Run something that keeps the cell awake, in the context in which the loom was opened."""
+        task = self.system.spawn(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def tell(
-        self, actor: type[Actor[Any]], key: str, command: Command[Any], *, command_id: str, sender: Turn
-    ) -> Receipt:
-        """Send another actor a command on behalf of a turn and return once it is durable there."""
-        return await self.system.tell(actor, key, command, command_id=command_id, sender=sender)
-
-    # --- people ---------------------------------------------------------------------------------
-
-    async def answer(self, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry, *, command_id: str) -> Receipt:
-        """Journal what became of a request for approval; an answer lets its turn go on."""
-        receipt = await self.write_and_wait(entry, command_id=command_id)
-        turn = self.turns.get(command_id)
-        if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
-            answer = turn.answer_to(entry.approval_id)
-            if not answer.done():
-                answer.set_result((entry, datetime_from_us(receipt.recorded_at_us)))
-        return receipt
-
-    async def retry(self, command_id: str, *, by: str, reason: str | None) -> None:
-        """Let a turn try again that is stuck."""
-        if command_id in self.turns:
-            raise TurnNotFoundError(f"turn [{self.journal}#{command_id}] is under way; expected a stuck one: leave it be")
-        await self.write_and_wait(TurnRetriedEntry(by=by, reason=reason), command_id=command_id)
+    def ended(self, command_id: str, receipt: Receipt | None) -> None:
+        """Take note that a turn has come to its end for good, which is durable; keep a snapshot if it is time."""
+        self.open.pop(command_id, None)
         self.stuck.pop(command_id, None)
-        if self.system.resumes:
-            recovered = await recover(self.services, self.cls, self.journal, None)
-            recovered.unfinished = [turn for turn in recovered.unfinished if turn[0].command_id == command_id]
-            await self.resume(recovered)
+        self.last_used = time.monotonic()
+        every = self.services.options.snapshot_every
+        if not every or receipt is None or receipt.sequence - self._snapshot_at < every:
+            return
+        body = self.state.snapshot(at=receipt.sequence, unfinished=self.open)
+        if body is not None:
+            self._snapshot_at = receipt.sequence
+            self.in_background(self._keep(body, receipt))
 
-    async def abandon(self, command_id: str, *, by: str, reason: str) -> None:
-        """Give a turn up for good; its caller, if one waits, gets a `TurnAbandonedError`."""
-        turn = self.turns.get(command_id)
-        if turn is not None and turn.task is not None and not turn.parked:
-            raise TurnNotFoundError(
-                f"turn [{self.journal}#{command_id}] is running; expected one that waits or is stuck: wait for its end"
-            )
-        error = TurnAbandonedError(f"turn [{self.journal}#{command_id}] was abandoned by [{by}]: {reason}")
-        if turn is not None:
-            turn.closed = True
-            if turn.task is None:
-                self.mailbox.remove(turn)
+    async def failed(self) -> None:
+        """Rebuild the actor after a turn of it has failed; stop it when that happens too often."""
+        stopped = self.failures.too_many(self.journal)
+        if stopped is not None:
+            self.system.stop_actor(self, stopped)
+        elif self.state.wanted:
+            try:
+                self.state = await rebuilt(self)
+            except LoomError as error:
+                self.die(error)
             else:
-                turn.task.cancel()
-            self.turns.pop(command_id, None)
-            driving.refuse(turn, error)
-        self.stuck.pop(command_id, None)
-        await self.write_and_wait(TurnAbandonedEntry(by=by, reason=reason), command_id=command_id)
+                self.actor = self.state.actor
 
     # --- the end --------------------------------------------------------------------------------
 
-    def interrupt(self) -> None:
-        """Cut every turn short; the next loom resumes them."""
-        for turn in list(self.turns.values()):
-            if turn.task is not None:
-                turn.task.cancel()
-            else:
-                driving.refuse(turn, driving.cut_short(turn))
-        self.mailbox.clear()
+    def leave(self, turn: Turn) -> None:
+        """Let a turn go that does not run any more, or never did."""
+        self.turns.pop(turn.command_id, None)
+        if turn in self._mailbox:
+            self._mailbox.remove(turn)
+        turn.close()
 
-    async def keep_snapshot(self, receipt: Receipt, *, every: int) -> None:
-        """Keep a snapshot if the state is worth one and nothing has been written since `receipt`."""
-        if not every or receipt.sequence - self.snapshot_at < every or receipt.sequence != self.sequence:
-            return
-        unfinished = {turn.command_id: turn.received_sequence for turn in self.turns.values() if not turn.closed}
-        if self.stuck:
-            return  # what is stuck has to be found again from its beginning
-        self.fold(self.sequence)
-        body = self.state.snapshot(unfinished)
-        self.snapshot_at = receipt.sequence
-        if body is not None:
-            await self.services.snapshots.put(
-                self.journal,
-                actor_type=self.cls.actor_type,
-                state_version=self.cls.state_version,
-                sequence=receipt.sequence,
-                entry_hash=receipt.entry_hash,
-                body=body,
-            )
+    def stop(self, error: LoomError) -> list[asyncio.Task[Any]]:
+        """Cut every turn short, and return the tasks that are still on their way out; a later cell resumes them."""
+        for turn in self._empty():
+            turn.refuse(error)
+        for turn in list(self.turns.values()):
+            turn.stop(error)
+        return list(self._tasks)
+
+    def _empty(self) -> list[Turn]:
+        """Take every turn out of the mailbox."""
+        waiting = list(self._mailbox)
+        for turn in waiting:
+            self.leave(turn)
+        return waiting
+
+    def _accepted(self, accepted: asyncio.Future[Receipt]) -> None:
+        """Give up at once where a command could not be journaled: nothing that came after it can be either."""
+        error = None if accepted.cancelled() else accepted.exception()
+        if isinstance(error, LoomError) and not isinstance(error, AppendUnknownError):
+            self.die(error)
+
+    async def _keep(self, body: bytes, receipt: Receipt) -> None:
+        await self.services.snapshots.put(
+            self.journal,
+            actor_type=self.cls.actor_type,
+            state_version=self.cls.state_version,
+            sequence=receipt.sequence,
+            entry_hash=receipt.entry_hash,
+            body=body,
+        )
 
 
 def _decoded(ready: Draft) -> Entry:

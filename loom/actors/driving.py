@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING, Any, Literal
 
 from loom.actors.command import encode_reply
 from loom.actors.lookups import failure_of
 from loom.actors.script import Script
 from loom.actors.turn import Turn, TurnStopped, enter
+from loom.decisions.entries import Failure
 from loom.errors import (
     ActorFailedError,
+    ActorStoppedError,
     DivergenceError,
     LoomError,
+    NotReplayableError,
     PolicyCodeChangedError,
+    TurnAbandonedError,
     TurnInterruptedError,
+    TurnStuckError,
 )
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnStartedEntry
 from loom.telemetry import bind_turn, get_logger
@@ -24,139 +27,132 @@ from loom.telemetry import bind_turn, get_logger
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["cut_short", "drive", "found_in", "refuse"]
+__all__ = ["NOT_RESUMABLE", "drive", "shut_down"]
+
+NOT_RESUMABLE = "not_resumable"
+"""How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
+
+_STUCK = (DivergenceError, NotReplayableError, TurnStuckError)
+
+_Reason = Literal["raised", "policy_code_changed", "not_resumable"]
 
 _log = get_logger("loom.actors")
 
 
 async def drive(cell: Cell, turn: Turn) -> None:
-    """Run a turn to its end in the current task; never raises."""
+    """Run a turn to its end in the current task; its caller is told, whatever happens."""
     enter(turn)
-    with bind_turn(journal=cell.journal, turn=turn.command_id, correlation_id=turn.correlation_id):
+    with bind_turn(journal=cell.journal, turn=turn.command_id, correlation_id=turn.received.correlation_id):
         try:
-            await _begin(cell, turn)
-            reply = await _execute(cell, turn)
-            await _complete(cell, turn, reply)
-        except BaseException as error:  # noqa: BLE001 - whatever ends a turn is told to whoever asked
+            await _run(cell, turn)
+        except BaseException as error:
             await _end_badly(cell, turn, error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
         finally:
-            cell.turns.pop(turn.command_id, None)
-            turn.close()
-            cell.system.turn_ended(cell, turn)
+            if not isinstance(turn.stopped, TurnAbandonedError):  # that is said when it is durable
+                turn.refuse(shut_down(turn))
+            cell.leave(turn)
 
 
-def refuse(turn: Turn, error: LoomError) -> None:
-    """Tell whoever waits for the reply that there is none."""
-    turn.closed = True
-    if not turn.reply.done():
-        turn.reply.set_exception(error)
-        turn.reply.exception()  # a turn that was told, not asked, has nobody waiting
-
-
-def cut_short(turn: Turn) -> LoomError:
-    """Return the error of a turn that will be resumed."""
+def shut_down(turn: Turn) -> LoomError:
+    """Return the error of a turn that goes on when the journal is opened again."""
     return TurnInterruptedError(
         f"turn [{turn}] was cut short; expected a loom that stays open until its end: it is resumed when the journal is next "
         "opened; ask again with the same id for its reply"
     )
 
 
+async def _run(cell: Cell, turn: Turn) -> None:
+    await _begin(cell, turn)
+    assert turn.actor is not None  # noqa: S101 - a turn that runs has its actor
+    if turn.script is None:
+        reply = await turn.actor.execute(turn.command)
+    else:
+        watch = _StallWatch(turn, turn.script, cell.services.options.divergence_timeout_s)
+        try:
+            reply = await turn.actor.execute(turn.command)
+        finally:
+            watch.stop()
+    await _complete(cell, turn, reply)
+
+
 async def _begin(cell: Cell, turn: Turn) -> None:
     """See to it that the turn's state at its first line can be told again from the journal."""
-    script = turn.script
-    if script is None:
-        if cell.sequence != turn.received_sequence:
-            turn.put(TurnStartedEntry())
-        cell.fold(cell.sequence)
-    elif script.finished:  # nothing was recorded: it begins anew
-        await turn.take_slot()
-        cell.fold(cell.sequence)
-
-
-async def _execute(cell: Cell, turn: Turn) -> Any:
-    assert turn.actor is not None  # noqa: S101 - a turn that runs has its actor
-    if turn.script is None or turn.script.finished:
-        return await turn.actor.execute(turn.command)
-    watch = _StallWatch(turn, turn.script, cell.services.options.divergence_timeout_s)
-    try:
-        return await turn.actor.execute(turn.command)
-    finally:
-        watch.stop()
+    turn.check_open()
+    if turn.script is not None:
+        if not turn.script.parked:  # it ran when it was cut short: nobody else runs before it
+            await cell.slot.acquire(turn)
+        return
+    if turn.attempt:
+        await turn.go_live()
+    elif cell.sequence != turn.sequence:
+        turn.write(turn.draft(TurnStartedEntry()))
+    cell.fold(cell.sequence)
 
 
 async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
     """Journal the reply, and let it out once everything that the turn wrote is durable (law 4)."""
+    turn.check_open()
     plain = encode_reply(turn.command, reply, limits=cell.services.limits)
     if turn.script is not None and not turn.script.finished:
-        raise TurnStopped(_divergence(turn, turn.script, f"its code replied [{str(plain):.200}]"))
-    if cell.slot.owner is not turn:
-        await turn.take_slot()
-    turn.put(TurnCompletedEntry(reply=plain))
-    cell.fold(cell.sequence)
+        raise turn.halt(_divergence(turn, turn.script, f"its code replied [{str(plain):.200}]"))
+    await turn.go_live()
+    turn.end(TurnCompletedEntry(reply=plain))
     await turn.durable()
-    _reply(turn, plain)
+    cell.ended(turn.command_id, turn.receipt)
+    if not turn.reply.done():
+        turn.reply.set_result(plain)
 
 
 async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
-    stopped = found_in(error, TurnStopped)
-    if stopped is not None:
-        assert isinstance(stopped, TurnStopped)  # noqa: S101 - that is what was looked for
-        if not isinstance(stopped.error, TurnInterruptedError) and cell.dead is None:
-            cell.stuck[turn.command_id] = stopped.error
-            _log.error("turn_stuck", error=str(stopped.error))
-        refuse(turn, stopped.error)
-    elif turn.diverged is not None:
-        cell.stuck[turn.command_id] = turn.diverged
-        _log.error("turn_diverged", error=str(turn.diverged))
-        refuse(turn, turn.diverged)
-    elif isinstance(error, asyncio.CancelledError) and (cell.dead or cell.system.closing or turn.closed):
-        refuse(turn, cut_short(turn))
-    elif isinstance(error, KeyboardInterrupt | SystemExit):
-        refuse(turn, cut_short(turn))
-        raise error
-    elif turn.script is not None and not turn.script.finished and not isinstance(error, PolicyCodeChangedError):
-        divergence = _divergence(turn, turn.script, f"its code raised [{error!r:.200}]")
-        cell.stuck[turn.command_id] = divergence
-        _log.error("turn_diverged", error=str(divergence))
-        refuse(turn, divergence)
-    else:
-        await _fail(cell, turn, error)
+    """Tell apart what ended a turn: it was stopped, cut short, or its code does not do what it did; or it failed."""
+    task = asyncio.current_task()
+    if turn.stopped is None and isinstance(error, KeyboardInterrupt | SystemExit):
+        turn.halt(shut_down(turn))
+    if turn.stopped is None and isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        turn.halt(shut_down(turn))
+    if turn.stopped is None and turn.script is not None and not turn.script.finished:
+        turn.halt(_divergence(turn, turn.script, f"its code raised [{_shown(error)}]"))
+    stopped = turn.stopped
+    if stopped is None:
+        await _fail(cell, turn, error, "raised")
+    elif isinstance(stopped, PolicyCodeChangedError) and (turn.script is None or turn.script.finished):
+        await _fail(cell, turn, stopped, "policy_code_changed")
+    elif isinstance(stopped, NotReplayableError) and stopped.reason.startswith(NOT_RESUMABLE):
+        await _fail(cell, turn, stopped, "not_resumable")
+    elif isinstance(stopped, TurnAbandonedError):
+        return
+    elif isinstance(stopped, _STUCK) and cell.dead is None:
+        cell.stuck[turn.command_id] = stopped
+        _log.error("turn_stuck", why=type(stopped).__name__, error=str(stopped))
+    turn.refuse(turn.stopped or shut_down(turn))
 
 
-async def _fail(cell: Cell, turn: Turn, error: BaseException) -> None:
+async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -> None:
     """Journal the failure: the turn's entries stand, and the actor is rebuilt from its journal."""
     failure = failure_of(error)
+    turn.stopped = None
     try:
-        if cell.slot.owner is not turn:
-            await turn.take_slot()
-        turn.put(
-            TurnFailedEntry(
-                type_name=failure.type_name,
-                message=failure.message,
-                reason="policy_code_changed" if isinstance(error, PolicyCodeChangedError) else "raised",
-            )
-        )
+        await turn.go_live()
+        turn.end(TurnFailedEntry(type_name=failure.type_name, message=failure.message, reason=reason))
         await turn.durable()
-    except TurnStopped as stopped:
-        refuse(turn, stopped.error)
+        cell.ended(turn.command_id, turn.receipt)
+        _log.warning("turn_failed", error=failure.type_name, message=failure.message)
+        await cell.failed()
+    except (TurnStopped, asyncio.CancelledError):
         return
-    except asyncio.CancelledError:
-        refuse(turn, cut_short(turn))
-        return
-    _log.warning("turn_failed", error=failure.type_name, message=failure.message)
+    turn.refuse(_failed(cell, turn, failure, error))
+
+
+def _failed(cell: Cell, turn: Turn, failure: Failure, error: BaseException) -> ActorFailedError:
     failed = ActorFailedError(
         f"actor [{cell.journal}] failed on [{turn.command.command_type}] with [{failure.type_name}: {failure.message}]; "
         "expected a reply: what it had written stands; mend the cause and send a new command",
         type_name=failure.type_name,
     )
     failed.__cause__ = error if isinstance(error, Exception) else None
-    await cell.system.turn_failed(cell)
-    refuse(turn, failed)
-
-
-def _reply(turn: Turn, plain: JsonValue) -> None:
-    if not turn.reply.done():
-        turn.reply.set_result(plain)
+    return failed
 
 
 def _divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
@@ -171,16 +167,9 @@ def _divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
     )
 
 
-def found_in(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """Return the first error of a kind, looking into the groups that task groups raise."""
-    if isinstance(error, kind):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            found = found_in(inner, kind)
-            if found is not None:
-                return found
-    return None
+def _shown(error: BaseException) -> str:
+    failure = failure_of(error)
+    return f"{failure.type_name}: {failure.message:.200}"
 
 
 class _StallWatch:
@@ -203,9 +192,7 @@ class _StallWatch:
         if self._script.finished:
             return
         if self._script.progress == self._seen and not self._script.going_live:
-            self._turn.diverged = _divergence(self._turn, self._script, f"it stalled for {self._patience_s} s")
-            if self._turn.task is not None:
-                self._turn.task.cancel()
+            self._turn.stop(_divergence(self._turn, self._script, f"it stalled for {self._patience_s:g} s"))
             return
         self._seen = self._script.progress
         self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._look)

@@ -54,6 +54,8 @@ class Script:
             if step is not None:
                 self._items.append(_Item(step, "begin" if recorded.kind in _BEGINNINGS else "end", recorded))
         self._known = {(item.step, item.phase) for item in self._items}
+        self.parked = any(_parks(item) and not self.has(item.step, "end") for item in self._items)
+        """Whether the turn waited for somebody's consent when it was cut short."""
         self._left = len(self._items)
         self._taken: set[tuple[Step, Phase]] = set()
         self._waiters: dict[tuple[Step, Phase], asyncio.Future[Recorded]] = {}
@@ -107,7 +109,7 @@ class Script:
                 self._taken.add((step, item.phase))
                 self._left -= 1
                 self._release_taken()
-                self._react(1)
+                self._let_react()
                 return item.recorded
         return None
 
@@ -145,8 +147,7 @@ class Script:
         self._release()
         self._left -= 1
         waiter.set_result(item.recorded)
-        self._reacting = True
-        self._react(_REACTION)
+        self._let_react()
 
     async def _give_last(self, item: _Item, waiter: asyncio.Future[Recorded]) -> None:
         try:
@@ -170,6 +171,11 @@ class Script:
     def _release_taken(self) -> None:
         while self._items and (self._items[0].step, self._items[0].phase) in self._taken:
             self._release()
+
+    def _let_react(self) -> None:
+        if not self._reacting:
+            self._reacting = True
+            self._react(_REACTION)
 
     def _react(self, rounds: int) -> None:
         if rounds:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
@@ -22,27 +22,31 @@ from loom.actors.script import Phase, Script
 from loom.errors import (
     AmbiguousStepError,
     AppendUnknownError,
-    DivergenceError,
     LoomError,
     NoTurnError,
     NotReplayableError,
     TurnInterruptedError,
 )
+from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded, Step
-from loom.journal.kinds import CommandReceivedEntry, TurnResumedEntry
-from loom.journal.store import Receipt
+from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnResumedEntry
+from loom.journal.store import Draft, Receipt
 from loom.policies.registry import PolicyVersion
 
 if TYPE_CHECKING:
-    from loom.actors.actor import Actor, Held
+    from loom.actors.actor import Actor
+    from loom.actors.cell import Cell
     from loom.actors.command import Command
     from loom.actors.services import Services
     from loom.decisions.decision import ApprovalGiven, DecisionInput
     from loom.decisions.entries import ApprovalAnsweredEntry, EvaluatedEntry, PrecedentFound
 
-__all__ = ["Host", "Slot", "Turn", "TurnStopped", "current_turn"]
+__all__ = ["Turn", "TurnStopped", "current_turn", "enter", "turn_of_caller"]
 
 _MAX_KEY = 200
+
+_IMMEDIATE = frozenset({"evaluate", "record", "record_decision", "now", "new_id", "random"})
+"""Verbs that wait for nothing outside: live they are never in flight twice, so resumed they may be."""
 
 Answer = tuple["ApprovalAnsweredEntry", datetime]
 """What somebody answered, and when that was recorded."""
@@ -51,99 +55,15 @@ _current: ContextVar[Turn] = ContextVar("loom_turn")
 
 
 class TurnStopped(BaseException):
-    """Leaves the code of a turn that may not go on. Not an `Exception`: agent code has no business catching it."""
+    """Leaves the code of a turn that may not go on. Not an `Exception`: agent code has no business catching it.
+
+    Where it is caught nevertheless, every further verb raises it again, and the turn does not end by what its code
+    returns.
+    """
 
     def __init__(self, error: LoomError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-class Host(Protocol):
-    """What a turn needs of the cell that runs it."""
-
-    journal: str
-    services: Services
-    slot: Slot
-    held: Held
-
-    def write(self, entry: Entry, *, command_id: str, policy_hash: bytes | None) -> asyncio.Future[Receipt]:
-        """Put an entry in line for the journal."""
-        ...
-
-    @property
-    def sequence(self) -> int:
-        """The sequence of the last entry that was put in line."""
-        ...
-
-    def fold(self, until: int) -> None:
-        """Fold the entries up to a sequence into the shared state."""
-        ...
-
-    def die(self, error: BaseException) -> None:
-        """Give the cell up: what it knows of its journal is not so any more."""
-        ...
-
-    async def ask(
-        self,
-        actor: type[Actor[Any]],
-        key: str,
-        command: Command[Any],
-        *,
-        command_id: str,
-        timeout_s: float | None,
-        sender: Turn,
-    ) -> JsonValue:
-        """Send another actor a command on behalf of a turn and return its reply as plain JSON."""
-        ...
-
-    async def tell(
-        self, actor: type[Actor[Any]], key: str, command: Command[Any], *, command_id: str, sender: Turn
-    ) -> Any:
-        """Send another actor a command on behalf of a turn and return once it is durable there."""
-        ...
-
-
-class Slot:
-    """One turn of an actor runs at a time; those that go on come before those that begin."""
-
-    def __init__(self, on_free: Callable[[], None]) -> None:
-        self.owner: Turn | None = None
-        self._waiting: deque[tuple[Turn, asyncio.Future[None]]] = deque()
-        self._on_free = on_free
-
-    @property
-    def free(self) -> bool:
-        """Whether nobody has it and nobody waits for it."""
-        return self.owner is None and not self._waiting
-
-    async def acquire(self, turn: Turn) -> None:
-        """Wait for the slot, in order of asking."""
-        if self.owner is turn:
-            return
-        if self.free:
-            self.owner = turn
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, future))
-        try:
-            await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.release(turn)
-            raise
-
-    def release(self, turn: Turn) -> None:
-        """Give the slot to whoever waits longest; harmless for a turn that does not have it."""
-        if self.owner is not turn:
-            return
-        self.owner = None
-        while self._waiting:
-            following, future = self._waiting.popleft()
-            if not future.done():
-                self.owner = following
-                future.set_result(None)
-                return
-        self._on_free()
 
 
 @dataclass(slots=True)
@@ -162,48 +82,58 @@ class Turn:
 
     def __init__(
         self,
-        host: Host,
+        cell: Cell,
         command: Command[Any],
+        received: CommandReceivedEntry,
         *,
         command_id: str,
+        sequence: int,
         policy: PolicyVersion,
-        by: str | None = None,
-        correlation_id: str = "",
-        waiting: tuple[str, ...] = (),
+        accepted: asyncio.Future[Receipt],
     ) -> None:
-        self.host = host
+        self.cell = cell
         self.command = command
+        self.received = received
         self.command_id = command_id
+        self.sequence = sequence
+        """Where in the journal its first entry stands."""
         self.policy = policy
-        self.by = by
-        self.correlation_id = correlation_id or command_id
-        self.waiting = waiting
-        self.actor: Actor[Any] | None = None
-        self.script: Script | None = None
-        self.attempt = 0
-        self.retried = False
-        self.replaying = False
-        self.compare: Callable[[Recorded, Entry], None] | None = None
-        self.joined = True
-        self.gathered = Gathered()
-        self.answers: dict[str, asyncio.Future[Answer]] = {}
-        self.received: asyncio.Future[Receipt] | None = None
-        self.received_sequence = 0
-        self.entry: CommandReceivedEntry | None = None
-        self.receipt: Receipt | None = None
-        self.diverged: DivergenceError | None = None
+        self.accepted = accepted
+        """Done when its first entry is durable."""
         self.reply: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
+        self.actor: Actor[Any] | None = None
         self.task: asyncio.Task[None] | None = None
+        self.script: Script | None = None
+        """What is fed back, in a turn that was cut short or is replayed."""
+        self.compare: Callable[[Recorded, Entry], None] | None = None
+        """In a replay: told what was recorded and what the code would record now. Then nothing is ever written."""
+        self.attempt = 0
+        """The number of a resumption that the journal does not know of yet."""
+        self.may_repeat = False
+        """Whether a person has let it do again what may not be done twice."""
+        self.gathered = Gathered()
+        self.asking: Counter[str] = Counter()
+        """The journals whose actors it has asked and waits for."""
+        self.receipt: Receipt | None = None
+        self.stopped: LoomError | None = None
         self.closed = False
-        self._last: asyncio.Future[Receipt] | None = None
+        self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._written: asyncio.Future[Receipt] | None = None
+        self._resuming: asyncio.Future[Receipt] | None = None
         self._occurrences: Counter[tuple[str, str]] = Counter()
         self._in_flight: set[tuple[str, str]] = set()
-        self._deferred: list[Entry] = []
+        self._deferred: list[Draft] = []
+        self._away = False
         self._busy = 0
         self._open_approvals = 0
 
     def __str__(self) -> str:
-        return f"{self.host.journal}#{self.command_id}"
+        return f"{self.cell.journal}#{self.command_id}"
+
+    @property
+    def services(self) -> Services:
+        """What it reaches beyond its own actor."""
+        return self.cell.services
 
     @property
     def parked(self) -> bool:
@@ -212,20 +142,20 @@ class Turn:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def step(self, verb: str, key: str) -> Stepping:
+    def step(self, verb: str, key: str) -> _Stepping:
         """Begin a step; use as `with turn.step(…) as step`. Equal steps in flight are an `AmbiguousStepError`."""
-        if self.closed:
-            raise NoTurnError(f"turn [{self}] has ended; expected [{verb}] within it: await what the turn started")
+        self.check_open()
+        json_value(key)  # what cannot be journaled is refused before anything is done
         if len(key) > _MAX_KEY:
-            key = f"{key[: _MAX_KEY - 40]}…{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:32]}"
-        if (verb, key) in self._in_flight:
+            key = f"{key[: _MAX_KEY - 40]}…{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+        if (verb, key) in self._in_flight and verb not in _IMMEDIATE:
             raise AmbiguousStepError(
                 f"step [{verb} {key}] is in flight twice in turn [{self}]; expected steps that can be told apart: "
                 "give each its own key="
             )
         occurrence = self._occurrences[verb, key]
         self._occurrences[verb, key] = occurrence + 1
-        return Stepping(self, Step(verb, key, occurrence))
+        return _Stepping(self, Step(verb, key, occurrence))
 
     async def take(self, step: Step, phase: Phase = "end") -> Recorded | None:
         """Return what the journal holds of a step, when it is its turn; None if it is to be done for real, now."""
@@ -233,113 +163,141 @@ class Turn:
             if self.script.has(step, phase):
                 return await self.script.take(step, phase)
             await self.script.wait(step)
-        if self.replaying:
-            raise NotReplayableError(
+            if self.compare is not None:
+                raise self.never_recorded(step)
+        await self.go_live()
+        return None
+
+    def never_recorded(self, step: Step) -> TurnStopped:
+        """Return what to raise where a replay comes to something that it would have to do for real."""
+        return self.halt(
+            NotReplayableError(
                 f"replay of turn [{self}] came to [{step}], which was never recorded; expected recorded steps only: "
                 "a replay fetches and performs nothing",
                 reason=f"{step.verb}_never_recorded",
             )
-        if self.host.slot.owner is not self:
-            await self.take_slot()
-        return None
+        )
 
-    async def take_slot(self) -> None:
-        """Wait until no other turn of the actor runs; a resumed turn says in the journal that it goes on."""
-        await self.host.slot.acquire(self)
+    async def go_live(self, *, after: Step | None = None) -> None:
+        """Have the actor to itself and do things for real; the journal says so of a turn that was away.
+
+        `after` is the approval that a parked turn goes on from.
+        """
+        await self.cell.slot.acquire(self)
         self.check_open()
         if self.attempt:
-            attempt, self.attempt = self.attempt, 0
-            self.put(TurnResumedEntry(attempt=attempt))
+            self.attempt, attempt = 0, self.attempt
+            self._resuming = self._put(self.draft(TurnResumedEntry(attempt=attempt)))
+        if self._resuming is not None:  # on record before anything is tried that may bring the process down again
             await self.durable()
+            self._resuming = None
+        if self._away or after is not None:
+            self._away = False
+            self.write(self.draft(TurnContinuedEntry(step=after)))
         deferred, self._deferred = self._deferred, []
-        for entry in deferred:
-            self.write(entry)
+        for draft in deferred:
+            self.write(draft)
+        await self.services.store.room()
+        self.check_open()
 
     # --- the journal ----------------------------------------------------------------------------
 
-    def write(self, entry: Entry, *, policy_hash: bytes | None = None) -> None:
-        """Journal an entry of a step. Waits for nothing: see `durable`."""
-        self.put(entry, policy_hash=policy_hash)
-        if not self.joined and self.actor is not None:
-            self.actor._held = self.host.held
-            self.joined = True
-        self.host.fold(self.host.sequence)
+    def draft(self, entry: Entry, *, policy_hash: bytes | None = None) -> Draft:
+        """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
+        return self.cell.draft(entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes)
 
-    def write_when_live(self, entry: Entry) -> None:
-        """Journal an entry of a step that cannot wait, now or as soon as the turn runs for real."""
-        if self.host.slot.owner is self and not self.attempt:
-            self.write(entry)
+    def write(self, draft: Draft) -> None:
+        """Journal what a step did, and show it to `apply`. Waits for nothing: see `durable`."""
+        self._put(draft)
+        if self.actor is not None:
+            self.actor._held = self.cell.held
+        self.cell.fold(self.cell.sequence)
+
+    def write_when_live(self, draft: Draft) -> None:
+        """Journal what a step did that cannot wait, now or as soon as the turn runs for real."""
+        if self.cell.slot.owner is self and not self.attempt:
+            self.write(draft)
         else:
-            self._deferred.append(entry)
+            self._deferred.append(draft)
 
-    def put(self, entry: Entry, *, policy_hash: bytes | None = None) -> None:
-        """Journal an entry that is not a step: what frames the turn."""
-        self.check_open()
-        try:
-            self._last = self.host.write(
-                entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes
-            )
-        except LoomError as error:
-            if not isinstance(error, ValueError):  # an inadmissible value is the code's own affair
-                raise self.interrupted(error) from error
-            raise
+    def end(self, entry: Entry) -> None:
+        """Journal the end of the turn: nothing of it is written after that."""
+        self._put(self.draft(entry))
+        self.closed = True
+        self.cell.fold(self.cell.sequence)
 
     async def durable(self) -> None:
         """Wait until everything that the turn has written is durable, or leave the turn (law 4)."""
-        if self._last is None:
+        if self._written is None:
             return
         try:
-            self.receipt = await asyncio.shield(self._last)
+            self.receipt = await asyncio.shield(self._written)
         except AppendUnknownError as unknown:
             try:
-                receipt = await self.host.services.store.resolve(unknown)
+                receipt = await self.services.store.resolve(unknown)
             except LoomError as error:
-                raise self.interrupted(error) from error
+                raise self._given_up(error) from error
             if receipt is None:
-                raise self.interrupted(unknown) from unknown
+                raise self._given_up(unknown) from unknown
             self.receipt = receipt
         except LoomError as error:
-            raise self.interrupted(error) from error
+            raise self._given_up(error) from error
 
-    def interrupted(self, error: LoomError) -> TurnStopped:
+    def _put(self, draft: Draft) -> asyncio.Future[Receipt]:
+        self.check_open()
+        try:
+            self._written = self.cell.write(draft)
+        except LoomError as error:
+            raise self._given_up(error) from error
+        return self._written
+
+    def _given_up(self, error: LoomError) -> TurnStopped:
         """Give up the turn and its cell after a failed write; return what to raise."""
-        self.host.die(error)
-        received = self.received
-        if received is not None and received.done() and not received.cancelled():
-            refused = received.exception()
+        self.cell.die(error)
+        return self.halt(self.cut_short(error))
+
+    def cut_short(self, error: BaseException) -> LoomError:
+        """Return what its caller is told when the journal could not be written: the command may not even stand."""
+        accepted = self.accepted
+        if accepted.done() and not accepted.cancelled():
+            refused = accepted.exception()
             if isinstance(refused, LoomError) and not isinstance(refused, AppendUnknownError):
-                return TurnStopped(refused)  # the command itself was never accepted
+                return self.cell.refusal(refused)
         interrupted = TurnInterruptedError(
-            f"turn [{self}] could not be journaled [{error}]; expected a journal that can be written: "
-            "it is resumed when the actor is next spoken to; ask again with the same id for its reply"
+            f"turn [{self}] could not be journaled [{error}]; expected a journal that can be written: it is resumed when "
+            "it can be; ask again with the same id for its reply"
         )
         interrupted.__cause__ = error
-        return TurnStopped(interrupted)
-
-    def check_open(self) -> None:
-        """Refuse to write for a turn that has ended."""
-        if self.closed:
-            raise NoTurnError(f"turn [{self}] has ended; expected nothing more of it: await what the turn started")
+        return interrupted
 
     # --- parking --------------------------------------------------------------------------------
 
     async def wait_for_answer(self, approval_id: str) -> Answer:
         """Wait for a person; meanwhile other turns of the actor may run."""
-        future = self.answer_to(approval_id)
+        answer = self._answer_to(approval_id)
         self._open_approvals += 1
         self._busy -= 1
         self._park_soon()
         try:
-            return await asyncio.shield(future)
+            return await asyncio.shield(answer)
         finally:
             self._open_approvals -= 1
             self._busy += 1
 
-    def answer_to(self, approval_id: str) -> asyncio.Future[Answer]:
-        """Return the answer to come of an approval of this turn."""
-        future = self.answers.get(approval_id)
+    def answered(self, approval_id: str) -> bool:
+        """Tell whether a request of this turn has its answer."""
+        return self._answer_to(approval_id).done()
+
+    def answer(self, answer: Answer) -> None:
+        """Hand in what somebody answered; only the first answer counts."""
+        future = self._answer_to(answer[0].approval_id)
+        if not future.done():
+            future.set_result(answer)
+
+    def _answer_to(self, approval_id: str) -> asyncio.Future[Answer]:
+        future = self._answers.get(approval_id)
         if future is None:
-            future = self.answers[approval_id] = asyncio.get_running_loop().create_future()
+            future = self._answers[approval_id] = asyncio.get_running_loop().create_future()
         return future
 
     def _park_soon(self) -> None:
@@ -348,19 +306,45 @@ class Turn:
 
     def _park(self) -> None:
         if self.parked:
-            self.host.slot.release(self)
+            self._away = self._away or self.cell.slot.owner is self
+            self.cell.slot.release(self)
 
     # --- the end --------------------------------------------------------------------------------
 
+    def check_open(self) -> None:
+        """Refuse to do anything for a turn that was stopped or has ended."""
+        if self.stopped is not None:
+            raise TurnStopped(self.stopped)
+        if self.closed:
+            raise NoTurnError(f"turn [{self}] has ended; expected nothing more of it: await what the turn started")
+
+    def halt(self, error: LoomError) -> TurnStopped:
+        """Take note that the turn may not go on, whatever its code makes of it; return what to raise."""
+        if self.stopped is None:
+            self.stopped = error
+        return TurnStopped(self.stopped)
+
+    def stop(self, error: LoomError) -> None:
+        """Stop the turn from outside: its code is cancelled and can do nothing more."""
+        self.halt(error)
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
+
+    def refuse(self, error: LoomError) -> None:
+        """Tell whoever waits for the reply that there is none."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
+            self.reply.exception()  # a turn that was told, not asked, has nobody waiting
+
     def close(self) -> None:
-        """End the turn: no verb works in it any more."""
+        """Let everything go that the turn held."""
         self.closed = True
         if self.script is not None:
             self.script.cancel()
-        self.host.slot.release(self)
+        self.cell.slot.release(self)
 
 
-class Stepping:
+class _Stepping:
     """A step under way."""
 
     __slots__ = ("_step", "_turn")

@@ -120,7 +120,6 @@ _BY_PREFIX = f"""
 SELECT {_COLUMNS} FROM turns
 WHERE command_id >= ? AND command_id < ? AND (? IS NULL OR journal = ?) ORDER BY command_id LIMIT 3
 """  # noqa: S608
-_EXACT = f"SELECT {_COLUMNS} FROM turns WHERE command_id = ? AND (? IS NULL OR journal = ?) LIMIT 3"  # noqa: S608
 _LIST = f"""
 SELECT {_COLUMNS} FROM turns
 WHERE received_position < :before AND (:status IS NULL OR status = :status) AND (:journal IS NULL OR journal = :journal)
@@ -141,15 +140,13 @@ class TurnsView:
 
     async def get(self, command_id: str, *, journal: str | None = None) -> TurnSummary:
         """Return the turn of a command, by its id or how that begins; raise `TurnNotFoundError`."""
-        rows = await self._queries.fetch(_EXACT, (command_id, journal, journal), names=_NAMES)
-        if not rows:
-            bounds = prefix_range(command_id)
-            rows = await self._queries.fetch(_BY_PREFIX, (*bounds, journal, journal), names=_NAMES, consistent=False)
-        if len(rows) == 1:
-            return _summaries(rows)[0]
-        several = ", ".join(f"{row['journal']} {row['command_id']}" for row in rows)
+        rows = await self._queries.fetch(_BY_PREFIX, (*prefix_range(command_id), journal, journal), names=_NAMES)
+        found = [row for row in rows if row["command_id"] == command_id] or rows
+        if len(found) == 1:
+            return _summaries(found)[0]
+        several = ", ".join(f"{row['journal']} {row['command_id']}" for row in found)
         raise TurnNotFoundError(
-            f"turn [{command_id!r:.80}] is {f'ambiguous [{several}, …]' if rows else 'not known'}; "
+            f"turn [{command_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; "
             "expected [the command id of one turn, or how only one begins]: see `loom turns`"
         )
 

@@ -40,7 +40,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 
-for part in (demo, init, run, journal, decisions, precedents, approvals, turns, policies, replay, verify, doctor, export):
+for part in (
+    demo,
+    init,
+    run,
+    journal,
+    decisions,
+    precedents,
+    approvals,
+    turns,
+    policies,
+    replay,
+    verify,
+    doctor,
+    export,
+):
     part.add_to(app)
 
 
@@ -58,8 +72,8 @@ def common(
     config: ConfigOption = None,
     journal: JournalOption = None,
     workspace: WorkspaceOption = None,
-    json: JsonOption = False,  # noqa: FBT002 - an option
-    debug: DebugOption = False,  # noqa: FBT002
+    json: JsonOption = False,
+    debug: DebugOption = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,

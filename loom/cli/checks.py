@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,14 +28,14 @@ Mark = Literal["ok", "look", "bad"]
 _OLDEST_SQLITE = (3, 37, 0)
 _TIGHT = 10
 """So many times the least free space that loom needs is little."""
-_LAST = "SELECT position, entry_hash, recorded_at_us FROM entries ORDER BY position DESC LIMIT 1"
+_LAST = "SELECT position, recorded_at_us FROM entries ORDER BY position DESC LIMIT 1"
 _HASH_AT = "SELECT entry_hash FROM entries WHERE position = ?"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what it is about, what was found, and what to do where that is not as it should be."""
+    """One thing that was looked at: what it is about, what was found, and what to do about it."""
 
     mark: Mark
     about: str
@@ -46,11 +45,7 @@ class Check:
 
 def check_machine() -> Iterator[Check]:
     """Look at Python and at SQLite."""
-    version = platform.python_version()
-    if sys.version_info < (3, 11):
-        yield Check("bad", "Python", f"{version}", "use Python 3.11 or later")
-    else:
-        yield Check("ok", "Python", version)
+    yield Check("ok", "Python", platform.python_version())
     found = f"{sqlite3.sqlite_version}"
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         yield Check("bad", "SQLite", found, "use a Python whose SQLite is 3.37 or later")
@@ -73,9 +68,13 @@ def check_place(files: JournalFiles, config: LoomConfig) -> Iterator[Check]:
     directory = files.directory
     kind = filesystem_of(directory) or "unknown"
     if kind in REFUSED_FILESYSTEMS and not config.journal.allow_unsupported_filesystem:
-        yield Check("bad", "file system", f"{kind}, on a network", "move the data to a local disk: see data: in the config")
+        yield Check(
+            "bad", "file system", f"{kind}, on a network", "move the data to a local disk: see data: in the config"
+        )
     elif kind in REFUSED_FILESYSTEMS or kind.partition(".")[0] in SUSPECT_FILESYSTEMS | {"unknown"}:
-        yield Check("look", "file system", f"{kind}; locks and syncs depend on what is behind it", "a local disk is certain")
+        yield Check(
+            "look", "file system", f"{kind}; locks and syncs depend on what is behind it", "a local disk is certain"
+        )
     else:
         yield Check("ok", "file system", kind)
     existing = directory
@@ -83,7 +82,9 @@ def check_place(files: JournalFiles, config: LoomConfig) -> Iterator[Check]:
         existing = existing.parent
     yield from _room(existing, config)
     if not os.access(existing, os.W_OK | os.X_OK):
-        yield Check("look", "directory", f"{directory} cannot be written", "reading works; nothing can be run or answered")
+        yield Check(
+            "look", "directory", f"{directory} cannot be written", "reading works; nothing can be run or answered"
+        )
         return
     if directory.exists() and directory.stat().st_mode & 0o077:
         mode = directory.stat().st_mode & 0o777
@@ -112,12 +113,16 @@ def check_journal(files: JournalFiles, config: LoomConfig, *, workspace: str) ->
 def _contents(
     connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, *, workspace: str
 ) -> Iterator[Check]:
-    position, entry_hash, recorded_at_us = connection.execute(_LAST).fetchone() or (0, b"", 0)
+    position, recorded_at_us = connection.execute(_LAST).fetchone() or (0, 0)
     named = (connection.execute(_WORKSPACE).fetchone() or ("",))[0]
     wal = files.wal.stat().st_size if files.wal.exists() else 0
-    about = f"{files.journal}, {position} entries, {size(files.journal.stat().st_size)}" + (f" + {size(wal)} log" if wal else "")
+    about = f"{files.journal}, {position} entries, {size(files.journal.stat().st_size)}" + (
+        f" + {size(wal)} log" if wal else ""
+    )
     if named != workspace:
-        yield Check("bad", "journal", f"{about}, of workspace {named}", f"expected workspace {workspace}: name {named} with -w")
+        yield Check(
+            "bad", "journal", f"{about}, of workspace {named}", f"expected workspace {workspace}: name {named} with -w"
+        )
     else:
         yield Check("ok", "journal", about)
     found, expected = schema_of(connection), expected_schema()
@@ -152,7 +157,9 @@ def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConf
             "the journal was cut or rewritten: run `loom verify`, restore a backup",
         )  # fmt: skip
     elif tail > 2 * config.journal.head_every:
-        yield Check("look", "anchor", f"{tail} entries since the last head, at {last.position}", "end the loom well once")
+        yield Check(
+            "look", "anchor", f"{tail} entries since the last head, at {last.position}", "end the loom well once"
+        )
     else:
         since = f"; {tail} entries since then" if tail else ", the last entry"
         yield Check("ok", "anchor", f"head at position {last.position}{since}")
@@ -164,7 +171,9 @@ def _room(directory: Path, config: LoomConfig) -> Iterator[Check]:
     if free < least:
         yield Check("bad", "free space", f"{size(free)}; loom begins nothing new below {size(least)}", "make room")
     elif free < _TIGHT * least:
-        yield Check("look", "free space", f"{size(free)}; loom begins nothing new below {size(least)}", "make room soon")
+        yield Check(
+            "look", "free space", f"{size(free)}; loom begins nothing new below {size(least)}", "make room soon"
+        )
     else:
         yield Check("ok", "free space", size(free))
 
@@ -176,7 +185,9 @@ def _trial(directory: Path, config: LoomConfig) -> Check:
         with tempfile.TemporaryDirectory(prefix="loom-doctor-", dir=directory) as trial:
             connect_writer(Path(trial) / "trial.db", synchronous=synchronous, busy_timeout_s=1.0).close()
     except (LoomError, OSError) as error:
-        return Check("bad", "durability", f"a trial journal cannot be made: {error}", "use another directory, or mend this one")
+        return Check(
+            "bad", "durability", f"a trial journal cannot be made: {error}", "use another directory, or mend this one"
+        )
     if synchronous == "NORMAL":
         return Check(
             "look", "durability", "process-crash-only: a power cut may take acknowledged entries away",

@@ -65,7 +65,9 @@ class Common(typing.NamedTuple):
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="The config file, or its directory.", rich_help_panel=_PANEL, show_default=False),
+    typer.Option(
+        "--config", "-c", help="The config file, or its directory.", rich_help_panel=_PANEL, show_default=False
+    ),
 ]
 JournalOption = Annotated[
     str | None,

@@ -64,12 +64,11 @@ class Output:
         """How many characters fit on a line."""
         return self.console.width
 
-    def say(self, text: str | Text = "", *, style: str = "") -> None:
-        """Print a line, or several, for people."""
+    def say(self, text: str = "", *, style: str = "", whole: bool = False) -> None:
+        """Print a line, or several, for people; `whole` lines are left as they are, to be copied."""
         from rich.text import Text
 
-        line = Text(safe(text), style=style) if isinstance(text, str) else text
-        self._print(line)
+        self._print(Text(safe(text), style=style), soft_wrap=whole)
 
     def show(self, renderable: RenderableType) -> None:
         """Print something that rich lays out."""
@@ -138,12 +137,12 @@ class Output:
 
             yield tell
 
-    def _print(self, renderable: RenderableType) -> None:
+    def _print(self, renderable: RenderableType, *, soft_wrap: bool = False) -> None:
         if self.for_eyes:
-            self.console.print(renderable)
+            self.console.print(renderable, soft_wrap=soft_wrap)
             return
         with self.console.capture() as captured:
-            self.console.print(renderable)
+            self.console.print(renderable, soft_wrap=soft_wrap)
         sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().removesuffix("\n").split("\n"))
 
 

@@ -66,7 +66,13 @@ async def open_readings(shell: Shell) -> AsyncIterator[Readings]:
             if behind:
                 shell.output.note(f"the views of the running loom are {behind} entries behind its journal")
             yield Readings(
-                files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries)
+                files,
+                reader,
+                queries,
+                Traces(queries),
+                ApprovalChains(queries),
+                Precedents(queries),
+                TurnsView(queries),
             )
         finally:
             await opened.__aexit__(None, None, None)

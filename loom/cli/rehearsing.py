@@ -88,12 +88,10 @@ class ReadOnlyStore:
 
     async def head(self, journal: str) -> Head:
         """Return the head of a journal."""
-        last: Recorded | None = None
-        async for last in self._reader.read(journal):
-            pass
-        if last is None:
-            return Head(0, genesis(self._workspace, journal))
-        return Head(last.sequence, last.entry_hash)
+        head = Head(0, genesis(self._workspace, journal))
+        async for recorded in self._reader.read(journal):
+            head = Head(recorded.sequence, recorded.entry_hash)
+        return head
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the `CommandReceivedEntry` of a command, or None."""
@@ -143,4 +141,6 @@ class _NoSnapshots:
 
 
 def _refusal(journal: str) -> JournalReadOnlyError:
-    return JournalReadOnlyError(f"journal [{journal}] is being replayed; expected nothing to be written: that is a fault")
+    return JournalReadOnlyError(
+        f"journal [{journal}] is being replayed; expected nothing to be written: that is a fault"
+    )

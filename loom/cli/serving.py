@@ -61,7 +61,9 @@ async def settle(shell: Shell) -> None:
         shell.output.document({"before": len(before), "left": [each.model_dump(mode="json") for each in left]})
         return
     ended = len(before) - sum(1 for each in before if _same_turn(each, left))
-    shell.output.say(f"{_count(len(before), 'unfinished turn')}, {ended} ended" + (f"; left: {_by_status(left)}" if left else ""))
+    shell.output.say(
+        f"{_count(len(before), 'unfinished turn')}, {ended} ended" + (f"; left: {_by_status(left)}" if left else "")
+    )
 
 
 async def _woken(shell: Shell, loom: Loom, listing: TurnListing) -> bool:

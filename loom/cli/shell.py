@@ -5,7 +5,6 @@ Nothing heavy is imported until it is needed, so that `loom --help` answers at o
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,7 +66,8 @@ class Shell:
             return Workspace(found.files, name, self.settings)
         raise ConfigError(
             f"there is no loom in [{Path.cwd()}]; expected loom.config.yaml there or above, or "
-            f"[{_DEFAULT_DATA / name / 'journal.db'}]: begin one with `loom init`, or name one with --config or --journal"
+            f"[{_DEFAULT_DATA / name / 'journal.db'}]: "
+            "begin one with `loom init`, or name one with --config or --journal"
         )
 
     @property
@@ -97,7 +97,9 @@ class Shell:
                 path = path / "journal.db"
             url = f"{_URL}/{path}"
         if url in (_URL, f"{_URL}/"):
-            raise ConfigError(f"journal [{journal}] is thrown away when it is closed; expected one that lasts: name a file")
+            raise ConfigError(
+                f"journal [{journal}] is thrown away when it is closed; expected one that lasts: name a file"
+            )
         found = locate(url, workspace=self.workspace or _workspace_of(Path(url.removeprefix(f"{_URL}/"))))
         return Workspace(found.files, found.name, self.settings)
 
@@ -110,7 +112,7 @@ def _workspace_of(path: Path) -> str | None:
     from loom.journal.sqlite import Reader
 
     async def ask() -> str | None:
-        reader = Reader(Path(os.path.realpath(path)))
+        reader = Reader(path)
         try:
             return await reader.workspace()
         except LoomError:

@@ -140,7 +140,9 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "policy_adopted": _policy,
     "policy_registered": _policy,
     "precedent_referenced": _precedents,
-    "pruned": lambda body: f"{body['journal']} {body['first_sequence']}..{body['last_sequence']}{_by(body)}{_because(body)}",
+    "pruned": lambda body: (
+        f"{body['journal']} {body['first_sequence']}..{body['last_sequence']}{_by(body)}{_because(body)}"
+    ),
     "told": lambda body: f"{body['journal']} {body['command_type']}",
     "turn_abandoned": lambda body: f"given up{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",

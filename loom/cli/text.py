@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -41,7 +40,7 @@ def shortened(ids: Iterable[str]) -> dict[str, str]:
     ordered = sorted(set(ids))
     short: dict[str, str] = {}
     for before, each, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
-        alike = max(len(os.path.commonprefix((each, other))) for other in (before, after))
+        alike = max(_common(each, other) for other in (before, after))
         short[each] = each[: max(_SHORT, alike + 1)]
     return short
 
@@ -95,6 +94,11 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
     return "".join(
         character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
     )
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _inner(value: Any) -> str:

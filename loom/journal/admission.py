@@ -53,8 +53,7 @@ def json_value(value: object, *, limits: Limits = DEFAULT_LIMITS) -> JsonValue:
 
 
 def admit(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Return the bytes of a JSON body, wherever they come from, if they may be stored; raise `AdmissionError` if "
-    "not."""
+    """Return the bytes of a JSON body, wherever they come from, if they may be stored; else raise `AdmissionError`."""
     _check_size(body, limits)
     value = parse_json(body)
     if _is_suspect(body, limits):

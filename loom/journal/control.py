@@ -120,8 +120,7 @@ class ControlServer:
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; a client that vanishes, stalls or talks nonsense costs a bounded time and nothing "
-        "else."""
+        """Answer one request; a client that vanishes, stalls or talks nonsense costs a bounded time and no more."""
         try:
             answer = await self._answer(reader, writer)
             async with asyncio.timeout(self._io_timeout_s):

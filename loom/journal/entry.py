@@ -79,8 +79,7 @@ class UnknownEntry(Entry):
 
 
 class KindRegistry:
-    """Which class reads which kind. One per process, because classes are; explicit, so that tests can make their "
-    "own."""
+    """Which class reads which kind. One per process, as classes are; explicit, so that tests can make their own."""
 
     def __init__(self) -> None:
         self._classes: dict[str, type[Entry]] = {}

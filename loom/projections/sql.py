@@ -49,9 +49,11 @@ def quoted(name: str) -> str:
 
 def prefix_range(prefix: str) -> tuple[str, str]:
     """Return the bounds, lower included, between which all ids lie that begin so; none do for what begins no id."""
-    if not prefix or not prefix.isascii() or not prefix.isprintable():
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
         return "", ""
-    return prefix, prefix + "\U0010ffff"
+    return (prefix, prefix + "\U0010ffff") if prefix else ("", "")
 
 
 def is_damage(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from loom.errors import ProjectionFailedError
+from loom.errors import AdmissionError, ProjectionFailedError
 from loom.journal.entry import Recorded
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.projection import Checkpoint, Projection
@@ -83,12 +83,16 @@ class Views:
     async def fetch(self, statement: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
         """Read on the read-only connection, opened at first use and again whenever the file was replaced.
 
-        Raises `ViewsLostError` where there is no sound views file.
+        Raises `ViewsLostError` where there is no sound views file, `AdmissionError` for text that no view can hold.
         """
         connection = await self._open_reader()
         identity = self._reader_identity
         try:
             return list(await connection.execute_fetchall(statement, parameters))
+        except UnicodeEncodeError as error:
+            raise AdmissionError(
+                f"text [{error.object!r:.40}] was asked for; expected [text that UTF-8 can say]: mend the value"
+            ) from error
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise

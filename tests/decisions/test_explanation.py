@@ -143,7 +143,8 @@ async def test_it_has_a_form_for_programs(tmp_path: Path) -> None:
 
 async def test_journaled_text_cannot_steer_a_terminal(tmp_path: Path) -> None:
     evil = "\x1b[31mred\x1b[0m \u202egnp.exe\u202c tab\tend\rback\x07 and a\nsecond line"
-    made = decision("evil", rationale=evil, outcome={"\x1b]0;title\x07": evil}, context={"who": evil})
+    outcome = {"\x1b]0;title\x07": evil}
+    made = decision("evil", rationale=evil, outcome=outcome, context={"who": evil}, precedent_class=None)
     async with asked(tmp_path) as loom:
         await loom.write(JOURNAL, DecisionJournalEntry(decision=made))
         explanation = await loom.traces.explain(made.decision_id)

@@ -10,7 +10,7 @@ import pytest
 
 from loom.clock import datetime_from_us
 from loom.decisions import DecisionJournalEntry, OutcomeObservedEntry, PolicyReference, PrecedentReference
-from loom.errors import DecisionNotFoundError
+from loom.errors import AdmissionError, DecisionNotFoundError
 from loom.identity import derived_id
 from loom.journal import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from tests.projections.journals import MOMENT, answer, command, decision, request, whole_turn
@@ -131,6 +131,8 @@ async def test_filters_narrow_what_is_found_before_the_limit(loom: Asked) -> Non
     assert await found(decision_type="noise", limit=2) == ["noise2", "noise1"]
     assert await found(decision_type="nothing") == []
     assert await found(decision_type="' OR 1=1 --") == []
+    with pytest.raises(AdmissionError, match="expected .text that UTF-8 can say"):
+        await found(decision_type="\ud800")
 
 
 async def test_time_bounds_take_the_beginning_in_and_leave_the_end_out(loom: Asked) -> None:
@@ -180,7 +182,9 @@ async def test_a_long_line_is_cut_and_says_so(loom: Asked) -> None:
     line = [decided("0"), *(decided(str(n), parent_decision_id=id_of(str(n - 1))) for n in range(1, 230))]
     await loom.write(JOURNAL, *line)
     assert (await loom.traces.chain(id_of("0"))).cut
-    assert (await loom.traces.chain(id_of("229"))).cut
+    above = await loom.traces.chain(id_of("229"))
+    assert above.cut
+    assert (len(above.ancestors), above.ancestors[0].depth) == (200, 200)
     assert not (await loom.traces.chain(id_of("115"))).cut
 
 

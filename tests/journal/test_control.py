@@ -194,7 +194,7 @@ async def test_a_private_runtime_directory_is_used_where_there_is_one(
     assert await desk.call("echo", a=1) == {"a": 1}
     await desk.stop()
     assert os.listdir(runtime) == []
-    os.chmod(runtime, 0o755)  # noqa: S103 - the point of it
+    os.chmod(runtime, 0o755)
     again = await desk.start()
     assert again.parent != runtime
     await desk.stop()

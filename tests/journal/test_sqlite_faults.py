@@ -19,6 +19,7 @@ from loom.errors import (
     AppendUnknownError,
     DiskFullError,
     JournalBusyError,
+    JournalClosedError,
     JournalCorruptError,
     JournalReadOnlyError,
     LoomError,
@@ -288,6 +289,27 @@ async def test_a_clock_that_fails_fails_its_append_and_not_the_writer(path: Path
     clock.us = 1
     assert (await store.append(notes("a/1", 0))).position == 1
     await store.close()
+
+
+async def test_a_writer_that_breaks_its_promise_not_to_raise_leaves_nobody_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await SqliteStore.open(path)
+    await store.append(notes("a/1", 0))
+
+    def commit(batch: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(store._writer, "commit", commit)
+    with pytest.raises(AppendUnknownError) as unknown:
+        await store.append(notes("a/1", 1))
+    with pytest.raises(JournalClosedError, match="MemoryError"):
+        store.submit(notes("a/1", 1))
+    with pytest.raises(JournalClosedError):
+        await store.resolve(unknown.value)
+    await store.close()
+    assert not WriterLock(JournalFiles(path).lock).held()
+    assert verify(path).ok
 
 
 # --- the files under the writer -----------------------------------------------------------------

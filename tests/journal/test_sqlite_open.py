@@ -241,10 +241,12 @@ async def test_a_second_writer_in_the_same_process_is_refused_and_does_not_touch
 ) -> None:
     path = tmp_path / "journal.db"
     store = await SqliteStore.open(path)
+    opened: list[object] = []
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite3, "connect", lambda *_, **__: pytest.fail("the second writer opened the file"))
+        patch.setattr(sqlite3, "connect", lambda *given, **_: opened.append(given))
         with pytest.raises(JournalLockedError) as refused:
             await SqliteStore.open(path)
+    assert opened == []
     assert refused.value.holder["pid"] == os.getpid()
     await store.append(notes("a/1", 0))
     await store.close()

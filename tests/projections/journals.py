@@ -88,9 +88,10 @@ def decision(name: str, **changes: Any) -> Decision:
         "outcome": outcome,
         "is_exception": said.is_exception,
         "exception_reason": said.exception_reason,
-        "precedent_class": RULE.classify(facts, outcome),
         "context": {"customer": name},
     }
+    if "precedent_class" not in changes:
+        given["precedent_class"] = RULE.classify(facts, outcome)
     return Decision(**{**given, **changes})
 
 

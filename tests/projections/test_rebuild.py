@@ -104,6 +104,33 @@ def test_views_kept_up_through_crashes_equal_rebuilt_ones(
         assert said(directory / "kept") == said(directory / "rebuilt")
 
 
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12)), max_size=12))
+def test_pages_that_overlap_or_leave_a_gap_are_taken_for_what_they_are(slices: list[tuple[int, int]]) -> None:
+    """A page moves a projection only where it holds the very next entry, and only by what is new in it."""
+    with tempfile.TemporaryDirectory() as name:
+        writer = ViewsWriter(Path(name) / "kept", all_projections())
+        writer.open()
+        position = 0
+        for first, size in slices:
+            page = THIRTY[first : first + size]
+            checkpoints = writer.apply(page)
+            if page and first <= position < first + len(page):
+                position = first + len(page)
+            assert {checkpoint.position for checkpoint in checkpoints.values()} == {position}
+        writer.close()
+        fold(Path(name) / "folded", THIRTY[:position], batch=100)
+        assert said(Path(name) / "kept") == said(Path(name) / "folded")
+
+
+def _thirty() -> list[Recorded]:
+    with tempfile.TemporaryDirectory() as name:
+        turns = [("discount-agent/a", f"t{turn}", entry) for turn in range(4) for entry in whole_turn(f"n{turn}")]
+        return asyncio.run(record(Path(name), turns[:30]))
+
+
+THIRTY = _thirty()
+
+
 @pytest.mark.parametrize("batch", [1, 7, 1_000])
 async def test_rebuilding_gives_what_was_there(tmp_path: Path, batch: int) -> None:
     store = await open_store(tmp_path)
@@ -136,4 +163,7 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
                 assert digest(views) != whole, f"nothing in [{name}] counts"
                 views.execute("ROLLBACK TO one")
         assert digest(views) == whole
+        views.execute("UPDATE turns SET by = 'somebody else'")
+        assert digest(views) != whole
+        views.rollback()
         assert digest(views, TurnsProjection.tables) != whole

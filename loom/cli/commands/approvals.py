@@ -20,7 +20,9 @@ __all__ = ["ByOption", "add_to"]
 
 ByOption = Annotated[
     str,
-    typer.Option("--by", envvar="LOOM_BY", help="Who you are: your answer is journaled in this name.", show_default=False),
+    typer.Option(
+        "--by", envvar="LOOM_BY", help="Who you are: your answer is journaled in this name.", show_default=False
+    ),
 ]
 _ApprovalId = Annotated[
     str, typer.Argument(metavar="ID", help="A request, or how its id begins: see `loom approvals`.", show_default=False)
@@ -38,9 +40,10 @@ def add_to(app: typer.Typer) -> None:
 async def approvals(
     shell: Shell,
     approval_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Show one request, with all that happened to it.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[ID]", help="Show one request, with all that happened to it.", show_default=False),
     ] = None,
-    all: Annotated[bool, typer.Option("--all", help="Also those that were answered, newest first.")] = False,  # noqa: A002, FBT002
+    all: Annotated[bool, typer.Option("--all", help="Also those that were answered, newest first.")] = False,
     approver: Annotated[str | None, typer.Option(help="Only what this approver is asked for.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
 ) -> None:
@@ -150,4 +153,6 @@ def _print_one(output: Output, each: Approval) -> None:
         late = "" if event.counts else " (too late to count)"
         output.say(f"  {moment(event.at)}  {event.event}{by}{comment}{late}", style="dim")
     if each.pending:
-        output.note(f"loom approve {each.approval_id[:12]} --by NAME   or   loom deny {each.approval_id[:12]} --by NAME -m WHY")
+        output.note(
+            f"loom approve {each.approval_id[:12]} --by NAME   or   loom deny {each.approval_id[:12]} --by NAME -m WHY"
+        )

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from loom.cli.reading import Readings
     from loom.decisions import DecisionChain, DecisionSummary, Explanation
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "explained"]
 
 _PAGE = 500
-_NARROW = 88
+_WIDEST = 100
+_PIPE = 1_000  # no terminal is so wide: nobody has said how wide the reader's is
+_IN_A_PIPE = 88
 _VERSION = re.compile(r"policy_v\d+_[0-9a-f]+\Z|[0-9a-f]{64}\Z")
 _STYLES = {"plain": "", "strong": "bold", "good": "green", "bad": "red", "quiet": "dim"}
 
@@ -36,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def decisions(
     shell: Shell,
-    type: Annotated[str | None, typer.Option("--type", "-t", help="Of this type, such as exception.")] = None,  # noqa: A002
+    type: Annotated[str | None, typer.Option("--type", "-t", help="Of this type, such as exception.")] = None,
     exception: Annotated[
         bool | None, typer.Option("--exception/--no-exception", help="Only exceptions, or only others.")
     ] = None,
@@ -69,15 +71,19 @@ async def decisions(
     if shell.json:
         shell.output.document([each.model_dump(mode="json") for each in found])
     elif not found:
-        shell.output.say("No decisions match." if any(v is not None for v in (*wanted.values(), text)) else "No decisions.")
+        shell.output.say(
+            "No decisions match." if any(v is not None for v in (*wanted.values(), text)) else "No decisions."
+        )
     else:
         _print(shell.output, found)
 
 
 async def why(
     shell: Shell,
-    decision_id: Annotated[str, typer.Argument(metavar="ID", help="A decision, or how its id begins.", show_default=False)],
-    chain: Annotated[bool, typer.Option("--chain", help="Also what led to it, and what followed from it.")] = False,  # noqa: FBT002
+    decision_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A decision, or how its id begins.", show_default=False)
+    ],
+    chain: Annotated[bool, typer.Option("--chain", help="Also what led to it, and what followed from it.")] = False,
 ) -> None:
     """Explain one decision: what, why, on which facts, under which rule, after which precedents, who agreed."""
     from loom.cli.reading import open_readings
@@ -91,8 +97,7 @@ async def why(
         shell.output.document(shown if line is None else {**shown, "chain": line.model_dump(mode="json")})
         return
     output = shell.output
-    width = min(output.width, 100) if output.width < 1_000 else _NARROW
-    output.show(_explained(explain(trace), width))
+    output.show(explained(explain(trace), output))
     if line is not None:
         _print_chain(output, line)
 
@@ -109,9 +114,7 @@ def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
         ) from error
 
 
-async def _find(
-    readings: Readings, wanted: dict[str, Any], *, words: list[str], limit: int
-) -> list[DecisionSummary]:
+async def _find(readings: Readings, wanted: dict[str, Any], *, words: list[str], limit: int) -> list[DecisionSummary]:
     """Return what matches, filtered before it is limited; words are looked for page by page."""
     found: list[DecisionSummary] = []
     after: int | None = None
@@ -143,13 +146,14 @@ def _print(output: Output, found: list[DecisionSummary]) -> None:
     output.table(columns, [row(each) for each in found])
 
 
-def _explained(explanation: Explanation, width: int) -> RenderableType:
+def explained(explanation: Explanation, output: Output) -> RenderableType:
     """Lay an explanation out in two columns, as wide as is pleasant to read."""
     from rich.console import Group
     from rich.constrain import Constrain
     from rich.table import Table
     from rich.text import Text
 
+    width = min(output.width, _WIDEST) if output.width < _PIPE else _IN_A_PIPE
     column = min(22, max((len(line.label) for part in explanation.sections for line in part.lines), default=0))
     parts: list[RenderableType] = [
         Text(explanation.title, style="bold"),

@@ -105,9 +105,13 @@ async def _running(files: JournalFiles) -> AsyncIterator[Check]:
         )  # fmt: skip
         return
     failed = [each["name"] for each in status["projections"] if each["failed"]]
-    yield Check("ok", "running", f"process {status['pid']} since {_since(about)}, at position {status['position']}; it answers")
+    yield Check(
+        "ok", "running", f"process {status['pid']} since {_since(about)}, at position {status['position']}; it answers"
+    )
     if failed:
-        yield Check("bad", "projections", f"stopped: {', '.join(failed)}", "look at its log; mend the projection, then restart")
+        yield Check(
+            "bad", "projections", f"stopped: {', '.join(failed)}", "look at its log; mend the projection, then restart"
+        )
 
 
 def _since(about: dict[str, object]) -> str:
@@ -135,7 +139,11 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
         yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "mend the projection, then start a loom")
     behind = await lag
     if not failed:
-        how = "up to date" if not behind else f"{behind} entries behind; the next loom catches up, until then a copy is made"
+        how = (
+            "up to date"
+            if not behind
+            else f"{behind} entries behind; the next loom catches up, until then a copy is made"
+        )
         yield Check("ok", "views", how)
     stuck = sum(each.status == "stuck" for each in unfinished)
     if stuck:
@@ -178,5 +186,9 @@ def _print(shell: Shell, found: list[Check]) -> None:
         grid.add_row(Text(mark, style=style), Text(check.about), said)
     shell.output.show(grid)
     bad, look = (sum(check.mark == mark for check in found) for mark in ("bad", "look"))
-    verdict = "promises cannot be kept" if bad else "promises can be kept" + (", and there is something to look at" if look else "")
+    verdict = (
+        "promises cannot be kept"
+        if bad
+        else "promises can be kept" + (", and there is something to look at" if look else "")
+    )
     shell.output.say(verdict, style="bold red" if bad else "bold green")

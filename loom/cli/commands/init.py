@@ -58,4 +58,4 @@ def init(
     for path in written:
         shell.output.say(f"wrote {path}", style="green")
     shell.output.say()
-    shell.output.say(_NEXT)
+    shell.output.say(_NEXT, whole=True)

@@ -30,11 +30,12 @@ def add_to(app: typer.Typer) -> None:
 async def journal(
     shell: Shell,
     name: Annotated[
-        str | None, typer.Argument(metavar="[TYPE/KEY]", help="One journal; or a TYPE, to list its journals.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[TYPE/KEY]", help="One journal; or a TYPE, to list its journals.", show_default=False),
     ] = None,
     after: Annotated[int, typer.Option(min=0, help="Only entries after this sequence.")] = 0,
     until: Annotated[int | None, typer.Option(min=1, help="Only entries up to this sequence.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The bodies of the entries as they are stored.")] = False,  # noqa: FBT002
+    raw: Annotated[bool, typer.Option("--raw", help="The bodies of the entries as they are stored.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many journals.")] = 1_000,
 ) -> int | None:
     """List the journals, or the entries of one.
@@ -87,11 +88,21 @@ async def _list(output: Output, reader: Reader, *, actor_type: str | None, limit
     elif not found:
         output.say("No journals." if actor_type is None else f"No journals of [{actor_type}].")
     else:
-        columns = [Column("journal", "cyan"), Column("entries", right=True), Column("last entry (UTC)", "dim"), Column("kind")]
+        columns = [
+            Column("journal", "cyan"),
+            Column("entries", right=True),
+            Column("last entry (UTC)", "dim"),
+            Column("kind"),
+        ]
         output.table(
             columns,
             [
-                [each["journal"], str(each["entries"]), moment(each["last_at"]) if each["last_at"] else "-", each["last_kind"] or "-"]
+                [
+                    each["journal"],
+                    str(each["entries"]),
+                    moment(each["last_at"]) if each["last_at"] else "-",
+                    each["last_kind"] or "-",
+                ]
                 for each in found
             ],
         )
@@ -112,7 +123,9 @@ async def _print_entries(
         if output.json:
             output.line(entry_as_json(recorded))
         elif raw:
-            body = "(erased)" if recorded.body is None else one_line(recorded.body.decode("utf-8", "replace"), 1_000_000)
+            body = (
+                "(erased)" if recorded.body is None else one_line(recorded.body.decode("utf-8", "replace"), 1_000_000)
+            )
             output.say(f"{recorded.sequence} {recorded.kind} {body}")
         else:
             rows.append(recorded)
@@ -146,7 +159,14 @@ def _table(output: Output, rows: list[Recorded]) -> None:
     def row(each: Recorded) -> list[str]:
         at = moment(each.recorded_at)
         cells = [str(each.sequence), at if several_days else at[11:], one_line(each.kind, 28)]
-        cells += [one_line(short.get(each.command_id or "", "-"), 20), one_line(step_of(each), 24 if output.for_eyes else 200)] if roomy else []
+        cells += (
+            [
+                one_line(short.get(each.command_id or "", "-"), 20),
+                one_line(step_of(each), 24 if output.for_eyes else 200),
+            ]
+            if roomy
+            else []
+        )
         return [*cells, summary_of(each)]
 
     if not several_days:

@@ -48,7 +48,10 @@ async def policies(
 async def show(
     shell: Shell,
     version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A version, or a policy's name for the one adopted.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="VERSION", help="A version, or a policy's name for the one adopted.", show_default=False
+        ),
     ],
 ) -> None:
     """Show one policy version: parameters, facts, rule, who registered it and why."""
@@ -128,7 +131,10 @@ def _print(output: Output, each: dict[str, Any]) -> None:
     output.say(f"{each['name']}, version {each['version']} ({adopted})", style="bold")
     rows = [
         ("hash", each["hash"]),
-        ("registered", f"{moment(each['registered_at'])} UTC by {each['by']}" + (f": {each['reason']}" if each["reason"] else "")),
+        (
+            "registered",
+            f"{moment(each['registered_at'])} UTC by {each['by']}" + (f": {each['reason']}" if each["reason"] else ""),
+        ),
     ]
     parameters: Any = document.get("parameters")
     if parameters:

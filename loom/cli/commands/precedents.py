@@ -28,12 +28,14 @@ def add_to(app: typer.Typer) -> None:
 
 async def precedents(
     shell: Shell,
-    of: Annotated[str | None, typer.Option("--of", metavar="ID", help="Those of the same class as this decision.")] = None,
+    of: Annotated[
+        str | None, typer.Option("--of", metavar="ID", help="Those of the same class as this decision.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="With all these words in rationale or reasoning.")] = None,
     facet: Annotated[
         list[str] | None, typer.Option("--facet", "-f", metavar="NAME=VALUE", help="With exactly this fact or context.")
     ] = None,
-    type: Annotated[str | None, typer.Option("--type", "-t", help="Of this type of decision.")] = None,  # noqa: A002
+    type: Annotated[str | None, typer.Option("--type", "-t", help="Of this type of decision.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
 ) -> int | None:
     """List classes of like cases with a like outcome, largest first; or search earlier decisions.
@@ -119,7 +121,8 @@ def _print_found(output: Output, found: tuple[PrecedentFound, ...]) -> None:
     def row(each: PrecedentFound) -> list[str | Text]:
         outcome = Text(compact(each.outcome, 80), style="red" if each.is_exception else "")
         return [
-            each.decision_id[:12], moment(each.recorded_at), one_line(each.journal, 32), outcome, one_line(each.rationale),
+            each.decision_id[:12], moment(each.recorded_at), one_line(each.journal, 32), outcome,
+            one_line(each.rationale),
         ]  # fmt: skip
 
     output.table(columns, [row(each) for each in found])

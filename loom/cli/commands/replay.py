@@ -34,7 +34,7 @@ async def replay(
     until: Annotated[int | None, typer.Option(min=1, help="States up to this sequence.")] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Drive each finished turn again and compare: does the code still do it?")
-    ] = False,  # noqa: FBT002 - an option
+    ] = False,
 ) -> int | None:
     """Show what an actor's state was after each entry of its journal, or at one.
 
@@ -94,12 +94,18 @@ async def _verify(shell: Shell, again: Replay, journal: str) -> int | None:
         shell.output.say(f"[{journal}] has no finished turn to drive again.")
     else:
         rows: list[list[str | Text]] = [
-            [each.command_id[:12], Text(each.verdict.replace("_", " "), style=_STYLES[each.verdict]), one_line(each.reason or "")]
+            [
+                each.command_id[:12],
+                Text(each.verdict.replace("_", " "), style=_STYLES[each.verdict]),
+                one_line(each.reason or ""),
+            ]
             for each in found
         ]
         shell.output.table([Column("turn", "cyan"), Column("verdict"), Column("why", wide=True, wraps=True)], rows)
         verdicts = sorted(each.verdict for each in found)
-        shell.output.say(", ".join(f"{len(list(same))} {verdict.replace('_', ' ')}" for verdict, same in itertools.groupby(verdicts)))
+        shell.output.say(
+            ", ".join(f"{len(list(same))} {verdict.replace('_', ' ')}" for verdict, same in itertools.groupby(verdicts))
+        )
     return EXIT_NO if any(each.verdict == "diverged" for each in found) else None
 
 

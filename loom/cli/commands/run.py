@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from loom.cli.shell import Shell
 from loom.cli.text import as_json, one_line
 
 if TYPE_CHECKING:
-    from loom.runtime import Loom
+    pass
 
 __all__ = ["add_to"]
 
@@ -36,12 +35,16 @@ async def run(
     payload: Annotated[
         str, typer.Argument(metavar="[JSON]", help="Its fields; - reads them from stdin, @FILE from a file.")
     ] = "{}",
-    once: Annotated[bool, typer.Option("--once", help="End when no turn is running any more; parked ones stay.")] = False,  # noqa: FBT002
+    once: Annotated[
+        bool, typer.Option("--once", help="End when no turn is running any more; parked ones stay.")
+    ] = False,
     by: Annotated[str | None, typer.Option("--by", envvar="LOOM_BY", help="Who asks.", show_default=False)] = None,
     command_id: Annotated[
         str | None, typer.Option("--id", help="The command's id: the same one again gives the recorded reply.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Wait for the reply so many seconds at most.")] = None,
+    patience_s: Annotated[
+        float | None, typer.Option("--timeout", min=0.001, help="Wait for the reply so many seconds at most.")
+    ] = None,
 ) -> int | None:
     """Run the loom of the config until it is interrupted, or send one command and print the reply.
 
@@ -59,7 +62,7 @@ async def run(
         raise typer.BadParameter("no command is named; expected [TYPE/KEY COMMAND JSON]: add it", param_hint="COMMAND")
     arguments = {
         "journal": actor, "command_type": command_type, "payload": _payload(payload), "id": command_id, "by": by,
-        "timeout_s": timeout,
+        "timeout_s": patience_s,
     }  # fmt: skip
     said = await _send(shell, arguments)
     return _print(shell.output, said)
@@ -70,12 +73,16 @@ def _payload(text: str) -> dict[str, Any]:
     from loom.journal.admission import parse_json
 
     try:
-        source = sys.stdin.read() if text == "-" else Path(text[1:]).read_text(encoding="utf-8") if text[:1] == "@" else text
+        source = (
+            sys.stdin.read() if text == "-" else Path(text[1:]).read_text(encoding="utf-8") if text[:1] == "@" else text
+        )
         value = parse_json(source)
     except (AdmissionError, OSError, UnicodeError) as error:
         raise typer.BadParameter(f"{error}", param_hint="JSON") from error
     if not isinstance(value, dict):
-        raise typer.BadParameter(f"[{one_line(text, 60)}] is no object; expected [{{…}}]: write its fields", param_hint="JSON")
+        raise typer.BadParameter(
+            f"[{one_line(text, 60)}] is no object; expected [{{…}}]: write its fields", param_hint="JSON"
+        )
     return value
 
 
@@ -111,7 +118,8 @@ def _print(output: Output, said: dict[str, Any]) -> int | None:
             output.note(f"  loom approve {each['approval_id'][:12]} --by NAME")
         output.note(f"  the reply, later: the same command with --id {said['command_id']}")
     elif status == "running":
-        output.say(f"turn {short_id} of {said['journal']} still runs; the same command with --id {said['command_id']} gives its reply")
+        output.say(f"turn {short_id} of {said['journal']} still runs")
+        output.note(f"  the reply, later: the same command with --id {said['command_id']}")
     else:
         output.say(f"{status}: {one_line(said['error']['message'], 2_000)}", style="red")
     return EXIT_NO if status in ("failed", "abandoned", "stuck") else None

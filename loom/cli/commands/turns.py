@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _TurnId = Annotated[
-    str, typer.Argument(metavar="ID", help="A turn's command id, or how it begins: see `loom turns`.", show_default=False)
+    str,
+    typer.Argument(metavar="ID", help="A turn's command id, or how it begins: see `loom turns`.", show_default=False),
 ]
 _STYLES = {
     "abandoned": "red", "completed": "green", "failed": "red", "interrupted": "yellow", "parked": "", "received": "",
@@ -47,7 +48,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def turns(
     shell: Shell,
-    all: Annotated[bool, typer.Option("--all", help="Also those that have ended, newest first.")] = False,  # noqa: A002, FBT002
+    all: Annotated[bool, typer.Option("--all", help="Also those that have ended, newest first.")] = False,
     status: Annotated[str | None, typer.Option(help="Only those that are stuck, parked, failed, …")] = None,
     actor: Annotated[str | None, typer.Option("--actor", "-a", help="Only those of one TYPE/KEY.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
@@ -147,8 +148,8 @@ def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> No
         what_now = each["why"] or _MEANING.get(each["status"], "")
         status = Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))
         cells: list[str | Text] = [
-            short[summary["command_id"]], one_line(summary["journal"], 32), one_line(summary["command_type"] or "-", 24),
-            status,
+            short[summary["command_id"]], one_line(summary["journal"], 32),
+            one_line(summary["command_type"] or "-", 24), status,
         ]  # fmt: skip
         cells += [one_line(summary["by"] or "-", 20)] if roomy else []
         cells += [moment(received) if with_end else age((now_us - us_from_datetime(received)) / 1e6)]

@@ -38,8 +38,7 @@ class WriterOptions:
 
 @dataclass(frozen=True, slots=True)
 class SqliteOptions:
-    """What a store may be told: its writer's options, and the bounds of what may wait, go together and be read at "
-    "once."""
+    """What a store may be told: its writer's options, and bounds of what may wait, go together, and be read at once."""
 
     writer: WriterOptions = WriterOptions()
     max_pending_entries: int = 10_000

@@ -34,8 +34,7 @@ class AppendQueue:
         self._for_room: deque[asyncio.Future[None]] = deque()
 
     def put(self, append: Append) -> asyncio.Future[Receipt]:
-        """Put an append in line; raise `JournalBusyError` where it does not fit any more, and then nothing was "
-        "queued."""
+        """Put an append in line; raise `JournalBusyError`, and queue nothing, where it does not fit any more."""
         entries = len(append.drafts)
         size = sum([len(draft.body) for draft in append.drafts])
         if not 0 < entries <= self._max_entries or size > self._max_bytes:

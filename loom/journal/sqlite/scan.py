@@ -82,8 +82,7 @@ class Scan:
             )
 
     def finish(self) -> None:
-        """Say what only the whole can tell: which entries are missing, which changed places, whether holes are "
-        "declared."""
+        """Say what only the whole can tell: which entries are missing or moved, whether holes are declared."""
         self._tell_gaps()
         self._tell_suspects()
         for journal, holes in self._holes.items():

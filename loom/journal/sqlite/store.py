@@ -196,9 +196,14 @@ class SqliteStore:
         """Start the next batch first, then tell the callers of this one."""
         self._in_flight = False
         self._queue.done(batch)
+        failure = done.exception()
+        if failure is not None:  # a defect of the writer's, which promises not to raise
+            _log.error("writer_failed", journal=str(self.files.journal), error=repr(failure))
+            self._closed = f"is closed, as its writer failed [{failure!r}]; expected a sound one: open it again"
         self._pump()
+        outcomes = done.result() if failure is None else [_lost(each.append, failure) for each in batch]
         position = self._acknowledged
-        for (_, future, _), outcome in zip(batch, done.result(), strict=True):
+        for (_, future, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Receipt):
                 position = max(position, outcome.position)
                 self._recorded_at_us = max(self._recorded_at_us, outcome.recorded_at_us)
@@ -266,6 +271,17 @@ def _poison_all() -> None:
 
 
 os.register_at_fork(after_in_child=_poison_all)
+
+
+def _lost(append: Append, failure: BaseException) -> Outcome:
+    """Say that nobody knows what became of an append; a store that is opened again does, by reading."""
+    return AppendUnknownError(
+        f"journal [{append.journal}] may or may not have gone on from sequence [{append.expected}] [{failure!r}]; "
+        "expected a sound writer: open the journal again and look",
+        journal=append.journal,
+        sequence=append.expected + len(append.drafts),
+        entry_hash=b"",
+    )
 
 
 def _give(future: asyncio.Future[Receipt], error: LoomError) -> None:

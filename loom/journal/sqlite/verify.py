@@ -167,8 +167,7 @@ class _Verifier:
             return []
 
     def _compare_heads(self, heads: list[WrittenHead]) -> None:
-        """Hold every head against the entry at its position; what is between the last good one and a bad one is "
-        "suspect."""
+        """Hold every head against the entry at its position; between the last good one and a bad one all is suspect."""
         good = cut_to = 0
         for position, expected in sorted(set(heads)):
             found = self._scan.watched.get(position)

@@ -1,0 +1,57 @@
+"""What becomes of an actor whose turn failed: it is rebuilt from its journal, and stopped when it fails too often."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from loom.actors.recovery import recover
+from loom.actors.services import ActorOptions
+from loom.actors.state import Fold
+from loom.errors import ActorStoppedError
+
+if TYPE_CHECKING:
+    from loom.actors.cell import Cell
+
+__all__ = ["Failures", "rebuilt"]
+
+
+class Failures:
+    """When an actor failed, as far back as its window goes."""
+
+    def __init__(self, options: ActorOptions) -> None:
+        self._options = options
+        self._times: deque[float] = deque(maxlen=options.max_failures + 1)
+
+    def too_many(self, journal: str) -> ActorStoppedError | None:
+        """Count one more, and return the error of an actor that has failed too often within its window."""
+        now = time.monotonic()
+        self._times.append(now)
+        most, window_s = self._options.max_failures, self._options.failure_window_s
+        if len(self._times) <= most or now - self._times[0] > window_s:
+            return None
+        return ActorStoppedError(
+            f"actor [{journal}] failed [{len(self._times)}] times within [{window_s:g}] s; expected at most [{most}]: it is "
+            "stopped; mend the cause, then restart it"
+        )
+
+
+async def rebuilt(cell: Cell) -> Fold:
+    """Fold the journal again, as after a failure nobody knows what the state in memory is.
+
+    Entries may be put in line meanwhile: it goes on until it has them all, so that none is missing in the new state.
+    """
+    fold = Fold(cell.new_actor())
+    at = (await recover(cell.services, cell.cls, cell.journal, fold)).sequence
+    while at < cell.sequence and cell.dead is None:
+        await cell.written()
+        async for recorded in cell.services.store.read(cell.journal, after=at):
+            fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
+            fold.until(recorded.sequence)
+            at = recorded.sequence
+    shared = cell.held
+    shared.state = fold.actor.state
+    fold.actor._held = shared
+    return fold

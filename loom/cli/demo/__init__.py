@@ -1,0 +1,3 @@
+"""`loom demo`: the discount-approval story, told on the terminal with a real journal and a real kill."""
+
+from __future__ import annotations
