@@ -8,9 +8,9 @@ Names are fetched when they are first used, so that `loom --help` does not wait 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import typing as _typing
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from loom.actors import Actor, ActorRef, Approver, Command, Sources, Told
     from loom.config import LoomConfig
     from loom.decisions import (
@@ -90,7 +90,7 @@ __all__ = [
     "require_approval",
 ]
 
-if not TYPE_CHECKING:
+if not _typing.TYPE_CHECKING:
     _HOMES = {
         "loom.actors": (
             "Actor",

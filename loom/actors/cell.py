@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +17,16 @@ from loom.actors.recovery import recover, resumed_turn
 from loom.actors.services import Services
 from loom.actors.slot import Slot
 from loom.actors.state import Fold
-from loom.actors.supervision import Failures, rebuilt
+from loom.actors.supervision import Failures, not_made, rebuilt
 from loom.actors.turn import Turn
-from loom.errors import AppendRefusedError, AppendUnknownError, LoomError, MailboxFullError, SequenceConflictError
+from loom.errors import (
+    ActorStoppedError,
+    AppendRefusedError,
+    AppendUnknownError,
+    LoomError,
+    MailboxFullError,
+    SequenceConflictError,
+)
 from loom.identity import parse_journal_name
 from loom.journal.entry import KINDS, Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry
@@ -162,8 +170,12 @@ class Cell:
             await asyncio.wait([self._written])
 
     def fold(self, until: int) -> None:
-        """Fold the entries up to a sequence into the shared state."""
-        self.state.until(until)
+        """Fold the entries up to a sequence into the shared state; an `apply` that raises stops the actor."""
+        try:
+            self.state.until(until)
+        except ActorStoppedError as error:
+            self.system.stop_actor(self, error)
+            raise
 
     def die(self, error: LoomError) -> None:
         """Give the cell up: what it knows of its journal is not so any more. Its turns are resumed by the next one."""
@@ -233,6 +245,8 @@ class Cell:
         every = self.services.options.snapshot_every
         if not every or receipt is None or receipt.sequence - self._snapshot_at < every:
             return
+        with suppress(ActorStoppedError):  # the turn has ended, whatever `apply` makes of it
+            self.fold(receipt.sequence)
         body = self.state.snapshot(at=receipt.sequence, unfinished=self.open)
         if body is not None:
             self._snapshot_at = receipt.sequence
@@ -248,6 +262,8 @@ class Cell:
                 self.state = await rebuilt(self)
             except LoomError as error:
                 self.die(error)
+            except Exception as error:  # its constructor or its first state: code of a user's
+                self.system.stop_actor(self, not_made(self.journal, error))
             else:
                 self.actor = self.state.actor
 

@@ -12,14 +12,12 @@ from loom.actors.turn import Turn, TurnStopped, enter
 from loom.decisions.entries import Failure
 from loom.errors import (
     ActorFailedError,
-    ActorStoppedError,
     DivergenceError,
     LoomError,
     NotReplayableError,
     PolicyCodeChangedError,
     TurnAbandonedError,
     TurnInterruptedError,
-    TurnStuckError,
 )
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnStartedEntry
 from loom.telemetry import bind_turn, get_logger
@@ -31,8 +29,6 @@ __all__ = ["NOT_RESUMABLE", "drive", "shut_down"]
 
 NOT_RESUMABLE = "not_resumable"
 """How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
-
-_STUCK = (DivergenceError, NotReplayableError, TurnStuckError)
 
 _Reason = Literal["raised", "policy_code_changed", "not_resumable"]
 
@@ -50,8 +46,7 @@ async def drive(cell: Cell, turn: Turn) -> None:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:
-            if not isinstance(turn.stopped, TurnAbandonedError):  # that is said when it is durable
-                turn.refuse(shut_down(turn))
+            _tell(turn)
             cell.leave(turn)
 
 
@@ -121,12 +116,9 @@ async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
         await _fail(cell, turn, stopped, "policy_code_changed")
     elif isinstance(stopped, NotReplayableError) and stopped.reason.startswith(NOT_RESUMABLE):
         await _fail(cell, turn, stopped, "not_resumable")
-    elif isinstance(stopped, TurnAbandonedError):
-        return
-    elif isinstance(stopped, _STUCK) and cell.dead is None:
+    elif cell.dead is None and not cell.system.closing and not isinstance(stopped, TurnAbandonedError):
         cell.stuck[turn.command_id] = stopped
         _log.error("turn_stuck", why=type(stopped).__name__, error=str(stopped))
-    turn.refuse(turn.stopped or shut_down(turn))
 
 
 async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -> None:
@@ -143,6 +135,12 @@ async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -
     except (TurnStopped, asyncio.CancelledError):
         return
     turn.refuse(_failed(cell, turn, failure, error))
+
+
+def _tell(turn: Turn) -> None:
+    """Tell whoever waits why there is no reply; that a turn was abandoned is said by whoever has journaled it."""
+    if not isinstance(turn.stopped, TurnAbandonedError):
+        turn.refuse(turn.stopped or shut_down(turn))
 
 
 def _failed(cell: Cell, turn: Turn, failure: Failure, error: BaseException) -> ActorFailedError:

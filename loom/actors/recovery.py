@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import ValidationError
 
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS
-from loom.actors.script import Script
+from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
+from loom.actors.script import Script, step_of
 from loom.actors.services import Services
 from loom.actors.state import Fold, Snapshot
 from loom.actors.turn import Turn
 from loom.decisions.entries import ApprovalAnsweredEntry
-from loom.errors import LoomError, TurnStuckError
-from loom.journal.entry import Recorded
+from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
+from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import (
     CommandReceivedEntry,
     TurnAbandonedEntry,
@@ -27,18 +29,20 @@ from loom.journal.kinds import (
     TurnRetriedEntry,
     TurnStartedEntry,
 )
-from loom.telemetry import get_logger
+from loom.journal.store import Receipt
 
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
-    from loom.actors.system import ActorSystem
 
-__all__ = ["ENDINGS", "Recovered", "recover", "rehearsal_turn", "resumed_turn"]
+__all__ = ["ENDINGS", "NOT_RESUMABLE", "Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
 
 ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
 """The kinds with which a turn ends for good."""
 
-_log = get_logger("loom.actors")
+NOT_RESUMABLE = "not_resumable"
+"""How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
+
+_Compare: TypeAlias = Callable[[Recorded, Entry], None]
 
 
 @dataclass(slots=True)
@@ -49,16 +53,16 @@ class Recovered:
     unfinished: list[list[Recorded]] = field(default_factory=list)
 
 
-async def recover(services: Services, cls: type[Actor[Any]], journal: str, fold: Fold | None) -> Recovered:
-    """Read a journal from its snapshot on, folding it into `fold` if one is given."""
+async def recover(services: Services, cls: type[Actor[Any]], journal: str, fold: Fold) -> Recovered:
+    """Read a journal from its snapshot on and fold it."""
     recovered = Recovered()
     if (await services.store.head(journal)).sequence == 0:
         return recovered
-    after, begin_at = await _begin(services, cls, journal, fold)
+    read_after, folded = await _begin(services, cls, journal, fold)
     turns: dict[str, list[Recorded]] = {}
-    async for recorded in services.store.read(journal, after=after):
+    async for recorded in services.store.read(journal, after=read_after):
         recovered.sequence = recorded.sequence
-        if fold is not None and recorded.sequence > begin_at:
+        if recorded.sequence > folded:
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
             fold.until(recorded.sequence)
         command_id = recorded.command_id
@@ -74,120 +78,170 @@ async def recover(services: Services, cls: type[Actor[Any]], journal: str, fold:
     return recovered
 
 
-async def _begin(services: Services, cls: type[Actor[Any]], journal: str, fold: Fold | None) -> tuple[int, int]:
-    """Return after which sequence to read and after which to fold: a sound snapshot spares both."""
-    kept = None if fold is None else await services.snapshots.get(journal)
-    if kept is None or fold is None or (kept.actor_type, kept.state_version) != (cls.actor_type, cls.state_version):
+async def _begin(services: Services, cls: type[Actor[Any]], journal: str, fold: Fold) -> tuple[int, int]:
+    """Return after which sequence to read and after which to fold: a sound snapshot spares much of both."""
+    kept = await services.snapshots.get(journal)
+    if kept is None or (kept.actor_type, kept.state_version) != (cls.actor_type, cls.state_version):
         return 0, 0
     try:
         snapshot = Snapshot.model_validate_json(kept.body)
     except ValidationError:
         return 0, 0
     async for recorded in services.store.read(journal, after=kept.sequence - 1, until=kept.sequence):
-        if recorded.entry_hash == kept.entry_hash and fold.start(snapshot, kept.sequence):
-            return min(kept.sequence - 1, *(first - 1 for first in snapshot.unfinished.values())) if (
-                snapshot.unfinished
-            ) else kept.sequence - 1, kept.sequence
+        if recorded.entry_hash == kept.entry_hash and fold.start(snapshot, at=kept.sequence):
+            return min([kept.sequence, *snapshot.unfinished.values()]) - 1, kept.sequence
     return 0, 0
 
 
-async def resumed_turn(
-    cell: Cell, entries: list[Recorded], *, on_stuck: Callable[[str, LoomError], None]
-) -> Turn | None:
-    """Return the turn that these entries begin, ready to be driven again; None if it has to wait for a person."""
-    command_id = str(entries[0].command_id)
-    attempts, retried = _attempts(entries)
-    if attempts >= cell.services.options.resume_attempts:
-        error = TurnStuckError(
-            f"turn [{cell.journal}#{command_id}] was resumed [{attempts}] times without getting any further; expected it to "
-            "end: mend the cause, then `loom turns retry`, or `loom turns abandon`"
-        )
-        on_stuck(command_id, error)
-        _log.warning("turn_stuck", journal=cell.journal, turn=command_id, attempts=attempts)
-        return None
-    try:
-        turn = _turn(cell, entries)
-    except (LoomError, ValidationError) as error:
-        on_stuck(command_id, TurnStuckError(f"turn [{cell.journal}#{command_id}] cannot be read [{error}]: mend the code"))
-        _log.warning("turn_stuck", journal=cell.journal, turn=command_id, error=str(error))
-        return None
-    turn.attempt, turn.retried = attempts + 1, retried
-    if any(recorded.entry.step is not None for recorded in entries):
-        await _rehearse(cell, turn, entries)
-    else:
-        turn.script = Script((), released=lambda _: None, before_last=turn.take_slot)
-    return turn
+def receipt_of(recorded: Recorded) -> Receipt:
+    """Return the receipt that the append of a recorded entry had."""
+    return Receipt(
+        recorded.journal, recorded.sequence, recorded.position, recorded.entry_hash, recorded.recorded_at_us
+    )
 
 
-def _turn(cell: Cell, entries: list[Recorded]) -> Turn:
-    """Return the turn that recorded entries begin, with the answers that people have given it."""
-    received = entries[0].entry
+# --- turns that were cut short ------------------------------------------------------------------
+
+
+async def resumed_turn(cell: Cell, entries: Sequence[Recorded]) -> Turn | LoomError:
+    """Return the turn that these entries begin, ready to be driven again; or why it has to wait for a person."""
     command_id = entries[0].command_id
-    assert isinstance(received, CommandReceivedEntry) and command_id is not None  # noqa: S101, PT018 - see recover
-    command = COMMANDS.decode(received.command_type, received.payload, among=commands_of(cell.cls))
-    policy = cell.services.policies.resolve_hash(entries[0].policy_hash or b"")
-    turn = Turn(
-        cell, command, command_id=command_id, policy=policy, by=received.by,
-        correlation_id=received.correlation_id, waiting=received.waiting,
-    )  # fmt: skip
-    turn.entry = received
-    turn.received_sequence = entries[0].sequence
-    for recorded in entries:
-        if isinstance(recorded.entry, ApprovalAnsweredEntry):
-            answer = turn.answer_to(recorded.entry.approval_id)
-            if not answer.done():
-                answer.set_result((recorded.entry, recorded.recorded_at))
+    try:
+        attempts, may_repeat = _attempts(entries)
+        if attempts >= cell.services.options.resume_attempts:
+            return TurnStuckError(
+                f"turn [{cell.journal}#{command_id}] was resumed [{attempts}] times without getting any further; expected it "
+                "to end: mend the cause, then `loom turns retry`, or `loom turns abandon`"
+            )
+        if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
+            return in_doubt(f"{cell.journal}#{command_id}", action)
+        turn = _turn(cell, entries)
+        turn.attempt, turn.may_repeat = attempts + 1, may_repeat
+        if any(step_of(recorded) is not None for recorded in entries):
+            await _give_script(turn, entries, before_last=turn.go_live)
+    except ActorStoppedError:
+        raise
+    except (LoomError, ValidationError) as error:
+        return TurnStuckError(
+            f"turn [{cell.journal}#{command_id}] cannot be read [{error}]; expected what the code at hand can read: mend the "
+            "code, then `loom turns retry`, or `loom turns abandon`"
+        )
     return turn
 
 
-async def rehearsal_turn(system: ActorSystem, journal: str, entries: list[Recorded]) -> Turn:
+async def replayed_turn(cell: Cell, entries: Sequence[Recorded], *, compare: _Compare) -> Turn:
     """Return a finished turn ready to be driven again with nothing but what it once recorded."""
-    cell = system.unplugged(journal)
     cell.sequence = entries[-1].sequence
     turn = _turn(cell, entries)
-    turn.replaying = True
-    await _rehearse(cell, turn, [recorded for recorded in entries if recorded.kind not in ENDINGS])
+    turn.compare = compare
+    await _give_script(turn, [each for each in entries if each.kind not in ENDINGS], before_last=_nothing)
     return turn
 
 
-async def _rehearse(cell: Cell, turn: Turn, entries: list[Recorded]) -> None:
+def in_doubt(turn: str, action: str) -> TurnStuckError:
+    """Return the error of a turn that stops for a person, as nobody knows whether an effect has happened."""
+    return TurnStuckError(
+        f"turn [{turn}] was cut short while it performed [{action}], which is not repeatable; expected a person to look "
+        "whether it happened: then `loom turns retry` (it is done again) or `loom turns abandon`"
+    )
+
+
+def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
+    """Return the turn that recorded entries begin, with the answers that people have given it."""
+    first, received = entries[0], entries[0].entry
+    if not isinstance(received, CommandReceivedEntry) or first.command_id is None:
+        raise NotReplayableError(
+            f"command [{first.command_id}] of journal [{cell.journal}] was erased; expected its body: abandon the turn",
+            reason=f"{NOT_RESUMABLE}: erased",
+        )
+    accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+    accepted.set_result(receipt_of(first))
+    turn = Turn(
+        cell,
+        COMMANDS.decode(received.command_type, received.payload, among=commands_of(cell.cls)),
+        received,
+        command_id=first.command_id,
+        sequence=first.sequence,
+        policy=cell.services.policies.resolve_hash(first.policy_hash or b""),
+        accepted=accepted,
+    )
+    for recorded in entries:
+        if isinstance(recorded.entry, ApprovalAnsweredEntry):
+            turn.answer((recorded.entry, recorded.recorded_at))
+        if recorded.body is None:
+            turn.halt(not_resumable(turn, "erased"))
+    return turn
+
+
+def not_resumable(turn: Turn, problem: str) -> NotReplayableError:
+    """Return the error of a turn that would have to go on from something that is gone for good."""
+    return NotReplayableError(
+        f"turn [{turn}] would have to go on from something that was [{problem}]; expected it in the journal: "
+        "send a new command",
+        reason=f"{NOT_RESUMABLE}: {problem}",
+    )
+
+
+async def _give_script(
+    turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]]
+) -> None:
     """Give a turn its script and an actor instance of its own, whose state is what the turn saw when it began."""
-    actor = cell.new_actor()
-    fold = Fold(actor)
-    turn.actor, turn.joined = actor, not fold.wanted
+    cell = turn.cell
+    turn.actor = cell.new_actor()
+    fold = Fold(turn.actor)
     if fold.wanted:
-        async for recorded in cell.services.store.read(cell.journal, until=cell.sequence):
+        beginning = _beginning(entries)
+        async for recorded in cell.services.store.read(cell.journal, until=entries[-1].sequence):
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
-        fold.until(_beginning(entries))
-    else:
-        actor._held = cell.held
-    before_last = _nothing if turn.replaying else turn.take_slot
-    turn.script = Script(entries, released=lambda recorded: fold.until(recorded.sequence), before_last=before_last)
+            fold.until(min(recorded.sequence, beginning))
+
+    def released(recorded: Recorded) -> None:
+        try:
+            fold.until(recorded.sequence)
+        except ActorStoppedError as error:
+            turn.stop(error)
+
+    turn.script = Script(entries, released=released, before_last=before_last)
 
 
 async def _nothing() -> None:
     """What a replay does before its last recorded step: it never goes on for real."""
 
 
-def _beginning(entries: list[Recorded]) -> int:
+def _beginning(entries: Sequence[Recorded]) -> int:
     """Return the sequence up to which a turn saw the state when it began."""
     beginning = entries[0].sequence
     for recorded in entries:
-        if recorded.entry.step is not None:
+        if step_of(recorded) is not None:
             break
         if recorded.kind in (TurnStartedEntry.kind, TurnResumedEntry.kind):
             beginning = recorded.sequence
     return beginning
 
 
-def _attempts(entries: list[Recorded]) -> tuple[int, bool]:
-    """Count how often a turn was resumed since it last got any further, and whether a person let it try again since."""
-    attempts, retried = 0, False
+def _attempts(entries: Sequence[Recorded]) -> tuple[int, bool]:
+    """Count how often a turn was resumed since it last got any further, and whether a person let it try again since.
+
+    What the person allowed is used up by the next resumption: if that is cut short as well, it is in doubt again.
+    """
+    attempts, may_repeat = 0, False
     for recorded in entries:
         if recorded.kind == TurnResumedEntry.kind:
-            attempts += 1
+            attempts, may_repeat = attempts + 1, False
         elif recorded.kind == TurnRetriedEntry.kind:
-            attempts, retried = 0, True
-        elif recorded.entry.step is not None:
-            attempts, retried = 0, False
-    return attempts, retried
+            attempts, may_repeat = 0, True
+        elif step_of(recorded) is not None:
+            attempts, may_repeat = 0, False
+    return attempts, may_repeat
+
+
+def _in_doubt(entries: Sequence[Recorded]) -> str | None:
+    """Return the action of an effect that was begun, may not be done twice, and has no result."""
+    begun: dict[Step | None, str] = {}
+    for recorded in entries:
+        entry = recorded.entry
+        if isinstance(entry, EffectIntendedEntry) and not entry.repeatable:
+            begun[entry.step] = entry.action
+        elif isinstance(entry, EffectPerformedEntry):
+            begun.pop(entry.step, None)
+    return next(iter(begun.values()), None)

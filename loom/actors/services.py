@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pydantic import JsonValue
 
 from loom.clock import Clock, SystemClock, datetime_from_us
 from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
-from loom.identity import new_id
+from loom.identity import new_id, random_bytes
 from loom.journal.admission import Limits
 from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
@@ -86,7 +85,7 @@ class Sources:
 
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = new_id
-    new_salt: Callable[[int], bytes] = os.urandom
+    new_salt: Callable[[int], bytes] = random_bytes
     random: Callable[[], float] = random.SystemRandom().random
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -16,7 +18,7 @@ __all__ = ["Fold", "Snapshot"]
 
 
 class Snapshot(BaseModel):
-    """A state as it was kept, and the turns that were under way: command id → sequence of its first entry."""
+    """A state as it was kept, and the turns that had no end then: command id → sequence of its first entry."""
 
     state: JsonValue = None
     unfinished: dict[str, int] = {}
@@ -25,18 +27,18 @@ class Snapshot(BaseModel):
 class Fold:
     """Folds a journal, entry by entry and in order, into the state that an actor holds."""
 
-    def __init__(self, actor: Actor[Any], *, sequence: int = 0) -> None:
+    def __init__(self, actor: Actor[Any]) -> None:
         self.actor = actor
-        self.sequence = sequence
         self.wanted = folds(type(actor))
+        """Whether the actor folds anything at all."""
+        self.sequence = 0
+        """The sequence of the last entry that was folded."""
         self._pending: deque[tuple[int, Callable[[], Entry]]] = deque()
 
     def feed(self, sequence: int, entry: Callable[[], Entry]) -> None:
         """Put an entry in line; it is decoded only when it is folded."""
         if self.wanted:
             self._pending.append((sequence, entry))
-        else:
-            self.sequence = sequence
 
     def until(self, sequence: int) -> None:
         """Fold what is in line up to a sequence; raise `ActorStoppedError` where `apply` raises."""
@@ -52,28 +54,34 @@ class Fold:
                 ) from error
             self.sequence = at
 
-    def start(self, snapshot: Snapshot | None, sequence: int) -> bool:
+    def start(self, snapshot: Snapshot, *, at: int) -> bool:
         """Begin at a snapshot if its state can still be read; return whether it was."""
-        cls = type(self.actor)
-        if snapshot is not None and self.wanted:
+        if self.wanted:
             try:
-                self.actor._held = Held(_adapter(cls).validate_python(snapshot.state))
+                state = _adapter(type(self.actor)).validate_json(json.dumps(snapshot.state))
             except (ValidationError, PydanticSchemaGenerationError):
                 return False
-        self.sequence = 0 if snapshot is None else sequence
-        return snapshot is not None
+            self.actor._held = Held(state)
+        self.sequence = at
+        return True
 
-    def snapshot(self, unfinished: dict[str, int]) -> bytes | None:
-        """Return the state as a snapshot, or None if it is of a type that cannot be written."""
-        try:
-            adapter = _adapter(type(self.actor))
-            state = adapter.dump_python(self.actor.state, mode="json") if self.wanted else None
-            if self.wanted:
-                adapter.validate_python(state)
-            return Snapshot(state=state, unfinished=unfinished).model_dump_json().encode()
-        except (ValueError, TypeError, PydanticSchemaGenerationError):
-            return None
+    def snapshot(self, *, at: int, unfinished: Mapping[str, int]) -> bytes | None:
+        """Return the state after an entry as a snapshot, or None if it would not come back equal."""
+        state: JsonValue = None
+        if self.wanted:
+            if self.sequence != at:
+                return None
+            try:
+                adapter = _adapter(type(self.actor))
+                written = adapter.dump_json(self.actor.state)
+                if adapter.validate_json(written) != self.actor.state:
+                    return None
+                state = json.loads(written)
+            except (ValueError, TypeError, PydanticSchemaGenerationError):
+                return None
+        return Snapshot(state=state, unfinished=dict(unfinished)).model_dump_json().encode()
 
 
-def _adapter(cls: type[Actor[Any]]) -> TypeAdapter[Any]:
+@lru_cache(maxsize=256)
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(state_type(cls) or Any)

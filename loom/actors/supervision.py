@@ -15,7 +15,7 @@ from loom.errors import ActorStoppedError
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["Failures", "rebuilt"]
+__all__ = ["Failures", "not_made", "rebuilt"]
 
 
 class Failures:
@@ -55,3 +55,13 @@ async def rebuilt(cell: Cell) -> Fold:
     shared.state = fold.actor.state
     fold.actor._held = shared
     return fold
+
+
+def not_made(journal: str, error: Exception) -> ActorStoppedError:
+    """Return the error of an actor that cannot be made at all."""
+    stopped = ActorStoppedError(
+        f"actor [{journal}] cannot be made [{type(error).__name__}: {error}]; expected a constructor, or factory, and an "
+        "initial state that do not fail: mend them, then restart it"
+    )
+    stopped.__cause__ = error
+    return stopped

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from loom.actors.script import Phase, Script
 from loom.errors import (
+    ActorStoppedError,
     AmbiguousStepError,
     AppendUnknownError,
     LoomError,
@@ -211,7 +212,10 @@ class Turn:
         self._put(draft)
         if self.actor is not None:
             self.actor._held = self.cell.held
-        self.cell.fold(self.cell.sequence)
+        try:
+            self.cell.fold(self.cell.sequence)
+        except ActorStoppedError as error:
+            raise self.halt(error) from error
 
     def write_when_live(self, draft: Draft) -> None:
         """Journal what a step did that cannot wait, now or as soon as the turn runs for real."""
@@ -224,7 +228,6 @@ class Turn:
         """Journal the end of the turn: nothing of it is written after that."""
         self._put(self.draft(entry))
         self.closed = True
-        self.cell.fold(self.cell.sequence)
 
     async def durable(self) -> None:
         """Wait until everything that the turn has written is durable, or leave the turn (law 4)."""

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from loom.cli.text import as_json, safe
+from loom.cli.text import as_json, moment, safe
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-__all__ = ["Column", "Output", "plain_error"]
+__all__ = ["ROOMY", "Column", "Output", "plain_error"]
+
+ROOMY = 100
+"""From so many characters on, a table has its less important columns."""
 
 _WIDTH_OF_A_PIPE = 4_000
 _PROGRESS_AFTER = 20_000
@@ -59,6 +64,10 @@ class Output:
         """Whether a person looks at standard output as it is written."""
         return self.console.is_terminal
 
+    def moment(self, at: datetime | str) -> str:
+        """Return a moment in UTC, without year and seconds where there is little room."""
+        return moment(at)[5:16] if self.width < ROOMY else moment(at)
+
     @property
     def width(self) -> int:
         """How many characters fit on a line."""
@@ -96,7 +105,11 @@ class Output:
 
         eyes = self.for_eyes
         table = Table(
-            box=box.SIMPLE_HEAD if eyes else None, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1)
+            box=box.SIMPLE_HEAD if eyes else None,
+            show_edge=False,
+            pad_edge=False,
+            header_style="bold",
+            padding=(0, 1, 0, 0) if eyes else (0, 2, 0, 0),
         )
         for column in columns:
             wraps = column.wraps and eyes

@@ -17,6 +17,7 @@ __all__ = ["step_of", "summary_of"]
 
 _Body: TypeAlias = dict[str, Any]
 _LONGEST = 240
+_LONG_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _DIGEST = re.compile(r"[0-9a-f]{32,}\Z")
 
 
@@ -32,7 +33,7 @@ def summary_of(recorded: Recorded) -> str:
         return compact(body, _LONGEST)
     say = _SAYINGS.get(recorded.kind, _fields)
     try:
-        return one_line(say(body), _LONGEST)
+        return one_line(_LONG_ID.sub(r"\1…", say(body)), _LONGEST)
     except (KeyError, TypeError, AttributeError, ValueError):  # a body of another shape than this version writes
         return one_line(_fields(body), _LONGEST)
 
@@ -67,7 +68,7 @@ def _failed(failure: _Body) -> str:
 
 
 def _command(body: _Body) -> str:
-    return f"{body['command_type']}({compact(body['payload'])}){_by(body)}"
+    return f"{body['command_type']} {compact(body['payload'])}{_by(body)}"
 
 
 def _looked_up(body: _Body) -> str:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from loom.errors import AdmissionError, AppendUnknownError
+from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import Entry, Recorded
@@ -41,7 +41,7 @@ def draft(
     command_id: str | None = None,
     policy_hash: bytes | None = None,
     limits: Limits = DEFAULT_LIMITS,
-    new_salt: Callable[[int], bytes] = os.urandom,
+    new_salt: Callable[[int], bytes] = random_bytes,
 ) -> Draft:
     """Serialise an entry, pass it through the admission gate and digest it; raise `AdmissionError`."""
     if command_id is not None:

@@ -181,9 +181,7 @@ def test_no_line_is_longer_than_asked_for(lines: list[tuple[str, str]], width: i
 @pytest.mark.parametrize("width", [80, 100])
 async def test_a_long_value_is_cut_and_says_how_long_it_is(tmp_path: Path, width: int) -> None:
     async with asked(tmp_path) as loom:
-        await loom.write(
-            JOURNAL, DecisionJournalEntry(decision=decision("long", context={"letter": "x" * 5_000}))
-        )
+        await loom.write(JOURNAL, DecisionJournalEntry(decision=decision("long", context={"letter": "x" * 5_000})))
         text = (await loom.traces.explain(derived_id("test", "long"))).text(width)
     assert "(5000 characters)" in text
     assert max(map(len, text.splitlines())) <= width

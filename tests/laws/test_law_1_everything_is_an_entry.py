@@ -44,6 +44,11 @@ async def everything_said(store: SqliteStore) -> tuple[str, list[object]]:
         return digest(connection), said
 
 
+def delete_views(directory: Path) -> None:
+    for file in directory.glob("journal.views.db*"):
+        file.unlink()
+
+
 async def fill(store: SqliteStore) -> None:
     for number in range(30):
         turn = whole_turn(f"n{number}", percent=2 * number, industry=("healthcare", "retail")[number % 2])
@@ -58,8 +63,7 @@ async def test_views_that_were_deleted_come_back_the_same(tmp_path: Path) -> Non
     store = await open_store(tmp_path)
     await fill(store)
     before = await everything_said(store)
-    for file in tmp_path.glob("journal.views.db*"):
-        file.unlink()
+    delete_views(tmp_path)
     assert await everything_said(store) == before
     assert all(before[1])
     await store.close()
@@ -93,8 +97,7 @@ async def test_only_what_was_declared_pruned_does_not_come_back(tmp_path: Path) 
         journal.execute(
             "UPDATE entries SET body = NULL, salt = NULL WHERE journal = 'discount-agent/0' AND sequence <= 6"
         )
-    for file in tmp_path.glob("journal.views.db*"):
-        file.unlink()
+    delete_views(tmp_path)
     store = await open_store(tmp_path)
     _, after = await everything_said(store)
     await store.close()

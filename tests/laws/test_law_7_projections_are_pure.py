@@ -56,7 +56,13 @@ def test_nothing_impure_is_in_reach_of_a_projection(module: object) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["import time", "from datetime import datetime\ndatetime.now()", "from os import urandom", "open('x')", "hash('x')"],
+    [
+        "import time",
+        "from datetime import datetime\ndatetime.now()",
+        "from os import urandom",
+        "open('x')",
+        "hash('x')",
+    ],
 )
 def test_what_is_impure_is_found(source: str) -> None:
     assert impurities(source)

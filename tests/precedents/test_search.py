@@ -106,7 +106,9 @@ async def test_replayed_decisions_are_no_precedents(loom: Asked) -> None:
     ids=lambda each: str(each) if isinstance(each, bool) else each.kind,
 )
 async def test_decisions_of_failed_turns_are_no_precedents(
-    loom: Asked, end: TurnCompletedEntry, usable: bool  # noqa: FBT001
+    loom: Asked,
+    end: TurnCompletedEntry,
+    usable: bool,  # noqa: FBT001
 ) -> None:
     await loom.write(JOURNAL, command(), decided("one"), end, turn="t")
     assert bool(await loom.precedents.find()) == usable
@@ -202,7 +204,7 @@ _index.executescript(PrecedentsProjection.schema)
 _index.execute("INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (1, 'alpha beta', 'gamma')")
 
 
-@given(st.text(max_size=60) | st.text("\"*^(){}:-+ ANDORNOTalphabeta\x00", max_size=60))
+@given(st.text(max_size=60) | st.text('"*^(){}:-+ ANDORNOTalphabeta\x00', max_size=60))
 def test_no_text_makes_a_bad_query(text: str) -> None:
     expression = match_expression(text)
     if expression:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from loom.decisions import (
     ApprovalAnsweredEntry,
     ApprovalRequestedEntry,
@@ -125,7 +127,7 @@ def whole_turn(name: str, *, percent: int = 15, industry: str = "healthcare") ->
         retrieved_at=MOMENT,
         duration_ms=12.5,
     )
-    facts = {"industry": industry, "percent": percent}
+    facts: dict[str, JsonValue] = {"industry": industry, "percent": percent}
     said = evaluation(percent)
     made = decision(name, facts=facts, inputs=(looked_up,))
     consent: tuple[Entry, ...] = ()

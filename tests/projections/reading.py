@@ -12,7 +12,7 @@ from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesPr
 from loom.journal import Entry, Receipt
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import Precedents, PrecedentsProjection
-from loom.projections import Projector, Queries, Views
+from loom.projections import Projection, Projector, Queries, Views
 from tests.projections.journals import open_store, write
 
 
@@ -35,14 +35,12 @@ class Asked:
 async def asked(directory: Path) -> AsyncIterator[Asked]:
     store = await open_store(directory)
     views = Views(store.files.views)
-    every = [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+    every: list[Projection] = [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
     projector = Projector(store, views, every)
     await projector.start()
     queries = Queries(views, projector)
     try:
-        yield Asked(
-            store, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries)
-        )
+        yield Asked(store, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries))
     finally:
         await projector.close()
         await views.close()

@@ -1,4 +1,4 @@
-"""The projector keeps views at the last acknowledged entry, whatever happens to the file, the journal or a projection."""
+"""The projector keeps views at the last acknowledged entry, whatever happens to file, journal or projections."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from loom.decisions import DecisionJournalEntry, TracesProjection
 from loom.errors import ProjectionFailedError, ProjectionLagError
-from loom.journal import Recorded
+from loom.journal import KINDS, Recorded
 from loom.journal.sqlite import SqliteStore
+from loom.precedents import PrecedentsProjection
 from loom.projections import Projection, Projector, Queries, Views
 from tests.projections.journals import command, decision, open_store, request, write
 
@@ -63,6 +65,15 @@ async def following(
 
 async def count(queries: Queries) -> int:
     return int((await queries.fetch(COUNT, names=("seen",)))[0]["n"])
+
+
+def remove(directory: Path, pattern: str) -> None:
+    for file in directory.glob(pattern):
+        file.unlink()
+
+
+def set_aside(store: SqliteStore) -> bytes:
+    return Path(f"{store.files.views}.unreadable").read_bytes()
 
 
 async def fill(store: SqliteStore, entries: int, journal: str = "actor/a") -> None:
@@ -222,8 +233,7 @@ async def test_views_of_a_journal_that_was_restored_from_a_backup_are_built_anew
         assert await count(queries) == 7
     await store.close()
 
-    for left in tmp_path.glob("journal.[dh]*"):
-        left.unlink()
+    remove(tmp_path, "journal.[dh]*")
     shutil.copy(tmp_path / "backup.db", tmp_path / "journal.db")
     store = await open_store(tmp_path)
     await write(store, "actor/b", *(command(), command(), command(), command(), command()), command_id=None)
@@ -239,8 +249,7 @@ async def test_views_that_are_ahead_of_the_journal_are_built_anew(tmp_path: Path
     async with following(store, Seen()) as (_, queries):
         assert await count(queries) == 5
     await store.close()
-    for left in tmp_path.glob("journal.[dh]*"):
-        left.unlink()
+    remove(tmp_path, "journal.[dh]*")
     store = await open_store(tmp_path)
     await fill(store, 2)
     async with following(store, Seen()) as (_, queries):
@@ -290,8 +299,7 @@ async def test_what_is_no_sound_views_file_is_set_aside(store: SqliteStore, spoi
     spoiled = store.files.views.read_bytes()
     async with following(store, Seen(), batch=50) as (_, queries):
         assert await count(queries) == 200
-    aside = Path(f"{store.files.views}.unreadable")
-    assert aside.read_bytes()[:100] == spoiled[:100]
+    assert set_aside(store)[:100] == spoiled[:100]
 
 
 async def test_rebuilding_shows_how_far_it_is(store: SqliteStore) -> None:
@@ -364,11 +372,6 @@ async def test_reading_after_the_end_says_so(store: SqliteStore) -> None:
 async def test_a_decision_is_decoded_once_for_all_projections(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loom.decisions import TracesProjection
-    from loom.journal import KINDS
-    from loom.precedents import PrecedentsProjection
-    from loom.decisions import DecisionJournalEntry
-
     await write(store, "actor/a", DecisionJournalEntry(decision=decision("one")))
     decoded: list[str] = []
     decode = KINDS.decode

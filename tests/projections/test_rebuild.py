@@ -72,29 +72,33 @@ def fold(path: Path, entries: Sequence[Recorded], *, batch: int) -> None:
     writer.close()
 
 
-def fold_dying(path: Path, entries: Sequence[Recorded], *, batches: Sequence[int], lives: Sequence[int]) -> None:
-    """Fold in pages of changing size; each life ends while a page is folded, the last one reaches the end."""
+def fold_dying(
+    path: Path, entries: Sequence[Recorded], *, batches: Sequence[int], lives: Sequence[tuple[int, int]]
+) -> None:
+    """Fold in pages of changing size; in each life one projection kills the process, the last one reaches the end."""
     pages = iter(batches)
-    for after in (*lives, 10_000):
-        dying: list[Projection] = [Dying(projection, after=after) for projection in all_projections()]
-        writer = ViewsWriter(path, dying)
+    for which, after in (*lives, (0, 10_000)):
+        every = all_projections()
+        every[which] = Dying(every[which], after=after)
+        writer = ViewsWriter(path, every)
         position = min(checkpoint.position for checkpoint in writer.open().values())
         with contextlib.suppress(Killed):
             while position < len(entries):
                 size = next(pages, 3)
                 checkpoints = writer.apply(entries[position : position + size])
+                assert [each.failed for each in checkpoints.values()] == [None] * 4
                 position = min(checkpoint.position for checkpoint in checkpoints.values())
         writer.close()
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(
     histories,
     st.lists(st.integers(1, 9), max_size=20),
-    st.lists(st.integers(0, 12), max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=4),
 )
 def test_views_kept_up_through_crashes_equal_rebuilt_ones(
-    happenings: list[Happening], batches: list[int], lives: list[int]
+    happenings: list[Happening], batches: list[int], lives: list[tuple[int, int]]
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
-from loom.cli.output import Column, Output
+from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, moment, one_line, parse_moment
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "explained"]
 
 _PAGE = 500
+_WIDE = 150
 _WIDEST = 100
 _PIPE = 1_000  # no terminal is so wide: nobody has said how wide the reader's is
 _IN_A_PIPE = 88
@@ -130,18 +131,20 @@ async def _find(readings: Readings, wanted: dict[str, Any], *, words: list[str],
 def _print(output: Output, found: list[DecisionSummary]) -> None:
     from rich.text import Text
 
-    roomy = output.width >= 110
-    columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("type"), Column("actor")]
-    columns += [Column("policy"), Column("rule")] if roomy else []
-    columns += [Column("rationale", wide=True)]
+    roomy, wide = output.width >= ROOMY, output.width >= _WIDE
+    columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("type")]
+    columns += [Column("actor")] if roomy else []
+    columns += [Column("policy"), Column("rule")] if wide else []
+    columns += [Column("rationale", wide=True, wraps=True)]
 
     def row(each: DecisionSummary) -> list[str | Text]:
         kind = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
         if each.status in ("failed", "abandoned"):
             kind.append(f" ({each.status})", style="red")
-        cells: list[str | Text] = [each.decision_id[:12], moment(each.recorded_at), kind, one_line(each.journal, 40)]
-        cells += [one_line(each.policy_version, 24), one_line(each.rule or "-", 24)] if roomy else []
-        return [*cells, one_line(each.rationale)]
+        cells: list[str | Text] = [each.decision_id[:12], output.moment(each.recorded_at), kind]
+        cells += [one_line(each.journal, 40)] if roomy else []
+        cells += [one_line(each.policy_version, 24), one_line(each.rule or "-", 24)] if wide else []
+        return [*cells, one_line(each.rationale, 140 if output.for_eyes else 400)]
 
     output.table(columns, [row(each) for each in found])
 

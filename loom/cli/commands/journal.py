@@ -148,9 +148,10 @@ async def _print_entries(
 def _table(output: Output, rows: list[Recorded]) -> None:
     from loom.cli.summaries import step_of, summary_of
 
-    roomy = output.width >= 110
+    roomy, wide = output.width >= 110, output.width >= 150
     columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
-    columns += [Column("turn", "dim"), Column("step", "dim")] if roomy else []
+    columns += [Column("turn", "dim")] if roomy else []
+    columns += [Column("step", "dim")] if wide else []
     columns += [Column("what it says", wide=True, wraps=True)]
     several_days = rows[0].recorded_at.date() != rows[-1].recorded_at.date() or not output.for_eyes
 
@@ -159,14 +160,8 @@ def _table(output: Output, rows: list[Recorded]) -> None:
     def row(each: Recorded) -> list[str]:
         at = moment(each.recorded_at)
         cells = [str(each.sequence), at if several_days else at[11:], one_line(each.kind, 28)]
-        cells += (
-            [
-                one_line(short.get(each.command_id or "", "-"), 20),
-                one_line(step_of(each), 24 if output.for_eyes else 200),
-            ]
-            if roomy
-            else []
-        )
+        cells += [one_line(short.get(each.command_id or "", "-"), 16 if output.for_eyes else 200)] if roomy else []
+        cells += [one_line(step_of(each), 24 if output.for_eyes else 200)] if wide else []
         return [*cells, summary_of(each)]
 
     if not several_days:

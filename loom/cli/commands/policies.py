@@ -38,11 +38,7 @@ async def policies(
     elif not found:
         shell.output.say("No policy versions.")
     else:
-        columns = [
-            Column("policy"), Column("version", "cyan"), Column("adopted", "green"), Column("rule"),
-            Column("registered (UTC)", "dim"), Column("by"), Column("reason", wide=True),
-        ]  # fmt: skip
-        shell.output.table(columns, [_row(each) for each in found])
+        _print_list(shell.output, found)
 
 
 async def show(
@@ -116,11 +112,19 @@ def _beginning(known: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     return [each for each in known if wanted.matches(number=each["number"], full_hash=each["hash"])]
 
 
-def _row(each: dict[str, Any]) -> list[str]:
-    return [
-        each["name"], each["version"], "yes" if each["adopted"] else "-", "yes" if each["has_rule"] else "none",
-        moment(each["registered_at"]), one_line(each["by"], 20), one_line(each["reason"] or "-"),
+def _print_list(output: Output, found: list[dict[str, Any]]) -> None:
+    columns = [
+        Column("policy"), Column("version", "cyan"), Column("adopted", "green"), Column("rule"),
+        Column("registered (UTC)", "dim"), Column("by"), Column("reason", wide=True, wraps=True),
     ]  # fmt: skip
+
+    def row(each: dict[str, Any]) -> list[str]:
+        return [
+            each["name"], each["version"], "yes" if each["adopted"] else "-", "yes" if each["has_rule"] else "none",
+            output.moment(each["registered_at"]), one_line(each["by"], 16), one_line(each["reason"] or "-"),
+        ]  # fmt: skip
+
+    output.table(columns, [row(each) for each in found])
 
 
 def _print(output: Output, each: dict[str, Any]) -> None:

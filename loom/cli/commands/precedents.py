@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import EXIT_NO, command
-from loom.cli.output import Column, Output
+from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import compact, moment, one_line
+from loom.cli.text import compact, one_line
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -93,18 +93,22 @@ def _print_classes(output: Output, classes: tuple[PrecedentSupport, ...]) -> Non
     if not classes:
         output.say("No classes: no decision was made under an equivalence rule yet.")
         return
+    roomy = output.width >= ROOMY
     columns = [
-        Column("class", "cyan"), Column("cases", right=True), Column("type"), Column("last (UTC)", "dim"),
-        Column("newest", "cyan"), Column("outcome", wide=True, wraps=True),
-    ]  # fmt: skip
-    rows = [
-        [
-            each.precedent[:12], str(each.support), one_line(each.decision_type, 24), moment(each.last_at),
-            each.decision_id[:12], compact(each.outcome),
-        ]
-        for each in classes
-    ]  # fmt: skip
-    output.table(columns, rows)
+        Column("class", "cyan"),
+        Column("cases", right=True),
+        Column("last (UTC)", "dim"),
+        Column("newest", "cyan"),
+    ]
+    columns += [Column("type")] if roomy else []
+    columns += [Column("outcome", wide=True, wraps=True)]
+
+    def row(each: PrecedentSupport) -> list[str]:
+        cells = [each.precedent[:12], str(each.support), output.moment(each.last_at), each.decision_id[:12]]
+        cells += [one_line(each.decision_type, 24)] if roomy else []
+        return [*cells, compact(each.outcome)]
+
+    output.table(columns, [row(each) for each in classes])
 
 
 def _print_found(output: Output, found: tuple[PrecedentFound, ...]) -> None:
@@ -113,16 +117,15 @@ def _print_found(output: Output, found: tuple[PrecedentFound, ...]) -> None:
     if not found:
         output.say("No earlier decisions match.")
         return
-    columns = [
-        Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("actor"),
-        Column("outcome", wide=True, wraps=True), Column("rationale", wide=True, wraps=True),
-    ]  # fmt: skip
+    roomy = output.width >= ROOMY
+    columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim")]
+    columns += [Column("actor")] if roomy else []
+    columns += [Column("outcome"), Column("rationale", wide=True, wraps=True)]
 
     def row(each: PrecedentFound) -> list[str | Text]:
-        outcome = Text(compact(each.outcome, 80), style="red" if each.is_exception else "")
-        return [
-            each.decision_id[:12], moment(each.recorded_at), one_line(each.journal, 32), outcome,
-            one_line(each.rationale),
-        ]  # fmt: skip
+        cells: list[str | Text] = [each.decision_id[:12], output.moment(each.recorded_at)]
+        cells += [one_line(each.journal, 32)] if roomy else []
+        outcome = Text(compact(each.outcome, 40 if roomy else 26), style="red" if each.is_exception else "")
+        return [*cells, outcome, one_line(each.rationale)]
 
     output.table(columns, [row(each) for each in found])

@@ -8,9 +8,9 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
-from loom.cli.output import Column, Output
+from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, moment, one_line, shortened
+from loom.cli.text import age, one_line, shortened
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -134,25 +134,20 @@ def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> No
     from loom.clock import SystemClock, us_from_datetime
 
     now_us = SystemClock().now_us()
-    roomy = output.width >= 100
-    columns = [Column("id", "cyan"), Column("actor"), Column("command"), Column("status")]
-    columns += [Column("by")] if roomy else []
-    columns += [Column("received (UTC)", "dim")] if with_end else [Column("since", right=True)]
-    columns += [Column("why, or what now", wide=True, wraps=True)]
-
+    roomy = output.width >= ROOMY
     short = shortened(each["summary"]["command_id"] for each in found)
+    columns = [Column("id", "cyan"), Column("actor")]
+    columns += [Column("command"), Column("by")] if roomy else []
+    columns += [Column("status"), Column("received (UTC)", "dim") if with_end else Column("since", right=True)]
+    columns += [Column("why, or what now", wide=True, wraps=True)]
 
     def row(each: dict[str, Any]) -> list[str | Text]:
         summary = each["summary"]
         received = datetime.fromisoformat(summary["received_at"])
-        what_now = each["why"] or _MEANING.get(each["status"], "")
-        status = Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))
-        cells: list[str | Text] = [
-            short[summary["command_id"]], one_line(summary["journal"], 32),
-            one_line(summary["command_type"] or "-", 24), status,
-        ]  # fmt: skip
-        cells += [one_line(summary["by"] or "-", 20)] if roomy else []
-        cells += [moment(received) if with_end else age((now_us - us_from_datetime(received)) / 1e6)]
-        return [*cells, one_line(what_now)]
+        cells: list[str | Text] = [short[summary["command_id"]], one_line(summary["journal"], 32)]
+        cells += [one_line(summary["command_type"] or "-", 24), one_line(summary["by"] or "-", 20)] if roomy else []
+        cells += [Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))]
+        cells += [output.moment(received) if with_end else age((now_us - us_from_datetime(received)) / 1e6)]
+        return [*cells, one_line(each["why"] or _MEANING.get(each["status"], ""))]
 
     output.table(columns, [row(each) for each in found])

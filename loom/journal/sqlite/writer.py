@@ -31,7 +31,10 @@ from loom.telemetry import get_logger
 
 __all__ = ["Outcome", "Tail", "Writer", "WriterOptions"]
 
-_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# Rows go in by the dozen: SQLite's step gives the interpreter lock away, and a thread that has to ask a busy event loop
+# for it back after every single row gets it back some hundred times a second.
+_INSERTS = {rows: f"INSERT INTO entries VALUES {', '.join([_ROW] * rows)}" for rows in (128, 32, 8, 2, 1)}
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = ? AND sequence = ?"
 _COMMAND = "SELECT 1 FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
 
@@ -119,7 +122,7 @@ class Writer:
                 return staged.outcomes
             connection.execute("BEGIN IMMEDIATE")
             self._link.check_epoch()
-            connection.executemany(_INSERT, staged.rows)
+            _insert(connection, staged.rows)
         except Exception as error:
             return self._not_begun(error, len(batch))
         try:
@@ -228,6 +231,15 @@ class Writer:
 def _each(error: LoomError, count: int) -> list[Outcome]:
     """Return an error for each of several callers: they raise it in tasks of their own, and tracebacks would mix."""
     return [type(error)(*error.args) for _ in range(count)]
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows in order, in as few statements as there are fixed ones for."""
+    done = 0
+    for count, statement in _INSERTS.items():
+        while len(rows) - done >= count:
+            connection.execute(statement, [value for row in rows[done : done + count] for value in row])
+            done += count
 
 
 def _unknown(receipt: Receipt, error: Exception) -> AppendUnknownError:

@@ -1,0 +1,103 @@
+"""What the shell's tests share: calling it in this process or as one of its own, and workspaces to look at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = "data: data\nworkspace: {workspace}\nmodules: [{module}]\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, read as one JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output, read as JSON lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LOOM_BY")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), **more}
+
+
+def invoke(*arguments: str | Path, config: Path | None = None, env: Mapping[str, str] | None = None) -> Answer:
+    """Run a command in this process."""
+    from loom.cli.app import app
+
+    given = [] if config is None else ["-c", str(config)]
+    result = CliRunner().invoke(
+        app, [*map(str, arguments), *given], env={"COLUMNS": "200", "LOOM_BY": None, **(env or {})}
+    )
+    return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+def run(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> Answer:
+    """Run a command as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "loom.cli", *map(str, arguments)],
+        cwd=cwd, env=environment(**(env or {})), input=stdin, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def configured(directory: Path, *, module: str = "tests.cli.agents", workspace: str = "w") -> Path:
+    """Write a config into a directory and return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "loom.config.yaml"
+    path.write_text(CONFIG.format(workspace=workspace, module=module), encoding="utf-8")
+    return path
+
+
+class RunningLoom:
+    """`loom run` as a process of its own: `with RunningLoom(config) as running`."""
+
+    def __init__(self, config: Path, *more: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "loom.cli", "run", "--json", "-c", str(config), *more],
+            cwd=config.parent, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.hello: dict[str, Any] = {}
+
+    def __enter__(self) -> RunningLoom:
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        assert first, self.process.communicate()[1]
+        self.hello = json.loads(first)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal and return the exit code and what was said on stderr."""
+        self.process.send_signal(number)
+        _, said = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+
+def ids(answer: Answer, name: str) -> Sequence[str]:
+    return [each[name] for each in answer.json]
