@@ -255,7 +255,7 @@ class Loom:
         self.approvals = Approvals(self.actors, ApprovalChains(queries))
         deadlines = DeadlineClock(self.approvals, services)
         services.on_deadline_set = deadlines.look_again
-        self.actors.start(await _unfinished(view))
+        self.actors.start(partial(_unfinished, view))
         if self._resume:
             deadlines.start()
             self._stack.push_async_callback(deadlines.close)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -276,12 +276,12 @@ class Cell:
             self._mailbox.remove(turn)
         turn.close()
 
-    def stop(self, error: LoomError) -> list[asyncio.Task[Any]]:
+    def stop(self, why: Callable[[Turn], LoomError]) -> list[asyncio.Task[Any]]:
         """Cut every turn short, and return the tasks that are still on their way out; a later cell resumes them."""
         for turn in self._empty():
-            turn.refuse(error)
+            turn.refuse(why(turn))
         for turn in list(self.turns.values()):
-            turn.stop(error)
+            turn.stop(why(turn))
         return list(self._tasks)
 
     def _empty(self) -> list[Turn]:

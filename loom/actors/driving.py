@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loom.actors.command import encode_reply
 from loom.actors.lookups import failure_of
 from loom.actors.script import Script
-from loom.actors.turn import Turn, TurnStopped, enter
+from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped, enter
 from loom.decisions.entries import Failure
 from loom.errors import (
     ActorFailedError,
@@ -25,10 +25,7 @@ from loom.telemetry import bind_turn, get_logger
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["NOT_RESUMABLE", "drive", "shut_down"]
-
-NOT_RESUMABLE = "not_resumable"
-"""How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
+__all__ = ["drive", "shut_down"]
 
 _Reason = Literal["raised", "policy_code_changed", "not_resumable"]
 

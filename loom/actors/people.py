@@ -1,31 +1,113 @@
-"""How what a person says about a turn gets into its journal, with the actor's code at hand or without it."""
+"""What people, or a deadline in their stead, do about a turn: answer it, let it try again, give it up.
+
+Each is journaled before anybody is told (law 4), and is done to its end even when whoever asked for it goes away.
+"""
 
 from __future__ import annotations
 
-from loom.actors.system import ActorSystem
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from loom.clock import datetime_from_us
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
-from loom.errors import AppendUnknownError, SequenceConflictError
-from loom.identity import parse_journal_name
+from loom.errors import (
+    ActorStoppedError,
+    AppendUnknownError,
+    LoomError,
+    SequenceConflictError,
+    TurnAbandonedError,
+    TurnNotFoundError,
+    UnknownActorError,
+)
 from loom.journal.entry import Entry
+from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 from loom.journal.store import Append, JournalStore, draft
 
-__all__ = ["append_for"]
+if TYPE_CHECKING:
+    from loom.actors.cell import Cell
+    from loom.actors.system import ActorSystem
+
+__all__ = ["abandon", "answer", "retry"]
 
 _TRIES = 5
 
 
-async def append_for(system: ActorSystem, journal: str, entry: Entry, *, command_id: str) -> None:
-    """Append an entry about a turn: through the actor's cell, or straight away where this process has no code for it."""
-    if isinstance(entry, ApprovalAnsweredEntry | ApprovalEscalatedEntry) and system.knows(
-        parse_journal_name(journal).actor_type
-    ):
+async def answer(
+    system: ActorSystem, journal: str, command_id: str, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry
+) -> None:
+    """Journal what became of a request for approval; an answer lets its turn go on."""
+
+    async def in_cell(cell: Cell) -> None:
+        receipt = await cell.write_and_wait(entry, command_id=command_id)
+        turn = cell.turns.get(command_id)
+        if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
+            turn.answer((entry, datetime_from_us(receipt.recorded_at_us)))
+
+    await _do(system, journal, command_id, entry, in_cell)
+
+
+async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnRetriedEntry) -> None:
+    """Let a turn try again that is stuck."""
+
+    async def in_cell(cell: Cell) -> None:
+        if command_id in cell.turns:
+            raise TurnNotFoundError(f"turn [{journal}#{command_id}] is under way; expected a stuck one: leave it be")
+        await cell.write_and_wait(entry, command_id=command_id)
+        cell.stuck.pop(command_id, None)
+        if system.resumes:
+            entries = cell.services.store.read(journal, after=cell.open[command_id] - 1)
+            mine = [recorded async for recorded in entries if recorded.command_id == command_id]
+            cell.resume(await cell.resumable([mine]))
+
+    await _do(system, journal, command_id, entry, in_cell)
+
+
+async def abandon(system: ActorSystem, journal: str, command_id: str, entry: TurnAbandonedEntry) -> None:
+    """Give a turn up for good, wherever it is; who waits for its reply gets a `TurnAbandonedError`."""
+    error = TurnAbandonedError(f"turn [{journal}#{command_id}] was abandoned by [{entry.by}]: {entry.reason}")
+
+    async def in_cell(cell: Cell) -> None:
+        turn = cell.turns.get(command_id)
+        if turn is None:
+            await cell.write_and_wait(entry, command_id=command_id)
+        elif turn.closed:
+            raise _has_ended(journal, command_id)
+        else:
+            turn.stop(error)  # from here on it can write nothing
+            try:
+                await cell.write_and_wait(entry, command_id=command_id)
+            except LoomError as failed:
+                turn.refuse(turn.cut_short(failed))
+                raise
+            finally:
+                cell.leave(turn)
+            turn.refuse(error)
+        cell.ended(command_id, None)
+
+    await _do(system, journal, command_id, entry, in_cell)
+
+
+async def _do(
+    system: ActorSystem, journal: str, command_id: str, entry: Entry, in_cell: Callable[[Cell], Awaitable[None]]
+) -> None:
+    """Do it in the actor's cell, one at a time; without its code, or while it is stopped, append the entry plainly."""
+    try:
         cell = await system.cell(journal)
-        await cell.answer(entry, command_id=command_id)
-    else:
-        await _append_plainly(system.services.store, journal, entry, command_id)
+    except (UnknownActorError, ActorStoppedError):
+        await asyncio.shield(system.spawn(_append(system.services.store, journal, entry, command_id)))
+        return
+
+    async def one_at_a_time() -> None:
+        async with cell.by_people:
+            if command_id not in cell.open:
+                raise _has_ended(journal, command_id)
+            await in_cell(cell)
+
+    await asyncio.shield(cell.in_background(one_at_a_time()))
 
 
-async def _append_plainly(store: JournalStore, journal: str, entry: Entry, command_id: str) -> None:
+async def _append(store: JournalStore, journal: str, entry: Entry, command_id: str) -> None:
     for attempt in range(_TRIES):
         head = await store.head(journal)
         try:
@@ -39,3 +121,9 @@ async def _append_plainly(store: JournalStore, journal: str, entry: Entry, comma
             return
         else:
             return
+
+
+def _has_ended(journal: str, command_id: str) -> TurnNotFoundError:
+    return TurnNotFoundError(
+        f"turn [{journal}#{command_id}] has ended; expected one without an end: ask with its id for its reply"
+    )

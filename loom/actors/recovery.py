@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS
+from loom.actors.effects import in_doubt
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.script import Script, step_of
 from loom.actors.services import Services
 from loom.actors.state import Fold, Snapshot
-from loom.actors.turn import Turn
+from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
@@ -34,13 +35,10 @@ from loom.journal.store import Receipt
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["ENDINGS", "NOT_RESUMABLE", "Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
+__all__ = ["ENDINGS", "Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
 
 ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
 """The kinds with which a turn ends for good."""
-
-NOT_RESUMABLE = "not_resumable"
-"""How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
 
 _Compare: TypeAlias = Callable[[Recorded, Entry], None]
 
@@ -138,14 +136,6 @@ async def replayed_turn(cell: Cell, entries: Sequence[Recorded], *, compare: _Co
     return turn
 
 
-def in_doubt(turn: str, action: str) -> TurnStuckError:
-    """Return the error of a turn that stops for a person, as nobody knows whether an effect has happened."""
-    return TurnStuckError(
-        f"turn [{turn}] was cut short while it performed [{action}], which is not repeatable; expected a person to look "
-        "whether it happened: then `loom turns retry` (it is done again) or `loom turns abandon`"
-    )
-
-
 def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
     """Return the turn that recorded entries begin, with the answers that people have given it."""
     first, received = entries[0], entries[0].entry
@@ -169,17 +159,8 @@ def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
         if isinstance(recorded.entry, ApprovalAnsweredEntry):
             turn.answer((recorded.entry, recorded.recorded_at))
         if recorded.body is None:
-            turn.halt(not_resumable(turn, "erased"))
+            turn.halt(turn.not_resumable("erased"))
     return turn
-
-
-def not_resumable(turn: Turn, problem: str) -> NotReplayableError:
-    """Return the error of a turn that would have to go on from something that is gone for good."""
-    return NotReplayableError(
-        f"turn [{turn}] would have to go on from something that was [{problem}]; expected it in the journal: "
-        "send a new command",
-        reason=f"{NOT_RESUMABLE}: {problem}",
-    )
 
 
 async def _give_script(
@@ -194,6 +175,8 @@ async def _give_script(
         async for recorded in cell.services.store.read(cell.journal, until=entries[-1].sequence):
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
             fold.until(min(recorded.sequence, beginning))
+    else:
+        turn.actor._held = cell.held
 
     def released(recorded: Recorded) -> None:
         try:

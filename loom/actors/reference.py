@@ -60,8 +60,8 @@ class ActorRef:
         return await self._system.tell(self._cls, self._key, command, command_id=id, by=by)
 
     async def restart(self) -> None:
-        """Let the actor take commands again after it was stopped for failing too often."""
-        self._system.restart(self.journal)
+        """Let the actor take commands again after it was stopped, and resume what it had begun."""
+        await self._system.restart(self.journal)
 
     def _not_from_a_turn(self, verb: str) -> None:
         turn = turn_of_caller()

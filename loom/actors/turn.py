@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from loom.decisions.decision import ApprovalGiven, DecisionInput
     from loom.decisions.entries import ApprovalAnsweredEntry, EvaluatedEntry, PrecedentFound
 
-__all__ = ["Turn", "TurnStopped", "current_turn", "enter", "turn_of_caller"]
+__all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped", "current_turn", "enter", "turn_of_caller"]
+
+NOT_RESUMABLE = "not_resumable"
+"""How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
 
 _MAX_KEY = 200
 
@@ -177,6 +180,14 @@ class Turn:
                 "a replay fetches and performs nothing",
                 reason=f"{step.verb}_never_recorded",
             )
+        )
+
+    def not_resumable(self, problem: str) -> NotReplayableError:
+        """Return the error of a turn that would have to go on from something that is `problem`, and gone for good."""
+        return NotReplayableError(
+            f"turn [{self}] would have to go on from something that was [{problem}]; expected it in the journal: "
+            "send a new command",
+            reason=f"{NOT_RESUMABLE}: {problem}",
         )
 
     async def go_live(self, *, after: Step | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from loom.actors.people import append_for
+from loom.actors import people
 from loom.actors.system import ActorSystem
 from loom.actors.turns_view import TurnStatus, TurnSummary, TurnsView
 from loom.errors import AdmissionError, TurnNotFoundError
@@ -58,26 +58,20 @@ class Turns:
         """Let a turn try again that is stuck, in the name of a person."""
         check_person(by)
         summary = await self._open(command_id)
-        if self._system.knows(summary.actor_type):
-            cell = await self._system.cell(summary.journal)
-            await cell.retry(summary.command_id, by=by, reason=reason)
-        else:
-            entry = TurnRetriedEntry(by=by, reason=reason)
-            await append_for(self._system, summary.journal, entry, command_id=summary.command_id)
+        await people.retry(
+            self._system, summary.journal, summary.command_id, TurnRetriedEntry(by=by, reason=reason)
+        )
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def abandon(self, command_id: str, *, by: str, reason: str) -> TurnListing:
-        """Give a turn up for good, in the name of a person who says why."""
+        """Give a turn up for good, in the name of a person who says why; one that runs is stopped where it is."""
         check_person(by)
         if not reason.strip():
             raise AdmissionError("giving up a turn needs a reason; expected one in a person's words: say why")
         summary = await self._open(command_id)
-        if self._system.knows(summary.actor_type):
-            cell = await self._system.cell(summary.journal)
-            await cell.abandon(summary.command_id, by=by, reason=reason)
-        else:
-            entry = TurnAbandonedEntry(by=by, reason=reason)
-            await append_for(self._system, summary.journal, entry, command_id=summary.command_id)
+        await people.abandon(
+            self._system, summary.journal, summary.command_id, TurnAbandonedEntry(by=by, reason=reason)
+        )
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def _open(self, command_id: str) -> TurnSummary:

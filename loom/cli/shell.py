@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Shell"]
 
 _URL = "sqlite://"
+_WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 _DEFAULT_DATA = Path("loom-data")
 
 
@@ -106,18 +107,15 @@ class Shell:
 
 def _workspace_of(path: Path) -> str | None:
     """Return the workspace that a journal says it belongs to; what cannot be read says nothing here."""
-    import asyncio
+    import contextlib
+    import sqlite3
 
     from loom.errors import LoomError
-    from loom.journal.sqlite import Reader
+    from loom.journal.sqlite.connection import connect_reader
 
-    async def ask() -> str | None:
-        reader = Reader(path)
-        try:
-            return await reader.workspace()
-        except LoomError:
-            return None
-        finally:
-            await reader.close()
-
-    return asyncio.run(ask())
+    try:
+        with contextlib.closing(connect_reader(path)) as connection:
+            row = connection.execute(_WORKSPACE).fetchone()
+    except (LoomError, sqlite3.Error):
+        return None
+    return None if row is None else str(row[0])

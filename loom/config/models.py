@@ -155,7 +155,7 @@ class ActorsConfig(Section):
 class ProjectionsConfig(Section):
     """How views follow the journal, and how long a query waits for them."""
 
-    batch: _Count = 1_000
+    batch: _Count = 4_000
     query_timeout_s: _Seconds = 10.0
 
 

@@ -87,7 +87,7 @@ class PrecedentReferencedEntry(Entry):
 
 
 class ApprovalRequestedEntry(Entry):
-    """Somebody's consent was asked for. `shown` is the digest of what it rests on: facts, evaluation, policy version."""
+    """Somebody's consent was asked for. `shown` is a digest of what it rests on: facts, evaluation, policy version."""
 
     kind: ClassVar[str] = "approval_requested"
 

@@ -1,0 +1,78 @@
+"""Which actor types have code in this process, how they are made, and under which policy they decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loom.actors.actor import Actor, check_actor_class
+from loom.errors import DuplicateKindError, UnknownActorError
+from loom.policies.registry import PolicyRegistry, PolicyVersion
+
+__all__ = ["ActorClasses", "Factory"]
+
+Factory = Callable[[], Actor[Any]]
+
+
+class ActorClasses:
+    """The actor classes of one loom, by actor type. `by` is who registers the policies that come with them."""
+
+    def __init__(self, policies: PolicyRegistry, *, by: str) -> None:
+        self._policies = policies
+        self._by = by
+        self._classes: dict[str, type[Actor[Any]]] = {}
+        self._factories: dict[str, Factory] = {}
+        self._implicit: dict[str, PolicyVersion] = {}
+
+    async def register(self, cls: type[Actor[Any]], factory: Factory | None = None) -> bool:
+        """Make a class known, and its policy with it; return whether it was not known before.
+
+        A class that was defined again replaces its former self; another one of the same type is a
+        `DuplicateKindError`.
+        """
+        known = self._classes.get(cls.actor_type)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise DuplicateKindError(
+                f"actor type [{cls.actor_type}] is claimed by [{cls.__module__}.{cls.__qualname__}] and belongs to "
+                f"[{known.__module__}.{known.__qualname__}]: set actor_type on one of them"
+            )
+        if known is not cls:
+            check_actor_class(cls)
+            if cls.policy is None:
+                self._implicit[cls.actor_type] = await self._policies.register_implicit(cls.actor_type, by=self._by)
+            else:
+                await self._policies.ensure(cls.policy, by=self._by)
+            self._classes[cls.actor_type] = cls
+        if factory is not None:
+            self._factories[cls.actor_type] = factory
+        return known is not cls
+
+    def known(self, cls: type[Actor[Any]]) -> bool:
+        """Tell whether this very class is registered."""
+        return self._classes.get(cls.actor_type) is cls
+
+    def knows(self, actor_type: str) -> bool:
+        """Tell whether there is code for an actor type."""
+        return actor_type in self._classes
+
+    def get(self, actor_type: str) -> type[Actor[Any]]:
+        """Return the class of an actor type; raise `UnknownActorError` where there is none."""
+        cls = self._classes.get(actor_type)
+        if cls is None:
+            raise UnknownActorError(
+                f"actor type [{actor_type}] has no code in this process; expected one of "
+                f"[{', '.join(sorted(self._classes)) or 'none'}]: pass its class to Loom.open(actors=…), or list its module "
+                "under modules: in the config"
+            )
+        return cls
+
+    def make(self, cls: type[Actor[Any]]) -> Actor[Any]:
+        """Make an instance, by the factory it was registered with if there is one."""
+        factory = self._factories.get(cls.actor_type)
+        return cls() if factory is None else factory()
+
+    def pin(self, cls: type[Actor[Any]]) -> PolicyVersion:
+        """Return the policy version that a turn of this class begins under: the one adopted now."""
+        if cls.policy is None:
+            return self._implicit[cls.actor_type]
+        return self._policies.adopted(cls.policy.name) or self._policies.latest(cls.policy.name)

@@ -1,0 +1,251 @@
+"""How a command finds its actor and the reply its way back: each command id once, whoever sends it how often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import JsonValue, ValidationError
+
+from loom.actors.actor import Actor
+from loom.actors.command import Command
+from loom.actors.gate import Gate
+from loom.actors.recovery import ENDINGS, receipt_of
+from loom.actors.turn import Turn
+from loom.errors import (
+    ActorFailedError,
+    AdmissionError,
+    AppendUnknownError,
+    AskCycleError,
+    AskTimeoutError,
+    CommandConflictError,
+    LoomError,
+    TurnAbandonedError,
+    TurnStuckError,
+)
+from loom.identity import journal_name
+from loom.journal.entry import Recorded
+from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.journal.store import Receipt
+
+if TYPE_CHECKING:
+    from loom.actors.cell import Cell
+    from loom.actors.system import ActorSystem
+
+__all__ = ["Post", "Told"]
+
+
+class Told(NamedTuple):
+    """What `tell` gives back: the command is durable, at this place; asking again with its id gives its reply."""
+
+    journal: str
+    command_id: str
+    sequence: int
+    position: int
+
+
+class _Sent(NamedTuple):
+    reply: asyncio.Future[JsonValue]
+    accepted: asyncio.Future[Receipt]
+    cell: Cell
+
+
+class Post:
+    """Sends commands. A turn that does names itself as `sender`: its requester and correlation id go along."""
+
+    def __init__(self, system: ActorSystem) -> None:
+        self._system = system
+        self._services = system.services
+        self._gate = Gate()
+
+    async def ask(
+        self,
+        cls: type[Actor[Any]],
+        key: str,
+        command: Command[Any],
+        *,
+        command_id: str | None = None,
+        by: str | None = None,
+        timeout_s: float | None = None,
+        sender: Turn | None = None,
+    ) -> JsonValue:
+        """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn."""
+        journal = journal_name(cls.actor_type, key)
+        known_id = command_id or self._services.sources.new_id()
+        if sender is not None:
+            self._check_circle(sender, journal)
+            sender.asking[journal] += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                waiting = (*sender.received.waiting, sender.cell.journal) if sender else ()
+                entry = self._entry(command, known_id, by=by, sender=sender, waiting=waiting)
+                sent = await self._send(cls, journal, command, entry, known_id, fresh=command_id is None)
+                return await asyncio.shield(sent.reply)
+        except TimeoutError:
+            raise AskTimeoutError(
+                f"actor [{journal}] did not reply to [{command.command_type}] within [{timeout_s}] s; "
+                f"expected a reply: the turn goes on; ask again with id [{known_id}] for it"
+            ) from None
+        finally:
+            if sender is not None:
+                sender.asking[journal] -= 1
+
+    async def tell(
+        self,
+        cls: type[Actor[Any]],
+        key: str,
+        command: Command[Any],
+        *,
+        command_id: str | None = None,
+        by: str | None = None,
+        sender: Turn | None = None,
+    ) -> Told:
+        """Send a command and return once it is durable."""
+        known_id = command_id or self._services.sources.new_id()
+        entry = self._entry(command, known_id, by=by, sender=sender, waiting=())
+        journal = journal_name(cls.actor_type, key)
+        sent = await self._send(cls, journal, command, entry, known_id, fresh=command_id is None)
+        try:
+            receipt = await asyncio.shield(sent.accepted)
+        except AppendUnknownError as unknown:
+            resolved = await self._services.store.resolve(unknown)
+            if resolved is None:
+                raise
+            receipt = resolved
+        except LoomError as error:
+            raise sent.cell.refusal(error) from error
+        return Told(receipt.journal, known_id, receipt.sequence, receipt.position)
+
+    # --- sending --------------------------------------------------------------------------------
+
+    def _entry(
+        self, command: Command[Any], command_id: str, *, by: str | None, sender: Turn | None, waiting: tuple[str, ...]
+    ) -> CommandReceivedEntry:
+        try:
+            payload = json.loads(command.model_dump_json())
+        except ValueError as error:  # a lone surrogate, say
+            raise AdmissionError(
+                f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: mend the "
+                "value"
+            ) from error
+        return CommandReceivedEntry(
+            command_type=command.command_type,
+            payload=payload,
+            by=by or (sender.received.by if sender else None),
+            correlation_id=sender.received.correlation_id if sender else command_id,
+            causation_id=sender.command_id if sender else None,
+            waiting=waiting,
+        )
+
+    async def _send(
+        self,
+        cls: type[Actor[Any]],
+        journal: str,
+        command: Command[Any],
+        entry: CommandReceivedEntry,
+        command_id: str,
+        *,
+        fresh: bool,
+    ) -> _Sent:
+        """Have a command accepted by its cell; one that came before is answered from what was recorded."""
+        await self._system.know(cls)
+        if fresh:
+            return await self._accept(cls, journal, command, entry, command_id)
+        async with self._gate.at((journal, command_id)):
+            cell = await self._system.cell(journal)
+            turn = cell.turns.get(command_id)
+            if turn is not None:
+                _check_same(turn.received, entry, journal, command_id)
+                return _Sent(turn.reply, turn.accepted, cell)
+            before = await self._services.store.find_command(journal, command_id)
+            if before is None:
+                return await self._accept(cls, journal, command, entry, command_id)
+            _check_same(before.entry, entry, journal, command_id)
+            return await self._sent_before(cell, before, command_id)
+
+    async def _accept(
+        self, cls: type[Actor[Any]], journal: str, command: Command[Any], entry: CommandReceivedEntry, command_id: str
+    ) -> _Sent:
+        copy = _read_back(command, entry.payload)
+        await self._services.store.room()
+        cell = await self._system.cell(journal)
+        turn = cell.accept(copy, entry, command_id, self._system.classes.pin(cls))
+        return _Sent(turn.reply, turn.accepted, cell)
+
+    def _check_circle(self, sender: Turn, journal: str) -> None:
+        """Refuse to wait for an actor whose running turn waits, through however many others, for the one that asks."""
+        seen: set[str] = set()
+        following = [(journal, (sender.cell.journal, journal))]
+        while following:
+            at, path = following.pop()
+            if at == sender.cell.journal:
+                raise AskCycleError(
+                    f"asking would never end [{' → '.join(path)}]; expected actors that do not wait in a circle: "
+                    "tell instead"
+                )
+            if at not in seen:
+                seen.add(at)
+                following += [(each, (*path, each)) for each in self._system.waits_for(at)]
+
+    # --- commands that came before --------------------------------------------------------------
+
+    async def _sent_before(self, cell: Cell, received: Recorded, command_id: str) -> _Sent:
+        """Answer from the journal how a turn ended; one without an end is stuck, or is not resumed here."""
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[JsonValue] = loop.create_future()
+        accepted: asyncio.Future[Receipt] = loop.create_future()
+        accepted.set_result(receipt_of(received))
+        ending = await self._ending(received, command_id)
+        turn = f"turn [{received.journal}#{command_id}]"
+        if isinstance(ending, TurnCompletedEntry):
+            reply.set_result(ending.reply)
+        else:
+            reply.set_exception(_no_reply(ending, turn) or cell.stuck.get(command_id) or _not_resumed(turn))
+            reply.exception()  # who only tells does not look
+        return _Sent(reply, accepted, cell)
+
+    async def _ending(self, received: Recorded, command_id: str) -> object:
+        async for recorded in self._services.store.read(received.journal, after=received.sequence):
+            if recorded.command_id == command_id and recorded.kind in ENDINGS:
+                return recorded.entry
+        return None
+
+
+def _read_back(command: Command[Any], payload: JsonValue) -> Command[Any]:
+    """Return a command as a resumed turn gets it; its sender may go on changing what is inside of its own."""
+    try:
+        return type(command).model_validate_json(json.dumps(payload))
+    except ValidationError as error:
+        raise AdmissionError(
+            f"command [{command.command_type}] cannot be read back from what is journaled of it [{error.errors()[0]['msg']}]; "
+            "expected fields that survive JSON: mend its types"
+        ) from error
+
+
+def _check_same(first: object, entry: CommandReceivedEntry, journal: str, command_id: str) -> None:
+    if isinstance(first, CommandReceivedEntry) and _canonical(first) == _canonical(entry):
+        return
+    came = f"with [{first.command_type}] and other contents" if isinstance(first, CommandReceivedEntry) else "and was erased"
+    raise CommandConflictError(
+        f"command id [{command_id}] of journal [{journal}] came before {came}; expected the same ones: use a new id for "
+        f"[{entry.command_type}]"
+    )
+
+
+def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
+    """Return what a command says, so that 1, 1.0 and true are three things."""
+    return entry.command_type, json.dumps(entry.payload, sort_keys=True)
+
+
+def _no_reply(ending: object, turn: str) -> LoomError | None:
+    if isinstance(ending, TurnFailedEntry):
+        message = f"{turn} failed with [{ending.type_name}: {ending.message}]; expected a reply: send a new command"
+        return ActorFailedError(message, type_name=ending.type_name)
+    if isinstance(ending, TurnAbandonedEntry):
+        return TurnAbandonedError(f"{turn} was abandoned by [{ending.by}]: {ending.reason}")
+    return None if ending is None else TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
+
+
+def _not_resumed(turn: str) -> TurnStuckError:
+    return TurnStuckError(f"{turn} has no end yet and is not resumed here; expected its reply: see `loom turns`")

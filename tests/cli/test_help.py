@@ -1,0 +1,85 @@
+"""What the shell offers, how fast it says so, and that no command is one that Typer would not run."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from loom.cli.app import app
+from tests.cli.support import environment, invoke, run
+
+COMMANDS = (
+    "demo", "init", "run", "journal", "decisions", "why", "precedents", "approvals", "approve", "deny", "turns",
+    "policies", "replay", "verify", "doctor", "export",
+)  # fmt: skip
+
+
+def test_help_names_every_command_and_the_exit_codes() -> None:
+    said = invoke("--help")
+    assert said.code == 0
+    assert all(name in said.out for name in COMMANDS)
+    assert "Exit codes" in said.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_the_common_options(name: str) -> None:
+    said = invoke(name, "--help")
+    assert said.code == 0
+    for option in ("--config", "--journal", "--workspace", "--json"):
+        assert option in said.out
+
+
+def test_no_command_is_a_coroutine_function_which_typer_would_call_and_drop() -> None:
+    def callbacks(group: typer.Typer) -> list[object]:
+        own: list[object] = [each.callback for each in group.registered_commands]
+        own += [group.registered_callback.callback] if group.registered_callback else []
+        return own + [
+            found for each in group.registered_groups if each.typer_instance for found in callbacks(each.typer_instance)
+        ]
+
+    found = callbacks(app)
+    assert len(found) >= len(COMMANDS)
+    assert not any(inspect.iscoroutinefunction(each) for each in found)
+
+
+def test_help_does_not_wait_for_what_it_does_not_need() -> None:
+    code = (
+        "import sys; sys.argv = ['loom', '--help']\n"
+        "from loom.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pydantic', 'structlog', 'aiosqlite', 'anyio', 'asyncio', 'sqlite3', 'loom.runtime'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_version(tmp_path: Path) -> None:
+    said = run("--version", cwd=tmp_path)
+    assert said.code == 0
+    assert said.out.startswith("loom ")
+
+
+def test_an_unknown_command_or_option_is_a_usage_error() -> None:
+    assert invoke("wherefore").code == 2
+    assert invoke("decisions", "--colour").code == 2
+
+
+def test_common_options_count_before_the_command_and_after_it(filled: Path) -> None:
+    before = invoke("-c", filled, "--json", "decisions")
+    after = invoke("decisions", "--json", config=filled)
+    assert before.code == after.code == 0
+    assert before.json == after.json
+
+
+def test_common_options_before_a_group_reach_its_commands(filled: Path) -> None:
+    assert invoke("-c", filled, "--json", "policies", "list").json == invoke("policies", "--json", config=filled).json
+    assert invoke("policies", "-c", filled, "--json", "list").json == invoke("policies", "--json", config=filled).json
