@@ -6,10 +6,10 @@ import asyncio
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue
 
@@ -86,8 +86,7 @@ class Actor(Generic[State]):
     def initial_state(self) -> State:
         """Return the state before the first entry: by default the state class called without arguments."""
         cls = state_type(type(self))
-        state: State = None if cls is None else cls()
-        return state
+        return cast("State", None if cls is None else cls())
 
     def context(self) -> Mapping[str, JsonValue]:
         """Return what the actor knows of itself and the business searches decisions by: tenant, environment, …"""
@@ -259,22 +258,31 @@ class Actor(Generic[State]):
         """Send another actor a command and go on once it is durable there."""
         await effects.tell(current_turn(self, "tell"), actor, actor_key, command, key=key)
 
-    async def now(self) -> datetime:
+    async def now(self, *, key: str | None = None) -> datetime:
         """Return the time (UTC), the same again when the turn is resumed."""
-        return await effects.now(current_turn(self, "now"))
+        return await effects.now(current_turn(self, "now"), key=key)
 
-    async def new_id(self) -> str:
+    async def new_id(self, *, key: str | None = None) -> str:
         """Return a new unique id, the same again when the turn is resumed."""
-        return await effects.new_id(current_turn(self, "new_id"))
+        return await effects.new_id(current_turn(self, "new_id"), key=key)
 
-    async def random(self) -> float:
+    async def random(self, *, key: str | None = None) -> float:
         """Return a random number in [0, 1), the same again when the turn is resumed."""
-        return await effects.random(current_turn(self, "random"))
+        return await effects.random(current_turn(self, "random"), key=key)
+
+
+def state_type(cls: type[Actor[Any]]) -> Any:
+    """Return the `S` of `Actor[S]` for a subclass, None for a plain `Actor`."""
+    return _state_type(cast("Hashable", cls))
+
+
+def commands_of(cls: type[Actor[Any]]) -> tuple[type[Command[Any]], ...]:
+    """Return the command classes that `execute` declares to take; none where it does not say."""
+    return _commands_of(cast("Hashable", cls))
 
 
 @cache
-def state_type(cls: type[Actor[Any]]) -> Any:
-    """Return the `S` of `Actor[S]` for a subclass, None for a plain `Actor`."""
+def _state_type(cls: Any) -> Any:
     for base in cls.__mro__:
         for generic in getattr(base, "__orig_bases__", ()):
             if typing.get_origin(generic) is Actor:
@@ -284,8 +292,7 @@ def state_type(cls: type[Actor[Any]]) -> Any:
 
 
 @cache
-def commands_of(cls: type[Actor[Any]]) -> tuple[type[Command[Any]], ...]:
-    """Return the command classes that `execute` declares to take; none where it does not say."""
+def _commands_of(cls: Any) -> tuple[type[Command[Any]], ...]:
     try:
         hint = typing.get_type_hints(cls.execute).get("command", Any)
     except (NameError, TypeError):

@@ -141,8 +141,8 @@ class Cell:
         """Put an entry in line for the journal."""
         if self.dead is not None:
             raise AppendRefusedError(
-                f"actor [{self.journal}] was given up [{self.dead}]; expected one that is awake: it is rebuilt at the next "
-                "command"
+                f"actor [{self.journal}] was given up [{self.dead}]; expected one that is awake: it is rebuilt at the "
+                "next command"
             )
         self._written = self.services.store.submit(Append(self.journal, self.sequence, (ready,)))
         self.sequence += 1
@@ -186,7 +186,7 @@ class Cell:
         _log.warning("actor_given_up", journal=self.journal, error=str(error))
         for turn in self._empty():
             # Whether its command stands is known when the append of it has come back.
-            turn.accepted.add_done_callback(lambda _, turn=turn: turn.refuse(turn.cut_short(error)))
+            turn.accepted.add_done_callback(partial(_refuse, turn, error))
         for turn in list(self.turns.values()):
             turn.stop(turn.cut_short(error))
 
@@ -198,13 +198,16 @@ class Cell:
 
     # --- commands -------------------------------------------------------------------------------
 
-    def accept(self, command: Command[Any], entry: CommandReceivedEntry, command_id: str, policy: PolicyVersion) -> Turn:
+    def accept(
+        self, command: Command[Any], entry: CommandReceivedEntry, command_id: str, policy: PolicyVersion
+    ) -> Turn:
         """Journal a command that is new, and begin its turn when it is its turn; a full mailbox refuses."""
         self.last_used = time.monotonic()
         if len(self._mailbox) >= self.services.options.mailbox_size:
             raise MailboxFullError(
                 f"mailbox of [{self.journal}] holds [{len(self._mailbox)}] commands; expected fewer than "
-                f"[{self.services.options.mailbox_size}]: wait for replies before sending more, or raise actors.mailbox_size"
+                f"[{self.services.options.mailbox_size}]: wait for replies before sending more, or "
+                "raise actors.mailbox_size"
             )
         accepted = self.write(self.draft(entry, command_id=command_id, policy_hash=policy.hash_bytes))
         accepted.add_done_callback(self._accepted)
@@ -306,6 +309,10 @@ class Cell:
             entry_hash=receipt.entry_hash,
             body=body,
         )
+
+
+def _refuse(turn: Turn, error: LoomError, _: object) -> None:
+    turn.refuse(turn.cut_short(error))
 
 
 def _decoded(ready: Draft) -> Entry:

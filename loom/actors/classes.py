@@ -61,8 +61,8 @@ class ActorClasses:
         if cls is None:
             raise UnknownActorError(
                 f"actor type [{actor_type}] has no code in this process; expected one of "
-                f"[{', '.join(sorted(self._classes)) or 'none'}]: pass its class to Loom.open(actors=…), or list its module "
-                "under modules: in the config"
+                f"[{', '.join(sorted(self._classes)) or 'none'}]: pass its class to Loom.open(actors=…), or list its "
+                "module under modules: in the config"
             )
         return cls
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -58,7 +59,7 @@ class CommandRegistry:
                 f"command type [{command_type}] is known [{len(classes)}] times; expected once: import the module that "
                 "defines it, or give equal names different command_type"
             )
-        return classes[0].model_validate(payload)
+        return classes[0].model_validate_json(json.dumps(payload))
 
 
 COMMANDS = CommandRegistry()
@@ -67,12 +68,12 @@ COMMANDS = CommandRegistry()
 
 @cache
 def reply_type(cls: type[Command[Any]]) -> Any:
-    """Return the type that replies to a command have; `None` where the command does not say."""
+    """Return the type that replies to a command have; `Any` where the command does not say."""
     for base in cls.__mro__:
         metadata = getattr(base, "__pydantic_generic_metadata__", None)
         if metadata and metadata["origin"] is Command and metadata["args"]:
             return metadata["args"][0]
-    return None
+    return Any
 
 
 @cache
@@ -84,7 +85,7 @@ def encode_reply(command: Command[Any], reply: object, *, limits: Limits) -> Jso
     """Return a reply as plain JSON; raise `AdmissionError` if it is not of the command's reply type."""
     plain = json_value(reply, limits=limits)
     try:
-        _adapter(type(command)).validate_python(plain)
+        decode_reply(type(command), plain)
     except ValidationError as error:
         raise AdmissionError(
             f"reply to [{command.command_type}] is a [{type(reply).__name__}]; expected [{reply_type(type(command))}] "
@@ -95,4 +96,4 @@ def encode_reply(command: Command[Any], reply: object, *, limits: Limits) -> Jso
 
 def decode_reply(cls: type[Command[Any]], plain: JsonValue) -> Any:
     """Return the typed reply of a recorded one."""
-    return _adapter(cls).validate_python(plain)
+    return _adapter(cls).validate_json(json.dumps(plain))

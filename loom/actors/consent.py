@@ -13,7 +13,6 @@ from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import AdmissionError
 from loom.identity import check_person, derived_id
 from loom.journal.entry import Step
-from loom.journal.kinds import TurnContinuedEntry
 
 
 async def request_approval(
@@ -29,18 +28,20 @@ async def request_approval(
 ) -> ApprovalGiven:
     """See `Actor.request_approval`."""
     _check(approver, reason, timeout_s, deadline, on_deadline, escalate_to)
+    if timeout_s is not None:
+        deadline = turn.services.now() + timedelta(seconds=timeout_s)
     with turn.step("request_approval", key or approver) as step:
+        request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to)
+        ready = turn.draft(request)
         recorded = await turn.take(step, "begin")
-        if recorded is not None:
-            request = expect(recorded.entry, ApprovalRequestedEntry, turn)
-            if not turn.replaying and not turn.answer_to(request.approval_id).done():
-                await turn.host.services.deliver(request, journal=turn.host.journal)
+        if recorded is None:
+            turn.write(ready)
+            await turn.durable()
         else:
-            if timeout_s is not None:
-                deadline = turn.host.services.now() + timedelta(seconds=timeout_s)
-            request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to)
-            turn.write(request)
-            await _deliver(turn, request)
+            before = expect(recorded.entry, ApprovalRequestedEntry, turn)
+            if turn.compare is not None:
+                turn.compare(recorded, request.model_copy(update={"deadline": before.deadline}))
+            request = before
         approval = await _answer(turn, step, request)
         turn.gathered.approvals.append(approval)
         return approval
@@ -51,12 +52,16 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> Ap
     continued = turn.script is not None and turn.script.has(step, "end")
     if continued:
         await turn.take(step, "end")
+    elif turn.script is not None:
+        await turn.script.wait(step)
+    if not turn.answered(request.approval_id) and turn.compare is None:
+        # Again after a restart, as nobody knows whether the messenger had been on his way before it.
+        turn.cell.in_background(turn.services.deliver(request, journal=turn.cell.journal))
     answer, answered_at = await turn.wait_for_answer(request.approval_id)
     if not continued:
-        if turn.script is not None:
-            await turn.script.wait(step)
-        await turn.take_slot()
-        turn.write(TurnContinuedEntry(step=step))
+        if turn.compare is not None:
+            raise turn.never_recorded(step)
+        await turn.go_live(after=step)
     return ApprovalGiven(
         approval_id=request.approval_id, approver=request.approver, granted=answer.granted, by=answer.by,
         role=answer.role, answered_at=answered_at, comment=answer.comment,
@@ -76,11 +81,11 @@ def _request(
     evaluated = turn.gathered.evaluated
     facts = None if evaluated is None else evaluated.facts
     evaluation = None if evaluated is None else evaluated.evaluation
-    store = turn.host.services.store
+    store = turn.services.store
     return ApprovalRequestedEntry(
         step=step,
         approval_id=derived_id(
-            "approval", store.workspace, turn.host.journal, turn.command_id, step.key, str(step.occurrence)
+            "approval", store.workspace, turn.cell.journal, turn.command_id, step.key, str(step.occurrence)
         ),
         approver=approver,
         reason=reason,
@@ -92,20 +97,11 @@ def _request(
         ),
         facts=facts,
         evaluation=evaluation,
-        requested_by=turn.by,
+        requested_by=turn.received.by,
         deadline=deadline,
         on_deadline=on_deadline,
         escalate_to=escalate_to,
     )
-
-
-async def _deliver(turn: Turn, request: ApprovalRequestedEntry) -> None:
-    """Let the request out once it is durable (law 4); a messenger that fails is logged and loses nothing."""
-    await turn.durable()
-    services = turn.host.services
-    if request.deadline is not None:
-        services.on_deadline_set(request.deadline)
-    await services.deliver(request, journal=turn.host.journal)
 
 
 def _check(
@@ -124,7 +120,9 @@ def _check(
     if timeout_s is not None and deadline is not None:
         raise AdmissionError("request has [timeout_s] and [deadline]; expected one of them: drop the other")
     if timeout_s is not None and not timeout_s >= 0:
-        raise AdmissionError(f"timeout_s is [{timeout_s}]; expected seconds from now: give a number that is not negative")
+        raise AdmissionError(
+            f"timeout_s is [{timeout_s}]; expected seconds from now: give a number that is not negative"
+        )
     if deadline is not None:
         us_from_datetime(deadline)  # a naive one is refused
     if on_deadline == "escalate" and not escalate_to:

@@ -27,7 +27,7 @@ from loom.policies.registry import PolicyVersion
 
 async def record_decision(turn: Turn, **given: Any) -> str:
     """See `Actor.record_decision`."""
-    services = turn.host.services
+    services = turn.services
     version = turn.policy if given["policy"] is None else services.policies.resolve(given["policy"])
     services.policies.resolve_hash(version.hash_bytes)  # law 3: no decision without a registered version
     evaluation = _evaluation(turn, given["evaluation"])
@@ -36,34 +36,37 @@ async def record_decision(turn: Turn, **given: Any) -> str:
         is_exception = evaluation is not None and evaluation.is_exception
     decision_type = given["decision_type"] or ("exception" if is_exception else "policy_application")
     with turn.step("record_decision", decision_type) as step:
-        recorded = await turn.take(step)
-        if recorded is not None and turn.compare is None:
-            return expect(recorded.entry, DecisionJournalEntry, turn).decision.decision_id
         decision = _decision(turn, step, version, evaluation, {**given, "is_exception": is_exception})
         entry = DecisionJournalEntry(step=step, decision=decision)
-        if recorded is not None and turn.compare is not None:
-            turn.compare(recorded, entry)
-        elif decision.parent_decision_id is not None and services.known_parent is not None:
+        ready = turn.draft(entry, policy_hash=version.hash_bytes)
+        if turn.script is None or not turn.script.has(step, "end"):
             await _check_parent(turn, decision.parent_decision_id)
-            turn.write(entry, policy_hash=version.hash_bytes)
+        recorded = await turn.take(step)
+        if recorded is None:
+            turn.write(ready)
         else:
-            turn.write(entry, policy_hash=version.hash_bytes)
+            decision = expect(recorded.entry, DecisionJournalEntry, turn).decision
+            if turn.compare is not None:
+                turn.compare(recorded, entry)
         turn.gathered.decisions.append(decision.decision_id)
         return decision.decision_id
 
 
 async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
     """See `Actor.record`."""
-    if type(entry).__module__.startswith(_OWN):
+    own = next((cls for cls in type(entry).__mro__ if cls.__module__.startswith(_OWN) and cls is not Entry), None)
+    if own is not None and issubclass(own, Entry):
         raise AdmissionError(
-            f"kind [{type(entry).kind}] is loom's own; expected an entry of yours: subclass Entry, or use the verb for it"
+            f"kind [{getattr(type(entry), 'kind', '-')}] is loom's own [{own.__name__}]; expected an entry of yours: "
+            "subclass Entry, or use the verb for it"
         )
     with turn.step("record", key or type(entry).kind) as step:
-        recorded = await turn.take(step)
         entry = entry.model_copy(update={"step": step})
+        json_value(entry.model_dump(), limits=turn.services.limits)  # bytes and the like hide from a serialiser
+        ready = turn.draft(entry)
+        recorded = await turn.take(step)
         if recorded is None:
-            json_value(entry.model_dump(), limits=turn.host.services.limits)  # bytes and the like hide from a serialiser
-            turn.write(entry)
+            turn.write(ready)
         elif turn.compare is not None:
             turn.compare(recorded, entry)
 
@@ -82,22 +85,22 @@ def _decision(
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
     gathered = turn.gathered
-    limits = turn.host.services.limits
+    limits = turn.services.limits
     outcome: Any = json_value(dict(given["outcome"] or {}), limits=limits)
     facts = _facts(turn, given["facts"])
     reason = given["exception_reason"] or (None if evaluation is None else evaluation.exception_reason)
     try:
         return Decision(
             decision_id=decision_id(
-                workspace=turn.host.services.store.workspace, journal=turn.host.journal, command_id=turn.command_id,
+                workspace=turn.services.store.workspace, journal=turn.cell.journal, command_id=turn.command_id,
                 decision_type=step.key, occurrence=step.occurrence, policy_hash=version.hash,
             ),
             decision_type=step.key,
             rationale=given["rationale"],
             rationale_author=given["rationale_author"],
-            reasoning=tuple(given["reasoning"]),
+            reasoning=given["reasoning"],
             inputs=tuple(gathered.inputs if given["inputs"] is None else given["inputs"]),
-            alternatives=tuple(given["alternatives"]),
+            alternatives=given["alternatives"],
             policy=PolicyReference(
                 name=version.name, version=version.version, hash=version.hash,
                 rule=None if evaluation is None else evaluation.rule,
@@ -151,18 +154,18 @@ def _class(turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, Js
 
 
 def _context(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
-    actor_type, key = parse_journal_name(turn.host.journal)
+    actor_type, key = parse_journal_name(turn.cell.journal)
     known = {} if turn.actor is None else turn.actor.context()
     merged: Any = json_value(
-        {"actor_type": actor_type, "actor_key": key, **known, **(given or {})}, limits=turn.host.services.limits
+        {"actor_type": actor_type, "actor_key": key, **known, **(given or {})}, limits=turn.services.limits
     )
     return dict(merged)
 
 
-async def _check_parent(turn: Turn, parent: str) -> None:
+async def _check_parent(turn: Turn, parent: str | None) -> None:
     """A parent is an earlier decision: that is why chains have no cycles."""
-    known = turn.host.services.known_parent
-    if parent in turn.gathered.decisions or known is None or await known(parent):
+    known = turn.services.known_parent
+    if parent is None or parent in turn.gathered.decisions or known is None or await known(parent):
         return
     raise AdmissionError(
         f"parent decision [{parent}] of turn [{turn}] is unknown; expected the full id of an earlier decision: check it"

@@ -9,15 +9,12 @@ from loom.actors.command import encode_reply
 from loom.actors.lookups import failure_of
 from loom.actors.script import Script
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped, enter
-from loom.decisions.entries import Failure
 from loom.errors import (
     ActorFailedError,
     DivergenceError,
-    LoomError,
     NotReplayableError,
     PolicyCodeChangedError,
     TurnAbandonedError,
-    TurnInterruptedError,
 )
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnStartedEntry
 from loom.telemetry import bind_turn, get_logger
@@ -25,7 +22,7 @@ from loom.telemetry import bind_turn, get_logger
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["drive", "shut_down"]
+__all__ = ["drive", "failure_told"]
 
 _Reason = Literal["raised", "policy_code_changed", "not_resumable"]
 
@@ -45,14 +42,6 @@ async def drive(cell: Cell, turn: Turn) -> None:
         finally:
             _tell(turn)
             cell.leave(turn)
-
-
-def shut_down(turn: Turn) -> LoomError:
-    """Return the error of a turn that goes on when the journal is opened again."""
-    return TurnInterruptedError(
-        f"turn [{turn}] was cut short; expected a loom that stays open until its end: it is resumed when the journal is next "
-        "opened; ask again with the same id for its reply"
-    )
 
 
 async def _run(cell: Cell, turn: Turn) -> None:
@@ -88,7 +77,7 @@ async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
     turn.check_open()
     plain = encode_reply(turn.command, reply, limits=cell.services.limits)
     if turn.script is not None and not turn.script.finished:
-        raise turn.halt(_divergence(turn, turn.script, f"its code replied [{str(plain):.200}]"))
+        raise turn.halt(_divergence(turn, turn.script, f"its code replied [{plain!s:.200}]"))
     await turn.go_live()
     turn.end(TurnCompletedEntry(reply=plain))
     await turn.durable()
@@ -101,9 +90,9 @@ async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
     """Tell apart what ended a turn: it was stopped, cut short, or its code does not do what it did; or it failed."""
     task = asyncio.current_task()
     if turn.stopped is None and isinstance(error, KeyboardInterrupt | SystemExit):
-        turn.halt(shut_down(turn))
+        turn.halt(turn.shut_down())
     if turn.stopped is None and isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        turn.halt(shut_down(turn))
+        turn.halt(turn.shut_down())
     if turn.stopped is None and turn.script is not None and not turn.script.finished:
         turn.halt(_divergence(turn, turn.script, f"its code raised [{_shown(error)}]"))
     stopped = turn.stopped
@@ -131,23 +120,26 @@ async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -
         await cell.failed()
     except (TurnStopped, asyncio.CancelledError):
         return
-    turn.refuse(_failed(cell, turn, failure, error))
+    told = failure_told(
+        cell.journal, turn.received.command_type, type_name=failure.type_name, message=failure.message
+    )
+    told.__cause__ = error if isinstance(error, Exception) else None
+    turn.refuse(told)
 
 
 def _tell(turn: Turn) -> None:
     """Tell whoever waits why there is no reply; that a turn was abandoned is said by whoever has journaled it."""
     if not isinstance(turn.stopped, TurnAbandonedError):
-        turn.refuse(turn.stopped or shut_down(turn))
+        turn.refuse(turn.stopped or turn.shut_down())
 
 
-def _failed(cell: Cell, turn: Turn, failure: Failure, error: BaseException) -> ActorFailedError:
-    failed = ActorFailedError(
-        f"actor [{cell.journal}] failed on [{turn.command.command_type}] with [{failure.type_name}: {failure.message}]; "
-        "expected a reply: what it had written stands; mend the cause and send a new command",
-        type_name=failure.type_name,
+def failure_told(journal: str, command_type: str, *, type_name: str, message: str) -> ActorFailedError:
+    """Return what a caller is told of a turn that failed: the same words now and whenever it is asked for again."""
+    return ActorFailedError(
+        f"actor [{journal}] failed on [{command_type}] with [{type_name}: {message}]; expected a reply: what it had "
+        "written stands; mend the cause and send a new command",
+        type_name=type_name,
     )
-    failed.__cause__ = error if isinstance(error, Exception) else None
-    return failed
 
 
 def _divergence(turn: Turn, script: Script, what: str) -> DivergenceError:

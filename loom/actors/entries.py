@@ -39,13 +39,14 @@ class AskRepliedEntry(Entry):
 
 
 class ToldEntry(Entry):
-    """Another actor is going to be told; the command's id is derived from the step."""
+    """Another actor was told, or could not be; the command's id is derived from the step."""
 
     kind: ClassVar[str] = "told"
 
     journal: str
     command_id: str
     command_type: str
+    failure: Failure | None = None
 
 
 class EffectIntendedEntry(Entry):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
-from loom.actors.turn import Turn, TurnStopped
+from loom.actors.turn import Turn
 from loom.clock import datetime_from_us
 from loom.decisions.decision import DecisionInput
 from loom.decisions.entries import (
@@ -23,14 +23,23 @@ from loom.decisions.entries import (
     PrecedentFound,
     PrecedentReferencedEntry,
 )
-from loom.errors import AdmissionError, LookupFailedError, NoRuleError, NotReplayableError, PolicyRuleError
-from loom.journal.admission import json_value
+from loom.errors import (
+    AdmissionError,
+    LookupFailedError,
+    LoomError,
+    NoRuleError,
+    NotReplayableError,
+    PolicyCodeChangedError,
+    PolicyRuleError,
+)
+from loom.journal.admission import Limits, json_value
 from loom.journal.entry import Entry
 from loom.policies.evaluation import Evaluation
 
 T = TypeVar("T")
 
 _MAX_MESSAGE = 2_000
+_MAX_PRECEDENTS = 1_000
 
 
 async def gather_context(
@@ -46,12 +55,15 @@ async def gather_context(
     key: str | None,
 ) -> Any:
     """See `Actor.gather_context`."""
+    json_value([system, entity, query, relevance])  # what cannot be journaled is refused before anything is done
     with turn.step("gather_context", key or f"{system}/{entity}/{query}") as step:
         recorded = await turn.take(step)
         if recorded is not None:
             gathered = expect(recorded.entry, ContextGatheredEntry, turn)
+            if gathered.masked and turn.compare is None:
+                raise turn.halt(turn.not_resumable("masked"))
         else:
-            options = turn.host.services.options
+            options = turn.services.options
             value, failure, began_us, duration_ms = await _fetch(
                 turn, fetcher, timeout_s if timeout_s is not None else options.lookup_timeout_s
             )
@@ -62,10 +74,15 @@ async def gather_context(
             gathered = _written(turn, gathered)
         turn.gathered.inputs.append(
             DecisionInput(
-                system=gathered.system, entity=gathered.entity, query=gathered.query, result=gathered.result,
-                relevance=gathered.relevance, retrieved_at=gathered.retrieved_at, duration_ms=gathered.duration_ms,
+                system=gathered.system,
+                entity=gathered.entity,
+                query=gathered.query,
+                result=gathered.result,
+                relevance=gathered.relevance,
+                retrieved_at=gathered.retrieved_at,
+                duration_ms=gathered.duration_ms,
                 masked=gathered.masked,
-            )  # fmt: skip
+            )
         )
         if gathered.failure is not None:
             raise LookupFailedError(gathered.failure.type_name, gathered.failure.message)
@@ -76,32 +93,43 @@ async def _fetch(
     turn: Turn, fetcher: Callable[[], Awaitable[Any] | Any], timeout_s: float | None
 ) -> tuple[JsonValue, Failure | None, int, float]:
     """Run a fetcher; return what JSON makes of its value, or how it failed, and when it began and how long it took."""
-    services = turn.host.services
+    services = turn.services
     began_us, began = services.sources.clock.now_us(), time.perf_counter()
-    value: JsonValue = None
-    failure: Failure | None = None
+    value, failure = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits)
+    return value, failure, began_us, round((time.perf_counter() - began) * 1000, 3)
+
+
+async def attempt(
+    work: Callable[[], Awaitable[Any] | Any], *, timeout_s: float | None, limits: Limits
+) -> tuple[JsonValue, Failure | None]:
+    """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed."""
     try:
-        async with asyncio.timeout(timeout_s):
-            raw = fetcher()
+        async with asyncio.timeout(timeout_s) as patience:
+            raw = work()
             if inspect.isawaitable(raw):
                 raw = await raw
-        value = json_value(raw, limits=services.limits)
-    except TimeoutError:
-        failure = Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
-    except Exception as error:  # noqa: BLE001 - whatever a look-up raises is what it came to
-        failure = failure_of(error)
-    return value, failure, began_us, round((time.perf_counter() - began) * 1000, 3)
+        return json_value(raw, limits=limits), None
+    except TimeoutError as error:
+        if patience.expired():
+            return None, Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
+        return None, failure_of(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return None, failure_of(error)  # something that it waited for was cancelled, not the turn
+    except Exception as error:
+        return None, failure_of(error)
 
 
 def _written(turn: Turn, gathered: ContextGatheredEntry) -> ContextGatheredEntry:
     """Journal a look-up; one whose value is too large to be kept is journaled as failed, not lost."""
     try:
-        turn.write(gathered)
+        ready = turn.draft(gathered)
     except AdmissionError as error:
-        if gathered.failure is not None:
-            raise
         gathered = gathered.model_copy(update={"result": None, "failure": failure_of(error)})
-        turn.write(gathered)
+        ready = turn.draft(gathered)
+    turn.write(ready)
     return gathered
 
 
@@ -113,14 +141,10 @@ def evaluate(turn: Turn, facts: BaseModel) -> Evaluation:
         if recorded is not None:
             evaluated = expect(recorded.entry, EvaluatedEntry, turn)
         else:
+            if turn.compare is not None:
+                raise turn.never_recorded(step)
             evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts))
-            if turn.replaying:
-                raise NotReplayableError(
-                    f"replay of turn [{turn}] evaluates facts that were never evaluated; expected the recorded ones: "
-                    "the code has changed",
-                    reason="evaluate_never_recorded",
-                )
-            turn.write_when_live(evaluated)
+            turn.write_when_live(turn.draft(evaluated))
         turn.gathered.evaluated = evaluated
         return evaluated.evaluation
 
@@ -128,9 +152,12 @@ def evaluate(turn: Turn, facts: BaseModel) -> Evaluation:
 def _judge(turn: Turn, facts: BaseModel) -> Evaluation:
     if not turn.policy.has_rule:
         raise NoRuleError(
-            f"actor [{turn.host.journal}] has no policy; expected one to evaluate facts with: set policy on its class"
+            f"actor [{turn.cell.journal}] has no policy; expected one to evaluate facts with: set policy on its class"
         )
-    policy = turn.host.services.policies.runnable(turn.policy)
+    try:
+        policy = turn.services.policies.runnable(turn.policy)
+    except PolicyCodeChangedError as error:  # other code is never run in its name, whatever agent code would make of it
+        raise turn.halt(error) from error
     if not isinstance(facts, policy.facts_model):
         raise PolicyRuleError(
             f"policy [{policy.name}] was asked about a [{type(facts).__name__}]; expected its "
@@ -149,37 +176,55 @@ async def find_precedents(
     key: str | None,
 ) -> tuple[PrecedentFound, ...]:
     """See `Actor.find_precedents`."""
+    if not 0 < limit <= _MAX_PRECEDENTS:
+        raise AdmissionError(
+            f"limit of precedents is [{limit}]; expected [1 to {_MAX_PRECEDENTS}]: ask for as many as "
+            "somebody will read"
+        )
     situation = None if facts is None else _situation(turn, facts)
     if situation is None and not facets and not text:
         raise AdmissionError("precedents are looked for by nothing; expected [facts, facets or text]: give one of them")
     asked: dict[str, JsonValue] = {"situation": situation, "facets": dict(facets or {}), "text": text, "limit": limit}
-    plain = json_value(asked, limits=turn.host.services.limits)
+    plain = json_value(asked, limits=turn.services.limits)
     with turn.step("find_precedents", key or digest(plain)) as step:
         recorded = await turn.take(step)
         if recorded is not None:
             seen = expect(recorded.entry, PrecedentReferencedEntry, turn)
         else:
-            found = await turn.host.services.precedents.find(
-                situation=situation,
-                facets=facets,
-                text=text,
-                exclude_turn=(turn.host.journal, turn.command_id),
-                limit=limit,
-            )
+            found, failure = await _find(turn, situation=situation, facets=facets, text=text, limit=limit)
             seen = PrecedentReferencedEntry(
-                step=step, situation=situation, facets=dict(facets) if facets else None, text=text, found=found
-            )
-            turn.write(seen)
+                step=step, situation=situation, facets=dict(facets) if facets else None, text=text, found=found,
+                failure=failure,
+            )  # fmt: skip
+            turn.write(turn.draft(seen))
+        if seen.failure is not None:
+            raise LookupFailedError(seen.failure.type_name, seen.failure.message)
         known = {precedent.decision_id for precedent in turn.gathered.precedents}
         turn.gathered.precedents.extend(found for found in seen.found if found.decision_id not in known)
         return seen.found
+
+
+async def _find(
+    turn: Turn, *, situation: str | None, facets: Mapping[str, JsonValue] | None, text: str | None, limit: int
+) -> tuple[tuple[PrecedentFound, ...], Failure | None]:
+    try:
+        found = await turn.services.precedents.find(
+            situation=situation,
+            facets=facets,
+            text=text,
+            exclude_turn=(turn.cell.journal, turn.command_id),
+            limit=limit,
+        )
+    except LoomError as error:  # an index that lags or has stopped
+        return (), failure_of(error)
+    return found, None
 
 
 def _situation(turn: Turn, facts: BaseModel) -> str:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None:
         raise AdmissionError(
-            f"actor [{turn.host.journal}] has no equivalence rule; expected one to find precedents by facts: "
+            f"actor [{turn.cell.journal}] has no equivalence rule; expected one to find precedents by facts: "
             "set equivalence on its class, or look by facets or text"
         )
     return rule.situation_key(plain_facts(facts, turn))
@@ -195,18 +240,18 @@ def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
     if isinstance(entry, cls):
         return entry
     problem = getattr(entry, "problem", "another kind")
-    raise TurnStopped(
+    raise turn.halt(
         NotReplayableError(
-            f"turn [{turn}] cannot go on from an entry that is [{problem}]; expected a [{cls.kind}] with its body: "
-            "abandon the turn with `loom turns abandon`",
-            reason=f"not_resumable: {problem}",
+            f"turn [{turn}] cannot go on from an entry that is of [{problem}]; expected a [{cls.kind}]: bring back the "
+            "code that reads it and `loom turns retry`, or `loom turns abandon`",
+            reason=problem,
         )
     )
 
 
 def plain_facts(facts: BaseModel, turn: Turn) -> dict[str, JsonValue]:
     """Return facts as the plain JSON that is journaled; NaN and infinity are refused."""
-    plain = json_value(facts.model_dump(mode="json"), limits=turn.host.services.limits)
+    plain = json_value(facts.model_dump(mode="json"), limits=turn.services.limits)
     assert isinstance(plain, dict)  # noqa: S101 - a model dumps to an object
     return plain
 
@@ -219,8 +264,21 @@ def digest(value: JsonValue) -> str:
 
 def failure_of(error: BaseException) -> Failure:
     """Return an exception in the form that is journaled: its type, and its words as far as they can be kept."""
-    words = str(error)[:_MAX_MESSAGE].replace("\x00", "�").encode(errors="replace").decode()
-    return Failure(type_name=type(error).__name__, message=words)
+    return Failure(type_name=_keepable(type(error).__name__, 200), message=_keepable(_words(error), _MAX_MESSAGE))
+
+
+def _words(error: BaseException) -> str:
+    try:
+        words = str(error)
+        if isinstance(error, BaseExceptionGroup):  # says how many there are, not which
+            words += ": " + "; ".join(f"{type(inner).__name__}: {_words(inner)}" for inner in error.exceptions[:5])
+    except Exception:  # its __str__ is code of a user's
+        return "its message cannot be read"
+    return words
+
+
+def _keepable(text: str, longest: int) -> str:
+    return text[:longest].replace("\x00", "�").encode(errors="replace").decode()
 
 
 @lru_cache(maxsize=1_024)

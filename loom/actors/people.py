@@ -14,12 +14,14 @@ from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
 from loom.errors import (
     ActorStoppedError,
     AppendUnknownError,
+    ApprovalAnsweredError,
     LoomError,
     SequenceConflictError,
     TurnAbandonedError,
     TurnNotFoundError,
     UnknownActorError,
 )
+from loom.identity import short
 from loom.journal.entry import Entry
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 from loom.journal.store import Append, JournalStore, draft
@@ -39,6 +41,12 @@ async def answer(
     """Journal what became of a request for approval; an answer lets its turn go on."""
 
     async def in_cell(cell: Cell) -> None:
+        turn = cell.turns.get(command_id)
+        if turn is not None and turn.answered(entry.approval_id):
+            raise ApprovalAnsweredError(
+                f"approval [{short(entry.approval_id)}] was answered just now; expected one that is pending: see "
+                "`loom approvals`"
+            )
         receipt = await cell.write_and_wait(entry, command_id=command_id)
         turn = cell.turns.get(command_id)
         if turn is not None and isinstance(entry, ApprovalAnsweredEntry):

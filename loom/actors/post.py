@@ -126,8 +126,8 @@ class Post:
             payload = json.loads(command.model_dump_json())
         except ValueError as error:  # a lone surrogate, say
             raise AdmissionError(
-                f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: mend the "
-                "value"
+                f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: "
+                "mend the value"
             ) from error
         return CommandReceivedEntry(
             command_type=command.command_type,
@@ -176,7 +176,7 @@ class Post:
     def _check_circle(self, sender: Turn, journal: str) -> None:
         """Refuse to wait for an actor whose running turn waits, through however many others, for the one that asks."""
         seen: set[str] = set()
-        following = [(journal, (sender.cell.journal, journal))]
+        following: list[tuple[str, tuple[str, ...]]] = [(journal, (sender.cell.journal, journal))]
         while following:
             at, path = following.pop()
             if at == sender.cell.journal:
@@ -218,18 +218,22 @@ def _read_back(command: Command[Any], payload: JsonValue) -> Command[Any]:
         return type(command).model_validate_json(json.dumps(payload))
     except ValidationError as error:
         raise AdmissionError(
-            f"command [{command.command_type}] cannot be read back from what is journaled of it [{error.errors()[0]['msg']}]; "
-            "expected fields that survive JSON: mend its types"
+            f"command [{command.command_type}] cannot be read back from what is journaled of it "
+            f"[{error.errors()[0]['msg']}]; expected fields that survive JSON: mend its types"
         ) from error
 
 
 def _check_same(first: object, entry: CommandReceivedEntry, journal: str, command_id: str) -> None:
     if isinstance(first, CommandReceivedEntry) and _canonical(first) == _canonical(entry):
         return
-    came = f"with [{first.command_type}] and other contents" if isinstance(first, CommandReceivedEntry) else "and was erased"
+    came = (
+        f"with [{first.command_type}] and other contents"
+        if isinstance(first, CommandReceivedEntry)
+        else "and was erased"
+    )
     raise CommandConflictError(
-        f"command id [{command_id}] of journal [{journal}] came before {came}; expected the same ones: use a new id for "
-        f"[{entry.command_type}]"
+        f"command id [{command_id}] of journal [{journal}] came before {came}; expected the same ones: use a new id "
+        f"for [{entry.command_type}]"
     )
 
 
@@ -244,7 +248,9 @@ def _no_reply(ending: object, turn: str) -> LoomError | None:
         return ActorFailedError(message, type_name=ending.type_name)
     if isinstance(ending, TurnAbandonedEntry):
         return TurnAbandonedError(f"{turn} was abandoned by [{ending.by}]: {ending.reason}")
-    return None if ending is None else TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
+    return (
+        None if ending is None else TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
+    )
 
 
 def _not_resumed(turn: str) -> TurnStuckError:

@@ -93,9 +93,7 @@ async def _begin(services: Services, cls: type[Actor[Any]], journal: str, fold: 
 
 def receipt_of(recorded: Recorded) -> Receipt:
     """Return the receipt that the append of a recorded entry had."""
-    return Receipt(
-        recorded.journal, recorded.sequence, recorded.position, recorded.entry_hash, recorded.recorded_at_us
-    )
+    return Receipt(recorded.journal, recorded.sequence, recorded.position, recorded.entry_hash, recorded.recorded_at_us)
 
 
 # --- turns that were cut short ------------------------------------------------------------------
@@ -108,8 +106,8 @@ async def resumed_turn(cell: Cell, entries: Sequence[Recorded]) -> Turn | LoomEr
         attempts, may_repeat = _attempts(entries)
         if attempts >= cell.services.options.resume_attempts:
             return TurnStuckError(
-                f"turn [{cell.journal}#{command_id}] was resumed [{attempts}] times without getting any further; expected it "
-                "to end: mend the cause, then `loom turns retry`, or `loom turns abandon`"
+                f"turn [{cell.journal}#{command_id}] was resumed [{attempts}] times without getting any further; "
+                "expected it to end: mend the cause, then `loom turns retry`, or `loom turns abandon`"
             )
         if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
             return in_doubt(f"{cell.journal}#{command_id}", action)
@@ -121,8 +119,8 @@ async def resumed_turn(cell: Cell, entries: Sequence[Recorded]) -> Turn | LoomEr
         raise
     except (LoomError, ValidationError) as error:
         return TurnStuckError(
-            f"turn [{cell.journal}#{command_id}] cannot be read [{error}]; expected what the code at hand can read: mend the "
-            "code, then `loom turns retry`, or `loom turns abandon`"
+            f"turn [{cell.journal}#{command_id}] cannot be read [{error}]; expected what the code at hand can read: "
+            "mend the code, then `loom turns retry`, or `loom turns abandon`"
         )
     return turn
 
@@ -163,9 +161,7 @@ def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
     return turn
 
 
-async def _give_script(
-    turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]]
-) -> None:
+async def _give_script(turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]]) -> None:
     """Give a turn its script and an actor instance of its own, whose state is what the turn saw when it began."""
     cell = turn.cell
     turn.actor = cell.new_actor()

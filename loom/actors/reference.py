@@ -33,7 +33,7 @@ class ActorRef:
         self,
         command: Command[Reply],
         *,
-        id: str | None = None,  # noqa: A002 - the word that everybody uses for it
+        id: str | None = None,
         by: str | None = None,
         timeout_s: float | None = None,
     ) -> Reply:
@@ -52,7 +52,7 @@ class ActorRef:
         self,
         command: Command[Any],
         *,
-        id: str | None = None,  # noqa: A002 - the word that everybody uses for it
+        id: str | None = None,
         by: str | None = None,
     ) -> Told:
         """Send a command and return once it is durable; its turn runs by itself."""
@@ -67,6 +67,6 @@ class ActorRef:
         turn = turn_of_caller()
         if turn is not None:
             raise NoTurnError(
-                f"[{verb}] of {self!r} was called within turn [{turn}], where it would not be recorded; expected the verb of "
-                f"the actor itself: write self.{verb}({self._cls.__name__}, {self._key!r}, …)"
+                f"[{verb}] of {self!r} was called within turn [{turn}], where it would not be recorded; expected the "
+                f"verb of the actor itself: write self.{verb}({self._cls.__name__}, {self._key!r}, …)"
             )

@@ -106,11 +106,13 @@ class Services:
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
         """Have a request brought to its approver; a messenger that fails loses nothing, the request stays open."""
+        if request.deadline is not None:
+            self.on_deadline_set(request.deadline)
         if self.approver is None:
             return
         try:
             await self.approver.deliver(request, journal=journal)
-        except Exception as error:  # noqa: BLE001 - whatever the messenger raises, the request is durable and open
+        except Exception as error:
             _log.warning("approval_not_delivered", journal=journal, approval=request.approval_id, error=repr(error))
 
     def now(self) -> datetime:

@@ -49,8 +49,8 @@ class Fold:
                 self.actor.apply(entry())
             except Exception as error:
                 raise ActorStoppedError(
-                    f"[{type(self.actor).__name__}.apply] raised [{error!r}] on sequence [{at}]; expected it never to fail, "
-                    "as the entry is a fact: mend apply, then open the loom again"
+                    f"[{type(self.actor).__name__}.apply] raised [{error!r}] on sequence [{at}]; expected it never to "
+                    "fail, as the entry is a fact: mend apply, then open the loom again"
                 ) from error
             self.sequence = at
 
@@ -58,7 +58,7 @@ class Fold:
         """Begin at a snapshot if its state can still be read; return whether it was."""
         if self.wanted:
             try:
-                state = _adapter(type(self.actor)).validate_json(json.dumps(snapshot.state))
+                state = _adapter_of(self.actor).validate_json(json.dumps(snapshot.state))
             except (ValidationError, PydanticSchemaGenerationError):
                 return False
             self.actor._held = Held(state)
@@ -72,7 +72,7 @@ class Fold:
             if self.sequence != at:
                 return None
             try:
-                adapter = _adapter(type(self.actor))
+                adapter = _adapter_of(self.actor)
                 written = adapter.dump_json(self.actor.state)
                 if adapter.validate_json(written) != self.actor.state:
                     return None
@@ -82,6 +82,10 @@ class Fold:
         return Snapshot(state=state, unfinished=dict(unfinished)).model_dump_json().encode()
 
 
+def _adapter_of(actor: Actor[Any]) -> TypeAdapter[Any]:
+    return _adapter(state_type(type(actor)) or Any)
+
+
 @lru_cache(maxsize=256)
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(state_type(cls) or Any)
+def _adapter(state: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(state)

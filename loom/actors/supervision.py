@@ -33,8 +33,8 @@ class Failures:
         if len(self._times) <= most or now - self._times[0] > window_s:
             return None
         return ActorStoppedError(
-            f"actor [{journal}] failed [{len(self._times)}] times within [{window_s:g}] s; expected at most [{most}]: it is "
-            "stopped; mend the cause, then restart it"
+            f"actor [{journal}] failed [{len(self._times)}] times within [{window_s:g}] s; expected at most [{most}]: "
+            "it is stopped; mend the cause, then restart it"
         )
 
 
@@ -60,8 +60,8 @@ async def rebuilt(cell: Cell) -> Fold:
 def not_made(journal: str, error: Exception) -> ActorStoppedError:
     """Return the error of an actor that cannot be made at all."""
     stopped = ActorStoppedError(
-        f"actor [{journal}] cannot be made [{type(error).__name__}: {error}]; expected a constructor, or factory, and an "
-        "initial state that do not fail: mend them, then restart it"
+        f"actor [{journal}] cannot be made [{type(error).__name__}: {error}]; expected a constructor, or factory, and "
+        "an initial state that do not fail: mend them, then restart it"
     )
     stopped.__cause__ = error
     return stopped

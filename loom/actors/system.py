@@ -15,7 +15,6 @@ from loom.actors.actor import Actor
 from loom.actors.cell import Cell
 from loom.actors.classes import ActorClasses, Factory
 from loom.actors.command import Command
-from loom.actors.driving import shut_down
 from loom.actors.post import Post, Told
 from loom.actors.services import Services
 from loom.actors.supervision import not_made
@@ -89,9 +88,7 @@ class ActorSystem:
         sender: Turn | None = None,
     ) -> JsonValue:
         """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn."""
-        return await self._post.ask(
-            cls, key, command, command_id=command_id, by=by, timeout_s=timeout_s, sender=sender
-        )
+        return await self._post.ask(cls, key, command, command_id=command_id, by=by, timeout_s=timeout_s, sender=sender)
 
     async def tell(
         self,
@@ -252,7 +249,7 @@ class ActorSystem:
         ]
         if running:
             await asyncio.wait(running, timeout=grace_s)
-        leaving = [task for cell in list(self._cells.values()) for task in cell.stop(shut_down)]
+        leaving = [task for cell in list(self._cells.values()) for task in cell.stop(Turn.shut_down)]
         if leaving:
             _, ignoring = await asyncio.wait(leaving, timeout=max(grace_s, 1.0))
             if ignoring:

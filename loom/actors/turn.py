@@ -24,8 +24,8 @@ from loom.errors import (
     AmbiguousStepError,
     AppendUnknownError,
     LoomError,
-    NoTurnError,
     NotReplayableError,
+    NoTurnError,
     TurnInterruptedError,
 )
 from loom.journal.admission import json_value
@@ -278,8 +278,8 @@ class Turn:
             if isinstance(refused, LoomError) and not isinstance(refused, AppendUnknownError):
                 return self.cell.refusal(refused)
         interrupted = TurnInterruptedError(
-            f"turn [{self}] could not be journaled [{error}]; expected a journal that can be written: it is resumed when "
-            "it can be; ask again with the same id for its reply"
+            f"turn [{self}] could not be journaled [{error}]; expected a journal that can be written: it is resumed "
+            "when it can be; ask again with the same id for its reply"
         )
         interrupted.__cause__ = error
         return interrupted
@@ -331,6 +331,13 @@ class Turn:
             raise TurnStopped(self.stopped)
         if self.closed:
             raise NoTurnError(f"turn [{self}] has ended; expected nothing more of it: await what the turn started")
+
+    def shut_down(self) -> LoomError:
+        """Return the error of a turn that goes on when the journal is opened again."""
+        return TurnInterruptedError(
+            f"turn [{self}] was cut short; expected a loom that stays open until its end: it is resumed when the "
+            "journal is next opened; ask again with the same id for its reply"
+        )
 
     def halt(self, error: LoomError) -> TurnStopped:
         """Take note that the turn may not go on, whatever its code makes of it; return what to raise."""

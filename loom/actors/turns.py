@@ -58,9 +58,7 @@ class Turns:
         """Let a turn try again that is stuck, in the name of a person."""
         check_person(by)
         summary = await self._open(command_id)
-        await people.retry(
-            self._system, summary.journal, summary.command_id, TurnRetriedEntry(by=by, reason=reason)
-        )
+        await people.retry(self._system, summary.journal, summary.command_id, TurnRetriedEntry(by=by, reason=reason))
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def abandon(self, command_id: str, *, by: str, reason: str) -> TurnListing:
@@ -93,6 +91,8 @@ class Turns:
             status: TurnStatus = "parked" if turn.parked else summary.status
             return TurnListing(summary=summary, status=status)
         if not self._system.knows(summary.actor_type):
-            return TurnListing(summary=summary, status="waiting_for_code", why=f"no code for [{summary.actor_type}] here")
+            return TurnListing(
+                summary=summary, status="waiting_for_code", why=f"no code for [{summary.actor_type}] here"
+            )
         driven = summary.status in ("parked", "stuck")
         return TurnListing(summary=summary, status=summary.status if driven else "interrupted")

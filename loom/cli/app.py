@@ -27,7 +27,7 @@ __all__ = ["app", "main"]
 
 _EPILOG = (
     "Without options, the loom is that of the nearest loom.config.yaml from here upwards, else ./loom-data/default. "
-    "Ids may be shortened as long as they name one thing. "
+    "Ids may be shortened as long as they name one thing.\n\n"
     "Exit codes: 0 it is so, or done; 1 the answer is no, or something was found; "
     "2 wrong usage, or the machine, the config or the journal stands in the way; 130 interrupted."
 )
@@ -36,6 +36,7 @@ app = typer.Typer(
     name="loom",
     epilog=_EPILOG,
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )

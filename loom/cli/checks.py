@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sqlite3
@@ -58,7 +59,8 @@ def check_machine() -> Iterator[Check]:
         )
     else:
         yield Check("ok", "SQLite", found)
-    options = {row[0] for row in sqlite3.connect(":memory:").execute("PRAGMA compile_options")}
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        options = {row[0] for row in connection.execute("PRAGMA compile_options")}
     if "ENABLE_FTS5" not in options:
         yield Check("bad", "full text", "SQLite was built without FTS5", "use a Python whose SQLite has it")
 

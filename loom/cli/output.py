@@ -97,36 +97,33 @@ class Output:
         """Print one line of JSON lines."""
         sys.stdout.write(as_json(value, indent=None) + "\n")
 
-    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:
-        """Print a table. Columns that are not wide are shown whole."""
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], *, header: bool = True) -> None:
+        """Print a table. Columns that are not wide are shown whole; without any title there is no header."""
+        header = header and any(column.title for column in columns)
+        if not self.for_eyes:
+            sys.stdout.writelines(_plain_table(columns, rows, header=header))
+            return
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        eyes = self.for_eyes
         table = Table(
-            box=box.SIMPLE_HEAD if eyes else None,
-            show_edge=False,
-            pad_edge=False,
-            header_style="bold",
-            padding=(0, 1, 0, 0) if eyes else (0, 2, 0, 0),
-        )
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=header, header_style="bold",
+            padding=(0, 1, 0, 0), expand=any(column.wide for column in columns),
+        )  # fmt: skip
         for column in columns:
-            wraps = column.wraps and eyes
             table.add_column(
                 Text(column.title),
                 style=column.style,
-                no_wrap=not wraps,
-                overflow="fold" if wraps else "ellipsis",
-                ratio=1 if column.wide and eyes else None,
+                no_wrap=not column.wraps,
+                overflow="fold" if column.wraps else "ellipsis",
+                ratio=1 if column.wide else None,
                 justify="right" if column.right else "left",
                 min_width=None if column.wide else len(column.title),
             )
-        if eyes and any(column.wide for column in columns):
-            table.expand = True
         for row in rows:
             table.add_row(*(Text(safe(cell)) if isinstance(cell, str) else cell for cell in row))
-        self._print(table)
+        self.console.print(table)
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -157,6 +154,21 @@ class Output:
         with self.console.capture() as captured:
             self.console.print(renderable, soft_wrap=soft_wrap)
         sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().removesuffix("\n").split("\n"))
+
+
+def _plain_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], *, header: bool) -> Iterator[str]:
+    """Yield the lines of a table that no terminal shows: aligned, whole, a row a line; rich takes too long for many."""
+    from rich.cells import cell_len
+
+    table = [[safe(str(cell)).replace("\n", " ") for cell in row] for row in rows]
+    lines = [[column.title for column in columns], *table] if header else table
+    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (
+            " " * (width - cell_len(cell)) + cell if column.right else cell + " " * (width - cell_len(cell))
+            for column, width, cell in zip(columns, widths, line, strict=True)
+        )
+        yield "  ".join(padded).rstrip() + "\n"
 
 
 def plain_error(text: str) -> None:

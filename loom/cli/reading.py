@@ -57,22 +57,14 @@ async def open_journal(shell: Shell) -> AsyncIterator[Reader]:
 async def open_readings(shell: Shell) -> AsyncIterator[Readings]:
     """Yield what can be read of the workspace that is meant; say so where the views of a running loom lag."""
     files = shell.existing.files
-    async with open_journal(shell) as reader:
+    async with contextlib.AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(open_journal(shell))
         with shell.output.progress("reading the journal") as tell:
-            opened = open_views_for_reading(files, own_projections(), progress=tell)
-            queries = await opened.__aenter__()
-        try:
-            behind = max((each.lag for each in await queries.status()), default=0)
-            if behind:
-                shell.output.note(f"the views of the running loom are {behind} entries behind its journal")
-            yield Readings(
-                files,
-                reader,
-                queries,
-                Traces(queries),
-                ApprovalChains(queries),
-                Precedents(queries),
-                TurnsView(queries),
-            )
-        finally:
-            await opened.__aexit__(None, None, None)
+            opening = open_views_for_reading(files, own_projections(), progress=tell)
+            queries = await stack.enter_async_context(opening)
+        behind = max((each.lag for each in await queries.status()), default=0)
+        if behind:
+            shell.output.note(f"the views of the running loom are {behind} entries behind its journal")
+        yield Readings(
+            files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries)
+        )

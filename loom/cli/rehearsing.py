@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from loom.actors import Actor, ActorSystem, Services
-from loom.actors.actor import check_actor_class
 from loom.cli.reading import Readings
 from loom.errors import AppendUnknownError, JournalReadOnlyError
 from loom.journal.chain import genesis
 from loom.journal.entry import Recorded
 from loom.journal.sqlite import Reader
 from loom.journal.store import Append, Head, Receipt
-from loom.policies.registry import PolicyRegistry
+from loom.policies import Document, Policy, implicit_document, version_hash, version_id
+from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.replay import Replay
 
 __all__ = ["ReadOnlyStore", "registry_of", "replay_of"]
 
+_NOBODY = "replay"
+"""In whose name nothing is registered."""
+
 
 async def registry_of(reader: Reader) -> PolicyRegistry:
     """Return the policy registry as a journal tells it, to be asked only."""
-    registry = PolicyRegistry(await ReadOnlyStore.over(reader))
+    registry = _ReadOnlyRegistry(await ReadOnlyStore.over(reader))
     await registry.load()
     return registry
 
@@ -39,7 +43,10 @@ async def replay_of(readings: Readings, actors: Sequence[type[Actor[Any]]]) -> R
         precedents=readings.precedents,
         snapshots=_NoSnapshots(),
     )
-    return Replay(store, _Rehearsing(services, actors))
+    system = ActorSystem(services, resumes=False, by=_NOBODY)
+    for cls in actors:
+        await system.register(cls)
+    return Replay(store, system)
 
 
 class ReadOnlyStore:
@@ -116,16 +123,31 @@ class ReadOnlyStore:
         """Do nothing: the reader is another's."""
 
 
-class _Rehearsing(ActorSystem):
-    """Actors whose code is known, and nothing else of them: none is woken."""
+class _ReadOnlyRegistry(PolicyRegistry):
+    """Takes code to heart that comes with an actor, without making its version known to anybody else."""
 
-    def __init__(self, services: Services, actors: Sequence[type[Actor[Any]]]) -> None:
-        super().__init__(services, resumes=False, by="replay")
-        for cls in actors:
-            check_actor_class(cls)
-            self._classes[cls.actor_type] = cls
-            if cls.policy is not None:
-                services.policies.attach(cls.policy)
+    async def register(self, policy: Policy[Any, Any], *, by: str, reason: str | None = None) -> PolicyVersion:
+        """Attach the code; return the version it gives, whether that is registered or not."""
+        self.attach(policy)
+        return self._at_hand(policy.name, policy.document, by=by)
+
+    async def ensure(self, policy: Policy[Any, Any], *, by: str) -> PolicyVersion:
+        """Attach the code, and adopt nothing."""
+        return await self.register(policy, by=by)
+
+    async def register_implicit(self, name: str, *, by: str) -> PolicyVersion:
+        """Return the version without a rule of an actor type."""
+        return self._at_hand(name, implicit_document(name), by=by)
+
+    def _at_hand(self, name: str, document: Document, *, by: str) -> PolicyVersion:
+        full_hash = version_hash(document)
+        for known in self.versions(name):
+            if known.hash == full_hash:
+                return known
+        return PolicyVersion(
+            name=name, number=0, version=version_id(0, full_hash), hash=full_hash, document=document, about={}, by=by,
+            reason=None, registered_at=datetime.now(UTC),
+        )  # fmt: skip
 
 
 class _NoSnapshots:

@@ -76,7 +76,7 @@ class PrecedentFound(_Frozen):
 
 
 class PrecedentReferencedEntry(Entry):
-    """Earlier decisions were looked for: by what, and which were found."""
+    """Earlier decisions were looked for: by what, and which were found, or how it failed."""
 
     kind: ClassVar[str] = "precedent_referenced"
 
@@ -84,6 +84,7 @@ class PrecedentReferencedEntry(Entry):
     facets: dict[str, JsonValue] | None = None
     text: str | None = None
     found: tuple[PrecedentFound, ...] = ()
+    failure: Failure | None = None
 
 
 class ApprovalRequestedEntry(Entry):

@@ -71,7 +71,9 @@ class Evaluation(BaseModel):
     def _keys_are_names(cls, details: dict[str, Scalar]) -> dict[str, Scalar]:
         for key in details:
             if not _KEY.match(key):
-                raise ValueError(f"key [{key!r}] of the details is not a name; expected [letters, digits, _]: rename it")
+                raise ValueError(
+                    f"key [{key!r}] of the details is not a name; expected [letters, digits, _]: rename it"
+                )
         return details
 
     @model_validator(mode="after")

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from loom.clock import datetime_from_us
 from loom.errors import (
     AppendUnknownError,
-    InvalidNameError,
     PolicyCodeChangedError,
     PolicyNotRegisteredError,
     PolicyTamperedError,
 )
 from loom.identity import check_person
 from loom.journal.entry import Entry, Recorded
-from loom.journal.store import Append, Draft, JournalStore, Receipt, draft
+from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
 from loom.policies.policy import Policy
@@ -34,7 +32,7 @@ POLICY_JOURNAL = "loom/policies"
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` is for people."""
+    """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people."""
 
     name: str
     number: int
@@ -69,13 +67,13 @@ class PolicyRegistry:
         self._by_name: dict[str, list[PolicyVersion]] = {}
         self._adopted: dict[str, PolicyVersion] = {}
         self._ever_adopted: set[str] = set()
-        self._code: dict[str, Policy[Any, Any]] = {}
+        self._code: dict[str, dict[str, Policy[Any, Any]]] = {}
         self._runnable: dict[str, Policy[Any, Any]] = {}
 
     async def load(self) -> None:
         """Read what was registered and adopted since the last look; raise `PolicyTamperedError` if a hash is wrong."""
         async for recorded in self._store.read(POLICY_JOURNAL, after=self._sequence):
-            self._fold(recorded.entry, recorded.recorded_at, recorded)
+            self._fold(recorded)
             self._sequence = recorded.sequence
 
     # --- asking ---------------------------------------------------------------------------------
@@ -129,9 +127,8 @@ class PolicyRegistry:
     # --- code at hand ---------------------------------------------------------------------------
 
     def attach(self, policy: Policy[Any, Any]) -> None:
-        """Make the code at hand known, so that versions it gives can be evaluated."""
-        self._code[policy.name] = policy
-        self._runnable.clear()
+        """Make code at hand known, so that versions it gives can be evaluated; there may be several of one name."""
+        self._code.setdefault(policy.name, {})[policy.version_hash] = policy
 
     def runnable(self, version: PolicyVersion) -> Policy[Any, Any]:
         """Return the code that gives a version; raise `PolicyCodeChangedError` where the code at hand does not."""
@@ -139,12 +136,14 @@ class PolicyRegistry:
         if ready is not None:
             return ready
         code = self._code.get(version.name)
-        if code is None:
+        if not code:
             raise PolicyCodeChangedError(
                 f"policy [{version.name}] has no code in this process; expected [the code of {version.version}]: "
                 "import the module that defines it"
             )
-        ready = self._runnable[version.hash] = code.under(version.document)
+        latest = list(code.values())[-1]
+        chosen = next((each for each in code.values() if each.gives(version.document)), latest)
+        ready = self._runnable[version.hash] = chosen.under(version.document)
         return ready
 
     # --- registering and adopting ---------------------------------------------------------------
@@ -161,15 +160,17 @@ class PolicyRegistry:
     async def adopt(self, version: str, *, by: str, reason: str | None = None) -> PolicyVersion:
         """Make a registered version the one that new turns pin, in the name of a person."""
         check_person(by)
-        async with self._lock:
-            await self.load()
+
+        def entry() -> Entry | None:
             adopted = self.resolve(version)
-            if self._adopted.get(adopted.name) != adopted:
-                entry = PolicyAdoptedEntry(
-                    name=adopted.name, version=adopted.version, hash=adopted.hash, by=by, reason=reason
-                )
-                await self._append(entry)
-        return adopted
+            if self._adopted.get(adopted.name) == adopted:
+                return None
+            return PolicyAdoptedEntry(
+                name=adopted.name, version=adopted.version, hash=adopted.hash, by=by, reason=reason
+            )
+
+        await self._append_if_new(entry)
+        return self.resolve(version)
 
     async def ensure(self, policy: Policy[Any, Any], *, by: str) -> PolicyVersion:
         """Register what the code gives and adopt it where nothing that this code can run is adopted.
@@ -188,45 +189,66 @@ class PolicyRegistry:
     ) -> PolicyVersion:
         check_person(by)
         full_hash = version_hash(document)
-        async with self._lock:
-            await self.load()
-            if full_hash not in self._versions:
-                number = len(self._by_name.get(name, ())) + 1
-                entry = PolicyRegisteredEntry(
-                    name=name, number=number, version=version_id(number, full_hash), hash=full_hash,
-                    document=document, about=dict(about), by=by, reason=reason,
-                )  # fmt: skip
-                await self._append(entry)
-            return self._versions[full_hash]
+
+        def entry() -> Entry | None:
+            if full_hash in self._versions:
+                return None
+            number = len(self._by_name.get(name, ())) + 1
+            return PolicyRegisteredEntry(
+                name=name, number=number, version=version_id(number, full_hash), hash=full_hash,
+                document=document, about=dict(about), by=by, reason=reason,
+            )  # fmt: skip
+
+        await self._append_if_new(entry)
+        return self._versions[full_hash]
+
+    async def _append_if_new(self, make: Callable[[], Entry | None]) -> None:
+        """Append what `make` says is missing, one at a time; done to its end even when its caller goes away."""
+
+        async def one_at_a_time() -> None:
+            async with self._lock:
+                await self.load()
+                entry = make()
+                if entry is not None:
+                    await self._append(entry)
+                    await self.load()
+
+        await asyncio.shield(asyncio.ensure_future(one_at_a_time()))
 
     async def _append(self, entry: Entry) -> None:
-        append = Append(POLICY_JOURNAL, self._sequence, (self._draft(entry),))
         try:
-            receipt: Receipt | None = await self._store.append(append)
+            await self._store.append(Append(POLICY_JOURNAL, self._sequence, (self._draft(entry),)))
         except AppendUnknownError as unknown:
-            receipt = await self._store.resolve(unknown)
-            if receipt is None:
+            if await self._store.resolve(unknown) is None:
                 raise
-        assert receipt is not None  # noqa: S101 - a refusal was raised
-        self._fold(entry, datetime_from_us(receipt.recorded_at_us), None)
-        self._sequence = receipt.sequence
 
-    def _fold(self, entry: Entry, at: datetime, recorded: Recorded | None) -> None:
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
         if isinstance(entry, PolicyRegisteredEntry):
-            if version_hash(entry.document) != entry.hash:
-                where = f" at sequence [{recorded.sequence}]" if recorded else ""
-                raise PolicyTamperedError(
-                    f"policy version [{entry.version}]{where} of journal [{POLICY_JOURNAL}] does not give its hash; "
-                    f"expected [{entry.hash}]: run `loom verify`, restore a backup"
-                )
+            _check(entry, recorded)
             version = PolicyVersion(
                 name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
-                about=entry.about, by=entry.by, reason=entry.reason, registered_at=at,
+                about=entry.about, by=entry.by, reason=entry.reason, registered_at=recorded.recorded_at,
             )  # fmt: skip
             self._versions[entry.hash] = version
             self._by_name.setdefault(entry.name, []).append(version)
         elif isinstance(entry, PolicyAdoptedEntry):
             if entry.hash not in self._versions:
-                raise InvalidNameError(f"adoption of [{entry.version}] names a version that was never registered")
+                raise _tampered(entry.version, recorded, "was never registered")
             self._adopted[entry.name] = self._versions[entry.hash]
             self._ever_adopted.add(entry.hash)
+
+
+def _check(entry: PolicyRegisteredEntry, recorded: Recorded) -> None:
+    """Refuse a version whose document does not give its hash, or that goes by another name than its document."""
+    if version_hash(entry.document) != entry.hash:
+        raise _tampered(entry.version, recorded, "does not give its hash")
+    if entry.document.get("name") != entry.name or entry.version != version_id(entry.number, entry.hash):
+        raise _tampered(entry.version, recorded, "goes by a name that is not its document's")
+
+
+def _tampered(version: str, recorded: Recorded, problem: str) -> PolicyTamperedError:
+    return PolicyTamperedError(
+        f"policy version [{version}] at sequence [{recorded.sequence}] of journal [{POLICY_JOURNAL}] {problem}; "
+        "expected what was registered: run `loom verify`, restore a backup"
+    )

@@ -1,12 +1,15 @@
 """The projector: it follows the journal and keeps every projection at the last acknowledged entry.
 
 One task reads pages by position and hands them to the thread of the views. Those that are furthest go first, so a
-projection that is being rebuilt does not hold the others up.
+projection that is being rebuilt does not hold the others up. As long as nobody waits for a view it lets entries gather
+and leaves half of the time to those who decide; whoever waits hurries it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -25,6 +28,9 @@ Progress = Callable[[int, int], None]
 """Called with how many entries are done, and how many there are."""
 
 _PAGE_BYTES = 16 * 1024 * 1024
+_LINGER_S = 0.02
+_REST_S = 0.25
+_MAX_LAG = 50_000
 
 _log = get_logger("loom.projections")
 
@@ -68,6 +74,8 @@ class Projector:
         self._problem: str | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._waiting = 0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -131,6 +139,7 @@ class Projector:
         """Finish the page in hand and stop; what is left is caught up with at the next start."""
         self._closing = True
         self._wake.set()
+        self._hurry.set()
         if self._task is not None:
             await asyncio.shield(self._task)
         self._tell()
@@ -141,6 +150,7 @@ class Projector:
         while not self._closing:
             await self._wake.wait()
             self._wake.clear()
+            await self._rest(_LINGER_S)
             try:
                 await self._catch_up()
             except Exception as error:  # whatever it is, the next entry or query tries again
@@ -165,7 +175,19 @@ class Projector:
                         f"journal holds no entry after position [{position}]; expected them up to [{target}]: "
                         "run `loom verify`"
                     )
+                began = time.perf_counter()
                 self._take(await self._views.apply(page))
+                if target - page[-1].position < _MAX_LAG:
+                    await self._rest(min(time.perf_counter() - began, _REST_S))
+
+    async def _rest(self, seconds: float) -> None:
+        """Let entries gather, and others work, unless somebody waits for a view."""
+        if self._waiting or self._closing:
+            return
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _page(self, after: int, target: int) -> list[Recorded]:
         """Return the next entries after a position, bounded in number and in bytes."""
@@ -210,7 +232,12 @@ class Projector:
             if lowest >= position:
                 return
             self._raise_problem()
-            await moved.wait()
+            self._waiting += 1
+            self._hurry.set()
+            try:
+                await moved.wait()
+            finally:
+                self._waiting -= 1
 
     def _raise_problem(self) -> None:
         if self._problem is not None:

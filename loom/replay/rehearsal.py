@@ -13,10 +13,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors.command import encode_reply
-from loom.actors.driving import found_in
-from loom.actors.recovery import ENDINGS, rehearsal_turn
+from loom.actors.lookups import failure_of
+from loom.actors.recovery import ENDINGS, replayed_turn
 from loom.actors.system import ActorSystem
-from loom.actors.turn import Turn, TurnStopped, enter
+from loom.actors.turn import Turn, enter
 from loom.errors import LoomError, NotReplayableError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
@@ -54,29 +54,37 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
     differences: list[str] = []
 
     def compare(recorded: Recorded, again: Entry) -> None:
-        if recorded.entry != again:
-            differences.append(f"sequence {recorded.sequence} ({recorded.kind}) comes out differently")
+        if recorded.entry != type(again).model_validate_json(again.model_dump_json()):
+            differences.append(f"sequence [{recorded.sequence}] ({recorded.kind}) comes out differently")
 
     command_id = str(entries[0].command_id)
     ending = entries[-1].entry
-    if isinstance(ending, TurnAbandonedEntry):
-        return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason="abandoned")
     try:
-        turn = await rehearsal_turn(system, journal, entries)
-        turn.compare = compare
+        if (reason := _not_replayable(ending)) is not None:
+            return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
+        turn = await replayed_turn(system.unplugged(journal), entries, compare=compare)
         said = await _drive(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
     except LoomError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
     if turn.script is not None and not turn.script.finished:
-        differences.append(f"it never asked for {', '.join(turn.script.expected())}")
+        differences.append(f"it never asked for [{', '.join(turn.script.expected())}]")
     if said != _recorded(ending):
-        differences.append(f"it ended with {said!r:.200} instead of {_recorded(ending)!r:.200}")
+        differences.append(f"it ended with [{said!r:.200}] instead of [{_recorded(ending)!r:.200}]")
     reason = "; ".join(differences) or None
     return Rehearsal(
         journal=journal, command_id=command_id, verdict="diverged" if differences else "same", reason=reason
     )
+
+
+def _not_replayable(ending: Entry) -> str | None:
+    """Return why a turn that ended so cannot be driven again, or None: its code did not end by itself."""
+    if isinstance(ending, TurnAbandonedEntry):
+        return "abandoned"
+    if isinstance(ending, TurnFailedEntry) and ending.reason != "raised":
+        return ending.reason
+    return None
 
 
 def _recorded(ending: Entry) -> tuple[str, JsonValue]:
@@ -89,30 +97,31 @@ def _recorded(ending: Entry) -> tuple[str, JsonValue]:
 
 async def _drive(turn: Turn) -> tuple[str, JsonValue]:
     """Run the turn in a task of its own; return how it ended, as its journal would say it."""
-    task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(_execute(turn))
+    task: asyncio.Task[Any] = turn.cell.system.spawn(_execute(turn))
     waiting: set[asyncio.Task[Any]] = {task}
     while waiting:
         seen = -1 if turn.script is None else turn.script.progress
-        done, waiting = await asyncio.wait(waiting, timeout=turn.host.services.options.divergence_timeout_s)
+        done, waiting = await asyncio.wait(waiting, timeout=turn.services.options.divergence_timeout_s)
         if not done and (turn.script is None or turn.script.progress == seen):
             task.cancel()
     try:
-        return "replied", encode_reply(turn.command, task.result(), limits=turn.host.services.limits)
+        if turn.stopped is not None:
+            raise turn.stopped
+        return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits)
+    except LoomError as error:
+        if error is turn.stopped:
+            raise
+        return "failed", failure_of(error).type_name
     except asyncio.CancelledError:
         return "stalled", None
-    except BaseException as error:  # noqa: BLE001 - whatever it raises is how it ended
-        stopped = found_in(error, TurnStopped)
-        if isinstance(stopped, TurnStopped):
-            raise stopped.error from error
-        refused = found_in(error, NotReplayableError)
-        if isinstance(refused, NotReplayableError):
-            raise refused from error
-        return "failed", type(error).__name__
+    except BaseException as error:
+        return "failed", failure_of(error).type_name
     finally:
         turn.close()
 
 
 async def _execute(turn: Turn) -> Any:
     enter(turn)
-    assert turn.actor is not None  # noqa: S101 - a rehearsal has its actor
+    turn.check_open()
+    assert turn.actor is not None  # noqa: S101 - a turn that is replayed has its actor
     return await turn.actor.execute(turn.command)

@@ -35,9 +35,9 @@ async def fold_states(
 
 async def fold_state(store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None) -> Any:
     """Return the state after the whole of a journal, or up to and with sequence `until`."""
-    after: StateAfter | None = None
-    async for after in fold_states(store, system, journal, until=until):
-        pass
-    if after is None:
+    last: StateAfter | None = None
+    async for each in fold_states(store, system, journal, until=until):
+        last = each
+    if last is None:
         raise JournalNotFoundError(f"journal [{journal}] has no entries; expected a journal: see `loom journal`")
-    return after.state
+    return last.state

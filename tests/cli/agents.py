@@ -21,7 +21,7 @@ from loom import (
     require_approval,
 )
 
-__all__ = ["Fail", "Note", "Noted", "NoteAgent", "NoteFacts", "NoteParams", "Notes", "Once", "notes"]
+__all__ = ["Fail", "Note", "NoteAgent", "NoteFacts", "NoteParams", "Noted", "Notes", "Once", "notes"]
 
 
 class NoteFacts(Facts):
@@ -73,7 +73,7 @@ class NoteAgent(Actor[Notes]):
 
     async def execute(self, command: Note | Fail | Once) -> Noted:
         if isinstance(command, Fail):
-            raise ValueError(command.text)
+            raise ValueError(command.text)  # noqa: TRY004 - it is what the test asked for
         if isinstance(command, Once):
             await self.perform(action="stamp", effect=_die, key=command.marker, repeatable=False)
             return Noted(decision_id="", granted=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,8 +60,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(filled: Path, tmp_path: Path) -> Iterator[Path]:
+def copied(filled: Path, tmp_path: Path) -> Path:
     """Return the config of a copy that may be written to."""
     directory = tmp_path / "copied"
     shutil.copytree(filled.parent, directory)
-    yield directory / filled.name
+    return directory / filled.name

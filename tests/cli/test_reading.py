@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import HOSTILE
-from tests.cli.support import Answer, ids, invoke
+from tests.cli.support import Answer, environment, ids, invoke
 
 
 @pytest.fixture
@@ -129,7 +138,11 @@ def test_where_nobody_looks_a_row_is_a_line_without_frame_or_colour(filled: Path
 
 def test_journals_are_listed(filled: Path) -> None:
     listed = invoke("journal", "--json", config=filled).json
-    assert ids(invoke("journal", "--json", config=filled), "journal") == ["loom/policies", "note-agent/a", "note-agent/b"]
+    assert ids(invoke("journal", "--json", config=filled), "journal") == [
+        "loom/policies",
+        "note-agent/a",
+        "note-agent/b",
+    ]
     assert all(each["entries"] > 0 for each in listed)
     assert ids(invoke("journal", "note-agent", "--json", config=filled), "journal") == ["note-agent/a", "note-agent/b"]
 
@@ -248,11 +261,19 @@ def test_a_replay_without_the_code_says_what_is_missing(filled: Path) -> None:
 
 def test_reading_changes_nothing_and_takes_no_lock(filled: Path) -> None:
     directory = filled.parent / "data" / "w"
-    before = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+
+    def touched() -> dict[str, int]:
+        """Return when each file was last written, but for what SQLite's readers keep among themselves."""
+        return {
+            path.name: path.stat().st_mtime_ns
+            for path in directory.iterdir()
+            if path.suffix not in (".db-shm", ".db-wal")
+        }
+
+    before = touched()
     for command in (["decisions"], ["turns"], ["verify"], ["replay", "note-agent/a"], ["export"], ["journal"]):
         assert invoke(*command, config=filled).code == 0
-    after = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
-    assert {name: at for name, at in after.items() if not name.endswith(("-shm", "-wal"))} == before
+    assert touched() == before
 
 
 def test_views_that_are_gone_are_no_reason_not_to_answer(copied: Path) -> None:
@@ -260,3 +281,31 @@ def test_views_that_are_gone_are_no_reason_not_to_answer(copied: Path) -> None:
         path.unlink()
     assert len(invoke("decisions", "--json", config=copied).json) == 5
     assert not list((copied.parent / "data" / "w").glob("journal.views.db"))
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_tables_fit_and_only_colours_are_sent(filled: Path, columns: int) -> None:
+    for command in (["decisions"], ["journal", "note-agent/b"], ["approvals"], ["turns", "--all"], ["precedents"]):
+        shown = on_a_terminal(*command, "-c", str(filled), columns=columns)
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+        assert "─" in plain
+        assert "\x1b" not in plain
+        assert "\u202e" not in plain
+        assert max(map(len, plain.splitlines())) <= columns
+
+
+def on_a_terminal(*arguments: str, columns: int) -> str:
+    """Return what a command shows on a terminal of a given width."""
+    terminal, its_end = pty.openpty()
+    fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loom.cli", *arguments], env=environment(TERM="xterm"), stdout=its_end
+    )
+    os.close(its_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while part := os.read(terminal, 65_536):
+            shown += part
+    os.close(terminal)
+    assert process.wait(timeout=30) == 0
+    return shown.decode()

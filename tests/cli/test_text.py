@@ -27,7 +27,12 @@ def test_safe_text_has_nothing_unprintable_but_line_breaks(text: str) -> None:
     assert all(each.isprintable() or each in "\n\u200d" for each in safe(text))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_json_says_the_same_and_cannot_steer_a_terminal(value: object) -> None:
     text = as_json(value)
     assert json.loads(text) == value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,15 +67,17 @@ async def demo(
         )
     told = await tell(place.absolute(), title=_nothing if output.json else title, say=_nothing if output.json else say)
     if output.json:
-        output.document(
-            {
-                "directory": str(told.directory), "journal": str(told.journal), "decisions": told.decisions,
-                "killed": told.killed, "state": told.state.model_dump(mode="json"), "verdict": told.verdict,
-            }
-        )  # fmt: skip
+        output.document(_as_json(told))
     else:
         _close(output, told)
     return None if told.verdict.startswith("VERIFIED") else EXIT_NO
+
+
+def _as_json(told: Told) -> dict[str, Any]:
+    return {
+        "directory": str(told.directory), "journal": str(told.journal), "decisions": told.decisions,
+        "killed": told.killed, "state": told.state.model_dump(mode="json"), "verdict": told.verdict,
+    }  # fmt: skip
 
 
 def _nothing(_: str) -> None:

@@ -126,7 +126,7 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
     from loom.cli.reading import open_readings
     from loom.errors import LoomError
 
-    lag = _lag_on_disk(shell)
+    behind = await _lag_on_disk(shell)
     try:
         async with open_readings(shell) as readings:
             status = await readings.queries.status()
@@ -137,7 +137,6 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
     failed = [each for each in status if each.failed]
     for each in failed:
         yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "mend the projection, then start a loom")
-    behind = await lag
     if not failed:
         how = (
             "up to date"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "entry_as_json"]
 
 _PAGE = 1_000
-_TABLE_ROWS = 2_000
+_TABLE_ROWS = 1_000
 """So many entries are laid out as one table; of more, each page is laid out for itself."""
 
 
@@ -117,7 +117,7 @@ async def _print_entries(
 
     parse_journal_name(name)
     rows: list[Recorded] = []
-    seen = 0
+    seen = shown = 0
     async for recorded in reader.read(name, after=after, until=until):
         seen += 1
         if output.json:
@@ -130,10 +130,10 @@ async def _print_entries(
         else:
             rows.append(recorded)
             if len(rows) == _TABLE_ROWS:
-                _table(output, rows)
-                rows = []
+                _table(output, rows, header=shown == 0)
+                shown, rows = seen, []
     if rows:
-        _table(output, rows)
+        _table(output, rows, header=shown == 0)
     if seen:
         return None
     entries = dict(await reader.journals(after=name[:-1], limit=1_000)).get(name, 0)
@@ -145,7 +145,7 @@ async def _print_entries(
     return EXIT_NO
 
 
-def _table(output: Output, rows: list[Recorded]) -> None:
+def _table(output: Output, rows: list[Recorded], *, header: bool) -> None:
     from loom.cli.summaries import step_of, summary_of
 
     roomy, wide = output.width >= 110, output.width >= 150
@@ -166,4 +166,4 @@ def _table(output: Output, rows: list[Recorded]) -> None:
 
     if not several_days:
         output.say(f"{rows[0].journal}, {rows[0].recorded_at.date()}", style="bold")
-    output.table(columns, [row(each) for each in rows])
+    output.table(columns, [row(each) for each in rows], header=header)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,10 +14,10 @@ from loom.cli.output import Output
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, one_line
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["add_to"]
+
+_FOR_EVER_S = 3e7
+_MARGIN_S = 30.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "run", panel="Run")(run)
 
 
-async def run(
+def run(
     shell: Shell,
     actor: Annotated[
         str | None, typer.Argument(metavar="[TYPE/KEY]", help="The actor to send one command to.", show_default=False)
@@ -45,27 +46,29 @@ async def run(
     patience_s: Annotated[
         float | None, typer.Option("--timeout", min=0.001, help="Wait for the reply so many seconds at most.")
     ] = None,
-) -> int | None:
+) -> Coroutine[Any, Any, int | None]:
     """Run the loom of the config until it is interrupted, or send one command and print the reply.
 
     Without arguments: resume unfinished turns, take requests of the shell, end well on SIGINT and SIGTERM.
     With TYPE/KEY COMMAND [JSON]: through the loom that runs, or by opening the workspace for as long as it takes.
     A command that waits for somebody's consent is left waiting, and says for whom.
     """
-    shell.allow_imports()
     if actor is None:
-        from loom.cli.serving import serve, settle
-
-        await (settle(shell) if once else serve(shell))
-        return None
+        return _serve(shell, once=once)
     if command_type is None:
         raise typer.BadParameter("no command is named; expected [TYPE/KEY COMMAND JSON]: add it", param_hint="COMMAND")
     arguments = {
         "journal": actor, "command_type": command_type, "payload": _payload(payload), "id": command_id, "by": by,
         "timeout_s": patience_s,
     }  # fmt: skip
-    said = await _send(shell, arguments)
-    return _print(shell.output, said)
+    return _send(shell, arguments)
+
+
+async def _serve(shell: Shell, *, once: bool) -> None:
+    from loom.cli.serving import serve, settle
+
+    shell.allow_imports()
+    await (settle(shell) if once else serve(shell))
 
 
 def _payload(text: str) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def _payload(text: str) -> dict[str, Any]:
     return value
 
 
-async def _send(shell: Shell, arguments: dict[str, Any]) -> dict[str, Any]:
+async def _send(shell: Shell, arguments: dict[str, Any]) -> int | None:
     """Send the command through the loom that runs, or through one that is opened for it."""
     from loom.cli.acting import open_loom, over_socket
     from loom.cli.serving import person
@@ -95,14 +98,15 @@ async def _send(shell: Shell, arguments: dict[str, Any]) -> dict[str, Any]:
 
     files = shell.place.files
     if WriterLock(files.lock).held():
-        patience_s = (arguments["timeout_s"] or 3e7) + 30
+        patience_s = (arguments["timeout_s"] or _FOR_EVER_S) + _MARGIN_S
         said: Any = await over_socket(files, "actors.send", arguments, timeout_s=patience_s)
-        return dict(said)
+        return _print(shell.output, said)
+    shell.allow_imports()
     async with open_loom(shell.place, by=person(arguments["by"])) as loom:
         # With an id, the command may be one that was cut short: its actor resumes what it has, and no other does.
         loom.actors.resumes = arguments["id"] is not None
         said = await Operations(loom).call("actors.send", arguments)
-    return dict(said)
+    return _print(shell.output, said)
 
 
 def _print(output: Output, said: dict[str, Any]) -> int | None:

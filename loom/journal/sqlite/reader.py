@@ -47,7 +47,7 @@ SELECT name, (SELECT max(sequence) FROM entries WHERE journal = name) FROM names
 _FOREVER = 2**63 - 1
 _CHUNK = 50
 _PAGE_BYTES = 4 * 1024 * 1024
-_BODY = COLUMNS.split(", ").index("body")
+_POSITION, _SEQUENCE, _BODY = map(COLUMNS.split(", ").index, ("position", "sequence", "body"))
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -69,28 +69,28 @@ class Reader:
         """Stream one journal by sequence: those after `after`, up to and with `until`."""
         last = _FOREVER if until is None else until
         while True:
-            page, more = await self._pages(_BY_SEQUENCE, (journal, after, last, self._page))
-            for recorded in page:
-                yield recorded
+            rows, more = await self._pages(_BY_SEQUENCE, (journal, after, last, self._page))
+            for row in rows:  # one at a time: entries that are not kept alive cost the collector nothing
+                yield Recorded(*row)
             if not more:
                 return
-            after = page[-1].sequence
+            after = rows[-1][_SEQUENCE]
 
     async def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream the workspace by position: those after `after`, up to and with `until`."""
         last = _FOREVER if until is None else until
         while True:
-            page, more = await self._pages(_BY_POSITION, (after, last, self._page))
-            for recorded in page:
-                yield recorded
+            rows, more = await self._pages(_BY_POSITION, (after, last, self._page))
+            for row in rows:
+                yield Recorded(*row)
             if not more:
                 return
-            after = page[-1].position
+            after = rows[-1][_POSITION]
 
     async def page(self, *, after: int, until: int | None = None) -> list[Recorded]:
         """Return the next page of the workspace by position; an empty page says that there is no more for now."""
-        page, _ = await self._pages(_BY_POSITION, (after, _FOREVER if until is None else until, self._page))
-        return page
+        rows, _ = await self._pages(_BY_POSITION, (after, _FOREVER if until is None else until, self._page))
+        return [Recorded(*row) for row in rows]
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the entry with which a command was received, or None."""
@@ -120,10 +120,10 @@ class Reader:
         executor.shutdown(wait=False)
         await asyncio.shield(closing)
 
-    async def _pages(self, statement: str, parameters: Row) -> tuple[list[Recorded], bool]:
+    async def _pages(self, statement: str, parameters: Row) -> tuple[list[Row], bool]:
         """Return a page, and whether there may be another: it is full by its number of entries, or by their size."""
         page = await self._in_thread(lambda: _read_page(self._connected(), statement, parameters))
-        return [Recorded(*row) for row in page], len(page) == self._page or _size(page) >= _PAGE_BYTES
+        return page, len(page) == self._page or _size(page) >= _PAGE_BYTES
 
     async def _rows(self, statement: str, parameters: Row) -> list[Row]:
         return await self._in_thread(lambda: self._connected().execute(statement, parameters).fetchall())

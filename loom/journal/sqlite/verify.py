@@ -7,7 +7,7 @@ it opens the file through SQLite only. Whatever is wrong with the file becomes a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from loom.journal.sqlite.heads import HeadsFile, WrittenHead
 from loom.journal.sqlite.reader import COLUMNS
 from loom.journal.sqlite.scan import Scan
 
-__all__ = ["Finding", "Progress", "Verification", "verify"]
+__all__ = ["Finding", "Progress", "Verification", "verify", "verify_connection"]
 
 Progress = Callable[[int, int], None]
 """Called with how many entries are done, and how many there are."""
@@ -47,36 +47,56 @@ def verify(path: Path, *, workspace: str | None = None, progress: Progress | Non
     files = JournalFiles(path)
     if not files.journal.exists():
         raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
-    return _Verifier(files, workspace=workspace, progress=progress or (lambda done, total: None)).run()
+    verifier = _Verifier(str(files.journal), workspace=workspace, progress=progress or _silent)
+    # Heads first: a writer at work may add some while the table is read, but takes none away.
+    heads = verifier.heads_in(files.heads)
+    try:
+        connection = connect_reader(files.journal)
+    except (LoomError, sqlite3.Error, OSError) as error:
+        return verifier.unopened(error, heads)
+    try:
+        return verifier.run(connection, heads)
+    finally:
+        connection.close()
+
+
+def verify_connection(
+    connection: sqlite3.Connection, *, heads: Sequence[WrittenHead] = (), workspace: str | None = None
+) -> Verification:
+    """Verify a journal that is open already, as one in memory, against heads that were written down; as `verify` does."""
+    return _Verifier(":memory:", workspace=workspace, progress=_silent).run(connection, heads)
 
 
 class _Verifier:
-    """One run over one file."""
+    """One run over one journal."""
 
-    def __init__(self, files: JournalFiles, *, workspace: str | None, progress: Progress) -> None:
-        self._files = files
+    def __init__(self, name: str, *, workspace: str | None, progress: Progress) -> None:
+        self._name = name
         self._wanted = workspace
         self._progress = progress
         self._findings = Findings()
         self._scan = Scan("", findings=self._findings)
 
-    def run(self) -> Verification:
-        # Heads first: a writer at work may add some while the table is read, but takes none away.
-        heads = self._heads()
-        try:
-            connection = connect_reader(self._files.journal)
-        except (LoomError, sqlite3.Error, OSError) as error:
-            self._findings.add("DAMAGED", f"journal cannot be opened: {error}")
-        else:
-            connection.text_factory = _text
-            try:
-                self._read(connection, heads)
-            finally:
-                connection.close()
+    def run(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> Verification:
+        connection.text_factory = _text
+        self._read(connection, heads)
         self._compare_heads(heads)
         return self._verdict()
 
-    def _read(self, connection: sqlite3.Connection, heads: list[WrittenHead]) -> None:
+    def unopened(self, error: Exception, heads: Sequence[WrittenHead]) -> Verification:
+        """Say of a journal that cannot even be opened what can be said."""
+        self._findings.add("DAMAGED", f"journal cannot be opened: {error}")
+        self._compare_heads(heads)
+        return self._verdict()
+
+    def heads_in(self, path: Path) -> list[WrittenHead]:
+        try:
+            return HeadsFile(path).read()
+        except OSError as error:
+            self._findings.add("DAMAGED", f"heads file [{path.name}] cannot be read: {error.strerror}")
+            return []
+
+    def _read(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> None:
         """Take every step for itself: what one cannot read does not keep the next from reading."""
         for head in heads:
             self._scan.watched.setdefault(head.position, b"")
@@ -159,14 +179,7 @@ class _Verifier:
                 f"{name} leads to {found[0]} entries, the table has {expected[0]}, and they are not the same",
             )
 
-    def _heads(self) -> list[WrittenHead]:
-        try:
-            return HeadsFile(self._files.heads).read()
-        except OSError as error:
-            self._findings.add("DAMAGED", f"heads file [{self._files.heads.name}] cannot be read: {error.strerror}")
-            return []
-
-    def _compare_heads(self, heads: list[WrittenHead]) -> None:
+    def _compare_heads(self, heads: Sequence[WrittenHead]) -> None:
         """Hold every head against the entry at its position; between the last good one and a bad one all is suspect."""
         good = cut_to = 0
         for position, expected in sorted(set(heads)):
@@ -202,7 +215,7 @@ class _Verifier:
             )
         found = sorted(self._findings.kept, key=lambda finding: (finding.position or 0, finding.sequence or 0))
         return Verification(
-            path=str(self._files.journal),
+            path=self._name,
             workspace=self._scan.workspace or None,
             size=size,
             anchored_through=anchored,
@@ -223,3 +236,7 @@ def _fingerprint(rows: Iterator[Any]) -> tuple[int, int]:
 def _text(raw: bytes) -> str:
     """Decode text of a database that may be damaged: what is no UTF-8 will not hash to what it should."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+def _silent(done: int, total: int) -> None:
+    """Tell nobody how far it is."""

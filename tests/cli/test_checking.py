@@ -1,0 +1,157 @@
+"""`loom verify`, `loom doctor` and `loom export`: what they find, and how they say so."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loom.journal.export import verify_export
+from tests.cli.support import environment, invoke, run
+
+
+def tamper(config: Path) -> int:
+    """Change one body behind the journal's back, as somebody with the file could; return its position."""
+    path = config.parent / "data" / "w" / "journal.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.execute(
+        "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), 'first', 'forty') AS BLOB) WHERE position = 3"
+    )
+    for _, sql in triggers:
+        connection.execute(sql)
+    connection.close()
+    return 3
+
+
+def test_a_sound_journal_is_verified_and_its_unanchored_tail_told(copied: Path) -> None:
+    said = invoke("verify", config=copied)
+    assert said.code == 0
+    assert said.out.startswith("VERIFIED through size")
+    (copied.parent / "data" / "w" / "journal.heads").unlink()
+    tail = invoke("verify", config=copied)
+    assert tail.code == 0
+    assert "unanchored tail" in tail.out
+
+
+def test_a_changed_entry_is_named(copied: Path) -> None:
+    position = tamper(copied)
+    said = invoke("verify", config=copied)
+    assert said.code == 1
+    assert said.out.startswith("NOT VERIFIED")
+    assert "tampered" in said.out
+    found = invoke("verify", "--json", config=copied).json
+    assert not found["ok"]
+    assert position in [each["position"] for each in found["findings"] if each["code"] == "TAMPERED"]
+
+
+def test_a_cut_is_named_by_verify_and_by_doctor(copied: Path) -> None:
+    path = copied.parent / "data" / "w" / "journal.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+        connection.execute(f"DROP TRIGGER {name}")
+    connection.execute("DELETE FROM entries WHERE position > 10")
+    connection.close()
+    assert "truncated" in invoke("verify", config=copied).out
+    examined = invoke("doctor", config=copied)
+    assert examined.code == 1
+    assert "✗" in examined.out
+    assert "cut or rewritten" in examined.out
+
+
+def test_doctor_finds_a_sound_machine_and_journal(copied: Path) -> None:
+    said = invoke("doctor", config=copied)
+    assert said.code == 0, said.out
+    for word in ("Python", "SQLite", "file system", "free space", "synchronous FULL", "schema", "head at", "views"):
+        assert word in said.out
+    checks = invoke("doctor", "--json", config=copied).json
+    assert checks["ok"]
+    assert {each["mark"] for each in checks["checks"]} <= {"ok", "look"}
+
+
+def test_doctor_says_what_is_not_as_it_should_be(copied: Path) -> None:
+    text = copied.read_text() + "journal: {durability: process-crash-only, min_free_bytes: 9007199254740992}\n"
+    copied.write_text(text.replace("tests.cli.agents", "no_such_module"), encoding="utf-8")
+    said = invoke("doctor", config=copied)
+    assert said.code == 1
+    for word in ("power cut", "no_such_module", "make room"):
+        assert word in said.out
+
+
+def test_doctor_without_a_loom_looks_at_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = invoke("doctor")
+    assert said.code == 0
+    assert "SQLite" in said.out
+    assert "loom init" in said.out
+
+
+def test_doctor_leaves_nothing_behind(copied: Path) -> None:
+    directory = copied.parent / "data" / "w"
+    before = {path.name for path in directory.iterdir()}
+    invoke("doctor", config=copied)
+    assert {path.name for path in directory.iterdir()} - before <= {
+        "journal.db-wal",
+        "journal.db-shm",
+        "journal.views.db-wal",
+        "journal.views.db-shm",
+    }
+
+
+def test_an_export_verifies_from_its_lines_alone(copied: Path, tmp_path: Path) -> None:
+    said = invoke("export", config=copied)
+    assert said.code == 0
+    verdict = verify_export(said.out.splitlines())
+    assert verdict.ok
+    assert verdict.entries == len(said.lines)
+    one = invoke("export", "note-agent/a", config=copied)
+    assert {each["journal"] for each in one.lines} == {"note-agent/a"}
+    assert invoke("export", "note-agent/none", config=copied).code == 1
+
+
+def test_an_export_goes_into_a_new_file_and_never_over_one(copied: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    said = invoke("export", "--out", out, config=copied)
+    assert said.code == 0
+    assert said.out == ""
+    assert verify_export(out.read_text(encoding="utf-8").splitlines()).ok
+    assert out.stat().st_mode & 0o077 == 0
+    again = invoke("export", "--out", out, config=copied)
+    assert again.code == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["out.jsonl"]
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(copied: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "loom.cli", "export", "-c", str(copied)],
+        env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_is_read_only_is_read_and_not_answered(copied: Path) -> None:
+    directory = copied.parent / "data" / "w"
+    for path in directory.glob("*-wal"):
+        path.unlink()
+    for path in directory.glob("*-shm"):
+        path.unlink()
+    directory.chmod(0o500)
+    try:
+        assert run("decisions", "-c", copied, cwd=copied.parent).code == 0
+        assert run("verify", "-c", copied, cwd=copied.parent).code == 0
+        refused = run("turns", "abandon", "parked-1", "--by", "dana", "-m", "no", "-c", copied, cwd=copied.parent)
+        assert refused.code == 2
+        assert "Traceback" not in refused.err
+    finally:
+        directory.chmod(0o700)
