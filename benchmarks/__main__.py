@@ -35,14 +35,14 @@ def main() -> None:
     figures: list[Figure] = []
     for part, measure in (("turns", turn_figures), ("history", history_figures), ("memory", memory_figures)):
         if given.only in (None, part):
-            figures += measure(scale, not given.no_peers)
+            figures += measure(scale, with_peers=not given.no_peers)
     print_table(figures)
     if given.json:
         about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "machine": platform.machine()}
         given.json.write_text(json.dumps({"about": about, "figures": [figure.plain() for figure in figures]}, indent=2))
 
 
-def turn_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
+def turn_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     """Turns per second at several concurrencies, each beside the raw limit measured right before and after it."""
     with scratch() as place:
         commit = median(raw.one_row_commit_s(place / "commit.db", count=int(2_000 * scale), body=BODY))
@@ -51,9 +51,13 @@ def turn_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
         for in_flight, count in ((1, 1_500), (16, 4_000), (256, 8_192), (1_000, 8_000)):
             count = max(int(count * scale), in_flight)
             batch = in_flight * 5
-            before = raw.appends_per_second(place / f"b{in_flight}.db", count=int(40_000 * scale), batch=batch, body=BODY)
+            before = raw.appends_per_second(
+                place / f"b{in_flight}.db", count=int(40_000 * scale), batch=batch, body=BODY
+            )
             seen = asyncio.run(turns(place / f"t{in_flight}.db", in_flight=in_flight, count=count))
-            after = raw.appends_per_second(place / f"a{in_flight}.db", count=int(40_000 * scale), batch=batch, body=BODY)
+            after = raw.appends_per_second(
+                place / f"a{in_flight}.db", count=int(40_000 * scale), batch=batch, body=BODY
+            )
             limit = median([before, after])
             found[in_flight] = seen
             ratio = seen.entries_per_second / limit
@@ -94,7 +98,7 @@ def peer_figures(place: Path, found: dict[int, TurnFigures], scale: float) -> It
     yield Figure("eventsourcing: repository load", sourcing["load_per_second"], "events/s")
 
 
-def history_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
+def history_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     """Rebuild of a long journal, beside pydantic alone and the repository of eventsourcing."""
     with scratch() as place:
         path = place / "long.db"
@@ -106,15 +110,19 @@ def history_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
         limit, rebuilt = median(limits), median(seen)
         yield Figure("validate_json alone", limit, "entries/s")
         ratio = rebuilt / limit
-        yield Figure("rebuild of a long journal", rebuilt, "entries/s", ratio, "validate_json alone", "≥ 0.5", ratio >= 0.5)
+        yield Figure(
+            "rebuild of a long journal", rebuilt, "entries/s", ratio, "validate_json alone", "≥ 0.5", ratio >= 0.5
+        )
         if with_peers:
             python = peers.environment(Path(".venv-bench"))
             load = peers.measured(python, "with_eventsourcing.py", place, 10, int(20_000 * scale))["load_per_second"]
-            yield Figure("rebuild", rebuilt, "entries/s", rebuilt / load, "eventsourcing load", "≥ 3", rebuilt / load >= 3)
+            yield Figure(
+                "rebuild", rebuilt, "entries/s", rebuilt / load, "eventsourcing load", "≥ 3", rebuilt / load >= 3
+            )
         yield Figure("rebuild of all views", asyncio.run(history.projections_per_second(path)), "entries/s")
 
 
-def memory_figures(scale: float, with_peers: bool) -> Iterator[Figure]:
+def memory_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     """Bytes of actors asleep and awake."""
     del with_peers
     with scratch() as place:

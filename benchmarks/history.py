@@ -32,7 +32,8 @@ async def lay_down(path: Path, *, entries: int) -> None:
 
 
 def _draft(recorded: Recorded, command_id: str) -> Draft:
-    assert recorded.salt is not None and recorded.body is not None
+    assert recorded.salt is not None
+    assert recorded.body is not None
     return Draft(
         recorded.kind, recorded.schema_version, command_id, recorded.policy_hash, recorded.salt, recorded.body,
         recorded.body_digest,

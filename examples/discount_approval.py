@@ -146,7 +146,11 @@ class DiscountAgent(Actor[Ledger]):
             granted = approval.granted
         decision_id = await self.record_decision(
             rationale=f"{account.industry} customer with {tickets.sev1_open} open SEV-1 tickets: {evaluation.why}",
-            reasoning=[f"ARR ${account.arr_usd:,}", f"{tickets.sev1_open} SEV-1 tickets", f"{len(precedents)} precedents"],
+            reasoning=[
+                f"ARR ${account.arr_usd:,}",
+                f"{tickets.sev1_open} SEV-1 tickets",
+                f"{len(precedents)} precedents",
+            ],
             outcome={"granted": granted, "percent": command.percent if granted else 0},
             context={"customer": customer},
         )

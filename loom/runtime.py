@@ -5,19 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from loom.actors import (
     Actor,
-    ActorOptions,
     ActorRef,
     ActorSystem,
     Approvals,
@@ -29,14 +26,13 @@ from loom.actors import (
     TurnsProjection,
     TurnsView,
 )
-from loom.config import LoomConfig, load_config
+from loom.config import LoomConfig
 from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
 from loom.decisions.outcomes import Outcomes
-from loom.errors import ConfigError, ControlError, DecisionNotFoundError, LoomClosedError
-from loom.identity import check_person, check_workspace, parse_journal_name
-from loom.journal.admission import Limits
+from loom.errors import ControlError, DecisionNotFoundError, LoomClosedError
+from loom.identity import check_person
 from loom.journal.control import ControlServer
-from loom.journal.sqlite import JournalFiles, SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import draft
 from loom.operations import Operations
 from loom.policies.registry import PolicyRegistry
@@ -44,10 +40,9 @@ from loom.precedents import Precedents, PrecedentsProjection
 from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
 from loom.telemetry import get_logger
+from loom.workspace import Workspace, actor_options, actors_of, limits, locate, store_options
 
-__all__ = ["Extension", "Loom", "Workspace", "actors_of", "locate"]
-
-_URL = "sqlite://"
+__all__ = ["Extension", "Loom"]
 
 _log = get_logger("loom.runtime")
 
@@ -59,43 +54,6 @@ class Extension:
     name: str
     actors: Sequence[type[Actor[Any]]] = ()
     projections: Sequence[Projection] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """Where a workspace lies and how it is set up."""
-
-    files: JournalFiles
-    name: str
-    config: LoomConfig = field(default_factory=LoomConfig)
-    throw_away: Path | None = None
-
-
-def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> Workspace:
-    """Return the workspace that a config file, a `LoomConfig` or a store URL names; nothing is opened.
-
-    `sqlite:///path/to/journal.db` is that file, relative to the working directory (four slashes for an absolute path),
-    `sqlite:///path/to/directory` the workspace's own directory in it, and `sqlite://` a throw-away one that is gone
-    when it is closed.
-    """
-    if isinstance(source, str) and source.startswith(_URL):
-        name = check_workspace(workspace or "default")
-        path = source.removeprefix(_URL)
-        if not path:
-            directory = Path(tempfile.mkdtemp(prefix="loom-"))
-            return Workspace(JournalFiles(directory / "journal.db"), name, throw_away=directory)
-        if not path.startswith("/"):
-            raise ConfigError(
-                f"store URL [{source}] names a host; expected [sqlite:///relative/path or sqlite:////absolute/path]: "
-                "add a slash"
-            )
-        file = Path(path[1:])
-        return Workspace(JournalFiles(file if file.suffix == ".db" else file / name / "journal.db"), name)
-    if isinstance(source, str) and "://" in source:
-        raise ConfigError(f"store URL [{source}] is of a kind loom does not know; expected [sqlite:///path]: use that")
-    config = source if isinstance(source, LoomConfig) else load_config(Path(source))
-    name = check_workspace(workspace or config.workspace)
-    return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
 
 
 class Loom:
@@ -185,7 +143,7 @@ class Loom:
         return ActorRef(self.actors, cls, key)
 
     async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
-        """Make an actor class known before its first command; `factory` makes its instances, with what they depend on."""
+        """Make an actor class known before its first command; `factory` makes its instances, with what they need."""
         await self.actors.register(cls, factory)
 
     @property
@@ -215,7 +173,7 @@ class Loom:
         return await SqliteStore.open(
             self._place.files.journal,
             workspace=self._place.name,
-            options=_store_options(self._place.config),
+            options=store_options(self._place.config),
             clock=self._sources.clock,
         )
 
@@ -227,13 +185,9 @@ class Loom:
             self._stack.callback(shutil.rmtree, place.throw_away, ignore_errors=True)
         self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
-        limits = Limits(
-            max_bytes=config.journal.max_entry_bytes,
-            max_depth=config.journal.max_depth,
-            max_nodes=config.journal.max_nodes,
-        )
+        bounds = limits(config)
         self.policies = PolicyRegistry(
-            self.store, make_draft=partial(draft, limits=limits, new_salt=self._sources.new_salt)
+            self.store, make_draft=partial(draft, limits=bounds, new_salt=self._sources.new_salt)
         )
         await self.policies.load()
         queries, snapshots = await self._open_views(config)
@@ -241,7 +195,7 @@ class Loom:
         self.precedents = Precedents(queries)
         services = Services(
             store=self.store, policies=self.policies, precedents=self.precedents, snapshots=snapshots,
-            options=_actor_options(config), limits=limits, sources=self._sources, approver=self._approver,
+            options=actor_options(config), limits=bounds, sources=self._sources, approver=self._approver,
             known_parent=self._known_decision,
         )  # fmt: skip
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
@@ -273,9 +227,7 @@ class Loom:
             return
         self._stack.push_async_callback(control.close)
         started_at = self._sources.clock.now_us()
-        self.store.lock.describe(
-            pid=os.getpid(), socket=str(listening), started_at_us=started_at, resumes=self._resume
-        )
+        self.store.lock.describe(pid=os.getpid(), socket=str(listening), started_at_us=started_at, resumes=self._resume)
 
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)
@@ -298,46 +250,6 @@ class Loom:
         if self._projector is None:
             raise LoomClosedError("the loom was not entered; expected [async with Loom.open(…) as loom]: write that")
         return self._projector
-
-
-def _store_options(config: LoomConfig) -> SqliteOptions:
-    journal = config.journal
-    return SqliteOptions(
-        writer=WriterOptions(
-            durability=journal.durability,
-            busy_timeout_s=journal.busy_timeout_s,
-            checkpoint_pages=journal.checkpoint_pages,
-            head_every=journal.head_every,
-            min_free_bytes=journal.min_free_bytes,
-        ),
-        max_pending_entries=journal.max_pending_entries,
-        max_batch_entries=journal.max_batch,
-        allow_unsupported_filesystem=journal.allow_unsupported_filesystem,
-    )
-
-
-def _actor_options(config: LoomConfig) -> ActorOptions:
-    return ActorOptions(**dict(config.actors))
-
-
-def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
-    """Import what a config lists; `package.module` brings all actors defined there, `package.module:Class` one."""
-    found: list[type[Actor[Any]]] = []
-    for wanted in modules:
-        module_name, _, class_name = wanted.partition(":")
-        try:
-            module = import_module(module_name)
-            named: Mapping[str, Any] = {class_name: getattr(module, class_name)} if class_name else vars(module)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"module [{wanted}] cannot be imported [{error}]; it is listed at [modules]: install it, or mend its name"
-            ) from error
-        found += [
-            value
-            for value in named.values()
-            if isinstance(value, type) and issubclass(value, Actor) and value.__module__ == module.__name__
-        ]
-    return found
 
 
 async def _unfinished(view: TurnsView) -> list[str]:

@@ -20,7 +20,7 @@ def test_nothing_else_is_public() -> None:
         "actors", "clock", "config", "decisions", "errors", "identity", "journal", "policies", "precedents",
         "projections", "replay", "runtime", "telemetry",
     }  # fmt: skip
-    allowed = set(loom.__all__) | modules | {"annotations"} | {"cli", "testing", "operations"}
+    allowed = set(loom.__all__) | modules | {"annotations"} | {"cli", "testing", "operations", "workspace"}
     assert public <= allowed
 
 
@@ -33,6 +33,8 @@ def test_the_names_of_the_contract_are_there() -> None:
 
 
 def test_importing_loom_does_not_open_configure_or_print_anything() -> None:
-    code = "import logging, sys; before = list(logging.root.handlers); import loom; assert logging.root.handlers == before"
+    code = (
+        "import logging, sys; before = list(logging.root.handlers); import loom; assert logging.root.handlers == before"
+    )
     ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == ran.stderr == ""

@@ -27,7 +27,9 @@ def test_the_code_runs_and_prints_what_the_readme_says(tmp_path: Path) -> None:
     [code] = blocks("python")
     script = tmp_path / "readme.py"
     script.write_text(code, encoding="utf-8")
-    ran = subprocess.run([sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     shown = blocks("text")[0]
     assert ran.stdout.startswith("True\n")
@@ -48,3 +50,11 @@ def test_every_make_target_it_names_is_there() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"make (\w+)", README)) - {"it"}:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_every_command_of_the_shell_that_it_names_is_there() -> None:
+    commands = set(re.findall(r"^loom (\w+)", "\n".join(blocks("sh")), flags=re.MULTILINE))
+    assert len(commands) >= 14
+    ran = subprocess.run([sys.executable, "-m", "loom.cli", "--help"], capture_output=True, text=True, check=True)
+    for command in commands:
+        assert re.search(rf"\b{command}\b", ran.stdout), command

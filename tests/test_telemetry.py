@@ -8,8 +8,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -28,27 +26,6 @@ TURN = {"journal": "discount-agent/7", "turn": "t1", "correlation_id": "c1"}
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@contextmanager
-def fresh_logging() -> Iterator[None]:
-    """Put the logging of the process back as it was: it is global, and pytest's own handlers live there."""
-    root, loom = logging.getLogger(), logging.getLogger("loom")
-    handlers, levels = root.handlers[:], (root.level, loom.level)
-    structlog.reset_defaults()
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(levels[0])
-        loom.setLevel(levels[1])
-        structlog.reset_defaults()
-
-
-@pytest.fixture(autouse=True)
-def _fresh_logging() -> Iterator[None]:
-    with fresh_logging():
-        yield
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:

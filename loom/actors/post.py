@@ -10,11 +10,11 @@ from pydantic import JsonValue, ValidationError
 
 from loom.actors.actor import Actor
 from loom.actors.command import Command
+from loom.actors.driving import failure_told
 from loom.actors.gate import Gate
 from loom.actors.recovery import ENDINGS, receipt_of
 from loom.actors.turn import Turn
 from loom.errors import (
-    ActorFailedError,
     AdmissionError,
     AppendUnknownError,
     AskCycleError,
@@ -201,7 +201,7 @@ class Post:
         if isinstance(ending, TurnCompletedEntry):
             reply.set_result(ending.reply)
         else:
-            reply.set_exception(_no_reply(ending, turn) or cell.stuck.get(command_id) or _not_resumed(turn))
+            reply.set_exception(_no_reply(ending, received, turn) or cell.stuck.get(command_id) or _not_resumed(turn))
             reply.exception()  # who only tells does not look
         return _Sent(reply, accepted, cell)
 
@@ -242,15 +242,16 @@ def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
     return entry.command_type, json.dumps(entry.payload, sort_keys=True)
 
 
-def _no_reply(ending: object, turn: str) -> LoomError | None:
-    if isinstance(ending, TurnFailedEntry):
-        message = f"{turn} failed with [{ending.type_name}: {ending.message}]; expected a reply: send a new command"
-        return ActorFailedError(message, type_name=ending.type_name)
+def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None:
+    if isinstance(ending, TurnFailedEntry) and isinstance(received.entry, CommandReceivedEntry):
+        return failure_told(
+            received.journal, received.entry.command_type, type_name=ending.type_name, message=ending.message
+        )
     if isinstance(ending, TurnAbandonedEntry):
         return TurnAbandonedError(f"{turn} was abandoned by [{ending.by}]: {ending.reason}")
-    return (
-        None if ending is None else TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
-    )
+    if ending is None:
+        return None
+    return TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
 
 
 def _not_resumed(turn: str) -> TurnStuckError:

@@ -19,7 +19,8 @@ from loom.identity import check_person
 from loom.journal.control import control_call
 from loom.journal.sqlite import JournalFiles, WriterLock
 from loom.operations import Operations
-from loom.runtime import Loom, Workspace
+from loom.runtime import Loom
+from loom.workspace import Workspace
 
 __all__ = ["act", "open_loom", "over_socket"]
 

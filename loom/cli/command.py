@@ -109,7 +109,7 @@ def command(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         as_command = _as_command(function)
         if default:
-            app.callback(invoke_without_command=True, help=function.__doc__)(_unless_subcommand(as_command))
+            app.callback(invoke_without_command=True, help=app.info.help)(_unless_subcommand(as_command))
         app.command(name, rich_help_panel=panel, help=function.__doc__)(as_command)
         return function
 

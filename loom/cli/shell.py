@@ -16,7 +16,7 @@ from loom.errors import ConfigError, JournalNotFoundError
 
 if TYPE_CHECKING:
     from loom.config import LoomConfig
-    from loom.runtime import Workspace
+    from loom.workspace import Workspace
 
 __all__ = ["Shell"]
 
@@ -55,7 +55,7 @@ class Shell:
     @cached_property
     def place(self) -> Workspace:
         """The workspace that is meant, whether it exists or not; raise `ConfigError` where nothing says which."""
-        from loom.runtime import Workspace, locate
+        from loom.workspace import Workspace, locate
 
         if self.journal is not None:
             return self._named(self.journal)
@@ -89,7 +89,7 @@ class Shell:
 
     def _named(self, journal: str) -> Workspace:
         """Return the workspace of a journal file, of its directory, or of a store URL."""
-        from loom.runtime import Workspace, locate
+        from loom.workspace import Workspace, locate
 
         url = journal
         if not journal.startswith(_URL):

@@ -85,7 +85,7 @@ class Happened:
 
 
 class Scenario(Generic[A]):
-    """A story about one actor: `await Scenario(DiscountAgent).given(…).when(command)`, then `.then(…)` of what happened.
+    """A story about one actor: `await Scenario(Agent).given(…).when(command)`, then `.then(…)` of what happened.
 
     `answers` says who grants (True) or denies (False) what they are asked; whoever is not named grants.
     """
@@ -126,7 +126,11 @@ class Scenario(Generic[A]):
     def _open(self) -> Loom:
         answerer = _Answerer(self._answers)
         loom = Loom.open(
-            "sqlite://", actors=[self._actor], by=_REQUESTER, sources=self._sources or fixed_sources(), approver=answerer
+            "sqlite://",
+            actors=[self._actor],
+            by=_REQUESTER,
+            sources=self._sources or fixed_sources(),
+            approver=answerer,
         )
         answerer.loom = loom
         return loom
@@ -154,9 +158,7 @@ class Scenario(Generic[A]):
         state = await loom.replay.state(journal)
         return Happened(reply=reply, error=error, recorded=recorded, state=state)
 
-    async def _resume(
-        self, command: Command[Any], whole: Happened, history: Sequence[Recorded], position: int
-    ) -> None:
+    async def _resume(self, command: Command[Any], whole: Happened, history: Sequence[Recorded], position: int) -> None:
         """Cut the history after one entry, open it elsewhere, and see that the turn comes to the same end."""
         loom = self._open()
         await _lay_down(loom, [recorded for recorded in history if recorded.position <= position])
@@ -218,5 +220,3 @@ def _steps(happened: Happened) -> list[str]:
 def _same(what: str, found: Any, expected: Any) -> None:
     if found != expected:
         raise AssertionError(f"{what} is {found!r}; expected {expected!r}")
-
-

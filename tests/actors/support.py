@@ -33,7 +33,7 @@ async def opened(
 ) -> AsyncIterator[Loom]:
     """Open the loom in a directory, with agents that share a world, and options of actors."""
     world = world or World()
-    source: str | LoomConfig = f"sqlite:////{directory}/journal.db"
+    source: str | LoomConfig = f"sqlite:////{directory}/default/journal.db"
     if actors:
         source = LoomConfig.model_validate({"data": directory, "workspace": "default", "actors": actors})
     loom = Loom.open(source, by="the tester", sources=sources, approver=approver, resume=resume)
@@ -72,7 +72,7 @@ async def kinds(loom: Loom, journal: str) -> list[str]:
 
 async def lay_down(directory: Path, history: Sequence[Recorded]) -> None:
     """Write a history as it was into a new journal, as a crash right after it would have left it."""
-    store = await SqliteStore.open(directory / "journal.db")
+    store = await SqliteStore.open(directory / "default" / "journal.db")
     try:
         for recorded in history:
             assert recorded.body is not None

@@ -23,6 +23,9 @@ _VERBS = [
     "ask_fails", "tell", "draw",
 ]  # fmt: skip
 _TIMES = frozenset({"duration_ms", "retrieved_at", "answered_at"})
+_VARIES = frozenset({"value_drawn", "turn_completed"})
+_TELLS_ORDER = frozenset({"decision", "approval_requested", "approval_answered"})
+"""What these entries say depends on what came before them, which is not fixed among branches."""
 
 EVERY_VERB: Program = [Do.model_validate({"verb": verb, "key": f"{verb}-1"}) for verb in _VERBS]
 AT_ONCE: Program = [
@@ -72,8 +75,7 @@ async def check_every_cut(program: Program, *, states: bool) -> None:
         for cut in range(begin, end.position):
             history = whole[:cut]
             again, directory = World(), base / f"cut-{cut}"
-            (directory / "default").mkdir(parents=True)
-            await lay_down(directory / "default", history)
+            await lay_down(directory, history)
             resumed, journal = await run(directory, program, again, states=states)
             where = f"cut after position {cut}, {history[-1].kind} {history[-1].entry.step}"
             assert _settled(resumed, history) == _settled(reply, history), where
@@ -107,24 +109,21 @@ def _settled(reply: dict[str, Any], history: Sequence[Recorded]) -> dict[str, An
 
 def _content(journal: Sequence[Recorded], history: Sequence[Recorded], *, ordered: bool) -> list[str]:
     """Return what was journaled, without markers of resumption and without times; in order where order is fixed."""
-    lines = []
-    for number, recorded in enumerate(journal):
-        if recorded.kind in MARKERS or recorded.journal.startswith("loom/"):
-            continue
-        body: Any = recorded.body_json()
-        if number >= len(history):
-            _forget_times(body)
-        if recorded.kind in ("value_drawn", "turn_completed"):
-            body = None
-        if number < len(history):
-            body = "as it was"
-        lines.append(f"{recorded.journal} {recorded.command_id} {recorded.kind} {_step(recorded)} {json.dumps(body)}")
-    head, tail = lines[: len(history)], lines[len(history) :]
-    return lines if ordered else sorted(head) + sorted(tail)
+    counted = [each for each in journal if each.kind not in MARKERS and not each.journal.startswith("loom/")]
+    before = [_line(each, body="as it was") for each in counted if each.position <= len(history)]
+    after = [_line(each, body=_body(each, ordered=ordered)) for each in counted if each.position > len(history)]
+    return before + (after if ordered else sorted(after))
 
 
-def _step(recorded: Recorded) -> str:
-    return str(recorded.entry.step)
+def _line(recorded: Recorded, *, body: Any) -> str:
+    step = recorded.entry.step
+    return f"{recorded.journal} {recorded.command_id} {recorded.kind} {step} {json.dumps(body)}"
+
+
+def _body(recorded: Recorded, *, ordered: bool) -> Any:
+    body: Any = recorded.body_json()
+    _forget_times(body)
+    return None if recorded.kind in _VARIES or (recorded.kind in _TELLS_ORDER and not ordered) else body
 
 
 def _forget_times(value: Any) -> None:

@@ -6,7 +6,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,16 @@ ROOT = Path(__file__).parent.parent.parent
 def started(directory: Path, customer_id: str, percent: int) -> subprocess.Popen[str]:
     """Start a process that asks for a discount."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.stories.discount_worker", str(directory), customer_id, str(percent)],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "tests.stories.discount_worker",
+            str(directory),
+            customer_id,
+            str(percent),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -32,7 +40,7 @@ def started(directory: Path, customer_id: str, percent: int) -> subprocess.Popen
 
 
 @pytest.fixture
-def killed_while_pending(tmp_path: Path) -> Iterator[Path]:
+def killed_while_pending(tmp_path: Path) -> Path:
     """A workspace whose process was killed (SIGKILL) while the VP of sales had not answered yet."""
     worker = started(tmp_path, "acme-health", 15)
     try:
@@ -41,7 +49,7 @@ def killed_while_pending(tmp_path: Path) -> Iterator[Path]:
     finally:
         worker.kill()
         worker.communicate()
-    yield tmp_path
+    return tmp_path
 
 
 async def test_a_request_within_the_limit_is_decided_at_once(tmp_path: Path) -> None:
@@ -140,4 +148,3 @@ def digested(views: Path) -> str:
         found = digest(connection)
     connection.close()
     return found
-

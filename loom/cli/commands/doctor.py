@@ -73,7 +73,7 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
 
 def _modules(shell: Shell) -> list[Check]:
     from loom.cli.checks import Check
-    from loom.runtime import actors_of
+    from loom.workspace import actors_of
 
     modules = shell.settings.modules
     if not modules:

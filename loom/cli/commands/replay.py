@@ -42,7 +42,7 @@ async def replay(
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import replay_of
-    from loom.runtime import actors_of
+    from loom.workspace import actors_of
 
     shell.allow_imports()
     actors = actors_of(shell.settings.modules)

@@ -1,0 +1,109 @@
+"""Where a workspace lies, and what its config means for the parts that work on it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from loom.actors import Actor, ActorOptions
+from loom.config import LoomConfig, load_config
+from loom.errors import ConfigError
+from loom.identity import check_workspace
+from loom.journal.admission import Limits
+from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
+
+__all__ = ["Workspace", "actor_options", "actors_of", "limits", "locate", "store_options"]
+
+_URL = "sqlite://"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a workspace lies and how it is set up."""
+
+    files: JournalFiles
+    name: str
+    config: LoomConfig = field(default_factory=LoomConfig)
+    throw_away: Path | None = None
+
+
+def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> Workspace:
+    """Return the workspace that a config file, a `LoomConfig` or a store URL names; nothing is opened.
+
+    `sqlite:///path/to/journal.db` is that file, relative to the working directory (four slashes for an absolute path),
+    `sqlite:///path/to/directory` the workspace's own directory in it, and `sqlite://` a throw-away one that is gone
+    when it is closed.
+    """
+    if isinstance(source, str) and source.startswith(_URL):
+        name = check_workspace(workspace or "default")
+        path = source.removeprefix(_URL)
+        if not path:
+            directory = Path(tempfile.mkdtemp(prefix="loom-"))
+            return Workspace(JournalFiles(directory / "journal.db"), name, throw_away=directory)
+        if not path.startswith("/"):
+            raise ConfigError(
+                f"store URL [{source}] names a host; expected [sqlite:///relative/path or sqlite:////absolute/path]: "
+                "add a slash"
+            )
+        file = Path(path[1:])
+        return Workspace(JournalFiles(file if file.suffix == ".db" else file / name / "journal.db"), name)
+    if isinstance(source, str) and "://" in source:
+        raise ConfigError(f"store URL [{source}] is of a kind loom does not know; expected [sqlite:///path]: use that")
+    config = source if isinstance(source, LoomConfig) else load_config(Path(source))
+    name = check_workspace(workspace or config.workspace)
+    return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
+
+
+def limits(config: LoomConfig) -> Limits:
+    """Return how large a body may be."""
+    return Limits(
+        max_bytes=config.journal.max_entry_bytes,
+        max_depth=config.journal.max_depth,
+        max_nodes=config.journal.max_nodes,
+    )
+
+
+def store_options(config: LoomConfig) -> SqliteOptions:
+    """Return what the store is told."""
+    journal = config.journal
+    return SqliteOptions(
+        writer=WriterOptions(
+            durability=journal.durability,
+            busy_timeout_s=journal.busy_timeout_s,
+            checkpoint_pages=journal.checkpoint_pages,
+            head_every=journal.head_every,
+            min_free_bytes=journal.min_free_bytes,
+        ),
+        max_pending_entries=journal.max_pending_entries,
+        max_batch_entries=journal.max_batch,
+        allow_unsupported_filesystem=journal.allow_unsupported_filesystem,
+    )
+
+
+def actor_options(config: LoomConfig) -> ActorOptions:
+    """Return what the actors are told."""
+    return ActorOptions(**dict(config.actors))
+
+
+def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
+    """Import what a config lists; `package.module` brings all actors defined there, `package.module:Class` one."""
+    found: list[type[Actor[Any]]] = []
+    for wanted in modules:
+        module_name, _, class_name = wanted.partition(":")
+        try:
+            module = import_module(module_name)
+            named: Mapping[str, Any] = {class_name: getattr(module, class_name)} if class_name else vars(module)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"module [{wanted}] of [modules] cannot be imported [{error}]; expected an actor's: install it, or mend it"
+            ) from error
+        found += [
+            value
+            for value in named.values()
+            if isinstance(value, type) and issubclass(value, Actor) and value.__module__ == module.__name__
+        ]
+    return found
