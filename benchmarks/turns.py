@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from benchmarks.measure import median, percentile
 from benchmarks.workload import BenchAgent, DecideOnce, Ping, PingAgent
 from loom import Loom
+from loom.runtime import calm_collector
 
 __all__ = ["TurnFigures", "messages_per_second", "record_decision_s", "turns"]
 
@@ -49,7 +49,7 @@ async def turns(path: Path, *, in_flight: int, count: int) -> TurnFigures:
                 took.append(time.perf_counter() - began)
 
         before = loom.store.acknowledged
-        gc.collect()
+        calm_collector()  # as `loom run` does
         began = time.perf_counter()
         await asyncio.gather(*(work(number) for number in range(in_flight)))
         elapsed = time.perf_counter() - began

@@ -56,7 +56,7 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> Ap
         await turn.script.wait(step)
     if not turn.answered(request.approval_id) and turn.compare is None:
         # Again after a restart, as nobody knows whether the messenger had been on his way before it.
-        turn.cell.in_background(turn.services.deliver(request, journal=turn.cell.journal))
+        turn.cell.system.in_background(turn.services.deliver(request, journal=turn.cell.journal))
     answer, answered_at = await turn.wait_for_answer(request.approval_id)
     if not continued:
         if turn.compare is not None:

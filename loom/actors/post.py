@@ -24,10 +24,10 @@ from loom.errors import (
     TurnAbandonedError,
     TurnStuckError,
 )
-from loom.identity import journal_name
+from loom.identity import check_person, journal_name
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
-from loom.journal.store import Receipt
+from loom.journal.store import Receipt, check_name
 
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
@@ -122,6 +122,8 @@ class Post:
     def _entry(
         self, command: Command[Any], command_id: str, *, by: str | None, sender: Turn | None, waiting: tuple[str, ...]
     ) -> CommandReceivedEntry:
+        if by is not None:
+            check_person(by)
         try:
             payload = json.loads(command.model_dump_json())
         except ValueError as error:  # a lone surrogate, say
@@ -149,6 +151,7 @@ class Post:
         fresh: bool,
     ) -> _Sent:
         """Have a command accepted by its cell; one that came before is answered from what was recorded."""
+        check_name(command_id, what="command id")
         await self._system.know(cls)
         if fresh:
             return await self._accept(cls, journal, command, entry, command_id)

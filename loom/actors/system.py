@@ -61,7 +61,7 @@ class ActorSystem:
         if await self.classes.register(cls, factory):
             waited = self._without_code.pop(cls.actor_type, [])
             if waited and self.resumes and not self.closing:
-                self._in_background(self._wake_all(waited))
+                self.in_background(self._wake_all(waited))
 
     async def know(self, cls: type[Actor[Any]]) -> None:
         """Register a class by first use; raise `LoomClosedError` where nothing is taken any more."""
@@ -226,9 +226,9 @@ class ActorSystem:
     def start(self, find_unfinished: FindUnfinished) -> None:
         """Resume unfinished turns in the background, once their journals are found, and begin to let idle actors go."""
         if self.resumes:
-            self._in_background(self._resume(find_unfinished))
-            self._in_background(self._revive())
-        self._in_background(self._sweep())
+            self.in_background(self._resume(find_unfinished))
+            self.in_background(self._revive())
+        self.in_background(self._sweep())
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Run something in the context in which the loom was opened, not in that of whoever happens to ask for it."""
@@ -299,7 +299,8 @@ class ActorSystem:
             return self.closing or journal in self._stopped
         return True
 
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something that is let go when the loom closes."""
         task = self.spawn(work)
         self._background.add(task)
         task.add_done_callback(self._background_ended)

@@ -14,7 +14,7 @@ from loom.cli.acting import open_loom
 from loom.cli.shell import Shell
 from loom.errors import LoomError
 from loom.identity import parse_journal_name
-from loom.runtime import Loom
+from loom.runtime import Loom, calm_collector
 from loom.telemetry import configure_logging
 
 __all__ = ["person", "serve", "settle"]
@@ -36,6 +36,7 @@ async def serve(shell: Shell) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with open_loom(shell.place, by=person(None), resume=True) as loom:
         await _say_hello(shell, loom)
+        calm_collector()
         await ended.wait()
         shell.output.note("ending: running turns have a moment, what is left is resumed at the next start")
     shell.output.note("ended")
