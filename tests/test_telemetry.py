@@ -344,3 +344,32 @@ def test_an_event_that_is_filtered_out_runs_no_processor() -> None:
     log._processors = [lambda *_: pytest.fail("processed")]
     log.info("event", loud=Loud())
     log.debug("event", loud=Loud())
+
+
+async def test_every_entry_of_a_turn_is_an_event_of_its_kind_bound_to_the_turn(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from loom import Actor, Command, Loom
+
+    class Noted(Command[None]):
+        """Decide something."""
+
+    class NotingAgent(Actor[None]):
+        """Decides."""
+
+        async def execute(self, command: Noted) -> None:
+            await self.record_decision(rationale="it was asked for")
+
+    async with Loom.open("sqlite://", actors=[NotingAgent], by="robin") as loom:
+        configure_logging(level="info", format="json")
+        await loom.actor(NotingAgent, "one").ask(Noted(), id="the-turn")
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [
+        (event["event"], event["journal"], event["turn"], event["sequence"]) for event in events if "sequence" in event
+    ]
+    assert told == [
+        ("command_received", "noting-agent/one", "the-turn", 1),
+        ("decision", "noting-agent/one", "the-turn", 2),
+        ("turn_completed", "noting-agent/one", "the-turn", 3),
+    ]
+    assert [event["correlation_id"] for event in events if event["event"] == "decision"] == ["the-turn"]

@@ -68,6 +68,8 @@ class Cell:
         """Held while something is done about a turn from outside it: answered, retried, abandoned."""
         self.actor = self.new_actor()
         self.state = Fold(self.actor)
+        self.meanwhile: list[tuple[int, Callable[[], Entry]]] | None = None
+        """What is put in line while the state is folded anew."""
         self._mailbox: deque[Turn] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._written: asyncio.Future[Receipt] | None = None
@@ -146,7 +148,11 @@ class Cell:
             )
         self._written = self.services.store.submit(Append(self.journal, self.sequence, (ready,)))
         self.sequence += 1
-        self.state.feed(self.sequence, partial(_decoded, ready))
+        _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
+        entry = partial(_decoded, ready)
+        self.state.feed(self.sequence, entry)
+        if self.meanwhile is not None:
+            self.meanwhile.append((self.sequence, entry))
         return self._written
 
     async def write_and_wait(self, entry: Entry, *, command_id: str) -> Receipt:

@@ -11,6 +11,7 @@ from loom.actors.script import Script
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped, enter
 from loom.errors import (
     ActorFailedError,
+    ActorStoppedError,
     DivergenceError,
     NotReplayableError,
     PolicyCodeChangedError,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
 __all__ = ["drive", "failure_told"]
+
+_NOT_STUCK = (ActorStoppedError, TurnAbandonedError)
 
 _Reason = Literal["raised", "policy_code_changed", "not_resumable"]
 
@@ -102,7 +105,7 @@ async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
         await _fail(cell, turn, stopped, "policy_code_changed")
     elif isinstance(stopped, NotReplayableError) and stopped.reason.startswith(NOT_RESUMABLE):
         await _fail(cell, turn, stopped, "not_resumable")
-    elif cell.dead is None and not cell.system.closing and not isinstance(stopped, TurnAbandonedError):
+    elif cell.dead is None and not cell.system.closing and not isinstance(stopped, _NOT_STUCK):
         cell.stuck[turn.command_id] = stopped
         _log.error("turn_stuck", why=type(stopped).__name__, error=str(stopped))
 

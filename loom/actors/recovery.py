@@ -51,14 +51,16 @@ class Recovered:
     unfinished: list[list[Recorded]] = field(default_factory=list)
 
 
-async def recover(services: Services, cls: type[Actor[Any]], journal: str, fold: Fold) -> Recovered:
-    """Read a journal from its snapshot on and fold it."""
+async def recover(
+    services: Services, cls: type[Actor[Any]], journal: str, fold: Fold, *, until: int | None = None
+) -> Recovered:
+    """Read a journal from its snapshot on, all of it or up to a sequence, and fold it."""
     recovered = Recovered()
     if (await services.store.head(journal)).sequence == 0:
         return recovered
     read_after, folded = await _begin(services, cls, journal, fold)
     turns: dict[str, list[Recorded]] = {}
-    async for recorded in services.store.read(journal, after=read_after):
+    async for recorded in services.store.read(journal, after=read_after, until=until):
         recovered.sequence = recorded.sequence
         if recorded.sequence > folded:
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))

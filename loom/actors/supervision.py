@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING
 
 from loom.actors.recovery import recover
@@ -41,16 +40,17 @@ class Failures:
 async def rebuilt(cell: Cell) -> Fold:
     """Fold the journal again, as after a failure nobody knows what the state in memory is.
 
-    Entries may be put in line meanwhile: it goes on until it has them all, so that none is missing in the new state.
+    What is put in line meanwhile is noted, and comes after what is read, so that nothing is missing in the new state.
     """
     fold = Fold(cell.new_actor())
-    at = (await recover(cell.services, cell.cls, cell.journal, fold)).sequence
-    while at < cell.sequence and cell.dead is None:
+    until, cell.meanwhile = cell.sequence, []
+    try:
         await cell.written()
-        async for recorded in cell.services.store.read(cell.journal, after=at):
-            fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
-            fold.until(recorded.sequence)
-            at = recorded.sequence
+        await recover(cell.services, cell.cls, cell.journal, fold, until=until)
+        for sequence, entry in cell.meanwhile:
+            fold.feed(sequence, entry)
+    finally:
+        cell.meanwhile = None
     shared = cell.held
     shared.state = fold.actor.state
     fold.actor._held = shared

@@ -237,10 +237,10 @@ class ActorSystem:
     async def close(self) -> None:
         """Take no more commands, give running turns their grace, then cut short what is left: it is resumed later."""
         self.closing = True
+        grace_s = self.services.options.shutdown_grace_s
         for task in list(self._background):
             task.cancel()
-        await asyncio.gather(*self._background, *self._waking.values(), return_exceptions=True)
-        grace_s = self.services.options.shutdown_grace_s
+        await _gone([*self._background, *self._waking.values()], within_s=max(grace_s, 1.0))
         running = [
             turn.task
             for cell in self._cells.values()
@@ -250,10 +250,7 @@ class ActorSystem:
         if running:
             await asyncio.wait(running, timeout=grace_s)
         leaving = [task for cell in list(self._cells.values()) for task in cell.stop(Turn.shut_down)]
-        if leaving:
-            _, ignoring = await asyncio.wait(leaving, timeout=max(grace_s, 1.0))
-            if ignoring:
-                _log.error("turns_ignore_cancellation", turns=[task.get_name() for task in ignoring])
+        await _gone([*leaving, *self._background], within_s=max(grace_s, 1.0))
         self._cells.clear()
 
     async def _resume(self, find_unfinished: FindUnfinished) -> None:
@@ -309,6 +306,14 @@ class ActorSystem:
         self._background.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("background_task_failed", error=repr(task.exception()))
+
+
+async def _gone(tasks: list[asyncio.Task[Any]], *, within_s: float) -> None:
+    """Wait for tasks that were cancelled; those that will not have it can do nothing any more, and are left."""
+    if tasks:
+        _, ignoring = await asyncio.wait(tasks, timeout=within_s)
+        if ignoring:
+            _log.error("tasks_ignore_cancellation", tasks=[task.get_name() for task in ignoring])
 
 
 def _closed() -> LoomClosedError:

@@ -87,7 +87,10 @@ async def lay_down(directory: Path, history: Sequence[Recorded]) -> None:
 
 
 async def until(condition: Callable[[], Any], *, timeout_s: float = 20.0) -> Any:
-    """Wait until a condition holds, looking whenever the event loop comes round; return what it gave."""
+    """Wait until a condition holds, looking again and again, and return what it gave.
+
+    It pauses between looks, as one that spins keeps the threads of the store from running.
+    """
     async with asyncio.timeout(timeout_s):
         while True:
             found = condition()
@@ -95,4 +98,4 @@ async def until(condition: Callable[[], Any], *, timeout_s: float = 20.0) -> Any
                 found = await found
             if found:
                 return found
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)

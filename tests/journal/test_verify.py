@@ -6,7 +6,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -366,6 +366,27 @@ async def prune(path: Path, *, declared: tuple[int, int], taken: tuple[int, int]
         db.execute(
             "UPDATE entries SET body = NULL, salt = NULL WHERE journal = 'a/1' AND sequence BETWEEN ? AND ?", taken
         )
+
+
+async def test_ranges_that_touch_and_were_pruned_one_after_the_other_are_both_declared(tmp_path: Path) -> None:
+    """What declares the first range stands before the last entry of the second: it covers what came before it."""
+    path = tmp_path / "journal.db"
+    store = await SqliteStore.open(path, options=PLENTY)
+    await fill(store, {"a/1": 4})
+    for first, last, more in ((1, 2, 0), (3, 6, 2)):
+        at = (await store.head("a/1")).sequence
+        for step in range(more):
+            await store.append(notes("a/1", at + step))
+        said = PrunedEntry(journal="a/1", first_sequence=first, last_sequence=last, by="ana", reason="old")
+        await store.append(Append("p/1", (await store.head("p/1")).sequence, [draft(said)]))
+    await store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE entries SET body = NULL, salt = NULL WHERE journal = 'a/1'")
+    found = verify(path)
+    assert found.ok, list(found.lines())
+    assert [finding.message for finding in found.findings if finding.code == "PRUNED"] == [
+        "a/1 sequence 1..6 (declared)"
+    ]
 
 
 async def test_bodies_that_an_entry_declares_gone_are_told_as_pruned(journal: Path) -> None:

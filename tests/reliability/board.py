@@ -12,6 +12,7 @@ import random
 import sqlite3
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,6 +93,8 @@ class Tally:
     def __init__(self, piece: Piece) -> None:
         self.piece = piece
         self.dice = random.Random(f"{piece.seed}/{piece.row}/{piece.test}")
+        self.heard = Counter[str]()
+        """What was answered how often: told beside the figures."""
         self._said: list[str] = []
         self._has_control = False
 
@@ -122,6 +125,8 @@ class Tally:
 
     def judge(self) -> None:
         """Fail the test where a trial failed, where nothing was tried, or where the wrong variant was not found out."""
+        if self.heard:
+            self.note(", ".join(f"{count:,} {word}" for word, count in sorted(self.heard.items())))
         shown = "\n".join(self._said)
         assert not self.piece.failures, f"{self.piece.failures} of {self.piece.trials} (seed {self.piece.seed}):\n{shown}"
         assert self.piece.trials or self._has_control, "nothing was tried"
@@ -163,7 +168,9 @@ def _row(name: str, pieces: list[Piece], missing: str) -> dict[str, Any]:
     failed = [piece for piece in pieces if piece.status == "failed"]
     skipped = [piece for piece in pieces if piece.status == "SKIPPED"]
     status = "failed" if failed else "passed" if len(skipped) < len(pieces) else "SKIPPED"
-    reasons = sorted({f"{piece.reason}" for piece in (skipped or failed)}) if pieces else [missing]
+    reasons = sorted({f"{piece.reason}" for piece in (failed or skipped)}) if pieces else [missing]
+    if status == "passed" and skipped:
+        reasons = [f"SKIPPED in part: {'; '.join(reasons)}"]
     with_control = any(piece.control_trials for piece in pieces)
     control = {
         "trials": sum(piece.control_trials for piece in pieces),
@@ -177,7 +184,7 @@ def _row(name: str, pieces: list[Piece], missing: str) -> dict[str, Any]:
         "control": control if with_control else None,
         "seconds": round(sum(piece.seconds for piece in pieces), 1),
         "status": status,
-        "reason": "; ".join(reasons) if reasons and (skipped or failed or not pieces) else None,
+        "reason": "; ".join(reasons) or None,
         "notes": sorted({note for piece in pieces for note in piece.notes}),
         "tests": sorted(piece.test for piece in pieces),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loom.errors import JournalBusyError, JournalForeignError, JournalNotFoundError
+from loom.errors import JournalBusyError, JournalForeignError, JournalNotFoundError, JournalReadOnlyError
 from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterLock, WriterOptions
 from tests.journal.support import notes
 from tests.reliability.board import Tally, row
@@ -50,7 +50,7 @@ class Workspace:
 
     def begun(self) -> bool:
         """Tell whether the journal was made: a writer that is killed before that leaves nothing, or an empty database."""
-        with contextlib.suppress(JournalNotFoundError, JournalForeignError):
+        with contextlib.suppress(JournalNotFoundError, JournalForeignError, JournalReadOnlyError):
             return bool(query(self.path, "SELECT 1 FROM meta"))
         return False
 

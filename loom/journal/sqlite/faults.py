@@ -46,6 +46,11 @@ def explained(error: Exception, path: Path, *, writing: bool) -> LoomError:
             "briefly: "
             "end that program, a shell of SQLite's perhaps, and try again (nothing was written)"
         )
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_ROLLBACK and not writing:
+        return JournalReadOnlyError(
+            f"journal [{path}] was being made when its process ended; expected one that is whole: open it once for "
+            "writing, which undoes what was begun"
+        )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         wanted = "written" if writing else "opened for reading"
         return JournalReadOnlyError(

@@ -64,7 +64,7 @@ class Scan:
         self._gaps: list[tuple[str, int, int, int]] = []
         self._late: set[tuple[str, int]] = set()
         self._holes: dict[str, list[_Hole]] = {}
-        self._declared: dict[str, list[_Hole]] = {}
+        self._declared: dict[str, list[tuple[int, int]]] = {}
 
     def take(self, row: tuple[Any, ...]) -> None:
         """Check one entry against itself and what came before."""
@@ -134,7 +134,7 @@ class Scan:
         elif entry_hash(header, digest, last.entry_hash) != found:
             self._suspects.append(_Suspect(header, digest, last.entry_hash, found))
         elif sound and kind == "pruned":
-            self._declare(position, body)
+            self._declare(body)
         self._last[journal] = _Last(sequence, found)
 
     def _check_body(self, header: Header, salt: Any, body: Any, digest: bytes) -> bool:
@@ -157,10 +157,13 @@ class Scan:
         )  # fmt: skip
         return False
 
-    def _declare(self, position: int, body: bytes) -> None:
+    def _declare(self, body: bytes) -> None:
+        """Take note of what may be gone: of the range that is named, what stands before the entry that names it."""
         said = json.loads(body)
-        declared = _Hole(int(said["first_sequence"]), int(said["last_sequence"]), position)
-        self._declared.setdefault(str(said["journal"]), []).append(declared)
+        journal, first, last = str(said["journal"]), int(said["first_sequence"]), int(said["last_sequence"])
+        before = self._last.get(journal)
+        if before is not None:
+            self._declared.setdefault(journal, []).append((first, min(last, before.sequence)))
 
     def _tell_gaps(self) -> None:
         for journal, first, last, position in self._gaps:
@@ -198,9 +201,9 @@ class Scan:
     def _tell_hole(self, journal: str, hole: _Hole) -> None:
         place = f"{journal} sequence {hole.first}..{hole.last}"
         next_open = hole.first
-        for declared in sorted(self._declared.get(journal, [])):
-            if declared.first <= next_open <= declared.last and declared.position > hole.position:
-                next_open = declared.last + 1
+        for first, last in sorted(self._declared.get(journal, [])):
+            if first <= next_open <= last:
+                next_open = last + 1
         if next_open > hole.last:
             self._findings.add("PRUNED", f"{place} (declared)", journal=journal, sequence=hole.first)
         else:

@@ -1,0 +1,439 @@
+"""Turns that shutdown, a broken journal or a lost process cut short: told so, and resumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loom.actors import Actor, Command
+from loom.errors import (
+    AppendUnknownError,
+    DiskFullError,
+    LoomError,
+    ProjectionFailedError,
+    ProjectionLagError,
+    TurnAbandonedError,
+    TurnInterruptedError,
+    TurnNotFoundError,
+    TurnStuckError,
+)
+from loom.journal import Append, Receipt
+from loom.journal.kinds import TurnResumedEntry
+from loom.runtime import Loom
+from tests.actors.agents import Carry, Do, Folding, Interpreter, Lend, Lender, World
+from tests.actors.support import entries, kinds, lay_down, opened, until
+
+TWO = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second")])
+
+
+def break_journal(
+    loom: Loom, monkeypatch: pytest.MonkeyPatch, *, when: Callable[[Append], bool], error: Callable[[], LoomError]
+) -> None:
+    """Let appends fail that match."""
+    real = loom.store.submit
+
+    def submit(append: Append) -> asyncio.Future[Receipt]:
+        if not when(append):
+            return real(append)
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        future.get_loop().call_soon(future.set_exception, error())
+        return future
+
+    monkeypatch.setattr(loom.store, "submit", submit)
+
+
+def full() -> LoomError:
+    return DiskFullError("disk is full; expected room: make some")
+
+
+# --- shutdown -----------------------------------------------------------------------------------
+
+
+async def test_a_turn_that_shutdown_cuts_short_is_resumed_at_the_next_start(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch second")
+    async with opened(tmp_path, world, shutdown_grace_s=0) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(TWO, id="c"))
+        await world.arrived("fetch second")
+    with pytest.raises(TurnInterruptedError, match="resumed when the journal is next opened; ask again"):
+        await asking
+    again = World()
+    async with opened(tmp_path, again) as loom:
+        await until(lambda: _ended(loom))  # by itself, nobody has to ask
+        assert await loom.actor(Interpreter, "one").ask(TWO, id="c") == {
+            "first": {"key": "first"}, "second": {"key": "second"},
+        }  # fmt: skip
+        assert await kinds(loom, "interpreter/one") == [
+            "command_received", "context_gathered", "turn_resumed", "context_gathered", "turn_completed",
+        ]  # fmt: skip
+    assert again.calls == {"fetch second": 1}
+
+
+async def _ended(loom: Loom) -> bool:
+    return (await kinds(loom, "interpreter/one"))[-1] == "turn_completed"
+
+
+async def test_shutdown_lets_turns_end_within_their_grace_and_begins_no_new_ones(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch first")
+    loom: Loom
+    async with opened(tmp_path, world, shutdown_grace_s=20) as loom:
+        ref = loom.actor(Interpreter, "one")
+        running = asyncio.create_task(ref.ask(TWO, id="runs"))
+        await world.arrived("fetch first")
+        waiting = asyncio.create_task(ref.ask(TWO, id="waits"))
+        await until(lambda: _received(loom, 2))
+        asyncio.get_running_loop().call_later(0.05, world.let_go, "fetch first")
+    assert (await running)["second"] == {"key": "second"}
+    with pytest.raises(TurnInterruptedError):
+        await waiting
+    async with opened(tmp_path, world) as loom:
+        assert (await loom.actor(Interpreter, "one").ask(TWO, id="waits"))["first"] == {"key": "first"}
+
+
+async def _received(loom: Loom, count: int) -> bool:
+    return (await kinds(loom, "interpreter/one")).count("command_received") == count
+
+
+class Stubborn(Folding):
+    """Will not be cancelled."""
+
+    async def execute(self, command: Lend) -> str:
+        while True:
+            try:
+                await self.world.call("stubborn")
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if self.world.calls["stubborn"] > 1:
+                    return "as if nothing had happened"
+
+
+async def test_code_that_swallows_cancellation_does_not_end_its_turn_by_that(tmp_path: Path) -> None:
+    world = World()
+    async with opened(tmp_path, world, agents=[Stubborn], shutdown_grace_s=0) as loom:
+        asking = asyncio.create_task(loom.actor(Stubborn, "one").ask(Lend(key="k"), id="c"))
+        await world.arrived("stubborn")
+        turn = loom.actors.running("stubborn/one", "c")
+        assert turn is not None
+        assert turn.task is not None
+        turn.task.cancel()
+        await until(lambda: world.calls["stubborn"] == 2)
+    with pytest.raises(TurnInterruptedError):
+        await asking
+    async with opened(tmp_path, world, agents=[Stubborn], resume=False) as loom:
+        assert await kinds(loom, "stubborn/one") == ["command_received"]
+
+
+# --- attempts -----------------------------------------------------------------------------------
+
+
+async def resumed_without_progress(directory: Path, times: int) -> None:
+    for life in range(times + 1):
+        world = World()
+        world.hold("fetch second")
+        async with opened(directory, world, shutdown_grace_s=0) as loom:
+            asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(TWO, id="c"))
+            await world.arrived("fetch second")
+            assert (await kinds(loom, "interpreter/one")).count("turn_resumed") == life
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_turn_resumed_three_times_without_progress_is_stuck_until_a_person_lets_it_try_again(
+    tmp_path: Path,
+) -> None:
+    await resumed_without_progress(tmp_path, 3)
+    world = World()
+    async with opened(tmp_path, world) as loom:
+        with pytest.raises(TurnStuckError, match=r"resumed \[3\] times without getting any further"):
+            await loom.actor(Interpreter, "one").ask(TWO, id="c")
+        (listed,) = await loom.turns.unfinished()
+        assert listed.status == "stuck"
+        assert "loom turns retry" in str(listed.why)
+        assert world.calls == {}
+        assert await loom.actor(Interpreter, "one").ask(Carry(program=[Do(verb="note", key="n")])) == {"n": None}
+        await loom.turns.retry("c", by="alice", reason="the network is back")
+        assert (await loom.actor(Interpreter, "one").ask(TWO, id="c"))["second"] == {"key": "second"}
+        assert world.calls == {"fetch second": 1}
+        attempts = [e.entry.attempt for e in await entries(loom) if isinstance(e.entry, TurnResumedEntry)]
+        assert attempts == [1, 2, 3, 1]
+
+
+async def test_progress_starts_the_count_anew(tmp_path: Path) -> None:
+    await resumed_without_progress(tmp_path, 2)
+    program = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second"), Do(verb="fetch", key="third")])
+    world = World()
+    world.hold("fetch third")
+    other = tmp_path / "other"
+    async with opened(other, world, shutdown_grace_s=0) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(program, id="c"))
+        await world.arrived("fetch third")
+    await asyncio.gather(asking, return_exceptions=True)
+    async with opened(other, world, shutdown_grace_s=0) as loom:
+        await until(lambda: world.calls["fetch third"] == 2)
+        attempts = [e.entry.attempt for e in await entries(loom) if isinstance(e.entry, TurnResumedEntry)]
+        assert attempts == [1]
+
+
+async def test_abandoning_a_stuck_turn_ends_it_for_good(tmp_path: Path) -> None:
+    await resumed_without_progress(tmp_path, 3)
+    async with opened(tmp_path) as loom:
+        await until(lambda: loom.actors.stuck("interpreter/one", "c"))
+        listed = await loom.turns.abandon("c", by="alice", reason="not worth it")
+        assert listed.status == "abandoned"
+        assert loom.actors.stuck("interpreter/one", "c") is None
+    async with opened(tmp_path) as loom:
+        with pytest.raises(TurnAbandonedError, match=r"was abandoned by \[alice\]: not worth it"):
+            await loom.actor(Interpreter, "one").ask(TWO, id="c")
+        with pytest.raises(TurnNotFoundError, match="has ended"):
+            await loom.turns.abandon("c", by="alice", reason="twice")
+        with pytest.raises(TurnNotFoundError):
+            await loom.turns.retry("c", by="alice")
+
+
+@pytest.mark.parametrize("what", ["running", "parked", "waiting"])
+async def test_a_turn_is_abandoned_wherever_it_is(tmp_path: Path, what: str) -> None:
+    world = World()
+    world.hold("fetch slow")
+    slow = Carry(program=[Do(verb="fetch", key="slow"), Do(verb="note", key="never")])
+    approve = Carry(program=[Do(verb="approve", key="vp"), Do(verb="note", key="never")])
+    async with opened(tmp_path, world) as loom:
+        ref = loom.actor(Interpreter, "one")
+        asking = {"parked": asyncio.create_task(ref.ask(approve, id="parked", by="bob"))}
+        await until(lambda: _parked(loom))
+        asking["running"] = asyncio.create_task(ref.ask(slow, id="running"))
+        await world.arrived("fetch slow")
+        asking["waiting"] = asyncio.create_task(ref.ask(TWO, id="waiting"))
+        await until(lambda: _received(loom, 3))
+        await loom.turns.abandon(what, by="alice", reason="changed my mind")
+        with pytest.raises(TurnAbandonedError):
+            await asking.pop(what)
+        assert [e.kind for e in await entries(loom) if e.command_id == what][-1] == "turn_abandoned"
+        world.let_go("fetch slow")
+        for request in await loom.approvals.pending():
+            await loom.approvals.grant(request.approval_id, by="carol")
+        await asyncio.gather(*asking.values())  # the others come to their end
+        assert await ref.ask(Carry(program=[Do(verb="note", key="n")])) == {"n": None}
+        assert [e.kind for e in await entries(loom) if e.command_id == what][-1] == "turn_abandoned"
+
+
+async def _parked(loom: Loom) -> bool:
+    turn = loom.actors.running("interpreter/one", "parked")
+    return turn is not None and turn.parked
+
+
+async def test_a_running_turn_cannot_be_retried(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch first")
+    async with opened(tmp_path, world) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(TWO, id="c"))
+        await world.arrived("fetch first")
+        await until(lambda: _received(loom, 1))
+        with pytest.raises(TurnNotFoundError, match="is under way"):
+            await loom.turns.retry("c", by="alice")
+        world.let_go("fetch first")
+        await asking
+
+
+# --- a journal that fails -----------------------------------------------------------------------
+
+
+async def test_a_turn_whose_end_cannot_be_journaled_is_interrupted_and_comes_back_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    async with opened(tmp_path, world) as loom:
+        broken = True
+        break_journal(
+            loom, monkeypatch, error=full, when=lambda a: broken and a.drafts[0].kind in ("turn_completed", "turn_failed")
+        )
+        with pytest.raises(TurnInterruptedError, match="could not be journaled .*disk is full.* ask again"):
+            await loom.actor(Interpreter, "one").ask(TWO, id="c")
+        await until(lambda: _count(loom, "interpreter/one", "context_gathered", 2))
+        assert "turn_completed" not in await kinds(loom, "interpreter/one")
+        broken = False
+        await until(lambda: _ended(loom))  # revived without anybody speaking to it
+        assert (await loom.actor(Interpreter, "one").ask(TWO, id="c"))["second"] == {"key": "second"}
+        assert world.calls == {"fetch first": 1, "fetch second": 1}
+
+
+async def test_a_command_that_cannot_be_journaled_was_never_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as loom:
+        broken = True
+        break_journal(loom, monkeypatch, error=full, when=lambda a: broken and a.journal.startswith("lender/"))
+        ref = loom.actor(Lender, "one")
+        outcomes = await asyncio.gather(
+            *(ref.ask(Lend(key=f"{n}"), id=f"{n}") for n in range(5)), ref.tell(Lend(key="t"), id="t"),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert [type(each) for each in outcomes] == [DiskFullError] * 6
+        assert await kinds(loom, "lender/one") == []
+        broken = False
+        assert await ref.ask(Lend(key="0"), id="0") == "lent 0"
+
+
+async def test_turns_of_one_actor_that_fail_together_are_all_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    world.hold("lend 0")
+    async with opened(tmp_path, world) as loom:
+        ref = loom.actor(Lender, "one")
+        asks = [asyncio.create_task(ref.ask(Lend(key=f"{n}"), id=f"{n}")) for n in range(4)]
+        await world.arrived("lend 0")
+        await until(lambda: _count(loom, "lender/one", "command_received", 4))
+        broken = True
+        break_journal(loom, monkeypatch, error=full, when=lambda a: broken)
+        world.let_go("lend 0")
+        outcomes = await asyncio.gather(*asks, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [TurnInterruptedError] * 4
+        broken = False
+        assert [await ref.ask(Lend(key=f"{n}"), id=f"{n}") for n in range(4)] == [f"lent {n}" for n in range(4)]
+
+
+async def _count(loom: Loom, journal: str, kind: str, count: int) -> bool:
+    return (await kinds(loom, journal)).count(kind) == count
+
+
+async def test_while_nothing_can_be_written_it_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(delay: float, *rest: Any) -> Any:
+        if delay >= 0.05:
+            naps.append(delay)
+            delay = 0.001
+        return await real_sleep(delay, *rest)
+
+    async with opened(tmp_path) as loom:
+        broken = True
+        break_journal(loom, monkeypatch, error=full, when=lambda a: broken and a.drafts[0].kind != "command_received")
+        monkeypatch.setattr("loom.actors.system.asyncio.sleep", sleep)
+        with pytest.raises(TurnInterruptedError):
+            await loom.actor(Interpreter, "one").ask(TWO, id="c")
+        await until(lambda: len(naps) >= 8)
+        broken = False
+        await until(lambda: _ended(loom))
+        assert naps[:6] == sorted(naps[:6])
+        assert naps[5] > naps[0]
+        assert max(naps) <= 30
+
+
+async def test_an_append_of_unknown_outcome_that_stands_is_as_good_as_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as loom:
+        real = loom.store.submit
+
+        def submit(append: Append) -> asyncio.Future[Receipt]:
+            inner = real(append)
+            if append.drafts[0].kind not in ("turn_completed", "command_received"):
+                return inner
+            outer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+            def landed(done: asyncio.Future[Receipt]) -> None:
+                receipt = done.result()
+                outer.set_exception(
+                    AppendUnknownError(
+                        "who knows", journal=receipt.journal, sequence=receipt.sequence, entry_hash=receipt.entry_hash
+                    )
+                )
+                outer.exception()
+
+            inner.add_done_callback(landed)
+            return outer
+
+        monkeypatch.setattr(loom.store, "submit", submit)
+        ref = loom.actor(Lender, "one")
+        assert await ref.ask(Lend(key="k"), id="c") == "lent k"
+        assert (await ref.tell(Lend(key="k"), id="c")).sequence == 1
+        assert await kinds(loom, "lender/one") == ["command_received", "context_gathered", "turn_completed"]
+
+
+# --- finding what is unfinished -----------------------------------------------------------------
+
+
+async def cut(directory: Path) -> None:
+    """Leave a journal with a turn that did its first look-up."""
+    async with opened(directory / "whole", World()) as loom:
+        await loom.actor(Interpreter, "one").ask(TWO, id="c", by="somebody")
+        history = [each for each in await entries(loom) if each.kind != "turn_completed"][:-1]
+    await lay_down(directory / "cut", history)
+
+
+async def test_turns_of_a_type_without_code_wait_for_it_and_are_shown_so(tmp_path: Path) -> None:
+    await cut(tmp_path)
+    async with opened(tmp_path / "cut", agents=[]) as loom:
+        (listed,) = await loom.turns.unfinished()
+        assert listed.status == "waiting_for_code"
+        assert (await kinds(loom, "interpreter/one"))[-1] == "context_gathered"
+        await until(lambda: loom.actors._without_code)
+        await loom.register(Lender, Lender)
+        await loom.register(Interpreter, Interpreter)  # the code comes: they go on
+        await until(lambda: _ended(loom))
+
+
+async def test_turns_of_a_type_without_code_can_be_abandoned(tmp_path: Path) -> None:
+    await cut(tmp_path)
+    async with opened(tmp_path / "cut", agents=[]) as loom:
+        assert (await loom.turns.abandon("c", by="alice", reason="the code is gone")).status == "abandoned"
+    async with opened(tmp_path / "cut") as loom:
+        with pytest.raises(TurnAbandonedError):
+            await loom.actor(Interpreter, "one").ask(TWO, id="c")
+
+
+@pytest.mark.parametrize("error", [ProjectionLagError("not there yet"), ProjectionFailedError("stopped")], ids=repr)
+async def test_unfinished_turns_are_found_when_the_view_of_turns_is_late_or_broken(
+    tmp_path: Path, error: LoomError
+) -> None:
+    await cut(tmp_path)
+    async with opened(tmp_path / "cut", agents=[], resume=True) as loom:
+        for task in list(loom.actors._background):
+            task.cancel()
+        asked = []
+
+        async def find() -> list[str]:
+            asked.append(1)
+            if len(asked) < 3:
+                raise error
+            return ["interpreter/one"]
+
+        await loom.register(Interpreter, Interpreter)
+        loom.actors.start(find)
+        await until(lambda: _ended(loom))
+        assert len(asked) == (3 if isinstance(error, ProjectionLagError) else 1)
+
+
+class Nothing(Command[None]):
+    pass
+
+
+class Idle(Actor[None]):
+    async def execute(self, command: Nothing) -> None:
+        return None
+
+
+async def test_what_ran_when_it_was_cut_short_goes_on_before_what_had_waited(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch second")
+    async with opened(tmp_path, world, shutdown_grace_s=0) as loom:
+        ref = loom.actor(Interpreter, "one")
+        asks = [asyncio.create_task(ref.ask(TWO, id="runs"))]
+        await world.arrived("fetch second")
+        asks += [asyncio.create_task(ref.ask(TWO, id=f"waits {n}")) for n in range(2)]
+        await until(lambda: _received(loom, 3))
+    await asyncio.gather(*asks, return_exceptions=True)
+    async with opened(tmp_path, World()) as loom:
+        new = asyncio.create_task(loom.actor(Interpreter, "one").ask(TWO, id="new"))
+        await new
+        ends = [e.command_id for e in await entries(loom) if e.kind == "turn_completed"]
+        assert ends == ["runs", "waits 0", "waits 1", "new"]
+        inside = [e.command_id for e in await entries(loom) if e.kind == "context_gathered"]
+        assert inside == ["runs", "runs", "waits 0", "waits 0", "waits 1", "waits 1", "new", "new"]

@@ -1,0 +1,243 @@
+"""Snapshots only save time: with them, without them and with broken ones the state is the same, and no turn is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from loom.actors import Actor, Command
+from loom.actors.actor import Held
+from loom.actors.state import Fold, Snapshot
+from loom.journal import Entry
+from loom.journal.sqlite import JournalFiles
+from loom.runtime import Loom
+from tests.actors.agents import Carry, Do, Folding, Interpreter, NotedEntry, World
+from tests.actors.support import entries, kinds, opened, until
+
+
+async def noted(loom: Loom, *texts: str, key: str = "one") -> None:
+    for text in texts:
+        await loom.actor(Interpreter, key).ask(Carry(program=[Do(verb="note", key=text)]))
+
+
+async def state_of(loom: Loom, key: str = "one") -> dict[str, Any]:
+    """Return the state that a turn sees."""
+    reply = await loom.actor(Interpreter, key).ask(Carry(program=[Do(verb="note", key="last")], states=True))
+    state: dict[str, Any] = reply["last state"]
+    return state
+
+
+def _views(directory: Path) -> Path:
+    return JournalFiles(directory / "default" / "journal.db").views
+
+
+def snapshot_rows(directory: Path) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(f"file:{_views(directory)}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT journal, sequence, state_version, body FROM snapshots").fetchall()
+    connection.close()
+    return rows
+
+
+def change(directory: Path, statement: str, *parameters: object) -> None:
+    connection = sqlite3.connect(_views(directory))
+    with connection:
+        assert connection.execute(statement, parameters).rowcount == 1
+    connection.close()
+
+
+async def with_snapshot(directory: Path) -> None:
+    async with opened(directory, snapshot_every=4) as loom:
+        await noted(loom, *"abcde")
+    assert len(snapshot_rows(directory)) == 1
+
+
+async def test_the_state_is_the_same_with_and_without_a_snapshot(tmp_path: Path) -> None:
+    await with_snapshot(tmp_path)
+    async with opened(tmp_path, snapshot_every=4) as loom:
+        begun = []
+        real = Fold.start
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Fold, "start", lambda self, snapshot, *, at: begun.append(at) or real(self, snapshot, at=at))
+            assert (await state_of(loom))["notes"] == [*"abcde", "last"]
+        assert begun  # it did begin at the snapshot
+        assert loom.actors._cells["interpreter/one"].held.state == await loom.replay.state("interpreter/one")
+
+
+def _another_state_version(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    monkeypatch.setattr(Interpreter, "state_version", 2)
+
+
+def _wrong_hash(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    change(directory, "UPDATE snapshots SET entry_hash = ?", b"\0" * 32)
+
+
+def _not_json(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    change(directory, "UPDATE snapshots SET body = ?", b"\xff{")
+
+
+def _of_another_shape(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    change(directory, "UPDATE snapshots SET body = ?", json.dumps({"state": {"notes": 7}, "unfinished": {}}).encode())
+
+
+def _beyond_the_journal(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    change(directory, "UPDATE snapshots SET sequence = 10000")
+
+
+@pytest.mark.parametrize(
+    "spoil", [_another_state_version, _wrong_hash, _not_json, _of_another_shape, _beyond_the_journal]
+)
+async def test_a_snapshot_that_cannot_be_trusted_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[pytest.MonkeyPatch, Path], None]
+) -> None:
+    await with_snapshot(tmp_path)
+    spoil(monkeypatch, tmp_path)
+    async with opened(tmp_path, snapshot_every=0) as loom:
+        assert (await state_of(loom))["notes"] == [*"abcde", "last"]
+
+
+async def test_turns_without_an_end_are_found_behind_a_snapshot(tmp_path: Path) -> None:
+    approve = Carry(program=[Do(verb="note", key="mine"), Do(verb="approve", key="vp"), Do(verb="note", key="then")])
+    async with opened(tmp_path, snapshot_every=2) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(approve, id="c", by="bob"))
+        await until(loom.approvals.pending)
+        await noted(loom, *"abcdef")
+    await asyncio.gather(asking, return_exceptions=True)
+    ((_, sequence, _, body),) = snapshot_rows(tmp_path)
+    assert json.loads(body)["unfinished"] == {"c": 1}
+    assert sequence > 10
+    async with opened(tmp_path, snapshot_every=2) as loom:
+        (request,) = await loom.approvals.pending()
+        await loom.approvals.grant(request.approval_id, by="alice")
+        await loom.actor(Interpreter, "one").ask(approve, id="c")
+        assert (await state_of(loom))["notes"] == ["mine", *"abcdef", "then", "last"]
+
+
+async def test_turns_that_nobody_resumes_here_are_not_lost_by_a_snapshot(tmp_path: Path) -> None:
+    approve = Carry(program=[Do(verb="approve", key="vp")])
+    async with opened(tmp_path, snapshot_every=2) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(approve, id="c", by="bob"))
+        await until(loom.approvals.pending)
+    await asyncio.gather(asking, return_exceptions=True)
+    async with opened(tmp_path, snapshot_every=2, resume=False) as loom:
+        await noted(loom, *"abcd")
+    async with opened(tmp_path, snapshot_every=2) as loom:
+        (request,) = await loom.approvals.pending()
+        await loom.approvals.grant(request.approval_id, by="alice")
+        assert await loom.actor(Interpreter, "one").ask(approve, id="c") == {"vp": True}
+
+
+async def test_a_busy_actor_gets_its_snapshots_too(tmp_path: Path) -> None:
+    async with opened(tmp_path, snapshot_every=10) as loom:
+        ref = loom.actor(Interpreter, "one")
+        await asyncio.gather(*(ref.ask(Carry(program=[Do(verb="note", key=f"{n}")])) for n in range(30)))
+    ((_, sequence, _, _),) = snapshot_rows(tmp_path)
+    assert sequence > 60
+
+
+class Rich(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    by_number: dict[int, str] = {}
+    seen: set[str] = set()
+    pair: tuple[int, float] = (1, 0.5)
+    raw: bytes = b""
+
+
+class RichActor(Actor[Rich]):
+    async def execute(self, command: Command[None]) -> None:
+        return None
+
+    def apply(self, entry: Entry) -> None:
+        return None
+
+
+@settings(max_examples=200)
+@given(
+    st.builds(
+        Rich,
+        at=st.datetimes(timezones=st.just(UTC)),
+        by_number=st.dictionaries(st.integers(), st.text()),
+        seen=st.sets(st.text()),
+        pair=st.tuples(st.integers(), st.floats(allow_nan=False)),
+        raw=st.binary(),
+    )
+)
+def test_a_state_that_is_kept_comes_back_equal_or_is_not_kept(state: Rich) -> None:
+    before, after = _holding(state), _holding(Rich())
+    body = before.snapshot(at=0, unfinished={"c": 3})
+    if body is None:
+        return
+    kept = Snapshot.model_validate_json(body)
+    assert kept.unfinished == {"c": 3}
+    assert after.start(kept, at=7)
+    assert (after.actor.state, after.sequence) == (state, 7)
+
+
+def _holding(state: Rich) -> Fold:
+    actor = RichActor()
+    actor._held = Held(state)
+    return Fold(actor)
+
+
+class Opaque:
+    """A state that nobody can write."""
+
+
+class OpaqueActor(Folding):
+    def initial_state(self) -> Any:
+        return Opaque()
+
+    async def execute(self, command: Carry) -> Any:
+        await self.record(NotedEntry(text="n"))
+        return {}
+
+    def apply(self, entry: Entry) -> None:
+        return None
+
+
+async def test_a_state_that_cannot_be_written_is_not_kept_and_does_no_harm(tmp_path: Path) -> None:
+    async with opened(tmp_path, World(), agents=[OpaqueActor], snapshot_every=2) as loom:
+        for _ in range(5):
+            assert await loom.actor(OpaqueActor, "one").ask(Carry(program=[])) == {}
+    assert snapshot_rows(tmp_path) == []
+
+
+class Plain(Actor[None]):
+    async def execute(self, command: Carry) -> Any:
+        if command.program:
+            await self.request_approval(approver="vp", reason="please")
+        return {}
+
+
+async def test_an_actor_without_a_state_is_spared_reading_its_journal(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Plain], snapshot_every=4) as loom:
+        ref = loom.actor(Plain, "one")
+        for _ in range(10):
+            await ref.ask(Carry(program=[]))
+    ((_, sequence, _, body),) = snapshot_rows(tmp_path)
+    assert json.loads(body) == {"state": None, "unfinished": {}}
+    async with opened(tmp_path, agents=[Plain], snapshot_every=4) as loom:
+        read: list[int] = []
+        real = loom.store.read
+
+        def spying(journal: str, *, after: int = 0, until: int | None = None) -> Any:
+            read.append(after)
+            return real(journal, after=after, until=until)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loom.store, "read", spying)
+            await loom.actor(Plain, "one").ask(Carry(program=[]))
+        assert min(read) == sequence - 1
+        assert (await kinds(loom, "plain/one")).count("turn_completed") == 11
+        assert len(await entries(loom, "plain/one")) == 22
