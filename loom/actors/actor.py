@@ -34,10 +34,12 @@ T = TypeVar("T")
 class Held:
     """The place where a state lies; a turn that was resumed has one of its own until it has caught up."""
 
-    __slots__ = ("state",)
+    __slots__ = ("folding", "state")
 
     def __init__(self, state: Any) -> None:
         self.state = state
+        self.folding = False
+        """Whether `apply` is at work on it: no verb may be called then (law 7)."""
 
 
 class Actor(Generic[State]):
@@ -214,7 +216,11 @@ class Actor(Generic[State]):
         return await deciding.record_decision(current_turn(self, "record_decision"), **given)
 
     async def record(self, entry: Entry, *, key: str | None = None) -> None:
-        """Journal an entry of your own: `apply` sees it, and so do projections."""
+        """Journal an entry of your own: `apply` sees it, and so do projections.
+
+        Entries of one kind that are recorded by branches at the same time each need a `key` of their own, where the
+        branches wait for other things than verbs: else a resumed turn cannot tell whose is whose.
+        """
         await deciding.record(current_turn(self, "record"), entry, key=key)
 
     # --- the world outside ----------------------------------------------------------------------

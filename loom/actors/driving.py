@@ -23,7 +23,7 @@ from loom.telemetry import bind_turn, get_logger
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["drive", "failure_told"]
+__all__ = ["divergence", "drive", "failure_told"]
 
 _NOT_STUCK = (ActorStoppedError, TurnAbandonedError)
 
@@ -80,7 +80,7 @@ async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
     turn.check_open()
     plain = encode_reply(turn.command, reply, limits=cell.services.limits)
     if turn.script is not None and not turn.script.finished:
-        raise turn.halt(_divergence(turn, turn.script, f"its code replied [{plain!s:.200}]"))
+        raise turn.halt(divergence(turn, turn.script, f"its code replied [{plain!s:.200}]"))
     await turn.go_live()
     turn.end(TurnCompletedEntry(reply=plain))
     await turn.durable()
@@ -97,7 +97,7 @@ async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
     if turn.stopped is None and isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         turn.halt(turn.shut_down())
     if turn.stopped is None and turn.script is not None and not turn.script.finished:
-        turn.halt(_divergence(turn, turn.script, f"its code raised [{_shown(error)}]"))
+        turn.halt(divergence(turn, turn.script, f"its code raised [{_shown(error)}]"))
     stopped = turn.stopped
     if stopped is None:
         await _fail(cell, turn, error, "raised")
@@ -123,9 +123,7 @@ async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -
         await cell.failed()
     except (TurnStopped, asyncio.CancelledError):
         return
-    told = failure_told(
-        cell.journal, turn.received.command_type, type_name=failure.type_name, message=failure.message
-    )
+    told = failure_told(cell.journal, turn.received.command_type, type_name=failure.type_name, message=failure.message)
     told.__cause__ = error if isinstance(error, Exception) else None
     turn.refuse(told)
 
@@ -145,7 +143,8 @@ def failure_told(journal: str, command_type: str, *, type_name: str, message: st
     )
 
 
-def _divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
+def divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
+    """Return the error of a turn whose code does not do what its journal says, naming both sides."""
     expected, found = script.expected(), script.found()
     asked = f", asking for [{', '.join(found)}]" if found else ""
     return DivergenceError(
@@ -163,7 +162,7 @@ def _shown(error: BaseException) -> str:
 
 
 class _StallWatch:
-    """Ends a resumed turn that does not get any further through what it once did."""
+    """Stops a turn that does not get any further through what it once did."""
 
     def __init__(self, turn: Turn, script: Script, patience_s: float) -> None:
         self._turn = turn
@@ -182,7 +181,7 @@ class _StallWatch:
         if self._script.finished:
             return
         if self._script.progress == self._seen and not self._script.going_live:
-            self._turn.stop(_divergence(self._turn, self._script, f"it stalled for {self._patience_s:g} s"))
+            self._turn.stop(divergence(self._turn, self._script, f"it stalled for {self._patience_s:g} s"))
             return
         self._seen = self._script.progress
         self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._look)

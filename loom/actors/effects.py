@@ -181,9 +181,10 @@ async def tell(turn: Turn, actor: type[Actor[Any]], actor_key: str, command: Com
         ready = turn.draft(told)
         recorded = await turn.take(step)
         if recorded is not None:
+            before = expect(recorded.entry, ToldEntry, turn)
             if turn.compare is not None:
-                turn.compare(recorded, told)
-            told = expect(recorded.entry, ToldEntry, turn)
+                turn.compare(recorded, told.model_copy(update={"failure": before.failure}))
+            told = before
         else:
             await turn.durable()
             try:

@@ -45,6 +45,8 @@ class Fold:
         pending = self._pending
         while pending and pending[0][0] <= sequence:
             at, entry = pending.popleft()
+            held = self.actor._held
+            held.folding = True
             try:
                 self.actor.apply(entry())
             except Exception as error:
@@ -52,6 +54,8 @@ class Fold:
                     f"[{type(self.actor).__name__}.apply] raised [{error!r}] on sequence [{at}]; expected it never to "
                     "fail, as the entry is a fact: mend apply, then open the loom again"
                 ) from error
+            finally:
+                held.folding = False
             self.sequence = at
 
     def start(self, snapshot: Snapshot, *, at: int) -> bool:

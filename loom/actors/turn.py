@@ -401,6 +401,8 @@ def current_turn(actor: Actor[Any], verb: str) -> Turn:
             f"[{verb}] of [{type(actor).__name__}] was called outside a turn; expected it within execute: "
             "send the actor a command instead"
         )
+    if actor._held.folding:
+        raise NoTurnError(f"[{verb}] of [{type(actor).__name__}] was called within apply; expected it to fold, and nothing more")
     return turn
 
 

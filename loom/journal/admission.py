@@ -158,7 +158,9 @@ class _Walk:
         if isinstance(value, datetime | date | time | timedelta | UUID):
             return self.value(to_jsonable_python(value), path, depth)
         if isinstance(value, Decimal):
-            return self.value(str(value) if value.is_finite() else float(value), path, depth)
+            if not value.is_finite():
+                _refuse(path, f"is [{value}]", "a finite number")
+            return self.value(str(value), path, depth)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             return self.value(fields, path, depth)

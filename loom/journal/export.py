@@ -141,6 +141,10 @@ class _Run:
         self._findings = Findings()
         self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
         self._position = self._entries = self._pruned = self._unlinked = 0
+        self._workspace: str | None = None
+        self._is_whole = True
+        """Whether every position from the first one on was there: then no entry can be without the one before it."""
+        self._hole: Recorded | None = None
 
     def take(self, number: int, line: str) -> None:
         self._entries += 1
@@ -149,13 +153,16 @@ class _Run:
         except (AdmissionError, KeyError, TypeError, ValueError, AttributeError) as error:
             self._findings.add("DAMAGED", f"line {number} is not one of an export: {type(error).__name__}: {error}")
             return
-        if entry.position <= self._position:
-            self._tell("REORDERED", entry, "stands after a later position")
+        self._check_place(entry, workspace)
         self._position = max(self._position, entry.position)
         self._check_body(entry)
         self._check_link(entry, workspace)
 
     def verdict(self) -> ExportVerification:
+        if self._hole is not None and len(self._last) > 1:
+            self._tell(
+                "MISSING", self._hole, "does not follow upon the position before it: this is of several journals"
+            )
         return ExportVerification(
             entries=self._entries,
             journals=len(self._last),
@@ -164,6 +171,18 @@ class _Run:
             findings=tuple(self._findings.kept),
             counts=dict(self._findings.counts),
         )
+
+    def _check_place(self, entry: Recorded, workspace: str) -> None:
+        """Hold an entry against the lines before it: an export is of one workspace, by position."""
+        if workspace != (self._workspace or workspace):
+            self._tell("TAMPERED", entry, f"is of workspace {workspace}, the lines before it of {self._workspace}")
+        self._workspace = self._workspace or workspace
+        if entry.position <= self._position:
+            self._tell("REORDERED", entry, "stands after a later position")
+        elif entry.position > self._position + 1:
+            self._is_whole = False
+            if self._entries > 1 and self._hole is None:
+                self._hole = entry
 
     def _check_body(self, entry: Recorded) -> None:
         if entry.salt is None and entry.body is None:
@@ -180,6 +199,8 @@ class _Run:
             before = (0, genesis(*key))
         if before is None:
             self._unlinked += 1
+            if self._is_whole:
+                self._tell("MISSING", entry, "is the first of its journal here, and no position before it is missing")
         elif entry.sequence <= before[0]:
             self._tell("REORDERED", entry, f"stands after sequence {before[0]}")
             return

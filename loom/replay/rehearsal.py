@@ -13,16 +13,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors.command import encode_reply
+from loom.actors.driving import divergence
 from loom.actors.lookups import failure_of
 from loom.actors.recovery import ENDINGS, replayed_turn
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn, enter
-from loom.errors import LoomError, NotReplayableError
+from loom.errors import DivergenceError, LoomError, NotReplayableError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalStore
 
 __all__ = ["Rehearsal", "rehearse"]
+
+_LAST_WORDS_S = 1.0
 
 
 class Rehearsal(BaseModel):
@@ -66,6 +69,10 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         said = await _drive(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
+    except DivergenceError as error:
+        expected = next(iter(error.expected), "its end")
+        reason = f"it asked for [{', '.join(error.found)}] where [{expected}] comes next"
+        return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=reason)
     except LoomError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
     if turn.script is not None and not turn.script.finished:
@@ -98,26 +105,31 @@ def _recorded(ending: Entry) -> tuple[str, JsonValue]:
 async def _drive(turn: Turn) -> tuple[str, JsonValue]:
     """Run the turn in a task of its own; return how it ended, as its journal would say it."""
     task: asyncio.Task[Any] = turn.cell.system.spawn(_execute(turn))
-    waiting: set[asyncio.Task[Any]] = {task}
-    while waiting:
-        seen = -1 if turn.script is None else turn.script.progress
-        done, waiting = await asyncio.wait(waiting, timeout=turn.services.options.divergence_timeout_s)
-        if not done and (turn.script is None or turn.script.progress == seen):
-            task.cancel()
+    turn.task = task
     try:
-        if turn.stopped is not None:
-            raise turn.stopped
-        return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits)
-    except LoomError as error:
-        if error is turn.stopped:
-            raise
-        return "failed", failure_of(error).type_name
-    except asyncio.CancelledError:
-        return "stalled", None
-    except BaseException as error:
-        return "failed", failure_of(error).type_name
+        await _watched(turn, task)
     finally:
         turn.close()
+        task.cancel()
+    if turn.stopped is not None:
+        raise turn.stopped
+    try:
+        return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits)
+    except BaseException as error:
+        return "failed", failure_of(error).type_name
+
+
+async def _watched(turn: Turn, task: asyncio.Task[Any]) -> None:
+    """Wait for the end of a turn; one that does not get any further is stopped."""
+    assert turn.script is not None  # noqa: S101 - a turn that is replayed has its script
+    patience_s = turn.services.options.divergence_timeout_s
+    while not task.done():
+        seen = turn.script.progress
+        await asyncio.wait([task], timeout=patience_s)
+        if not task.done() and turn.script.progress == seen:
+            turn.stop(divergence(turn, turn.script, f"it stalled for {patience_s:g} s"))
+            await asyncio.wait([task], timeout=_LAST_WORDS_S)
+            return
 
 
 async def _execute(turn: Turn) -> Any:

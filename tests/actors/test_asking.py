@@ -82,7 +82,9 @@ async def test_three_turns_that_would_wait_in_a_circle_are_not_left_to_it(tmp_pa
             replies = await asyncio.gather(*asks)
         assert sum(reply.startswith("circle") for reply in replies) == 1
         refused = [each.entry for each in await entries(loom) if isinstance(each.entry, AskRepliedEntry)]
-        assert sum(entry.failure is not None for entry in refused) == 1  # on record, so that a resumed turn meets it too
+        assert (
+            sum(entry.failure is not None for entry in refused) == 1
+        )  # on record, so that a resumed turn meets it too
 
 
 async def test_asking_busy_actors_that_do_not_wait_in_a_circle_only_waits(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ async def test_asking_busy_actors_that_do_not_wait_in_a_circle_only_waits(tmp_pa
         asking = asyncio.create_task(loom.actor(Passing, "a").ask(Pass(path=["b", "c"])))
         await world.arrived("at a")
         world.let_go("at b")
-        assert await asyncio.gather(busy, asking) == ["end", "end"]
+        assert list(await asyncio.gather(busy, asking)) == ["end", "end"]
 
 
 async def test_a_failure_of_the_other_actor_reaches_the_asker_by_its_type(tmp_path: Path) -> None:
@@ -184,7 +186,9 @@ async def test_many_turns_that_ask_one_actor_all_have_their_reply(tmp_path: Path
     async with opened(tmp_path) as loom:
         replies = await asyncio.gather(
             *(
-                loom.actor(Interpreter, f"{n}").ask(Carry(program=[Do(verb="ask", key="same"), Do(verb="tell", key="t")]))
+                loom.actor(Interpreter, f"{n}").ask(
+                    Carry(program=[Do(verb="ask", key="same"), Do(verb="tell", key="t")])
+                )
                 for n in range(20)
             )
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from loom.actors import Actor, Command
 from loom.errors import (
@@ -233,9 +233,7 @@ class Shopper(Actor[None]):
         self.world = world
 
     async def execute(self, command: Basket) -> list[str]:
-        await self.gather_context(
-            system="test", entity="gate", query="q", fetcher=lambda: self.world.call("gate", [])
-        )
+        await self.gather_context(system="test", entity="gate", query="q", fetcher=lambda: self.world.call("gate", []))
         return command.things
 
 
@@ -271,7 +269,7 @@ async def test_a_reply_may_be_anything_where_the_command_does_not_say(tmp_path: 
 
 async def test_a_reply_of_another_type_fails_the_turn(tmp_path: Path) -> None:
     async with opened(tmp_path, agents=[Loose]) as loom:
-        with pytest.raises(ActorFailedError, match="expected .*int") as caught:
+        with pytest.raises(ActorFailedError, match=r"expected .*int") as caught:
             await loom.actor(Loose, "one").ask(Wrong())
         assert caught.value.type_name == "AdmissionError"
         assert await kinds(loom, "loose/one") == ["command_received", "turn_failed"]
@@ -344,13 +342,13 @@ async def _ended(loom: Any, journal: str) -> bool:
 
 
 class Dated(BaseModel):
-    model_config = {"strict": True}
+    model_config = ConfigDict(strict=True)
 
     when: str
 
 
 class StrictCommand(Command[Dated]):
-    model_config = {"strict": True, "frozen": True}
+    model_config = ConfigDict(strict=True, frozen=True)
 
     pair: tuple[int, str]
 

@@ -54,7 +54,7 @@ class SwallowsEverything(AsksForMore):
     async def execute(self, command: Carry) -> dict[str, Any]:
         try:
             return await super().execute(command)
-        except BaseException:  # noqa: BLE001 - what a careless agent does
+        except BaseException:
             return {"said": "all is well"}
 
 

@@ -164,7 +164,9 @@ async def test_a_turn_resumed_three_times_without_progress_is_stuck_until_a_pers
 
 async def test_progress_starts_the_count_anew(tmp_path: Path) -> None:
     await resumed_without_progress(tmp_path, 2)
-    program = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second"), Do(verb="fetch", key="third")])
+    program = Carry(
+        program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second"), Do(verb="fetch", key="third")]
+    )
     world = World()
     world.hold("fetch third")
     other = tmp_path / "other"
@@ -248,9 +250,12 @@ async def test_a_turn_whose_end_cannot_be_journaled_is_interrupted_and_comes_bac
     async with opened(tmp_path, world) as loom:
         broken = True
         break_journal(
-            loom, monkeypatch, error=full, when=lambda a: broken and a.drafts[0].kind in ("turn_completed", "turn_failed")
+            loom,
+            monkeypatch,
+            error=full,
+            when=lambda a: broken and a.drafts[0].kind in ("turn_completed", "turn_failed"),
         )
-        with pytest.raises(TurnInterruptedError, match="could not be journaled .*disk is full.* ask again"):
+        with pytest.raises(TurnInterruptedError, match=r"could not be journaled .*disk is full.* ask again"):
             await loom.actor(Interpreter, "one").ask(TWO, id="c")
         await until(lambda: _count(loom, "interpreter/one", "context_gathered", 2))
         assert "turn_completed" not in await kinds(loom, "interpreter/one")

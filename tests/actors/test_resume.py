@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loom.journal import Recorded
+from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, Program, Together, World
-from tests.actors.support import MARKERS, Granting, entries, lay_down, opened
+from tests.actors.support import MARKERS, Granting, entries, lay_down, opened, until
 
 _VERBS = [
     "fetch", "fetch_fails", "note", "perform", "perform_fails", "evaluate", "precedents", "decide", "approve", "ask",
@@ -33,7 +34,10 @@ AT_ONCE: Program = [
     Together(
         branches=[
             [Do(verb="fetch", key="a"), Do(verb="note", key="an"), Do(verb="perform", key="ap")],
-            [Do(verb="fetch_fails", key="b"), Together(branches=[[Do(verb="draw", key="bd")], [Do(verb="fetch", key="bf")]])],
+            [
+                Do(verb="fetch_fails", key="b"),
+                Together(branches=[[Do(verb="draw", key="bd")], [Do(verb="fetch", key="bf")]]),
+            ],
             [Do(verb="ask", key="c"), Do(verb="decide", key="cd")],
         ]
     ),
@@ -60,9 +64,12 @@ async def run(directory: Path, program: Program, world: World, *, states: bool) 
             reply = await loom.actor(Interpreter, "one").ask(
                 Carry(program=program, states=states), id="the-command", by="somebody"
             )
-            while [turn for turn in await loom.turns.unfinished() if turn.summary.actor_type == "lender"]:
-                await asyncio.sleep(0)  # those that were only told
+            await until(lambda: _lent(loom))  # those that were only told
         return reply, await entries(loom)
+
+
+async def _lent(loom: Loom) -> bool:
+    return all(turn.summary.actor_type != "lender" for turn in await loom.turns.unfinished())
 
 
 async def check_every_cut(program: Program, *, states: bool) -> None:
@@ -110,6 +117,7 @@ def _settled(reply: dict[str, Any], history: Sequence[Recorded]) -> dict[str, An
 def _content(journal: Sequence[Recorded], history: Sequence[Recorded], *, ordered: bool) -> list[str]:
     """Return what was journaled, without markers of resumption and without times; in order where order is fixed."""
     counted = [each for each in journal if each.kind not in MARKERS and not each.journal.startswith("loom/")]
+    counted.sort(key=lambda each: each.journal)  # what is told runs at the same time, in a journal of its own
     before = [_line(each, body="as it was") for each in counted if each.position <= len(history)]
     after = [_line(each, body=_body(each, ordered=ordered)) for each in counted if each.position > len(history)]
     return before + (after if ordered else sorted(after))

@@ -64,10 +64,15 @@ async def with_snapshot(directory: Path) -> None:
 async def test_the_state_is_the_same_with_and_without_a_snapshot(tmp_path: Path) -> None:
     await with_snapshot(tmp_path)
     async with opened(tmp_path, snapshot_every=4) as loom:
-        begun = []
+        begun: list[int] = []
         real = Fold.start
+
+        def start(self: Fold, snapshot: Snapshot, *, at: int) -> bool:
+            begun.append(at)
+            return real(self, snapshot, at=at)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Fold, "start", lambda self, snapshot, *, at: begun.append(at) or real(self, snapshot, at=at))
+            patch.setattr(Fold, "start", start)
             assert (await state_of(loom))["notes"] == [*"abcde", "last"]
         assert begun  # it did begin at the snapshot
         assert loom.actors._cells["interpreter/one"].held.state == await loom.replay.state("interpreter/one")

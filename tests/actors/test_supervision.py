@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,7 @@ async def test_commands_that_wait_for_an_actor_that_is_stopped_are_resumed_when_
     world = World()
     async with opened(tmp_path, world, max_failures=1) as loom:
         ref = loom.actor(Lender, "one")
-        asks = [
-            asyncio.create_task(ref.ask(Lend(key=f"{n}", fails=n < 2), id=f"{n}")) for n in range(4)
-        ]
+        asks = [asyncio.create_task(ref.ask(Lend(key=f"{n}", fails=n < 2), id=f"{n}")) for n in range(4)]
         outcomes = await asyncio.gather(*asks, return_exceptions=True)
         assert [type(each) for each in outcomes] == [ActorFailedError] * 2 + [ActorStoppedError] * 2
         await ref.restart()
@@ -129,7 +128,7 @@ class Brittle(Actor[Counted]):
     async def execute(self, command: Spoil) -> None:
         try:
             await self.record(NotedEntry(text=command.note))
-        except Exception:  # noqa: BLE001 - agent code that goes on whatever happens
+        except Exception:
             await self.record(NotedEntry(text="went on"))
 
     def apply(self, entry: Entry) -> None:
@@ -208,13 +207,14 @@ async def test_actors_that_were_let_go_leave_nothing_behind(tmp_path: Path) -> N
                 await loom.actor(Lender, f"{number}").ask(Lend(key="k", fails=True), id=f"{number}")
         await until(lambda: loom.actors.awake == 0)
         system = loom.actors
-        held = [system._cells, system._waking, system._stopped, system._to_revive, system._without_code]
+        held: list[Sized] = [system._cells, system._waking, system._stopped, system._to_revive, system._without_code]
         assert [len(each) for each in held] == [0] * len(held)
         assert len(system._post._gate) == 0
 
 
 async def test_commands_sent_while_actors_come_and_go_all_have_their_reply(tmp_path: Path) -> None:
     async with opened(tmp_path, idle_after_s=0.01) as loom:
+
         async def one(number: int) -> None:
             for step in range(5):
                 assert await loom.actor(Lender, f"{number % 3}").ask(Lend(key=f"{number}-{step}"))

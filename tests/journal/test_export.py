@@ -127,6 +127,23 @@ async def test_a_line_that_is_gone_doubled_or_moved_is_noticed(path: Path) -> No
     assert "REORDERED" in codes(verify_export([lines[1], lines[0], *lines[2:]]))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [('"workspace":"default"', '"workspace":"other"'), ('"journal":"', '"journal":"x')]
+)
+async def test_a_last_line_that_is_given_to_another_journal_is_noticed(path: Path, old: str, new: str) -> None:
+    """Nothing comes after it whose hash would tell."""
+    lines = await exported(path)
+    assert not verify_export([*lines[:-1], lines[-1].replace(old, new, 1)]).ok
+    one = await exported(path, "a/1")
+    assert not verify_export([*one[:-1], one[-1].replace(old, new, 1)]).ok
+
+
+async def test_the_last_line_of_a_journal_that_is_gone_is_noticed_by_its_position(path: Path) -> None:
+    lines = await exported(path)
+    last = max(number for number, line in enumerate(lines[:-1]) if '"journal":"a/1"' in line)
+    assert codes(verify_export(lines[:last] + lines[last + 1 :])) == {"MISSING"}
+
+
 async def test_lines_that_a_tool_wrote_anew_are_told_from_lines_that_were_changed(path: Path) -> None:
     found = verify_export(json.dumps(json.loads(line)) for line in await exported(path))
     assert codes(found) == {"DAMAGED"}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,32 +25,6 @@ async def main():
     sys.stdin.readline()
     await store.close()
     print("closed", flush=True)
-
-asyncio.run(main())
-"""
-
-APPENDER = """
-import asyncio, sys
-from pathlib import Path
-from loom.journal import Append
-from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
-from tests.journal.support import note
-
-OPTIONS = SqliteOptions(writer=WriterOptions(head_every=32, checkpoint_pages=16, min_free_bytes=0))
-
-async def main():
-    store = await SqliteStore.open(Path(sys.argv[1]), options=OPTIONS)
-
-    async def produce(journal):
-        sequence = (await store.head(journal)).sequence
-        while True:
-            futures = [store.submit(Append(journal, sequence + i, [note("x" * 50)])) for i in range(3)]
-            for future in futures:
-                receipt = await future
-                print(receipt.position, receipt.journal, receipt.sequence, receipt.entry_hash.hex(), flush=True)
-            sequence += 3
-
-    await asyncio.gather(*(produce(f"a/{number}") for number in range(4)))
 
 asyncio.run(main())
 """
@@ -112,38 +83,3 @@ async def test_readers_read_beside_the_writer_and_see_what_it_acknowledged(tmp_p
     assert found.ok
     await reader.close()
     await store.close()
-
-
-@pytest.mark.reliability
-@pytest.mark.slow
-async def test_kill_at_any_moment_loses_no_acknowledged_entry_and_tears_none(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    dice = random.Random(7)
-    acknowledged: dict[int, str] = {}
-    for _ in range(12):
-        with child(APPENDER, path) as writer:
-            for _ in range(dice.randrange(1, 400)):
-                line = line_of(writer)
-                assert line, writer.stderr.read() if writer.stderr else ""
-                note_receipt(acknowledged, line)
-            os.kill(writer.pid, signal.SIGKILL)
-            assert writer.stdout is not None
-            for line in writer.stdout:
-                if line.endswith("\n"):
-                    note_receipt(acknowledged, line)
-        found = verify(path)
-        assert found.ok, list(found.lines())
-        reader = Reader(path)
-        entries = await collected(reader.read_all())
-        await reader.close()
-        assert_chained(entries)
-        written = {entry.position: f"{entry.journal} {entry.sequence} {entry.entry_hash.hex()}" for entry in entries}
-        lost = {position for position, line in acknowledged.items() if written.get(position) != line}
-        assert not lost
-    assert len(acknowledged) > 500
-    assert len({entry.epoch for entry in entries}) > 5
-
-
-def note_receipt(acknowledged: dict[int, str], line: str) -> None:
-    position, _, rest = line.strip().partition(" ")
-    assert acknowledged.setdefault(int(position), rest) == rest

@@ -128,10 +128,14 @@ class Tally:
         if self.heard:
             self.note(", ".join(f"{count:,} {word}" for word, count in sorted(self.heard.items())))
         shown = "\n".join(self._said)
-        assert not self.piece.failures, f"{self.piece.failures} of {self.piece.trials} (seed {self.piece.seed}):\n{shown}"
+        assert not self.piece.failures, (
+            f"{self.piece.failures} of {self.piece.trials} (seed {self.piece.seed}):\n{shown}"
+        )
         assert self.piece.trials or self._has_control, "nothing was tried"
         if self._has_control:
-            assert self.piece.control_found, f"the control passed {self.piece.control_trials} trials: the test is broken"
+            assert self.piece.control_found, (
+                f"the control passed {self.piece.control_trials} trials: the test is broken"
+            )
 
 
 # --- gathering -----------------------------------------------------------------------------------

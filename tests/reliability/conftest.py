@@ -13,6 +13,7 @@ import pytest
 
 from tests.reliability.board import NOT_RUN, PIECES, RESULT, Piece, Tally, keep, merged, pieces_in, write_result
 from tests.reliability.forks import Zygote
+from tests.reliability.shim import built
 
 TALLY = pytest.StashKey[Tally]()
 DIRECTORY = pytest.StashKey[Path]()
@@ -43,6 +44,14 @@ def tally(request: pytest.FixtureRequest) -> Tally:
 def zygote() -> Iterator[Zygote]:
     """A process that has imported everything and is forked for each child, so that none waits for an interpreter."""
     with Zygote() as forking:
+        yield forking
+
+
+@pytest.fixture(scope="session")
+def shimmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """The same with a shim between its children and their system calls."""
+    library = built(tmp_path_factory.mktemp("shim"))
+    with Zygote(module="tests.reliability.shimmed", env={"LD_PRELOAD": str(library)}) as forking:
         yield forking
 
 

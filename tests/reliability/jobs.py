@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from pathlib import Path
+
+from pydantic import JsonValue
 
 from loom.errors import AppendRefusedError, JournalLockedError, LoomError
 from loom.journal import Append, Receipt
+from loom.journal.control import control_call
 from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
 from loom.journal.sqlite.link import Link
 from tests.journal.support import note, received
-from tests.reliability.journals import rows_of
+from tests.reliability.journals import query, rows_of
 
 BUSY = SqliteOptions(writer=WriterOptions(head_every=16, checkpoint_pages=16, min_free_bytes=0))
 """Options under which checkpoints and heads fall due all the time."""
@@ -110,3 +114,69 @@ async def _append_until_fenced(path: Path, journal: str, *, endless: bool) -> No
         at = receipt.sequence
         say("ack", receipt.position, receipt.entry_hash.hex())
 
+
+def send_commands(lock: str, journal: str, name: int, calls: int) -> None:
+    """Send commands to a running loom through its control socket, one after the other, and say what came of each."""
+    asyncio.run(_send_commands(Path(lock), journal, name, calls))
+
+
+async def _send_commands(lock: Path, journal: str, name: int, calls: int) -> None:
+    for number in range(calls):
+        asked: dict[str, JsonValue] = {
+            "journal": journal, "command_type": "Add", "payload": {"number": 1}, "id": f"client-{name}-{number}",
+        }  # fmt: skip
+        try:
+            answer = await control_call(lock, "actors.send", asked)
+        except LoomError as error:
+            say(type(error).__name__, error)
+        else:
+            say(answer["status"] if isinstance(answer, dict) else "nonsense")
+
+
+def append_for(path: str, seconds: float) -> None:
+    """Append for so long, with checkpoints after every few pages, and acknowledge."""
+    asyncio.run(_append_for(Path(path), seconds))
+
+
+async def _append_for(path: Path, seconds: float) -> None:
+    options = SqliteOptions(writer=WriterOptions(head_every=64, checkpoint_pages=4, min_free_bytes=0))
+    store = await SqliteStore.open(path, options=options)
+    say("open")
+    end, at = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        receipt = await store.append(Append("a/1", at, [note("x" * 200)]))
+        at = receipt.sequence
+        say("ack", receipt.position, receipt.entry_hash.hex())
+    await store.close()
+
+
+def read_for(path: str, seconds: float) -> None:
+    """Open, read and close a journal for so long: the number of entries never falls."""
+    end, seen = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        [(count, last)] = query(Path(path), "SELECT count(*), coalesce(max(position), 0) FROM entries")
+        if count < seen or count != last:
+            say("lost", seen, count, last)
+        seen = count
+    say("read", seen)
+
+
+def try_for(path: str, seconds: float) -> None:
+    """Try to open a journal for writing for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end - 1.0:
+        asyncio.run(_try_to_write(Path(path)))
+
+
+def race(path: str, writer: int, seconds: float) -> None:
+    """Write rows, or checkpoint passively, for so long, as loom does not; say how many were committed."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    connection.execute("PRAGMA wal_autocheckpoint = 20" if writer < 4 else "PRAGMA wal_autocheckpoint = 0")
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        if writer < 4:
+            connection.execute("INSERT INTO rows VALUES (?, ?)", (writer, number))
+            number += 1
+        else:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    say(number)

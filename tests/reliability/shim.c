@@ -67,7 +67,9 @@ void fi_mark(const char *text) { record('A', "", 0, text, strlen(text)); }
 
 /* The directory ends in a slash; it counts itself, as syncing it makes the names in it last. */
 static int is_ours(const char *path) {
-  return mode != OFF && (strncmp(path, directory, length) == 0 || (strlen(path) + 1 == length && strncmp(path, directory, length - 1) == 0));
+  if (mode == OFF) return 0;
+  if (strlen(path) + 1 == length) return strncmp(path, directory, length - 1) == 0;
+  return strncmp(path, directory, length) == 0;
 }
 
 static int path_of(int descriptor, char *path, size_t size) {

@@ -60,7 +60,9 @@ async def test_no_byte_of_a_journal_can_change_and_nobody_notices(tmp_path: Path
         seen[judged(bytes(flipped), true, heads, tally, place)] += 1
         tally.tried()
     tally.control(trials=seen["chain clean"] + seen["chain blind"], found=seen["chain blind"])
-    tally.note(f"mask {mask:#x}: {len(raw):,} bytes, {seen['detected']:,} findings, {seen['harmless']:,} without effect")
+    tally.note(
+        f"mask {mask:#x}: {len(raw):,} bytes, {seen['detected']:,} findings, {seen['harmless']:,} without effect"
+    )
 
 
 def judged(raw: bytes, true: list[Any], heads: list[WrittenHead], tally: Tally, place: int) -> str:
@@ -114,7 +116,7 @@ async def small_journal(path: Path) -> tuple[bytes, list[WrittenHead]]:
     """Write a small journal with all there may be in one, and return it on small pages, with its heads."""
     store = await SqliteStore.open(path, options=PLENTY)
     policy = bytes(range(32))
-    for number in range(4):
+    for number in range(14):
         command = received(f"c{number}")._replace(policy_hash=policy)
         await store.append(Append("a/1", 2 * number, [command, note(f"number {number}")]))
     await store.append(Append("b/1", 0, [received("c0"), note("ä long text " * 120)]))

@@ -16,26 +16,20 @@ from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 from tests.reliability.journals import rows_of
 from tests.reliability.power import Disk, acknowledged_before
-from tests.reliability.shim import Operation, built, operations
+from tests.reliability.shim import Operation, operations
 from tests.reliability.test_views import memory
 
 CUTS = 3_000
 CONTROL_CUTS = 600
 
 
-@pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Zygote:
-    library = built(tmp_path_factory.mktemp("shim"))
-    return Zygote(module="tests.reliability.shimmed", env={"LD_PRELOAD": str(library)})
-
-
 @pytest.mark.seconds(30)
 @pytest.mark.parametrize("half", [0, 1])
 @row("R4")
 def test_a_power_cut_takes_nothing_away_that_was_acknowledged(
-    tmp_path: Path, tally: Tally, recording: Zygote, half: int
+    tmp_path: Path, tally: Tally, shimmed: Zygote, half: int
 ) -> None:
-    lost, damaged = cut_off(recording, tmp_path, tally.dice, durability="full", cuts=CUTS // 2)
+    lost, damaged = cut_off(shimmed, tmp_path, tally.dice, durability="full", cuts=CUTS // 2)
     tally.tried(CUTS // 2)
     for what in (*lost, *damaged):
         tally.fail(what)
@@ -43,17 +37,17 @@ def test_a_power_cut_takes_nothing_away_that_was_acknowledged(
 
 @row("R4")
 def test_a_power_cut_takes_acknowledged_entries_away_where_commits_are_not_synced(
-    tmp_path: Path, tally: Tally, recording: Zygote
+    tmp_path: Path, tally: Tally, shimmed: Zygote
 ) -> None:
-    lost, _ = cut_off(recording, tmp_path, tally.dice, durability="process-crash-only", cuts=CONTROL_CUTS)
+    lost, _ = cut_off(shimmed, tmp_path, tally.dice, durability="process-crash-only", cuts=CONTROL_CUTS)
     tally.control(trials=CONTROL_CUTS, found=len(lost))
 
 
 def cut_off(
-    recording: Zygote, directory: Path, dice: random.Random, *, durability: str, cuts: int
+    shimmed: Zygote, directory: Path, dice: random.Random, *, durability: str, cuts: int
 ) -> tuple[list[str], list[str]]:
     """Record one workload, cut the power at many of its moments, and return what was lost and what was damaged."""
-    recorded = list(operations(record(recording, directory, durability)))
+    recorded = list(operations(record(shimmed, directory, durability)))
     assert sum(operation.op == "S" for operation in recorded) > 5
     assert sum(operation.op == "A" for operation in recorded) == 30
     moments = sorted(dice.randrange(len(recorded) + 1) for _ in range(cuts))
@@ -73,10 +67,10 @@ def cut_off(
     return lost, damaged
 
 
-def record(recording: Zygote, directory: Path, durability: str) -> bytes:
+def record(shimmed: Zygote, directory: Path, durability: str) -> bytes:
     (directory / "work").mkdir()
     path, log = directory / "work" / "journal.db", directory / "log"
-    with recording.fork("recorded", path=str(path), log=str(log), durability=durability) as child:
+    with shimmed.fork("recorded", path=str(path), log=str(log), durability=durability) as child:
         assert child.wait() == 0
     raw = log.read_bytes()
     shutil.rmtree(directory / "work")

@@ -7,7 +7,6 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,10 @@ from tests.journal.support import note
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 from tests.reliability.journals import check_verified, query, rows_of
-from tests.reliability.shim import Mode, built
+from tests.reliability.shim import Mode
 from tests.reliability.shimmed import options
 
 ERRORS = ("EIO", "ENOSPC")
-
-
-@pytest.fixture(scope="session")
-def shimmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    library = built(tmp_path_factory.mktemp("shim"))
-    with Zygote(module="tests.reliability.shimmed", env={"LD_PRELOAD": str(library)}) as zygote:
-        yield zygote
 
 
 @pytest.mark.seconds(50)
@@ -111,9 +103,7 @@ def trial(tally: Tally, shimmed: Zygote, path: Path, *, mode: Mode, at: int, err
     return code
 
 
-def run(
-    shimmed: Zygote, path: Path, *, mode: Mode, at: int, error: int, leaves: bool
-) -> tuple[list[list[str]], int]:
+def run(shimmed: Zygote, path: Path, *, mode: Mode, at: int, error: int, leaves: bool) -> tuple[list[list[str]], int]:
     """Run one child; return what it said, and with which code it ended."""
     with shimmed.fork("struck", path=str(path), mode=mode, at=at, error=error, leaves=leaves) as child:
         said = [line.split() for line in child.rest()]

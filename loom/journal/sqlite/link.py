@@ -25,6 +25,7 @@ from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.options import WriterOptions
 from loom.journal.sqlite.staging import Staged, Tail
 from loom.journal.store import Head
+from loom.telemetry import get_logger
 
 __all__ = ["Link"]
 
@@ -38,6 +39,9 @@ _HEAD = "SELECT sequence, entry_hash FROM entries WHERE journal = ? ORDER BY seq
 
 _MAX_HEADS = 65_536
 _GONE = (0, 0)
+_BRIEFLY_MS = 500
+
+_log = get_logger(__name__)
 
 
 class Link:
@@ -54,13 +58,17 @@ class Link:
         self._identity = _GONE
         self._heads: dict[str, Head] = {}
         self._closed = False
+        self._unsettled = False
         self.epoch = 0
         self.tail = Tail(0, b"", 0)
         self.refusal: LoomError | None = None
         """Why nothing more is written by this process, once that is so."""
 
     def open(self) -> sqlite3.Connection:
-        """Open or create the journal and take the next epoch; raise where the file is not a sound one of ours."""
+        """Open or create the journal and take the next epoch; raise where the file is not a sound one of ours.
+
+        What an earlier process left in the log is folded into the database first of all: see `_make_durable`.
+        """
         connection = self._connect(create=True)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -69,6 +77,10 @@ class Link:
             self.epoch = self._epoch_in(connection)
             connection.execute("COMMIT")
             self.tail = self._tail_in(connection)
+            connection.execute(f"PRAGMA busy_timeout = {_BRIEFLY_MS}")
+            if not _fold(connection):
+                _log.warning("journal_not_folded", journal=str(self._files.journal), detail="a reader holds a snapshot")
+            connection.execute(f"PRAGMA busy_timeout = {int(self._options.busy_timeout_s * 1000)}")
         except BaseException as error:
             _close(connection)
             if isinstance(error, sqlite3.Error):
@@ -86,7 +98,7 @@ class Link:
         try:
             tail = self._tail_in(connection)
             self._check_acknowledged(connection)
-            if tail.position > self.tail.position:
+            if self._unsettled or tail.position > self.tail.position:
                 self._make_durable(connection)
         except BaseException as error:
             _close(connection)
@@ -94,6 +106,7 @@ class Link:
                 raise explained(error, self._files.journal, writing=True) from error
             raise
         self.tail = tail
+        self._unsettled = False
         self._heads.clear()
         return self._take(connection)
 
@@ -161,8 +174,12 @@ class Link:
         except sqlite3.Error:
             self.drop()
 
-    def drop(self) -> None:
-        """Trust the connection no more and close it; the next use opens another."""
+    def drop(self, *, unsettled: bool = False) -> None:
+        """Trust the connection no more and close it; the next use opens another.
+
+        `unsettled` says that a COMMIT failed: what it left in the log is settled before anybody is told about it.
+        """
+        self._unsettled = self._unsettled or unsettled
         connection, self._connection = self._connection, None
         if connection is not None:
             _close(connection)
@@ -204,11 +221,12 @@ class Link:
             )
 
     def _make_durable(self, connection: sqlite3.Connection) -> None:
-        """Fold the log into the database, which writes and syncs what is seen once more.
+        """Fold the log into the database and empty it, which writes and syncs what is seen once more.
 
         A log whose sync has failed may be clean in the page cache and absent on the disk: another sync proves nothing.
+        And what is not seen may stand in it whole, if only a reader kept it: the next recovery would bring it back.
         """
-        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if not _fold(connection):
             raise JournalBusyError(
                 f"journal [{self._files.journal}] is being read, so that what a failed commit left cannot be made "
                 "durable; "
@@ -248,6 +266,11 @@ class Link:
             "then "
             "restore a backup"
         )
+
+
+def _fold(connection: sqlite3.Connection) -> bool:
+    """Fold the log into the database and empty it; False where a reader is in the way for too long."""
+    return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
 
 def _close(connection: sqlite3.Connection) -> None:

@@ -124,7 +124,10 @@ class SqliteStore:
     async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
         """Say for certain what became of an append: its receipt, or None if nothing was appended."""
         self._check_open()
-        return await self._in_thread(lambda: self._writer.resolve(unknown))
+        receipt = await self._in_thread(lambda: self._writer.resolve(unknown))
+        if receipt is not None:
+            self._note(receipt.position, receipt.recorded_at_us)
+        return receipt
 
     async def head(self, journal: str) -> Head:
         """Return the head of a journal as far as it is durable."""
@@ -212,18 +215,15 @@ class SqliteStore:
             self._closed = f"is closed, as its writer failed [{failure!r}]; expected a sound one: open it again"
         self._pump()
         outcomes = done.result() if failure is None else [_lost(each.append, failure) for each in batch]
-        position = self._acknowledged
+        position = at_us = 0
         for (_, future, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Receipt):
-                position = max(position, outcome.position)
-                self._recorded_at_us = max(self._recorded_at_us, outcome.recorded_at_us)
+                position, at_us = max(position, outcome.position), max(at_us, outcome.recorded_at_us)
                 if not future.done():
                     future.set_result(outcome)
             elif not future.done():
                 _give(future, outcome)
-        if position > self._acknowledged:
-            self._acknowledged = position
-            self._announce(position)
+        self._note(position, at_us)
 
     def _fail(self, batch: list[Waiting], error: Exception) -> None:
         self._queue.done(batch)
@@ -232,6 +232,13 @@ class SqliteStore:
                 _give(
                     future, JournalClosedError(f"journal [{self.files.journal}] cannot be written any more [{error}]")
                 )
+
+    def _note(self, position: int, at_us: int) -> None:
+        """Take note of what has become durable, and tell those who listen."""
+        self._recorded_at_us = max(self._recorded_at_us, at_us)
+        if position > self._acknowledged:
+            self._acknowledged = position
+            self._announce(position)
 
     def _announce(self, position: int) -> None:
         for callback in self._callbacks:

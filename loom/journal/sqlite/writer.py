@@ -85,6 +85,8 @@ class Writer:
 
         What such a connection sees is durable: see `Link`.
         """
+        if not unknown.entry_hash:  # its writer did not come to say which hash it would have: who looks must judge
+            raise unknown
         try:
             row = self._link.connection().execute(_RESOLVE, (unknown.journal, unknown.sequence)).fetchone()
         except sqlite3.Error as error:
@@ -181,9 +183,9 @@ class Writer:
         A full disk is a matter of course, so it is settled at once where that can be done. Everything else is unknown
         until its caller asks `resolve`.
         """
-        self._link.drop()
+        full = code_of(error) == sqlite3.SQLITE_FULL  # then the frame that makes it a commit was not written
+        self._link.drop(unsettled=not full)
         self._commit_failures += 1
-        full = code_of(error) == sqlite3.SQLITE_FULL
         _log.error("commit_failed", journal=str(self._files.journal), error=repr(error), appends=len(staged.outcomes))
         if self._commit_failures >= _COMMIT_FAILURES and not full and self._link.refusal is None:
             self._link.refuse(

@@ -1,0 +1,97 @@
+"""Law 3: every decision names a registered policy version and keeps the facts it was judged on."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loom.actors import Command
+from loom.decisions import DecisionJournalEntry
+from loom.decisions.entries import EvaluatedEntry
+from loom.errors import PolicyNotRegisteredError
+from loom.policies.registry import PolicyRegistry
+from tests.actors.agents import Case, Folding, Limits, discount
+from tests.actors.support import entries, opened
+
+
+class Judge(Command[str]):
+    percent: int | None = None
+    under: str | None = None
+
+
+class Judging(Folding):
+    policy = discount
+
+    async def execute(self, command: Judge) -> str:
+        if command.percent is not None:
+            self.evaluate(Case(percent=command.percent))
+        return await self.record_decision(rationale="because", policy=command.under)
+
+
+class Unruled(Judging):
+    policy = None
+
+
+async def decide(directory: Path, asked: list[tuple[bool, int | None, int | None]]) -> None:
+    """Decide with and without a policy and facts, while other versions are adopted; then look at every decision."""
+    async with opened(directory, agents=[Judging, Unruled]) as loom:
+        for ruled, percent, adopted in asked:
+            if adopted is not None:
+                version = await loom.policies.register(discount.with_params(Limits(limit=adopted)), by="alice")
+                await loom.policies.adopt(version.version, by="alice")
+            agent = Judging if ruled else Unruled
+            await loom.actor(agent, "one").ask(Judge(percent=percent if ruled else None))
+        recorded = await entries(loom)
+        registry = PolicyRegistry(loom.store)
+        await registry.load()
+        evaluated: dict[str, EvaluatedEntry] = {}
+        decided = 0
+        for each in recorded:
+            if isinstance(each.entry, EvaluatedEntry):
+                evaluated[str(each.command_id)] = each.entry
+            if not isinstance(each.entry, DecisionJournalEntry):
+                continue
+            decided += 1
+            decision = each.entry.decision
+            version = registry.resolve_hash(each.policy_hash or b"")  # in the header that is hashed
+            assert (version.name, version.version, version.hash) == (
+                decision.policy.name, decision.policy.version, decision.policy.hash,
+            )  # fmt: skip
+            judged = evaluated.get(str(each.command_id))
+            assert decision.facts == (judged.facts if judged else None)
+            assert decision.evaluation == (judged.evaluation if judged else None)
+            if judged is not None:  # and the version says so again
+                runnable = loom.policies.runnable(version)
+                assert runnable.evaluate_json(judged.facts) == judged.evaluation
+        assert decided == len(asked)
+
+
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.none() | st.integers(0, 100), st.none() | st.integers(0, 100)), min_size=1, max_size=6
+    )
+)
+def test_every_decision_names_a_registered_version_and_keeps_its_facts(asked: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(decide(Path(directory), asked))
+
+
+class Catching(Judging):
+    async def execute(self, command: Judge) -> str:
+        with pytest.raises(PolicyNotRegisteredError):
+            await super().execute(command)
+        return "refused"
+
+
+@pytest.mark.parametrize("under", ["policy_v9_12345678", "f" * 64, "v1_00000000"])
+async def test_a_decision_under_a_version_that_is_not_registered_is_refused(tmp_path: Path, under: str) -> None:
+    async with opened(tmp_path, agents=[Catching]) as loom:
+        assert await loom.actor(Catching, "one").ask(Judge(under=under)) == "refused"
+        assert not [each for each in await entries(loom) if each.kind == "decision"]
