@@ -15,7 +15,7 @@ from pydantic import BaseModel, JsonValue
 
 from loom.actors import consent, deciding, effects, lookups
 from loom.actors.command import Command, Reply
-from loom.actors.turn import current_turn
+from loom.actors.current import current_turn
 from loom.decisions.decision import Alternative, ApprovalGiven, DecisionInput, PrecedentReference
 from loom.decisions.entries import PrecedentFound
 from loom.errors import InvalidNameError

@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 from loom.actors.command import encode_reply
+from loom.actors.current import enter
 from loom.actors.lookups import failure_of
 from loom.actors.script import Script
-from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped, enter
+from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
 from loom.errors import (
     ActorFailedError,
     ActorStoppedError,
@@ -77,7 +78,6 @@ async def _begin(cell: Cell, turn: Turn) -> None:
 
 async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
     """Journal the reply, and let it out once everything that the turn wrote is durable (law 4)."""
-    turn.check_open()
     plain = encode_reply(turn.command, reply, limits=cell.services.limits)
     if turn.script is not None and not turn.script.finished:
         raise turn.halt(divergence(turn, turn.script, f"its code replied [{plain!s:.200}]"))

@@ -6,8 +6,8 @@ from typing import Any
 
 from loom.actors.actor import Actor
 from loom.actors.command import Command, Reply, decode_reply
+from loom.actors.current import turn_of_caller
 from loom.actors.system import ActorSystem, Told
-from loom.actors.turn import turn_of_caller
 from loom.errors import NoTurnError
 from loom.identity import journal_name
 

@@ -16,16 +16,16 @@ from loom.actors.entries import AskedEntry, EffectIntendedEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step, UnknownEntry
 
-__all__ = ["Phase", "Script", "step_of"]
+__all__ = ["REACTION", "Phase", "Script", "step_of"]
 
 Phase = Literal["begin", "end"]
 """Some steps take two entries: an intent before, a result after. Others have only the end."""
 
 _BEGINNINGS = frozenset({ApprovalRequestedEntry.kind, EffectIntendedEntry.kind, AskedEntry.kind})
 
-_REACTION = 16
-"""How many rounds of the event loop the code gets to react to one result before the next one is given out: enough for
-the end of a task to be noticed through several task groups, one in the other."""
+REACTION = 16
+"""How many rounds of the event loop the code of a turn gets to react to a result before something is made of it that it
+has not: enough for the end of a task to be noticed through several task groups, one in the other."""
 
 
 class _Item(NamedTuple):
@@ -175,7 +175,7 @@ class Script:
     def _let_react(self) -> None:
         if not self._reacting:
             self._reacting = True
-            self._react(_REACTION)
+            self._react(REACTION)
 
     def _react(self, rounds: int) -> None:
         if rounds:

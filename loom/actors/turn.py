@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from loom.actors.script import Phase, Script
+from loom.actors.script import REACTION, Phase, Script
 from loom.errors import (
     ActorStoppedError,
     AmbiguousStepError,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from loom.decisions.decision import ApprovalGiven, DecisionInput
     from loom.decisions.entries import ApprovalAnsweredEntry, EvaluatedEntry, PrecedentFound
 
-__all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped", "current_turn", "enter", "turn_of_caller"]
+__all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped"]
 
 NOT_RESUMABLE = "not_resumable"
 """How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
@@ -54,8 +53,6 @@ _IMMEDIATE = frozenset({"evaluate", "record", "record_decision", "now", "new_id"
 
 Answer = tuple["ApprovalAnsweredEntry", datetime]
 """What somebody answered, and when that was recorded."""
-
-_current: ContextVar[Turn] = ContextVar("loom_turn")
 
 
 class TurnStopped(BaseException):
@@ -128,6 +125,7 @@ class Turn:
         self._in_flight: set[tuple[str, str]] = set()
         self._deferred: list[Draft] = []
         self._away = False
+        self._parking = False
         self._busy = 0
         self._open_approvals = 0
 
@@ -316,9 +314,15 @@ class Turn:
 
     def _park_soon(self) -> None:
         """Look whether the turn is parked once its code has had the chance to begin another step."""
-        asyncio.get_running_loop().call_soon(self._park)
+        if not self._parking:
+            self._parking = True
+            self._park(REACTION)
 
-    def _park(self) -> None:
+    def _park(self, rounds: int) -> None:
+        if rounds and self.parked:
+            asyncio.get_running_loop().call_soon(self._park, rounds - 1)
+            return
+        self._parking = False
         if self.parked:
             self._away = self._away or self.cell.slot.owner is self
             self.cell.slot.release(self)
@@ -386,27 +390,3 @@ class _Stepping:
         self._turn._busy -= 1
         if self._turn._open_approvals:
             self._turn._park_soon()
-
-
-def enter(turn: Turn) -> None:
-    """Make a turn the one that verbs find, in the current context."""
-    _current.set(turn)
-
-
-def current_turn(actor: Actor[Any], verb: str) -> Turn:
-    """Return the turn in which a verb was called; raise `NoTurnError` outside one, or in another actor's."""
-    turn = _current.get(None)
-    if turn is None or turn.actor is not actor:
-        raise NoTurnError(
-            f"[{verb}] of [{type(actor).__name__}] was called outside a turn; expected it within execute: "
-            "send the actor a command instead"
-        )
-    if actor._held.folding:
-        raise NoTurnError(f"[{verb}] of [{type(actor).__name__}] was called within apply; expected it to fold, and nothing more")
-    return turn
-
-
-def turn_of_caller() -> Turn | None:
-    """Return the turn in whose context the caller runs, if any."""
-    turn = _current.get(None)
-    return None if turn is None or turn.closed else turn

@@ -85,7 +85,8 @@ class Views:
 
         Raises `ViewsLostError` where there is no sound views file, `AdmissionError` for text that no view can hold.
         """
-        connection = await self._open_reader()
+        # To its end, even when nobody waits any more: a connection that is opened halfway would never be closed.
+        connection = await asyncio.shield(asyncio.ensure_future(self._open_reader()))
         identity = self._reader_identity
         try:
             return list(await connection.execute_fetchall(statement, parameters))

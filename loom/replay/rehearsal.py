@@ -13,11 +13,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors.command import encode_reply
+from loom.actors.current import enter
 from loom.actors.driving import divergence
 from loom.actors.lookups import failure_of
 from loom.actors.recovery import ENDINGS, replayed_turn
 from loom.actors.system import ActorSystem
-from loom.actors.turn import Turn, enter
+from loom.actors.turn import Turn
 from loom.errors import DivergenceError, LoomError, NotReplayableError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, JsonValue
 from loom.actors import Actor, Command
 from loom.decisions.entries import ContextGatheredEntry, DecisionJournalEntry
 from loom.errors import ActorFailedError, EffectFailedError, LookupFailedError
-from loom.journal import Entry
+from loom.journal import Entry, UnknownEntry
 from loom.policies import Evaluation, Facts, Params, allow, case, first_match, otherwise, policy, require_approval
 
 
@@ -84,6 +84,8 @@ class Folding(Actor[Counted]):
         self.world = world or World()
 
     def apply(self, entry: Entry) -> None:
+        if isinstance(entry, UnknownEntry):
+            return
         if not entry.kind.startswith("turn_"):  # that it was resumed is no part of what the turn did
             self.state.kinds[entry.kind] = self.state.kinds.get(entry.kind, 0) + 1
         if isinstance(entry, NotedEntry):

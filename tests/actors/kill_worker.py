@@ -47,9 +47,7 @@ class Worker(Actor[None]):
 
         async with asyncio.TaskGroup() as tasks:
             found = [
-                tasks.create_task(
-                    self.gather_context(system="s", entity="e", query=what, fetcher=partial(look, what))
-                )
+                tasks.create_task(self.gather_context(system="s", entity="e", query=what, fetcher=partial(look, what)))
                 for what in ("a", "b")
             ]
         await self.perform(action="test", effect=effect, key=f"{number}")

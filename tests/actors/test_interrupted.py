@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from loom.actors import Actor, Command
 from loom.errors import (
+    ActorFailedError,
+    ActorStoppedError,
     AppendUnknownError,
     DiskFullError,
     LoomError,
@@ -21,8 +25,9 @@ from loom.errors import (
     TurnNotFoundError,
     TurnStuckError,
 )
-from loom.journal import Append, Receipt
-from loom.journal.kinds import TurnResumedEntry
+from loom.journal import Append, Entry, Receipt, Recorded
+from loom.journal.chain import body_digest
+from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, Lend, Lender, World
 from tests.actors.support import entries, kinds, lay_down, opened, until
@@ -442,3 +447,100 @@ async def test_what_ran_when_it_was_cut_short_goes_on_before_what_had_waited(tmp
         assert ends == ["runs", "waits 0", "waits 1", "new"]
         inside = [e.command_id for e in await entries(loom) if e.kind == "context_gathered"]
         assert inside == ["runs", "runs", "waits 0", "waits 0", "waits 1", "waits 1", "new", "new"]
+
+
+# --- what cannot be gone on from ----------------------------------------------------------------
+
+
+def changed(recorded: Recorded, *, kind: str | None = None, **fields: Any) -> Recorded:
+    """Return an entry with another body or kind, as some other code has written it."""
+    body = json.dumps({**json.loads(recorded.body or b""), **fields}).encode()
+    salt = recorded.salt or b""
+    return replace(recorded, kind=kind or recorded.kind, body=body, body_digest=body_digest(salt, body), _entry=None)
+
+
+async def cut_history(directory: Path, program: Carry = TWO) -> list[Recorded]:
+    async with opened(directory / "whole", World()) as loom:
+        await loom.actor(Interpreter, "one").ask(program, id="c", by="somebody")
+        return [each for each in await entries(loom) if each.kind != "turn_completed"]
+
+
+async def failed_for(loom: Loom) -> TurnFailedEntry:
+    with pytest.raises(ActorFailedError):
+        await loom.actor(Interpreter, "one").ask(TWO, id="c")
+    ending = (await entries(loom, "interpreter/one"))[-1].entry
+    assert isinstance(ending, TurnFailedEntry)
+    return ending
+
+
+async def test_a_turn_does_not_go_on_from_a_look_up_that_was_masked(tmp_path: Path) -> None:
+    history = await cut_history(tmp_path)
+    history = [changed(each, masked=["name"]) if each.kind == "context_gathered" else each for each in history]
+    await lay_down(tmp_path / "cut", history)
+    world = World()
+    async with opened(tmp_path / "cut", world) as loom:
+        ending = await failed_for(loom)
+        assert (ending.reason, "masked" in ending.message) == ("not_resumable", True)
+        assert world.calls == {}
+
+
+async def test_a_turn_does_not_go_on_from_an_entry_that_was_erased(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lay_down(tmp_path / "cut", await cut_history(tmp_path))
+    world = World()
+    async with opened(tmp_path / "cut", world, agents=[]) as loom:
+        real = loom.store.read
+
+        async def without_a_body(journal: str, **bounds: Any) -> AsyncIterator[Recorded]:
+            async for each in real(journal, **bounds):
+                erased = each.journal == "interpreter/one" and each.sequence == 2
+                yield replace(each, body=None, salt=None, _entry=None) if erased else each
+
+        monkeypatch.setattr(loom.store, "read", without_a_body)
+        await loom.register(Interpreter, lambda: Interpreter(world))
+        ending = await failed_for(loom)
+        assert (ending.reason, "erased" in ending.message) == ("not_resumable", True)
+        assert world.calls == {}
+
+
+async def test_a_turn_goes_on_past_an_entry_whose_class_is_not_here(tmp_path: Path) -> None:
+    program = Carry(program=[Do(verb="note", key="n"), Do(verb="fetch", key="second")])
+    history = await cut_history(tmp_path, program)
+    history = [
+        changed(each, kind="test.actors.gone", more=1) if each.kind == "test.actors.noted" else each for each in history
+    ]
+    await lay_down(tmp_path / "cut", history)
+    world = World()
+    async with opened(tmp_path / "cut", world) as loom:
+        assert await loom.actor(Interpreter, "one").ask(program, id="c") == {"n": None, "second": {"key": "second"}}
+        assert world.calls == {}
+        assert (await kinds(loom, "interpreter/one")).count("test.actors.noted") == 0
+
+
+async def test_a_turn_whose_command_nobody_can_read_is_stuck_and_the_actor_is_not(tmp_path: Path) -> None:
+    history = await cut_history(tmp_path)
+    history = [changed(each, command_type="Forgotten") if each.kind == "command_received" else each for each in history]
+    await lay_down(tmp_path / "cut", history)
+    async with opened(tmp_path / "cut") as loom:
+        await until(lambda: loom.actors.stuck("interpreter/one", "c"))
+        assert "cannot be read" in str(loom.actors.stuck("interpreter/one", "c"))
+        assert (await loom.actor(Interpreter, "one").ask(TWO, id="other"))["first"] == {"key": "first"}
+
+
+class Counting(Folding):
+    """Cannot fold the end of a turn."""
+
+    async def execute(self, command: Lend) -> str:
+        return "done"
+
+    def apply(self, entry: Entry) -> None:
+        if isinstance(entry, TurnCompletedEntry):
+            raise RuntimeError("cannot fold this")
+
+
+async def test_a_reply_that_is_durable_is_given_whatever_apply_makes_of_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Counting], snapshot_every=1) as loom:
+        assert await loom.actor(Counting, "one").ask(Lend(key="k"), id="c") == "done"
+        with pytest.raises(ActorStoppedError, match="cannot fold this"):
+            await loom.actor(Counting, "one").ask(Lend(key="k"))

@@ -151,13 +151,15 @@ async def test_what_waits_beside_an_open_approval_keeps_the_turn_running(tmp_pat
         turn = loom.actors.running("interpreter/one", "c")
         assert turn is not None
         assert not turn.parked
-        slot = loom.actors._cells["interpreter/one"].slot
-        assert not slot.free
+        assert not _free(loom)
         world.let_go("fetch slow")
-        await parked(loom)
-        assert slot.free
+        await until(lambda: _free(loom))
         await loom.approvals.grant(request.approval_id, by="alice")
         await asking
+
+
+def _free(loom: Loom) -> bool:
+    return loom.actors._cells["interpreter/one"].slot.free
 
 
 async def test_an_approval_is_granted_in_another_life_of_the_process(tmp_path: Path) -> None:

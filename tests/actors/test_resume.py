@@ -116,11 +116,16 @@ def _settled(reply: dict[str, Any], history: Sequence[Recorded]) -> dict[str, An
 
 def _content(journal: Sequence[Recorded], history: Sequence[Recorded], *, ordered: bool) -> list[str]:
     """Return what was journaled, without markers of resumption and without times; in order where order is fixed."""
-    counted = [each for each in journal if each.kind not in MARKERS and not each.journal.startswith("loom/")]
+    counted = [each for each in journal if not _is_marker(each) and not each.journal.startswith("loom/")]
     counted.sort(key=lambda each: each.journal)  # what is told runs at the same time, in a journal of its own
     before = [_line(each, body="as it was") for each in counted if each.position <= len(history)]
     after = [_line(each, body=_body(each, ordered=ordered)) for each in counted if each.position > len(history)]
     return before + (after if ordered else sorted(after))
+
+
+def _is_marker(recorded: Recorded) -> bool:
+    """Tell what only says that a turn was away: which moments it was parked at is a matter of timing."""
+    return recorded.kind in MARKERS or (recorded.kind == "turn_continued" and recorded.entry.step is None)
 
 
 def _line(recorded: Recorded, *, body: Any) -> str:

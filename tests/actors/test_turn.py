@@ -242,6 +242,37 @@ async def test_verbs_that_wait_for_nothing_may_come_from_several_tasks_also_when
     assert await tried(tmp_path / "resumed", it) == "done"
 
 
+async def test_code_that_goes_by_what_comes_first_sees_it_come_first_again(tmp_path: Path) -> None:
+    """What live comes back in one order must not come back all at once when resumed."""
+    order = ["c", "a", "b"]
+
+    async def look(actor: Trying, name: str, live: bool) -> str:  # noqa: FBT001
+        async def fetch() -> str:
+            for _ in range(50 * order.index(name) if live else 0):
+                await asyncio.sleep(0)
+            return name
+
+        found: str = await actor.gather_context(system="s", entity="e", query=name, fetcher=fetch)
+        return found
+
+    def racing(*, live: bool) -> Any:
+        async def it(actor: Trying) -> Any:
+            waiting = {asyncio.create_task(look(actor, name, live)) for name in "abc"}
+            came = []
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                came.append("".join(sorted(each.result() for each in done)))
+            return came
+
+        return it
+
+    assert await tried(tmp_path / "live", racing(live=True)) == order
+    async with opened(tmp_path / "live", agents=[Trying]) as loom:
+        history = [each for each in await entries(loom) if each.kind != "turn_completed"]
+    await lay_down(tmp_path / "resumed", history)
+    assert await tried(tmp_path / "resumed", racing(live=False)) == order
+
+
 async def test_verbs_outside_a_turn_or_after_its_end_or_of_another_actor_are_refused(tmp_path: Path) -> None:
     left: list[asyncio.Task[Any]] = []
     ended = asyncio.Event()
@@ -344,7 +375,7 @@ class FakeDecisionEntry(DecisionJournalEntry):
 
 async def test_nor_can_those_derived_from_them(tmp_path: Path) -> None:
     async def it(actor: Trying) -> Any:
-        await actor.record(FakeDecisionEntry.model_construct(decision=None))
+        await actor.record(FakeDecisionEntry.model_construct(decision=None))  # type: ignore[arg-type]
 
     assert "is loom's own" in await tried(tmp_path, it)
 

@@ -35,7 +35,7 @@ class Judging(Folding):
 
 
 class Unruled(Judging):
-    policy = None
+    policy = None  # type: ignore[assignment]
 
 
 async def decide(directory: Path, asked: list[tuple[bool, int | None, int | None]]) -> None:
@@ -75,7 +75,9 @@ async def decide(directory: Path, asked: list[tuple[bool, int | None, int | None
 @settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
-        st.tuples(st.booleans(), st.none() | st.integers(0, 100), st.none() | st.integers(0, 100)), min_size=1, max_size=6
+        st.tuples(st.booleans(), st.none() | st.integers(0, 100), st.none() | st.integers(0, 100)),
+        min_size=1,
+        max_size=6,
     )
 )
 def test_every_decision_names_a_registered_version_and_keeps_its_facts(asked: list[Any]) -> None:

@@ -23,7 +23,7 @@ from tests.actors.support import entries, opened, until
 
 class Wait(Command[bool]):
     timeout_s: float
-    escalate_to: list[str] = []
+    escalate_to: tuple[str, ...] = ()
 
 
 class Waiting(Actor[None]):
@@ -39,7 +39,7 @@ async def let_time_pass(directory: Path, waits: list[tuple[float, int]], steps: 
     clock = FixedClock()
     async with opened(directory, agents=[Waiting], sources=fixed_sources(clock)) as loom:
         for number, (timeout_s, levels) in enumerate(waits):
-            command = Wait(timeout_s=timeout_s, escalate_to=[f"level {level}" for level in range(levels)])
+            command = Wait(timeout_s=timeout_s, escalate_to=tuple(f"level {level}" for level in range(levels)))
             await loom.actor(Waiting, f"{number}").tell(command, id=f"{number}", by="bob")
 
         async def all_asked() -> bool:
@@ -54,7 +54,7 @@ async def let_time_pass(directory: Path, waits: list[tuple[float, int]], steps: 
             await loom.approvals.expire_due()
             clock.advance(timedelta(days=1_000))
         for number, (timeout_s, levels) in enumerate(waits):
-            command = Wait(timeout_s=timeout_s, escalate_to=[f"level {level}" for level in range(levels)])
+            command = Wait(timeout_s=timeout_s, escalate_to=tuple(f"level {level}" for level in range(levels)))
             assert await loom.actor(Waiting, f"{number}").ask(command, id=f"{number}") is False
         recorded = [each.entry for each in await entries(loom)]
         answered = [entry for entry in recorded if isinstance(entry, ApprovalAnsweredEntry)]

@@ -1,4 +1,4 @@
-"""Law 7, for `apply`: it folds what the journal holds, so that the state is the same live and rebuilt, and does no more."""
+"""Law 7, for `apply`: it folds what the journal holds and does no more, so the state is the same live and rebuilt."""
 
 from __future__ import annotations
 

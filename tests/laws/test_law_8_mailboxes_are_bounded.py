@@ -5,18 +5,34 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from loom.errors import MailboxFullError
 from tests.actors.agents import Lend, Lender, World
 from tests.actors.support import entries, opened
 
 
+class Watching(World):
+    """Looks into the mailbox whenever a command is carried out."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.loom: Any = None
+        self.size = size
+
+    async def call(self, name: str, value: JsonValue = None) -> JsonValue:
+        assert len(self.loom.actors._cells["lender/one"]._mailbox) <= self.size
+        return await super().call(name, value)
+
+
 async def flood(directory: Path, *, size: int, bursts: list[int]) -> None:
-    world = World()
+    world = Watching(size)
     async with opened(directory, world, mailbox_size=size) as loom:
+        world.loom = loom
         ref = loom.actor(Lender, "one")
         taken, refused = set(), set()
 
@@ -34,8 +50,6 @@ async def flood(directory: Path, *, size: int, bursts: list[int]) -> None:
                 tasks.append(asyncio.create_task(one(number)))
                 number += 1
             await asyncio.sleep(0)
-            cell = loom.actors._cells.get("lender/one")
-            assert cell is None or len(cell._mailbox) <= size
         await asyncio.gather(*tasks)
         assert len(taken) + len(refused) == number
         recorded = await entries(loom, "lender/one")

@@ -102,7 +102,9 @@ async def test_registering_the_same_again_appends_nothing(store: SqliteStore, re
     assert await kinds(store) == ["policy_registered"]
 
 
-async def test_many_that_register_at_once_get_one_entry_each_version(store: SqliteStore, registry: PolicyRegistry) -> None:
+async def test_many_that_register_at_once_get_one_entry_each_version(
+    store: SqliteStore, registry: PolicyRegistry
+) -> None:
     wanted = [limited(limit) for limit in (1, 2, 3)] * 10
     versions = await asyncio.gather(*(registry.register(each, by="alice") for each in wanted))
     assert len(await kinds(store)) == 3
@@ -126,6 +128,28 @@ async def test_who_registers_and_goes_away_at_once_leaves_the_registry_sound(
     assert (await reread(store)).versions("rebate") == registry.versions("rebate")
     numbers = [version.number for version in registry.versions("rebate")]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_who_goes_away_in_the_middle_of_an_append_is_not_in_the_way_of_the_next(
+    store: SqliteStore, registry: PolicyRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, go_on = store.append, asyncio.Event(), asyncio.Event()
+
+    async def append(given: Append) -> Receipt:
+        begun.set()
+        await go_on.wait()
+        return await real(given)
+
+    monkeypatch.setattr(store, "append", append)
+    first = asyncio.create_task(registry.register(limited(1), by="alice"))
+    await begun.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    second = asyncio.create_task(registry.register(limited(2), by="alice"))
+    await asyncio.sleep(0)
+    go_on.set()
+    assert (await second).number == 2
+    assert [version.number for version in registry.versions("rebate")] == [1, 2]
 
 
 async def test_adopting_takes_a_name_and_is_journaled_once(store: SqliteStore, registry: PolicyRegistry) -> None:
@@ -198,7 +222,9 @@ async def test_ensure_takes_over_from_a_version_that_the_code_cannot_run(registr
     assert registry.adopted("rebate") == new
 
 
-async def test_a_version_runs_by_the_code_that_gives_it_and_by_no_other(store: SqliteStore, registry: PolicyRegistry) -> None:
+async def test_a_version_runs_by_the_code_that_gives_it_and_by_no_other(
+    store: SqliteStore, registry: PolicyRegistry
+) -> None:
     ten, fifty = [await registry.register(limited(limit), by="alice") for limit in (10, 50)]
     other = await registry.register(another_rebate, by="alice")
     assert [registry.runnable(each).evaluate(Asked(percent=10)).rule for each in (ten, fifty, other)] == [
@@ -237,7 +263,10 @@ async def tampered(store: SqliteStore, kind: str, change: dict[str, Any]) -> Non
     ("kind", "change"),
     [
         ("policy_registered", {"hash": "0" * 64}),
-        ("policy_registered", {"document": {"format": "loom.policy/1", "language": "none", "semantics": 1, "name": "rebate"}}),
+        (
+            "policy_registered",
+            {"document": {"format": "loom.policy/1", "language": "none", "semantics": 1, "name": "rebate"}},
+        ),
         ("policy_registered", {"name": "another"}),
         ("policy_registered", {"version": "policy_v1_00000000"}),
         ("policy_registered", {"number": 7}),
@@ -261,7 +290,8 @@ async def test_entries_of_the_registry_say_who_when_and_why(store: SqliteStore, 
     assert isinstance(registered, PolicyRegisteredEntry)
     assert isinstance(adopted, PolicyAdoptedEntry)
     assert (registered.by, registered.reason, adopted.by, adopted.reason) == ("alice", "first", "bob", "agreed")
-    assert version.registered_at == [each.recorded_at async for each in store.read(POLICY_JOURNAL)][0]
+    recorded = [each.recorded_at async for each in store.read(POLICY_JOURNAL)]
+    assert version.registered_at == recorded[0]
     assert "source" in registered.about
 
 

@@ -1,0 +1,42 @@
+"""Which turn a verb is called in: a context variable knows, so that verbs work inside task groups."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from loom.actors.turn import Turn
+from loom.errors import NoTurnError
+
+if TYPE_CHECKING:
+    from loom.actors.actor import Actor
+
+__all__ = ["current_turn", "enter", "turn_of_caller"]
+
+_current: ContextVar[Turn] = ContextVar("loom_turn")
+
+
+def enter(turn: Turn) -> None:
+    """Make a turn the one that verbs find, in the current context."""
+    _current.set(turn)
+
+
+def current_turn(actor: Actor[Any], verb: str) -> Turn:
+    """Return the turn in which a verb was called; raise `NoTurnError` outside one, or in another actor's."""
+    turn = _current.get(None)
+    if turn is None or turn.actor is not actor:
+        raise NoTurnError(
+            f"[{verb}] of [{type(actor).__name__}] was called outside a turn; expected it within execute: "
+            "send the actor a command instead"
+        )
+    if actor._held.folding:
+        raise NoTurnError(
+            f"[{verb}] of [{type(actor).__name__}] was called within apply; expected it to fold, and nothing more"
+        )
+    return turn
+
+
+def turn_of_caller() -> Turn | None:
+    """Return the turn in whose context the caller runs, if any."""
+    turn = _current.get(None)
+    return None if turn is None or turn.closed else turn
