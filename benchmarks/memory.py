@@ -40,5 +40,5 @@ async def _ping(loom: Loom, name: str, count: int) -> None:
 
 
 async def _asleep(loom: Loom) -> None:
-    while loom.actors.awake:  # noqa: ASYNC110 - nobody tells when an actor is let go
+    while loom.actors.awake:
         await asyncio.sleep(0.05)

@@ -130,7 +130,8 @@ class DiscountAgent(Actor[Ledger]):
         )  # fmt: skip
         tickets = await self.gather_context(
             system="zendesk", entity="tickets", query=f"{customer} severity:1", returns=Tickets,
-            relevance="open incidents make the case for goodwill", fetcher=lambda: HELP_DESK.get(customer, Tickets(sev1_open=0)),
+            relevance="open incidents make the case for goodwill",
+            fetcher=lambda: HELP_DESK.get(customer, Tickets(sev1_open=0)),
         )  # fmt: skip
         facts = DiscountFacts(
             industry=account.industry, arr_usd=account.arr_usd, sev1_open=tickets.sev1_open, percent=command.percent
@@ -141,7 +142,8 @@ class DiscountAgent(Actor[Ledger]):
         if evaluation.needs_approval:
             approval = await self.request_approval(
                 approver="vp_sales",
-                reason=f"{customer} asks for {command.percent} %: {tickets.sev1_open} SEV-1 open, {len(precedents)} precedents",
+                reason=f"{customer} asks for {command.percent} %: "
+                f"{tickets.sev1_open} SEV-1 open, {len(precedents)} precedents",
             )
             granted = approval.granted
         decision_id = await self.record_decision(

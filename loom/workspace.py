@@ -99,7 +99,7 @@ def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
             named: Mapping[str, Any] = {class_name: getattr(module, class_name)} if class_name else vars(module)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
-                f"module [{wanted}] of [modules] cannot be imported [{error}]; expected an actor's: install it, or mend it"
+                f"module [{wanted}] of [modules] cannot be imported [{error}]; expected one: install it, or mend it"
             ) from error
         found += [
             value

@@ -98,7 +98,7 @@ class Cell:
     async def wake(self) -> list[Turn]:
         """Read the journal: fold the state, and return the turns that were cut short, ready to be resumed."""
         recovered = await recover(self.services, self.cls, self.journal, self.state)
-        self.sequence = self._snapshot_at = recovered.sequence
+        self.sequence, self._snapshot_at = recovered.sequence, recovered.snapshot
         self.open = {str(entries[0].command_id): entries[0].sequence for entries in recovered.unfinished}
         return await self.resumable(recovered.unfinished) if self.system.resumes else []
 
@@ -129,7 +129,7 @@ class Cell:
 
     # --- the journal ----------------------------------------------------------------------------
 
-    def draft(self, entry: Entry, *, command_id: str, policy_hash: bytes | None) -> Draft:
+    def draft(self, entry: Entry, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
         return draft(
             entry,
@@ -155,9 +155,8 @@ class Cell:
             self.meanwhile.append((self.sequence, entry))
         return self._written
 
-    async def write_and_wait(self, entry: Entry, *, command_id: str) -> Receipt:
+    async def write_and_wait(self, ready: Draft) -> Receipt:
         """Append an entry that belongs to no running step, and wait until it is durable."""
-        ready = self.draft(entry, command_id=command_id, policy_hash=None)
         try:
             return await asyncio.shield(self.write(ready))
         except AppendUnknownError as unknown:
@@ -170,10 +169,10 @@ class Cell:
             self.die(error)
             raise self.refusal(error) from error
 
-    async def written(self) -> None:
-        """Wait until everything that was put in line is decided."""
-        if self._written is not None:
-            await asyncio.wait([self._written])
+    @property
+    def written(self) -> asyncio.Future[Receipt] | None:
+        """What was put in line last, if that is not decided yet."""
+        return None if self._written is None or self._written.done() else self._written
 
     def fold(self, until: int) -> None:
         """Fold the entries up to a sequence into the shared state; an `apply` that raises stops the actor."""
@@ -266,7 +265,7 @@ class Cell:
         stopped = self.failures.too_many(self.journal)
         if stopped is not None:
             self.system.stop_actor(self, stopped)
-        elif self.state.wanted:
+        else:
             try:
                 self.state = await rebuilt(self)
             except LoomError as error:

@@ -47,7 +47,7 @@ async def answer(
                 f"approval [{short(entry.approval_id)}] was answered just now; expected one that is pending: see "
                 "`loom approvals`"
             )
-        receipt = await cell.write_and_wait(entry, command_id=command_id)
+        receipt = await cell.write_and_wait(cell.draft(entry, command_id=command_id))
         turn = cell.turns.get(command_id)
         if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
             turn.answer((entry, datetime_from_us(receipt.recorded_at_us)))
@@ -61,7 +61,7 @@ async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnR
     async def in_cell(cell: Cell) -> None:
         if command_id in cell.turns:
             raise TurnNotFoundError(f"turn [{journal}#{command_id}] is under way; expected a stuck one: leave it be")
-        await cell.write_and_wait(entry, command_id=command_id)
+        await cell.write_and_wait(cell.draft(entry, command_id=command_id))
         cell.stuck.pop(command_id, None)
         if system.resumes:
             entries = cell.services.store.read(journal, after=cell.open[command_id] - 1)
@@ -77,14 +77,15 @@ async def abandon(system: ActorSystem, journal: str, command_id: str, entry: Tur
 
     async def in_cell(cell: Cell) -> None:
         turn = cell.turns.get(command_id)
+        ready = cell.draft(entry, command_id=command_id)
         if turn is None:
-            await cell.write_and_wait(entry, command_id=command_id)
+            await cell.write_and_wait(ready)
         elif turn.closed:
             raise _has_ended(journal, command_id)
         else:
             turn.stop(error)  # from here on it can write nothing
             try:
-                await cell.write_and_wait(entry, command_id=command_id)
+                await cell.write_and_wait(ready)
             except LoomError as failed:
                 turn.refuse(turn.cut_short(failed))
                 raise

@@ -204,7 +204,7 @@ class Post:
         if isinstance(ending, TurnCompletedEntry):
             reply.set_result(ending.reply)
         else:
-            reply.set_exception(_no_reply(ending, received, turn) or cell.stuck.get(command_id) or _not_resumed(turn))
+            reply.set_exception(_no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn))
             reply.exception()  # who only tells does not look
         return _Sent(reply, accepted, cell)
 
@@ -255,6 +255,11 @@ def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None
     if ending is None:
         return None
     return TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
+
+
+def _stuck(cell: Cell, command_id: str) -> LoomError | None:
+    stuck = cell.stuck.get(command_id)
+    return None if stuck is None else stuck.with_traceback(None)  # raised before, and may be again and again
 
 
 def _not_resumed(turn: str) -> TurnStuckError:

@@ -48,6 +48,8 @@ class Recovered:
     """What a journal says: how far it goes, and the entries of each turn that has no end, oldest first."""
 
     sequence: int = 0
+    snapshot: int = 0
+    """After which entry the snapshot was taken that it began at, 0 without one."""
     unfinished: list[list[Recorded]] = field(default_factory=list)
 
 
@@ -58,11 +60,11 @@ async def recover(
     recovered = Recovered()
     if (await services.store.head(journal)).sequence == 0:
         return recovered
-    read_after, folded = await _begin(services, cls, journal, fold)
+    read_after, recovered.snapshot = await _begin(services, cls, journal, fold)
     turns: dict[str, list[Recorded]] = {}
     async for recorded in services.store.read(journal, after=read_after, until=until):
         recovered.sequence = recorded.sequence
-        if recorded.sequence > folded:
+        if recorded.sequence > recovered.snapshot:
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
             fold.until(recorded.sequence)
         command_id = recorded.command_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -43,9 +44,12 @@ async def rebuilt(cell: Cell) -> Fold:
     What is put in line meanwhile is noted, and comes after what is read, so that nothing is missing in the new state.
     """
     fold = Fold(cell.new_actor())
+    if not fold.wanted:
+        return fold
     until, cell.meanwhile = cell.sequence, []
     try:
-        await cell.written()
+        if cell.written is not None:
+            await asyncio.wait([cell.written])
         await recover(cell.services, cell.cls, cell.journal, fold, until=until)
         for sequence, entry in cell.meanwhile:
             fold.feed(sequence, entry)

@@ -49,6 +49,7 @@ class ActorSystem:
         self._waking: dict[str, asyncio.Task[None]] = {}
         self._stopped: dict[str, LoomError] = {}
         self._without_code: dict[str, list[str]] = {}
+        self._still_writing: dict[str, asyncio.Future[Any]] = {}
         self._to_revive: set[str] = set()
         self._gave_up = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
@@ -117,7 +118,7 @@ class ActorSystem:
             if self.closing:
                 raise _closed()
             if (stopped := self._stopped.get(journal)) is not None:
-                raise stopped
+                raise stopped.with_traceback(None)
             waking = self._waking.get(journal)
             if waking is None:
                 waking = self._waking[journal] = self.spawn(self._wake(journal))
@@ -155,6 +156,8 @@ class ActorSystem:
 
     async def _wake(self, journal: str) -> None:
         try:
+            if (before := self._still_writing.get(journal)) is not None:
+                await asyncio.wait([before])
             cell = self.unplugged(journal)
             turns = await cell.wake()
         except ActorStoppedError as error:
@@ -192,14 +195,20 @@ class ActorSystem:
         await self.cell(journal)
 
     def _forget(self, cell: Cell) -> None:
-        if self._cells.get(cell.journal) is cell:
-            del self._cells[cell.journal]
+        if self._cells.get(cell.journal) is not cell:
+            return
+        del self._cells[cell.journal]
+        if cell.written is not None:  # the next one has to know what becomes of it
+            self._still_writing[cell.journal] = cell.written
+            cell.written.add_done_callback(lambda _: self._still_writing.pop(cell.journal, None))
 
     async def _revive(self) -> None:
         """Wake those again that were given up: soon at first, then less and less often while nothing can be written."""
-        delay_s, written = _REVIVE_FIRST_S, self.services.store.acknowledged
+        delay_s, journals, woken_at = _REVIVE_FIRST_S, set[str](), 0.0
         while True:
             await self._gave_up.wait()
+            again = self._to_revive & journals and time.monotonic() - woken_at < _REVIVE_AT_LEAST_EVERY_S
+            delay_s = min(delay_s * 2, _REVIVE_AT_LEAST_EVERY_S) if again else _REVIVE_FIRST_S
             await asyncio.sleep(delay_s)
             self._gave_up.clear()
             journals, self._to_revive = self._to_revive, set()
@@ -207,9 +216,7 @@ class ActorSystem:
                 if not await self._wake_quietly(journal):
                     self._to_revive.add(journal)
                     self._gave_up.set()
-            moved = self.services.store.acknowledged > written
-            written = self.services.store.acknowledged
-            delay_s = _REVIVE_FIRST_S if moved else min(delay_s * 2, _REVIVE_AT_LEAST_EVERY_S)
+            woken_at = time.monotonic()
 
     async def _sweep(self) -> None:
         """Let actors go that have been idle."""
@@ -259,6 +266,7 @@ class ActorSystem:
                 journals = await find_unfinished()
             except ProjectionLagError as error:  # views that are built anew may take their time
                 _log.warning("unfinished_turns_not_found_yet", error=str(error))
+                await asyncio.sleep(_REVIVE_FIRST_S)
                 continue
             except ProjectionFailedError as error:
                 _log.error("unfinished_turns_looked_for_everywhere", error=str(error))

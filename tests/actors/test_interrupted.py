@@ -15,6 +15,7 @@ from loom.actors import Actor, Command
 from loom.errors import (
     ActorFailedError,
     ActorStoppedError,
+    AdmissionError,
     AppendUnknownError,
     DiskFullError,
     LoomError,
@@ -536,7 +537,7 @@ class Counting(Folding):
 
     def apply(self, entry: Entry) -> None:
         if isinstance(entry, TurnCompletedEntry):
-            raise RuntimeError("cannot fold this")
+            raise TypeError("cannot fold this")
 
 
 async def test_a_reply_that_is_durable_is_given_whatever_apply_makes_of_it(tmp_path: Path) -> None:
@@ -544,3 +545,50 @@ async def test_a_reply_that_is_durable_is_given_whatever_apply_makes_of_it(tmp_p
         assert await loom.actor(Counting, "one").ask(Lend(key="k"), id="c") == "done"
         with pytest.raises(ActorStoppedError, match="cannot fold this"):
             await loom.actor(Counting, "one").ask(Lend(key="k"))
+
+
+async def test_abandoning_with_a_reason_that_cannot_be_journaled_stops_nothing(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch first")
+    async with opened(tmp_path, world) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(TWO, id="c"))
+        await world.arrived("fetch first")
+        await until(lambda: _received(loom, 1))
+        with pytest.raises(AdmissionError):
+            await loom.turns.abandon("c", by="alice", reason="\ud800")
+        world.let_go("fetch first")
+        assert (await asking)["second"] == {"key": "second"}
+
+
+async def test_an_actor_that_comes_back_waits_for_what_it_had_put_in_line_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    async with opened(tmp_path, world, max_failures=1) as loom:
+        ref = loom.actor(Lender, "one")
+        for number in range(2):
+            with pytest.raises(ActorFailedError):
+                await ref.ask(Lend(key=f"{number}", fails=True))
+        await ref.restart()
+        cell = loom.actors._cells["lender/one"]
+        held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        real = loom.store.submit
+
+        def submit(append: Append) -> asyncio.Future[Receipt]:
+            outer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            held.add_done_callback(
+                lambda _: real(append).add_done_callback(lambda done: outer.set_result(done.result()))
+            )
+            return outer
+
+        monkeypatch.setattr(loom.store, "submit", submit)
+        telling = asyncio.create_task(ref.tell(Lend(key="late"), id="late"))
+        await until(lambda: "late" in cell.open)
+        monkeypatch.setattr(loom.store, "submit", real)
+        loom.actors.stop_actor(cell, ActorStoppedError("enough"))
+        restarting = asyncio.create_task(ref.restart())
+        await asyncio.sleep(0.01)
+        held.set_result(None)
+        await restarting
+        await telling
+        assert await ref.ask(Lend(key="late"), id="late") == "lent late"

@@ -246,3 +246,11 @@ async def test_an_actor_without_a_state_is_spared_reading_its_journal(tmp_path: 
         assert min(read) == sequence - 1
         assert (await kinds(loom, "plain/one")).count("turn_completed") == 11
         assert len(await entries(loom, "plain/one")) == 22
+
+
+async def test_an_actor_that_is_let_go_often_gets_its_snapshots_too(tmp_path: Path) -> None:
+    for life in range(8):
+        async with opened(tmp_path, snapshot_every=10) as loom:
+            await noted(loom, f"{life}")
+    ((_, sequence, _, _),) = snapshot_rows(tmp_path)
+    assert sequence >= 10

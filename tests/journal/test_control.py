@@ -69,7 +69,7 @@ class Desk:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what no event tells of: the tests' own timeout bounds it."""
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0)
 
 

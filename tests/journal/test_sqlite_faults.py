@@ -28,7 +28,7 @@ from loom.errors import (
 from loom.journal import Append, Receipt
 from loom.journal.sqlite import JournalFiles, Reader, SqliteOptions, SqliteStore, WriterLock, WriterOptions
 from loom.journal.sqlite.verify import verify
-from tests.journal.support import PLENTY, SetClock, assert_chained, collected, environment, fill, note, notes
+from tests.journal.support import SetClock, assert_chained, collected, environment, fill, note, notes
 
 IOERR, FULL = sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL
 

@@ -65,7 +65,8 @@ def row(name: str) -> Callable[[F], F]:
         raise LookupError(f"row [{name}] is not on the scoreboard")
 
     def mark(test: F) -> F:
-        return pytest.mark.reliability(pytest.mark.row(name)(test))
+        marked: F = pytest.mark.reliability(pytest.mark.row(name)(test))
+        return marked
 
     return mark
 

@@ -29,7 +29,7 @@ class Row(NamedTuple):
 def rows_of(path: Path) -> list[Row]:
     """Return all entries in the order of their positions, by a scan of the table."""
     columns = ", ".join(Row._fields)
-    return [Row(*row) for row in query(path, f"SELECT {columns} FROM entries NOT INDEXED ORDER BY position")]  # noqa: S608
+    return [Row(*row) for row in query(path, f"SELECT {columns} FROM entries NOT INDEXED ORDER BY position")]
 
 
 def query(path: Path, statement: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -23,7 +23,7 @@ class _File:
 
 
 class Disk:
-    """Takes recorded calls in order; `cut` writes down one of the states that may be found when the power comes back."""
+    """Takes recorded calls in order; `cut` writes down a state that may be found when the power comes back."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = str(directory)

@@ -23,9 +23,9 @@ from tests.journal.support import PLENTY, note, received
 from tests.reliability.board import Tally, row
 
 PAGE_BYTES = 1_024
-TABLE = f"SELECT {COLUMNS} FROM entries NOT INDEXED ORDER BY position"  # noqa: S608 - constants only
-BY_SEQUENCE = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND sequence > 0 ORDER BY sequence"  # noqa: S608
-BY_COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"  # noqa: S608
+TABLE = f"SELECT {COLUMNS} FROM entries NOT INDEXED ORDER BY position"
+BY_SEQUENCE = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND sequence > 0 ORDER BY sequence"
+BY_COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
 JOURNALS = "SELECT DISTINCT journal FROM entries ORDER BY journal"
 PRUNED = "SELECT position FROM entries WHERE kind = 'pruned'"
 ASKED: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -49,7 +49,7 @@ class Workspace:
         self.commands[journal] = max(self.commands[journal], int(command_id[1:]))
 
     def begun(self) -> bool:
-        """Tell whether the journal was made: a writer that is killed before that leaves nothing, or an empty database."""
+        """Tell whether the journal was made: a writer killed before that leaves nothing, or an empty database."""
         with contextlib.suppress(JournalNotFoundError, JournalForeignError, JournalReadOnlyError):
             return bool(query(self.path, "SELECT 1 FROM meta"))
         return False

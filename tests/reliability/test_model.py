@@ -30,7 +30,7 @@ from tests.reliability.test_views import memory
 
 EXAMPLES, STEPS = 500, 40
 OPTIONS = WriterOptions(durability="process-crash-only", min_free_bytes=0, checkpoint_pages=8, head_every=4)
-ALL = f"SELECT {COLUMNS} FROM entries NOT INDEXED ORDER BY position"  # noqa: S608 - constants only
+ALL = f"SELECT {COLUMNS} FROM entries NOT INDEXED ORDER BY position"
 PRUNE = "UPDATE entries SET body = NULL, salt = NULL WHERE journal = ? AND sequence BETWEEN ? AND ?"
 
 

@@ -1,4 +1,4 @@
-"""A process that has imported what the jobs need and forks one child for each job; run as `-m tests.reliability.zygote`.
+"""A process that has imported what the jobs need and forks one child a job: `-m tests.reliability.zygote`.
 
 It reads one request a message from the socket whose descriptor it is given, and answers each. A child gets the
 descriptor that came with its request as standard output. Children are reaped only when that is asked for, so that the

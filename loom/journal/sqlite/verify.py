@@ -63,7 +63,7 @@ def verify(path: Path, *, workspace: str | None = None, progress: Progress | Non
 def verify_connection(
     connection: sqlite3.Connection, *, heads: Sequence[WrittenHead] = (), workspace: str | None = None
 ) -> Verification:
-    """Verify a journal that is open already, as one in memory, against heads that were written down; as `verify` does."""
+    """Verify a journal that is open already, as one in memory, against heads that were written down."""
     return _Verifier(":memory:", workspace=workspace, progress=_silent).run(connection, heads)
 
 

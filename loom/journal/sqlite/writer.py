@@ -34,7 +34,7 @@ __all__ = ["Outcome", "Tail", "Writer", "WriterOptions"]
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Rows go in by the dozen: SQLite's step gives the interpreter lock away, and a thread that has to ask a busy event loop
 # for it back after every single row gets it back some hundred times a second.
-_INSERTS = {rows: f"INSERT INTO entries VALUES {', '.join([_ROW] * rows)}" for rows in (128, 32, 8, 2, 1)}
+_INSERTS = {rows: f"INSERT INTO entries VALUES {', '.join([_ROW] * rows)}" for rows in (128, 32, 8, 2, 1)}  # noqa: S608
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = ? AND sequence = ?"
 _COMMAND = "SELECT 1 FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
 

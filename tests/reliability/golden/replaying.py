@@ -1,4 +1,4 @@
-"""Replays a golden journal and prints, as JSON, what comes out of it: `python -m tests.reliability.golden.replaying DIR`.
+"""Replays a golden journal and prints what comes out of it, as JSON: `-m tests.reliability.golden.replaying DIR`.
 
 Nothing of it may depend on the process: not on the seed of its hashes, its time zone, its locale or its Python.
 """
