@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from loom.actors import Actor, Approver, Command, Sources
+from loom.actors.entries import ValueDrawnEntry
 from loom.decisions import Decision, DecisionJournalEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import ActorFailedError, ApprovalAnsweredError, LoomError
@@ -123,13 +124,13 @@ class Scenario(Generic[A]):
                 await self._resume(command, happened, history, happened.recorded[cut].position)
         return happened
 
-    def _open(self) -> Loom:
+    def _open(self, sources: Sources | None = None) -> Loom:
         answerer = _Answerer(self._answers)
         loom = Loom.open(
             "sqlite://",
             actors=[self._actor],
             by=_REQUESTER,
-            sources=self._sources or fixed_sources(),
+            sources=sources or self._sources or fixed_sources(),
             approver=answerer,
         )
         answerer.loom = loom
@@ -160,7 +161,7 @@ class Scenario(Generic[A]):
 
     async def _resume(self, command: Command[Any], whole: Happened, history: Sequence[Recorded], position: int) -> None:
         """Cut the history after one entry, open it elsewhere, and see that the turn comes to the same end."""
-        loom = self._open()
+        loom = self._open(_drawing_again(self._sources or fixed_sources(), whole.recorded, after=position))
         await _lay_down(loom, [recorded for recorded in history if recorded.position <= position])
         async with loom:
             again = await self._send(loom, command, by=_REQUESTER)
@@ -209,6 +210,20 @@ async def _lay_down(loom: Loom, history: Sequence[Recorded]) -> None:
             await store.append(Append(recorded.journal, recorded.sequence - 1, (entry,)))
     finally:
         await store.close()
+
+
+def _drawing_again(sources: Sources, recorded: Sequence[Recorded], *, after: int) -> Sources:
+    """Return sources that draw what the turn drew after a position: chance would be no difference in the code."""
+    drawn: dict[str, list[Any]] = {"new_id": [], "random": []}
+    for entry in recorded:
+        if entry.position > after and isinstance(entry.entry, ValueDrawnEntry) and entry.entry.source in drawn:
+            drawn[entry.entry.source].append(entry.entry.value)
+    return Sources(
+        clock=sources.clock,
+        new_id=lambda: str(drawn["new_id"].pop(0)) if drawn["new_id"] else sources.new_id(),
+        new_salt=sources.new_salt,
+        random=lambda: float(drawn["random"].pop(0)) if drawn["random"] else sources.random(),
+    )
 
 
 def _steps(happened: Happened) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from loom import Actor, Command, DecisionJournalEntry, Entry
+from loom import Actor, Command, DecisionJournalEntry, Entry, Sources
 from loom.testing import FixedClock, Scenario, fixed_sources
 
 
@@ -63,6 +63,22 @@ class ForgetfulAgent(Actor[None]):
         return type(self).calls
 
 
+class Drawn(Command[str]):
+    """Draw."""
+
+
+class DrawingAgent(Actor[None]):
+    """Draws ids and numbers, and does something in between."""
+
+    async def execute(self, command: Drawn) -> str:
+        """Return all that was drawn."""
+        drawn = []
+        for number in range(2):
+            drawn += [await self.new_id(), str(await self.random())]
+            await self.perform(action="note", effect=lambda key: key, key=f"note-{number}")
+        return ",".join(drawn)
+
+
 async def test_a_scenario_runs_the_real_thing_and_tells_what_happened() -> None:
     happened = await Scenario(CountingAgent).given(Counted(by=3), Counted(by=4)).when(Counted(by=20))
     happened.then(reply=29, state=Total(total=29), decisions=1)
@@ -91,6 +107,12 @@ async def test_a_turn_comes_to_the_same_end_wherever_it_is_cut_short() -> None:
 async def test_code_that_cannot_be_resumed_is_found() -> None:
     with pytest.raises(AssertionError, match="the reply, resumed after"):
         await Scenario(ForgetfulAgent, always_resume=True).when(Counted(by=1))
+
+
+@pytest.mark.parametrize("sources", [None, fixed_sources(FixedClock())], ids=["its own", "a test's"])
+async def test_a_turn_that_draws_comes_to_the_same_end_wherever_it_is_cut_short(sources: Sources | None) -> None:
+    happened = await Scenario(DrawingAgent, always_resume=True, sources=sources).when(Drawn())
+    assert len(set(happened.reply.split(","))) == 4
 
 
 async def test_fixed_sources_give_the_same_again() -> None:

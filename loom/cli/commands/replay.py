@@ -10,7 +10,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, compact, moment, one_line
+from loom.cli.text import as_json, compact, moment, one_line, shortened
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -93,9 +93,10 @@ async def _verify(shell: Shell, again: Replay, journal: str) -> int | None:
     elif not found:
         shell.output.say(f"[{journal}] has no finished turn to drive again.")
     else:
+        short = shortened(each.command_id for each in found)
         rows: list[list[str | Text]] = [
             [
-                each.command_id[:12],
+                short[each.command_id],
                 Text(each.verdict.replace("_", " "), style=_STYLES[each.verdict]),
                 one_line(each.reason or ""),
             ]

@@ -39,7 +39,12 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="End when no turn is running any more; parked ones stay.")
     ] = False,
-    by: Annotated[str | None, typer.Option("--by", envvar="LOOM_BY", help="Who asks.", show_default=False)] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", envvar="LOOM_BY", help="Who asks; by default the user of this machine.", show_default=False
+        ),
+    ] = None,
     command_id: Annotated[
         str | None, typer.Option("--id", help="The command's id: the same one again gives the recorded reply.")
     ] = None,
@@ -57,9 +62,11 @@ def run(
         return _serve(shell, once=once)
     if command_type is None:
         raise typer.BadParameter("no command is named; expected [TYPE/KEY COMMAND JSON]: add it", param_hint="COMMAND")
+    from loom.cli.serving import person
+
     arguments = {
-        "journal": actor, "command_type": command_type, "payload": _payload(payload), "id": command_id, "by": by,
-        "timeout_s": patience_s,
+        "journal": actor, "command_type": command_type, "payload": _payload(payload), "id": command_id,
+        "by": person(by), "timeout_s": patience_s,  # somebody asks, or else anybody could grant it to themselves
     }  # fmt: skip
     return _send(shell, arguments)
 
