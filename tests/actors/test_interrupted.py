@@ -587,7 +587,7 @@ async def test_an_actor_that_comes_back_waits_for_what_it_had_put_in_line_before
         monkeypatch.setattr(loom.store, "submit", real)
         loom.actors.stop_actor(cell, ActorStoppedError("enough"))
         restarting = asyncio.create_task(ref.restart())
-        await asyncio.sleep(0.01)
+        await asyncio.wait([restarting], timeout=0.2)  # it has to wait
         held.set_result(None)
         await restarting
         await telling

@@ -158,6 +158,31 @@ async def test_what_waits_beside_an_open_approval_keeps_the_turn_running(tmp_pat
         await asking
 
 
+async def test_the_moment_between_two_steps_beside_an_open_approval_is_not_a_pause(tmp_path: Path) -> None:
+    nested = Together(branches=[[Together(branches=[[Do(verb="fetch", key="b")]])]])
+    program = [Together(branches=[[Do(verb="approve", key="vp")], [Do(verb="fetch", key="a"), nested]])]
+    world = World()
+    world.hold("fetch a")
+    async with opened(tmp_path, world) as loom:
+        ref = loom.actor(Interpreter, "one")
+        asking = asyncio.create_task(ref.ask(Carry(program=list(program)), id="c", by="bob"))
+        await world.arrived("fetch a")
+        other = asyncio.create_task(ref.ask(FETCH, id="other"))
+        await until(lambda: _received(loom, 2))
+        await until(loom.approvals.pending)
+        world.let_go("fetch a")
+        await other
+        (request,) = await parked(loom)
+        await loom.approvals.grant(request.approval_id, by="alice")
+        await asking
+        looked_up = [e.command_id for e in await entries(loom, "interpreter/one") if e.kind == "context_gathered"]
+        assert looked_up == ["c", "c", "other"]
+
+
+async def _received(loom: Loom, count: int) -> bool:
+    return (await kinds(loom, "interpreter/one")).count("command_received") == count
+
+
 def _free(loom: Loom) -> bool:
     return loom.actors._cells["interpreter/one"].slot.free
 
