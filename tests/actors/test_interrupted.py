@@ -591,4 +591,5 @@ async def test_an_actor_that_comes_back_waits_for_what_it_had_put_in_line_before
         held.set_result(None)
         await restarting
         await telling
+        assert await ref.ask(Lend(key="fresh"), id="fresh") == "lent fresh"
         assert await ref.ask(Lend(key="late"), id="late") == "lent late"
