@@ -178,7 +178,7 @@ class Projector:
                 began = time.perf_counter()
                 self._take(await self._views.apply(page))
                 if target - page[-1].position < _MAX_LAG:
-                    await self._rest(min(time.perf_counter() - began, _REST_S))
+                    await self._rest(min(max(time.perf_counter() - began, _LINGER_S), _REST_S))
 
     async def _rest(self, seconds: float) -> None:
         """Let entries gather, and others work, unless somebody waits for a view."""
