@@ -30,6 +30,8 @@ __all__ = [
     "DuplicateKindError",
     "EffectFailedError",
     "EntryUnreadableError",
+    "EquivalenceRuleNotRegisteredError",
+    "EquivalenceRuleTamperedError",
     "InvalidNameError",
     "JournalBusyError",
     "JournalClosedError",
@@ -50,6 +52,7 @@ __all__ = [
     "PolicyNotRegisteredError",
     "PolicyRuleError",
     "PolicyTamperedError",
+    "PrecedentClassNotFoundError",
     "ProjectionFailedError",
     "ProjectionLagError",
     "SelfApprovalError",
@@ -215,6 +218,10 @@ class PolicyRuleError(LoomError):
     """A Python rule cannot be a policy: it is impure, or leans on something that is not declared."""
 
 
+class PolicyTableError(PolicyRuleError):
+    """A table cannot be a policy: it is not of the format, or the linter found an error in it."""
+
+
 class PolicyNotRegisteredError(LoomError):
     """A policy version is not in the registry."""
 
@@ -229,6 +236,21 @@ class PolicyCodeChangedError(LoomError):
 
 class NoRuleError(LoomError):
     """The actor has no policy to evaluate, only the implicit version of its class."""
+
+
+# --- precedents ------------------------------------------------------------------------------
+
+
+class EquivalenceRuleNotRegisteredError(LoomError):
+    """An equivalence rule is not in the registry."""
+
+
+class EquivalenceRuleTamperedError(LoomError):
+    """What the registry holds for an equivalence rule does not give the hash of that rule."""
+
+
+class PrecedentClassNotFoundError(LoomError):
+    """There is no class of precedents with this key, or more than one begins with it."""
 
 
 # --- actors and turns ------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from loom.decisions.entries import PrecedentFound
 from loom.errors import InvalidNameError
 from loom.identity import actor_type_of
 from loom.journal.entry import Entry
-from loom.policies.evaluation import Evaluation, Facts
-from loom.policies.policy import Policy
+from loom.policies.contract import AnyPolicy
+from loom.policies.evaluation import Evaluation
 from loom.precedents.equivalence import EquivalenceRule
 
 __all__ = ["Actor", "Held"]
@@ -57,7 +57,7 @@ class Actor(Generic[State]):
     actor_type: ClassVar[str] = ""
     """The first half of the journal's name; by default the class name, `DiscountAgent` as `discount-agent`."""
 
-    policy: ClassVar[Policy[Any, Any] | None] = None
+    policy: ClassVar[AnyPolicy | None] = None
     """The rule that `evaluate` asks. The adopted version of it is pinned when a command is received."""
 
     equivalence: ClassVar[EquivalenceRule | None] = None
@@ -135,13 +135,13 @@ class Actor(Generic[State]):
             key=key,
         )
 
-    def evaluate(self, facts: Facts) -> Evaluation:
+    def evaluate(self, facts: BaseModel | Mapping[str, object]) -> Evaluation:
         """Ask the policy version pinned for this turn about facts; what it says is journaled with them."""
         return lookups.evaluate(current_turn(self, "evaluate"), facts)
 
     async def find_precedents(
         self,
-        facts: BaseModel | None = None,
+        facts: BaseModel | Mapping[str, object] | None = None,
         *,
         facets: Mapping[str, JsonValue] | None = None,
         text: str | None = None,

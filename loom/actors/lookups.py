@@ -30,7 +30,6 @@ from loom.errors import (
     NoRuleError,
     NotReplayableError,
     PolicyCodeChangedError,
-    PolicyRuleError,
 )
 from loom.journal.admission import Limits, json_value
 from loom.journal.entry import Entry
@@ -133,7 +132,7 @@ def _written(turn: Turn, gathered: ContextGatheredEntry) -> ContextGatheredEntry
     return gathered
 
 
-def evaluate(turn: Turn, facts: BaseModel) -> Evaluation:
+def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     """See `Actor.evaluate`. Synchronous: a rule is pure, so nothing is waited for."""
     plain = plain_facts(facts, turn)
     with turn.step("evaluate", digest(plain)) as step:
@@ -149,7 +148,7 @@ def evaluate(turn: Turn, facts: BaseModel) -> Evaluation:
         return evaluated.evaluation
 
 
-def _judge(turn: Turn, facts: BaseModel) -> Evaluation:
+def _judge(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     if not turn.policy.has_rule:
         raise NoRuleError(
             f"actor [{turn.cell.journal}] has no policy; expected one to evaluate facts with: set policy on its class"
@@ -158,18 +157,13 @@ def _judge(turn: Turn, facts: BaseModel) -> Evaluation:
         policy = turn.services.policies.runnable(turn.policy)
     except PolicyCodeChangedError as error:  # other code is never run in its name, whatever agent code would make of it
         raise turn.halt(error) from error
-    if not isinstance(facts, policy.facts_model):
-        raise PolicyRuleError(
-            f"policy [{policy.name}] was asked about a [{type(facts).__name__}]; expected its "
-            f"[{policy.facts_model.__name__}]: build that"
-        )
     return policy.evaluate(facts)
 
 
 async def find_precedents(
     turn: Turn,
     *,
-    facts: BaseModel | None,
+    facts: BaseModel | Mapping[str, object] | None,
     facets: Mapping[str, JsonValue] | None,
     text: str | None,
     limit: int,
@@ -220,7 +214,7 @@ async def _find(
     return found, None
 
 
-def _situation(turn: Turn, facts: BaseModel) -> str:
+def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None:
         raise AdmissionError(
@@ -249,9 +243,10 @@ def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
     )
 
 
-def plain_facts(facts: BaseModel, turn: Turn) -> dict[str, JsonValue]:
+def plain_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> dict[str, JsonValue]:
     """Return facts as the plain JSON that is journaled; NaN and infinity are refused."""
-    plain = json_value(facts.model_dump(mode="json"), limits=turn.services.limits)
+    given = facts.model_dump(mode="json") if isinstance(facts, BaseModel) else dict(facts)
+    plain = json_value(given, limits=turn.services.limits)
     assert isinstance(plain, dict)  # noqa: S101 - a model dumps to an object
     return plain
 

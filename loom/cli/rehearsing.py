@@ -17,7 +17,7 @@ from loom.journal.chain import genesis
 from loom.journal.entry import Recorded
 from loom.journal.sqlite import Reader
 from loom.journal.store import Append, Head, Receipt
-from loom.policies import Document, Policy, implicit_document, version_hash, version_id
+from loom.policies import AnyPolicy, Document, implicit_document, version_hash, version_id
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.replay import Replay
 
@@ -126,12 +126,12 @@ class ReadOnlyStore:
 class _ReadOnlyRegistry(PolicyRegistry):
     """Takes code to heart that comes with an actor, without making its version known to anybody else."""
 
-    async def register(self, policy: Policy[Any, Any], *, by: str, reason: str | None = None) -> PolicyVersion:
+    async def register(self, policy: AnyPolicy, *, by: str, reason: str | None = None) -> PolicyVersion:
         """Attach the code; return the version it gives, whether that is registered or not."""
         self.attach(policy)
         return self._at_hand(policy.name, policy.document, by=by)
 
-    async def ensure(self, policy: Policy[Any, Any], *, by: str) -> PolicyVersion:
+    async def ensure(self, policy: AnyPolicy, *, by: str) -> PolicyVersion:
         """Attach the code, and adopt nothing."""
         return await self.register(policy, by=by)
 

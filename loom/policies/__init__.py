@@ -23,23 +23,29 @@ from loom.policies.cases import (
     otherwise,
     require_approval,
 )
+from loom.policies.contract import AnyPolicy, Verdict
 from loom.policies.describe import describe_model
 from loom.policies.evaluation import BAD_FACTS, NO_MATCH, RULE_FAILED, Evaluation, Facts, Params, RuleMiss
 from loom.policies.policy import Policy, policy
+from loom.policies.tables import Finding, Table, lint, load_table
 
 __all__ = [
     "BAD_FACTS",
     "NO_MATCH",
     "RULE_FAILED",
+    "AnyPolicy",
     "Case",
     "Document",
     "Effect",
     "Evaluation",
     "Facts",
+    "Finding",
     "Json",
     "Params",
     "Policy",
     "RuleMiss",
+    "Table",
+    "Verdict",
     "VersionRef",
     "allow",
     "canonical",
@@ -49,6 +55,8 @@ __all__ = [
     "first_match",
     "implicit_document",
     "indeterminate",
+    "lint",
+    "load_table",
     "otherwise",
     "parse_version",
     "policy",

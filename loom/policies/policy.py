@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, DivisionByZero, InvalidOperation, Overflow, localcontext
 from typing import Any, Generic, TypeVar
@@ -13,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from loom.errors import AdmissionError, PolicyCodeChangedError, PolicyRuleError
 from loom.policies.canonical import FORMAT, Document, Json, canonical, tagged, untagged, version_hash
+from loom.policies.contract import AnyPolicy
 from loom.policies.describe import describe_model, field_names
 from loom.policies.evaluation import BAD_FACTS, RULE_FAILED, Evaluation, Facts, Params
+from loom.policies.naming import check_policy_name
 from loom.policies.purity import SEMANTICS
 from loom.policies.rule import Rule, plain_function, snapshot
 
@@ -23,8 +24,6 @@ __all__ = ["Policy", "policy"]
 P = TypeVar("P", bound=Params)
 F = TypeVar("F", bound=Facts)
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*\Z")
-_MAX_NAME = 64
 _MAX_DOCUMENT = 262_144
 # A rule computes with decimals as loom does, whatever the process has set for itself.
 _DECIMALS = Context(
@@ -33,7 +32,7 @@ _DECIMALS = Context(
 )  # fmt: skip
 
 
-class Policy(Generic[P, F]):
+class Policy(AnyPolicy, Generic[P, F]):
     """One version of a policy, with the code at hand that gives it: rule, parameters, facts, document and hash."""
 
     def __init__(
@@ -47,7 +46,7 @@ class Policy(Generic[P, F]):
         description: str = "",
         author: str = "",
     ) -> None:
-        self.name = _check_name(name)
+        self.name = check_policy_name(name)
         self.params = params
         self.facts_model = facts_model
         self.rule = rule
@@ -57,7 +56,7 @@ class Policy(Generic[P, F]):
         self._document = self._written()
         self.version_hash = version_hash(self._document)
 
-    def evaluate(self, facts: F | Mapping[str, object] | str | bytes) -> Evaluation:
+    def evaluate(self, facts: BaseModel | Mapping[str, object] | str | bytes) -> Evaluation:
         """Return what the rule says. Facts may be the model, or JSON as `evaluate_json` takes it.
 
         A rule that raises, or returns something else, gives an indeterminate evaluation with the rule `error`.
@@ -130,10 +129,6 @@ class Policy(Generic[P, F]):
                 "code it was registered with]: bring that code back, or judge under a version that there is"
             )
         return self if version_hash(document) == self.version_hash else self._from(document)
-
-    def gives(self, document: Mapping[str, object]) -> bool:
-        """Return whether the code at hand still gives this version, hash and golden vectors."""
-        return self.departure(document) is None
 
     def departure(self, document: Mapping[str, object]) -> str | None:
         """Return in what the code at hand differs from this version, or None if it gives it."""
@@ -287,15 +282,6 @@ def _annotation(function: Callable[..., object]) -> object:
 
 def _types(description: Any) -> dict[str, Json]:
     return {name: field["type"] for name, field in description["fields"].items()}
-
-
-def _check_name(name: str) -> str:
-    if len(name) > _MAX_NAME or not _NAME.match(name):
-        raise PolicyRuleError(
-            f"policy name [{name!r:.80}] is not a name; expected [a-z, 0-9, words joined by - _ or ., at most "
-            f"{_MAX_NAME}]: choose another"
-        )
-    return name
 
 
 def _indeterminate(rule: str, why: str, details: dict[str, Any] | None = None) -> Evaluation:

@@ -21,8 +21,9 @@ from loom.identity import check_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
+from loom.policies.contract import AnyPolicy
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
-from loom.policies.policy import Policy
+from loom.policies.tables.table import LANGUAGE, table_of
 
 __all__ = ["POLICY_JOURNAL", "PolicyRegistry", "PolicyVersion"]
 
@@ -67,8 +68,8 @@ class PolicyRegistry:
         self._by_name: dict[str, list[PolicyVersion]] = {}
         self._adopted: dict[str, PolicyVersion] = {}
         self._ever_adopted: set[str] = set()
-        self._code: dict[str, dict[str, Policy[Any, Any]]] = {}
-        self._runnable: dict[str, Policy[Any, Any]] = {}
+        self._code: dict[str, dict[str, AnyPolicy]] = {}
+        self._runnable: dict[str, AnyPolicy] = {}
 
     async def load(self) -> None:
         """Read what was registered and adopted since the last look; raise `PolicyTamperedError` if a hash is wrong."""
@@ -126,15 +127,18 @@ class PolicyRegistry:
 
     # --- code at hand ---------------------------------------------------------------------------
 
-    def attach(self, policy: Policy[Any, Any]) -> None:
+    def attach(self, policy: AnyPolicy) -> None:
         """Make code at hand known, so that versions it gives can be evaluated; there may be several of one name."""
         self._code.setdefault(policy.name, {})[policy.version_hash] = policy
 
-    def runnable(self, version: PolicyVersion) -> Policy[Any, Any]:
+    def runnable(self, version: PolicyVersion) -> AnyPolicy:
         """Return the code that gives a version; raise `PolicyCodeChangedError` where the code at hand does not."""
         ready = self._runnable.get(version.hash)
         if ready is not None:
             return ready
+        if version.document.get("language") == LANGUAGE:  # a table needs no code
+            table = self._runnable[version.hash] = table_of(version.document)
+            return table
         code = self._code.get(version.name)
         if not code:
             raise PolicyCodeChangedError(
@@ -148,7 +152,7 @@ class PolicyRegistry:
 
     # --- registering and adopting ---------------------------------------------------------------
 
-    async def register(self, policy: Policy[Any, Any], *, by: str, reason: str | None = None) -> PolicyVersion:
+    async def register(self, policy: AnyPolicy, *, by: str, reason: str | None = None) -> PolicyVersion:
         """Make the version that a policy's code gives known, and return it; an equal one is the one there is."""
         self.attach(policy)
         return await self._register(policy.name, policy.document, policy.about, by=by, reason=reason)
@@ -172,7 +176,7 @@ class PolicyRegistry:
         await self._append_if_new(entry)
         return self.resolve(version)
 
-    async def ensure(self, policy: Policy[Any, Any], *, by: str) -> PolicyVersion:
+    async def ensure(self, policy: AnyPolicy, *, by: str) -> PolicyVersion:
         """Register what the code gives and adopt it where nothing that this code can run is adopted.
 
         A version that a person adopted stays, as long as the code at hand still gives it.

@@ -465,7 +465,7 @@ async def test_facts_of_another_policy_are_refused(tmp_path: Path) -> None:
         percent: int
 
     async def it(actor: Trying) -> Any:
-        with pytest.raises(PolicyRuleError, match=r"expected its \[Case\]"):
+        with pytest.raises(PolicyRuleError, match=r"expected \[Case\]"):
             actor.evaluate(Other(percent=1))
         with pytest.raises(ValidationError):
             actor.evaluate(Case(percent="many"))  # type: ignore[arg-type]

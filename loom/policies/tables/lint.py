@@ -1,0 +1,150 @@
+"""What is wrong with a table, found before anybody decides by it.
+
+Every condition compares one fact with constants, so each fact's values fall into a few classes in which no condition
+can tell them apart. One value out of each class, in every combination, shows all that the table can ever do: which rule
+can never hit, what no rule is about, where two rules hold. Where there are too many combinations the linter says that
+it has not looked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from loom.policies.tables.compiled import CompiledTable
+from loom.policies.tables.layout import ParameterRef, Row, TableLayout, read
+
+__all__ = ["Finding", "lint"]
+
+_MAX_CASES = 100_000
+
+Code = Literal["never_fires", "unreachable", "gap", "overlap", "unused_parameter", "unused_fact", "too_large"]
+
+
+class Finding(NamedTuple):
+    """One thing that the linter found: where, and in words. An error keeps a table from being registered."""
+
+    severity: Literal["error", "warning"]
+    code: Code
+    place: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.words}"
+
+
+def lint(layout: TableLayout) -> list[Finding]:
+    """Return what is wrong with a table, errors first."""
+    found = [*_unused(layout)]
+    classes = [_representatives(layout, name) for name in _compared(layout)]
+    if math.prod(len(each) for each in classes) > _MAX_CASES:
+        words = f"more than {_MAX_CASES} kinds of cases: reach, gaps and overlaps were not looked at"
+        found.append(Finding("warning", "too_large", "rules", words))
+    else:
+        found += _Cases(layout, classes).findings()
+    return sorted(found, key=lambda finding: finding.severity != "error")
+
+
+class _Cases:
+    """What the rows of a table do in every kind of case."""
+
+    def __init__(self, layout: TableLayout, classes: list[list[Any]]) -> None:
+        self._layout = layout
+        self._compared = _compared(layout)
+        self._held: set[str] = set()
+        self._hit: set[str] = set()
+        self._before: dict[str, set[str]] = {}
+        self._gap: dict[str, Any] | None = None
+        self._overlaps: dict[tuple[str, str], dict[str, Any]] = {}
+        place = {name: index for index, name in enumerate(layout.facts)}
+        compiled = CompiledTable(layout)
+        values: list[Any] = [None] * len(place)
+        for case in itertools.product(*classes):
+            for name, value in zip(self._compared, case, strict=True):
+                values[place[name]] = value
+            self._note(compiled.matching(values), case)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what there is to say."""
+        unique = self._layout.hit_policy == "unique"
+        for row in self._layout.rows:
+            if row.name not in self._held:
+                yield Finding("error", "never_fires", f"rule [{row.name}]", "no facts make all of its conditions hold")
+            elif row.name not in self._hit:
+                earlier = ", ".join(sorted(self._before[row.name]))
+                yield Finding(
+                    "error", "unreachable", f"rule [{row.name}]", f"[{earlier}] comes first whenever it holds"
+                )
+        for (first, second), case in self._overlaps.items():
+            words = f"[{first}] and [{second}] both hold where {self._told(case)}"
+            yield Finding("error" if unique else "warning", "overlap", f"rule [{second}]", words)
+        if self._gap is not None:
+            yield Finding("warning", "gap", "rules", f"no rule is about the case where {self._told(self._gap)}")
+
+    def _note(self, rows: list[Row], case: tuple[Any, ...]) -> None:
+        names = [row.name for row in rows]
+        self._held.update(names)
+        if not rows:
+            self._gap = self._gap or dict(zip(self._compared, case, strict=True))
+            return
+        self._hit.add(names[0])
+        for index, name in enumerate(names[1:], start=1):
+            self._before.setdefault(name, set()).add(names[0])
+            second = rows[index]
+            if second is self._layout.otherwise or rows[0] in self._layout.limits:
+                continue
+            if self._layout.hit_policy == "unique" or (rows[0].effect, rows[0].tier) != (second.effect, second.tier):
+                self._overlaps.setdefault((names[0], name), dict(zip(self._compared, case, strict=True)))
+
+    def _told(self, case: dict[str, Any]) -> str:
+        told = (f"{name} is {str(value).lower() if isinstance(value, bool) else value}" for name, value in case.items())
+        return ", ".join(told) or "nothing is asked"
+
+
+def _compared(layout: TableLayout) -> list[str]:
+    used = {condition.fact for row in layout.rows for condition in row.when}
+    return [name for name in layout.facts if name in used]
+
+
+def _unused(layout: TableLayout) -> Iterator[Finding]:
+    conditions = [condition for row in layout.rows for condition in row.when]
+    params = {each.param for c in conditions for each in c.operands if isinstance(each, ParameterRef)}
+    for name in layout.parameters:
+        if name not in params:
+            yield Finding("warning", "unused_parameter", f"parameter [{name}]", "no condition looks at it")
+    for name in layout.facts:
+        if name not in {condition.fact for condition in conditions}:
+            yield Finding("warning", "unused_fact", f"fact [{name}]", "no condition looks at it")
+
+
+def _representatives(layout: TableLayout, name: str) -> list[Any]:
+    """Return one value out of each class of values that the conditions tell apart."""
+    fact = layout.facts[name]
+    conditions = [condition for row in layout.rows for condition in row.when if condition.fact == name]
+    constants = {read(fact.type, layout.value(each)) for c in conditions for each in c.operands}
+    if fact.type == "boolean":
+        return [False, True]
+    if fact.type == "string":
+        if fact.values is not None:
+            return list(fact.values)
+        return _texts({str(each) for each in constants})
+    low = None if fact.min is None else read(fact.type, fact.min)
+    high = None if fact.max is None else read(fact.type, fact.max)
+    points = _numbers(constants | {bound for bound in (low, high) if bound is not None}, whole=fact.type == "integer")
+    return [each for each in points if (low is None or each >= low) and (high is None or each <= high)]
+
+
+def _numbers(constants: set[Any], *, whole: bool) -> list[Any]:
+    ordered = sorted(constants)
+    if whole:
+        return sorted({each + step for each in ordered for step in (-1, 0, 1)})
+    between = [(low + high) / 2 for low, high in itertools.pairwise(ordered)]
+    return sorted({ordered[0] - 1, *ordered, *between, ordered[-1] + 1})
+
+
+def _texts(constants: set[str]) -> list[str]:
+    """Return each constant, something that only begins like it, and something like none of them."""
+    others = {f"{each}…" for each in constants} | {"…"}
+    return sorted(constants | others)

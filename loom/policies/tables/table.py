@@ -1,0 +1,276 @@
+"""A table as a policy: read from a file or a document, compiled once, evaluated with why and why-not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from loom.errors import AdmissionError, PolicyCodeChangedError, PolicyTableError
+from loom.journal.admission import parse_json
+from loom.policies.canonical import Document, Json, version_hash
+from loom.policies.contract import AnyPolicy, Verdict
+from loom.policies.evaluation import BAD_FACTS, NO_MATCH, Evaluation, RuleMiss
+from loom.policies.naming import check_policy_name
+from loom.policies.tables.compiled import Bad, CompiledTable
+from loom.policies.tables.layout import Condition, ParameterRef, Row, Scalar, TableLayout
+from loom.policies.tables.lint import lint
+
+__all__ = ["LANGUAGE", "SEMANTICS", "Table", "load_table"]
+
+LANGUAGE = "table"
+SEMANTICS = 1
+"""What the rows mean. If that changes the number rises, and the evaluator of every older one stays."""
+
+_MAX_FILE = 1_048_576
+
+
+class Table(AnyPolicy):
+    """One version of a policy that is a table. It can be run from its document alone, with no code at hand."""
+
+    def __init__(self, layout: TableLayout, *, source: str = "", checked: bool = True) -> None:
+        """Make a policy of a layout; with `checked`, what the linter calls an error is a `PolicyTableError`."""
+        self.name = check_policy_name(layout.name)
+        self.layout = layout
+        self._source = source
+        self._document = _document(layout)
+        self._compiled = CompiledTable(layout)
+        self.version_hash = version_hash(self._document)
+        errors = [finding for finding in lint(layout) if finding.severity == "error"] if checked else []
+        if errors:
+            raise PolicyTableError(
+                f"table [{self.name}] has errors [{'; '.join(str(each) for each in errors)}]; expected [none]: "
+                "mend them, see `loom policies lint`"
+            )
+
+    @classmethod
+    def of(cls, written: Mapping[str, object], *, source: str = "", checked: bool = True) -> Table:
+        """Return the table that plain data is; raise `PolicyTableError`, naming the place, for what is none."""
+        return cls(_layout(written), source=source, checked=checked)
+
+    @property
+    def document(self) -> Document:
+        """A copy of everything that can change an answer: what the version hash is taken over."""
+        return copy.deepcopy(self._document)
+
+    @property
+    def about(self) -> dict[str, Json]:
+        """What belongs to the version and does not count: source, description, author."""
+        return {"source": self._source, "description": self.layout.description, "author": self.layout.author}
+
+    @property
+    def parameters(self) -> dict[str, Scalar]:
+        """The values of its parameters."""
+        return {name: parameter.value for name, parameter in self.layout.parameters.items()}
+
+    def with_params(self, **values: Scalar) -> Table:
+        """Return the same table with other values of some parameters: another version."""
+        unknown = sorted(set(values) - set(self.layout.parameters))
+        if unknown:
+            raise PolicyTableError(
+                f"table [{self.name}] has no parameters [{', '.join(unknown)}]; expected some of "
+                f"[{', '.join(self.layout.parameters)}]: check the names"
+            )
+        written = self.written()
+        for name, value in values.items():
+            written["parameters"][name]["value"] = value
+        return Table.of(written, source=self._source)
+
+    def written(self) -> dict[str, Any]:
+        """Return the table as plain data, as it would be written in a file."""
+        body = copy.deepcopy(self._document)
+        plain: dict[str, Any] = {key: value for key, value in body.items() if key not in ("language", "semantics")}
+        return {**plain, "description": self.layout.description, "author": self.layout.author}
+
+    # --- evaluating -----------------------------------------------------------------------------
+
+    def evaluate(self, facts: BaseModel | Mapping[str, object] | str | bytes) -> Evaluation:
+        """Return what the table says. Facts may be any model whose fields are the facts, or JSON."""
+        if isinstance(facts, BaseModel):
+            return self.evaluate_json(facts.model_dump(mode="json"))
+        return self.evaluate_json(facts)
+
+    def evaluate_json(self, facts: Mapping[str, object] | str | bytes, *, ignore_unknown: bool = False) -> Evaluation:
+        """Return what the table says about facts as they were recorded.
+
+        A missing, null, ill-typed or, unless `ignore_unknown`, unknown fact gives an indeterminate evaluation with the
+        rule `facts`, which names it: never the row for everything else.
+        """
+        try:
+            given = parse_json(facts) if isinstance(facts, str | bytes) else facts
+        except AdmissionError:
+            given = None
+        if not isinstance(given, Mapping):
+            return Evaluation(effect="indeterminate", rule=BAD_FACTS, why="the facts are not an object of JSON")
+        values = self._compiled.values(given, ignore_unknown=ignore_unknown)
+        return _bad_facts(values) if isinstance(values, Bad) else self._evaluation(values)
+
+    def verdict(self, facts: Mapping[str, object]) -> Verdict:
+        """Return effect, rule and tier alone, for recorded facts that may be more than this version asks for."""
+        return self._compiled.verdict(facts)
+
+    def _evaluation(self, values: list[Any]) -> Evaluation:
+        hit, clash = self._compiled.hit(values)
+        misses = tuple(
+            RuleMiss(rule=row.name, why=self._why_not(row, values, hit)) for row in self.layout.rows if row is not hit
+        )
+        if hit is None:
+            why = f"rules [{clash}] hold at once" if clash else "no rule matches these facts"
+            return Evaluation(effect="indeterminate", rule=NO_MATCH, why=why, why_not=misses)
+        return Evaluation(
+            effect=hit.effect, rule=hit.name, why=hit.why, why_not=misses, tier=hit.tier,
+            is_exception=hit.exception is not None, exception_reason=hit.exception,
+        )  # fmt: skip
+
+    def _why_not(self, row: Row, values: list[Any], hit: Row | None) -> str:
+        failed = self._compiled.failed(row, values)
+        if failed is not None:
+            condition, value = failed
+            return f"{condition.fact} is {_shown(value)}, not {self._said(condition)}"
+        if row is self.layout.otherwise:
+            return "a rule before it holds" if hit is not None else "several rules hold"
+        return "it holds too, and only one rule may" if hit is None else f"[{hit.name}] holds and comes first"
+
+    def _said(self, condition: Condition) -> str:
+        shown = [
+            f"{_shown(self.layout.value(each))} ({each.param})" if isinstance(each, ParameterRef) else _shown(each)
+            for each in condition.operands
+        ]
+        operator = "" if condition.operator == "=" else f"{condition.operator} "
+        if condition.operator == "between":
+            return f"between {shown[0]} and {shown[1]}"
+        return operator + (f"[{', '.join(shown)}]" if condition.many else shown[0])
+
+    # --- other versions -------------------------------------------------------------------------
+
+    def departure(self, document: Mapping[str, object]) -> str | None:
+        """Return why a version cannot be run as a table, or None: a table needs nothing but its document."""
+        if document.get("language") != LANGUAGE:
+            return "it is not a table"
+        if document.get("semantics") != SEMANTICS:
+            return "its semantics are of a newer loom"
+        return None if document.get("name") == self.name else "it is another policy"
+
+    def under(self, document: Mapping[str, object]) -> Table:
+        """Return the table that a document of the same policy is."""
+        if (reason := self.departure(document)) is not None:
+            raise PolicyCodeChangedError(
+                f"policy [{self.name}] does not give version [{version_hash(document)[:12]}]: {reason}; expected [a "
+                "table of that name]: bring back the code of that version, or judge under another"
+            )
+        return table_of(document)
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name} {self.version_hash[:8]}>"
+
+
+def load_table(path: str | Path) -> Table:
+    """Return the table in a file of YAML or JSON; raise `PolicyTableError` for what is none."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_MAX_FILE + 1)
+        if len(raw) > _MAX_FILE:
+            raise PolicyTableError(f"table [{file}] has more than [{_MAX_FILE}] bytes; expected fewer: split it")
+        text = raw.decode()
+        written: Any = parse_json(text) if file.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise PolicyTableError(
+            f"table [{file}] cannot be read [{error.strerror}]; expected a file: check it"
+        ) from error
+    except (UnicodeDecodeError, AdmissionError, yaml.YAMLError, RecursionError) as error:
+        raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: mend it") from error
+    return Table.of(written, source=text)
+
+
+def table_of(document: Mapping[str, object]) -> Table:
+    """Return the table that a registered document is; it was checked when it was registered."""
+    if document.get("semantics") != SEMANTICS:
+        raise PolicyCodeChangedError(
+            f"table [{document.get('name')}] has semantics [{document.get('semantics')}]; expected at most "
+            f"[{SEMANTICS}]: evaluate it with the loom that registered it"
+        )
+    return Table.of({k: v for k, v in document.items() if k not in ("language", "semantics")}, checked=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with each key once."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"key [{key}] is there twice", node.start_mark)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _layout(written: object) -> TableLayout:
+    if isinstance(written, Mapping) and (place := _float_in(written, "$")) is not None:
+        raise PolicyTableError(
+            f'table has a float at [{place}]; expected [an integer, or a decimal as text]: quote it, as in "0.25"'
+        )
+    try:
+        return TableLayout.model_validate(written)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = written.get("name", "?") if isinstance(written, Mapping) else "?"
+        where = ".".join(str(part) for part in first["loc"]) or "$"
+        raise PolicyTableError(
+            f"table [{name}] is not of the format [loom.table/1] at [{where}]: {first['msg']}; expected what "
+            "docs/policy-tables.md describes: mend it"
+        ) from error
+
+
+def _float_in(value: object, place: str) -> str | None:
+    if isinstance(value, float):
+        return place
+    items: Any = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    return next((found for key, item in items if (found := _float_in(item, f"{place}.{key}")) is not None), None)
+
+
+def _document(layout: TableLayout) -> Document:
+    """Return the one form in which a table is hashed: nothing that is left out, nothing that does not count."""
+
+    def row(each: Row) -> Json:
+        cells: list[Json] = [[c.fact, c.operator, _operands(c)] for c in each.when]
+        return {"name": each.name, "when": cells, **each.model_dump(exclude={"name", "when"}, exclude_none=True)}
+
+    return {
+        "format": layout.format,
+        "language": LANGUAGE,
+        "semantics": SEMANTICS,
+        "name": layout.name,
+        "facts": {name: json.loads(fact.model_dump_json(exclude_none=True)) for name, fact in layout.facts.items()},
+        "parameters": {name: each.model_dump(exclude_none=True) for name, each in layout.parameters.items()},
+        "limits": [row(each) for each in layout.limits],
+        "hit_policy": layout.hit_policy,
+        "rules": [row(each) for each in layout.rules],
+        "otherwise": None if layout.otherwise is None else row(layout.otherwise),
+    }
+
+
+def _operands(condition: Condition) -> Json:
+    plain: list[Json] = [
+        {"param": each.param} if isinstance(each, ParameterRef) else each for each in condition.operands
+    ]
+    return plain if condition.many else plain[0]
+
+
+def _bad_facts(bad: Bad) -> Evaluation:
+    details = {problem: ", ".join(sorted(names)) for problem, names in sorted(bad.problems.items())}
+    words = {"ill_typed": "not of its type or out of its bounds"}
+    why = "; ".join(f"fact [{names}] is {words.get(problem, problem)}" for problem, names in details.items())
+    return Evaluation(effect="indeterminate", rule=BAD_FACTS, why=why, details=dict(details))
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
