@@ -23,6 +23,7 @@ __all__ = [
     "CommandConflictError",
     "ConfigError",
     "ControlError",
+    "CriticError",
     "DecisionNotFoundError",
     "DiskFullError",
     "DivergenceError",
@@ -51,10 +52,13 @@ __all__ = [
     "PolicyCodeChangedError",
     "PolicyNotRegisteredError",
     "PolicyRuleError",
+    "PolicyTableError",
     "PolicyTamperedError",
     "PrecedentClassNotFoundError",
     "ProjectionFailedError",
     "ProjectionLagError",
+    "RunConflictError",
+    "RunNotFoundError",
     "SelfApprovalError",
     "SequenceConflictError",
     "SnapshotError",
@@ -64,6 +68,7 @@ __all__ = [
     "TurnStuckError",
     "UnknownActorError",
     "UnsupportedFilesystemError",
+    "WindowError",
     "WriterFencedError",
 ]
 
@@ -253,6 +258,19 @@ class PrecedentClassNotFoundError(LoomError):
     """There is no class of precedents with this key, or more than one begins with it."""
 
 
+class CriticError(LoomError):
+    """A critic did not come to an analysis. `cost_micro_usd` is what it cost nevertheless, none where nobody knows."""
+
+    def __init__(self, message: str, *, cost_micro_usd: int | None = None) -> None:
+        super().__init__(message)
+        self.cost_micro_usd = cost_micro_usd
+
+
+class WindowError(LoomError, ValueError):
+    """Two windows of decisions cannot be compared: one names no decisions, both the same ones, or classes of two rules.
+    """
+
+
 # --- actors and turns ------------------------------------------------------------------------
 
 
@@ -371,6 +389,14 @@ class SelfApprovalError(LoomError):
 
 class DecisionNotFoundError(LoomError):
     """There is no decision with this id, or more than one begins with it."""
+
+
+class RunNotFoundError(LoomError):
+    """There is no run with this id, or more than one begins with it."""
+
+
+class RunConflictError(LoomError):
+    """A run was started or ended before with other contents, or has ended and is to be gone on with."""
 
 
 # --- beside a running loom -------------------------------------------------------------------

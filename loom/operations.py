@@ -17,6 +17,7 @@ from loom.actors import ActorSystem, Approvals, Turns
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
 from loom.actors.turns_view import TurnStatus
+from loom.decisions import RunEnding, Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
 from loom.journal.sqlite import SqliteStore
 from loom.policies.registry import PolicyRegistry, PolicyVersion
@@ -35,6 +36,7 @@ class Served(Protocol):
     actors: ActorSystem
     approvals: Approvals
     policies: PolicyRegistry
+    runs: Runs
     store: SqliteStore
     turns: Turns
 
@@ -58,6 +60,7 @@ class Operations:
             "approvals.deny": _Operation(_Deny, self._deny),
             "approvals.grant": _Operation(_Grant, self._grant),
             "policies.adopt": _Operation(_Adopt, self._adopt),
+            "runs.end": _Operation(_EndRun, self._end_run),
             "status": _Operation(_Nothing, self._status),
             "turns.abandon": _Operation(_Abandon, self._abandon),
             "turns.list": _Operation(_ListTurns, self._list_turns),
@@ -104,6 +107,11 @@ class Operations:
     async def _adopt(self, given: _Adopt) -> JsonValue:
         adopted = await self._loom.policies.adopt(given.version, by=given.by, reason=given.reason)
         return policy_as_json(adopted, adopted=True)
+
+    async def _end_run(self, given: _EndRun) -> JsonValue:
+        run = await self._loom.runs.get(given.id)
+        await self._loom.runs.end(run.run_id, status=given.status, reason=given.reason, by=given.by)
+        return _plain(await self._loom.runs.get(run.run_id))
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -229,6 +237,13 @@ class _Abandon(_Arguments):
 class _Adopt(_Arguments):
     version: str
     by: str
+    reason: str | None = None
+
+
+class _EndRun(_Arguments):
+    id: str
+    by: str
+    status: RunEnding = "abandoned"
     reason: str | None = None
 
 

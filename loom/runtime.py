@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,21 +28,32 @@ from loom.actors import (
     TurnsProjection,
     TurnsView,
 )
+from loom.clock import datetime_from_us
 from loom.config import LoomConfig
-from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
+from loom.decisions import (
+    ApprovalChains,
+    ApprovalsProjection,
+    EnrichmentsProjection,
+    Runs,
+    RunsProjection,
+    Traces,
+    TracesProjection,
+)
 from loom.decisions.outcomes import Outcomes
+from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ControlError, DecisionNotFoundError, LoomClosedError
 from loom.identity import check_person
 from loom.journal.control import ControlServer
+from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
-from loom.journal.store import draft
+from loom.journal.store import Draft, draft
 from loom.operations import Operations
 from loom.policies.registry import PolicyRegistry
-from loom.precedents import Precedents, PrecedentsProjection
+from loom.precedents import EquivalenceRegistry, Precedents, PrecedentsProjection
 from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
 from loom.telemetry import get_logger
-from loom.workspace import Workspace, actor_options, actors_of, limits, locate, store_options
+from loom.workspace import Workspace, actor_options, actors_of, critic_of, limits, locate, store_options
 
 __all__ = ["Extension", "Loom", "calm_collector"]
 
@@ -61,7 +73,7 @@ class Loom:
     """A workspace that is open: `async with Loom.open("loom.config.yaml") as loom`.
 
     Actors are spoken to through `actor`; everything else is asked of the attributes, which are named for what they
-    answer: `approvals`, `traces`, `precedents`, `policies`, `turns`, `replay`.
+    answer: `approvals`, `traces`, `precedents`, `policies`, `runs`, `turns`, `replay`.
     """
 
     actors: ActorSystem
@@ -70,8 +82,12 @@ class Loom:
     precedents: Precedents
     policies: PolicyRegistry
     outcomes: Outcomes
+    runs: Runs
     turns: Turns
     replay: Replay
+    budget: Budget
+    enricher: Enricher | None
+    """Follows the decisions where a critic was given, or the config names a model and a mode other than `never`."""
     store: SqliteStore
 
     def __init__(
@@ -84,6 +100,7 @@ class Loom:
         sources: Sources,
         approver: Approver | None,
         resume: bool,
+        critic: Critic | None = None,
     ) -> None:
         self._place = place
         self._to_register = [*actors, *(cls for extension in extensions for cls in extension.actors)]
@@ -91,6 +108,7 @@ class Loom:
         self._by = by
         self._sources = sources
         self._approver = approver
+        self._critic = critic
         self._resume = resume
         self._stack = AsyncExitStack()
         self._projector: Projector | None = None
@@ -106,6 +124,7 @@ class Loom:
         by: str | None = None,
         sources: Sources | None = None,
         approver: Approver | None = None,
+        critic: Critic | None = None,
         resume: bool = True,
     ) -> Loom:
         """Return a loom to be entered with `async with`: a config file, a `LoomConfig` or a store URL says where.
@@ -121,6 +140,7 @@ class Loom:
             by=check_person(by if by is not None else getpass.getuser()),
             sources=sources or Sources(),
             approver=approver,
+            critic=critic,
             resume=resume,
         )
 
@@ -187,19 +207,22 @@ class Loom:
         self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
         bounds = limits(config)
-        self.policies = PolicyRegistry(
-            self.store, make_draft=partial(draft, limits=bounds, new_salt=self._sources.new_salt)
-        )
+        make_draft = partial(draft, limits=bounds, new_salt=self._sources.new_salt)
+        self.policies = PolicyRegistry(self.store, make_draft=make_draft)
         await self.policies.load()
+        rules = EquivalenceRegistry(self.store, make_draft=make_draft)
+        await rules.load()
         queries, snapshots = await self._open_views(config)
-        self.traces = Traces(queries)
-        self.precedents = Precedents(queries)
+        self.traces = Traces(queries, alike=rules.describe)
+        self.precedents = Precedents(queries, rules)
         services = Services(
-            store=self.store, policies=self.policies, precedents=self.precedents, snapshots=snapshots,
+            store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=bounds, sources=self._sources, approver=self._approver,
             known_parent=self._known_decision,
         )  # fmt: skip
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
+        new_id = self._sources.new_id
+        self.runs = Runs(self.store, queries, self.policies, by=self._by, make_id=new_id, make_draft=make_draft)
         self.actors = ActorSystem(services, resumes=self._resume, by=self._by)
         self._stack.push_async_callback(self.actors.close)
         for cls in [*self._to_register, *actors_of(config.modules)]:
@@ -214,7 +237,22 @@ class Loom:
         if self._resume:
             deadlines.start()
             self._stack.push_async_callback(deadlines.close)
+        await self._start_enricher(config, queries, make_draft)
         await self._serve()
+
+    async def _start_enricher(self, config: LoomConfig, queries: Queries, make_draft: Callable[[Entry], Draft]) -> None:
+        traces = config.sections.get("decision_traces")
+        wanted = traces if isinstance(traces, DecisionTracesConfig) else DecisionTracesConfig()
+        now = partial(_time_of, self._sources)
+        self.budget = Budget(self.store, wanted.budgets, now=now, make_draft=make_draft)
+        self.enricher = None
+        critic = self._critic or critic_of(config)
+        if critic is not None and self._resume:
+            self.enricher = Enricher(
+                self.store, queries, critic, self.budget, wanted.llm_enrichment, now=now, make_draft=make_draft
+            )
+            await self.enricher.start()
+            self._stack.push_async_callback(self.enricher.close)
 
     async def _serve(self) -> None:
         """Take requests of the shell over the control socket; without one, everything else works as before."""
@@ -233,7 +271,10 @@ class Loom:
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)
         self._stack.push_async_callback(views.close)
-        own: list[Projection] = [TurnsProjection(), ApprovalsProjection(), TracesProjection(), PrecedentsProjection()]
+        own: list[Projection] = [
+            TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
+            PrecedentsProjection(),
+        ]  # fmt: skip
         brought = [projection for extension in self._extensions for projection in extension.projections]
         projector = Projector(self.store, views, [*own, *brought], batch=config.projections.batch)
         await projector.start()
@@ -251,6 +292,10 @@ class Loom:
         if self._projector is None:
             raise LoomClosedError("the loom was not entered; expected [async with Loom.open(…) as loom]: write that")
         return self._projector
+
+
+def _time_of(sources: Sources) -> datetime:
+    return datetime_from_us(sources.clock.now_us())
 
 
 async def _unfinished(view: TurnsView) -> list[str]:

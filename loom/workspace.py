@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from loom.actors import Actor, ActorOptions
-from loom.config import LoomConfig, load_config
+from loom.config import LoomConfig, Section, load_config
+from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
+from loom.enrichment.critic import Critic
 from loom.errors import ConfigError
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
 
-__all__ = ["Workspace", "actor_options", "actors_of", "limits", "locate", "store_options"]
+__all__ = ["SECTIONS", "Workspace", "actor_options", "actors_of", "critic_of", "limits", "locate", "store_options"]
 
 _URL = "sqlite://"
 
@@ -53,7 +55,7 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
         return Workspace(JournalFiles(file if file.suffix == ".db" else file / name / "journal.db"), name)
     if isinstance(source, str) and "://" in source:
         raise ConfigError(f"store URL [{source}] is of a kind loom does not know; expected [sqlite:///path]: use that")
-    config = source if isinstance(source, LoomConfig) else load_config(Path(source))
+    config = source if isinstance(source, LoomConfig) else load_config(Path(source), sections=SECTIONS)
     name = check_workspace(workspace or config.workspace)
     return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
 
@@ -87,6 +89,22 @@ def store_options(config: LoomConfig) -> SqliteOptions:
 def actor_options(config: LoomConfig) -> ActorOptions:
     """Return what the actors are told."""
     return ActorOptions(**dict(config.actors))
+
+
+SECTIONS: Mapping[str, type[Section]] = {"decision_traces": DecisionTracesConfig, "critic_llm": CriticLlmConfig}
+"""The sections of the config that are not the core's."""
+
+
+def critic_of(config: LoomConfig) -> Critic | None:
+    """Return the critic that a config asks for: none where the mode is `never` or no model is named."""
+    traces, llm = config.sections.get("decision_traces"), config.sections.get("critic_llm")
+    if not isinstance(traces, DecisionTracesConfig) or not isinstance(llm, CriticLlmConfig):
+        return None
+    if traces.llm_enrichment.mode == "never":
+        return None
+    from loom.enrichment.llm import LlmCritic  # what it needs comes with an extra
+
+    return LlmCritic(traces.llm_enrichment.critic, llm)
 
 
 def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:

@@ -8,6 +8,7 @@ from typing import Any
 from loom.actors.actor import Actor, check_actor_class
 from loom.errors import DuplicateKindError, UnknownActorError
 from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.precedents.registry import EquivalenceRegistry
 
 __all__ = ["ActorClasses", "Factory"]
 
@@ -15,17 +16,21 @@ Factory = Callable[[], Actor[Any]]
 
 
 class ActorClasses:
-    """The actor classes of one loom, by actor type. `by` is who registers the policies that come with them."""
+    """The actor classes of one loom, by actor type.
 
-    def __init__(self, policies: PolicyRegistry, *, by: str) -> None:
+    `by` is in whose name the policies and equivalence rules are registered that come with them.
+    """
+
+    def __init__(self, policies: PolicyRegistry, rules: EquivalenceRegistry, *, by: str) -> None:
         self._policies = policies
+        self._rules = rules
         self._by = by
         self._classes: dict[str, type[Actor[Any]]] = {}
         self._factories: dict[str, Factory] = {}
         self._implicit: dict[str, PolicyVersion] = {}
 
     async def register(self, cls: type[Actor[Any]], factory: Factory | None = None) -> bool:
-        """Make a class known, and its policy with it; return whether it was not known before.
+        """Make a class known, its policy and its equivalence rule with it; return whether it was not known before.
 
         A class that was defined again replaces its former self; another one of the same type is a
         `DuplicateKindError`.
@@ -42,6 +47,8 @@ class ActorClasses:
                 self._implicit[cls.actor_type] = await self._policies.register_implicit(cls.actor_type, by=self._by)
             else:
                 await self._policies.ensure(cls.policy, by=self._by)
+            if cls.equivalence is not None:
+                await self._rules.register(cls.equivalence, by=self._by, reason="registered from code")
             self._classes[cls.actor_type] = cls
         if factory is not None:
             self._factories[cls.actor_type] = factory

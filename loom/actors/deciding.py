@@ -37,7 +37,7 @@ async def record_decision(turn: Turn, **given: Any) -> str:
     decision_type = given["decision_type"] or ("exception" if is_exception else "policy_application")
     with turn.step("record_decision", decision_type) as step:
         decision = _decision(turn, step, version, evaluation, {**given, "is_exception": is_exception})
-        entry = DecisionJournalEntry(step=step, decision=decision)
+        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given["enrich"])
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
         if turn.script is None or not turn.script.has(step, "end"):
             await _check_parent(turn, decision.parent_decision_id)
@@ -117,6 +117,7 @@ def _decision(
             confidence=given["confidence"],
             parent_decision_id=given["parent"],
             causation_id=turn.command_id,
+            run_id=turn.received.run_id,
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
@@ -128,7 +129,7 @@ def _decision(
         ) from error
 
 
-def _facts(turn: Turn, given: BaseModel | None) -> dict[str, JsonValue] | None:
+def _facts(turn: Turn, given: BaseModel | Mapping[str, object] | None) -> dict[str, JsonValue] | None:
     if given is not None:
         return plain_facts(given, turn)
     return None if turn.gathered.evaluated is None else turn.gathered.evaluated.facts
@@ -150,7 +151,10 @@ def _precedents(
 
 def _class(turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, JsonValue]) -> PrecedentClass | None:
     rule = None if turn.actor is None else turn.actor.equivalence
-    return None if rule is None or facts is None else rule.classify(facts, outcome)
+    if rule is None or facts is None:
+        return None
+    turn.services.rules.resolve(rule.hash)  # a key by a rule that nobody can look up would say nothing later
+    return rule.classify(facts, outcome)
 
 
 def _context(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:

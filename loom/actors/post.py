@@ -14,6 +14,7 @@ from loom.actors.driving import failure_told
 from loom.actors.gate import Gate
 from loom.actors.recovery import ENDINGS, receipt_of
 from loom.actors.turn import Turn
+from loom.decisions.runs import current_run
 from loom.errors import (
     AdmissionError,
     AppendUnknownError,
@@ -138,6 +139,7 @@ class Post:
             correlation_id=sender.received.correlation_id if sender else command_id,
             causation_id=sender.command_id if sender else None,
             waiting=waiting,
+            run_id=sender.received.run_id if sender else current_run(self._services.store),
         )
 
     async def _send(
@@ -227,13 +229,15 @@ def _read_back(command: Command[Any], payload: JsonValue) -> Command[Any]:
 
 
 def _check_same(first: object, entry: CommandReceivedEntry, journal: str, command_id: str) -> None:
-    if isinstance(first, CommandReceivedEntry) and _canonical(first) == _canonical(entry):
+    """Refuse an id that stands for something else. Who asks again without a run asks for the reply that there is."""
+    if not isinstance(first, CommandReceivedEntry):
+        came = "and was erased"
+    elif _canonical(first) != _canonical(entry):
+        came = f"with [{first.command_type}] and other contents"
+    elif entry.run_id not in (None, first.run_id):  # what it decided then would be missing in the run it is sent in now
+        came = f"in run [{first.run_id}]" if first.run_id else f"in no run, not in [{entry.run_id}]"
+    else:
         return
-    came = (
-        f"with [{first.command_type}] and other contents"
-        if isinstance(first, CommandReceivedEntry)
-        else "and was erased"
-    )
     raise CommandConflictError(
         f"command id [{command_id}] of journal [{journal}] came before {came}; expected the same ones: use a new id "
         f"for [{entry.command_type}]"

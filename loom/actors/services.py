@@ -16,6 +16,7 @@ from loom.identity import new_id, random_bytes
 from loom.journal.admission import Limits
 from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
+from loom.precedents.registry import EquivalenceRegistry
 from loom.telemetry import get_logger
 
 __all__ = ["ActorOptions", "Approver", "PrecedentIndex", "Services", "Snapshots", "Sources"]
@@ -95,6 +96,7 @@ class Services:
 
     store: JournalStore
     policies: PolicyRegistry
+    rules: EquivalenceRegistry
     precedents: PrecedentIndex
     snapshots: Snapshots
     options: ActorOptions = field(default_factory=ActorOptions)

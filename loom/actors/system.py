@@ -43,7 +43,7 @@ class ActorSystem:
         self.services = services
         self.resumes = resumes
         self.closing = False
-        self.classes = ActorClasses(services.policies, by=by)
+        self.classes = ActorClasses(services.policies, services.rules, by=by)
         self._post = Post(self)
         self._cells: dict[str, Cell] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}

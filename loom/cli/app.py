@@ -19,6 +19,7 @@ from loom.cli.commands import (
     precedents,
     replay,
     run,
+    runs,
     turns,
     verify,
 )
@@ -48,6 +49,7 @@ for part in (
     journal,
     decisions,
     precedents,
+    runs,
     approvals,
     turns,
     policies,

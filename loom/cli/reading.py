@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from loom.actors import TurnsProjection, TurnsView
 from loom.cli.shell import Shell
-from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
+from loom.decisions import (
+    ApprovalChains,
+    ApprovalsProjection,
+    EnrichmentsProjection,
+    RunsProjection,
+    RunsView,
+    Traces,
+    TracesProjection,
+)
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.precedents import Precedents, PrecedentsProjection
 from loom.projections import Projection, Queries, open_views_for_reading
@@ -31,6 +39,7 @@ class Readings:
     approvals: ApprovalChains
     precedents: Precedents
     turns: TurnsView
+    runs: RunsView
 
     @property
     def live(self) -> bool:
@@ -40,7 +49,10 @@ class Readings:
 
 def own_projections() -> list[Projection]:
     """Return the projections that every loom has."""
-    return [TurnsProjection(), ApprovalsProjection(), TracesProjection(), PrecedentsProjection()]
+    return [
+        TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
+        PrecedentsProjection(),
+    ]  # fmt: skip
 
 
 @contextlib.asynccontextmanager
@@ -66,5 +78,6 @@ async def open_readings(shell: Shell) -> AsyncIterator[Readings]:
         if behind:
             shell.output.note(f"the views of the running loom are {behind} entries behind its journal")
         yield Readings(
-            files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries)
-        )
+            files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries),
+            RunsView(queries),
+        )  # fmt: skip

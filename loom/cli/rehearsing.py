@@ -19,9 +19,10 @@ from loom.journal.sqlite import Reader
 from loom.journal.store import Append, Head, Receipt
 from loom.policies import AnyPolicy, Document, implicit_document, version_hash, version_id
 from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.precedents import EquivalenceRegistry, EquivalenceRule, RuleVersion
 from loom.replay import Replay
 
-__all__ = ["ReadOnlyStore", "registry_of", "replay_of"]
+__all__ = ["ReadOnlyStore", "registry_of", "replay_of", "rules_of"]
 
 _NOBODY = "replay"
 """In whose name nothing is registered."""
@@ -34,12 +35,20 @@ async def registry_of(reader: Reader) -> PolicyRegistry:
     return registry
 
 
+async def rules_of(reader: Reader) -> EquivalenceRegistry:
+    """Return the registry of equivalence rules as a journal tells it, to be asked only."""
+    rules = _ReadOnlyRules(await ReadOnlyStore.over(reader))
+    await rules.load()
+    return rules
+
+
 async def replay_of(readings: Readings, actors: Sequence[type[Actor[Any]]]) -> Replay:
     """Return what replays the journals of a workspace with the code of these actors."""
     store = await ReadOnlyStore.over(readings.reader)
     services = Services(
         store=store,
         policies=await registry_of(readings.reader),
+        rules=await rules_of(readings.reader),
         precedents=readings.precedents,
         snapshots=_NoSnapshots(),
     )
@@ -148,6 +157,14 @@ class _ReadOnlyRegistry(PolicyRegistry):
             name=name, number=0, version=version_id(0, full_hash), hash=full_hash, document=document, about={}, by=by,
             reason=None, registered_at=datetime.now(UTC),
         )  # fmt: skip
+
+
+class _ReadOnlyRules(EquivalenceRegistry):
+    """Knows the rules that come with an actor's code, without making them known to anybody else."""
+
+    async def register(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+        """Return the version of a rule, whether that is registered or not."""
+        return self.at_hand(rule, by=by, reason=reason)
 
 
 class _NoSnapshots:

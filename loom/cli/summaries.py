@@ -121,6 +121,12 @@ def _performed(body: _Body) -> str:
     return f"{body['action']} {body['key']} {came}"
 
 
+def _run(body: _Body) -> str:
+    given = f" {compact(body['parameters'])}" if body["parameters"] else ""
+    note = f": {body['note']}" if body.get("note") else ""
+    return f"{body['run_id']} {body['run_kind']}{_by(body)}{given}{note}"
+
+
 def _policy(body: _Body) -> str:
     return f"{body['name']} {body['version']}{_by(body)}{_because(body)}"
 
@@ -136,6 +142,7 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "decision": _decided,
     "effect_intended": lambda body: f"{body['action']} {body['key']}" + ("" if body["repeatable"] else ", once only"),
     "effect_performed": _performed,
+    "equivalence_rule_registered": _policy,
     "evaluated": _evaluated,
     "outcome_observed": _observed,
     "policy_adopted": _policy,
@@ -144,6 +151,8 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "pruned": lambda body: (
         f"{body['journal']} {body['first_sequence']}..{body['last_sequence']}{_by(body)}{_because(body)}"
     ),
+    "run_ended": lambda body: f"{body['run_id']} {body['status']}{_by(body)}{_because(body)}",
+    "run_started": _run,
     "told": lambda body: f"{body['journal']} {body['command_type']}",
     "turn_abandoned": lambda body: f"given up{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",

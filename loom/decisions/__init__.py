@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from loom.decisions.analysis import (
+    Analysis,
+    CriticalFactor,
+    DecisionAnalysis,
+    RiskAssessment,
+    WeighedAlternative,
+)
 from loom.decisions.approvals import Approval, ApprovalChains, ApprovalEvent
 from loom.decisions.approvals_view import ApprovalsProjection
 from loom.decisions.decision import (
@@ -15,6 +22,8 @@ from loom.decisions.decision import (
     Relation,
     decision_id,
 )
+from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
+from loom.decisions.enrichments_view import EnrichmentsProjection
 from loom.decisions.entries import (
     ApprovalAnsweredEntry,
     ApprovalEscalatedEntry,
@@ -26,10 +35,18 @@ from loom.decisions.entries import (
     OutcomeObservedEntry,
     PrecedentFound,
     PrecedentReferencedEntry,
+    RunEndedEntry,
+    RunEnding,
+    RunKind,
+    RunStartedEntry,
 )
 from loom.decisions.explanation import Explanation, ExplanationLine, ExplanationSection, explain
+from loom.decisions.run import Run, RunStatus, VersionSeen
+from loom.decisions.runs import RUN_JOURNAL, Runs, RunsView, current_run
+from loom.decisions.runs_view import RunsProjection
 from loom.decisions.trace import (
     DecisionChain,
+    DecisionLineage,
     DecisionSummary,
     DecisionTrace,
     OutcomeObserved,
@@ -40,7 +57,9 @@ from loom.decisions.traces import Traces
 from loom.decisions.traces_view import TracesProjection
 
 __all__ = [
+    "RUN_JOURNAL",
     "Alternative",
+    "Analysis",
     "Approval",
     "ApprovalAnsweredEntry",
     "ApprovalChains",
@@ -50,12 +69,19 @@ __all__ = [
     "ApprovalRequestedEntry",
     "ApprovalsProjection",
     "ContextGatheredEntry",
+    "CriticalFactor",
     "Decision",
+    "DecisionAnalysis",
     "DecisionChain",
     "DecisionInput",
     "DecisionJournalEntry",
+    "DecisionLineage",
     "DecisionSummary",
     "DecisionTrace",
+    "EnrichmentEntry",
+    "EnrichmentFailedEntry",
+    "EnrichmentRefusedEntry",
+    "EnrichmentsProjection",
     "EvaluatedEntry",
     "Explanation",
     "ExplanationLine",
@@ -71,8 +97,21 @@ __all__ = [
     "PrecedentSeen",
     "Related",
     "Relation",
+    "RiskAssessment",
+    "Run",
+    "RunEndedEntry",
+    "RunEnding",
+    "RunKind",
+    "RunStartedEntry",
+    "RunStatus",
+    "Runs",
+    "RunsProjection",
+    "RunsView",
     "Traces",
     "TracesProjection",
+    "VersionSeen",
+    "WeighedAlternative",
+    "current_run",
     "decision_id",
     "explain",
 ]

@@ -1,13 +1,13 @@
-"""The entries that a trace joins: look-ups, evaluations, precedents, approvals, the decision, what came of it."""
+"""The entries that a trace joins: look-ups, evaluations, precedents, approvals, the decision, its run, its outcome."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from loom.decisions.decision import Decision
+from loom.decisions.decision import Decision, PolicyReference
 from loom.journal.entry import Entry
 from loom.policies.evaluation import Evaluation
 
@@ -22,7 +22,17 @@ __all__ = [
     "OutcomeObservedEntry",
     "PrecedentFound",
     "PrecedentReferencedEntry",
+    "RunEndedEntry",
+    "RunEnding",
+    "RunKind",
+    "RunStartedEntry",
 ]
+
+RunKind: TypeAlias = Literal["live", "simulation", "replay"]
+"""Whether a run decided for real, about made-up cases, or again about what was decided before."""
+
+RunEnding: TypeAlias = Literal["completed", "failed", "abandoned"]
+"""How a run ended: as it should, with an error, or because somebody gave it up."""
 
 
 class _Frozen(BaseModel):
@@ -62,7 +72,11 @@ class EvaluatedEntry(Entry):
 
 
 class PrecedentFound(_Frozen):
-    """One earlier decision as the precedent index showed it."""
+    """One earlier decision as the precedent index showed it.
+
+    `superseded` is `policy` where the version it was decided under was no longer the adopted one, `overruled` where a
+    later decision had overruled it, and None where it was still what would be gone by.
+    """
 
     decision_id: str
     journal: str
@@ -73,6 +87,7 @@ class PrecedentFound(_Frozen):
     recorded_at: datetime
     situation: str | None = None
     precedent: str | None = None
+    superseded: Literal["policy", "overruled"] | None = None
 
 
 class PrecedentReferencedEntry(Entry):
@@ -134,6 +149,8 @@ class DecisionJournalEntry(Entry):
     kind: ClassVar[str] = "decision"
 
     decision: Decision
+    enrich: Literal["always", "never"] | None = None
+    """Whether a critic is to look at it, whatever the modes say."""
 
 
 class OutcomeObservedEntry(Entry):
@@ -147,3 +164,29 @@ class OutcomeObservedEntry(Entry):
     feedback: str | None = None
     observed_by: str
     observed_at: datetime
+
+
+class RunStartedEntry(Entry):
+    """A run began, in the journal `loom/runs`. `policies` are the versions that it is meant to decide under."""
+
+    kind: ClassVar[str] = "run_started"
+
+    run_id: str
+    run_kind: RunKind
+    by: str
+    policies: tuple[PolicyReference, ...] = ()
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    seed: int | str | None = None
+    note: str | None = None
+
+
+class RunEndedEntry(Entry):
+    """A run ended. `result` is what whoever ended it has to say in numbers, such as the totals of a replay."""
+
+    kind: ClassVar[str] = "run_ended"
+
+    run_id: str
+    status: RunEnding
+    by: str
+    reason: str | None = None
+    result: JsonValue = None

@@ -12,11 +12,13 @@ import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import chain, repeat
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.decisions.approvals import Approval
+from loom.decisions.run import Run
 from loom.decisions.trace import DecisionTrace, PrecedentSeen
 from loom.identity import short
 
@@ -88,8 +90,8 @@ class Explanation(_Frozen):
         return "\n".join(self.lines(width)) + "\n"
 
 
-def explain(trace: DecisionTrace) -> Explanation:
-    """Explain a decision from its trace."""
+def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> Explanation:
+    """Explain a decision from its trace; `alike` says in words what its precedent class is made from, by attribute."""
     kind = trace.decision_type.replace("_", " ").capitalize()
     asked = f"asked for by {trace.by}" if trace.by else "asked for by nobody in particular"
     command = f"{trace.command_type}, " if trace.command_type else ""
@@ -104,7 +106,7 @@ def explain(trace: DecisionTrace) -> Explanation:
                 ("Why?", _why(trace)),
                 ("On which facts?", _facts(trace)),
                 ("Under which rule?", _rule(trace)),
-                ("After which precedents?", _precedents(trace)),
+                ("After which precedents?", _precedents(trace, alike or {})),
                 ("Who agreed?", _consent(trace)),
                 ("What came of it?", _aftermath(trace)),
             )
@@ -130,7 +132,7 @@ def _what(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     if trace.origin == "replayed":
         yield _line("replayed from", short(trace.replayed_from or "unknown"), "quiet")
     if trace.run_id is not None:
-        yield _line("run", trace.run_id, "quiet")
+        yield _line("run", trace.run_id if trace.run is None else _run(trace.run), "quiet")
 
 
 def _why(trace: DecisionTrace) -> Iterator[ExplanationLine]:
@@ -177,7 +179,7 @@ def _rule(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         yield _line("not", f"{miss.rule}: {miss.why}", "quiet")
 
 
-def _precedents(trace: DecisionTrace) -> Iterator[ExplanationLine]:
+def _precedents(trace: DecisionTrace, alike: Mapping[str, str]) -> Iterator[ExplanationLine]:
     for seen in trace.precedents:
         yield _line(seen.relation, _precedent(seen))
     if not trace.precedents:
@@ -185,6 +187,8 @@ def _precedents(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     kind = trace.decision.precedent_class
     if kind is not None:
         yield _line("its own class", f"situation {short(kind.situation)}, precedent {short(kind.precedent)}", "quiet")
+        for label, (name, words) in zip(chain(["alike by"], repeat("")), alike.items(), strict=False):
+            yield _line(label, f"{name}: {words}", "quiet")
 
 
 def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
@@ -238,6 +242,11 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
             yield _line("", f"{event.event} by {event.by}{role} {after}{comment}", _tone(event.event))
     if approval.pending:
         yield _line("", "still waits for an answer")
+
+
+def _run(run: Run) -> str:
+    note = f": “{run.note}”" if run.note else ""
+    return f"{run.run_id}, a {run.kind} ({run.status}), started {_moment(run.started_at)} by {run.by}{note}"
 
 
 def _precedent(seen: PrecedentSeen) -> str:

@@ -10,13 +10,24 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
+from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.approvals import Approval
 from loom.decisions.decision import Decision, DecisionInput, Relation
 from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
 from loom.journal.entry import KINDS
 
-__all__ = ["DecisionChain", "DecisionSummary", "DecisionTrace", "OutcomeObserved", "PrecedentSeen", "Related"]
+__all__ = [
+    "DecisionChain",
+    "DecisionLineage",
+    "DecisionSummary",
+    "DecisionTrace",
+    "Enrichment",
+    "OutcomeObserved",
+    "PrecedentSeen",
+    "Related",
+]
 
 
 class _Frozen(BaseModel):
@@ -86,6 +97,30 @@ class OutcomeObserved(_Frozen):
         return cls(**{**plain, "actual": json.loads(plain["actual"])})
 
 
+class Enrichment(_Frozen):
+    """What came of asking a critic: an analysis, or in words why there is none. Costs are in US dollars."""
+
+    status: Literal["enriched", "failed", "refused"]
+    analysis: DecisionAnalysis | None
+    problem: str | None
+    cost_usd: float
+    duration_ms: float | None
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Self:
+        """Return what a row of the view holds."""
+        enriched = row["status"] == "enriched"
+        return cls(
+            status=row["status"],
+            analysis=DecisionAnalysis.model_validate_json(row["said"]) if enriched else None,
+            problem=None if enriched else row["said"],
+            cost_usd=row["cost_micro_usd"] / 1_000_000,
+            duration_ms=row["duration_ms"],
+            recorded_at=datetime_from_us(row["recorded_at_us"]),
+        )
+
+
 class DecisionTrace(DecisionSummary):
     """A decision with who asked for it, what it saw, who agreed, what came of it, and where it is recorded."""
 
@@ -96,9 +131,12 @@ class DecisionTrace(DecisionSummary):
     decision: Decision
     precedents: tuple[PrecedentSeen, ...]
     approvals: tuple[Approval, ...]
+    enrichments: tuple[Enrichment, ...]
     outcomes: tuple[OutcomeObserved, ...]
     children: tuple[str, ...]
     replays: tuple[str, ...]
+    run: Run | None = None
+    """The run that it belongs to, where that was started in this workspace."""
 
     @property
     def context(self) -> tuple[DecisionInput, ...]:
@@ -134,3 +172,26 @@ class DecisionChain(_Frozen):
     decision: DecisionSummary
     descendants: tuple[Related, ...]
     cut: bool = False
+
+
+class DecisionLineage(_Frozen):
+    """A decision among its replays: the original, its replays, their replays and so on, the same from any of them.
+
+    `members` are all of them by generation, the original (generation 0) first. `missing` is the id of what the first
+    of them says that it replays, where that is not in this workspace. `cut` says that there are more than are shown.
+    """
+
+    decision: DecisionSummary
+    members: tuple[Related, ...]
+    missing: str | None = None
+    cut: bool = False
+
+    @property
+    def original(self) -> DecisionSummary:
+        """The decision that all others replay, or the earliest that is known here."""
+        return self.members[0].decision
+
+    @property
+    def replays(self) -> tuple[Related, ...]:
+        """All members but the original."""
+        return self.members[1:]

@@ -6,16 +6,29 @@ Order is by position, so the same question has the same answer; pages go on afte
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 from loom.clock import us_from_datetime
 from loom.decisions.approvals import ApprovalChains
-from loom.decisions.decision import PrecedentReference
+from loom.decisions.decision import Decision, PrecedentReference
 from loom.decisions.explanation import Explanation, explain
-from loom.decisions.trace import DecisionChain, DecisionSummary, DecisionTrace, OutcomeObserved, PrecedentSeen, Related
-from loom.errors import DecisionNotFoundError
+from loom.decisions.run import Run
+from loom.decisions.runs import RunsView
+from loom.decisions.trace import (
+    DecisionChain,
+    DecisionLineage,
+    DecisionSummary,
+    DecisionTrace,
+    Enrichment,
+    OutcomeObserved,
+    PrecedentSeen,
+    Related,
+)
+from loom.errors import DecisionNotFoundError, RunNotFoundError
 from loom.projections import Queries
 from loom.projections.sql import prefix_range
 
@@ -32,18 +45,27 @@ SELECT {_FULL} FROM trace_decisions JOIN trace_bodies USING (position)
 WHERE decision_id >= ? AND decision_id < ? LIMIT 3
 """  # noqa: S608
 _FIND = f"SELECT {_SUMMARY} FROM trace_decisions WHERE position < :after"  # noqa: S608
+# An index gives each of these by position; time never goes back from one position to the next.
+_FIRST_AFTER = (
+    "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
+)
 _FILTERS = {
     "decision_type": "decision_type = :decision_type",
-    "is_exception": "is_exception = :is_exception",
+    "command_type": "command_type = :command_type",
+    "is_exception": "is_exception = 1",
+    "is_no_exception": "is_exception = 0",
     "actor_type": "actor_type = :actor_type",
     "actor_key": "actor_key = :actor_key",
     "policy": "policy_name = :policy",
-    "policy_version": "(policy_version = :policy_version OR policy_hash = :policy_version)",
+    "policy_version": "policy_version = :policy_version",
+    "policy_hash": """policy_hash = :policy_hash
+      AND policy_version = (SELECT policy_version FROM trace_versions WHERE policy_hash = :policy_hash)""",
     "run_id": "run_id = :run_id",
-    "origin": "origin = :origin",
+    "is_original": "origin = 'original'",
+    "is_replayed": "origin = 'replayed'",
     "status": "status = :status",
-    "since": "recorded_at_us >= :since",
-    "until": "recorded_at_us < :until",
+    "since": f"position >= ({_FIRST_AFTER.format(':since')})",
+    "until": f"position < coalesce(({_FIRST_AFTER.format(':until')}), {2**63 - 1})",
 }
 _NEWEST = " ORDER BY position DESC LIMIT :limit"
 _AMONG = f"SELECT {_SUMMARY} FROM trace_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"  # noqa: S608
@@ -52,6 +74,10 @@ _REPLAYS = "SELECT decision_id FROM trace_decisions WHERE replayed_from = ? ORDE
 _OUTCOMES = """
 SELECT position, correct, actual, feedback, observed_by, observed_at_us, recorded_at_us
 FROM trace_outcomes WHERE decision_id = ? ORDER BY position
+"""
+_ENRICHMENTS = """
+SELECT status, cost_micro_usd, duration_ms, said, recorded_at_us FROM enrichments
+WHERE decision_id = ? ORDER BY position
 """
 _ANCESTORS = f"""
 WITH RECURSIVE line (id, depth) AS (
@@ -75,17 +101,45 @@ WITH RECURSIVE tree (id, depth) AS (
 SELECT min(tree.depth) AS depth, {_SUMMARY}
 FROM tree JOIN trace_decisions ON decision_id = tree.id GROUP BY decision_id ORDER BY depth, position LIMIT :limit
 """  # noqa: S608
+# A replay stands after what it replays: a link the other way is none, and no line can bite its own tail.
+_ORIGINALS = f"""
+WITH RECURSIVE line (id, earlier, place, depth) AS (
+  SELECT decision_id, replayed_from, position, 0 FROM trace_decisions WHERE decision_id = :id
+  UNION ALL
+  SELECT above.decision_id, above.replayed_from, above.position, line.depth + 1
+  FROM line JOIN trace_decisions AS above ON above.decision_id = line.earlier AND above.position < line.place
+  WHERE line.depth <= :depth
+)
+SELECT line.depth AS depth, {_SUMMARY} FROM line JOIN trace_decisions ON decision_id = line.id ORDER BY line.depth
+"""  # noqa: S608
+_ALL_REPLAYS = f"""
+WITH RECURSIVE tree (depth, place, id) AS (
+  SELECT 0, position, decision_id FROM trace_decisions WHERE decision_id = :id
+  UNION ALL
+  SELECT tree.depth + 1, below.position, below.decision_id
+  FROM tree JOIN trace_decisions AS below ON below.replayed_from = tree.id AND below.position > tree.place
+  WHERE tree.depth <= :depth
+  ORDER BY 1, 2 LIMIT :limit + 1
+)
+SELECT tree.depth AS depth, {_SUMMARY} FROM tree JOIN trace_decisions ON position = tree.place ORDER BY 1, 3
+"""  # noqa: S608
 _NAMES = ("traces",)
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 _DEPTH = 200
 _RELATED = 1_000
 
 
 class Traces:
-    """Reads decisions back: one in full, those that match, what led to one and what followed from it."""
+    """Reads decisions back: one in full, those that match, what led to one and what followed from it.
 
-    def __init__(self, queries: Queries) -> None:
+    `alike` says in words what the precedent class of a decision is made from, by attribute, for its explanation.
+    """
+
+    def __init__(self, queries: Queries, *, alike: Callable[[Decision], Mapping[str, str]] = lambda _: {}) -> None:
         self._queries = queries
+        self._alike = alike
         self._approvals = ApprovalChains(queries)
+        self._runs = RunsView(queries)
 
     async def get(self, decision_id: str) -> DecisionTrace:
         """Return the decision with this id, or the one whose id begins so; raise `DecisionNotFoundError`."""
@@ -102,22 +156,25 @@ class Traces:
             decision=decision,
             approvals=approvals,
             precedents=await self._precedents(decision.precedents),
+            enrichments=await self._enrichments(summary.decision_id),
             outcomes=await self._outcomes(summary.decision_id),
             children=await self._ids(_CHILDREN, summary.decision_id),
             replays=await self._ids(_REPLAYS, summary.decision_id),
+            run=await self._run(summary.run_id),
         )
 
     async def find(
         self,
         *,
         decision_type: str | None = None,
+        command_type: str | None = None,
         is_exception: bool | None = None,
         actor_type: str | None = None,
         actor_key: str | None = None,
         policy: str | None = None,
         policy_version: str | None = None,
         run_id: str | None = None,
-        origin: str | None = None,
+        origin: Literal["original", "replayed"] | None = None,
         status: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -130,10 +187,16 @@ class Traces:
         one already seen.
         """
         given: dict[str, object] = {
-            "decision_type": decision_type, "is_exception": is_exception, "actor_type": actor_type,
-            "actor_key": actor_key, "policy": policy, "policy_version": policy_version, "run_id": run_id,
-            "origin": origin, "status": status, "since": _us(since), "until": _us(until),
+            "decision_type": decision_type, "command_type": command_type, "actor_type": actor_type,
+            "actor_key": actor_key, "policy": policy, "run_id": run_id, "status": status, "since": _us(since),
+            "until": _us(until),
         }  # fmt: skip
+        if policy_version is not None:
+            given["policy_hash" if _HASH.match(policy_version) else "policy_version"] = policy_version
+        if is_exception is not None:
+            given["is_exception" if is_exception else "is_no_exception"] = True
+        if origin is not None:
+            given[f"is_{origin}"] = True
         wanted = {name: value for name, value in given.items() if value is not None}
         statement = " AND ".join([_FIND, *(_FILTERS[name] for name in wanted)]) + _NEWEST
         bounds = {"after": 2**63 - 1 if after is None else after, "limit": limit}
@@ -157,9 +220,31 @@ class Traces:
             cut=cut,
         )
 
+    async def lineage(self, decision_id: str) -> DecisionLineage:
+        """Return a decision among its replays: the original, what replays it, what replays those, in this order.
+
+        It is the same from any of them. More than 200 generations up or down, or 1,000 members, are cut and say so.
+        """
+        row = await self._row(decision_id)
+        bounds = {"id": row["decision_id"], "depth": _DEPTH, "limit": _RELATED}
+        above = await self._queries.fetch(_ORIGINALS, bounds, names=_NAMES, consistent=False)
+        first = above[: _DEPTH + 1][-1]
+        below = await self._queries.fetch(
+            _ALL_REPLAYS, {**bounds, "id": first["decision_id"]}, names=_NAMES, consistent=False
+        )
+        shown = [each for each in below[:_RELATED] if each["depth"] <= _DEPTH]
+        cut = len(above) > _DEPTH + 1 or len(shown) < len(below)
+        return DecisionLineage(
+            decision=DecisionSummary.of(row),
+            members=tuple(Related(depth=each["depth"], decision=DecisionSummary.of(each)) for each in shown),
+            missing=None if len(above) > _DEPTH + 1 else first["replayed_from"],
+            cut=cut,
+        )
+
     async def explain(self, decision_id: str) -> Explanation:
         """Return one decision in the order in which a person asks about it."""
-        return explain(await self.get(decision_id))
+        trace = await self.get(decision_id)
+        return explain(trace, alike=self._alike(trace.decision))
 
     async def _row(self, decision_id: str) -> sqlite3.Row:
         rows = await self._queries.fetch(_BY_PREFIX, prefix_range(decision_id), names=_NAMES)
@@ -172,6 +257,15 @@ class Traces:
             "expected [the id of one decision, or how only one begins]: see `loom decisions`"
         )
 
+    async def _run(self, run_id: str | None) -> Run | None:
+        if run_id is None:
+            return None
+        try:
+            run = await self._runs.get(run_id)
+        except RunNotFoundError:
+            return None
+        return run if run.run_id == run_id else None
+
     async def _precedents(self, references: Sequence[PrecedentReference]) -> tuple[PrecedentSeen, ...]:
         ids = json.dumps([reference.decision_id for reference in references])
         rows = await self._queries.fetch(_AMONG, (ids,), names=_NAMES, consistent=False) if references else ()
@@ -180,6 +274,10 @@ class Traces:
             PrecedentSeen(decision_id=each.decision_id, relation=each.relation, decision=known.get(each.decision_id))
             for each in references
         )
+
+    async def _enrichments(self, decision_id: str) -> tuple[Enrichment, ...]:
+        rows = await self._queries.fetch(_ENRICHMENTS, (decision_id,), names=("enrichments",))
+        return tuple(Enrichment.of(row) for row in rows)
 
     async def _outcomes(self, decision_id: str) -> tuple[OutcomeObserved, ...]:
         rows = await self._queries.fetch(_OUTCOMES, (decision_id,), names=_NAMES, consistent=False)

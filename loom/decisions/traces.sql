@@ -32,19 +32,61 @@ CREATE TABLE trace_decisions (
 
 CREATE INDEX trace_open ON trace_decisions (journal, command_id) WHERE status = 'open';
 
+-- Each of these gives what it is asked for by position, so that no page needs sorting.
 CREATE INDEX trace_by_type ON trace_decisions (decision_type, position);
 
-CREATE INDEX trace_by_actor ON trace_decisions (actor_type, actor_key, position);
+CREATE INDEX trace_by_command ON trace_decisions (command_type, position);
 
-CREATE INDEX trace_by_policy ON trace_decisions (policy_name, policy_version, position);
+CREATE INDEX trace_by_actor_type ON trace_decisions (actor_type, position);
 
-CREATE INDEX trace_exceptions ON trace_decisions (position) WHERE is_exception = 1;
+CREATE INDEX trace_by_actor ON trace_decisions (actor_key, actor_type, position);
 
-CREATE INDEX trace_by_parent ON trace_decisions (parent_decision_id) WHERE parent_decision_id IS NOT NULL;
+CREATE INDEX trace_by_policy ON trace_decisions (policy_name, position);
+
+CREATE INDEX trace_by_version ON trace_decisions (policy_version, position);
 
 CREATE INDEX trace_by_run ON trace_decisions (run_id, position) WHERE run_id IS NOT NULL;
 
+CREATE INDEX trace_by_time ON trace_decisions (recorded_at_us);
+
+CREATE INDEX trace_exceptions ON trace_decisions (position) WHERE is_exception = 1;
+
+CREATE INDEX trace_replayed ON trace_decisions (position) WHERE origin = 'replayed';
+
+CREATE INDEX trace_by_parent ON trace_decisions (parent_decision_id) WHERE parent_decision_id IS NOT NULL;
+
 CREATE INDEX trace_by_original ON trace_decisions (replayed_from) WHERE replayed_from IS NOT NULL;
+
+-- The policy versions that decisions name: the way from a full hash to the version id that is indexed.
+CREATE TABLE trace_versions (
+  policy_hash TEXT PRIMARY KEY,
+  policy_version TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What was decided in each run, whether its start is known here or not.
+CREATE TABLE trace_runs (
+  run_id TEXT PRIMARY KEY,
+  decisions INTEGER NOT NULL,
+  actors INTEGER NOT NULL,
+  first_at_us INTEGER NOT NULL,
+  last_at_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE trace_run_versions (
+  run_id TEXT NOT NULL,
+  policy_name TEXT NOT NULL,
+  policy_version TEXT NOT NULL,
+  policy_hash TEXT NOT NULL,
+  first_position INTEGER NOT NULL,
+  decisions INTEGER NOT NULL,
+  PRIMARY KEY (run_id, policy_name, policy_version, policy_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE trace_run_actors (
+  run_id TEXT NOT NULL,
+  journal TEXT NOT NULL,
+  PRIMARY KEY (run_id, journal)
+) STRICT, WITHOUT ROWID;
 
 -- The entries themselves, as they were stored.
 CREATE TABLE trace_bodies (

@@ -1,4 +1,4 @@
-"""The projection behind traces: one row for each decision, and one for each outcome that was observed."""
+"""The projection behind traces: one row for each decision and each outcome observed, and counts for each run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from loom.clock import us_from_datetime
+from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import DecisionJournalEntry, OutcomeObservedEntry
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry
@@ -27,6 +28,18 @@ _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id =
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
 _OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
+_VERSION = "INSERT INTO trace_versions VALUES (?, ?) ON CONFLICT DO NOTHING"
+_RUN_ACTOR = "INSERT INTO trace_run_actors VALUES (?, ?) ON CONFLICT DO NOTHING"
+_RUN_VERSION = """
+INSERT INTO trace_run_versions VALUES (?, ?, ?, ?, ?, 1)
+ON CONFLICT DO UPDATE SET decisions = decisions + 1
+"""
+_RUN = """
+INSERT INTO trace_runs VALUES (?, 1, ?, ?, ?)
+ON CONFLICT DO UPDATE
+SET decisions = decisions + 1, actors = actors + excluded.actors, last_at_us = excluded.last_at_us
+"""
+
 _ENDINGS = {"turn_completed": "settled", "turn_failed": "failed", "turn_abandoned": "abandoned"}
 
 
@@ -34,10 +47,13 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 1
+    version = 2
     kinds = frozenset({"command_received", "decision", "outcome_observed", *_ENDINGS})
     schema = script("loom.decisions", "traces.sql")
-    tables = ("trace_decisions", "trace_bodies", "trace_turns", "trace_outcomes")
+    tables = (
+        "trace_decisions", "trace_bodies", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
+        "trace_run_versions", "trace_run_actors",
+    )  # fmt: skip
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -53,6 +69,9 @@ class TracesProjection:
         elif isinstance(entry, DecisionJournalEntry):
             if view.execute(_DECIDE, _row(recorded, entry)).rowcount:
                 view.execute(_KEEP, (recorded.position, recorded.schema_version, recorded.body))
+                view.execute(_VERSION, (entry.decision.policy.hash, entry.decision.policy.version))
+                if entry.decision.run_id is not None:
+                    _count(recorded, entry.decision.run_id, entry.decision.policy, view)
         elif isinstance(entry, OutcomeObservedEntry):
             correct = None if entry.correct is None else int(entry.correct)
             actual = json.dumps(entry.actual, ensure_ascii=False, sort_keys=True)
@@ -63,6 +82,14 @@ class TracesProjection:
                     us_from_datetime(entry.observed_at), recorded.recorded_at_us,
                 ),
             )  # fmt: skip
+
+
+def _count(recorded: Recorded, run_id: str, policy: PolicyReference, view: sqlite3.Connection) -> None:
+    """Count a decision towards its run."""
+    new = view.execute(_RUN_ACTOR, (run_id, recorded.journal)).rowcount
+    version = (policy.name, policy.version, policy.hash)
+    view.execute(_RUN_VERSION, (run_id, *version, recorded.position))
+    view.execute(_RUN, (run_id, new, recorded.recorded_at_us, recorded.recorded_at_us))
 
 
 def _row(recorded: Recorded, entry: DecisionJournalEntry) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from loom.journal.entry import Entry
 
@@ -37,6 +37,8 @@ class CommandReceivedEntry(Entry):
     """The command id of the turn that sent this command, where a turn did."""
     waiting: tuple[str, ...] = ()
     """The journals whose turns wait for the reply, outermost first: an ask back into one of them would never end."""
+    run_id: str | None = Field(default=None, exclude_if=lambda run_id: run_id is None)
+    """The run that the turn belongs to, and whatever it sends; not written down where there is none."""
 
 
 class TurnStartedEntry(Entry):

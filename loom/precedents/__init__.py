@@ -1,17 +1,22 @@
-"""Precedents: when two cases are alike, and which earlier ones there are."""
+"""Precedents: when two cases are alike, by registered rules, and which earlier ones there are."""
 
 from __future__ import annotations
 
 from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, SetOf
 from loom.precedents.index import PrecedentsProjection
-from loom.precedents.search import Precedents, PrecedentSupport
+from loom.precedents.registry import EQUIVALENCE_JOURNAL, EquivalenceRegistry, RuleVersion
+from loom.precedents.search import PrecedentMember, Precedents, PrecedentSupport
 
 __all__ = [
+    "EQUIVALENCE_JOURNAL",
     "Attribute",
     "Bin",
+    "EquivalenceRegistry",
     "EquivalenceRule",
+    "PrecedentMember",
     "PrecedentSupport",
     "Precedents",
     "PrecedentsProjection",
+    "RuleVersion",
     "SetOf",
 ]

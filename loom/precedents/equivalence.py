@@ -8,12 +8,13 @@ The format of the keys is final; golden files hold it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
 from pydantic import BaseModel, JsonValue
@@ -23,7 +24,9 @@ from loom.errors import AdmissionError
 from loom.journal.admission import MAX_INTEGER, json_value
 from loom.policies.canonical import Json
 
-__all__ = ["Attribute", "Bin", "EquivalenceRule", "SetOf"]
+__all__ = ["FORMAT", "Attribute", "Bin", "EquivalenceRule", "SetOf", "rule_hash"]
+
+FORMAT = "loom.equivalence/1"
 
 Given: TypeAlias = "Mapping[str, object] | BaseModel"
 """Facts or an outcome, as a model or as plain values."""
@@ -122,7 +125,9 @@ class _Exact:
         return _exact(value, self.name)
 
     def describe(self, value: object) -> str:
-        return str(value)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def declaration(self) -> Json:
         return {"exact": self.name}
@@ -160,7 +165,7 @@ class EquivalenceRule:
     def document(self) -> dict[str, Json]:
         """Return all that can change a key."""
         return {
-            "format": "loom.equivalence/1",
+            "format": FORMAT,
             "name": self.name,
             "attributes": [attribute.declaration() for attribute in self.attributes],
             "outcome": [attribute.declaration() for attribute in self.outcome],
@@ -169,7 +174,26 @@ class EquivalenceRule:
     @cached_property
     def hash(self) -> str:
         """The SHA-256 of the rule itself, as 64 hex digits."""
-        return _digest(_RULE, self.document())
+        return rule_hash(self.document())
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> EquivalenceRule:
+        """Return the rule that a document declares; `AdmissionError` for one that declares none."""
+        try:
+            if document["format"] != FORMAT:
+                _refuse("format", f"is [{document['format']!r:.40}]", FORMAT)
+            return cls(
+                document["name"],
+                attributes=[_declared(each) for each in document["attributes"]],
+                outcome=[_declared(each) for each in document["outcome"]],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, AdmissionError):
+                raise
+            raise AdmissionError(
+                f"equivalence document has [{type(error).__name__}: {error}]; expected [{FORMAT}]: "
+                "it is what `document()` of a rule gives"
+            ) from error
 
     def situation_key(self, facts: Given) -> str:
         """Return the key of a case before it is decided, 64 hex digits; `AdmissionError` for facts without one."""
@@ -186,10 +210,29 @@ class EquivalenceRule:
             rule=self.hash, situation=self.situation_key(facts), precedent=self.precedent_key(facts, outcome)
         )
 
-    def describe(self, facts: Given) -> dict[str, str]:
-        """Return, by attribute, what a key is made from, in words."""
-        plain = _plain(facts)
-        return {each.name: each.describe(_value(plain, each.name)) for each in self.attributes}
+    def describe(self, facts: Given, outcome: Given | None = None) -> dict[str, str]:
+        """Return, by attribute, what a key is made from, in words: values outside a declared range say so.
+
+        With an outcome, its attributes follow. What is missing or has no key is named as such, and never an error.
+        """
+        words = _in_words(self.attributes, facts)
+        return words if outcome is None else {**words, **_in_words(self.outcome, outcome, known=words)}
+
+    def outside(self, facts: Given, outcome: Given | None = None) -> dict[str, str]:
+        """Return which attributes lie `below` or `above` their declared range, and so in an end bin."""
+        given = [(self.attributes, facts)] if outcome is None else [(self.attributes, facts), (self.outcome, outcome)]
+        found = {
+            each.name: each.outside(_value(plain, each.name))
+            for attributes, plain in ((attributes, _plain(values)) for attributes, values in given)
+            for each in attributes
+            if isinstance(each, Bin)
+        }
+        return {name: side for name, side in found.items() if side is not None}
+
+
+def rule_hash(document: Mapping[str, Json]) -> str:
+    """Return the SHA-256 of the declaration of a rule, as 64 hex digits."""
+    return _digest(_RULE, document)
 
 
 def _attributes(given: Iterable[Attribute], what: str) -> tuple[Bin | SetOf | _Exact, ...]:
@@ -198,6 +241,35 @@ def _attributes(given: Iterable[Attribute], what: str) -> tuple[Bin | SetOf | _E
     if len(set(names)) != len(names):
         raise AdmissionError(f"{what} are [{', '.join(names)}]; expected [each name once]: drop the repeated ones")
     return tuple(sorted(chosen, key=lambda each: each.name))
+
+
+def _declared(declaration: Mapping[str, Any]) -> Attribute:
+    """Return the attribute that stands declared in a document."""
+    if "bin" in declaration:
+        low, high = (_bound(declaration[end]) for end in ("low", "high"))
+        return Bin(declaration["bin"], low=low, high=high, bins=declaration["bins"])
+    return SetOf(declaration["set"]) if "set" in declaration else str(declaration["exact"])
+
+
+def _bound(written: str) -> float:
+    """Return a bound as the number that it was written from: the nearest float of a fraction is that number."""
+    exact = Fraction(written)
+    return exact.numerator if exact.denominator == 1 else float(exact)
+
+
+def _in_words(
+    attributes: Iterable[Bin | SetOf | _Exact], given: Given, *, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return attributes in words; a name that is taken gets its place in front, as fact and outcome may share one."""
+    plain = _plain(given)
+    words = {}
+    for each in attributes:
+        try:
+            said = each.describe(_value(plain, each.name))
+        except AdmissionError as error:
+            said = f"without a key: {str(error).partition(';')[0]}"
+        words[f"outcome {each.name}" if known and each.name in known else each.name] = said
+    return words
 
 
 def _material(attributes: Iterable[Bin | SetOf | _Exact], given: Given) -> dict[str, Json]:

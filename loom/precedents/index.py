@@ -12,43 +12,117 @@ from loom.decisions.decision import Decision
 from loom.decisions.entries import DecisionJournalEntry
 from loom.journal.admission import MAX_INTEGER
 from loom.journal.entry import Recorded
+from loom.policies.entries import PolicyAdoptedEntry
 from loom.projections.sql import script
 
 __all__ = ["PrecedentsProjection", "facet_text"]
 
 _INSERT = """
-INSERT INTO precedents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING
+INSERT INTO precedents (
+  position, decision_id, journal, command_id, decision_type, rule, situation, precedent, outcome, rationale,
+  is_exception, recorded_at_us, policy_name, policy_version, policy_hash, overruled_by
+)
+VALUES (:position, :decision_id, :journal, :command_id, :decision_type, :rule, :situation, :precedent, :outcome,
+  :rationale, :is_exception, :recorded_at_us, :policy_name, :policy_version, :policy_hash, (
+    SELECT later.decision_id FROM precedent_overrulings AS o JOIN precedents AS later USING (position)
+    WHERE o.decision_id = :decision_id ORDER BY o.position LIMIT 1
+  ))
+ON CONFLICT DO NOTHING
 """
+_COUNT_CLASS = """
+INSERT INTO precedent_classes VALUES (:precedent, :rule, :situation, 1)
+ON CONFLICT DO UPDATE SET support = support + 1
+"""
+_COUNT_POLICY = """
+INSERT INTO precedent_supports VALUES (:precedent, :policy_name, :policy_hash, 1)
+ON CONFLICT DO UPDATE SET support = support + 1
+"""
+_OVERRULE = "INSERT INTO precedent_overrulings VALUES (?, ?) ON CONFLICT DO NOTHING"
+_MARK = """
+UPDATE precedents SET overruled_by = (
+  SELECT later.decision_id FROM precedent_overrulings AS o JOIN precedents AS later USING (position)
+  WHERE o.decision_id = precedents.decision_id ORDER BY o.position LIMIT 1
+)
+WHERE decision_id = ?
+"""
+_ADOPT = "INSERT INTO precedent_policies VALUES (?, ?) ON CONFLICT DO UPDATE SET hash = excluded.hash"
+_OF_TURN = """
+SELECT position, precedent, policy_name, policy_hash FROM precedents
+WHERE journal = ? AND command_id = ? AND excluded IS NULL ORDER BY position
+"""
+_EXCLUDE = "UPDATE precedents SET excluded = ? WHERE position = ?"
+_UNCOUNT = (
+    "UPDATE precedent_classes SET support = support - 1 WHERE precedent = :precedent",
+    "DELETE FROM precedent_classes WHERE precedent = :precedent AND support = 0",
+    "UPDATE precedent_supports SET support = support - 1 "
+    "WHERE precedent = :precedent AND policy_name = :policy_name AND policy_hash = :policy_hash",
+    "DELETE FROM precedent_supports "
+    "WHERE precedent = :precedent AND policy_name = :policy_name AND policy_hash = :policy_hash AND support = 0",
+)
+_OVERRULED_AT = "SELECT decision_id FROM precedent_overrulings WHERE position = ? ORDER BY decision_id"
+_UNOVERRULE = "DELETE FROM precedent_overrulings WHERE position = ?"
 _FACET = "INSERT INTO precedent_facets VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?, ?)"
-_EXCLUDE = "UPDATE precedents SET excluded = ? WHERE journal = ? AND command_id = ?"
 
 _MAX_FACETS = 64
 _MAX_FACET = 256  # characters of a name or a value; nobody searches for longer ones
 
 
 class PrecedentsProjection:
-    """Keeps every original decision as a precedent, until its turn fails or is given up."""
+    """Keeps every original decision as a precedent, until its turn fails or is given up.
+
+    Beside them it counts the classes, and keeps what says that a precedent is superseded: which policy versions are
+    adopted, and which decisions were overruled.
+    """
 
     name = "precedents"
-    version = 1
-    kinds = frozenset({"decision", "turn_failed", "turn_abandoned"})
+    version = 2
+    kinds = frozenset({"decision", "policy_adopted", "turn_failed", "turn_abandoned"})
     schema = script("loom.precedents", "index.sql")
-    tables = ("precedents", "precedent_facets", "precedent_words")
+    tables = (
+        "precedents", "precedent_classes", "precedent_supports", "precedent_policies", "precedent_overrulings",
+        "precedent_facets", "precedent_words",
+    )  # fmt: skip
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
-        if recorded.kind != "decision":
-            excluded = recorded.kind.removeprefix("turn_")
-            view.execute(_EXCLUDE, (excluded, recorded.journal, recorded.command_id))
+        if recorded.kind in ("turn_failed", "turn_abandoned"):
+            _exclude(recorded, view)
             return
         entry = recorded.entry
-        if not isinstance(entry, DecisionJournalEntry) or entry.decision.origin != "original":
-            return
-        decision = entry.decision
-        if view.execute(_INSERT, _row(recorded, decision)).rowcount:
-            view.executemany(_FACET, [(*facet, recorded.position) for facet in _facets(decision)])
-            view.execute(_WORDS, (recorded.position, decision.rationale, "\n".join(decision.reasoning)))
+        if isinstance(entry, PolicyAdoptedEntry):
+            view.execute(_ADOPT, (entry.name, entry.hash))
+        elif isinstance(entry, DecisionJournalEntry) and entry.decision.origin == "original":
+            _include(recorded, entry.decision, view)
+
+
+def _include(recorded: Recorded, decision: Decision, view: sqlite3.Connection) -> None:
+    row = _row(recorded, decision)
+    if not view.execute(_INSERT, row).rowcount:
+        return
+    if decision.precedent_class is not None:
+        view.execute(_COUNT_CLASS, row)
+        view.execute(_COUNT_POLICY, row)
+    view.executemany(_FACET, [(*facet, recorded.position) for facet in _facets(decision)])
+    view.execute(_WORDS, (recorded.position, decision.rationale, "\n".join(decision.reasoning)))
+    for reference in decision.precedents:
+        if reference.relation == "overruled":
+            view.execute(_OVERRULE, (reference.decision_id, recorded.position))
+            view.execute(_MARK, (reference.decision_id,))
+
+
+def _exclude(recorded: Recorded, view: sqlite3.Connection) -> None:
+    """Take the decisions of a turn that failed or was given up out of everything that counts."""
+    turn = view.execute(_OF_TURN, (recorded.journal, recorded.command_id)).fetchall()
+    for position, precedent, policy_name, policy_hash in turn:
+        view.execute(_EXCLUDE, (recorded.kind.removeprefix("turn_"), position))
+        if precedent is not None:
+            counted = {"precedent": precedent, "policy_name": policy_name, "policy_hash": policy_hash}
+            for statement in _UNCOUNT:
+                view.execute(statement, counted)
+        overruled = view.execute(_OVERRULED_AT, (position,)).fetchall()
+        view.execute(_UNOVERRULE, (position,))
+        view.executemany(_MARK, overruled)
 
 
 def facet_text(value: JsonValue) -> str | None:
@@ -60,14 +134,25 @@ def facet_text(value: JsonValue) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _row(recorded: Recorded, decision: Decision) -> tuple[object, ...]:
+def _row(recorded: Recorded, decision: Decision) -> dict[str, object]:
     kind = decision.precedent_class
-    return (
-        recorded.position, decision.decision_id, recorded.journal, recorded.command_id, decision.decision_type,
-        None if kind is None else kind.rule, None if kind is None else kind.situation,
-        None if kind is None else kind.precedent, json.dumps(decision.outcome, ensure_ascii=False),
-        decision.rationale, int(decision.is_exception), recorded.recorded_at_us,
-    )  # fmt: skip
+    return {
+        "position": recorded.position,
+        "decision_id": decision.decision_id,
+        "journal": recorded.journal,
+        "command_id": recorded.command_id,
+        "decision_type": decision.decision_type,
+        "rule": None if kind is None else kind.rule,
+        "situation": None if kind is None else kind.situation,
+        "precedent": None if kind is None else kind.precedent,
+        "outcome": json.dumps(decision.outcome, ensure_ascii=False),
+        "rationale": decision.rationale,
+        "is_exception": int(decision.is_exception),
+        "recorded_at_us": recorded.recorded_at_us,
+        "policy_name": decision.policy.name,
+        "policy_version": decision.policy.version,
+        "policy_hash": decision.policy.hash,
+    }
 
 
 def _facets(decision: Decision) -> list[tuple[str, str]]:

@@ -1,4 +1,5 @@
--- Original decisions that may serve as precedents; `excluded` says why one may not any more.
+-- Original decisions that may serve as precedents; `excluded` says why one may not any more, `overruled_by` names the
+-- first usable decision that overruled it.
 CREATE TABLE precedents (
   position INTEGER PRIMARY KEY,
   decision_id TEXT NOT NULL UNIQUE,
@@ -12,16 +13,61 @@ CREATE TABLE precedents (
   rationale TEXT NOT NULL,
   is_exception INTEGER NOT NULL,
   recorded_at_us INTEGER NOT NULL,
+  policy_name TEXT NOT NULL,
+  policy_version TEXT NOT NULL,
+  policy_hash TEXT NOT NULL,
+  overruled_by TEXT,
   excluded TEXT
 ) STRICT;
 
-CREATE INDEX precedents_by_situation ON precedents (situation, position) WHERE situation IS NOT NULL;
+CREATE INDEX precedents_by_situation ON precedents (situation, position)
+WHERE situation IS NOT NULL AND excluded IS NULL;
 
-CREATE INDEX precedents_by_class ON precedents (precedent, position, excluded) WHERE precedent IS NOT NULL;
+CREATE INDEX precedents_by_class ON precedents (precedent, position)
+WHERE precedent IS NOT NULL AND excluded IS NULL;
 
-CREATE INDEX precedents_by_type ON precedents (decision_type, position);
+CREATE INDEX precedents_by_type ON precedents (decision_type, position) WHERE excluded IS NULL;
 
 CREATE INDEX precedents_by_turn ON precedents (journal, command_id);
+
+CREATE INDEX precedents_overruled ON precedents (precedent, policy_name, policy_hash)
+WHERE overruled_by IS NOT NULL AND excluded IS NULL;
+
+-- How many usable decisions a class has: counted as they come, as nobody waits for a million to be counted.
+CREATE TABLE precedent_classes (
+  precedent TEXT PRIMARY KEY,
+  rule TEXT NOT NULL,
+  situation TEXT NOT NULL,
+  support INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX precedent_classes_by_support ON precedent_classes (support, precedent);
+
+CREATE INDEX precedent_classes_of_rule ON precedent_classes (rule, support, precedent);
+
+-- The same by policy version, so that the share of a class that is no longer the policy need not be counted either.
+CREATE TABLE precedent_supports (
+  precedent TEXT NOT NULL,
+  policy_name TEXT NOT NULL,
+  policy_hash TEXT NOT NULL,
+  support INTEGER NOT NULL,
+  PRIMARY KEY (precedent, policy_name, policy_hash)
+) STRICT, WITHOUT ROWID;
+
+-- Which version of each policy new turns pin.
+CREATE TABLE precedent_policies (
+  name TEXT PRIMARY KEY,
+  hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Which decision was overruled, and at which position; only by usable decisions.
+CREATE TABLE precedent_overrulings (
+  decision_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  PRIMARY KEY (decision_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX precedent_overrulings_by_position ON precedent_overrulings (position);
 
 -- Scalars out of facts and context, by which cases are found; the value as JSON.
 CREATE TABLE precedent_facets (

@@ -6,25 +6,35 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
 from loom.decisions.entries import PrecedentFound
-from loom.errors import AdmissionError, DecisionNotFoundError
+from loom.errors import (
+    AdmissionError,
+    DecisionNotFoundError,
+    EquivalenceRuleNotRegisteredError,
+    PrecedentClassNotFoundError,
+)
+from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.index import facet_text
+from loom.precedents.registry import EquivalenceRegistry, RuleVersion
 from loom.projections import Queries
 from loom.projections.sql import prefix_range
 
-__all__ = ["PrecedentSupport", "Precedents", "match_expression"]
+__all__ = ["PrecedentMember", "PrecedentSupport", "Precedents", "match_expression"]
 
 _COLUMNS = """
-p.decision_id, p.journal, p.decision_type, p.rationale, p.outcome, p.is_exception, p.recorded_at_us, p.situation,
-p.precedent
+p.position, p.decision_id, p.journal, p.decision_type, p.rationale, p.outcome, p.is_exception, p.recorded_at_us,
+p.situation, p.precedent, p.policy_name, p.policy_version,
+CASE WHEN p.overruled_by IS NOT NULL THEN 'overruled' WHEN a.hash <> p.policy_hash THEN 'policy' END AS superseded
 """
-_FIND = f"SELECT {_COLUMNS} FROM precedents AS p"  # noqa: S608 - constants only
+_ADOPTED = "LEFT JOIN precedent_policies AS a ON a.name = p.policy_name"
+_FIND = f"SELECT {_COLUMNS} FROM precedents AS p {_ADOPTED}"  # noqa: S608 - constants only
 _FIND_BY_FACET = f"""
-SELECT {_COLUMNS} FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
+SELECT {_COLUMNS} FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position {_ADOPTED}
 """  # noqa: S608
 _USABLE = "p.excluded IS NULL AND p.position < :before"
 _FIRST_FACET = "f.name = :facet_0 AND f.value = :value_0"
@@ -36,22 +46,37 @@ _WORDS = "p.position IN (SELECT rowid FROM precedent_words WHERE precedent_words
 _SITUATION = "p.situation = :situation"
 _PRECEDENT = "p.precedent = :precedent"
 _TYPE = "p.decision_type = :decision_type"
+_AMONG_OTHERS = "+p.decision_type = :decision_type"  # the plus keeps the widest index away from a narrower one
 _EXCLUDE = "NOT (p.journal = :journal AND p.command_id IS :command_id)"
 _NEWEST = "ORDER BY p.position DESC LIMIT :limit"
 _NEWEST_OF_FACET = "ORDER BY f.position DESC LIMIT :limit"
-_SUPPORT = """
-SELECT class.precedent, class.support, oldest.recorded_at_us AS first_at_us, newest.recorded_at_us AS last_at_us,
-  newest.rule, newest.situation, newest.decision_type, newest.outcome, newest.decision_id
-FROM (
-  SELECT precedent, count(*) AS support, min(position) AS first, max(position) AS last FROM precedents
-  WHERE excluded IS NULL AND precedent IS NOT NULL AND (:precedent IS NULL OR precedent = :precedent)
-  GROUP BY precedent ORDER BY support DESC, precedent LIMIT :limit
-) AS class
-JOIN precedents AS oldest ON oldest.position = class.first
-JOIN precedents AS newest ON newest.position = class.last
-ORDER BY class.support DESC, class.precedent
+_CLASS = """
+SELECT class.precedent, class.rule, class.situation, class.support,
+  (
+    SELECT coalesce(sum(s.support), 0)
+    FROM precedent_supports AS s JOIN precedent_policies AS a ON a.name = s.policy_name
+    WHERE s.precedent = class.precedent AND s.policy_hash <> a.hash
+  ) + (
+    SELECT count(*) FROM precedents AS o LEFT JOIN precedent_policies AS a ON a.name = o.policy_name
+    WHERE o.precedent = class.precedent AND o.overruled_by IS NOT NULL AND o.excluded IS NULL
+      AND (a.hash IS NULL OR o.policy_hash = a.hash)
+  ) AS superseded,
+  oldest.recorded_at_us AS first_at_us, newest.recorded_at_us AS last_at_us, newest.decision_type, newest.outcome,
+  newest.decision_id
+FROM ({}) AS class
+JOIN precedents AS oldest
+  ON oldest.position = (SELECT min(position) FROM precedents WHERE precedent = class.precedent AND excluded IS NULL)
+JOIN precedents AS newest
+  ON newest.position = (SELECT max(position) FROM precedents WHERE precedent = class.precedent AND excluded IS NULL)
+ORDER BY class.support DESC, class.precedent DESC
 """
+_LARGEST = "SELECT * FROM precedent_classes"
+_OF_RULE = "rule = :rule"
+_AFTER = "(support, precedent) < (:support, :precedent)"
+_LARGEST_FIRST = "ORDER BY support DESC, precedent DESC LIMIT :limit"
+_ONE_CLASS = _CLASS.format("SELECT * FROM precedent_classes WHERE precedent = :precedent")
 _CLASS_OF = "SELECT decision_id, precedent FROM precedents WHERE decision_id >= ? AND decision_id < ? LIMIT 3"
+_CLASS_NAMED = "SELECT precedent FROM precedent_classes WHERE precedent >= ? AND precedent < ? LIMIT 3"
 _NAMES = ("precedents",)
 _MAX_FACETS = 16
 _MAX_TERMS = 32
@@ -60,7 +85,9 @@ _MAX_TERMS = 32
 class PrecedentSupport(BaseModel):
     """A class of decisions that had like facts and a like outcome, and how many there are.
 
-    `outcome`, `decision_type` and `decision_id` are those of the newest one.
+    `outcome`, `decision_type` and `decision_id` are those of the newest one. `rule` is the full hash of the rule that
+    made the class. `superseded` says how many of `support` are no longer what would be gone by: the policy version they
+    were decided under is not the adopted one any more, or a later decision overruled them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,6 +96,7 @@ class PrecedentSupport(BaseModel):
     situation: str
     rule: str
     support: int
+    superseded: int
     first_at: datetime
     last_at: datetime
     decision_id: str
@@ -76,11 +104,36 @@ class PrecedentSupport(BaseModel):
     outcome: dict[str, JsonValue]
 
 
-class Precedents:
-    """Finds earlier decisions. Those that were replayed, or whose turn failed or was given up, are none."""
+class PrecedentMember(PrecedentFound):
+    """One decision of a class, with the policy version it was decided under; the next page begins after `position`."""
 
-    def __init__(self, queries: Queries) -> None:
+    position: int
+    policy: str
+    policy_version: str
+
+
+class Precedents:
+    """Finds earlier decisions, and knows the rules by which they are alike.
+
+    Decisions that were replayed, or whose turn failed or was given up, are no precedents. Those of a policy version
+    that is no longer adopted, and those that were overruled, still are: they are marked as superseded.
+    """
+
+    def __init__(self, queries: Queries, rules: EquivalenceRegistry | None = None) -> None:
         self._queries = queries
+        self._rules = rules
+
+    def rules(self, name: str | None = None) -> tuple[RuleVersion, ...]:
+        """Return the registered equivalence rules, or the versions of one of them, by name and number."""
+        return self._registry().versions(name)
+
+    async def register(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+        """Make an equivalence rule known in the name of a person; an equal one is the one there is.
+
+        The rules of actor classes are registered with their classes. Raises `AdmissionError` for a rule that cannot
+        tell outcomes apart.
+        """
+        return await self._registry().register(rule, by=by, reason=reason)
 
     async def find(
         self,
@@ -97,36 +150,77 @@ class Precedents:
         """Return the decisions that match everything given, newest first.
 
         `facets` are facts or context, exact. `text` is words, all of which stand in rationale or reasoning. `before` is
-        a position, to see what somebody saw who looked then.
+        a position, to see what somebody could see who looked then; what is superseded now is marked all the same.
         """
+        words = None if text is None else match_expression(text)
+        if words == "":
+            return ()
         bound: dict[str, object] = {"limit": limit, "before": 2**63 - 1 if before is None else before}
-        conditions = [_USABLE]
-        for name, value, condition in (
+        narrow = bool(situation or precedent or words or facets)
+        exact = (
             ("situation", situation, _SITUATION),
             ("precedent", precedent, _PRECEDENT),
-            ("decision_type", decision_type, _TYPE),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                bound[name] = value
-        if text is not None:
-            words = match_expression(text)
-            if not words:
-                return ()
-            conditions.append(_WORDS)
-            bound["words"] = words
+            ("decision_type", decision_type, _AMONG_OTHERS if narrow else _TYPE),
+            ("words", words, _WORDS),
+        )
+        conditions = [_USABLE, *(condition for _, value, condition in exact if value is not None)]
+        bound |= {name: value for name, value, _ in exact if value is not None}
         if exclude_turn is not None:
             conditions.append(_EXCLUDE)
             bound["journal"], bound["command_id"] = exclude_turn
         conditions += _facet_conditions(facets or {}, bound)
         select, order = (_FIND_BY_FACET, _NEWEST_OF_FACET) if facets else (_FIND, _NEWEST)
         statement = f"{select} WHERE {' AND '.join(conditions)} {order}"
-        return tuple(_found(row) for row in await self._queries.fetch(statement, bound, names=_NAMES))
+        rows = await self._queries.fetch(statement, bound, names=_NAMES)
+        return tuple(PrecedentFound(**_found(row)) for row in rows)
 
-    async def classes(self, *, limit: int = 50) -> tuple[PrecedentSupport, ...]:
-        """Return the classes by how many decisions they have, largest first; the outcome is part of a class."""
-        rows = await self._queries.fetch(_SUPPORT, {"precedent": None, "limit": limit}, names=_NAMES)
-        return tuple(_support(row) for row in rows)
+    async def classes(
+        self, *, rule: str | None = None, limit: int = 50, after: PrecedentSupport | None = None
+    ) -> tuple[PrecedentSupport, ...]:
+        """Return the classes by how many decisions they have, largest first; the outcome is part of a class.
+
+        `rule` names one version of an equivalence rule, by its full hash or, with a registry, by its id or the name of
+        the rule; classes of two versions are never one. `after` is the last class already seen.
+        """
+        bound: dict[str, object] = {"limit": limit}
+        conditions = []
+        if rule is not None:
+            conditions.append(_OF_RULE)
+            bound["rule"] = rule if self._rules is None else self._rules.resolve(rule).hash
+        if after is not None:
+            conditions.append(_AFTER)
+            bound["support"], bound["precedent"] = after.support, after.precedent
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        statement = _CLASS.format(f"{_LARGEST}{where} {_LARGEST_FIRST}")
+        return tuple(_support(row) for row in await self._queries.fetch(statement, bound, names=_NAMES))
+
+    async def members(
+        self, precedent: str, *, limit: int = 50, after: int | None = None
+    ) -> tuple[PrecedentMember, ...]:
+        """Return the decisions of a class, by its full key, newest first; `after` is the last position already seen."""
+        bound = {"precedent": precedent, "before": 2**63 - 1 if after is None else after, "limit": limit}
+        statement = f"{_FIND} WHERE {_USABLE} AND {_PRECEDENT} {_NEWEST}"
+        rows = await self._queries.fetch(statement, bound, names=_NAMES)
+        return tuple(
+            PrecedentMember(
+                **_found(row), position=row["position"], policy=row["policy_name"], policy_version=row["policy_version"]
+            )
+            for row in rows
+        )
+
+    async def get(self, precedent: str) -> PrecedentSupport:
+        """Return a class by its key or how that begins; raise `PrecedentClassNotFoundError`."""
+        rows = await self._queries.fetch(_CLASS_NAMED, prefix_range(precedent), names=_NAMES)
+        found = [row["precedent"] for row in rows if row["precedent"] == precedent] or [
+            row["precedent"] for row in rows
+        ]
+        known = await self._class(found[0]) if len(found) == 1 else None
+        if known is None:
+            raise PrecedentClassNotFoundError(
+                f"class [{precedent!r:.80}] is {'ambiguous' if found else 'not known'}; expected [the key of one class "
+                "of precedents, or how only one begins]: see `loom precedents`"
+            )
+        return known
 
     async def of(self, decision_id: str) -> PrecedentSupport | None:
         """Return the class of a decision, by its id or how that begins.
@@ -140,11 +234,19 @@ class Precedents:
                 f"decision [{decision_id!r:.80}] is {'ambiguous' if found else 'not known'} as a precedent; "
                 "expected [the id of one original decision, or how only one begins]: see `loom decisions`"
             )
-        if found[0]["precedent"] is None:
-            return None
-        parameters = {"precedent": found[0]["precedent"], "limit": 1}
-        classes = await self._queries.fetch(_SUPPORT, parameters, names=_NAMES, consistent=False)
-        return _support(classes[0]) if classes else None
+        return None if found[0]["precedent"] is None else await self._class(found[0]["precedent"])
+
+    async def _class(self, precedent: str) -> PrecedentSupport | None:
+        rows = await self._queries.fetch(_ONE_CLASS, {"precedent": precedent}, names=_NAMES, consistent=False)
+        return _support(rows[0]) if rows else None
+
+    def _registry(self) -> EquivalenceRegistry:
+        if self._rules is None:
+            raise EquivalenceRuleNotRegisteredError(
+                "equivalence rules are asked for where there is [no registry]; expected [an open loom]: "
+                "use its `precedents`"
+            )
+        return self._rules
 
 
 def match_expression(text: str) -> str:
@@ -171,18 +273,19 @@ def _facet_conditions(facets: Mapping[str, JsonValue], bound: dict[str, object])
     return [_FIRST_FACET, *also] if facets else []
 
 
-def _found(row: sqlite3.Row) -> PrecedentFound:
-    return PrecedentFound(
-        decision_id=row["decision_id"],
-        journal=row["journal"],
-        decision_type=row["decision_type"],
-        rationale=row["rationale"],
-        outcome=json.loads(row["outcome"]),
-        is_exception=bool(row["is_exception"]),
-        recorded_at=datetime_from_us(row["recorded_at_us"]),
-        situation=row["situation"],
-        precedent=row["precedent"],
-    )
+def _found(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "decision_id": row["decision_id"],
+        "journal": row["journal"],
+        "decision_type": row["decision_type"],
+        "rationale": row["rationale"],
+        "outcome": json.loads(row["outcome"]),
+        "is_exception": bool(row["is_exception"]),
+        "recorded_at": datetime_from_us(row["recorded_at_us"]),
+        "situation": row["situation"],
+        "precedent": row["precedent"],
+        "superseded": row["superseded"],
+    }
 
 
 def _support(row: sqlite3.Row) -> PrecedentSupport:
@@ -191,6 +294,7 @@ def _support(row: sqlite3.Row) -> PrecedentSupport:
         situation=row["situation"],
         rule=row["rule"],
         support=row["support"],
+        superseded=row["superseded"],
         first_at=datetime_from_us(row["first_at_us"]),
         last_at=datetime_from_us(row["last_at_us"]),
         decision_id=row["decision_id"],

@@ -22,12 +22,12 @@ def tamper(config: Path) -> int:
     for name, _ in triggers:
         connection.execute(f"DROP TRIGGER {name}")
     connection.execute(
-        "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), 'first', 'forty') AS BLOB) WHERE position = 3"
+        "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), 'first', 'forty') AS BLOB) WHERE position = 4"
     )
     for _, sql in triggers:
         connection.execute(sql)
     connection.close()
-    return 3
+    return 4
 
 
 def test_a_sound_journal_is_verified_and_its_unanchored_tail_told(copied: Path) -> None:

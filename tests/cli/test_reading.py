@@ -139,6 +139,7 @@ def test_where_nobody_looks_a_row_is_a_line_without_frame_or_colour(filled: Path
 def test_journals_are_listed(filled: Path) -> None:
     listed = invoke("journal", "--json", config=filled).json
     assert ids(invoke("journal", "--json", config=filled), "journal") == [
+        "loom/equivalence",
         "loom/policies",
         "note-agent/a",
         "note-agent/b",

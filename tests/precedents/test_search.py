@@ -53,6 +53,7 @@ async def test_a_precedent_shows_what_was_decided_and_why(loom: Asked) -> None:
         "is_exception": True,
         "situation": made.precedent_class.situation,
         "precedent": made.precedent_class.precedent,
+        "superseded": None,
     }
 
 

@@ -14,6 +14,8 @@ from loom.decisions import (
     EvaluatedEntry,
     OutcomeObservedEntry,
     PrecedentReference,
+    RunEndedEntry,
+    RunStartedEntry,
 )
 from loom.identity import derived_id
 from loom.journal import (
@@ -50,6 +52,7 @@ _MAKERS: tuple[Callable[[str, int], Entry], ...] = (
             precedents=(PrecedentReference(decision_id=derived_id("test", f"{name}-0")),),
             reasoning=("first", f"then {n}"),
             origin="replayed" if n == 7 else "original",
+            run_id=f"run-{n % 3}" if n % 4 else None,
         )
     ),
     lambda name, n: OutcomeObservedEntry(
@@ -65,6 +68,10 @@ _MAKERS: tuple[Callable[[str, int], Entry], ...] = (
     lambda name, n: EffectPerformedEntry(
         step=Step("perform", f"key-{n % 2}"), action="send", key=f"key-{n % 2}", result=n, duration_ms=1.0
     ),
+    lambda name, n: RunStartedEntry(
+        run_id=f"run-{n % 3}", run_kind=("live", "simulation", "replay")[n % 3], by="ana", parameters={"n": n}, seed=n
+    ),
+    lambda name, n: RunEndedEntry(run_id=f"run-{n % 3}", status=("completed", "failed")[n % 2], by="ana", result=n),
     lambda name, n: TurnResumedEntry(attempt=1 + n % 4),
     lambda name, n: TurnContinuedEntry(),
     lambda name, n: TurnRetriedEntry(by="ana"),

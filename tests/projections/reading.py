@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loom.actors.turns_view import TurnsProjection, TurnsView
-from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
+from loom.decisions import ApprovalChains, ApprovalsProjection, RunsProjection, RunsView, Traces, TracesProjection
 from loom.journal import Entry, Receipt
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import Precedents, PrecedentsProjection
@@ -26,6 +26,7 @@ class Asked:
     approvals: ApprovalChains
     precedents: Precedents
     turns: TurnsView
+    runs: RunsView
 
     async def write(self, journal: str, *entries: Entry, turn: str | None = None) -> Receipt:
         return await write(self.store, journal, *entries, command_id=turn)
@@ -36,11 +37,15 @@ async def asked(directory: Path) -> AsyncIterator[Asked]:
     store = await open_store(directory)
     views = Views(store.files.views)
     every: list[Projection] = [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+    every.append(RunsProjection())
     projector = Projector(store, views, every)
     await projector.start()
     queries = Queries(views, projector)
     try:
-        yield Asked(store, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries))
+        yield Asked(
+            store, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries),
+            RunsView(queries),
+        )  # fmt: skip
     finally:
         await projector.close()
         await views.close()

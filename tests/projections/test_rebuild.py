@@ -14,19 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom.actors.turns_view import TurnsProjection
-from loom.decisions import ApprovalsProjection, TracesProjection
+from loom.decisions import (
+    ApprovalsProjection,
+    DecisionJournalEntry,
+    RunsProjection,
+    RunStartedEntry,
+    TracesProjection,
+)
 from loom.journal import Recorded
 from loom.precedents import PrecedentsProjection
 from loom.projections import Projection, Projector, Views, digest, dump
 from loom.projections.writer import ViewsWriter
 from tests.projections.histories import Happening, histories
-from tests.projections.journals import open_store, whole_turn, write
+from tests.projections.journals import decision, open_store, whole_turn, write
 
 WORDS = "SELECT rowid FROM precedent_words WHERE precedent_words MATCH ? ORDER BY rowid"
 
 
 def all_projections() -> list[Projection]:
-    return [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+    return [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection(), RunsProjection()]
 
 
 class Killed(BaseException):
@@ -86,7 +92,7 @@ def fold_dying(
             while position < len(entries):
                 size = next(pages, 3)
                 checkpoints = writer.apply(entries[position : position + size])
-                assert [each.failed for each in checkpoints.values()] == [None] * 4
+                assert [each.failed for each in checkpoints.values()] == [None] * len(every)
                 position = min(checkpoint.position for checkpoint in checkpoints.values())
         writer.close()
 
@@ -95,7 +101,7 @@ def fold_dying(
 @given(
     histories,
     st.lists(st.integers(1, 9), max_size=20),
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=4),
 )
 def test_views_kept_up_through_crashes_equal_rebuilt_ones(
     happenings: list[Happening], batches: list[int], lives: list[tuple[int, int]]
@@ -154,7 +160,10 @@ async def test_rebuilding_gives_what_was_there(tmp_path: Path, batch: int) -> No
 
 
 def test_the_digest_sees_every_row(tmp_path: Path) -> None:
-    entries = asyncio.run(record(tmp_path, [("discount-agent/a", "t", entry) for entry in whole_turn("a")]))
+    run = RunStartedEntry(run_id="r", run_kind="simulation", by="ana")
+    within = DecisionJournalEntry(decision=decision("within", run_id="r"))
+    turn: list[Happening] = [("discount-agent/a", "t", entry) for entry in whole_turn("a")]
+    entries = asyncio.run(record(tmp_path, [("loom/runs", None, run), ("discount-agent/a", "u", within), *turn]))
     fold(tmp_path / "v", entries, batch=10)
     with contextlib.closing(sqlite3.connect(tmp_path / "v")) as views:
         whole = digest(views)

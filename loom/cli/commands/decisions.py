@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from loom.cli.reading import Readings
-    from loom.decisions import DecisionChain, DecisionSummary, Explanation
+    from loom.decisions import DecisionChain, DecisionLineage, DecisionSummary, Explanation
 
 __all__ = ["add_to", "explained"]
 
 _PAGE = 500
+_MEMBERS = 50
 _WIDE = 150
 _WIDEST = 100
 _PIPE = 1_000  # no terminal is so wide: nobody has said how wide the reader's is
@@ -45,6 +46,11 @@ async def decisions(
     ] = None,
     actor: Annotated[str | None, typer.Option("--actor", "-a", help="Of an actor type, or of one TYPE/KEY.")] = None,
     policy: Annotated[str | None, typer.Option(help="Under a policy, by name or by version.")] = None,
+    sent: Annotated[str | None, typer.Option("--command", help="Upon a command of this type.")] = None,
+    run: Annotated[str | None, typer.Option("--run", "-r", help="In this run, or how its id begins.")] = None,
+    replayed: Annotated[
+        bool | None, typer.Option("--replayed/--original", help="Only replays of decisions, or only originals.")
+    ] = None,
     status: Annotated[str | None, typer.Option(help="Whose turn is open, settled, failed or abandoned.")] = None,
     since: Annotated[str | None, typer.Option(help="From then on: 2h, 3d, 2026-01-31, 2026-01-31T12:00.")] = None,
     until: Annotated[str | None, typer.Option(help="Before then.")] = None,
@@ -57,7 +63,9 @@ async def decisions(
     now = datetime.now(UTC)
     wanted: dict[str, Any] = {
         "decision_type": type,
+        "command_type": sent,
         "is_exception": exception,
+        "origin": None if replayed is None else "replayed" if replayed else "original",
         "status": status,
         "since": _moment(since, "--since", now),
         "until": _moment(until, "--until", now),
@@ -68,6 +76,8 @@ async def decisions(
     if policy is not None:
         wanted["policy_version" if _VERSION.match(policy) else "policy"] = policy
     async with open_readings(shell) as readings:
+        if run is not None:
+            wanted["run_id"] = (await readings.runs.get(run)).run_id
         found = await _find(readings, wanted, words=(text or "").casefold().split(), limit=limit)
     if shell.json:
         shell.output.document([each.model_dump(mode="json") for each in found])
@@ -88,17 +98,25 @@ async def why(
 ) -> None:
     """Explain one decision: what, why, on which facts, under which rule, after which precedents, who agreed."""
     from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import rules_of
     from loom.decisions import explain
 
     async with open_readings(shell) as readings:
         trace = await readings.traces.get(decision_id)
         line = await readings.traces.chain(trace.decision_id) if chain else None
+        replays = trace.origin == "replayed" or trace.replays
+        lineage = await readings.traces.lineage(trace.decision_id) if replays else None
+        alike = (await rules_of(readings.reader)).describe(trace.decision)
     if shell.json:
-        shown = {**trace.model_dump(mode="json"), "explanation": explain(trace).model_dump(mode="json")}
-        shell.output.document(shown if line is None else {**shown, "chain": line.model_dump(mode="json")})
+        shown = {**trace.model_dump(mode="json"), "explanation": explain(trace, alike=alike).model_dump(mode="json")}
+        more = {"lineage": lineage, "chain": line}
+        shown |= {name: each.model_dump(mode="json") for name, each in more.items() if each is not None}
+        shell.output.document(shown)
         return
     output = shell.output
-    output.show(explained(explain(trace), output))
+    output.show(explained(explain(trace, alike=alike), output))
+    if lineage is not None:
+        _print_lineage(output, lineage)
     if line is not None:
         _print_chain(output, line)
 
@@ -188,6 +206,25 @@ def _print_chain(output: Output, chain: DecisionChain) -> None:
         output.say(f"  {'↓' * related.depth} {_in_line(related.decision)}", style="dim")
     if chain.cut:
         output.say("  … there are more", style="dim")
+
+
+def _print_lineage(output: Output, lineage: DecisionLineage) -> None:
+    output.say()
+    output.say("Which is the original, and which replay it?", style="bold")
+    if lineage.missing is not None:
+        output.say(f"  {lineage.missing[:12]}  (not in this journal)", style="dim")
+    for each in lineage.members[:_MEMBERS]:
+        this = each.decision.decision_id == lineage.decision.decision_id
+        mark = "•" if this else "↳" if each.depth else "○"
+        output.say(f"  {'  ' * each.depth}{mark} {_as_member(each.decision)}", style="" if this else "dim")
+    if lineage.cut or len(lineage.members) > _MEMBERS:
+        output.say("  … there are more", style="dim")
+
+
+def _as_member(each: DecisionSummary) -> str:
+    effect = (each.effect or each.decision_type).replace("_", " ")
+    run = f" in run {one_line(each.run_id, 40)}" if each.run_id else ""
+    return f"{each.decision_id[:12]}  {moment(each.recorded_at)}  {effect} under {each.policy_version}{run}"
 
 
 def _in_line(each: DecisionSummary) -> str:

@@ -1,4 +1,4 @@
-"""`loom precedents`: which cases are alike and how they were decided, and earlier cases found by what they say."""
+"""`loom precedents`: which cases are alike, by which rules, how they were decided, and earlier cases by their words."""
 
 from __future__ import annotations
 
@@ -15,21 +15,31 @@ from loom.cli.text import compact, one_line
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from loom.cli.reading import Readings
     from loom.decisions import PrecedentFound
-    from loom.precedents import PrecedentSupport
+    from loom.precedents import EquivalenceRegistry, PrecedentMember, PrecedentSupport
 
 __all__ = ["add_to"]
 
+_WHY_SUPERSEDED = {"policy": "another version is adopted", "overruled": "overruled"}
+
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "precedents", panel="Read back")(precedents)
+    """Add the commands."""
+    group = typer.Typer(help="List classes of like cases, what is in one, and the rules that make them.")
+    command(group, "list", default=True)(precedents)
+    command(group, "show")(show)
+    command(group, "rules")(rules)
+    app.add_typer(group, name="precedents", rich_help_panel="Read back")
 
 
 async def precedents(
     shell: Shell,
     of: Annotated[
-        str | None, typer.Option("--of", metavar="ID", help="Those of the same class as this decision.")
+        str | None, typer.Option("--of", metavar="ID", help="The class of this decision, and what is in it.")
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option("--rule", metavar="RULE", help="Only classes by this rule: its name or version.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="With all these words in rationale or reasoning.")] = None,
     facet: Annotated[
@@ -43,31 +53,133 @@ async def precedents(
     Decisions that were replayed, or whose turn failed or was given up, are no precedents.
     """
     from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import rules_of
 
-    output = shell.output
+    searched = text is not None or bool(facet) or type is not None
+    if rule is not None and (of is not None or searched):
+        raise typer.BadParameter("expected [--rule alone]: it chooses among classes", param_hint="--rule")
     async with open_readings(shell) as readings:
-        index = readings.precedents
-        if of is None and text is None and not facet and type is None:
-            classes = await index.classes(limit=limit)
-            _print_classes(output, classes)
+        known = await rules_of(readings.reader)
+        if of is None and not searched:
+            full_hash = None if rule is None else known.resolve(rule).hash
+            classes = await readings.precedents.classes(rule=full_hash, limit=limit)
+            _print_classes(shell.output, classes, known)
+            return None
+        kind = None if of is None else await readings.precedents.of(of)
+        if of is not None and kind is None:
+            shell.output.note("this decision has no class: its actor has no equivalence rule, or its turn failed")
+            return EXIT_NO
+        if kind is not None and not searched:
+            await _show(shell.output, readings, known, kind, limit=limit, after=None)
             return None
         wanted: dict[str, Any] = {"text": text, "facets": _facets(facet or []), "decision_type": type}
-        kind = None
-        if of is not None:
-            kind = await index.of(of)
-            if kind is None:
-                output.note("this decision has no class: its actor has no equivalence rule, or its turn failed")
-                return EXIT_NO
+        if kind is not None:
             wanted["precedent"] = kind.precedent
-        found = await index.find(**wanted, limit=limit)
-    if output.json:
-        shown = [each.model_dump(mode="json") for each in found]
-        output.document(shown if kind is None else {"class": kind.model_dump(mode="json"), "decisions": shown})
-        return None
-    if kind is not None:
-        output.say(f"{kind.support} like cases with a like outcome: {compact(kind.outcome, 80)}", style="bold")
-    _print_found(output, found)
+        _print_found(shell.output, await readings.precedents.find(**wanted, limit=limit), kind)
     return None
+
+
+async def show(
+    shell: Shell,
+    precedent: Annotated[
+        str, typer.Argument(metavar="CLASS", help="The key of a class, or how it begins.", show_default=False)
+    ],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many decisions.")] = 20,
+    after: Annotated[int | None, typer.Option(help="Go on after this position, the last one already seen.")] = None,
+) -> None:
+    """Show one class: what makes its cases alike, and the decisions in it, newest first."""
+    from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import rules_of
+
+    async with open_readings(shell) as readings:
+        kind = await readings.precedents.get(precedent)
+        await _show(shell.output, readings, await rules_of(readings.reader), kind, limit=limit, after=after)
+
+
+async def rules(
+    shell: Shell, name: Annotated[str | None, typer.Option("--name", help="Only versions of this rule.")] = None
+) -> None:
+    """List the equivalence rules that are registered: what makes two cases alike, since when, and who says so."""
+    from loom.cli.reading import open_journal
+    from loom.cli.rehearsing import rules_of
+
+    async with open_journal(shell) as reader:
+        found = (await rules_of(reader)).versions(name)
+    output = shell.output
+    if output.json:
+        output.document(
+            [
+                {
+                    "name": each.name, "number": each.number, "version": each.version, "hash": each.hash, "by": each.by,
+                    "reason": each.reason, "registered_at": each.registered_at.isoformat(),
+                    "document": dict(each.document),
+                }
+                for each in found
+            ]
+        )  # fmt: skip
+        return
+    if not found:
+        output.say("No equivalence rules.")
+        return
+    columns = [
+        Column("rule"), Column("version", "cyan"), Column("registered (UTC)", "dim"), Column("by"),
+        Column("alike by", wide=True, wraps=True), Column("and outcome", wide=True, wraps=True),
+    ]  # fmt: skip
+    output.table(
+        columns,
+        [
+            [
+                one_line(each.name, 32), each.version, output.moment(each.registered_at), one_line(each.by, 16),
+                _declared(each.document["attributes"]), _declared(each.document["outcome"]),
+            ]
+            for each in found
+        ],
+    )  # fmt: skip
+
+
+async def _show(
+    output: Output,
+    readings: Readings,
+    known: EquivalenceRegistry,
+    kind: PrecedentSupport,
+    *,
+    limit: int,
+    after: int | None,
+) -> None:
+    members = await readings.precedents.members(kind.precedent, limit=limit, after=after)
+    alike = known.describe((await readings.traces.get(kind.decision_id)).decision)
+    if output.json:
+        decisions = [each.model_dump(mode="json") for each in members]
+        output.document({"class": kind.model_dump(mode="json"), "alike_by": alike, "decisions": decisions})
+        return
+    _print_heading(output, kind)
+    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], list(alike.items()))
+    output.say()
+    _print_members(output, members)
+    if len(members) == limit and members[-1].position:
+        output.note(f"there may be more: --after {members[-1].position}")
+
+
+def _print_heading(output: Output, kind: PrecedentSupport) -> None:
+    cases = "1 case" if kind.support == 1 else f"{kind.support} like cases with a like outcome"
+    output.say(f"{cases}: {compact(kind.outcome, 80)}", style="bold")
+    if kind.superseded:
+        them = "it is" if kind.support == 1 else f"{kind.superseded} of them {'is' if kind.superseded == 1 else 'are'}"
+        output.say(f"{them} superseded: overruled, or of a policy version that is not adopted any more")
+
+
+def _declared(attributes: list[dict[str, Any]]) -> str:
+    """Return the attributes of a rule on one line: `energy in 5 parts of 0 to 0.9`."""
+
+    def one(each: dict[str, Any]) -> str:
+        if "bin" in each:
+            from fractions import Fraction
+
+            low, high = (f"{float(Fraction(each[end])):g}" for end in ("low", "high"))
+            return f"{each['bin']} in {each['bins']} parts of {low} to {high}"
+        return f"set of {each['set']}" if "set" in each else str(each["exact"])
+
+    return one_line(", ".join(map(one, attributes)))
 
 
 def _facets(given: list[str]) -> dict[str, Any]:
@@ -86,7 +198,7 @@ def _facets(given: list[str]) -> dict[str, Any]:
     return facets
 
 
-def _print_classes(output: Output, classes: tuple[PrecedentSupport, ...]) -> None:
+def _print_classes(output: Output, classes: tuple[PrecedentSupport, ...], known: EquivalenceRegistry) -> None:
     if output.json:
         output.document([each.model_dump(mode="json") for each in classes])
         return
@@ -94,24 +206,40 @@ def _print_classes(output: Output, classes: tuple[PrecedentSupport, ...]) -> Non
         output.say("No classes: no decision was made under an equivalence rule yet.")
         return
     roomy = output.width >= ROOMY
-    columns = [
-        Column("class", "cyan"),
-        Column("cases", right=True),
-        Column("last (UTC)", "dim"),
-        Column("newest", "cyan"),
-    ]
-    columns += [Column("type")] if roomy else []
+    several = len({each.rule for each in classes}) > 1
+    columns = [Column("class", "cyan"), Column("cases", right=True), Column("superseded", "yellow", right=True)]
+    columns += [Column("rule")] if several or roomy else []
+    columns += [Column("last (UTC)", "dim"), Column("newest", "cyan")] if roomy else []
     columns += [Column("outcome", wide=True, wraps=True)]
 
     def row(each: PrecedentSupport) -> list[str]:
-        cells = [each.precedent[:12], str(each.support), output.moment(each.last_at), each.decision_id[:12]]
-        cells += [one_line(each.decision_type, 24)] if roomy else []
+        cells = [each.precedent[:12], str(each.support), str(each.superseded or "-")]
+        cells += [_named(known, each.rule)] if several or roomy else []
+        cells += [output.moment(each.last_at), each.decision_id[:12]] if roomy else []
         return [*cells, compact(each.outcome)]
 
     output.table(columns, [row(each) for each in classes])
 
 
-def _print_found(output: Output, found: tuple[PrecedentFound, ...]) -> None:
+def _named(known: EquivalenceRegistry, full_hash: str) -> str:
+    """Return the name and version of a rule; of one that was used before rules were registered, how its hash begins."""
+    if not known.knows(full_hash):
+        return full_hash[:12]
+    version = known.resolve(full_hash)
+    return one_line(f"{version.name} v{version.number}", 32)
+
+
+def _print_found(output: Output, found: tuple[PrecedentFound, ...], kind: PrecedentSupport | None = None) -> None:
+    if output.json:
+        shown = [each.model_dump(mode="json") for each in found]
+        output.document(shown if kind is None else {"class": kind.model_dump(mode="json"), "decisions": shown})
+        return
+    if kind is not None:
+        _print_heading(output, kind)
+    _print_members(output, found)
+
+
+def _print_members(output: Output, found: tuple[PrecedentFound, ...] | tuple[PrecedentMember, ...]) -> None:
     from rich.text import Text
 
     if not found:
@@ -120,11 +248,14 @@ def _print_found(output: Output, found: tuple[PrecedentFound, ...]) -> None:
     roomy = output.width >= ROOMY
     columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim")]
     columns += [Column("actor")] if roomy else []
+    columns += [Column("superseded", "yellow")] if any(each.superseded for each in found) else []
     columns += [Column("outcome"), Column("rationale", wide=True, wraps=True)]
 
     def row(each: PrecedentFound) -> list[str | Text]:
         cells: list[str | Text] = [each.decision_id[:12], output.moment(each.recorded_at)]
         cells += [one_line(each.journal, 32)] if roomy else []
+        if any(other.superseded for other in found):
+            cells.append(_WHY_SUPERSEDED.get(each.superseded or "", "-") if roomy else each.superseded or "-")
         outcome = Text(compact(each.outcome, 40 if roomy else 26), style="red" if each.is_exception else "")
         return [*cells, outcome, one_line(each.rationale)]
 

@@ -128,7 +128,7 @@ class DiscountAgent(Actor[Ledger]):
             approval = await self.request_approval(
                 approver="vp_sales",
                 reason=f"{customer} asks for {command.percent} %: {tickets.sev1_open} SEV-1 open, "
-                f"{len(precedents)} precedents",
+                f"{len(precedents)} precedent{'' if len(precedents) == 1 else 's'}",
             )
             granted = approval.granted
         decision_id = await self.record_decision(
@@ -136,7 +136,7 @@ class DiscountAgent(Actor[Ledger]):
             reasoning=[
                 f"ARR ${account.arr_usd:,}",
                 f"{tickets.sev1_open} SEV-1 tickets",
-                f"{len(precedents)} precedents",
+                f"{len(precedents)} precedent{'' if len(precedents) == 1 else 's'}",
             ],
             outcome={"granted": granted, "percent": command.percent if granted else 0},
             context={"customer": customer},

@@ -1,0 +1,27 @@
+-- Decisions that no critic has looked at; what of these is to be looked at, the modes say.
+CREATE TABLE enrichment_waiting (
+  position INTEGER PRIMARY KEY,
+  decision_id TEXT NOT NULL UNIQUE,
+  journal TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  decision_type TEXT NOT NULL,
+  enrich TEXT
+) STRICT;
+
+CREATE INDEX enrichment_by_type ON enrichment_waiting (decision_type, position);
+
+CREATE INDEX enrichment_by_override ON enrichment_waiting (enrich, position) WHERE enrich IS NOT NULL;
+
+-- What came of those that one was asked about: an analysis as JSON, or in words why there is none.
+CREATE TABLE enrichments (
+  position INTEGER PRIMARY KEY,
+  decision_id TEXT NOT NULL,
+  recorded_at_us INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  cost_micro_usd INTEGER NOT NULL,
+  duration_ms REAL,
+  confidence REAL,
+  said TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX enrichments_by_decision ON enrichments (decision_id, position);

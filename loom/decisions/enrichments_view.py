@@ -1,0 +1,48 @@
+"""The projection behind the enricher: decisions that have not been dealt with, and what was said about the others."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
+from loom.decisions.entries import DecisionJournalEntry
+from loom.journal.entry import Recorded
+from loom.projections.sql import script
+
+__all__ = ["EnrichmentsProjection"]
+
+_WAIT = "INSERT INTO enrichment_waiting VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_DONE = "DELETE FROM enrichment_waiting WHERE decision_id = ?"
+_KEEP = "INSERT INTO enrichments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class EnrichmentsProjection:
+    """Keeps one row for each decision that nobody has looked at, and one for each time somebody has."""
+
+    name = "enrichments"
+    version = 1
+    kinds = frozenset({"decision", "enrichment", "enrichment_refused", "enrichment_failed"})
+    schema = script("loom.decisions", "enrichments.sql")
+    tables = ("enrichment_waiting", "enrichments")
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Fold one entry into the tables."""
+        entry = recorded.entry
+        if isinstance(entry, DecisionJournalEntry):
+            decision = entry.decision
+            if decision.origin == "original":
+                row = (recorded.position, decision.decision_id, recorded.journal, recorded.sequence)
+                view.execute(_WAIT, (*row, decision.decision_type, entry.enrich))
+        elif isinstance(entry, EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry):
+            view.execute(_DONE, (entry.decision_id,))
+            view.execute(_KEEP, (recorded.position, entry.decision_id, recorded.recorded_at_us, *_said(entry)))
+
+
+def _said(entry: EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry) -> tuple[object, ...]:
+    """Return status, cost, duration, confidence and words."""
+    if isinstance(entry, EnrichmentEntry):
+        said = entry.analysis
+        return "enriched", entry.cost_micro_usd, entry.duration_ms, said.confidence, said.model_dump_json()
+    if isinstance(entry, EnrichmentFailedEntry):
+        return "failed", entry.cost_micro_usd, entry.duration_ms, None, f"{entry.type_name}: {entry.message}"
+    return "refused", 0, None, None, f"{entry.reason}: {entry.detail}"

@@ -1,0 +1,96 @@
+"""A run: decisions that belong together, because they were made, simulated or replayed in one go."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.clock import datetime_from_us
+from loom.decisions.decision import PolicyReference
+from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
+
+__all__ = ["Run", "RunStatus", "VersionSeen"]
+
+RunStatus: TypeAlias = Literal["open"] | RunEnding
+"""`open` until it is said how the run ended, which nobody does for a process that died."""
+
+
+class VersionSeen(BaseModel):
+    """A policy version that decisions of a run were judged under, and how many of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    hash: str
+    decisions: int
+
+
+class Run(BaseModel):
+    """One run: what it was started with, how it ended, and what was decided in it as far as that was looked up.
+
+    `policies` and `parameters` are what whoever started it said; `versions` are what its decisions name. A run that
+    comes from `start` or `end` has no counts: ask `get` or `find` for them. Decisions of turns that outlast the run
+    count as well.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    position: int
+    """Where in the workspace its start stands: runs are ordered by it."""
+    kind: RunKind
+    status: RunStatus
+    by: str
+    started_at: datetime
+    policies: tuple[PolicyReference, ...]
+    parameters: dict[str, JsonValue]
+    seed: int | str | None
+    note: str | None
+    ended_at: datetime | None = None
+    ended_by: str | None = None
+    reason: str | None = None
+    result: JsonValue = None
+    decisions: int = 0
+    actors: int = 0
+    versions: tuple[VersionSeen, ...] = ()
+    first_decision_at: datetime | None = None
+    last_decision_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody has said yet that it ended."""
+        return self.status == "open"
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it took, in seconds; None while it is open."""
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
+
+    @classmethod
+    def begun(cls, entry: RunStartedEntry, *, position: int, at: datetime) -> Run:
+        """Return the run that an entry began."""
+        return cls(
+            run_id=entry.run_id, position=position, kind=entry.run_kind, status="open", by=entry.by, started_at=at,
+            policies=entry.policies, parameters=entry.parameters, seed=entry.seed, note=entry.note,
+        )  # fmt: skip
+
+    def ended(self, entry: RunEndedEntry, *, at: datetime) -> Run:
+        """Return the run as it is after the entry that ended it."""
+        ending = {"ended_by": entry.by, "reason": entry.reason, "result": entry.result}
+        return self.model_copy(update={"status": entry.status, "ended_at": at, **ending})
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Run:
+        """Return the run that a row of the view holds, with its counts."""
+        plain: dict[str, Any] = dict(row)
+        for name in ("policies", "parameters", "seed", "result", "versions"):
+            plain[name] = None if plain[name] is None else json.loads(plain[name])
+        for name in ("started_at", "ended_at", "first_decision_at", "last_decision_at"):
+            us = plain.pop(f"{name}_us")
+            plain[name] = None if us is None else datetime_from_us(us)
+        return cls(**plain)

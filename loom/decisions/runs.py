@@ -1,0 +1,294 @@
+"""Runs: started and ended in a journal of their own, and what belongs to one.
+
+Commands that are sent within `async with loom.runs.run(…)` belong to the run, and so does everything that follows from
+them: what their turns send on, and what is decided, also when a turn is resumed after the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from pydantic import ValidationError
+
+from loom.decisions.decision import PolicyReference
+from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
+from loom.decisions.run import Run, RunStatus
+from loom.errors import AdmissionError, LoomError, RunConflictError, RunNotFoundError
+from loom.identity import check_person, new_id
+from loom.journal.admission import json_value
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, check_name, draft
+from loom.policies.registry import PolicyRegistry
+from loom.projections import Queries
+from loom.projections.sql import prefix_range
+from loom.telemetry import get_logger
+
+__all__ = ["RUN_JOURNAL", "Runs", "RunsView", "current_run"]
+
+RUN_JOURNAL = "loom/runs"
+"""The journal of runs."""
+
+_log = get_logger("loom.decisions")
+
+_within: ContextVar[tuple[JournalStore, str] | None] = ContextVar("loom_run", default=None)
+
+_VERSIONS = """
+(SELECT json_group_array(json_object('name', seen.policy_name, 'version', seen.policy_version,
+    'hash', seen.policy_hash, 'decisions', seen.decisions))
+  FROM (SELECT * FROM trace_run_versions WHERE run_id = runs.run_id ORDER BY first_position) AS seen)
+"""
+_SELECT = f"""
+SELECT runs.position, runs.run_id, runs.kind, runs.status, runs.by, runs.started_at_us, runs.policies, runs.parameters,
+  runs.seed, runs.note, runs.ended_at_us, runs.ended_by, runs.reason, runs.result,
+  coalesce(counted.decisions, 0) AS decisions, coalesce(counted.actors, 0) AS actors, {_VERSIONS} AS versions,
+  counted.first_at_us AS first_decision_at_us, counted.last_at_us AS last_decision_at_us
+FROM runs LEFT JOIN trace_runs AS counted ON counted.run_id = runs.run_id
+"""  # noqa: S608 - constants only
+_FIND = f"{_SELECT} WHERE runs.position < :after"
+_FILTERS = {"kind": "runs.kind = :kind", "status": "runs.status = :status"}
+_NEWEST = " ORDER BY runs.position DESC LIMIT :limit"
+_BY_PREFIX = f"{_SELECT} WHERE runs.run_id >= ? AND runs.run_id < ? ORDER BY runs.run_id LIMIT 3"
+_NAMES = ("runs", "traces")
+
+
+def current_run(store: JournalStore) -> str | None:
+    """Return the id of the run of this store's that the caller is in, None outside of any."""
+    within = _within.get()
+    return within[1] if within is not None and within[0] is store else None
+
+
+class RunsView:
+    """Answers which runs there are, how they ended, and what was decided in them."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    async def get(self, run_id: str) -> Run:
+        """Return the run with this id, or the one whose id begins so; raise `RunNotFoundError`."""
+        rows = await self._queries.fetch(_BY_PREFIX, prefix_range(run_id), names=_NAMES)
+        found = [row for row in rows if row["run_id"] == run_id] or rows
+        if len(found) == 1:
+            return Run.of(found[0])
+        several = ", ".join(row["run_id"] for row in found)
+        raise _not_found(run_id, f"is ambiguous [{several}, …]" if found else "is not known")
+
+    async def find(
+        self,
+        *,
+        kind: RunKind | None = None,
+        status: RunStatus | None = None,
+        limit: int = 50,
+        after: int | None = None,
+    ) -> tuple[Run, ...]:
+        """Return runs, newest first; `after` is the position of the last one already seen."""
+        given: dict[str, object] = {"kind": kind, "status": status}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        statement = " AND ".join([_FIND, *(_FILTERS[name] for name in wanted)]) + _NEWEST
+        bounds = {"after": 2**63 - 1 if after is None else after, "limit": limit}
+        rows = await self._queries.fetch(statement, {**wanted, **bounds}, names=_NAMES)
+        return tuple(Run.of(row) for row in rows)
+
+
+class Runs(RunsView):
+    """Starts and ends runs, and says which one commands belong to that are sent within it."""
+
+    def __init__(
+        self,
+        store: JournalStore,
+        queries: Queries,
+        policies: PolicyRegistry,
+        *,
+        by: str,
+        make_id: Callable[[], str] = new_id,
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
+        super().__init__(queries)
+        self._store = store
+        self._policies = policies
+        self._by = by
+        self._new_id = make_id
+        self._runs: dict[str, Run] = {}
+        self._journal = FoldedJournal(store, RUN_JOURNAL, self._fold, make_draft=make_draft)
+
+    async def start(
+        self,
+        *,
+        kind: RunKind = "simulation",
+        policies: Sequence[str] = (),
+        parameters: Mapping[str, object] | None = None,
+        seed: int | str | None = None,
+        by: str | None = None,
+        note: str | None = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """Write down that a run begins, and return it; `by` is by default who opened the loom.
+
+        Equal parameters do not make an equal run: each call is a new one. The id of a run that there is gives that
+        run, if everything else is equal, and a `RunConflictError` if not. `policies` are version ids or hashes, and
+        raise `PolicyNotRegisteredError` where they are not registered.
+        """
+        known_id = self._new_id() if run_id is None else run_id
+        check_name(known_id, what="run id")
+        plain: Any = json_value(dict(parameters or {}))
+        try:
+            entry = RunStartedEntry(
+                run_id=known_id, run_kind=kind, by=check_person(self._by if by is None else by),
+                policies=tuple(self._reference(version) for version in policies), parameters=plain, seed=seed,
+                note=note,
+            )  # fmt: skip
+        except ValidationError as error:
+            raise _unwritable(known_id, error) from error
+
+        def missing() -> Entry | None:
+            before = self._runs.get(known_id)
+            if before is None:
+                return entry
+            if differing := _differing(_start_of(before), entry):
+                raise RunConflictError(
+                    f"run [{known_id}] was started before, with [{differing}] other than now; expected the same: "
+                    "give a new run another id, or none"
+                )
+            return None
+
+        await self._journal.append_if_missing(missing)
+        return self._runs[known_id]
+
+    async def end(
+        self,
+        run_id: str,
+        *,
+        status: RunEnding = "completed",
+        reason: str | None = None,
+        result: object = None,
+        by: str | None = None,
+    ) -> Run:
+        """Write down how a run ended, by its full id, and return it; `result` is plain JSON.
+
+        Ending it again in the same way changes nothing, in another way is a `RunConflictError`. Turns that still go on
+        are not stopped: what they decide belongs to the run.
+        """
+        try:
+            entry = RunEndedEntry(
+                run_id=run_id, status=status, by=check_person(self._by if by is None else by), reason=reason,
+                result=json_value(result),
+            )  # fmt: skip
+        except ValidationError as error:
+            raise _unwritable(run_id, error) from error
+
+        def missing() -> Entry | None:
+            before = self._runs.get(run_id)
+            if before is None:
+                raise _not_found(run_id, "is not known")
+            if before.open:
+                return entry
+            if differing := _differing(_end_of(before), entry):
+                raise RunConflictError(
+                    f"run [{run_id}] has ended as [{before.status}], with [{differing}] other than now; "
+                    "expected the same: a run ends once"
+                )
+            return None
+
+        await self._journal.append_if_missing(missing)
+        return self._runs[run_id]
+
+    @contextlib.asynccontextmanager
+    async def run(
+        self,
+        *,
+        kind: RunKind = "simulation",
+        policies: Sequence[str] = (),
+        parameters: Mapping[str, object] | None = None,
+        seed: int | str | None = None,
+        by: str | None = None,
+        note: str | None = None,
+        run_id: str | None = None,
+    ) -> AsyncIterator[Run]:
+        """Start a run, or go on with an open one by its id, and let all commands that are sent within belong to it.
+
+        It ends as `completed`, or as `failed` with the exception. Where the block is cancelled, or its process dies,
+        the run stays open, and the same `run_id` with the same contents goes on with it. Tasks that are started within
+        belong to it as well; the innermost run counts.
+        """
+        begun = await self.start(
+            kind=kind, policies=policies, parameters=parameters, seed=seed, by=by, note=note, run_id=run_id
+        )
+        if not begun.open:
+            raise RunConflictError(
+                f"run [{begun.run_id}] has ended as [{begun.status}]; expected one that is open: start a new one"
+            )
+        outside = _within.get()
+        _within.set((self._store, begun.run_id))
+        try:
+            yield begun
+        except Exception as error:
+            await self._end_failed(begun, error)
+            raise
+        else:
+            if self._runs[begun.run_id].open:
+                await self.end(begun.run_id, by=begun.by)
+        finally:
+            _within.set(outside)
+
+    async def _end_failed(self, begun: Run, error: Exception) -> None:
+        """Say that a run failed; that this cannot be written must not hide why."""
+        if not self._runs[begun.run_id].open:  # ended within, by whoever knew better
+            return
+        try:
+            said = f"{type(error).__name__}: {error}"[:2_000]
+            await self.end(begun.run_id, status="failed", reason=said, by=begun.by)
+        except LoomError as unsaid:
+            _log.warning("run_left_open", run=begun.run_id, error=str(unsaid))
+
+    def _reference(self, version: str) -> PolicyReference:
+        known = self._policies.resolve(version)
+        return PolicyReference(name=known.name, version=known.version, hash=known.hash)
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry, at = recorded.entry, recorded.recorded_at
+        if isinstance(entry, RunStartedEntry):
+            self._runs.setdefault(entry.run_id, Run.begun(entry, position=recorded.position, at=at))
+        elif isinstance(entry, RunEndedEntry):
+            run = self._runs.get(entry.run_id)
+            if run is not None and run.open:
+                self._runs[entry.run_id] = run.ended(entry, at=at)
+
+
+def _start_of(run: Run) -> RunStartedEntry:
+    return RunStartedEntry(
+        run_id=run.run_id, run_kind=run.kind, by=run.by, policies=run.policies, parameters=run.parameters,
+        seed=run.seed, note=run.note,
+    )  # fmt: skip
+
+
+def _end_of(run: Run) -> RunEndedEntry:
+    said = {"status": run.status, "by": run.ended_by, "reason": run.reason, "result": run.result}
+    return RunEndedEntry.model_validate({"run_id": run.run_id, **said})
+
+
+def _differing(first: Entry, now: Entry) -> str:
+    """Return which fields differ, so that 1, 1.0 and true are three things and the order of keys is none."""
+    before, after = first.model_dump(mode="json"), now.model_dump(mode="json")
+    return ", ".join(
+        name for name in before if json.dumps(before[name], sort_keys=True) != json.dumps(after[name], sort_keys=True)
+    )
+
+
+def _not_found(run_id: str, problem: str) -> RunNotFoundError:
+    return RunNotFoundError(
+        f"run [{run_id!r:.80}] {problem}; expected [the id of one run, or how only one begins]: see `loom runs`"
+    )
+
+
+def _unwritable(run_id: str, error: ValidationError) -> AdmissionError:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return AdmissionError(
+        f"run [{run_id}] cannot be written at [{where}] [{first['msg']}]; expected what `runs.start` and `runs.end` "
+        "describe: mend that argument",
+        path=f"$.{where}",
+    )

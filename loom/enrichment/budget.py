@@ -1,0 +1,200 @@
+"""The budget of enrichment: so many calls and so many dollars a day, never more, whatever happens in between.
+
+The most that a call may cost is reserved before it and settled after it, both as entries. What was reserved and never
+settled, because the process died, counts in full. One process writes a workspace, so one guard sees every reservation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from loom.decisions.enrichments import EnrichmentRefusal
+from loom.enrichment.config import BudgetsConfig
+from loom.enrichment.entries import BudgetReservedEntry, BudgetSettledEntry, Settlement
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
+
+__all__ = ["BUDGET_JOURNAL", "Budget", "BudgetDay", "Refused", "Reservation"]
+
+BUDGET_JOURNAL = "loom/budget"
+"""How the journals of reservations and settlements begin: one for each month."""
+
+
+class Reservation(NamedTuple):
+    """What was set aside for one call."""
+
+    reservation_id: str
+    decision_id: str
+    day: str
+    worst_case_micro_usd: int
+
+
+class Refused(NamedTuple):
+    """Why nothing was set aside, for a program and in words."""
+
+    reason: EnrichmentRefusal
+    detail: str
+
+
+class BudgetDay(NamedTuple):
+    """One day of the budget: calls and millionths of a dollar, spent for certain or still reserved, and the limits."""
+
+    day: str
+    calls: int
+    spent_micro_usd: int
+    reserved_micro_usd: int
+    max_calls: int
+    max_micro_usd: int
+
+    @property
+    def calls_left(self) -> int:
+        """How many more calls there may be."""
+        return max(0, self.max_calls - self.calls)
+
+    @property
+    def left_micro_usd(self) -> int:
+        """How much more may be reserved, in millionths of a dollar."""
+        return max(0, self.max_micro_usd - self.spent_micro_usd - self.reserved_micro_usd)
+
+
+class Budget:
+    """Guards what enrichment may spend. `now` is the time in UTC; the day is that of the configured time zone.
+
+    Each month has a journal of its own, so that a start reads no more than two of them.
+    """
+
+    def __init__(
+        self,
+        store: JournalStore,
+        config: BudgetsConfig,
+        *,
+        now: Callable[[], datetime],
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._zone = ZoneInfo(config.time_zone)
+        self._now = now
+        self._draft = make_draft
+        self._max_micro_usd = math.floor(config.max_cost_per_day * 1_000_000)
+        self._months: dict[str, _Month] = {}
+
+    async def reserve(
+        self, decision_id: str, *, reservation_id: str, worst_case_micro_usd: int
+    ) -> Reservation | Refused:
+        """Set aside the most that a call may cost, for certain and for ever, or say why not.
+
+        The same reservation id is the reservation that there is.
+        """
+        month = self._month(self._today())
+        refused: list[Refused] = []
+
+        def make() -> Entry | None:
+            if reservation_id in month.known:
+                return None
+            today = self._stand(month)
+            if (reason := _no_room(today, worst_case_micro_usd)) is not None:
+                refused.append(reason)
+                return None
+            return BudgetReservedEntry(
+                reservation_id=reservation_id, decision_id=decision_id, day=today.day,
+                worst_case_micro_usd=worst_case_micro_usd,
+            )  # fmt: skip
+
+        await month.journal.append_if_missing(make)
+        return refused[0] if refused else month.known[reservation_id]
+
+    async def settle(self, reservation: Reservation, cost_micro_usd: int | None, *, settlement: Settlement) -> int:
+        """Write down what a call cost and return it; the worst case counts where that is not known, or is nonsense."""
+        month = self._month(reservation.day)
+        known = cost_micro_usd is not None and cost_micro_usd >= 0
+        cost = cost_micro_usd if known and cost_micro_usd is not None else reservation.worst_case_micro_usd
+
+        def make() -> Entry | None:
+            if reservation.reservation_id not in month.open:
+                return None
+            return BudgetSettledEntry(
+                reservation_id=reservation.reservation_id, cost_micro_usd=cost, settlement=settlement
+            )
+
+        await month.journal.append_if_missing(make)
+        return cost
+
+    async def today(self) -> BudgetDay:
+        """Return where today stands, in the budget's time zone."""
+        month = self._month(self._today())
+        await month.journal.load()
+        return self._stand(month)
+
+    async def unsettled(self) -> tuple[Reservation, ...]:
+        """Return what was reserved, in this month or the last, and not settled: under way, or lost with its process."""
+        first = self._now().astimezone(self._zone).date().replace(day=1)
+        months = [self._month((first - timedelta(days=1)).isoformat()), self._month(first.isoformat())]
+        for month in months:
+            await month.journal.load()
+        return tuple(reservation for month in months for reservation in month.open.values())
+
+    def attempts(self, decision_id: str) -> int:
+        """Return how often something was reserved for a decision, as far as that was read."""
+        return sum(made.decision_id == decision_id for each in self._months.values() for made in each.known.values())
+
+    def _today(self) -> str:
+        return self._now().astimezone(self._zone).date().isoformat()
+
+    def _month(self, day: str) -> _Month:
+        name = day[:7]
+        if name not in self._months:
+            self._months[name] = _Month(self._store, f"{BUDGET_JOURNAL}-{name}", self._draft)
+        return self._months[name]
+
+    def _stand(self, month: _Month) -> BudgetDay:
+        day = self._today()
+        return BudgetDay(
+            day=day,
+            calls=month.calls.get(day, 0),
+            spent_micro_usd=month.spent.get(day, 0),
+            reserved_micro_usd=month.reserved.get(day, 0),
+            max_calls=self._config.max_enrichments_per_day,
+            max_micro_usd=self._max_micro_usd,
+        )
+
+
+class _Month:
+    """What one month's journal says, by day."""
+
+    def __init__(self, store: JournalStore, name: str, make_draft: Callable[[Entry], Draft]) -> None:
+        self.journal = FoldedJournal(store, name, self._fold, make_draft=make_draft)
+        self.known: dict[str, Reservation] = {}
+        self.open: dict[str, Reservation] = {}
+        self.calls: dict[str, int] = {}
+        self.spent: dict[str, int] = {}
+        self.reserved: dict[str, int] = {}
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if isinstance(entry, BudgetReservedEntry):
+            made = Reservation(entry.reservation_id, entry.decision_id, entry.day, entry.worst_case_micro_usd)
+            self.known[made.reservation_id] = self.open[made.reservation_id] = made
+            self.calls[made.day] = self.calls.get(made.day, 0) + 1
+            self.reserved[made.day] = self.reserved.get(made.day, 0) + made.worst_case_micro_usd
+        elif isinstance(entry, BudgetSettledEntry) and entry.reservation_id in self.open:
+            made = self.open.pop(entry.reservation_id)
+            self.reserved[made.day] -= made.worst_case_micro_usd
+            self.spent[made.day] = self.spent.get(made.day, 0) + entry.cost_micro_usd
+
+
+def _no_room(today: BudgetDay, worst_case_micro_usd: int) -> Refused | None:
+    if today.calls_left < 1:
+        return Refused("budget_count", f"{today.calls} of {today.max_calls} calls were made on {today.day}")
+    if worst_case_micro_usd > today.left_micro_usd:
+        return Refused(
+            "budget_cost",
+            f"up to ${worst_case_micro_usd / 1e6:.6f} are needed, ${today.left_micro_usd / 1e6:.6f} of "
+            f"${today.max_micro_usd / 1e6:.2f} are left on {today.day}",
+        )
+    return None

@@ -1,0 +1,85 @@
+"""How decisions are enriched: modes, the critic, the budget; in snake_case or the camelCase of older files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from loom.config import Section
+from loom.config.models import refusal
+
+__all__ = ["BudgetsConfig", "CriticConfig", "CriticLlmConfig", "DecisionTracesConfig", "EnrichmentConfig"]
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise refusal("the name of a time zone", "write one such as UTC or Europe/Zurich") from None
+    return name
+
+
+def _seconds(milliseconds: object) -> object:
+    """Return milliseconds as seconds; what is no number is left for its field to refuse."""
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float | str):
+        return milliseconds
+    try:
+        return float(milliseconds) / 1000
+    except ValueError:
+        return milliseconds
+
+
+class CriticConfig(Section):
+    """What is asked of the model. `worst_case_usd` is set aside for a call whose price nobody knows."""
+
+    model: str | None = None
+    temperature: float = Field(default=0.3, ge=0, le=2)
+    max_tokens: int = Field(default=500, ge=1, le=100_000)
+    max_input_tokens: int = Field(default=8_000, ge=100, le=1_000_000)
+    worst_case_usd: float = Field(default=0.05, gt=0, le=1_000, allow_inf_nan=False)
+
+
+class EnrichmentConfig(Section):
+    """Which decisions a critic looks at, and how long it may take. In camelCase, `timeout` is in milliseconds."""
+
+    mode: Literal["never", "hybrid", "always"] = "never"
+    auto_enrich_on: tuple[str, ...] = ("exception", "approval", "synthesis")
+    critic: CriticConfig = CriticConfig()
+    in_background: Literal[True] = Field(default=True, alias="async")
+    """Recording a decision never waits for a critic."""
+    timeout_s: float = Field(default=5.0, gt=0, le=600, allow_inf_nan=False)
+    concurrency: int = Field(default=8, ge=1, le=1_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _milliseconds(cls, written: Any) -> Any:
+        if isinstance(written, dict) and "timeout" in written and "timeout_s" not in written:
+            rest = {key: value for key, value in written.items() if key != "timeout"}
+            return {**rest, "timeout_s": _seconds(written["timeout"])}
+        return written
+
+
+class BudgetsConfig(Section):
+    """The most that is spent on enrichment on one day of a time zone."""
+
+    max_enrichments_per_day: int = Field(default=10_000, ge=0, le=10**9)
+    max_cost_per_day: float = Field(default=50.0, ge=0, le=10**9, allow_inf_nan=False)
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class DecisionTracesConfig(Section):
+    """The section `decision_traces`."""
+
+    llm_enrichment: EnrichmentConfig = EnrichmentConfig()
+    budgets: BudgetsConfig = BudgetsConfig()
+
+
+class CriticLlmConfig(Section):
+    """The section `critic_llm`: which endpoint, with which key. The key is a secret wherever it is shown."""
+
+    provider: Literal["openai", "ollama", "gemini", "openai-compatible"] = "openai"
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    model: str = "gpt-4o-mini"

@@ -1,0 +1,266 @@
+"""The enricher: it follows the decisions, and asks a critic about those that the modes name, within the budget.
+
+Recording a decision never waits for it. Whatever happens to a critic, the decision stays as it is; what came of asking
+is an entry in the enricher's own journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from loom.decisions.analysis import DecisionAnalysis
+from loom.decisions.decision import Decision
+from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
+from loom.decisions.entries import DecisionJournalEntry
+from loom.enrichment.budget import Budget, Refused, Reservation
+from loom.enrichment.config import EnrichmentConfig
+from loom.enrichment.critic import Critic, CriticAnswer, fenced
+from loom.enrichment.entries import EnricherSetEntry, Settlement
+from loom.errors import AppendUnknownError, CriticError, LoomError
+from loom.identity import new_id
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Append, Draft, JournalStore, draft
+from loom.projections import Queries
+from loom.telemetry import get_logger
+
+__all__ = ["ENRICHMENT_JOURNAL", "Enricher"]
+
+ENRICHMENT_JOURNAL = "loom/enrichment"
+"""The journal of what critics said."""
+
+_SETTINGS_JOURNAL = "loom/enricher"
+_ATTEMPTS = 3
+_LINGER_S = 0.05
+_RETRY_S = 5.0
+_WAITING = """
+SELECT position, decision_id, journal, sequence FROM enrichment_waiting
+WHERE position > :after AND (enrich = 'always' OR (enrich IS NULL AND {}))
+ORDER BY position LIMIT :limit
+"""
+_TYPES = "decision_type IN (SELECT value FROM json_each(:types))"
+
+_log = get_logger("loom.enrichment")
+
+
+class _Waiting(NamedTuple):
+    position: int
+    decision_id: str
+    journal: str
+    sequence: int
+
+
+class Enricher:
+    """Asks a critic about decisions. `start` it, `close` it; `idle` waits until it has nothing more to do."""
+
+    def __init__(
+        self,
+        store: JournalStore,
+        queries: Queries,
+        critic: Critic,
+        budget: Budget,
+        config: EnrichmentConfig,
+        *,
+        now: Callable[[], datetime],
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
+        self._store = store
+        self._queries = queries
+        self._critic = critic
+        self._budget = budget
+        self._config = config
+        self._now = now
+        self._draft = make_draft
+        self._settings = FoldedJournal(store, _SETTINGS_JOURNAL, self._fold_settings, make_draft=make_draft)
+        self._set: EnricherSetEntry | None = None
+        self._writing = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._dealt_with: set[str] = set()
+        """Those that a look at the view which began earlier may still show as waiting."""
+        self._places = asyncio.Semaphore(config.concurrency)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Settle what an earlier process left open, note the modes if they have changed, and begin to follow."""
+        await self._settle_lost()
+        await self._note_settings()
+        self._store.on_commit(lambda _: self._wake.set())
+        self._wake.set()
+        self._task = asyncio.create_task(self._follow(), name="loom-enricher")
+
+    async def close(self) -> None:
+        """Stop asking; calls that are under way are cut short, and their worst case counts."""
+        tasks = [task for task in (self._task, *self._under_way.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._settle_lost()
+        except LoomError as error:  # the next start does it
+            _log.warning("reservations_left_open", error=str(error))
+
+    async def idle(self) -> None:
+        """Wait until every decision that is recorded by now and to be enriched has been dealt with."""
+        while True:
+            under_way = await self._look()
+            if not under_way:
+                return
+            await asyncio.wait(under_way)
+
+    # --- following ------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_LINGER_S)
+            self._wake.clear()
+            try:
+                await self._look()
+            except LoomError as error:
+                _log.warning("enricher_stalled", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+                self._wake.set()
+
+    async def _look(self) -> list[asyncio.Task[None]]:
+        """Begin what waits, and return the tasks of all that was found waiting."""
+        async with self._looking:
+            before = set(self._dealt_with)
+            waiting = [each for each in await self._waiting() if each.decision_id not in self._dealt_with]
+            self._dealt_with -= before  # this look was consistent: they are not shown again
+            return [self._begin(each) for each in waiting]
+
+    async def _waiting(self) -> list[_Waiting]:
+        """Return decisions that are to be enriched, oldest first."""
+        mode = self._config.mode
+        condition = {"never": "false", "hybrid": _TYPES, "always": "true"}[mode]
+        after = 0 if self._set is None else self._set.from_position
+        bounds: dict[str, object] = {"after": after, "limit": self._config.concurrency * 4}
+        if mode == "hybrid":
+            bounds["types"] = json.dumps(self._config.auto_enrich_on)
+        rows = await self._queries.fetch(_WAITING.format(condition), bounds, names=("enrichments",))
+        return [_Waiting(*row) for row in rows]
+
+    def _begin(self, waiting: _Waiting) -> asyncio.Task[None]:
+        task = self._under_way.get(waiting.decision_id)
+        if task is None:
+            task = asyncio.create_task(self._enrich(waiting), name=f"enrich {waiting.decision_id[:12]}")
+            self._under_way[waiting.decision_id] = task
+            task.add_done_callback(lambda _: self._ended(waiting.decision_id))
+        return task
+
+    def _ended(self, decision_id: str) -> None:
+        del self._under_way[decision_id]
+        self._wake.set()
+
+    # --- one decision ---------------------------------------------------------------------------
+
+    async def _enrich(self, waiting: _Waiting) -> None:
+        try:
+            async with self._places:
+                decision = await self._decision(waiting)
+                if decision is not None:
+                    await self._ask(decision)
+                self._dealt_with.add(waiting.decision_id)
+        except LoomError as error:  # the journal cannot be written: it stays in line
+            _log.warning("not_enriched", decision=waiting.decision_id, error=str(error))
+            await asyncio.sleep(_RETRY_S)
+
+    async def _ask(self, decision: Decision) -> None:
+        decision_id = decision.decision_id
+        if self._budget.attempts(decision_id) >= _ATTEMPTS:
+            await self._failed(decision_id, "Lost", f"[{_ATTEMPTS}] calls were cut short with their process", 0, 0.0)
+            return
+        reserved = await self._budget.reserve(
+            decision_id, reservation_id=new_id(), worst_case_micro_usd=max(0, self._critic.worst_case_micro_usd)
+        )
+        if isinstance(reserved, Refused):
+            refused = EnrichmentRefusedEntry(decision_id=decision_id, reason=reserved.reason, detail=reserved.detail)
+            await self._write(refused)
+            return
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                answer = await self._critic.analyse(fenced(decision, mark=secrets.token_hex(8)))
+            analysis = DecisionAnalysis.of(answer.analysis, model=answer.model, generated_at=self._now())
+        except Exception as error:
+            await self._settle_failure(reserved, error, _ms_since(began))
+            return
+        await self._settle_answer(reserved, answer, analysis, _ms_since(began))
+
+    async def _settle_answer(
+        self, reserved: Reservation, answer: CriticAnswer, analysis: DecisionAnalysis, duration_ms: float
+    ) -> None:
+        settlement: Settlement = "unknown_price" if answer.cost_micro_usd is None else "known"
+        cost = await self._budget.settle(reserved, answer.cost_micro_usd, settlement=settlement)
+        await self._write(
+            EnrichmentEntry(
+                decision_id=reserved.decision_id, analysis=analysis, cost_micro_usd=cost, duration_ms=duration_ms
+            )
+        )
+
+    async def _settle_failure(self, reserved: Reservation, error: Exception, duration_ms: float) -> None:
+        known = error.cost_micro_usd if isinstance(error, CriticError) else None
+        cost = await self._budget.settle(reserved, known, settlement="failed")
+        name, words = type(error).__name__, str(error)
+        if isinstance(error, TimeoutError):
+            words = f"no analysis within {self._config.timeout_s:g} s"
+        elif isinstance(error, ValidationError):
+            words = f"[{error.error_count()}] fields do not fit, first {error.errors(include_input=False)[0]['msg']}"
+        await self._failed(reserved.decision_id, name, words, cost, duration_ms)
+
+    async def _failed(self, decision_id: str, name: str, words: str, cost: int, duration_ms: float) -> None:
+        message = words.replace("\x00", "").encode(errors="replace").decode()[:2_000]
+        await self._write(
+            EnrichmentFailedEntry(
+                decision_id=decision_id, type_name=name, message=message, cost_micro_usd=cost, duration_ms=duration_ms
+            )
+        )
+
+    async def _decision(self, waiting: _Waiting) -> Decision | None:
+        async for recorded in self._store.read(waiting.journal, after=waiting.sequence - 1, until=waiting.sequence):
+            if isinstance(recorded.entry, DecisionJournalEntry):
+                return recorded.entry.decision
+        return None
+
+    # --- the journal ----------------------------------------------------------------------------
+
+    async def _write(self, entry: Entry) -> None:
+        async with self._writing:
+            head = await self._store.head(ENRICHMENT_JOURNAL)
+            try:
+                await self._store.append(Append(ENRICHMENT_JOURNAL, head.sequence, (self._draft(entry),)))
+            except AppendUnknownError as unknown:
+                if await self._store.resolve(unknown) is None:
+                    raise
+
+    async def _settle_lost(self) -> None:
+        for reservation in await self._budget.unsettled():
+            await self._budget.settle(reservation, None, settlement="lost")
+
+    async def _note_settings(self) -> None:
+        mode, types = self._config.mode, tuple(self._config.auto_enrich_on)
+
+        def make() -> Entry | None:
+            if self._set is not None and (self._set.mode, self._set.auto_enrich_on) == (mode, types):
+                return None
+            return EnricherSetEntry(mode=mode, auto_enrich_on=types, from_position=self._store.acknowledged)
+
+        await self._settings.append_if_missing(make)
+
+    def _fold_settings(self, recorded: Recorded) -> None:
+        if isinstance(recorded.entry, EnricherSetEntry):
+            self._set = recorded.entry
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1_000, 3)

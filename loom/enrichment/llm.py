@@ -1,0 +1,152 @@
+"""The critic that asks a language model, on pydantic-ai: any endpoint that speaks OpenAI's chat completions.
+
+The only module that knows pydantic-ai, openai and genai-prices, which come with the extra `llm`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any
+
+from loom.decisions.analysis import Analysis
+from loom.enrichment.config import CriticConfig, CriticLlmConfig
+from loom.enrichment.critic import CriticAnswer, CriticRequest
+from loom.errors import ConfigError, CriticError
+
+if TYPE_CHECKING:
+    from pydantic_ai import Agent
+
+__all__ = ["LlmCritic", "price_micro_usd"]
+
+_ENDPOINTS = {
+    "ollama": "http://127.0.0.1:11434/v1",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta/openai/",
+}
+_REQUESTS = 2
+"""One answer, and one more try where the first does not fit the schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    base_url: str | None
+    api_key: str
+    model: str
+
+
+class LlmCritic:
+    """Asks a model for an `Analysis`; its answer is validated, and asked for once more where it does not fit."""
+
+    def __init__(self, critic: CriticConfig, llm: CriticLlmConfig) -> None:
+        """Prepare to ask; raise `ConfigError` where the key or the extra is missing. Nothing is sent yet."""
+        self._critic = critic
+        self._endpoint = _endpoint(critic, llm)
+        self._agent = _agent(self._endpoint, critic)
+        known = price_micro_usd(
+            self._endpoint.model, self._endpoint.base_url,
+            input_tokens=critic.max_input_tokens, output_tokens=critic.max_tokens,
+        )  # fmt: skip
+        # A model that costs nothing according to the list may still cost something at this endpoint.
+        configured = math.ceil(critic.worst_case_usd * 1_000_000)
+        self._worst_case = configured if known is None else known * _REQUESTS
+
+    @property
+    def worst_case_micro_usd(self) -> int:
+        """The most that one call may cost, in millionths of a dollar."""
+        return self._worst_case
+
+    async def analyse(self, request: CriticRequest) -> CriticAnswer:
+        """Ask the model. A failure is a `CriticError` in words that hold no secret."""
+        from pydantic_ai.exceptions import AgentRunError, UserError
+        from pydantic_ai.usage import RunUsage, UsageLimits
+
+        usage = RunUsage()
+        limits = UsageLimits(request_limit=_REQUESTS)
+        try:
+            result = await self._agent.run(
+                request.content, instructions=request.instructions, usage=usage, usage_limits=limits
+            )
+        except (AgentRunError, UserError, OSError) as error:
+            raise CriticError(
+                f"critic [{self._endpoint.model}] failed with [{type(error).__name__}: {self._safe(error)}]; "
+                "expected an analysis: nothing else happens; see its endpoint",
+                cost_micro_usd=self._price(usage) if usage.requests else 0,
+            ) from None
+        model = str(getattr(result.response, "model_name", None) or self._endpoint.model)[:200]
+        return CriticAnswer(result.output, model=model, cost_micro_usd=self._price(usage))
+
+    def _price(self, usage: Any) -> int | None:
+        return price_micro_usd(
+            self._endpoint.model, self._endpoint.base_url,
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
+        )  # fmt: skip
+
+    def _safe(self, error: BaseException) -> str:
+        """Return the words of an error without the key, in case an endpoint sends it back."""
+        words = str(error).replace(self._endpoint.api_key, "**********") if self._endpoint.api_key else str(error)
+        return words[:500]
+
+
+def price_micro_usd(model: str, base_url: str | None, *, input_tokens: int, output_tokens: int) -> int | None:
+    """Return what tokens cost by genai-prices, in millionths of a dollar, rounded up; None if it cannot say."""
+    from genai_prices import Usage, calc_price
+
+    if not input_tokens and not output_tokens:
+        return None  # the endpoint did not count
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+            if base_url is None:
+                price: Decimal = calc_price(usage, model, provider_id="openai").total_price
+            else:
+                price = calc_price(usage, model, provider_api_url=base_url).total_price
+    except (LookupError, ValueError):
+        return None
+    if not price.is_finite() or price < 0:
+        return None
+    return int((price * 1_000_000).to_integral_value(ROUND_CEILING))
+
+
+def _endpoint(critic: CriticConfig, llm: CriticLlmConfig) -> _Endpoint:
+    base_url = llm.base_url or _ENDPOINTS.get(llm.provider) or os.environ.get("OPENAI_BASE_URL") or None
+    key = "" if llm.api_key is None else llm.api_key.get_secret_value()
+    key = key or (os.environ.get("OPENAI_API_KEY", "") if llm.provider in ("openai", "openai-compatible") else "")
+    if not key and (llm.provider == "ollama" or (base_url is not None and llm.provider == "openai-compatible")):
+        key = "none"  # the client wants one; such an endpoint does not look at it
+    if not key:
+        raise ConfigError(
+            f"critic_llm.api_key is [missing] for provider [{llm.provider}]; expected a key: write "
+            "api_key: ${OPENAI_API_KEY} and set that variable, or set the mode to never"
+        )
+    if llm.provider == "openai-compatible" and base_url is None:
+        raise ConfigError(
+            "critic_llm.base_url is [missing] for provider [openai-compatible]; expected a URL: write base_url: "
+            "http://127.0.0.1:8000/v1, or set OPENAI_BASE_URL"
+        )
+    return _Endpoint(base_url, key, critic.model or llm.model)
+
+
+def _agent(endpoint: _Endpoint, critic: CriticConfig) -> Agent[object, Analysis]:
+    try:
+        from openai import AsyncOpenAI
+        from pydantic_ai import Agent
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.providers.openai import OpenAIProvider
+    except ImportError as error:
+        raise ConfigError(
+            f"the critic needs a package that is not there [{error.name}]; expected the extra [llm]: "
+            "pip install 'loom-journal[llm]', or set the mode to never"
+        ) from error
+    # No retries of its own: each would cost, and the budget has only reserved for ours.
+    client = AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0)
+    model = OpenAIChatModel(endpoint.model, provider=OpenAIProvider(openai_client=client))
+    return Agent(
+        model,
+        output_type=Analysis,
+        retries=_REQUESTS - 1,
+        model_settings={"temperature": critic.temperature, "max_tokens": critic.max_tokens},
+    )

@@ -1,0 +1,61 @@
+"""A journal that one object folds into memory and appends to: what registries are made on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from loom.errors import AppendUnknownError
+from loom.journal.entry import Entry, Recorded
+from loom.journal.store import Append, Draft, JournalStore, draft
+
+__all__ = ["FoldedJournal"]
+
+
+class FoldedJournal:
+    """The entries of one journal, folded in order by `fold`; what is missing from it is appended one at a time."""
+
+    def __init__(
+        self,
+        store: JournalStore,
+        name: str,
+        fold: Callable[[Recorded], None],
+        *,
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
+        self._store = store
+        self._name = name
+        self._fold = fold
+        self._draft = make_draft
+        self._lock = asyncio.Lock()
+        self._sequence = 0
+
+    async def load(self) -> None:
+        """Fold what was appended since the last look."""
+        async for recorded in self._store.read(self._name, after=self._sequence):
+            self._fold(recorded)
+            self._sequence = recorded.sequence
+
+    async def append_if_missing(self, make: Callable[[], Entry | None]) -> None:
+        """Append what `make` returns, and fold it; None says that nothing is missing.
+
+        Those that come at once take turns, so `make` sees what the one before appended. It is done to its end even
+        when its caller goes away.
+        """
+
+        async def one_at_a_time() -> None:
+            async with self._lock:
+                await self.load()
+                entry = make()
+                if entry is not None:
+                    await self._append(entry)
+                    await self.load()
+
+        await asyncio.shield(asyncio.ensure_future(one_at_a_time()))
+
+    async def _append(self, entry: Entry) -> None:
+        try:
+            await self._store.append(Append(self._name, self._sequence, (self._draft(entry),)))
+        except AppendUnknownError as unknown:
+            if await self._store.resolve(unknown) is None:
+                raise

@@ -1,0 +1,25 @@
+"""The entries of the registry of equivalence rules, kept in the journal `loom/equivalence`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from loom.journal.entry import Entry
+
+__all__ = ["EquivalenceRuleRegisteredEntry"]
+
+
+class EquivalenceRuleRegisteredEntry(Entry):
+    """A version of an equivalence rule was made known. `document` is what its hash covers."""
+
+    kind: ClassVar[str] = "equivalence_rule_registered"
+
+    name: str
+    number: int
+    version: str
+    hash: str
+    document: dict[str, JsonValue]
+    by: str
+    reason: str | None = None

@@ -1,0 +1,191 @@
+"""The registry of equivalence rules: event-sourced in its own journal, so that each has an author, a time and a reason.
+
+A key alone says nothing; the rule that it was made by does. What is registered is the whole declaration of a rule, so
+that a class can be read, and its keys be computed again, with no code at hand. Loading checks content against hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from loom.decisions.decision import Decision
+from loom.errors import AdmissionError, EquivalenceRuleNotRegisteredError, EquivalenceRuleTamperedError
+from loom.identity import check_person
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
+from loom.precedents.entries import EquivalenceRuleRegisteredEntry
+from loom.precedents.equivalence import EquivalenceRule, rule_hash
+
+__all__ = ["EQUIVALENCE_JOURNAL", "EquivalenceRegistry", "RuleVersion"]
+
+EQUIVALENCE_JOURNAL = "loom/equivalence"
+"""The journal of the registry."""
+
+_VERSION = re.compile(r"(?:rule_)?v([1-9][0-9]{0,8})_([0-9a-f]{8,64})\Z")
+_PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
+_SHORT = 8
+
+
+@dataclass(frozen=True)
+class RuleVersion:
+    """A rule that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people."""
+
+    name: str
+    number: int
+    version: str
+    hash: str
+    document: Mapping[str, Any]
+    by: str
+    reason: str | None
+    registered_at: datetime
+
+    @cached_property
+    def rule(self) -> EquivalenceRule:
+        """The rule itself, made from its declaration."""
+        return EquivalenceRule.from_document(self.document)
+
+
+class EquivalenceRegistry:
+    """Which equivalence rules are known in one workspace. `load` it before use."""
+
+    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._journal = FoldedJournal(store, EQUIVALENCE_JOURNAL, self._fold, make_draft=make_draft)
+        self._versions: dict[str, RuleVersion] = {}
+        self._by_name: dict[str, list[RuleVersion]] = {}
+
+    async def load(self) -> None:
+        """Read what was registered since the last look; raise `EquivalenceRuleTamperedError` if a hash is wrong."""
+        await self._journal.load()
+
+    def knows(self, full_hash: str) -> bool:
+        """Tell whether a rule is registered, by its full hash."""
+        return full_hash in self._versions
+
+    def resolve(self, version: str) -> RuleVersion:
+        """Return the version that an id (`rule_v1_32a46a32`), a full hash or an unambiguous beginning of one names.
+
+        The name of a rule names the version of it that was registered last.
+        """
+        known = self._versions.get(version)
+        if known is not None:
+            return known
+        if version in self._by_name:
+            return self._by_name[version][-1]
+        found = [each for each in self._versions.values() if _is_named(each, version)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(f"{each.version} of {each.name}" for each in (found or self._versions.values())) or "none"
+        problem = "is ambiguous; it may be" if found else "is not registered; known are"
+        raise EquivalenceRuleNotRegisteredError(
+            f"equivalence rule [{version!r:.80}] {problem} [{names}]: register it, or name one of these"
+        )
+
+    def versions(self, name: str | None = None) -> tuple[RuleVersion, ...]:
+        """Return all versions of one rule, or of all by name, oldest first; empty for a name nobody registered."""
+        names = sorted(self._by_name) if name is None else [name]
+        return tuple(version for each in names for version in self._by_name.get(each, ()))
+
+    async def register(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+        """Make a rule known in the name of a person, and return its version; an equal one is the one there is.
+
+        A rule that names nothing of the outcome is an `AdmissionError`: denials and grants would be of one class.
+        """
+        check_person(by)
+        document = _registrable(rule)
+
+        def entry() -> Entry | None:
+            if rule.hash in self._versions:
+                return None
+            number = len(self._by_name.get(rule.name, ())) + 1
+            return EquivalenceRuleRegisteredEntry(
+                name=rule.name, number=number, version=_version_id(number, rule.hash), hash=rule.hash,
+                document=document, by=by, reason=reason,
+            )  # fmt: skip
+
+        if rule.hash not in self._versions:
+            await self._journal.append_if_missing(entry)
+        return self._versions[rule.hash]
+
+    def at_hand(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+        """Know a rule in this process alone, as version 0 where nobody registered it: for replays, which write nothing.
+
+        It is not among `versions`.
+        """
+        return self._versions.setdefault(
+            rule.hash,
+            RuleVersion(
+                name=rule.name, number=0, version=_version_id(0, rule.hash), hash=rule.hash, document=rule.document(),
+                by=by, reason=reason, registered_at=datetime.now(UTC),
+            ),
+        )  # fmt: skip
+
+    def describe(self, decision: Decision) -> dict[str, str]:
+        """Return in words what the class of a decision is made from, by attribute: which part of which range, …
+
+        A value outside its range lies in the end part and says so. Empty for a decision without a class, or under a
+        rule that is not registered here; where facts or outcome are gone it says so for that attribute.
+        """
+        kind = decision.precedent_class
+        known = None if kind is None else self._versions.get(kind.rule)
+        if known is None:
+            return {}
+        words = {"rule": f"{known.name}, version {known.version}"}
+        return words | known.rule.describe(decision.facts or {}, decision.outcome)
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if not isinstance(entry, EquivalenceRuleRegisteredEntry):
+            return
+        _check(entry, recorded)
+        version = RuleVersion(
+            name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
+            by=entry.by, reason=entry.reason, registered_at=recorded.recorded_at,
+        )  # fmt: skip
+        self._versions[entry.hash] = version
+        self._by_name.setdefault(entry.name, []).append(version)
+
+
+def _version_id(number: int, full_hash: str) -> str:
+    return f"rule_v{number}_{full_hash[:_SHORT]}"
+
+
+def _is_named(version: RuleVersion, text: str) -> bool:
+    if found := _VERSION.match(text):
+        return version.number == int(found[1]) and version.hash.startswith(found[2])
+    return bool(_PREFIX.match(text)) and version.hash.startswith(text)
+
+
+def _registrable(rule: EquivalenceRule) -> dict[str, Any]:
+    """Return the declaration of a rule that can be read back as the same rule."""
+    document = rule.document()
+    if not rule.outcome:
+        raise AdmissionError(
+            f"equivalence rule [{rule.name}] names nothing of the outcome; expected at least one attribute of it, as "
+            "denials and grants would be of one class: give outcome=…"
+        )
+    if EquivalenceRule.from_document(document).hash != rule.hash:
+        raise AdmissionError(
+            f"equivalence rule [{rule.name}] has bounds that are lost when it is read back; expected [int or float]: "
+            "write them as numbers"
+        )
+    return document
+
+
+def _check(entry: EquivalenceRuleRegisteredEntry, recorded: Recorded) -> None:
+    """Refuse a version whose document does not give its hash, or that goes by another name than its document."""
+    problem = None
+    if rule_hash(entry.document) != entry.hash:
+        problem = "does not give its hash"
+    elif entry.document.get("name") != entry.name or entry.version != _version_id(entry.number, entry.hash):
+        problem = "goes by a name that is not its document's"
+    if problem is not None:
+        raise EquivalenceRuleTamperedError(
+            f"equivalence rule [{entry.version}] at sequence [{recorded.sequence}] of journal [{EQUIVALENCE_JOURNAL}] "
+            f"{problem}; expected what was registered: run `loom verify`, restore a backup"
+        )
