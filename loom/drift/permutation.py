@@ -1,20 +1,24 @@
 """The permutation test: how often windows that were filled by lot lie at least as far apart as the two at hand.
 
-All decisions of both windows are laid together and dealt out again, as many to each window as it had. The lot is drawn
-with a seed taken from the counts, and with integers only, so that the same two windows have the same p-value on any
-machine. Neither the names of the classes, nor their order, nor which window comes first can change it.
+All decisions of both windows are laid together and dealt out again, as many to each window as it had. How far apart two
+windows lie is looked at in two ways, as a change of many classes by a little each and a change of one class alone show
+best in different ones: by the divergence of the whole pattern, and by the largest divergence that one class has when it
+is set against all others. What counts is the rarer of the two, and how often chance gives one that is as rare (the
+min-p test: Tippett 1931, Westfall and Young 1993); so the test keeps its level exactly, with both looked at.
+
+The lot is drawn with a seed taken from the counts, and with integers only, so that the same two windows have the same
+p-value on any machine. Neither names nor order of the classes, nor which window comes first, can change it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_right
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import getitem
+from operator import getitem, itemgetter
 from random import Random
 
 from loom.drift.distance import Pairs, js_term, oriented, totals
@@ -26,17 +30,21 @@ _DOMAIN = b"loom/drift/permutation/v1\n"
 _FIXED_POINT = 1 << 60
 """Divergences are added as integers: in whatever order, equal tables have equal sums, and a tie is a tie."""
 
+_FIRST, _SECOND = itemgetter(0), itemgetter(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Permutations:
     """What came of the test: the p-value, how it was got, and how far apart chance alone lays such windows.
 
-    `p_value` is (1 + `exceeding`) / (1 + `permutations`), which is never 0 and never promises too much (Phipson and
-    Smyth 2010). `mean` and `upper` are the mean and the 95th percentile of the divergence under no change, in bits.
+    `p_pattern` and `p_class` are the p-values of the two ways to look alone. Each is (1 + as extreme ones) /
+    (1 + `permutations`), which is never 0 and never promises too much (Phipson and Smyth 2010). `mean` and `upper` are
+    the mean and the 95th percentile of the divergence under no change, in bits.
     """
 
     p_value: float
-    exceeding: int
+    p_pattern: float
+    p_class: float
     permutations: int
     seed: str
     mean: float
@@ -44,22 +52,24 @@ class Permutations:
 
 
 def permutation_test(pairs: Pairs, *, permutations: int) -> Permutations:
-    """Return the test of a table by its Jensen–Shannon divergence; raise `WindowError` where a window is empty."""
+    """Return the test of a table with so many permutations; raise `WindowError` where a window is empty."""
     ordered = oriented(pairs)
-    sizes = totals(ordered)
-    seed = seed_of(pairs)
-    observed = sum(_fixed(a, b, *sizes) for a, b in ordered)
+    seed = seed_of(ordered)
     random = Random(int(seed, 16))  # noqa: S311 - to be the same again, not to be secret
-    deal = _Dealer([a + b for a, b in ordered], sizes, random)
-    dealt = sorted(deal() for _ in range(permutations))
-    exceeding = permutations - bisect_right(dealt, observed - 1)
+    dealer = _Dealer(ordered, random)
+    patterns, classes = zip(dealer.observed, *(dealer.deal() for _ in range(permutations)), strict=True)
+    by_pattern, by_class = _ranks(patterns), _ranks(classes)
+    rarer = [min(each) for each in zip(by_pattern, by_class, strict=True)]
+    all_of_them = permutations + 1
+    chance = sorted(patterns[1:])
     return Permutations(
-        p_value=(1 + exceeding) / (1 + permutations),
-        exceeding=exceeding,
+        p_value=sum(each <= rarer[0] for each in rarer) / all_of_them,
+        p_pattern=by_pattern[0] / all_of_them,
+        p_class=by_class[0] / all_of_them,
         permutations=permutations,
         seed=seed,
-        mean=sum(dealt) / permutations / _FIXED_POINT,
-        upper=dealt[math.ceil(0.95 * permutations) - 1] / _FIXED_POINT,
+        mean=sum(chance) / permutations / _FIXED_POINT,
+        upper=chance[math.ceil(0.95 * permutations) - 1] / _FIXED_POINT,
     )
 
 
@@ -69,32 +79,44 @@ def seed_of(pairs: Pairs) -> str:
     return hashlib.sha256(_DOMAIN + canonical(counts)).hexdigest()
 
 
+def _ranks(found: Sequence[int]) -> list[int]:
+    """Return for each how many are at least as large, itself among them."""
+    ordered = sorted(found)
+    return [len(ordered) - bisect_left(ordered, each) for each in found]
+
+
 class _Dealer:
-    """Deals all cases out again, and returns how far the two windows then lie apart, in fixed point.
+    """Deals all cases out again, and returns how far the two windows then lie apart, in both ways, in fixed point.
 
     A window of n among N cases is a subset drawn by lot. Each case is first taken or left with about the right chance,
     which for a whole class is one draw of bits and their count; then single cases are added or put back, by lot, until
     there are n. By symmetry every subset of n is as likely as any other, whatever the first chance was.
     """
 
-    def __init__(self, sums: Sequence[int], sizes: tuple[int, int], random: Random) -> None:
-        alone = Counter(sums)[1]
+    def __init__(self, pairs: Pairs, random: Random) -> None:
+        first, second = sizes = totals(pairs)
+        sums = [a + b for a, b in pairs]
+        alone = sums.count(1)
         # Classes of one case are as good as one class of so many: what they add is a matter of how many are taken.
         self._sums = [each for each in sums if each > 1] + ([alone] if alone else [])
-        self._terms: list[_Terms] = [_Terms(each, sizes) for each in sums if each > 1]
-        if alone:
-            self._terms.append(_Singles(alone, sizes))
-        self._size = sizes[0]
+        tables = {each: _Terms(each, sizes) for each in set(sums) if each > 1}
+        self._terms = [tables[each] for each in sums if each > 1] + ([_Singles(alone, sizes)] if alone else [])
+        self.observed = self._apart([a for a, b in pairs if a + b > 1] + [sum(a for a, b in pairs if a + b == 1)])
+        self._size, self._all = first, first + second
         self._starts = [0, *accumulate(self._sums)]
-        self._all = sum(sizes)
         self._bits = random.getrandbits
         self._width = self._all.bit_length()
-        self._chance = _chance(*sizes)
+        self._chance = _chance(first, second)
 
-    def __call__(self) -> int:
+    def deal(self) -> tuple[int, int]:
+        """Return the divergence of the whole pattern and the largest of one class, of windows filled by lot."""
         taken = self._taken()
         self._repair(taken)
-        return sum(map(getitem, self._terms, taken))
+        return self._apart(taken)
+
+    def _apart(self, taken: Sequence[int]) -> tuple[int, int]:
+        found = list(map(getitem, self._terms, taken))
+        return sum(map(_FIRST, found)), max(map(_SECOND, found))
 
     def _taken(self) -> list[int]:
         """Return how many cases of each class are taken at first, each case with the chance that the digits spell."""
@@ -138,28 +160,37 @@ def _chance(size: int, other: int) -> tuple[bool, ...]:
     return tuple(bool(digits >> place & 1) for place in range(places)) if digits else ()
 
 
-class _Terms(dict[int, int]):
-    """What a class adds to the divergence, by how many of its cases the smaller window has; computed when needed."""
+class _Terms(dict[int, tuple[int, int]]):
+    """What a class adds to the divergence, and its divergence against all others; computed when first needed.
+
+    The key is how many of its cases the smaller window has.
+    """
 
     def __init__(self, total: int, sizes: tuple[int, int]) -> None:
         super().__init__()
         self.total = total
         self.sizes = sizes
 
-    def __missing__(self, taken: int) -> int:
-        term = self[taken] = self.term(taken)
-        return term
+    def __missing__(self, taken: int) -> tuple[int, int]:
+        terms = self[taken] = self.terms(taken)
+        return terms
 
-    def term(self, taken: int) -> int:
+    def terms(self, taken: int) -> tuple[int, int]:
+        """Return both for a class of which so many cases are taken."""
         return _fixed(taken, self.total - taken, *self.sizes)
 
 
 class _Singles(_Terms):
     """The same for all classes of one case together."""
 
-    def term(self, taken: int) -> int:
-        return taken * _fixed(1, 0, *self.sizes) + (self.total - taken) * _fixed(0, 1, *self.sizes)
+    def terms(self, taken: int) -> tuple[int, int]:
+        """Return both for so many classes that are taken."""
+        left = self.total - taken
+        (adds, alone), (adds_left, alone_left) = _fixed(1, 0, *self.sizes), _fixed(0, 1, *self.sizes)
+        return taken * adds + left * adds_left, max(alone if taken else 0, alone_left if left else 0)
 
 
-def _fixed(a: int, b: int, first: int, second: int) -> int:
-    return round(js_term(a, b, first, second) * _FIXED_POINT)
+def _fixed(a: int, b: int, first: int, second: int) -> tuple[int, int]:
+    adds = js_term(a, b, first, second)
+    others = js_term(first - a, second - b, first, second)
+    return round(adds * _FIXED_POINT), round((adds + others) * _FIXED_POINT)

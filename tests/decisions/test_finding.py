@@ -1,0 +1,166 @@
+"""Finding decisions: every filter has its index, alone and with others, and pages never lose or repeat anything."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loom.clock import datetime_from_us
+from loom.decisions import DecisionJournalEntry, DecisionSummary, PolicyReference, Traces, TracesProjection
+from loom.projections import Queries
+from loom.projections.sql import statements
+from tests.projections.journals import command, decision
+from tests.projections.reading import asked
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+OTHER = PolicyReference(name="discount", version="policy_v2_aaaaaaaa", hash="a" * 64)
+
+INDEXED: list[tuple[dict[str, Any], str]] = [
+    ({"run_id": "r"}, "trace_by_run"),
+    ({"policy_version": "policy_v1_9af01c22"}, "trace_by_version"),
+    ({"policy_version": "a" * 64}, "trace_by_version"),
+    ({"policy": "discount"}, "trace_by_policy"),
+    ({"actor_type": "discount-agent"}, "trace_by_actor_type"),
+    ({"actor_key": "acme"}, "trace_by_actor"),
+    ({"actor_type": "discount-agent", "actor_key": "acme"}, "trace_by_actor"),
+    ({"decision_type": "exception"}, "trace_by_type"),
+    ({"command_type": "request_discount"}, "trace_by_command"),
+    ({"is_exception": True}, "trace_exceptions"),
+    ({"origin": "replayed"}, "trace_replayed"),
+    ({"run_id": "r", "origin": "replayed", "status": "settled"}, "trace_by_run"),
+]
+
+
+class Asking:
+    """Stands in for queries: notes what would be asked, and answers nothing."""
+
+    async def fetch(self, statement: str, parameters: dict[str, object], *, names: Sequence[str]) -> list[sqlite3.Row]:
+        self.statement, self.parameters = statement, parameters
+        return []
+
+
+async def plan(filters: dict[str, Any]) -> str:
+    """Return how SQLite answers what `find` asks."""
+    asking = Asking()
+    queries: Any = asking
+    await Traces(queries).find(**filters, after=10)
+    with closing(sqlite3.connect(":memory:")) as view:
+        for statement in statements(TracesProjection.schema):
+            view.execute(statement)
+        return "\n".join(row[3] for row in view.execute(f"EXPLAIN QUERY PLAN {asking.statement}", asking.parameters))
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"), INDEXED, ids=lambda each: " ".join(each) if isinstance(each, dict) else each
+)
+async def test_a_filter_is_answered_from_its_index_in_order_without_sorting(
+    filters: dict[str, Any], index: str
+) -> None:
+    said = await plan(filters)
+    assert re.search(
+        rf"SEARCH trace_decisions USING INDEX {index} |SCAN trace_decisions USING INDEX {index}\b", said
+    ), said
+    assert "TEMP B-TREE" not in said
+
+
+async def test_bounds_of_time_are_bounds_of_position(tmp_path: Path) -> None:
+    said = await plan({"since": NOW, "until": NOW + timedelta(days=1)})
+    assert said.count("USING COVERING INDEX trace_by_time (recorded_at_us>?)") == 2
+    assert "SEARCH trace_decisions USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in said
+    assert "TEMP B-TREE" not in said
+
+
+# --- against a filter in Python -------------------------------------------------------------------
+
+FILTERS: dict[str, st.SearchStrategy[Any]] = {
+    "decision_type": st.sampled_from(["exception", "routing"]),
+    "command_type": st.sampled_from(["request_discount", "nothing"]),
+    "is_exception": st.booleans(),
+    "actor_type": st.sampled_from(["discount-agent", "router"]),
+    "actor_key": st.sampled_from(["a", "b"]),
+    "policy": st.sampled_from(["discount", "other"]),
+    "policy_version": st.sampled_from(["policy_v2_aaaaaaaa", "a" * 64, "9af01c22" * 8, "b" * 64]),
+    "run_id": st.sampled_from(["r0", "r1"]),
+    "origin": st.sampled_from(["original", "replayed"]),
+    "status": st.sampled_from(["open", "settled"]),
+}
+MADE = st.tuples(
+    st.sampled_from(["discount-agent/a", "discount-agent/b", "router/a"]),
+    st.booleans(),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "decision_type": st.just("routing"),
+            "run_id": st.sampled_from(["r0", "r1"]),
+            "policy": st.just(OTHER),
+            "facts": st.just({"industry": "retail", "percent": 5}),
+            "origin": st.just("replayed"),
+        },
+    ),
+)
+WANTED = st.fixed_dictionaries({}, optional=FILTERS)
+
+
+def matches(each: DecisionSummary, wanted: dict[str, Any], sent: set[str], hashes: dict[str, str]) -> bool:
+    plain = {
+        **each.model_dump(),
+        "policy": each.policy_name,
+        "command_type": "request_discount" if each.decision_id in sent else None,
+    }
+    version = wanted.get("policy_version")
+    if version is not None and version not in (each.policy_version, hashes[each.decision_id]):
+        return False
+    return all(plain[name] == value for name, value in wanted.items() if name != "policy_version")
+
+
+async def _find(
+    made: list[tuple[str, bool, dict[str, Any]]], wanted: dict[str, Any], size: int, bounds: tuple[int, int]
+) -> tuple[list[DecisionSummary], list[DecisionSummary]]:
+    """Return what is found page by page, and what ought to be."""
+    sent, hashes = set[str](), dict[str, str]()
+    with tempfile.TemporaryDirectory() as name:
+        async with asked(Path(name)) as loom:
+            receipts = []
+            for n, (journal, in_turn, changes) in enumerate(made):
+                entry = DecisionJournalEntry(decision=decision(str(n), **changes))
+                before = (command(),) if in_turn else ()
+                receipts.append(await loom.write(journal, *before, entry, turn=f"t{n}" if in_turn else None))
+                hashes[entry.decision.decision_id] = entry.decision.policy.hash
+                sent |= {entry.decision.decision_id} if in_turn else set()
+            since, until = (datetime_from_us(receipts[at % len(receipts)].recorded_at_us) for at in bounds)
+            everything = await loom.traces.find(limit=1_000)
+            found: list[DecisionSummary] = []
+            while True:
+                after = found[-1].position if found else None
+                page = await loom.traces.find(**wanted, since=since, until=until, limit=size, after=after)
+                found += page
+                if len(page) < size:
+                    break
+    in_time = [each for each in everything if since <= each.recorded_at < until]
+    return found, [each for each in in_time if matches(each, wanted, sent, hashes)]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(MADE, min_size=1, max_size=15),
+    WANTED,
+    st.integers(1, 5),
+    st.tuples(st.integers(0, 14), st.integers(0, 14)),
+)
+def test_pages_hold_what_matches_newest_first_and_nothing_twice(
+    made: list[tuple[str, bool, dict[str, Any]]], wanted: dict[str, Any], size: int, bounds: tuple[int, int]
+) -> None:
+    found, expected = asyncio.run(_find(made, wanted, size, bounds))
+    assert found == expected
+    assert [each.position for each in found] == sorted({each.position for each in found}, reverse=True)
