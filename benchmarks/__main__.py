@@ -9,11 +9,11 @@ import platform
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import history, memory, peers, raw
+from benchmarks import history, memory, peers, precedents, raw
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
 
@@ -29,11 +29,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: for a look, not for a figure")
     parser.add_argument("--no-peers", action="store_true", help="leave eventsourcing and dbos out")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
-    parser.add_argument("--only", choices=["turns", "history", "memory"], help="only this part")
+    parser.add_argument("--only", choices=list(PARTS), help="only this part")
     given = parser.parse_args()
     scale = 0.1 if given.quick else 1.0
     figures: list[Figure] = []
-    for part, measure in (("turns", turn_figures), ("history", history_figures), ("memory", memory_figures)):
+    for part, measure in PARTS.items():
         if given.only in (None, part):
             figures += measure(scale, with_peers=not given.no_peers)
     print_table(figures)
@@ -129,6 +129,22 @@ def memory_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         asleep, awake = asyncio.run(memory.bytes_per_actor(place, count=int(2_000 * scale)))
         yield Figure("an idle actor that was let go", asleep, "bytes", aim="0, beside noise", met=asleep < 100)
         yield Figure("an actor that is awake", awake, "bytes", aim="< 10,000", met=awake < 10_000)
+
+
+def precedent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Look-ups in an index of a million decisions."""
+    del with_peers
+    with scratch() as place:
+        yield from precedents.figures(place, scale)
+
+
+PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
+    "turns": turn_figures,
+    "history": history_figures,
+    "memory": memory_figures,
+    "precedents": precedent_figures,
+}
+"""What `--only` can name."""
 
 
 def print_table(figures: list[Figure]) -> None:

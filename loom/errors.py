@@ -266,7 +266,7 @@ class CriticError(LoomError):
         self.cost_micro_usd = cost_micro_usd
 
 
-class WindowError(LoomError, ValueError):
+class WindowError(LoomError):
     """Two windows of decisions cannot be compared: one names no decisions, both the same ones, or classes of two rules.
     """
 

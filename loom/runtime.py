@@ -80,6 +80,7 @@ class Loom:
     approvals: Approvals
     traces: Traces
     precedents: Precedents
+    queries: Queries
     policies: PolicyRegistry
     outcomes: Outcomes
     runs: Runs
@@ -213,6 +214,7 @@ class Loom:
         rules = EquivalenceRegistry(self.store, make_draft=make_draft)
         await rules.load()
         queries, snapshots = await self._open_views(config)
+        self.queries = queries
         self.traces = Traces(queries, alike=rules.describe)
         self.precedents = Precedents(queries, rules)
         services = Services(
@@ -247,6 +249,8 @@ class Loom:
         self.budget = Budget(self.store, wanted.budgets, now=now, make_draft=make_draft)
         self.enricher = None
         critic = self._critic or critic_of(config)
+        if critic is None and wanted.llm_enrichment.mode != "never":
+            _log.warning("critic_missing", mode=wanted.llm_enrichment.mode, expected="critic_llm in the config")
         if critic is not None and self._resume:
             self.enricher = Enricher(
                 self.store, queries, critic, self.budget, wanted.llm_enrichment, now=now, make_draft=make_draft

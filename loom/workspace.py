@@ -100,7 +100,7 @@ def critic_of(config: LoomConfig) -> Critic | None:
     traces, llm = config.sections.get("decision_traces"), config.sections.get("critic_llm")
     if not isinstance(traces, DecisionTracesConfig) or not isinstance(llm, CriticLlmConfig):
         return None
-    if traces.llm_enrichment.mode == "never":
+    if traces.llm_enrichment.mode == "never" or not llm.model_fields_set:
         return None
     from loom.enrichment.llm import LlmCritic  # what it needs comes with an extra
 

@@ -9,6 +9,7 @@ import typer
 from loom.cli.command import Common, ConfigOption, DebugOption, JournalOption, JsonOption, WorkspaceOption
 from loom.cli.commands import (
     approvals,
+    budget,
     decisions,
     demo,
     doctor,
@@ -53,6 +54,7 @@ for part in (
     approvals,
     turns,
     policies,
+    budget,
     replay,
     verify,
     doctor,

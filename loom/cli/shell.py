@@ -49,8 +49,9 @@ class Shell:
     def settings(self) -> LoomConfig:
         """What the config file says, or the defaults where there is none."""
         from loom.config import LoomConfig, load_config
+        from loom.workspace import SECTIONS
 
-        return LoomConfig() if self.config_path is None else load_config(self.config_path)
+        return LoomConfig() if self.config_path is None else load_config(self.config_path, sections=SECTIONS)
 
     @cached_property
     def place(self) -> Workspace:

@@ -6,16 +6,15 @@ Order is by position, so the same question has the same answer; pages go on afte
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from loom.clock import us_from_datetime
 from loom.decisions.approvals import ApprovalChains
 from loom.decisions.decision import Decision, PrecedentReference
 from loom.decisions.explanation import Explanation, explain
+from loom.decisions.finding import matching
 from loom.decisions.run import Run
 from loom.decisions.runs import RunsView
 from loom.decisions.trace import (
@@ -44,29 +43,7 @@ _BY_PREFIX = f"""
 SELECT {_FULL} FROM trace_decisions JOIN trace_bodies USING (position)
 WHERE decision_id >= ? AND decision_id < ? LIMIT 3
 """  # noqa: S608
-_FIND = f"SELECT {_SUMMARY} FROM trace_decisions WHERE position < :after"  # noqa: S608
-# An index gives each of these by position; time never goes back from one position to the next.
-_FIRST_AFTER = (
-    "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
-)
-_FILTERS = {
-    "decision_type": "decision_type = :decision_type",
-    "command_type": "command_type = :command_type",
-    "is_exception": "is_exception = 1",
-    "is_no_exception": "is_exception = 0",
-    "actor_type": "actor_type = :actor_type",
-    "actor_key": "actor_key = :actor_key",
-    "policy": "policy_name = :policy",
-    "policy_version": "policy_version = :policy_version",
-    "policy_hash": """policy_hash = :policy_hash
-      AND policy_version = (SELECT policy_version FROM trace_versions WHERE policy_hash = :policy_hash)""",
-    "run_id": "run_id = :run_id",
-    "is_original": "origin = 'original'",
-    "is_replayed": "origin = 'replayed'",
-    "status": "status = :status",
-    "since": f"position >= ({_FIRST_AFTER.format(':since')})",
-    "until": f"position < coalesce(({_FIRST_AFTER.format(':until')}), {2**63 - 1})",
-}
+_FIND = f"SELECT {_SUMMARY} FROM trace_decisions WHERE "  # noqa: S608
 _NEWEST = " ORDER BY position DESC LIMIT :limit"
 _AMONG = f"SELECT {_SUMMARY} FROM trace_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 _CHILDREN = "SELECT decision_id FROM trace_decisions WHERE parent_decision_id = ? ORDER BY position LIMIT ?"
@@ -124,7 +101,6 @@ WITH RECURSIVE tree (depth, place, id) AS (
 SELECT tree.depth AS depth, {_SUMMARY} FROM tree JOIN trace_decisions ON position = tree.place ORDER BY 1, 3
 """  # noqa: S608
 _NAMES = ("traces",)
-_HASH = re.compile(r"[0-9a-f]{64}\Z")
 _DEPTH = 200
 _RELATED = 1_000
 
@@ -186,21 +162,14 @@ class Traces:
         `policy_version` is a version id or a full hash; `until` itself is left out; `after` is the position of the last
         one already seen.
         """
-        given: dict[str, object] = {
-            "decision_type": decision_type, "command_type": command_type, "actor_type": actor_type,
-            "actor_key": actor_key, "policy": policy, "run_id": run_id, "status": status, "since": _us(since),
-            "until": _us(until),
-        }  # fmt: skip
-        if policy_version is not None:
-            given["policy_hash" if _HASH.match(policy_version) else "policy_version"] = policy_version
-        if is_exception is not None:
-            given["is_exception" if is_exception else "is_no_exception"] = True
-        if origin is not None:
-            given[f"is_{origin}"] = True
-        wanted = {name: value for name, value in given.items() if value is not None}
-        statement = " AND ".join([_FIND, *(_FILTERS[name] for name in wanted)]) + _NEWEST
-        bounds = {"after": 2**63 - 1 if after is None else after, "limit": limit}
-        rows = await self._queries.fetch(statement, {**wanted, **bounds}, names=_NAMES)
+        matches, parameters = matching(
+            {
+                "decision_type": decision_type, "command_type": command_type, "is_exception": is_exception,
+                "actor_type": actor_type, "actor_key": actor_key, "policy": policy, "policy_version": policy_version,
+                "run_id": run_id, "origin": origin, "status": status, "since": since, "until": until, "after": after,
+            }
+        )  # fmt: skip
+        rows = await self._queries.fetch(f"{_FIND}{matches}{_NEWEST}", {**parameters, "limit": limit}, names=_NAMES)
         return tuple(DecisionSummary.of(row) for row in rows)
 
     async def chain(self, decision_id: str) -> DecisionChain:
@@ -286,7 +255,3 @@ class Traces:
     async def _ids(self, statement: str, decision_id: str) -> tuple[str, ...]:
         rows = await self._queries.fetch(statement, (decision_id, _RELATED), names=_NAMES, consistent=False)
         return tuple(row[0] for row in rows)
-
-
-def _us(moment: datetime | None) -> int | None:
-    return None if moment is None else us_from_datetime(moment)

@@ -39,7 +39,7 @@ CREATE INDEX trace_by_command ON trace_decisions (command_type, position);
 
 CREATE INDEX trace_by_actor_type ON trace_decisions (actor_type, position);
 
-CREATE INDEX trace_by_actor ON trace_decisions (actor_key, actor_type, position);
+CREATE INDEX trace_by_actor ON trace_decisions (actor_key, position);
 
 CREATE INDEX trace_by_policy ON trace_decisions (policy_name, position);
 

@@ -101,7 +101,8 @@ class _Dealer:
         self._sums = [each for each in sums if each > 1] + ([alone] if alone else [])
         tables = {each: _Terms(each, sizes) for each in set(sums) if each > 1}
         self._terms = [tables[each] for each in sums if each > 1] + ([_Singles(alone, sizes)] if alone else [])
-        self.observed = self._apart([a for a, b in pairs if a + b > 1] + [sum(a for a, b in pairs if a + b == 1)])
+        taken = [a for a, b in pairs if a + b > 1] + ([sum(a for a, b in pairs if a + b == 1)] if alone else [])
+        self.observed = self._apart(taken)
         self._size, self._all = first, first + second
         self._starts = [0, *accumulate(self._sums)]
         self._bits = random.getrandbits

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from loom.config import Section
 from loom.config.models import refusal
@@ -21,16 +21,6 @@ def _zone(name: str) -> str:
     return name
 
 
-def _seconds(milliseconds: object) -> object:
-    """Return milliseconds as seconds; what is no number is left for its field to refuse."""
-    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float | str):
-        return milliseconds
-    try:
-        return float(milliseconds) / 1000
-    except ValueError:
-        return milliseconds
-
-
 class CriticConfig(Section):
     """What is asked of the model. `worst_case_usd` is set aside for a call whose price nobody knows."""
 
@@ -42,7 +32,7 @@ class CriticConfig(Section):
 
 
 class EnrichmentConfig(Section):
-    """Which decisions a critic looks at, and how long it may take. In camelCase, `timeout` is in milliseconds."""
+    """Which decisions a critic looks at, and how long it may take; `timeout`, of older files, is in milliseconds."""
 
     mode: Literal["never", "hybrid", "always"] = "never"
     auto_enrich_on: tuple[str, ...] = ("exception", "approval", "synthesis")
@@ -50,15 +40,13 @@ class EnrichmentConfig(Section):
     in_background: Literal[True] = Field(default=True, alias="async")
     """Recording a decision never waits for a critic."""
     timeout_s: float = Field(default=5.0, gt=0, le=600, allow_inf_nan=False)
+    timeout: float | None = Field(default=None, gt=0, le=600_000, allow_inf_nan=False)
     concurrency: int = Field(default=8, ge=1, le=1_000)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _milliseconds(cls, written: Any) -> Any:
-        if isinstance(written, dict) and "timeout" in written and "timeout_s" not in written:
-            rest = {key: value for key, value in written.items() if key != "timeout"}
-            return {**rest, "timeout_s": _seconds(written["timeout"])}
-        return written
+    @property
+    def patience_s(self) -> float:
+        """How long a critic may take, in seconds, whichever way that was written."""
+        return self.timeout_s if self.timeout is None else self.timeout / 1_000
 
 
 class BudgetsConfig(Section):

@@ -189,7 +189,7 @@ class Enricher:
             return
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(self._config.timeout_s):
+            async with asyncio.timeout(self._config.patience_s):
                 answer = await self._critic.analyse(fenced(decision, mark=secrets.token_hex(8)))
             analysis = DecisionAnalysis.of(answer.analysis, model=answer.model, generated_at=self._now())
         except Exception as error:
@@ -213,7 +213,7 @@ class Enricher:
         cost = await self._budget.settle(reserved, known, settlement="failed")
         name, words = type(error).__name__, str(error)
         if isinstance(error, TimeoutError):
-            words = f"no analysis within {self._config.timeout_s:g} s"
+            words = f"no analysis within {self._config.patience_s:g} s"
         elif isinstance(error, ValidationError):
             words = f"[{error.error_count()}] fields do not fit, first {error.errors(include_input=False)[0]['msg']}"
         await self._failed(reserved.decision_id, name, words, cost, duration_ms)

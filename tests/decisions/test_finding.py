@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from loom.clock import datetime_from_us
 from loom.decisions import DecisionJournalEntry, DecisionSummary, PolicyReference, Traces, TracesProjection
-from loom.projections import Queries
 from loom.projections.sql import statements
 from tests.projections.journals import command, decision
 from tests.projections.reading import asked

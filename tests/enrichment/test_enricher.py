@@ -61,7 +61,11 @@ async def test_a_decision_is_enriched_and_stays_as_it_was(tmp_path: Path) -> Non
     ],
 )
 async def test_the_override_comes_before_the_mode_and_the_mode_before_the_type(
-    tmp_path: Path, mode: str, kind: str, override: str | None, asked: bool
+    tmp_path: Path,
+    mode: str,
+    kind: str,
+    override: str | None,
+    asked: bool,  # noqa: FBT001
 ) -> None:
     critic = CountingCritic()
     async with opened(tmp_path, critic, mode=mode) as loom:

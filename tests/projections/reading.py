@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loom.actors.turns_view import TurnsProjection, TurnsView
-from loom.decisions import ApprovalChains, ApprovalsProjection, RunsProjection, RunsView, Traces, TracesProjection
+from loom.decisions import (
+    ApprovalChains,
+    ApprovalsProjection,
+    EnrichmentsProjection,
+    RunsProjection,
+    RunsView,
+    Traces,
+    TracesProjection,
+)
 from loom.journal import Entry, Receipt
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import Precedents, PrecedentsProjection
@@ -37,7 +45,7 @@ async def asked(directory: Path) -> AsyncIterator[Asked]:
     store = await open_store(directory)
     views = Views(store.files.views)
     every: list[Projection] = [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
-    every.append(RunsProjection())
+    every += [RunsProjection(), EnrichmentsProjection()]
     projector = Projector(store, views, every)
     await projector.start()
     queries = Queries(views, projector)

@@ -1,0 +1,311 @@
+"""A thousand made-up people walk through an onboarding, and why each of them went on or dropped out can be asked.
+
+    python examples/onboarding_drop_off.py
+
+A persona meets one step after the other. At each it decides, CONTINUE or DROP, under a version of a behaviour policy.
+Everything that the rule reads is among the facts, the draw `u` included: so any decision can be judged again.
+
+Read it from top to bottom: the world, the policy, the actor, a view of one's own, and the story that `main` tells.
+Everything is simulated, offline and seeded: it prints the same every time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from random import Random
+
+from pydantic import BaseModel
+
+from loom import (
+    Actor,
+    Bin,
+    Command,
+    DecisionJournalEntry,
+    Entry,
+    EquivalenceRule,
+    Evaluation,
+    Extension,
+    Facts,
+    Loom,
+    Params,
+    Recorded,
+    SetOf,
+    allow,
+    case,
+    deny,
+    first_match,
+    otherwise,
+    policy,
+)
+
+SEED = 7
+PERSONAS = 1_000
+AT_ONCE = 250
+
+# --- the world: steps with demands, intents, and how well they go together -----------------------
+
+
+class Step(BaseModel):
+    """What a step asks of people, and gives them."""
+
+    effort: float
+    risk: float
+    value: float
+    control: float
+    serves: dict[str, float]
+    """How well it serves an intent, 0 to 1; 0.5 where it is not named."""
+
+
+STEPS = {
+    "landing": Step(effort=0.2, risk=0.0, value=0.6, control=0.2, serves={"compare_options": 0.8, "learn_basics": 0.9}),
+    "eligibility": Step(
+        effort=0.5, risk=0.5, value=0.2, control=-0.2, serves={"eligibility_check": 1.0, "compare_options": 0.2}
+    ),
+    "plans": Step(effort=0.5, risk=0.2, value=0.7, control=0.3, serves={"price_check": 1.0, "quick_decision": 0.3}),
+    "details": Step(effort=0.9, risk=0.6, value=0.1, control=-0.1, serves={"learn_basics": 0.1, "price_check": 0.2}),
+    "income": Step(effort=0.8, risk=1.2, value=0.1, control=-0.5, serves={"quick_decision": 0.1, "price_check": 0.1}),
+    "confirm": Step(effort=0.3, risk=0.4, value=0.9, control=0.4, serves={"validate_choice": 1.0, "learn_basics": 0.3}),
+}
+INTENTS = (
+    "compare_options", "validate_choice", "learn_basics", "quick_decision", "price_check", "eligibility_check",
+)  # fmt: skip
+
+
+class Mind(Facts):
+    """The state of a persona: energy 0 to 0.9, risk, effort and value 0 to 3, control 0 to 2."""
+
+    energy: float
+    risk: float
+    effort: float
+    value: float
+    control: float
+
+
+def born(run: str, number: int, *, hurried: float) -> tuple[Mind, str]:
+    """Return who a persona is at the start, and what it wants; `hurried` is the share of those in a hurry."""
+    draw = Random(f"{SEED}/{run}/{number}")  # noqa: S311 - the same people every time
+    mind = Mind(
+        energy=round(draw.uniform(0.45, 0.9), 3), risk=round(draw.uniform(0, 0.6), 3),
+        effort=round(draw.uniform(0, 0.4), 3), value=round(draw.uniform(0.3, 1.3), 3),
+        control=round(draw.uniform(0.4, 1.6), 3),
+    )  # fmt: skip
+    in_a_hurry = draw.random() < hurried
+    return mind, draw.choice(("quick_decision", "price_check") if in_a_hurry else INTENTS)
+
+
+def after(mind: Mind, step: Step) -> Mind:
+    """Return the state in which a persona faces a step, after what it has been through before."""
+
+    def within(value: float, high: float) -> float:
+        return round(min(max(value, 0.0), high), 3)
+
+    return Mind(
+        energy=within(mind.energy - 0.14 * step.effort - 0.04 * step.risk, 0.9),
+        risk=within(0.7 * mind.risk + step.risk, 3),
+        effort=within(0.75 * mind.effort + step.effort, 3),
+        value=within(0.9 * mind.value + step.value, 3),
+        control=within(mind.control + 0.5 * step.control, 2),
+    )
+
+
+def dominant_factors(mind: Mind, step: Step, alignment: float) -> list[str]:
+    """Return what weighs on a persona at a step."""
+    found = [
+        name
+        for name, holds in (
+            ("intent_mismatch", alignment < 0.35),
+            ("cognitive_fatigue", mind.energy < 0.35),
+            ("risk_spike", step.risk >= 0.6 and mind.risk > 1.0),
+            ("effort_demand", mind.effort > 1.4),
+        )
+        if holds
+    ]
+    return [*found, "multi_factor"] if len(found) > 2 else found
+
+
+def draw_of(run: str, persona: str, step: str) -> float:
+    """Return the draw of a persona at a step, 0 to 1: the same in every process, whoever comes first."""
+    raw = hashlib.sha256(f"{SEED}/{run}/{persona}/{step}".encode()).digest()
+    return int.from_bytes(raw[:6], "big") / 2**48
+
+
+# --- the policy: how people of this kind behave ---------------------------------------------------
+
+
+class Encounter(Facts):
+    """A persona at a step: all that the rule may know, and all that a replay needs."""
+
+    step: str
+    intent: str
+    alignment: float
+    mind: Mind
+    dominant_factors: list[str]
+    u: float
+
+
+class Behaviour(Params):
+    """What may be changed without changing the rule: each number is the weight of one pressure."""
+
+    base: float = 0.76
+    energy: float = 0.25
+    value: float = 0.08
+    control: float = 0.06
+    alignment: float = 0.18
+    risk: float = 0.12
+    effort: float = 0.15
+
+
+@policy("onboarding-behaviour", Behaviour())
+def behaviour(weights: Behaviour, met: Encounter) -> Evaluation:
+    """A persona goes on if its draw is below the probability that what pulls it outweighs what pushes it."""
+    pulls = weights.energy * met.mind.energy + weights.value * met.mind.value + weights.control * met.mind.control
+    pushes = weights.risk * met.mind.risk + weights.effort * met.mind.effort
+    chance = min(max(weights.base + pulls + weights.alignment * (met.alignment - 0.5) - pushes, 0.02), 0.98)
+    said = f"a draw of {met.u:.3f} against a probability of {chance:.3f}"
+    return first_match(
+        case(
+            "CONTINUE", met.u < chance, allow(), why=said, why_not=f"{said} is not below it",
+            details={"probability": round(chance, 6)},
+        ),
+        otherwise("DROP", deny(), why=said, details={"probability": round(chance, 6)}),
+    )  # fmt: skip
+
+
+# --- the actor: one persona ----------------------------------------------------------------------
+
+
+class Onboard(Command[str]):
+    """Send a persona through the onboarding; it replies with the step at which it dropped, or `completed`."""
+
+    run: str
+    mind: Mind
+    intent: str
+
+
+class Walked(BaseModel):
+    """What a persona's journal folds to: the steps it has met, and how the last one ended."""
+
+    steps: int = 0
+    last: str = "nowhere"
+    decision: str = "none"
+
+
+class Persona(Actor[Walked]):
+    """Meets one step after the other until it drops out or has come through."""
+
+    policy = behaviour
+    equivalence = EquivalenceRule(
+        "dropsim",
+        attributes=(
+            "step", "intent", Bin("mind.energy", low=0, high=0.9), Bin("mind.risk", low=0, high=3),
+            Bin("mind.effort", low=0, high=3), Bin("mind.value", low=0, high=3), Bin("mind.control", low=0, high=2),
+            SetOf("dominant_factors"),
+        ),
+        outcome=("decision",),
+    )  # fmt: skip
+
+    async def execute(self, command: Onboard) -> str:
+        """Decide at each step, and write down why."""
+        mind = command.mind
+        for name, step in STEPS.items():
+            mind = after(mind, step)
+            alignment = step.serves.get(command.intent, 0.5)
+            evaluation = self.evaluate(
+                Encounter(
+                    step=name, intent=command.intent, alignment=alignment, mind=mind,
+                    dominant_factors=dominant_factors(mind, step, alignment),
+                    u=draw_of(command.run, self.key, name),
+                )
+            )  # fmt: skip
+            await self.record_decision(
+                decision_type=name, rationale=evaluation.why, outcome={"decision": evaluation.rule}
+            )
+            if not evaluation.allowed:
+                return name
+        return "completed"
+
+    def apply(self, entry: Entry) -> None:
+        """Follow the walk."""
+        if isinstance(entry, DecisionJournalEntry):
+            decided = entry.decision
+            self.state = Walked(
+                steps=self.state.steps + 1, last=decided.decision_type, decision=str(decided.outcome["decision"])
+            )
+
+
+# --- a view of one's own: the context graph -------------------------------------------------------
+
+
+class ContextGraph:
+    """Personas, steps, intents and failure modes, and who met what: folded out of the decisions, like loom's views.
+
+    An edge says how often: persona → step, intent → step, and step → what weighed on those whom it lost.
+    """
+
+    name = "context_graph"
+    version = 1
+    kinds = frozenset({"decision"})
+    schema = """
+    CREATE TABLE context_edges (
+      relation TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL, met INTEGER NOT NULL, lost INTEGER NOT NULL,
+      PRIMARY KEY (relation, source, target)
+    ) STRICT, WITHOUT ROWID;
+    """
+    tables = ("context_edges",)
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Add the edges of one encounter; replays are no encounters."""
+        entry = recorded.entry
+        if not isinstance(entry, DecisionJournalEntry) or entry.decision.origin != "original":
+            return
+        met = Encounter.model_validate(entry.decision.facts)
+        lost = int(entry.decision.outcome["decision"] == "DROP")
+        edges = [("persona met step", recorded.journal, met.step), ("intent met step", met.intent, met.step)]
+        if lost:
+            edges += [("step lost by", met.step, factor) for factor in met.dominant_factors or ["chance"]]
+        view.executemany(
+            "INSERT INTO context_edges VALUES (?, ?, ?, 1, ?) "
+            "ON CONFLICT DO UPDATE SET met = met + 1, lost = lost + excluded.lost",
+            [(*edge, lost) for edge in edges],
+        )
+
+
+# --- the story ------------------------------------------------------------------------------------
+
+
+async def walk_all(loom: Loom, run: str, *, hurried: float) -> dict[str, int]:
+    """Send everybody through the onboarding and return how many ended where."""
+    ended: dict[str, int] = {}
+    crowd = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        persona = f"{run}-{number:04}"
+        mind, intent = born(run, number, hurried=hurried)
+        async with crowd:
+            end = await loom.actor(Persona, persona).ask(Onboard(run=run, mind=mind, intent=intent), id=persona)
+        ended[end] = ended.get(end, 0) + 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(1, PERSONAS + 1):
+            group.create_task(one(number))
+    return ended
+
+
+async def main() -> None:
+    """Tell it."""
+    brought = Extension("onboarding", actors=[Persona], projections=[ContextGraph()])
+    async with Loom.open("sqlite://", extensions=[brought], by="robin") as loom:
+        async with loom.runs.run(kind="simulation", seed=SEED, parameters={"personas": PERSONAS}, run_id="spring"):
+            ended = await walk_all(loom, "spring", hurried=0.1)
+        print(ended)
+        for each in await loom.precedents.classes(limit=5):
+            print(each)
+        print(len(await loom.traces.find(limit=10000)))
+        for row in await loom.queries.fetch("SELECT * FROM context_edges WHERE relation <> 'persona met step'", names=["context_graph"]):
+            print(tuple(row))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,70 @@
+"""What `Traces.find` asks of the view: which decisions match, in an order that an index gives.
+
+The view has no statistics, so that which index answers is said here: the first of the filters below that is given
+leads, and the others look at what it finds. Time never goes back from one position to the next, so that bounds of time
+are bounds of position, and every filter can be bounded by both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from loom.clock import us_from_datetime
+
+__all__ = ["matching"]
+
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+_SHORT_VERSION = re.compile(r"v[0-9]+_[0-9a-f]{8}\Z")
+_FROM_THEN = "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
+_BOUNDS = {
+    "after": "position < :after",
+    "since": f"position >= ({_FROM_THEN.format(':since')})",
+    "until": f"position < coalesce(({_FROM_THEN.format(':until')}), {2**63 - 1})",
+}
+# In the order in which they lead: what is met most rarely comes first.
+_FILTERS = {
+    "actor_key": "actor_key = :actor_key",
+    "run_id": "run_id = :run_id",
+    "replayed": "origin = 'replayed'",
+    "exception": "is_exception = 1",
+    "command_type": "command_type = :command_type",
+    "decision_type": "decision_type = :decision_type",
+    "policy_hash": "policy_version = (SELECT policy_version FROM trace_versions WHERE policy_hash = :policy_hash)",
+    "policy_version": "policy_version = :policy_version",
+    "policy": "policy_name = :policy",
+    "actor_type": "actor_type = :actor_type",
+}
+# These have no index: nearly everything matches, or nearly nothing does and it is soon found out.
+_OTHERS = {
+    "policy_hash": "policy_hash = :policy_hash",
+    "original": "origin = 'original'",
+    "no_exception": "is_exception = 0",
+    "status": "status = :status",
+}
+
+
+def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """Return the condition that decisions meet which match all that is given and not None, and its parameters.
+
+    `given` has the arguments of `Traces.find` by name.
+    """
+    wanted = {name: _plain(value) for name, value in given.items() if value is not None}
+    version, is_exception, origin = (wanted.pop(name, None) for name in ("policy_version", "is_exception", "origin"))
+    if isinstance(version, str):
+        name = "policy_hash" if _HASH.match(version) else "policy_version"
+        wanted[name] = f"policy_{version}" if _SHORT_VERSION.match(version) else version
+    if is_exception is not None:
+        wanted["exception" if is_exception else "no_exception"] = True
+    if origin is not None:
+        wanted["replayed" if origin == "replayed" else "original"] = True
+    leading, *following = [_FILTERS[name] for name in _FILTERS if name in wanted] or ["true"]
+    conditions = [leading, *(f"+{each}" for each in following)]  # a plus keeps SQLite from taking another index
+    conditions += [_OTHERS[name] for name in _OTHERS if name in wanted]
+    conditions += [_BOUNDS[name] for name in _BOUNDS if name in wanted]
+    return " AND ".join(conditions), wanted
+
+
+def _plain(value: object) -> object:
+    return us_from_datetime(value) if isinstance(value, datetime) else value

@@ -1,0 +1,244 @@
+"""Reading windows out of the views: which decisions are in one, by class, by situation and effect, and one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loom.decisions.decision import Decision, PolicyReference
+from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.trace import DecisionTrace
+from loom.drift.window import Window
+from loom.errors import AdmissionError, RunNotFoundError
+from loom.policies.registry import PolicyRegistry
+from loom.precedents.equivalence import EquivalenceRule
+from loom.projections import Queries
+from loom.projections.sql import prefix_range
+
+__all__ = ["Case", "Selected", "Tally", "WindowReader"]
+
+_CONDITIONS = {
+    "run": "t.run_id = :{0}run",
+    "policy_version": "t.policy_version = :{0}policy_version",
+    "policy_hash": "t.policy_hash = :{0}policy_hash",
+    "policy": "t.policy_name = :{0}policy",
+    "actor_type": "t.actor_type = :{0}actor_type",
+    "decision_type": "t.decision_type = :{0}decision_type",
+    "since_us": "t.recorded_at_us >= :{0}since_us",
+    "until_us": "t.recorded_at_us < :{0}until_us",
+}
+# Whatever is no precedent is no part of a pattern: what was replayed, and what belongs to a turn that failed.
+_WINDOW = """
+FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
+WHERE p.excluded IS NULL AND t.position <= :at
+"""
+_CLASSES = f"""
+SELECT p.rule, p.precedent, min(p.situation) AS situation, count(*) AS decisions, max(t.position) AS newest {_WINDOW}
+"""  # noqa: S608 - constants only
+_BY_CLASS = " GROUP BY p.rule, p.precedent"
+_ANSWERS = f"SELECT p.situation, t.effect, count(*) AS decisions {_WINDOW} AND p.rule = :rule"  # noqa: S608
+_BY_ANSWER = " GROUP BY p.situation, t.effect"
+_VERSIONS = f"SELECT t.policy_name, t.policy_version, t.policy_hash, count(*) AS decisions {_WINDOW}"  # noqa: S608
+_BY_VERSION = " GROUP BY t.policy_name, t.policy_version, t.policy_hash ORDER BY min(t.position)"
+_HOW_MANY = f"SELECT count(*) AS decisions {_WINDOW}"  # noqa: S608
+_CASES = """
+SELECT t.position, t.decision_id, t.policy_name, t.effect, p.rule, p.situation, p.precedent, b.schema_version, b.body
+FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
+LEFT JOIN trace_bodies AS b ON b.position = t.position
+WHERE p.excluded IS NULL AND t.position <= :at AND t.position > :after
+"""
+_IN_ORDER = " ORDER BY t.position LIMIT :limit"
+_AT = "SELECT coalesce(max(position), 0) AS position FROM trace_decisions"
+_RUNS = """
+SELECT run_id FROM runs WHERE run_id >= :low AND run_id < :high
+UNION SELECT run_id FROM trace_runs WHERE run_id >= :low AND run_id < :high ORDER BY run_id LIMIT 3
+"""
+_ONE = """
+SELECT decision_id, schema_version, body FROM trace_decisions JOIN trace_bodies USING (position) WHERE position = ?
+"""
+_NAMES = ("traces", "precedents")
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A window whose run and version are known, and what a statement needs to find it."""
+
+    window: Window
+    values: dict[str, object]
+
+    def conditions(self, prefix: str = "") -> str:
+        """Return the conditions, with names for their values that begin so."""
+        return "".join(f" AND {_CONDITIONS[name].format(prefix)}" for name in self.values)
+
+    def bound(self, prefix: str = "") -> dict[str, object]:
+        """Return the values by these names."""
+        return {f"{prefix}{name}": value for name, value in self.values.items()}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a window holds: how often each class occurs, its newest decision, and what is in no class.
+
+    `classes` and `newest` are by precedent key; `rules` counts the decisions that each rule has put into a class.
+    """
+
+    classes: Counter[str] = field(default_factory=Counter)
+    newest: dict[str, int] = field(default_factory=dict)
+    situations: dict[str, str] = field(default_factory=dict)
+    rules: Counter[str] = field(default_factory=Counter)
+    unclassified: int = 0
+
+    def count(self, precedent: str, situation: str, *, decisions: int, newest: int) -> None:
+        """Count decisions of a class."""
+        self.classes[precedent] += decisions
+        self.newest[precedent] = max(newest, self.newest.get(precedent, 0))
+        self.situations[precedent] = situation
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One decision of a window; both keys are None where it is in no class, `erased` says that its body is gone."""
+
+    position: int
+    policy: str
+    effect: str | None
+    situation: str | None
+    precedent: str | None
+    facts: dict[str, Any] | None
+    erased: bool
+
+
+class WindowReader:
+    """Reads the windows of one comparison, all as they were at one position, whatever is decided meanwhile."""
+
+    def __init__(self, queries: Queries, policies: PolicyRegistry, *, at: int) -> None:
+        self._queries = queries
+        self._policies = policies
+        self.at = at
+
+    @classmethod
+    async def now(cls, queries: Queries, policies: PolicyRegistry) -> WindowReader:
+        """Return a reader of everything that is in the views now."""
+        [row] = await queries.fetch(_AT, names=_NAMES)
+        return cls(queries, policies, at=row["position"])
+
+    async def select(self, window: Window) -> Selected:
+        """Return the window with full ids; raise `RunNotFoundError` or `PolicyNotRegisteredError` for unknown ones."""
+        values: dict[str, object] = {
+            name: value
+            for name in ("policy", "actor_type", "decision_type", "since_us", "until_us")
+            if (value := getattr(window, name)) is not None
+        }
+        if window.run is not None:
+            values["run"] = await self._run(window.run)
+        if window.policy_version is not None:
+            version = self._policies.resolve(window.policy_version)
+            values |= {"policy_version": version.version, "policy_hash": version.hash}
+        known = {name: values[name] for name in ("run", "policy_version") if name in values}
+        return Selected(window.model_copy(update=known), values)
+
+    async def both(self, first: Selected, second: Selected) -> int:
+        """Return how many decisions are in both windows."""
+        statement = f"{_HOW_MANY}{first.conditions('a_')}{second.conditions('b_')}"
+        [row] = await self._fetch(statement, first.bound("a_") | second.bound("b_"))
+        return int(row["decisions"])
+
+    async def tally(self, selected: Selected) -> Tally:
+        """Return what a window holds, by the classes that the decisions were given when they were made."""
+        tally = Tally()
+        for row in await self._fetch(f"{_CLASSES}{selected.conditions()}{_BY_CLASS}", selected.bound()):
+            if row["rule"] is None:
+                tally.unclassified += row["decisions"]
+                continue
+            tally.count(row["precedent"], row["situation"], decisions=row["decisions"], newest=row["newest"])
+            tally.rules[row["rule"]] += row["decisions"]
+        return tally
+
+    async def tally_under(self, selected: Selected, rule: EquivalenceRule) -> Tally:
+        """Return what a window holds by the classes of one rule: those of other rules are classified anew."""
+        tally = Tally()
+        async for page in self.cases(selected, rule):
+            for each in page:
+                if each.precedent is None or each.situation is None:
+                    tally.unclassified += 1
+                    continue
+                tally.count(each.precedent, each.situation, decisions=1, newest=each.position)
+                tally.rules[rule.hash] += 1
+        return tally
+
+    async def versions(self, selected: Selected) -> list[tuple[PolicyReference, int]]:
+        """Return the policy versions that decided, first seen first, and how often."""
+        rows = await self._fetch(f"{_VERSIONS}{selected.conditions()}{_BY_VERSION}", selected.bound())
+        return [(PolicyReference(name=row[0], version=row[1], hash=row[2]), row["decisions"]) for row in rows]
+
+    async def answers(self, selected: Selected, rule: str) -> Counter[tuple[str, str | None]]:
+        """Return how often each situation was given each effect; None where nothing was evaluated."""
+        statement = f"{_ANSWERS}{selected.conditions()}{_BY_ANSWER}"
+        rows = await self._fetch(statement, {**selected.bound(), "rule": rule})
+        return Counter({(row["situation"], row["effect"]): row["decisions"] for row in rows})
+
+    async def cases(
+        self, selected: Selected, rule: EquivalenceRule | None, *, tell: Callable[[int], None] = lambda _: None
+    ) -> AsyncIterator[Sequence[Case]]:
+        """Yield the decisions of a window page by page, under the class they have, or anew under `rule`."""
+        after = 0
+        while True:
+            bound = {**selected.bound(), "after": after, "limit": _PAGE}
+            rows = await self._fetch(f"{_CASES}{selected.conditions()}{_IN_ORDER}", bound)
+            yield [_case(row, rule) for row in rows]
+            tell(len(rows))
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1]["position"]
+
+    async def decision(self, position: int) -> Decision | None:
+        """Return one decision; None where its body is gone."""
+        rows = await self._queries.fetch(_ONE, (position,), names=_NAMES, consistent=False)
+        return DecisionTrace.decision_in(rows[0]) if rows else None
+
+    async def _fetch(self, statement: str, bound: dict[str, object]) -> list[sqlite3.Row]:
+        return await self._queries.fetch(statement, {**bound, "at": self.at}, names=_NAMES, consistent=False)
+
+    async def _run(self, run_id: str) -> str:
+        low, high = prefix_range(run_id)
+        rows = await self._queries.fetch(_RUNS, {"low": low, "high": high}, names=("runs", *_NAMES))
+        found = [row["run_id"] for row in rows]
+        if run_id in found or len(found) == 1:
+            return run_id if run_id in found else str(found[0])
+        several = ", ".join(found)
+        raise RunNotFoundError(
+            f"run [{run_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; expected [the id of one "
+            "run, or how only one begins]: see `loom runs`"
+        )
+
+
+def _case(row: sqlite3.Row, rule: EquivalenceRule | None) -> Case:
+    facts, outcome = _facts_and_outcome(row)
+    situation, precedent = row["situation"], row["precedent"]
+    if rule is not None and row["rule"] != rule.hash:
+        situation = precedent = None
+        if facts is not None:
+            with contextlib.suppress(AdmissionError):  # facts without what the rule looks at have no class of it
+                anew = rule.classify(facts, outcome)
+                situation, precedent = anew.situation, anew.precedent
+    return Case(
+        position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,
+        precedent=precedent, facts=facts, erased=row["body"] is None,
+    )  # fmt: skip
+
+
+def _facts_and_outcome(row: sqlite3.Row) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the two parts of a decision that are looked at; to read all of one takes several times as long."""
+    if row["body"] is None:
+        return None, {}
+    if row["schema_version"] != DecisionJournalEntry.schema_version:
+        decision = DecisionTrace.decision_in(row)
+        return decision.facts, decision.outcome
+    written = json.loads(row["body"])["decision"]
+    return written.get("facts"), written.get("outcome", {})

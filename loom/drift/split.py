@@ -1,0 +1,155 @@
+"""Population against policy: what of a change comes from who came, and what from how they were answered.
+
+Three distributions over classes of (situation, effect): A is the baseline as it was decided, B the current window as it
+was decided, and C the current cases as the baseline's policy would have answered them. From A to C only who came
+changes, from C to B only the policy. Recorded facts are judged again; nothing is fetched, run or made up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from loom.decisions.decision import PolicyReference
+from loom.drift.distance import js_divergence
+from loom.drift.permutation import permutation_test
+from loom.drift.reading import Case
+from loom.drift.report import PolicySplit
+from loom.drift.thresholds import DriftParams
+from loom.errors import PolicyCodeChangedError, PolicyNotRegisteredError
+from loom.policies.contract import AnyPolicy
+from loom.policies.evaluation import BAD_FACTS, RULE_FAILED
+from loom.policies.registry import PolicyRegistry
+
+__all__ = ["Rejudging", "Answers"]
+
+Answers: TypeAlias = Mapping[tuple[str, str | None], int]
+"""How often each situation was given each effect; None where nothing was evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """The versions of one policy that decided in the baseline, and how much each of them weighs."""
+
+    versions: Sequence[tuple[AnyPolicy, int]] = ()
+    unable: str | None = None
+
+
+@dataclass(slots=True)
+class Rejudging:
+    """Judges current decisions under the baseline's versions, page by page, and tells the parts of the change apart."""
+
+    baseline: Answers
+    versions: Sequence[tuple[PolicyReference, int]]
+    policies: PolicyRegistry
+    _judges: dict[str, _Judge] = field(default_factory=dict)
+    _whole: int = 1
+    _current: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _again: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _came: Counter[str] = field(default_factory=Counter)
+    _transitions: Counter[str] = field(default_factory=Counter)
+    _unable: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Find the code of each version, and a number that the weights of every policy make up together."""
+        by_name: dict[str, list[tuple[PolicyReference, int]]] = defaultdict(list)
+        for reference, decisions in self.versions:
+            by_name[reference.name].append((reference, decisions))
+        self._whole = math.lcm(*(sum(count for _, count in each) for each in by_name.values()))
+        self._judges = {name: self._judge(each) for name, each in by_name.items()}
+
+    def feed(self, page: Iterable[Case]) -> None:
+        """Judge some decisions of the current window again."""
+        for case in page:
+            if case.situation is None:
+                continue  # it is in no class, and so no part of the pattern
+            self._came[case.situation] += 1
+            unable = self._rejudge(case, case.situation)
+            if unable is not None:
+                self._unable[unable] += 1
+
+    def split(self, params: DriftParams) -> PolicySplit:
+        """Return the parts of the change, as far as they can be told."""
+        evaluated: dict[tuple[str, str], int] = {
+            (situation, effect): n for (situation, effect), n in self.baseline.items() if effect is not None
+        }
+        came_before: Counter[str] = Counter()
+        for (situation, _), decisions in self.baseline.items():
+            came_before[situation] += decisions
+        came = _pairs(came_before, self._came)
+        rejudged, current = sum(self._current.values()), sum(self._came.values())
+        reason = self._reason(evaluated, rejudged / current, params.minimum_coverage)
+        total = population = policy = None
+        if reason is None:
+            total = js_divergence(_pairs(evaluated, self._current))
+            population = js_divergence(_pairs(evaluated, self._again))
+            policy = js_divergence(_pairs(self._again, self._current))
+        both = total is None or population is None or policy is None
+        return PolicySplit(
+            total=total,
+            population=population,
+            policy=policy,
+            interaction=None if both else total - population - policy,  # type: ignore[operator]
+            reason=reason,
+            situations=js_divergence(came),
+            situations_p=permutation_test(came, permutations=params.permutations).p_value,
+            answered_otherwise=sum(self._transitions.values()) / self._whole,
+            transitions={name: n / self._whole for name, n in sorted(self._transitions.items())},
+            versions={reference.version: n for reference, n in self.versions},
+            baseline_decisions=sum(self.baseline.values()),
+            baseline_evaluated=sum(evaluated.values()),
+            current_decisions=current,
+            rejudged=rejudged,
+            not_rejudged=dict(sorted(self._unable.items())),
+        )
+
+    def _reason(self, evaluated: Mapping[tuple[str, str], int], coverage: float, least: float) -> str | None:
+        if not evaluated:
+            return "no decision of the baseline was evaluated by a policy"
+        if coverage == 0:
+            return "no current decision could be judged again"
+        if coverage < least:
+            return f"only {coverage:.1%} of the current decisions could be judged again, fewer than {least:.0%}"
+        return None
+
+    def _rejudge(self, case: Case, situation: str) -> str | None:
+        """Count what the baseline's versions say about a case; return a stable reason where they cannot say it."""
+        judge = self._judges.get(case.policy, _Judge(unable="other_policy"))
+        if judge.unable is not None:
+            return judge.unable
+        if case.effect is None:
+            return "not_evaluated"
+        if case.facts is None:
+            return "erased" if case.erased else "no_facts"
+        said = [(version.verdict(case.facts), weight) for version, weight in judge.versions]
+        for verdict, _ in said:
+            if verdict.rule in (BAD_FACTS, RULE_FAILED):
+                return "missing_facts" if verdict.rule == BAD_FACTS else "rule_failed"
+        parts = self._whole // sum(weight for _, weight in said)
+        for verdict, weight in said:
+            self._again[situation, verdict.effect] += weight * parts
+            if verdict.effect != case.effect:
+                self._transitions[f"{verdict.effect} → {case.effect}"] += weight * parts
+        self._current[situation, case.effect] += 1
+        return None
+
+    def _judge(self, versions: Sequence[tuple[PolicyReference, int]]) -> _Judge:
+        found = []
+        for reference, decisions in versions:
+            try:
+                version = self.policies.resolve(reference.hash)
+                if not version.has_rule:
+                    return _Judge(unable="no_rule")
+                found.append((self.policies.runnable(version), decisions))
+            except PolicyNotRegisteredError:
+                return _Judge(unable="policy_missing")
+            except PolicyCodeChangedError:
+                return _Judge(unable="code_changed")
+        return _Judge(versions=found)
+
+
+def _pairs[Key](first: Mapping[Key, int], second: Mapping[Key, int]) -> list[tuple[int, int]]:
+    return [(first.get(each, 0), second.get(each, 0)) for each in {**first, **second}]
