@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
+import textwrap
 from random import Random
 
 from pydantic import BaseModel
@@ -39,6 +40,8 @@ from loom import (
     otherwise,
     policy,
 )
+from loom.decisions import DecisionSummary
+from loom.testing import fixed_sources
 
 SEED = 7
 PERSONAS = 1_000
@@ -116,9 +119,9 @@ def dominant_factors(mind: Mind, step: Step, alignment: float) -> list[str]:
         name
         for name, holds in (
             ("intent_mismatch", alignment < 0.35),
-            ("cognitive_fatigue", mind.energy < 0.35),
-            ("risk_spike", step.risk >= 0.6 and mind.risk > 1.0),
-            ("effort_demand", mind.effort > 1.4),
+            ("cognitive_fatigue", mind.energy < 0.3),
+            ("risk_spike", step.risk >= 0.6 and mind.risk > 1.2),
+            ("effort_demand", mind.effort > 1.7),
         )
         if holds
     ]
@@ -148,7 +151,7 @@ class Encounter(Facts):
 class Behaviour(Params):
     """What may be changed without changing the rule: each number is the weight of one pressure."""
 
-    base: float = 0.76
+    base: float = 0.74
     energy: float = 0.25
     value: float = 0.08
     control: float = 0.06
@@ -275,36 +278,105 @@ class ContextGraph:
 # --- the story ------------------------------------------------------------------------------------
 
 
-async def walk_all(loom: Loom, run: str, *, hurried: float) -> dict[str, int]:
-    """Send everybody through the onboarding and return how many ended where."""
-    ended: dict[str, int] = {}
+async def walk_all(loom: Loom, run: str, *, hurried: float) -> None:
+    """Send everybody through the onboarding, many at a time, in a run of its own."""
     crowd = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> None:
         persona = f"{run}-{number:04}"
         mind, intent = born(run, number, hurried=hurried)
         async with crowd:
-            end = await loom.actor(Persona, persona).ask(Onboard(run=run, mind=mind, intent=intent), id=persona)
-        ended[end] = ended.get(end, 0) + 1
+            await loom.actor(Persona, persona).ask(Onboard(run=run, mind=mind, intent=intent), id=persona)
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(1, PERSONAS + 1):
-            group.create_task(one(number))
-    return ended
+    parameters = {"personas": PERSONAS, "hurried": hurried}
+    async with loom.runs.run(kind="simulation", run_id=run, seed=SEED, parameters=parameters):
+        async with asyncio.TaskGroup() as group:
+            for number in range(1, PERSONAS + 1):
+                group.create_task(one(number))
+
+
+async def decided_in(loom: Loom, run: str) -> list[DecisionSummary]:
+    """Return all decisions of a run, page by page."""
+    found: list[DecisionSummary] = []
+    while page := await loom.traces.find(run_id=run, limit=1_000, after=found[-1].position if found else None):
+        found += page
+    return found
+
+
+async def tell_where_they_dropped(loom: Loom, run: str) -> None:
+    """Print how many met each step and how many of them it lost."""
+    decisions = await decided_in(loom, run)
+    print(f"{PERSONAS:,} personas of run {run} made {len(decisions):,} decisions under {decisions[0].policy_version}:")
+    for step in STEPS:
+        met = [each for each in decisions if each.decision_type == step]
+        lost = sum(each.effect == "deny" for each in met)
+        print(f"  {step:<12} {len(met):>5,} met it, {lost:>4} dropped ({lost / len(met):>4.0%})  {'#' * (lost // 6)}")
+    last = [each for each in decisions if each.decision_type == "confirm"]
+    print(f"  {sum(each.effect == 'allow' for each in last)} came through\n")
+
+
+async def tell_one_walk(loom: Loom, persona: str) -> None:
+    """Print the decision sequence of one persona, and the last decision in full."""
+    walk = list(reversed(await loom.traces.find(actor_key=persona)))
+    print(f"Persona {persona}, step by step:")
+    for summary in walk:
+        decision = (await loom.traces.get(summary.decision_id)).decision
+        met = Encounter.model_validate(decision.facts)
+        factors = ", ".join(met.dominant_factors) or "nothing in particular"
+        print(f"  {met.step:<12} {summary.rule:<9} {summary.rationale}; {factors} weighed on it")
+    print("and why it ended there, as `loom why` tells it:\n")
+    explanation = await loom.traces.explain(walk[-1].decision_id)
+    print(textwrap.indent(explanation.text(), "  "))
+
+
+async def tell_how_people_drop(loom: Loom, *, most: int = 3) -> None:
+    """Print the largest classes of precedents that dropped, and what makes their members alike."""
+    [version] = loom.precedents.rules()
+    print(f"The most frequent ways to drop, by {version.name} ({version.version}):")
+    after = None
+    while most and (page := await loom.precedents.classes(limit=50, after=after)):
+        after = page[-1]
+        for kind in [each for each in page if each.outcome["decision"] == "DROP"][:most]:
+            most -= 1
+            [alike, *_] = await loom.precedents.members(kind.precedent, limit=1)
+            decision = (await loom.traces.get(alike.decision_id)).decision
+            words = version.rule.describe(decision.facts or {}, decision.outcome)
+            inside = "; ".join(f"{name.removeprefix('mind.')} {said}" for name, said in words.items())
+            print(
+                textwrap.fill(f"{kind.support} personas: {inside}", 100, initial_indent="  ", subsequent_indent="    ")
+            )
+    print()
+
+
+async def tell_the_graph(loom: Loom) -> None:
+    """Print what the context graph says: which steps lose people for which reasons, and whom."""
+
+    async def edges(relation: str) -> list[sqlite3.Row]:
+        return await loom.queries.fetch(
+            "SELECT source, target, met, lost FROM context_edges WHERE relation = ? ORDER BY source, met DESC, target",
+            (relation,), names=[ContextGraph.name],
+        )  # fmt: skip
+
+    met = await edges("persona met step")
+    print(f"The context graph: {len({row['source'] for row in met}):,} personas met steps {len(met):,} times.")
+    reasons, wanted = await edges("step lost by"), await edges("intent met step")
+    for step in STEPS:
+        modes = ", ".join(f"{row['target']} {row['met']}" for row in reasons if row["source"] == step)
+        worst = max((row for row in wanted if row["target"] == step), key=lambda row: row["lost"] / row["met"])
+        print(f"  {step:<12} loses to {modes}")
+        print(f"  {'':<12} and most of those who came to {worst['source']}: {worst['lost']} of {worst['met']}")
+    print()
 
 
 async def main() -> None:
-    """Tell it."""
+    """Tell it: a run, one walk, the ways to drop, the graph."""
     brought = Extension("onboarding", actors=[Persona], projections=[ContextGraph()])
-    async with Loom.open("sqlite://", extensions=[brought], by="robin") as loom:
-        async with loom.runs.run(kind="simulation", seed=SEED, parameters={"personas": PERSONAS}, run_id="spring"):
-            ended = await walk_all(loom, "spring", hurried=0.1)
-        print(ended)
-        for each in await loom.precedents.classes(limit=5):
-            print(each)
-        print(len(await loom.traces.find(limit=10000)))
-        for row in await loom.queries.fetch("SELECT * FROM context_edges WHERE relation <> 'persona met step'", names=["context_graph"]):
-            print(tuple(row))
+    async with Loom.open("sqlite://", extensions=[brought], by="robin", sources=fixed_sources()) as loom:
+        await walk_all(loom, "spring", hurried=0.1)
+        await tell_where_they_dropped(loom, "spring")
+        await tell_one_walk(loom, "spring-0004")
+        await tell_how_people_drop(loom)
+        await tell_the_graph(loom)
 
 
 if __name__ == "__main__":

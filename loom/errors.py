@@ -50,6 +50,7 @@ __all__ = [
     "NoTurnError",
     "NotReplayableError",
     "PolicyCodeChangedError",
+    "PolicyMismatchError",
     "PolicyNotRegisteredError",
     "PolicyRuleError",
     "PolicyTableError",
@@ -233,6 +234,10 @@ class PolicyNotRegisteredError(LoomError):
 
 class PolicyTamperedError(LoomError):
     """What the registry holds for a version does not give the hash of that version."""
+
+
+class PolicyMismatchError(LoomError):
+    """A version was named that belongs to another policy than the decisions do."""
 
 
 class PolicyCodeChangedError(LoomError):

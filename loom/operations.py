@@ -35,10 +35,14 @@ class Served(Protocol):
 
     actors: ActorSystem
     approvals: Approvals
-    policies: PolicyRegistry
     runs: Runs
     store: SqliteStore
     turns: Turns
+
+    @property
+    def policies(self) -> PolicyRegistry:
+        """The registry of policies."""
+        ...
 
     @property
     def workspace(self) -> str:

@@ -40,6 +40,7 @@ from loom.decisions import (
     TracesProjection,
 )
 from loom.decisions.outcomes import Outcomes
+from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ControlError, DecisionNotFoundError, LoomClosedError
 from loom.identity import check_person
@@ -48,10 +49,10 @@ from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, draft
 from loom.operations import Operations
-from loom.policies.registry import PolicyRegistry
 from loom.precedents import EquivalenceRegistry, Precedents, PrecedentsProjection
 from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
+from loom.replay.audit import AuditedPolicies
 from loom.telemetry import get_logger
 from loom.workspace import Workspace, actor_options, actors_of, critic_of, limits, locate, store_options
 
@@ -73,7 +74,7 @@ class Loom:
     """A workspace that is open: `async with Loom.open("loom.config.yaml") as loom`.
 
     Actors are spoken to through `actor`; everything else is asked of the attributes, which are named for what they
-    answer: `approvals`, `traces`, `precedents`, `policies`, `runs`, `turns`, `replay`.
+    answer: `approvals`, `traces`, `precedents`, `policies`, `runs`, `turns`, `replay`, `drift`.
     """
 
     actors: ActorSystem
@@ -81,11 +82,12 @@ class Loom:
     traces: Traces
     precedents: Precedents
     queries: Queries
-    policies: PolicyRegistry
+    policies: AuditedPolicies
     outcomes: Outcomes
     runs: Runs
     turns: Turns
     replay: Replay
+    drift: Drift
     budget: Budget
     enricher: Enricher | None
     """Follows the decisions where a critic was given, or the config names a model and a mode other than `never`."""
@@ -209,12 +211,13 @@ class Loom:
         self._stack.push_async_callback(self.store.close)
         bounds = limits(config)
         make_draft = partial(draft, limits=bounds, new_salt=self._sources.new_salt)
-        self.policies = PolicyRegistry(self.store, make_draft=make_draft)
+        self.policies = AuditedPolicies(self.store, make_draft=make_draft)
         await self.policies.load()
         rules = EquivalenceRegistry(self.store, make_draft=make_draft)
         await rules.load()
         queries, snapshots = await self._open_views(config)
         self.queries = queries
+        self.policies.queries = queries
         self.traces = Traces(queries, alike=rules.describe)
         self.precedents = Precedents(queries, rules)
         services = Services(
@@ -231,7 +234,10 @@ class Loom:
             await self.actors.register(cls)
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)
-        self.replay = Replay(self.store, self.actors)
+        self.replay = Replay(
+            self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
+        )
+        self.drift = Drift(queries, self.policies, rules, by=self._by)
         self.approvals = Approvals(self.actors, ApprovalChains(queries))
         deadlines = DeadlineClock(self.approvals, services)
         services.on_deadline_set = deadlines.look_again

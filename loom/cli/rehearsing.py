@@ -55,7 +55,7 @@ async def replay_of(readings: Readings, actors: Sequence[type[Actor[Any]]]) -> R
     system = ActorSystem(services, resumes=False, by=_NOBODY)
     for cls in actors:
         await system.register(cls)
-    return Replay(store, system)
+    return Replay(store, system, queries=readings.queries, policies=services.policies)
 
 
 class ReadOnlyStore:

@@ -7,7 +7,6 @@ together as one (Cochran 1954). The p-value is the regularised upper incomplete 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 

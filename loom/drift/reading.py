@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,13 +39,13 @@ WHERE p.excluded IS NULL AND t.position <= :at
 """
 _CLASSES = f"""
 SELECT p.rule, p.precedent, min(p.situation) AS situation, count(*) AS decisions, max(t.position) AS newest {_WINDOW}
-"""  # noqa: S608 - constants only
+"""
 _BY_CLASS = " GROUP BY p.rule, p.precedent"
-_ANSWERS = f"SELECT p.situation, t.effect, count(*) AS decisions {_WINDOW} AND p.rule = :rule"  # noqa: S608
+_ANSWERS = f"SELECT p.situation, t.effect, count(*) AS decisions {_WINDOW} AND p.rule IS NOT NULL"
 _BY_ANSWER = " GROUP BY p.situation, t.effect"
-_VERSIONS = f"SELECT t.policy_name, t.policy_version, t.policy_hash, count(*) AS decisions {_WINDOW}"  # noqa: S608
+_VERSIONS = f"SELECT t.policy_name, t.policy_version, t.policy_hash, count(*) AS decisions {_WINDOW}"
 _BY_VERSION = " GROUP BY t.policy_name, t.policy_version, t.policy_hash ORDER BY min(t.position)"
-_HOW_MANY = f"SELECT count(*) AS decisions {_WINDOW}"  # noqa: S608
+_HOW_MANY = f"SELECT count(*) AS decisions {_WINDOW}"
 _CASES = """
 SELECT t.position, t.decision_id, t.policy_name, t.effect, p.rule, p.situation, p.precedent, b.schema_version, b.body
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
@@ -59,7 +59,8 @@ SELECT run_id FROM runs WHERE run_id >= :low AND run_id < :high
 UNION SELECT run_id FROM trace_runs WHERE run_id >= :low AND run_id < :high ORDER BY run_id LIMIT 3
 """
 _ONE = """
-SELECT decision_id, schema_version, body FROM trace_decisions JOIN trace_bodies USING (position) WHERE position = ?
+SELECT decision_id, schema_version, body FROM trace_decisions LEFT JOIN trace_bodies USING (position)
+WHERE position = ?
 """
 _NAMES = ("traces", "precedents")
 _PAGE = 1_000
@@ -85,14 +86,21 @@ class Selected:
 class Tally:
     """What a window holds: how often each class occurs, its newest decision, and what is in no class.
 
-    `classes` and `newest` are by precedent key; `rules` counts the decisions that each rule has put into a class.
+    `classes`, `newest` and `situations` are by precedent key; `rules` counts the decisions that each rule has put into
+    a class; `versions` are those that decided, first seen first.
     """
 
     classes: Counter[str] = field(default_factory=Counter)
     newest: dict[str, int] = field(default_factory=dict)
     situations: dict[str, str] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
+    versions: list[tuple[PolicyReference, int]] = field(default_factory=list)
     unclassified: int = 0
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions are in a class."""
+        return self.classes.total()
 
     def count(self, precedent: str, situation: str, *, decisions: int, newest: int) -> None:
         """Count decisions of a class."""
@@ -140,7 +148,7 @@ class WindowReader:
         if window.policy_version is not None:
             version = self._policies.resolve(window.policy_version)
             values |= {"policy_version": version.version, "policy_hash": version.hash}
-        known = {name: values[name] for name in ("run", "policy_version") if name in values}
+        known: dict[str, Any] = {name: values[name] for name in ("run", "policy_version") if name in values}
         return Selected(window.model_copy(update=known), values)
 
     async def both(self, first: Selected, second: Selected) -> int:
@@ -177,30 +185,26 @@ class WindowReader:
         rows = await self._fetch(f"{_VERSIONS}{selected.conditions()}{_BY_VERSION}", selected.bound())
         return [(PolicyReference(name=row[0], version=row[1], hash=row[2]), row["decisions"]) for row in rows]
 
-    async def answers(self, selected: Selected, rule: str) -> Counter[tuple[str, str | None]]:
+    async def answers(self, selected: Selected) -> Counter[tuple[str, str | None]]:
         """Return how often each situation was given each effect; None where nothing was evaluated."""
-        statement = f"{_ANSWERS}{selected.conditions()}{_BY_ANSWER}"
-        rows = await self._fetch(statement, {**selected.bound(), "rule": rule})
+        rows = await self._fetch(f"{_ANSWERS}{selected.conditions()}{_BY_ANSWER}", selected.bound())
         return Counter({(row["situation"], row["effect"]): row["decisions"] for row in rows})
 
-    async def cases(
-        self, selected: Selected, rule: EquivalenceRule | None, *, tell: Callable[[int], None] = lambda _: None
-    ) -> AsyncIterator[Sequence[Case]]:
+    async def cases(self, selected: Selected, rule: EquivalenceRule | None) -> AsyncIterator[Sequence[Case]]:
         """Yield the decisions of a window page by page, under the class they have, or anew under `rule`."""
         after = 0
         while True:
             bound = {**selected.bound(), "after": after, "limit": _PAGE}
             rows = await self._fetch(f"{_CASES}{selected.conditions()}{_IN_ORDER}", bound)
             yield [_case(row, rule) for row in rows]
-            tell(len(rows))
             if len(rows) < _PAGE:
                 return
             after = rows[-1]["position"]
 
-    async def decision(self, position: int) -> Decision | None:
-        """Return one decision; None where its body is gone."""
-        rows = await self._queries.fetch(_ONE, (position,), names=_NAMES, consistent=False)
-        return DecisionTrace.decision_in(rows[0]) if rows else None
+    async def decision(self, position: int) -> tuple[str, Decision | None]:
+        """Return the id of a decision, and the decision itself unless its body is gone."""
+        [row] = await self._queries.fetch(_ONE, (position,), names=_NAMES, consistent=False)
+        return row["decision_id"], None if row["body"] is None else DecisionTrace.decision_in(row)
 
     async def _fetch(self, statement: str, bound: dict[str, object]) -> list[sqlite3.Row]:
         return await self._queries.fetch(statement, {**bound, "at": self.at}, names=_NAMES, consistent=False)

@@ -70,7 +70,8 @@ class ClassShift(_Frozen):
     """One class: its counts and shares in both windows, and what part of the divergence it has.
 
     `decision_id`, `decision_type` and `outcome` are those of its newest decision, in the window in which the class has
-    the larger share. `alike` says in words, by attribute, what makes the class; empty where no rule is known.
+    the larger share; the last two are None where its body is gone. `alike` says in words, by attribute, what makes the
+    class; it is empty where no rule is known.
     """
 
     precedent: str
@@ -81,8 +82,8 @@ class ClassShift(_Frozen):
     current_share: float
     share_of_divergence: float
     decision_id: str
-    decision_type: str
-    outcome: dict[str, JsonValue]
+    decision_type: str | None
+    outcome: dict[str, JsonValue] | None
     alike: dict[str, str]
 
     @property

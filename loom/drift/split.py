@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from loom.decisions.decision import PolicyReference
 from loom.drift.distance import js_divergence
@@ -24,10 +24,21 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import BAD_FACTS, RULE_FAILED
 from loom.policies.registry import PolicyRegistry
 
-__all__ = ["Rejudging", "Answers"]
+__all__ = ["Answers", "Rejudging"]
+
+_Key = TypeVar("_Key")
 
 Answers: TypeAlias = Mapping[tuple[str, str | None], int]
 """How often each situation was given each effect; None where nothing was evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A against B, A against C, and C against B, in bits."""
+
+    total: float
+    population: float
+    policy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,11 @@ class Rejudging:
             if unable is not None:
                 self._unable[unable] += 1
 
+    @property
+    def seen(self) -> int:
+        """How many decisions that are in a class were looked at so far."""
+        return self._came.total()
+
     def split(self, params: DriftParams) -> PolicySplit:
         """Return the parts of the change, as far as they can be told."""
         evaluated: dict[tuple[str, str], int] = {
@@ -81,18 +97,13 @@ class Rejudging:
             came_before[situation] += decisions
         came = _pairs(came_before, self._came)
         rejudged, current = sum(self._current.values()), sum(self._came.values())
-        reason = self._reason(evaluated, rejudged / current, params.minimum_coverage)
-        total = population = policy = None
-        if reason is None:
-            total = js_divergence(_pairs(evaluated, self._current))
-            population = js_divergence(_pairs(evaluated, self._again))
-            policy = js_divergence(_pairs(self._again, self._current))
-        both = total is None or population is None or policy is None
+        reason = self._reason(evaluated, rejudged / current if current else 0.0, params.minimum_coverage)
+        parts = None if reason is not None else self._parts(evaluated)
         return PolicySplit(
-            total=total,
-            population=population,
-            policy=policy,
-            interaction=None if both else total - population - policy,  # type: ignore[operator]
+            total=None if parts is None else parts.total,
+            population=None if parts is None else parts.population,
+            policy=None if parts is None else parts.policy,
+            interaction=None if parts is None else parts.total - parts.population - parts.policy,
             reason=reason,
             situations=js_divergence(came),
             situations_p=permutation_test(came, permutations=params.permutations).p_value,
@@ -104,6 +115,13 @@ class Rejudging:
             current_decisions=current,
             rejudged=rejudged,
             not_rejudged=dict(sorted(self._unable.items())),
+        )
+
+    def _parts(self, evaluated: Mapping[tuple[str, str], int]) -> _Parts:
+        return _Parts(
+            total=js_divergence(_pairs(evaluated, self._current)),
+            population=js_divergence(_pairs(evaluated, self._again)),
+            policy=js_divergence(_pairs(self._again, self._current)),
         )
 
     def _reason(self, evaluated: Mapping[tuple[str, str], int], coverage: float, least: float) -> str | None:
@@ -151,5 +169,5 @@ class Rejudging:
         return _Judge(versions=found)
 
 
-def _pairs[Key](first: Mapping[Key, int], second: Mapping[Key, int]) -> list[tuple[int, int]]:
+def _pairs(first: Mapping[_Key, int], second: Mapping[_Key, int]) -> list[tuple[int, int]]:
     return [(first.get(each, 0), second.get(each, 0)) for each in {**first, **second}]

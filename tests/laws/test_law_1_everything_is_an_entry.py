@@ -8,16 +8,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loom.actors.turns_view import TurnsProjection, TurnsView
-from loom.decisions import ApprovalChains, ApprovalsProjection, Traces, TracesProjection
+from loom.decisions import (
+    RUN_JOURNAL,
+    ApprovalChains,
+    ApprovalsProjection,
+    DecisionJournalEntry,
+    EnrichmentsProjection,
+    RunEndedEntry,
+    RunsProjection,
+    RunStartedEntry,
+    RunsView,
+    Traces,
+    TracesProjection,
+)
+from loom.identity import derived_id
 from loom.journal import CommandReceivedEntry, PrunedEntry, TurnFailedEntry
 from loom.journal.sqlite import SqliteStore
 from loom.precedents import Precedents, PrecedentsProjection
 from loom.projections import Projection, Projector, Queries, Snapshot, Snapshots, Views, digest
-from tests.projections.journals import open_store, request, whole_turn, write
+from tests.projections.journals import decision, open_store, request, whole_turn, write
 
 
 def projections() -> Sequence[Projection]:
-    return [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+    return [
+        TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection(), RunsProjection(),
+        EnrichmentsProjection(),
+    ]  # fmt: skip
 
 
 async def everything_said(store: SqliteStore) -> tuple[str, list[object]]:
@@ -32,6 +48,8 @@ async def everything_said(store: SqliteStore) -> tuple[str, list[object]]:
         [await traces.get(each.decision_id) for each in found],
         [(await traces.explain(each.decision_id)).text() for each in found],
         [await traces.chain(each.decision_id) for each in found],
+        [await traces.lineage(each.decision_id) for each in found],
+        await RunsView(queries).find(limit=1_000),
         await ApprovalChains(queries).list(limit=1_000),
         await TurnsView(queries).list(limit=1_000),
         await precedents.classes(limit=1_000),
@@ -57,6 +75,13 @@ async def fill(store: SqliteStore) -> None:
         await write(store, f"discount-agent/{number % 5}", *turn, command_id=f"c{number}")
     received = CommandReceivedEntry(command_type="x", payload=None, correlation_id="c")
     await write(store, "discount-agent/0", received, request("parked"), command_id="parked")
+    await write(store, RUN_JOURNAL, RunStartedEntry(run_id="r", run_kind="replay", by="ana", parameters={"of": "n"}))
+    for number in range(3):
+        again = decision(
+            f"again {number}", origin="replayed", replayed_from=derived_id("test", f"n{number}"), run_id="r"
+        )
+        await write(store, "replay/r", DecisionJournalEntry(decision=again))
+    await write(store, RUN_JOURNAL, RunEndedEntry(run_id="r", status="completed", by="ana", result={"flipped": 0}))
 
 
 async def test_views_that_were_deleted_come_back_the_same(tmp_path: Path) -> None:

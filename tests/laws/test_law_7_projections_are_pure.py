@@ -19,14 +19,25 @@ import pytest
 
 from loom.actors import turns_view
 from loom.actors.turns_view import TurnsProjection
-from loom.decisions import ApprovalsProjection, TracesProjection, approvals_view, traces_view
+from loom.decisions import (
+    ApprovalsProjection,
+    EnrichmentsProjection,
+    RunEndedEntry,
+    RunsProjection,
+    RunStartedEntry,
+    TracesProjection,
+    approvals_view,
+    enrichments_view,
+    runs_view,
+    traces_view,
+)
 from loom.journal import Recorded
 from loom.precedents import PrecedentsProjection, index
 from loom.projections import Projection, digest
 from loom.projections.sql import statements
 from tests.projections.journals import open_store, whole_turn, write
 
-MODULES = [turns_view, approvals_view, traces_view, index]
+MODULES = [turns_view, approvals_view, traces_view, enrichments_view, runs_view, index]
 IMPURE_MODULES = {"asyncio", "os", "pathlib", "random", "secrets", "socket", "subprocess", "tempfile", "time", "uuid"}
 IMPURE_NAMES = {"now", "utcnow", "today", "open", "SystemClock", "new_id", "hash", "id", "urandom"}
 
@@ -69,13 +80,18 @@ def test_what_is_impure_is_found(source: str) -> None:
 
 
 def projections() -> list[Projection]:
-    return [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+    return [
+        TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection(), RunsProjection(),
+        EnrichmentsProjection(),
+    ]  # fmt: skip
 
 
 async def recorded(directory: Path) -> list[Recorded]:
     store = await open_store(directory)
     for number in range(5):
         await write(store, "discount-agent/a", *whole_turn(f"n{number}", percent=5 * number), command_id=f"c{number}")
+    await write(store, "loom/runs", RunStartedEntry(run_id="r", run_kind="simulation", by="ana", seed=7))
+    await write(store, "loom/runs", RunEndedEntry(run_id="r", status="completed", by="ana"))
     entries = [each async for each in store.read_all()]
     await store.close()
     return entries

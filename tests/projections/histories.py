@@ -28,6 +28,7 @@ from loom.journal import (
     TurnResumedEntry,
     TurnRetriedEntry,
 )
+from loom.policies.entries import PolicyAdoptedEntry
 from tests.projections.journals import MOMENT, answer, command, decision, evaluation, request
 
 Happening = tuple[str, str | None, Entry]
@@ -49,7 +50,11 @@ _MAKERS: tuple[Callable[[str, int], Entry], ...] = (
             f"{name}-{n}",
             facts={"industry": ("healthcare", "retail")[n % 2], "percent": 5 * n},
             parent_decision_id=derived_id("test", f"{name}-{n - 1}") if n % 3 else None,
-            precedents=(PrecedentReference(decision_id=derived_id("test", f"{name}-0")),),
+            precedents=(
+                PrecedentReference(
+                    decision_id=derived_id("test", f"{name}-0"), relation=("followed", "overruled")[n % 5 == 0]
+                ),
+            ),
             reasoning=("first", f"then {n}"),
             origin="replayed" if n == 7 else "original",
             run_id=f"run-{n % 3}" if n % 4 else None,
@@ -72,6 +77,9 @@ _MAKERS: tuple[Callable[[str, int], Entry], ...] = (
         run_id=f"run-{n % 3}", run_kind=("live", "simulation", "replay")[n % 3], by="ana", parameters={"n": n}, seed=n
     ),
     lambda name, n: RunEndedEntry(run_id=f"run-{n % 3}", status=("completed", "failed")[n % 2], by="ana", result=n),
+    lambda name, n: PolicyAdoptedEntry(
+        name="discount", version="policy_v1_9af01c22", hash=("9af01c22" * 8, "f" * 64)[n % 2], by="ana"
+    ),
     lambda name, n: TurnResumedEntry(attempt=1 + n % 4),
     lambda name, n: TurnContinuedEntry(),
     lambda name, n: TurnRetriedEntry(by="ana"),

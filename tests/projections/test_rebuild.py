@@ -17,11 +17,14 @@ from loom.actors.turns_view import TurnsProjection
 from loom.decisions import (
     ApprovalsProjection,
     DecisionJournalEntry,
+    PrecedentReference,
     RunsProjection,
     RunStartedEntry,
     TracesProjection,
 )
+from loom.identity import derived_id
 from loom.journal import Recorded
+from loom.policies.entries import PolicyAdoptedEntry
 from loom.precedents import PrecedentsProjection
 from loom.projections import Projection, Projector, Views, digest, dump
 from loom.projections.writer import ViewsWriter
@@ -161,9 +164,16 @@ async def test_rebuilding_gives_what_was_there(tmp_path: Path, batch: int) -> No
 
 def test_the_digest_sees_every_row(tmp_path: Path) -> None:
     run = RunStartedEntry(run_id="r", run_kind="simulation", by="ana")
-    within = DecisionJournalEntry(decision=decision("within", run_id="r"))
+    overruled = PrecedentReference(decision_id=derived_id("test", "earlier"), relation="overruled")
+    within = DecisionJournalEntry(decision=decision("within", run_id="r", precedents=(overruled,)))
+    adopted = PolicyAdoptedEntry(name="discount", version="policy_v1_9af01c22", hash="9af01c22" * 8, by="ana")
     turn: list[Happening] = [("discount-agent/a", "t", entry) for entry in whole_turn("a")]
-    entries = asyncio.run(record(tmp_path, [("loom/runs", None, run), ("discount-agent/a", "u", within), *turn]))
+    entries = asyncio.run(
+        record(
+            tmp_path,
+            [("loom/runs", None, run), ("loom/policies", None, adopted), ("discount-agent/a", "u", within), *turn],
+        )
+    )
     fold(tmp_path / "v", entries, batch=10)
     with contextlib.closing(sqlite3.connect(tmp_path / "v")) as views:
         whole = digest(views)

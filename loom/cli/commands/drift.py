@@ -1,0 +1,230 @@
+"""`loom drift`: whether the pattern of decisions is still the same, which classes moved, and where that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.output import ROOMY, Column, Output
+from loom.cli.shell import Shell
+from loom.cli.text import one_line, parse_moment
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from loom.drift import ClassShift, DriftReport, PolicySplit, Window, WindowCount
+
+__all__ = ["EXIT_UNSURE", "add_to"]
+
+EXIT_UNSURE = 3
+"""There is not enough data to say yes or no."""
+
+_FIELDS = {
+    "run": "run",
+    "version": "policy_version",
+    "policy": "policy",
+    "actor": "actor_type",
+    "type": "decision_type",
+}
+_FORMS = "run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE or FROM..UNTIL"
+_SEVERITIES = ("stable", "warning", "critical")
+_STYLES = {"stable": "yellow", "warning": "yellow", "critical": "red", "not_detected": "green"}
+_BAR = 12
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "drift", panel="Check")(drift)
+
+
+async def drift(
+    shell: Shell,
+    baseline: Annotated[
+        str, typer.Option("--baseline", "-b", metavar="WINDOW", help="What was usual.", show_default=False)
+    ],
+    current: Annotated[
+        str, typer.Option("--current", "-n", metavar="WINDOW", help="What is asked about.", show_default=False)
+    ],
+    rule: Annotated[
+        str | None, typer.Option("--rule", help="Classify all by this equivalence rule: an id, a hash or a name.")
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split/--no-split", help="Also tell population and policy apart, by judging again.")
+    ] = True,
+    at_least: Annotated[
+        str, typer.Option("--at-least", metavar="SEVERITY", help="Exit with 1 from stable, warning or critical on.")
+    ] = "stable",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="So many classes that rose, and fell.")] = 8,
+) -> int | None:
+    """Compare the decisions of two windows: did the pattern change, in which classes, and why.
+
+    A WINDOW is run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE or FROM..UNTIL (2026-01-01..2026-02-01,
+    14d..7d, 7d..), or several of these with commas between them. Exits with 0 if no change was found, 1 if one was,
+    2 if it was asked wrongly, and 3 if there is too little data to say.
+    """
+    now = datetime.now(UTC)
+    if at_least not in _SEVERITIES:
+        raise typer.BadParameter(
+            f"[{at_least}] is no severity; expected one of [{', '.join(_SEVERITIES)}]: name one of these",
+            param_hint="--at-least",
+        )
+    windows = _window(baseline, "--baseline", now), _window(current, "--current", now)
+    report = await _compare(shell, *windows, rule=rule, split=split, limit=limit)
+    if shell.json:
+        shell.output.document(report.model_dump(mode="json"))
+    else:
+        _print(shell.output, report)
+    if report.severity is not None:
+        return EXIT_NO if _SEVERITIES.index(report.severity) >= _SEVERITIES.index(at_least) else None
+    return EXIT_UNSURE if report.state == "insufficient_data" else None
+
+
+async def _compare(
+    shell: Shell, baseline: Window, current: Window, *, rule: str | None, split: bool, limit: int
+) -> DriftReport:
+    """Compare with what the journal tells and, to judge again, with the policies of the config's modules."""
+    from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import registry_of, rules_of
+    from loom.drift import Drift
+    from loom.errors import (
+        EquivalenceRuleNotRegisteredError,
+        PolicyNotRegisteredError,
+        RunNotFoundError,
+        WindowError,
+    )
+    from loom.workspace import actors_of
+
+    shell.allow_imports()
+    actors = actors_of(shell.settings.modules) if split else ()
+    async with open_readings(shell) as readings:
+        policies = await registry_of(readings.reader)
+        for cls in actors:
+            if cls.policy is not None:
+                policies.attach(cls.policy)
+        comparing = Drift(readings.queries, policies, await rules_of(readings.reader), by="drift")
+        try:
+            with shell.output.progress("judging again") as tell:
+                return await comparing.compare(baseline, current, rule=rule, split=split, limit=limit, tell=tell)
+        except (EquivalenceRuleNotRegisteredError, PolicyNotRegisteredError, RunNotFoundError) as error:
+            raise WindowError(str(error)) from error  # elsewhere that is an answer; here, 1 says that there is drift
+
+
+def _window(text: str, option: str, now: datetime) -> Window:
+    from loom.drift import Window
+
+    given: dict[str, Any] = {}
+    for part in text.split(","):
+        name, colon, value = part.strip().partition(":")
+        since, dots, until = part.strip().partition("..")
+        if name in _FIELDS and colon and value and _FIELDS[name] not in given:
+            given[_FIELDS[name]] = value
+        elif dots and not {"since", "until"} & set(given) and (since or until):
+            given |= {end: _moment(at, option, now) for end, at in (("since", since), ("until", until)) if at}
+        else:
+            raise typer.BadParameter(
+                f"[{part}] names no window; expected [{_FORMS}], each once: write it like that", param_hint=option
+            )
+    return Window(**given)
+
+
+def _moment(text: str, option: str, now: datetime) -> datetime:
+    try:
+        return parse_moment(text, now=now)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"[{text}] is no moment; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: write it like that",
+            param_hint=option,
+        ) from error
+
+
+def _print(output: Output, report: DriftReport) -> None:
+    output.table(
+        [Column("", "bold"), Column("window"), Column("decisions", right=True), Column("classes", right=True),
+         Column("policy versions", "dim", wide=True, wraps=True)],
+        [_counted("baseline", report.baseline), _counted("current", report.current)],
+    )  # fmt: skip
+    output.say()
+    output.say(_verdict(report), style=f"bold {_STYLES.get(report.severity or report.state, 'dim')}")
+    for line in _figures(report):
+        output.say(f"  {line}")
+    if shifts := [*report.rose, *report.fell]:
+        output.say()
+        _print_shifts(output, sorted(shifts, key=lambda each: -each.share_of_divergence))
+    if report.split is not None:
+        output.say()
+        _print_split(output, report.split)
+    for window in (report.baseline, report.current):
+        if window.unclassified:
+            output.note(f"{window.unclassified} decisions of [{window.window}] are in no class and were not compared")
+
+
+def _counted(name: str, window: WindowCount) -> list[str]:
+    versions = ", ".join(f"{version} ({count})" for version, count in window.versions.items())
+    return [name, one_line(str(window.window)), str(window.decisions), str(window.classes), one_line(versions) or "-"]
+
+
+def _verdict(report: DriftReport) -> str:
+    if report.state == "insufficient_data":
+        return report.explanation[0]
+    return f"The pattern changed: {report.severity}" if report.detected else "No change was found"
+
+
+def _figures(report: DriftReport) -> Iterator[str]:
+    permutation, chi = report.permutation, report.chi_square
+    if permutation is not None and report.js_divergence is not None:
+        yield (
+            f"JS divergence  {report.js_divergence:.3f} of 1 (distance {report.js_distance:.3f}); chance alone gives "
+            f"{permutation.expected_divergence:.3f}, rarely over {permutation.expected_upper:.3f}"
+        )
+        yield f"permutation    p = {permutation.p_value:.2g} in {permutation.permutations:,} permutations"
+    if chi is not None:
+        pooled = f", {chi.pooled} rare classes as one" if chi.pooled else ""
+        yield f"chi-square     {chi.statistic:.1f} with {chi.degrees} degrees, p = {chi.p_value:.2g}{pooled}"
+    yield f"judged under   {report.judged.name} {report.judged.version}: {report.judged.evaluation.why}"
+
+
+def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
+    from rich.text import Text
+
+    from loom.drift.words import class_in_words, points, share
+
+    roomy = output.width >= ROOMY
+    columns = [Column("share", right=True), Column("then", right=True), Column("points", right=True)]
+    columns += [Column("of the divergence")] if roomy else []
+    columns += [Column("example", "cyan"), Column("class", wide=True, wraps=True)]
+
+    def row(each: ClassShift) -> list[str | Text]:
+        cells: list[str | Text] = [
+            share(each.baseline_share),
+            share(each.current_share),
+            Text(points(each.change), style="green" if each.change > 0 else "red"),
+        ]
+        cells += [f"{_bar(each.share_of_divergence)} {each.share_of_divergence:.0%}"] if roomy else []
+        return [*cells, each.decision_id[:12], one_line(class_in_words(each))]
+
+    output.table(columns, [row(each) for each in shifts])
+
+
+def _print_split(output: Output, split: PolicySplit) -> None:
+    from loom.drift.words import split_in_words
+
+    output.say("Where it comes from", style="bold")
+    if split.total is not None:
+        parts = (("who came", split.population), ("how they were answered", split.policy), ("both", split.interaction))
+        rows = [
+            [f"  {name}", f"{value:.3f}", _bar(value / split.total if split.total else 0.0)]
+            for name, value in parts
+            if value is not None
+        ]
+        output.table([Column(""), Column("", right=True), Column("", "cyan")], rows)
+    for sentence in split_in_words(split):
+        output.say(f"  {sentence}")
+
+
+def _bar(part: float) -> str:
+    full = "█" * round(max(0.0, min(1.0, part)) * _BAR)
+    return full.ljust(_BAR)

@@ -1,0 +1,172 @@
+"""The audit: does every decision name a version that there is, and does that version still say what it said.
+
+It never decides anything, and repairs nothing: it says what it found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from loom.errors import LoomError, PolicyCodeChangedError, PolicyNotRegisteredError
+from loom.policies.contract import AnyPolicy
+from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.projections import Queries
+from loom.replay.selection import Recalled, Selection, recall
+
+__all__ = ["Audit", "AuditCode", "AuditFinding", "AuditedPolicies", "audit"]
+
+AuditCode: TypeAlias = Literal["version_missing", "mismatch", "no_rule", "no_facts", "no_evaluation", "code_changed"]
+"""What can be said of a decision beside that it is confirmed. These words are stable."""
+
+_KEPT = 1_000
+
+
+class AuditFinding(BaseModel):
+    """What is to be said of one decision."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision_id: str
+    journal: str
+    version: str
+    code: AuditCode
+    detail: str
+
+
+class Audit(BaseModel):
+    """What an audit came to: how many were confirmed, and of how many something is to be said.
+
+    `mixed_runs` are runs whose decisions name more than one version of one policy. Findings are kept up to 1,000;
+    `counts` has all of them. `sound` is no missing version, no mismatch and no mixed run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    decisions: int
+    confirmed: int
+    counts: dict[str, int]
+    versions: dict[str, int]
+    missing_versions: tuple[str, ...]
+    mixed_runs: dict[str, tuple[str, ...]]
+    findings: tuple[AuditFinding, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing speaks against the record."""
+        return not self.missing_versions and not self.counts.get("mismatch") and not self.mixed_runs
+
+
+async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection) -> Audit:
+    """Look at every decision of a selection, original and replayed."""
+    looked = _Looked(policies)
+    async for page in recall(queries, selection):
+        for recalled in page:
+            looked.at(recalled)
+    return looked.audit(await _mixed_runs(queries, selection))
+
+
+class AuditedPolicies(PolicyRegistry):
+    """The registry of policies with the audit of what was decided under them."""
+
+    queries: Queries
+
+    async def audit(self, selection: Selection | None = None) -> Audit:
+        """Return what speaks for and against the decisions of a selection; without one, of all there are."""
+        return await audit(self.queries, self, selection or Selection(origin="any"))
+
+
+class _Looked:
+    def __init__(self, policies: PolicyRegistry) -> None:
+        self._policies = policies
+        self._known: dict[str, tuple[PolicyVersion | None, AnyPolicy | None]] = {}
+        self._decisions = self._confirmed = 0
+        self._counts: Counter[str] = Counter()
+        self._versions: Counter[str] = Counter()
+        self._missing: dict[str, None] = {}
+        self._findings: list[AuditFinding] = []
+
+    def at(self, recalled: Recalled) -> None:
+        """Look at one decision."""
+        self._decisions += 1
+        self._versions[recalled.policy_version] += 1
+        found = self._judge(recalled)
+        if found is None:
+            self._confirmed += 1
+            return
+        code, detail = found
+        self._counts[code] += 1
+        if code == "version_missing":
+            self._missing[recalled.policy_version] = None
+        if len(self._findings) < _KEPT:
+            self._findings.append(
+                AuditFinding(
+                    decision_id=recalled.decision_id, journal=recalled.journal, version=recalled.policy_version,
+                    code=code, detail=detail,
+                )
+            )  # fmt: skip
+
+    def audit(self, mixed_runs: dict[str, tuple[str, ...]]) -> Audit:
+        """Return what was seen."""
+        return Audit(
+            decisions=self._decisions, confirmed=self._confirmed, counts=dict(sorted(self._counts.items())),
+            versions=dict(sorted(self._versions.items())), missing_versions=tuple(self._missing),
+            mixed_runs=mixed_runs, findings=tuple(self._findings),
+        )  # fmt: skip
+
+    def _judge(self, recalled: Recalled) -> tuple[AuditCode, str] | None:
+        version, policy = self._version(recalled.policy_hash)
+        if version is None:
+            return "version_missing", f"[{recalled.policy_hash}] is not registered"
+        if not version.has_rule:
+            return "no_rule", "its actor decides by itself"
+        if recalled.facts is None:
+            return "no_facts", "it was recorded without facts"
+        if recalled.effect is None:
+            return "no_evaluation", "it was recorded without an evaluation"
+        if policy is None:
+            return "code_changed", "the code at hand does not give its version"
+        try:
+            said = policy.verdict(json.loads(recalled.facts))
+        except (LoomError, ValueError) as error:
+            return "mismatch", f"its facts cannot be judged any more [{error}]"
+        then, now = (recalled.effect, recalled.rule, recalled.tier), (said.effect, said.rule, said.tier)
+        if then == now:
+            return None
+        return "mismatch", f"recorded [{_shown(then)}], judged again [{_shown(now)}]"
+
+    def _version(self, full_hash: str) -> tuple[PolicyVersion | None, AnyPolicy | None]:
+        if full_hash not in self._known:
+            version: PolicyVersion | None = None
+            policy: AnyPolicy | None = None
+            try:
+                version = self._policies.resolve_hash(bytes.fromhex(full_hash))
+                policy = self._policies.runnable(version) if version.has_rule else None
+            except (PolicyNotRegisteredError, PolicyCodeChangedError, ValueError):
+                pass
+            self._known[full_hash] = version, policy
+        return self._known[full_hash]
+
+
+async def _mixed_runs(queries: Queries, selection: Selection) -> dict[str, tuple[str, ...]]:
+    rows = await queries.fetch(_MIXED, {"run_id": selection.run_id}, names=("traces",))
+    mixed: dict[str, list[str]] = {}
+    for row in rows:
+        mixed.setdefault(row["run_id"], []).append(row["policy_version"])
+    return {run_id: tuple(versions) for run_id, versions in mixed.items()}
+
+
+_MIXED = """
+SELECT DISTINCT run_id, policy_version FROM trace_run_versions
+WHERE (:run_id IS NULL OR run_id = :run_id) AND (run_id, policy_name) IN (
+  SELECT run_id, policy_name FROM trace_run_versions GROUP BY run_id, policy_name HAVING count(*) > 1
+)
+ORDER BY run_id, first_position
+"""
+
+
+def _shown(said: tuple[str | None, ...]) -> str:
+    return ", ".join(str(part) for part in said if part is not None)

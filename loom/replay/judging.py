@@ -1,0 +1,189 @@
+"""Judge again: what another version of a policy says about the facts that decisions were made on.
+
+Nothing is run but the rule. A case whose recorded facts do not suffice is `not_replayable`, with the reason; no value
+is ever made up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from loom.policies.contract import AnyPolicy, Verdict
+from loom.policies.evaluation import BAD_FACTS
+from loom.policies.registry import PolicyVersion
+from loom.replay.selection import Recalled
+
+__all__ = ["Case", "CaseVerdict", "Judgement", "Reason", "Tally", "Transition", "judged"]
+
+CaseVerdict: TypeAlias = Literal["unchanged", "flipped", "not_replayable"]
+Reason: TypeAlias = Literal[
+    "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
+    "not_registered",
+]  # fmt: skip
+"""Why a case cannot be judged again. These words are stable."""
+
+_RANKS = {"deny": 0, "indeterminate": 1, "require_approval": 2, "allow": 3}
+_EXAMPLES = 5
+
+
+class Case(NamedTuple):
+    """One decision judged again: what was said then and what is said now, as effect, or effect and tier."""
+
+    decision_id: str
+    journal: str
+    verdict: CaseVerdict
+    old: str | None
+    new: str | None
+    old_rule: str | None
+    new_rule: str | None
+    reason: Reason | None = None
+
+
+class Transition(BaseModel):
+    """How many cases went from one effect to another, with a few of their ids."""
+
+    model_config = ConfigDict(frozen=True)
+
+    old: str
+    new: str
+    cases: int
+    examples: tuple[str, ...]
+
+    @property
+    def loosens(self) -> int:
+        """How much more is permitted now: positive where refusals turn into grants, negative for the opposite."""
+        return _rank(self.new) - _rank(self.old)
+
+
+class Judgement(BaseModel):
+    """What judging again came to. `coverage` is the share of cases that could be judged, none where there were none.
+
+    `transitions` lists the flips, refusals that turned into grants first. `defects` are cases that came out differently
+    under the very version that they were judged under: that is damage, not a change.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: str
+    under: str
+    hash: str
+    compared: dict[str, int]
+    """Versions that the decisions were made under, and how many each."""
+    cases: int
+    unchanged: int
+    flipped: int
+    not_replayable: dict[str, int]
+    transitions: tuple[Transition, ...]
+    defects: tuple[str, ...] = ()
+    run_id: str | None = None
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of cases that could be judged."""
+        return None if not self.cases else (self.unchanged + self.flipped) / self.cases
+
+
+def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | None) -> Iterator[Case]:
+    """Yield what a version says about recorded decisions; without its code every case is `code_changed`."""
+    verdict = _code_changed if policy is None else policy.verdict
+    for recalled in page:
+        reason = _not_judgeable(recalled, under, policy)
+        if reason is not None:
+            yield _not_replayable(recalled, reason)
+            continue
+        assert recalled.facts is not None  # noqa: S101 - looked at above
+        facts = json.loads(recalled.facts)
+        said = verdict(facts)
+        if said.rule == BAD_FACTS and recalled.rule != BAD_FACTS:
+            assert policy is not None  # noqa: S101 - it has just spoken
+            missing = "missing" in policy.evaluate_json(facts, ignore_unknown=True).details
+            yield _not_replayable(recalled, "missing_facts" if missing else "unusable_facts")
+            continue
+        old, new = _label(recalled.effect, recalled.tier), _label(said.effect, said.tier)
+        yield Case(
+            recalled.decision_id, recalled.journal, "unchanged" if old == new else "flipped", old, new, recalled.rule,
+            said.rule,
+        )  # fmt: skip
+
+
+class Tally:
+    """Adds cases up, as they come, in memory that does not grow with them."""
+
+    def __init__(self, under: PolicyVersion) -> None:
+        self._under = under
+        self._verdicts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._compared: Counter[str] = Counter()
+        self._flips: dict[tuple[str, str], tuple[int, list[str]]] = {}
+        self._defects: list[str] = []
+        self._of_policy = 0
+
+    @property
+    def foreign(self) -> bool:
+        """Whether there were cases, and none of them of this policy."""
+        return bool(self._verdicts) and not self._of_policy
+
+    def add(self, recalled: Recalled, case: Case) -> None:
+        """Count a case."""
+        self._verdicts[case.verdict] += 1
+        self._of_policy += recalled.policy_name == self._under.name
+        self._compared[recalled.policy_version] += 1
+        if case.reason is not None:
+            self._reasons[case.reason] += 1
+        if case.verdict == "flipped":
+            count, examples = self._flips.get((str(case.old), str(case.new)), (0, []))
+            if len(examples) < _EXAMPLES:
+                examples.append(case.decision_id)
+            self._flips[str(case.old), str(case.new)] = count + 1, examples
+        differs = case.verdict == "flipped" or (case.verdict == "unchanged" and case.old_rule != case.new_rule)
+        if differs and recalled.policy_hash == self._under.hash:
+            self._defects.append(case.decision_id)
+
+    def judgement(self, *, run_id: str | None = None) -> Judgement:
+        """Return what it comes to."""
+        transitions = [
+            Transition(old=old, new=new, cases=count, examples=tuple(examples))
+            for (old, new), (count, examples) in self._flips.items()
+        ]
+        transitions.sort(key=lambda each: (-each.loosens, -each.cases, each.old, each.new))
+        return Judgement(
+            policy=self._under.name, under=self._under.version, hash=self._under.hash,
+            compared=dict(sorted(self._compared.items())), cases=self._verdicts.total(),
+            unchanged=self._verdicts["unchanged"], flipped=self._verdicts["flipped"],
+            not_replayable=dict(sorted(self._reasons.items())), transitions=tuple(transitions),
+            defects=tuple(self._defects), run_id=run_id,
+        )  # fmt: skip
+
+
+def _not_judgeable(recalled: Recalled, under: PolicyVersion, policy: AnyPolicy | None) -> Reason | None:
+    if recalled.policy_name != under.name:
+        return "other_policy"
+    if not under.has_rule:
+        return "no_rule"
+    if policy is None:
+        return "code_changed"
+    if recalled.facts is None:
+        return "no_facts"
+    return "no_evaluation" if recalled.effect is None else None
+
+
+def _not_replayable(recalled: Recalled, reason: Reason) -> Case:
+    old = None if recalled.effect is None else _label(recalled.effect, recalled.tier)
+    return Case(recalled.decision_id, recalled.journal, "not_replayable", old, None, recalled.rule, None, reason)
+
+
+def _code_changed(_: object) -> Verdict:
+    raise AssertionError("a version without code judges nothing")
+
+
+def _label(effect: str | None, tier: str | None) -> str:
+    return str(effect) if tier is None else f"{effect}:{tier}"
+
+
+def _rank(label: str) -> int:
+    return _RANKS.get(label.partition(":")[0], 0)

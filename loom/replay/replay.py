@@ -1,0 +1,146 @@
+"""`Replay`: everything that can be asked of what was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from loom.actors.system import ActorSystem
+from loom.decisions.runs import Runs
+from loom.decisions.traces import Traces
+from loom.errors import JournalReadOnlyError, PolicyCodeChangedError, PolicyMismatchError
+from loom.journal.store import Draft, JournalStore, draft
+from loom.policies.contract import AnyPolicy
+from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.projections import Queries
+from loom.replay.judging import Case, Judgement, Tally, judged
+from loom.replay.kept import Keeper
+from loom.replay.rehearsal import Rehearsal, rehearse
+from loom.replay.selection import Recalled, Selection, count, recall
+from loom.replay.state import StateAfter, fold_state, fold_states
+
+__all__ = ["Decisions", "Progress", "Replay"]
+
+Decisions = Selection | Iterable[str]
+"""Which decisions: a selection, or their ids."""
+
+Progress = Callable[[int, int], None]
+"""Called with how many are done, and how many there are."""
+
+
+class Replay:
+    """Reads journals and runs recorded turns again; what it reads stays as it was, bytes and hashes (law 5).
+
+    Without `runs` nothing can be kept.
+    """
+
+    def __init__(
+        self,
+        store: JournalStore,
+        system: ActorSystem,
+        *,
+        queries: Queries,
+        policies: PolicyRegistry,
+        runs: Runs | None = None,
+        make_draft: Callable[..., Draft] = draft,
+    ) -> None:
+        self._store = store
+        self._system = system
+        self._queries = queries
+        self._policies = policies
+        self._runs = runs
+        self._draft = make_draft
+
+    async def state(self, journal: str, *, until: int | None = None) -> Any:
+        """Return the state that a journal folds to, after all of it or up to and with sequence `until`."""
+        return await fold_state(self._store, self._system, journal, until=until)
+
+    def states(self, journal: str, *, until: int | None = None) -> AsyncIterator[StateAfter]:
+        """Yield the state after each entry of a journal."""
+        return fold_states(self._store, self._system, journal, until=until)
+
+    def verify(self, journal: str) -> AsyncIterator[Rehearsal]:
+        """Drive every finished turn of a journal again and yield whether the code still does what it did."""
+        return rehearse(self._store, self._system, journal)
+
+    # --- judging again --------------------------------------------------------------------------
+
+    async def judge(
+        self,
+        decisions: Decisions,
+        *,
+        under: str,
+        keep: bool = False,
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> Judgement:
+        """Judge recorded facts under another version of their policy, and return what has changed.
+
+        With `keep` each case that could be judged becomes a trace in a replay run of its own, in the name of `by`;
+        without, nothing is written. Raises `PolicyNotRegisteredError`, and `PolicyMismatchError` where no decision is
+        of that policy.
+        """
+        version = self._policies.resolve(under)
+        policy = self._runnable(version)
+        tally = Tally(version)
+        selection = chosen(decisions)
+        total = await count(self._queries, selection) if progress is not None else 0
+        run_id, keeper = await self._keeper(selection, version, policy, by=by) if keep else (None, None)
+        done = 0
+        async for page in recall(self._queries, selection):
+            # In a thread, so that a loom that decides meanwhile goes on doing so.
+            cases = await asyncio.to_thread(_judge_page, page, version, policy, tally)
+            if keeper is not None:
+                await keeper.keep(cases)
+            done += len(page)
+            if progress is not None:
+                progress(done, total)
+        if tally.foreign:
+            raise PolicyMismatchError(
+                f"version [{version.version}] is of policy [{version.name}], and none of the [{done}] decisions are; "
+                "expected a version of their own policy: see `loom policies`"
+            )
+        judgement = tally.judgement(run_id=run_id)
+        if run_id is not None and self._runs is not None:
+            await self._runs.end(run_id, result=judgement.model_dump(mode="json", exclude={"run_id"}), by=by)
+        return judgement
+
+    async def cases(self, decisions: Decisions, *, under: str) -> AsyncIterator[Case]:
+        """Yield every case of judging again, oldest decision first; nothing is written."""
+        version = self._policies.resolve(under)
+        policy = self._runnable(version)
+        async for page in recall(self._queries, chosen(decisions)):
+            for case in judged(page, version, policy):
+                yield case
+
+    def _runnable(self, version: PolicyVersion) -> AnyPolicy | None:
+        try:
+            return self._policies.runnable(version) if version.has_rule else None
+        except PolicyCodeChangedError:
+            return None
+
+    async def _keeper(
+        self, selection: Selection, version: PolicyVersion, policy: AnyPolicy | None, *, by: str | None
+    ) -> tuple[str, Keeper | None]:
+        if self._runs is None:
+            raise JournalReadOnlyError("a replay cannot be kept by a reader; expected an open loom: open one")
+        parameters = {"under": version.version, "selection": selection.plain()}
+        run = await self._runs.start(kind="replay", policies=[version.hash], parameters=parameters, by=by)
+        if policy is None:
+            return run.run_id, None
+        traces = Traces(self._queries)
+        keeper = Keeper(self._store, traces, run_id=run.run_id, version=version, policy=policy, make_draft=self._draft)
+        return run.run_id, keeper
+
+
+def chosen(decisions: Decisions) -> Selection:
+    """Return the selection that is meant."""
+    return decisions if isinstance(decisions, Selection) else Selection(ids=tuple(decisions))
+
+
+def _judge_page(page: list[Recalled], version: PolicyVersion, policy: AnyPolicy | None, tally: Tally) -> list[Case]:
+    cases = list(judged(page, version, policy))
+    for recalled, case in zip(page, cases, strict=True):
+        tally.add(recalled, case)
+    return cases
