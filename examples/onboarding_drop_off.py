@@ -1,6 +1,6 @@
 """A thousand made-up people walk through an onboarding, and why each of them went on or dropped out can be asked.
 
-    python examples/onboarding_drop_off.py
+    python examples/onboarding_drop_off.py [PERSONAS]
 
 A persona meets one step after the other. At each it decides, CONTINUE or DROP, under a version of a behaviour policy.
 Everything that the rule reads is among the facts, the draw `u` included: so any decision can be judged again.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
+import sys
 import textwrap
 from random import Random
 
@@ -41,6 +42,9 @@ from loom import (
     policy,
 )
 from loom.decisions import DecisionSummary
+from loom.drift import Window
+from loom.policies.registry import PolicyVersion
+from loom.replay import Selection
 from loom.testing import fixed_sources
 
 SEED = 7
@@ -151,7 +155,7 @@ class Encounter(Facts):
 class Behaviour(Params):
     """What may be changed without changing the rule: each number is the weight of one pressure."""
 
-    base: float = 0.74
+    base: float = 0.7
     energy: float = 0.25
     value: float = 0.08
     control: float = 0.06
@@ -278,7 +282,7 @@ class ContextGraph:
 # --- the story ------------------------------------------------------------------------------------
 
 
-async def walk_all(loom: Loom, run: str, *, hurried: float) -> None:
+async def walk_all(loom: Loom, run: str, *, personas: int, hurried: float) -> None:
     """Send everybody through the onboarding, many at a time, in a run of its own."""
     crowd = asyncio.Semaphore(AT_ONCE)
 
@@ -288,11 +292,11 @@ async def walk_all(loom: Loom, run: str, *, hurried: float) -> None:
         async with crowd:
             await loom.actor(Persona, persona).ask(Onboard(run=run, mind=mind, intent=intent), id=persona)
 
-    parameters = {"personas": PERSONAS, "hurried": hurried}
-    async with loom.runs.run(kind="simulation", run_id=run, seed=SEED, parameters=parameters):
-        async with asyncio.TaskGroup() as group:
-            for number in range(1, PERSONAS + 1):
-                group.create_task(one(number))
+    parameters = {"personas": personas, "hurried": hurried}
+    run_of_it = loom.runs.run(kind="simulation", run_id=run, seed=SEED, parameters=parameters)
+    async with run_of_it, asyncio.TaskGroup() as group:
+        for number in range(1, personas + 1):
+            group.create_task(one(number))
 
 
 async def decided_in(loom: Loom, run: str) -> list[DecisionSummary]:
@@ -306,11 +310,13 @@ async def decided_in(loom: Loom, run: str) -> list[DecisionSummary]:
 async def tell_where_they_dropped(loom: Loom, run: str) -> None:
     """Print how many met each step and how many of them it lost."""
     decisions = await decided_in(loom, run)
-    print(f"{PERSONAS:,} personas of run {run} made {len(decisions):,} decisions under {decisions[0].policy_version}:")
+    personas = len({each.actor_key for each in decisions})
+    print(f"{personas:,} personas of run {run} made {len(decisions):,} decisions under {decisions[0].policy_version}:")
     for step in STEPS:
         met = [each for each in decisions if each.decision_type == step]
         lost = sum(each.effect == "deny" for each in met)
-        print(f"  {step:<12} {len(met):>5,} met it, {lost:>4} dropped ({lost / len(met):>4.0%})  {'#' * (lost // 6)}")
+        share = lost / max(len(met), 1)
+        print(f"  {step:<12} {len(met):>5,} met it, {lost:>4} dropped ({share:>4.0%})  {'#' * round(50 * share)}")
     last = [each for each in decisions if each.decision_type == "confirm"]
     print(f"  {sum(each.effect == 'allow' for each in last)} came through\n")
 
@@ -362,22 +368,65 @@ async def tell_the_graph(loom: Loom) -> None:
     reasons, wanted = await edges("step lost by"), await edges("intent met step")
     for step in STEPS:
         modes = ", ".join(f"{row['target']} {row['met']}" for row in reasons if row["source"] == step)
-        worst = max((row for row in wanted if row["target"] == step), key=lambda row: row["lost"] / row["met"])
-        print(f"  {step:<12} loses to {modes}")
-        print(f"  {'':<12} and most of those who came to {worst['source']}: {worst['lost']} of {worst['met']}")
+        print(f"  {step:<12} loses to {modes or 'nothing'}")
+        came = [row for row in wanted if row["target"] == step]
+        for worst in sorted(came, key=lambda row: -row["lost"] / row["met"])[:1]:
+            print(f"  {'':<12} most often those who came for {worst['source']}: {worst['lost']} of {worst['met']}")
     print()
 
 
-async def main() -> None:
-    """Tell it: a run, one walk, the ways to drop, the graph."""
+async def tell_what_another_policy_says(loom: Loom, run: str, under: PolicyVersion) -> None:
+    """Judge everything that was decided in a run under another version, and print what would have come out."""
+    judgement = await loom.replay.judge(Selection(run_id=run), under=under.version)
+    print(f"The {judgement.cases:,} decisions of run {run}, judged again under {under.version} ({under.reason}):")
+    print(
+        f"  {judgement.unchanged:,} unchanged, {judgement.flipped:,} flipped, {judgement.coverage:.0%} could be judged"
+    )
+    words = {"allow": "CONTINUE", "deny": "DROP"}
+    for change in judgement.transitions:
+        print(f"  {change.cases:>4} {words[change.old]} → {words[change.new]}")
+    same = await loom.replay.judge(Selection(run_id=run), under=next(iter(judgement.compared)))
+    print(f"  and under their own version: {same.unchanged:,} unchanged, {same.flipped} flipped")
+    print("  Whoever dropped has met no later step: what a persona would have done there, no replay makes up.\n")
+
+
+async def tell_the_drift(loom: Loom, baseline: str, current: str) -> None:
+    """Compare two runs as patterns of decisions, and print what changed and how much of it is whose.
+
+    The rule of the personas is fine: it makes hundreds of classes, a few cases in each. That is right for asking "who
+    dropped like this one"; to see where a pattern moved, a coarser rule says it in fewer words. Registered, it can
+    classify anew what was decided before.
+    """
+    coarse = EquivalenceRule("what-weighed", attributes=("step", SetOf("dominant_factors")), outcome=("decision",))
+    rule = await loom.precedents.register(coarse, by="dana", reason="to see a drift in few words")
+    windows = Window(run=baseline), Window(run=current)
+    fine = await loom.drift.compare(*windows, split=False)
+    print(f"Is the pattern of run {current} still that of run {baseline}? By every class: {fine.state}.")
+    report = await loom.drift.compare(*windows, rule=rule.version, limit=3)
+    print(f"By {rule.name} ({rule.version}): {report.state}, {report.severity or 'no severity'}.")
+    for line in report.explanation:
+        print(textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="    "))
+
+
+async def main(personas: int = PERSONAS) -> None:
+    """Tell it: a run, one walk, the ways to drop, the graph; then another policy, replayed, adopted, and its drift."""
     brought = Extension("onboarding", actors=[Persona], projections=[ContextGraph()])
     async with Loom.open("sqlite://", extensions=[brought], by="robin", sources=fixed_sources()) as loom:
-        await walk_all(loom, "spring", hurried=0.1)
+        await walk_all(loom, "spring", personas=personas, hurried=0.1)
         await tell_where_they_dropped(loom, "spring")
-        await tell_one_walk(loom, "spring-0004")
+        await tell_one_walk(loom, "spring-0018" if personas >= 18 else "spring-0001")
         await tell_how_people_drop(loom)
         await tell_the_graph(loom)
 
+        wary = behaviour.with_params(Behaviour(base=0.80, risk=0.18, effort=0.17))
+        version = await loom.policies.register(wary, by="robin", reason="people are better disposed, and more wary")
+        await tell_what_another_policy_says(loom, "spring", version)
+
+        await loom.policies.adopt(version.version, by="dana", reason="interviews in August say so")
+        await walk_all(loom, "autumn", personas=personas, hurried=0.4)
+        await tell_where_they_dropped(loom, "autumn")
+        await tell_the_drift(loom, "spring", "autumn")
+
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*map(int, sys.argv[1:2])))

@@ -25,6 +25,7 @@ if _typing.TYPE_CHECKING:
         OutcomeObservedEntry,
         PrecedentReference,
         PrecedentReferencedEntry,
+        Run,
     )
     from loom.errors import LoomError
     from loom.journal import Entry, JournalStore, Recorded, UnknownEntry
@@ -76,6 +77,7 @@ __all__ = [
     "PrecedentReferencedEntry",
     "Projection",
     "Recorded",
+    "Run",
     "SetOf",
     "Sources",
     "Told",
@@ -113,6 +115,7 @@ if not _typing.TYPE_CHECKING:
             "OutcomeObservedEntry",
             "PrecedentReference",
             "PrecedentReferencedEntry",
+            "Run",
         ),
         "loom.errors": ("LoomError",),
         "loom.journal": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -21,7 +22,9 @@ from loom.decisions import RunEnding, Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
 from loom.journal.sqlite import SqliteStore
 from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.policies.tables import Table
 from loom.projections import ProjectionStatus
+from loom.replay import Replay, Selection
 
 __all__ = ["Operations", "Served", "policy_as_json"]
 
@@ -35,6 +38,7 @@ class Served(Protocol):
 
     actors: ActorSystem
     approvals: Approvals
+    replay: Replay
     runs: Runs
     store: SqliteStore
     turns: Turns
@@ -64,6 +68,8 @@ class Operations:
             "approvals.deny": _Operation(_Deny, self._deny),
             "approvals.grant": _Operation(_Grant, self._grant),
             "policies.adopt": _Operation(_Adopt, self._adopt),
+            "policies.register": _Operation(_Register, self._register),
+            "replay.keep": _Operation(_Keep, self._keep),
             "runs.end": _Operation(_EndRun, self._end_run),
             "status": _Operation(_Nothing, self._status),
             "turns.abandon": _Operation(_Abandon, self._abandon),
@@ -111,6 +117,19 @@ class Operations:
     async def _adopt(self, given: _Adopt) -> JsonValue:
         adopted = await self._loom.policies.adopt(given.version, by=given.by, reason=given.reason)
         return policy_as_json(adopted, adopted=True)
+
+    async def _register(self, given: _Register) -> JsonValue:
+        table = Table.of(given.table, source=given.source)
+        policies = self._loom.policies
+        version = await policies.register(table, by=given.by, reason=given.reason)
+        if given.adopt:
+            await policies.adopt(version.hash, by=given.by, reason=given.reason)
+        return policy_as_json(version, adopted=policies.adopted(version.name) == version)
+
+    async def _keep(self, given: _Keep) -> JsonValue:
+        selection = Selection(**given.selection.model_dump(exclude_none=True))
+        judged = await self._loom.replay.judge(selection, under=given.under, keep=True, by=given.by)
+        return _plain(judged)
 
     async def _end_run(self, given: _EndRun) -> JsonValue:
         run = await self._loom.runs.get(given.id)
@@ -242,6 +261,30 @@ class _Adopt(_Arguments):
     version: str
     by: str
     reason: str | None = None
+
+
+class _Register(_Arguments):
+    table: dict[str, JsonValue]
+    source: str = ""
+    by: str
+    reason: str | None = None
+    adopt: bool = False
+
+
+class _Chosen(_Arguments):
+    run_id: str | None = None
+    journal: str | None = None
+    policy: str | None = None
+    policy_version: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    ids: tuple[str, ...] | None = None
+
+
+class _Keep(_Arguments):
+    under: str
+    by: str
+    selection: _Chosen = _Chosen()
 
 
 class _EndRun(_Arguments):

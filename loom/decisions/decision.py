@@ -128,5 +128,11 @@ class Decision(_Frozen):
 def decision_id(
     *, workspace: str, journal: str, command_id: str, decision_type: str, occurrence: int, policy_hash: str
 ) -> str:
-    """Return the id of a decision, 64 hex digits; driving the same turn again gives the same id."""
+    """Return the id of a decision, 64 hex digits; driving the same turn again gives the same id.
+
+    What a simulation identifies a decision by is in it: the persona is the key of the journal; the step is the
+    decision type and its occurrence; the moment is the command, whose id is unique in a journal and, where a simulation
+    derives it from its run, seed, persona and step, the same whenever that is simulated again; and the policy version.
+    The clock is not in it (order comes from sequences), nor is the run: a journal takes a command id once.
+    """
     return derived_id("decision", workspace, journal, command_id, decision_type, str(occurrence), policy_hash)

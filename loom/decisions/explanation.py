@@ -246,7 +246,7 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
 
 def _run(run: Run) -> str:
     note = f": “{run.note}”" if run.note else ""
-    return f"{run.run_id}, a {run.kind} ({run.status}), started {_moment(run.started_at)} by {run.by}{note}"
+    return f"{run.run_id}, a {run.kind} run ({run.status}), started {_moment(run.started_at)} by {run.by}{note}"
 
 
 def _precedent(seen: PrecedentSeen) -> str:

@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
 from loom.decisions.run import Run, RunStatus
-from loom.errors import AdmissionError, LoomError, RunConflictError, RunNotFoundError
-from loom.identity import check_person, new_id
+from loom.errors import AdmissionError, InvalidNameError, LoomError, RunConflictError, RunNotFoundError
+from loom.identity import check_person, journal_name, new_id
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
-from loom.journal.store import Draft, JournalStore, check_name, draft
+from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Queries
 from loom.projections.sql import prefix_range
@@ -132,8 +132,7 @@ class Runs(RunsView):
         run, if everything else is equal, and a `RunConflictError` if not. `policies` are version ids or hashes, and
         raise `PolicyNotRegisteredError` where they are not registered.
         """
-        known_id = self._new_id() if run_id is None else run_id
-        check_name(known_id, what="run id")
+        known_id = _checked(self._new_id() if run_id is None else run_id)
         plain: Any = json_value(dict(parameters or {}))
         try:
             entry = RunStartedEntry(
@@ -256,6 +255,15 @@ class Runs(RunsView):
             run = self._runs.get(entry.run_id)
             if run is not None and run.open:
                 self._runs[entry.run_id] = run.ended(entry, at=at)
+
+
+def _checked(run_id: str) -> str:
+    """Return an id that may be the key of a journal, as what belongs to a run alone may stand in one of its name."""
+    try:
+        journal_name("run", run_id)
+    except InvalidNameError as error:
+        raise InvalidNameError(f"run id [{run_id!r:.80}] is not a name: {error}") from error
+    return run_id
 
 
 def _start_of(run: Run) -> RunStartedEntry:

@@ -60,8 +60,11 @@ class Line:
     @classmethod
     async def adopted(cls, policies: PolicyRegistry, *, by: str) -> Line:
         """Return the version that is adopted; where none is, the code's own is registered in the name of `by`."""
-        own = await policies.ensure(drift, by=by)
-        version = policies.adopted(drift.name) or own
+        policies.attach(drift)
+        version = policies.adopted(drift.name)
+        if version is None or not drift.gives(version.document):  # what a person adopted before the first use stands
+            own = await policies.ensure(drift, by=by)
+            version = policies.adopted(drift.name) or own
         ready = drift if version.hash == drift.version_hash else policies.runnable(version)
         if not isinstance(ready, Policy) or not isinstance(ready.params, DriftParams):
             raise PolicyCodeChangedError(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from loom.errors import (
@@ -22,38 +20,15 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
 from loom.policies.contract import AnyPolicy
+from loom.policies.difference import Difference, difference
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
 from loom.policies.tables.table import LANGUAGE, table_of
+from loom.policies.version import PolicyVersion
 
 __all__ = ["POLICY_JOURNAL", "PolicyRegistry", "PolicyVersion"]
 
 POLICY_JOURNAL = "loom/policies"
 """The journal of the registry."""
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyVersion:
-    """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people."""
-
-    name: str
-    number: int
-    version: str
-    hash: str
-    document: Mapping[str, Any]
-    about: Mapping[str, Any]
-    by: str
-    reason: str | None
-    registered_at: datetime
-
-    @property
-    def hash_bytes(self) -> bytes:
-        """The hash as the 32 bytes that entry headers carry."""
-        return bytes.fromhex(self.hash)
-
-    @property
-    def has_rule(self) -> bool:
-        """Whether there is anything to evaluate; the implicit version of a class has nothing."""
-        return self.document.get("language") != "none"
 
 
 class PolicyRegistry:
@@ -124,6 +99,10 @@ class PolicyRegistry:
     def names(self) -> tuple[str, ...]:
         """Return the names of all policies, in order."""
         return tuple(sorted(self._by_name))
+
+    def diff(self, old: str, new: str) -> Difference:
+        """Return what differs in behaviour between two versions."""
+        return difference(self.resolve(old), self.resolve(new))
 
     # --- code at hand ---------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NoReturn, TypeAlias
 
 import rfc8785
@@ -60,16 +60,14 @@ class Bin:
 
     def index(self, value: object) -> int:
         """Return which part a value lies in, from 0."""
-        low, high = _number(self.low, self.name), _number(self.high, self.name)
+        low, high = _ends(self.low, self.high)
         part = (_number(value, self.name) - low) * self.bins // (high - low)
         return min(max(int(part), 0), self.bins - 1)
 
     def outside(self, value: object) -> str | None:
         """Return `below` or `above` for a value outside the range, None within."""
-        number = _number(value, self.name)
-        if number < _number(self.low, self.name):
-            return "below"
-        return "above" if number > _number(self.high, self.name) else None
+        number, (low, high) = _number(value, self.name), _ends(self.low, self.high)
+        return "below" if number < low else "above" if number > high else None
 
     def material(self, value: object) -> Json:
         """Return what goes into a key for a value."""
@@ -78,14 +76,15 @@ class Bin:
     def describe(self, value: object) -> str:
         """Return in words which part a value lies in, and whether it lies outside the range."""
         index, outside = self.index(value), self.outside(value)
-        width = (_number(self.high, self.name) - _number(self.low, self.name)) / self.bins
-        low = _number(self.low, self.name) + index * width
+        start, end = _ends(self.low, self.high)
+        width = (end - start) / self.bins
+        low = start + index * width
         shown = f"{float(low):g} to {float(low + width):g} (part {index + 1} of {self.bins})"
         return f"{shown}, {outside} the range" if outside else shown
 
     def declaration(self) -> Json:
         """Return what goes into the hash of the rule."""
-        low, high = (str(_number(bound, self.name)) for bound in (self.low, self.high))
+        low, high = map(str, _ends(self.low, self.high))
         return {"bin": self.name, "low": low, "high": high, "bins": self.bins, "outside": "end bins"}
 
 
@@ -108,7 +107,7 @@ class SetOf:
     def describe(self, value: object) -> str:
         """Return the members in words."""
         members = self.material(value)
-        return ", ".join(map(str, members)) if isinstance(members, list) else str(members)
+        return (", ".join(map(str, members)) or "none") if isinstance(members, list) else str(members)
 
     def declaration(self) -> Json:
         """Return what goes into the hash of the rule."""
@@ -197,18 +196,24 @@ class EquivalenceRule:
 
     def situation_key(self, facts: Given) -> str:
         """Return the key of a case before it is decided, 64 hex digits; `AdmissionError` for facts without one."""
-        return _digest(_SITUATION, {"rule": self.hash, "facts": _material(self.attributes, facts)})
+        return self._situation(_material(self.attributes, facts))
 
     def precedent_key(self, facts: Given, outcome: Given) -> str:
         """Return the key of a decided case, 64 hex digits."""
-        material = {"facts": _material(self.attributes, facts), "outcome": _material(self.outcome, outcome)}
-        return _digest(_PRECEDENT, {"rule": self.hash, **material})
+        return self._precedent(_material(self.attributes, facts), _material(self.outcome, outcome))
 
     def classify(self, facts: Given, outcome: Given) -> PrecedentClass:
         """Return both keys with the hash of the rule, as a decision keeps them."""
+        alike, decided = _material(self.attributes, facts), _material(self.outcome, outcome)
         return PrecedentClass(
-            rule=self.hash, situation=self.situation_key(facts), precedent=self.precedent_key(facts, outcome)
+            rule=self.hash, situation=self._situation(alike), precedent=self._precedent(alike, decided)
         )
+
+    def _situation(self, alike: Json) -> str:
+        return _digest(_SITUATION, {"rule": self.hash, "facts": alike})
+
+    def _precedent(self, alike: Json, decided: Json) -> str:
+        return _digest(_PRECEDENT, {"rule": self.hash, "facts": alike, "outcome": decided})
 
     def describe(self, facts: Given, outcome: Given | None = None) -> dict[str, str]:
         """Return, by attribute, what a key is made from, in words: values outside a declared range say so.
@@ -320,6 +325,12 @@ def _number(value: object, name: str) -> Fraction:
     if isinstance(value, str) and _NUMBER.match(value):
         return Fraction(value)
     return _refuse(name, f"is [{value!r:.40}]", "a number, or one in decimal digits")
+
+
+@lru_cache(maxsize=4_096)
+def _ends(low: float, high: float) -> tuple[Fraction, Fraction]:
+    """Return the range of a `Bin`, which has been looked at when it was made."""
+    return _number(low, "low"), _number(high, "high")
 
 
 def _digest(domain: bytes, document: Mapping[str, Json]) -> str:

@@ -132,7 +132,7 @@ def test_why_tells_the_run_and_the_replays(config: Path) -> None:
     assert "lineage" not in invoke("why", beside["decision_id"], "--json", config=config).json
     assert "Which is the original" not in invoke("why", beside["decision_id"], config=config).out
     told = invoke("why", first["decision_id"], config=config).out
-    assert "sim-1, a simulation (completed), started" in told
+    assert "sim-1, a simulation run (completed), started" in told
     assert "\x1b" not in told
 
 

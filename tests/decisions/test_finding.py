@@ -89,7 +89,7 @@ FILTERS: dict[str, st.SearchStrategy[Any]] = {
     "actor_type": st.sampled_from(["discount-agent", "router"]),
     "actor_key": st.sampled_from(["a", "b"]),
     "policy": st.sampled_from(["discount", "other"]),
-    "policy_version": st.sampled_from(["policy_v2_aaaaaaaa", "a" * 64, "9af01c22" * 8, "b" * 64]),
+    "policy_version": st.sampled_from(["policy_v2_aaaaaaaa", "v2_aaaaaaaa", "a" * 64, "9af01c22" * 8, "b" * 64]),
     "run_id": st.sampled_from(["r0", "r1"]),
     "origin": st.sampled_from(["original", "replayed"]),
     "status": st.sampled_from(["open", "settled"]),
@@ -118,9 +118,13 @@ def matches(each: DecisionSummary, wanted: dict[str, Any], sent: set[str], hashe
         "command_type": "request_discount" if each.decision_id in sent else None,
     }
     version = wanted.get("policy_version")
-    if version is not None and version not in (each.policy_version, hashes[each.decision_id]):
+    if version is not None and version not in _names_of(each, hashes):
         return False
     return all(plain[name] == value for name, value in wanted.items() if name != "policy_version")
+
+
+def _names_of(each: DecisionSummary, hashes: dict[str, str]) -> set[str]:
+    return {each.policy_version, each.policy_version.removeprefix("policy_"), hashes[each.decision_id]}
 
 
 async def _find(

@@ -129,8 +129,10 @@ async def test_what_cannot_be_written_starts_no_run(loom: Loom) -> None:
         ({"parameters": {"x": object()}}, AdmissionError),
         ({"seed": 1.5}, AdmissionError),
         ({"kind": "party"}, AdmissionError),
-        ({"run_id": ""}, AdmissionError),
-        ({"run_id": "a\nb"}, AdmissionError),
+        ({"run_id": ""}, InvalidNameError),
+        ({"run_id": "a\nb"}, InvalidNameError),
+        ({"run_id": "a/b"}, InvalidNameError),
+        ({"run_id": "a" * 201}, InvalidNameError),
         ({"by": " "}, InvalidNameError),
         ({"policies": ["policy_v9_00000000"]}, PolicyNotRegisteredError),
     ]
@@ -180,7 +182,7 @@ async def test_decisions_may_name_a_run_that_was_never_started_here(tmp_path: Pa
         await loom.write(RUN_JOURNAL, RunStartedEntry(run_id="elsewhere", run_kind="live", by="ana", note="late"))
         assert (await loom.runs.get("elsewhere")).decisions == 1
         told = (await loom.traces.explain(made.decision_id)).text()
-        assert "elsewhere, a live (open), started" in " ".join(told.split())
+        assert "elsewhere, a live run (open), started" in " ".join(told.split())
         assert "“late”" in told
 
 

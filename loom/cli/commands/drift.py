@@ -193,6 +193,7 @@ def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
     from loom.drift.words import class_in_words, points, share
 
     roomy = output.width >= ROOMY
+    most = shifts[0].share_of_divergence
     columns = [Column("share", right=True), Column("then", right=True), Column("points", right=True)]
     columns += [Column("of the divergence")] if roomy else []
     columns += [Column("example", "cyan"), Column("class", wide=True, wraps=True)]
@@ -203,7 +204,7 @@ def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
             share(each.current_share),
             Text(points(each.change), style="green" if each.change > 0 else "red"),
         ]
-        cells += [f"{_bar(each.share_of_divergence)} {each.share_of_divergence:.0%}"] if roomy else []
+        cells += [f"{_bar(each.share_of_divergence / most)} {each.share_of_divergence:4.0%}"] if roomy else []
         return [*cells, each.decision_id[:12], one_line(class_in_words(each))]
 
     output.table(columns, [row(each) for each in shifts])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from loom.cli.command import command
+from loom.cli.commands import auditing, tables
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
@@ -25,6 +26,8 @@ def add_to(app: typer.Typer) -> None:
     command(group, "list", default=True)(policies)
     command(group, "show")(show)
     command(group, "adopt")(adopt)
+    tables.add_to(group)
+    auditing.add_to(group)
     app.add_typer(group, name="policies", rich_help_panel="Answer")
 
 
@@ -128,8 +131,6 @@ def _print_list(output: Output, found: list[dict[str, Any]]) -> None:
 
 
 def _print(output: Output, each: dict[str, Any]) -> None:
-    from loom.policies.canonical import untagged
-
     document, about = each["document"], each["about"]
     adopted = "new turns pin it" if each["adopted"] else "not adopted"
     output.say(f"{each['name']}, version {each['version']} ({adopted})", style="bold")
@@ -142,16 +143,50 @@ def _print(output: Output, each: dict[str, Any]) -> None:
     ]
     parameters: Any = document.get("parameters")
     if parameters:
-        values: Any = untagged(parameters["values"])
+        values: Any = _values(parameters)
         rows += [(f"parameter {name}", compact(value)) for name, value in values.items()]
     facts: Any = document.get("facts")
     if facts:
-        rows.append(("facts", ", ".join(sorted(facts.get("fields", {})))))
+        rows.append(("facts", ", ".join(sorted(facts.get("fields", facts)))))
     rows += [(name, compact(value)) for name, value in about.items() if name != "source" and value]
     output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows)
+    if document.get("language") == "table":
+        _print_rows(output, document)
+        return
     source = about.get("source")
     if not each["has_rule"]:
         output.say("It has no rule: its actor decides by itself, and audits say no_rule.", style="dim")
     elif isinstance(source, str):
         output.say()
         output.say(safe(source.rstrip()))
+
+
+def _values(parameters: Any) -> Any:
+    """Return what the parameters are set to: of a rule in Python, or of a table."""
+    from loom.policies.canonical import untagged
+
+    if "values" in parameters:
+        return untagged(parameters["values"])
+    return {name: parameter["value"] for name, parameter in parameters.items()}
+
+
+def _print_rows(output: Output, document: Any) -> None:
+    """Print the rules of a table in the order in which they are looked at."""
+    from loom.policies.difference import conditions_in_words
+
+    otherwise = [document["otherwise"]] if document["otherwise"] else []
+    columns = [
+        Column("rule", "cyan"),
+        Column("if", wide=True, wraps=True),
+        Column("then"),
+        Column("because", wide=True),
+    ]
+    rows = [
+        [
+            row["name"], conditions_in_words(row["when"]),
+            row["effect"].replace("_", " ") + (f", {row['tier']}" if row.get("tier") else ""), one_line(row["why"]),
+        ]
+        for row in [*document["limits"], *document["rules"], *otherwise]
+    ]  # fmt: skip
+    output.say()
+    output.table(columns, rows)

@@ -1,4 +1,4 @@
-"""`loom replay`: the state of an actor after each entry of its journal, and whether its code still does what it did."""
+"""`loom replay`: the states of an actor, whether its code still does what it did, and decisions judged again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.judging import judge
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, compact, moment, one_line, shortened
@@ -19,12 +21,28 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
+_HELP = """Show the states of an actor, or judge decisions again under another version.
+
+`loom replay TYPE/KEY` is short for `loom replay state TYPE/KEY`."""
 _STYLES = {"same": "green", "diverged": "red", "not_replayable": "yellow"}
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "replay", panel="Check")(replay)
+    group = typer.Typer(cls=_StateUnlessNamed, help=_HELP)
+    command(group, "state")(replay)
+    command(group, "judge")(judge)
+    app.add_typer(group, name="replay", rich_help_panel="Check")
+
+
+class _StateUnlessNamed(TyperGroup):
+    """Takes `loom replay TYPE/KEY` for `loom replay state TYPE/KEY`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the command in front where none is named."""
+        if args and args[0] not in ("--help", "-h") and not any(each in self.commands for each in args):
+            args = ["state", *args]
+        return super().parse_args(ctx, args)
 
 
 async def replay(

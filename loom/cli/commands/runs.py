@@ -147,7 +147,8 @@ def _print(output: Output, run: Run) -> None:
     rows += [] if run.seed is None else [("seed", str(run.seed))]
     rows += [(f"parameter {name}", compact(value)) for name, value in run.parameters.items()]
     rows += [] if run.result is None else [("result", compact(run.result))]
-    rows += [("decisions", f"{run.decisions} by {run.actors} actors" if run.decisions else "none")]
+    actors = "1 actor" if run.actors == 1 else f"{run.actors} actors"
+    rows += [("decisions", f"{run.decisions} by {actors}" if run.decisions else "none")]
     if run.first_decision_at is not None and run.last_decision_at is not None:
         rows += [("first and last", f"{moment(run.first_decision_at)} and {moment(run.last_decision_at)} UTC")]
     rows += [(f"under {each.name}", f"{each.version}: {each.decisions}") for each in run.versions]

@@ -170,7 +170,12 @@ class Table(AnyPolicy):
 
 
 def load_table(path: str | Path) -> Table:
-    """Return the table in a file of YAML or JSON; raise `PolicyTableError` for what is none."""
+    """Return the table in a file of YAML or JSON; raise `PolicyTableError` for what is none, or has an error in it."""
+    return read_table(path, checked=True)
+
+
+def read_table(path: str | Path, *, checked: bool = False) -> Table:
+    """Return the table in a file, also one that the linter finds errors in unless it is to be `checked`."""
     file = Path(path)
     try:
         with file.open("rb") as opened:
@@ -185,7 +190,7 @@ def load_table(path: str | Path) -> Table:
         ) from error
     except (UnicodeDecodeError, AdmissionError, yaml.YAMLError, RecursionError) as error:
         raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: mend it") from error
-    return Table.of(written, source=text)
+    return Table.of(written, source=text, checked=checked)
 
 
 def table_of(document: Mapping[str, object]) -> Table:
