@@ -1,4 +1,4 @@
-"""Looking precedents up in an index of very many decisions, which is filled by the statements of the projection itself."""
+"""Looking precedents up in an index of very many decisions, filled by the statements of the projection itself."""
 
 from __future__ import annotations
 

@@ -265,7 +265,9 @@ class ContextGraph:
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Add the edges of one encounter; replays are no encounters."""
         entry = recorded.entry
-        if not isinstance(entry, DecisionJournalEntry) or entry.decision.origin != "original":
+        if not isinstance(entry, DecisionJournalEntry) or not recorded.journal.startswith("persona/"):
+            return
+        if entry.decision.origin == "replayed":
             return
         met = Encounter.model_validate(entry.decision.facts)
         lost = int(entry.decision.outcome["decision"] == "DROP")
@@ -401,9 +403,11 @@ async def tell_the_drift(loom: Loom, baseline: str, current: str) -> None:
     rule = await loom.precedents.register(coarse, by="dana", reason="to see a drift in few words")
     windows = Window(run=baseline), Window(run=current)
     fine = await loom.drift.compare(*windows, split=False)
-    print(f"Is the pattern of run {current} still that of run {baseline}? By every class: {fine.state}.")
+    print(
+        f"Is the pattern of run {current} still that of run {baseline}? By every class: {fine.state.replace('_', ' ')}."
+    )
     report = await loom.drift.compare(*windows, rule=rule.version, limit=3)
-    print(f"By {rule.name} ({rule.version}): {report.state}, {report.severity or 'no severity'}.")
+    print(f"By {rule.name} ({rule.version}): {report.state.replace('_', ' ')}, severity {report.severity or 'none'}.")
     for line in report.explanation:
         print(textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="    "))
 

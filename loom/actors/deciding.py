@@ -39,6 +39,8 @@ async def record_decision(turn: Turn, **given: Any) -> str:
         decision = _decision(turn, step, version, evaluation, {**given, "is_exception": is_exception})
         entry = DecisionJournalEntry(step=step, decision=decision, enrich=given["enrich"])
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
+        if turn.counterfactual:
+            return await _decided_again(turn, step, decision)
         if turn.script is None or not turn.script.has(step, "end"):
             await _check_parent(turn, decision.parent_decision_id)
         recorded = await turn.take(step)
@@ -50,6 +52,16 @@ async def record_decision(turn: Turn, **given: Any) -> str:
                 turn.compare(recorded, entry)
         turn.gathered.decisions.append(decision.decision_id)
         return decision.decision_id
+
+
+async def _decided_again(turn: Turn, step: Step, decision: Decision) -> str:
+    """Tell what would be decided now; nothing is written, and what was decided then is not fed back."""
+    if turn.script is not None and turn.script.has(step, "end"):
+        await turn.script.take(step, "end")
+    if turn.decided is not None:
+        turn.decided(decision)
+    turn.gathered.decisions.append(decision.decision_id)
+    return decision.decision_id
 
 
 async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:

@@ -137,7 +137,9 @@ def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     plain = plain_facts(facts, turn)
     with turn.step("evaluate", digest(plain)) as step:
         recorded = None if turn.script is None else turn.script.take_now(step)
-        if recorded is not None:
+        if turn.counterfactual:
+            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts))
+        elif recorded is not None:
             evaluated = expect(recorded.entry, EvaluatedEntry, turn)
         else:
             if turn.compare is not None:

@@ -14,7 +14,7 @@ from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS
 from loom.actors.effects import in_doubt
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
-from loom.actors.script import Script, step_of
+from loom.actors.script import LooseScript, Script, step_of
 from loom.actors.services import Services
 from loom.actors.state import Fold, Snapshot
 from loom.actors.turn import NOT_RESUMABLE, Turn
@@ -31,6 +31,7 @@ from loom.journal.kinds import (
     TurnStartedEntry,
 )
 from loom.journal.store import Receipt
+from loom.policies.registry import PolicyVersion
 
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
@@ -129,12 +130,21 @@ async def resumed_turn(cell: Cell, entries: Sequence[Recorded]) -> Turn | LoomEr
     return turn
 
 
-async def replayed_turn(cell: Cell, entries: Sequence[Recorded], *, compare: _Compare) -> Turn:
-    """Return a finished turn ready to be driven again with nothing but what it once recorded."""
+async def replayed_turn(
+    cell: Cell, entries: Sequence[Recorded], *, compare: _Compare, under: PolicyVersion | None = None
+) -> Turn:
+    """Return a finished turn ready to be driven again with nothing but what it once recorded.
+
+    Under another version than its own, steps come back whenever they are asked for: its code may pass some over.
+    """
     cell.sequence = entries[-1].sequence
     turn = _turn(cell, entries)
     turn.compare = compare
-    await _give_script(turn, [each for each in entries if each.kind not in ENDINGS], before_last=_nothing)
+    recorded = [each for each in entries if each.kind not in ENDINGS]
+    await _give_script(turn, recorded, before_last=_nothing, in_order=under is None)
+    if under is not None:
+        turn.policy = under
+        turn.counterfactual = True
     return turn
 
 
@@ -165,7 +175,9 @@ def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
     return turn
 
 
-async def _give_script(turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]]) -> None:
+async def _give_script(
+    turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]], in_order: bool = True
+) -> None:
     """Give a turn its script and an actor instance of its own, whose state is what the turn saw when it began."""
     cell = turn.cell
     turn.actor = cell.new_actor()
@@ -184,7 +196,8 @@ async def _give_script(turn: Turn, entries: Sequence[Recorded], *, before_last: 
         except ActorStoppedError as error:
             turn.stop(error)
 
-    turn.script = Script(entries, released=released, before_last=before_last)
+    script = Script if in_order else LooseScript
+    turn.script = script(entries, released=released, before_last=before_last)
 
 
 async def _nothing() -> None:

@@ -16,7 +16,7 @@ from loom.actors.entries import AskedEntry, EffectIntendedEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step, UnknownEntry
 
-__all__ = ["REACTION", "Phase", "Script", "step_of"]
+__all__ = ["REACTION", "LooseScript", "Phase", "Script", "step_of"]
 
 Phase = Literal["begin", "end"]
 """Some steps take two entries: an intent before, a result after. Others have only the end."""
@@ -183,6 +183,39 @@ class Script:
         else:
             self._reacting = False
             self._advance()
+
+
+class LooseScript(Script):
+    """Gives every recorded step out as soon as it is asked for, in whatever order.
+
+    For code that runs under another version: it may pass recorded steps over, and nobody waits for those.
+    """
+
+    async def take(self, step: Step, phase: Phase) -> Recorded:
+        """Return a recorded entry, after the loop has gone round once."""
+        await asyncio.sleep(0)
+        for item in list(self._items):
+            if (item.step, item.phase) == (step, phase) and (step, phase) not in self._taken:
+                self._taken.add((step, phase))
+                self._left -= 1
+                self.progress += 1
+                self._released(item.recorded)
+                return item.recorded
+        raise LookupError(f"step [{step}] was taken twice")
+
+    def take_now(self, step: Step) -> Recorded | None:
+        """Return a recorded entry at once, or None."""
+        for item in self._items:
+            if item.step == step and (step, item.phase) not in self._taken:
+                self._taken.add((step, item.phase))
+                self._left -= 1
+                self.progress += 1
+                return item.recorded
+        return None
+
+    async def wait(self, step: Step) -> None:
+        """Wait for nothing: what was not recorded is not run in any case."""
+        self._blocked.append(step)
 
 
 def step_of(recorded: Recorded) -> Step | None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from loom.actors.cell import Cell
     from loom.actors.command import Command
     from loom.actors.services import Services
-    from loom.decisions.decision import ApprovalGiven, DecisionInput
+    from loom.decisions.decision import ApprovalGiven, Decision, DecisionInput
     from loom.decisions.entries import ApprovalAnsweredEntry, EvaluatedEntry, PrecedentFound
 
 __all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped"]
@@ -108,6 +108,10 @@ class Turn:
         """What is fed back, in a turn that was cut short or is replayed."""
         self.compare: Callable[[Recorded, Entry], None] | None = None
         """In a replay: told what was recorded and what the code would record now. Then nothing is ever written."""
+        self.counterfactual = False
+        """Whether a replay runs under another version than the recorded one: then rules and decisions are made anew."""
+        self.decided: Callable[[Decision], object] | None = None
+        """In such a replay: told what would be decided now."""
         self.attempt = 0
         """The number of a resumption that the journal does not know of yet."""
         self.may_repeat = False

@@ -15,14 +15,12 @@ from loom.clock import us_from_datetime
 
 __all__ = ["matching"]
 
+_LAST = 2**63 - 1
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _SHORT_VERSION = re.compile(r"v[0-9]+_[0-9a-f]{8}\Z")
 _FROM_THEN = "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
-_BOUNDS = {
-    "after": "position < :after",
-    "since": f"position >= ({_FROM_THEN.format(':since')})",
-    "until": f"position < coalesce(({_FROM_THEN.format(':until')}), {2**63 - 1})",
-}
+_SINCE = f"position >= ({_FROM_THEN.format(':since')})"
+_UNTIL = f"coalesce(({_FROM_THEN.format(':until')}), :after)"
 # In the order in which they lead: what is met most rarely comes first.
 _FILTERS = {
     "actor_key": "actor_key = :actor_key",
@@ -59,10 +57,13 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
         wanted["exception" if is_exception else "no_exception"] = True
     if origin is not None:
         wanted["replayed" if origin == "replayed" else "original"] = True
-    leading, *following = [_FILTERS[name] for name in _FILTERS if name in wanted] or ["true"]
-    conditions = [leading, *(f"+{each}" for each in following)]  # a plus keeps SQLite from taking another index
+    indexed = [condition for name, condition in _FILTERS.items() if name in wanted]
+    conditions = indexed[:1] + [f"+{each}" for each in indexed[1:]]  # a plus keeps SQLite from taking another index
     conditions += [_OTHERS[name] for name in _OTHERS if name in wanted]
-    conditions += [_BOUNDS[name] for name in _BOUNDS if name in wanted]
+    conditions += [_SINCE] if "since" in wanted else []
+    # One upper bound, as SQLite takes one and tries the other on every row.
+    conditions += [f"position < min(:after, {_UNTIL})" if "until" in wanted else "position < :after"]
+    wanted.setdefault("after", _LAST)
     return " AND ".join(conditions), wanted
 
 

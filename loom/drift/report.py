@@ -86,6 +86,7 @@ class ClassShift(_Frozen):
     outcome: dict[str, JsonValue] | None
     alike: dict[str, str]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def change(self) -> float:
         """By how much the share rose, below zero if it fell: 0.15 is fifteen points."""
@@ -118,6 +119,7 @@ class PolicySplit(_Frozen):
     rejudged: int
     not_rejudged: dict[str, int]
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def coverage(self) -> float:
         """Which share of the current decisions could be judged again, 0..1."""

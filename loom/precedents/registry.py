@@ -58,21 +58,22 @@ class EquivalenceRegistry:
         self._journal = FoldedJournal(store, EQUIVALENCE_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, RuleVersion] = {}
         self._by_name: dict[str, list[RuleVersion]] = {}
+        self._at_hand: dict[str, RuleVersion] = {}
 
     async def load(self) -> None:
         """Read what was registered since the last look; raise `EquivalenceRuleTamperedError` if a hash is wrong."""
         await self._journal.load()
 
     def knows(self, full_hash: str) -> bool:
-        """Tell whether a rule is registered, by its full hash."""
-        return full_hash in self._versions
+        """Tell whether a rule is registered, or at hand, by its full hash."""
+        return self._known(full_hash) is not None
 
     def resolve(self, version: str) -> RuleVersion:
         """Return the version that an id (`rule_v1_32a46a32`), a full hash or an unambiguous beginning of one names.
 
         The name of a rule names the version of it that was registered last.
         """
-        known = self._versions.get(version)
+        known = self._known(version)
         if known is not None:
             return known
         if version in self._by_name:
@@ -117,13 +118,13 @@ class EquivalenceRegistry:
 
         It is not among `versions`.
         """
-        return self._versions.setdefault(
-            rule.hash,
-            RuleVersion(
+        known = self._known(rule.hash)
+        if known is None:
+            known = self._at_hand[rule.hash] = RuleVersion(
                 name=rule.name, number=0, version=_version_id(0, rule.hash), hash=rule.hash, document=rule.document(),
                 by=by, reason=reason, registered_at=datetime.now(UTC),
-            ),
-        )  # fmt: skip
+            )  # fmt: skip
+        return known
 
     def describe(self, decision: Decision) -> dict[str, str]:
         """Return in words what the class of a decision is made from, by attribute: which part of which range, …
@@ -132,11 +133,14 @@ class EquivalenceRegistry:
         rule that is not registered here; where facts or outcome are gone it says so for that attribute.
         """
         kind = decision.precedent_class
-        known = None if kind is None else self._versions.get(kind.rule)
+        known = None if kind is None else self._known(kind.rule)
         if known is None:
             return {}
         words = {"rule": f"{known.name}, version {known.version}"}
         return words | known.rule.describe(decision.facts or {}, decision.outcome)
+
+    def _known(self, full_hash: str) -> RuleVersion | None:
+        return self._versions.get(full_hash) or self._at_hand.get(full_hash)
 
     def _fold(self, recorded: Recorded) -> None:
         entry = recorded.entry

@@ -6,6 +6,7 @@ from loom.replay.audit import Audit, AuditFinding
 from loom.replay.judging import Case, Judgement, Transition
 from loom.replay.rehearsal import Rehearsal
 from loom.replay.replay import Replay
+from loom.replay.rerun import Rerun, RerunCase
 from loom.replay.selection import Selection
 from loom.replay.state import StateAfter
 
@@ -16,6 +17,8 @@ __all__ = [
     "Judgement",
     "Rehearsal",
     "Replay",
+    "Rerun",
+    "RerunCase",
     "Selection",
     "StateAfter",
     "Transition",

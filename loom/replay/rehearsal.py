@@ -24,7 +24,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalStore
 
-__all__ = ["Rehearsal", "rehearse"]
+__all__ = ["Rehearsal", "drive", "rehearse"]
 
 _LAST_WORDS_S = 1.0
 
@@ -67,7 +67,7 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         if (reason := _not_replayable(ending)) is not None:
             return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
         turn = await replayed_turn(system.unplugged(journal), entries, compare=compare)
-        said = await _drive(turn)
+        said = await drive(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
     except DivergenceError as error:
@@ -103,7 +103,7 @@ def _recorded(ending: Entry) -> tuple[str, JsonValue]:
     return "ended", None
 
 
-async def _drive(turn: Turn) -> tuple[str, JsonValue]:
+async def drive(turn: Turn) -> tuple[str, JsonValue]:
     """Run the turn in a task of its own; return how it ended, as its journal would say it."""
     task: asyncio.Task[Any] = turn.cell.system.spawn(_execute(turn))
     turn.task = task

@@ -17,6 +17,7 @@ from loom.projections import Queries
 from loom.replay.judging import Case, Judgement, Tally, judged
 from loom.replay.kept import Keeper
 from loom.replay.rehearsal import Rehearsal, rehearse
+from loom.replay.rerun import Rerun, RerunCase, rerun
 from loom.replay.selection import Recalled, Selection, count, recall
 from loom.replay.state import StateAfter, fold_state, fold_states
 
@@ -113,6 +114,22 @@ class Replay:
         async for page in recall(self._queries, chosen(decisions)):
             for case in judged(page, version, policy):
                 yield case
+
+    async def run(self, decisions: Decisions, *, under: str, progress: Progress | None = None) -> Rerun:
+        """Run the actors' code again under another version, fed from the journal, and return what would be decided.
+
+        Nothing is fetched, performed or written. Every turn of the selection is driven, one after the other.
+        """
+        version = self._policies.resolve(under)
+        selection = chosen(decisions)
+        total = await count(self._queries, selection) if progress is not None else 0
+        cases: list[RerunCase] = []
+        async for page in recall(self._queries, selection):
+            async for case in rerun(self._store, self._system, page, version):
+                cases.append(case)
+                if progress is not None:
+                    progress(len(cases), total)
+        return Rerun(policy=version.name, under=version.version, hash=version.hash, cases=tuple(cases))
 
     def _runnable(self, version: PolicyVersion) -> AnyPolicy | None:
         try:

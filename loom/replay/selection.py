@@ -15,7 +15,7 @@ __all__ = ["Recalled", "Selection", "count", "recall"]
 _PAGE = 2_000
 _IDS = 400
 _LOOK = """
-SELECT trace_decisions.position, decision_id, journal, policy_name, policy_version, policy_hash, effect, rule,
+SELECT trace_decisions.position, decision_id, journal, sequence, policy_name, policy_version, policy_hash, effect, rule,
   json_extract(CAST(body AS TEXT), '$.decision.evaluation.tier') AS tier,
   json_extract(CAST(body AS TEXT), '$.decision.facts') AS facts
 FROM trace_decisions JOIN trace_bodies USING (position)
@@ -55,6 +55,7 @@ class Recalled(NamedTuple):
     position: int
     decision_id: str
     journal: str
+    sequence: int
     policy_name: str
     policy_version: str
     policy_hash: str

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom.clock import datetime_from_us
+from loom.clock import datetime_from_us, us_from_datetime
 from loom.decisions import DecisionJournalEntry, DecisionSummary, PolicyReference, Traces, TracesProjection
+from loom.decisions.finding import matching
+from loom.journal import Recorded, draft
 from loom.projections.sql import statements
-from tests.projections.journals import command, decision
+from tests.projections.journals import MOMENT, command, decision
 from tests.projections.reading import asked
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -78,6 +80,46 @@ async def test_bounds_of_time_are_bounds_of_position(tmp_path: Path) -> None:
     assert said.count("USING COVERING INDEX trace_by_time (recorded_at_us>?)") == 2
     assert "SEARCH trace_decisions USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in said
     assert "TEMP B-TREE" not in said
+
+
+async def test_a_few_moments_of_many_are_found_without_looking_at_the_others() -> None:
+    matches, parameters = matching({"since": MOMENT, "until": MOMENT + timedelta(microseconds=3)})
+    looked = 0
+
+    def count() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    with closing(view_of(DecisionJournalEntry(decision=decision("0")), copies=3_000)) as view:
+        view.set_progress_handler(count, 100)
+        query = f"SELECT position FROM trace_decisions WHERE {matches} ORDER BY position DESC LIMIT 50"
+        assert [row[0] for row in view.execute(query, parameters)] == [3, 2, 1]
+    assert looked < 10
+
+
+def view_of(entry: DecisionJournalEntry, *, copies: int) -> sqlite3.Connection:
+    """Return a view that holds a decision many times, one microsecond apart."""
+    view = sqlite3.connect(":memory:")
+    for statement in statements(TracesProjection.schema):
+        view.execute(statement)
+    ready = draft(entry)
+    at = us_from_datetime(MOMENT)
+    TracesProjection().apply(
+        Recorded(
+            position=1, journal="a/b", sequence=1, kind=entry.kind, schema_version=1, command_id=None, epoch=1,
+            recorded_at_us=at, clock_back_us=0, policy_hash=None, salt=ready.salt, body=ready.body,
+            body_digest=ready.body_digest, entry_hash=b"",
+        ),
+        view,
+    )  # fmt: skip
+    first = view.execute("SELECT * FROM trace_decisions").fetchone()
+    columns = [row[1] for row in view.execute("PRAGMA table_info(trace_decisions)")]
+    for n in range(1, copies):
+        other = {"position": 1 + n, "decision_id": str(n), "recorded_at_us": at + n}
+        row = [other.get(name, value) for name, value in zip(columns, first, strict=True)]
+        view.execute(f"INSERT INTO trace_decisions VALUES ({', '.join('?' * len(columns))})", row)
+    return view
 
 
 # --- against a filter in Python -------------------------------------------------------------------

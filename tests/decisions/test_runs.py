@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom.clock import datetime_from_us
-from loom.decisions import RUN_JOURNAL, DecisionJournalEntry, PolicyReference, Run, RunEndedEntry, RunStartedEntry
+from loom.decisions import (
+    RUN_JOURNAL,
+    DecisionJournalEntry,
+    PolicyReference,
+    Run,
+    RunEndedEntry,
+    RunsProjection,
+    RunStartedEntry,
+    RunsView,
+    TracesProjection,
+)
 from loom.errors import AdmissionError, InvalidNameError, PolicyNotRegisteredError, RunConflictError, RunNotFoundError
 from loom.journal import Entry, Recorded
+from loom.projections.sql import statements
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, discount
 from tests.actors.support import entries, kinds, opened
@@ -195,6 +208,30 @@ async def test_runs_are_listed_newest_first_in_pages(loom: Loom) -> None:
     assert [run.run_id for run in (*first, *rest)] == ["r4", "r3", "r2", "r1", "r0"]
     assert [run.run_id for run in await loom.runs.find(kind="replay")] == ["r3", "r1"]
     assert await loom.runs.find(kind="replay", status="completed") == ()
+
+
+@pytest.mark.parametrize("filters", [{}, {"kind": "replay"}, {"status": "open"}], ids=str)
+async def test_a_page_of_runs_is_found_in_order_without_sorting(filters: dict[str, Any]) -> None:
+    asking: Any = Asking()
+    await RunsView(asking).find(**filters, after=10)
+    with closing(sqlite3.connect(":memory:")) as view:
+        for schema in (RunsProjection.schema, TracesProjection.schema):
+            for statement in statements(schema):
+                view.execute(statement)
+        plan = [row[3] for row in view.execute(f"EXPLAIN QUERY PLAN {asking.statement}", asking.parameters)]
+    name = next(iter(filters), None)
+    wanted = f"SEARCH runs USING INDEX runs_by_{name}" if name else "SEARCH runs USING INTEGER PRIMARY KEY"
+    assert plan[0].startswith(wanted)
+    assert plan[1].startswith("SEARCH counted USING PRIMARY KEY")
+    assert plan[-1] != "USE TEMP B-TREE FOR ORDER BY"
+
+
+class Asking:
+    """Stands in for queries: notes what would be asked, and answers nothing."""
+
+    async def fetch(self, statement: str, parameters: dict[str, object], *, names: Sequence[str]) -> list[sqlite3.Row]:
+        self.statement, self.parameters = statement, parameters
+        return []
 
 
 # --- the view, against entries told one by one ----------------------------------------------------

@@ -66,7 +66,9 @@ def test_a_p_value_is_the_same_on_any_machine_for_ever() -> None:
     assert [round(1_000 * each) for each in (found.p_value, found.p_pattern, found.p_class)] == [176, 120, 161]
 
 
-@pytest.mark.parametrize("table", [[(3, 1), (1, 4)], [(2, 0), (1, 1), (0, 4), (1, 2)], [(1, 5), (1, 1), (0, 1), (0, 1)]])
+@pytest.mark.parametrize(
+    "table", [[(3, 1), (1, 4)], [(2, 0), (1, 1), (0, 4), (1, 2)], [(1, 5), (1, 1), (0, 1), (0, 1)]]
+)
 def test_it_agrees_with_all_permutations_tried_one_by_one(table: list[tuple[int, int]]) -> None:
     cases = [place for place, pair in enumerate(table) for _ in range(sum(pair))]
     size, observed = sum(a for a, _ in table), js_divergence(table)

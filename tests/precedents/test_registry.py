@@ -162,6 +162,17 @@ async def test_a_registered_rule_makes_the_same_keys_with_no_code_at_hand(store:
     )
 
 
+async def test_a_rule_at_hand_is_known_to_this_process_alone_until_somebody_registers_it(store: SqliteStore) -> None:
+    registry = EquivalenceRegistry(store)
+    beside = registry.at_hand(rule(), by="replay")
+    assert (beside.number, registry.versions(), await count(store)) == (0, (), 0)
+    assert registry.knows(rule().hash)
+    assert registry.resolve(rule().hash) == registry.at_hand(rule(), by="replay") == beside
+    registered = await registry.register(rule(), by="alice")
+    assert registered.number == 1
+    assert registry.resolve(rule().hash) == registry.at_hand(rule(), by="replay") == registered
+
+
 @pytest.mark.parametrize("change", ["bins", "hash", "name", "version"])
 async def test_a_rule_that_was_changed_in_the_journal_is_not_read(store: SqliteStore, change: str) -> None:
     document = rule().document()

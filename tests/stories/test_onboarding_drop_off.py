@@ -14,7 +14,7 @@ from examples import onboarding_drop_off as story
 from loom.testing import Scenario
 
 EXAMPLE = Path(story.__file__)
-PERSONAS = 200
+PERSONAS = 300
 
 
 def _told(_: int) -> str:
@@ -44,7 +44,7 @@ def test_it_says_the_same_every_time_to_the_letter(twice: tuple[str, str]) -> No
 
 
 def test_everybody_meets_the_first_step_and_each_step_only_who_went_on(twice: tuple[str, str]) -> None:
-    for run in re.split(r"(?=\d+ personas of run)", twice[0])[1:]:
+    for run in re.split(r"(?m)^(?=\d+ personas of run)", twice[0])[1:]:
         [decisions] = numbers(r"made ([\d,]+) decisions", run)
         met, dropped = numbers(r" +([\d,]+) met it", run), numbers(r"([\d,]+) dropped", run)
         assert met[0] == PERSONAS
@@ -57,18 +57,18 @@ def test_everybody_meets_the_first_step_and_each_step_only_who_went_on(twice: tu
 
 def test_the_graph_has_met_what_was_decided(twice: tuple[str, str]) -> None:
     [decisions, _] = numbers(r"made ([\d,]+) decisions", twice[0])
-    assert f"The context graph: {PERSONAS} personas met steps {decisions} times." in twice[0]
+    assert f"The context graph: {PERSONAS} personas met steps {decisions:,} times." in twice[0]
     assert re.search(r"income +loses to .*risk_spike \d+", twice[0])
 
 
 def test_another_policy_is_asked_about_every_decision_and_the_same_one_agrees(twice: tuple[str, str]) -> None:
     [decisions, _] = numbers(r"made ([\d,]+) decisions", twice[0])
-    assert f"The {decisions} decisions of run spring, judged again under policy_v2_" in twice[0]
+    assert f"The {decisions:,} decisions of run spring, judged again under policy_v2_" in twice[0]
     [unchanged] = numbers(r"([\d,]+) unchanged, [\d,]+ flipped, 100% could be judged", twice[0])
     flips = numbers(r"(\d+) (?:DROP|CONTINUE) → (?:DROP|CONTINUE)", twice[0])
     assert unchanged + sum(flips) == decisions
     assert len(flips) == 2
-    assert f"under their own version: {decisions} unchanged, 0 flipped" in twice[0]
+    assert f"under their own version: {decisions:,} unchanged, 0 flipped" in twice[0]
     assert twice[0].index("DROP → CONTINUE") < twice[0].index("CONTINUE → DROP"), "refusals that turn into grants first"
 
 
