@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.judging import judge
+from loom.cli.commands.rerunning import rerun
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, compact, moment, one_line, shortened
@@ -32,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(cls=_StateUnlessNamed, help=_HELP)
     command(group, "state")(replay)
     command(group, "judge")(judge)
+    command(group, "run")(rerun)
     app.add_typer(group, name="replay", rich_help_panel="Check")
 
 

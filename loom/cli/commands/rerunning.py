@@ -1,0 +1,91 @@
+"""`loom replay run`: an actor's code under another version of its policy, fed from the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from loom.cli.command import EXIT_NO
+from loom.cli.commands.judging import (
+    DecisionOption,
+    JournalNameOption,
+    RunOption,
+    SinceOption,
+    UntilOption,
+    selection_of,
+)
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+from loom.cli.text import compact, one_line, shortened
+
+if TYPE_CHECKING:
+    from loom.replay import Rerun
+
+__all__ = ["rerun"]
+
+
+async def rerun(
+    shell: Shell,
+    under: Annotated[
+        str, typer.Option("--under", "-u", metavar="VERSION", help="The version to run under.", show_default=False)
+    ],
+    policy: Annotated[str | None, typer.Option("--policy", "-p", help="Only decisions of this policy.")] = None,
+    run: RunOption = None,
+    of: JournalNameOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    decision: DecisionOption = None,
+) -> int | None:
+    """Run the actors' code again under another version: which decisions would come out differently?
+
+    Look-ups, precedents and approvals come from the journal; nothing is fetched, performed or written. Code that comes
+    to a step that was never recorded stops there. Exit code 1: something flips.
+    """
+    from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import replay_of
+    from loom.workspace import actors_of
+
+    shell.allow_imports()
+    selection = selection_of(policy=policy, run_id=run, journal=of, since=since, until=until, ids=decision)
+    async with open_readings(shell) as readings:
+        again = await replay_of(readings, actors_of(shell.settings.modules))
+        with shell.output.progress("running again") as tell:
+            found = await again.run(selection, under=under, progress=tell)
+    if shell.json:
+        shell.output.document({**found.model_dump(mode="json"), "counts": found.counts, "coverage": found.coverage})
+    else:
+        _print(shell, found)
+    return EXIT_NO if found.counts.get("flipped") else None
+
+
+def _print(shell: Shell, found: Rerun) -> None:
+    if not found.cases:
+        shell.output.say("No decisions match: nothing was run.")
+        return
+    coverage = f"{found.coverage:.1%}" if found.coverage is not None else "-"
+    shell.output.say(f"{found.policy}: {len(found.cases):,} decisions run again under {found.under}", style="bold")
+    counts = ", ".join(f"{count:,} {verdict.replace('_', ' ')}" for verdict, count in sorted(found.counts.items()))
+    shell.output.say(f"{counts}; coverage {coverage}")
+    changed = [case for case in found.cases if case.verdict != "unchanged" or case.leftovers]
+    if not changed:
+        return
+    short = shortened(case.decision_id for case in changed)
+    columns = [
+        Column("decision", "cyan"), Column("journal"), Column("was"), Column("would be"),
+        Column("not come to any more", "dim", wide=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            short[case.decision_id], one_line(case.journal, 32), _said(case.old, case.old_outcome),
+            _said(case.new, case.new_outcome) if case.new_outcome is not None else f"({case.reason})",
+            one_line(", ".join(case.leftovers) or "-"),
+        ]
+        for case in changed
+    ]  # fmt: skip
+    shell.output.say()
+    shell.output.table(columns, rows)
+
+
+def _said(effect: str | None, outcome: object) -> str:
+    return one_line(f"{(effect or '-').replace('_', ' ')}: {compact(outcome)}", 48)
