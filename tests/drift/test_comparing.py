@@ -165,8 +165,8 @@ async def test_a_window_may_be_narrowed_to_an_actor_type_a_policy_and_a_type(wor
     await work.decide(BOTH, run="one")
     await work.decide(BANK, run="two", journal="bank-agent/a", decision_type="loan")
     await work.decide(HEALTH, run="two", journal="health-agent/a", decision_type="exception")
-    for narrow in ({"actor_type": "bank-agent"}, {"decision_type": "loan"}):
-        report = await work.drift.compare(Window(run="one"), Window(run="two", **narrow))
+    for narrowed in (Window(run="two", actor_type="bank-agent"), Window(run="two", decision_type="loan")):
+        report = await work.drift.compare(Window(run="one"), narrowed)
         assert report.current.decisions == 200
         assert {each.alike["industry"] for each in report.fell} == {"health"}
     nothing = await work.drift.compare(Window(run="one", policy="limit"), Window(run="two", policy="other"))
@@ -194,12 +194,12 @@ async def test_decisions_without_a_class_are_told_and_not_compared(work: Bench) 
     assert report.explanation[-1] == "200 decisions without a class were not compared."
 
 
-@pytest.mark.parametrize("window", [{"run": "nobody"}, {"run": "o"}])
-async def test_an_unknown_run_or_one_that_is_ambiguous_is_an_error(work: Bench, window: dict[str, str]) -> None:
+@pytest.mark.parametrize("run", ["nobody", "o"])
+async def test_an_unknown_run_or_one_that_is_ambiguous_is_an_error(work: Bench, run: str) -> None:
     await work.decide(BOTH, run="one")
     await work.decide(BOTH, run="other")
     with pytest.raises(RunNotFoundError, match="see `loom runs`"):
-        await work.drift.compare(Window(run="one"), Window(**window))
+        await work.drift.compare(Window(run="one"), Window(run=run))
 
 
 async def test_an_unknown_version_or_rule_is_an_error(work: Bench) -> None:
@@ -221,7 +221,7 @@ async def test_an_unknown_version_or_rule_is_an_error(work: Bench) -> None:
 )
 def test_a_time_without_a_zone_or_that_is_no_time_is_an_error(given: dict[str, datetime]) -> None:
     with pytest.raises(WindowError, match="expected"):
-        Window(**given)
+        Window.model_validate(given)
 
 
 def test_a_window_says_in_words_what_it_is() -> None:
@@ -253,7 +253,8 @@ async def test_empty_windows_are_insufficient_data_each_with_its_name(work: Benc
     ):
         report = await work.drift.compare(first, second)
         assert (report.state, report.reason, report.severity) == ("insufficient_data", reason, None)
-        assert report.js_divergence is report.permutation is report.chi_square is report.split is None
+        figures = report.js_divergence, report.permutation, report.chi_square, report.split
+        assert figures == (None, None, None, None)
         assert report.explanation[0].startswith("Nothing can be said: ")
 
 

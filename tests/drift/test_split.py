@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -134,12 +135,7 @@ def test_every_current_decision_is_judged_again_or_has_its_reason(
     for at, each in enumerate(decided(now, 10)):
         facts = None if at < without_facts else each.facts
         policy_name = "other" if at >= len(now) - of_another else "limit"
-        cases.append(
-            Case(
-                position=each.position, policy=policy_name, effect=each.effect, situation=each.situation, precedent="",
-                facts=facts, erased=at % 2 == 0,
-            )
-        )  # fmt: skip
+        cases.append(dataclasses.replace(each, policy=policy_name, facts=facts, erased=at % 2 == 0))
     found = split(decided(FEW, 10), cases, {10: len(FEW)})
     assert found.rejudged + sum(found.not_rejudged.values()) == found.current_decisions == len(now)
     assert set(found.not_rejudged) <= {"other_policy", "erased", "no_facts"}
@@ -150,7 +146,7 @@ def test_every_current_decision_is_judged_again_or_has_its_reason(
 
 def test_a_decision_without_a_class_is_no_part_of_the_pattern() -> None:
     (one,) = decided([("bank", 5)], 10)
-    without = Case(2, "limit", "allow", None, None, {"industry": "bank", "percent": 5}, erased=False)
+    without = dataclasses.replace(one, position=2, situation=None, precedent=None)
     policies, versions = known()
     rejudging = Rejudging({(one.situation or "", "allow"): 1}, [(reference(versions[10]), 1)], policies)
     rejudging.feed([one, without])
@@ -160,10 +156,7 @@ def test_a_decision_without_a_class_is_no_part_of_the_pattern() -> None:
 @settings(max_examples=20)
 @given(givens)
 def test_facts_that_the_baseline_asks_for_and_nobody_recorded_are_missing_and_never_made_up(now: list[Given]) -> None:
-    bare = [
-        Case(each.position, each.policy, each.effect, each.situation, "", {"industry": "bank"}, erased=False)
-        for each in decided(now, 10)
-    ]
+    bare = [dataclasses.replace(each, facts={"industry": "bank"}) for each in decided(now, 10)]
     found = split(decided(FEW, 10), bare, {10: len(FEW)})
     assert found.not_rejudged == {"missing_facts": len(now)}
     assert found.total is None

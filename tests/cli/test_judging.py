@@ -1,0 +1,114 @@
+"""`loom replay judge`, `loom replay run` and `loom policies audit`, by hand: without a loom, and beside a running one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from loom import Loom
+from tests.cli.support import CONFIG, invoke
+from tests.replay.test_judging import CASES, V2, Ask, Seller, decided, registered
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "loom.config.yaml"
+    path.write_text(CONFIG.format(workspace="main", module="tests.replay.test_judging:Seller"))
+
+    async def fill() -> None:
+        async with Loom.open(path, by="robin") as loom:
+            await decided(loom, *CASES)
+            await registered(loom, V2)
+
+    asyncio.run(fill())
+    return path
+
+
+def test_judging_tells_what_flips_and_ends_with_one(config: Path) -> None:
+    said = invoke("replay", "judge", "--under", V2.version_hash, "--cases", config=config)
+    assert said.code == 1
+    assert "5 decisions judged again under policy_v2_" in said.out
+    assert "coverage   100.0%" in said.out
+    lines = said.out.splitlines()
+    flips = [line.split() for line in lines if line.startswith(("deny", "require"))]
+    assert flips[0][:3] == ["deny", "allow", "1"]  # a refusal that would be a grant comes first
+    assert sum("else → within" in line for line in lines) == 1
+
+
+def test_judging_under_the_same_version_ends_with_zero(config: Path) -> None:
+    own = invoke("policies", "--json", config=config).json[0]["version"]
+    said = invoke("replay", "judge", "--under", own, "--json", config=config)
+    assert said.code == 0
+    assert (said.json["unchanged"], said.json["flipped"], said.json["coverage"]) == (5, 0, 1.0)
+
+
+def test_judging_as_json_has_what_the_table_has(config: Path) -> None:
+    said = invoke("replay", "judge", "-u", V2.version_hash, "--of", "seller/one", "--cases", "--json", config=config)
+    assert said.json["flipped"] == 2
+    assert {each["verdict"] for each in said.json["listed"]} == {"flipped"}
+
+
+def test_what_is_kept_needs_a_name_and_is_a_run(config: Path) -> None:
+    nobody = invoke("replay", "judge", "-u", V2.version_hash, "--keep", config=config)
+    assert nobody.code == 2
+    kept = invoke("replay", "judge", "-u", V2.version_hash, "--keep", "--by", "vera", "--json", config=config)
+    assert kept.code == 1
+    shown = invoke("runs", "show", kept.json["run_id"], "--json", config=config)
+    assert (shown.json["kind"], shown.json["by"], shown.json["decisions"]) == ("replay", "vera", 5)
+    again = invoke("replay", "judge", "-u", V2.version_hash, "--run", kept.json["run_id"], "--json", config=config)
+    assert (again.code, again.json["unchanged"]) == (0, 5)
+
+
+async def test_beside_a_running_loom_judging_reads_and_keeping_goes_through_it(config: Path) -> None:
+    async with Loom.open(config, by="robin") as loom:
+        await loom.reached()
+        read = await asyncio.to_thread(invoke, "replay", "judge", "-u", V2.version_hash, "--json", config=config)
+        arguments = ("replay", "judge", "-u", V2.version_hash, "--keep", "--by", "vera", "--json")
+        kept = await asyncio.to_thread(invoke, *arguments, config=config)
+        run = await loom.runs.get(kept.json["run_id"])
+    assert read.json["flipped"] == 2
+    assert run.by == "vera"
+
+
+def test_an_unknown_version_an_unknown_run_and_nothing_to_judge_are_told(config: Path) -> None:
+    assert invoke("replay", "judge", "-u", "policy_v9_deadbeef", config=config).code == 1
+    nothing = invoke("replay", "judge", "-u", V2.version_hash, "--since", "2099-01-01", config=config)
+    assert nothing.code == 0
+    assert "nothing was judged" in nothing.out
+    assert invoke("replay", "judge", "-u", V2.version_hash, "--run", "nobody", config=config).code == 2
+
+
+def test_running_again_tells_what_would_be_decided(config: Path) -> None:
+    said = invoke("replay", "run", "--under", V2.version_hash, config=config)
+    assert said.code == 1
+    assert "5 decisions run again under policy_v2_" in said.out
+    assert "2 flipped, 3 unchanged; coverage 100.0%" in said.out
+    assert invoke("replay", "run", "-u", V2.version_hash, "--json", config=config).json["counts"]["flipped"] == 2
+
+
+def test_the_states_of_an_actor_are_still_asked_for_by_its_name_alone(config: Path) -> None:
+    short, long = invoke("replay", "seller/one", config=config), invoke("replay", "state", "seller/one", config=config)
+    assert (short.code, short.out) == (0, long.out)
+    assert invoke("replay", "--verify", "seller/one", config=config).code == 0
+
+
+def test_an_audit_is_sound_until_something_was_changed(config: Path) -> None:
+    sound = invoke("policies", "audit", config=config)
+    assert sound.code == 0
+    assert "5 decisions: sound" in sound.out
+
+    async def settle() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            await loom.actor(Seller, "one").ask(Ask(facts=dict(CASES[0])))
+            await loom.reached()
+
+    asyncio.run(settle())
+    with sqlite3.connect(config.parent / "data" / "main" / "journal.views.db") as views:
+        views.execute("UPDATE trace_decisions SET effect = 'allow' WHERE effect = 'deny'")
+    found = invoke("policies", "audit", config=config)
+    assert found.code == 1
+    assert "NOT sound" in found.out
+    assert invoke("policies", "audit", "--json", config=config).json["counts"] == {"mismatch": 3}
