@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import history, memory, peers, precedents, raw
+from benchmarks import history, judging, memory, peers, precedents, raw
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
 
@@ -138,11 +138,25 @@ def precedent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         yield from precedents.figures(place, scale)
 
 
+def judge_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Recorded decisions judged under another version, beside the bare evaluator."""
+    del with_peers
+    with scratch() as place:
+        seen = asyncio.run(judging.judging(place / "judged.db", decisions=int(100_000 * scale)))
+        yield Figure("bare table evaluator", seen.evaluated, "decisions/s")
+        ratio = seen.judged / seen.evaluated
+        met = ratio >= 0.06
+        yield Figure(
+            "judged again from SQLite", seen.judged, "decisions/s", ratio, "bare table evaluator", "≥ 0.06", met
+        )
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "history": history_figures,
     "memory": memory_figures,
     "precedents": precedent_figures,
+    "judge": judge_figures,
 }
 """What `--only` can name."""
 

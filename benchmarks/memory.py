@@ -14,11 +14,15 @@ from loom.config import ActorsConfig
 __all__ = ["bytes_per_actor"]
 
 
-async def bytes_per_actor(directory: Path, *, count: int) -> tuple[float, float]:
-    """Return the bytes that each of `count` actors holds: when it has been let go, and while it is awake."""
+async def bytes_per_actor(directory: Path, *, count: int, warm: int = 20_000) -> tuple[float, float]:
+    """Return the bytes that each of `count` actors holds: when it has been let go, and while it is awake.
+
+    `warm` others were there before, as in a loom that has run for a while.
+    """
     config = LoomConfig(data=directory, actors=ActorsConfig(idle_after_s=0.2))
     async with Loom.open(config, actors=[PingAgent], by="bench") as loom:
-        await _ping(loom, "warm", 200)
+        for batch in range(warm // 1_000):  # what is remembered of journals is bounded: fill it first
+            await _ping(loom, f"warm-{batch}", 1_000)
         await _asleep(loom)
         gc.collect()
         tracemalloc.start()

@@ -27,6 +27,7 @@ if _typing.TYPE_CHECKING:
         PrecedentReferencedEntry,
         Run,
     )
+    from loom.drift import DriftReport, Window
     from loom.errors import LoomError
     from loom.journal import Entry, JournalStore, Recorded, UnknownEntry
     from loom.policies import (
@@ -60,6 +61,7 @@ __all__ = [
     "DecisionInput",
     "DecisionJournalEntry",
     "DecisionTrace",
+    "DriftReport",
     "Entry",
     "EquivalenceRule",
     "Evaluation",
@@ -82,6 +84,7 @@ __all__ = [
     "Sources",
     "Told",
     "UnknownEntry",
+    "Window",
     "allow",
     "case",
     "deny",
@@ -116,6 +119,10 @@ if not _typing.TYPE_CHECKING:
             "PrecedentReference",
             "PrecedentReferencedEntry",
             "Run",
+        ),
+        "loom.drift": (
+            "DriftReport",
+            "Window",
         ),
         "loom.errors": ("LoomError",),
         "loom.journal": (

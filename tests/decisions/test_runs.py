@@ -317,12 +317,16 @@ def test_the_view_of_runs_says_what_the_entries_say_kept_up_or_rebuilt(history: 
     assert [sum(each.decisions for each in run.versions) for run in kept] == [run.decisions for run in kept]
 
 
-async def test_an_end_without_a_start_and_a_second_start_are_passed_over(tmp_path: Path) -> None:
+async def test_only_the_first_start_of_a_run_and_the_first_end_after_it_count(tmp_path: Path) -> None:
     async with asked(tmp_path) as loom:
         await _write(loom, RunEndedEntry(run_id="r", status="completed", by="ana"))
         await _write(loom, RunStartedEntry(run_id="r", run_kind="live", by="ana"))
         await _write(loom, RunStartedEntry(run_id="r", run_kind="replay", by="rosa"))
         assert [(run.kind, run.status, run.by) for run in await loom.runs.find()] == [("live", "open", "ana")]
+        await _write(loom, RunEndedEntry(run_id="r", status="failed", by="ana", result={"n": 1}))
+        await _write(loom, RunEndedEntry(run_id="r", status="completed", by="rosa"))
+        (run,) = await loom.runs.find()
+        assert (run.status, run.ended_by, run.result) == ("failed", "ana", {"n": 1})
 
 
 async def _write(loom: Asked, entry: Entry) -> None:

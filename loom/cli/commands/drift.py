@@ -149,8 +149,7 @@ def _print(output: Output, report: DriftReport) -> None:
     )  # fmt: skip
     output.say()
     output.say(_verdict(report), style=f"bold {_STYLES.get(report.severity or report.state, 'dim')}")
-    for line in _figures(report):
-        output.say(f"  {line}")
+    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], _figures(report))
     if shifts := [*report.rose, *report.fell]:
         output.say()
         _print_shifts(output, sorted(shifts, key=lambda each: -each.share_of_divergence))
@@ -173,18 +172,19 @@ def _verdict(report: DriftReport) -> str:
     return f"The pattern changed: {report.severity}" if report.detected else "No change was found"
 
 
-def _figures(report: DriftReport) -> Iterator[str]:
+def _figures(report: DriftReport) -> Iterator[tuple[str, str]]:
     permutation, chi = report.permutation, report.chi_square
     if permutation is not None and report.js_divergence is not None:
         yield (
-            f"JS divergence  {report.js_divergence:.3f} of 1 (distance {report.js_distance:.3f}); chance alone gives "
-            f"{permutation.expected_divergence:.3f}, rarely over {permutation.expected_upper:.3f}"
+            "JS divergence",
+            f"{report.js_divergence:.3f} of 1 (distance {report.js_distance:.3f}); chance alone gives "
+            f"{permutation.expected_divergence:.3f}, rarely over {permutation.expected_upper:.3f}",
         )
-        yield f"permutation    p = {permutation.p_value:.2g} in {permutation.permutations:,} permutations"
+        yield "permutation", f"p = {permutation.p_value:.2g} in {permutation.permutations:,} permutations"
     if chi is not None:
         pooled = f", {chi.pooled} rare classes as one" if chi.pooled else ""
-        yield f"chi-square     {chi.statistic:.1f} with {chi.degrees} degrees, p = {chi.p_value:.2g}{pooled}"
-    yield f"judged under   {report.judged.name} {report.judged.version}: {report.judged.evaluation.why}"
+        yield "chi-square", f"{chi.statistic:.1f} with {chi.degrees} degrees, p = {chi.p_value:.2g}{pooled}"
+    yield "judged under", f"{report.judged.name} {report.judged.version}: {report.judged.evaluation.why}"
 
 
 def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
@@ -194,7 +194,7 @@ def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
 
     roomy = output.width >= ROOMY
     most = shifts[0].share_of_divergence
-    columns = [Column("share", right=True), Column("then", right=True), Column("points", right=True)]
+    columns = [Column("baseline", right=True), Column("current", right=True), Column("points", right=True)]
     columns += [Column("of the divergence")] if roomy else []
     columns += [Column("example", "cyan"), Column("class", wide=True, wraps=True)]
 
@@ -217,13 +217,14 @@ def _print_split(output: Output, split: PolicySplit) -> None:
     if split.total is not None:
         parts = (("who came", split.population), ("how they were answered", split.policy), ("both", split.interaction))
         rows = [
-            [f"  {name}", f"{value:.3f}", _bar(value / split.total if split.total else 0.0)]
+            [name, f"{value:.3f}", _bar(value / split.total if split.total else 0.0)]
             for name, value in parts
             if value is not None
         ]
         output.table([Column(""), Column("", right=True), Column("", "cyan")], rows)
+        output.say()
     for sentence in split_in_words(split):
-        output.say(f"  {sentence}")
+        output.say(sentence)
 
 
 def _bar(part: float) -> str:

@@ -121,8 +121,8 @@ class Link:
         if head is None:
             row = self.connection().execute(_HEAD, (journal,)).fetchone()
             head = Head(*row) if row else Head(0, genesis(self._workspace, journal))
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
+            while len(self._heads) >= _MAX_HEADS:
+                del self._heads[next(iter(self._heads))]
             self._heads[journal] = head
         return head
 
