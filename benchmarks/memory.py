@@ -14,7 +14,7 @@ from loom.config import ActorsConfig
 __all__ = ["bytes_per_actor"]
 
 
-async def bytes_per_actor(directory: Path, *, count: int, warm: int = 20_000) -> tuple[float, float]:
+async def bytes_per_actor(directory: Path, *, count: int, warm: int = 8_000) -> tuple[float, float]:
     """Return the bytes that each of `count` actors holds: when it has been let go, and while it is awake.
 
     `warm` others were there before, as in a loom that has run for a while.

@@ -27,8 +27,11 @@ from loom.policies.canonical import canonical
 __all__ = ["Permutations", "permutation_test", "seed_of"]
 
 _DOMAIN = b"loom/drift/permutation/v1\n"
-_FIXED_POINT = 1 << 60
-"""Divergences are added as integers: in whatever order, equal tables have equal sums, and a tie is a tie."""
+_FIXED_POINT = 1 << 44
+"""Divergences are added as integers: in whatever order, equal tables have equal sums, and a tie is a tie.
+
+There are fewer digits than a float has, so that the last one, in which mathematical libraries differ, decides nothing.
+"""
 
 _FIRST, _SECOND = itemgetter(0), itemgetter(1)
 

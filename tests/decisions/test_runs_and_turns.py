@@ -303,6 +303,13 @@ async def test_a_turn_that_is_cut_short_anywhere_and_resumed_after_the_run_still
         assert [each.body for each in resumed[:cut]] == [each.body for each in whole[:cut]]
 
 
+async def test_turns_of_a_run_are_driven_again_and_do_what_they_did(loom: Loom) -> None:
+    async with loom.runs.run():
+        await loom.actor(Interpreter, "one").ask(decide("d"), id="c")
+    rehearsed = [each async for each in loom.replay.verify("interpreter/one")]
+    assert [(each.command_id, each.verdict) for each in rehearsed] == [("c", "same")]
+
+
 # --- what is written ------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ _TAIL = "SELECT position, entry_hash, recorded_at_us FROM entries ORDER BY posit
 _HASH_AT = "SELECT entry_hash FROM entries WHERE position = ?"
 _HEAD = "SELECT sequence, entry_hash FROM entries WHERE journal = ? ORDER BY sequence DESC LIMIT 1"
 
-_MAX_HEADS = 16_384
+_MAX_HEADS = 4_096
 _GONE = (0, 0)
 _BRIEFLY_MS = 500
 
