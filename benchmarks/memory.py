@@ -19,13 +19,13 @@ async def bytes_per_actor(directory: Path, *, count: int, warm: int = 8_000) -> 
 
     `warm` others were there before, as in a loom that has run for a while.
     """
-    config = LoomConfig(data=directory, actors=ActorsConfig(idle_after_s=0.2))
+    config = LoomConfig(data=directory, actors=ActorsConfig(idle_after_s=1.0))
     async with Loom.open(config, actors=[PingAgent], by="bench") as loom:
+        tracemalloc.start()
         for batch in range(warm // 1_000):  # what is remembered of journals is bounded: fill it first
             await _ping(loom, f"warm-{batch}", 1_000)
         await _asleep(loom)
         gc.collect()
-        tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         await _ping(loom, "actor", count)
         gc.collect()

@@ -237,7 +237,7 @@ class Loom:
         self.replay = Replay(
             self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
         )
-        self.drift = Drift(queries, self.policies, rules, by=self._by)
+        self.drift = Drift(queries, self.policies, rules, by=self._by, store=self.store, make_draft=make_draft)
         self.approvals = Approvals(self.actors, ApprovalChains(queries))
         deadlines = DeadlineClock(self.approvals, services)
         services.on_deadline_set = deadlines.look_again

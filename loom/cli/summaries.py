@@ -131,6 +131,11 @@ def _policy(body: _Body) -> str:
     return f"{body['name']} {body['version']}{_by(body)}{_because(body)}"
 
 
+def _drift(body: _Body) -> str:
+    graded = f", {body['severity']}" if body.get("severity") else ""
+    return f"{body['state'].replace('_', ' ')}{graded}{_by(body)}: {body['explanation'][0]}"
+
+
 _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "approval_answered": _answered,
     "approval_escalated": _escalated,
@@ -140,6 +145,7 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "command_received": _command,
     "context_gathered": _looked_up,
     "decision": _decided,
+    "drift_compared": _drift,
     "effect_intended": lambda body: f"{body['action']} {body['key']}" + ("" if body["repeatable"] else ", once only"),
     "effect_performed": _performed,
     "equivalence_rule_registered": _policy,

@@ -33,6 +33,8 @@ __all__ = ["RUN_JOURNAL", "Runs", "RunsView", "current_run"]
 RUN_JOURNAL = "loom/runs"
 """The journal of runs."""
 
+_MAX_REASON = 2_000
+
 _log = get_logger("loom.decisions")
 
 _within: ContextVar[tuple[JournalStore, str] | None] = ContextVar("loom_run", default=None)
@@ -237,8 +239,10 @@ class Runs(RunsView):
         """Say that a run failed; that this cannot be written must not hide why."""
         if not self._runs[begun.run_id].open:  # ended within, by whoever knew better
             return
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # a task group says less than its task
+            error = error.exceptions[0]
         try:
-            said = f"{type(error).__name__}: {error}"[:2_000]
+            said = f"{type(error).__name__}: {error}"[:_MAX_REASON]
             await self.end(begun.run_id, status="failed", reason=said, by=begun.by)
         except LoomError as unsaid:
             _log.warning("run_left_open", run=begun.run_id, error=str(unsaid))

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from loom.drift.comparison import Drift
+from loom.drift.entries import DRIFT_JOURNAL, DriftComparedEntry
 from loom.drift.report import ClassShift, DriftReport, PolicySplit
 from loom.drift.thresholds import DriftParams, drift
 from loom.drift.window import Window, WindowCount
 
-__all__ = ["ClassShift", "Drift", "DriftParams", "DriftReport", "PolicySplit", "Window", "WindowCount", "drift"]
+__all__ = [
+    "DRIFT_JOURNAL",
+    "ClassShift",
+    "Drift",
+    "DriftComparedEntry",
+    "DriftParams",
+    "DriftReport",
+    "PolicySplit",
+    "Window",
+    "WindowCount",
+    "drift",
+]

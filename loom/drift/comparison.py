@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from loom.drift.distance import js_terms
+from loom.drift.entries import DRIFT_JOURNAL, DriftComparedEntry
 from loom.drift.judging import Line, Measured, measure
 from loom.drift.reading import Selected, Tally, WindowReader
 from loom.drift.report import ClassShift, DriftReport, DriftState, JudgedUnder, PolicySplit, Uncertain
@@ -15,7 +16,11 @@ from loom.drift.split import Rejudging
 from loom.drift.thresholds import severity_of
 from loom.drift.window import Window, WindowCount
 from loom.drift.words import explain_drift
-from loom.errors import WindowError
+from loom.errors import JournalReadOnlyError, WindowError
+from loom.identity import check_person
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.registry import EquivalenceRegistry
@@ -30,14 +35,24 @@ Tell: TypeAlias = Callable[[int, int], None]
 class Drift:
     """Says whether the pattern of decisions is still the same: `await loom.drift.compare(baseline, current)`.
 
-    `by` is in whose name the policy `loom.drift` is registered when it is first used.
+    `by` is in whose name the policy `loom.drift` is registered when it is first used, and comparisons are kept.
     """
 
-    def __init__(self, queries: Queries, policies: PolicyRegistry, rules: EquivalenceRegistry, *, by: str) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        policies: PolicyRegistry,
+        rules: EquivalenceRegistry,
+        *,
+        by: str,
+        store: JournalStore | None = None,
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
         self._queries = queries
         self._policies = policies
         self._rules = rules
         self._by = by
+        self._journal = None if store is None else FoldedJournal(store, DRIFT_JOURNAL, _ignore, make_draft=make_draft)
 
     async def compare(
         self,
@@ -47,6 +62,8 @@ class Drift:
         rule: str | None = None,
         split: bool = True,
         limit: int = 10,
+        keep: bool = False,
+        by: str | None = None,
         tell: Tell = lambda _done, _of: None,
     ) -> DriftReport:
         """Compare the decisions of two windows by the classes of precedents that they are in.
@@ -54,32 +71,53 @@ class Drift:
         `rule` names an equivalence rule by id, hash or name, under which decisions are classified anew that have no
         class of it; without one, all classes must be of one rule. `split` asks how much is the population and how much
         the policy, which judges every current decision again. `limit` is how many classes are shown that rose, and how
-        many that fell. Raises `WindowError` for windows that share decisions or hold classes of several rules,
-        `RunNotFoundError`, `PolicyNotRegisteredError` or `EquivalenceRuleNotRegisteredError` for what is not known.
+        many that fell. `keep` writes a `DriftComparedEntry` in the name of `by`.
+
+        Raises `WindowError` for windows that share decisions or hold classes of several rules, `RunNotFoundError`,
+        `PolicyNotRegisteredError` or `EquivalenceRuleNotRegisteredError` for what is not known.
         """
+        who = check_person(self._by if by is None else by)
         chosen = None if rule is None else self._rules.resolve(rule).rule
         line = await Line.adopted(self._policies, by=self._by)
         reader = await WindowReader.now(self._queries, self._policies)
-        first, second = await reader.select(baseline), await reader.select(current)
-        if shared := await reader.both(first, second):
-            raise WindowError(
-                f"windows [{first.window}] and [{second.window}] share [{shared}] decisions; expected none in both, as "
-                "a window is not a sample against itself: let one end before the other begins"
-            )
+        first, second = await _apart(reader, baseline, current)
         sides = [await _Side.read(reader, each, chosen) for each in (first, second)]
         comparison = _Comparison(reader, self._rules, sides[0], sides[1], chosen, limit)
-        pairs = list(comparison.counts.values())
-        measured = await asyncio.to_thread(measure, pairs, line.params)
+        measured = await asyncio.to_thread(measure, list(comparison.counts.values()), line.params)
         judged = line.judge(measured)
         parts = None
         if split and judged.evaluation.rule != "insufficient_data":
             rejudging = Rejudging(await comparison.answers(), sides[0].tally.versions, self._policies)
-            total = sum(sides[1].tally.classes.values())
             async for page in reader.cases(second, chosen):
                 rejudging.feed(page)
-                tell(min(total, rejudging.seen), total)
+                tell(rejudging.seen, sides[1].tally.decisions)
             parts = await asyncio.to_thread(rejudging.split, line.params)
-        return await comparison.report(measured, judged, parts)
+        report = await comparison.report(measured, judged, parts)
+        if keep:
+            await self._keep(report, by=who)
+        return report
+
+    async def _keep(self, report: DriftReport, *, by: str) -> None:
+        if self._journal is None:
+            raise JournalReadOnlyError(
+                "a comparison is to be kept where the journal is only read; expected [an open loom]: use its `drift`"
+            )
+        await self._journal.append_if_missing(lambda: DriftComparedEntry.of(report, by=by))
+
+
+async def _apart(reader: WindowReader, baseline: Window, current: Window) -> tuple[Selected, Selected]:
+    """Return both windows with full ids; raise `WindowError` where a decision is in both."""
+    first, second = await reader.select(baseline), await reader.select(current)
+    if shared := await reader.both(first, second):
+        raise WindowError(
+            f"windows [{first.window}] and [{second.window}] share [{shared}] decisions; expected none in both, as a "
+            "window is not a sample against itself: let one end before the other begins"
+        )
+    return first, second
+
+
+def _ignore(_: Recorded) -> None:
+    """Fold nothing: what was compared before does not matter to what is compared now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +126,18 @@ class _Side:
 
     selected: Selected
     tally: Tally
+    anew: bool
+    """Whether decisions were classified anew, so that the classes in the views are not those that count."""
 
     @classmethod
     async def read(cls, reader: WindowReader, selected: Selected, rule: EquivalenceRule | None) -> _Side:
         """Read a window, by the classes that there are or by those of one rule."""
         tally = await reader.tally(selected)
-        if rule is not None and (tally.unclassified or set(tally.rules) - {rule.hash}):
+        anew = rule is not None and bool(tally.unclassified or set(tally.rules) - {rule.hash})
+        if rule is not None and anew:
             tally = await reader.tally_under(selected, rule)
         tally.versions = await reader.versions(selected)
-        return cls(selected, tally)
+        return cls(selected, tally, anew)
 
     @property
     def count(self) -> WindowCount:
@@ -132,7 +173,7 @@ class _Comparison:
 
     async def answers(self) -> dict[tuple[str, str | None], int]:
         """Return how often each situation was given each effect in the baseline."""
-        if self._chosen is None:
+        if not self._baseline.anew:
             return dict(await self._reader.answers(self._baseline.selected))
         found: dict[tuple[str, str | None], int] = {}
         async for page in self._reader.cases(self._baseline.selected, self._chosen):

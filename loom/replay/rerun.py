@@ -1,9 +1,9 @@
 """Run again: the code of an actor, driven once more under another version of its policy.
 
 Every look-up, precedent and approval is fed from the journal; nothing is fetched, performed or written (law 5). The
-rule is the one thing that runs anew. Code that comes to a step which was never recorded, because the other version leads
-it elsewhere, stops there: what would have come back is nobody's to make up. Steps that it does not come to any more are
-listed as leftovers.
+rule is the one thing that runs anew. Code that comes to a step which was never recorded, because the other version
+leads it elsewhere, stops there: what would have come back is nobody's to make up. Steps that it does not come to any
+more are listed as leftovers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`loom replay judge`, `loom replay run` and `loom policies audit`, by hand: without a loom, and beside a running one."""
+"""`loom replay judge`, `loom replay run` and `loom policies audit`, without a loom and beside a running one."""
 
 from __future__ import annotations
 

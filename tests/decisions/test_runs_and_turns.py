@@ -154,11 +154,11 @@ def test_a_command_belongs_to_the_innermost_run_it_is_sent_in_however_runs_and_t
 # --- how a block ends -----------------------------------------------------------------------------
 
 
-async def failing(loom: Loom, last: Callable[[], Awaitable[Any]]) -> None:
-    """Do something within run `r`, and fail."""
-    async with loom.runs.run(run_id="r"):
+async def failing(loom: Loom, last: Callable[[], Awaitable[Any]], *, run_id: str = "r") -> None:
+    """Do something within a run, and fail."""
+    async with loom.runs.run(run_id=run_id):
         await last()
-        raise ZeroDivisionError
+        raise ZeroDivisionError("no more")
 
 
 async def test_an_exception_fails_the_run_and_goes_on(loom: Loom) -> None:
@@ -169,6 +169,20 @@ async def test_an_exception_fails_the_run_and_goes_on(loom: Loom) -> None:
     assert (failed.status, failed.ended_by) == ("failed", "ana")
     assert failed.reason is not None
     assert failed.reason.startswith("ActorFailedError: actor [lender/x] failed")
+
+
+async def test_a_run_that_fails_in_a_task_says_what_the_task_raised(loom: Loom) -> None:
+    async def fail() -> None:
+        async with loom.runs.run(run_id="r"), asyncio.TaskGroup() as tasks:
+            tasks.create_task(loom.store.head("loom/runs"))
+            tasks.create_task(failing(loom, loom.runs.find, run_id="inner"))
+
+    with pytest.raises(ExceptionGroup):
+        await fail()
+    assert [(run.run_id, run.reason) for run in await loom.runs.find()] == [
+        ("inner", "ZeroDivisionError: no more"),
+        ("r", "ZeroDivisionError: no more"),
+    ]
 
 
 async def test_a_run_that_was_ended_within_is_left_as_it_is(loom: Loom) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from loom.drift import DriftParams, DriftReport, Window, drift
+from loom import Loom
+from loom.drift import DRIFT_JOURNAL, Drift, DriftComparedEntry, DriftParams, DriftReport, Window, drift
 from loom.errors import (
     EquivalenceRuleNotRegisteredError,
+    InvalidNameError,
+    JournalReadOnlyError,
     PolicyNotRegisteredError,
     RunNotFoundError,
     WindowError,
@@ -19,6 +22,7 @@ from loom.errors import (
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
 from loom.policies.registry import POLICY_JOURNAL
 from loom.precedents import EquivalenceRule
+from tests.drift.agents import LoanAgent, RequestLoan
 from tests.drift.windows import RULE, Bench, bench, even
 
 HEALTH = even(count=200, industries=("health",))
@@ -369,3 +373,60 @@ async def test_at_most_alpha_is_what_it_takes_and_no_severity_is_said_below_it(w
     report = await work.compare("one", "two")
     assert (report.state, report.severity) == ("not_detected", None)
     assert report.js_divergence == pytest.approx(1)
+
+
+# --- kept --------------------------------------------------------------------------------------
+
+
+async def test_a_comparison_is_kept_as_an_entry_only_where_that_is_asked_for(work: Bench) -> None:
+    await work.decide(BANK, run="one")
+    await work.decide(BOTH, run="two", percent=20)
+    await work.compare("one", "two")
+    assert [each async for each in work.asked.store.read(DRIFT_JOURNAL)] == []
+    report = await work.compare("one", "two", keep=True, by="dana")
+    again = await work.compare("one", "two", keep=True)
+    kept = [each.entry async for each in work.asked.store.read(DRIFT_JOURNAL)]
+    assert kept == [DriftComparedEntry.of(report, by="dana"), DriftComparedEntry.of(again, by="robin")]
+    first = kept[0]
+    assert isinstance(first, DriftComparedEntry)
+    assert (first.state, first.severity, first.baseline) == ("detected", report.severity, {"run": "one"})
+    assert first.explanation == report.explanation
+    assert first.judged_hash == drift.version_hash
+
+
+async def test_a_comparison_that_says_nothing_can_be_kept_as_well(work: Bench) -> None:
+    await work.decide(BANK, run="one")
+    await work.drift.compare(Window(run="one"), Window(since=datetime(2100, 1, 1, tzinfo=UTC)), keep=True)
+    [kept] = [each.entry async for each in work.asked.store.read(DRIFT_JOURNAL)]
+    assert isinstance(kept, DriftComparedEntry)
+    assert (kept.state, kept.js_divergence, kept.split) == ("insufficient_data", None, None)
+    assert kept.current == {"since": "2100-01-01T00:00:00Z"}
+
+
+async def test_nothing_is_kept_where_the_journal_is_only_read_or_in_nobodys_name(work: Bench) -> None:
+    await work.decide(BANK, run="one")
+    await work.decide(BOTH, run="two")
+    reading = Drift(work.asked.queries, work.policies, work.rules, by="robin")
+    with pytest.raises(JournalReadOnlyError, match="expected \\[an open loom\\]"):
+        await reading.compare(Window(run="one"), Window(run="two"), keep=True)
+    with pytest.raises(InvalidNameError):
+        await work.compare("one", "two", keep=True, by="  ")
+    assert [each async for each in work.asked.store.read(DRIFT_JOURNAL)] == []
+
+
+async def test_an_open_loom_compares_and_keeps(tmp_path: Path) -> None:
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[LoanAgent], by="robin") as loom:
+        for run_id, industry in (("one", "bank"), ("two", "health")):
+            async with loom.runs.run(run_id=run_id):
+                for amount in range(30):
+                    await loom.actor(LoanAgent, "a").ask(RequestLoan(industry=industry, amount=amount))
+        report = await loom.drift.compare(Window(run="one"), Window(run="two"), keep=True)
+        assert report.severity == "critical"
+        assert report.split is not None
+        assert (report.split.policy, report.split.coverage) == (0, 1)
+        [kept] = [each.entry async for each in loom.store.read(DRIFT_JOURNAL)]
+        assert kept == DriftComparedEntry.of(report, by="robin")
+        await loom.rebuild()
+        again = await loom.drift.compare(Window(run="one"), Window(run="two"))
+        assert again.counts == report.counts
+        assert again.split == report.split

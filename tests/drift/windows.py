@@ -127,4 +127,4 @@ async def bench(directory: Path) -> AsyncIterator[Bench]:
         rules = EquivalenceRegistry(opened.store)
         await policies.load()
         await rules.load()
-        yield Bench(opened, policies, rules, Drift(opened.queries, policies, rules, by="robin"))
+        yield Bench(opened, policies, rules, Drift(opened.queries, policies, rules, by="robin", store=opened.store))

@@ -79,7 +79,7 @@ def test_facts_of_another_model_are_an_error_of_the_caller() -> None:
         percent: int = 1
 
     with pytest.raises(PolicyRuleError, match=r"facts of type \[Other\]; expected \[DiscountFacts\]"):
-        discount.evaluate(Other())  # type: ignore[arg-type]
+        discount.evaluate(Other())
 
 
 def test_no_matching_rule_is_indeterminate_with_every_miss() -> None:

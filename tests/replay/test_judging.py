@@ -81,9 +81,7 @@ CASES: tuple[dict[str, Any], ...] = (
 
 def rows(path: Path) -> list[tuple[Any, ...]]:
     with sqlite3.connect(f"file:{path}/journal.db?mode=ro", uri=True) as connection:
-        return connection.execute(
-            "SELECT * FROM entries WHERE journal LIKE 'seller/%' ORDER BY position"
-        ).fetchall()
+        return connection.execute("SELECT * FROM entries WHERE journal LIKE 'seller/%' ORDER BY position").fetchall()
 
 
 async def test_each_case_is_unchanged_flipped_or_says_why_it_cannot_be_judged(tmp_path: Path) -> None:
@@ -149,9 +147,7 @@ async def test_a_version_of_another_policy_is_refused_and_an_unknown_one_too(tmp
 async def test_nothing_selected_is_nothing_judged(tmp_path: Path) -> None:
     async with opened(tmp_path) as loom:
         await decided(loom, *CASES)
-        found = await loom.replay.judge(
-            Selection(run_id="nobody"), under=loom.policies.latest("discount").version
-        )
+        found = await loom.replay.judge(Selection(run_id="nobody"), under=loom.policies.latest("discount").version)
     assert (found.cases, found.coverage, found.transitions) == (0, None, ())
 
 

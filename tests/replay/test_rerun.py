@@ -1,10 +1,10 @@
-"""Running again: the actor's code under another version, fed from the journal, with nothing fetched and nothing done."""
+"""Running again: the actor's code under another version, fed from the journal; nothing is fetched or done."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from loom import Actor, Command, Entry, Loom
 from loom.policies.tables import Table
@@ -18,7 +18,7 @@ NARROW = V1.with_params(limit=1)
 
 class World:
     looked = 0
-    done: list[str] = []
+    done: ClassVar[list[str]] = []
 
 
 class Ask(Command[bool]):
@@ -104,9 +104,9 @@ async def test_an_approval_nobody_was_ever_asked_for_is_not_made_up(tmp_path: Pa
 
 
 async def test_a_look_up_nobody_ever_made_is_not_made_now(tmp_path: Path) -> None:
-    refusing = Table.of(
-        {**TABLE, "name": "grants", "rules": TABLE["rules"][:1], "parameters": {"limit": {"type": "integer", "value": 1}}}  # type: ignore[index]
-    )
+    narrow = {"limit": {"type": "integer", "value": 1}}
+    first: Any = TABLE["rules"]
+    refusing = Table.of({**TABLE, "name": "grants", "rules": first[:1], "parameters": narrow})
     found = await rerun(tmp_path, refusing, (5, None))
     assert [case.reason for case in found.cases] == ["gather_context_never_recorded"]
 
