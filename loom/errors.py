@@ -272,7 +272,7 @@ class CriticError(LoomError):
 
 
 class WindowError(LoomError):
-    """Two windows of decisions cannot be compared: one names no decisions, both the same ones, or classes of two rules."""
+    """Two windows cannot be compared: one names no decisions, both the same ones, or their classes are of two rules."""
 
 
 # --- actors and turns ------------------------------------------------------------------------

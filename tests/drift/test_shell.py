@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from loom import Loom
-from loom.drift import DriftReport
+from loom.drift import DriftReport, Window
 from tests.cli.support import Answer, RunningLoom, configured, invoke, run
 from tests.drift.agents import LoanAgent, RequestLoan, loans
 
@@ -182,6 +183,29 @@ def test_it_answers_beside_a_running_loom(made: Path, tmp_path: Path) -> None:
         said = run("drift", "-b", "run:spring", "-n", "run:winter", "--json", "-c", str(made), cwd=tmp_path)
     assert said.code == 1, said.err
     assert said.json["split"]["rejudged"] == 150
+
+
+def test_the_document_is_the_same_in_any_process(made: Path, tmp_path: Path) -> None:
+    asked = ("drift", "-b", "run:spring", "-n", "run:winter", "--json", "-c", str(made))
+    said = {run(*asked, cwd=tmp_path, env={"PYTHONHASHSEED": seed}).out for seed in ("0", "1", "77")}
+    assert len(said) == 1
+    assert '"detected": true' in said.pop()
+
+
+def test_what_was_kept_is_told_by_the_journal(made: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(made.parent, copy, ignore=shutil.ignore_patterns("*.sock"))
+
+    async def keep() -> None:
+        async with Loom.open(copy / made.name, by="robin") as loom:
+            await loom.drift.compare(Window(run="spring"), Window(run="winter"), keep=True, by="dana")
+
+    asyncio.run(keep())
+    said = invoke("journal", "loom/drift", config=copy / made.name)
+    assert said.code == 0
+    assert "drift_compared" in said.out
+    assert "detected, " in said.out
+    assert "by dana: The pattern of decisions changed" in said.out
 
 
 def shares(report: Mapping[str, Sequence[Mapping[str, float]]]) -> float:
