@@ -63,6 +63,9 @@ __all__ = [
     "SelfApprovalError",
     "SequenceConflictError",
     "SnapshotError",
+    "SuggestionNotFoundError",
+    "SuggestionSettledError",
+    "SuggestionStaleError",
     "TurnAbandonedError",
     "TurnInterruptedError",
     "TurnNotFoundError",
@@ -273,6 +276,18 @@ class CriticError(LoomError):
 
 class WindowError(LoomError):
     """Two windows cannot be compared: one names no decisions, both the same ones, or their classes are of two rules."""
+
+
+class SuggestionNotFoundError(LoomError):
+    """There is no suggestion with this id, or more than one whose id begins so."""
+
+
+class SuggestionStaleError(LoomError):
+    """The version that a suggestion starts from is not the adopted one any more."""
+
+
+class SuggestionSettledError(LoomError):
+    """Somebody has adopted or rejected the suggestion already."""
 
 
 # --- actors and turns ------------------------------------------------------------------------

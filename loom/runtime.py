@@ -43,6 +43,7 @@ from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ControlError, DecisionNotFoundError, LoomClosedError
+from loom.evolution import Suggestions
 from loom.identity import check_person
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
@@ -87,6 +88,7 @@ class Loom:
     runs: Runs
     turns: Turns
     replay: Replay
+    suggestions: Suggestions
     drift: Drift
     budget: Budget
     enricher: Enricher | None
@@ -237,6 +239,7 @@ class Loom:
         self.replay = Replay(
             self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
         )
+        self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=self._by, store=self.store, make_draft=make_draft)
         self.approvals = Approvals(self.actors, ApprovalChains(queries))
         deadlines = DeadlineClock(self.approvals, services)

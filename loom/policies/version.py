@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["PolicyVersion"]
+from loom.policies.canonical import version_id
+from loom.policies.contract import AnyPolicy
+
+__all__ = ["PolicyVersion", "unregistered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +36,12 @@ class PolicyVersion:
     def has_rule(self) -> bool:
         """Whether there is anything to evaluate; the implicit version of a class has nothing."""
         return self.document.get("language") != "none"
+
+
+def unregistered(policy: AnyPolicy) -> PolicyVersion:
+    """Return a policy as a version with the number 0, which nobody has registered."""
+    full_hash = policy.version_hash
+    return PolicyVersion(
+        name=policy.name, number=0, version=version_id(0, full_hash), hash=full_hash, document=policy.document,
+        about=policy.about, by="nobody", reason=None, registered_at=datetime.fromtimestamp(0, UTC),
+    )  # fmt: skip

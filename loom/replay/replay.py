@@ -13,6 +13,7 @@ from loom.errors import JournalReadOnlyError, PolicyCodeChangedError, PolicyMism
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
+from loom.policies.version import unregistered
 from loom.projections import Queries
 from loom.replay.judging import Case, Judgement, Tally, judged
 from loom.replay.kept import Keeper
@@ -71,19 +72,21 @@ class Replay:
         self,
         decisions: Decisions,
         *,
-        under: str,
+        under: str | AnyPolicy,
         keep: bool = False,
         by: str | None = None,
         progress: Progress | None = None,
     ) -> Judgement:
         """Judge recorded facts under another version of their policy, and return what has changed.
 
+        `under` is a registered version, or a policy that nobody has registered, to see what it would do.
         With `keep` each case that could be judged becomes a trace in a replay run of its own, in the name of `by`;
         without, nothing is written. Raises `PolicyNotRegisteredError`, and `PolicyMismatchError` where no decision is
         of that policy.
         """
-        version = self._policies.resolve(under)
-        policy = self._runnable(version)
+        version, policy = self._meant(under)
+        if keep and not isinstance(under, str):
+            self._policies.resolve_hash(version.hash_bytes)  # law 3: what is kept names a registered version
         tally = Tally(version)
         selection = chosen(decisions)
         total = await count(self._queries, selection) if progress is not None else 0
@@ -130,6 +133,12 @@ class Replay:
                 if progress is not None:
                     progress(len(cases), total)
         return Rerun(policy=version.name, under=version.version, hash=version.hash, cases=tuple(cases))
+
+    def _meant(self, under: str | AnyPolicy) -> tuple[PolicyVersion, AnyPolicy | None]:
+        if isinstance(under, AnyPolicy):
+            return unregistered(under), under
+        version = self._policies.resolve(under)
+        return version, self._runnable(version)
 
     def _runnable(self, version: PolicyVersion) -> AnyPolicy | None:
         try:

@@ -1,0 +1,8 @@
+"""Evolution: exceptions that became the rule, and suggestions to write that down. Only people adopt them."""
+
+from __future__ import annotations
+
+from loom.evolution.patterns import ExceptionCase, ExceptionPattern, mine
+from loom.evolution.suggestions import Suggestion, Suggestions
+
+__all__ = ["ExceptionCase", "ExceptionPattern", "Suggestion", "Suggestions", "mine"]

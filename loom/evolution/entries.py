@@ -1,0 +1,57 @@
+"""The entries of suggestions: made by mining, adopted or rejected by a person."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from loom.journal.entry import Entry
+
+__all__ = ["SuggestionAdoptedEntry", "SuggestionImplementedEntry", "SuggestionMadeEntry", "SuggestionRejectedEntry"]
+
+
+class SuggestionMadeEntry(Entry):
+    """A table was suggested in place of a version: the pattern it rests on, and what it would have changed."""
+
+    kind: ClassVar[str] = "suggestion_made"
+
+    suggestion_id: str
+    policy: str
+    base: str
+    """The full hash of the version that it starts from."""
+    table: dict[str, JsonValue]
+    rule: str
+    """The name of the rule that is new in it."""
+    pattern: dict[str, JsonValue]
+    impact: dict[str, JsonValue]
+
+
+class SuggestionAdoptedEntry(Entry):
+    """A person wants a suggestion to be the version that new turns pin."""
+
+    kind: ClassVar[str] = "suggestion_adopted"
+
+    suggestion_id: str
+    by: str
+    reason: str
+
+
+class SuggestionImplementedEntry(Entry):
+    """What was adopted is registered, and new turns pin it."""
+
+    kind: ClassVar[str] = "suggestion_implemented"
+
+    suggestion_id: str
+    version: str
+    hash: str
+
+
+class SuggestionRejectedEntry(Entry):
+    """A person does not want a suggestion; it does not come back unless what it rests on has changed."""
+
+    kind: ClassVar[str] = "suggestion_rejected"
+
+    suggestion_id: str
+    by: str
+    reason: str

@@ -1,0 +1,277 @@
+"""Suggestions: a pattern of exceptions as a rule of its own, with its impact measured by judging again.
+
+A suggestion is a table, bound to the version that it starts from. Only a person adopts or rejects one; adopting fails
+where another version has been adopted meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.clock import datetime_from_us
+from loom.errors import PolicyTableError, SuggestionNotFoundError, SuggestionSettledError, SuggestionStaleError
+from loom.evolution.entries import (
+    SuggestionAdoptedEntry,
+    SuggestionImplementedEntry,
+    SuggestionMadeEntry,
+    SuggestionRejectedEntry,
+)
+from loom.evolution.patterns import ExceptionCase, ExceptionPattern, mine
+from loom.identity import check_person, derived_id
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
+from loom.policies.registry import PolicyRegistry
+from loom.policies.tables import Table
+from loom.policies.tables.table import table_of
+from loom.policies.version import PolicyVersion
+from loom.projections import Queries
+from loom.replay import Judgement, Replay, Selection
+
+__all__ = ["SUGGESTION_JOURNAL", "Suggestion", "Suggestions"]
+
+SUGGESTION_JOURNAL = "loom/suggestions"
+"""The journal of suggestions."""
+
+_GROWN = 1.5
+"""How many times the cases there must be before a rejected suggestion comes back."""
+
+_EXCEPTIONS = """
+SELECT position, decision_id, policy_name, rule, recorded_at_us,
+  json_extract(CAST(body AS TEXT), '$.decision.exception_reason') AS reason,
+  json_extract(CAST(body AS TEXT), '$.decision.facts') AS facts,
+  json_extract(CAST(body AS TEXT), '$.decision.approvals') AS approvals
+FROM trace_decisions JOIN trace_bodies USING (position)
+WHERE is_exception = 1 AND origin = 'original' AND status = 'settled' AND policy_name = :policy AND position > :after
+ORDER BY position LIMIT 2000
+"""
+
+
+class Suggestion(BaseModel):
+    """A suggestion as its journal tells it. `impact` is what judging all recorded decisions under it came to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    suggestion_id: str
+    policy: str
+    base: str
+    table: dict[str, JsonValue]
+    rule: str
+    pattern: ExceptionPattern
+    impact: Judgement
+    made_at: datetime
+    status: Literal["pending", "approved", "rejected", "implemented"] = "pending"
+    by: str | None = None
+    reason: str | None = None
+    version: str | None = None
+
+
+class Suggestions:
+    """Finds patterns, makes suggestions of them, and takes what people make of those."""
+
+    def __init__(
+        self,
+        store: JournalStore,
+        queries: Queries,
+        policies: PolicyRegistry,
+        replay: Replay,
+        *,
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
+        self._queries = queries
+        self._policies = policies
+        self._replay = replay
+        self._journal = FoldedJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
+        self._made: dict[str, Suggestion] = {}
+
+    async def patterns(self, policy: str) -> list[ExceptionPattern]:
+        """Return the patterns among the exceptions of a policy, those with most cases first."""
+        return mine([case async for case in self._cases(policy)])
+
+    async def look(self, policy: str | None = None) -> list[Suggestion]:
+        """Look for patterns that are worth a rule, in one policy or all, and return the suggestions that are new.
+
+        Only a policy whose adopted version is a table can be suggested a rule. What was suggested before, and what was
+        rejected on the same evidence, is not suggested again.
+        """
+        await self._journal.load()
+        new: list[Suggestion] = []
+        for name in self._policies.names() if policy is None else (policy,):
+            base = self._policies.adopted(name)
+            if base is None or base.document.get("language") != "table":
+                continue
+            for pattern in await self.patterns(name):
+                made = await self._suggest(pattern, base) if pattern.worthwhile else None
+                if made is not None:
+                    new.append(made)
+        return new
+
+    async def get(self, suggestion_id: str) -> Suggestion:
+        """Return the suggestion with this id, or whose id begins so; raise `SuggestionNotFoundError`."""
+        await self._journal.load()
+        return self._known(suggestion_id)
+
+    async def find(self, *, status: str | None = None) -> list[Suggestion]:
+        """Return the suggestions, newest first."""
+        await self._journal.load()
+        return [each for each in reversed(self._made.values()) if status in (None, each.status)]
+
+    async def adopt(self, suggestion_id: str, *, by: str, reason: str) -> PolicyVersion:
+        """Register the table of a suggestion and let new turns pin it, in the name of a person.
+
+        Raises `SuggestionStaleError` where new turns do not pin the version any more that it starts from, and
+        `SuggestionSettledError` where it was rejected. Doing it twice is doing it once.
+        """
+        check_person(by)
+        suggestion = await self.get(suggestion_id)
+
+        def entry() -> Entry | None:
+            now = self._made[suggestion.suggestion_id]
+            if now.status == "rejected":
+                raise _settled(now)
+            if now.status != "pending":
+                return None
+            current = self._policies.adopted(now.policy)
+            if current is None or current.hash != now.base:
+                raise SuggestionStaleError(
+                    f"suggestion [{now.suggestion_id}] starts from version [{now.base[:12]}] of [{now.policy}], and "
+                    f"[{'none' if current is None else current.version}] is adopted; expected the one it starts from: "
+                    "look for suggestions again"
+                )
+            return SuggestionAdoptedEntry(suggestion_id=now.suggestion_id, by=by, reason=reason)
+
+        await self._journal.append_if_missing(entry)
+        decided = self._made[suggestion.suggestion_id]
+        table = Table.of(decided.table)
+        version = await self._policies.register(table, by=decided.by or by, reason=decided.reason)
+        if decided.status == "approved":
+            await self._policies.adopt(version.hash, by=decided.by or by, reason=decided.reason)
+            done = SuggestionImplementedEntry(
+                suggestion_id=decided.suggestion_id, version=version.version, hash=version.hash
+            )
+            await self._journal.append_if_missing(
+                lambda: done if self._made[decided.suggestion_id].status == "approved" else None
+            )
+        return version
+
+    async def reject(self, suggestion_id: str, *, by: str, reason: str) -> Suggestion:
+        """Do not want a suggestion, in the name of a person; raise `SuggestionSettledError` where it was adopted."""
+        check_person(by)
+        suggestion = await self.get(suggestion_id)
+
+        def entry() -> Entry | None:
+            now = self._made[suggestion.suggestion_id]
+            if now.status in ("approved", "implemented"):
+                raise _settled(now)
+            if now.status == "rejected":
+                return None
+            return SuggestionRejectedEntry(suggestion_id=now.suggestion_id, by=by, reason=reason)
+
+        await self._journal.append_if_missing(entry)
+        return self._made[suggestion.suggestion_id]
+
+    # --- making them ----------------------------------------------------------------------------
+
+    async def _suggest(self, pattern: ExceptionPattern, base: PolicyVersion) -> Suggestion | None:
+        before = [each for each in self._made.values() if each.pattern.pattern_id == pattern.pattern_id]
+        if any(each.status == "pending" and each.base == base.hash for each in before):
+            return None
+        if any(each.status == "rejected" and not _changed(each.pattern, pattern) for each in before):
+            return None
+        made = _with_rule(base, pattern)
+        if made is None:
+            return None
+        table, rule = made
+        impact = await self._replay.judge(Selection(policy=base.name), under=table)
+        suggestion_id = derived_id("suggestion", base.hash, table.version_hash, str(len(before)))[:16]
+        entry = SuggestionMadeEntry(
+            suggestion_id=suggestion_id, policy=base.name, base=base.hash, table=table.written(), rule=rule,
+            pattern=pattern.model_dump(mode="json"), impact=impact.model_dump(mode="json"),
+        )  # fmt: skip
+        await self._journal.append_if_missing(lambda: None if suggestion_id in self._made else entry)
+        return self._made[suggestion_id]
+
+    async def _cases(self, policy: str) -> AsyncIterator[ExceptionCase]:
+        after = 0
+        while True:
+            rows = await self._queries.fetch(_EXCEPTIONS, {"policy": policy, "after": after}, names=("traces",))
+            for row in rows:
+                facts, approvals = json.loads(row["facts"] or "{}"), json.loads(row["approvals"] or "[]")
+                yield ExceptionCase(
+                    decision_id=row["decision_id"], policy=row["policy_name"], reason=row["reason"] or "",
+                    rule=row["rule"] or "", facts=facts, granted=all(each["granted"] for each in approvals),
+                    at=datetime_from_us(row["recorded_at_us"]),
+                )  # fmt: skip
+            if len(rows) < 2_000:
+                return
+            after = rows[-1]["position"]
+
+    # --- reading them back ----------------------------------------------------------------------
+
+    def _known(self, suggestion_id: str) -> Suggestion:
+        found = [each for name, each in self._made.items() if suggestion_id and name.startswith(suggestion_id)]
+        if len(found) == 1:
+            return found[0]
+        raise SuggestionNotFoundError(
+            f"suggestion [{suggestion_id!r:.40}] is {'ambiguous' if found else 'not known'}; expected [the id of one]: "
+            "see `loom suggestions`"
+        )
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if isinstance(entry, SuggestionMadeEntry):
+            self._made[entry.suggestion_id] = Suggestion(
+                suggestion_id=entry.suggestion_id, policy=entry.policy, base=entry.base, table=entry.table,
+                rule=entry.rule, pattern=ExceptionPattern.model_validate(entry.pattern),
+                impact=Judgement.model_validate(entry.impact), made_at=recorded.recorded_at,
+            )  # fmt: skip
+        elif isinstance(entry, SuggestionAdoptedEntry):
+            self._turn(entry.suggestion_id, status="approved", by=entry.by, reason=entry.reason)
+        elif isinstance(entry, SuggestionRejectedEntry):
+            self._turn(entry.suggestion_id, status="rejected", by=entry.by, reason=entry.reason)
+        elif isinstance(entry, SuggestionImplementedEntry):
+            self._turn(entry.suggestion_id, status="implemented", version=entry.version)
+
+    def _turn(self, suggestion_id: str, **changes: object) -> None:
+        if suggestion_id in self._made:
+            self._made[suggestion_id] = self._made[suggestion_id].model_copy(update=changes)
+
+
+def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, str] | None:
+    """Return the base with the pattern as a rule in front of the one it is an exception to; None if it would not do."""
+    written = table_of(base.document).written()
+    known = written["facts"]
+    when: list[list[JsonValue]] = [[name, "=", value] for name, value in pattern.conditions.items() if name in known]
+    when += [
+        [name, "between", [low, high]]
+        for name, (low, high) in pattern.ranges.items()
+        if known.get(name, {}).get("type") == "integer"
+    ]
+    name = f"usual-{pattern.pattern_id[:8]}"
+    names = [row["name"] for row in written["rules"]]
+    if not when or name in names:
+        return None
+    why = f"{pattern.occurrences} exceptions of this kind were granted, {pattern.refusals} refused ({pattern.reason})"
+    place = names.index(pattern.rule) if pattern.rule in names else len(names)
+    written["rules"].insert(place, {"name": name, "when": when, "effect": "allow", "why": why})
+    try:
+        return Table.of(written), name
+    except PolicyTableError:  # it could never hit, say
+        return None
+
+
+def _changed(then: ExceptionPattern, now: ExceptionPattern) -> bool:
+    """Tell whether the evidence is another than that on which somebody said no: many more cases, or fewer refusals."""
+    return now.occurrences >= _GROWN * then.occurrences or now.refusals < then.refusals
+
+
+def _settled(suggestion: Suggestion) -> SuggestionSettledError:
+    return SuggestionSettledError(
+        f"suggestion [{suggestion.suggestion_id}] is [{suggestion.status}] by [{suggestion.by}]; expected a pending "
+        "one: look for suggestions again"
+    )
