@@ -20,6 +20,7 @@ from loom.actors.command import COMMANDS, Command
 from loom.actors.turns_view import TurnStatus
 from loom.decisions import RunEnding, Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
+from loom.evolution import Suggestions
 from loom.journal.sqlite import SqliteStore
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
@@ -41,6 +42,7 @@ class Served(Protocol):
     replay: Replay
     runs: Runs
     store: SqliteStore
+    suggestions: Suggestions
     turns: Turns
 
     @property
@@ -70,6 +72,9 @@ class Operations:
             "policies.adopt": _Operation(_Adopt, self._adopt),
             "policies.register": _Operation(_Register, self._register),
             "replay.keep": _Operation(_Keep, self._keep),
+            "suggestions.adopt": _Operation(_Judge, self._adopt_suggestion),
+            "suggestions.look": _Operation(_Look, self._look),
+            "suggestions.reject": _Operation(_Judge, self._reject_suggestion),
             "runs.end": _Operation(_EndRun, self._end_run),
             "status": _Operation(_Nothing, self._status),
             "turns.abandon": _Operation(_Abandon, self._abandon),
@@ -130,6 +135,16 @@ class Operations:
         selection = Selection(**given.selection.model_dump(exclude_none=True))
         judged = await self._loom.replay.judge(selection, under=given.under, keep=True, by=given.by)
         return _plain(judged)
+
+    async def _look(self, given: _Look) -> JsonValue:
+        return [_plain(each) for each in await self._loom.suggestions.look(given.policy)]
+
+    async def _adopt_suggestion(self, given: _Judge) -> JsonValue:
+        version = await self._loom.suggestions.adopt(given.id, by=given.by, reason=given.reason)
+        return policy_as_json(version, adopted=True)
+
+    async def _reject_suggestion(self, given: _Judge) -> JsonValue:
+        return _plain(await self._loom.suggestions.reject(given.id, by=given.by, reason=given.reason))
 
     async def _end_run(self, given: _EndRun) -> JsonValue:
         run = await self._loom.runs.get(given.id)
@@ -285,6 +300,16 @@ class _Keep(_Arguments):
     under: str
     by: str
     selection: _Chosen = _Chosen()
+
+
+class _Look(_Arguments):
+    policy: str | None = None
+
+
+class _Judge(_Arguments):
+    id: str
+    by: str
+    reason: str
 
 
 class _EndRun(_Arguments):

@@ -39,6 +39,7 @@ from loom.decisions import (
     Traces,
     TracesProjection,
 )
+from loom.decisions.metrics import Metrics
 from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
@@ -85,6 +86,7 @@ class Loom:
     queries: Queries
     policies: AuditedPolicies
     outcomes: Outcomes
+    metrics: Metrics
     runs: Runs
     turns: Turns
     replay: Replay
@@ -227,6 +229,7 @@ class Loom:
             options=actor_options(config), limits=bounds, sources=self._sources, approver=self._approver,
             known_parent=self._known_decision,
         )  # fmt: skip
+        self.metrics = Metrics(queries)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
         self.runs = Runs(self.store, queries, self.policies, by=self._by, make_id=new_id, make_draft=make_draft)

@@ -33,7 +33,7 @@ from loom.policies.version import PolicyVersion
 from loom.projections import Queries
 from loom.replay import Judgement, Replay, Selection
 
-__all__ = ["SUGGESTION_JOURNAL", "Suggestion", "Suggestions"]
+__all__ = ["SUGGESTION_JOURNAL", "Suggestion", "Suggestions", "SuggestionsMade"]
 
 SUGGESTION_JOURNAL = "loom/suggestions"
 """The journal of suggestions."""
@@ -71,7 +71,53 @@ class Suggestion(BaseModel):
     version: str | None = None
 
 
-class Suggestions:
+class SuggestionsMade:
+    """What was suggested, and what became of it."""
+
+    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._journal = FoldedJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
+        self._made: dict[str, Suggestion] = {}
+
+    async def get(self, suggestion_id: str) -> Suggestion:
+        """Return the suggestion with this id, or whose id begins so; raise `SuggestionNotFoundError`."""
+        await self._journal.load()
+        return self._known(suggestion_id)
+
+    async def find(self, *, status: str | None = None) -> list[Suggestion]:
+        """Return the suggestions, newest first."""
+        await self._journal.load()
+        return [each for each in reversed(self._made.values()) if status in (None, each.status)]
+
+    def _known(self, suggestion_id: str) -> Suggestion:
+        found = [each for name, each in self._made.items() if suggestion_id and name.startswith(suggestion_id)]
+        if len(found) == 1:
+            return found[0]
+        raise SuggestionNotFoundError(
+            f"suggestion [{suggestion_id!r:.40}] is {'ambiguous' if found else 'not known'}; expected [the id of one]: "
+            "see `loom suggestions`"
+        )
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if isinstance(entry, SuggestionMadeEntry):
+            self._made[entry.suggestion_id] = Suggestion(
+                suggestion_id=entry.suggestion_id, policy=entry.policy, base=entry.base, table=entry.table,
+                rule=entry.rule, pattern=ExceptionPattern.model_validate(entry.pattern),
+                impact=Judgement.model_validate(entry.impact), made_at=recorded.recorded_at,
+            )  # fmt: skip
+        elif isinstance(entry, SuggestionAdoptedEntry):
+            self._turn(entry.suggestion_id, status="approved", by=entry.by, reason=entry.reason)
+        elif isinstance(entry, SuggestionRejectedEntry):
+            self._turn(entry.suggestion_id, status="rejected", by=entry.by, reason=entry.reason)
+        elif isinstance(entry, SuggestionImplementedEntry):
+            self._turn(entry.suggestion_id, status="implemented", version=entry.version)
+
+    def _turn(self, suggestion_id: str, **changes: object) -> None:
+        if suggestion_id in self._made:
+            self._made[suggestion_id] = self._made[suggestion_id].model_copy(update=changes)
+
+
+class Suggestions(SuggestionsMade):
     """Finds patterns, makes suggestions of them, and takes what people make of those."""
 
     def __init__(
@@ -83,11 +129,10 @@ class Suggestions:
         *,
         make_draft: Callable[[Entry], Draft] = draft,
     ) -> None:
+        super().__init__(store, make_draft=make_draft)
         self._queries = queries
         self._policies = policies
         self._replay = replay
-        self._journal = FoldedJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
-        self._made: dict[str, Suggestion] = {}
 
     async def patterns(self, policy: str) -> list[ExceptionPattern]:
         """Return the patterns among the exceptions of a policy, those with most cases first."""
@@ -110,16 +155,6 @@ class Suggestions:
                 if made is not None:
                     new.append(made)
         return new
-
-    async def get(self, suggestion_id: str) -> Suggestion:
-        """Return the suggestion with this id, or whose id begins so; raise `SuggestionNotFoundError`."""
-        await self._journal.load()
-        return self._known(suggestion_id)
-
-    async def find(self, *, status: str | None = None) -> list[Suggestion]:
-        """Return the suggestions, newest first."""
-        await self._journal.load()
-        return [each for each in reversed(self._made.values()) if status in (None, each.status)]
 
     async def adopt(self, suggestion_id: str, *, by: str, reason: str) -> PolicyVersion:
         """Register the table of a suggestion and let new turns pin it, in the name of a person.
@@ -210,36 +245,6 @@ class Suggestions:
             if len(rows) < 2_000:
                 return
             after = rows[-1]["position"]
-
-    # --- reading them back ----------------------------------------------------------------------
-
-    def _known(self, suggestion_id: str) -> Suggestion:
-        found = [each for name, each in self._made.items() if suggestion_id and name.startswith(suggestion_id)]
-        if len(found) == 1:
-            return found[0]
-        raise SuggestionNotFoundError(
-            f"suggestion [{suggestion_id!r:.40}] is {'ambiguous' if found else 'not known'}; expected [the id of one]: "
-            "see `loom suggestions`"
-        )
-
-    def _fold(self, recorded: Recorded) -> None:
-        entry = recorded.entry
-        if isinstance(entry, SuggestionMadeEntry):
-            self._made[entry.suggestion_id] = Suggestion(
-                suggestion_id=entry.suggestion_id, policy=entry.policy, base=entry.base, table=entry.table,
-                rule=entry.rule, pattern=ExceptionPattern.model_validate(entry.pattern),
-                impact=Judgement.model_validate(entry.impact), made_at=recorded.recorded_at,
-            )  # fmt: skip
-        elif isinstance(entry, SuggestionAdoptedEntry):
-            self._turn(entry.suggestion_id, status="approved", by=entry.by, reason=entry.reason)
-        elif isinstance(entry, SuggestionRejectedEntry):
-            self._turn(entry.suggestion_id, status="rejected", by=entry.by, reason=entry.reason)
-        elif isinstance(entry, SuggestionImplementedEntry):
-            self._turn(entry.suggestion_id, status="implemented", version=entry.version)
-
-    def _turn(self, suggestion_id: str, **changes: object) -> None:
-        if suggestion_id in self._made:
-            self._made[suggestion_id] = self._made[suggestion_id].model_copy(update=changes)
 
 
 def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, str] | None:

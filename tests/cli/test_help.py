@@ -15,7 +15,7 @@ from tests.cli.support import environment, invoke, run
 
 COMMANDS = (
     "demo", "init", "run", "journal", "decisions", "why", "precedents", "approvals", "approve", "deny", "turns",
-    "policies", "replay", "runs", "drift", "verify", "doctor", "export",
+    "policies", "suggestions", "metrics", "budget", "replay", "runs", "drift", "verify", "doctor", "export",
 )  # fmt: skip
 
 

@@ -83,6 +83,13 @@ def test_neither_order_nor_names_nor_which_window_comes_first_count(
         assert (again.statistic, again.degrees, again.pooled) == (found.statistic, found.degrees, found.pooled)
 
 
+def test_which_of_two_equally_rare_classes_fills_the_pool_does_not_depend_on_which_window_comes_first() -> None:
+    table = [(1, 0), (10, 2), (2, 10), (30, 31)]
+    found = chi_square(table, pool_below=6)
+    assert found.pooled == 2
+    assert chi_square([(b, a) for a, b in table], pool_below=6) == found
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.integers(1, 5))
 def test_equal_shares_have_a_statistic_of_nothing(counts: list[int], times: int) -> None:
     found = chi_square([(each, each * times) for each in counts])

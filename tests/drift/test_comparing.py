@@ -312,6 +312,9 @@ async def test_one_rule_may_be_named_under_which_all_are_classified_anew(work: B
     assert report.js_divergence == 0
     again = await work.compare("one", "two", rule=RULE.hash[:12])
     assert (again.js_divergence, classes(again), again.rule) == (0, 9, RULE.hash)
+    for each in (report, again):
+        assert each.split is not None
+        assert (each.split.total, each.split.situations, each.split.coverage) == (0, 0, 1)
     never = await work.compare("one", "three", rule=COARSE.hash)
     assert never.current.unclassified == 0
     assert {each.alike["industry"] for each in never.fell} == {"health"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ def test_one_case_more_among_millions_is_not_lost() -> None:
     exact = float((p - q) ** 2 * (1 / (p + q) + 1 / (2 - p - q))) / (4 * math.log(2))
     assert js_divergence(table) == pytest.approx(exact, rel=1e-9)
     assert js_divergence(table) > 0
+
+
+@given(st.integers(1, 2_000), st.integers(100_000, 1_000_000))
+def test_near_equal_shares_it_is_as_exact_as_elsewhere(apart: int, whole: int) -> None:
+    """Beside 40 digits, by the definition."""
+    with localcontext() as context:
+        context.prec = 40
+        p, q = Decimal(whole + apart) / (2 * whole), Decimal(1) / 2
+        exact = Decimal(0)
+        for one, other in ((p, q), (1 - p, 1 - q)):
+            middle = (one + other) / 2
+            exact += (one * (one / middle).ln() + other * (other / middle).ln()) / (2 * Decimal(2).ln())
+    assert js_divergence([(whole + apart, 1), (whole - apart, 1)]) == pytest.approx(float(exact), rel=1e-12)
 
 
 @given(pairs)

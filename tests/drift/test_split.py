@@ -267,6 +267,17 @@ async def test_a_decision_of_another_policy_than_the_baselines_is_not_judged_by_
     assert (await told(work)).not_rejudged == {"other_policy": 120}
 
 
+async def test_policies_of_which_one_decides_more_often_weigh_the_same_for_each_case(work: Bench) -> None:
+    always = await work.policies.register(other, by="robin")
+    for run, times in (("one", 1), ("two", 2)):
+        for _ in range(times):
+            await work.decide(FEW[:35], run=run)
+            await work.decide(FEW, run=run, version=always, percent=100)
+    found = await told(work)
+    assert (found.total, found.population, found.policy, found.interaction) == (0, 0, 0, 0)
+    assert found.rejudged == 310
+
+
 async def test_too_little_coverage_is_told_and_the_parts_are_not(work: Bench) -> None:
     await work.decide(FEW, run="one")
     await work.decide(FEW[:40], run="two")

@@ -52,7 +52,9 @@ def opened(path: Path) -> Loom:
     return Loom.open(f"sqlite:///{path}/journal.db", actors=[Seller], by="robin")
 
 
-async def exceptions(loom: Loom, count: int, *, industry: str = "health", grant: bool = True, percent: int = 15) -> None:
+async def exceptions(
+    loom: Loom, count: int, *, industry: str = "health", grant: bool = True, percent: int = 15
+) -> None:
     for number in range(count):
         ask = Ask(industry=industry, percent=percent + number % 3)
         told = asyncio.create_task(loom.actor(Seller, industry).ask(ask, by="bob"))

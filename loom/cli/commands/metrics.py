@@ -1,0 +1,111 @@
+"""`loom metrics`: how good decisions were as far as that is known, by type, actor or version, and over time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.judging import SinceOption, UntilOption
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+
+if TYPE_CHECKING:
+    from loom.decisions.metrics import DecisionMetrics, Trend
+
+__all__ = ["add_to"]
+
+_Group = Annotated[
+    Literal["decision_type", "actor_type", "policy_version"], typer.Option("--by", help="What they are grouped by.")
+]
+_Measure = Annotated[
+    Literal["decisions", "quality", "exception_rate", "denial_rate"] | None,
+    typer.Option("--trend", help="Show this over the last days instead, and what stands out."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "metrics", panel="Answer")(metrics)
+
+
+async def metrics(
+    shell: Shell,
+    by: _Group = "decision_type",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    trend: _Measure = None,
+    days: Annotated[int, typer.Option(min=2, max=3_650, help="How many days of a trend.")] = 60,
+) -> int | None:
+    """Show the figures of decisions: quality, exceptions, denials, outcomes, and the share with a full audit trail.
+
+    With `--trend` exit code 1 says that a day stands out as a warning or worse; that takes 30 days with decisions.
+    """
+    from loom.cli.reading import open_readings
+    from loom.decisions.metrics import Metrics
+
+    begin = None if since is None else since.replace(tzinfo=UTC)
+    end = None if until is None else until.replace(tzinfo=UTC)
+    async with open_readings(shell) as readings:
+        asked = Metrics(readings.queries)
+        if trend is not None:
+            tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            last = end or tomorrow
+            found = await asked.trend(trend, since=begin or last - timedelta(days=days), until=last)
+            return _print_trend(shell, found)
+        every = await asked.of(since=begin, until=end)
+        groups = await asked.by(by, since=begin, until=end)
+    if shell.json:
+        shell.output.document(
+            {"all": every.model_dump(mode="json"), by: [each.model_dump(mode="json") for each in groups]}
+        )
+    elif not every.decisions:
+        shell.output.say("No decisions.")
+    else:
+        columns = [Column(by.replace("_", " "), "cyan"), *(Column(name, right=True) for name in _COLUMNS)]
+        shell.output.table(columns, [_row(each) for each in [*groups, every]])
+    return None
+
+
+_COLUMNS = ("decisions", "quality", "tier", "exceptions", "denials", "observed", "correct", "whole trail")
+
+
+def _row(each: DecisionMetrics) -> list[str]:
+    return [
+        each.group, f"{each.decisions:,}", "-" if each.quality is None else f"{each.quality:.2f}", each.tier or "-",
+        _share(each.exception_rate), _share(each.denial_rate), f"{each.observed:,}", f"{each.correct:,}",
+        _share(each.compliance),
+    ]  # fmt: skip
+
+
+def _print_trend(shell: Shell, found: Trend) -> int | None:
+    serious = [each for each in found.anomalies if each.severity != "notice"]
+    if shell.json:
+        shell.output.document(found.model_dump(mode="json"))
+        return EXIT_NO if serious else None
+    highest = max((each.value or 0 for each in found.buckets), default=0) or 1
+    odd = {each.begin: each for each in found.anomalies}
+    rows = [
+        [
+            each.begin.date().isoformat(), f"{each.decisions:,}", "-" if each.value is None else f"{each.value:.3g}",
+            "" if each.value is None else "█" * round(20 * each.value / highest),
+            f"{odd[each.begin].severity}: {odd[each.begin].deviations:.1f} σ" if each.begin in odd else "",
+        ]
+        for each in found.buckets
+    ]  # fmt: skip
+    columns = [
+        Column("day (UTC)"), Column("decisions", right=True), Column(found.measure.replace("_", " "), right=True),
+        Column("", "dim"), Column("", "red"),
+    ]  # fmt: skip
+    shell.output.table(columns, rows)
+    if found.slope is not None:
+        shell.output.say(f"{found.slope:+.3g} a day by least squares")
+    if not found.enough:
+        shell.output.say("fewer than 30 days with decisions: nothing is called an anomaly", style="dim")
+    return EXIT_NO if serious else None
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

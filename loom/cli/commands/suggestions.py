@@ -1,0 +1,138 @@
+"""`loom suggestions`: rules that exceptions suggest, what they would have changed, and what people make of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+from loom.cli.text import one_line, shortened
+
+if TYPE_CHECKING:
+    from loom.evolution import Suggestion
+
+__all__ = ["add_to"]
+
+_Id = Annotated[str, typer.Argument(metavar="ID", help="A suggestion, or how its id begins.", show_default=False)]
+_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="List, show, look for, adopt and reject suggestions.")
+    command(group, "list", default=True)(suggestions)
+    command(group, "show")(show)
+    command(group, "look")(look)
+    command(group, "adopt")(adopt)
+    command(group, "reject")(reject)
+    app.add_typer(group, name="suggestions", rich_help_panel="Answer")
+
+
+async def suggestions(shell: Shell) -> None:
+    """List what was suggested, newest first."""
+    found = await _found(shell)
+    if shell.json:
+        shell.output.document([each.model_dump(mode="json") for each in found])
+    elif not found:
+        shell.output.say("No suggestions: `loom suggestions look --by NAME` looks for some.")
+    else:
+        _print_list(shell, found)
+
+
+async def show(shell: Shell, suggestion_id: _Id) -> None:
+    """Show a suggestion: the pattern, the rule, and what it would have changed."""
+    [each] = await _found(shell, suggestion_id)
+    if shell.json:
+        shell.output.document(each.model_dump(mode="json"))
+        return
+    pattern, impact = each.pattern, each.impact
+    shell.output.say(f"{each.policy}: a rule for what is granted anyway ({each.status})", style="bold")
+    judged = f"{impact.cases:,} decisions, coverage {impact.coverage:.1%}" if impact.coverage is not None else "none"
+    rows = [
+        ("pattern", pattern.words()),
+        ("reason", pattern.reason or "-"),
+        ("granted", f"{pattern.occurrences:,} times, refused {pattern.refusals:,} times"),
+        ("confidence", f"{pattern.confidence:.0%}"),
+        ("seen", f"{pattern.first_seen.date()} to {pattern.last_seen.date()}"),
+        ("new rule", each.rule),
+        ("starts from", each.base[:12]),
+        ("judged again", judged),
+        *((f"would be {t.new}", f"{t.cases:,} that were {t.old}") for t in impact.transitions),
+        *((f"{each.status} by", f"{each.by}: {each.reason}") for _ in [0] if each.by),
+    ]
+    shell.output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows, header=False)
+
+
+async def look(
+    shell: Shell,
+    by: ByOption,
+    policy: Annotated[str | None, typer.Option("--policy", "-p", help="Only exceptions of this policy.")] = None,
+) -> None:
+    """Look for patterns among exceptions, and suggest rules for those that are worth one."""
+    from loom.cli.acting import act
+    from loom.evolution import Suggestion
+
+    made, _ = await act(shell, "suggestions.look", {"policy": policy}, by=by)
+    assert isinstance(made, list)  # noqa: S101 - suggestions as JSON
+    if shell.json:
+        shell.output.document(made)
+    elif not made:
+        shell.output.say("Nothing new that is worth a rule.")
+    else:
+        _print_list(shell, [Suggestion.model_validate(each) for each in made])
+
+
+async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
+    """Make the rule a version, and let new turns pin it, in your own name."""
+    adopted: Any = await _judged(shell, "suggestions.adopt", suggestion_id, by, reason)
+    if shell.json:
+        shell.output.document(adopted)
+    else:
+        shell.output.say(f"adopted as {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
+
+
+async def reject(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
+    """Do not want it; it comes back when there is much more of it."""
+    rejected: Any = await _judged(shell, "suggestions.reject", suggestion_id, by, reason)
+    if shell.json:
+        shell.output.document(rejected)
+    else:
+        shell.output.say(f"rejected {rejected['suggestion_id']}")
+
+
+async def _judged(shell: Shell, operation: str, suggestion_id: str, by: str, reason: str) -> object:
+    from loom.cli.acting import act
+
+    done, _ = await act(shell, operation, {"id": suggestion_id, "by": by, "reason": reason}, by=by)
+    return done
+
+
+async def _found(shell: Shell, suggestion_id: str | None = None) -> list[Suggestion]:
+    """Return the suggestions that the journal tells of, or the one that is meant."""
+    from loom.cli.reading import open_journal
+    from loom.cli.rehearsing import ReadOnlyStore
+    from loom.evolution.suggestions import SuggestionsMade
+
+    async with open_journal(shell) as reader:
+        made = SuggestionsMade(await ReadOnlyStore.over(reader))
+        return await made.find() if suggestion_id is None else [await made.get(suggestion_id)]
+
+
+def _print_list(shell: Shell, found: list[Suggestion]) -> None:
+    short = shortened(each.suggestion_id for each in found)
+    columns = [
+        Column("id", "cyan"), Column("policy"), Column("status"), Column("granted", right=True),
+        Column("refused", right=True), Column("flips", right=True), Column("pattern", wide=True),
+    ]  # fmt: skip
+    rows = [
+        [
+            short[each.suggestion_id], each.policy, each.status, f"{each.pattern.occurrences:,}",
+            f"{each.pattern.refusals:,}", f"{each.impact.flipped:,}", one_line(each.pattern.words()),
+        ]
+        for each in found
+    ]  # fmt: skip
+    shell.output.table(columns, rows)
