@@ -109,6 +109,7 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
                 ("After which precedents?", _precedents(trace, alike or {})),
                 ("Who agreed?", _consent(trace)),
                 ("What came of it?", _aftermath(trace)),
+                *([("What did the critic say?", _criticism(trace))] if trace.enrichments else []),
             )
         ),
     )
@@ -220,6 +221,21 @@ def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         if ids:
             more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
             yield _line(label, ", ".join(short(each) for each in ids[:5]) + more)
+
+
+def _criticism(trace: DecisionTrace) -> Iterator[ExplanationLine]:
+    for each in trace.enrichments:
+        said = each.analysis
+        if said is None:
+            yield _line(each.status, each.problem or "", "quiet")
+            continue
+        yield _line("opinion", said.deeper_rationale)
+        yield _line("", f"{said.model}, confidence {said.confidence:.2f} of 1; it has no say", "quiet")
+        yield _line("risk", said.risk.level + (f": {', '.join(said.risk.factors)}" if said.risk.factors else ""))
+        for factor in said.critical_factors:
+            yield _line(f"{factor.impact} impact", f"{factor.factor}: {factor.reasoning}")
+        for other in said.alternatives:
+            yield _line("instead", f"{other.option}: {other.why_rejected}" if other.why_rejected else other.option)
 
 
 def _request(approval: Approval) -> Iterator[ExplanationLine]:

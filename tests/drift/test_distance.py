@@ -86,9 +86,10 @@ def test_one_case_more_among_millions_is_not_lost() -> None:
     assert js_divergence(table) > 0
 
 
-@given(st.integers(1, 2_000), st.integers(100_000, 1_000_000))
-def test_near_equal_shares_it_is_as_exact_as_elsewhere(apart: int, whole: int) -> None:
-    """Beside 40 digits, by the definition."""
+@given(st.integers(1, 25_000))
+def test_near_equal_shares_it_is_as_exact_as_elsewhere(apart: int) -> None:
+    """Beside 40 digits, by the definition, on both sides of where the series ends."""
+    whole = 500_000
     with localcontext() as context:
         context.prec = 40
         p, q = Decimal(whole + apart) / (2 * whole), Decimal(1) / 2
