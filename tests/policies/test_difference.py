@@ -31,6 +31,9 @@ WRITTEN: dict[str, Any] = {
 }  # fmt: skip
 
 
+TINY = {"name": "tiny", "when": [["percent", "=", 0]], "effect": "allow", "why": "nothing"}
+
+
 async def differing(path: Path, change: Callable[[Any], object]) -> Difference:
     written = copy.deepcopy(WRITTEN)
     change(written)
@@ -53,7 +56,10 @@ def rule(written: Any, number: int) -> Any:
     [
         (lambda w: w["parameters"]["limit"].update(value=12), ["parameter limit.value: 10 → 12"]),
         (lambda w: w["parameters"]["limit"].update(max=40), ["parameter limit.max: 50 → 40"]),
-        (lambda w: w["facts"]["percent"].update(min=0), ['fact percent: {"type": "integer"} → {"min": 0, "type": "integer"}']),
+        (
+            lambda w: w["facts"]["percent"].update(min=0),
+            ['fact percent: {"type": "integer"} → {"min": 0, "type": "integer"}'],
+        ),
         (lambda w: rule(w, 1).update(tier="cfo"), ["rule health, tier: vp → cfo"]),
         (lambda w: rule(w, 1).update(why="other words"), ["rule health, why: a cause → other words"]),
         (lambda w: rule(w, 1)["when"][1].__setitem__(2, 30), ["rule health, condition 2: percent < 40 → percent < 30"]),
@@ -61,13 +67,22 @@ def rule(written: Any, number: int) -> Any:
             lambda w: rule(w, 1)["when"].pop(),
             ["rule health, conditions: industry = health and percent < 40 → industry = health"],
         ),
-        (lambda w: w["rules"].pop(), ["rule health: removed if industry = health and percent < 40: require approval by vp"]),
         (
-            lambda w: w["rules"].insert(0, {"name": "tiny", "when": [["percent", "=", 0]], "effect": "allow", "why": "0"}),
+            lambda w: w["rules"].pop(),
+            ["rule health: removed if industry = health and percent < 40: require approval by vp"],
+        ),
+        (
+            lambda w: w["rules"].insert(0, TINY),
             ["rule tiny: added if percent = 0: allow"],
         ),
-        (lambda w: w["limits"][0]["when"][0].__setitem__(2, 55), ["limit ceiling, condition 1: percent > 60 → percent > 55"]),
-        (lambda w: w["otherwise"].update(effect="indeterminate"), ["otherwise otherwise, effect: deny → indeterminate"]),
+        (
+            lambda w: w["limits"][0]["when"][0].__setitem__(2, 55),
+            ["limit ceiling, condition 1: percent > 60 → percent > 55"],
+        ),
+        (
+            lambda w: w["otherwise"].update(effect="indeterminate"),
+            ["otherwise otherwise, effect: deny → indeterminate"],
+        ),
         (lambda w: w.pop("otherwise"), None),
         (lambda w: w["rules"].reverse(), ["rule order: within, health → health, within"]),
     ],

@@ -330,7 +330,7 @@ def test_text_that_is_not_an_object_of_json_is_indeterminate(facts: str | bytes)
     assert (evaluation.effect, evaluation.rule) == ("indeterminate", "facts")
 
 
-@pytest.mark.parametrize("facts", [None, 3, [], [("x", 1)], {1}, object()], ids=repr)
+@pytest.mark.parametrize("facts", [None, 3, [], [("x", 1)], {1}, pytest.param(object(), id="object")], ids=repr)
 def test_what_is_no_mapping_at_all_is_indeterminate(facts: Any) -> None:
     assert table().evaluate(facts).why == "the facts are not an object of JSON"
 

@@ -17,6 +17,7 @@ __all__ = ["Bad", "CompiledTable"]
 Test: TypeAlias = Callable[[Any], bool]
 
 _NOTHING = object()
+_LONGEST_NAME = 64
 _ENDLESS = float("inf")
 _BAD_FACTS = Verdict("indeterminate", BAD_FACTS, None)
 _NO_MATCH = Verdict("indeterminate", NO_MATCH, None)
@@ -56,10 +57,8 @@ class CompiledTable:
 
     def verdict(self, facts: Mapping[str, object]) -> Verdict:
         """Return what a table says, without the words; facts it does not ask for are passed over."""
-        try:
-            values = [reader(facts[name]) for name, reader in self._readers]
-        except KeyError:
-            return _BAD_FACTS
+        get = facts.get  # not [], which a mapping may have its own ideas about
+        values = [reader(get(name, _NOTHING)) for name, reader in self._readers]
         if _NOTHING in values:
             return _BAD_FACTS
         if self._unique:
@@ -84,7 +83,7 @@ class CompiledTable:
             if value is _NOTHING:
                 problem = "missing" if given is _NOTHING else "null" if given is None else "ill_typed"
                 problems.setdefault(problem, []).append(name)
-        unknown = [] if ignore_unknown else [str(name) for name in facts if name not in self._layout.facts]
+        unknown = [] if ignore_unknown else [_shown_name(name) for name in facts if name not in self._layout.facts]
         if unknown:
             problems["unknown"] = unknown
         return Bad(problems) if problems else values
@@ -120,13 +119,32 @@ def _reader(fact: TableFact) -> Callable[[Any], Any]:
         return lambda value: value if type(value) is bool else _NOTHING
     if fact.type == "string":
         known = None if fact.values is None else frozenset(fact.values)
-        return lambda value: value if type(value) is str and (known is None or value in known) else _NOTHING
+        if known is not None:
+            return lambda value: value if type(value) is str and value in known else _NOTHING
+        return lambda value: value if type(value) is str and (value.isascii() or _can_be_kept(value)) else _NOTHING
     low = -_ENDLESS if fact.min is None else read(fact.type, fact.min)
     high = _ENDLESS if fact.max is None else read(fact.type, fact.max)
     if fact.type == "decimal":
         return partial(_decimal, low, high)
     low, high = max(low, -MAX_INTEGER), min(high, MAX_INTEGER)
     return lambda value: value if type(value) is int and low <= value <= high else _NOTHING
+
+
+def _can_be_kept(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _shown_name(name: object) -> str:
+    """Return a name that nobody asked for, whatever it is, in a form that can be kept."""
+    try:
+        text = name if isinstance(name, str) else repr(name)
+    except Exception:  # its repr is anybody's code
+        text = type(name).__name__
+    return (text if text.isprintable() else ascii(text))[:_LONGEST_NAME]
 
 
 def _decimal(low: Any, high: Any, value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from loom.policies.tables.compiled import CompiledTable
@@ -20,13 +20,14 @@ __all__ = ["Finding", "lint"]
 
 _MAX_CASES = 100_000
 
+Severity = Literal["error", "warning"]
 Code = Literal["never_fires", "unreachable", "gap", "overlap", "unused_parameter", "unused_fact", "too_large"]
 
 
 class Finding(NamedTuple):
     """One thing that the linter found: where, and in words. An error keeps a table from being registered."""
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     code: Code
     place: str
     words: str
@@ -71,11 +72,14 @@ class _Cases:
         unique = self._layout.hit_policy == "unique"
         for row in self._layout.rows:
             if row.name not in self._held:
-                yield Finding("error", "never_fires", f"rule [{row.name}]", "no facts make all of its conditions hold")
+                severity = _severity([row])
+                yield Finding(severity, "never_fires", f"rule [{row.name}]", "no facts make all of its conditions hold")
             elif row.name not in self._hit:
-                earlier = ", ".join(sorted(self._before[row.name]))
+                before = self._before[row.name]
+                earlier = ", ".join(sorted(before))
+                severity = _severity([row, *(each for each in self._layout.rows if each.name in before)])
                 yield Finding(
-                    "error", "unreachable", f"rule [{row.name}]", f"[{earlier}] comes first whenever it holds"
+                    severity, "unreachable", f"rule [{row.name}]", f"[{earlier}] comes first whenever it holds"
                 )
         for (first, second), case in self._overlaps.items():
             words = f"[{first}] and [{second}] both hold where {self._told(case)}"
@@ -101,6 +105,12 @@ class _Cases:
     def _told(self, case: dict[str, Any]) -> str:
         told = (f"{name} is {str(value).lower() if isinstance(value, bool) else value}" for name, value in case.items())
         return ", ".join(told) or "nothing is asked"
+
+
+def _severity(rows: Iterable[Row]) -> Severity:
+    """Return `error`, or `warning` where it is so only as the parameters are set: within bounds they may be tuned."""
+    tuned = any(isinstance(each, ParameterRef) for row in rows for c in row.when for each in c.operands)
+    return "warning" if tuned else "error"
 
 
 def _compared(layout: TableLayout) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SEMANTICS = 1
 """What the rows mean. If that changes the number rises, and the evaluator of every older one stays."""
 
 _MAX_FILE = 1_048_576
+_LONGEST_SHOWN = 80
 
 
 class Table(AnyPolicy):
@@ -278,4 +280,8 @@ def _bad_facts(bad: Bad) -> Evaluation:
 
 
 def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Return a value for a why-not: as it would be written, and not longer than somebody will read."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
