@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from loom.policies.canonical import Document, Json
-from loom.policies.evaluation import EffectName, Evaluation
+from loom.policies.evaluation import BAD_FACTS, EffectName, Evaluation
 
 __all__ = ["AnyPolicy", "Verdict"]
 
@@ -49,6 +49,16 @@ class AnyPolicy(ABC):
     def verdict(self, facts: Mapping[str, object]) -> Verdict:
         """Return effect, rule and tier alone, for recorded facts that may be more than this version asks for."""
         said = self.evaluate_json(facts, ignore_unknown=True)
+        return Verdict(said.effect, said.rule, said.tier)
+
+    def verdict_again(self, facts: Mapping[str, object], *, recorded_rule: str | None) -> Verdict:
+        """Return what is said about facts that some version has judged before, with `recorded_rule`.
+
+        A fact that only this version does not ask for is passed over; one that made the recorded facts bad is not.
+        """
+        if recorded_rule != BAD_FACTS:
+            return self.verdict(facts)
+        said = self.evaluate_json(facts)
         return Verdict(said.effect, said.rule, said.tier)
 
     @abstractmethod

@@ -130,7 +130,7 @@ class _Looked:
         if policy is None:
             return "code_changed", "the code at hand does not give its version"
         try:
-            said = policy.verdict(json.loads(recalled.facts))
+            said = policy.verdict_again(json.loads(recalled.facts), recorded_rule=recalled.rule)
         except (LoomError, ValueError) as error:
             return "mismatch", f"its facts cannot be judged any more [{error}]"
         then, now = (recalled.effect, recalled.rule, recalled.tier), (said.effect, said.rule, said.tier)

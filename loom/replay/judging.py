@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from loom.policies.contract import AnyPolicy, Verdict
+from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import BAD_FACTS
 from loom.policies.registry import PolicyVersion
 from loom.replay.selection import Recalled
@@ -90,7 +90,6 @@ class Judgement(BaseModel):
 
 def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | None) -> Iterator[Case]:
     """Yield what a version says about recorded decisions; without its code every case is `code_changed`."""
-    verdict = _code_changed if policy is None else policy.verdict
     for recalled in page:
         reason = _not_judgeable(recalled, under, policy)
         if reason is not None:
@@ -98,9 +97,9 @@ def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | N
             continue
         assert recalled.facts is not None  # noqa: S101 - looked at above
         facts = json.loads(recalled.facts)
-        said = verdict(facts)
+        assert policy is not None  # noqa: S101 - looked at above
+        said = policy.verdict_again(facts, recorded_rule=recalled.rule)
         if said.rule == BAD_FACTS and recalled.rule != BAD_FACTS:
-            assert policy is not None  # noqa: S101 - it has just spoken
             missing = "missing" in policy.evaluate_json(facts, ignore_unknown=True).details
             yield _not_replayable(recalled, "missing_facts" if missing else "unusable_facts")
             continue
@@ -175,10 +174,6 @@ def _not_judgeable(recalled: Recalled, under: PolicyVersion, policy: AnyPolicy |
 def _not_replayable(recalled: Recalled, reason: Reason) -> Case:
     old = None if recalled.effect is None else _label(recalled.effect, recalled.tier)
     return Case(recalled.decision_id, recalled.journal, "not_replayable", old, None, recalled.rule, None, reason)
-
-
-def _code_changed(_: object) -> Verdict:
-    raise AssertionError("a version without code judges nothing")
 
 
 def _label(effect: str | None, tier: str | None) -> str:

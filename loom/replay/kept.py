@@ -12,6 +12,7 @@ from loom.identity import derived_id, journal_name
 from loom.journal.entry import Entry
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
+from loom.policies.evaluation import BAD_FACTS
 from loom.policies.registry import PolicyVersion
 from loom.replay.judging import Case
 
@@ -65,7 +66,8 @@ class Keeper:
         self._sequence = receipt.sequence
 
     def _replayed(self, original: Decision, case: Case) -> Decision:
-        evaluation = self._policy.evaluate_json(original.facts or {}, ignore_unknown=True)
+        known_bad = case.old_rule == BAD_FACTS
+        evaluation = self._policy.evaluate_json(original.facts or {}, ignore_unknown=not known_bad)
         change = f"unchanged: {case.new}" if case.verdict == "unchanged" else f"{case.old} → {case.new}"
         return Decision(
             decision_id=derived_id("replayed", self._run_id, original.decision_id),
