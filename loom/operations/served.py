@@ -9,19 +9,33 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from loom.actors import ActorSystem, Approvals, Turns
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
-from loom.actors.turns_view import TurnStatus
-from loom.decisions import RunEnding, Runs
+from loom.decisions import Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
 from loom.evolution import Suggestions
 from loom.journal.sqlite import SqliteStore
+from loom.operations.arguments import (
+    Abandon,
+    Adopt,
+    Arguments,
+    Deny,
+    EndRun,
+    Grant,
+    Judge,
+    Keep,
+    ListTurns,
+    Look,
+    Nothing,
+    Register,
+    Retry,
+    Send,
+)
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
 from loom.projections import ProjectionStatus
@@ -66,20 +80,20 @@ class Operations:
     def __init__(self, loom: Served) -> None:
         self._loom = loom
         self._table: dict[str, _Operation] = {
-            "actors.send": _Operation(_Send, self._send),
-            "approvals.deny": _Operation(_Deny, self._deny),
-            "approvals.grant": _Operation(_Grant, self._grant),
-            "policies.adopt": _Operation(_Adopt, self._adopt),
-            "policies.register": _Operation(_Register, self._register),
-            "replay.keep": _Operation(_Keep, self._keep),
-            "suggestions.adopt": _Operation(_Judge, self._adopt_suggestion),
-            "suggestions.look": _Operation(_Look, self._look),
-            "suggestions.reject": _Operation(_Judge, self._reject_suggestion),
-            "runs.end": _Operation(_EndRun, self._end_run),
-            "status": _Operation(_Nothing, self._status),
-            "turns.abandon": _Operation(_Abandon, self._abandon),
-            "turns.list": _Operation(_ListTurns, self._list_turns),
-            "turns.retry": _Operation(_Retry, self._retry),
+            "actors.send": _Operation(Send, self._send),
+            "approvals.deny": _Operation(Deny, self._deny),
+            "approvals.grant": _Operation(Grant, self._grant),
+            "policies.adopt": _Operation(Adopt, self._adopt),
+            "policies.register": _Operation(Register, self._register),
+            "replay.keep": _Operation(Keep, self._keep),
+            "suggestions.adopt": _Operation(Judge, self._adopt_suggestion),
+            "suggestions.look": _Operation(Look, self._look),
+            "suggestions.reject": _Operation(Judge, self._reject_suggestion),
+            "runs.end": _Operation(EndRun, self._end_run),
+            "status": _Operation(Nothing, self._status),
+            "turns.abandon": _Operation(Abandon, self._abandon),
+            "turns.list": _Operation(ListTurns, self._list_turns),
+            "turns.retry": _Operation(Retry, self._retry),
         }
 
     @property
@@ -105,25 +119,25 @@ class Operations:
 
     # --- people ---------------------------------------------------------------------------------
 
-    async def _grant(self, given: _Grant) -> JsonValue:
+    async def _grant(self, given: Grant) -> JsonValue:
         answered = await self._loom.approvals.grant(given.id, by=given.by, comment=given.comment, role=given.role)
         return _plain(answered)
 
-    async def _deny(self, given: _Deny) -> JsonValue:
+    async def _deny(self, given: Deny) -> JsonValue:
         answered = await self._loom.approvals.deny(given.id, by=given.by, comment=given.comment, role=given.role)
         return _plain(answered)
 
-    async def _retry(self, given: _Retry) -> JsonValue:
+    async def _retry(self, given: Retry) -> JsonValue:
         return _plain(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
 
-    async def _abandon(self, given: _Abandon) -> JsonValue:
+    async def _abandon(self, given: Abandon) -> JsonValue:
         return _plain(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
 
-    async def _adopt(self, given: _Adopt) -> JsonValue:
+    async def _adopt(self, given: Adopt) -> JsonValue:
         adopted = await self._loom.policies.adopt(given.version, by=given.by, reason=given.reason)
         return policy_as_json(adopted, adopted=True)
 
-    async def _register(self, given: _Register) -> JsonValue:
+    async def _register(self, given: Register) -> JsonValue:
         table = Table.of(given.table, source=given.source)
         policies = self._loom.policies
         version = await policies.register(table, by=given.by, reason=given.reason)
@@ -131,29 +145,29 @@ class Operations:
             await policies.adopt(version.hash, by=given.by, reason=given.reason)
         return policy_as_json(version, adopted=policies.adopted(version.name) == version)
 
-    async def _keep(self, given: _Keep) -> JsonValue:
+    async def _keep(self, given: Keep) -> JsonValue:
         selection = Selection(**given.selection.model_dump(exclude_none=True))
         judged = await self._loom.replay.judge(selection, under=given.under, keep=True, by=given.by)
         return _plain(judged)
 
-    async def _look(self, given: _Look) -> JsonValue:
+    async def _look(self, given: Look) -> JsonValue:
         return [_plain(each) for each in await self._loom.suggestions.look(given.policy)]
 
-    async def _adopt_suggestion(self, given: _Judge) -> JsonValue:
+    async def _adopt_suggestion(self, given: Judge) -> JsonValue:
         version = await self._loom.suggestions.adopt(given.id, by=given.by, reason=given.reason)
         return policy_as_json(version, adopted=True)
 
-    async def _reject_suggestion(self, given: _Judge) -> JsonValue:
+    async def _reject_suggestion(self, given: Judge) -> JsonValue:
         return _plain(await self._loom.suggestions.reject(given.id, by=given.by, reason=given.reason))
 
-    async def _end_run(self, given: _EndRun) -> JsonValue:
+    async def _end_run(self, given: EndRun) -> JsonValue:
         run = await self._loom.runs.get(given.id)
         await self._loom.runs.end(run.run_id, status=given.status, reason=given.reason, by=given.by)
         return _plain(await self._loom.runs.get(run.run_id))
 
     # --- asking ---------------------------------------------------------------------------------
 
-    async def _list_turns(self, given: _ListTurns) -> JsonValue:
+    async def _list_turns(self, given: ListTurns) -> JsonValue:
         turns = self._loom.turns
         if given.unfinished:
             found = await turns.unfinished(limit=given.limit)
@@ -161,7 +175,7 @@ class Operations:
         listed = await turns.list(status=given.status, journal=given.journal, limit=given.limit)
         return [_plain(each) for each in listed]
 
-    async def _status(self, _: _Nothing) -> JsonValue:
+    async def _status(self, _: Nothing) -> JsonValue:
         loom = self._loom
         return {
             "workspace": loom.workspace,
@@ -178,7 +192,7 @@ class Operations:
 
     # --- commands -------------------------------------------------------------------------------
 
-    async def _send(self, given: _Send) -> JsonValue:
+    async def _send(self, given: Send) -> JsonValue:
         """Send a command and wait until its turn has ended or waits for somebody, for `timeout_s` at most."""
         system = self._loom.actors
         cell = system.unplugged(given.journal)
@@ -238,112 +252,15 @@ def policy_as_json(version: PolicyVersion, *, adopted: bool) -> dict[str, JsonVa
 # --- what operations are given -------------------------------------------------------------------
 
 
-class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Nothing(_Arguments):
-    pass
-
-
-class _Grant(_Arguments):
-    id: str
-    by: str
-    comment: str | None = None
-    role: str | None = None
-
-
-class _Deny(_Arguments):
-    id: str
-    by: str
-    comment: str
-    role: str | None = None
-
-
-class _Retry(_Arguments):
-    id: str
-    by: str
-    reason: str | None = None
-
-
-class _Abandon(_Arguments):
-    id: str
-    by: str
-    reason: str
-
-
-class _Adopt(_Arguments):
-    version: str
-    by: str
-    reason: str | None = None
-
-
-class _Register(_Arguments):
-    table: dict[str, JsonValue]
-    source: str = ""
-    by: str
-    reason: str | None = None
-    adopt: bool = False
-
-
-class _Chosen(_Arguments):
-    run_id: str | None = None
-    journal: str | None = None
-    policy: str | None = None
-    policy_version: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    ids: tuple[str, ...] | None = None
-
-
-class _Keep(_Arguments):
-    under: str
-    by: str
-    selection: _Chosen = _Chosen()
-
-
-class _Look(_Arguments):
-    policy: str | None = None
-
-
-class _Judge(_Arguments):
-    id: str
-    by: str
-    reason: str
-
-
-class _EndRun(_Arguments):
-    id: str
-    by: str
-    status: RunEnding = "abandoned"
-    reason: str | None = None
-
-
-class _ListTurns(_Arguments):
-    unfinished: bool = True
-    status: TurnStatus | None = None
-    journal: str | None = None
-    limit: int = Field(default=1_000, ge=1, le=_MOST)
-
-
-class _Send(_Arguments):
-    journal: str
-    command_type: str
-    payload: dict[str, JsonValue] = Field(default_factory=dict)
-    id: str | None = None
-    by: str | None = None
-    timeout_s: float | None = Field(default=None, gt=0)
-
-
 class _Operation(NamedTuple):
-    arguments: type[_Arguments]
+    arguments: type[Arguments]
     work: Callable[[Any], Awaitable[JsonValue]]
 
 
 # --- plain words and values ----------------------------------------------------------------------
 
 
-def _command(cls: type[Actor[Any]], given: _Send) -> Command[Any]:
+def _command(cls: type[Actor[Any]], given: Send) -> Command[Any]:
     """Return the command that a name and a payload stand for, among those that the actor takes."""
     takes = commands_of(cls)
     if takes and given.command_type not in (known := sorted(each.command_type for each in takes)):

@@ -1,0 +1,7 @@
+"""Operations: what a running loom can be asked to do, by name."""
+
+from __future__ import annotations
+
+from loom.operations.served import Operations, Served, policy_as_json
+
+__all__ = ["Operations", "Served", "policy_as_json"]

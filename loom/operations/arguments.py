@@ -1,0 +1,155 @@
+"""What operations are asked for with: plain JSON, validated before anything is done."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from loom.actors.turns_view import TurnStatus
+from loom.decisions import RunEnding
+
+__all__ = [
+    "Abandon",
+    "Adopt",
+    "Arguments",
+    "Chosen",
+    "Deny",
+    "EndRun",
+    "Grant",
+    "Judge",
+    "Keep",
+    "ListTurns",
+    "Look",
+    "Nothing",
+    "Register",
+    "Retry",
+    "Send",
+]
+
+_MOST = 10_000
+
+
+class Arguments(BaseModel):
+    """Base of all: unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nothing(Arguments):
+    """Nothing is to be said."""
+
+
+class Grant(Arguments):
+    """Which approval is granted, by whom."""
+
+    id: str
+    by: str
+    comment: str | None = None
+    role: str | None = None
+
+
+class Deny(Arguments):
+    """Which approval is denied, by whom and why."""
+
+    id: str
+    by: str
+    comment: str
+    role: str | None = None
+
+
+class Retry(Arguments):
+    """Which stuck turn tries again, in whose name."""
+
+    id: str
+    by: str
+    reason: str | None = None
+
+
+class Abandon(Arguments):
+    """Which turn is given up, in whose name and why."""
+
+    id: str
+    by: str
+    reason: str
+
+
+class Adopt(Arguments):
+    """Which version new turns are to pin."""
+
+    version: str
+    by: str
+    reason: str | None = None
+
+
+class Register(Arguments):
+    """A table as plain data, and who makes it known."""
+
+    table: dict[str, JsonValue]
+    source: str = ""
+    by: str
+    reason: str | None = None
+    adopt: bool = False
+
+
+class Chosen(Arguments):
+    """Which decisions are meant."""
+
+    run_id: str | None = None
+    journal: str | None = None
+    policy: str | None = None
+    policy_version: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    ids: tuple[str, ...] | None = None
+
+
+class Keep(Arguments):
+    """Which decisions are judged again under which version, and kept in whose name."""
+
+    under: str
+    by: str
+    selection: Chosen = Chosen()
+
+
+class Look(Arguments):
+    """In which policy's exceptions patterns are looked for."""
+
+    policy: str | None = None
+
+
+class Judge(Arguments):
+    """What somebody makes of a suggestion."""
+
+    id: str
+    by: str
+    reason: str
+
+
+class EndRun(Arguments):
+    """Which run is ended, how and by whom."""
+
+    id: str
+    by: str
+    status: RunEnding = "abandoned"
+    reason: str | None = None
+
+
+class ListTurns(Arguments):
+    """Which turns are listed."""
+
+    unfinished: bool = True
+    status: TurnStatus | None = None
+    journal: str | None = None
+    limit: int = Field(default=1_000, ge=1, le=_MOST)
+
+
+class Send(Arguments):
+    """A command to an actor."""
+
+    journal: str
+    command_type: str
+    payload: dict[str, JsonValue] = Field(default_factory=dict)
+    id: str | None = None
+    by: str | None = None
+    timeout_s: float | None = Field(default=None, gt=0)
