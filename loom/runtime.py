@@ -51,7 +51,7 @@ from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, draft
 from loom.operations import Operations
-from loom.precedents import EquivalenceRegistry, Precedents, PrecedentsProjection
+from loom.precedents import EquivalenceRegistry, Memory, Precedents, PrecedentsProjection
 from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
@@ -87,6 +87,7 @@ class Loom:
     policies: AuditedPolicies
     outcomes: Outcomes
     metrics: Metrics
+    memory: Memory
     runs: Runs
     turns: Turns
     replay: Replay
@@ -230,6 +231,7 @@ class Loom:
             known_parent=self._known_decision,
         )  # fmt: skip
         self.metrics = Metrics(queries)
+        self.memory = Memory(queries)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
         self.runs = Runs(self.store, queries, self.policies, by=self._by, make_id=new_id, make_draft=make_draft)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, SetOf
 from loom.precedents.index import PrecedentsProjection
+from loom.precedents.memory import Memory
 from loom.precedents.registry import EQUIVALENCE_JOURNAL, EquivalenceRegistry, RuleVersion
 from loom.precedents.search import PrecedentMember, Precedents, PrecedentSupport
 
@@ -13,6 +14,7 @@ __all__ = [
     "Bin",
     "EquivalenceRegistry",
     "EquivalenceRule",
+    "Memory",
     "PrecedentMember",
     "PrecedentSupport",
     "Precedents",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,17 +13,16 @@ from loom.cli.command import command
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, moment, one_line, parse_moment
+from loom.cli.values import named_values
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from loom.cli.reading import Readings
     from loom.decisions import DecisionChain, DecisionLineage, DecisionSummary, Explanation
 
 __all__ = ["add_to", "explained"]
 
-_PAGE = 500
 _MEMBERS = 50
 _WIDE = 150
 _WIDEST = 100
@@ -54,11 +54,22 @@ async def decisions(
     status: Annotated[str | None, typer.Option(help="Whose turn is open, settled, failed or abandoned.")] = None,
     since: Annotated[str | None, typer.Option(help="From then on: 2h, 3d, 2026-01-31, 2026-01-31T12:00.")] = None,
     until: Annotated[str | None, typer.Option(help="Before then.")] = None,
-    text: Annotated[str | None, typer.Option(help="With these words in the rationale.")] = None,
+    text: Annotated[str | None, typer.Option(help="With these words in rationale and reasoning.")] = None,
+    facet: Annotated[
+        list[str] | None, typer.Option("--facet", "-f", metavar="NAME=VALUE", help="With exactly this fact or context.")
+    ] = None,
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option("--outcome", "-o", metavar="NAME=VALUE", help="With exactly this outcome."),
+    ] = None,
+    alike: Annotated[
+        str | None, typer.Option("--alike", help="Of this class: the key of a situation or precedent.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
 ) -> None:
     """List decisions, newest first."""
     from loom.cli.reading import open_readings
+    from loom.precedents import Memory
 
     now = datetime.now(UTC)
     wanted: dict[str, Any] = {
@@ -78,12 +89,19 @@ async def decisions(
     async with open_readings(shell) as readings:
         if run is not None:
             wanted["run_id"] = (await readings.runs.get(run)).run_id
-        found = await _find(readings, wanted, words=(text or "").casefold().split(), limit=limit)
+        memory = Memory(readings.queries)
+        asked: dict[str, Any] = {
+            "text": text, "facets": named_values(facet or [], option="--facet"),
+            "outcome": named_values(outcome or [], option="--outcome"), "alike": alike,
+        }  # fmt: skip
+        found = await memory.search(**asked, **wanted, limit=limit)
     if shell.json:
         shell.output.document([each.model_dump(mode="json") for each in found])
     elif not found:
         shell.output.say(
-            "No decisions match." if any(v is not None for v in (*wanted.values(), text)) else "No decisions."
+            "No decisions match."
+            if any((*(v is not None for v in wanted.values()), *asked.values()))
+            else "No decisions."
         )
     else:
         _print(shell.output, found)
@@ -133,20 +151,7 @@ def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
         ) from error
 
 
-async def _find(readings: Readings, wanted: dict[str, Any], *, words: list[str], limit: int) -> list[DecisionSummary]:
-    """Return what matches, filtered before it is limited; words are looked for page by page."""
-    found: list[DecisionSummary] = []
-    after: int | None = None
-    page_size = _PAGE if words else limit
-    while True:
-        page = await readings.traces.find(**wanted, limit=page_size, after=after)
-        found += [each for each in page if all(word in each.rationale.casefold() for word in words)]
-        if len(page) < page_size or len(found) >= limit:
-            return found[:limit]
-        after = page[-1].position
-
-
-def _print(output: Output, found: list[DecisionSummary]) -> None:
+def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
     from rich.text import Text
 
     roomy, wide = output.width >= ROOMY, output.width >= _WIDE

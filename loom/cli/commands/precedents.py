@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, one_line
+from loom.cli.values import named_values
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -72,7 +72,8 @@ async def precedents(
         if kind is not None and not searched:
             await _show(shell.output, readings, known, kind, limit=limit, after=None)
             return None
-        wanted: dict[str, Any] = {"text": text, "facets": _facets(facet or []), "decision_type": type}
+        facets = named_values(facet or [], option="--facet")
+        wanted: dict[str, Any] = {"text": text, "facets": facets, "decision_type": type}
         if kind is not None:
             wanted["precedent"] = kind.precedent
         _print_found(shell.output, await readings.precedents.find(**wanted, limit=limit), kind)
@@ -180,22 +181,6 @@ def _declared(attributes: list[dict[str, Any]]) -> str:
         return f"set of {each['set']}" if "set" in each else str(each["exact"])
 
     return one_line(", ".join(map(one, attributes)))
-
-
-def _facets(given: list[str]) -> dict[str, Any]:
-    facets: dict[str, Any] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(
-                f"[{each}] is no facet; expected [name=value], as in industry=healthcare: write it like that",
-                param_hint="--facet",
-            )
-        try:
-            facets[name] = json.loads(value)
-        except ValueError:
-            facets[name] = value
-    return facets
 
 
 def _print_classes(output: Output, classes: tuple[PrecedentSupport, ...], known: EquivalenceRegistry) -> None:

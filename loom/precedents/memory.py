@@ -1,0 +1,131 @@
+"""Decision memory: everything that decisions can be looked for by, at once; filters before the limit, pages by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from loom.decisions.finding import matching
+from loom.decisions.trace import DecisionSummary
+from loom.errors import AdmissionError
+from loom.precedents.index import facet_text
+from loom.precedents.search import match_expression
+from loom.projections import Queries
+
+__all__ = ["Memory"]
+
+_FIND = """
+SELECT decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception,
+  policy_name, policy_version, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from,
+  confidence, rationale, status
+FROM trace_decisions WHERE
+"""
+_NEWEST = " ORDER BY position DESC LIMIT :limit"
+_FACET = "position IN (SELECT position FROM precedent_facets WHERE name = :facet_{0} AND value = :value_{0})"
+_WORDS = "position IN (SELECT rowid FROM precedent_words WHERE precedent_words MATCH :words)"
+_CLASS = "position IN (SELECT position FROM precedents WHERE precedent = :class OR situation = :class)"
+_OUTCOME = """
+position IN (
+  SELECT position FROM precedents
+  WHERE json_type(outcome, :path_{0}) = :type_{0} AND json_extract(outcome, :path_{0}) IS :said_{0}
+)
+"""
+_NAMES = ("traces", "precedents")
+_MOST = 16
+
+
+class Memory:
+    """Looks for decisions by what they were about, as well as by what `Traces.find` knows."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+
+    async def search(
+        self,
+        *,
+        facets: Mapping[str, JsonValue] | None = None,
+        outcome: Mapping[str, JsonValue] | None = None,
+        text: str | None = None,
+        alike: str | None = None,
+        limit: int = 50,
+        after: int | None = None,
+        **given: Any,
+    ) -> tuple[DecisionSummary, ...]:
+        """Return the decisions that match everything given, newest first.
+
+        `facets` are scalars out of facts or context, exactly; a dot reaches into an object. `outcome` are values of the
+        outcome. `text` are words of rationale and reasoning, all of them. `alike` is the full key of a situation or a
+        precedent class. The rest is what `Traces.find` takes. `after` is the position of the last one already seen.
+        Whatever asks for more than `Traces.find` knows finds original decisions only.
+        """
+        bound: dict[str, object] = {"limit": limit}
+        conditions = [*_facets(facets or {}, bound), *_outcomes(outcome or {}, bound)]
+        if text is not None:
+            bound["words"] = match_expression(text)
+            if not bound["words"]:
+                return ()
+            conditions.append(_WORDS)
+        if alike is not None:
+            bound["class"] = alike
+            conditions.append(_CLASS)
+        matches, parameters = matching({**_dates(given), "after": 2**63 - 1 if after is None else after})
+        statement = _FIND + " AND ".join([matches, *conditions]) + _NEWEST
+        rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
+        return tuple(DecisionSummary.of(row) for row in rows)
+
+
+_KNOWN = frozenset(
+    {
+        "decision_type", "command_type", "is_exception", "actor_type", "actor_key", "policy", "policy_version",
+        "run_id", "origin", "status", "since", "until",
+    }
+)  # fmt: skip
+
+
+def _dates(given: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(given) - _KNOWN)
+    if unknown:
+        raise AdmissionError(
+            f"decisions are not found by [{', '.join(unknown)}]; expected some of [{', '.join(sorted(_KNOWN))}]"
+        )
+    for name in ("since", "until"):
+        if given.get(name) is not None and not isinstance(given[name], datetime):
+            raise AdmissionError(f"[{name}] is [{given[name]!r:.40}]; expected a datetime with a time zone")
+    return dict(given)
+
+
+def _facets(facets: Mapping[str, JsonValue], bound: dict[str, object]) -> list[str]:
+    _bounded(facets)
+    for number, (name, value) in enumerate(facets.items()):
+        text = facet_text(value)
+        if text is None:
+            raise AdmissionError(
+                f"facet [{name}] is [{value!r:.60}]; expected a scalar: name a part of it, as in {name}.part"
+            )
+        bound[f"facet_{number}"], bound[f"value_{number}"] = name, text
+    return [_FACET.format(number) for number in range(len(facets))]
+
+
+def _outcomes(outcome: Mapping[str, JsonValue], bound: dict[str, object]) -> list[str]:
+    _bounded(outcome)
+    for number, (name, value) in enumerate(outcome.items()):
+        if isinstance(value, list | dict) or '"' in name:
+            raise AdmissionError(f"outcome [{name!r:.40}] is [{value!r:.60}]; expected a name and a scalar")
+        bound[f"path_{number}"] = f'$."{name}"'
+        bound[f"type_{number}"], bound[f"said_{number}"] = _json_type(value), value
+    return [_OUTCOME.format(number) for number in range(len(outcome))]
+
+
+def _bounded(given: Mapping[str, JsonValue]) -> None:
+    if len(given) > _MOST:
+        raise AdmissionError(f"[{len(given)}] values were given; expected at most [{_MOST}]: drop the least telling")
+
+
+def _json_type(value: JsonValue) -> str:
+    """Return what SQLite calls the type of a scalar, so that 1 and true are two things."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "text" if isinstance(value, str) else "integer" if isinstance(value, int) else "real"
