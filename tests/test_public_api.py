@@ -18,7 +18,7 @@ def test_nothing_else_is_public() -> None:
     public = {name for name in vars(loom) if not name.startswith("_")}
     modules = {
         "actors", "clock", "config", "decisions", "drift", "enrichment", "errors", "evolution", "identity", "journal",
-        "policies", "precedents", "projections", "replay", "runtime", "telemetry",
+        "policies", "precedents", "projections", "replay", "runtime", "spans", "telemetry",
     }  # fmt: skip
     allowed = set(loom.__all__) | modules | {"annotations"} | {"cli", "testing", "operations", "workspace"}
     assert public <= allowed

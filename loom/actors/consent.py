@@ -13,6 +13,7 @@ from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import AdmissionError
 from loom.identity import check_person, derived_id
 from loom.journal.entry import Step
+from loom.spans import span
 
 
 async def request_approval(
@@ -42,7 +43,9 @@ async def request_approval(
             if turn.compare is not None:
                 turn.compare(recorded, request.model_copy(update={"deadline": before.deadline}))
             request = before
-        approval = await _answer(turn, step, request)
+        with span("loom.approval", {"loom.approval": request.approval_id}) as under_way:
+            approval = await _answer(turn, step, request)
+            under_way.set_attribute("loom.granted", approval.granted)
         turn.gathered.approvals.append(approval)
         return approval
 

@@ -23,6 +23,7 @@ from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
+from loom.spans import count_decision
 
 
 async def record_decision(turn: Turn, **given: Any) -> str:
@@ -46,6 +47,8 @@ async def record_decision(turn: Turn, **given: Any) -> str:
         recorded = await turn.take(step)
         if recorded is None:
             turn.write(ready)
+            effect = None if evaluation is None else evaluation.effect
+            count_decision(decision_type=decision_type, effect=effect, is_exception=is_exception)
         else:
             decision = expect(recorded.entry, DecisionJournalEntry, turn).decision
             if turn.compare is not None:

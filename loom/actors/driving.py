@@ -19,6 +19,7 @@ from loom.errors import (
     TurnAbandonedError,
 )
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnStartedEntry
+from loom.spans import span
 from loom.telemetry import bind_turn, get_logger
 
 if TYPE_CHECKING:
@@ -36,11 +37,22 @@ _log = get_logger("loom.actors")
 async def drive(cell: Cell, turn: Turn) -> None:
     """Run a turn to its end in the current task; its caller is told, whatever happens."""
     enter(turn)
-    with bind_turn(journal=cell.journal, turn=turn.command_id, correlation_id=turn.received.correlation_id):
+    about: dict[str, str | bool | float] = {
+        "loom.journal": cell.journal, "loom.turn": turn.command_id, "loom.command": turn.received.command_type,
+        "loom.correlation": turn.received.correlation_id, "loom.policy": turn.policy.version,
+        "loom.resumed": turn.script is not None,
+    }  # fmt: skip
+    with (
+        span("loom.turn", about) as under_way,
+        bind_turn(journal=cell.journal, turn=turn.command_id, correlation_id=turn.received.correlation_id),
+    ):
         try:
             await _run(cell, turn)
+            under_way.set_attribute("loom.outcome", "replied")
         except BaseException as error:
             await _end_badly(cell, turn, error)
+            under_way.set_attribute("loom.outcome", "failed" if turn.stopped is None else "stopped")
+            under_way.set_attribute("loom.error", type(turn.stopped or error).__name__)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:

@@ -34,6 +34,7 @@ from loom.errors import (
 from loom.journal.admission import Limits, json_value
 from loom.journal.entry import Entry
 from loom.policies.evaluation import Evaluation
+from loom.spans import span
 
 T = TypeVar("T")
 
@@ -63,9 +64,11 @@ async def gather_context(
                 raise turn.halt(turn.not_resumable("masked"))
         else:
             options = turn.services.options
-            value, failure, began_us, duration_ms = await _fetch(
-                turn, fetcher, timeout_s if timeout_s is not None else options.lookup_timeout_s
-            )
+            with span("loom.lookup", {"loom.system": system, "loom.entity": entity}) as under_way:
+                value, failure, began_us, duration_ms = await _fetch(
+                    turn, fetcher, timeout_s if timeout_s is not None else options.lookup_timeout_s
+                )
+                under_way.set_attribute("loom.outcome", "found" if failure is None else failure.type_name)
             gathered = ContextGatheredEntry(
                 step=step, system=system, entity=entity, query=query, relevance=relevance, result=value,
                 failure=failure, retrieved_at=datetime_from_us(began_us), duration_ms=duration_ms,

@@ -131,6 +131,11 @@ class Budget:
         await month.journal.load()
         return self._stand(month)
 
+    def left(self) -> dict[str, float]:
+        """Return what is left today as far as it was read: calls, and US dollars."""
+        day = self._stand(self._month(self._today()))
+        return {"calls": day.calls_left, "usd": day.left_micro_usd / 1_000_000}
+
     async def unsettled(self) -> tuple[Reservation, ...]:
         """Return what was reserved, in this month or the last, and not settled: under way, or lost with its process."""
         first = self._now().astimezone(self._zone).date().replace(day=1)

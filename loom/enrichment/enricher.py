@@ -30,6 +30,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.projections import Queries
+from loom.spans import note_enrichment, observe_budget, span
 from loom.telemetry import get_logger
 
 __all__ = ["ENRICHMENT_JOURNAL", "Enricher"]
@@ -94,6 +95,7 @@ class Enricher:
         """Settle what an earlier process left open, note the modes if they have changed, and begin to follow."""
         await self._settle_lost()
         await self._note_settings()
+        observe_budget(self._budget.left)
         self._store.on_commit(lambda _: self._wake.set())
         self._wake.set()
         self._task = asyncio.create_task(self._follow(), name="loom-enricher")
@@ -188,14 +190,20 @@ class Enricher:
             await self._write(refused)
             return
         began = time.perf_counter()
-        try:
-            async with asyncio.timeout(self._config.patience_s):
-                answer = await self._critic.analyse(fenced(decision, mark=secrets.token_hex(8)))
-            analysis = DecisionAnalysis.of(answer.analysis, model=answer.model, generated_at=self._now())
-        except Exception as error:
-            await self._settle_failure(reserved, error, _ms_since(began))
-            return
-        await self._settle_answer(reserved, answer, analysis, _ms_since(began))
+        with span("loom.enrichment", {"loom.decision": decision_id}) as under_way:
+            try:
+                async with asyncio.timeout(self._config.patience_s):
+                    answer = await self._critic.analyse(fenced(decision, mark=secrets.token_hex(8)))
+                analysis = DecisionAnalysis.of(answer.analysis, model=answer.model, generated_at=self._now())
+            except Exception as error:
+                under_way.set_attribute("loom.outcome", type(error).__name__)
+                note_enrichment(status="failed", duration_s=time.perf_counter() - began, confidence=None)
+                await self._settle_failure(reserved, error, _ms_since(began))
+                return
+            under_way.set_attribute("loom.outcome", "enriched")
+            duration_s = time.perf_counter() - began
+            note_enrichment(status="enriched", duration_s=duration_s, confidence=analysis.confidence)
+            await self._settle_answer(reserved, answer, analysis, _ms_since(began))
 
     async def _settle_answer(
         self, reserved: Reservation, answer: CriticAnswer, analysis: DecisionAnalysis, duration_ms: float
