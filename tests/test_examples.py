@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.enrichment.endpoint import served
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -48,3 +51,26 @@ def test_the_agent_of_the_discount_example_is_short() -> None:
     text = (ROOT / "examples" / "discount_approval.py").read_text(encoding="utf-8")
     agent = text[text.index("class Account") : text.index("# --- the story")]
     assert len([line for line in agent.splitlines() if line.strip()]) <= 120
+
+
+def test_exceptions_become_a_rule_that_somebody_adopts() -> None:
+    story = told(ROOT / "examples" / "discount_evolution.py")
+    assert "the critic was asked 50 times for $0.10 of $0.10 a day" in story
+    assert "industry is healthcare, large is true, percent is 11 to 20: 16 granted, 0 refused; worth a rule" in story
+    assert "16 would go from require_approval:vp_sales to allow" in story
+    assert "Dana adopts it: policy_v2_" in story
+    assert "Is the pattern of autumn still that of spring?" in story
+
+
+def test_the_critic_of_that_story_is_a_real_one_where_an_endpoint_is_named() -> None:
+    pytest.importorskip("pydantic_ai", reason="the extra [llm] is not installed")
+    with served() as endpoint:
+        env = {**os.environ, "OPENAI_BASE_URL": endpoint.url, "OPENAI_MODEL": "house-model", "OPENAI_API_KEY": "none"}
+        ran = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / "discount_evolution.py")],
+            capture_output=True, text=True, timeout=100, check=False, env=env,
+        )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert len(endpoint.asked) == 2  # nobody knows the price of that model: five cents a call, ten a day
+    assert endpoint.asked[0]["model"] == "house-model"
+    assert "the critic was asked 2 times for $0.10 of $0.10 a day" in ran.stdout

@@ -1,7 +1,8 @@
 """Exception patterns: what granted exceptions have in common that refused ones have not.
 
 Deterministic mining of conjunctions. An item is a fact that is text or boolean, with its value; a pattern is the
-conjunction of at most three items that covers most granted exceptions of one reason while refusals speak against it.
+conjunction of at most three items that covers most granted exceptions of one reason while refusals speak against it:
+those of the same items, with numbers no smaller or larger than were granted.
 What is covered is taken away and the rest is looked at again. Nothing is learned, and no model is asked.
 """
 
@@ -96,7 +97,8 @@ def _patterns(group: Sequence[ExceptionCase]) -> Iterator[ExceptionPattern]:
             return
         items = _best(granted, refused)
         covered = [case for case in granted if _matches(case, items)]
-        yield _pattern(items, covered, [case for case in refused if _matches(case, items)])
+        ranges = _ranges(covered)
+        yield _pattern(items, covered, [each for each in refused if _matches(each, items) and _within(each, ranges)])
         granted = [case for case in granted if not _matches(case, items)]
 
 
@@ -113,10 +115,14 @@ def _best(granted: Sequence[ExceptionCase], refused: Sequence[ExceptionCase]) ->
         for items in itertools.combinations(sorted(frequent, key=_order), size):
             if len({name for name, _ in items}) < size:
                 continue
-            support = len(all_granted.intersection(*(granted_by[item] for item in items)))
-            against = len(all_refused.intersection(*(refused_by[item] for item in items)))
+            covered = all_granted.intersection(*(granted_by[item] for item in items))
+            support = len(covered)
             if not support:
                 continue
+            # A rule of this shape would only be about numbers as large as those that were granted.
+            ranges = _ranges([granted[i] for i in covered])
+            alike = all_refused.intersection(*(refused_by[item] for item in items))
+            against = sum(_within(refused[i], ranges) for i in alike)
             confidence = support / (support + against)
             sure = confidence > _WORTH_CONFIDENCE
             score = (not sure, -support if sure else -confidence, size, [_order(item) for item in items])
@@ -139,20 +145,31 @@ def _pattern(
             factors[name] = json.loads(value)
         if count == len(covered) and isinstance(factors[name], str | bool):
             conditions[name] = factors[name]  # type: ignore[assignment]
-    numbers: dict[str, list[int]] = {}
-    for case in covered:
-        for name, fact in case.facts.items():
-            if isinstance(fact, int) and not isinstance(fact, bool):
-                numbers.setdefault(name, []).append(fact)
     shape = json.dumps([first.policy, first.reason, first.rule, sorted(conditions.items(), key=_order)])
     return ExceptionPattern(
         pattern_id=derived_id("pattern", shape)[:16], policy=first.policy, reason=first.reason, rule=first.rule,
         occurrences=len(covered), refusals=len(refused), confidence=len(covered) / (len(covered) + len(refused)),
         conditions=dict(sorted(conditions.items())), factors=factors,
-        ranges={name: (min(v), max(v)) for name, v in sorted(numbers.items()) if len(v) == len(covered)},
+        ranges=_ranges(covered),
         first_seen=min(case.at for case in covered), last_seen=max(case.at for case in covered),
         examples=tuple(case.decision_id for case in covered[:5]),
     )  # fmt: skip
+
+
+def _ranges(covered: Sequence[ExceptionCase]) -> dict[str, tuple[int, int]]:
+    """Return the smallest and largest value of each whole number that all cases have."""
+    numbers: dict[str, list[int]] = {}
+    for case in covered:
+        for name, fact in case.facts.items():
+            if isinstance(fact, int) and not isinstance(fact, bool):
+                numbers.setdefault(name, []).append(fact)
+    return {name: (min(v), max(v)) for name, v in sorted(numbers.items()) if len(v) == len(covered)}
+
+
+def _within(case: ExceptionCase, ranges: Mapping[str, tuple[int, int]]) -> bool:
+    return all(
+        isinstance(fact := case.facts.get(name), int) and low <= fact <= high for name, (low, high) in ranges.items()
+    )
 
 
 def _items(case: ExceptionCase) -> frozenset[Item]:
