@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,28 @@ async def test_a_mark_that_stands_in_the_decision_is_refused(tmp_path: Path, end
     trace = await enriched(tmp_path, endpoint, Decide(why="the word is sesame"))
     with pytest.raises(CriticError, match="stands in the decision"):
         fenced(trace.decision, mark="sesame")
+
+
+@pytest.mark.parametrize("total", ["-1", "NaN", "Infinity", None])
+def test_a_price_that_makes_no_sense_is_no_price(monkeypatch: pytest.MonkeyPatch, total: str | None) -> None:
+    import genai_prices
+
+    from loom.enrichment.llm import price_micro_usd
+
+    class Price:
+        total_price = Decimal(total or 0)
+
+    def calculated(*_: object, **__: object) -> Price:
+        if total is None:
+            raise LookupError("nobody sells it")
+        return Price()
+
+    monkeypatch.setattr(genai_prices, "calc_price", calculated)
+    assert price_micro_usd("gpt-4o-mini", None, input_tokens=10, output_tokens=10) is None
+
+
+def test_a_price_is_rounded_up_so_that_small_calls_cost_something() -> None:
+    from loom.enrichment.llm import price_micro_usd
+
+    assert price_micro_usd("gpt-4o-mini", None, input_tokens=1, output_tokens=0) == 1
+    assert price_micro_usd("gpt-4o-mini", None, input_tokens=0, output_tokens=0) is None  # nobody counted

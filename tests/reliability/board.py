@@ -50,6 +50,8 @@ ROWS = {
     "R14": "golden journals of every release verify, replay and go on",
     "R17": "a writer that was stopped, overtaken and woken writes nothing more (control: no check of the epoch)",
     "R18": "the same command many times, with the same contents and with others: one entry, conflicts by type",
+    "R20": "a budget that many spend at once and killed processes leave: never exceeded (control: no reservation)",
+    "R21": "a critic that is down, slow, broken or talked into things: no decision, key or approval is touched",
     "R22": "every byte of a journal flipped: no silent change of what it holds or answers (control: the chain alone)",
     "R28": "bad input at every boundary: each rejection has a type, nothing accepted is unstable",
     "R29": "canonical JSON is idempotent and equals RFC 8785",
