@@ -20,7 +20,7 @@ from loom.projections import Queries
 
 __all__ = ["Anomaly", "Bucket", "DecisionMetrics", "GroupBy", "Measure", "Metrics", "Trend", "score", "trend_of"]
 
-GroupBy: TypeAlias = Literal["decision_type", "actor_type", "policy_version"]
+GroupBy: TypeAlias = Literal["decision_type", "actor_type", "journal", "policy_version"]
 Measure: TypeAlias = Literal["decisions", "quality", "exception_rate", "denial_rate"]
 Tier: TypeAlias = Literal["excellent", "good", "fair", "poor"]
 

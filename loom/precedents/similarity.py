@@ -89,7 +89,7 @@ class Similarity:
         lengths = self._numpy.linalg.norm(vectors, axis=1) if vectors.ndim == 2 else None
         if lengths is None or len(vectors) != len(texts) or not self._numpy.isfinite(lengths).all():
             raise AdmissionError(
-                f"embeddings of [{len(texts)}] texts are of shape [{vectors.shape}]; expected one finite vector for each"
+                f"vectors of [{len(texts)}] texts are of shape [{vectors.shape}]; expected one finite vector for each"
             )
         if self._vectors and vectors.shape[1] != len(self._vectors[0]):
             raise AdmissionError(

@@ -91,3 +91,14 @@ def test_an_endpoint_without_keys_needs_none(tmp_path: Path) -> None:
     critic = critic_of(loaded(tmp_path, text))
     assert critic is not None
     assert critic.worst_case_micro_usd > 0
+
+
+def test_what_the_shipped_file_shows_is_what_the_defaults_are(tmp_path: Path) -> None:
+    shipped = (Path(__file__).parents[2] / "loom.config.yaml").read_text(encoding="utf-8")
+    commented = shipped[shipped.index("# decision_traces:") :]
+    text = "\n".join(line.removeprefix("# ") for line in commented.splitlines())
+    config = loaded(tmp_path, text, OPENAI_API_KEY="sk-secret")
+    traces, llm = config.sections["decision_traces"], config.sections["critic_llm"]
+    assert traces == DecisionTracesConfig()
+    assert isinstance(llm, CriticLlmConfig)
+    assert llm.model_copy(update={"api_key": None}) == CriticLlmConfig()

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _Group = Annotated[
-    Literal["decision_type", "actor_type", "policy_version"], typer.Option("--by", help="What they are grouped by.")
+    Literal["decision_type", "actor_type", "journal", "policy_version"],
+    typer.Option("--by", help="What they are grouped by."),
 ]
 _Measure = Annotated[
     Literal["decisions", "quality", "exception_rate", "denial_rate"] | None,
