@@ -5,19 +5,18 @@ Registering makes a version known; adopting makes it the one that new turns pin.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from loom.errors import (
-    AppendUnknownError,
     PolicyCodeChangedError,
     PolicyNotRegisteredError,
     PolicyTamperedError,
 )
 from loom.identity import check_person
 from loom.journal.entry import Entry, Recorded
-from loom.journal.store import Append, Draft, JournalStore, draft
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
 from loom.policies.contract import AnyPolicy
 from loom.policies.difference import Difference, difference
@@ -35,10 +34,7 @@ class PolicyRegistry:
     """What is known of policies in one workspace. `load` it before use."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._store = store
-        self._draft = make_draft
-        self._lock = asyncio.Lock()
-        self._sequence = 0
+        self._journal = FoldedJournal(store, POLICY_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, PolicyVersion] = {}
         self._by_name: dict[str, list[PolicyVersion]] = {}
         self._adopted: dict[str, PolicyVersion] = {}
@@ -48,9 +44,7 @@ class PolicyRegistry:
 
     async def load(self) -> None:
         """Read what was registered and adopted since the last look; raise `PolicyTamperedError` if a hash is wrong."""
-        async for recorded in self._store.read(POLICY_JOURNAL, after=self._sequence):
-            self._fold(recorded)
-            self._sequence = recorded.sequence
+        await self._journal.load()
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -152,7 +146,7 @@ class PolicyRegistry:
                 name=adopted.name, version=adopted.version, hash=adopted.hash, by=by, reason=reason
             )
 
-        await self._append_if_new(entry)
+        await self._journal.append_if_missing(entry)
         return self.resolve(version)
 
     async def ensure(self, policy: AnyPolicy, *, by: str) -> PolicyVersion:
@@ -182,28 +176,8 @@ class PolicyRegistry:
                 document=document, about=dict(about), by=by, reason=reason,
             )  # fmt: skip
 
-        await self._append_if_new(entry)
+        await self._journal.append_if_missing(entry)
         return self._versions[full_hash]
-
-    async def _append_if_new(self, make: Callable[[], Entry | None]) -> None:
-        """Append what `make` says is missing, one at a time; done to its end even when its caller goes away."""
-
-        async def one_at_a_time() -> None:
-            async with self._lock:
-                await self.load()
-                entry = make()
-                if entry is not None:
-                    await self._append(entry)
-                    await self.load()
-
-        await asyncio.shield(asyncio.ensure_future(one_at_a_time()))
-
-    async def _append(self, entry: Entry) -> None:
-        try:
-            await self._store.append(Append(POLICY_JOURNAL, self._sequence, (self._draft(entry),)))
-        except AppendUnknownError as unknown:
-            if await self._store.resolve(unknown) is None:
-                raise
 
     def _fold(self, recorded: Recorded) -> None:
         entry = recorded.entry

@@ -394,6 +394,12 @@ def test_bounds_of_a_fact_are_inside_them() -> None:
     assert [under_test.verdict({"x": x}).rule for x in ("0.49", "0.50", "0.51")] == ["facts", "else", "facts"]
 
 
+BOUNDED = written(
+    parameters={"limit": {**INTEGER, "value": 10, "min": 0, "max": 50}},
+    rules=[row("low", ["x", "<=", {"param": "limit"}])],
+)
+
+
 # --- parameters ---------------------------------------------------------------------------------
 
 
