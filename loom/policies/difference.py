@@ -75,7 +75,10 @@ def _tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
         yield Change("hit policy", "hit policy", old["hit_policy"], new["hit_policy"])
     yield from _rows("limit", old["limits"], new["limits"])
     yield from _rows("rule", old["rules"], new["rules"])
-    yield from _cells("otherwise", "otherwise", old["otherwise"] or {}, new["otherwise"] or {})
+    before, after = old["otherwise"] or {}, new["otherwise"] or {}
+    yield from _cells("otherwise", "otherwise", before, after)
+    if before and after and before["name"] != after["name"]:  # a rule of another name is another rule; this is the row
+        yield Change("otherwise", "otherwise, name", before["name"], after["name"])
 
 
 def _rows(part: Literal["limit", "rule"], old: Sequence[Any], new: Sequence[Any]) -> Iterator[Change]:

@@ -11,14 +11,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from decimal import Context, Decimal
 from typing import Any, Literal, NamedTuple
 
+from loom.journal.admission import MAX_INTEGER
 from loom.policies.tables.compiled import CompiledTable
-from loom.policies.tables.layout import ParameterRef, Row, TableLayout, read
+from loom.policies.tables.layout import ParameterRef, Row, TableLayout, number, read
 
 __all__ = ["Finding", "lint"]
 
 _MAX_CASES = 100_000
+_MAX_LOOKS = 5_000_000
+"""Cases times rules: some seconds."""
+_EXACT = Context(prec=100)
+"""Digits enough for every decimal that may be written, whatever the process has set."""
+_FINEST = Decimal("1e-30")
 
 Severity = Literal["error", "warning"]
 Code = Literal["never_fires", "unreachable", "gap", "overlap", "unused_parameter", "unused_fact", "too_large"]
@@ -40,8 +47,10 @@ def lint(layout: TableLayout) -> list[Finding]:
     """Return what is wrong with a table, errors first."""
     found = [*_unused(layout)]
     classes = [_representatives(layout, name) for name in _compared(layout)]
-    if math.prod(len(each) for each in classes) > _MAX_CASES:
-        words = f"more than {_MAX_CASES} kinds of cases: reach, gaps and overlaps were not looked at"
+    cases = math.prod(len(each) for each in classes)
+    if cases > _MAX_CASES or cases * len(layout.rows) > _MAX_LOOKS:
+        what = f"{_MAX_CASES} kinds of cases" if cases > _MAX_CASES else f"{_MAX_LOOKS} kinds of cases times rules"
+        words = f"more than {what}: reach, gaps and overlaps were not looked at"
         found.append(Finding("warning", "too_large", "rules", words))
     else:
         found += _Cases(layout, classes).findings()
@@ -103,14 +112,19 @@ class _Cases:
                 self._overlaps.setdefault((names[0], name), dict(zip(self._compared, case, strict=True)))
 
     def _told(self, case: dict[str, Any]) -> str:
-        told = (f"{name} is {str(value).lower() if isinstance(value, bool) else value}" for name, value in case.items())
-        return ", ".join(told) or "nothing is asked"
+        return ", ".join(f"{name} is {_shown(value)}" for name, value in case.items()) or "nothing is asked"
 
 
 def _severity(rows: Iterable[Row]) -> Severity:
     """Return `error`, or `warning` where it is so only as the parameters are set: within bounds they may be tuned."""
     tuned = any(isinstance(each, ParameterRef) for row in rows for c in row.when for each in c.operands)
     return "warning" if tuned else "error"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _compared(layout: TableLayout) -> list[str]:
@@ -142,19 +156,38 @@ def _representatives(layout: TableLayout, name: str) -> list[Any]:
         return _texts({str(each) for each in constants})
     low = None if fact.min is None else read(fact.type, fact.min)
     high = None if fact.max is None else read(fact.type, fact.max)
-    points = _numbers(constants | {bound for bound in (low, high) if bound is not None}, whole=fact.type == "integer")
+    ordered = sorted(constants | {bound for bound in (low, high) if bound is not None})
+    points = _integers(ordered) if fact.type == "integer" else _decimals(ordered)
     return [each for each in points if (low is None or each >= low) and (high is None or each <= high)]
 
 
-def _numbers(constants: set[Any], *, whole: bool) -> list[Any]:
-    ordered = sorted(constants)
-    if whole:
-        return sorted({each + step for each in ordered for step in (-1, 0, 1)})
-    between = [(low + high) / 2 for low, high in itertools.pairwise(ordered)]
-    return sorted({ordered[0] - 1, *ordered, *between, ordered[-1] + 1})
+def _integers(ordered: list[int]) -> list[int]:
+    around = {each + step for each in ordered for step in (-1, 0, 1)}
+    return sorted(each for each in around if abs(each) <= MAX_INTEGER)
+
+
+def _decimals(ordered: list[Decimal]) -> list[Decimal]:
+    """Return each constant, one decimal between each two and one beyond either end, as far as they can be written."""
+    between = [
+        middle
+        if _can_be_written(middle := _EXACT.divide(_EXACT.add(low, high), Decimal(2)))
+        else _EXACT.add(low, _FINEST)
+        for low, high in itertools.pairwise(ordered)
+    ]
+    beyond = [
+        each
+        for end, sign in ((ordered[0], -1), (ordered[-1], 1))
+        for step in (Decimal(1), _FINEST)
+        if _can_be_written(each := _EXACT.add(end, step * sign))
+    ]
+    return sorted({*ordered, *between, *beyond})
+
+
+def _can_be_written(value: Decimal) -> bool:
+    return number(format(value, "f")) is not None
 
 
 def _texts(constants: set[str]) -> list[str]:
     """Return each constant, something that only begins like it, and something like none of them."""
-    others = {f"{each}…" for each in constants} | {"…"}
-    return sorted(constants | others)
+    sign = next(sign for sign in map(chr, itertools.count(ord("…"))) if not any(sign in each for each in constants))
+    return sorted(constants | {f"{each}{sign}" for each in constants} | {sign})

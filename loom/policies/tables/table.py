@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ SEMANTICS = 1
 
 _MAX_FILE = 1_048_576
 _LONGEST_SHOWN = 80
+_MAX_DEPTH = 20
 
 
 class Table(AnyPolicy):
@@ -42,7 +43,10 @@ class Table(AnyPolicy):
         self._source = source
         self._document = _document(layout)
         self._compiled = CompiledTable(layout)
-        self.version_hash = version_hash(self._document)
+        try:
+            self.version_hash = version_hash(self._document)
+        except AdmissionError as error:
+            raise PolicyTableError(f"table [{self.name}] cannot be kept: {error}") from error
         errors = [finding for finding in lint(layout) if finding.severity == "error"] if checked else []
         if errors:
             raise PolicyTableError(
@@ -190,7 +194,7 @@ def read_table(path: str | Path, *, checked: bool = False) -> Table:
         raise PolicyTableError(
             f"table [{file}] cannot be read [{error.strerror}]; expected a file: check it"
         ) from error
-    except (UnicodeDecodeError, AdmissionError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, AdmissionError, yaml.YAMLError, RecursionError) as error:  # a date that is none: ValueError
         raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: mend it") from error
     return Table.of(written, source=text, checked=checked)
 
@@ -206,24 +210,44 @@ def table_of(document: Mapping[str, object]) -> Table:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with each key once."""
+    """YAML with each key once, and without aliases and tags: what is written is what is there."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node; raise for one that stands for another, or asks to be read in its own way."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            words = f"alias [*{event.anchor}] is used; write it out, or quote what begins with [*]"
+            raise yaml.composer.ComposerError(None, None, words, mark)
+        if getattr(event, "tag", None) is not None:
+            words = f"tag [{event.tag}] is used; quote what begins with [!]"
+            raise yaml.composer.ComposerError(None, None, words, mark)
+        return super().compose_node(parent, index)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"key [{key}] is there twice", node.start_mark)
+    keys = set()
+    for key in (loader.construct_object(key, deep=True) for key, _ in node.value):
+        if isinstance(key, Hashable):  # the others are refused below
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"key [{key}] is there twice", node.start_mark)
+            keys.add(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+def _equals(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    """Return a bare `=`, which YAML 1.1 has a type of its own for: here it is an operator."""
+    return str(loader.construct_scalar(node))
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:value", _equals)
 
 
 def _layout(written: object) -> TableLayout:
-    if isinstance(written, Mapping) and (place := _float_in(written, "$")) is not None:
+    if isinstance(written, Mapping) and (foreign := _foreign(written, "$")) is not None:
         raise PolicyTableError(
-            f'table has a float at [{place}]; expected [an integer, or a decimal as text]: quote it, as in "0.25"'
+            f'table has {foreign}; expected [an integer, or a decimal as text]: quote it, as in "0.25"'
         )
     try:
         return TableLayout.model_validate(written)
@@ -237,11 +261,17 @@ def _layout(written: object) -> TableLayout:
         ) from error
 
 
-def _float_in(value: object, place: str) -> str | None:
-    if isinstance(value, float):
-        return place
-    items: Any = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    return next((found for key, item in items if (found := _float_in(item, f"{place}.{key}")) is not None), None)
+def _foreign(value: object, place: str, depth: int = 0) -> str | None:
+    """Return what a table cannot hold, and where: a float, a date, a set whose order is nobody's."""
+    if value is None or isinstance(value, bool | int | str | BaseModel):
+        return None
+    if not isinstance(value, Mapping | list | tuple):
+        return f"a {type(value).__name__} at [{place}]"
+    if depth > _MAX_DEPTH:
+        return f"something too deep at [{place:.40}]"
+    items: Any = value.items() if isinstance(value, Mapping) else enumerate(value)
+    found = (_foreign(item, f"{place}.{key}", depth + 1) for key, item in items)
+    return next((each for each in found if each is not None), None)
 
 
 def _document(layout: TableLayout) -> Document:
