@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.measure import median, percentile
 from benchmarks.workload import BenchAgent, DecideOnce, Ping, PingAgent
 from loom import Loom
-from loom.runtime import calm_collector
+from loom.cli.serving import calm_collector
 
 __all__ = ["TurnFigures", "messages_per_second", "record_decision_s", "turns"]
 

@@ -29,6 +29,7 @@ if _typing.TYPE_CHECKING:
     )
     from loom.drift import DriftReport, Window
     from loom.errors import LoomError
+    from loom.extension import Extension
     from loom.journal import Entry, JournalStore, Recorded, UnknownEntry
     from loom.policies import (
         Evaluation,
@@ -46,7 +47,7 @@ if _typing.TYPE_CHECKING:
     )
     from loom.precedents import Bin, EquivalenceRule, SetOf
     from loom.projections import Projection
-    from loom.runtime import Extension, Loom
+    from loom.runtime import Loom
 
 __all__ = [
     "Actor",
@@ -151,10 +152,8 @@ if not _typing.TYPE_CHECKING:
             "SetOf",
         ),
         "loom.projections": ("Projection",),
-        "loom.runtime": (
-            "Extension",
-            "Loom",
-        ),
+        "loom.extension": ("Extension",),
+        "loom.runtime": ("Loom",),
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import getpass
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -45,6 +43,7 @@ from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ControlError, DecisionNotFoundError, LoomClosedError
 from loom.evolution import Suggestions
+from loom.extension import Extension, extensions_of
 from loom.identity import check_person
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
@@ -58,18 +57,9 @@ from loom.replay.audit import AuditedPolicies
 from loom.telemetry import get_logger
 from loom.workspace import Workspace, actor_options, actors_of, critic_of, limits, locate, store_options
 
-__all__ = ["Extension", "Loom", "calm_collector"]
+__all__ = ["Loom"]
 
 _log = get_logger("loom.runtime")
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """What a package brings to a loom: its actors and its projections. Loom's own wings are extensions too."""
-
-    name: str
-    actors: Sequence[type[Actor[Any]]] = ()
-    projections: Sequence[Projection] = ()
 
 
 class Loom:
@@ -96,6 +86,8 @@ class Loom:
     budget: Budget
     enricher: Enricher | None
     """Follows the decisions where a critic was given, or the config names a model and a mode other than `never`."""
+    parts: Mapping[str, Any]
+    """What extensions started, by their names."""
     store: SqliteStore
 
     def __init__(
@@ -111,13 +103,14 @@ class Loom:
         critic: Critic | None = None,
     ) -> None:
         self._place = place
-        self._to_register = [*actors, *(cls for extension in extensions for cls in extension.actors)]
-        self._extensions = tuple(extensions)
-        self._by = by
+        self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
+        """What was handed in, and what the config asks for."""
+        self.by = by
+        self._to_register = [*actors, *(cls for extension in self.extensions for cls in extension.actors)]
         self._sources = sources
         self._approver = approver
         self._critic = critic
-        self._resume = resume
+        self.resumes = resume
         self._stack = AsyncExitStack()
         self._projector: Projector | None = None
 
@@ -206,6 +199,21 @@ class Loom:
             clock=self._sources.clock,
         )
 
+    # --- what extensions build on ----------------------------------------------------------------
+
+    @property
+    def config(self) -> LoomConfig:
+        """What the loom is set to."""
+        return self._place.config
+
+    def draft(self, entry: Entry) -> Draft:
+        """Make an entry ready for a journal that is no actor's; raise `AdmissionError` if it cannot be kept."""
+        return draft(entry, limits=limits(self._place.config), new_salt=self._sources.new_salt)
+
+    def now(self) -> datetime:
+        """Return the time by the loom's clock."""
+        return datetime_from_us(self._sources.clock.now_us())
+
     # --- opening it -----------------------------------------------------------------------------
 
     async def _open(self) -> None:
@@ -214,8 +222,7 @@ class Loom:
             self._stack.callback(shutil.rmtree, place.throw_away, ignore_errors=True)
         self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
-        bounds = limits(config)
-        make_draft = partial(draft, limits=bounds, new_salt=self._sources.new_salt)
+        make_draft = self.draft
         self.policies = AuditedPolicies(self.store, make_draft=make_draft)
         await self.policies.load()
         rules = EquivalenceRegistry(self.store, make_draft=make_draft)
@@ -227,15 +234,15 @@ class Loom:
         self.precedents = Precedents(queries, rules)
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
-            options=actor_options(config), limits=bounds, sources=self._sources, approver=self._approver,
+            options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
             known_parent=self._known_decision,
         )  # fmt: skip
         self.metrics = Metrics(queries)
         self.memory = Memory(queries)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
-        self.runs = Runs(self.store, queries, self.policies, by=self._by, make_id=new_id, make_draft=make_draft)
-        self.actors = ActorSystem(services, resumes=self._resume, by=self._by)
+        self.runs = Runs(self.store, queries, self.policies, by=self.by, make_id=new_id, make_draft=make_draft)
+        self.actors = ActorSystem(services, resumes=self.resumes, by=self.by)
         self._stack.push_async_callback(self.actors.close)
         for cls in [*self._to_register, *actors_of(config.modules)]:
             await self.actors.register(cls)
@@ -245,32 +252,39 @@ class Loom:
             self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
         )
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
-        self.drift = Drift(queries, self.policies, rules, by=self._by, store=self.store, make_draft=make_draft)
+        self.drift = Drift(queries, self.policies, rules, by=self.by, store=self.store, make_draft=make_draft)
         self.approvals = Approvals(self.actors, ApprovalChains(queries))
         deadlines = DeadlineClock(self.approvals, services)
         services.on_deadline_set = deadlines.look_again
         self.actors.start(partial(_unfinished, view))
-        if self._resume:
+        if self.resumes:
             deadlines.start()
             self._stack.push_async_callback(deadlines.close)
         await self._start_enricher(config, queries, make_draft)
+        await self._start_parts()
         await self._serve()
 
     async def _start_enricher(self, config: LoomConfig, queries: Queries, make_draft: Callable[[Entry], Draft]) -> None:
         traces = config.sections.get("decision_traces")
         wanted = traces if isinstance(traces, DecisionTracesConfig) else DecisionTracesConfig()
-        now = partial(_time_of, self._sources)
-        self.budget = Budget(self.store, wanted.budgets, now=now, make_draft=make_draft)
+        self.budget = Budget(self.store, wanted.budgets, now=self.now, make_draft=make_draft)
         self.enricher = None
         critic = self._critic or critic_of(config)
         if critic is None and wanted.llm_enrichment.mode != "never":
             _log.warning("critic_missing", mode=wanted.llm_enrichment.mode, expected="critic_llm in the config")
-        if critic is not None and self._resume:
+        if critic is not None and self.resumes:
             self.enricher = Enricher(
-                self.store, queries, critic, self.budget, wanted.llm_enrichment, now=now, make_draft=make_draft
+                self.store, queries, critic, self.budget, wanted.llm_enrichment, now=self.now, make_draft=make_draft
             )
             await self.enricher.start()
             self._stack.push_async_callback(self.enricher.close)
+
+    async def _start_parts(self) -> None:
+        parts: dict[str, Any] = {}
+        self.parts = parts
+        for extension in self.extensions:
+            if extension.start is not None:
+                parts[extension.name] = await self._stack.enter_async_context(extension.start(self))
 
     async def _serve(self) -> None:
         """Take requests of the shell over the control socket; without one, everything else works as before."""
@@ -284,7 +298,7 @@ class Loom:
             return
         self._stack.push_async_callback(control.close)
         started_at = self._sources.clock.now_us()
-        self.store.lock.describe(pid=os.getpid(), socket=str(listening), started_at_us=started_at, resumes=self._resume)
+        self.store.lock.describe(pid=os.getpid(), socket=str(listening), started_at_us=started_at, resumes=self.resumes)
 
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)
@@ -293,7 +307,7 @@ class Loom:
             TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
             PrecedentsProjection(),
         ]  # fmt: skip
-        brought = [projection for extension in self._extensions for projection in extension.projections]
+        brought = [projection for extension in self.extensions for projection in extension.projections]
         projector = Projector(self.store, views, [*own, *brought], batch=config.projections.batch)
         await projector.start()
         self._stack.push_async_callback(projector.close)
@@ -312,10 +326,6 @@ class Loom:
         return self._projector
 
 
-def _time_of(sources: Sources) -> datetime:
-    return datetime_from_us(sources.clock.now_us())
-
-
 async def _unfinished(view: TurnsView) -> list[str]:
     """Return the journals that hold turns without an end, oldest turn first."""
     journals: dict[str, None] = {}
@@ -324,14 +334,3 @@ async def _unfinished(view: TurnsView) -> list[str]:
         journals.update(dict.fromkeys(summary.journal for summary in page))
         after = page[-1].received_position
     return list(journals)
-
-
-def calm_collector() -> None:
-    """Make Python's garbage collector look more rarely, for a process that does little else than run a loom.
-
-    What start-up made stays, and what a turn makes is gone with it: looking for cycles among them is a fifth of the
-    time of a busy loom. It concerns the whole process, so `loom run` calls it, and a library never does.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 from loom.errors import ConfigError
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import Counter, MeterProvider
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["Span", "count_decision", "instrument", "note_enrichment", "observe_budget", "span", "uninstrument"]
+__all__ = ["Span", "count", "count_decision", "instrument", "note_enrichment", "observe_budget", "span", "uninstrument"]
 
 _NAME = "loom"
 
@@ -69,6 +69,12 @@ def span(name: str, attributes: Mapping[str, str | bool | float]) -> AbstractCon
     return _NOTHING if _instruments is None else _instruments.span(name, attributes)
 
 
+def count(name: str, attributes: Mapping[str, str | bool | float]) -> None:
+    """Count something under a name of its own, as extensions do: `loom.<extension>.<what>`."""
+    if _instruments is not None:
+        _instruments.counter(name).add(1, dict(attributes))
+
+
 def count_decision(*, decision_type: str, effect: str | None, is_exception: bool) -> None:
     """Count a decision that was recorded."""
     if _instruments is not None:
@@ -99,6 +105,8 @@ class _Instruments:
         assert isinstance(tracer, Tracer)  # noqa: S101 - what get_tracer returned
         assert isinstance(meter, Meter)  # noqa: S101 - what get_meter returned
         self._tracer = tracer
+        self._meter = meter
+        self._counters: dict[str, Counter] = {}
         self.left: Callable[[], Mapping[str, float]] = dict
         self.decisions = meter.create_counter("loom.decisions", description="decisions recorded")
         self.lookup_s = meter.create_histogram("loom.lookup.duration", unit="s", description="look-ups, by system")
@@ -109,6 +117,12 @@ class _Instruments:
             return [Observation(value, {"loom.unit": unit}) for unit, value in self.left().items()]
 
         meter.create_observable_gauge("loom.budget.left", callbacks=[budget], description="left of today's budget")
+
+    def counter(self, name: str) -> Counter:
+        """Return the counter of a name, the same one every time."""
+        if name not in self._counters:
+            self._counters[name] = self._meter.create_counter(name)
+        return self._counters[name]
 
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, str | bool | float]) -> Iterator[Span]:

@@ -14,11 +14,12 @@ from loom.config import LoomConfig, Section, load_config
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic
 from loom.errors import ConfigError
+from loom.extension import installed
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
 
-__all__ = ["SECTIONS", "Workspace", "actor_options", "actors_of", "critic_of", "limits", "locate", "store_options"]
+__all__ = ["Workspace", "actor_options", "actors_of", "critic_of", "limits", "locate", "sections", "store_options"]
 
 _URL = "sqlite://"
 
@@ -55,7 +56,7 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
         return Workspace(JournalFiles(file if file.suffix == ".db" else file / name / "journal.db"), name)
     if isinstance(source, str) and "://" in source:
         raise ConfigError(f"store URL [{source}] is of a kind loom does not know; expected [sqlite:///path]: use that")
-    config = source if isinstance(source, LoomConfig) else load_config(Path(source), sections=SECTIONS)
+    config = source if isinstance(source, LoomConfig) else load_config(Path(source), sections=sections())
     name = check_workspace(workspace or config.workspace)
     return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
 
@@ -91,8 +92,10 @@ def actor_options(config: LoomConfig) -> ActorOptions:
     return ActorOptions(**dict(config.actors))
 
 
-SECTIONS: Mapping[str, type[Section]] = {"decision_traces": DecisionTracesConfig, "critic_llm": CriticLlmConfig}
-"""The sections of the config that are not the core's."""
+def sections() -> dict[str, type[Section]]:
+    """Return the sections of the config that are not the core's: of enrichment, and of installed extensions."""
+    brought = {name: section for each in installed().values() for name, section in each.sections.items()}
+    return {**brought, "decision_traces": DecisionTracesConfig, "critic_llm": CriticLlmConfig}
 
 
 def critic_of(config: LoomConfig) -> Critic | None:

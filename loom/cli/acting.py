@@ -7,7 +7,7 @@ runs next goes on from it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import JsonValue
@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from loom.cli.shell import Shell
 from loom.config import LoomConfig
 from loom.errors import ControlError, JournalLockedError
+from loom.extension import Extension
 from loom.identity import check_person
 from loom.journal.control import control_call
 from loom.journal.sqlite import JournalFiles, WriterLock
@@ -30,10 +31,18 @@ _STARTING = "NobodyListens"
 _ANSWER_TIMEOUT_S = 30.0
 
 
-async def act(shell: Shell, operation: str, arguments: Mapping[str, JsonValue], *, by: str) -> tuple[JsonValue, bool]:
+async def act(
+    shell: Shell,
+    operation: str,
+    arguments: Mapping[str, JsonValue],
+    *,
+    by: str,
+    extensions: Sequence[Extension] = (),
+) -> tuple[JsonValue, bool]:
     """Do something in the name of a person; return what came of it, and whether a running loom did it.
 
-    A loom that is just starting, or a shell that has the workspace open for a moment, is waited for.
+    A loom that is just starting, or a shell that has the workspace open for a moment, is waited for. `extensions` are
+    those whose operation it is.
     """
     check_person(by)
     place = shell.existing
@@ -41,7 +50,7 @@ async def act(shell: Shell, operation: str, arguments: Mapping[str, JsonValue], 
         try:
             if WriterLock(place.files.lock).held():
                 return await over_socket(place.files, operation, arguments), True
-            async with open_loom(without_code(place), by=by) as loom:
+            async with open_loom(without_code(place), by=by, extensions=extensions) as loom:
                 return await Operations(loom).call(operation, arguments), False
         except (ControlError, JournalLockedError) as error:
             if attempt == _TRIES or (isinstance(error, ControlError) and error.type_name != _STARTING):
@@ -61,11 +70,11 @@ async def over_socket(
     return await control_call(files.lock, operation, arguments, timeout_s=timeout_s)
 
 
-def open_loom(place: Workspace, *, by: str, resume: bool = False) -> Loom:
+def open_loom(place: Workspace, *, by: str, resume: bool = False, extensions: Sequence[Extension] = ()) -> Loom:
     """Return the loom of a workspace, to be entered."""
     from loom.actors import Sources
 
-    return Loom(place, actors=(), extensions=(), by=by, sources=Sources(), approver=None, resume=resume)
+    return Loom(place, actors=(), extensions=extensions, by=by, sources=Sources(), approver=None, resume=resume)
 
 
 def without_code(place: Workspace) -> Workspace:

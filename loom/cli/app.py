@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -67,6 +69,12 @@ for part in (
     export,
 ):
     part.add_to(app)
+
+for point in entry_points(group="loom.commands"):  # of extensions: see loom.extension
+    try:
+        point.load()(app)
+    except Exception as error:
+        sys.stderr.write(f"commands [{point.name}] of [{point.value}] cannot be loaded [{error!r}]; left out\n")
 
 
 def _print_version(*, wanted: bool) -> None:

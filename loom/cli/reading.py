@@ -21,6 +21,7 @@ from loom.decisions import (
     Traces,
     TracesProjection,
 )
+from loom.extension import Extension, extensions_of
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.precedents import Precedents, PrecedentsProjection
 from loom.projections import Projection, Queries, open_views_for_reading
@@ -66,13 +67,18 @@ async def open_journal(shell: Shell) -> AsyncIterator[Reader]:
 
 
 @contextlib.asynccontextmanager
-async def open_readings(shell: Shell) -> AsyncIterator[Readings]:
-    """Yield what can be read of the workspace that is meant; say so where the views of a running loom lag."""
+async def open_readings(shell: Shell, *extensions: Extension) -> AsyncIterator[Readings]:
+    """Yield what can be read of the workspace that is meant; say so where the views of a running loom lag.
+
+    `extensions` are read, too, whether the config asks for them or not.
+    """
     files = shell.existing.files
     async with contextlib.AsyncExitStack() as stack:
         reader = await stack.enter_async_context(open_journal(shell))
         with shell.output.progress("reading the journal") as tell:
-            opening = open_views_for_reading(files, own_projections(), progress=tell)
+            used = {each.name: each for each in (*extensions_of(shell.existing.config), *extensions)}
+            brought = [projection for each in used.values() for projection in each.projections]
+            opening = open_views_for_reading(files, [*own_projections(), *brought], progress=tell)
             queries = await stack.enter_async_context(opening)
         behind = max((each.lag for each in await queries.status()), default=0)
         if behind:

@@ -49,9 +49,9 @@ class Shell:
     def settings(self) -> LoomConfig:
         """What the config file says, or the defaults where there is none."""
         from loom.config import LoomConfig, load_config
-        from loom.workspace import SECTIONS
+        from loom.workspace import sections
 
-        return LoomConfig() if self.config_path is None else load_config(self.config_path, sections=SECTIONS)
+        return LoomConfig() if self.config_path is None else load_config(self.config_path, sections=sections())
 
     @cached_property
     def place(self) -> Workspace:

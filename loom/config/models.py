@@ -191,6 +191,8 @@ class LoomConfig(Section):
     data: Path = Path("loom-data")
     workspace: str = "default"
     modules: tuple[Annotated[str, AfterValidator(_importable)], ...] = ()
+    extensions: tuple[str, ...] = ()
+    """Installed extensions that are used although no section of theirs is filled in."""
     journal: JournalConfig = JournalConfig()
     actors: ActorsConfig = ActorsConfig()
     projections: ProjectionsConfig = ProjectionsConfig()
@@ -228,7 +230,7 @@ class LoomConfig(Section):
         # Raised out here so that the text of the value, which may come from the environment, is not chained to it.
         raise refusal("letters, digits, _ . -, at most 64, no ..", "choose another name")
 
-    @field_validator("modules", mode="before")
+    @field_validator("modules", "extensions", mode="before")
     @classmethod
-    def _no_modules(cls, modules: object) -> object:
-        return () if modules is None else modules
+    def _none_listed(cls, listed: object) -> object:
+        return () if listed is None else listed

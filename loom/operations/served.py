@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -19,11 +20,11 @@ from loom.actors.command import COMMANDS, Command
 from loom.decisions import Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
 from loom.evolution import Suggestions
+from loom.extension import Extension
 from loom.journal.sqlite import SqliteStore
 from loom.operations.arguments import (
     Abandon,
     Adopt,
-    Arguments,
     Deny,
     EndRun,
     Grant,
@@ -69,6 +70,16 @@ class Served(Protocol):
         """The name of the workspace."""
         ...
 
+    @property
+    def extensions(self) -> Sequence[Extension]:
+        """What it was opened with beside the spine."""
+        ...
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """What its extensions started."""
+        ...
+
     def projections(self) -> tuple[ProjectionStatus, ...]:
         """Return where each projection stands."""
         ...
@@ -95,6 +106,10 @@ class Operations:
             "turns.list": _Operation(ListTurns, self._list_turns),
             "turns.retry": _Operation(Retry, self._retry),
         }
+        for extension in loom.extensions:
+            for word, brought in extension.operations.items():
+                work = partial(brought.work, loom.parts.get(extension.name))
+                self._table[f"{extension.name}.{word}"] = _Operation(brought.arguments, work)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -253,7 +268,7 @@ def policy_as_json(version: PolicyVersion, *, adopted: bool) -> dict[str, JsonVa
 
 
 class _Operation(NamedTuple):
-    arguments: type[Arguments]
+    arguments: type[BaseModel]
     work: Callable[[Any], Awaitable[JsonValue]]
 
 

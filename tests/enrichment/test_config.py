@@ -9,7 +9,7 @@ import pytest
 from loom.config import LoomConfig, load_config
 from loom.enrichment import CriticLlmConfig, DecisionTracesConfig
 from loom.errors import ConfigError
-from loom.workspace import SECTIONS, critic_of
+from loom.workspace import critic_of, sections
 
 OLD = """
 decisionTraces:
@@ -36,7 +36,7 @@ critic-llm:
 def loaded(tmp_path: Path, text: str, **env: str) -> LoomConfig:
     path = tmp_path / "loom.config.yaml"
     path.write_text(text)
-    return load_config(path, env=env, sections=SECTIONS)
+    return load_config(path, env=env, sections=sections())
 
 
 def test_a_file_in_the_older_spelling_loads_unchanged(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""`loom routing`: how routing stands, what history changed, the kill switch, and replays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+__all__ = ["add_to"]
+
+_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
+_Request = Annotated[str, typer.Argument(metavar="REQUEST", help="The id of a request.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Choose agents under rails: status, timeline, kill switch, replay.")
+    command(group, "status", default=True)(status)
+    command(group, "timeline")(timeline)
+    command(group, "mode")(mode)
+    command(group, "kill")(kill)
+    command(group, "rearm")(rearm)
+    command(group, "replay")(replay)
+    app.add_typer(group, name="routing", rich_help_panel="Wings")
+
+
+async def status(shell: Shell) -> None:
+    """Show what history may do, who said so, and how the kill switch stands."""
+    from loom.cli.reading import open_readings
+    from loom.routing import CareOptimizationConfig, extension
+    from loom.routing.reading import read_status
+
+    async with open_readings(shell, extension) as readings:
+        section = shell.settings.sections.get("care_optimization")
+        config = section if isinstance(section, CareOptimizationConfig) else CareOptimizationConfig()
+        found = await read_status(readings.queries, config)
+    _print_status(shell, found.model_dump(mode="json"))
+
+
+async def timeline(
+    shell: Shell, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20
+) -> None:
+    """Show the choices that history changed, newest first: baseline, choice, reason, confidence, signals."""
+    from loom.cli.reading import open_readings
+    from loom.routing import extension
+    from loom.routing.reading import read_timeline
+
+    async with open_readings(shell, extension) as readings:
+        entries = await read_timeline(readings.queries, limit=limit)
+    if shell.json:
+        shell.output.document([each.model_dump(mode="json") for each in entries])
+    elif not entries:
+        shell.output.say("History has changed no choice.")
+    else:
+        shell.output.say("\n\n".join(each.text for each in entries))
+
+
+async def mode(
+    shell: Shell,
+    mode: Annotated[Literal["disabled", "shadow", "active"], typer.Argument(help="What history may do.")],
+    by: ByOption,
+    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why.", show_default=False)] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The version to record.", show_default=False)] = None,
+) -> None:
+    """Say what history may do from here on: nothing, be compared, or be used."""
+    _print_status(shell, await _act(shell, "mode", {"mode": mode, "by": by, "reason": reason, "version": version}))
+
+
+async def kill(shell: Shell, by: ByOption, reason: _Reason) -> None:
+    """Stop optimisation at once: the baseline alone chooses."""
+    _print_status(shell, await _act(shell, "kill", {"by": by, "reason": reason}))
+
+
+async def rearm(shell: Shell, by: ByOption, reason: _Reason) -> None:
+    """Let optimisation work again."""
+    _print_status(shell, await _act(shell, "rearm", {"by": by, "reason": reason}))
+
+
+async def replay(shell: Shell, request_id: _Request, by: ByOption) -> int:
+    """Choose again what was chosen, on the same snapshot; a divergence engages the kill switch."""
+    found = await _act(shell, "replay", {"request_id": request_id}, by=by)
+    if shell.json:
+        shell.output.document(found)
+    elif found["not_replayable"]:
+        shell.output.say(f"not replayable: {found['not_replayable']}")
+    else:
+        chosen = found["recorded"]["agent"]
+        shell.output.say(
+            f"chosen was {chosen}, now {found['agent']}: {'diverged' if found['diverged'] else 'the same'}"
+        )
+        for difference in found["differences"]:
+            shell.output.say(f"  {difference}")
+        if found["diverged"]:
+            shell.output.say("Optimisation is halted: look into it, then `loom routing rearm`.")
+    return EXIT_NO if found["diverged"] or found["not_replayable"] else 0
+
+
+async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue], *, by: str | None = None) -> Any:
+    from loom.cli.acting import act
+    from loom.routing import extension
+
+    said, _ = await act(shell, f"routing.{word}", arguments, by=by or str(arguments["by"]), extensions=(extension,))
+    return said
+
+
+def _print_status(shell: Shell, found: dict[str, Any]) -> None:
+    if shell.json:
+        shell.output.document(found)
+        return
+    said_by = f"by {found['set_by']}" if found["set_by"] else "nobody has set it: the config's"
+    because = f": {found['set_because']}" if found["set_because"] else ""
+    source = " (from the config)" if found["source"] == "config" else ""
+    switch = "engaged" if found["killed"] else "armed"
+    if found["switch_by"]:
+        trigger = f" ({found['switch_trigger']})" if found["switch_trigger"] == "system" else ""
+        switch += f", by {found['switch_by']}{trigger}: {found['switch_because']}"
+    rows = [
+        ("mode", found["mode"]),
+        ("set", f"{said_by}{source}{because}"),
+        ("version", found["version"]),
+        ("kill switch", switch),
+        ("history chose", f"{found['decisions']:,} times"),
+        ("answered outside", f"{found['answered_outside']:,} times, with the baseline"),
+    ]
+    shell.output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows, header=False)

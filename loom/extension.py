@@ -1,0 +1,143 @@
+"""What a package brings to a loom, and how installed packages are found: loom's own wings come this way, too.
+
+A package offers an extension under the entry-point group `loom.extensions`, and the shell commands that go with it,
+a function that takes the Typer app, under `loom.commands`. It is used where a config names it under `extensions:` or
+fills in a section of it, or where it is handed to `Loom.open`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, JsonValue
+
+from loom.actors import Actor, ActorRef
+from loom.config import LoomConfig, Section
+from loom.decisions import Traces
+from loom.errors import ConfigError
+from loom.journal.entry import Entry
+from loom.journal.store import Draft, JournalStore
+from loom.policies.registry import PolicyRegistry
+from loom.projections import Projection, Queries
+
+__all__ = ["Extension", "Host", "Operation", "extensions_of", "installed"]
+
+_GROUP = "loom.extensions"
+
+
+class Host(Protocol):
+    """What an open loom offers to an extension that starts on it."""
+
+    queries: Queries
+    traces: Traces
+
+    @property
+    def store(self) -> JournalStore:
+        """The journal."""
+        ...
+
+    @property
+    def policies(self) -> PolicyRegistry:
+        """The registry of policies."""
+        ...
+
+    @property
+    def config(self) -> LoomConfig:
+        """What the loom is set to, with the sections of the extension."""
+        ...
+
+    @property
+    def by(self) -> str:
+        """In whose name it was opened."""
+        ...
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it runs what waits; one that the shell opens for a moment does not."""
+        ...
+
+    def actor(self, cls: type[Actor[Any]], key: str) -> ActorRef:
+        """Return the handle of one actor."""
+        ...
+
+    async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
+        """Make an actor class known; what waited for its code is resumed."""
+        ...
+
+    def draft(self, entry: Entry) -> Draft:
+        """Make an entry ready for a journal that is no actor's."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the time by the loom's clock."""
+        ...
+
+
+class Operation(NamedTuple):
+    """Something that can be asked of a running loom from the shell: `work` gets the started part and the arguments."""
+
+    arguments: type[BaseModel]
+    work: Callable[[Any, Any], Awaitable[JsonValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a package brings to a loom: actors, projections, sections of the config, and a part that starts with it.
+
+    `start` is entered once the loom is open and left before it closes; what it yields is `loom.parts[name]`.
+    `operations` are named `<extension>.<word>` over the control socket.
+    """
+
+    name: str
+    actors: Sequence[type[Actor[Any]]] = ()
+    projections: Sequence[Projection] = ()
+    sections: Mapping[str, type[Section]] = field(default_factory=dict)
+    operations: Mapping[str, Operation] = field(default_factory=dict)
+    start: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
+
+
+@cache
+def installed() -> Mapping[str, Extension]:
+    """Return the extensions of all installed packages, by name; raise `ConfigError` for one that cannot be had."""
+    found: dict[str, Extension] = {}
+    for point in entry_points(group=_GROUP):
+        try:
+            extension = point.load()
+        except Exception as error:
+            raise ConfigError(
+                f"extension [{point.name}] of [{point.value}] cannot be loaded [{error!r}]; expected an Extension: "
+                "mend or uninstall the package that brings it"
+            ) from error
+        if not isinstance(extension, Extension) or extension.name != point.name:
+            raise ConfigError(
+                f"extension [{point.name}] of [{point.value}] is [{extension!r:.80}]; expected an Extension of that "
+                "name: mend the package that brings it"
+            )
+        found[point.name] = extension
+    return found
+
+
+def extensions_of(config: LoomConfig) -> tuple[Extension, ...]:
+    """Return the installed extensions that a config names, or fills in a section of; raise for one that is not there.
+
+    A section that is only there with its defaults brings nothing.
+    """
+    known = installed()
+    unknown = [name for name in config.extensions if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"extension [{unknown[0]}] of [extensions] is not installed; expected one of [{', '.join(sorted(known))}]: "
+            "install the package that brings it, or drop it"
+        )
+    filled = {name for name, section in config.sections.items() if section.model_fields_set}
+    return tuple(
+        extension
+        for name, extension in known.items()
+        if name in config.extensions or not filled.isdisjoint(extension.sections)
+    )

@@ -1,0 +1,53 @@
+"""Routing: an agent is chosen by the baseline, and by history only under rails; every divergence is a decision."""
+
+from __future__ import annotations
+
+from loom.routing.actor import Choice, RouterActor
+from loom.routing.baseline import Baseline, Scored, choose_baseline
+from loom.routing.config import CareOptimizationConfig, Mode
+from loom.routing.entries import ExecutionEntry
+from loom.routing.executions import Executed, execute_agent
+from loom.routing.extension import extension
+from loom.routing.optimizer import OptimizerFacts, OptimizerParams, care_optimizer
+from loom.routing.reading import RoutingStatus
+from loom.routing.replay import RoutingReplay
+from loom.routing.request import Candidate, RoutingRequest
+from loom.routing.router import Router
+from loom.routing.signals import (
+    ALLOWED_SIGNALS,
+    FORBIDDEN_SIGNALS,
+    AgentSignals,
+    ForbiddenSignalError,
+    SignalReader,
+    SignalSource,
+)
+from loom.routing.words import TimelineEntry
+
+__all__ = [
+    "ALLOWED_SIGNALS",
+    "FORBIDDEN_SIGNALS",
+    "AgentSignals",
+    "Baseline",
+    "Candidate",
+    "CareOptimizationConfig",
+    "Choice",
+    "Executed",
+    "ExecutionEntry",
+    "ForbiddenSignalError",
+    "Mode",
+    "OptimizerFacts",
+    "OptimizerParams",
+    "Router",
+    "RouterActor",
+    "RoutingReplay",
+    "RoutingRequest",
+    "RoutingStatus",
+    "Scored",
+    "SignalReader",
+    "SignalSource",
+    "TimelineEntry",
+    "care_optimizer",
+    "choose_baseline",
+    "execute_agent",
+    "extension",
+]

@@ -1,0 +1,29 @@
+"""The section `care_optimization`: whether history may change a choice, and how far."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import Field
+
+from loom.config import Section
+
+__all__ = ["CareOptimizationConfig", "Mode", "mode_of"]
+
+Mode: TypeAlias = Literal["disabled", "shadow", "active"]
+"""Baseline only; compared and not used; used where it differs."""
+
+
+class CareOptimizationConfig(Section):
+    """What routing begins with. What was set at run time is journaled, and beats this."""
+
+    enabled: bool = False
+    mode: Literal["shadow", "active"] = "shadow"
+    version: str = Field(default="v1.0", min_length=1, max_length=64)
+    kill_switch: Literal[True] = True
+    """There is one, always; this does not say that it is engaged."""
+
+
+def mode_of(config: CareOptimizationConfig) -> Mode:
+    """Return the mode that a config asks for."""
+    return config.mode if config.enabled else "disabled"

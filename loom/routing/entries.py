@@ -1,0 +1,79 @@
+"""The entries of routing: executions, settings, the kill switch, and answers that came from outside the router."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from loom.journal.entry import Entry
+from loom.routing.config import Mode
+from loom.routing.request import AgentId, ContextSize
+
+__all__ = [
+    "AnsweredWithBaselineEntry",
+    "ExecutionEntry",
+    "KillSwitchEngagedEntry",
+    "KillSwitchRearmedEntry",
+    "OptimizationSetEntry",
+]
+
+
+class ExecutionEntry(Entry):
+    """An agent was run: how long it took, what it cost, whether it came to its end. Nothing of what it said."""
+
+    kind: ClassVar[str] = "care.execution"
+
+    agent: AgentId
+    succeeded: bool
+    """Whether the run completed without failure or halt, and nothing else: no judgement of what came out."""
+    latency_ms: float = Field(ge=0, allow_inf_nan=False)
+    cost_micro_usd: int | None = Field(default=None, ge=0)
+    recovered: bool = False
+    """Whether there was a recovery on the way; of which kind is nobody's business here."""
+    context_size: ContextSize | None = None
+
+
+class OptimizationSetEntry(Entry):
+    """It was set what history may do to choices from here on."""
+
+    kind: ClassVar[str] = "care.optimization_set"
+
+    mode: Mode
+    version: str
+    by: str
+    reason: str | None = None
+    source: Literal["config", "person"] = "person"
+
+
+class AnsweredWithBaselineEntry(Entry):
+    """The caller had the baseline before the router could answer: the optimised choice, if there is one, is not used.
+
+    `decision_id` is the decision that chose it, None where the router had not come so far.
+    """
+
+    kind: ClassVar[str] = "care.answered_with_baseline"
+
+    request_id: str
+    agent: str | None
+    decision_id: str | None = None
+    reason: str
+
+
+class KillSwitchEngagedEntry(Entry):
+    """Optimisation was stopped: from here on choices are the baseline's."""
+
+    kind: ClassVar[str] = "care.kill_switch_engaged"
+
+    by: str
+    trigger: Literal["person", "system"]
+    reason: str
+
+
+class KillSwitchRearmedEntry(Entry):
+    """A person let optimisation work again, as far as the mode allows."""
+
+    kind: ClassVar[str] = "care.kill_switch_rearmed"
+
+    by: str
+    reason: str

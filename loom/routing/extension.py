@@ -1,0 +1,80 @@
+"""Routing as an extension: what it brings to a loom, and what can be asked of it from the shell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.extension import Extension, Operation
+from loom.routing.config import CareOptimizationConfig, Mode
+from loom.routing.router import Router
+from loom.routing.views import RoutingProjection
+
+__all__ = ["extension"]
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Throw(_Arguments):
+    """Who does something with the kill switch, and why."""
+
+    by: str
+    reason: str
+
+
+class SetMode(_Arguments):
+    """What history may do from here on, who says so and why."""
+
+    mode: Mode
+    by: str
+    reason: str | None = None
+    version: str | None = None
+
+
+class Again(_Arguments):
+    """Which request is replayed."""
+
+    request_id: str
+
+
+async def _kill(router: Router, given: Throw) -> JsonValue:
+    await router.kill(by=given.by, reason=given.reason)
+    return await _status(router)
+
+
+async def _rearm(router: Router, given: Throw) -> JsonValue:
+    await router.rearm(by=given.by, reason=given.reason)
+    return await _status(router)
+
+
+async def _mode(router: Router, given: SetMode) -> JsonValue:
+    await router.set_mode(given.mode, by=given.by, reason=given.reason, version=given.version)
+    return await _status(router)
+
+
+async def _replay(router: Router, given: Again) -> JsonValue:
+    replayed = await router.replay(given.request_id)
+    plain: dict[str, Any] = replayed.model_dump(mode="json")
+    return {**plain, "diverged": replayed.diverged, "killed": router.switch.engaged}
+
+
+async def _status(router: Router) -> JsonValue:
+    plain: JsonValue = (await router.status()).model_dump(mode="json")
+    return plain
+
+
+extension = Extension(
+    name="routing",
+    projections=(RoutingProjection(),),
+    sections={"care_optimization": CareOptimizationConfig},
+    operations={
+        "kill": Operation(Throw, _kill),
+        "rearm": Operation(Throw, _rearm),
+        "mode": Operation(SetMode, _mode),
+        "replay": Operation(Again, _replay),
+    },
+    start=Router.open,
+)

@@ -1,0 +1,75 @@
+"""Reading how routing stands and what history changed, out of the views: beside a running loom or within one."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.decisions import Traces
+from loom.projections import Queries
+from loom.routing.config import CareOptimizationConfig, Mode, mode_of
+from loom.routing.words import TimelineEntry
+
+__all__ = ["RoutingStatus", "read_status", "read_timeline"]
+
+_STATE = "SELECT what, recorded_at_us, body FROM care_state"
+_TIMELINE = """
+SELECT decision_id, answered_with_baseline FROM care_requests
+WHERE decision_id IS NOT NULL ORDER BY position DESC LIMIT ?
+"""
+_COUNTS = """
+SELECT count(decision_id) AS optimized, count(answered_with_baseline) AS outside FROM care_requests
+"""
+_NAMES = ("routing",)
+
+
+class RoutingStatus(BaseModel):
+    """How routing stands: what history may do and who said so, and the kill switch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: Mode
+    version: str
+    set_by: str | None = None
+    set_because: str | None = None
+    source: Literal["config", "person"] | None = None
+    killed: bool = False
+    switch_by: str | None = None
+    switch_because: str | None = None
+    switch_trigger: str | None = None
+    decisions: int = 0
+    answered_outside: int = 0
+
+
+async def read_status(queries: Queries, config: CareOptimizationConfig) -> RoutingStatus:
+    """Return how routing stands, as the journal says; what it does not say is the config's."""
+    rows = {row["what"]: json.loads(row["body"]) for row in await queries.fetch(_STATE, names=_NAMES)}
+    [counts] = await queries.fetch(_COUNTS, names=_NAMES)
+    settings: dict[str, JsonValue] = rows.get("settings", {})
+    switch: dict[str, JsonValue] = rows.get("switch", {})
+    return RoutingStatus.model_validate(
+        {
+            "mode": settings.get("mode", mode_of(config)),
+            "version": settings.get("version", config.version),
+            "set_by": settings.get("by"),
+            "set_because": settings.get("reason"),
+            "source": settings.get("source"),
+            "killed": switch.get("kind") == "care.kill_switch_engaged",
+            "switch_by": switch.get("by"),
+            "switch_because": switch.get("reason"),
+            "switch_trigger": switch.get("trigger"),
+            "decisions": counts["optimized"],
+            "answered_outside": counts["outside"],
+        }
+    )
+
+
+async def read_timeline(queries: Queries, *, limit: int = 50) -> tuple[TimelineEntry, ...]:
+    """Return the timeline out of the views, newest first."""
+    traces, entries = Traces(queries), []
+    for row in await queries.fetch(_TIMELINE, (limit,), names=_NAMES):
+        decision = (await traces.get(row["decision_id"])).decision
+        entries.append(TimelineEntry.of(decision, not_used=row["answered_with_baseline"]))
+    return tuple(entries)

@@ -1,0 +1,224 @@
+"""`Router`: what callers choose an agent with. Whatever happens to the actor behind it, they get an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from loom.errors import (
+    ActorFailedError,
+    AdmissionError,
+    CommandConflictError,
+    InvalidNameError,
+    LoomError,
+)
+from loom.extension import Host
+from loom.identity import check_person, derived_id
+from loom.routing.actor import (
+    ROUTER_KEY,
+    Choice,
+    CloseRequest,
+    Route,
+    RouterActor,
+    SetOptimization,
+    baseline_choice,
+)
+from loom.routing.baseline import choose_baseline
+from loom.routing.config import CareOptimizationConfig, Mode, mode_of
+from loom.routing.outside import Outside
+from loom.routing.reading import RoutingStatus, read_status, read_timeline
+from loom.routing.replay import RoutingReplay, replay_of
+from loom.routing.request import Candidate, RoutingRequest, check_candidates
+from loom.routing.shadow import Shadow
+from loom.routing.signals import AgentSignals, ForbiddenSignalError, SignalReader, SignalSource, check_signals
+from loom.routing.switch import KillSwitch
+from loom.routing.words import TimelineEntry
+from loom.telemetry import get_logger
+
+__all__ = ["Router"]
+
+_DECISION_OF = "SELECT decision_id FROM care_requests WHERE request_id = ?"
+_CLOSED = "SELECT answered_with_baseline FROM care_requests WHERE request_id = ?"
+_NAMES = ("routing",)
+# These say that the caller asked for something that cannot be; the others that the router cannot answer now.
+_CALLERS = (AdmissionError, CommandConflictError, InvalidNameError, ForbiddenSignalError)
+
+_log = get_logger("loom.routing")
+
+
+class Router:
+    """Chooses agents. `async with Router.open(loom)` starts one; where the config asks for routing, `Router.of(loom)`.
+
+    The baseline is computed for every request, before and outside the actor, and is the answer whenever the actor
+    cannot give one.
+    """
+
+    def __init__(self, host: Host, *, source: SignalSource | None = None) -> None:
+        self.signals = SignalReader(host.queries)
+        self.source: SignalSource = source or self.signals
+        check_signals(self.source.signals)
+        self.switch = KillSwitch(host.store, make_draft=host.draft)
+        self.shadow = Shadow(host.policies, self.source)
+        self._host = host
+        self._outside = Outside(self._close_request)
+        self._context = contextvars.copy_context()
+
+    @classmethod
+    def of(cls, loom: Any) -> Router:
+        """Return the router that a loom was opened with."""
+        router = loom.parts.get("routing")
+        if not isinstance(router, Router):
+            raise InvalidNameError(
+                "this loom routes nothing; expected the extension [routing]: hand it to Loom.open(extensions=…), or "
+                "fill in care_optimization: in the config"
+            )
+        return router
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, host: Host, *, source: SignalSource | None = None) -> AsyncIterator[Router]:
+        """Yield a router on an open loom; the kill switch is as it was left before the first request is taken."""
+        router = cls(host, source=source)
+        await router.switch.load()
+        await host.register(RouterActor, lambda: RouterActor(router.switch, router.source, router._decision_of))
+        if host.resumes:
+            await router._begin_with_config()
+        try:
+            yield router
+        finally:
+            await router._outside.close()
+            await router.shadow.close()
+
+    # --- choosing -------------------------------------------------------------------------------
+
+    async def choose(
+        self,
+        request: RoutingRequest,
+        candidates: Sequence[Candidate],
+        *,
+        request_id: str,
+        timeout_s: float | None = None,
+    ) -> Choice:
+        """Return which agent takes a request. The same id asked twice is answered alike, and decided once.
+
+        Where an optimised agent is chosen, its decision is durable before this returns. Where the actor cannot answer,
+        or not within `timeout_s`, the baseline is returned and noted. Raises `AdmissionError` for an agent that is
+        there twice, `CommandConflictError` for an id that came with another request, `ForbiddenSignalError` where the
+        source gives what may not be seen.
+        """
+        check_candidates(candidates)
+        check_signals(self.source.signals)
+        command = Route(request_id=request_id, request=request, candidates=tuple(candidates))
+        baseline = choose_baseline(request, candidates)
+        try:
+            if self._outside.answered(request_id):
+                return baseline_choice(request_id, baseline, mode="disabled", note=self._outside.answered(request_id))
+            choice = await self._ask(command, timeout_s)
+        except _CALLERS:
+            raise
+        except LoomError as error:
+            if isinstance(error, ActorFailedError) and error.type_name == ForbiddenSignalError.__name__:
+                raise ForbiddenSignalError(str(error)) from error
+            note = f"the router could not answer: {type(error).__name__}"
+            _log.warning("care_baseline_outside", request=request_id, error=repr(error))
+            self._outside.note(request_id, baseline.agent, note)
+            return baseline_choice(request_id, baseline, mode="disabled", note=note)
+        if choice.mode == "shadow" and choice.agent is not None and not self.switch.engaged:
+            self.shadow.compare(choice, request, command.candidates)
+        return choice
+
+    async def _ask(self, command: Route, timeout_s: float | None) -> Choice:
+        ref = self._host.actor(RouterActor, ROUTER_KEY)
+        # In the context of the loom: routing comes before any run, and belongs to none.
+        asked = asyncio.create_task(
+            ref.ask(command, id=command.request_id, timeout_s=timeout_s), context=self._context.copy()
+        )
+        try:
+            choice = await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            asked.cancel()  # the wait, never the turn
+            raise
+        if choice.selected == "optimized_selected":
+            rows = await self._host.queries.fetch(_CLOSED, (command.request_id,), names=_NAMES)
+            if rows and rows[0]["answered_with_baseline"] is not None:
+                note = str(rows[0]["answered_with_baseline"])
+                return baseline_choice(command.request_id, choice.baseline, mode=choice.mode, note=note)
+        return choice
+
+    # --- what people do -------------------------------------------------------------------------
+
+    async def set_mode(self, mode: Mode, *, by: str, reason: str | None = None, version: str | None = None) -> bool:
+        """Say what history may do from here on; it is journaled, and beats the config. Return whether that is new."""
+        version = version or (await self.status()).version
+        command = SetOptimization(mode=mode, version=version, by=check_person(by), reason=reason)
+        changed: bool = await self._host.actor(RouterActor, ROUTER_KEY).ask(command, by=by)
+        return changed
+
+    async def kill(self, *, by: str, reason: str) -> None:
+        """Stop optimisation at once: every turn that starts after this returned uses the baseline."""
+        await self.switch.kill(by=by, reason=reason)
+
+    async def rearm(self, *, by: str, reason: str) -> None:
+        """Let optimisation work again, in the name of a person."""
+        await self.switch.rearm(by=by, reason=reason)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def status(self) -> RoutingStatus:
+        """Return how routing stands."""
+        status = await read_status(self._host.queries, self._config)
+        return status.model_copy(update={"killed": self.switch.engaged})
+
+    async def timeline(self, *, limit: int = 50) -> tuple[TimelineEntry, ...]:
+        """Return the decisions by which history changed a choice, newest first."""
+        return await read_timeline(self._host.queries, limit=limit)
+
+    async def replay(
+        self, request_id: str, *, signals: Mapping[str, AgentSignals] | None = None, halt: bool = True
+    ) -> RoutingReplay:
+        """Choose again what was chosen, from the journal alone, under the version of then.
+
+        A divergence stops optimisation (the kill switch, trigger system) until a person re-arms it, unless `halt` is
+        false. With other `signals` the answer may well differ: that is a question, and stops nothing.
+        """
+        replayed = await replay_of(self._host, request_id, signals=signals)
+        if replayed.diverged and halt:
+            reason = f"replay of {request_id} diverged: {'; '.join(replayed.differences)}"
+            await self.switch.kill(by="loom", reason=reason, trigger="system")
+        return replayed
+
+    async def settled(self) -> None:
+        """Wait until comparisons have ended, and every request that was answered from outside is journaled as such."""
+        await self.shadow.idle()
+        await self._outside.idle()
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> CareOptimizationConfig:
+        section = self._host.config.sections.get("care_optimization")
+        return section if isinstance(section, CareOptimizationConfig) else CareOptimizationConfig()
+
+    async def _begin_with_config(self) -> None:
+        """Journal what the config says, where nobody has said otherwise at run time."""
+        wanted, status = self._config, await read_status(self._host.queries, self._config)
+        mode = mode_of(wanted)
+        if (status.mode, status.version) == (mode, wanted.version) and status.source is not None:
+            return
+        if status.source == "person":
+            _log.warning("care_config_overruled", config=mode, journal=status.mode, by=status.set_by)
+            return
+        command = SetOptimization(mode=mode, version=wanted.version, by=self._host.by, source="config")
+        await self._host.actor(RouterActor, ROUTER_KEY).ask(command, by=self._host.by)
+
+    async def _close_request(self, request_id: str, agent: str | None, reason: str) -> None:
+        ref = self._host.actor(RouterActor, ROUTER_KEY)
+        closing = CloseRequest(request_id=request_id, agent=agent, reason=reason)
+        await ref.ask(closing, id=derived_id("care-closing", request_id))
+
+    async def _decision_of(self, request_id: str) -> str | None:
+        rows = await self._host.queries.fetch(_DECISION_OF, (request_id,), names=_NAMES)
+        return None if not rows else rows[0]["decision_id"]

@@ -1,0 +1,138 @@
+"""Signals: the seven things that history may say about an agent, and a reader that can say nothing else.
+
+The reader has one statement over one table of aggregates. There is no way from here to what was asked, answered,
+decided, or said by people.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from loom.errors import AdmissionError, LoomError
+from loom.projections import Queries
+from loom.routing.request import Candidate
+
+__all__ = [
+    "ALLOWED_SIGNALS",
+    "FORBIDDEN_SIGNALS",
+    "AgentSignals",
+    "ForbiddenSignalError",
+    "SignalReader",
+    "SignalSource",
+    "SignalValue",
+    "check_signals",
+]
+
+SignalValue: TypeAlias = float | bool | str | None
+
+ALLOWED_SIGNALS: Mapping[str, str] = {
+    "latency_p50": "ms; nearest rank over the last 100 executions",
+    "latency_p95": "ms; nearest rank over the last 100 executions",
+    "cost_per_run": "US dollars; mean over those of the last 100 executions whose cost is known",
+    "success_rate": "0 to 1; share of the last 100 executions that came to their end",
+    "recovery_occurred": "whether there was a recovery in the last 100 executions",
+    "agent_availability": "what the health check in the request says",
+    "context_size_bucket": "the bucket that was met most often in the last 100 executions",
+}
+"""What may be learnt from, each with its unit, method and window."""
+
+FORBIDDEN_SIGNALS: Mapping[str, str] = {
+    "policy_outcome": "would create a feedback loop with policy",
+    "budget_halt_reason": "would optimise around budget limits",
+    "recovery_class": "would learn to avoid what needs recovery",
+    "customer_content": "privacy: no routing by content",
+    "safety_events": "would optimise around safety rails",
+    "founder_overrides": "would learn to predict or bypass human judgement",
+    "failure_details": "more than a boolean could leak what is sensitive",
+    "user_feedback": "stands for the quality of content, and brings bias",
+}
+"""What may never be learnt from, and why."""
+
+
+class ForbiddenSignalError(LoomError):
+    """A signal was asked for, or given, that optimisation may not see."""
+
+
+class AgentSignals(BaseModel):
+    """What history says about one agent; `samples` is the number of executions behind it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    samples: int = 0
+    values: dict[str, SignalValue] = {}
+
+
+class SignalSource(Protocol):
+    """Where signals come from; `signals` says which, and is checked before anything is read."""
+
+    @property
+    def signals(self) -> Sequence[str]:
+        """The names of what it gives."""
+        ...
+
+    async def read(self, candidates: Sequence[Candidate]) -> Mapping[str, AgentSignals]:
+        """Return what is known of each agent; one that is not in it has no history."""
+        ...
+
+
+def check_signals(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of signals; raise `ForbiddenSignalError` for one that is forbidden or unknown."""
+    asked = tuple(names)
+    for name in asked:
+        if name in FORBIDDEN_SIGNALS:
+            raise ForbiddenSignalError(
+                f"signal [{name}] is forbidden, it {FORBIDDEN_SIGNALS[name]}; expected one of "
+                f"[{', '.join(ALLOWED_SIGNALS)}]: route without it"
+            )
+        if name not in ALLOWED_SIGNALS:
+            raise ForbiddenSignalError(
+                f"signal [{name!r:.80}] is unknown; expected one of [{', '.join(ALLOWED_SIGNALS)}]: use one of these"
+            )
+    return asked
+
+
+def checked(read: Mapping[str, AgentSignals]) -> dict[str, AgentSignals]:
+    """Return what a source gave; raise for a signal that it may not give, and for a number that is none."""
+    for agent, signals in read.items():
+        check_signals(signals.values)
+        for name, value in signals.values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise AdmissionError(
+                    f"signal [{name}] of agent [{agent}] is [{value}]; expected a number: mend the source of signals"
+                )
+    return dict(read)
+
+
+class SignalReader:
+    """Reads the signals that the projection keeps, and availability out of the candidates themselves."""
+
+    def __init__(self, queries: Queries, signals: Sequence[str] = tuple(ALLOWED_SIGNALS)) -> None:
+        self.signals = check_signals(signals)
+        self._queries = queries
+
+    async def read(
+        self, candidates: Sequence[Candidate], signals: Sequence[str] | None = None
+    ) -> Mapping[str, AgentSignals]:
+        """Return the signals of agents, by default all that this reader was made for.
+
+        They are those of the executions that the view holds, which may be some milliseconds behind the journal: what
+        was seen is what is recorded.
+        """
+        wanted = self.signals if signals is None else check_signals(signals)
+        agents = [each.agent for each in candidates]
+        rows = await self._queries.fetch(_READ, (json.dumps(agents),), names=("routing",), consistent=False)
+        history = {row["agent"]: (row["samples"], json.loads(row["signals"])) for row in rows}
+        found: dict[str, AgentSignals] = {}
+        for each in candidates:
+            samples, values = history.get(each.agent, (0, {}))
+            known = {**values, "agent_availability": each.availability}
+            found[each.agent] = AgentSignals(samples=samples, values={name: known.get(name) for name in wanted})
+        return found
+
+
+_READ = "SELECT agent, samples, signals FROM care_signals WHERE agent IN (SELECT value FROM json_each(?))"

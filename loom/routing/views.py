@@ -1,0 +1,113 @@
+"""The projections of routing: signals out of executions, how routing stands, and the requests it changed."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+
+from loom.decisions import DecisionJournalEntry
+from loom.journal.entry import Recorded
+from loom.projections.sql import script
+from loom.routing.entries import (
+    AnsweredWithBaselineEntry,
+    ExecutionEntry,
+    KillSwitchEngagedEntry,
+    KillSwitchRearmedEntry,
+    OptimizationSetEntry,
+)
+
+__all__ = ["DECISION_TYPE", "WINDOW", "RoutingProjection", "nearest_rank"]
+
+DECISION_TYPE = "care_routing_optimized"
+
+WINDOW = 100
+"""How many executions of an agent its signals look at: the last ones, by their place in the journal."""
+
+_ADD = "INSERT INTO care_executions VALUES (?, ?, ?, ?, ?, ?, ?)"
+_TRIM = """
+DELETE FROM care_executions WHERE agent = :agent AND position <=
+  (SELECT position FROM care_executions WHERE agent = :agent ORDER BY position DESC LIMIT 1 OFFSET :window)
+"""
+_SEEN = """
+SELECT succeeded, latency_ms, cost_micro_usd, recovered, context_size FROM care_executions
+WHERE agent = ? ORDER BY position
+"""
+_SIGNALS = "INSERT INTO care_signals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET samples = ?2, signals = ?3"
+_STATE = """
+INSERT INTO care_state VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = ?2, recorded_at_us = ?3, body = ?4
+"""
+_DECIDED = """
+INSERT INTO care_requests VALUES (?, ?, ?, NULL) ON CONFLICT DO UPDATE SET decision_id = ?3
+"""
+_ANSWERED = """
+INSERT INTO care_requests VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET answered_with_baseline = ?4
+"""
+
+
+class RoutingProjection:
+    """Keeps what routing reads. Of decisions it sees the type and the request, of executions the measures."""
+
+    name = "routing"
+    version = 1
+    kinds = frozenset(
+        {
+            "decision",
+            ExecutionEntry.kind,
+            OptimizationSetEntry.kind,
+            AnsweredWithBaselineEntry.kind,
+            KillSwitchEngagedEntry.kind,
+            KillSwitchRearmedEntry.kind,
+        }
+    )
+    schema = script("loom.routing", "views.sql")
+    tables = ("care_executions", "care_signals", "care_state", "care_requests")
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Fold one entry into the tables."""
+        entry = recorded.entry
+        if isinstance(entry, ExecutionEntry):
+            _execution(entry, recorded.position, view)
+        elif isinstance(entry, DecisionJournalEntry):
+            decision = entry.decision
+            if decision.decision_type == DECISION_TYPE and decision.origin == "original":
+                request_id = str(decision.context.get("request_id"))
+                view.execute(_DECIDED, (request_id, recorded.position, decision.decision_id))
+        elif isinstance(entry, AnsweredWithBaselineEntry):
+            row = (entry.request_id, recorded.position, entry.decision_id, entry.reason)
+            view.execute(_ANSWERED, row)
+        elif isinstance(entry, OptimizationSetEntry | KillSwitchEngagedEntry | KillSwitchRearmedEntry):
+            what = "settings" if isinstance(entry, OptimizationSetEntry) else "switch"
+            body = json.dumps({"kind": entry.kind, **entry.model_dump(mode="json", exclude={"step"})})
+            view.execute(_STATE, (what, recorded.position, recorded.recorded_at_us, body))
+
+
+def _execution(entry: ExecutionEntry, position: int, view: sqlite3.Connection) -> None:
+    measures = (entry.succeeded, entry.latency_ms, entry.cost_micro_usd, entry.recovered, entry.context_size)
+    view.execute(_ADD, (entry.agent, position, *measures))
+    view.execute(_TRIM, {"agent": entry.agent, "window": WINDOW})
+    rows = view.execute(_SEEN, (entry.agent,)).fetchall()
+    view.execute(_SIGNALS, (entry.agent, len(rows), json.dumps(_signals(rows))))
+
+
+def _signals(rows: Sequence[Sequence[object]]) -> dict[str, object]:
+    """Return what executions say; sums go from the oldest to the newest, so that they come out the same."""
+    succeeded, latencies, costs, recovered, sizes = zip(*rows, strict=True)
+    ordered = sorted(float(str(each)) for each in latencies)
+    known_costs = [int(str(cost)) for cost in costs if cost is not None]
+    known_sizes = Counter(str(size) for size in sizes if size is not None)
+    return {
+        "latency_p50": nearest_rank(ordered, 50),
+        "latency_p95": nearest_rank(ordered, 95),
+        "cost_per_run": sum(known_costs) / len(known_costs) / 1_000_000 if known_costs else None,
+        "success_rate": sum(map(bool, succeeded)) / len(rows),
+        "recovery_occurred": any(recovered),
+        "context_size_bucket": min(known_sizes, key=lambda size: (-known_sizes[size], size)) if known_sizes else None,
+    }
+
+
+def nearest_rank(ordered: Sequence[float], percent: int) -> float:
+    """Return a percentile by the nearest-rank method: the smallest value that `percent` % do not exceed."""
+    return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)]
