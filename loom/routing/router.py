@@ -17,6 +17,7 @@ from loom.errors import (
 )
 from loom.extension import Host
 from loom.identity import check_person, derived_id
+from loom.journal.store import check_name
 from loom.routing.actor import (
     ROUTER_KEY,
     Choice,
@@ -109,6 +110,7 @@ class Router:
         there twice, `CommandConflictError` for an id that came with another request, `ForbiddenSignalError` where the
         source gives what may not be seen.
         """
+        check_name(request_id, what="request id")
         check_candidates(candidates)
         check_signals(self.source.signals)
         command = Route(request_id=request_id, request=request, candidates=tuple(candidates))
