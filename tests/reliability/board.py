@@ -56,6 +56,7 @@ ROWS = {
     "R28": "bad input at every boundary: each rejection has a type, nothing accepted is unstable",
     "R29": "canonical JSON is idempotent and equals RFC 8785",
     "R36": "a writer that stands still, 100,000 waiting: nothing dropped, memory bounded",
+    "R37": "kill switch, shadow and forbidden signals, with processes killed: no optimised choice without its decision",
     "R41": "soak beside a reader that is stuck: descriptors, threads, memory and log stay bounded",
 }
 """The rows of `shared` scoreboard that this suite has, with what they show."""
