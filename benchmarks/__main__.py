@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import history, judging, memory, peers, precedents, raw
+from benchmarks import history, judging, memory, peers, precedents, raw, routing
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
 
@@ -151,12 +151,26 @@ def judge_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         )
 
 
+def routing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """A choice with history off, compared beside the road, and used."""
+    del with_peers
+    with scratch() as place:
+        seen = asyncio.run(routing.choices_s(place, rounds=max(int(20 * scale), 2), each=25))
+        off = median(seen["disabled"])
+        yield Figure("a choice, history off, p50", off * 1e3, "ms")
+        for mode in ("shadow", "active"):
+            ratio = median(seen[mode]) / off
+            of = "history off"
+            yield Figure(f"a choice, {mode}, p50", median(seen[mode]) * 1e3, "ms", ratio, of, "≤ 1.5", ratio <= 1.5)
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "history": history_figures,
     "memory": memory_figures,
     "precedents": precedent_figures,
     "judge": judge_figures,
+    "routing": routing_figures,
 }
 """What `--only` can name."""
 

@@ -206,9 +206,10 @@ class Loom:
         """What the loom is set to."""
         return self._place.config
 
-    def draft(self, entry: Entry) -> Draft:
+    def draft(self, entry: Entry, *, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for a journal that is no actor's; raise `AdmissionError` if it cannot be kept."""
-        return draft(entry, limits=limits(self._place.config), new_salt=self._sources.new_salt)
+        bounds, new_salt = limits(self._place.config), self._sources.new_salt
+        return draft(entry, policy_hash=policy_hash, limits=bounds, new_salt=new_salt)
 
     def now(self) -> datetime:
         """Return the time by the loom's clock."""

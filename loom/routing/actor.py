@@ -164,8 +164,6 @@ class RouterActor(Actor[RouterState]):
         said = self.evaluate(facts)
         if not said.allowed:
             return stays(said.why, _confidence(said))
-        if await self._killed(command.request_id):  # a second look: it may have been engaged while signals were read
-            return stays("the kill switch is engaged")
         return await self._switch_over(command.request_id, baseline, facts, said)
 
     async def _switch_over(
@@ -183,6 +181,7 @@ class RouterActor(Actor[RouterState]):
             rationale=reason_of(chosen, values),
             outcome={"selected": "optimized_selected", "agent": chosen},
             confidence=confidence,
+            inputs=(),  # the facts hold all that was looked up
             enrich="never",  # the budget of critics is for others' decisions, whether routing is on or off
             context={
                 "request_id": request_id,
@@ -199,7 +198,7 @@ class RouterActor(Actor[RouterState]):
                     "optimized_score": said.details["optimized_score"],
                     "optimization_version": self.state.settings.get("version"),
                     "scores": scores_in(said),
-                    "candidates": [each.model_dump(mode="json") for each in baseline.candidates],
+                    "candidates": {each.agent: each.score for each in baseline.candidates},
                 },
             },
         )
@@ -217,22 +216,16 @@ class RouterActor(Actor[RouterState]):
         eligible = {each.agent for each in baseline.eligible}
 
         async def fetch() -> Mapping[str, Any]:
-            if self._switch.engaged:
-                return {"killed": True}
             asked = [each for each in command.candidates if each.agent in eligible]
-            read = checked(await self._source.read(asked))
-            return {"killed": False, "signals": {agent: each.model_dump() for agent, each in read.items()}}
+            read = {} if self._switch.engaged else checked(await self._source.read(asked))
+            killed = self._switch.engaged  # it may have been thrown while the signals were read
+            signals = {} if killed else {agent: each.model_dump() for agent, each in read.items()}
+            return {"killed": killed, "signals": signals}
 
         looked: Looked = await self.gather_context(
             system="care", entity="signals", query=command.request_id, fetcher=fetch, returns=Looked
         )
         return looked
-
-    async def _killed(self, request_id: str) -> bool:
-        engaged: bool = await self.gather_context(
-            system="care", entity="kill-switch", query=request_id, fetcher=lambda: self._switch.engaged
-        )
-        return engaged
 
     # --- the rest -------------------------------------------------------------------------------
 

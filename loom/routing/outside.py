@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError, TurnStuckError
@@ -22,6 +21,8 @@ class Outside:
 
     def __init__(self, close_request: Callable[[str, str | None, str], Awaitable[None]]) -> None:
         self._close_request = close_request
+        self.closed: dict[str, str] = {}
+        """Why requests were answered with the baseline although their turn chose otherwise: what the journal holds."""
         self._open: dict[str, tuple[str | None, str]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -63,5 +64,5 @@ class Outside:
                 pause_s = min(pause_s * 2, _AGAIN_AT_LEAST_EVERY_S)
             else:
                 pause_s = _AGAIN_S
-                with contextlib.suppress(KeyError):
-                    del self._open[request_id]
+                self.closed[request_id] = reason
+                self._open.pop(request_id, None)

@@ -74,7 +74,7 @@ async def replay_of(host: Host, request_id: str, *, signals: Mapping[str, AgentS
             said = policy.evaluate_json(facts_of(route.request, baseline, looked.signals).model_dump(mode="json"))
         except LoomError as error:
             return RoutingReplay(request_id=request_id, recorded=recorded, agent=None, not_replayable=str(error))
-        if said.allowed and not _killed_later(turn):
+        if said.allowed:
             agent = str(said.details["chosen"])
     if agent != recorded.agent:
         differences.append(f"chosen was [{recorded.agent}], now [{agent}]")
@@ -104,12 +104,3 @@ def _looked(turn: list[Recorded]) -> Looked | None:
         if isinstance(entry, ContextGatheredEntry) and entry.entity == "signals" and entry.failure is None:
             return Looked.model_validate(entry.result)
     return None
-
-
-def _killed_later(turn: list[Recorded]) -> bool:
-    return any(
-        isinstance(each.entry, ContextGatheredEntry)
-        and each.entry.entity == "kill-switch"
-        and each.entry.result is True
-        for each in turn
-    )

@@ -42,7 +42,10 @@ from loom.telemetry import get_logger
 __all__ = ["Router"]
 
 _DECISION_OF = "SELECT decision_id FROM care_requests WHERE request_id = ?"
-_CLOSED = "SELECT answered_with_baseline FROM care_requests WHERE request_id = ?"
+_CLOSED = """
+SELECT request_id, answered_with_baseline FROM care_requests
+WHERE answered_with_baseline IS NOT NULL AND decision_id IS NOT NULL
+"""
 _NAMES = ("routing",)
 # These say that the caller asked for something that cannot be; the others that the router cannot answer now.
 _CALLERS = (AdmissionError, CommandConflictError, InvalidNameError, ForbiddenSignalError)
@@ -84,6 +87,8 @@ class Router:
         """Yield a router on an open loom; the kill switch is as it was left before the first request is taken."""
         router = cls(host, source=source)
         await router.switch.load()
+        closed = await host.queries.fetch(_CLOSED, names=_NAMES)
+        router._outside.closed.update((row["request_id"], row["answered_with_baseline"]) for row in closed)
         await host.register(RouterActor, lambda: RouterActor(router.switch, router.source, router._decision_of))
         if host.resumes:
             await router._begin_with_config()
@@ -143,11 +148,9 @@ class Router:
         except asyncio.CancelledError:
             asked.cancel()  # the wait, never the turn
             raise
-        if choice.selected == "optimized_selected":
-            rows = await self._host.queries.fetch(_CLOSED, (command.request_id,), names=_NAMES)
-            if rows and rows[0]["answered_with_baseline"] is not None:
-                note = str(rows[0]["answered_with_baseline"])
-                return baseline_choice(command.request_id, choice.baseline, mode=choice.mode, note=note)
+        closed = self._outside.closed.get(command.request_id)
+        if choice.selected == "optimized_selected" and closed is not None:
+            return baseline_choice(command.request_id, choice.baseline, mode=choice.mode, note=closed)
         return choice
 
     # --- what people do -------------------------------------------------------------------------

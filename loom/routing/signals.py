@@ -120,12 +120,12 @@ class SignalReader:
     ) -> Mapping[str, AgentSignals]:
         """Return the signals of agents, by default all that this reader was made for.
 
-        They are those of the executions that the view holds, which may be some milliseconds behind the journal: what
-        was seen is what is recorded.
+        They are those of the executions that the view holds, which may be some milliseconds behind the journal:
+        what was seen is what is recorded.
         """
         wanted = self.signals if signals is None else check_signals(signals)
-        agents = [each.agent for each in candidates]
-        rows = await self._queries.fetch(_READ, (json.dumps(agents),), names=("routing",), consistent=False)
+        agents = json.dumps([each.agent for each in candidates])
+        rows = await self._queries.fetch(_READ, (agents,), names=("routing",), consistent=False)
         history = {row["agent"]: (row["samples"], json.loads(row["signals"])) for row in rows}
         found: dict[str, AgentSignals] = {}
         for each in candidates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from loom.config import LoomConfig, load_config
 from loom.enrichment import CriticLlmConfig, DecisionTracesConfig
 from loom.errors import ConfigError
+from loom.routing import CareOptimizationConfig
 from loom.workspace import critic_of, sections
 
 OLD = """
@@ -96,9 +98,11 @@ def test_an_endpoint_without_keys_needs_none(tmp_path: Path) -> None:
 def test_what_the_shipped_file_shows_is_what_the_defaults_are(tmp_path: Path) -> None:
     shipped = (Path(__file__).parents[2] / "loom.config.yaml").read_text(encoding="utf-8")
     commented = shipped[shipped.index("# decision_traces:") :]
-    text = "\n".join(line.removeprefix("# ") for line in commented.splitlines())
+    keys = [line for line in commented.splitlines() if re.match(r"# +[a-z_]+:", line)]
+    text = "\n".join(line.removeprefix("# ") for line in keys)
     config = loaded(tmp_path, text, OPENAI_API_KEY="sk-secret")
     traces, llm = config.sections["decision_traces"], config.sections["critic_llm"]
     assert traces == DecisionTracesConfig()
+    assert config.sections["care_optimization"] == CareOptimizationConfig()
     assert isinstance(llm, CriticLlmConfig)
     assert llm.model_copy(update={"api_key": None}) == CriticLlmConfig()

@@ -79,7 +79,7 @@ async def test_g5d_03_a_different_choice_is_used_and_decided(tmp_path: Path) -> 
         assert details["optimized_score"] - details["baseline_score"] >= 0.15
         assert details["optimization_version"] == "v1.0"
         assert set(details["scores"]) == {"agent-a", "agent-b"}
-        assert [each["agent"] for each in details["candidates"]] == ["agent-a", "agent-b"]
+        assert details["candidates"] == {"agent-a": 0.9, "agent-b": 0.9}
 
 
 async def test_g5d_04_shadow_compares_and_uses_the_baseline(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
