@@ -58,11 +58,13 @@ __all__ = [
     "PrecedentClassNotFoundError",
     "ProjectionFailedError",
     "ProjectionLagError",
+    "ReactorLagError",
     "RunConflictError",
     "RunNotFoundError",
     "SelfApprovalError",
     "SequenceConflictError",
     "SnapshotError",
+    "StandingError",
     "SuggestionNotFoundError",
     "SuggestionSettledError",
     "SuggestionStaleError",
@@ -214,6 +216,14 @@ class ProjectionFailedError(LoomError):
 
 class ProjectionLagError(LoomError):
     """A projection did not reach the asked position in the time allowed."""
+
+
+class ReactorLagError(LoomError):
+    """A reactor has not dealt with a position in time."""
+
+
+class StandingError(LoomError):
+    """Somebody's standing does not allow what was asked for."""
 
 
 class SnapshotError(LoomError):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, JsonValue
 
-from loom.actors import Actor, ActorRef
+from loom.actors import Actor, ActorRef, Reactor, Reactors, Standings
 from loom.config import LoomConfig, Section
 from loom.decisions import Traces
 from loom.errors import ConfigError
@@ -36,6 +36,8 @@ class Host(Protocol):
 
     queries: Queries
     traces: Traces
+    standings: Standings
+    reactors: Reactors
 
     @property
     def store(self) -> JournalStore:
@@ -88,7 +90,7 @@ class Operation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What a package brings to a loom: actors, projections, sections of the config, and a part that starts with it.
+    """What a package brings to a loom: actors, projections, reactors, sections of the config, and a part of its own.
 
     `start` is entered once the loom is open and left before it closes; what it yields is `loom.parts[name]`.
     `operations` are named `<extension>.<word>` over the control socket.
@@ -97,6 +99,7 @@ class Extension:
     name: str
     actors: Sequence[type[Actor[Any]]] = ()
     projections: Sequence[Projection] = ()
+    reactors: Sequence[Reactor] = ()
     sections: Mapping[str, type[Section]] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
     start: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None

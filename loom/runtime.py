@@ -20,22 +20,19 @@ from loom.actors import (
     Approvals,
     Approver,
     DeadlineClock,
+    Reactors,
     Services,
     Sources,
+    Standings,
     Turns,
-    TurnsProjection,
     TurnsView,
 )
 from loom.clock import datetime_from_us
 from loom.config import LoomConfig
 from loom.decisions import (
     ApprovalChains,
-    ApprovalsProjection,
-    EnrichmentsProjection,
     Runs,
-    RunsProjection,
     Traces,
-    TracesProjection,
 )
 from loom.decisions.metrics import Metrics
 from loom.decisions.outcomes import Outcomes
@@ -50,12 +47,21 @@ from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, draft
 from loom.operations import Operations
-from loom.precedents import EquivalenceRegistry, Memory, Precedents, PrecedentsProjection
-from loom.projections import Projection, ProjectionStatus, Projector, Queries, Snapshots, Views
+from loom.precedents import EquivalenceRegistry, Memory, Precedents
+from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
 from loom.telemetry import get_logger
-from loom.workspace import Workspace, actor_options, actors_of, critic_of, limits, locate, store_options
+from loom.workspace import (
+    Workspace,
+    actor_options,
+    actors_of,
+    critic_of,
+    limits,
+    locate,
+    own_projections,
+    store_options,
+)
 
 __all__ = ["Loom"]
 
@@ -80,7 +86,9 @@ class Loom:
     memory: Memory
     runs: Runs
     turns: Turns
+    reactors: Reactors
     replay: Replay
+    standings: Standings
     suggestions: Suggestions
     drift: Drift
     budget: Budget
@@ -255,6 +263,10 @@ class Loom:
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=self.by, store=self.store, make_draft=make_draft)
         self.approvals = Approvals(self.actors, ApprovalChains(queries))
+        self.standings = Standings(self.store, make_draft=make_draft)
+        await self.standings.load()
+        self.reactors = Reactors(self.store, self.actors, make_draft=make_draft)
+        await self.reactors.load()
         deadlines = DeadlineClock(self.approvals, services)
         services.on_deadline_set = deadlines.look_again
         self.actors.start(partial(_unfinished, view))
@@ -283,7 +295,10 @@ class Loom:
     async def _start_parts(self) -> None:
         parts: dict[str, Any] = {}
         self.parts = parts
+        self._stack.push_async_callback(self.reactors.close)
         for extension in self.extensions:
+            for reactor in extension.reactors if self.resumes else ():
+                self.reactors.add(reactor)
             if extension.start is not None:
                 parts[extension.name] = await self._stack.enter_async_context(extension.start(self))
 
@@ -304,12 +319,8 @@ class Loom:
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)
         self._stack.push_async_callback(views.close)
-        own: list[Projection] = [
-            TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
-            PrecedentsProjection(),
-        ]  # fmt: skip
         brought = [projection for extension in self.extensions for projection in extension.projections]
-        projector = Projector(self.store, views, [*own, *brought], batch=config.projections.batch)
+        projector = Projector(self.store, views, [*own_projections(), *brought], batch=config.projections.batch)
         await projector.start()
         self._stack.push_async_callback(projector.close)
         self._projector = projector

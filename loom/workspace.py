@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from loom.actors import Actor, ActorOptions
+from loom.actors import Actor, ActorOptions, TurnsProjection
 from loom.config import LoomConfig, Section, load_config
+from loom.decisions import ApprovalsProjection, EnrichmentsProjection, RunsProjection, TracesProjection
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic
 from loom.errors import ConfigError
@@ -18,8 +19,21 @@ from loom.extension import installed
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
+from loom.monitors import MonitorsProjection
+from loom.precedents import PrecedentsProjection
+from loom.projections import Projection
 
-__all__ = ["Workspace", "actor_options", "actors_of", "critic_of", "limits", "locate", "sections", "store_options"]
+__all__ = [
+    "Workspace",
+    "actor_options",
+    "actors_of",
+    "critic_of",
+    "limits",
+    "locate",
+    "own_projections",
+    "sections",
+    "store_options",
+]
 
 _URL = "sqlite://"
 
@@ -59,6 +73,14 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
     config = source if isinstance(source, LoomConfig) else load_config(Path(source), sections=sections())
     name = check_workspace(workspace or config.workspace)
     return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
+
+
+def own_projections() -> list[Projection]:
+    """Return the projections that every loom has."""
+    return [
+        TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
+        PrecedentsProjection(), MonitorsProjection(),
+    ]  # fmt: skip
 
 
 def limits(config: LoomConfig) -> Limits:

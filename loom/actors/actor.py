@@ -139,6 +139,11 @@ class Actor(Generic[State]):
         """Ask the policy version pinned for this turn about facts; what it says is journaled with them."""
         return lookups.evaluate(current_turn(self, "evaluate"), facts)
 
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """The parameters of the policy version pinned for this turn, as JSON has them."""
+        return lookups.parameters(current_turn(self, "parameters"))
+
     async def find_precedents(
         self,
         facts: BaseModel | Mapping[str, object] | None = None,

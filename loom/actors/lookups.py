@@ -33,6 +33,7 @@ from loom.errors import (
 )
 from loom.journal.admission import Limits, json_value
 from loom.journal.entry import Entry
+from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.spans import span
 
@@ -153,16 +154,24 @@ def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
         return evaluated.evaluation
 
 
+def parameters(turn: Turn) -> Mapping[str, object]:
+    """See `Actor.parameters`."""
+    return _pinned(turn).parameters
+
+
 def _judge(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
+    return _pinned(turn).evaluate(facts)
+
+
+def _pinned(turn: Turn) -> AnyPolicy:
     if not turn.policy.has_rule:
         raise NoRuleError(
             f"actor [{turn.cell.journal}] has no policy; expected one to evaluate facts with: set policy on its class"
         )
     try:
-        policy = turn.services.policies.runnable(turn.policy)
+        return turn.services.policies.runnable(turn.policy)
     except PolicyCodeChangedError as error:  # other code is never run in its name, whatever agent code would make of it
         raise turn.halt(error) from error
-    return policy.evaluate(facts)
 
 
 async def find_precedents(

@@ -10,23 +10,20 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from loom.actors import TurnsProjection, TurnsView
+from loom.actors import TurnsView
 from loom.cli.shell import Shell
 from loom.decisions import (
     ApprovalChains,
-    ApprovalsProjection,
-    EnrichmentsProjection,
-    RunsProjection,
     RunsView,
     Traces,
-    TracesProjection,
 )
 from loom.extension import Extension, extensions_of
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
-from loom.precedents import Precedents, PrecedentsProjection
-from loom.projections import Projection, Queries, open_views_for_reading
+from loom.precedents import Precedents
+from loom.projections import Queries, open_views_for_reading
+from loom.workspace import own_projections
 
-__all__ = ["Readings", "open_journal", "open_readings", "own_projections"]
+__all__ = ["Readings", "open_journal", "open_readings"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,6 @@ class Readings:
     def live(self) -> bool:
         """Whether a loom runs on it right now."""
         return WriterLock(self.files.lock).held()
-
-
-def own_projections() -> list[Projection]:
-    """Return the projections that every loom has."""
-    return [
-        TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
-        PrecedentsProjection(),
-    ]  # fmt: skip
 
 
 @contextlib.asynccontextmanager

@@ -38,6 +38,11 @@ class AnyPolicy(ABC):
     def about(self) -> dict[str, Json]:
         """What belongs to the version and does not count: source, description, author."""
 
+    @property
+    @abstractmethod
+    def parameters(self) -> Mapping[str, object]:
+        """The values of its parameters, as JSON has them."""
+
     @abstractmethod
     def evaluate(self, facts: BaseModel | Mapping[str, object] | str | bytes) -> Evaluation:
         """Return what the rule says about facts; raise `PolicyRuleError` for a model of the wrong type."""

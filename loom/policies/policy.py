@@ -105,6 +105,12 @@ class Policy(AnyPolicy, Generic[P, F]):
         """What belongs to the version and does not count: source, description, author."""
         return {"source": self.rule.source, "description": self.description, "author": self.author}
 
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The values of its parameters, as JSON has them."""
+        plain: dict[str, object] = self.params.model_dump(mode="json")
+        return plain
+
     def with_params(self, params: P) -> Policy[P, F]:
         """Return the same rule with other parameters: another version."""
         return Policy(

@@ -70,7 +70,7 @@ class Table(AnyPolicy):
         return {"source": self._source, "description": self.layout.description, "author": self.layout.author}
 
     @property
-    def parameters(self) -> dict[str, Scalar]:
+    def parameters(self) -> Mapping[str, Scalar]:
         """The values of its parameters."""
         return {name: parameter.value for name, parameter in self.layout.parameters.items()}
 

@@ -1,0 +1,140 @@
+"""Standings: who may act. Automation may take it away at once; only a named person gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
+
+from loom.errors import AdmissionError, StandingError
+from loom.identity import check_person
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
+
+__all__ = ["STANDINGS_JOURNAL", "Standing", "StandingChangedEntry", "StandingName", "Standings"]
+
+STANDINGS_JOURNAL = "loom/standings"
+
+StandingName: TypeAlias = Literal["ACTIVE", "SUSPENDED", "RETIRED"]
+
+
+class StandingChangedEntry(Entry):
+    """Somebody may act no longer, or may again."""
+
+    kind: ClassVar[str] = "standing_changed"
+
+    subject: str
+    standing: StandingName
+    by: str
+    trigger: Literal["person", "system"]
+    reason: str
+    cause: str | None = None
+    """The decision that led to it, where one did."""
+
+
+class Standing(NamedTuple):
+    """How somebody stands, since when, by whom and why. One about whom nothing was ever said is active."""
+
+    subject: str
+    standing: StandingName = "ACTIVE"
+    by: str | None = None
+    trigger: str | None = None
+    reason: str | None = None
+    cause: str | None = None
+    since: datetime | None = None
+    position: int = 0
+
+
+class Standings:
+    """Who may act, out of one journal. What is asked is answered from memory; a suspension holds from its first moment.
+
+    As with a kill switch, one that cannot be written still holds in this process, and the error is raised.
+    """
+
+    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._journal = FoldedJournal(store, STANDINGS_JOURNAL, self._fold, make_draft=make_draft)
+        self._standings: dict[str, Standing] = {}
+        self._held: set[str] = set()
+
+    async def load(self) -> None:
+        """Read how everybody stands."""
+        await self._journal.load()
+
+    def of(self, subject: str) -> Standing:
+        """Return how somebody stands."""
+        standing = self._standings.get(subject, Standing(subject))
+        if subject in self._held and standing.standing == "ACTIVE":
+            return standing._replace(standing="SUSPENDED", reason="being suspended")
+        return standing
+
+    def all(self) -> tuple[Standing, ...]:
+        """Return everybody about whom something was said, by name."""
+        return tuple(self.of(subject) for subject in sorted(self._standings))
+
+    async def suspend(
+        self,
+        subject: str,
+        *,
+        by: str,
+        reason: str,
+        trigger: Literal["person", "system"] = "person",
+        cause: str | None = None,
+    ) -> Standing:
+        """Take somebody's standing away; automation may. One that is not active is left as it is."""
+        entry = self._entry(subject, "SUSPENDED", by=by, trigger=trigger, reason=reason, cause=cause)
+
+        def missing() -> Entry | None:
+            self._held.add(subject)
+            known = self._standings.get(subject)
+            return entry if known is None or known.standing == "ACTIVE" else None
+
+        self._held.add(subject)
+        await self._journal.append_if_missing(missing)
+        return self.of(subject)
+
+    async def reinstate(self, subject: str, *, by: str, reason: str) -> Standing:
+        """Give a suspended one its standing back, in the name of a person; raise `StandingError` for any other."""
+        entry = self._entry(subject, "ACTIVE", by=by, trigger="person", reason=reason)
+
+        def missing() -> Entry | None:
+            if self.of(subject).standing != "SUSPENDED":
+                raise StandingError(
+                    f"[{subject}] is [{self.of(subject).standing}]; expected one that is suspended: see how it stands"
+                )
+            return entry
+
+        await self._journal.append_if_missing(missing)
+        return self.of(subject)
+
+    async def retire(self, subject: str, *, by: str, reason: str) -> Standing:
+        """End somebody's standing for good, in the name of a person."""
+        entry = self._entry(subject, "RETIRED", by=by, trigger="person", reason=reason)
+        await self._journal.append_if_missing(lambda: None if self.of(subject).standing == "RETIRED" else entry)
+        return self.of(subject)
+
+    def _entry(
+        self,
+        subject: str,
+        standing: StandingName,
+        *,
+        by: str,
+        trigger: Literal["person", "system"],
+        reason: str,
+        cause: str | None = None,
+    ) -> StandingChangedEntry:
+        check_person(subject, what="subject")
+        if not reason.strip():
+            raise AdmissionError("reason is blank; expected why, in a person's words: say it")
+        return StandingChangedEntry(
+            subject=subject, standing=standing, by=check_person(by), trigger=trigger, reason=reason, cause=cause
+        )
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if isinstance(entry, StandingChangedEntry):
+            self._held.discard(entry.subject)
+            self._standings[entry.subject] = Standing(
+                entry.subject, entry.standing, entry.by, entry.trigger, entry.reason, entry.cause,
+                recorded.recorded_at, recorded.position,
+            )  # fmt: skip

@@ -1,0 +1,45 @@
+"""The gate: what agents propose is validated, executed once and watched."""
+
+from __future__ import annotations
+
+from loom.gate.actor import Answer, CompiledContext, Executor, GateActor
+from loom.gate.contract import ResponsibilityContract
+from loom.gate.contracts import Contracts, Handshake, contract_of, load_contract
+from loom.gate.entries import CycleFailedEntry, ExecutedEntry, ValidatedEntry
+from loom.gate.extension import extension
+from loom.gate.gate import Flow, Gate, profitability_monitor
+from loom.gate.proposal import PolicyProposal, idempotency_key
+from loom.gate.roa import CycleFailure, Explanation, Model, Proposed, parse_json_block, self_check
+from loom.gate.validation import Complaint, GateFacts, GateParams, Validator, gate_validation
+
+__all__ = [
+    "Answer",
+    "CompiledContext",
+    "Complaint",
+    "Contracts",
+    "CycleFailedEntry",
+    "CycleFailure",
+    "ExecutedEntry",
+    "Executor",
+    "Explanation",
+    "Flow",
+    "Gate",
+    "GateActor",
+    "GateFacts",
+    "GateParams",
+    "Handshake",
+    "Model",
+    "PolicyProposal",
+    "Proposed",
+    "ResponsibilityContract",
+    "ValidatedEntry",
+    "Validator",
+    "contract_of",
+    "extension",
+    "gate_validation",
+    "idempotency_key",
+    "load_contract",
+    "parse_json_block",
+    "profitability_monitor",
+    "self_check",
+]

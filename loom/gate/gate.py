@@ -1,0 +1,234 @@
+"""`Gate`: user space proposes, the gate disposes. What callers hold."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from loom.actors import StandingChangedEntry, Standings
+from loom.errors import InvalidNameError
+from loom.extension import Host
+from loom.gate.actor import (
+    Answer,
+    CompileContext,
+    CompiledContext,
+    Executor,
+    FailCycle,
+    GateActor,
+    Kernel,
+    Known,
+    SetAgentState,
+    Submit,
+)
+from loom.gate.contracts import Contracts, Handshake, token_hash
+from loom.gate.entries import ExecutedEntry
+from loom.gate.proposal import sanitised
+from loom.gate.roa import CycleFailure, Model, Proposed, propose
+from loom.gate.validation import Validator
+from loom.identity import derived_id
+from loom.journal.entry import Recorded
+from loom.monitors import (
+    Finding,
+    Monitor,
+    Observation,
+    Reset,
+    RollingMeanParams,
+    full_window,
+    rolling_mean_of,
+    watch,
+)
+
+__all__ = ["Flow", "Gate", "profitability_monitor"]
+
+_KNOWN = """
+SELECT (SELECT rejections FROM gate_flows WHERE flow_id = :flow) AS rejections,
+  (SELECT json_object('decision_id', decision_id, 'result', json(result)) FROM gate_executions
+   WHERE idempotency_key = :key) AS executed
+"""
+_NAMES = ("gate",)
+
+
+class Flow(NamedTuple):
+    """One decision from its input to its execution; the same input of a run is the same flow."""
+
+    flow_id: str
+    root_id: str
+
+
+class Gate:
+    """`async with Gate.open(loom)` starts one; where the config has `extensions: [gate]`, `Gate.of(loom)`."""
+
+    def __init__(self, host: Host, *, executor: Executor | None = None, validators: Sequence[Validator] = ()) -> None:
+        self.contracts = Contracts(host.store, make_draft=host.draft)
+        self._host = host
+        self._kernel = Kernel(self._know, tuple(validators), executor)
+
+    @classmethod
+    def of(cls, loom: Any) -> Gate:
+        """Return the gate that a loom was opened with."""
+        gate = loom.parts.get("gate")
+        if not isinstance(gate, Gate):
+            raise InvalidNameError(
+                "this loom has no gate; expected the extension [gate]: hand it to Loom.open(extensions=…), or name it "
+                "under extensions: in the config"
+            )
+        return gate
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        host: Host,
+        *,
+        executor: Executor | None = None,
+        validators: Sequence[Validator] = (),
+        monitors: Sequence[Monitor] | None = None,
+    ) -> AsyncIterator[Gate]:
+        """Yield a gate on an open loom.
+
+        `executor` does what was accepted; without one the execution is the entry that says so. `validators` are pure
+        checks of your own. `monitors` are by default one, the rolling mean of what was offered.
+        """
+        gate = cls(host, executor=executor, validators=validators)
+        await gate.contracts.load()
+        await host.register(GateActor, lambda: GateActor(gate._kernel))
+        for monitor in (profitability_monitor(host.standings),) if monitors is None else monitors:
+            await watch(host, monitor)
+        yield gate
+
+    @property
+    def standings(self) -> Standings:
+        """Who may act."""
+        return self._host.standings
+
+    # --- agents ---------------------------------------------------------------------------------
+
+    async def handshake(self, agent: str, *, contract_id: str, requirement: str, contract_hash: str) -> Handshake:
+        """Let an agent present the contract that it works by; its standing stays what it is."""
+        return await self.contracts.handshake(
+            agent, contract_id=contract_id, requirement=requirement, contract_hash=contract_hash
+        )
+
+    async def set_state(self, agent: str, state: Mapping[str, JsonValue]) -> None:
+        """Say what holds for an agent in every flow; contexts that were compiled before are stale from here on."""
+        await self._host.actor(GateActor, agent).ask(SetAgentState(state=dict(state)))
+
+    # --- flows ----------------------------------------------------------------------------------
+
+    def flow(self, run_id: str, input_id: str) -> Flow:
+        """Return the flow of an input of a run."""
+        return Flow(derived_id("gate-flow", run_id, input_id), run_id)
+
+    async def compile(self, agent: str, flow: Flow, session: Mapping[str, JsonValue]) -> CompiledContext:
+        """Put the session of a flow and the state of its agent together; the hash of it is recorded."""
+        command = CompileContext(flow_id=flow.flow_id, root_id=flow.root_id, session=dict(session))
+        compiled: CompiledContext = await self._host.actor(GateActor, agent).ask(command)
+        return compiled
+
+    async def reason(
+        self, agent: str, flow: Flow, compiled: CompiledContext, model: Model, *, attempt: int = 1
+    ) -> Proposed | CycleFailure:
+        """Have a model go through one cycle for an agent; a cycle that comes to nothing is recorded."""
+        contract = self.contracts.contract_of(agent)
+        if contract is None:
+            failed = CycleFailure("no_contract", "the agent has shaken no hand")
+        else:
+            try:
+                said = await propose(model, compiled.context, compiled.context_hash, contract)
+            except Exception as error:  # an endpoint that is down, say
+                said = CycleFailure("model_failed", type(error).__name__)
+            if isinstance(said, Proposed):
+                return said
+            failed = said
+        command = FailCycle(
+            flow_id=flow.flow_id, root_id=flow.root_id, attempt=attempt, code=failed.code, detail=failed.detail[:2_000]
+        )
+        await self._host.actor(GateActor, agent).ask(command)
+        return failed
+
+    async def submit(
+        self,
+        agent: str,
+        flow: Flow,
+        proposal: object,
+        *,
+        token: str | None,
+        step_id: str = "main",
+        attempt: int = 1,
+        explanation: Mapping[str, JsonValue] | None = None,
+        command_id: str | None = None,
+    ) -> Answer:
+        """Propose something, and return what the gate makes of it; what was accepted has been executed, once.
+
+        `proposal` may be anything: what is none is rejected, and that is journaled. The answer to an agent waits until
+        its monitors have seen what it executed before.
+        """
+        value, problem = sanitised(proposal)
+        command = Submit(
+            flow_id=flow.flow_id,
+            root_id=flow.root_id,
+            step_id=step_id,
+            attempt=attempt,
+            proposal=value,
+            problem=problem,
+            explanation=None if explanation is None else dict(explanation),
+            token_hash=None if token is None else token_hash(token),
+        )
+        answer: Answer = await self._host.actor(GateActor, agent).ask(command, id=command_id, by=agent)
+        return answer
+
+    async def _know(self, agent: str, flow_id: str, token: str | None, key: str) -> Known:
+        await self._host.reactors.reached()
+        [row] = await self._host.queries.fetch(_KNOWN, {"flow": flow_id, "key": key}, names=_NAMES)
+        return Known(
+            standing=self._host.standings.of(agent).standing,
+            contract=self.contracts.contract_of(agent),
+            token_valid=self.contracts.holds(agent, token),
+            rejections=row["rejections"] or 0,
+            executed=None if row["executed"] is None else json.loads(row["executed"]),
+        )
+
+
+def profitability_monitor(
+    standings: Standings,
+    *,
+    parameter: str = "discount_offered",
+    params: RollingMeanParams | None = None,
+    reason: str = "PROFITABILITY_DRIFT",
+    name: str = "profitability",
+) -> Monitor:
+    """Return the monitor that no single check replaces: the mean of what an agent was last allowed to give away.
+
+    It suspends an agent whose last `window` executed offers are over `threshold` in the mean; one that is reinstated
+    begins with an empty window.
+    """
+
+    def observe(recorded: Recorded) -> Observation | Reset | None:
+        entry = recorded.entry
+        if isinstance(entry, StandingChangedEntry):
+            return Reset(entry.subject, entry.reason) if entry.standing == "ACTIVE" else None
+        if not isinstance(entry, ExecutedEntry) or parameter not in entry.params:
+            return None
+        about: dict[str, JsonValue] = {
+            "flow_id": entry.flow_id, "root_id": entry.root_id, "run_id": entry.root_id,
+            "correlation_id": recorded.command_id, "causation_id": entry.decision_id,
+        }  # fmt: skip
+        return Observation(recorded.journal.partition("/")[2], float(str(entry.params[parameter])), about)
+
+    async def suspend(finding: Finding) -> None:
+        await standings.suspend(
+            finding.subject, by=f"monitor {name}", reason=reason, trigger="system", cause=finding.decision_id
+        )
+
+    return Monitor(
+        name=name,
+        kinds=frozenset({ExecutedEntry.kind, StandingChangedEntry.kind}),
+        policy=rolling_mean_of(f"monitor-{name}", params or RollingMeanParams()),
+        observe=observe,
+        facts=full_window,
+        intervene=suspend,
+    )

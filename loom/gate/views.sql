@@ -1,0 +1,42 @@
+-- The audit in the words of the gate, one row for each thing that happened, in order.
+CREATE TABLE decision_audit_events (
+  id INTEGER PRIMARY KEY,
+  recorded_at TEXT NOT NULL,
+  event TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  dfid TEXT,
+  root_id TEXT,
+  agent TEXT,
+  simulation_id TEXT,
+  correlation_id TEXT,
+  causation_id TEXT,
+  journal TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  detail_json TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX decision_audit_by_run ON decision_audit_events (simulation_id, id);
+
+CREATE INDEX decision_audit_by_flow ON decision_audit_events (dfid, id);
+
+-- Which run and which correlation a turn belongs to, for the rows that it leads to.
+CREATE TABLE gate_turns (
+  journal TEXT NOT NULL,
+  command_id TEXT NOT NULL,
+  run_id TEXT,
+  correlation_id TEXT,
+  causation_id TEXT,
+  PRIMARY KEY (journal, command_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gate_flows (
+  flow_id TEXT PRIMARY KEY,
+  rejections INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gate_executions (
+  idempotency_key TEXT PRIMARY KEY,
+  agent TEXT NOT NULL,
+  decision_id TEXT NOT NULL,
+  result TEXT NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,199 @@
+"""What a monitor is: it watches one kind of thing for each of its subjects, and steps in where a window says so.
+
+A monitor is an actor that a reactor feeds. Its window is its state, folded out of its own journal, so that it is right
+again after a restart; an observation is a command whose id is made of the position it was seen at, so that it counts
+once. What it judges by is a registered policy. What it does narrows, and is a decision (design: Law 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, Field, JsonValue
+
+from loom.actors import Actor, Command, Reaction
+from loom.extension import Host
+from loom.journal.admission import json_value
+from loom.journal.entry import Entry, Recorded
+from loom.monitors.entries import FindingEntry, MonitorTickEntry, ObservedEntry, WindowResetEntry
+from loom.policies import Evaluation
+from loom.policies.contract import AnyPolicy
+
+__all__ = ["MAX_WINDOW", "Finding", "Monitor", "Observation", "Reset", "Tick", "watch"]
+
+MAX_WINDOW = 1_000
+"""How many observations a window keeps at most."""
+
+
+class Observation(NamedTuple):
+    """A value that belongs to a subject, and what it is about."""
+
+    subject: str
+    value: float
+    about: Mapping[str, JsonValue] = {}
+
+
+class Reset(NamedTuple):
+    """The window of a subject begins afresh."""
+
+    subject: str
+    reason: str
+
+
+class Finding(NamedTuple):
+    """What a monitor found: whom it is about, under which rule, and why. `key` is the same when it is found again."""
+
+    monitor: str
+    subject: str
+    evaluation: Evaluation
+    decision_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """Which entries it looks at, what it sees in them, what it judges by, and how it steps in.
+
+    `observe` says what an entry means, None for nothing. `facts` makes the policy's facts of the values of a window,
+    oldest first, and the parameters of the pinned policy version; None where the window is not full. `intervene` is
+    called where the policy denies, at least once for each finding, with the same `key`; `does` names that in a word.
+    """
+
+    name: str
+    kinds: frozenset[str]
+    policy: AnyPolicy
+    observe: Callable[[Recorded], Observation | Reset | None]
+    facts: Callable[[Sequence[float], Mapping[str, Any]], Mapping[str, Any] | None]
+    intervene: Callable[[Finding], Awaitable[Any]]
+    does: str = "suspend"
+
+
+class Tick(BaseModel):
+    """What came of an observation: None for `rule` where the window was not full."""
+
+    observed: int
+    rule: str | None = None
+    found: bool = False
+
+
+class _Window(BaseModel):
+    values: list[float] = Field(default_factory=list)
+
+
+class Observe(Command[Tick]):
+    """Look at one more value."""
+
+    position: int
+    value: float
+    about: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class BeginAfresh(Command[Tick]):
+    """Forget what was observed."""
+
+    position: int
+    reason: str
+
+
+class MonitorActor(Actor[_Window]):
+    """Watches one subject, which is its key."""
+
+    actor_type = "monitor"
+    monitor: Monitor
+
+    async def execute(self, command: Observe | BeginAfresh) -> Tick:
+        """Take note, and judge the window if it is full."""
+        if isinstance(command, BeginAfresh):
+            await self.record(WindowResetEntry(position=command.position, reason=command.reason))
+            return Tick(observed=0)
+        values = [*self.state.values, command.value][-MAX_WINDOW:]
+        await self.record(ObservedEntry(position=command.position, value=command.value, about=command.about))
+        facts = self.monitor.facts(values, self.parameters)
+        if facts is None:
+            return Tick(observed=len(values))
+        said = self.evaluate(facts)
+        tick = MonitorTickEntry(
+            monitor=self.monitor.name, subject=self.key, position=command.position, facts=dict(facts),
+            parameters=_plain(self.parameters), rule=said.rule,
+            about=command.about,
+        )  # fmt: skip
+        await self.record(tick)
+        if said.denied:
+            await self._step_in(command, said)
+        return Tick(observed=len(values), rule=said.rule, found=said.denied)
+
+    def apply(self, entry: Entry) -> None:
+        """Fold the window."""
+        if isinstance(entry, ObservedEntry):
+            self.state.values.append(entry.value)
+            del self.state.values[:-MAX_WINDOW]
+        elif isinstance(entry, WindowResetEntry):
+            self.state.values.clear()
+
+    async def _step_in(self, command: Observe, said: Evaluation) -> None:
+        monitor = self.monitor
+        decision_id = await self.record_decision(
+            decision_type="intervention",
+            rationale=said.why,
+            outcome={"intervention": monitor.does, "subject": self.key},
+            context={"monitor": monitor.name, "subject": self.key, "about": command.about},
+        )
+        finding = Finding(monitor.name, self.key, said, decision_id, f"{monitor.name}:{self.key}:{command.position}")
+        await self.perform(
+            action=f"{monitor.does} {self.key}", effect=lambda _: _done(monitor.intervene(finding)), key=finding.key
+        )
+        await self.record(
+            FindingEntry(
+                monitor=monitor.name, subject=self.key, position=command.position, rule=said.rule, why=said.why,
+                intervention=monitor.does, decision_id=decision_id, about=command.about,
+            )
+        )  # fmt: skip
+
+
+def _plain(parameters: Mapping[str, object]) -> dict[str, JsonValue]:
+    plain: Any = json_value(dict(parameters))
+    return dict(plain)
+
+
+async def _done(work: Awaitable[Any]) -> bool:
+    await work
+    return True
+
+
+class _Feed:
+    """The reactor that feeds a monitor."""
+
+    def __init__(self, monitor: Monitor, actor: type[MonitorActor]) -> None:
+        self.name = f"monitor {monitor.name}"
+        self.kinds = monitor.kinds
+        self._monitor = monitor
+        self._actor = actor
+
+    def react(self, recorded: Recorded) -> Sequence[Reaction]:
+        """Return the observation, or the new beginning, that an entry means to the monitor."""
+        seen = self._monitor.observe(recorded)
+        if seen is None:
+            return ()
+        command: Command[Any]
+        if isinstance(seen, Reset):
+            command = BeginAfresh(position=recorded.position, reason=seen.reason)
+        else:
+            command = Observe(position=recorded.position, value=seen.value, about=dict(seen.about))
+        return (Reaction(self._actor, seen.subject, command),)
+
+
+async def watch(host: Host, monitor: Monitor) -> type[MonitorActor]:
+    """Have a monitor follow the journal; return the class of its actors, whose keys are the subjects."""
+    actor = _actor_of(monitor)
+    await host.register(actor)
+    if host.resumes:
+        host.reactors.add(_Feed(monitor, actor))
+    return actor
+
+
+def _actor_of(monitor: Monitor) -> type[MonitorActor]:
+    name = f"monitor-{monitor.name}"
+    body = {"actor_type": name, "policy": monitor.policy, "monitor": monitor, "__doc__": MonitorActor.__doc__}
+    return type(f"MonitorActor_{monitor.name}", (MonitorActor,), body)

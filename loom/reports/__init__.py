@@ -1,0 +1,7 @@
+"""Reports: a run as one HTML file, made from the journal alone."""
+
+from __future__ import annotations
+
+from loom.reports.report import report, write_report
+
+__all__ = ["report", "write_report"]

@@ -1,0 +1,113 @@
+"""Reports: a run as one HTML file that needs nothing else, made from the journal alone, whenever it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from loom.decisions import Run
+from loom.errors import ConfigError
+from loom.projections import Queries
+from loom.reports.charts import offers_chart, strip
+from loom.reports.reading import RunReport, read_report
+
+__all__ = ["render", "report", "write_report"]
+
+_EFFECTS = ("allow", "require_approval", "deny", "indeterminate")
+
+
+class _Verdict(NamedTuple):
+    words: str
+    style: str
+
+
+async def report(queries: Queries, run_id: str, *, workspace: str = "default") -> str:
+    """Return the report of a run as HTML; raise `RunNotFoundError` for an unknown one.
+
+    Needs the extra `report`; a `ConfigError` says so where it is not there.
+    """
+    read = await read_report(queries, run_id)
+    position = max((status.position for status in await queries.status()), default=0)
+    return render(read, workspace=workspace, position=position)
+
+
+async def write_report(queries: Queries, run_id: str, path: Path, *, workspace: str = "default") -> Path:
+    """Write the report of a run to a file, whole or not at all, and return its path."""
+    html = await report(queries, run_id, workspace=workspace)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
+        file.write(html)
+    os.replace(file.name, path)
+    return path
+
+
+def render(read: RunReport, *, workspace: str, position: int) -> str:
+    """Return the HTML of what was read. Every text is escaped."""
+    run = read.run
+    ceiling = run.parameters.get("ceiling")
+    chart = offers_chart(
+        read.observed,
+        ceiling=float(ceiling) if isinstance(ceiling, int | float) and not isinstance(ceiling, bool) else None,
+    )
+    means = [each.mean for each in read.observed if each.mean is not None]
+    found = [each for each in read.observed if each.found is not None]
+    html: str = _template().render(
+        run=run,
+        workspace=workspace,
+        position=position,
+        duration=_duration(run.duration_s),
+        verdict=_verdict(run, found=bool(found)),
+        effects=sorted(read.effects.items()),
+        chart=chart,
+        monitor=read.observed[0].monitor if read.observed else "",
+        intervention=_past(found[0].intervention or "") if found else "",
+        found=found,
+        mean=means[-1] if means else None,
+        strip=strip(read.decisions),
+        decisions=read.decisions,
+        left_out=read.left_out,
+        shown=_shown,
+        effect_class=lambda effect: effect if effect in _EFFECTS else "none",
+    )
+    return html
+
+
+def _template() -> Any:
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise ConfigError(
+            "reports need a package that is not there [jinja2]; expected the extra [report]: "
+            "pip install 'loom-journal[report]'"
+        ) from error
+    # `select_autoescape` would leave a name that ends in .j2 unescaped: it is simply on.
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(files("loom.reports").joinpath("report.html.j2").read_text(encoding="utf-8"))
+
+
+def _verdict(run: Run, *, found: bool) -> _Verdict:
+    words = run.status if run.reason is None else f"{run.status}: {run.reason}"
+    if run.open:
+        return _Verdict("still open", "open")
+    return _Verdict(words, "stopped" if found or run.status != "completed" else "fine")
+
+
+def _past(intervention: str) -> str:
+    return {"suspend": "suspended"}.get(intervention, intervention)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
