@@ -14,7 +14,7 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test reliability check lint types layers format lock clean
+.PHONY: help demo browser test reliability check lint types layers format lock clean
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
@@ -22,8 +22,14 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
 
+# A browser for the reports: the system's, installed where that is possible; without one, its tests are skipped.
+browser:
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && echo "installing chromium for the browser tests" && \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) >/dev/null 2>&1; } || true
+
 # `logical`: with psutil installed, `auto` would count physical cores only.
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n logical $(ARGS)
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import history, judging, memory, peers, precedents, raw, routing
+from benchmarks import gate, history, judging, memory, peers, precedents, raw, routing
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
 
@@ -164,6 +164,20 @@ def routing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
             yield Figure(f"a choice, {mode}, p50", median(seen[mode]) * 1e3, "ms", ratio, of, "≤ 1.5", ratio <= 1.5)
 
 
+def gate_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """A decision at the gate with its monitor's tick, after a hundred and after a hundred thousand others."""
+    del with_peers
+    seen = {}
+    for earlier in (100, max(int(100_000 * scale), 1_000)):
+        with scratch() as place:
+            seen[earlier] = median(asyncio.run(gate.decisions_s(place, earlier=earlier, count=200)))
+    few, many = seen
+    yield Figure(f"a decision at the gate after {few:,}", seen[few] * 1e3, "ms")
+    ratio = seen[many] / seen[few]
+    of = f"after {few:,}"
+    yield Figure(f"a decision at the gate after {many:,}", seen[many] * 1e3, "ms", ratio, of, "≤ 1.2", ratio <= 1.2)
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "history": history_figures,
@@ -171,6 +185,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "precedents": precedent_figures,
     "judge": judge_figures,
     "routing": routing_figures,
+    "gate": gate_figures,
 }
 """What `--only` can name."""
 

@@ -47,6 +47,7 @@ _NO = frozenset(
         "RunConflictError",
         "RunNotFoundError",
         "SelfApprovalError",
+        "StandingError",
         "SuggestionNotFoundError",
         "SuggestionSettledError",
         "SuggestionStaleError",

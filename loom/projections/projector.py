@@ -15,7 +15,7 @@ from typing import Protocol
 
 import anyio
 
-from loom.errors import ProjectionFailedError, ProjectionLagError
+from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError
 from loom.journal.entry import Recorded
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
 from loom.projections.views import Views
@@ -31,6 +31,7 @@ _PAGE_BYTES = 16 * 1024 * 1024
 _LINGER_S = 0.02
 _REST_S = 0.25
 _MAX_LAG = 50_000
+_CLOSE_S = 2.0
 
 _log = get_logger("loom.projections")
 
@@ -136,7 +137,14 @@ class Projector:
         self._wake.set()
 
     async def close(self) -> None:
-        """Finish the page in hand and stop; what is left is caught up with at the next start."""
+        """Catch up for a moment, so that whoever reads the views by hand finds all of it, and stop.
+
+        What is left after two seconds is caught up with at the next start.
+        """
+        alive = [name for name, checkpoint in self._checkpoints.items() if checkpoint.failed is None]
+        if self._task is not None and not self._closing:
+            with contextlib.suppress(LoomError):
+                await self.reached(self._store.acknowledged, alive, timeout_s=_CLOSE_S)
         self._closing = True
         self._wake.set()
         self._hurry.set()

@@ -40,8 +40,13 @@ async def write_report(queries: Queries, run_id: str, path: Path, *, workspace: 
     html = await report(queries, run_id, workspace=workspace)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-        file.write(html)
-    os.replace(file.name, path)
+        try:
+            file.write(html)
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
     return path
 
 

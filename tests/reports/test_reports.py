@@ -1,0 +1,180 @@
+"""Reports: one file, from the journal alone, every text escaped; looked at in a real browser where there is one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loom import Actor, Command, Loom
+from loom.errors import RunNotFoundError
+from loom.policies import Table
+from loom.reports import report, write_report
+from tests.gate.support import Desk, gated
+
+NASTY = (
+    "<script>document.title='pwned'</script>", "\"><img src=x onerror=alert(1)>", "javascript:alert(1)", "]]>", "&amp;",
+    "'--", "{{ 7*7 }}", "{% raw %}", "</style><svg/onload=alert(1)>", "\u202egnp.exe", "é ∑ 漢字 🦜",
+)  # fmt: skip
+POLICY = Table.of(
+    {
+        "format": "loom.table/1",
+        "name": "discount",
+        "facts": {"percent": {"type": "integer"}},
+        "rules": [{"name": "small", "when": [["percent", "<=", 10]], "effect": "allow", "why": "it is small"}],
+        "otherwise": {"name": "large", "effect": "deny", "why": "it is large"},
+    }
+)
+
+
+class Decide(Command[str]):
+    percent: int
+    why: str
+
+
+class Clerk(Actor[None]):
+    policy = POLICY
+
+    async def execute(self, command: Decide) -> str:
+        said = self.evaluate({"percent": command.percent})
+        return await self.record_decision(
+            rationale=command.why, outcome={"granted": said.allowed, "note": command.why}, context={"x": command.why}
+        )
+
+
+async def fill(loom: Loom) -> None:
+    """A run of decisions with every nasty text in them, and one at the gate until it is suspended."""
+    async with loom.runs.run(run_id="nasty", parameters={"note": NASTY[0], "list": list(NASTY)}, note=NASTY[1]):
+        for number, text in enumerate(NASTY):
+            await loom.actor(Clerk, "one").ask(Decide(percent=number * 2, why=text))
+    async with loom.runs.run(run_id="drifting", parameters={"ceiling": 15.0}, seed=36):
+        desk = await Desk(loom, run_id="drifting").arrive()
+        for number in range(40):
+            if (await desk.offer(f"i-{number}", min(15.0, 3 + number * 0.4))).code != "VALIDATION_PASSED":
+                break
+        await loom.runs.end("drifting", reason="profitability_drift_monitor")
+    async with loom.runs.run(run_id="empty"):
+        pass
+
+
+class _Elements(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+        assert not any(value and value.startswith("javascript:") for name, value in attrs if name in ("href", "src"))
+
+
+async def test_a_report_needs_nothing_else_and_holds_every_decision_escaped(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        html = await report(loom.queries, "nasty", workspace="default")
+    seen = _Elements()
+    seen.feed(html)
+    assert not seen.tags & {"script", "img", "iframe", "link", "object", "embed", "form", "base"}
+    assert not {name for name in seen.attributes if name.startswith("on")}
+    assert not seen.attributes & {"src", "href", "srcset", "action"}, "nothing is fetched"
+    assert html.count("<tr>") >= len(NASTY)
+    assert "{{ 7*7 }}" in html
+    for text in ("漢字 🦜", "&lt;script&gt;"):
+        assert text in html
+
+
+async def test_a_run_at_the_gate_shows_offers_mean_ceiling_threshold_and_the_suspension(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        html = await report(loom.queries, "drift")
+    assert "ceiling 15" in html
+    assert "threshold 10" in html
+    assert ">suspended</text>" in html
+    assert "profitability_drift_monitor" in html
+    assert html.count('class="dot"') >= 20
+    # Made again at any later time, by somebody who has the journal alone, it is the same.
+    for view in (tmp_path / "default").glob("*views*"):
+        view.unlink()
+    async with gated(tmp_path) as loom:
+        again = await report(loom.queries, "drift")
+    assert _without_position(again) == _without_position(html)
+
+
+def _without_position(html: str) -> str:
+    return re.sub(r"up to position [\d,]+", "", html)
+
+
+async def test_a_run_without_decisions_and_one_that_is_open_have_reports_too(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        assert "Nothing was decided in this run." in await report(loom.queries, "empty")
+        await loom.runs.start(run_id="open")
+        assert "still open" in await report(loom.queries, "open")
+        with pytest.raises(RunNotFoundError):
+            await report(loom.queries, "nothing")
+
+
+async def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        path = await write_report(loom.queries, "empty", tmp_path / "new" / "folder" / "report.html")
+        assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+        before = path.read_bytes()
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            await write_report(loom.queries, "nasty", path)
+        assert path.read_bytes() == before
+        assert [each.name for each in path.parent.iterdir()] == ["report.html"], "nothing is left lying about"
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_report_looks_right_in_a_browser(tmp_path: Path, width: int, scheme: Any) -> None:
+    from playwright.async_api import async_playwright
+
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        paths = [await write_report(loom.queries, run, tmp_path / f"{run}.html") for run in ("nasty", "drifting")]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = await browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        said: list[str] = []
+        context.on("console", lambda message: said.append(message.text))
+        context.on("request", lambda request: None if request.url.startswith("file:") else said.append(request.url))
+        for path in paths:
+            page = await context.new_page()
+            page.on("dialog", lambda dialog: said.append(dialog.message))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            await page.goto(path.as_uri())
+            assert await page.title() == f"{path.stem} · loom report"
+            sides = await page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+            assert sides[0] <= sides[1], "the page does not scroll sideways"
+            shown = (
+                "getComputedStyle(document.body).backgroundColor",
+                "getComputedStyle(document.querySelector('h1')).color",
+            )
+            colours = [await page.evaluate(each) for each in shown]
+            light, dark = (sum(map(int, re.findall(r"\d+", each)[:3])) for each in colours)
+            assert (light > dark) == (scheme == "light")
+            assert await page.locator("table tbody tr").count() > 5
+        dots = page.locator("svg circle.dot")
+        assert await dots.count() >= 20
+        box = await dots.first.bounding_box()
+        assert box is not None
+        assert box["width"] > 2
+        await browser.close()
+    assert said == [], "nothing ran, nothing was fetched, nothing was complained about"
