@@ -20,6 +20,7 @@ __all__ = [
     "ApprovalNotFoundError",
     "AskCycleError",
     "AskTimeoutError",
+    "CircuitDependencyError",
     "CommandConflictError",
     "ConfigError",
     "ControlError",
@@ -220,6 +221,10 @@ class ProjectionLagError(LoomError):
 
 class ReactorLagError(LoomError):
     """A reactor has not dealt with a position in time."""
+
+
+class CircuitDependencyError(LoomError):
+    """Somebody is bound to circuits that have not succeeded."""
 
 
 class StandingError(LoomError):

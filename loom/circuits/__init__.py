@@ -1,0 +1,31 @@
+"""Circuits: registered steps whose failures act, chains of them, and strategies that are corrected."""
+
+from __future__ import annotations
+
+from loom.circuits.actor import ChainReply, CircuitActor, StepReply
+from loom.circuits.autonomy import Counted, Health, StrategyActor, strategy_decline
+from loom.circuits.circuits import Circuits, load_circuits
+from loom.circuits.core import CORE
+from loom.circuits.definition import Circuit, CircuitDefinition, FailureMode, Result, circuit
+from loom.circuits.escalations import Escalation
+from loom.circuits.extension import extension
+
+__all__ = [
+    "CORE",
+    "ChainReply",
+    "Circuit",
+    "CircuitActor",
+    "CircuitDefinition",
+    "Circuits",
+    "Counted",
+    "Escalation",
+    "FailureMode",
+    "Health",
+    "Result",
+    "StepReply",
+    "StrategyActor",
+    "circuit",
+    "extension",
+    "load_circuits",
+    "strategy_decline",
+]

@@ -1,0 +1,338 @@
+"""The actor of one client: it runs circuits, alone or in a chain, and writes down which way it went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from loom.actors import Actor, Command
+from loom.circuits.definition import Circuit, Result
+from loom.circuits.entries import (
+    ChainEndedEntry,
+    CircuitEnteredEntry,
+    CircuitFailedEntry,
+    CircuitSucceededEntry,
+    Provenance,
+    SubstitutedEntry,
+)
+from loom.circuits.failing import absorb, outcome_of
+from loom.errors import LookupFailedError
+from loom.journal.entry import Entry
+from loom.policies import Evaluation
+
+__all__ = ["ChainReply", "CircuitActor", "Judged", "RunChain", "Step", "StepReply", "Wiring"]
+
+_FAILURES = 3
+
+
+class Judged(NamedTuple):
+    """The version that a circuit is registered as, and what it says about an execution."""
+
+    version: str
+    evaluation: Evaluation
+
+
+class Wiring(NamedTuple):
+    """What the actor leans on: the circuits that are registered, their versions, and escalations."""
+
+    circuit: Callable[[str], Circuit | None]
+    version: Callable[[Circuit], str]
+    judge: Callable[[Circuit, Mapping[str, Any]], Judged]
+    escalate: Callable[[str, str, Mapping[str, JsonValue], str], Awaitable[str]]
+
+
+class Step(BaseModel):
+    """A circuit of a chain, and what is given to it besides what earlier ones found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    circuit_id: str
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class StepReply(BaseModel):
+    """What came of a circuit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    circuit_id: str
+    success: bool
+    data: dict[str, JsonValue] = Field(default_factory=dict)
+    confidence: float = 0.0
+    latency_ms: float = 0.0
+    substituted: bool = False
+    error: str | None = None
+    code: str | None = None
+    provenance: Provenance = Field(default_factory=dict)
+    decision_trace: tuple[str, ...] = ()
+
+
+class ChainReply(BaseModel):
+    """What came of a chain: the results so far, the outputs together, and the path."""
+
+    model_config = ConfigDict(frozen=True)
+
+    execution_id: str
+    success: bool
+    confidence: float
+    results: tuple[StepReply, ...]
+    final_output: dict[str, JsonValue]
+    total_decision_path: tuple[str, ...]
+
+
+class RunChain(Command[ChainReply]):
+    """Run circuits one after the other."""
+
+    execution_id: str
+    client_id: str
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=100)
+
+
+class ClientState(BaseModel):
+    """What a client's circuits lean on: their last outputs, and how often each has failed in a row."""
+
+    last: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    failures: dict[str, int] = Field(default_factory=dict)
+
+
+class CircuitActor(Actor[ClientState]):
+    """Runs the circuits of one client."""
+
+    actor_type = "circuits"
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+
+    async def execute(self, command: RunChain) -> ChainReply:
+        """Run the chain until its end, or until a circuit fails for good."""
+        found: dict[str, tuple[str, JsonValue]] = {}
+        results: list[StepReply] = []
+        for place, step in enumerate(command.steps, start=1):
+            reply = await self._step(command, place, step, found)
+            results.append(reply)
+            if not reply.success:
+                break
+        path = tuple(token for reply in results for token in reply.decision_trace)
+        success = len(results) == len(command.steps) and results[-1].success
+        confidence = min(reply.confidence for reply in results)
+        outputs: dict[str, JsonValue] = {name: value for reply in results for name, value in reply.data.items()}
+        await self.record(
+            ChainEndedEntry(
+                execution_id=command.execution_id, client_id=command.client_id,
+                circuits=tuple(reply.circuit_id for reply in results), success=success, confidence=confidence,
+                decision_path=path, latency_ms=round(sum(reply.latency_ms for reply in results), 3),
+            )
+        )  # fmt: skip
+        return ChainReply(
+            execution_id=command.execution_id, success=success, confidence=confidence, results=tuple(results),
+            final_output=outputs, total_decision_path=path,
+        )  # fmt: skip
+
+    def apply(self, entry: Entry) -> None:
+        """Fold what succeeded last, and failures in a row."""
+        if isinstance(entry, CircuitSucceededEntry):
+            self.state.failures.pop(entry.circuit_id, None)
+            if not entry.substituted:
+                self.state.last[entry.circuit_id] = entry.outputs
+        elif isinstance(entry, CircuitFailedEntry):
+            self.state.failures[entry.circuit_id] = self.state.failures.get(entry.circuit_id, 0) + 1
+
+    # --- one circuit ----------------------------------------------------------------------------
+
+    async def _step(
+        self, command: RunChain, place: int, step: Step, found: dict[str, tuple[str, JsonValue]]
+    ) -> StepReply:
+        circuit = self._wiring.circuit(step.circuit_id)
+        if circuit is None:
+            reason = f"circuit [{step.circuit_id}] is not registered"
+            return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
+        inputs, provenance = _inputs(circuit, command, step, found)
+        definition = circuit.definition
+        missing = [name for name in definition.inputs if name not in inputs]
+        await self.record(
+            CircuitEnteredEntry(
+                execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
+                version=self._wiring.version(circuit), inputs=inputs,
+                provenance=provenance,
+            )
+        )  # fmt: skip
+        if missing:
+            reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
+            return await self._failed(command, definition.circuit_id, "missing_input", reason, None, 0.0, provenance)
+        last = self.state.last.get(definition.circuit_id)
+        ran = await self._run(command, place, circuit, inputs, last)
+        if ran["problem"] is not None and ran["outputs"] is None:
+            return await self._failed(
+                command, definition.circuit_id, "failed", ran["problem"], circuit, ran["latency_ms"], provenance
+            )
+        return await self._succeeded(command, circuit, inputs, ran, provenance, found)
+
+    async def _run(
+        self, command: RunChain, place: int, circuit: Circuit, inputs: Mapping[str, Any], last: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Run the circuit, and its failure mode where it fails, as one look-up: resumed, neither runs again."""
+
+        async def work() -> dict[str, Any]:
+            began = time.perf_counter()
+            try:
+                result = await outcome_of(circuit.run, inputs)
+                _check_outputs(circuit, result)
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"[:500]
+                absorbed = await absorb(circuit, inputs, problem, last)
+                said = None if absorbed is None else absorbed.result
+                reason = problem if absorbed is None else absorbed.reason
+                return {"problem": reason, **_plain(said), "latency_ms": _ms(began)}
+            return {"problem": None, **_plain(result), "latency_ms": _ms(began)}
+
+        try:
+            ran: dict[str, Any] = await self.gather_context(
+                system="circuit", entity=circuit.definition.circuit_id, query=f"{command.execution_id} {place}",
+                fetcher=work,
+            )  # fmt: skip
+        except LookupFailedError as error:
+            return {"problem": f"{error.type_name}: {error.message}"[:500], "outputs": None, "latency_ms": 0.0}
+        return ran
+
+    async def _succeeded(
+        self,
+        command: RunChain,
+        circuit: Circuit,
+        inputs: Mapping[str, Any],
+        ran: Mapping[str, Any],
+        provenance: Provenance,
+        found: dict[str, tuple[str, JsonValue]],
+    ) -> StepReply:
+        definition, outputs, confidence = circuit.definition, dict(ran["outputs"]), float(ran["confidence"])
+        substituted = ran["problem"] is not None
+        if substituted:
+            await self.record(
+                SubstitutedEntry(
+                    execution_id=command.execution_id, circuit_id=definition.circuit_id,
+                    failure_mode=definition.failure_mode, reason=ran["problem"], outputs=outputs, confidence=confidence,
+                )
+            )  # fmt: skip
+        judged = self._wiring.judge(circuit, {"confidence": _decimal(confidence), "failed": False})
+        band: Any = judged.evaluation.rule
+        await self.record(
+            CircuitSucceededEntry(
+                execution_id=command.execution_id, circuit_id=definition.circuit_id, outputs=outputs,
+                confidence=confidence, band=band, latency_ms=ran["latency_ms"], substituted=substituted,
+            )
+        )  # fmt: skip
+        await self._decide(command, circuit, judged, confidence, {"success": True, "band": band, "outputs": outputs})
+        if band == "escalate":
+            await self._escalate(command, definition.circuit_id, "low_confidence", f"confidence is {confidence:g}")
+        for name, value in outputs.items():
+            for known_as in (name, *definition.aliases.get(name, ())):
+                found[known_as] = (f"{definition.circuit_id}.{name}", value)
+        return StepReply(
+            circuit_id=definition.circuit_id, success=True, data=outputs, confidence=confidence,
+            latency_ms=ran["latency_ms"],
+            substituted=substituted, error=ran["problem"], provenance=provenance,
+            decision_trace=(f"ENTER:{definition.circuit_id}", f"SUCCESS:{definition.circuit_id}"),
+        )  # fmt: skip
+
+    async def _failed(
+        self,
+        command: RunChain,
+        circuit_id: str,
+        code: Any,
+        reason: str,
+        circuit: Circuit | None,
+        latency_ms: float,
+        provenance: Provenance,
+    ) -> StepReply:
+        mode = None if circuit is None else circuit.definition.failure_mode
+        before = self.state.failures.get(circuit_id, 0)
+        await self.record(
+            CircuitFailedEntry(
+                execution_id=command.execution_id, circuit_id=circuit_id, failure_mode=mode, code=code, reason=reason,
+                latency_ms=latency_ms,
+            )
+        )  # fmt: skip
+        if circuit is not None:
+            judged = self._wiring.judge(circuit, {"confidence": "0", "failed": True})
+            await self._decide(command, circuit, judged, 0.0, {"success": False, "reason": reason})
+            if mode == "escalate_to_admin":
+                await self._escalate(command, circuit_id, "failed", reason)
+            elif before + 1 >= _FAILURES:
+                await self._escalate(command, circuit_id, "repeated_failure", f"it failed {before + 1} times in a row")
+        trace = (f"ENTER:{circuit_id}", f"FAILED:{circuit_id}:{mode or code}")
+        return StepReply(
+            circuit_id=circuit_id,
+            success=False,
+            error=reason,
+            code=code,
+            latency_ms=latency_ms,
+            provenance=provenance,
+            decision_trace=trace,
+        )
+
+    async def _decide(
+        self, command: RunChain, circuit: Circuit, judged: Judged, confidence: float, outcome: Mapping[str, Any]
+    ) -> None:
+        await self.record_decision(
+            decision_type="circuit_execution",
+            rationale=f"{circuit.definition.purpose}: {judged.evaluation.why}",
+            outcome=outcome,
+            facts={"confidence": _decimal(confidence), "failed": not outcome["success"]},
+            evaluation=judged.evaluation,
+            policy=judged.version,
+            confidence=confidence,
+            inputs=(),
+            context={
+                "execution_id": command.execution_id,
+                "client_id": command.client_id,
+                "circuit_id": circuit.definition.circuit_id,
+            },
+        )
+
+    async def _escalate(self, command: RunChain, circuit_id: str, what: str, reason: str) -> None:
+        about: dict[str, JsonValue] = {
+            "client_id": command.client_id, "circuit_id": circuit_id, "execution_id": command.execution_id,
+        }  # fmt: skip
+        cause = f"{command.client_id}/{circuit_id}/{what}"
+        await self.perform(
+            action=f"escalate {what}",
+            effect=lambda key: self._wiring.escalate(cause, reason, about, key),
+            key=f"{command.execution_id} {circuit_id} {what}",
+        )
+
+
+def _inputs(
+    circuit: Circuit, command: RunChain, step: Step, found: Mapping[str, tuple[str, JsonValue]]
+) -> tuple[dict[str, JsonValue], Provenance]:
+    """Return what a circuit is given: what the step says itself wins over what an earlier one found."""
+    inputs: dict[str, JsonValue] = {}
+    provenance: Provenance = {}
+    for name in (*circuit.definition.inputs, *circuit.definition.optional):
+        if name in step.inputs:
+            inputs[name], provenance[name] = step.inputs[name], "explicit"
+        elif name in found:
+            provenance[name], inputs[name] = found[name]
+        elif name == "client_id":
+            inputs[name], provenance[name] = command.client_id, "request"
+    return inputs, provenance
+
+
+def _check_outputs(circuit: Circuit, result: Result) -> None:
+    missing = [name for name in circuit.definition.outputs if name not in result.outputs]
+    if missing:
+        raise ValueError(f"outputs [{', '.join(missing)}] are missing")
+
+
+def _plain(result: Result | None) -> dict[str, Any]:
+    return {"outputs": None} if result is None else result.model_dump(mode="json")
+
+
+def _decimal(confidence: float) -> str:
+    return format(Decimal(str(round(confidence, 6))), "f")
+
+
+def _ms(began: float) -> float:
+    return round((time.perf_counter() - began) * 1_000, 3)

@@ -1,0 +1,199 @@
+"""`Circuits`: register circuits, run them alone or in a chain, count cycles, read what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import JsonValue, ValidationError
+
+from loom.circuits.actor import ChainReply, CircuitActor, Judged, RunChain, Step, Wiring
+from loom.circuits.autonomy import CountCycle, Counted, Health, RegisterStrategy, StrategyActor
+from loom.circuits.core import CORE
+from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
+from loom.circuits.escalations import Escalations
+from loom.circuits.reading import CircuitsView
+from loom.errors import AdmissionError, CircuitDependencyError, ConfigError, InvalidNameError
+from loom.extension import Host
+from loom.identity import check_person, derived_id, new_id
+
+__all__ = ["Circuits", "load_circuits"]
+
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}\Z")
+_SUCCEEDED = """
+SELECT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AND success = 1
+"""
+_MAX_FILE = 1_048_576
+
+
+class Circuits:
+    """`async with Circuits.open(loom)` starts it; with `extensions: [circuits]` in the config, `Circuits.of(loom)`."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._circuits: dict[str, Circuit] = {}
+        self._versions: dict[str, str] = {}
+        self.escalations = Escalations(host.store, make_draft=host.draft)
+        self.view = CircuitsView(host.queries, host.now)
+
+    @classmethod
+    def of(cls, loom: Any) -> Circuits:
+        """Return the circuits that a loom was opened with."""
+        circuits = loom.parts.get("circuits")
+        if not isinstance(circuits, Circuits):
+            raise InvalidNameError(
+                "this loom has no circuits; expected the extension [circuits]: hand it to Loom.open(extensions=…), or "
+                "name it under extensions: in the config"
+            )
+        return circuits
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, host: Host, *, circuits: Sequence[Circuit] = ()) -> AsyncIterator[Circuits]:
+        """Yield the circuits of an open loom: the eight of the core, and yours; one of the same id takes its place."""
+        own = cls(host)
+        await own.escalations.load()
+        for each in {each.definition.circuit_id: each for each in (*CORE, *circuits)}.values():
+            await own.register(each, by=host.by)
+        wiring = Wiring(own._circuits.get, own._version, own._judge, own._escalate)
+        await host.register(CircuitActor, lambda: CircuitActor(wiring))
+        await host.register(StrategyActor, lambda: StrategyActor(own._escalate))
+        yield own
+
+    # --- the registry ---------------------------------------------------------------------------
+
+    async def register(self, circuit: Circuit, *, by: str) -> None:
+        """Register a circuit; its definition is a policy version from here on, so that what ran is known for ever."""
+        version = await self._host.policies.register(circuit.policy, by=check_person(by), reason="a circuit")
+        self._circuits[circuit.definition.circuit_id] = circuit
+        self._versions[circuit.definition.circuit_id] = version.hash
+
+    def definitions(self) -> tuple[CircuitDefinition, ...]:
+        """Return every circuit that is registered, by id."""
+        return tuple(self._circuits[name].definition for name in sorted(self._circuits))
+
+    # --- running --------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        client_id: str,
+        steps: Sequence[tuple[str, Mapping[str, JsonValue]]],
+        *,
+        execution_id: str | None = None,
+        by: str | None = None,
+    ) -> ChainReply:
+        """Run circuits one after the other; what an earlier one finds feeds the later ones. The id makes it once."""
+        _check_client(client_id)
+        known_id = execution_id or new_id()
+        try:
+            command = RunChain(
+                execution_id=known_id, client_id=client_id,
+                steps=tuple(Step(circuit_id=name, inputs=dict(inputs)) for name, inputs in steps),
+            )  # fmt: skip
+        except ValidationError as error:
+            raise AdmissionError(
+                f"this is no chain [{error.errors()[0]['msg']}]; expected 1 to 100 circuits"
+            ) from error
+        reply: ChainReply = await self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by)
+        return reply
+
+    async def require(self, execution_id: str, circuits: Sequence[str]) -> None:
+        """Raise `CircuitDependencyError` unless circuits have succeeded under an execution id: how agents are bound."""
+        rows = await self._host.queries.fetch(_SUCCEEDED, (execution_id,), names=("circuits",))
+        missing = sorted(set(circuits) - {row["circuit_id"] for row in rows})
+        if missing:
+            raise CircuitDependencyError(
+                f"execution [{execution_id:.80}] has no success of [{', '.join(missing)}]; expected it before anybody "
+                "acts on it: run these circuits first"
+            )
+
+    # --- autonomy -------------------------------------------------------------------------------
+
+    async def add_strategy(
+        self, client_id: str, segment: str, strategy_id: str, *, success_rate: float, by: str, active: bool = True
+    ) -> None:
+        """Make a strategy known that may be rotated to, or take one out of use."""
+        command = RegisterStrategy(
+            strategy_id=strategy_id, success_rate=success_rate, active=active, by=check_person(by)
+        )
+        await self._strategy(client_id, segment).ask(command, by=by)
+
+    async def count_cycle(
+        self, client_id: str, segment: str, *, engagement: float, conversion: float, id: str | None = None
+    ) -> Counted:
+        """Count a cycle: this is where a strategy is rotated, or a person is asked."""
+        command = CountCycle(client_id=client_id, segment=segment, engagement=engagement, conversion=conversion)
+        counted: Counted = await self._strategy(client_id, segment).ask(command, id=id)
+        return counted
+
+    async def health(self, client_id: str, segment: str) -> tuple[Health, dict[str, Any] | None, dict[str, Any] | None]:
+        """Return how a strategy does, its last metrics, and the last correction. Looking changes nothing."""
+        self._strategy(client_id, segment)
+        state = await self.view.state(client_id, segment)
+        last = await self.view.last_correction(client_id, segment)
+        if state is None:
+            return Health(reason="No cycle was counted yet"), None, last
+        corrected = last is not None and state["decline_cycles"] == 0 and last["timestamp"] >= state["updated_at"]
+        if corrected and last is not None:
+            health = Health(
+                needs_correction=True, reason=last["reason"], confidence=last["confidence"],
+                action_type=last["action_type"],
+            )  # fmt: skip
+            return health, state, last
+        words = f"Engagement declines for {state['decline_cycles']} cycles" if state["decline_cycles"] else None
+        return Health(reason=words or "Strategy performing within baseline"), state, last
+
+    def _strategy(self, client_id: str, segment: str) -> Any:
+        _check_client(client_id)
+        _check_client(segment, what="segment")
+        return self._host.actor(StrategyActor, f"{client_id}:{segment}")
+
+    # --- what the actors lean on ----------------------------------------------------------------
+
+    def _version(self, circuit: Circuit) -> str:
+        return self._versions[circuit.definition.circuit_id]
+
+    def _judge(self, circuit: Circuit, facts: Mapping[str, Any]) -> Judged:
+        return Judged(self._version(circuit), circuit.policy.evaluate(facts))
+
+    async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
+        return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))
+
+
+def load_circuits(path: str | Path, functions: Mapping[str, CircuitFunction]) -> list[Circuit]:
+    """Return the circuits that a YAML file defines, each run by the function of its id; raise `ConfigError`."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            written = yaml.safe_load(opened.read(_MAX_FILE))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"circuits file [{file}] cannot be read [{error}]; expected YAML: check it") from error
+    listed = written.get("circuits") if isinstance(written, Mapping) else None
+    if not isinstance(listed, list):
+        raise ConfigError(f"circuits file [{file}] has no list [circuits]; expected one: write it")
+    found = []
+    for each in listed:
+        try:
+            definition = CircuitDefinition.model_validate(each)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigError(f"circuit in [{file}] is none at [{where}] [{first['msg']}]: mend it") from error
+        if definition.circuit_id not in functions:
+            raise ConfigError(
+                f"circuit [{definition.circuit_id}] of [{file}] has no function; expected one of that id: hand it in"
+            )
+        found.append(Circuit(definition, functions[definition.circuit_id]))
+    return found
+
+
+def _check_client(client_id: str, *, what: str = "client id") -> None:
+    if not _CLIENT.match(client_id):
+        raise InvalidNameError(
+            f"{what} [{client_id!r:.80}] is not a name; expected [letters, digits, _ . @ + -, at most 100]: "
+            "choose another"
+        )

@@ -1,0 +1,160 @@
+"""The eight core circuits. What they do is simple and the same every time; bring better code under the same ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loom.circuits.definition import Circuit, Result, circuit
+
+__all__ = ["CORE"]
+
+_INTENTS = {
+    "lead_generation": ("lead", "prospect", "sign-up", "signup", "demo", "pipeline"),
+    "retention": ("retain", "retention", "churn", "renew", "loyal"),
+    "brand_awareness": ("brand", "aware", "reach", "launch"),
+    "conversion": ("sell", "sale", "convert", "purchase", "checkout"),
+}
+_BANNED = ("guaranteed", "risk-free", "best in the world", "miracle")
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
+
+
+@circuit(
+    "CX01_INTENT_DETECTION", category="detection", purpose="Detect marketing intent", inputs=("business_profile",),
+    optional=("campaign_goal", "historical_context"), outputs=("detected_intent",),
+    aliases={"detected_intent": ("intent",)}, failure_mode="fallback_to_last_successful",
+    success_metric="intent_accuracy",
+)  # fmt: skip
+def detect_intent(inputs: Mapping[str, Any]) -> Result:
+    """Return the intent whose words are met in the goal and the profile."""
+    words = f"{_text(inputs.get('campaign_goal', ''))} {_text(inputs['business_profile'])}".lower()
+    if not words.strip():
+        raise ValueError("there is nothing to detect an intent in")
+    for intent, marks in _INTENTS.items():
+        if any(mark in words for mark in marks):
+            return Result(outputs={"detected_intent": intent})
+    return Result(outputs={"detected_intent": "general"}, confidence=0.6)
+
+
+@circuit(
+    "CX02_AUDIENCE_CLASSIFICATION", category="classification", purpose="Select audience segment",
+    inputs=("detected_intent", "location", "industry"), optional=("client_history",), outputs=("audience_segment",),
+    aliases={"audience_segment": ("segment",)}, failure_mode="default_to_primary", success_metric="segment_match",
+    defaults={"audience_segment": "primary"},
+)  # fmt: skip
+def classify_audience(inputs: Mapping[str, Any]) -> Result:
+    """Return the segment of an industry."""
+    industry = _text(inputs["industry"]).lower()
+    if not industry.strip():
+        raise ValueError("the industry is not known")
+    large = any(mark in industry for mark in ("tech", "finance", "bank", "health", "saas"))
+    return Result(outputs={"audience_segment": "enterprise" if large else "small_business"}, confidence=0.9)
+
+
+@circuit(
+    "CX03_PRIOR_STRATEGY_RETRIEVAL", category="state_memory", purpose="Retrieve prior strategies",
+    inputs=("client_id", "audience_segment"), outputs=("prior_strategy",),
+    aliases={"prior_strategy": ("prior_strategy_signature",)}, failure_mode="proceed_without_state",
+    success_metric="retrieval_hit_rate",
+)  # fmt: skip
+def retrieve_strategy(inputs: Mapping[str, Any]) -> Result:
+    """Return the name under which the last strategy of a client and segment is known."""
+    client, segment = _text(inputs["client_id"]), _text(inputs["audience_segment"])
+    if not client.strip() or not segment.strip():
+        raise LookupError("nothing is kept for nobody")
+    return Result(outputs={"prior_strategy": f"{segment}-standard"}, confidence=0.9)
+
+
+def _alternate_strategy(inputs: Mapping[str, Any]) -> Result:
+    return Result(outputs={"content_strategy_id": "strategy-evergreen"}, confidence=0.9)
+
+
+@circuit(
+    "CX04_CONTENT_STRATEGY_SELECTION", category="decision", purpose="Choose content strategy",
+    inputs=("intent", "segment"), optional=("prior_strategy_signature",), outputs=("content_strategy_id",),
+    aliases={"content_strategy_id": ("strategy_id",)}, failure_mode="rotate_to_alternate",
+    success_metric="strategy_engagement", alternates=(_alternate_strategy,),
+)  # fmt: skip
+def select_strategy(inputs: Mapping[str, Any]) -> Result:
+    """Return the strategy for an intent and a segment."""
+    intent, segment = _text(inputs["intent"]), _text(inputs["segment"])
+    if not intent.strip() or not segment.strip():
+        raise ValueError("intent and segment have to be known")
+    return Result(outputs={"content_strategy_id": f"strategy-{intent}-{segment}".replace("_", "-")})
+
+
+def _without_banned(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs with what the rules forbid taken out of the draft."""
+    draft = _text(inputs["draft_content"])
+    for word in (*_BANNED, *_banned_by(inputs)):
+        at = draft.lower().find(word.lower())
+        while at >= 0:
+            draft = draft[:at] + draft[at + len(word) :]
+            at = draft.lower().find(word.lower())
+    return {**inputs, "draft_content": " ".join(draft.split())}
+
+
+def _banned_by(inputs: Mapping[str, Any]) -> list[str]:
+    rules = inputs.get("brand_rules")
+    banned = rules.get("banned", []) if isinstance(rules, Mapping) else rules
+    return [str(each) for each in banned if str(each).strip()] if isinstance(banned, list) else []
+
+
+@circuit(
+    "CX05_BRAND_GUARD", category="constraint", purpose="Brand and compliance guard",
+    inputs=("draft_content", "brand_rules"), outputs=("approved_content",),
+    failure_mode="auto_rewrite_with_penalty", success_metric="compliance_rate", rewrite=_without_banned,
+)  # fmt: skip
+def guard_brand(inputs: Mapping[str, Any]) -> Result:
+    """Return the draft if it has nothing in it that the rules forbid."""
+    draft = _text(inputs["draft_content"])
+    found = [word for word in (*_BANNED, *_banned_by(inputs)) if word.lower() in draft.lower()]
+    if found or not draft.strip():
+        raise ValueError(f"the draft says [{', '.join(found)}]" if found else "the draft is empty")
+    return Result(outputs={"approved_content": draft})
+
+
+@circuit(
+    "CX06_GENERATION_EXECUTION", category="generation", purpose="Generate marketing asset",
+    inputs=("content_strategy_id", "approved_content"), optional=("creativity",), outputs=("final_asset",),
+    model_usage="generation", failure_mode="regenerate_with_lower_creativity", success_metric="asset_quality",
+)  # fmt: skip
+def generate_asset(inputs: Mapping[str, Any]) -> Result:
+    """Return the content set in the voice of its strategy; too much creativity comes to nothing."""
+    creativity = inputs.get("creativity", 0.5)
+    if not isinstance(creativity, int | float) or creativity > 0.9:
+        raise RuntimeError("the asset is off the strategy")
+    content = _text(inputs["approved_content"])
+    return Result(outputs={"final_asset": f"[{_text(inputs['content_strategy_id'])}] {content}"}, confidence=0.9)
+
+
+@circuit(
+    "CX07_PERFORMANCE_FEEDBACK", category="feedback", purpose="Measure performance",
+    inputs=("final_asset", "platform_metrics"), outputs=("engagement_score",), failure_mode="mark_as_neutral",
+    success_metric="feedback_coverage", defaults={"engagement_score": 0.5},
+)  # fmt: skip
+def measure(inputs: Mapping[str, Any]) -> Result:
+    """Return clicks by impressions."""
+    metrics = inputs["platform_metrics"]
+    score = metrics["clicks"] / metrics["impressions"]
+    return Result(outputs={"engagement_score": round(min(max(float(score), 0.0), 1.0), 4)}, confidence=0.9)
+
+
+@circuit(
+    "CX08_SELF_CORRECTION", category="autonomy", purpose="Self-correct if declining",
+    inputs=("engagement_score", "baseline"), outputs=("correction_needed",), failure_mode="escalate_to_admin",
+    success_metric="correction_success",
+)  # fmt: skip
+def self_correct(inputs: Mapping[str, Any]) -> Result:
+    """Tell whether a score is under four fifths of its baseline."""
+    return Result(outputs={"correction_needed": float(inputs["engagement_score"]) < 0.8 * float(inputs["baseline"])})
+
+
+CORE: tuple[Circuit, ...] = (
+    detect_intent, classify_audience, retrieve_strategy, select_strategy, guard_brand, generate_asset, measure,
+    self_correct,
+)  # fmt: skip
+"""CX01 to CX08, in order."""

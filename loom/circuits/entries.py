@@ -1,0 +1,166 @@
+"""The entries of circuits: entered, succeeded, failed, substituted; cycles and corrections; escalations."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+from pydantic import Field, JsonValue
+
+from loom.circuits.definition import FailureMode
+from loom.journal.entry import Entry
+
+__all__ = [
+    "ChainEndedEntry",
+    "CircuitEnteredEntry",
+    "CircuitFailedEntry",
+    "CircuitSucceededEntry",
+    "CorrectionEntry",
+    "CycleCountedEntry",
+    "EscalationClosedEntry",
+    "EscalationOpenedEntry",
+    "EscalationRepeatedEntry",
+    "Provenance",
+    "StrategyRegisteredEntry",
+    "SubstitutedEntry",
+]
+
+Provenance: TypeAlias = dict[str, str]
+"""Where each input came from: `explicit`, or `<circuit>.<output>` of an earlier step of the chain."""
+
+
+class CircuitEnteredEntry(Entry):
+    """A circuit began: what it was given, and where each of that came from."""
+
+    kind: ClassVar[str] = "circuit.entered"
+
+    execution_id: str
+    place: int
+    """Its place in the chain, from 1."""
+    circuit_id: str
+    version: str
+    inputs: dict[str, JsonValue]
+    provenance: Provenance
+
+
+class SubstitutedEntry(Entry):
+    """A circuit failed, and its failure mode put something in the place of its outputs."""
+
+    kind: ClassVar[str] = "circuit.substituted"
+
+    execution_id: str
+    circuit_id: str
+    failure_mode: FailureMode
+    reason: str
+    outputs: dict[str, JsonValue]
+    confidence: float
+
+
+class CircuitSucceededEntry(Entry):
+    """A circuit came to its outputs, by itself or through its failure mode."""
+
+    kind: ClassVar[str] = "circuit.succeeded"
+
+    execution_id: str
+    circuit_id: str
+    outputs: dict[str, JsonValue]
+    confidence: float
+    band: Literal["act", "monitor", "escalate"]
+    latency_ms: float
+    substituted: bool = False
+
+
+class CircuitFailedEntry(Entry):
+    """A circuit came to nothing that its failure mode could make good."""
+
+    kind: ClassVar[str] = "circuit.failed"
+
+    execution_id: str
+    circuit_id: str
+    failure_mode: FailureMode | None = None
+    code: Literal["missing_input", "unknown_circuit", "failed"]
+    reason: str
+    latency_ms: float = 0.0
+
+
+class ChainEndedEntry(Entry):
+    """A chain came to its end, or stopped."""
+
+    kind: ClassVar[str] = "circuit.chain_ended"
+
+    execution_id: str
+    client_id: str
+    circuits: tuple[str, ...]
+    success: bool
+    confidence: float
+    decision_path: tuple[str, ...]
+    latency_ms: float
+
+
+class StrategyRegisteredEntry(Entry):
+    """A strategy may be rotated to, or may no longer."""
+
+    kind: ClassVar[str] = "circuit.strategy_registered"
+
+    strategy_id: str
+    success_rate: float = Field(ge=0, le=1)
+    active: bool = True
+    by: str
+
+
+class CycleCountedEntry(Entry):
+    """Metrics of a cycle came in: how it compares with the cycles before it under the same strategy."""
+
+    kind: ClassVar[str] = "circuit.cycle_counted"
+
+    strategy_id: str
+    cycle: int
+    engagement: float = Field(ge=0, le=1)
+    conversion: float = Field(ge=0, le=1)
+    baseline: float | None
+    declining: bool
+    decline_cycles: int
+
+
+class CorrectionEntry(Entry):
+    """A strategy was rotated, or a person was asked as there is no other."""
+
+    kind: ClassVar[str] = "circuit.corrected"
+
+    log_id: str
+    action: Literal["rotate_strategy", "escalate_to_admin"]
+    previous_strategy_id: str
+    new_strategy_id: str | None = None
+    reason: str
+    confidence: float
+
+
+class EscalationOpenedEntry(Entry):
+    """A person is to look at something; what comes of the same cause attaches to it while it is open."""
+
+    kind: ClassVar[str] = "circuit.escalation_opened"
+
+    escalation_id: str
+    key: str
+    cause: str
+    reason: str
+    about: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class EscalationRepeatedEntry(Entry):
+    """The cause of an open escalation was met again."""
+
+    kind: ClassVar[str] = "circuit.escalation_repeated"
+
+    escalation_id: str
+    key: str
+    reason: str
+
+
+class EscalationClosedEntry(Entry):
+    """A person looked at it."""
+
+    kind: ClassVar[str] = "circuit.escalation_closed"
+
+    escalation_id: str
+    by: str
+    reason: str

@@ -1,0 +1,129 @@
+"""Failure modes: what is done when a circuit fails. Each puts something definite in the place of the outputs, or fails.
+
+Confidence is lowered each time by a penalty, and never raised again by what follows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from loom.circuits.definition import Circuit, CircuitFunction, Result
+
+__all__ = ["Absorbed", "absorb", "outcome_of"]
+
+_CREATIVITY = 0.7
+_REGENERATIONS = 3
+
+
+class Absorbed(NamedTuple):
+    """What a failure mode made of a failure, and what it did in words."""
+
+    result: Result
+    reason: str
+
+
+Last = Mapping[str, Any] | None
+"""The outputs of the last successful execution of the circuit for the client."""
+
+
+async def outcome_of(run: CircuitFunction, inputs: Mapping[str, Any]) -> Result:
+    """Run a circuit's function; plain outputs are a result with the usual confidence."""
+    said = run(dict(inputs))
+    if inspect.isawaitable(said):
+        said = await said
+    if isinstance(said, Result):
+        return said
+    if not isinstance(said, Mapping):
+        raise TypeError(f"a circuit returned a {type(said).__name__}; expected a mapping of outputs, or a Result")
+    return Result(outputs=dict(said))
+
+
+async def absorb(circuit: Circuit, inputs: Mapping[str, Any], problem: str, last: Last) -> Absorbed | None:
+    """Return what the failure mode of a circuit makes of a failure; None where it makes nothing of it."""
+    return await _MODES[circuit.definition.failure_mode](circuit, inputs, problem, last)
+
+
+def _instead(circuit: Circuit, outputs: Mapping[str, Any], confidence: float, words: str, problem: str) -> Absorbed:
+    kept = {name: outputs.get(name) for name in circuit.definition.outputs}
+    return Absorbed(Result(outputs=kept, confidence=confidence), f"{words} ({problem})")
+
+
+async def _last_successful(circuit: Circuit, _: Mapping[str, Any], problem: str, last: Last) -> Absorbed | None:
+    if last is None:
+        return None
+    return _instead(circuit, last, 0.7, "what it said when it last succeeded", problem)
+
+
+async def _primary(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Last) -> Absorbed | None:
+    if not set(circuit.definition.outputs) <= set(circuit.definition.defaults):
+        return None
+    return _instead(circuit, circuit.definition.defaults, 0.6, "the primary one", problem)
+
+
+async def _without_state(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Last) -> Absorbed | None:
+    return _instead(circuit, {}, 0.75, "nothing is known, and it goes on without", problem)
+
+
+async def _alternate(circuit: Circuit, inputs: Mapping[str, Any], problem: str, _: Last) -> Absorbed | None:
+    for place, alternate in enumerate(circuit.alternates, start=1):
+        try:
+            result = await outcome_of(alternate, inputs)
+        except Exception as error:
+            problem = f"{problem}; alternate {place}: {type(error).__name__}: {error}"
+            continue
+        confidence = round(min(result.confidence, 0.95) * 0.8, 6)
+        return _instead(circuit, result.outputs, confidence, f"alternate {place}", problem)
+    return None
+
+
+async def _rewritten(circuit: Circuit, inputs: Mapping[str, Any], problem: str, _: Last) -> Absorbed | None:
+    if circuit.rewrite is None:
+        return None
+    try:
+        said = circuit.rewrite(dict(inputs))
+        rewritten = await said if inspect.isawaitable(said) else said
+        result = await outcome_of(circuit.run, rewritten)
+    except Exception:
+        return None
+    confidence = round(result.confidence * 0.7, 6)
+    return _instead(circuit, result.outputs, confidence, "rewritten, with a penalty", problem)
+
+
+async def _less_creative(circuit: Circuit, inputs: Mapping[str, Any], problem: str, _: Last) -> Absorbed | None:
+    given = inputs.get("creativity", _CREATIVITY)
+    creativity = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else _CREATIVITY
+    penalty = 1.0
+    for _attempt in range(_REGENERATIONS):
+        creativity, penalty = round(creativity / 2, 6), penalty * 0.85
+        try:
+            result = await outcome_of(circuit.run, {**inputs, "creativity": creativity})
+        except Exception as error:
+            problem = f"{problem}; at {creativity:g}: {type(error).__name__}"
+            continue
+        confidence = round(result.confidence * penalty, 6)
+        return _instead(circuit, result.outputs, confidence, f"regenerated with creativity {creativity:g}", problem)
+    return None
+
+
+async def _neutral(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Last) -> Absorbed | None:
+    neutral = {name: circuit.definition.defaults.get(name, "neutral") for name in circuit.definition.outputs}
+    return _instead(circuit, neutral, 0.5, "marked as neutral", problem)
+
+
+async def _nothing(_: Circuit, __: Mapping[str, Any], ___: str, ____: Last) -> Absorbed | None:
+    return None  # a person is asked: the actor opens an escalation
+
+
+_Mode = Callable[[Circuit, Mapping[str, Any], str, Last], Awaitable[Absorbed | None]]
+_MODES: Mapping[str, _Mode] = {
+    "fallback_to_last_successful": _last_successful,
+    "default_to_primary": _primary,
+    "proceed_without_state": _without_state,
+    "rotate_to_alternate": _alternate,
+    "auto_rewrite_with_penalty": _rewritten,
+    "regenerate_with_lower_creativity": _less_creative,
+    "mark_as_neutral": _neutral,
+    "escalate_to_admin": _nothing,
+}

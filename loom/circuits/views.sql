@@ -1,0 +1,59 @@
+-- Every execution of every circuit, in order: what the audit and its metrics are read from.
+CREATE TABLE circuit_execution_logs (
+  position INTEGER PRIMARY KEY,
+  client_id TEXT NOT NULL,
+  circuit_id TEXT NOT NULL,
+  execution_id TEXT NOT NULL,
+  recorded_at_us INTEGER NOT NULL,
+  success INTEGER NOT NULL,
+  latency_ms REAL NOT NULL,
+  confidence_score REAL NOT NULL,
+  substituted INTEGER NOT NULL,
+  error TEXT,
+  decision_path TEXT NOT NULL,
+  inputs TEXT,
+  outputs TEXT
+) STRICT;
+
+CREATE INDEX circuit_logs_by_client ON circuit_execution_logs (client_id, position);
+
+CREATE INDEX circuit_logs_by_circuit ON circuit_execution_logs (circuit_id, position);
+
+CREATE INDEX circuit_logs_by_execution ON circuit_execution_logs (execution_id, circuit_id);
+
+-- What a circuit was given, until it comes to its end.
+CREATE TABLE circuit_entered (
+  journal TEXT NOT NULL,
+  execution_id TEXT NOT NULL,
+  circuit_id TEXT NOT NULL,
+  inputs TEXT NOT NULL,
+  PRIMARY KEY (journal, execution_id, circuit_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE circuit_strategy_states (
+  client_id TEXT NOT NULL,
+  audience_segment TEXT NOT NULL,
+  strategy_id TEXT NOT NULL,
+  engagement_score REAL,
+  conversion_score REAL,
+  cycle_count INTEGER NOT NULL,
+  decline_cycles INTEGER NOT NULL,
+  updated_at_us INTEGER NOT NULL,
+  last_rotated_at_us INTEGER,
+  PRIMARY KEY (client_id, audience_segment)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE circuit_autocorrection_logs (
+  position INTEGER PRIMARY KEY,
+  log_id TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  audience_segment TEXT NOT NULL,
+  action_type TEXT NOT NULL,
+  previous_strategy_id TEXT NOT NULL,
+  new_strategy_id TEXT,
+  reason TEXT NOT NULL,
+  confidence REAL NOT NULL,
+  recorded_at_us INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX circuit_corrections_by_client ON circuit_autocorrection_logs (client_id, audience_segment, position);

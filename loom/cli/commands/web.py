@@ -1,0 +1,156 @@
+"""`loom serve` and `loom keys`: the API, and who may use it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from loom.cli.command import command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+
+if TYPE_CHECKING:
+    from loom.runtime import Loom
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "serve", panel="Wings")(serve)
+    group = typer.Typer(help="Give and take away keys of the API.")
+    command(group, "list", default=True)(keys)
+    command(group, "add")(add)
+    command(group, "revoke")(revoke)
+    app.add_typer(group, name="keys", rich_help_panel="Wings")
+
+
+async def serve(
+    shell: Shell,
+    host: Annotated[str | None, typer.Option("--host", help="Where to listen; by default the loopback.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.")] = None,
+) -> None:
+    """Serve the API until SIGINT or SIGTERM; requests that are under way are answered before it ends."""
+    from loom.cli.serving import person
+    from loom.errors import ConfigError
+    from loom.web.config import WebConfig
+
+    try:
+        import uvicorn
+
+        from loom.web.app import create_app
+    except ImportError as error:
+        raise ConfigError(
+            f"the API needs a package that is not there [{error.name}]; expected the extra [server]: "
+            "pip install 'loom-journal[server]'"
+        ) from error
+    shell.allow_imports()
+    section = shell.settings.sections.get("web")
+    config = section if isinstance(section, WebConfig) else WebConfig()
+    names = config.workspaces or (shell.place.name,)
+    app = create_app({name: partial(_open, shell, name, person(None)) for name in names}, config)
+    listening = uvicorn.Config(
+        app,
+        host=host or config.host,
+        port=config.port if port is None else port,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(config.drain_s)),
+    )
+    server = _Server(listening)
+    server.shell = shell
+    await server.serve()
+
+
+def _server_class() -> Any:
+    import uvicorn
+
+    class Telling(uvicorn.Server):
+        """Says where it listens, once it does."""
+
+        shell: Shell
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            for each in self.servers:
+                for sock in each.sockets:
+                    at = sock.getsockname()
+                    if self.shell.json:
+                        self.shell.output.line({"host": at[0], "port": at[1]})
+                    else:
+                        self.shell.output.say(f"listening on http://{at[0]}:{at[1]}")
+
+    return Telling
+
+
+def _Server(config: Any) -> Any:  # noqa: N802 - made late, as uvicorn comes with an extra
+    return _server_class()(config)
+
+
+def _open(shell: Shell, name: str, by: str) -> Loom:
+    from loom.circuits import extension as circuits
+    from loom.cli.acting import open_loom
+    from loom.web.extension import extension as web
+    from loom.workspace import locate
+
+    place = shell.place if name == shell.place.name else locate(shell.settings, workspace=name)
+    return open_loom(place, by=by, resume=True, extensions=(circuits, web))
+
+
+async def keys(shell: Shell) -> None:
+    """List the keys of the workspace."""
+    from loom.cli.reading import open_journal
+    from loom.web.keys import Keys
+
+    async with open_journal(shell) as reader:
+        store: Any = reader
+        known = Keys(store)
+        await known.load()
+    if shell.json:
+        shell.output.document([each._asdict() for each in known.all()])
+    elif not known.all():
+        shell.output.say("No keys: `loom keys add NAME --role reader --by YOU` gives one.")
+    else:
+        columns = [Column("id"), Column("whose"), Column("role"), Column("")]
+        rows = [(each.key_id, each.name, each.role, "revoked" if each.revoked else "") for each in known.all()]
+        shell.output.table(columns, rows)
+
+
+async def add(
+    shell: Shell,
+    name: Annotated[str, typer.Argument(help="Whose key it is: approvals are answered in this name.")],
+    role: Annotated[Literal["reader", "operator", "approver", "admin"], typer.Option("--role", help="What it may do.")],
+    by: ByOption,
+) -> None:
+    """Give somebody a key; it is shown this once."""
+    said = await _act(shell, "issue", {"name": name, "role": role, "by": by}, by)
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say(f"{said['key']}")
+        shell.output.note(f"the key of {name}, {role}; it is shown this once, and only its hash is kept")
+
+
+async def revoke(
+    shell: Shell,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a key.")],
+    by: ByOption,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)],
+) -> None:
+    """Have a key open nothing any more, at once."""
+    said = await _act(shell, "revoke", {"key_id": key_id, "by": by, "reason": reason}, by)
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say(f"key {said['key_id']} opens nothing any more")
+
+
+async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str) -> Any:
+    from loom.cli.acting import act
+    from loom.web.extension import extension
+
+    said, _ = await act(shell, f"web.{word}", arguments, by=by, extensions=(extension,))
+    return said

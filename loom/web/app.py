@@ -1,0 +1,173 @@
+"""The API as an application: its workspaces, its errors, its routes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ValidationError
+
+from loom.errors import (
+    AdmissionError,
+    ApprovalAnsweredError,
+    ApprovalExpiredError,
+    ApprovalNotFoundError,
+    CommandConflictError,
+    DecisionNotFoundError,
+    InvalidNameError,
+    JournalBusyError,
+    JournalNotFoundError,
+    LoomClosedError,
+    LoomError,
+    MailboxFullError,
+    PolicyNotRegisteredError,
+    ProjectionLagError,
+    RunNotFoundError,
+    SelfApprovalError,
+    WindowError,
+)
+from loom.journal.admission import parse_json
+from loom.runtime import Loom
+from loom.telemetry import get_logger
+from loom.web.config import WebConfig
+from loom.web.guard import Bounds, Caller, RateLimit, Refused, key_of, refusal, same_origin
+from loom.web.keys import Keys, keys_of
+
+__all__ = ["Api", "Workspaces", "create_app"]
+
+Body = TypeVar("Body", bound=BaseModel)
+
+_STATUS: Mapping[type[LoomError], int] = {
+    AdmissionError: 422,
+    ApprovalAnsweredError: 409,
+    ApprovalExpiredError: 409,
+    ApprovalNotFoundError: 404,
+    CommandConflictError: 409,
+    DecisionNotFoundError: 404,
+    InvalidNameError: 422,
+    JournalBusyError: 503,
+    JournalNotFoundError: 404,
+    LoomClosedError: 503,
+    MailboxFullError: 503,
+    PolicyNotRegisteredError: 404,
+    ProjectionLagError: 503,
+    RunNotFoundError: 404,
+    SelfApprovalError: 403,
+    WindowError: 422,
+}
+
+_log = get_logger("loom.web")
+
+Workspaces = Mapping[str, Callable[[], Loom]]
+"""By name, what opens the loom of a workspace."""
+
+
+class Api:
+    """What the routes lean on: the looms that are open, their keys, the bounds."""
+
+    def __init__(self, config: WebConfig) -> None:
+        self.config = config
+        self._looms: dict[str, Loom] = {}
+        self._keys: dict[str, Keys] = {}
+        self._rates = RateLimit(config.requests_per_minute)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, workspaces: Workspaces) -> AsyncIterator[None]:
+        """Have every workspace open."""
+        async with contextlib.AsyncExitStack() as stack:
+            for name, opens in workspaces.items():
+                loom = await stack.enter_async_context(opens())
+                self._looms[name], self._keys[name] = loom, keys_of(loom)
+            yield
+        self._looms.clear()
+
+    async def caller(self, request: Request, what: str) -> tuple[Loom, Caller]:
+        """Return the loom that a request is about and whose key it came with.
+
+        A workspace that is not there and one that is not the key's are answered alike: nobody learns which there are.
+        """
+        if not same_origin(request):
+            raise Refused(403, "cross_origin", "requests of other sites are not taken")
+        workspace = request.query_params.get("workspaceId", "")
+        keys = self._keys.get(workspace)
+        key = None if keys is None else key_of(request, keys)
+        if key is None:
+            raise Refused(
+                401, "unauthorized", "expected the key of this workspace: Authorization: Bearer KEY",
+                headers={"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+        self._rates.take(key.key_id)
+        caller = Caller(key, workspace)
+        if not caller.may(what):
+            raise Refused(403, "forbidden", f"the role [{key.role}] may not {what} here")
+        return self._looms[workspace], caller
+
+
+async def read_body(request: Request, model: type[Body]) -> Body:
+    """Return the body of a request: strict JSON of this shape; raise `Refused` for anything else."""
+    raw = await request.body()
+    try:
+        value = parse_json(raw)
+        return model.model_validate(value)
+    except AdmissionError as error:
+        raise Refused(400, "bad_json", str(error)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise Refused(422, "bad_request", f"{where}: {first['msg']}") from error
+    except RecursionError as error:
+        raise Refused(400, "bad_json", "it is nested too deeply") from error
+
+
+def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastAPI:
+    """Return the application for some workspaces, which are opened when it starts and closed when it ends."""
+    from loom.web import circuits, reading
+
+    settings = config or WebConfig()
+    api = Api(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with api.serving(workspaces):
+            yield
+
+    # The pages for people would fetch scripts from elsewhere; the document itself is served.
+    app = FastAPI(title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.api = api
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(LoomError, _loom_error)
+    app.include_router(circuits.router(api))
+    app.include_router(reading.router(api))
+
+    @app.get("/health", tags=["loom"])
+    async def health() -> dict[str, str]:
+        """Say that somebody is there; nothing about whom."""
+        return {"status": "ok"}
+
+    @app.middleware("http")
+    async def headers(request: Request, call_next: Any) -> Response:
+        answer: Response = await call_next(request)
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Cache-Control"] = "no-store"
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        return answer
+
+    app.add_middleware(Bounds, config=settings)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)  # noqa: S101 - what it is registered for
+    return refusal(error)
+
+
+async def _loom_error(request: Request, error: Exception) -> JSONResponse:
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+    if status == 500:
+        _log.error("request_failed", path=request.url.path, error=repr(error))
+        return refusal(Refused(500, "failed", "it could not be done; the log of the server says why"))
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    return refusal(Refused(status, type(error).__name__.removesuffix("Error"), str(error), headers=headers))

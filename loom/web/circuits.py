@@ -1,0 +1,204 @@
+"""The routes of circuits, in the shapes that their callers know."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from loom.circuits import ChainReply, Circuits, StepReply
+from loom.web.app import Api, read_body
+from loom.web.guard import Refused
+
+__all__ = ["router"]
+
+Workspace = Annotated[str, Query(alias="workspaceId", description="Whose circuits these are.")]
+Idempotency = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200, pattern=r"^[!-~]+$")]
+Days = Annotated[float, Query(gt=0, le=36_500, allow_inf_nan=False)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExecuteRequest(_Shape):
+    """Run one circuit."""
+
+    circuitId: str = Field(min_length=1, max_length=64)  # noqa: N815 - the field of the API
+    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ChainedCircuit(_Shape):
+    """One circuit of a chain."""
+
+    circuitId: str = Field(min_length=1, max_length=64)  # noqa: N815
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ChainRequest(_Shape):
+    """Run circuits one after the other."""
+
+    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
+    circuits: tuple[ChainedCircuit, ...] = Field(min_length=1, max_length=100)
+
+
+class HealthRequest(_Shape):
+    """Ask how a strategy does."""
+
+    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
+    audienceSegment: str = Field(min_length=1, max_length=100)  # noqa: N815
+
+
+class CycleRequest(_Shape):
+    """Count a cycle."""
+
+    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
+    audienceSegment: str = Field(min_length=1, max_length=100)  # noqa: N815
+    engagementScore: float = Field(ge=0, le=1, allow_inf_nan=False, strict=True)  # noqa: N815
+    conversionScore: float = Field(ge=0, le=1, allow_inf_nan=False, strict=True)  # noqa: N815
+
+
+def router(api: Api) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/api/circuits", tags=["circuits"])
+
+    @routes.post("/execute", openapi_extra=_takes(ExecuteRequest))
+    async def execute(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> dict[str, Any]:  # noqa: N803
+        """Run one circuit."""
+        loom, caller = await api.caller(request, "operate")
+        given = await read_body(request, ExecuteRequest)
+        reply = await _circuits(loom).run(
+            given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=caller.key.name
+        )
+        _check_callers_fault(reply)
+        return {"execution_id": reply.execution_id, **_step(reply.results[0])}
+
+    @routes.put("/execute", openapi_extra=_takes(ChainRequest))
+    async def chain(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> dict[str, Any]:  # noqa: N803
+        """Run circuits one after the other; what an earlier one finds feeds the later ones."""
+        loom, caller = await api.caller(request, "operate")
+        given = await read_body(request, ChainRequest)
+        steps = [(each.circuitId, each.inputs) for each in given.circuits]
+        reply = await _circuits(loom).run(given.clientId, steps, execution_id=idempotency, by=caller.key.name)
+        if len(reply.results) == 1:
+            _check_callers_fault(reply)
+        return {
+            "success": reply.success,
+            "execution_id": reply.execution_id,
+            "confidence": reply.confidence,
+            "results": [_step(each) for each in reply.results],
+            "final_output": reply.final_output,
+            "total_decision_path": list(reply.total_decision_path),
+        }
+
+    @routes.get("/audit")
+    async def audit(
+        request: Request,
+        workspaceId: Workspace = "",  # noqa: N803
+        clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
+        circuitId: Annotated[str | None, Query(max_length=64)] = None,  # noqa: N803
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+        days: Days = 30,
+        before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+    ) -> dict[str, Any]:
+        """Return what was executed, newest first, and the metrics of just these filters."""
+        loom, caller = await api.caller(request, "read")
+        found = await _circuits(loom).view.audit(
+            client_id=clientId, circuit_id=circuitId, limit=limit, days=days, before=before
+        )
+        return {"workspace_id": caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found}
+
+    @routes.post("/autonomy", openapi_extra=_takes(HealthRequest))
+    async def health(request: Request, workspaceId: Workspace = "") -> dict[str, Any]:  # noqa: N803
+        """Say how a strategy does. Nothing is counted or changed by asking."""
+        loom, caller = await api.caller(request, "read")
+        given = await read_body(request, HealthRequest)
+        health, state, last = await _circuits(loom).health(given.clientId, given.audienceSegment)
+        corrected = health.needs_correction and last is not None
+        return {
+            "workspace_id": caller.workspace,
+            "client_id": given.clientId,
+            "audience_segment": given.audienceSegment,
+            "needs_correction": health.needs_correction,
+            "health_status": health.model_dump(exclude_none=True),
+            "current_metrics": None if state is None else {name: state[name] for name in _METRICS},
+            "correction_result": None
+            if not corrected or last is None
+            else {
+                "success": last["new_strategy_id"] is not None,
+                "new_strategy_id": last["new_strategy_id"],
+                "log_id": last["log_id"],
+            },
+        }
+
+    @routes.patch("/autonomy", openapi_extra=_takes(CycleRequest))
+    async def count(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> dict[str, Any]:  # noqa: N803
+        """Count a cycle; this is where a strategy is rotated."""
+        loom, caller = await api.caller(request, "operate")
+        given = await read_body(request, CycleRequest)
+        counted = await _circuits(loom).count_cycle(
+            given.clientId, given.audienceSegment, engagement=given.engagementScore,
+            conversion=given.conversionScore, id=idempotency,
+        )  # fmt: skip
+        return {
+            "workspace_id": caller.workspace,
+            "client_id": given.clientId,
+            "audience_segment": given.audienceSegment,
+            "message": "Metrics updated",
+            "updated_metrics": {
+                "engagement_score": counted.engagement, "conversion_score": counted.conversion,
+                "cycle_count": counted.cycle_count, "decline_cycles": counted.decline_cycles,
+            },
+            "health_status": counted.health.model_dump(exclude_none=True),
+        }  # fmt: skip
+
+    @routes.get("/autonomy")
+    async def dashboard(
+        request: Request,
+        workspaceId: Workspace = "",  # noqa: N803
+        action: Annotated[str, Query(pattern="^dashboard$")] = "dashboard",
+        clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
+        days: Days = 30,
+    ) -> dict[str, Any]:
+        """Return how every strategy does, and what was corrected."""
+        loom, caller = await api.caller(request, "read")
+        found = await _circuits(loom).view.dashboard(client_id=clientId, days=days)
+        return {"workspace_id": caller.workspace, "days": days, **found}
+
+    return routes
+
+
+_METRICS = ("engagement_score", "conversion_score", "cycle_count", "decline_cycles")
+
+
+def _circuits(loom: Any) -> Circuits:
+    return Circuits.of(loom)
+
+
+def _step(reply: StepReply) -> dict[str, Any]:
+    said = reply.model_dump(mode="json")
+    kept = ("circuit_id", "success", "data", "confidence", "substituted", "error", "provenance", "decision_trace")
+    return {name: said[name] for name in kept}
+
+
+def _check_callers_fault(reply: ChainReply) -> None:
+    """Refuse what nobody but the caller can mend; it is audited all the same."""
+    first = reply.results[0]
+    if first.code in ("unknown_circuit", "missing_input"):
+        raise Refused(404 if first.code == "unknown_circuit" else 422, str(first.code), str(first.error))
+
+
+def _takes(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}},
+        "responses": {
+            str(status): {"description": words}
+            for status, words in (
+                (400, "no JSON"), (401, "no key of this workspace"), (403, "not with this role"), (404, "not known"),
+                (409, "the id came with other contents"), (413, "too large"), (422, "of another shape"),
+                (429, "too often"), (503, "busy: try again"),
+            )
+        },
+    }  # fmt: skip

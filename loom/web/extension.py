@@ -1,0 +1,70 @@
+"""The API's part in a loom: its section of the config, and its keys."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.extension import Extension, Host, Operation
+from loom.web.config import WebConfig
+from loom.web.keys import Keys, Role
+
+__all__ = ["extension"]
+
+
+class Issue(BaseModel):
+    """Who gets a key, for what, and who gives it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    role: Role
+    by: str
+
+
+class Revoke(BaseModel):
+    """Which key opens nothing any more, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key_id: str
+    by: str
+    reason: str
+
+
+@contextlib.asynccontextmanager
+async def _start(host: Host) -> AsyncIterator[Keys]:
+    keys = Keys(host.store, make_draft=host.draft)
+    await keys.load()
+    yield keys
+
+
+async def _issue(keys: Keys, given: Issue) -> JsonValue:
+    return {"key": await keys.issue(given.name, given.role, by=given.by), "name": given.name, "role": given.role}
+
+
+async def _revoke(keys: Keys, given: Revoke) -> JsonValue:
+    await keys.revoke(given.key_id, by=given.by, reason=given.reason)
+    return {"key_id": given.key_id}
+
+
+async def _list(keys: Keys, _: BaseModel) -> JsonValue:
+    return [each._asdict() for each in keys.all()]
+
+
+class _Nothing(BaseModel):
+    pass
+
+
+extension = Extension(
+    name="web",
+    sections={"web": WebConfig},
+    operations={
+        "issue": Operation(Issue, _issue),
+        "revoke": Operation(Revoke, _revoke),
+        "keys": Operation(_Nothing, _list),
+    },
+    start=_start,
+)

@@ -1,0 +1,133 @@
+"""Who is let in: the host that was asked, where the request comes from, the key, its role, how often, how much."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from loom.web.config import WebConfig
+from loom.web.keys import ApiKey, Keys, Role
+
+__all__ = ["Bounds", "Caller", "RateLimit", "Refused", "refusal", "same_origin"]
+
+RANKS: Mapping[Role, frozenset[str]] = {
+    "reader": frozenset({"read"}),
+    "operator": frozenset({"read", "operate"}),
+    "approver": frozenset({"read", "approve"}),
+    "admin": frozenset({"read", "operate", "approve", "administer"}),
+}
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer
+    """A request that is answered with a refusal."""
+
+    def __init__(self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+class Caller(NamedTuple):
+    """Whose key a request came with, and in which workspace."""
+
+    key: ApiKey
+    workspace: str
+
+    def may(self, what: str) -> bool:
+        """Tell whether the role of the key is enough."""
+        return what in RANKS[self.key.role]
+
+
+def refusal(error: Refused) -> JSONResponse:
+    """Return the answer that a refusal is."""
+    body = {"error": {"code": error.code, "message": error.message}}
+    return JSONResponse(body, status_code=error.status, headers=error.headers)
+
+
+def key_of(request: Request, keys: Keys) -> ApiKey | None:
+    """Return whose key a request came with."""
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return keys.who(text.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key"))
+
+
+class RateLimit:
+    """A bucket for each key, which fills with time."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_minute / 60
+        self._most = float(max(per_minute, 1))
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, key_id: str) -> None:
+        """Take one from the bucket of a key; raise `Refused` where it is empty."""
+        now = self._clock()
+        left, at = self._buckets.get(key_id, (self._most, now))
+        left = min(self._most, left + (now - at) * self._per_second)
+        if left < 1:
+            wait_s = max(1, round((1 - left) / self._per_second))
+            raise Refused(
+                429, "rate_limited", "too many requests with this key; expected fewer: wait",
+                headers={"Retry-After": str(wait_s)},
+            )  # fmt: skip
+        self._buckets[key_id] = (left - 1, now)
+
+
+def same_origin(request: Request) -> bool:
+    """Tell whether a request comes from nowhere, or from the host that it asks: other sites have no business here."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        return False
+    return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
+
+
+class Bounds:
+    """The outermost layer: the Host header is one that is served, and no body is longer than it may be."""
+
+    def __init__(self, app: ASGIApp, config: WebConfig) -> None:
+        self._app = app
+        self._config = config
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        host = request.headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        if name not in self._config.allowed_hosts:
+            await refusal(Refused(421, "unknown_host", "this host is not served here"))(scope, receive, send)
+            return
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdigit() or int(declared) > self._config.max_body_bytes:
+            await _too_large(self._config)(scope, receive, send)
+            return
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._config.max_body_bytes:
+                raise Refused(413, "too_large", f"expected at most [{self._config.max_body_bytes}] bytes")
+            return message
+
+        try:
+            await self._app(scope, bounded, send)
+        except Refused as error:
+            await refusal(error)(scope, receive, send)
+
+
+def _too_large(config: WebConfig) -> Response:
+    return refusal(Refused(413, "too_large", f"expected at most [{config.max_body_bytes}] bytes"))
+
+
+Handler = Callable[..., Awaitable[Any]]

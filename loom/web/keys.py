@@ -1,0 +1,126 @@
+"""API keys: whose they are and what they may do, hashed, in a journal of the workspace they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+from loom.errors import AdmissionError, InvalidNameError
+from loom.identity import check_person
+from loom.journal.entry import Entry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
+
+__all__ = ["KEYS_JOURNAL", "ApiKey", "KeyIssuedEntry", "KeyRevokedEntry", "Keys", "Role", "keys_of"]
+
+KEYS_JOURNAL = "web/keys"
+
+Role: TypeAlias = Literal["reader", "operator", "approver", "admin"]
+"""What a key may do: read; also run and count; also answer approvals; everything."""
+
+_TEXT = re.compile(r"loom_([0-9a-f]{16})_([0-9a-f]{64})\Z")
+
+
+class KeyIssuedEntry(Entry):
+    """Somebody was given a key. Only its hash is kept."""
+
+    kind: ClassVar[str] = "web.key_issued"
+
+    key_id: str
+    name: str
+    role: Role
+    key_hash: str
+    by: str
+
+
+class KeyRevokedEntry(Entry):
+    """A key opens nothing any more."""
+
+    kind: ClassVar[str] = "web.key_revoked"
+
+    key_id: str
+    by: str
+    reason: str
+
+
+class ApiKey(NamedTuple):
+    """A key as it is known: never the key itself."""
+
+    key_id: str
+    name: str
+    role: Role
+    revoked: bool = False
+
+
+class Keys:
+    """The keys of one workspace."""
+
+    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._journal = FoldedJournal(store, KEYS_JOURNAL, self._fold, make_draft=make_draft)
+        self._keys: dict[str, tuple[ApiKey, str]] = {}
+
+    async def load(self) -> None:
+        """Read the keys; also those that were issued or revoked meanwhile."""
+        await self._journal.load()
+
+    def all(self) -> tuple[ApiKey, ...]:
+        """Return every key that was ever issued."""
+        return tuple(key for key, _ in self._keys.values())
+
+    async def issue(self, name: str, role: Role, *, by: str) -> str:
+        """Give somebody a key, and return it: it is shown this once."""
+        key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
+        entry = KeyIssuedEntry(
+            key_id=key_id, name=check_person(name, what="name"), role=role, key_hash=_hash(key_id, secret),
+            by=check_person(by),
+        )  # fmt: skip
+        await self._journal.append_if_missing(lambda: entry)
+        return f"loom_{key_id}_{secret}"
+
+    async def revoke(self, key_id: str, *, by: str, reason: str) -> None:
+        """Have a key open nothing any more, at once."""
+        entry = KeyRevokedEntry(key_id=key_id, by=check_person(by), reason=reason)
+
+        def missing() -> Entry | None:
+            known = self._keys.get(key_id)
+            if known is None:
+                raise AdmissionError(f"key [{key_id!r:.40}] is not known; expected the id of one: see `loom keys`")
+            return None if known[0].revoked else entry
+
+        await self._journal.append_if_missing(missing)
+
+    def who(self, text: str | None) -> ApiKey | None:
+        """Return whose key a text is; None for one that opens nothing."""
+        found = _TEXT.match(text or "")
+        known = None if found is None else self._keys.get(found[1])
+        if found is None or known is None or known[0].revoked:
+            return None
+        return known[0] if hmac.compare_digest(known[1], _hash(found[1], found[2])) else None
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if isinstance(entry, KeyIssuedEntry):
+            self._keys[entry.key_id] = ApiKey(entry.key_id, entry.name, entry.role), entry.key_hash
+        elif isinstance(entry, KeyRevokedEntry):
+            key, key_hash = self._keys[entry.key_id]
+            self._keys[entry.key_id] = key._replace(revoked=True), key_hash
+
+
+def _hash(key_id: str, secret: str) -> str:
+    # A key is 256 random bits: there is nothing to guess, so nothing has to be slow.
+    return hashlib.sha256(f"loom/api-key/v1\n{key_id}\n{secret}".encode()).hexdigest()
+
+
+def keys_of(loom: Any) -> Keys:
+    """Return the keys of a loom that was opened with the extension [web]."""
+    keys = loom.parts.get("web")
+    if not isinstance(keys, Keys):
+        raise InvalidNameError(
+            "this loom has no keys; expected the extension [web]: hand it to Loom.open(extensions=…), or fill in web: "
+            "in the config"
+        )
+    return keys
