@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
 from loom.errors import (
@@ -146,14 +146,6 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
     async def health() -> dict[str, str]:
         """Say that somebody is there; nothing about whom."""
         return {"status": "ok"}
-
-    @app.middleware("http")
-    async def headers(request: Request, call_next: Any) -> Response:
-        answer: Response = await call_next(request)
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        answer.headers["Cache-Control"] = "no-store"
-        answer.headers["Referrer-Policy"] = "no-referrer"
-        return answer
 
     app.add_middleware(Bounds, config=settings)
     return app

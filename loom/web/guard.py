@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
@@ -21,6 +22,9 @@ RANKS: Mapping[Role, frozenset[str]] = {
     "approver": frozenset({"read", "approve"}),
     "admin": frozenset({"read", "operate", "approve", "administer"}),
 }
+
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?\Z")
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer
@@ -101,9 +105,8 @@ class Bounds:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        host = request.headers.get("host", "")
-        name = host if host.endswith("]") else host.rpartition(":")[0] or host
-        if name not in self._config.allowed_hosts:
+        host = _HOST.match(request.headers.get("host", ""))
+        if host is None or host[1] not in self._config.allowed_hosts:
             await refusal(Refused(421, "unknown_host", "this host is not served here"))(scope, receive, send)
             return
         declared = request.headers.get("content-length", "0")
@@ -120,14 +123,25 @@ class Bounds:
                 raise Refused(413, "too_large", f"expected at most [{self._config.max_body_bytes}] bytes")
             return message
 
-        try:
-            await self._app(scope, bounded, send)
-        except Refused as error:
-            await refusal(error)(scope, receive, send)
+        await self._app(scope, bounded, _careful(send))
+
+
+def _careful(send: Send) -> Send:
+    """Have every answer say that it is what it says it is, and nobody's to keep."""
+
+    async def careful(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+        await send(message)
+
+    return careful
+
+
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]  # fmt: skip
 
 
 def _too_large(config: WebConfig) -> Response:
     return refusal(Refused(413, "too_large", f"expected at most [{config.max_body_bytes}] bytes"))
-
-
-Handler = Callable[..., Awaitable[Any]]

@@ -1,0 +1,127 @@
+"""A real server on a free port of the loopback, and a client that says exactly what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from loom import Actor, Command, Loom, LoomConfig
+from loom.circuits import extension as circuits
+from loom.web.app import Api, create_app
+from loom.web.config import WebConfig
+from loom.web.extension import extension as web
+from loom.web.keys import Role, keys_of
+
+ROLES: tuple[Role, ...] = ("reader", "operator", "approver", "admin")
+
+
+class Ask(Command[bool]):
+    why: str = "because"
+
+
+class Asker(Actor[None]):
+    actor_type = "asker"
+
+    async def execute(self, command: Ask) -> bool:
+        granted = (await self.request_approval(approver="boss", reason=command.why)).granted
+        await self.record_decision(rationale=command.why, outcome={"granted": granted})
+        return granted
+
+
+@dataclass(frozen=True)
+class Said:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        code: str = self.json["error"]["code"]
+        return code
+
+
+class Client:
+    """Talks to the server; `keys` are by workspace and role."""
+
+    def __init__(self, port: int, api: Api) -> None:
+        self.port = port
+        self.api = api
+        self.keys: dict[tuple[str, str], str] = {}
+
+    def loom(self, workspace: str = "one") -> Loom:
+        return self.api._looms[workspace]
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        role: str | None = "admin",
+        workspace: str = "one",
+        of: str | None = None,
+        key: str | None = None,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: str,
+    ) -> Said:
+        """Send a request for a workspace with the key of a role in it (or in `of`), and return what is said."""
+        sent = {
+            "Content-Type": "application/json",
+            **{name.replace("_", "-"): text for name, text in {**more, **(headers or {})}.items()},
+        }
+        if key is None and role is not None:
+            key = self.keys[of or workspace, role]
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key}"
+        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        mark = "&" if "?" in path else "?"
+        where = f"{path}{mark}workspaceId={workspace}" if workspace else path
+        return await asyncio.to_thread(self._send, method, where, data, sent)
+
+    def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Said:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body=data, headers=dict(headers))
+            answer = connection.getresponse()
+            return Said(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+
+@asynccontextmanager
+async def served(path: Path, **config: Any) -> AsyncIterator[Client]:
+    """Serve two workspaces, each with a key of every role."""
+
+    def opens(name: str) -> Loom:
+        return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[circuits, web], actors=[Asker])
+
+    app = create_app({name: partial(opens, name) for name in ("one", "two")}, WebConfig(**config))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, server_header=False))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+        assert not serving.done(), serving.exception()
+    client = Client(server.servers[0].sockets[0].getsockname()[1], app.state.api)
+    for workspace in ("one", "two"):
+        keys = keys_of(client.loom(workspace))
+        for role in ROLES:
+            client.keys[workspace, role] = await keys.issue(f"{role}@{workspace}", role, by="mira")
+    try:
+        yield client
+    finally:
+        server.should_exit = True
+        await serving

@@ -1,0 +1,381 @@
+"""The API by its callers: the seed's requests verbatim, who may do what, and nothing that breaks it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.web.support import ROLES, Ask, Asker, Client, Said, served
+
+EXECUTE = {
+    "circuitId": "CX01_INTENT_DETECTION",
+    "clientId": "client-123",
+    "inputs": {"business_profile": "SaaS B2B", "campaign_goal": "Lead generation", "historical_context": {}},
+}
+CHAIN = {
+    "clientId": "client-123",
+    "circuits": [
+        {"circuitId": "CX01_INTENT_DETECTION", "inputs": {"business_profile": "SaaS B2B"}},
+        {"circuitId": "CX02_AUDIENCE_CLASSIFICATION", "inputs": {"location": "US", "industry": "Tech"}},
+        {"circuitId": "CX04_CONTENT_STRATEGY_SELECTION", "inputs": {}},
+    ],
+}
+CYCLE = {"clientId": "client-123", "audienceSegment": "enterprise", "engagementScore": 0.65, "conversionScore": 0.32}
+HEALTH = {"clientId": "client-123", "audienceSegment": "enterprise"}
+
+
+# --- the requests of the seed, verbatim --------------------------------------------------------------
+
+
+async def test_one_circuit_is_executed_as_the_seed_has_it(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        said = await client.call("POST", "/api/circuits/execute", EXECUTE)
+        assert said.status == 200
+        assert {name: said.json[name] for name in ("circuit_id", "success", "data", "decision_trace")} == {
+            "circuit_id": "CX01_INTENT_DETECTION",
+            "success": True,
+            "data": {"detected_intent": "lead_generation"},
+            "decision_trace": ["ENTER:CX01_INTENT_DETECTION", "SUCCESS:CX01_INTENT_DETECTION"],
+        }
+        assert said.json["execution_id"]
+
+
+async def test_a_chain_and_its_audit_are_as_the_seed_has_them(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        chain = (await client.call("PUT", "/api/circuits/execute", CHAIN)).json
+        assert chain["success"]
+        assert [each["circuit_id"] for each in chain["results"]] == [each["circuitId"] for each in CHAIN["circuits"]]  # type: ignore[index]
+        assert set(chain["final_output"]) == {"detected_intent", "audience_segment", "content_strategy_id"}
+        assert len(chain["total_decision_path"]) == 6
+        where = "/api/circuits/audit?clientId=client-123&circuitId=CX01_INTENT_DETECTION&limit=100&days=30"
+        audit = (await client.call("GET", where, role="reader")).json
+        assert (audit["workspace_id"], audit["client_id"], audit["circuit_id"]) == (
+            "one", "client-123", "CX01_INTENT_DETECTION",
+        )  # fmt: skip
+        [execution] = audit["execution_history"]
+        assert execution["execution_id"] == chain["execution_id"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", execution["timestamp"])
+        assert execution["decision_path"] == ["ENTER:CX01_INTENT_DETECTION", "SUCCESS:CX01_INTENT_DETECTION"]
+        assert {"total_executions", "success_rate", "avg_latency_ms", "error_count"} <= audit["metrics"].keys()
+
+
+async def test_autonomy_counts_reports_and_shows_as_the_seed_has_it(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        updated = (await client.call("PATCH", "/api/circuits/autonomy", CYCLE)).json
+        assert updated["message"] == "Metrics updated"
+        assert updated["updated_metrics"]["engagement_score"] == 0.65
+        assert updated["health_status"] == {
+            "needs_correction": False, "reason": "Strategy performing within baseline",
+        }  # fmt: skip
+        from loom.circuits import Circuits
+
+        circuits = Circuits.of(client.loom())
+        for name in ("strategy-456", "strategy-789"):
+            await circuits.add_strategy("client-123", "enterprise", name, success_rate=0.8, by="mira")
+        for score in (0.7, 0.4, 0.4, 0.4):
+            await client.call("PATCH", "/api/circuits/autonomy", {**CYCLE, "engagementScore": score})
+        health = (await client.call("POST", "/api/circuits/autonomy", HEALTH, role="reader")).json
+        assert health["needs_correction"]
+        assert health["health_status"]["action_type"] == "rotate_strategy"
+        assert health["health_status"]["confidence"] == 0.95
+        assert health["correction_result"]["success"]
+        assert health["correction_result"]["log_id"].startswith("correction_")
+        assert health["current_metrics"]["cycle_count"] == 5
+        again = (await client.call("POST", "/api/circuits/autonomy", HEALTH, role="reader")).json
+        assert again == health, "asking counts nothing"
+        shown = (await client.call("GET", "/api/circuits/autonomy?action=dashboard&days=30", role="reader")).json
+        assert shown["summary"]["successful_rotations"] == 1
+        [state] = shown["strategy_states"]
+        assert (state["client_id"], state["cycle_count"], state["decline_cycles"]) == ("client-123", 5, 0)
+
+
+# --- what else is read -----------------------------------------------------------------------------
+
+
+async def test_everything_that_is_read_is_what_the_journal_holds_page_by_page(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        for number in range(5):
+            await client.call("POST", "/api/circuits/execute", {**EXECUTE, "clientId": f"c-{number}"})
+        first = (await client.call("GET", "/api/decisions?limit=3", role="reader")).json
+        rest = (await client.call("GET", f"/api/decisions?limit=3&after={first['next_after']}", role="reader")).json
+        ids = [each["decision_id"] for each in first["items"] + rest["items"]]
+        assert len(set(ids)) == 5
+        assert rest["next_after"] is None
+        one = (await client.call("GET", f"/api/decisions/{ids[0]}", role="reader")).json
+        assert one == (await client.loom().traces.get(ids[0])).model_dump(mode="json")
+        why = (await client.call("GET", f"/api/decisions/{ids[0]}/why", role="reader")).json
+        assert why["sections"]
+        policies = (await client.call("GET", "/api/policies", role="reader")).json["items"]
+        assert "circuit-cx01-intent-detection" in {each["name"] for each in policies}
+        version = policies[0]["hash"]
+        assert (await client.call("GET", f"/api/policies/{version}", role="reader")).json["hash"] == version
+        journals = (await client.call("GET", "/api/journals?limit=2", role="reader")).json
+        assert journals["next_after"] == journals["items"][-1]["journal"]
+        entries = (await client.call("GET", "/api/journals/circuits/c-1?limit=2", role="reader")).json
+        assert [each["sequence"] for each in entries["items"]] == [1, 2]
+        judged = {"under": one["decision"]["policy"]["hash"], "policy": "circuit-cx01-intent-detection"}
+        found = (await client.call("POST", "/api/replay/judge", judged, role="reader")).json
+        assert found["cases"] == 5
+        async with client.loom().runs.run(run_id="season"):
+            pass
+        runs = (await client.call("GET", "/api/runs", role="reader")).json["items"]
+        assert [each["run_id"] for each in runs] == ["season"]
+        page = await client.call("GET", "/api/runs/season/report", role="reader")
+        assert page.headers["content-type"].startswith("text/html")
+        assert (await client.call("GET", "/api/runs/nothing", role="reader")).status == 404
+        assert (await client.call("GET", "/api/decisions/nothing", role="reader")).status == 404
+
+
+async def test_an_approval_is_answered_in_the_name_of_the_key_and_of_nobody_else(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        asked = asyncio.create_task(client.loom().actor(Asker, "a").ask(Ask(), by="robin"))
+        while not (pending := (await client.call("GET", "/api/approvals", role="reader")).json["items"]):
+            await asyncio.sleep(0.01)
+        where = f"/api/approvals/{pending[0]['approval_id']}/grant"
+        forged = await client.call("POST", where, {"comment": "fine", "by": "the boss"}, role="approver")
+        assert (forged.status, forged.code) == (422, "bad_request")
+        granted = await client.call("POST", where, {"comment": "fine"}, role="approver")
+        assert granted.status == 200
+        assert await asked
+        [chain] = await client.loom().approvals.list(status="granted")
+        assert "approver@one" in chain.model_dump_json()
+        assert (await client.call("POST", where, {"comment": "again"}, role="approver")).status in (200, 409)
+
+
+# --- who may do what -------------------------------------------------------------------------------
+
+ALLOWED = {
+    ("POST", "/api/circuits/execute"): ("operator", "admin"),
+    ("PUT", "/api/circuits/execute"): ("operator", "admin"),
+    ("GET", "/api/circuits/audit"): ROLES,
+    ("POST", "/api/circuits/autonomy"): ROLES,
+    ("PATCH", "/api/circuits/autonomy"): ("operator", "admin"),
+    ("GET", "/api/circuits/autonomy"): ROLES,
+    ("GET", "/api/decisions"): ROLES,
+    ("GET", "/api/decisions/{decision_id}"): ROLES,
+    ("GET", "/api/decisions/{decision_id}/why"): ROLES,
+    ("GET", "/api/approvals"): ROLES,
+    ("POST", "/api/approvals/{approval_id}/grant"): ("approver", "admin"),
+    ("POST", "/api/approvals/{approval_id}/deny"): ("approver", "admin"),
+    ("GET", "/api/policies"): ROLES,
+    ("GET", "/api/policies/{version}"): ROLES,
+    ("GET", "/api/runs"): ROLES,
+    ("GET", "/api/runs/{run_id}"): ROLES,
+    ("GET", "/api/runs/{run_id}/report"): ROLES,
+    ("POST", "/api/replay/judge"): ROLES,
+    ("GET", "/api/drift"): ROLES,
+    ("GET", "/api/journals"): ROLES,
+    ("GET", "/api/journals/{actor_type}/{key}"): ROLES,
+}
+OPEN = {("GET", "/health"), ("GET", "/openapi.json")}
+
+
+async def test_every_route_is_in_the_matrix_and_every_role_gets_just_its_own(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        document = (await client.call("GET", "/openapi.json", role=None, workspace="")).json
+        routes = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+        assert routes | {("GET", "/openapi.json")} == set(ALLOWED) | OPEN, "a new route has to say who may use it"
+        for (method, path), roles in ALLOWED.items():
+            where = re.sub(r"\{\w+\}", "x", path) + ("?baseline=a&current=b" if path.endswith("drift") else "")
+            body: Any = {} if method in ("POST", "PUT", "PATCH") else None
+            for role in ROLES:
+                said = await client.call(method, where, body, role=role)
+                assert (said.status == 403) == (role not in roles), (method, path, role, said)
+                assert said.status < 500
+            assert (await client.call(method, where, body, role=None)).status == 401
+            assert (await client.call(method, where, body, key="loom_" + "0" * 16 + "_" + "0" * 64)).status == 401
+            foreign = await client.call(method, where, body, role="admin", workspace="one", of="two")
+            nowhere = await client.call(method, where, body, role="admin", workspace="three", of="two")
+            assert (foreign.status, foreign.body) == (nowhere.status, nowhere.body)
+            assert foreign.status == 401
+
+
+async def test_nothing_of_one_workspace_is_seen_from_another(tmp_path: Path) -> None:
+    canary = "canary-7f3a9b"
+    async with served(tmp_path) as client:
+        await client.call("POST", "/api/circuits/execute", {**EXECUTE, "clientId": canary}, workspace="one")
+        [decision] = (await client.call("GET", "/api/decisions", workspace="one")).json["items"]
+        for where in (
+            "/api/decisions", "/api/circuits/audit", "/api/journals", f"/api/journals/circuits/{canary}", "/api/runs",
+            f"/api/decisions/{decision['decision_id']}", f"/api/decisions/{decision['decision_id']}/why",
+            f"/api/circuits/audit?clientId={canary}", "/api/circuits/autonomy", "/api/approvals", "/api/policies",
+        ):  # fmt: skip
+            said = await client.call("GET", where, workspace="two", role="admin")
+            assert canary.encode() not in said.body.replace(where.encode(), b"") or b"client_id" in said.body
+            if "audit" not in where:
+                assert canary.encode() not in said.body, where
+            else:
+                assert said.json["execution_history"] == []
+
+
+async def test_a_key_that_was_revoked_opens_nothing_from_that_moment(tmp_path: Path) -> None:
+    from loom.web.keys import keys_of
+
+    async with served(tmp_path) as client:
+        keys = keys_of(client.loom())
+        text = await keys.issue("vera", "admin", by="mira")
+        assert (await client.call("GET", "/api/runs", key=text)).status == 200
+        assert (await client.call("GET", "/api/runs", role=None, X_API_Key=text)).status == 200
+        await keys.revoke(text.split("_")[1], by="mira", reason="she left")
+        assert (await client.call("GET", "/api/runs", key=text)).status == 401
+        raw = b"".join([each.body or b"" async for each in client.loom().store.read_all()])
+        assert text.split("_")[2].encode() not in raw, "only the hash is kept"
+
+
+# --- bad input -------------------------------------------------------------------------------------
+
+BAD: list[tuple[bytes, int]] = [
+    (b"", 400), (b"{", 400), (b"null", 422), (b"[]", 422), (b"\xff\xfe", 400), (b'{"a": 1, "a": 2}', 400),
+    (b'{"clientId": "c", "clientId": "d", "circuitId": "CX01_INTENT_DETECTION"}', 400), (b'{"a": NaN}', 400),
+    (b"[" * 100_000 + b"]" * 100_000, 400), (b'{"circuitId": "CX01_INTENT_DETECTION"}', 422),
+    (b'{"circuitId": 7, "clientId": "c"}', 422), (b'{"circuitId": "X", "clientId": "c", "inputs": []}', 422),
+    (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "a/b"}', 422),
+    (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "c", "approver": "me"}', 422),
+    (b'{"circuitId": "CX77_NONE", "clientId": "c"}', 404),
+    (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "c"}', 422),
+    (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "c", "inputs": {"business_profile": "\\ud800"}}', 422),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("raw", "status"), BAD, ids=range(len(BAD)))
+async def test_bad_bodies_are_refused_with_a_reason(tmp_path: Path, raw: bytes, status: int) -> None:
+    async with served(tmp_path) as client:
+        said = await client.call("POST", "/api/circuits/execute", raw=raw)
+        assert (said.status, said.json.keys()) == (status, {"error"}), said.body
+        assert said.json["error"]["message"]
+
+
+async def test_bodies_that_are_too_long_are_refused_declared_or_not(tmp_path: Path) -> None:
+    async with served(tmp_path, max_body_bytes=10_000) as client:
+        long = json.dumps({**EXECUTE, "inputs": {"business_profile": "x" * 20_000}}).encode()
+        assert (await client.call("POST", "/api/circuits/execute", raw=long)).status == 413
+
+        def chunked() -> int:
+            import http.client
+
+            connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)
+            key = client.keys["one", "admin"]
+            headers = {"Authorization": f"Bearer {key}", "Transfer-Encoding": "chunked"}
+            pieces = (b"x" * 1_000 for _ in range(100))
+            connection.request(
+                "POST", "/api/circuits/execute?workspaceId=one", body=pieces, headers=headers, encode_chunked=True
+            )
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        assert await asyncio.to_thread(chunked) == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421), ({"Host": "127.0.0.1:1@evil.example"}, 421), ({"Host": ""}, 421),
+        ({"Host": "localhost:80"}, 200), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403), ({"Sec_Fetch_Site": "same-origin"}, 200),
+    ],
+    ids=range(8),
+)  # fmt: skip
+async def test_other_hosts_and_other_sites_are_not_served(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    async with served(tmp_path) as client:
+        said = await client.call("GET", "/api/runs", headers=headers)
+        assert said.status == status
+        assert "access-control-allow-origin" not in said.headers
+
+
+async def test_too_many_requests_with_a_key_are_told_to_wait(tmp_path: Path) -> None:
+    async with served(tmp_path, requests_per_minute=5) as client:
+        found = [(await client.call("GET", "/api/runs", role="reader")).status for _ in range(7)]
+        assert found == [200] * 5 + [429] * 2
+        assert int((await client.call("GET", "/api/runs", role="reader")).headers["retry-after"]) >= 1
+        assert (await client.call("GET", "/api/runs", role="admin")).status == 200, "another key has its own"
+
+
+async def test_the_same_idempotency_key_executes_once(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+
+        async def send(body: Any = EXECUTE) -> Said:
+            return await client.call("POST", "/api/circuits/execute", body, Idempotency_Key="order-1")
+
+        answers = await asyncio.gather(*(send() for _ in range(8)))
+        assert {each.body for each in answers} == {answers[0].body}
+        assert answers[0].json["execution_id"] == "order-1"
+        conflict = await send({**EXECUTE, "inputs": {"business_profile": "other"}})
+        assert (conflict.status, conflict.code) == (409, "CommandConflict")
+        audit = (await client.call("GET", "/api/circuits/audit")).json
+        assert audit["metrics"]["total_executions"] == 1
+
+
+# --- anything at all -------------------------------------------------------------------------------
+
+json_like = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text(max_size=12)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=8,
+)
+FIELDS = (
+    "circuitId", "clientId", "inputs", "circuits", "audienceSegment", "engagementScore", "conversionScore", "comment",
+    "under", "policy", "ids", "business_profile",
+)  # fmt: skip
+bodies = st.one_of(json_like, st.dictionaries(st.sampled_from(FIELDS), json_like, max_size=5))
+texts = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=1, max_size=12)
+
+
+async def _no_answer_breaks(client: Client, cases: list[tuple[str, Any, str, dict[str, str]]]) -> None:
+    from urllib.parse import quote, urlencode
+
+    for path, body, text, query in cases:
+        where = re.sub(r"\{\w+\}", quote(text, safe=""), path)
+        document = client.api
+        assert document is not None
+        for method in ("GET", "POST", "PUT", "PATCH"):
+            if (method, path) not in ALLOWED:
+                continue
+            said = await client.call(
+                method, f"{where}?{urlencode(query)}" if query else where, None if method == "GET" else body
+            )
+            assert said.status < 500, (method, where, query, body, said.body)
+            if said.status >= 400 and said.headers["content-type"].startswith("application/json"):
+                assert said.json.keys() <= {"error", "detail"}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted({path for _, path in ALLOWED})), bodies, texts,
+            st.dictionaries(
+                st.sampled_from(["limit", "days", "after", "before", "since", "type", "run", "baseline", "current"]),
+                st.one_of(texts, st.integers(-(2**70), 2**70).map(str), st.floats().map(str)), max_size=3,
+            ),
+        ),
+        min_size=10, max_size=30,
+    )
+)  # fmt: skip
+async def test_nothing_that_is_sent_is_a_fault_of_the_server(
+    tmp_path_factory: pytest.TempPathFactory, cases: list[tuple[str, Any, str, dict[str, str]]]
+) -> None:
+    async with served(tmp_path_factory.mktemp("api"), requests_per_minute=10_000_000) as client:
+        await _no_answer_breaks(client, cases)
+
+
+async def test_requests_that_are_under_way_are_answered_when_it_ends(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        under_way = [
+            asyncio.create_task(client.call("POST", "/api/circuits/execute", {**EXECUTE, "clientId": f"c-{number}"}))
+            for number in range(20)
+        ]
+        await asyncio.sleep(0.05)
+    answers = await asyncio.gather(*under_way, return_exceptions=True)
+    told = [each for each in answers if isinstance(each, Said) and each.status == 200]
+    async with served(tmp_path) as client:
+        audit = (await client.call("GET", "/api/circuits/audit?limit=1000")).json
+        ids = {each["execution_id"] for each in audit["execution_history"]}
+        assert {each.json["execution_id"] for each in told} <= ids, "what was answered is there"
