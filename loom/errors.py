@@ -34,6 +34,7 @@ __all__ = [
     "EntryUnreadableError",
     "EquivalenceRuleNotRegisteredError",
     "EquivalenceRuleTamperedError",
+    "ErasedError",
     "InvalidNameError",
     "JournalBusyError",
     "JournalClosedError",
@@ -225,6 +226,10 @@ class ReactorLagError(LoomError):
 
 class CircuitDependencyError(LoomError):
     """Somebody is bound to circuits that have not succeeded."""
+
+
+class ErasedError(LoomError):
+    """What was sealed cannot be read any more: its subject was erased, its key is gone, or it was changed."""
 
 
 class StandingError(LoomError):

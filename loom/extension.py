@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, JsonValue
@@ -42,6 +43,11 @@ class Host(Protocol):
     @property
     def store(self) -> JournalStore:
         """The journal."""
+        ...
+
+    @property
+    def directory(self) -> Path:
+        """The workspace's own directory."""
         ...
 
     @property

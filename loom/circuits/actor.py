@@ -20,9 +20,10 @@ from loom.circuits.entries import (
     SubstitutedEntry,
 )
 from loom.circuits.failing import absorb, outcome_of
-from loom.errors import LookupFailedError
+from loom.errors import ErasedError, LookupFailedError, NotReplayableError
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
+from loom.sealing import Fields
 
 __all__ = ["ChainReply", "CircuitActor", "Judged", "RunChain", "Step", "StepReply", "Wiring"]
 
@@ -43,6 +44,17 @@ class Wiring(NamedTuple):
     version: Callable[[Circuit], str]
     judge: Callable[[Circuit, Mapping[str, Any]], Judged]
     escalate: Callable[[str, str, Mapping[str, JsonValue], str], Awaitable[str]]
+    fields: Fields
+    raw: dict[str, dict[tuple[int, str], JsonValue]]
+    """Values as they are, by execution, place and name, while it runs: what is masked is written nowhere."""
+
+
+class Found(NamedTuple):
+    """What an earlier step found: where, as it is written, and as it is."""
+
+    where: str
+    written: JsonValue
+    raw: JsonValue
 
 
 class Step(BaseModel):
@@ -109,7 +121,7 @@ class CircuitActor(Actor[ClientState]):
 
     async def execute(self, command: RunChain) -> ChainReply:
         """Run the chain until its end, or until a circuit fails for good."""
-        found: dict[str, tuple[str, JsonValue]] = {}
+        found: dict[str, Found] = {}
         results: list[StepReply] = []
         for place, step in enumerate(command.steps, start=1):
             reply = await self._step(command, place, step, found)
@@ -143,16 +155,15 @@ class CircuitActor(Actor[ClientState]):
 
     # --- one circuit ----------------------------------------------------------------------------
 
-    async def _step(
-        self, command: RunChain, place: int, step: Step, found: dict[str, tuple[str, JsonValue]]
-    ) -> StepReply:
+    async def _step(self, command: RunChain, place: int, step: Step, found: dict[str, Found]) -> StepReply:
         circuit = self._wiring.circuit(step.circuit_id)
         if circuit is None:
             reason = f"circuit [{step.circuit_id}] is not registered"
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
         inputs, provenance = _inputs(circuit, command, step, found)
         definition = circuit.definition
-        missing = [name for name in definition.inputs if name not in inputs]
+        raw = self._raw(command, place, inputs, provenance, found)
+        missing = [name for name in definition.inputs if name not in raw]
         await self.record(
             CircuitEnteredEntry(
                 execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
@@ -163,13 +174,47 @@ class CircuitActor(Actor[ClientState]):
         if missing:
             reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
             return await self._failed(command, definition.circuit_id, "missing_input", reason, None, 0.0, provenance)
-        last = self.state.last.get(definition.circuit_id)
-        ran = await self._run(command, place, circuit, inputs, last)
+        last = self._opened(self.state.last.get(definition.circuit_id))
+        ran = await self._run(command, place, circuit, raw, last)
         if ran["problem"] is not None and ran["outputs"] is None:
             return await self._failed(
                 command, definition.circuit_id, "failed", ran["problem"], circuit, ran["latency_ms"], provenance
             )
-        return await self._succeeded(command, circuit, inputs, ran, provenance, found)
+        return await self._succeeded(command, place, circuit, ran, provenance, found)
+
+    def _opened(self, last: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
+        """Return what was last said, opened; None where it is erased, as if it had never been said."""
+        try:
+            return None if last is None else self._wiring.fields.reveal(last)
+        except ErasedError:
+            return None
+
+    def _raw(
+        self,
+        command: RunChain,
+        place: int,
+        inputs: Mapping[str, JsonValue],
+        provenance: Provenance,
+        found: Mapping[str, Found],
+    ) -> dict[str, JsonValue]:
+        """Return inputs as they are: as they came, as an earlier step found them, or opened."""
+        came = self._wiring.raw.get(command.execution_id, {})
+        raw = {name: value for (at, name), value in came.items() if at == place}
+        for name, value in inputs.items():
+            earlier = found.get(name)
+            if name in raw:
+                continue
+            if earlier is not None and provenance.get(name) == earlier.where:
+                raw[name] = earlier.raw
+            else:
+                raw[name] = self._reveal(name, value)
+        return raw
+
+    def _reveal(self, name: str, value: JsonValue) -> JsonValue:
+        try:
+            return self._wiring.fields.reveal({name: value})[name]
+        except ErasedError as error:
+            raise NotReplayableError(str(error), reason="erased") from error
 
     async def _run(
         self, command: RunChain, place: int, circuit: Circuit, inputs: Mapping[str, Any], last: Mapping[str, Any] | None
@@ -186,8 +231,8 @@ class CircuitActor(Actor[ClientState]):
                 absorbed = await absorb(circuit, inputs, problem, last)
                 said = None if absorbed is None else absorbed.result
                 reason = problem if absorbed is None else absorbed.reason
-                return {"problem": reason, **_plain(said), "latency_ms": _ms(began)}
-            return {"problem": None, **_plain(result), "latency_ms": _ms(began)}
+                return {"problem": reason, **self._written(command, place, circuit, said), "latency_ms": _ms(began)}
+            return {"problem": None, **self._written(command, place, circuit, result), "latency_ms": _ms(began)}
 
         try:
             ran: dict[str, Any] = await self.gather_context(
@@ -198,14 +243,25 @@ class CircuitActor(Actor[ClientState]):
             return {"problem": f"{error.type_name}: {error.message}"[:500], "outputs": None, "latency_ms": 0.0}
         return ran
 
+    def _written(self, command: RunChain, place: int, circuit: Circuit, result: Result | None) -> dict[str, Any]:
+        """Keep outputs as they are for the steps to come, and return them as they may be written."""
+        if result is None:
+            return {"outputs": None}
+        kept = self._wiring.raw.get(command.execution_id)
+        if kept is not None:
+            kept.update({(-place, name): value for name, value in result.outputs.items()})
+        fields = self._wiring.fields
+        protected = fields.protect(result.outputs, circuit.definition.fields, subject=command.client_id)
+        return {"outputs": protected.values, "masked": list(protected.changed), "confidence": result.confidence}
+
     async def _succeeded(
         self,
         command: RunChain,
+        place: int,
         circuit: Circuit,
-        inputs: Mapping[str, Any],
         ran: Mapping[str, Any],
         provenance: Provenance,
-        found: dict[str, tuple[str, JsonValue]],
+        found: dict[str, Found],
     ) -> StepReply:
         definition, outputs, confidence = circuit.definition, dict(ran["outputs"]), float(ran["confidence"])
         substituted = ran["problem"] is not None
@@ -227,9 +283,11 @@ class CircuitActor(Actor[ClientState]):
         await self._decide(command, circuit, judged, confidence, {"success": True, "band": band, "outputs": outputs})
         if band == "escalate":
             await self._escalate(command, definition.circuit_id, "low_confidence", f"confidence is {confidence:g}")
+        kept = self._wiring.raw.get(command.execution_id, {})
         for name, value in outputs.items():
+            raw = kept[-place, name] if (-place, name) in kept else self._reveal(name, value)
             for known_as in (name, *definition.aliases.get(name, ())):
-                found[known_as] = (f"{definition.circuit_id}.{name}", value)
+                found[known_as] = Found(f"{definition.circuit_id}.{name}", value, raw)
         return StepReply(
             circuit_id=definition.circuit_id, success=True, data=outputs, confidence=confidence,
             latency_ms=ran["latency_ms"],
@@ -305,7 +363,7 @@ class CircuitActor(Actor[ClientState]):
 
 
 def _inputs(
-    circuit: Circuit, command: RunChain, step: Step, found: Mapping[str, tuple[str, JsonValue]]
+    circuit: Circuit, command: RunChain, step: Step, found: Mapping[str, Found]
 ) -> tuple[dict[str, JsonValue], Provenance]:
     """Return what a circuit is given: what the step says itself wins over what an earlier one found."""
     inputs: dict[str, JsonValue] = {}
@@ -314,7 +372,7 @@ def _inputs(
         if name in step.inputs:
             inputs[name], provenance[name] = step.inputs[name], "explicit"
         elif name in found:
-            provenance[name], inputs[name] = found[name]
+            provenance[name], inputs[name] = found[name].where, found[name].written
         elif name == "client_id":
             inputs[name], provenance[name] = command.client_id, "request"
     return inputs, provenance
@@ -324,10 +382,6 @@ def _check_outputs(circuit: Circuit, result: Result) -> None:
     missing = [name for name in circuit.definition.outputs if name not in result.outputs]
     if missing:
         raise ValueError(f"outputs [{', '.join(missing)}] are missing")
-
-
-def _plain(result: Result | None) -> dict[str, Any]:
-    return {"outputs": None} if result is None else result.model_dump(mode="json")
 
 
 def _decimal(confidence: float) -> str:

@@ -17,9 +17,10 @@ from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
 from loom.circuits.escalations import Escalations
 from loom.circuits.reading import CircuitsView
-from loom.errors import AdmissionError, CircuitDependencyError, ConfigError, InvalidNameError
+from loom.errors import AdmissionError, CircuitDependencyError, ConfigError, ErasedError, InvalidNameError
 from loom.extension import Host
 from loom.identity import check_person, derived_id, new_id
+from loom.sealing import Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits", "load_circuits"]
 
@@ -38,7 +39,9 @@ class Circuits:
         self._circuits: dict[str, Circuit] = {}
         self._versions: dict[str, str] = {}
         self.escalations = Escalations(host.store, make_draft=host.draft)
-        self.view = CircuitsView(host.queries, host.now)
+        self.fields = Fields()
+        self._raw: dict[str, dict[tuple[int, str], JsonValue]] = {}
+        self.view = CircuitsView(host.queries, host.now, self.fields)
 
     @classmethod
     def of(cls, loom: Any) -> Circuits:
@@ -57,9 +60,10 @@ class Circuits:
         """Yield the circuits of an open loom: the eight of the core, and yours; one of the same id takes its place."""
         own = cls(host)
         await own.escalations.load()
+        await own._open_vault()
         for each in {each.definition.circuit_id: each for each in (*CORE, *circuits)}.values():
             await own.register(each, by=host.by)
-        wiring = Wiring(own._circuits.get, own._version, own._judge, own._escalate)
+        wiring = Wiring(own._circuits.get, own._version, own._judge, own._escalate, own.fields, own._raw)
         await host.register(CircuitActor, lambda: CircuitActor(wiring))
         await host.register(StrategyActor, lambda: StrategyActor(own._escalate))
         yield own
@@ -68,6 +72,11 @@ class Circuits:
 
     async def register(self, circuit: Circuit, *, by: str) -> None:
         """Register a circuit; its definition is a policy version from here on, so that what ran is known for ever."""
+        if "seal" in circuit.definition.fields.values() and self.fields.vault is None:
+            raise ConfigError(
+                f"circuit [{circuit.definition.circuit_id}] seals fields, and there is no vault; "
+                "expected a master key: fill in sealing: in the config"
+            )
         version = await self._host.policies.register(circuit.policy, by=check_person(by), reason="a circuit")
         self._circuits[circuit.definition.circuit_id] = circuit
         self._versions[circuit.definition.circuit_id] = version.hash
@@ -89,17 +98,66 @@ class Circuits:
         """Run circuits one after the other; what an earlier one finds feeds the later ones. The id makes it once."""
         _check_client(client_id)
         known_id = execution_id or new_id()
+        command = self._command(known_id, client_id, steps)
+        raw = {
+            (place, name): value
+            for place, ((_, inputs), step) in enumerate(zip(steps, command.steps, strict=True), start=1)
+            for name, value in inputs.items()
+            if name not in step.inputs or step.inputs[name] is not value
+        }
+        first = self._raw.setdefault(known_id, raw) is raw
         try:
-            command = RunChain(
-                execution_id=known_id, client_id=client_id,
-                steps=tuple(Step(circuit_id=name, inputs=dict(inputs)) for name, inputs in steps),
-            )  # fmt: skip
+            reply: ChainReply = await self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by)
+        finally:
+            if first:
+                self._raw.pop(known_id, None)
+        return self._opened(reply)
+
+    def _command(
+        self, execution_id: str, client_id: str, steps: Sequence[tuple[str, Mapping[str, JsonValue]]]
+    ) -> RunChain:
+        """Return the chain as it may be written: what is not to be kept is not in it."""
+        written = []
+        for place, (name, inputs) in enumerate(steps, start=1):
+            circuit = self._circuits.get(name)
+            handling = {} if circuit is None else circuit.definition.fields
+            # The same request sent twice has to be the same bytes: what is sealed comes out the same for its place.
+            once = f"{execution_id} {place}"
+            written.append((name, self.fields.protect(inputs, handling, subject=client_id, once=once).values))
+        try:
+            return RunChain(
+                execution_id=execution_id,
+                client_id=client_id,
+                steps=tuple(Step(circuit_id=name, inputs=values) for name, values in written),
+            )
         except ValidationError as error:
             raise AdmissionError(
                 f"this is no chain [{error.errors()[0]['msg']}]; expected 1 to 100 circuits"
             ) from error
-        reply: ChainReply = await self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by)
-        return reply
+
+    def _opened(self, reply: ChainReply) -> ChainReply:
+        """Return a reply with what was sealed opened for its caller; what is erased says so."""
+        try:
+            results = tuple(each.model_copy(update={"data": self.fields.reveal(each.data)}) for each in reply.results)
+            opened = {"results": results, "final_output": self.fields.reveal(reply.final_output)}
+        except ErasedError:
+            results = tuple(each.model_copy(update={"data": self.fields.shown(each.data)}) for each in reply.results)
+            opened = {"results": results, "final_output": self.fields.shown(reply.final_output)}
+        return reply.model_copy(update=opened)
+
+    async def erase(self, client_id: str, *, by: str, reason: str) -> None:
+        """Destroy the key of a client: what was sealed for it can be read by nobody any more."""
+        if self.fields.vault is None:
+            raise ConfigError("there is no vault; expected sealing: in the config: nothing was ever sealed")
+        await self.fields.vault.erase(client_id, by=by, reason=reason)
+
+    async def _open_vault(self) -> None:
+        section = self._host.config.sections.get("sealing")
+        if isinstance(section, SealingConfig) and section.enabled:
+            path = self._host.directory / "subjects.keys"
+            vault = Vault(path, master_key(file=section.key_file), self._host.store, make_draft=self._host.draft)
+            await vault.load()
+            self.fields.vault = vault
 
     async def require(self, execution_id: str, circuits: Sequence[str]) -> None:
         """Raise `CircuitDependencyError` unless circuits have succeeded under an execution id: how agents are bound."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from loom.policies import Table
+from loom.sealing import Handling
 
 __all__ = ["Circuit", "CircuitDefinition", "CircuitFunction", "FailureMode", "Result", "circuit", "policy_of"]
 
@@ -57,6 +58,8 @@ class CircuitDefinition(BaseModel):
     success_metric: str = Field(min_length=1, max_length=64)
     defaults: dict[Name, JsonValue] = Field(default_factory=dict)
     """What `default_to_primary` and `mark_as_neutral` put in the place of outputs."""
+    fields: dict[Name, Handling] = Field(default_factory=dict)
+    """What becomes of inputs and outputs before they are written; what is not named is kept."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> CircuitDefinition:
@@ -126,6 +129,7 @@ def policy_of(definition: CircuitDefinition) -> Table:
         "model_usage": definition.model_usage,
         "failure_mode": definition.failure_mode,
         "success_metric": definition.success_metric,
+        "fields": ";".join(f"{name}={how}" for name, how in sorted(definition.fields.items())),
         "defaults": ";".join(f"{name}={value}" for name, value in sorted(definition.defaults.items())),
     }
     bands = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.projections import Queries
+from loom.sealing import Fields
 
 __all__ = ["CircuitsView"]
 
@@ -33,8 +34,9 @@ _LAST = 2**63 - 1
 class CircuitsView:
     """Answers what circuits did, out of the views."""
 
-    def __init__(self, queries: Queries, now: Callable[[], datetime]) -> None:
+    def __init__(self, queries: Queries, now: Callable[[], datetime], fields: Fields) -> None:
         self._queries = queries
+        self._fields = fields
         self._now = now
 
     async def audit(
@@ -53,7 +55,7 @@ class CircuitsView:
         }  # fmt: skip
         rows = [dict(row) for row in await self._queries.fetch(_HISTORY, wanted, names=_NAMES)]
         return {
-            "execution_history": [_execution(row) for row in rows],
+            "execution_history": [self._execution(row) for row in rows],
             "metrics": _metrics(rows),
             "by_circuit": {
                 name: _metrics([row for row in rows if row["circuit_id"] == name])
@@ -89,6 +91,12 @@ class CircuitsView:
         wanted = {"client": client_id, "segment": segment, "since": 0, "limit": 1}
         rows = await self._queries.fetch(_CORRECTIONS, wanted, names=_NAMES)
         return None if not rows else _timed(dict(rows[0]), "recorded_at_us", "timestamp")
+
+    def _execution(self, row: dict[str, Any]) -> dict[str, Any]:
+        shown = _execution(row)
+        for name in ("inputs", "outputs"):
+            shown[name] = None if shown[name] is None else self._fields.shown(shown[name])
+        return shown
 
     def _since(self, days: float) -> int:
         return us_from_datetime(self._now() - timedelta(days=days))
