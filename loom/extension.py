@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, JsonValue
@@ -23,6 +22,7 @@ from loom.config import LoomConfig, Section
 from loom.decisions import Traces
 from loom.errors import ConfigError
 from loom.journal.entry import Entry
+from loom.journal.sqlite import JournalFiles
 from loom.journal.store import Draft, JournalStore
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Projection, Queries
@@ -46,8 +46,8 @@ class Host(Protocol):
         ...
 
     @property
-    def directory(self) -> Path:
-        """The workspace's own directory."""
+    def files(self) -> JournalFiles:
+        """Where the workspace lies."""
         ...
 
     @property

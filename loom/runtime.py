@@ -210,11 +210,6 @@ class Loom:
     # --- what extensions build on ----------------------------------------------------------------
 
     @property
-    def directory(self) -> Path:
-        """The workspace's own directory."""
-        return self._place.files.journal.parent
-
-    @property
     def config(self) -> LoomConfig:
         """What the loom is set to."""
         return self._place.config

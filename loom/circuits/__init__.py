@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from loom.circuits.actor import ChainReply, CircuitActor, StepReply
+from loom.circuits.actor import CircuitActor
 from loom.circuits.autonomy import Counted, Health, StrategyActor, strategy_decline
+from loom.circuits.chain import ChainReply, StepReply
 from loom.circuits.circuits import Circuits, load_circuits
 from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition, FailureMode, Result, circuit

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
-from loom.actors import Actor, Command
+from loom.actors import Actor
+from loom.circuits.chain import ChainReply, RunChain, Step, StepReply
 from loom.circuits.definition import Circuit, Result
 from loom.circuits.entries import (
     ChainEndedEntry,
@@ -20,12 +21,13 @@ from loom.circuits.entries import (
     SubstitutedEntry,
 )
 from loom.circuits.failing import absorb, outcome_of
+from loom.circuits.inputs import GONE, Found, check_inputs, check_outputs, inputs_of, problem_of, protected_of
 from loom.errors import ErasedError, LookupFailedError, NotReplayableError
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
-from loom.sealing import Fields
+from loom.sealing import Fields, is_sealed
 
-__all__ = ["ChainReply", "CircuitActor", "Judged", "RunChain", "Step", "StepReply", "Wiring"]
+__all__ = ["CircuitActor", "Judged", "Wiring"]
 
 _FAILURES = 3
 
@@ -47,61 +49,6 @@ class Wiring(NamedTuple):
     fields: Fields
     raw: dict[str, dict[tuple[int, str], JsonValue]]
     """Values as they are, by execution, place and name, while it runs: what is masked is written nowhere."""
-
-
-class Found(NamedTuple):
-    """What an earlier step found: where, as it is written, and as it is."""
-
-    where: str
-    written: JsonValue
-    raw: JsonValue
-
-
-class Step(BaseModel):
-    """A circuit of a chain, and what is given to it besides what earlier ones found."""
-
-    model_config = ConfigDict(frozen=True)
-
-    circuit_id: str
-    inputs: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class StepReply(BaseModel):
-    """What came of a circuit."""
-
-    model_config = ConfigDict(frozen=True)
-
-    circuit_id: str
-    success: bool
-    data: dict[str, JsonValue] = Field(default_factory=dict)
-    confidence: float = 0.0
-    latency_ms: float = 0.0
-    substituted: bool = False
-    error: str | None = None
-    code: str | None = None
-    provenance: Provenance = Field(default_factory=dict)
-    decision_trace: tuple[str, ...] = ()
-
-
-class ChainReply(BaseModel):
-    """What came of a chain: the results so far, the outputs together, and the path."""
-
-    model_config = ConfigDict(frozen=True)
-
-    execution_id: str
-    success: bool
-    confidence: float
-    results: tuple[StepReply, ...]
-    final_output: dict[str, JsonValue]
-    total_decision_path: tuple[str, ...]
-
-
-class RunChain(Command[ChainReply]):
-    """Run circuits one after the other."""
-
-    execution_id: str
-    client_id: str
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=100)
 
 
 class ClientState(BaseModel):
@@ -160,21 +107,21 @@ class CircuitActor(Actor[ClientState]):
         if circuit is None:
             reason = f"circuit [{step.circuit_id}] is not registered"
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
-        inputs, provenance = _inputs(circuit, command, step, found)
+        inputs, provenance = inputs_of(circuit, command, step, found)
         definition = circuit.definition
-        raw = self._raw(command, place, inputs, provenance, found)
-        missing = [name for name in definition.inputs if name not in raw]
         await self.record(
             CircuitEnteredEntry(
                 execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
-                version=self._wiring.version(circuit), inputs=inputs,
-                provenance=provenance,
+                version=self._wiring.version(circuit), inputs=inputs, provenance=provenance,
+                protected=protected_of(definition, provenance),
             )
         )  # fmt: skip
+        missing = [name for name in definition.inputs if name not in provenance]
         if missing:
             reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
             return await self._failed(command, definition.circuit_id, "missing_input", reason, None, 0.0, provenance)
-        last = self._opened(self.state.last.get(definition.circuit_id))
+        raw = self._raw(command, place, step, inputs, provenance, found)
+        last = self._opened(command.client_id, self.state.last.get(definition.circuit_id))
         ran = await self._run(command, place, circuit, raw, last)
         if ran["problem"] is not None and ran["outputs"] is None:
             return await self._failed(
@@ -182,10 +129,10 @@ class CircuitActor(Actor[ClientState]):
             )
         return await self._succeeded(command, place, circuit, ran, provenance, found)
 
-    def _opened(self, last: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
+    def _opened(self, client_id: str, last: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue] | None:
         """Return what was last said, opened; None where it is erased, as if it had never been said."""
         try:
-            return None if last is None else self._wiring.fields.reveal(last)
+            return None if last is None else self._wiring.fields.reveal(last, subject=client_id)
         except ErasedError:
             return None
 
@@ -193,26 +140,31 @@ class CircuitActor(Actor[ClientState]):
         self,
         command: RunChain,
         place: int,
+        step: Step,
         inputs: Mapping[str, JsonValue],
         provenance: Provenance,
         found: Mapping[str, Found],
-    ) -> dict[str, JsonValue]:
-        """Return inputs as they are: as they came, as an earlier step found them, or opened."""
+    ) -> dict[str, Any]:
+        """Return inputs as they are: as they came, as an earlier step found them, or opened; what is gone is `GONE`.
+
+        What was masked, hashed or dropped lives in memory only: it is gone for a turn that is resumed.
+        """
         came = self._wiring.raw.get(command.execution_id, {})
-        raw = {name: value for (at, name), value in came.items() if at == place}
-        for name, value in inputs.items():
+        raw: dict[str, Any] = {}
+        for name, where in provenance.items():
             earlier = found.get(name)
-            if name in raw:
-                continue
-            if earlier is not None and provenance.get(name) == earlier.where:
-                raw[name] = earlier.raw
+            is_earlier = earlier is not None and where == earlier.where
+            key = earlier.key if earlier is not None and is_earlier else (place, name)
+            lost = earlier.lost if earlier is not None and is_earlier else name in step.unwritten
+            if key in came:
+                raw[name] = came[key]
             else:
-                raw[name] = self._reveal(name, value)
+                raw[name] = GONE if lost else self._reveal(command.client_id, name, inputs[name])
         return raw
 
-    def _reveal(self, name: str, value: JsonValue) -> JsonValue:
+    def _reveal(self, client_id: str, name: str, value: JsonValue) -> JsonValue:
         try:
-            return self._wiring.fields.reveal({name: value})[name]
+            return self._wiring.fields.reveal({name: value}, subject=client_id)[name]
         except ErasedError as error:
             raise NotReplayableError(str(error), reason="erased") from error
 
@@ -224,10 +176,11 @@ class CircuitActor(Actor[ClientState]):
         async def work() -> dict[str, Any]:
             began = time.perf_counter()
             try:
+                check_inputs(inputs)
                 result = await outcome_of(circuit.run, inputs)
-                _check_outputs(circuit, result)
+                check_outputs(circuit, result)
             except Exception as error:
-                problem = f"{type(error).__name__}: {error}"[:500]
+                problem = problem_of(circuit, error)
                 absorbed = await absorb(circuit, inputs, problem, last)
                 said = None if absorbed is None else absorbed.result
                 reason = problem if absorbed is None else absorbed.reason
@@ -278,16 +231,18 @@ class CircuitActor(Actor[ClientState]):
             CircuitSucceededEntry(
                 execution_id=command.execution_id, circuit_id=definition.circuit_id, outputs=outputs,
                 confidence=confidence, band=band, latency_ms=ran["latency_ms"], substituted=substituted,
+                protected=protected_of(definition, ran["masked"]),
             )
         )  # fmt: skip
         await self._decide(command, circuit, judged, confidence, {"success": True, "band": band, "outputs": outputs})
         if band == "escalate":
             await self._escalate(command, definition.circuit_id, "low_confidence", f"confidence is {confidence:g}")
-        kept = self._wiring.raw.get(command.execution_id, {})
-        for name, value in outputs.items():
-            raw = kept[-place, name] if (-place, name) in kept else self._reveal(name, value)
+        lost = {name for name in ran["masked"] if not is_sealed(outputs.get(name))}
+        for name in (*outputs, *(lost - set(outputs))):
             for known_as in (name, *definition.aliases.get(name, ())):
-                found[known_as] = Found(f"{definition.circuit_id}.{name}", value, raw)
+                found[known_as] = Found(
+                    f"{definition.circuit_id}.{name}", outputs.get(name), (-place, name), name in lost
+                )
         return StepReply(
             circuit_id=definition.circuit_id, success=True, data=outputs, confidence=confidence,
             latency_ms=ran["latency_ms"],
@@ -360,28 +315,6 @@ class CircuitActor(Actor[ClientState]):
             effect=lambda key: self._wiring.escalate(cause, reason, about, key),
             key=f"{command.execution_id} {circuit_id} {what}",
         )
-
-
-def _inputs(
-    circuit: Circuit, command: RunChain, step: Step, found: Mapping[str, Found]
-) -> tuple[dict[str, JsonValue], Provenance]:
-    """Return what a circuit is given: what the step says itself wins over what an earlier one found."""
-    inputs: dict[str, JsonValue] = {}
-    provenance: Provenance = {}
-    for name in (*circuit.definition.inputs, *circuit.definition.optional):
-        if name in step.inputs:
-            inputs[name], provenance[name] = step.inputs[name], "explicit"
-        elif name in found:
-            provenance[name], inputs[name] = found[name].where, found[name].written
-        elif name == "client_id":
-            inputs[name], provenance[name] = command.client_id, "request"
-    return inputs, provenance
-
-
-def _check_outputs(circuit: Circuit, result: Result) -> None:
-    missing = [name for name in circuit.definition.outputs if name not in result.outputs]
-    if missing:
-        raise ValueError(f"outputs [{', '.join(missing)}] are missing")
 
 
 def _decimal(confidence: float) -> str:

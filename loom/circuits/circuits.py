@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 from pydantic import JsonValue, ValidationError
 
-from loom.circuits.actor import ChainReply, CircuitActor, Judged, RunChain, Step, Wiring
+from loom.circuits.actor import CircuitActor, Judged, Wiring
 from loom.circuits.autonomy import CountCycle, Counted, Health, RegisterStrategy, StrategyActor
+from loom.circuits.chain import ChainReply, RunChain, Step
 from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
 from loom.circuits.escalations import Escalations
@@ -20,7 +21,7 @@ from loom.circuits.reading import CircuitsView
 from loom.errors import AdmissionError, CircuitDependencyError, ConfigError, ErasedError, InvalidNameError
 from loom.extension import Host
 from loom.identity import check_person, derived_id, new_id
-from loom.sealing import Fields, SealingConfig, Vault, master_key
+from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits", "load_circuits"]
 
@@ -39,7 +40,8 @@ class Circuits:
         self._circuits: dict[str, Circuit] = {}
         self._versions: dict[str, str] = {}
         self.escalations = Escalations(host.store, make_draft=host.draft)
-        self.fields = Fields()
+        self._erasures = Erasures(host.store, make_draft=host.draft)
+        self.fields = Fields(self._erasures)
         self._raw: dict[str, dict[tuple[int, str], JsonValue]] = {}
         self.view = CircuitsView(host.queries, host.now, self.fields)
 
@@ -60,6 +62,7 @@ class Circuits:
         """Yield the circuits of an open loom: the eight of the core, and yours; one of the same id takes its place."""
         own = cls(host)
         await own.escalations.load()
+        await own._erasures.load()
         await own._open_vault()
         for each in {each.definition.circuit_id: each for each in (*CORE, *circuits)}.values():
             await own.register(each, by=host.by)
@@ -103,7 +106,7 @@ class Circuits:
             (place, name): value
             for place, ((_, inputs), step) in enumerate(zip(steps, command.steps, strict=True), start=1)
             for name, value in inputs.items()
-            if name not in step.inputs or step.inputs[name] is not value
+            if name in step.unwritten
         }
         first = self._raw.setdefault(known_id, raw) is raw
         try:
@@ -111,7 +114,7 @@ class Circuits:
         finally:
             if first:
                 self._raw.pop(known_id, None)
-        return self._opened(reply)
+        return self._opened(reply, client_id)
 
     def _command(
         self, execution_id: str, client_id: str, steps: Sequence[tuple[str, Mapping[str, JsonValue]]]
@@ -123,23 +126,30 @@ class Circuits:
             handling = {} if circuit is None else circuit.definition.fields
             # The same request sent twice has to be the same bytes: what is sealed comes out the same for its place.
             once = f"{execution_id} {place}"
-            written.append((name, self.fields.protect(inputs, handling, subject=client_id, once=once).values))
+            kept = self.fields.protect(inputs, handling, subject=client_id, once=once)
+            unwritten = tuple(field for field in kept.changed if handling[field] != "seal")
+            written.append((name, kept.values, unwritten))
         try:
             return RunChain(
                 execution_id=execution_id,
                 client_id=client_id,
-                steps=tuple(Step(circuit_id=name, inputs=values) for name, values in written),
+                steps=tuple(
+                    Step(circuit_id=name, inputs=values, unwritten=unwritten) for name, values, unwritten in written
+                ),
             )
         except ValidationError as error:
             raise AdmissionError(
                 f"this is no chain [{error.errors()[0]['msg']}]; expected 1 to 100 circuits"
             ) from error
 
-    def _opened(self, reply: ChainReply) -> ChainReply:
+    def _opened(self, reply: ChainReply, client_id: str) -> ChainReply:
         """Return a reply with what was sealed opened for its caller; what is erased says so."""
         try:
-            results = tuple(each.model_copy(update={"data": self.fields.reveal(each.data)}) for each in reply.results)
-            opened = {"results": results, "final_output": self.fields.reveal(reply.final_output)}
+            results = tuple(
+                each.model_copy(update={"data": self.fields.reveal(each.data, subject=client_id)})
+                for each in reply.results
+            )
+            opened = {"results": results, "final_output": self.fields.reveal(reply.final_output, subject=client_id)}
         except ErasedError:
             results = tuple(each.model_copy(update={"data": self.fields.shown(each.data)}) for each in reply.results)
             opened = {"results": results, "final_output": self.fields.shown(reply.final_output)}
@@ -154,8 +164,8 @@ class Circuits:
     async def _open_vault(self) -> None:
         section = self._host.config.sections.get("sealing")
         if isinstance(section, SealingConfig) and section.enabled:
-            path = self._host.directory / "subjects.keys"
-            vault = Vault(path, master_key(file=section.key_file), self._host.store, make_draft=self._host.draft)
+            master = master_key(file=section.key_file)
+            vault = Vault(self._host.files.keys, master, self._erasures)
             await vault.load()
             self.fields.vault = vault
 

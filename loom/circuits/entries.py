@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from loom.circuits.definition import FailureMode
 from loom.journal.entry import Entry
+from loom.sealing import Handling
 
 __all__ = [
     "ChainEndedEntry",
@@ -40,6 +41,8 @@ class CircuitEnteredEntry(Entry):
     version: str
     inputs: dict[str, JsonValue]
     provenance: Provenance
+    protected: dict[str, Handling] = Field(default_factory=dict)
+    """Which inputs are not written as they were given, and what became of them."""
 
 
 class SubstitutedEntry(Entry):
@@ -67,6 +70,8 @@ class CircuitSucceededEntry(Entry):
     band: Literal["act", "monitor", "escalate"]
     latency_ms: float
     substituted: bool = False
+    protected: dict[str, Handling] = Field(default_factory=dict)
+    """Which outputs are not written as they are, and what became of them."""
 
 
 class CircuitFailedEntry(Entry):

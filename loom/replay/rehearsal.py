@@ -116,6 +116,8 @@ async def drive(turn: Turn) -> tuple[str, JsonValue]:
         raise turn.stopped
     try:
         return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits)
+    except NotReplayableError:  # the code itself says so: what it needs is erased
+        raise
     except BaseException as error:
         return "failed", failure_of(error).type_name
 

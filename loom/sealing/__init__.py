@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from loom.sealing.config import SealingConfig
+from loom.sealing.erasures import Erasures, SubjectErasedEntry, is_sealed
 from loom.sealing.fields import Fields, Handling, Protected
-from loom.sealing.vault import MASTER_KEY, SubjectErasedEntry, Vault, is_sealed, master_key
+from loom.sealing.vault import MASTER_KEY, Vault, master_key
 
 __all__ = [
     "MASTER_KEY",
+    "Erasures",
     "Fields",
     "Handling",
     "Protected",

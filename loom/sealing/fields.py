@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
-from loom.errors import ConfigError
-from loom.sealing.vault import Vault, is_sealed
+from loom.errors import AdmissionError, ConfigError
+from loom.sealing.erasures import Erasures, is_sealed
+from loom.sealing.vault import Vault
 
 __all__ = ["Fields", "Handling", "Protected"]
 
@@ -29,8 +30,9 @@ class Protected(NamedTuple):
 class Fields:
     """Protects fields by what is said of each, and opens what was sealed."""
 
-    def __init__(self, vault: Vault | None = None) -> None:
+    def __init__(self, erasures: Erasures, vault: Vault | None = None) -> None:
         self.vault = vault
+        self._erasures = erasures
 
     def protect(
         self,
@@ -40,33 +42,46 @@ class Fields:
         subject: str,
         once: str | None = None,
     ) -> Protected:
-        """Return values as they may be written; with `once`, sealed values come out the same for the same one."""
+        """Return values as they may be written; with `once`, sealed values come out the same for the same one.
+
+        Raises `AdmissionError` for a value that looks as if it were sealed: opening what somebody sends in would open
+        whatever they have a copy of.
+        """
         written: dict[str, JsonValue] = {}
         changed = []
         for name, value in values.items():
             how = handling.get(name, "keep")
-            if how == "keep" or is_sealed(value):
+            if is_sealed(value):
+                raise AdmissionError(f"field [{name:.80}] looks like a sealed value; expected a plain one: send that")
+            if how == "keep":
                 written[name] = value
                 continue
             changed.append(name)
             if how == "mask":
                 written[name] = _MASK
             elif how == "hash":
-                plain = json.dumps(value, sort_keys=True, ensure_ascii=False)
-                written[name] = f"sha256:{hashlib.sha256(f'{subject}|{name}|{plain}'.encode()).hexdigest()}"
+                written[name] = self._hashed(subject, name, value)
             elif how == "seal":
                 written[name] = self._sealing().seal(subject, value, about=name, once=once)
         return Protected(written, tuple(changed))
 
-    def reveal(self, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return values with what was sealed opened; raise `ErasedError` where that is gone."""
-        return {name: self._sealing().open(value) if is_sealed(value) else value for name, value in values.items()}
+    def reveal(self, values: Mapping[str, JsonValue], *, subject: str) -> dict[str, JsonValue]:
+        """Return values with what was sealed for a subject opened; raise `ErasedError` where that is gone."""
+        return {
+            name: self._sealing().open(value, subject=subject) if is_sealed(value) else value
+            for name, value in values.items()
+        }
 
     def shown(self, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return values as anybody may see them: `sealed`, or `erased`."""
-        if self.vault is None:
-            return {name: "sealed" if is_sealed(value) else value for name, value in values.items()}
-        return {name: self.vault.shown(value) for name, value in values.items()}
+        return {name: self._erasures.shown(value) for name, value in values.items()}
+
+    def _hashed(self, subject: str, name: str, value: JsonValue) -> str:
+        """Return a hash by which equal values can be told; with a vault, nobody can guess at it without the key."""
+        if self.vault is not None:
+            return self.vault.hashed(subject, value, about=name)
+        plain = json.dumps([subject, name, value], sort_keys=True, ensure_ascii=False)
+        return f"sha256:{hashlib.sha256(plain.encode()).hexdigest()}"
 
     def _sealing(self) -> Vault:
         if self.vault is None:

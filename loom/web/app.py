@@ -15,8 +15,10 @@ from loom.errors import (
     ApprovalAnsweredError,
     ApprovalExpiredError,
     ApprovalNotFoundError,
+    CircuitDependencyError,
     CommandConflictError,
     DecisionNotFoundError,
+    ErasedError,
     InvalidNameError,
     JournalBusyError,
     JournalNotFoundError,
@@ -27,6 +29,7 @@ from loom.errors import (
     ProjectionLagError,
     RunNotFoundError,
     SelfApprovalError,
+    StandingError,
     WindowError,
 )
 from loom.journal.admission import parse_json
@@ -46,7 +49,9 @@ _STATUS: Mapping[type[LoomError], int] = {
     ApprovalExpiredError: 409,
     ApprovalNotFoundError: 404,
     CommandConflictError: 409,
+    CircuitDependencyError: 409,
     DecisionNotFoundError: 404,
+    ErasedError: 410,
     InvalidNameError: 422,
     JournalBusyError: 503,
     JournalNotFoundError: 404,
@@ -56,6 +61,7 @@ _STATUS: Mapping[type[LoomError], int] = {
     ProjectionLagError: 503,
     RunNotFoundError: 404,
     SelfApprovalError: 403,
+    StandingError: 409,
     WindowError: 422,
 }
 

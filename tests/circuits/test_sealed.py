@@ -1,0 +1,262 @@
+"""Circuits that protect fields: what is written of them, what is shown, and what an erasure leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loom import Loom, LoomConfig
+from loom.circuits import Circuit, Circuits, Result, circuit, extension
+from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry
+from loom.errors import AdmissionError, CommandConflictError, ConfigError, ErasedError
+from loom.extension import Extension
+from loom.journal.sqlite.verify import verify
+from loom.operations import Operations
+from loom.replay import Selection
+from loom.sealing import MASTER_KEY, SealingConfig, is_sealed
+
+EMAIL, NAME, BORN, PHONE = "ada@example.org", "Ada Lovelace", "1815-12-10", "+44 20 7946"
+GIVEN = {"email": EMAIL, "name": NAME, "born": BORN, "phone": PHONE, "plan": "pro"}
+SECRETS = [each.encode() for each in (EMAIL, NAME, BORN, PHONE, "Dear Ada")]
+
+seen: list[Mapping[str, Any]] = []
+
+
+@circuit(
+    "CX20_WELCOME", category="test", inputs=("email", "name", "born", "phone", "plan"), outputs=("letter", "to"),
+    failure_mode="fallback_to_last_successful", success_metric="opened",
+    fields={"email": "seal", "name": "mask", "born": "hash", "phone": "drop", "letter": "seal", "to": "mask"},
+)  # fmt: skip
+def welcome(inputs: Mapping[str, Any]) -> Result:
+    """Write a letter."""
+    seen.append(inputs)
+    if inputs["plan"] == "broken":
+        raise RuntimeError(f"no plan for {inputs['email']}")
+    return Result(outputs={"letter": f"Dear Ada of {inputs['email']}", "to": inputs["name"]})
+
+
+@circuit(
+    "CX21_SEND", category="test", inputs=("letter", "to"), outputs=("sent",), failure_mode="escalate_to_admin",
+    success_metric="opened", fields={"letter": "seal", "to": "mask"},
+)  # fmt: skip
+def send(inputs: Mapping[str, Any]) -> Result:
+    """Send it."""
+    seen.append(inputs)
+    return Result(outputs={"sent": len(inputs["letter"])})
+
+
+@pytest.fixture(autouse=True)
+def master(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen.clear()
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
+
+
+@asynccontextmanager
+async def sealing(path: Path, *circuits: Circuit) -> AsyncIterator[Loom]:
+    own = Extension(
+        name="circuits",
+        projections=extension.projections,
+        sections=extension.sections,
+        operations=extension.operations,
+        start=lambda loom: Circuits.open(loom, circuits=circuits or (welcome, send)),
+    )
+    config = LoomConfig(data=path, sections={"sealing": SealingConfig(enabled=True)})
+    async with Loom.open(config, by="mira", extensions=[own]) as loom:
+        yield loom
+
+
+async def entries(loom: Loom, kind: type[Any]) -> list[Any]:
+    return [each.entry async for each in loom.store.read("circuits/ada") if isinstance(each.entry, kind)]
+
+
+def written(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+
+
+async def test_a_chain_works_on_what_was_given_and_nothing_of_it_is_on_the_disk(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN), ("CX21_SEND", {})])
+        assert seen == [GIVEN, {"letter": f"Dear Ada of {EMAIL}", "to": NAME}], "circuits see it as it is"
+        assert reply.results[0].data == {"letter": f"Dear Ada of {EMAIL}", "to": "***"}
+        assert not [each for each in SECRETS if each in written(tmp_path)], "while it is open"
+        first, second = await entries(loom, CircuitEnteredEntry)
+        assert first.protected == {"email": "seal", "name": "mask", "born": "hash", "phone": "drop"}
+        assert second.protected == {"letter": "seal", "to": "mask"}
+        assert first.provenance == dict.fromkeys(GIVEN, "explicit")
+        assert first.inputs.keys() == GIVEN.keys() - {"phone"}
+        [done, _] = await entries(loom, CircuitSucceededEntry)
+        assert done.protected == {"letter": "seal", "to": "mask"}
+        audit = await Circuits.of(loom).view.audit()
+        assert audit["execution_history"][-1]["inputs"]["email"] == "sealed"
+        assert audit["execution_history"][-1]["outputs"] == {"letter": "sealed", "to": "***"}
+    assert not [each for each in SECRETS if each in written(tmp_path)], "and closed"
+
+
+async def test_a_failure_does_not_tell_what_was_to_be_kept_secret(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "broken"})])
+        assert reply.results[0].error == "RuntimeError (what it says is not kept, as this circuit protects fields)"
+        assert not reply.success
+        [failed] = await entries(loom, CircuitFailedEntry)
+        assert failed.reason == reply.results[0].error
+    assert EMAIL.encode() not in written(tmp_path)
+
+
+async def test_falling_back_opens_what_was_sealed_and_forgets_what_was_erased(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        circuits = Circuits.of(loom)
+        await circuits.run("ada", [("CX20_WELCOME", GIVEN)])
+        fallen = await circuits.run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "broken"})])
+        assert fallen.results[0].substituted
+        assert fallen.final_output["letter"] == f"Dear Ada of {EMAIL}"
+
+
+async def test_the_same_request_sent_again_is_the_same_and_another_is_told_apart(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        first = await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
+        assert await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1") == first
+    async with sealing(tmp_path) as loom:
+        assert await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1") == first
+        with pytest.raises(CommandConflictError):
+            await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, "email": "x"})], execution_id="e-1")
+        assert len(seen) == 1
+
+
+async def test_an_explicit_input_that_is_dropped_still_wins_over_an_earlier_output(tmp_path: Path) -> None:
+    @circuit(
+        "CX22_SAY", category="test", inputs=(), outputs=("word",), failure_mode="mark_as_neutral", success_metric="n"
+    )
+    def say(_: Mapping[str, Any]) -> dict[str, Any]:
+        """Say a word."""
+        return {"word": "earlier"}
+
+    @circuit(
+        "CX23_HEAR", category="test", inputs=("word",), outputs=("heard",), failure_mode="mark_as_neutral",
+        success_metric="n", fields={"word": "drop"},
+    )  # fmt: skip
+    def hear(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Hear a word."""
+        return {"heard": len(inputs["word"])}
+
+    async with sealing(tmp_path, say, hear) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX22_SAY", {}), ("CX23_HEAR", {"word": "a"})])
+        assert reply.final_output["heard"] == 1
+        assert reply.results[1].provenance == {"word": "explicit"}
+
+
+async def test_after_an_erasure_reads_say_erased_the_chain_verifies_and_a_replay_says_so(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        circuits = Circuits.of(loom)
+        reply = await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
+        await circuits.run("bob", [("CX20_WELCOME", GIVEN)])
+        said = {"client": "ada", "by": "vera", "reason": "she asked for it"}
+        assert await Operations(loom).call("circuits.erase", said) == {"client": "ada", "erased": True}
+        audit = await circuits.view.audit(client_id="ada")
+        assert audit["execution_history"][0]["inputs"]["email"] == "erased"
+        assert (await circuits.view.audit(client_id="bob"))["execution_history"][0]["inputs"]["email"] == "sealed"
+        with pytest.raises(ErasedError):
+            await circuits.run("ada", [("CX20_WELCOME", GIVEN)])
+        with pytest.raises(ErasedError):
+            await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
+        [found] = [each for each in await loom.traces.find() if each.journal == "circuits/ada"]
+        version = (await loom.traces.get(found.decision_id)).decision.policy.version
+        ran = await loom.replay.run(Selection(ids=(found.decision_id,)), under=version)
+        assert [(each.verdict, each.reason) for each in ran.cases] == [("not_replayable", "erased")]
+        [turn] = [each async for each in loom.replay.verify("circuits/ada")]
+        assert (turn.verdict, turn.reason) == ("not_replayable", "erased")
+        [turn] = [each async for each in loom.replay.verify("circuits/bob")]
+        assert turn.verdict == "same", turn
+        assert reply.success
+    assert verify(tmp_path / "default" / "journal.db", workspace="default").ok
+
+
+async def test_a_sealed_value_that_somebody_has_a_copy_of_is_not_opened_for_them(tmp_path: Path) -> None:
+    @circuit(
+        "CX24_ECHO", category="test", inputs=("word",), outputs=("word",), failure_mode="escalate_to_admin",
+        success_metric="n",
+    )  # fmt: skip
+    def echo(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Say it again."""
+        return {"word": inputs["word"]}
+
+    async with sealing(tmp_path, welcome, echo) as loom:
+        circuits = Circuits.of(loom)
+        await circuits.run("ada", [("CX20_WELCOME", GIVEN)])
+        [entered] = await entries(loom, CircuitEnteredEntry)
+        copied = entered.inputs["email"]
+        assert is_sealed(copied)
+        for client in ("ada", "bob"):
+            with pytest.raises(AdmissionError, match="looks like a sealed value"):
+                await circuits.run(client, [("CX24_ECHO", {"word": copied})])
+        nested = await circuits.run("bob", [("CX24_ECHO", {"word": [copied]})])
+        assert nested.final_output == {"word": [copied]}, "what is inside another value is opened for nobody"
+
+
+async def test_a_circuit_that_seals_needs_a_vault(tmp_path: Path) -> None:
+    own = Extension(name="circuits", start=lambda loom: Circuits.open(loom, circuits=(send,)))
+    with pytest.raises(ConfigError, match="there is no vault"):
+        async with Loom.open(LoomConfig(data=tmp_path), by="mira", extensions=[own]):
+            pass
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.circuits.test_sealed import GIVEN, sealing
+from loom.circuits import Circuits, circuit
+
+@circuit("CX20_WELCOME", category="test", inputs=("email", "name", "born", "phone", "plan"), outputs=("letter", "to"),
+         failure_mode="fallback_to_last_successful", success_metric="opened",
+         fields={"email": "seal", "name": "mask", "born": "hash", "phone": "drop", "letter": "seal", "to": "mask"})
+async def dies(inputs):
+    "Die, once what led here is durable."
+    while looms[0].store.acknowledged < looms[1] + 2:
+        await asyncio.sleep(0.005)
+    os._exit(9)
+
+looms = []
+
+async def main():
+    async with sealing(Path(sys.argv[1]), dies) as loom:
+        looms.extend((loom, loom.store.acknowledged))
+        await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
+
+asyncio.run(main())
+"""
+
+
+async def killed_within(path: Path) -> None:
+    process = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", KILLED, str(path)], cwd=Path(__file__).parents[2], check=False
+    )
+    assert process.returncode == 9
+
+
+async def test_a_turn_that_is_resumed_without_what_was_not_kept_fails_and_says_so(tmp_path: Path) -> None:
+    await killed_within(tmp_path)
+    async with sealing(tmp_path) as loom:
+        circuits = Circuits.of(loom)
+        await circuits.run("ada", [("CX21_SEND", {"letter": "Dear Ada", "to": NAME})])  # wakes what was left
+        assert len(seen) == 1, "nobody runs it on asterisks"
+        [_, left] = sorted(
+            (await circuits.view.audit())["execution_history"], key=lambda each: each["execution_id"] == "e-1"
+        )
+        assert (left["execution_id"], left["success"]) == ("e-1", False)
+        assert left["error"] == "ValueError (what it says is not kept, as this circuit protects fields)"
+    assert not [each for each in SECRETS if each in written(tmp_path)]
+
+
+async def test_a_turn_that_was_cut_off_is_made_whole_by_the_same_request_sent_again(tmp_path: Path) -> None:
+    await killed_within(tmp_path)
+    async with sealing(tmp_path) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
+        assert reply.success
+        assert seen == [GIVEN]
