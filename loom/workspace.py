@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from loom.actors import Actor, ActorOptions, TurnsProjection
-from loom.config import LoomConfig, Section, load_config
+from loom.config import LoomConfig, Section, load_config, named_in
 from loom.decisions import ApprovalsProjection, EnrichmentsProjection, RunsProjection, TracesProjection
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic
@@ -134,19 +133,8 @@ def critic_of(config: LoomConfig) -> Critic | None:
 
 def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:
     """Import what a config lists; `package.module` brings all actors defined there, `package.module:Class` one."""
-    found: list[type[Actor[Any]]] = []
-    for wanted in modules:
-        module_name, _, class_name = wanted.partition(":")
-        try:
-            module = import_module(module_name)
-            named: Mapping[str, Any] = {class_name: getattr(module, class_name)} if class_name else vars(module)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"module [{wanted}] of [modules] cannot be imported [{error}]; expected one: install it, or mend it"
-            ) from error
-        found += [
-            value
-            for value in named.values()
-            if isinstance(value, type) and issubclass(value, Actor) and value.__module__ == module.__name__
-        ]
-    return found
+    return [
+        value
+        for home, value in named_in(modules)
+        if isinstance(value, type) and issubclass(value, Actor) and value.__module__ == home
+    ]

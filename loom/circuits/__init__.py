@@ -10,6 +10,7 @@ from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition, FailureMode, Result, circuit
 from loom.circuits.escalations import Escalation
 from loom.circuits.extension import extension
+from loom.circuits.reading import CircuitsView
 
 __all__ = [
     "CORE",
@@ -18,6 +19,7 @@ __all__ = [
     "CircuitActor",
     "CircuitDefinition",
     "Circuits",
+    "CircuitsView",
     "Counted",
     "Escalation",
     "FailureMode",

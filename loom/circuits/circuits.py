@@ -18,10 +18,11 @@ from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
 from loom.circuits.escalations import Escalations
 from loom.circuits.reading import CircuitsView
+from loom.config import named_in
 from loom.errors import AdmissionError, CircuitDependencyError, ConfigError, ErasedError, InvalidNameError
 from loom.extension import Host
 from loom.identity import check_person, derived_id, new_id
-from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
+from loom.sealing import MASTER_KEY, Erasures, Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits", "load_circuits"]
 
@@ -59,12 +60,16 @@ class Circuits:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(cls, host: Host, *, circuits: Sequence[Circuit] = ()) -> AsyncIterator[Circuits]:
-        """Yield the circuits of an open loom: the eight of the core, and yours; one of the same id takes its place."""
+        """Yield the circuits of an open loom: the eight of the core, and yours; one of the same id takes its place.
+
+        Yours are those that are handed in, and those in the modules that the config lists.
+        """
         own = cls(host)
         await own.escalations.load()
         await own._erasures.load()
         await own._open_vault()
-        for each in {each.definition.circuit_id: each for each in (*CORE, *circuits)}.values():
+        known = (*CORE, *_listed(host.config.modules), *circuits)
+        for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
         wiring = Wiring(own._circuits.get, own._version, own._judge, own._escalate, own.fields, own._raw)
         await host.register(CircuitActor, lambda: CircuitActor(wiring))
@@ -158,13 +163,20 @@ class Circuits:
     async def erase(self, client_id: str, *, by: str, reason: str) -> None:
         """Destroy the key of a client: what was sealed for it can be read by nobody any more."""
         if self.fields.vault is None:
-            raise ConfigError("there is no vault; expected sealing: in the config: nothing was ever sealed")
+            raise ConfigError(
+                f"there is no vault; expected sealing: in the config, and the master key in [{MASTER_KEY}] or in a file"
+            )
         await self.fields.vault.erase(client_id, by=by, reason=reason)
 
     async def _open_vault(self) -> None:
         section = self._host.config.sections.get("sealing")
         if isinstance(section, SealingConfig) and section.enabled:
-            master = master_key(file=section.key_file)
+            try:
+                master = master_key(file=section.key_file)
+            except ConfigError:
+                if self._host.resumes:
+                    raise
+                return  # opened for a moment, by somebody who answers an approval, say: nothing is sealed meanwhile
             vault = Vault(self._host.files.keys, master, self._erasures)
             await vault.load()
             self.fields.vault = vault
@@ -230,6 +242,15 @@ class Circuits:
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))
+
+
+def _listed(modules: Sequence[str]) -> list[Circuit]:
+    """Return the circuits that are defined in modules, by themselves or in a list."""
+    found = []
+    for home, value in named_in(modules):
+        several = value if isinstance(value, list | tuple) else (value,)
+        found += [each for each in several if isinstance(each, Circuit) and each.run.__module__ == home]
+    return found
 
 
 def load_circuits(path: str | Path, functions: Mapping[str, CircuitFunction]) -> list[Circuit]:

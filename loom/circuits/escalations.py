@@ -37,6 +37,10 @@ class Escalation(NamedTuple):
         """Whether nobody has looked yet."""
         return self.closed_by is None
 
+    def as_json(self) -> dict[str, Any]:
+        """It as a program reads it."""
+        return {**self._asdict(), "about": dict(self.about), "opened_at": self.opened_at.isoformat(), "open": self.open}
+
 
 class Escalations:
     """All of them, out of one journal."""
@@ -76,19 +80,22 @@ class Escalations:
         await self._journal.append_if_missing(missing)
         return self._open.get(cause, escalation_id)
 
-    async def close(self, escalation_id: str, *, by: str, reason: str) -> None:
-        """Say in a person's name that it was looked at."""
-        entry = EscalationClosedEntry(escalation_id=escalation_id, by=check_person(by), reason=reason)
+    async def close(self, escalation_id: str, *, by: str, reason: str) -> Escalation:
+        """Say in a person's name that it was looked at, and return it; the id may be an unambiguous beginning."""
+        person = check_person(by)
+        closed = ""
 
         def missing() -> Entry | None:
-            known = self._all.get(escalation_id)
-            if known is None or not known.open:
-                raise StandingError(
-                    f"escalation [{escalation_id:.80}] is {'closed' if known else 'not known'}; expected an open one"
-                )
-            return entry
+            nonlocal closed
+            found = [each for each in self._all.values() if each.escalation_id.startswith(escalation_id)]
+            if len(found) != 1 or not found[0].open:
+                what = "closed" if len(found) == 1 else "ambiguous" if found else "not known"
+                raise StandingError(f"escalation [{escalation_id:.80}] is {what}; expected an open one")
+            closed = found[0].escalation_id
+            return EscalationClosedEntry(escalation_id=closed, by=person, reason=reason)
 
         await self._journal.append_if_missing(missing)
+        return self._all[closed]
 
     def _fold(self, recorded: Recorded) -> None:
         entry = recorded.entry

@@ -38,8 +38,8 @@ async def _erase(circuits: Circuits, given: Erase) -> JsonValue:
 
 
 async def _close(circuits: Circuits, given: Close) -> JsonValue:
-    await circuits.escalations.close(given.id, by=given.by, reason=given.reason)
-    return {"id": given.id, "open": False}
+    closed = await circuits.escalations.close(given.id, by=given.by, reason=given.reason)
+    return {"id": closed.escalation_id, "open": False}
 
 
 extension = Extension(

@@ -38,17 +38,18 @@ async def act(
     *,
     by: str,
     extensions: Sequence[Extension] = (),
+    begins: bool = False,
 ) -> tuple[JsonValue, bool]:
     """Do something in the name of a person; return what came of it, and whether a running loom did it.
 
     A loom that is just starting, or a shell that has the workspace open for a moment, is waited for. `extensions` are
-    those whose operation it is.
+    those whose operation it is. What may be the first thing that is done in a workspace `begins` it.
     """
     check_person(by)
-    place = shell.existing
+    place = shell.place if begins else shell.existing
     for attempt in range(1, _TRIES + 1):
         try:
-            if WriterLock(place.files.lock).held():
+            if place.files.exists() and WriterLock(place.files.lock).held():
                 return await over_socket(place.files, operation, arguments), True
             async with open_loom(without_code(place), by=by, extensions=extensions) as loom:
                 return await Operations(loom).call(operation, arguments), False

@@ -6,6 +6,7 @@ Whatever is wrong with a file is one `ConfigError` that lists every problem with
 
 from __future__ import annotations
 
+from loom.config.listed import named_in
 from loom.config.loading import CONFIG_NAME, find_config, load_config, parse_config
 from loom.config.models import (
     ActorsConfig,
@@ -28,5 +29,6 @@ __all__ = [
     "Section",
     "find_config",
     "load_config",
+    "named_in",
     "parse_config",
 ]

@@ -188,6 +188,23 @@ class Recorded:
         """The full hash of the policy version that was in force, as hex digits."""
         return None if self.policy_hash is None else self.policy_hash.hex()
 
+    def as_json(self) -> dict[str, Any]:
+        """The entry as a program reads it: its header in full, and its body."""
+        return {
+            "position": self.position,
+            "journal": self.journal,
+            "sequence": self.sequence,
+            "kind": self.kind,
+            "schema_version": self.schema_version,
+            "command_id": self.command_id,
+            "epoch": self.epoch,
+            "recorded_at": self.recorded_at.isoformat(),
+            "policy": self.policy,
+            "entry_hash": self.entry_hash.hex(),
+            "erased": self.body is None,
+            "body": self.body_json(),
+        }
+
     def body_json(self) -> JsonValue:
         """The body as plain JSON, whatever its kind; None where it was pruned or erased."""
         value: JsonValue = None if self.body is None else json.loads(self.body)

@@ -60,6 +60,12 @@ class CycleRequest(_Shape):
     conversionScore: float = Field(ge=0, le=1, allow_inf_nan=False, strict=True)  # noqa: N815
 
 
+class CloseRequest(_Shape):
+    """Close an escalation. Who does, the key says."""
+
+    reason: str = Field(min_length=1, max_length=10_000)
+
+
 def router(api: Api) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/circuits", tags=["circuits"])
@@ -166,6 +172,20 @@ def router(api: Api) -> APIRouter:
         loom, caller = await api.caller(request, "read")
         found = await _circuits(loom).view.dashboard(client_id=clientId, days=days)
         return {"workspace_id": caller.workspace, "days": days, **found}
+
+    @routes.get("/escalations")
+    async def escalations(request: Request, workspaceId: Workspace = "") -> dict[str, Any]:  # noqa: N803
+        """Return what people are to look at, oldest first."""
+        loom, _ = await api.caller(request, "read")
+        return {"items": [each.as_json() for each in _circuits(loom).escalations.open()]}
+
+    @routes.post("/escalations/{escalation_id}/close", openapi_extra=_takes(CloseRequest))
+    async def close(request: Request, escalation_id: str, workspaceId: Workspace = "") -> dict[str, Any]:  # noqa: N803
+        """Say in the name of the key that somebody looked at an escalation."""
+        loom, caller = await api.caller(request, "approve")
+        given = await read_body(request, CloseRequest)
+        closed = await _circuits(loom).escalations.close(escalation_id, by=caller.key.name, reason=given.reason)
+        return closed.as_json()
 
     return routes
 

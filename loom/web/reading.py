@@ -10,12 +10,13 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from loom.drift import Window
-from loom.journal.entry import Recorded
+from loom.journal.listing import journal_as_json
 from loom.operations.served import policy_as_json
 from loom.replay import Selection
 from loom.reports import report
 from loom.web.app import Api, read_body
 from loom.web.circuits import Workspace, _takes
+from loom.web.keys import KEYS_JOURNAL
 
 __all__ = ["router"]
 
@@ -72,7 +73,9 @@ def router(api: Api) -> APIRouter:
     async def decision(request: Request, decision_id: str, workspaceId: Workspace = "") -> Any:  # noqa: N803
         """Return a decision with everything that is joined to it."""
         loom, _ = await api.caller(request, "read")
-        return (await loom.traces.get(decision_id)).model_dump(mode="json")
+        trace = await loom.traces.get(decision_id)
+        explained = await loom.traces.explain(trace.decision_id)
+        return {**trace.model_dump(mode="json"), "explanation": explained.model_dump(mode="json")}
 
     @routes.get("/decisions/{decision_id}/why")
     async def why(request: Request, decision_id: str, workspaceId: Workspace = "") -> Any:  # noqa: N803
@@ -81,11 +84,24 @@ def router(api: Api) -> APIRouter:
         return (await loom.traces.explain(decision_id)).model_dump(mode="json")
 
     @routes.get("/approvals")
-    async def approvals(request: Request, workspaceId: Workspace = "", limit: Limit = 50) -> dict[str, Any]:  # noqa: N803
-        """Return what people are asked for."""
+    async def approvals(
+        request: Request,
+        workspaceId: Workspace = "",  # noqa: N803
+        limit: Limit = 50,
+        after: After = None,
+        status: Annotated[str | None, Query(max_length=20)] = "pending",
+    ) -> dict[str, Any]:
+        """Return what people are asked for, newest first; `status=all` brings also what was answered."""
         loom, _ = await api.caller(request, "read")
-        found = await loom.approvals.list(status="pending", limit=limit)
-        return {"items": [each.model_dump(mode="json") for each in found]}
+        wanted = None if status == "all" else status
+        found = await loom.approvals.list(status=wanted, limit=limit, before=after)
+        return _page([each.model_dump(mode="json") for each in found], limit)
+
+    @routes.get("/approvals/{approval_id}")
+    async def approval(request: Request, approval_id: str, workspaceId: Workspace = "") -> Any:  # noqa: N803
+        """Return a request with everything that happened to it."""
+        loom, _ = await api.caller(request, "read")
+        return (await loom.approvals.get(approval_id)).model_dump(mode="json")
 
     @routes.post("/approvals/{approval_id}/grant", openapi_extra=_takes(AnswerRequest))
     async def grant(request: Request, approval_id: str, workspaceId: Workspace = "") -> Any:  # noqa: N803
@@ -124,10 +140,16 @@ def router(api: Api) -> APIRouter:
         return policy_as_json(found, adopted=loom.policies.adopted(found.name) == found)
 
     @routes.get("/runs")
-    async def runs(request: Request, workspaceId: Workspace = "", limit: Limit = 50) -> dict[str, Any]:  # noqa: N803
+    async def runs(
+        request: Request,
+        workspaceId: Workspace = "",  # noqa: N803
+        limit: Limit = 50,
+        after: After = None,
+    ) -> dict[str, Any]:
         """Return runs, newest first."""
         loom, _ = await api.caller(request, "read")
-        return {"items": [each.model_dump(mode="json") for each in await loom.runs.find(limit=limit)]}
+        found = await loom.runs.find(limit=limit, after=after)
+        return _page([each.model_dump(mode="json") for each in found], limit)
 
     @routes.get("/runs/{run_id}")
     async def run(request: Request, run_id: str, workspaceId: Workspace = "") -> Any:  # noqa: N803
@@ -147,7 +169,8 @@ def router(api: Api) -> APIRouter:
         loom, _ = await api.caller(request, "read")
         given = await read_body(request, JudgeRequest)
         selection = Selection(run_id=given.run_id, policy=given.policy, ids=given.ids)
-        return (await loom.replay.judge(selection, under=given.under)).model_dump(mode="json")
+        found = await loom.replay.judge(selection, under=given.under)
+        return {**found.model_dump(mode="json"), "coverage": found.coverage}
 
     @routes.get("/drift")
     async def drift(request: Request, baseline: Id, current: Id, workspaceId: Workspace = "") -> Any:  # noqa: N803
@@ -166,7 +189,7 @@ def router(api: Api) -> APIRouter:
         """Return the names of journals, in order of them."""
         loom, _ = await api.caller(request, "read")
         found = await loom.store.journals(after=after, limit=limit)
-        items = [{"journal": name, "sequence": sequence} for name, sequence in found]
+        items = [await journal_as_json(loom.store, name, entries) for name, entries in found]
         return {"items": items, "next_after": found[-1][0] if len(found) == limit else None}
 
     @routes.get("/journals/{actor_type}/{key}")
@@ -175,9 +198,10 @@ def router(api: Api) -> APIRouter:
         after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     ) -> dict[str, Any]:  # fmt: skip
         """Return the entries of a journal, oldest first."""
-        loom, _ = await api.caller(request, "read")
+        # Who has keys is for those who give them.
+        loom, _ = await api.caller(request, "administer" if f"{actor_type}/{key}" == KEYS_JOURNAL else "read")
         entries = loom.store.read(f"{actor_type}/{key}", after=after, until=after + limit)
-        items = [_entry(each) async for each in entries]
+        items = [each.as_json() async for each in entries]
         return {"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None}
 
     return routes
@@ -185,15 +209,3 @@ def router(api: Api) -> APIRouter:
 
 def _page(items: list[dict[str, Any]], limit: int) -> dict[str, Any]:
     return {"items": items, "next_after": items[-1]["position"] if len(items) == limit else None}
-
-
-def _entry(recorded: Recorded) -> dict[str, Any]:
-    return {
-        "sequence": recorded.sequence,
-        "position": recorded.position,
-        "kind": recorded.kind,
-        "recorded_at": recorded.recorded_at.isoformat(),
-        "command_id": recorded.command_id,
-        "entry_hash": recorded.entry_hash.hex(),
-        "entry": recorded.entry.model_dump(mode="json"),
-    }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loom.journal.entry import Recorded
     from loom.journal.sqlite import Reader
 
-__all__ = ["add_to", "entry_as_json"]
+__all__ = ["add_to"]
 
 _PAGE = 1_000
 _TABLE_ROWS = 1_000
@@ -51,35 +51,15 @@ async def journal(
         return await _print_entries(shell.output, reader, name, after=after, until=until, raw=raw)
 
 
-def entry_as_json(recorded: Recorded) -> dict[str, Any]:
-    """Return an entry as a program reads it: its header in full, and its body."""
-    return {
-        "position": recorded.position,
-        "journal": recorded.journal,
-        "sequence": recorded.sequence,
-        "kind": recorded.kind,
-        "schema_version": recorded.schema_version,
-        "command_id": recorded.command_id,
-        "epoch": recorded.epoch,
-        "recorded_at": recorded.recorded_at.isoformat(),
-        "policy": recorded.policy,
-        "entry_hash": recorded.entry_hash.hex(),
-        "erased": recorded.body is None,
-        "body": recorded.body_json(),
-    }
-
-
 async def _list(output: Output, reader: Reader, *, actor_type: str | None, limit: int) -> None:
+    from loom.journal.listing import journal_as_json
+
     found: list[dict[str, Any]] = []
     after = "" if actor_type is None else f"{actor_type}/"
     while len(found) < limit:
         page = await reader.journals(after=after, limit=min(_PAGE, limit - len(found)))
         wanted = [each for each in page if actor_type is None or each[0].startswith(f"{actor_type}/")]
-        for journal_name, entries in wanted:
-            last = [each async for each in reader.read(journal_name, after=entries - 1, until=entries)]
-            at = last[0].recorded_at.isoformat() if last else None
-            kind = last[0].kind if last else None
-            found.append({"journal": journal_name, "entries": entries, "last_at": at, "last_kind": kind})
+        found += [await journal_as_json(reader, name, entries) for name, entries in wanted]
         if len(wanted) < len(page) or not page:
             break
         after = page[-1][0]
@@ -121,7 +101,7 @@ async def _print_entries(
     async for recorded in reader.read(name, after=after, until=until):
         seen += 1
         if output.json:
-            output.line(entry_as_json(recorded))
+            output.line(recorded.as_json())
         elif raw:
             body = (
                 "(erased)" if recorded.body is None else one_line(recorded.body.decode("utf-8", "replace"), 1_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -36,12 +37,12 @@ async def serve(
     """Serve the API until SIGINT or SIGTERM; requests that are under way are answered before it ends."""
     from loom.cli.serving import person
     from loom.errors import ConfigError
+    from loom.telemetry import configure_logging
     from loom.web.config import WebConfig
 
     try:
-        import uvicorn
-
         from loom.web.app import create_app
+        from loom.web.serving import serve as serve_app
     except ImportError as error:
         raise ConfigError(
             f"the API needs a package that is not there [{error.name}]; expected the extra [server]: "
@@ -51,43 +52,24 @@ async def serve(
     section = shell.settings.sections.get("web")
     config = section if isinstance(section, WebConfig) else WebConfig()
     names = config.workspaces or (shell.place.name,)
-    app = create_app({name: partial(_open, shell, name, person(None)) for name in names}, config)
-    listening = uvicorn.Config(
-        app,
-        host=host or config.host,
-        port=config.port if port is None else port,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(config.drain_s)),
-    )
-    server = _Server(listening)
-    server.shell = shell
-    await server.serve()
 
+    def listening(at: str, on: int) -> None:
+        if shell.json:
+            shell.output.line({"event": "listening", "host": at, "port": on, "workspaces": list(names)})
+        else:
+            shell.output.say(f"listening on http://{at}:{on} for [{', '.join(names)}]", style="bold")
+            shell.output.say("  `loom keys add NAME --role reader --by YOU` gives somebody a key", style="dim")
+            shell.output.say("  Ctrl-C ends it, once what is under way is answered", style="dim")
+        sys.stdout.flush()
 
-def _server_class() -> Any:
-    import uvicorn
-
-    class Telling(uvicorn.Server):
-        """Says where it listens, once it does."""
-
-        shell: Shell
-
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            for each in self.servers:
-                for sock in each.sockets:
-                    at = sock.getsockname()
-                    if self.shell.json:
-                        self.shell.output.line({"host": at[0], "port": at[1]})
-                    else:
-                        self.shell.output.say(f"listening on http://{at[0]}:{at[1]}")
-
-    return Telling
-
-
-def _Server(config: Any) -> Any:  # noqa: N802 - made late, as uvicorn comes with an extra
-    return _server_class()(config)
+    logging = shell.settings.logging
+    configure_logging(level="debug" if shell.debug else logging.level, format=logging.format)
+    await serve_app(
+        create_app({name: partial(_open, shell, name, person(None)) for name in names}, config),
+        host=host or config.host, port=config.port if port is None else port, drain_s=config.drain_s,
+        listening=listening,
+    )  # fmt: skip
+    shell.output.note("ended")
 
 
 def _open(shell: Shell, name: str, by: str) -> Loom:
@@ -126,7 +108,7 @@ async def add(
     by: ByOption,
 ) -> None:
     """Give somebody a key; it is shown this once."""
-    said = await _act(shell, "issue", {"name": name, "role": role, "by": by}, by)
+    said = await _act(shell, "issue", {"name": name, "role": role, "by": by}, by, begins=True)
     if shell.json:
         shell.output.document(said)
     else:
@@ -148,9 +130,9 @@ async def revoke(
         shell.output.say(f"key {said['key_id']} opens nothing any more")
 
 
-async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str) -> Any:
+async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str, *, begins: bool = False) -> Any:
     from loom.cli.acting import act
     from loom.web.extension import extension
 
-    said, _ = await act(shell, f"web.{word}", arguments, by=by, extensions=(extension,))
+    said, _ = await act(shell, f"web.{word}", arguments, by=by, extensions=(extension,), begins=begins)
     return said

@@ -1,0 +1,221 @@
+"""`loom circuits`: what ran and how, what waits for a person, and who is erased."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pydantic import JsonValue
+
+    from loom.circuits import CircuitsView
+
+__all__ = ["add_to"]
+
+_Client = Annotated[str | None, typer.Option("--client", help="Only this client.", show_default=False)]
+_Days = Annotated[float, typer.Option("--days", min=0.001, max=36_500, help="How far back.")]
+_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Run registered steps: the audit, strategies, escalations, erasure.")
+    command(group, "audit", default=True)(audit)
+    command(group, "strategies")(strategies)
+    command(group, "escalations")(escalations)
+    command(group, "close")(close)
+    command(group, "erase")(erase)
+    app.add_typer(group, name="circuits", rich_help_panel="Wings")
+
+
+async def audit(
+    shell: Shell,
+    client: _Client = None,
+    circuit: Annotated[str | None, typer.Option("--circuit", help="Only this circuit.", show_default=False)] = None,
+    days: _Days = 30,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="At most so many.")] = 50,
+    before: Annotated[
+        int | None, typer.Option("--before", min=1, help="Only what stands before this position.", show_default=False)
+    ] = None,
+) -> None:
+    """Show what was executed, newest last, and the metrics of just that."""
+    async with _view(shell) as view:
+        found = await view.audit(client_id=client, circuit_id=circuit, limit=limit, days=days, before=before)
+        if shell.json:
+            about = {"workspace_id": shell.place.name, "client_id": client, "circuit_id": circuit}
+            shell.output.document({**about, **found})
+            return
+        if not found["execution_history"]:
+            shell.output.say("Nothing was executed.")
+            return
+        columns = [
+            Column("time"), Column("client"), Column("circuit", "cyan"), Column("confidence", right=True),
+            Column("ms", right=True), Column("how", wide=True),
+        ]  # fmt: skip
+        rows = [
+            (
+                each["timestamp"][:19].replace("T", " "), each["client_id"], each["circuit_id"],
+                f"{each['confidence_score']:.2f}", f"{each['latency_ms']:.1f}", _how(each),
+            )
+            for each in found["execution_history"][::-1]
+        ]  # fmt: skip
+        shell.output.table(columns, rows)
+        shell.output.say()
+        _print_metrics(shell, found)
+
+
+async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> None:
+    """Show how every strategy does, and what was corrected."""
+    async with _view(shell) as view:
+        found = await view.dashboard(client_id=client, days=days)
+        if shell.json:
+            shell.output.document({"workspace_id": shell.place.name, "days": days, **found})
+            return
+        if not found["strategy_states"]:
+            shell.output.say("No cycle was counted yet.")
+            return
+        columns = [
+            Column("client"), Column("segment"), Column("strategy", "cyan"), Column("engagement", right=True),
+            Column("conversion", right=True), Column("cycles", right=True), Column("declining for", right=True),
+        ]  # fmt: skip
+        rows = [
+            (
+                each["client_id"], each["audience_segment"], each["strategy_id"], f"{each['engagement_score']:.2f}",
+                f"{each['conversion_score']:.2f}", str(each["cycle_count"]), str(each["decline_cycles"]),
+            )
+            for each in found["strategy_states"]
+        ]  # fmt: skip
+        shell.output.table(columns, rows)
+        said = found["summary"]
+        shell.output.say()
+        shell.output.say(
+            f"{said['total_corrections']} corrections: {said['successful_rotations']} rotations, "
+            f"{said['escalations']} escalations"
+        )
+
+
+async def escalations(
+    shell: Shell, every: Annotated[bool, typer.Option("--all", help="Also those that were closed.")] = False
+) -> None:
+    """List what people are to look at."""
+    from loom.circuits.escalations import Escalations
+    from loom.cli.reading import open_journal
+
+    async with open_journal(shell) as reader:
+        store: Any = reader
+        known = Escalations(store, make_draft=_no_draft)
+        await known.load()
+    found = known.all() if every else known.open()
+    if shell.json:
+        shell.output.document([each.as_json() for each in found])
+        return
+    if not found:
+        shell.output.say("Nothing waits for a person.")
+        return
+    columns = [
+        Column("id", "cyan"), Column("since"), Column("cause"), Column("again", right=True),
+        Column("why", wide=True, wraps=True), Column("closed by"),
+    ]  # fmt: skip
+    rows = [
+        (
+            each.escalation_id[:12], each.opened_at.strftime("%Y-%m-%d %H:%M"), each.cause, str(each.repeats),
+            each.reason, each.closed_by or "",
+        )
+        for each in found
+    ]  # fmt: skip
+    shell.output.table(columns, rows)
+
+
+async def close(
+    shell: Shell,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The id of an escalation, or how it begins.")],
+    by: ByOption,
+    reason: _Reason,
+) -> None:
+    """Say in your name that somebody looked at an escalation."""
+    said = await _act(shell, "close", {"id": id, "by": by, "reason": reason})
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say(f"escalation {said['id'][:12]} is closed")
+
+
+async def erase(
+    shell: Shell,
+    client: Annotated[str, typer.Argument(help="Whose key is destroyed.", show_default=False)],
+    by: ByOption,
+    reason: _Reason,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
+) -> None:
+    """Destroy the key of a client: what was sealed for it can be read by nobody any more. It cannot be taken back."""
+    from loom.errors import ConfigError
+
+    if not yes:
+        raise ConfigError(
+            f"what was sealed for [{client}] would be gone for good; expected --yes: say so if you mean it"
+        )
+    said = await _act(shell, "erase", {"client": client, "by": by, "reason": reason})
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say(f"{said['client']} is erased")
+
+
+@contextlib.asynccontextmanager
+async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
+    """Yield what circuits did, to be read."""
+    from datetime import UTC, datetime
+
+    from loom.circuits import CircuitsView, extension
+    from loom.cli.reading import open_readings
+    from loom.sealing import Erasures, Fields
+
+    async with open_readings(shell, extension) as readings:
+        store: Any = readings.reader
+        erasures = Erasures(store, make_draft=_no_draft)
+        await erasures.load()
+        yield CircuitsView(readings.queries, lambda: datetime.now(UTC), Fields(erasures))
+
+
+def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:
+    columns = [
+        Column("circuit", "cyan"), Column("executions", right=True), Column("success", right=True),
+        Column("mean ms", right=True), Column("p50", right=True), Column("p95", right=True),
+        Column("confidence", right=True), Column("errors", right=True),
+    ]  # fmt: skip
+    rows = [
+        (
+            name, str(each["total_executions"]), f"{each['success_rate']:.0%}", f"{each['avg_latency_ms']:.1f}",
+            f"{each['p50_latency_ms']:.1f}", f"{each['p95_latency_ms']:.1f}", f"{each['avg_confidence']:.2f}",
+            str(each["error_count"]),
+        )
+        for name, each in [*found["by_circuit"].items(), ("all", found["metrics"])]
+    ]  # fmt: skip
+    shell.output.table(columns, rows)
+
+
+def _how(execution: dict[str, Any]) -> str:
+    if not execution["success"]:
+        return f"failed: {execution['error']}"
+    return "substituted" if execution["substituted"] else "succeeded"
+
+
+async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue]) -> Any:
+    from loom.circuits import extension
+    from loom.cli.acting import act
+
+    said, _ = await act(shell, f"circuits.{word}", arguments, by=str(arguments["by"]), extensions=(extension,))
+    return said
+
+
+def _no_draft(_: object) -> Any:
+    raise AssertionError("nothing is written from here")
