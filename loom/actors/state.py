@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAd
 
 from loom.actors.actor import Actor, Held, folds, state_type
 from loom.errors import ActorStoppedError
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, UnknownEntry
 
 __all__ = ["Fold", "Snapshot"]
 
@@ -48,7 +48,16 @@ class Fold:
             held = self.actor._held
             held.folding = True
             try:
-                self.actor.apply(entry())
+                folded = entry()
+                # A gap is for `apply` to judge; without its beginning a state would be another actor's.
+                if at == 1 and isinstance(folded, UnknownEntry) and folded.problem == "erased":
+                    raise ActorStoppedError(
+                        f"[{type(self.actor).__name__}] has lost the beginning of its journal, which was pruned; "
+                        "expected all of it, as its state is made of it: read it in the archive, it takes nothing more"
+                    )
+                self.actor.apply(folded)
+            except ActorStoppedError:
+                raise
             except Exception as error:
                 raise ActorStoppedError(
                     f"[{type(self.actor).__name__}.apply] raised [{error!r}] on sequence [{at}]; expected it never to "

@@ -11,6 +11,7 @@ import typer
 from loom.cli.command import Common, ConfigOption, DebugOption, JournalOption, JsonOption, WorkspaceOption
 from loom.cli.commands import (
     approvals,
+    archive,
     budget,
     decisions,
     demo,
@@ -67,6 +68,7 @@ for part in (
     verify,
     doctor,
     export,
+    archive,
 ):
     part.add_to(app)
 

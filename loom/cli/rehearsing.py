@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from loom.actors import Actor, ActorSystem, Services
+from loom.archive import Archive
 from loom.cli.reading import Readings
 from loom.errors import AppendUnknownError, JournalReadOnlyError
 from loom.journal.chain import genesis
@@ -19,13 +20,34 @@ from loom.journal.sqlite import Reader
 from loom.journal.store import Append, Head, Receipt
 from loom.policies import AnyPolicy, Document, implicit_document, version_hash, version_id
 from loom.policies.registry import PolicyRegistry, PolicyVersion
-from loom.precedents import EquivalenceRegistry, EquivalenceRule, RuleVersion
+from loom.precedents import EquivalenceRegistry, EquivalenceRule, Precedents, RuleVersion
+from loom.projections import Queries, Views
 from loom.replay import Replay
 
 __all__ = ["ReadOnlyStore", "registry_of", "replay_of", "rules_of"]
 
 _NOBODY = "replay"
 """In whose name nothing is registered."""
+
+
+class JournalSource(Protocol):
+    """What a replay reads: the reader of a journal, or an archive."""
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream one journal by sequence."""
+        ...
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream all of it by position."""
+        ...
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the entry with which a command was received, or None."""
+        ...
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name."""
+        ...
 
 
 async def registry_of(reader: Reader) -> PolicyRegistry:
@@ -45,23 +67,35 @@ async def rules_of(reader: Reader) -> EquivalenceRegistry:
 async def replay_of(readings: Readings, actors: Sequence[type[Actor[Any]]]) -> Replay:
     """Return what replays the journals of a workspace with the code of these actors."""
     store = await ReadOnlyStore.over(readings.reader)
+    return await _replay(store, readings.queries, readings.precedents, actors)
+
+
+async def replay_out_of(archive: Archive, actors: Sequence[type[Actor[Any]]]) -> Replay:
+    """Return what replays the journals of an archive: states and turns. It has no views to judge decisions out of."""
+    store = ReadOnlyStore(archive, workspace=archive.workspace, last=None)
+    no_views = Queries(Views(archive.path.with_suffix(".views.db")))  # opened when it is asked, which it is not
+    return await _replay(store, no_views, Precedents(no_views), actors)
+
+
+async def _replay(
+    store: ReadOnlyStore, queries: Queries, precedents: Precedents, actors: Sequence[type[Actor[Any]]]
+) -> Replay:
+    policies, rules = _ReadOnlyRegistry(store), _ReadOnlyRules(store)
+    await policies.load()
+    await rules.load()
     services = Services(
-        store=store,
-        policies=await registry_of(readings.reader),
-        rules=await rules_of(readings.reader),
-        precedents=readings.precedents,
-        snapshots=_NoSnapshots(),
-    )
+        store=store, policies=policies, rules=rules, precedents=precedents, snapshots=_NoSnapshots()
+    )  # fmt: skip
     system = ActorSystem(services, resumes=False, by=_NOBODY)
     for cls in actors:
         await system.register(cls)
-    return Replay(store, system, queries=readings.queries, policies=services.policies)
+    return Replay(store, system, queries=queries, policies=policies)
 
 
 class ReadOnlyStore:
     """A `JournalStore` that is read and never written; it holds what was there when it was made."""
 
-    def __init__(self, reader: Reader, *, workspace: str, last: Recorded | None) -> None:
+    def __init__(self, reader: JournalSource, *, workspace: str, last: Recorded | None) -> None:
         self._reader = reader
         self._workspace = workspace
         self._last = last

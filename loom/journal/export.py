@@ -23,7 +23,16 @@ from loom.journal.chain import SALT_BYTES, Header, body_digest, entry_hash, gene
 from loom.journal.entry import Recorded
 from loom.journal.findings import Finding, Findings
 
-__all__ = ["ExportVerification", "Readable", "export_line", "export_lines", "verify_export"]
+__all__ = [
+    "UNREADABLE",
+    "ChainCheck",
+    "ExportVerification",
+    "Readable",
+    "export_line",
+    "export_lines",
+    "parse_line",
+    "verify_export",
+]
 
 _BODY = ',"body":'
 _BASE64 = ',"body_base64":'
@@ -134,13 +143,61 @@ def verify_export(lines: Iterable[str]) -> ExportVerification:
     return run.verdict()
 
 
+class ChainCheck:
+    """Holds entries against their digests, and against the entry before them; of each journal the last one is kept."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self.last: dict[tuple[str, str], tuple[int, bytes]] = {}
+        """By workspace and journal: the last sequence and its hash."""
+        self.pruned = self.unlinked = 0
+
+    def check(self, entry: Recorded, workspace: str, *, whole: bool) -> None:
+        """Check an entry; in what is `whole` none can be without the one before it."""
+        self._check_body(entry)
+        self._check_link(entry, workspace, whole=whole)
+
+    def tell(self, code: str, entry: Recorded, what: str) -> None:
+        """Take a finding about an entry in."""
+        self.findings.add(
+            code, f"{entry.journal} sequence {entry.sequence} (position {entry.position}) {what}",
+            position=entry.position, journal=entry.journal, sequence=entry.sequence,
+        )  # fmt: skip
+
+    def _check_body(self, entry: Recorded) -> None:
+        if entry.salt is None and entry.body is None:
+            self.pruned += 1
+        elif entry.salt is None or entry.body is None or len(entry.salt) != SALT_BYTES:
+            self.tell("TAMPERED", entry, "has lost its body or its salt")
+        elif body_digest(entry.salt, entry.body) != entry.body_digest:
+            self.tell("TAMPERED", entry, "does not have the digest of its body")
+
+    def _check_link(self, entry: Recorded, workspace: str, *, whole: bool) -> None:
+        key = (workspace, entry.journal)
+        before = self.last.get(key)
+        if before is None and entry.sequence == 1:
+            before = (0, genesis(*key))
+        if before is None:
+            self.unlinked += 1
+            if whole:
+                self.tell("MISSING", entry, "is the first of its journal here, and no position before it is missing")
+        elif entry.sequence <= before[0]:
+            self.tell("REORDERED", entry, f"stands after sequence {before[0]}")
+            return
+        elif entry.sequence > before[0] + 1:
+            self.tell("MISSING", entry, f"follows sequence {before[0]}: those between are gone")
+        elif entry_hash(_header(entry, workspace), entry.body_digest, before[1]) != entry.entry_hash:
+            self.tell("TAMPERED", entry, f"does not follow from sequence {before[0]}: one of the two was changed")
+        self.last[key] = (entry.sequence, entry.entry_hash)
+
+
 class _Run:
-    """One pass over the lines; of each journal the last sequence and hash are kept."""
+    """One pass over the lines of an export."""
 
     def __init__(self) -> None:
         self._findings = Findings()
-        self._last: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self._position = self._entries = self._pruned = self._unlinked = 0
+        self._chains = ChainCheck(self._findings)
+        self._position = self._entries = 0
         self._workspace: str | None = None
         self._is_whole = True
         """Whether every position from the first one on was there: then no entry can be without the one before it."""
@@ -149,75 +206,48 @@ class _Run:
     def take(self, number: int, line: str) -> None:
         self._entries += 1
         try:
-            workspace, entry = _parsed(line)
-        except (AdmissionError, KeyError, TypeError, ValueError, AttributeError) as error:
+            workspace, entry = parse_line(line)
+        except UNREADABLE as error:
             self._findings.add("DAMAGED", f"line {number} is not one of an export: {type(error).__name__}: {error}")
             return
         self._check_place(entry, workspace)
         self._position = max(self._position, entry.position)
-        self._check_body(entry)
-        self._check_link(entry, workspace)
+        self._chains.check(entry, workspace, whole=self._is_whole)
 
     def verdict(self) -> ExportVerification:
-        if self._hole is not None and len(self._last) > 1:
-            self._tell(
+        chains = self._chains
+        if self._hole is not None and len(chains.last) > 1:
+            chains.tell(
                 "MISSING", self._hole, "does not follow upon the position before it: this is of several journals"
             )
         return ExportVerification(
             entries=self._entries,
-            journals=len(self._last),
-            pruned=self._pruned,
-            unlinked=self._unlinked,
+            journals=len(chains.last),
+            pruned=chains.pruned,
+            unlinked=chains.unlinked,
             findings=tuple(self._findings.kept),
             counts=dict(self._findings.counts),
         )
 
     def _check_place(self, entry: Recorded, workspace: str) -> None:
         """Hold an entry against the lines before it: an export is of one workspace, by position."""
+        tell = self._chains.tell
         if workspace != (self._workspace or workspace):
-            self._tell("TAMPERED", entry, f"is of workspace {workspace}, the lines before it of {self._workspace}")
+            tell("TAMPERED", entry, f"is of workspace {workspace}, the lines before it of {self._workspace}")
         self._workspace = self._workspace or workspace
         if entry.position <= self._position:
-            self._tell("REORDERED", entry, "stands after a later position")
+            tell("REORDERED", entry, "stands after a later position")
         elif entry.position > self._position + 1:
             self._is_whole = False
             if self._entries > 1 and self._hole is None:
                 self._hole = entry
 
-    def _check_body(self, entry: Recorded) -> None:
-        if entry.salt is None and entry.body is None:
-            self._pruned += 1
-        elif entry.salt is None or entry.body is None or len(entry.salt) != SALT_BYTES:
-            self._tell("TAMPERED", entry, "has lost its body or its salt")
-        elif body_digest(entry.salt, entry.body) != entry.body_digest:
-            self._tell("TAMPERED", entry, "does not have the digest of its body")
 
-    def _check_link(self, entry: Recorded, workspace: str) -> None:
-        key = (workspace, entry.journal)
-        before = self._last.get(key)
-        if before is None and entry.sequence == 1:
-            before = (0, genesis(*key))
-        if before is None:
-            self._unlinked += 1
-            if self._is_whole:
-                self._tell("MISSING", entry, "is the first of its journal here, and no position before it is missing")
-        elif entry.sequence <= before[0]:
-            self._tell("REORDERED", entry, f"stands after sequence {before[0]}")
-            return
-        elif entry.sequence > before[0] + 1:
-            self._tell("MISSING", entry, f"follows sequence {before[0]}: those between are gone")
-        elif entry_hash(_header(entry, workspace), entry.body_digest, before[1]) != entry.entry_hash:
-            self._tell("TAMPERED", entry, f"does not follow from sequence {before[0]}: one of the two was changed")
-        self._last[key] = (entry.sequence, entry.entry_hash)
-
-    def _tell(self, code: str, entry: Recorded, what: str) -> None:
-        self._findings.add(
-            code, f"{entry.journal} sequence {entry.sequence} (position {entry.position}) {what}",
-            position=entry.position, journal=entry.journal, sequence=entry.sequence,
-        )  # fmt: skip
+UNREADABLE = (AdmissionError, KeyError, TypeError, ValueError, AttributeError)
+"""What `parse_line` raises for a line that is none."""
 
 
-def _parsed(line: str) -> tuple[str, Recorded]:
+def parse_line(line: str) -> tuple[str, Recorded]:
     """Return the workspace and the entry of a line that is, to the letter, the one that `export_line` writes for it."""
     said = parse_json(line.encode())
     if not isinstance(said, dict):

@@ -17,11 +17,13 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from loom.actors import ActorSystem, Approvals, Turns
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
+from loom.archive import Archives
 from loom.decisions import Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
 from loom.evolution import Suggestions
 from loom.extension import Extension
 from loom.journal.sqlite import SqliteStore
+from loom.operations.archives import AddArchive, PruneArchive, add_archive, prune_archive
 from loom.operations.arguments import (
     Abandon,
     Adopt,
@@ -90,8 +92,11 @@ class Operations:
 
     def __init__(self, loom: Served) -> None:
         self._loom = loom
+        archives = Archives(loom.store)
         self._table: dict[str, _Operation] = {
             "actors.send": _Operation(Send, self._send),
+            "archives.add": _Operation(AddArchive, partial(add_archive, archives)),
+            "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives)),
             "approvals.deny": _Operation(Deny, self._deny),
             "approvals.grant": _Operation(Grant, self._grant),
             "policies.adopt": _Operation(Adopt, self._adopt),

@@ -150,6 +150,14 @@ class SqliteStore:
         """Return names and last sequences of journals by name, those after `after`."""
         return await self._reader.journals(after=after, limit=limit)
 
+    async def prune(self, journal: str, *, until: int) -> None:
+        """Take the bodies of a journal away, up to and with a sequence, where a journaled `PrunedEntry` says so.
+
+        Hashes stay, and the chain verifies. It is all or nothing; `AppendRefusedError` where nothing was declared.
+        """
+        self._check_open()
+        await self._in_thread(lambda: self._writer.prune(journal, until))
+
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Have `callback` called on the event loop with each new acknowledged position."""
         self._callbacks.append(callback)

@@ -38,6 +38,11 @@ _INSERTS = {rows: f"INSERT INTO entries VALUES {', '.join([_ROW] * rows)}" for r
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = ? AND sequence = ?"
 _COMMAND = "SELECT 1 FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
 
+_PRUNE = """
+UPDATE entries SET body = NULL, salt = NULL
+WHERE journal = ? AND sequence <= ? AND body IS NOT NULL AND kind <> 'pruned'
+"""
+
 _FREE_SPACE_EVERY = 64  # batches
 _COMMIT_FAILURES = 2  # in a row, before nothing more is written
 
@@ -102,6 +107,30 @@ class Writer:
             return self._link.head(journal)
         except sqlite3.Error as error:
             raise explained(error, self._files.journal, writing=False) from error
+
+    def prune(self, journal: str, until: int) -> None:
+        """Take bodies away; the schema sees to it that an entry has declared it."""
+        if self._link.refusal is not None:
+            raise self._link.refusal
+        try:
+            connection = self._link.connection()
+            connection.execute("PRAGMA secure_delete = ON")  # what is gone is not to be found in free pages
+            # The trigger that asks for the declaration reads it with JSON functions, which an untrusted schema may not.
+            connection.execute("PRAGMA trusted_schema = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            self._link.check_epoch()
+            connection.execute(_PRUNE, (journal, until))
+            connection.execute("COMMIT")
+            self._link.check_identity()
+            connection.execute("PRAGMA trusted_schema = OFF")
+        except sqlite3.IntegrityError as error:
+            self._link.drop()
+            raise AppendRefusedError(
+                f"journal [{journal}] keeps its bodies [{error}]; expected an entry that declares them gone first"
+            ) from error
+        except sqlite3.Error as error:
+            self._link.drop()  # what became of it is looked at anew: asked for again, it is done again
+            raise explained(error, self._files.journal, writing=True) from error
 
     def close(self) -> None:
         """Write the head down, fold the log into the database and close; what fails here loses nothing."""

@@ -1,0 +1,24 @@
+"""Archives: journals that have come to rest, sealed into one file that can be verified and replayed without loom's.
+
+An archive is a zip of `manifest.json` and `entries.jsonl`: what `loom export` writes of each journal, by position. The
+manifest says which journals these are, how long each is and with which hash it ends.
+"""
+
+from __future__ import annotations
+
+from loom.archive.manifest import ArchivedJournal, Manifest
+from loom.archive.reading import Archive, ArchiveVerification
+from loom.archive.register import ArchivedEntry, Archives, Pruned
+from loom.archive.sealing import Sealed, seal
+
+__all__ = [
+    "Archive",
+    "ArchiveVerification",
+    "ArchivedEntry",
+    "ArchivedJournal",
+    "Archives",
+    "Manifest",
+    "Pruned",
+    "Sealed",
+    "seal",
+]

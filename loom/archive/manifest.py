@@ -1,0 +1,59 @@
+"""What an archive says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+__all__ = ["ENTRIES", "MANIFEST", "README", "ArchivedJournal", "Manifest", "digest_of"]
+
+MANIFEST = "manifest.json"
+ENTRIES = "entries.jsonl"
+README = "README.txt"
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArchivedJournal(_Said):
+    """A journal of an archive: all of it, from its first entry to the one whose hash is its `head`."""
+
+    journal: str
+    entries: int = Field(ge=1)
+    head: Hash
+    first_at: AwareDatetime
+    last_at: AwareDatetime
+    context: bool = False
+    """Whether it is there so that the others can be understood: policies, rules, runs. Such a one is never pruned."""
+
+
+class Manifest(_Said):
+    """Which journals an archive holds, of which workspace, sealed when and by whom."""
+
+    format: Literal["loom.archive/1"] = "loom.archive/1"
+    workspace: str
+    before: AwareDatetime
+    """Every journal that is not context ends before this moment."""
+    sealed_at: AwareDatetime
+    by: str
+    loom: str
+    """The version of loom that sealed it."""
+    entries: int = Field(ge=0)
+    last_position: int = Field(ge=0)
+    entries_sha256: Hash
+    """Of the lines as they lie in the archive."""
+    journals: tuple[ArchivedJournal, ...]
+
+    def raw(self) -> bytes:
+        """Return it as it lies in an archive."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
+
+def digest_of(raw: bytes) -> str:
+    """Return the SHA-256 of a manifest as it lies in an archive: what names the archive, and all that is in it."""
+    return hashlib.sha256(raw).hexdigest()

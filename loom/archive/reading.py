@@ -1,0 +1,198 @@
+"""Reading an archive back: verified from its own bytes alone, and read like the journal it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from loom.archive.manifest import ENTRIES, MANIFEST, Manifest, digest_of
+from loom.errors import JournalCorruptError, JournalNotFoundError
+from loom.journal.entry import Recorded
+from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
+from loom.journal.findings import Finding, Findings
+from loom.journal.kinds import CommandReceivedEntry
+
+__all__ = ["Archive", "ArchiveVerification"]
+
+_MOST_MANIFEST_BYTES = 268_435_456
+_MOST_LINE_BYTES = 268_435_456
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveVerification:
+    """What is known of an archive after all of it was read."""
+
+    digest: str
+    entries: int
+    journals: int
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing was found."""
+        return not self.counts
+
+    def lines(self) -> Iterator[str]:
+        """Yield the verdict, then each finding, as text for people."""
+        what = f"{self.entries} entries of {self.journals} journals"
+        yield f"VERIFIED {what}" if self.ok else f"NOT VERIFIED: {sum(self.counts.values())} findings in {what}"
+        for finding in self.findings:
+            yield f"{finding.code} {finding.message}"
+
+
+class Archive:
+    """An archive that is open for reading. It is read from its beginning for each question: it is cold storage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except FileNotFoundError as error:
+            raise JournalNotFoundError(f"there is no archive at [{path}]; expected one: name another") from error
+        except _DAMAGED as error:
+            raise self._damaged(error) from error
+        try:
+            with self._zip.open(MANIFEST) as file:
+                raw = file.read(_MOST_MANIFEST_BYTES)
+            self.manifest = Manifest.model_validate_json(raw)
+        except (KeyError, ValidationError, RuntimeError, *_DAMAGED) as error:
+            self._zip.close()
+            raise self._damaged(error) from error
+        self.digest = digest_of(raw)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the entries; raise `JournalCorruptError` where they cannot be read."""
+        for raw in self._raw_lines():
+            yield raw.decode().rstrip("\n")
+
+    def verify(self) -> ArchiveVerification:
+        """Verify all of it from its own bytes: digests, hashes, chains, order, and what the manifest says."""
+        findings = Findings()
+        chains = ChainCheck(findings)
+        sha256 = hashlib.sha256()
+        count = position = 0
+        try:
+            for number, raw in enumerate(self._raw_lines(), start=1):
+                count = number
+                sha256.update(raw)
+                try:
+                    workspace, entry = parse_line(raw.decode().rstrip("\n"))
+                except UNREADABLE as error:
+                    findings.add("DAMAGED", f"line {number} is not one of an archive: {type(error).__name__}: {error}")
+                    continue
+                if workspace != self.manifest.workspace:
+                    findings.add("TAMPERED", f"line {number} is of workspace {workspace}")
+                if entry.position <= position:
+                    findings.add("REORDERED", f"line {number} stands after a later position", position=entry.position)
+                position = max(position, entry.position)
+                chains.check(entry, workspace, whole=True)
+        except (JournalCorruptError, *_DAMAGED) as error:
+            findings.add("DAMAGED", f"the entries end after line {count}: {error}")
+        if sha256.hexdigest() != self.manifest.entries_sha256:
+            findings.add("TAMPERED", "the entries are not those that the manifest was made for")
+        self._hold_against_manifest(chains, count, findings)
+        return ArchiveVerification(
+            self.digest, count, len(chains.last), tuple(findings.kept), dict(findings.counts)
+        )  # fmt: skip
+
+    async def compare(self, source: Readable) -> list[Finding]:
+        """Return where the journal that it came from says something else now. Equal heads say that all is equal."""
+        findings = Findings()
+        for listed in self.manifest.journals:
+            there = [e async for e in source.read(listed.journal, after=listed.entries - 1, until=listed.entries)]
+            if not there:
+                findings.add(
+                    "TRUNCATED", f"{listed.journal} has less than {listed.entries} entries now", journal=listed.journal
+                )
+            elif there[0].entry_hash.hex() != listed.head:
+                findings.add(
+                    "REWRITTEN", f"{listed.journal} is not the journal that was sealed", journal=listed.journal,
+                    sequence=listed.entries, position=there[0].position,
+                )  # fmt: skip
+        return findings.kept
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    # --- read like a journal --------------------------------------------------------------------
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose journals these are."""
+        return self.manifest.workspace
+
+    async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream one journal by sequence."""
+        marked = f'"journal":{json.dumps(journal, ensure_ascii=False)},'  # lines of other journals are not parsed
+        for line in self.lines():
+            if marked not in line:
+                continue
+            entry = self._entry(line)
+            if entry.journal == journal and entry.sequence > after:
+                if until is not None and entry.sequence > until:
+                    return
+                yield entry
+
+    async def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream all of it by position."""
+        for line in self.lines():
+            entry = self._entry(line)
+            if until is not None and entry.position > until:
+                return
+            if entry.position > after:
+                yield entry
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the entry with which a command was received, or None."""
+        async for entry in self.read(journal):
+            if entry.kind == CommandReceivedEntry.kind and entry.command_id == command_id:
+                return entry
+        return None
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name."""
+        return [(each.journal, each.entries) for each in self.manifest.journals if each.journal > after][:limit]
+
+    def _raw_lines(self) -> Iterator[bytes]:
+        try:
+            with self._zip.open(ENTRIES) as file:
+                while raw := file.readline(_MOST_LINE_BYTES):
+                    yield raw
+        except (KeyError, RuntimeError, *_DAMAGED) as error:
+            raise self._damaged(error) from error
+
+    def _entry(self, line: str) -> Recorded:
+        try:
+            return parse_line(line)[1]
+        except UNREADABLE as error:
+            raise self._damaged(error) from error
+
+    def _hold_against_manifest(self, chains: ChainCheck, count: int, findings: Findings) -> None:
+        said = {each.journal: each for each in self.manifest.journals}
+        for name in sorted({name for _, name in chains.last} - set(said)):
+            findings.add("TAMPERED", f"{name} is not in the manifest", journal=name)
+        for name, listed in said.items():
+            sequence, head = chains.last.get((self.workspace, name), (0, b""))
+            if (sequence, head.hex()) != (listed.entries, listed.head):
+                findings.add(
+                    "TRUNCATED" if sequence < listed.entries else "TAMPERED",
+                    f"{name} ends at sequence {sequence}, and not with the head that the manifest says", journal=name,
+                )  # fmt: skip
+        if count != self.manifest.entries:
+            findings.add("TAMPERED", f"there are {count} entries where the manifest says {self.manifest.entries}")
+
+    def _damaged(self, error: Exception) -> JournalCorruptError:
+        return JournalCorruptError(
+            f"archive [{self.path}] cannot be read [{type(error).__name__}: {str(error)[:200]}]; expected one that "
+            "`loom archive` has written: take a copy of it"
+        )

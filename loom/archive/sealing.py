@@ -1,0 +1,184 @@
+"""Sealing journals that have come to rest into an archive; nothing is changed where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from loom.archive.manifest import ENTRIES, MANIFEST, README, ArchivedJournal, Manifest, digest_of
+from loom.clock import datetime_from_us, us_from_datetime
+from loom.errors import ConfigError
+from loom.identity import check_person
+from loom.journal.entry import Recorded
+from loom.journal.export import Readable, export_line
+from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+
+__all__ = ["Sealed", "seal"]
+
+_ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
+_CONTEXT = "loom/"
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
+_ABOUT = """This is an archive of loom: journals of decisions that had come to rest, sealed into one file.
+
+manifest.json   which journals, how long each is, with which hash each ends, and the SHA-256 of entries.jsonl
+entries.jsonl   every entry as one line of JSON, by position; a line ends with the body to the byte as it was stored
+
+`loom archive verify FILE` verifies every hash and every chain, and `loom archive show FILE` reads it. Without loom: the
+hash of an entry is SHA-256 over its header, the digest of its body and the hash of the entry before it in its journal;
+docs/journal-format.md of loom says how to the byte.
+"""
+
+
+class Sealed(NamedTuple):
+    """What was sealed: the manifest, the digest that names the archive, and how many journals were left, by why."""
+
+    manifest: Manifest
+    digest: str
+    left: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a journal once all of it was read."""
+
+    entries: int = 0
+    first_at_us: int = 0
+    last_at_us: int = 0
+    head: bytes = b""
+    has_commands: bool = False
+    is_pruned: bool = False
+    unfinished: set[str] = field(default_factory=set)
+
+    def take(self, recorded: Recorded) -> None:
+        self.entries += 1
+        self.first_at_us = self.first_at_us or recorded.recorded_at_us
+        self.last_at_us = recorded.recorded_at_us
+        self.head = recorded.entry_hash
+        self.is_pruned = self.is_pruned or recorded.body is None
+        if recorded.command_id is None:
+            return
+        if recorded.kind == CommandReceivedEntry.kind:
+            self.has_commands = True
+            self.unfinished.add(recorded.command_id)
+        elif recorded.kind in _ENDINGS:
+            self.unfinished.discard(recorded.command_id)
+
+    def why_left(self, before_us: int) -> str | None:
+        """Return why a journal of an actor stays out, or None."""
+        if self.last_at_us >= before_us:
+            return "younger"
+        if self.is_pruned:
+            return "pruned already"
+        return "with a turn that has no end" if self.unfinished else None
+
+
+async def seal(
+    source: Readable,
+    out: Path,
+    *,
+    workspace: str,
+    until: int,
+    before: datetime,
+    by: str,
+    now: datetime,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Sealed | None:
+    """Seal the journals of actors that end before a moment into a new file; None, and no file, where there are none.
+
+    What they need to be understood comes with them whole: the journals of loom itself. `until` is the last position to
+    be looked at. The file takes its name when all of it is on the disk, and is never overwritten: `ConfigError`.
+    """
+    check_person(by)
+    seen: dict[str, _Seen] = {}
+    async for recorded in source.read_all(until=until):
+        seen.setdefault(recorded.journal, _Seen()).take(recorded)
+        progress(recorded.position, 2 * until)
+    before_us = us_from_datetime(before)
+    actors = {name: each.why_left(before_us) for name, each in seen.items() if each.has_commands}
+    context = {name for name in seen if name.startswith(_CONTEXT) and name not in actors}
+    chosen = {name for name, why in actors.items() if why is None}
+    if not chosen:
+        return None
+    with _Part(out) as part:
+        async for recorded in source.read_all(until=until):
+            if recorded.journal in chosen or recorded.journal in context:
+                part.line(export_line(recorded, workspace=workspace))
+            progress(until + recorded.position, 2 * until)
+        manifest = Manifest(
+            workspace=workspace, before=before, sealed_at=now, by=by, loom=version("loom-journal"),
+            entries=part.lines, last_position=until, entries_sha256=part.sha256.hexdigest(),
+            journals=tuple(
+                _listed(name, seen[name], context=name in context) for name in sorted(chosen | context)
+            ),
+        )  # fmt: skip
+        raw = manifest.raw()
+        part.finish(raw)
+    return Sealed(manifest, digest_of(raw), Counter(why for why in actors.values() if why is not None))
+
+
+def _listed(name: str, seen: _Seen, *, context: bool) -> ArchivedJournal:
+    return ArchivedJournal(
+        journal=name, entries=seen.entries, head=seen.head.hex(), first_at=datetime_from_us(seen.first_at_us),
+        last_at=datetime_from_us(seen.last_at_us), context=context,
+    )  # fmt: skip
+
+
+class _Part:
+    """An archive in the making: a file beside the one that it becomes, for its owner only."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._path = out.with_name(f"{out.name}.part")
+        self.lines = 0
+        self.sha256 = hashlib.sha256()
+
+    def __enter__(self) -> _Part:
+        if self._out.exists():
+            raise ConfigError(f"file [{self._out}] is there already; expected a new name: choose another, or remove it")
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise ConfigError(f"file [{self._out}] cannot be made [{error.strerror}]: choose another") from error
+        self._file = open(descriptor, "wb")
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
+        self._entries: IO[bytes] = self._zip.open(_info(ENTRIES), "w", force_zip64=True)
+        return self
+
+    def line(self, text: str) -> None:
+        """Write a line."""
+        raw = text.encode() + b"\n"
+        self._entries.write(raw)
+        self.sha256.update(raw)
+        self.lines += 1
+
+    def finish(self, manifest: bytes) -> None:
+        """Write the manifest, and give the file its name once all of it is on the disk."""
+        self._entries.close()
+        self._zip.writestr(_info(MANIFEST), manifest)
+        self._zip.writestr(_info(README), _ABOUT)
+        self._zip.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        os.link(self._path, self._out)
+
+    def __exit__(self, *_: object) -> None:
+        if not self._entries.closed:
+            self._entries.close()
+        self._zip.close()
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _LONG_AGO)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o600 << 16
+    return info

@@ -1,0 +1,289 @@
+"""`loom archive`: journals that have come to rest, sealed into one file; and what becomes of them then."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+from loom.cli.text import as_json, moment, one_line, parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loom.archive import Archive
+    from loom.replay import Replay
+
+__all__ = ["add_to"]
+
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="An archive.", show_default=False)]
+_Journal = Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A journal of it.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Seal journals that have come to rest into a file; verify, read, replay and prune.")
+    command(group, "seal", default=True)(seal)
+    command(group, "verify")(verify)
+    command(group, "show")(show)
+    command(group, "replay")(replay)
+    command(group, "prune")(prune)
+    app.add_typer(group, name="archive", rich_help_panel="Check")
+
+
+async def seal(
+    shell: Shell,
+    older_than: Annotated[
+        str, typer.Option("--older-than", help="How long nothing came to a journal: 365d, 12h; or a date.")
+    ] = "365d",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Into this new file; by default named after workspace and day, here."),
+    ] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who does it; by default the user of the machine.")] = None,
+) -> int | None:
+    """Seal journals of actors to which nothing came for that long into a file, with what they need to be understood.
+
+    Nothing is dropped where they lie: `loom archive prune` does that, when somebody asks. Exit code 1: there are none.
+    """
+    from datetime import UTC, datetime
+
+    from loom.archive import seal as seal_into
+    from loom.cli.acting import act
+    from loom.cli.reading import open_journal
+    from loom.cli.serving import person
+    from loom.errors import ConfigError
+
+    now = datetime.now(UTC)
+    try:
+        before = parse_moment(older_than, now=now)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"[{older_than}] is no age; expected one such as [365d], or a date: name one") from error
+    async with open_journal(shell) as reader:
+        workspace = await reader.workspace() or shell.place.name
+        path = out or Path(f"{workspace}-{now:%Y-%m-%d}.loom.zip")
+        with shell.output.progress("sealing") as tell:
+            sealed = await seal_into(
+                reader, path, workspace=workspace, until=await reader.tail(), before=before, by=person(by), now=now,
+                progress=tell,
+            )  # fmt: skip
+    if sealed is None:
+        if shell.json:
+            shell.output.document(None)
+        shell.output.note(f"no journal of an actor has been at rest since {moment(before)}")
+        return EXIT_NO
+    manifest = sealed.manifest
+    chosen = [each for each in manifest.journals if not each.context]
+    said: dict[str, Any] = {
+        "digest": sealed.digest, "file": path.name, "journals": len(chosen), "entries": manifest.entries,
+        "by": manifest.by,
+    }  # fmt: skip
+    await act(shell, "archives.add", said, by=manifest.by)
+    if shell.json:
+        shell.output.document({**said, "file": str(path), "left": dict(sealed.left)})
+        return None
+    shell.output.say(f"{len(chosen)} journals, {manifest.entries} entries in {path}", style="bold")
+    for why, count in sorted(sealed.left.items()):
+        shell.output.say(f"{count} left: {why}", style="dim")
+    shell.output.say(f"digest {sealed.digest}", style="dim")
+    return None
+
+
+async def verify(shell: Shell, file: _File) -> int | None:
+    """Verify an archive from its own bytes; and against the journal it came from, where that is at hand.
+
+    Exit code 1: something was found.
+    """
+    import asyncio
+
+    with _opened(file) as archive:
+        with shell.output.progress("verifying"):
+            found = await asyncio.to_thread(archive.verify)
+        compared, wrong = await _compared(shell, archive)
+        findings = [*found.findings, *wrong]
+        if shell.json:
+            listed = [asdict(each) for each in findings]
+            shell.output.document(
+                {**asdict(found), "findings": listed, "ok": not findings, "compared": compared, "file": str(file)}
+            )
+            return EXIT_NO if findings else None
+        verdict, *_ = found.lines()
+        shell.output.say(
+            verdict if not wrong else f"NOT VERIFIED: {len(findings)} findings",
+            style="bold red" if findings else "bold green",
+        )
+        manifest = archive.manifest
+        shell.output.say(f"workspace {manifest.workspace}, sealed {moment(manifest.sealed_at)} by {manifest.by}")
+        shell.output.say(f"digest {found.digest}", style="dim")
+        shell.output.say(_SAID[compared], style="dim")
+        for each in findings:
+            shell.output.say(one_line(f"{each.code.replace('_', ' ').lower()}: {each.message}"), style="red")
+    return EXIT_NO if findings else None
+
+
+_SAID = {
+    "known": "the journal it came from is at hand, knows this archive, and says the same",
+    "same": "the journal it came from is at hand and says the same; it knows of no such archive",
+    "absent": "the journal it came from is not at hand: only the digest says that nobody made it anew",
+    "differs": "the journal it came from says something else",
+}
+
+
+async def show(
+    shell: Shell,
+    file: _File,
+    journal: Annotated[
+        str | None, typer.Argument(metavar="[TYPE/KEY]", help="A journal of it.", show_default=False)
+    ] = None,
+) -> int | None:
+    """List the journals of an archive, or the entries of one. With --json, entries are JSON lines."""
+    with _opened(file) as archive:
+        if journal is not None:
+            return await _entries(shell, archive, journal)
+        listed = archive.manifest.journals
+        if shell.json:
+            shell.output.document([each.model_dump(mode="json") for each in listed])
+            return None
+        columns = [
+            Column("journal", "cyan"), Column("entries", right=True), Column("first (UTC)", "dim"),
+            Column("last (UTC)", "dim"), Column("head"), Column(""),
+        ]  # fmt: skip
+        rows = [
+            (
+                each.journal, str(each.entries), moment(each.first_at), moment(each.last_at), each.head[:12],
+                "context" if each.context else "",
+            )
+            for each in listed
+        ]  # fmt: skip
+        shell.output.table(columns, rows)
+    return None
+
+
+async def replay(
+    shell: Shell,
+    file: _File,
+    journal: _Journal,
+    at: Annotated[int | None, typer.Option("--at", min=1, help="The state after this sequence.")] = None,
+    check: Annotated[
+        bool, typer.Option("--verify", help="Drive each finished turn again and compare: does the code still do it?")
+    ] = False,
+) -> int | None:
+    """Show what an actor's state was, out of the archive alone. The actor's module must be listed in the config."""
+    shell.allow_imports()
+    with _opened(file) as archive:
+        again = await _replay_of(shell, archive)
+        if not check:
+            state = await again.state(journal, until=at)
+            last = at or dict(await archive.journals(limit=2**31))[journal]
+            if shell.json:
+                shell.output.document({"journal": journal, "sequence": last, "state": _plain(state)})
+            else:
+                shell.output.say(as_json(_plain(state)))
+            return None
+        found = [each async for each in again.verify(journal)]
+    if shell.json:
+        shell.output.document([each.model_dump(mode="json") for each in found])
+    else:
+        columns = [Column("turn", "cyan"), Column("verdict"), Column("why", wide=True, wraps=True)]
+        rows = [(each.command_id, each.verdict.replace("_", " "), one_line(each.reason or "")) for each in found]
+        shell.output.table(columns, rows)
+    return EXIT_NO if any(each.verdict == "diverged" for each in found) else None
+
+
+async def prune(
+    shell: Shell,
+    file: _File,
+    by: ByOption,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
+) -> int | None:
+    """Take the bodies of the archived journals out of the journal, once the archive was verified against it.
+
+    Hashes stay and the chain verifies; what the bodies said is in the archive alone from then on, and views that are
+    built anew know nothing of it. An actor whose journal was pruned takes no commands any more.
+    """
+    from loom.cli.acting import act
+    from loom.errors import ConfigError
+
+    if not yes:
+        raise ConfigError(f"what [{file}] holds would be in it alone; expected --yes: say so if you mean it")
+    arguments: dict[str, Any] = {"file": str(file.absolute()), "by": by, "reason": reason}
+    answer, _ = await act(shell, "archives.prune", arguments, by=by)
+    said: Any = answer
+    if shell.json:
+        shell.output.document(said)
+        return None if said["journals"] else EXIT_NO
+    shell.output.say(f"{len(said['journals'])} journals were pruned")
+    for name, why in said["left"].items():
+        if why != "context":
+            shell.output.say(f"{name} was left: {why}", style="dim")
+    return None if said["journals"] else EXIT_NO
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Archive]:
+    from loom.archive import Archive
+
+    archive = Archive(file)
+    try:
+        yield archive
+    finally:
+        archive.close()
+
+
+async def _compared(shell: Shell, archive: Archive) -> tuple[str, list[Any]]:
+    """Return how an archive stands to the journal that is at hand, and what was found."""
+    from loom.archive import Archives
+    from loom.cli.reading import open_journal
+    from loom.errors import ConfigError, JournalNotFoundError
+
+    try:
+        async with open_journal(shell) as reader:
+            if await reader.workspace() != archive.workspace:
+                return "absent", []
+            wrong = await archive.compare(reader)
+            store: Any = reader
+            known = Archives(store)
+            await known.load()
+    except (ConfigError, JournalNotFoundError):
+        return "absent", []
+    return ("differs" if wrong else "same" if known.get(archive.digest) is None else "known"), wrong
+
+
+async def _entries(shell: Shell, archive: Archive, journal: str) -> int | None:
+    from loom.cli.summaries import summary_of
+
+    rows = []
+    async for recorded in archive.read(journal):
+        if shell.json:
+            shell.output.line(recorded.as_json())
+        rows.append(
+            (str(recorded.sequence), moment(recorded.recorded_at), one_line(recorded.kind, 28), summary_of(recorded))
+        )
+    if not rows:
+        shell.output.note(f"there is no journal [{journal}] in it: see `loom archive show`")
+        return EXIT_NO
+    if not shell.json:
+        columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
+        shell.output.table([*columns, Column("what it says", wide=True, wraps=True)], rows)
+    return None
+
+
+async def _replay_of(shell: Shell, archive: Archive) -> Replay:
+    from loom.cli.rehearsing import replay_out_of
+    from loom.workspace import actors_of
+
+    return await replay_out_of(archive, actors_of(shell.settings.modules))
+
+
+def _plain(state: Any) -> Any:
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(state, fallback=repr)
