@@ -227,6 +227,14 @@ class ReactorLagError(LoomError):
 class CircuitDependencyError(LoomError):
     """Somebody is bound to circuits that have not succeeded."""
 
+    @classmethod
+    def of(cls, execution_id: str, missing: Sequence[str]) -> CircuitDependencyError:
+        """Return the error of an execution that has not had these circuits succeed."""
+        return cls(
+            f"execution [{execution_id:.80}] has no success of [{', '.join(missing)}]; expected it before anybody "
+            "acts on it: run these circuits first"
+        )
+
 
 class ErasedError(LoomError):
     """What was sealed cannot be read any more: its subject was erased, its key is gone, or it was changed."""

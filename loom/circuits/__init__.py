@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loom.circuits.actor import CircuitActor
 from loom.circuits.autonomy import Counted, Health, StrategyActor, strategy_decline
+from loom.circuits.binding import bound_to
 from loom.circuits.chain import ChainReply, StepReply
 from loom.circuits.circuits import Circuits, load_circuits
 from loom.circuits.core import CORE
@@ -27,6 +28,7 @@ __all__ = [
     "Result",
     "StepReply",
     "StrategyActor",
+    "bound_to",
     "circuit",
     "extension",
     "load_circuits",

@@ -28,7 +28,7 @@ __all__ = ["Circuits", "load_circuits"]
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}\Z")
 _SUCCEEDED = """
-SELECT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AND success = 1
+SELECT DISTINCT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AND success = 1 ORDER BY circuit_id
 """
 _MAX_FILE = 1_048_576
 
@@ -181,15 +181,17 @@ class Circuits:
             await vault.load()
             self.fields.vault = vault
 
-    async def require(self, execution_id: str, circuits: Sequence[str]) -> None:
-        """Raise `CircuitDependencyError` unless circuits have succeeded under an execution id: how agents are bound."""
+    async def succeeded(self, execution_id: str) -> list[str]:
+        """Return the circuits that have succeeded under an execution id, in order of their names."""
         rows = await self._host.queries.fetch(_SUCCEEDED, (execution_id,), names=("circuits",))
-        missing = sorted(set(circuits) - {row["circuit_id"] for row in rows})
+        return [str(row["circuit_id"]) for row in rows]
+
+    async def require(self, execution_id: str, circuits: Sequence[str]) -> None:
+        """Raise `CircuitDependencyError` unless circuits have succeeded under an execution id; see also `bound_to`."""
+        succeeded = await self.succeeded(execution_id)
+        missing = [each for each in circuits if each not in succeeded]
         if missing:
-            raise CircuitDependencyError(
-                f"execution [{execution_id:.80}] has no success of [{', '.join(missing)}]; expected it before anybody "
-                "acts on it: run these circuits first"
-            )
+            raise CircuitDependencyError.of(execution_id, missing)
 
     # --- autonomy -------------------------------------------------------------------------------
 

@@ -90,6 +90,10 @@ class Api:
             yield
         self._looms.clear()
 
+    def loom(self, workspace: str) -> Loom:
+        """Return the loom of a workspace that is served; for whoever serves it, not for a route: see `caller`."""
+        return self._looms[workspace]
+
     async def caller(self, request: Request, what: str) -> tuple[Loom, Caller]:
         """Return the loom that a request is about and whose key it came with.
 

@@ -12,10 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from loom import Extension, Loom, LoomConfig
-from loom.circuits import CORE, Circuit, CircuitDefinition, Circuits, Result, circuit, extension, load_circuits
+from loom import Actor, Command, Extension, Loom, LoomConfig
+from loom.circuits import (
+    CORE,
+    Circuit,
+    CircuitDefinition,
+    Circuits,
+    Result,
+    bound_to,
+    circuit,
+    extension,
+    load_circuits,
+)
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, SubstitutedEntry
 from loom.errors import (
+    ActorFailedError,
     AdmissionError,
     CircuitDependencyError,
     CommandConflictError,
@@ -332,6 +343,42 @@ async def test_an_agent_that_is_bound_acts_only_on_what_has_succeeded(tmp_path: 
             await circuits.require(reply.execution_id, ["CX01_INTENT_DETECTION", "CX05_BRAND_GUARD"])
         with pytest.raises(CircuitDependencyError):
             await circuits.require("another", ["CX01_INTENT_DETECTION"])
+
+
+class Publish(Command[str]):
+    execution_id: str
+
+
+@bound_to("CX01_INTENT_DETECTION", "CX04_CONTENT_STRATEGY_SELECTION")
+class Publisher(Actor[None]):
+    actor_type = "publisher"
+
+    def __init__(self, circuits: Circuits) -> None:
+        self.circuits = circuits
+
+    async def execute(self, command: Publish) -> str:
+        return f"published {command.execution_id}"
+
+
+async def test_an_agent_that_is_marked_refuses_until_its_circuits_have_succeeded(tmp_path: Path) -> None:
+    async with wired(tmp_path) as loom:
+        circuits = Circuits.of(loom)
+        await loom.register(Publisher, lambda: Publisher(circuits))
+        await circuits.run("client-123", SEED[:1], execution_id="e-1")
+        with pytest.raises(ActorFailedError, match=r"no success of \[CX04_CONTENT_STRATEGY_SELECTION\]") as caught:
+            await loom.actor(Publisher, "p").ask(Publish(execution_id="e-1"))
+        assert caught.value.type_name == "CircuitDependencyError"
+        await circuits.run("client-123", SEED, execution_id="e-2")
+        assert await loom.actor(Publisher, "p").ask(Publish(execution_id="e-2")) == "published e-2"
+        driven = [each async for each in loom.replay.verify("publisher/p")]
+        assert [each.verdict for each in driven] == ["same", "same"], "what had succeeded is in the journal"
+
+
+async def test_an_agent_that_is_marked_and_has_no_circuits_refuses(tmp_path: Path) -> None:
+    async with wired(tmp_path) as loom:
+        await loom.register(Publisher, lambda: Publisher(None))  # type: ignore[arg-type]
+        with pytest.raises(ActorFailedError, match=r"expected self\.circuits"):
+            await loom.actor(Publisher, "p").ask(Publish(execution_id="e-1"))
 
 
 async def test_circuits_come_from_yaml_as_well(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Client:
         self.keys: dict[tuple[str, str], str] = {}
 
     def loom(self, workspace: str = "one") -> Loom:
-        return self.api._looms[workspace]
+        return self.api.loom(workspace)
 
     async def call(
         self,
