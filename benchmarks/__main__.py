@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import gate, history, judging, memory, peers, precedents, raw, routing
+from benchmarks import api, gate, history, judging, memory, peers, precedents, raw, routing
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
 
@@ -178,6 +178,25 @@ def gate_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     yield Figure(f"a decision at the gate after {many:,}", seen[many] * 1e3, "ms", ratio, of, "≤ 1.2", ratio <= 1.2)
 
 
+def api_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """One trivial circuit with fifty clients: over HTTP, and called in process."""
+    del with_peers
+    clients, count = 50, max(int(4_000 * scale), 500)
+    with scratch() as place:
+        called = asyncio.run(api.in_process_s(place / "called", clients=clients, count=count))
+        served = asyncio.run(api.over_http_s(place / "served", clients=clients, count=count))
+    of = "called in process"
+    yield Figure(f"a circuit called in process by {clients}, p50", median(called) * 1e3, "ms")
+    yield Figure(f"… p99 of {clients} in process", percentile(called, 0.99) * 1e3, "ms")
+    yield Figure(
+        f"a circuit over HTTP for {clients}, p50", median(served) * 1e3, "ms", median(served) / median(called), of
+    )
+    ratio = percentile(served, 0.99) / percentile(called, 0.99)
+    yield Figure(
+        f"… p99 of {clients} over HTTP", percentile(served, 0.99) * 1e3, "ms", ratio, of, "≤ 3", ratio <= 3
+    )  # fmt: skip
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "history": history_figures,
@@ -186,6 +205,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "judge": judge_figures,
     "routing": routing_figures,
     "gate": gate_figures,
+    "api": api_figures,
 }
 """What `--only` can name."""
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from loom.circuits.definition import Circuit, CircuitFunction, Result
+from loom.circuits.inputs import problem_of
 
 __all__ = ["Absorbed", "absorb", "outcome_of"]
 
@@ -71,7 +72,7 @@ async def _alternate(circuit: Circuit, inputs: Mapping[str, Any], problem: str, 
         try:
             result = await outcome_of(alternate, inputs)
         except Exception as error:
-            problem = f"{problem}; alternate {place}: {type(error).__name__}: {error}"
+            problem = f"{problem}; alternate {place}: {problem_of(circuit, error)}"
             continue
         confidence = round(min(result.confidence, 0.95) * 0.8, 6)
         return _instead(circuit, result.outputs, confidence, f"alternate {place}", problem)

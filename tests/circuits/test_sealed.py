@@ -110,6 +110,17 @@ async def test_a_failure_does_not_tell_what_was_to_be_kept_secret(tmp_path: Path
     assert EMAIL.encode() not in written(tmp_path)
 
 
+async def test_nor_do_alternates_that_fail(tmp_path: Path) -> None:
+    def tells(inputs: Mapping[str, Any]) -> Result:
+        raise RuntimeError(f"no plan for {inputs['email']}")
+
+    definition = welcome.definition.model_copy(update={"failure_mode": "rotate_to_alternate"})
+    async with sealing(tmp_path, Circuit(definition, tells, alternates=(tells, tells))) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)])
+        assert not reply.success
+    assert EMAIL.encode() not in written(tmp_path)
+
+
 async def test_falling_back_opens_what_was_sealed_and_forgets_what_was_erased(tmp_path: Path) -> None:
     async with sealing(tmp_path) as loom:
         circuits = Circuits.of(loom)

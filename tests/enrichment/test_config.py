@@ -11,6 +11,8 @@ from loom.config import LoomConfig, load_config
 from loom.enrichment import CriticLlmConfig, DecisionTracesConfig
 from loom.errors import ConfigError
 from loom.routing import CareOptimizationConfig
+from loom.sealing import SealingConfig
+from loom.web.config import WebConfig
 from loom.workspace import critic_of, sections
 
 OLD = """
@@ -104,5 +106,7 @@ def test_what_the_shipped_file_shows_is_what_the_defaults_are(tmp_path: Path) ->
     traces, llm = config.sections["decision_traces"], config.sections["critic_llm"]
     assert traces == DecisionTracesConfig()
     assert config.sections["care_optimization"] == CareOptimizationConfig()
+    assert config.sections["web"] == WebConfig()
+    assert config.sections["sealing"] == SealingConfig()
     assert isinstance(llm, CriticLlmConfig)
     assert llm.model_copy(update={"api_key": None}) == CriticLlmConfig()
