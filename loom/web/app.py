@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 
 from loom.errors import (
     AdmissionError,
@@ -38,10 +40,20 @@ from loom.telemetry import get_logger
 from loom.web.config import WebConfig
 from loom.web.guard import Bounds, Caller, RateLimit, Refused, key_of, refusal, same_origin
 from loom.web.keys import Keys, keys_of
+from loom.web.shapes import ErrorAnswer
 
-__all__ = ["Api", "Workspaces", "create_app"]
+__all__ = ["Api", "Workspace", "Workspaces", "create_app", "read_body", "takes"]
 
 Body = TypeVar("Body", bound=BaseModel)
+
+Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspace it is about.")]
+
+REFUSALS: Mapping[int, str] = {
+    400: "no JSON", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
+    409: "it does not go together with what is there", 410: "its subject was erased", 413: "too large",
+    421: "this host is not served", 422: "of another shape", 429: "too often", 503: "busy: try again",
+}  # fmt: skip
+"""What is refused, and what each status means here."""
 
 _STATUS: Mapping[type[LoomError], int] = {
     AdmissionError: 422,
@@ -132,6 +144,20 @@ async def read_body(request: Request, model: type[Body]) -> Body:
         raise Refused(400, "bad_json", "it is nested too deeply") from error
 
 
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that `read_body` reads."""
+    schema = model.model_json_schema()
+    known = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+            return inlined(known[name]) if name in known else {key: inlined(each) for key, each in part.items()}
+        return [inlined(each) for each in part] if isinstance(part, list) else part
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+
+
 def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastAPI:
     """Return the application for some workspaces, which are opened when it starts and closed when it ends."""
     from loom.web import circuits, reading
@@ -145,10 +171,17 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
             yield
 
     # The pages for people would fetch scripts from elsewhere; the document itself is served.
-    app = FastAPI(title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorAnswer, "description": words} for status, words in REFUSALS.items()
+    }
+    app = FastAPI(
+        title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals
+    )  # fmt: skip
     app.state.api = api
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LoomError, _loom_error)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(HTTPException, _no_route)
     app.include_router(circuits.router(api))
     app.include_router(reading.router(api))
 
@@ -164,6 +197,19 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - what it is registered for
     return refusal(error)
+
+
+async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"][1:])) or "the request"
+    return refusal(Refused(422, "bad_request", f"{where}: {first['msg']}"))
+
+
+async def _no_route(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    code = "".join(each if each.isalnum() else "_" for each in str(error.detail).lower())
+    return refusal(Refused(error.status_code, code, str(error.detail), headers=error.headers))
 
 
 async def _loom_error(request: Request, error: Exception) -> JSONResponse:

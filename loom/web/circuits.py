@@ -5,73 +5,39 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from fastapi.responses import JSONResponse
 
 from loom.circuits import ChainReply, Circuits, StepReply
-from loom.web.app import Api, read_body
+from loom.web.app import Api, Workspace, read_body, takes
 from loom.web.guard import Refused
+from loom.web.shapes import (
+    AuditAnswer,
+    ChainAnswer,
+    ChainRequest,
+    CloseRequest,
+    CycleAnswer,
+    CycleRequest,
+    DashboardAnswer,
+    EscalationAnswer,
+    ExecuteAnswer,
+    ExecuteRequest,
+    HealthAnswer,
+    HealthRequest,
+    Listed,
+)
 
 __all__ = ["router"]
 
-Workspace = Annotated[str, Query(alias="workspaceId", description="Whose circuits these are.")]
 Idempotency = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200, pattern=r"^[!-~]+$")]
 Days = Annotated[float, Query(gt=0, le=36_500, allow_inf_nan=False)]
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExecuteRequest(_Shape):
-    """Run one circuit."""
-
-    circuitId: str = Field(min_length=1, max_length=64)  # noqa: N815 - the field of the API
-    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
-    inputs: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class ChainedCircuit(_Shape):
-    """One circuit of a chain."""
-
-    circuitId: str = Field(min_length=1, max_length=64)  # noqa: N815
-    inputs: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-class ChainRequest(_Shape):
-    """Run circuits one after the other."""
-
-    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
-    circuits: tuple[ChainedCircuit, ...] = Field(min_length=1, max_length=100)
-
-
-class HealthRequest(_Shape):
-    """Ask how a strategy does."""
-
-    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
-    audienceSegment: str = Field(min_length=1, max_length=100)  # noqa: N815
-
-
-class CycleRequest(_Shape):
-    """Count a cycle."""
-
-    clientId: str = Field(min_length=1, max_length=100)  # noqa: N815
-    audienceSegment: str = Field(min_length=1, max_length=100)  # noqa: N815
-    engagementScore: float = Field(ge=0, le=1, allow_inf_nan=False, strict=True)  # noqa: N815
-    conversionScore: float = Field(ge=0, le=1, allow_inf_nan=False, strict=True)  # noqa: N815
-
-
-class CloseRequest(_Shape):
-    """Close an escalation. Who does, the key says."""
-
-    reason: str = Field(min_length=1, max_length=10_000)
 
 
 def router(api: Api) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/api/circuits", tags=["circuits"])
 
-    @routes.post("/execute", openapi_extra=_takes(ExecuteRequest))
-    async def execute(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> dict[str, Any]:  # noqa: N803
+    @routes.post("/execute", response_model=ExecuteAnswer, openapi_extra=takes(ExecuteRequest))
+    async def execute(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
         """Run one circuit."""
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, ExecuteRequest)
@@ -79,10 +45,10 @@ def router(api: Api) -> APIRouter:
             given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=caller.key.name
         )
         _check_callers_fault(reply)
-        return {"execution_id": reply.execution_id, **_step(reply.results[0])}
+        return JSONResponse({"execution_id": reply.execution_id, **_step(reply.results[0])})
 
-    @routes.put("/execute", openapi_extra=_takes(ChainRequest))
-    async def chain(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> dict[str, Any]:  # noqa: N803
+    @routes.put("/execute", response_model=ChainAnswer, openapi_extra=takes(ChainRequest))
+    async def chain(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
         """Run circuits one after the other; what an earlier one finds feeds the later ones."""
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, ChainRequest)
@@ -90,16 +56,18 @@ def router(api: Api) -> APIRouter:
         reply = await _circuits(loom).run(given.clientId, steps, execution_id=idempotency, by=caller.key.name)
         if len(reply.results) == 1:
             _check_callers_fault(reply)
-        return {
-            "success": reply.success,
-            "execution_id": reply.execution_id,
-            "confidence": reply.confidence,
-            "results": [_step(each) for each in reply.results],
-            "final_output": reply.final_output,
-            "total_decision_path": list(reply.total_decision_path),
-        }
+        return JSONResponse(
+            {
+                "success": reply.success,
+                "execution_id": reply.execution_id,
+                "confidence": reply.confidence,
+                "results": [_step(each) for each in reply.results],
+                "final_output": reply.final_output,
+                "total_decision_path": list(reply.total_decision_path),
+            }
+        )
 
-    @routes.get("/audit")
+    @routes.get("/audit", response_model=AuditAnswer)
     async def audit(
         request: Request,
         workspaceId: Workspace = "",  # noqa: N803
@@ -108,39 +76,41 @@ def router(api: Api) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
         days: Days = 30,
         before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
-    ) -> dict[str, Any]:
+    ) -> JSONResponse:
         """Return what was executed, newest first, and the metrics of just these filters."""
         loom, caller = await api.caller(request, "read")
         found = await _circuits(loom).view.audit(
             client_id=clientId, circuit_id=circuitId, limit=limit, days=days, before=before
         )
-        return {"workspace_id": caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found}
+        return JSONResponse({"workspace_id": caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found})
 
-    @routes.post("/autonomy", openapi_extra=_takes(HealthRequest))
-    async def health(request: Request, workspaceId: Workspace = "") -> dict[str, Any]:  # noqa: N803
+    @routes.post("/autonomy", response_model=HealthAnswer, openapi_extra=takes(HealthRequest))
+    async def health(request: Request, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
         """Say how a strategy does. Nothing is counted or changed by asking."""
         loom, caller = await api.caller(request, "read")
         given = await read_body(request, HealthRequest)
         health, state, last = await _circuits(loom).health(given.clientId, given.audienceSegment)
         corrected = health.needs_correction and last is not None
-        return {
-            "workspace_id": caller.workspace,
-            "client_id": given.clientId,
-            "audience_segment": given.audienceSegment,
-            "needs_correction": health.needs_correction,
-            "health_status": health.model_dump(exclude_none=True),
-            "current_metrics": None if state is None else {name: state[name] for name in _METRICS},
-            "correction_result": None
-            if not corrected or last is None
-            else {
-                "success": last["new_strategy_id"] is not None,
-                "new_strategy_id": last["new_strategy_id"],
-                "log_id": last["log_id"],
-            },
-        }
+        return JSONResponse(
+            {
+                "workspace_id": caller.workspace,
+                "client_id": given.clientId,
+                "audience_segment": given.audienceSegment,
+                "needs_correction": health.needs_correction,
+                "health_status": health.model_dump(exclude_none=True),
+                "current_metrics": None if state is None else {name: state[name] for name in _METRICS},
+                "correction_result": None
+                if not corrected or last is None
+                else {
+                    "success": last["new_strategy_id"] is not None,
+                    "new_strategy_id": last["new_strategy_id"],
+                    "log_id": last["log_id"],
+                },
+            }
+        )
 
-    @routes.patch("/autonomy", openapi_extra=_takes(CycleRequest))
-    async def count(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> dict[str, Any]:  # noqa: N803
+    @routes.patch("/autonomy", response_model=CycleAnswer, openapi_extra=takes(CycleRequest))
+    async def count(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
         """Count a cycle; this is where a strategy is rotated."""
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, CycleRequest)
@@ -148,44 +118,48 @@ def router(api: Api) -> APIRouter:
             given.clientId, given.audienceSegment, engagement=given.engagementScore,
             conversion=given.conversionScore, id=idempotency,
         )  # fmt: skip
-        return {
-            "workspace_id": caller.workspace,
-            "client_id": given.clientId,
-            "audience_segment": given.audienceSegment,
-            "message": "Metrics updated",
-            "updated_metrics": {
-                "engagement_score": counted.engagement, "conversion_score": counted.conversion,
-                "cycle_count": counted.cycle_count, "decline_cycles": counted.decline_cycles,
-            },
-            "health_status": counted.health.model_dump(exclude_none=True),
-        }  # fmt: skip
+        return JSONResponse(
+            {
+                "workspace_id": caller.workspace,
+                "client_id": given.clientId,
+                "audience_segment": given.audienceSegment,
+                "message": "Metrics updated",
+                "updated_metrics": {
+                    "engagement_score": counted.engagement, "conversion_score": counted.conversion,
+                    "cycle_count": counted.cycle_count, "decline_cycles": counted.decline_cycles,
+                },
+                "health_status": counted.health.model_dump(exclude_none=True),
+            }
+        )  # fmt: skip
 
-    @routes.get("/autonomy")
+    @routes.get("/autonomy", response_model=DashboardAnswer)
     async def dashboard(
         request: Request,
         workspaceId: Workspace = "",  # noqa: N803
         action: Annotated[str, Query(pattern="^dashboard$")] = "dashboard",
         clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
         days: Days = 30,
-    ) -> dict[str, Any]:
+    ) -> JSONResponse:
         """Return how every strategy does, and what was corrected."""
         loom, caller = await api.caller(request, "read")
         found = await _circuits(loom).view.dashboard(client_id=clientId, days=days)
-        return {"workspace_id": caller.workspace, "days": days, **found}
+        return JSONResponse({"workspace_id": caller.workspace, "days": days, **found})
 
-    @routes.get("/escalations")
-    async def escalations(request: Request, workspaceId: Workspace = "") -> dict[str, Any]:  # noqa: N803
+    @routes.get("/escalations", response_model=Listed[EscalationAnswer])
+    async def escalations(request: Request, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
         """Return what people are to look at, oldest first."""
         loom, _ = await api.caller(request, "read")
-        return {"items": [each.as_json() for each in _circuits(loom).escalations.open()]}
+        return JSONResponse({"items": [each.as_json() for each in _circuits(loom).escalations.open()]})
 
-    @routes.post("/escalations/{escalation_id}/close", openapi_extra=_takes(CloseRequest))
-    async def close(request: Request, escalation_id: str, workspaceId: Workspace = "") -> dict[str, Any]:  # noqa: N803
+    @routes.post(
+        "/escalations/{escalation_id}/close", response_model=EscalationAnswer, openapi_extra=takes(CloseRequest)
+    )
+    async def close(request: Request, escalation_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
         """Say in the name of the key that somebody looked at an escalation."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, CloseRequest)
         closed = await _circuits(loom).escalations.close(escalation_id, by=caller.key.name, reason=given.reason)
-        return closed.as_json()
+        return JSONResponse(closed.as_json())
 
     return routes
 
@@ -208,17 +182,3 @@ def _check_callers_fault(reply: ChainReply) -> None:
     first = reply.results[0]
     if first.code in ("unknown_circuit", "missing_input"):
         raise Refused(404 if first.code == "unknown_circuit" else 422, str(first.code), str(first.error))
-
-
-def _takes(model: type[BaseModel]) -> dict[str, Any]:
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}},
-        "responses": {
-            str(status): {"description": words}
-            for status, words in (
-                (400, "no JSON"), (401, "no key of this workspace"), (403, "not with this role"), (404, "not known"),
-                (409, "the id came with other contents"), (413, "too large"), (422, "of another shape"),
-                (429, "too often"), (503, "busy: try again"),
-            )
-        },
-    }  # fmt: skip

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from starlette.routing import Match
 
 from loom import Actor, Command, Loom, LoomConfig
 from loom.circuits import extension as circuits
-from loom.web.app import Api, create_app
+from loom.web.app import REFUSALS, Api, create_app
 from loom.web.config import WebConfig
 from loom.web.extension import extension as web
 from loom.web.keys import Role, keys_of
+from loom.web.shapes import ErrorAnswer
 
 ROLES: tuple[Role, ...] = ("reader", "operator", "approver", "admin")
 
@@ -56,9 +61,10 @@ class Said:
 class Client:
     """Talks to the server; `keys` are by workspace and role."""
 
-    def __init__(self, port: int, api: Api) -> None:
+    def __init__(self, port: int, app: FastAPI) -> None:
         self.port = port
-        self.api = api
+        self.app = app
+        self.api: Api = app.state.api
         self.keys: dict[tuple[str, str], str] = {}
 
     def loom(self, workspace: str = "one") -> Loom:
@@ -90,7 +96,24 @@ class Client:
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
         mark = "&" if "?" in path else "?"
         where = f"{path}{mark}workspaceId={workspace}" if workspace else path
-        return await asyncio.to_thread(self._send, method, where, data, sent)
+        said = await asyncio.to_thread(self._send, method, where, data, sent)
+        self._check_shape(method, path, said)
+        return said
+
+    def _check_shape(self, method: str, path: str, said: Said) -> None:
+        """Hold an answer against the shape that the OpenAPI document says it has."""
+        if not said.headers.get("content-type", "").startswith("application/json"):
+            return
+        if said.status >= 400:
+            ErrorAnswer.model_validate_json(said.body)
+            assert said.status in REFUSALS or said.status == 405, said.status
+            return
+        scope = {"type": "http", "method": method, "path": path.partition("?")[0], "headers": []}
+        for route in self.app.routes:
+            if isinstance(route, APIRoute) and route.matches(scope)[0] is Match.FULL:
+                adapter = TypeAdapter(route.response_model)
+                shaped = adapter.dump_python(adapter.validate_json(said.body), mode="json")
+                assert set(shaped) == set(said.json), (path, set(said.json) ^ set(shaped))
 
     def _send(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Said:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -115,7 +138,7 @@ async def served(path: Path, **config: Any) -> AsyncIterator[Client]:
     while not server.started:
         await asyncio.sleep(0.005)
         assert not serving.done(), serving.exception()
-    client = Client(server.servers[0].sockets[0].getsockname()[1], app.state.api)
+    client = Client(server.servers[0].sockets[0].getsockname()[1], app)
     for workspace in ("one", "two"):
         keys = keys_of(client.loom(workspace))
         for role in ROLES:

@@ -1,0 +1,360 @@
+"""The shapes of requests and answers, as the OpenAPI document has them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, create_model
+
+from loom.decisions import DecisionTrace, Explanation
+from loom.replay import Judgement
+
+__all__ = [
+    "AnswerRequest",
+    "AuditAnswer",
+    "ChainAnswer",
+    "ChainRequest",
+    "CloseRequest",
+    "CycleAnswer",
+    "CycleRequest",
+    "DashboardAnswer",
+    "EntryAnswer",
+    "ErrorAnswer",
+    "EscalationAnswer",
+    "ExecuteAnswer",
+    "ExecuteRequest",
+    "ExplainedTrace",
+    "HealthAnswer",
+    "HealthRequest",
+    "JournalAnswer",
+    "JudgeRequest",
+    "JudgementAnswer",
+    "Listed",
+    "Page",
+    "PolicyAnswer",
+]
+
+T = TypeVar("T")
+
+Client = Annotated[str, Field(min_length=1, max_length=100)]
+Circuit = Annotated[str, Field(min_length=1, max_length=64)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
+Json = dict[str, JsonValue]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- in general ------------------------------------------------------------------------------------
+
+
+class Problem(_Shape):
+    """What is wrong: a code for programs, a message for people."""
+
+    code: str
+    message: str
+
+
+class ErrorAnswer(_Shape):
+    """A refusal."""
+
+    error: Problem
+
+
+class Page(_Shape, Generic[T]):
+    """A page of a list; `after=` with `next_after` goes on from there, and null says that there is no more."""
+
+    items: list[T]
+    next_after: int | str | None
+
+
+class Listed(_Shape, Generic[T]):
+    """A list that is short enough to be whole."""
+
+    items: list[T]
+
+
+# --- circuits --------------------------------------------------------------------------------------
+
+
+class ExecuteRequest(_Shape):
+    """Run one circuit."""
+
+    circuitId: Circuit  # noqa: N815 - the field of the API
+    clientId: Client  # noqa: N815
+    inputs: Json = Field(default_factory=dict)
+
+
+class ChainedCircuit(_Shape):
+    """One circuit of a chain."""
+
+    circuitId: Circuit  # noqa: N815
+    inputs: Json = Field(default_factory=dict)
+
+
+class ChainRequest(_Shape):
+    """Run circuits one after the other."""
+
+    clientId: Client  # noqa: N815
+    circuits: tuple[ChainedCircuit, ...] = Field(min_length=1, max_length=100)
+
+
+class HealthRequest(_Shape):
+    """Ask how a strategy does."""
+
+    clientId: Client  # noqa: N815
+    audienceSegment: Client  # noqa: N815
+
+
+class CycleRequest(_Shape):
+    """Count a cycle."""
+
+    clientId: Client  # noqa: N815
+    audienceSegment: Client  # noqa: N815
+    engagementScore: Score  # noqa: N815
+    conversionScore: Score  # noqa: N815
+
+
+class CloseRequest(_Shape):
+    """Close an escalation. Who does, the key says."""
+
+    reason: str = Field(min_length=1, max_length=10_000)
+
+
+class StepAnswer(_Shape):
+    """What came of a circuit."""
+
+    circuit_id: str
+    success: bool
+    data: Json
+    confidence: float
+    substituted: bool
+    error: str | None
+    provenance: dict[str, str]
+    decision_trace: list[str]
+
+
+class ExecuteAnswer(StepAnswer):
+    """What came of a circuit that was run by itself."""
+
+    execution_id: str
+
+
+class ChainAnswer(_Shape):
+    """What came of a chain: the results so far."""
+
+    success: bool
+    execution_id: str
+    confidence: float
+    results: list[StepAnswer]
+    final_output: Json
+    total_decision_path: list[str]
+
+
+class Execution(_Shape):
+    """An execution, as the audit has it. What was sealed says `sealed`, or `erased`."""
+
+    position: int
+    client_id: str
+    circuit_id: str
+    execution_id: str
+    timestamp: AwareDatetime
+    success: bool
+    latency_ms: float
+    confidence_score: float
+    substituted: bool
+    error: str | None
+    decision_path: list[str]
+    inputs: Json | None
+    outputs: Json | None
+
+
+class Metrics(_Shape):
+    """How executions went."""
+
+    total_executions: int
+    success_rate: float | None
+    avg_latency_ms: float | None
+    p50_latency_ms: float | None
+    p95_latency_ms: float | None
+    avg_confidence: float | None
+    error_count: int
+
+
+class AuditAnswer(_Shape):
+    """Executions, newest first, and the metrics of just these."""
+
+    workspace_id: str
+    client_id: str | None
+    circuit_id: str | None
+    execution_history: list[Execution]
+    metrics: Metrics
+    by_circuit: dict[str, Metrics]
+    next_before: int | None
+
+
+class Health(_Shape):
+    """How a strategy does."""
+
+    needs_correction: bool
+    reason: str
+    confidence: float | None = None
+    action_type: Literal["rotate_strategy", "escalate_to_admin"] | None = None
+
+
+class StrategyMetrics(_Shape):
+    """The figures of a strategy after its last cycle."""
+
+    engagement_score: float | None
+    conversion_score: float | None
+    cycle_count: int
+    decline_cycles: int
+
+
+class Correction(_Shape):
+    """What the last correction came to."""
+
+    success: bool
+    new_strategy_id: str | None
+    log_id: str
+
+
+class HealthAnswer(_Shape):
+    """How a strategy does, and what was last corrected."""
+
+    workspace_id: str
+    client_id: str
+    audience_segment: str
+    needs_correction: bool
+    health_status: Health
+    current_metrics: StrategyMetrics | None
+    correction_result: Correction | None
+
+
+class CycleAnswer(_Shape):
+    """What came of a cycle."""
+
+    workspace_id: str
+    client_id: str
+    audience_segment: str
+    message: str
+    updated_metrics: StrategyMetrics
+    health_status: Health
+
+
+class Summary(_Shape):
+    """What was corrected."""
+
+    total_corrections: int
+    successful_rotations: int
+    escalations: int
+    avg_correction_confidence: float | None
+
+
+class StrategyState(StrategyMetrics):
+    """A strategy of a client and segment."""
+
+    client_id: str
+    audience_segment: str
+    strategy_id: str
+    updated_at: AwareDatetime
+    last_rotated_at: AwareDatetime | None
+
+
+class DashboardAnswer(_Shape):
+    """Every strategy, and what was corrected."""
+
+    workspace_id: str
+    days: float
+    summary: Summary
+    strategy_states: list[StrategyState]
+
+
+class EscalationAnswer(_Shape):
+    """Something that a person is to look at."""
+
+    escalation_id: str
+    cause: str
+    reason: str
+    about: Json
+    opened_at: AwareDatetime
+    repeats: int
+    closed_by: str | None
+    closed_because: str | None
+    open: bool
+
+
+# --- what a workspace holds ------------------------------------------------------------------------
+
+
+class AnswerRequest(_Shape):
+    """What somebody has to say to a request for approval. Who it is, the key says."""
+
+    comment: str | None = Field(default=None, max_length=10_000)
+
+
+class JudgeRequest(_Shape):
+    """Which decisions are judged again, under which version."""
+
+    under: str = Field(min_length=1, max_length=200)
+    policy: str | None = None
+    run_id: str | None = None
+    ids: tuple[str, ...] = ()
+
+
+class ExplainedTrace(DecisionTrace):
+    """A decision with everything that is joined to it, and in the order in which a person asks."""
+
+    explanation: Explanation
+
+
+JudgementAnswer = create_model(
+    "JudgementAnswer",
+    __base__=_Shape,
+    __doc__="What another version would have decided, and how much of it could be judged.",
+    **{name: (field.annotation, field) for name, field in Judgement.model_fields.items()},  # type: ignore[call-overload]
+    coverage=(float | None, ...),
+)
+
+
+class PolicyAnswer(_Shape):
+    """A version of a policy."""
+
+    name: str
+    number: int
+    version: str
+    hash: str
+    adopted: bool
+    has_rule: bool
+    by: str
+    reason: str | None
+    registered_at: AwareDatetime
+    document: Json
+    about: Json
+
+
+class JournalAnswer(_Shape):
+    """A journal: how long it is, and what stands last in it."""
+
+    journal: str
+    entries: int
+    last_at: AwareDatetime | None
+    last_kind: str | None
+
+
+class EntryAnswer(_Shape):
+    """An entry of a journal: its header, and its body, which is null where it was pruned."""
+
+    position: int
+    journal: str
+    sequence: int
+    kind: str
+    schema_version: int
+    command_id: str | None
+    epoch: int
+    recorded_at: AwareDatetime
+    policy: str | None
+    entry_hash: str
+    erased: bool
+    body: JsonValue
