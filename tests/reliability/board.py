@@ -53,13 +53,18 @@ ROWS = {
     "R20": "a budget that many spend at once and killed processes leave: never exceeded (control: no reservation)",
     "R21": "a critic that is down, slow, broken or talked into things: no decision, key or approval is touched",
     "R22": "every byte of a journal flipped: no silent change of what it holds or answers (control: the chain alone)",
+    "R26": "killed amid erasures: what is erased opens for nobody, no secret or key is on the disk (control: unsealed)",
+    "R27": "killed at every step of sealing and pruning: a whole archive or none, nothing pruned before it verifies",
     "R28": "bad input at every boundary: each rejection has a type, nothing accepted is unstable",
     "R29": "canonical JSON is idempotent and equals RFC 8785",
+    "R30": "anything sent to any route of the API: no fault, every answer in the shape that the document says",
+    "R31": "every route with every role in every workspace: none does more than it may, none sees another's",
+    "R32": "hosts, origins and sites that may not ask are not answered",
     "R36": "a writer that stands still, 100,000 waiting: nothing dropped, memory bounded",
     "R37": "kill switch, shadow and forbidden signals, with processes killed: no optimised choice without its decision",
     "R41": "soak beside a reader that is stuck: descriptors, threads, memory and log stay bounded",
 }
-"""The rows of `shared` scoreboard that this suite has, with what they show."""
+"""The rows of the scoreboard that this suite has, with what they show."""
 
 
 def row(name: str) -> Callable[[F], F]:
