@@ -131,6 +131,10 @@ class Circuits:
             handling = {} if circuit is None else circuit.definition.fields
             # The same request sent twice has to be the same bytes: what is sealed comes out the same for its place.
             once = f"{execution_id} {place}"
+            if circuit is not None and handling:
+                # What is not declared reaches nobody; where fields are protected it is not written either.
+                declared = {*circuit.definition.inputs, *circuit.definition.optional}
+                inputs = {field: value for field, value in inputs.items() if field in declared}
             kept = self.fields.protect(inputs, handling, subject=client_id, once=once)
             unwritten = tuple(field for field in kept.changed if handling[field] != "seal")
             written.append((name, kept.values, unwritten))

@@ -69,6 +69,14 @@ class CircuitDefinition(BaseModel):
         twice = sorted(set(self.inputs) & set(self.optional))
         if twice:
             raise ValueError(f"inputs [{', '.join(twice)}] are required and optional")
+        strange = sorted(set(self.fields) - {*self.inputs, *self.optional, *self.outputs})
+        if strange:
+            raise ValueError(
+                f"fields [{', '.join(strange)}] are neither inputs nor outputs: nothing would be protected"
+            )
+        lost = sorted(name for name in self.outputs if self.fields.get(name, "keep") not in ("keep", "seal"))
+        if lost and self.failure_mode == "fallback_to_last_successful":
+            raise ValueError(f"outputs [{', '.join(lost)}] are not kept, so there is nothing of them to fall back to")
         return self
 
 

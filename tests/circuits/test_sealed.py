@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from loom import Loom, LoomConfig
-from loom.circuits import Circuit, Circuits, Result, circuit, extension
+from loom.circuits import Circuit, CircuitDefinition, Circuits, Result, circuit, extension
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry
 from loom.errors import AdmissionError, CommandConflictError, ConfigError, ErasedError
 from loom.extension import Extension
@@ -32,7 +33,7 @@ seen: list[Mapping[str, Any]] = []
 
 @circuit(
     "CX20_WELCOME", category="test", inputs=("email", "name", "born", "phone", "plan"), outputs=("letter", "to"),
-    failure_mode="fallback_to_last_successful", success_metric="opened",
+    failure_mode="escalate_to_admin", success_metric="opened",
     fields={"email": "seal", "name": "mask", "born": "hash", "phone": "drop", "letter": "seal", "to": "mask"},
 )  # fmt: skip
 def welcome(inputs: Mapping[str, Any]) -> Result:
@@ -121,13 +122,32 @@ async def test_nor_do_alternates_that_fail(tmp_path: Path) -> None:
     assert EMAIL.encode() not in written(tmp_path)
 
 
-async def test_falling_back_opens_what_was_sealed_and_forgets_what_was_erased(tmp_path: Path) -> None:
+async def test_what_no_circuit_declares_is_not_written_where_fields_are_protected(tmp_path: Path) -> None:
     async with sealing(tmp_path) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, "e_mail": "typo@example.org"})])
+        assert reply.success
+    assert b"typo@example.org" not in written(tmp_path)
+    with pytest.raises(ValidationError, match=r"fields \[emial\] are neither"):
+        CircuitDefinition.model_validate(welcome.definition.model_dump() | {"fields": {"emial": "seal"}})
+
+
+async def test_falling_back_opens_what_was_sealed(tmp_path: Path) -> None:
+    said = {"letter": "seal", "email": "seal", "name": "mask", "born": "hash", "phone": "drop"}
+    changed = {"failure_mode": "fallback_to_last_successful", "fields": said}
+    definition = CircuitDefinition.model_validate(welcome.definition.model_dump() | changed)
+    async with sealing(tmp_path, Circuit(definition, welcome.run)) as loom:
         circuits = Circuits.of(loom)
         await circuits.run("ada", [("CX20_WELCOME", GIVEN)])
         fallen = await circuits.run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "broken"})])
         assert fallen.results[0].substituted
         assert fallen.final_output["letter"] == f"Dear Ada of {EMAIL}"
+
+
+def test_nothing_falls_back_to_what_was_not_kept() -> None:
+    with pytest.raises(ValidationError, match=r"outputs \[to\] are not kept"):
+        CircuitDefinition.model_validate(
+            welcome.definition.model_dump() | {"failure_mode": "fallback_to_last_successful"}
+        )
 
 
 async def test_the_same_request_sent_again_is_the_same_and_another_is_told_apart(tmp_path: Path) -> None:
@@ -225,7 +245,7 @@ from tests.circuits.test_sealed import GIVEN, sealing
 from loom.circuits import Circuits, circuit
 
 @circuit("CX20_WELCOME", category="test", inputs=("email", "name", "born", "phone", "plan"), outputs=("letter", "to"),
-         failure_mode="fallback_to_last_successful", success_metric="opened",
+         failure_mode="escalate_to_admin", success_metric="opened",
          fields={"email": "seal", "name": "mask", "born": "hash", "phone": "drop", "letter": "seal", "to": "mask"})
 async def dies(inputs):
     "Die, once what led here is durable."
