@@ -47,8 +47,8 @@ class Wiring(NamedTuple):
     judge: Callable[[Circuit, Mapping[str, Any]], Judged]
     escalate: Callable[[str, str, Mapping[str, JsonValue], str], Awaitable[str]]
     fields: Fields
-    raw: dict[str, dict[tuple[int, str], JsonValue]]
-    """Values as they are, by execution, place and name, while it runs: what is masked is written nowhere."""
+    raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]]
+    """Values as they are, by client and execution, then place and name: while it runs, as they are written nowhere."""
 
 
 class ClientState(BaseModel):
@@ -149,7 +149,7 @@ class CircuitActor(Actor[ClientState]):
 
         What was masked, hashed or dropped lives in memory only: it is gone for a turn that is resumed.
         """
-        came = self._wiring.raw.get(command.execution_id, {})
+        came = self._wiring.raw.get((command.client_id, command.execution_id), {})
         raw: dict[str, Any] = {}
         for name, where in provenance.items():
             earlier = found.get(name)
@@ -200,7 +200,7 @@ class CircuitActor(Actor[ClientState]):
         """Keep outputs as they are for the steps to come, and return them as they may be written."""
         if result is None:
             return {"outputs": None}
-        kept = self._wiring.raw.get(command.execution_id)
+        kept = self._wiring.raw.get((command.client_id, command.execution_id))
         if kept is not None:
             kept.update({(-place, name): value for name, value in result.outputs.items()})
         fields = self._wiring.fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -43,7 +44,7 @@ class Circuits:
         self.escalations = Escalations(host.store, make_draft=host.draft)
         self._erasures = Erasures(host.store, make_draft=host.draft)
         self.fields = Fields(self._erasures)
-        self._raw: dict[str, dict[tuple[int, str], JsonValue]] = {}
+        self._raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]] = {}
         self.view = CircuitsView(host.queries, host.now, self.fields)
 
     @classmethod
@@ -113,13 +114,16 @@ class Circuits:
             for name, value in inputs.items()
             if name in step.unwritten
         }
-        first = self._raw.setdefault(known_id, raw) is raw
-        try:
-            reply: ChainReply = await self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by)
-        finally:
-            if first:
-                self._raw.pop(known_id, None)
-        return self._opened(reply, client_id)
+        asked = asyncio.ensure_future(self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by))
+        if self._raw.setdefault((client_id, known_id), raw) is raw:
+            # Until the turn ends, not until its caller goes away: it needs them for its later steps.
+            asked.add_done_callback(lambda ended: self._forget((client_id, known_id), ended))
+        return self._opened(await asyncio.shield(asked), client_id)
+
+    def _forget(self, which: tuple[str, str], ended: asyncio.Future[ChainReply]) -> None:
+        self._raw.pop(which, None)
+        if not ended.cancelled():
+            ended.exception()  # whoever still waits is told
 
     def _command(
         self, execution_id: str, client_id: str, steps: Sequence[tuple[str, Mapping[str, JsonValue]]]
@@ -131,11 +135,7 @@ class Circuits:
             handling = {} if circuit is None else circuit.definition.fields
             # The same request sent twice has to be the same bytes: what is sealed comes out the same for its place.
             once = f"{execution_id} {place}"
-            if circuit is not None and handling:
-                # What is not declared reaches nobody; where fields are protected it is not written either.
-                declared = {*circuit.definition.inputs, *circuit.definition.optional}
-                inputs = {field: value for field, value in inputs.items() if field in declared}
-            kept = self.fields.protect(inputs, handling, subject=client_id, once=once)
+            kept = self.fields.protect(_declared(circuit, inputs), handling, subject=client_id, once=once)
             unwritten = tuple(field for field in kept.changed if handling[field] != "seal")
             written.append((name, kept.values, unwritten))
         try:
@@ -248,6 +248,19 @@ class Circuits:
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))
+
+
+def _declared(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Return what may be written of inputs at all: of a circuit that nobody knows none, as nobody says what they are.
+
+    What is not declared reaches no circuit; where fields are protected it is not written either.
+    """
+    if circuit is None:
+        return {}
+    if not circuit.definition.fields:
+        return inputs
+    declared = {*circuit.definition.inputs, *circuit.definition.optional}
+    return {field: value for field, value in inputs.items() if field in declared}
 
 
 def _listed(modules: Sequence[str]) -> list[Circuit]:

@@ -122,6 +122,62 @@ async def test_nor_do_alternates_that_fail(tmp_path: Path) -> None:
     assert EMAIL.encode() not in written(tmp_path)
 
 
+async def test_one_execution_id_for_two_clients_at_once_mixes_nothing_up(tmp_path: Path) -> None:
+    both = asyncio.Barrier(2)
+
+    @circuit(
+        "CX25_WAIT", category="test", inputs=("word",), outputs=("heard",), failure_mode="escalate_to_admin",
+        success_metric="n", fields={"word": "mask"},
+    )  # fmt: skip
+    async def wait(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Wait for the other."""
+        await both.wait()
+        return {"heard": inputs["word"]}
+
+    async with sealing(tmp_path, wait) as loom:
+        found = await asyncio.gather(
+            *(
+                Circuits.of(loom).run(client, [("CX25_WAIT", {"word": client})], execution_id="e-1")
+                for client in ("ada", "bob")
+            )
+        )
+        assert [each.final_output["heard"] for each in found] == ["ada", "bob"]
+
+
+async def test_a_caller_who_goes_away_takes_nothing_with_them(tmp_path: Path) -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    @circuit(
+        "CX26_SLOW", category="test", inputs=("word",), outputs=("heard",), failure_mode="escalate_to_admin",
+        success_metric="n", fields={"word": "mask"},
+    )  # fmt: skip
+    async def slow(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a while."""
+        begun.set()
+        await goes_on.wait()
+        return {"heard": inputs["word"]}
+
+    async with sealing(tmp_path, slow) as loom:
+        circuits = Circuits.of(loom)
+        steps = [("CX26_SLOW", {"word": "one"}), ("CX26_SLOW", {"word": "two"})]
+        asked = asyncio.create_task(circuits.run("ada", steps, execution_id="e-1"))
+        await begun.wait()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        goes_on.set()
+        while len((await circuits.view.audit())["execution_history"]) < 2:
+            await loom.reached()
+        assert (await circuits.run("ada", steps, execution_id="e-1")).final_output == {"heard": "two"}
+        assert circuits._raw == {}
+
+
+async def test_of_a_circuit_that_nobody_knows_no_input_is_written(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOMEE", GIVEN)])
+        assert reply.results[0].code == "unknown_circuit"
+    assert not [each for each in SECRETS if each in written(tmp_path)]
+
+
 async def test_what_no_circuit_declares_is_not_written_where_fields_are_protected(tmp_path: Path) -> None:
     async with sealing(tmp_path) as loom:
         reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, "e_mail": "typo@example.org"})])
