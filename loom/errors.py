@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "ActorFailedError",
+    "ActorPrunedError",
     "ActorStoppedError",
     "AdmissionError",
     "AmbiguousStepError",
@@ -343,6 +344,10 @@ class ActorFailedError(LoomError):
 
 class ActorStoppedError(LoomError):
     """The actor failed too often within its window and was stopped."""
+
+
+class ActorPrunedError(ActorStoppedError):
+    """The beginning of an actor's journal was pruned: it takes no commands any more."""
 
 
 class AskTimeoutError(LoomError, TimeoutError):

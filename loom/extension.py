@@ -99,7 +99,8 @@ class Extension:
     """What a package brings to a loom: actors, projections, reactors, sections of the config, and a part of its own.
 
     `start` is entered once the loom is open and left before it closes; what it yields is `loom.parts[name]`.
-    `operations` are named `<extension>.<word>` over the control socket.
+    `operations` are named `<extension>.<word>` over the control socket. `replays` is entered instead of `start` where
+    journals are only replayed: it makes actors known, on a host that is not resumed and that nothing is written to.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Extension:
     sections: Mapping[str, type[Section]] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)
     start: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
+    replays: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from loom.actors.actor import Actor, Held, folds, state_type
-from loom.errors import ActorStoppedError
+from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
 
 __all__ = ["Fold", "Snapshot"]
@@ -51,7 +51,7 @@ class Fold:
                 folded = entry()
                 # A gap is for `apply` to judge; without its beginning a state would be another actor's.
                 if at == 1 and isinstance(folded, UnknownEntry) and folded.problem == "erased":
-                    raise ActorStoppedError(
+                    raise ActorPrunedError(
                         f"[{type(self.actor).__name__}] has lost the beginning of its journal, which was pruned; "
                         "expected all of it, as its state is made of it: read it in the archive, it takes nothing more"
                     )

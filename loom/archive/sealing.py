@@ -142,7 +142,7 @@ class _Part:
 
     def __enter__(self) -> _Part:
         if self._out.exists():
-            raise ConfigError(f"file [{self._out}] is there already; expected a new name: choose another, or remove it")
+            raise ConfigError(f"file [{self._out}] is there already; expected a new name: name one with --out")
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         except OSError as error:

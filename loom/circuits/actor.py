@@ -121,7 +121,7 @@ class CircuitActor(Actor[ClientState]):
             reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
             return await self._failed(command, definition.circuit_id, "missing_input", reason, None, 0.0, provenance)
         raw = self._raw(command, place, step, inputs, provenance, found)
-        last = self._opened(command.client_id, self.state.last.get(definition.circuit_id))
+        last = self.state.last.get(definition.circuit_id)
         ran = await self._run(command, place, circuit, raw, last)
         if ran["problem"] is not None and ran["outputs"] is None:
             return await self._failed(
@@ -156,15 +156,15 @@ class CircuitActor(Actor[ClientState]):
             is_earlier = earlier is not None and where == earlier.where
             key = earlier.key if earlier is not None and is_earlier else (place, name)
             lost = earlier.lost if earlier is not None and is_earlier else name in step.unwritten
-            if key in came:
-                raw[name] = came[key]
-            else:
-                raw[name] = GONE if lost else self._reveal(command.client_id, name, inputs[name])
+            raw[name] = came[key] if key in came else GONE if lost else inputs[name]
+        self._check_not_erased(command.client_id, raw)
         return raw
 
-    def _reveal(self, client_id: str, name: str, value: JsonValue) -> JsonValue:
+    def _check_not_erased(self, client_id: str, inputs: Mapping[str, Any]) -> None:
+        """Refuse to go on, or to be replayed, on what nobody can read any more."""
         try:
-            return self._wiring.fields.reveal({name: value}, subject=client_id)[name]
+            if any(is_sealed(value) for value in inputs.values()):
+                self._wiring.fields.erasures.check(client_id)
         except ErasedError as error:
             raise NotReplayableError(str(error), reason="erased") from error
 
@@ -175,13 +175,14 @@ class CircuitActor(Actor[ClientState]):
 
         async def work() -> dict[str, Any]:
             began = time.perf_counter()
+            given = self._wiring.fields.reveal(inputs, subject=command.client_id)
             try:
-                check_inputs(inputs)
-                result = await outcome_of(circuit.run, inputs)
+                check_inputs(given)
+                result = await outcome_of(circuit.run, given)
                 check_outputs(circuit, result)
             except Exception as error:
                 problem = problem_of(circuit, error)
-                absorbed = await absorb(circuit, inputs, problem, last)
+                absorbed = await absorb(circuit, given, problem, self._opened(command.client_id, last))
                 said = None if absorbed is None else absorbed.result
                 reason = problem if absorbed is None else absorbed.reason
                 return {"problem": reason, **self._written(command, place, circuit, said), "latency_ms": _ms(began)}

@@ -20,10 +20,17 @@ from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
 from loom.circuits.escalations import Escalations
 from loom.circuits.reading import CircuitsView
 from loom.config import named_in
-from loom.errors import AdmissionError, CircuitDependencyError, ConfigError, ErasedError, InvalidNameError
+from loom.errors import (
+    AdmissionError,
+    CircuitDependencyError,
+    ConfigError,
+    ErasedError,
+    InvalidNameError,
+    StandingError,
+)
 from loom.extension import Host
 from loom.identity import check_person, derived_id, new_id
-from loom.sealing import MASTER_KEY, Erasures, Fields, SealingConfig, Vault, master_key
+from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits", "load_circuits"]
 
@@ -81,7 +88,8 @@ class Circuits:
 
     async def register(self, circuit: Circuit, *, by: str) -> None:
         """Register a circuit; its definition is a policy version from here on, so that what ran is known for ever."""
-        if "seal" in circuit.definition.fields.values() and self.fields.vault is None:
+        seals = "seal" in circuit.definition.fields.values()
+        if seals and self.fields.vault is None and self._host.resumes:
             raise ConfigError(
                 f"circuit [{circuit.definition.circuit_id}] seals fields, and there is no vault; "
                 "expected a master key: fill in sealing: in the config"
@@ -164,13 +172,25 @@ class Circuits:
             opened = {"results": results, "final_output": self.fields.shown(reply.final_output)}
         return reply.model_copy(update=opened)
 
-    async def erase(self, client_id: str, *, by: str, reason: str) -> None:
-        """Destroy the key of a client: what was sealed for it can be read by nobody any more."""
-        if self.fields.vault is None:
-            raise ConfigError(
-                f"there is no vault; expected sealing: in the config, and the master key in [{MASTER_KEY}] or in a file"
-            )
-        await self.fields.vault.erase(client_id, by=by, reason=reason)
+    async def erase(self, client_id: str, *, by: str, reason: str) -> bool:
+        """Destroy the key of a client: what was sealed for it can be read by nobody any more.
+
+        Returns False where it was erased already. A client that nobody knows is a `StandingError`: a name that is
+        spelled wrong must not look like an erasure.
+        """
+        vault = self.fields.vault
+        if vault is None:
+            section = self._host.config.sections.get("sealing")
+            if isinstance(section, SealingConfig) and section.enabled:
+                master_key(file=section.key_file)  # says what is wrong with it
+            raise ConfigError("there is no vault; expected [sealing: {enabled: true}] in the config")
+        if self._erasures.get(client_id) is None:
+            there = (await self._host.store.head(f"{CircuitActor.actor_type}/{client_id}")).sequence
+            if not there and not vault.knows(client_id):
+                raise StandingError(
+                    f"client [{client_id:.80}] is not known; expected one that a circuit ran for: nothing was erased"
+                )
+        return await vault.erase(client_id, by=by, reason=reason)
 
     async def _open_vault(self) -> None:
         section = self._host.config.sections.get("sealing")

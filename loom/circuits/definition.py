@@ -112,9 +112,9 @@ def circuit(
     """Make a function a circuit: `@circuit("CX09_MINE", category=…, inputs=(…,), outputs=(…,), …)`."""
 
     def decorate(run: CircuitFunction) -> Circuit:
-        said = purpose or inspect.getdoc(run) or circuit_id
+        said = (purpose or inspect.getdoc(run) or circuit_id).splitlines()[0].rstrip(".")
         definition = CircuitDefinition(
-            circuit_id=circuit_id, category=category, purpose=said.splitlines()[0], inputs=inputs, outputs=outputs,
+            circuit_id=circuit_id, category=category, purpose=said, inputs=inputs, outputs=outputs,
             failure_mode=failure_mode, success_metric=success_metric, **more,
         )  # fmt: skip
         return Circuit(definition, run, alternates, rewrite)

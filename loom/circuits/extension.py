@@ -32,9 +32,29 @@ class Close(BaseModel):
     reason: str
 
 
+class Strategy(BaseModel):
+    """A strategy that may be rotated to, or may no longer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client: str
+    segment: str
+    strategy: str
+    success_rate: float
+    active: bool = True
+    by: str
+
+
 async def _erase(circuits: Circuits, given: Erase) -> JsonValue:
-    await circuits.erase(given.client, by=given.by, reason=given.reason)
-    return {"client": given.client, "erased": True}
+    is_new = await circuits.erase(given.client, by=given.by, reason=given.reason)
+    return {"client": given.client, "erased": True, "before": not is_new}
+
+
+async def _strategy(circuits: Circuits, given: Strategy) -> JsonValue:
+    await circuits.add_strategy(
+        given.client, given.segment, given.strategy, success_rate=given.success_rate, by=given.by, active=given.active
+    )
+    return given.model_dump(mode="json")
 
 
 async def _close(circuits: Circuits, given: Close) -> JsonValue:
@@ -46,6 +66,11 @@ extension = Extension(
     name="circuits",
     projections=(CircuitsProjection(),),
     sections={"sealing": SealingConfig},
-    operations={"erase": Operation(Erase, _erase), "close": Operation(Close, _close)},
+    operations={
+        "close": Operation(Close, _close),
+        "erase": Operation(Erase, _erase),
+        "strategy": Operation(Strategy, _strategy),
+    },
     start=Circuits.open,
+    replays=Circuits.open,
 )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from loom.circuits.definition import Circuit, CircuitFunction, Result
-from loom.circuits.inputs import problem_of
+from loom.circuits.inputs import GONE, problem_of
 
 __all__ = ["Absorbed", "absorb", "outcome_of"]
 
@@ -42,7 +42,12 @@ async def outcome_of(run: CircuitFunction, inputs: Mapping[str, Any]) -> Result:
 
 
 async def absorb(circuit: Circuit, inputs: Mapping[str, Any], problem: str, last: Last) -> Absorbed | None:
-    """Return what the failure mode of a circuit makes of a failure; None where it makes nothing of it."""
+    """Return what the failure mode of a circuit makes of a failure; None where it makes nothing of it.
+
+    Without all of its inputs a circuit is not run another way either.
+    """
+    if circuit.definition.failure_mode in _RUN_AGAIN and GONE in inputs.values():
+        return None
     return await _MODES[circuit.definition.failure_mode](circuit, inputs, problem, last)
 
 
@@ -116,6 +121,8 @@ async def _neutral(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Las
 async def _nothing(_: Circuit, __: Mapping[str, Any], ___: str, ____: Last) -> Absorbed | None:
     return None  # a person is asked: the actor opens an escalation
 
+
+_RUN_AGAIN = frozenset({"rotate_to_alternate", "auto_rewrite_with_penalty", "regenerate_with_lower_creativity"})
 
 _Mode = Callable[[Circuit, Mapping[str, Any], str, Last], Awaitable[Absorbed | None]]
 _MODES: Mapping[str, _Mode] = {

@@ -6,25 +6,31 @@ Nothing is registered, adopted or written: an actor class and its policy are mad
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from loom.actors import Actor, ActorSystem, Services
+from loom.actors import ActorSystem, Services
 from loom.archive import Archive
 from loom.cli.reading import Readings
+from loom.cli.shell import Shell
+from loom.config import LoomConfig
 from loom.errors import AppendUnknownError, JournalReadOnlyError
+from loom.extension import installed
 from loom.journal.chain import genesis
-from loom.journal.entry import Recorded
-from loom.journal.sqlite import Reader
-from loom.journal.store import Append, Head, Receipt
+from loom.journal.entry import Entry, Recorded
+from loom.journal.sqlite import JournalFiles, Reader
+from loom.journal.store import Append, Draft, Head, Receipt
 from loom.policies import AnyPolicy, Document, implicit_document, version_hash, version_id
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.precedents import EquivalenceRegistry, EquivalenceRule, Precedents, RuleVersion
 from loom.projections import Queries, Views
 from loom.replay import Replay
+from loom.workspace import actors_of
 
-__all__ = ["ReadOnlyStore", "registry_of", "replay_of", "rules_of"]
+__all__ = ["ReadOnlyStore", "registry_of", "replaying", "replaying_archive", "rules_of"]
 
 _NOBODY = "replay"
 """In whose name nothing is registered."""
@@ -64,32 +70,63 @@ async def rules_of(reader: Reader) -> EquivalenceRegistry:
     return rules
 
 
-async def replay_of(readings: Readings, actors: Sequence[type[Actor[Any]]]) -> Replay:
-    """Return what replays the journals of a workspace with the code of these actors."""
+@contextlib.asynccontextmanager
+async def replaying(readings: Readings, shell: Shell) -> AsyncIterator[Replay]:
+    """Yield what replays the journals of a workspace with the code of the config's modules, and of extensions."""
     store = await ReadOnlyStore.over(readings.reader)
-    return await _replay(store, readings.queries, readings.precedents, actors)
+    async with _replaying(store, readings.queries, readings.precedents, readings.files, shell.settings) as replay:
+        yield replay
 
 
-async def replay_out_of(archive: Archive, actors: Sequence[type[Actor[Any]]]) -> Replay:
-    """Return what replays the journals of an archive: states and turns. It has no views to judge decisions out of."""
+@contextlib.asynccontextmanager
+async def replaying_archive(archive: Archive, shell: Shell) -> AsyncIterator[Replay]:
+    """Yield what replays the journals of an archive: states and turns. It has no views to judge decisions out of."""
     store = ReadOnlyStore(archive, workspace=archive.workspace, last=None)
-    no_views = Queries(Views(archive.path.with_suffix(".views.db")))  # opened when it is asked, which it is not
-    return await _replay(store, no_views, Precedents(no_views), actors)
+    files = JournalFiles(archive.path)
+    queries = Queries(Views(files.views))  # opened when it is asked, which it is not
+    async with _replaying(store, queries, Precedents(queries), files, shell.settings) as replay:
+        yield replay
 
 
-async def _replay(
-    store: ReadOnlyStore, queries: Queries, precedents: Precedents, actors: Sequence[type[Actor[Any]]]
-) -> Replay:
+@contextlib.asynccontextmanager
+async def _replaying(
+    store: ReadOnlyStore, queries: Queries, precedents: Precedents, files: JournalFiles, config: LoomConfig
+) -> AsyncIterator[Replay]:
     policies, rules = _ReadOnlyRegistry(store), _ReadOnlyRules(store)
     await policies.load()
     await rules.load()
-    services = Services(
-        store=store, policies=policies, rules=rules, precedents=precedents, snapshots=_NoSnapshots()
-    )  # fmt: skip
+    services = Services(store=store, policies=policies, rules=rules, precedents=precedents, snapshots=_NoSnapshots())
     system = ActorSystem(services, resumes=False, by=_NOBODY)
-    for cls in actors:
+    for cls in actors_of(config.modules):
         await system.register(cls)
-    return Replay(store, system, queries=queries, policies=policies)
+    host: Any = _ReplayHost(store, files, policies, config, queries, system.register)
+    async with contextlib.AsyncExitStack() as stack:
+        for extension in installed().values():  # whether the config asks for them or not: they make code known, no more
+            if extension.replays is not None:
+                await stack.enter_async_context(extension.replays(host))
+        yield Replay(store, system, queries=queries, policies=policies)
+
+
+@dataclass(frozen=True)
+class _ReplayHost:
+    """What an extension starts on to be replayed: as much of a `Host` as can be had of a journal that is only read."""
+
+    store: ReadOnlyStore
+    files: JournalFiles
+    policies: PolicyRegistry
+    config: LoomConfig
+    queries: Queries
+    register: Callable[..., Awaitable[None]]
+    by: str = _NOBODY
+    resumes: bool = False
+
+    def draft(self, _: Entry) -> Draft:
+        """Refuse."""
+        raise _refusal("loom")
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return datetime.now(UTC)
 
 
 class ReadOnlyStore:

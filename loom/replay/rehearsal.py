@@ -19,7 +19,7 @@ from loom.actors.lookups import failure_of
 from loom.actors.recovery import ENDINGS, replayed_turn
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
-from loom.errors import DivergenceError, LoomError, NotReplayableError
+from loom.errors import DivergenceError, LoomError, NotReplayableError, UnknownActorError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalStore
@@ -70,6 +70,8 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         said = await drive(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
+    except UnknownActorError:
+        return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason="no_code")
     except DivergenceError as error:
         expected = next(iter(error.expected), "its end")
         reason = f"it asked for [{', '.join(error.found)}] where [{expected}] comes next"

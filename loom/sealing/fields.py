@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
@@ -32,7 +32,7 @@ class Fields:
 
     def __init__(self, erasures: Erasures, vault: Vault | None = None) -> None:
         self.vault = vault
-        self._erasures = erasures
+        self.erasures = erasures
 
     def protect(
         self,
@@ -65,7 +65,7 @@ class Fields:
                 written[name] = self._sealing().seal(subject, value, about=name, once=once)
         return Protected(written, tuple(changed))
 
-    def reveal(self, values: Mapping[str, JsonValue], *, subject: str) -> dict[str, JsonValue]:
+    def reveal(self, values: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
         """Return values with what was sealed for a subject opened; raise `ErasedError` where that is gone."""
         return {
             name: self._sealing().open(value, subject=subject) if is_sealed(value) else value
@@ -74,7 +74,7 @@ class Fields:
 
     def shown(self, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return values as anybody may see them: `sealed`, or `erased`."""
-        return {name: self._erasures.shown(value) for name, value in values.items()}
+        return {name: self.erasures.shown(value) for name, value in values.items()}
 
     def _hashed(self, subject: str, name: str, value: JsonValue) -> str:
         """Return a hash by which equal values can be told; with a vault, nobody can guess at it without the key."""

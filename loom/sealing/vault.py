@@ -120,14 +120,20 @@ class Vault:
         value: JsonValue = json.loads(plain)
         return value
 
-    async def erase(self, subject: str, *, by: str, reason: str) -> None:
-        """Destroy the key of a subject, in a person's name. It cannot be taken back.
+    def knows(self, subject: str) -> bool:
+        """Tell whether there is a key of a subject."""
+        return subject in self._keys
+
+    async def erase(self, subject: str, *, by: str, reason: str) -> bool:
+        """Destroy the key of a subject, in a person's name; False where that was done already. It cannot be taken back.
 
         It is journaled first: whatever happens in between, the next start destroys the key.
         """
+        is_new = self._erasures.get(subject) is None
         await self._erasures.add(subject, by=by, reason=reason)
         if self._keys.pop(subject, None) is not None:
             self._write(self._keys)
+        return is_new
 
     def _key(self, subject: str) -> bytes:
         """Return the key of a subject, a new one where there is none yet; it is on the disk before it is used."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from loom.errors import (
+    ActorPrunedError,
     AdmissionError,
     ApprovalAnsweredError,
     ApprovalExpiredError,
@@ -50,12 +53,14 @@ Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspa
 
 REFUSALS: Mapping[int, str] = {
     400: "no JSON", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
-    409: "it does not go together with what is there", 410: "its subject was erased", 413: "too large",
-    421: "this host is not served", 422: "of another shape", 429: "too often", 503: "busy: try again",
+    409: "it does not go together with what is there", 410: "erased, or pruned", 413: "too large",
+    421: "this host is not served", 422: "of another shape", 429: "too often", 500: "a fault of the server",
+    503: "busy: try again",
 }  # fmt: skip
 """What is refused, and what each status means here."""
 
 _STATUS: Mapping[type[LoomError], int] = {
+    ActorPrunedError: 410,
     AdmissionError: 422,
     ApprovalAnsweredError: 409,
     ApprovalExpiredError: 409,
@@ -113,12 +118,13 @@ class Api:
         """
         if not same_origin(request):
             raise Refused(403, "cross_origin", "requests of other sites are not taken")
+        _check_query(request)
         workspace = request.query_params.get("workspaceId", "")
         keys = self._keys.get(workspace)
         key = None if keys is None else key_of(request, keys)
         if key is None:
             raise Refused(
-                401, "unauthorized", "expected the key of this workspace: Authorization: Bearer KEY",
+                401, "unauthorized", "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
         self._rates.take(key.key_id)
@@ -137,9 +143,7 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     except AdmissionError as error:
         raise Refused(400, "bad_json", str(error)) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refused(422, "bad_request", f"{where}: {first['msg']}") from error
+        raise Refused(422, "bad_request", _told(error.errors(include_url=False, include_input=False))) from error
     except RecursionError as error:
         raise Refused(400, "bad_json", "it is nested too deeply") from error
 
@@ -175,15 +179,16 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
         status: {"model": ErrorAnswer, "description": words} for status, words in REFUSALS.items()
     }
     app = FastAPI(
-        title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals
+        title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals,
     )  # fmt: skip
     app.state.api = api
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LoomError, _loom_error)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _no_route)
-    app.include_router(circuits.router(api))
-    app.include_router(reading.router(api))
+    bearer = [Security(HTTPBearer(auto_error=False, description="A key: see `loom keys add`."))]
+    app.include_router(circuits.router(api), dependencies=bearer)
+    app.include_router(reading.router(api), dependencies=bearer)
 
     @app.get("/health", tags=["loom"])
     async def health() -> dict[str, str]:
@@ -194,6 +199,19 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
     return app
 
 
+def _check_query(request: Request) -> None:
+    """Refuse parameters that the route does not know: a filter that is spelled wrong would let everything through."""
+    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        raise Refused(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
+
+
+def _told(errors: Sequence[Any]) -> str:
+    """Return what is wrong, and where: a few of them at most."""
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the body'}: {each['msg']}" for each in errors[:5])
+
+
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101 - what it is registered for
     return refusal(error)
@@ -201,9 +219,8 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"][1:])) or "the request"
-    return refusal(Refused(422, "bad_request", f"{where}: {first['msg']}"))
+    errors = [{**each, "loc": each["loc"][1:]} for each in error.errors()]
+    return refusal(Refused(422, "bad_request", _told(errors)))
 
 
 async def _no_route(_: Request, error: Exception) -> JSONResponse:
@@ -218,4 +235,5 @@ async def _loom_error(request: Request, error: Exception) -> JSONResponse:
         _log.error("request_failed", path=request.url.path, error=repr(error))
         return refusal(Refused(500, "failed", "it could not be done; the log of the server says why"))
     headers = {"Retry-After": "1"} if status == 503 else {}
-    return refusal(Refused(status, type(error).__name__.removesuffix("Error"), str(error), headers=headers))
+    code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+    return refusal(Refused(status, code, str(error), headers=headers))

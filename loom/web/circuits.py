@@ -37,7 +37,7 @@ def router(api: Api) -> APIRouter:
     routes = APIRouter(prefix="/api/circuits", tags=["circuits"])
 
     @routes.post("/execute", response_model=ExecuteAnswer, openapi_extra=takes(ExecuteRequest))
-    async def execute(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
+    async def execute(request: Request, workspaceId: Workspace, idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
         """Run one circuit."""
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, ExecuteRequest)
@@ -48,7 +48,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse({"execution_id": reply.execution_id, **_step(reply.results[0])})
 
     @routes.put("/execute", response_model=ChainAnswer, openapi_extra=takes(ChainRequest))
-    async def chain(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
+    async def chain(request: Request, workspaceId: Workspace, idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
         """Run circuits one after the other; what an earlier one finds feeds the later ones."""
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, ChainRequest)
@@ -70,7 +70,7 @@ def router(api: Api) -> APIRouter:
     @routes.get("/audit", response_model=AuditAnswer)
     async def audit(
         request: Request,
-        workspaceId: Workspace = "",  # noqa: N803
+        workspaceId: Workspace,  # noqa: N803
         clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
         circuitId: Annotated[str | None, Query(max_length=64)] = None,  # noqa: N803
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
@@ -85,7 +85,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse({"workspace_id": caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found})
 
     @routes.post("/autonomy", response_model=HealthAnswer, openapi_extra=takes(HealthRequest))
-    async def health(request: Request, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def health(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Say how a strategy does. Nothing is counted or changed by asking."""
         loom, caller = await api.caller(request, "read")
         given = await read_body(request, HealthRequest)
@@ -110,7 +110,7 @@ def router(api: Api) -> APIRouter:
         )
 
     @routes.patch("/autonomy", response_model=CycleAnswer, openapi_extra=takes(CycleRequest))
-    async def count(request: Request, workspaceId: Workspace = "", idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
+    async def count(request: Request, workspaceId: Workspace, idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
         """Count a cycle; this is where a strategy is rotated."""
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, CycleRequest)
@@ -135,7 +135,7 @@ def router(api: Api) -> APIRouter:
     @routes.get("/autonomy", response_model=DashboardAnswer)
     async def dashboard(
         request: Request,
-        workspaceId: Workspace = "",  # noqa: N803
+        workspaceId: Workspace,  # noqa: N803
         action: Annotated[str, Query(pattern="^dashboard$")] = "dashboard",
         clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
         days: Days = 30,
@@ -146,7 +146,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse({"workspace_id": caller.workspace, "days": days, **found})
 
     @routes.get("/escalations", response_model=Listed[EscalationAnswer])
-    async def escalations(request: Request, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def escalations(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return what people are to look at, oldest first."""
         loom, _ = await api.caller(request, "read")
         return JSONResponse({"items": [each.as_json() for each in _circuits(loom).escalations.open()]})
@@ -154,7 +154,7 @@ def router(api: Api) -> APIRouter:
     @routes.post(
         "/escalations/{escalation_id}/close", response_model=EscalationAnswer, openapi_extra=takes(CloseRequest)
     )
-    async def close(request: Request, escalation_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def close(request: Request, escalation_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Say in the name of the key that somebody looked at an escalation."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, CloseRequest)

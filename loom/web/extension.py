@@ -46,8 +46,7 @@ async def _issue(keys: Keys, given: Issue) -> JsonValue:
 
 
 async def _revoke(keys: Keys, given: Revoke) -> JsonValue:
-    await keys.revoke(given.key_id, by=given.by, reason=given.reason)
-    return {"key_id": given.key_id}
+    return {"key_id": (await keys.revoke(given.key_id, by=given.by, reason=given.reason)).key_id}
 
 
 async def _list(keys: Keys, _: BaseModel) -> JsonValue:

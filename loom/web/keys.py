@@ -81,17 +81,22 @@ class Keys:
         await self._journal.append_if_missing(lambda: entry)
         return f"loom_{key_id}_{secret}"
 
-    async def revoke(self, key_id: str, *, by: str, reason: str) -> None:
-        """Have a key open nothing any more, at once."""
-        entry = KeyRevokedEntry(key_id=key_id, by=check_person(by), reason=reason)
+    async def revoke(self, key_id: str, *, by: str, reason: str) -> ApiKey:
+        """Have a key open nothing any more, at once, and return it; the id may be an unambiguous beginning."""
+        person, revoked = check_person(by), ""
 
         def missing() -> Entry | None:
-            known = self._keys.get(key_id)
-            if known is None:
-                raise AdmissionError(f"key [{key_id!r:.40}] is not known; expected the id of one: see `loom keys`")
-            return None if known[0].revoked else entry
+            nonlocal revoked
+            found = [each for each in self._keys if key_id and each.startswith(key_id)]
+            if len(found) != 1:
+                what = "ambiguous" if found else "not known"
+                raise AdmissionError(f"key [{key_id:.40}] is {what}; expected the id of one: see `loom keys`")
+            revoked = found[0]
+            known, _ = self._keys[revoked]
+            return None if known.revoked else KeyRevokedEntry(key_id=revoked, by=person, reason=reason)
 
         await self._journal.append_if_missing(missing)
+        return self._keys[revoked][0]
 
     def who(self, text: str | None) -> ApiKey | None:
         """Return whose key a text is; None for one that opens nothing."""

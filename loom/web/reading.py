@@ -15,6 +15,7 @@ from loom.operations.served import policy_as_json
 from loom.replay import Selection
 from loom.reports import report
 from loom.web.app import Api, Workspace, read_body, takes
+from loom.web.guard import Refused
 from loom.web.keys import KEYS_JOURNAL
 from loom.web.shapes import (
     AnswerRequest,
@@ -42,7 +43,7 @@ def router(api: Api) -> APIRouter:
     @routes.get("/decisions", response_model=Page[DecisionSummary])
     async def decisions(
         request: Request,
-        workspaceId: Workspace = "",  # noqa: N803
+        workspaceId: Workspace,  # noqa: N803
         limit: Limit = 50,
         after: After = None,
         type: Annotated[str | None, Query(max_length=64)] = None,
@@ -61,7 +62,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse(_page([each.model_dump(mode="json") for each in found], limit))
 
     @routes.get("/decisions/{decision_id}", response_model=ExplainedTrace)
-    async def decision(request: Request, decision_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def decision(request: Request, decision_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return a decision with everything that is joined to it."""
         loom, _ = await api.caller(request, "read")
         trace = await loom.traces.get(decision_id)
@@ -69,7 +70,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse({**trace.model_dump(mode="json"), "explanation": explained.model_dump(mode="json")})
 
     @routes.get("/decisions/{decision_id}/why", response_model=Explanation)
-    async def why(request: Request, decision_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def why(request: Request, decision_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return a decision in the order in which a person asks."""
         loom, _ = await api.caller(request, "read")
         return JSONResponse((await loom.traces.explain(decision_id)).model_dump(mode="json"))
@@ -77,7 +78,7 @@ def router(api: Api) -> APIRouter:
     @routes.get("/approvals", response_model=Page[Approval])
     async def approvals(
         request: Request,
-        workspaceId: Workspace = "",  # noqa: N803
+        workspaceId: Workspace,  # noqa: N803
         limit: Limit = 50,
         after: After = None,
         status: Annotated[str | None, Query(max_length=20)] = "pending",
@@ -89,13 +90,13 @@ def router(api: Api) -> APIRouter:
         return JSONResponse(_page([each.model_dump(mode="json") for each in found], limit))
 
     @routes.get("/approvals/{approval_id}", response_model=Approval)
-    async def approval(request: Request, approval_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def approval(request: Request, approval_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return a request with everything that happened to it."""
         loom, _ = await api.caller(request, "read")
         return JSONResponse((await loom.approvals.get(approval_id)).model_dump(mode="json"))
 
     @routes.post("/approvals/{approval_id}/grant", response_model=Approval, openapi_extra=takes(AnswerRequest))
-    async def grant(request: Request, approval_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def grant(request: Request, approval_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Grant a request, in the name of the key."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, AnswerRequest)
@@ -103,7 +104,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse(answered.model_dump(mode="json"))
 
     @routes.post("/approvals/{approval_id}/deny", response_model=Approval, openapi_extra=takes(AnswerRequest))
-    async def deny(request: Request, approval_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def deny(request: Request, approval_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Deny a request, in the name of the key."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, AnswerRequest)
@@ -112,7 +113,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse(answered.model_dump(mode="json"))
 
     @routes.get("/policies", response_model=Listed[PolicyAnswer])
-    async def policies(request: Request, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def policies(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return every version of every policy."""
         loom, _ = await api.caller(request, "read")
         known = loom.policies
@@ -127,7 +128,7 @@ def router(api: Api) -> APIRouter:
         )
 
     @routes.get("/policies/{version}", response_model=PolicyAnswer)
-    async def policy(request: Request, version: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def policy(request: Request, version: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return one version of a policy."""
         loom, _ = await api.caller(request, "read")
         found = loom.policies.resolve(version)
@@ -136,7 +137,7 @@ def router(api: Api) -> APIRouter:
     @routes.get("/runs", response_model=Page[Run])
     async def runs(
         request: Request,
-        workspaceId: Workspace = "",  # noqa: N803
+        workspaceId: Workspace,  # noqa: N803
         limit: Limit = 50,
         after: After = None,
     ) -> JSONResponse:
@@ -146,19 +147,19 @@ def router(api: Api) -> APIRouter:
         return JSONResponse(_page([each.model_dump(mode="json") for each in found], limit))
 
     @routes.get("/runs/{run_id}", response_model=Run)
-    async def run(request: Request, run_id: str, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def run(request: Request, run_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Return a run."""
         loom, _ = await api.caller(request, "read")
         return JSONResponse((await loom.runs.get(run_id)).model_dump(mode="json"))
 
-    @routes.get("/runs/{run_id}/report", response_class=HTMLResponse)
-    async def run_report(request: Request, run_id: str, workspaceId: Workspace = "") -> HTMLResponse:  # noqa: N803
+    @routes.get("/runs/{run_id}/report", response_model=None, responses={200: {"content": {"text/html": {}}}})
+    async def run_report(request: Request, run_id: str, workspaceId: Workspace) -> HTMLResponse:  # noqa: N803
         """Return the report of a run as a page."""
         loom, caller = await api.caller(request, "read")
         return HTMLResponse(await report(loom.queries, run_id, workspace=caller.workspace))
 
     @routes.post("/replay/judge", response_model=JudgementAnswer, openapi_extra=takes(JudgeRequest))
-    async def judge(request: Request, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def judge(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Judge recorded decisions again under another version; nothing is kept."""
         loom, _ = await api.caller(request, "read")
         given = await read_body(request, JudgeRequest)
@@ -167,7 +168,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse({**found.model_dump(mode="json"), "coverage": found.coverage})
 
     @routes.get("/drift", response_model=DriftReport)
-    async def drift(request: Request, baseline: Id, current: Id, workspaceId: Workspace = "") -> JSONResponse:  # noqa: N803
+    async def drift(request: Request, baseline: Id, current: Id, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
         """Compare the decisions of two runs."""
         loom, _ = await api.caller(request, "read")
         found = await loom.drift.compare(Window(run=baseline), Window(run=current))
@@ -176,7 +177,7 @@ def router(api: Api) -> APIRouter:
     @routes.get("/journals", response_model=Page[JournalAnswer])
     async def journals(
         request: Request,
-        workspaceId: Workspace = "",  # noqa: N803
+        workspaceId: Workspace,  # noqa: N803
         limit: Limit = 50,
         after: Annotated[str, Query(max_length=300)] = "",
     ) -> JSONResponse:
@@ -188,7 +189,7 @@ def router(api: Api) -> APIRouter:
 
     @routes.get("/journals/{actor_type}/{key}", response_model=Page[EntryAnswer])
     async def journal(
-        request: Request, actor_type: str, key: str, workspaceId: Workspace = "", limit: Limit = 50,  # noqa: N803
+        request: Request, actor_type: str, key: str, workspaceId: Workspace, limit: Limit = 50,  # noqa: N803
         after: Annotated[int, Query(ge=0, le=2**53)] = 0,
     ) -> JSONResponse:  # fmt: skip
         """Return the entries of a journal, oldest first."""
@@ -196,6 +197,8 @@ def router(api: Api) -> APIRouter:
         loom, _ = await api.caller(request, "administer" if f"{actor_type}/{key}" == KEYS_JOURNAL else "read")
         entries = loom.store.read(f"{actor_type}/{key}", after=after, until=after + limit)
         items = [each.as_json() async for each in entries]
+        if not items and not (await loom.store.head(f"{actor_type}/{key}")).sequence:
+            raise Refused(404, "journal_not_found", "there is no such journal")
         return JSONResponse({"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None})
 
     return routes

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from loom import Loom, LoomConfig
 from loom.circuits import Circuit, CircuitDefinition, Circuits, Result, circuit, extension
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry
-from loom.errors import AdmissionError, CommandConflictError, ConfigError, ErasedError
+from loom.errors import AdmissionError, CommandConflictError, ConfigError, ErasedError, StandingError
 from loom.extension import Extension
 from loom.journal.sqlite.verify import verify
 from loom.operations import Operations
@@ -245,7 +245,11 @@ async def test_after_an_erasure_reads_say_erased_the_chain_verifies_and_a_replay
         reply = await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
         await circuits.run("bob", [("CX20_WELCOME", GIVEN)])
         said = {"client": "ada", "by": "vera", "reason": "she asked for it"}
-        assert await Operations(loom).call("circuits.erase", said) == {"client": "ada", "erased": True}
+        for before in (False, True):
+            done = await Operations(loom).call("circuits.erase", said)
+            assert done == {"client": "ada", "erased": True, "before": before}
+        with pytest.raises(StandingError, match="nothing was erased"):
+            await circuits.erase("adaa", by="vera", reason="spelled wrong")
         audit = await circuits.view.audit(client_id="ada")
         assert audit["execution_history"][0]["inputs"]["email"] == "erased"
         assert (await circuits.view.audit(client_id="bob"))["execution_history"][0]["inputs"]["email"] == "sealed"

@@ -70,12 +70,38 @@ def test_the_audit_shows_what_ran_and_its_metrics(filled: Path) -> None:
     assert "failed: ValueError" in said.out
     only = invoke("circuits", "audit", "--client", "c-1", "--json", config=filled).json
     assert (only["metrics"]["total_executions"], only["client_id"]) == (1, "c-1")
-    assert "Nothing was executed." in invoke("circuits", "audit", "--client", "nobody", config=filled).out
+    assert "Nothing was executed that matches." in invoke("circuits", "audit", "--client", "nobody", config=filled).out
 
 
 def test_strategies_are_listed(filled: Path) -> None:
     assert "s-1" in invoke("circuits", "strategies", config=filled).out
     assert invoke("circuits", "strategies", "--json", config=filled).json["strategy_states"][0]["cycle_count"] == 1
+
+
+def test_a_strategy_is_made_known_and_taken_out_of_use(filled: Path) -> None:
+    said = invoke("circuits", "strategy", "c-1", "all", "s-2", "--success-rate", "0.9", "--by", "mira", config=filled)
+    assert said.out == "s-2 may be rotated to, for c-1 and all\n"
+    gone = ("circuits", "strategy", "c-1", "all", "s-2", "--success-rate", "0.9", "--retired", "--by", "mira")
+    assert invoke(*gone, "--json", config=filled).json["active"] is False
+    assert (
+        invoke("circuits", "strategy", "c-1", "all", "s", "--success-rate", "2", "--by", "m", config=filled).code == 2
+    )
+
+
+def test_circuits_are_replayed_without_a_key_and_without_naming_any_module(filled: Path) -> None:
+    driven = invoke("replay", "circuits/c-1", "--verify", "--json", config=filled)
+    assert [each["verdict"] for each in driven.json] == ["same"], driven
+    state = invoke("replay", "circuits/c-2", "--at", "4", "--json", config=filled).json["state"]
+    assert state["failures"] == {"CX08_SELF_CORRECTION": 1}
+    decision = invoke("decisions", "--json", config=filled).json[-1]
+    version = decision["policy_version"]
+    ran = invoke(
+        "replay", "run", "--under", version, "--decision", decision["decision_id"], "--json", config=filled
+    ).json
+    assert ran["counts"] == {"unchanged": 1}
+    assert invoke("archive", "--older-than", "0s", "-o", filled.parent / "a.zip", config=filled).code == 0
+    again = invoke("archive", "replay", filled.parent / "a.zip", "circuits/c-1", "--verify", "--json", config=filled)
+    assert [each["verdict"] for each in again.json] == ["same"]
 
 
 def test_an_escalation_is_listed_and_closed_in_somebodys_name(filled: Path) -> None:
@@ -102,7 +128,14 @@ def test_an_erasure_asks_first_and_needs_a_vault(filled: Path) -> None:
     filled.write_text(filled.read_text() + "sealing: {enabled: true}\n")
     env = {"LOOM_MASTER_KEY": base64.b64encode(bytes(32)).decode()}
     done = invoke("circuits", "erase", "c-1", "--by", "vera", "-m", "asked for", "-y", "--json", config=filled, env=env)
-    assert done.json == {"client": "c-1", "erased": True}
+    assert done.json == {"client": "c-1", "erased": True, "before": False}
+    again = invoke("circuits", "erase", "c-1", "--by", "vera", "-m", "asked for", "-y", config=filled, env=env)
+    assert again.out == "c-1 is erased already\n"
+    typo = invoke("circuits", "erase", "c-11", "--by", "vera", "-m", "asked for", "-y", config=filled, env=env)
+    assert typo.code == 1
+    assert "nothing was erased" in typo.err
+    keyless = invoke("circuits", "erase", "c-2", "--by", "vera", "-m", "asked for", "-y", config=filled)
+    assert "there is no master key" in keyless.err
 
 
 # --- keys ------------------------------------------------------------------------------------------
@@ -120,7 +153,7 @@ def test_a_key_is_shown_once_and_revoked(config: Path) -> None:
     assert key.split("_")[2] not in "".join(
         file.read_bytes().decode("latin-1") for file in (config.parent / "data").rglob("*") if file.is_file()
     )
-    gone = invoke("keys", "revoke", first["key_id"], "--by", "mira", "-m", "lost", config=config)
+    gone = invoke("keys", "revoke", first["key_id"][:6], "--by", "mira", "-m", "lost", config=config)
     assert gone.code == 0
     assert "revoked" in invoke("keys", config=config).out
     assert invoke("keys", "revoke", "nothing", "--by", "mira", "-m", "lost", config=config).code == 2

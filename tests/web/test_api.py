@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loom.journal import Append, draft
+from loom.journal.kinds import PrunedEntry
 from tests.web.support import ROLES, Ask, Asker, Client, Said, served
 
 EXECUTE = {
@@ -321,6 +323,33 @@ async def test_other_hosts_and_other_sites_are_not_served(tmp_path: Path, header
         assert "access-control-allow-origin" not in said.headers
 
 
+async def test_a_parameter_that_is_spelled_wrong_is_refused_and_filters_nothing_silently(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        said = await client.call("GET", "/api/circuits/audit?client=c-1")
+        assert said.status == 422
+        assert said.json["error"]["message"] == (
+            "client: not known here; expected before, circuitId, clientId, days, limit, workspaceId"
+        )
+        both = await client.call("POST", "/api/circuits/execute", {})
+        assert both.json["error"]["message"] == "circuitId: Field required; clientId: Field required"
+        assert (await client.call("GET", "/api/journals/circuits/nobody")).code == "journal_not_found"
+        assert (await client.call("GET", "/nothing", role=None)).status == 404
+        assert (await client.call("GET", "/api/runs", workspace="", of="one")).status == 422
+
+
+async def test_a_client_whose_journal_was_pruned_is_gone(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        assert (await client.call("POST", "/api/circuits/execute", EXECUTE)).status == 200
+        loom = client.loom()
+        until = (await loom.store.head("circuits/client-123")).sequence
+        pruned = PrunedEntry(journal="circuits/client-123", first_sequence=1, last_sequence=until, by="m", reason="x")
+        await loom.store.append(Append("loom/archives", 0, [draft(pruned)]))
+        await loom.store.prune("circuits/client-123", until=until)
+    async with served(tmp_path) as client:
+        said = await client.call("POST", "/api/circuits/execute", EXECUTE)
+        assert (said.status, said.code) == (410, "actor_pruned"), said
+
+
 async def test_too_many_requests_with_a_key_are_told_to_wait(tmp_path: Path) -> None:
     async with served(tmp_path, requests_per_minute=5) as client:
         found = [(await client.call("GET", "/api/runs", role="reader")).status for _ in range(7)]
@@ -339,7 +368,7 @@ async def test_the_same_idempotency_key_executes_once(tmp_path: Path) -> None:
         assert {each.body for each in answers} == {answers[0].body}
         assert answers[0].json["execution_id"] == "order-1"
         conflict = await send({**EXECUTE, "inputs": {"business_profile": "other"}})
-        assert (conflict.status, conflict.code) == (409, "CommandConflict")
+        assert (conflict.status, conflict.code) == (409, "command_conflict")
         audit = (await client.call("GET", "/api/circuits/audit")).json
         assert audit["metrics"]["total_executions"] == 1
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loom.archive import Archive
-    from loom.replay import Replay
 
 __all__ = ["add_to"]
 
@@ -89,7 +88,8 @@ async def seal(
     if shell.json:
         shell.output.document({**said, "file": str(path), "left": dict(sealed.left)})
         return None
-    shell.output.say(f"{len(chosen)} journals, {manifest.entries} entries in {path}", style="bold")
+    journals = "1 journal" if len(chosen) == 1 else f"{len(chosen)} journals"
+    shell.output.say(f"{journals}, {manifest.entries} entries in all, in {path}", style="bold")
     for why, count in sorted(sealed.left.items()):
         shell.output.say(f"{count} left: {why}", style="dim")
     shell.output.say(f"digest {sealed.digest}", style="dim")
@@ -176,25 +176,21 @@ async def replay(
     ] = False,
 ) -> int | None:
     """Show what an actor's state was, out of the archive alone. The actor's module must be listed in the config."""
+    from loom.cli.commands.replay import drive_again
+    from loom.cli.rehearsing import replaying_archive
+
     shell.allow_imports()
     with _opened(file) as archive:
-        again = await _replay_of(shell, archive)
-        if not check:
+        async with replaying_archive(archive, shell) as again:
+            if check:
+                return await drive_again(shell, again, journal)
             state = await again.state(journal, until=at)
             last = at or dict(await archive.journals(limit=2**31))[journal]
-            if shell.json:
-                shell.output.document({"journal": journal, "sequence": last, "state": _plain(state)})
-            else:
-                shell.output.say(as_json(_plain(state)))
-            return None
-        found = [each async for each in again.verify(journal)]
     if shell.json:
-        shell.output.document([each.model_dump(mode="json") for each in found])
+        shell.output.document({"journal": journal, "sequence": last, "state": _plain(state)})
     else:
-        columns = [Column("turn", "cyan"), Column("verdict"), Column("why", wide=True, wraps=True)]
-        rows = [(each.command_id, each.verdict.replace("_", " "), one_line(each.reason or "")) for each in found]
-        shell.output.table(columns, rows)
-    return EXIT_NO if any(each.verdict == "diverged" for each in found) else None
+        shell.output.say(as_json(_plain(state)))
+    return None
 
 
 async def prune(
@@ -213,14 +209,18 @@ async def prune(
     from loom.errors import ConfigError
 
     if not yes:
-        raise ConfigError(f"what [{file}] holds would be in it alone; expected --yes: say so if you mean it")
+        raise ConfigError(
+            f"what [{file}] holds would be in it alone, and its actors would take no commands any more; "
+            "expected --yes: say so if you mean it"
+        )
     arguments: dict[str, Any] = {"file": str(file.absolute()), "by": by, "reason": reason}
     answer, _ = await act(shell, "archives.prune", arguments, by=by)
     said: Any = answer
     if shell.json:
         shell.output.document(said)
         return None if said["journals"] else EXIT_NO
-    shell.output.say(f"{len(said['journals'])} journals were pruned")
+    count = len(said["journals"])
+    shell.output.say(f"{count} {'journal is' if count == 1 else 'journals are'} pruned")
     for name, why in said["left"].items():
         if why != "context":
             shell.output.say(f"{name} was left: {why}", style="dim")
@@ -274,13 +274,6 @@ async def _entries(shell: Shell, archive: Archive, journal: str) -> int | None:
         columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
         shell.output.table([*columns, Column("what it says", wide=True, wraps=True)], rows)
     return None
-
-
-async def _replay_of(shell: Shell, archive: Archive) -> Replay:
-    from loom.cli.rehearsing import replay_out_of
-    from loom.workspace import actors_of
-
-    return await replay_out_of(archive, actors_of(shell.settings.modules))
 
 
 def _plain(state: Any) -> Any:

@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Run registered steps: the audit, strategies, escalations, erasure.")
     command(group, "audit", default=True)(audit)
     command(group, "strategies")(strategies)
+    command(group, "strategy")(strategy)
     command(group, "escalations")(escalations)
     command(group, "close")(close)
     command(group, "erase")(erase)
@@ -47,7 +48,7 @@ async def audit(
         int | None, typer.Option("--before", min=1, help="Only what stands before this position.", show_default=False)
     ] = None,
 ) -> None:
-    """Show what was executed, newest last, and the metrics of just that."""
+    """Show what was executed, newest last (with --json newest first), and the metrics of just that."""
     async with _view(shell) as view:
         found = await view.audit(client_id=client, circuit_id=circuit, limit=limit, days=days, before=before)
         if shell.json:
@@ -55,7 +56,7 @@ async def audit(
             shell.output.document({**about, **found})
             return
         if not found["execution_history"]:
-            shell.output.say("Nothing was executed.")
+            shell.output.say("Nothing was executed that matches.")
             return
         columns = [
             Column("time"), Column("client"), Column("circuit", "cyan"), Column("confidence", right=True),
@@ -101,6 +102,29 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
             f"{said['total_corrections']} corrections: {said['successful_rotations']} rotations, "
             f"{said['escalations']} escalations"
         )
+
+
+async def strategy(
+    shell: Shell,
+    client: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
+    segment: Annotated[str, typer.Argument(help="For which segment.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="STRATEGY", help="Its id.", show_default=False)],
+    success_rate: Annotated[
+        float, typer.Option("--success-rate", min=0, max=1, help="The best of the active ones is rotated to.")
+    ],
+    by: ByOption,
+    retired: Annotated[bool, typer.Option("--retired", help="Take it out of use.")] = False,
+) -> None:
+    """Make a strategy known that may be rotated to, or take one out of use."""
+    arguments: dict[str, Any] = {
+        "client": client, "segment": segment, "strategy": name, "success_rate": success_rate, "active": not retired,
+        "by": by,
+    }  # fmt: skip
+    said = await _act(shell, "strategy", arguments)
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say(f"{name} may {'no longer ' if retired else ''}be rotated to, for {client} and {segment}")
 
 
 async def escalations(
@@ -167,7 +191,8 @@ async def erase(
     if shell.json:
         shell.output.document(said)
     else:
-        shell.output.say(f"{said['client']} is erased")
+        before = " already" if said["before"] else ": its key is destroyed, and what was sealed for it opens for nobody"
+        shell.output.say(f"{said['client']} is erased{before}")
 
 
 @contextlib.asynccontextmanager

@@ -94,12 +94,10 @@ def selection_of(*, ids: list[str] | None, since: datetime | None, until: dateti
 
 async def _judged(shell: Shell, selection: Selection, under: str, *, listing: bool) -> tuple[Judgement, list[Case]]:
     from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import replay_of
-    from loom.workspace import actors_of
+    from loom.cli.rehearsing import replaying
 
     shell.allow_imports()
-    async with open_readings(shell) as readings:
-        again = await replay_of(readings, actors_of(shell.settings.modules))
+    async with open_readings(shell) as readings, replaying(readings, shell) as again:
         with shell.output.progress("judging again") as tell:
             found = await again.judge(selection, under=under, progress=tell)
         listed = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from loom.replay import Replay
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "drive_again"]
 
 _HELP = """Show the states of an actor, or judge decisions again under another version.
 
@@ -61,15 +61,12 @@ async def replay(
     Nothing is fetched, performed or written. The actor's module must be listed in the config.
     """
     from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import replay_of
-    from loom.workspace import actors_of
+    from loom.cli.rehearsing import replaying
 
     shell.allow_imports()
-    actors = actors_of(shell.settings.modules)
-    async with open_readings(shell) as readings:
-        again = await replay_of(readings, actors)
+    async with open_readings(shell) as readings, replaying(readings, shell) as again:
         if verify:
-            return await _verify(shell, again, journal)
+            return await drive_again(shell, again, journal)
         if at is not None:
             await _state_at(shell, again, journal, at)
         else:
@@ -104,7 +101,8 @@ async def _states(shell: Shell, again: Replay, journal: str, until: int | None) 
         shell.output.table([*columns, Column("state after it", wide=True, wraps=True)], rows)
 
 
-async def _verify(shell: Shell, again: Replay, journal: str) -> int | None:
+async def drive_again(shell: Shell, again: Replay, journal: str) -> int | None:
+    """Drive the finished turns of a journal again, and print what came of it."""
     from rich.text import Text
 
     found = [each async for each in again.verify(journal)]

@@ -43,13 +43,11 @@ async def rerun(
     to a step that was never recorded stops there. Exit code 1: something flips.
     """
     from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import replay_of
-    from loom.workspace import actors_of
+    from loom.cli.rehearsing import replaying
 
     shell.allow_imports()
     selection = selection_of(policy=policy, run_id=run, journal=of, since=since, until=until, ids=decision)
-    async with open_readings(shell) as readings:
-        again = await replay_of(readings, actors_of(shell.settings.modules))
+    async with open_readings(shell) as readings, replaying(readings, shell) as again:
         with shell.output.progress("running again") as tell:
             found = await again.run(selection, under=under, progress=tell)
     if shell.json:
