@@ -108,10 +108,13 @@ async def add(
     by: ByOption,
 ) -> None:
     """Give somebody a key; it is shown this once."""
+    begins = not shell.place.files.exists()
     said = await _act(shell, "issue", {"name": name, "role": role, "by": by}, by, begins=True)
     if shell.json:
         shell.output.document(said)
     else:
+        if begins:
+            shell.output.note(f"began workspace {shell.place.name} in {shell.place.files.directory}")
         shell.output.say(f"{said['key']}")
         shell.output.note(f"the key of {name}, {role}; it is shown this once, and only its hash is kept")
 
