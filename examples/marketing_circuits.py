@@ -44,6 +44,7 @@ CAMPAIGN: list[tuple[str, dict[str, Any]]] = [
 class Publish(Command[str]):
     """Publish what an execution came to."""
 
+    client_id: str
     execution_id: str
     asset: str
 
@@ -100,11 +101,13 @@ async def flows(loom: Loom) -> None:
     await loom.register(Publisher, lambda: Publisher(circuits))
     publisher = loom.actor(Publisher, "site")
     try:
-        await publisher.ask(Publish(execution_id="email-1", asset="an asset that nobody looked at"))
+        await publisher.ask(
+            Publish(client_id="client-456", execution_id="email-1", asset="an asset that nobody looked at")
+        )
     except ActorFailedError as error:
         print(f"  refused: {str(error).split('[CircuitDependencyError: ')[1].split(';')[0]}")
     asset = str((await circuits.run(CLIENT, CAMPAIGN, execution_id="campaign-1")).final_output["final_asset"])
-    published = await publisher.ask(Publish(execution_id="campaign-1", asset=asset))
+    published = await publisher.ask(Publish(client_id=CLIENT, execution_id="campaign-1", asset=asset))
     print(f"  {published}")
 
 

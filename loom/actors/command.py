@@ -25,6 +25,8 @@ class Command(BaseModel, Generic[Reply]):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     command_type: ClassVar[str] = ""
+    by_hand: ClassVar[bool] = True
+    """Whether it may be sent from the shell; one that something else has to prepare may not."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

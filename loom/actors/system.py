@@ -189,6 +189,20 @@ class ActorSystem:
         self._forget(cell)
         cell.stop(lambda _: error)
 
+    def bar(self, journal: str, why: LoomError) -> bool:
+        """Take no more commands for an actor that is at rest, until it is restarted; False for one that is at work."""
+        cell = self._cells.get(journal)
+        if journal in self._waking or (cell is not None and not cell.idle):
+            return False
+        if cell is not None:
+            self._forget(cell)
+        self._stopped[journal] = why
+        return True
+
+    def unbar(self, journal: str) -> None:
+        """Let an actor take commands again that was barred."""
+        self._stopped.pop(journal, None)
+
     async def restart(self, journal: str) -> None:
         """Let an actor take commands again that was stopped, and resume what it had begun."""
         self._stopped.pop(journal, None)

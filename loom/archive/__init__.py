@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from loom.archive.manifest import ArchivedJournal, Manifest
 from loom.archive.reading import Archive, ArchiveVerification
-from loom.archive.register import ArchivedEntry, Archives, Pruned
+from loom.archive.register import ArchivedEntry, Archives, Bars, Pruned
 from loom.archive.sealing import Sealed, seal
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ArchivedEntry",
     "ArchivedJournal",
     "Archives",
+    "Bars",
     "Manifest",
     "Pruned",
     "Sealed",

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-__all__ = ["ENTRIES", "MANIFEST", "README", "ArchivedJournal", "Manifest", "digest_of"]
+__all__ = ["CONTEXT", "ENTRIES", "MANIFEST", "README", "ArchivedJournal", "Manifest", "digest_of"]
 
 MANIFEST = "manifest.json"
 ENTRIES = "entries.jsonl"
 README = "README.txt"
+CONTEXT = "loom/"
+"""How the names of those journals begin that come with the others as context."""
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -6,13 +6,14 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from loom.archive.manifest import ENTRIES, MANIFEST, Manifest, digest_of
+from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, Manifest, digest_of
+from loom.clock import us_from_datetime
 from loom.errors import JournalCorruptError, JournalNotFoundError
 from loom.journal.entry import Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
@@ -61,6 +62,7 @@ class Archive:
         except _DAMAGED as error:
             raise self._damaged(error) from error
         try:
+            _check_members(self._zip)
             with self._zip.open(MANIFEST) as file:
                 raw = file.read(_MOST_MANIFEST_BYTES)
             self.manifest = Manifest.model_validate_json(raw)
@@ -78,6 +80,8 @@ class Archive:
         """Verify all of it from its own bytes: digests, hashes, chains, order, and what the manifest says."""
         findings = Findings()
         chains = ChainCheck(findings)
+        times: dict[str, tuple[int, int]] = {}
+        context = {each.journal for each in self.manifest.journals if each.context}
         sha256 = hashlib.sha256()
         count = position = 0
         try:
@@ -94,12 +98,16 @@ class Archive:
                 if entry.position <= position:
                     findings.add("REORDERED", f"line {number} stands after a later position", position=entry.position)
                 position = max(position, entry.position)
+                times[entry.journal] = (times.get(entry.journal, (entry.recorded_at_us, 0))[0], entry.recorded_at_us)
+                if entry.body is None and entry.journal not in context:
+                    chains.tell("TAMPERED", entry, "has no body, and an archive leaves none out")
                 chains.check(entry, workspace, whole=True)
         except (JournalCorruptError, *_DAMAGED) as error:
             findings.add("DAMAGED", f"the entries end after line {count}: {error}")
         if sha256.hexdigest() != self.manifest.entries_sha256:
             findings.add("TAMPERED", "the entries are not those that the manifest was made for")
         self._hold_against_manifest(chains, count, findings)
+        self._check_manifest(times, position, findings)
         return ArchiveVerification(
             self.digest, count, len(chains.last), tuple(findings.kept), dict(findings.counts)
         )  # fmt: skip
@@ -191,8 +199,36 @@ class Archive:
         if count != self.manifest.entries:
             findings.add("TAMPERED", f"there are {count} entries where the manifest says {self.manifest.entries}")
 
+    def _check_manifest(self, times: Mapping[str, tuple[int, int]], position: int, findings: Findings) -> None:
+        """Hold what the manifest says of moments, places and context against the entries."""
+        manifest, lies = self.manifest, []
+        names = [each.journal for each in manifest.journals]
+        if len(set(names)) != len(names):
+            lies.append("names a journal twice")
+        if position > manifest.last_position:
+            lies.append("ends before its last entry")
+        for each in manifest.journals:
+            first, last = times.get(each.journal, (0, 0))
+            said = us_from_datetime(each.first_at), us_from_datetime(each.last_at)
+            if each.journal in times and said != (first, last):
+                lies.append(f"says something else of when {each.journal} began and ended")
+            if each.context and not each.journal.startswith(CONTEXT):
+                lies.append(f"calls {each.journal} context")
+            if not each.context and each.last_at >= manifest.before:
+                lies.append(f"has {each.journal}, which does not end before {manifest.before.isoformat()}")
+        for lie in lies:
+            findings.add("TAMPERED", f"the manifest {lie}")
+
     def _damaged(self, error: Exception) -> JournalCorruptError:
         return JournalCorruptError(
             f"archive [{self.path}] cannot be read [{type(error).__name__}: {str(error)[:200]}]; expected one that "
             "`loom archive` has written: take a copy of it"
         )
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Refuse what other readers could take for something else: each member is there once, nothing before or after."""
+    names = [each.filename for each in archive.infolist()]
+    begins = min((each.header_offset for each in archive.infolist()), default=-1)
+    if sorted(names) != sorted((ENTRIES, MANIFEST, README)) or begins != 0 or archive.comment:
+        raise ValueError(f"it holds {', '.join(map(repr, names))[:200]}, and not just what an archive does")

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
 from loom.archive.reading import Archive
-from loom.errors import JournalCorruptError
+from loom.errors import ActorPrunedError, JournalCorruptError, LoomError, SequenceConflictError
 from loom.identity import check_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import PrunedEntry
 from loom.journal.store import Draft, JournalStore, draft
 
-__all__ = ["ARCHIVES_JOURNAL", "ArchivedEntry", "Archives", "PrunableStore", "Pruned"]
+__all__ = ["ARCHIVES_JOURNAL", "ArchivedEntry", "Archives", "Bars", "PrunableStore", "Pruned"]
 
 ARCHIVES_JOURNAL = "loom/archives"
 
@@ -36,6 +36,18 @@ class PrunableStore(JournalStore, Protocol):
 
     async def prune(self, journal: str, *, until: int) -> None:
         """Take the bodies of a journal away, up to and with a sequence."""
+        ...
+
+
+class Bars(Protocol):
+    """Keeps actors from taking commands: the actors of a running loom."""
+
+    def bar(self, journal: str, why: LoomError) -> bool:
+        """Take no more commands for an actor that is at rest; False for one that is at work."""
+        ...
+
+    def unbar(self, journal: str) -> None:
+        """Let it take commands again."""
         ...
 
 
@@ -63,35 +75,67 @@ class Archives:
         """Return what was journaled of an archive when it was made; None for one that nobody knows."""
         return self._known.get(digest)
 
-    async def add(self, entry: ArchivedEntry) -> None:
-        """Write down that an archive was made: from then on the journal vouches for it."""
-        check_person(entry.by)
-        await self._journal.append_if_missing(lambda: None if entry.digest in self._known else entry)
+    async def add(self, archive: Archive, *, by: str) -> ArchivedEntry:
+        """Write down that an archive was made: from then on the journal vouches for it.
 
-    async def prune(self, archive: Archive, *, by: str, reason: str) -> Pruned:
+        It is verified, and held against the journal, before that: `JournalCorruptError` where anything is amiss.
+        """
+        await self.load()
+        await self._check(archive)
+        chosen = [each for each in archive.manifest.journals if not each.context]
+        entry = ArchivedEntry(
+            digest=archive.digest, file=archive.path.name, journals=len(chosen), entries=archive.manifest.entries,
+            by=check_person(by),
+        )  # fmt: skip
+        await self._journal.append_if_missing(lambda: None if entry.digest in self._known else entry)
+        return self._known[entry.digest]
+
+    async def prune(self, archive: Archive, *, by: str, reason: str, bars: Bars | None = None) -> Pruned:
         """Take the bodies of sealed journals out of the journal, in a person's name; hashes and chains stay.
 
         The archive is verified first, from its first byte to its last, and held against the journal: raises
         `JournalCorruptError` where anything is amiss, and then nothing is taken. A journal that went on since, or that
-        the archive holds as context, is left. Killed in between, it is gone on with when it is asked for again.
+        the archive holds as context, or whose actor is at work, is left. Killed in between, it is gone on with when it
+        is asked for again. `bars` keeps the actors of a running loom from taking commands meanwhile, and from then on.
         """
         check_person(by)
         await self.load()
         await self._check(archive)
+        if self.get(archive.digest) is None:
+            raise _unfit(archive, "this journal knows of no such archive")
         left: dict[str, str] = {}
         done: list[str] = []
         for listed in archive.manifest.journals:
             name, last = listed.journal, listed.entries
             if listed.context:
                 left[name] = "context"
-            elif (await self._store.head(name)).sequence != last:
-                left[name] = "it went on since"
+            elif (why := await self._pruned_one(name, last, by=by, reason=reason, bars=bars)) is not None:
+                left[name] = why
             else:
-                entry = PrunedEntry(journal=name, first_sequence=1, last_sequence=last, by=by, reason=reason)
-                await self._declare(entry)
-                await self._store.prune(name, until=last)
                 done.append(name)
         return Pruned(tuple(done), left)
+
+    async def _pruned_one(self, name: str, last: int, *, by: str, reason: str, bars: Bars | None) -> str | None:
+        """Take the bodies of one journal away; return why it is left, if it is."""
+        pruned = ActorPrunedError(f"journal [{name}] is pruned; expected all of it: read it in the archive")
+        if bars is not None and not bars.bar(name, pruned):
+            return "its actor is at work"
+        try:
+            if (await self._store.head(name)).sequence == last:
+                await self._declare(
+                    PrunedEntry(journal=name, first_sequence=1, last_sequence=last, by=by, reason=reason)
+                )
+                await self._store.prune(name, until=last)
+                return None
+        except SequenceConflictError:
+            pass
+        except BaseException:
+            if bars is not None:
+                bars.unbar(name)
+            raise
+        if bars is not None:
+            bars.unbar(name)
+        return "it went on since"
 
     async def _declare(self, entry: PrunedEntry) -> None:
         """Write down that bodies are gone, before they are; once is enough."""
@@ -103,16 +147,11 @@ class Archives:
         wrong = [*found.findings, *await archive.compare(self._store)]
         if archive.workspace != self._store.workspace:
             problem = f"it is of workspace {archive.workspace}"
-        elif self.get(archive.digest) is None:
-            problem = "this journal knows of no such archive"
         elif wrong:
             problem = f"{wrong[0].code}: {wrong[0].message}"
         else:
             return
-        raise JournalCorruptError(
-            f"archive [{archive.path}] is not one to prune for [{problem}]; expected one that `loom archive` made of "
-            "this workspace and that verifies: nothing was taken"
-        )
+        raise _unfit(archive, problem)
 
     def _fold(self, recorded: Recorded) -> None:
         entry = recorded.entry
@@ -120,3 +159,10 @@ class Archives:
             self._known[entry.digest] = entry
         elif isinstance(entry, PrunedEntry):
             self._pruned[entry.journal] = max(self._pruned.get(entry.journal, 0), entry.last_sequence)
+
+
+def _unfit(archive: Archive, problem: str) -> JournalCorruptError:
+    return JournalCorruptError(
+        f"archive [{archive.path}] is not one to go by [{problem}]; expected one that `loom archive` made of this "
+        "workspace and that verifies: nothing was done"
+    )

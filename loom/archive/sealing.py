@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from loom.archive.manifest import ENTRIES, MANIFEST, README, ArchivedJournal, Manifest, digest_of
+from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, ArchivedJournal, Manifest, digest_of
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.errors import ConfigError
 from loom.identity import check_person
@@ -24,7 +24,6 @@ from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCom
 __all__ = ["Sealed", "seal"]
 
 _ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
-_CONTEXT = "loom/"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
 _ABOUT = """This is an archive of loom: journals of decisions that had come to rest, sealed into one file.
 
@@ -103,7 +102,7 @@ async def seal(
         progress(recorded.position, 2 * until)
     before_us = us_from_datetime(before)
     actors = {name: each.why_left(before_us) for name, each in seen.items() if each.has_commands}
-    context = {name for name in seen if name.startswith(_CONTEXT) and name not in actors}
+    context = {name for name in seen if name.startswith(CONTEXT) and name not in actors}
     chosen = {name for name, why in actors.items() if why is None}
     if not chosen:
         return None

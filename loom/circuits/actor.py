@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, JsonValue
@@ -20,9 +22,19 @@ from loom.circuits.entries import (
     Provenance,
     SubstitutedEntry,
 )
-from loom.circuits.failing import absorb, outcome_of
-from loom.circuits.inputs import GONE, Found, check_inputs, check_outputs, inputs_of, problem_of, protected_of
-from loom.errors import ErasedError, LookupFailedError, NotReplayableError
+from loom.circuits.failing import Failure, absorb, outcome_of
+from loom.circuits.inputs import (
+    GONE,
+    Found,
+    check_inputs,
+    check_outputs,
+    check_step,
+    inputs_of,
+    is_secret,
+    problem_of,
+    protected_of,
+)
+from loom.errors import AdmissionError, ErasedError, LookupFailedError, NotReplayableError
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
 from loom.sealing import Fields, is_sealed
@@ -47,6 +59,8 @@ class Wiring(NamedTuple):
     judge: Callable[[Circuit, Mapping[str, Any]], Judged]
     escalate: Callable[[str, str, Mapping[str, JsonValue], str], Awaitable[str]]
     fields: Fields
+    most_bytes: int
+    """Of an entry: what a circuit comes to has to fit into one, and what a chain comes to as well."""
     raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]]
     """Values as they are, by client and execution, then place and name: while it runs, as they are written nowhere."""
 
@@ -68,17 +82,19 @@ class CircuitActor(Actor[ClientState]):
 
     async def execute(self, command: RunChain) -> ChainReply:
         """Run the chain until its end, or until a circuit fails for good."""
+        if command.client_id != self.key:
+            raise AdmissionError(f"client [{command.client_id:.80}] is not the one of this journal: send it to theirs")
         found: dict[str, Found] = {}
         results: list[StepReply] = []
         for place, step in enumerate(command.steps, start=1):
-            reply = await self._step(command, place, step, found)
+            room = self._wiring.most_bytes * 3 // 4 - sum(len(json.dumps(each.data)) for each in results)
+            reply = await self._step(command, place, step, found, room)
             results.append(reply)
             if not reply.success:
                 break
         path = tuple(token for reply in results for token in reply.decision_trace)
         success = len(results) == len(command.steps) and results[-1].success
         confidence = min(reply.confidence for reply in results)
-        outputs: dict[str, JsonValue] = {name: value for reply in results for name, value in reply.data.items()}
         await self.record(
             ChainEndedEntry(
                 execution_id=command.execution_id, client_id=command.client_id,
@@ -88,7 +104,7 @@ class CircuitActor(Actor[ClientState]):
         )  # fmt: skip
         return ChainReply(
             execution_id=command.execution_id, success=success, confidence=confidence, results=tuple(results),
-            final_output=outputs, total_decision_path=path,
+            total_decision_path=path,
         )  # fmt: skip
 
     def apply(self, entry: Entry) -> None:
@@ -102,11 +118,12 @@ class CircuitActor(Actor[ClientState]):
 
     # --- one circuit ----------------------------------------------------------------------------
 
-    async def _step(self, command: RunChain, place: int, step: Step, found: dict[str, Found]) -> StepReply:
+    async def _step(self, command: RunChain, place: int, step: Step, found: dict[str, Found], room: int) -> StepReply:
         circuit = self._wiring.circuit(step.circuit_id)
         if circuit is None:
             reason = f"circuit [{step.circuit_id}] is not registered"
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
+        check_step(circuit, step)
         inputs, provenance = inputs_of(circuit, command, step, found)
         definition = circuit.definition
         await self.record(
@@ -121,8 +138,8 @@ class CircuitActor(Actor[ClientState]):
             reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
             return await self._failed(command, definition.circuit_id, "missing_input", reason, None, 0.0, provenance)
         raw = self._raw(command, place, step, inputs, provenance, found)
-        last = self.state.last.get(definition.circuit_id)
-        ran = await self._run(command, place, circuit, raw, last)
+        secret = is_secret(definition, step, inputs, provenance, found)
+        ran = await self._run(command, place, circuit, raw, secret=secret, room=room)
         if ran["problem"] is not None and ran["outputs"] is None:
             return await self._failed(
                 command, definition.circuit_id, "failed", ran["problem"], circuit, ran["latency_ms"], provenance
@@ -169,24 +186,26 @@ class CircuitActor(Actor[ClientState]):
             raise NotReplayableError(str(error), reason="erased") from error
 
     async def _run(
-        self, command: RunChain, place: int, circuit: Circuit, inputs: Mapping[str, Any], last: Mapping[str, Any] | None
+        self, command: RunChain, place: int, circuit: Circuit, inputs: Mapping[str, Any], *, secret: bool, room: int
     ) -> dict[str, Any]:
         """Run the circuit, and its failure mode where it fails, as one look-up: resumed, neither runs again."""
+        told = partial(problem_of, secret=secret)
+        last = self.state.last.get(circuit.definition.circuit_id)
 
         async def work() -> dict[str, Any]:
             began = time.perf_counter()
             given = self._wiring.fields.reveal(inputs, subject=command.client_id)
+            problem: str | None = None
+            result: Result | None = None
             try:
                 check_inputs(given)
                 result = await outcome_of(circuit.run, given)
-                check_outputs(circuit, result)
+                check_outputs(circuit, result, most_bytes=room)
             except Exception as error:
-                problem = problem_of(circuit, error)
-                absorbed = await absorb(circuit, given, problem, self._opened(command.client_id, last))
-                said = None if absorbed is None else absorbed.result
-                reason = problem if absorbed is None else absorbed.reason
-                return {"problem": reason, **self._written(command, place, circuit, said), "latency_ms": _ms(began)}
-            return {"problem": None, **self._written(command, place, circuit, result), "latency_ms": _ms(began)}
+                problem = told(error)
+                failure = Failure(given, problem, self._opened(command.client_id, last), told)
+                result, problem = await self._absorbed(circuit, failure, room)
+            return {"problem": problem, **self._written(command, place, circuit, result), "latency_ms": _ms(began)}
 
         try:
             ran: dict[str, Any] = await self.gather_context(
@@ -196,6 +215,17 @@ class CircuitActor(Actor[ClientState]):
         except LookupFailedError as error:
             return {"problem": f"{error.type_name}: {error.message}"[:500], "outputs": None, "latency_ms": 0.0}
         return ran
+
+    async def _absorbed(self, circuit: Circuit, failure: Failure, room: int) -> tuple[Result | None, str]:
+        """Return what a failure mode makes of a failure, if that can be written, and what is said of it."""
+        absorbed = await absorb(circuit, failure)
+        if absorbed is None:
+            return None, failure.problem
+        try:
+            check_outputs(circuit, absorbed.result, most_bytes=room)
+        except Exception as error:
+            return None, f"{failure.problem}; instead: {failure.told(error)}"
+        return absorbed.result, absorbed.reason
 
     def _written(self, command: RunChain, place: int, circuit: Circuit, result: Result | None) -> dict[str, Any]:
         """Keep outputs as they are for the steps to come, and return them as they may be written."""

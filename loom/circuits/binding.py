@@ -18,8 +18,9 @@ A = TypeVar("A", bound=Actor[Any])
 def bound_to(*circuits: str) -> Callable[[type[A]], type[A]]:
     """Mark an actor: it refuses a command unless these circuits have succeeded under its `execution_id`.
 
-    The actor keeps the loom's `Circuits` as `self.circuits`, and its commands have a field `execution_id`. What had
-    succeeded is looked up first of all, and journaled; a refusal is a turn that failed with `CircuitDependencyError`.
+    The actor keeps the loom's `Circuits` as `self.circuits`, and its commands have fields `client_id` and
+    `execution_id`: ids are chosen by callers, so another client's execution must not do. What had succeeded is looked
+    up first of all, and journaled; a refusal is a turn that failed with `CircuitDependencyError`.
     """
 
     def mark(cls: type[A]) -> type[A]:
@@ -33,10 +34,10 @@ def bound_to(*circuits: str) -> Callable[[type[A]], type[A]]:
                     f"actor [{cls.__name__}] is bound to circuits and has none; expected self.circuits: "
                     "register it with a factory that hands Circuits.of(loom) in"
                 )
-            execution_id = str(getattr(command, "execution_id", ""))
+            client_id, execution_id = (str(getattr(command, name, "")) for name in ("client_id", "execution_id"))
             succeeded = await self.gather_context(
                 system="circuits", entity=execution_id or "none", query="which have succeeded",
-                fetcher=lambda: known.succeeded(execution_id),
+                fetcher=lambda: known.succeeded(client_id, execution_id),
             )  # fmt: skip
             missing = [each for each in circuits if each not in succeeded]
             if missing:

@@ -19,6 +19,8 @@ class Step(BaseModel):
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     unwritten: tuple[str, ...] = ()
     """Inputs that were given and are not to be written, or not as they are."""
+    proof: str | None = None
+    """A keyed hash of these, by which the same request can be told from another; without a vault there is none."""
 
 
 class StepReply(BaseModel):
@@ -47,12 +49,18 @@ class ChainReply(BaseModel):
     success: bool
     confidence: float
     results: tuple[StepReply, ...]
-    final_output: dict[str, JsonValue]
     total_decision_path: tuple[str, ...]
+
+    @property
+    def final_output(self) -> dict[str, JsonValue]:
+        """The outputs of all circuits together; a later one has the last word."""
+        return {name: value for result in self.results for name, value in result.data.items()}
 
 
 class RunChain(Command[ChainReply]):
-    """Run circuits one after the other."""
+    """Run circuits one after the other. `Circuits.run` makes it, which protects what is in it."""
+
+    by_hand = False
 
     execution_id: str
     client_id: str

@@ -23,6 +23,7 @@ from loom.config import named_in
 from loom.errors import (
     AdmissionError,
     CircuitDependencyError,
+    CommandConflictError,
     ConfigError,
     ErasedError,
     InvalidNameError,
@@ -30,14 +31,17 @@ from loom.errors import (
 )
 from loom.extension import Host
 from loom.identity import check_person, derived_id, new_id
+from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits", "load_circuits"]
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}\Z")
 _SUCCEEDED = """
-SELECT DISTINCT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AND success = 1 ORDER BY circuit_id
+SELECT DISTINCT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AND client_id = ? AND success = 1
+ORDER BY circuit_id
 """
+_FALLS_BACK = "fallback_to_last_successful"
 _MAX_FILE = 1_048_576
 
 
@@ -79,7 +83,15 @@ class Circuits:
         known = (*CORE, *_listed(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
-        wiring = Wiring(own._circuits.get, own._version, own._judge, own._escalate, own.fields, own._raw)
+        wiring = Wiring(
+            own._circuits.get,
+            own._version,
+            own._judge,
+            own._escalate,
+            own.fields,
+            host.config.journal.max_entry_bytes,
+            own._raw,
+        )
         await host.register(CircuitActor, lambda: CircuitActor(wiring))
         await host.register(StrategyActor, lambda: StrategyActor(own._escalate))
         yield own
@@ -114,6 +126,8 @@ class Circuits:
     ) -> ChainReply:
         """Run circuits one after the other; what an earlier one finds feeds the later ones. The id makes it once."""
         _check_client(client_id)
+        if execution_id is not None and by is not None:
+            await self._check_same_caller(client_id, execution_id, by)
         known_id = execution_id or new_id()
         command = self._command(known_id, client_id, steps)
         raw = {
@@ -127,6 +141,15 @@ class Circuits:
             # Until the turn ends, not until its caller goes away: it needs them for its later steps.
             asked.add_done_callback(lambda ended: self._forget((client_id, known_id), ended))
         return self._opened(await asyncio.shield(asked), client_id)
+
+    async def _check_same_caller(self, client_id: str, execution_id: str, by: str) -> None:
+        """Refuse somebody who sends in the id of another's execution: its reply is not theirs to read."""
+        journal = f"{CircuitActor.actor_type}/{client_id}"
+        received = await self._host.store.find_command(journal, execution_id)
+        if received is not None and isinstance(received.entry, CommandReceivedEntry) and received.entry.by != by:
+            raise CommandConflictError(
+                f"execution [{execution_id:.80}] is somebody else's; expected an id of your own: choose another"
+            )
 
     def _forget(self, which: tuple[str, str], ended: asyncio.Future[ChainReply]) -> None:
         self._raw.pop(which, None)
@@ -145,32 +168,32 @@ class Circuits:
             once = f"{execution_id} {place}"
             kept = self.fields.protect(_declared(circuit, inputs), handling, subject=client_id, once=once)
             unwritten = tuple(field for field in kept.changed if handling[field] != "seal")
-            written.append((name, kept.values, unwritten))
+            gone = {field: inputs[field] for field in unwritten}
+            vault = self.fields.vault
+            proof = vault.hashed(client_id, gone, about=once) if gone and vault is not None else None
+            written.append(Step(circuit_id=name, inputs=kept.values, unwritten=unwritten, proof=proof))
         try:
-            return RunChain(
-                execution_id=execution_id,
-                client_id=client_id,
-                steps=tuple(
-                    Step(circuit_id=name, inputs=values, unwritten=unwritten) for name, values, unwritten in written
-                ),
-            )
+            return RunChain(execution_id=execution_id, client_id=client_id, steps=tuple(written))
         except ValidationError as error:
             raise AdmissionError(
                 f"this is no chain [{error.errors()[0]['msg']}]; expected 1 to 100 circuits"
             ) from error
 
     def _opened(self, reply: ChainReply, client_id: str) -> ChainReply:
-        """Return a reply with what was sealed opened for its caller; what is erased says so."""
-        try:
-            results = tuple(
-                each.model_copy(update={"data": self.fields.reveal(each.data, subject=client_id)})
-                for each in reply.results
-            )
-            opened = {"results": results, "final_output": self.fields.reveal(reply.final_output, subject=client_id)}
-        except ErasedError:
-            results = tuple(each.model_copy(update={"data": self.fields.shown(each.data)}) for each in reply.results)
-            opened = {"results": results, "final_output": self.fields.shown(reply.final_output)}
-        return reply.model_copy(update=opened)
+        """Return a reply with what was sealed in it opened for its caller; what is erased says so.
+
+        What was fallen back to came out of another execution, whose caller may have been another: it stays sealed.
+        """
+        results = []
+        for each in reply.results:
+            circuit = self._circuits.get(each.circuit_id)
+            fell_back = each.substituted and circuit is not None and circuit.definition.failure_mode == _FALLS_BACK
+            try:
+                data = None if fell_back else self.fields.reveal(each.data, subject=client_id)
+            except ErasedError:
+                data = None
+            results.append(each.model_copy(update={"data": self.fields.shown(each.data) if data is None else data}))
+        return reply.model_copy(update={"results": tuple(results)})
 
     async def erase(self, client_id: str, *, by: str, reason: str) -> bool:
         """Destroy the key of a client: what was sealed for it can be read by nobody any more.
@@ -205,14 +228,17 @@ class Circuits:
             await vault.load()
             self.fields.vault = vault
 
-    async def succeeded(self, execution_id: str) -> list[str]:
-        """Return the circuits that have succeeded under an execution id, in order of their names."""
-        rows = await self._host.queries.fetch(_SUCCEEDED, (execution_id,), names=("circuits",))
+    async def succeeded(self, client_id: str, execution_id: str) -> list[str]:
+        """Return the circuits that have succeeded for a client under an execution id, in order of their names.
+
+        Also those that succeeded as their failure mode put something in the place of their outputs.
+        """
+        rows = await self._host.queries.fetch(_SUCCEEDED, (execution_id, client_id), names=("circuits",))
         return [str(row["circuit_id"]) for row in rows]
 
-    async def require(self, execution_id: str, circuits: Sequence[str]) -> None:
-        """Raise `CircuitDependencyError` unless circuits have succeeded under an execution id; see also `bound_to`."""
-        succeeded = await self.succeeded(execution_id)
+    async def require(self, client_id: str, execution_id: str, circuits: Sequence[str]) -> None:
+        """Raise `CircuitDependencyError` unless circuits have succeeded for a client under an id; see `bound_to`."""
+        succeeded = await self.succeeded(client_id, execution_id)
         missing = [each for each in circuits if each not in succeeded]
         if missing:
             raise CircuitDependencyError.of(execution_id, missing)
@@ -229,11 +255,18 @@ class Circuits:
         await self._strategy(client_id, segment).ask(command, by=by)
 
     async def count_cycle(
-        self, client_id: str, segment: str, *, engagement: float, conversion: float, id: str | None = None
+        self,
+        client_id: str,
+        segment: str,
+        *,
+        engagement: float,
+        conversion: float,
+        id: str | None = None,
+        by: str | None = None,
     ) -> Counted:
         """Count a cycle: this is where a strategy is rotated, or a person is asked."""
         command = CountCycle(client_id=client_id, segment=segment, engagement=engagement, conversion=conversion)
-        counted: Counted = await self._strategy(client_id, segment).ask(command, id=id)
+        counted: Counted = await self._strategy(client_id, segment).ask(command, id=id, by=by)
         return counted
 
     async def health(self, client_id: str, segment: str) -> tuple[Health, dict[str, Any] | None, dict[str, Any] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ _INTENTS = {
     "brand_awareness": ("brand", "aware", "reach", "launch"),
     "conversion": ("sell", "sale", "convert", "purchase", "checkout"),
 }
+_LONGEST_DRAFT = 100_000
+_MOST_BANNED = 100
 _BANNED = ("guaranteed", "risk-free", "best in the world", "miracle")
 
 
@@ -28,7 +31,7 @@ def _text(value: object) -> str:
     aliases={"detected_intent": ("intent",)}, failure_mode="fallback_to_last_successful",
     success_metric="intent_accuracy",
 )  # fmt: skip
-def detect_intent(inputs: Mapping[str, Any]) -> Result:
+async def detect_intent(inputs: Mapping[str, Any]) -> Result:
     """Return the intent whose words are met in the goal and the profile."""
     words = f"{_text(inputs.get('campaign_goal', ''))} {_text(inputs['business_profile'])}".lower()
     if not words.strip():
@@ -45,7 +48,7 @@ def detect_intent(inputs: Mapping[str, Any]) -> Result:
     aliases={"audience_segment": ("segment",)}, failure_mode="default_to_primary", success_metric="segment_match",
     defaults={"audience_segment": "primary"},
 )  # fmt: skip
-def classify_audience(inputs: Mapping[str, Any]) -> Result:
+async def classify_audience(inputs: Mapping[str, Any]) -> Result:
     """Return the segment of an industry."""
     industry = _text(inputs["industry"]).lower()
     if not industry.strip():
@@ -60,7 +63,7 @@ def classify_audience(inputs: Mapping[str, Any]) -> Result:
     aliases={"prior_strategy": ("prior_strategy_signature",)}, failure_mode="proceed_without_state",
     success_metric="retrieval_hit_rate",
 )  # fmt: skip
-def retrieve_strategy(inputs: Mapping[str, Any]) -> Result:
+async def retrieve_strategy(inputs: Mapping[str, Any]) -> Result:
     """Return the name under which the last strategy of a client and segment is known."""
     client, segment = _text(inputs["client_id"]), _text(inputs["audience_segment"])
     if not client.strip() or not segment.strip():
@@ -68,7 +71,7 @@ def retrieve_strategy(inputs: Mapping[str, Any]) -> Result:
     return Result(outputs={"prior_strategy": f"{segment}-standard"}, confidence=0.9)
 
 
-def _alternate_strategy(inputs: Mapping[str, Any]) -> Result:
+async def _alternate_strategy(inputs: Mapping[str, Any]) -> Result:
     return Result(outputs={"content_strategy_id": "strategy-evergreen"}, confidence=0.9)
 
 
@@ -78,7 +81,7 @@ def _alternate_strategy(inputs: Mapping[str, Any]) -> Result:
     aliases={"content_strategy_id": ("strategy_id",)}, failure_mode="rotate_to_alternate",
     success_metric="strategy_engagement", alternates=(_alternate_strategy,),
 )  # fmt: skip
-def select_strategy(inputs: Mapping[str, Any]) -> Result:
+async def select_strategy(inputs: Mapping[str, Any]) -> Result:
     """Return the strategy for an intent and a segment."""
     intent, segment = _text(inputs["intent"]), _text(inputs["segment"])
     if not intent.strip() or not segment.strip():
@@ -86,15 +89,18 @@ def select_strategy(inputs: Mapping[str, Any]) -> Result:
     return Result(outputs={"content_strategy_id": f"strategy-{intent}-{segment}".replace("_", "-")})
 
 
-def _without_banned(inputs: Mapping[str, Any]) -> dict[str, Any]:
+async def _without_banned(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs with what the rules forbid taken out of the draft."""
-    draft = _text(inputs["draft_content"])
-    for word in (*_BANNED, *_banned_by(inputs)):
-        at = draft.lower().find(word.lower())
-        while at >= 0:
-            draft = draft[:at] + draft[at + len(word) :]
-            at = draft.lower().find(word.lower())
+    _check_draft(inputs)
+    words = sorted({*_BANNED, *_banned_by(inputs)}, key=len, reverse=True)
+    draft = re.sub("|".join(map(re.escape, words)), "", _text(inputs["draft_content"]), flags=re.IGNORECASE)
     return {**inputs, "draft_content": " ".join(draft.split())}
+
+
+def _check_draft(inputs: Mapping[str, Any]) -> None:
+    """Refuse what would take the guard longer than anybody should have to wait."""
+    if len(_text(inputs["draft_content"])) > _LONGEST_DRAFT or len(_banned_by(inputs)) > _MOST_BANNED:
+        raise ValueError(f"expected at most {_LONGEST_DRAFT:,} characters and {_MOST_BANNED} banned words")
 
 
 def _banned_by(inputs: Mapping[str, Any]) -> list[str]:
@@ -108,10 +114,12 @@ def _banned_by(inputs: Mapping[str, Any]) -> list[str]:
     inputs=("draft_content", "brand_rules"), outputs=("approved_content",),
     failure_mode="auto_rewrite_with_penalty", success_metric="compliance_rate", rewrite=_without_banned,
 )  # fmt: skip
-def guard_brand(inputs: Mapping[str, Any]) -> Result:
+async def guard_brand(inputs: Mapping[str, Any]) -> Result:
     """Return the draft if it has nothing in it that the rules forbid."""
+    _check_draft(inputs)
     draft = _text(inputs["draft_content"])
-    found = [word for word in (*_BANNED, *_banned_by(inputs)) if word.lower() in draft.lower()]
+    lowered = draft.lower()
+    found = [word for word in (*_BANNED, *_banned_by(inputs)) if word.lower() in lowered]
     if found or not draft.strip():
         raise ValueError(f"the draft says [{', '.join(found)}]" if found else "the draft is empty")
     return Result(outputs={"approved_content": draft})
@@ -122,7 +130,7 @@ def guard_brand(inputs: Mapping[str, Any]) -> Result:
     inputs=("content_strategy_id", "approved_content"), optional=("creativity",), outputs=("final_asset",),
     model_usage="generation", failure_mode="regenerate_with_lower_creativity", success_metric="asset_quality",
 )  # fmt: skip
-def generate_asset(inputs: Mapping[str, Any]) -> Result:
+async def generate_asset(inputs: Mapping[str, Any]) -> Result:
     """Return the content set in the voice of its strategy; too much creativity comes to nothing."""
     creativity = inputs.get("creativity", 0.5)
     if not isinstance(creativity, int | float) or creativity > 0.9:
@@ -136,7 +144,7 @@ def generate_asset(inputs: Mapping[str, Any]) -> Result:
     inputs=("final_asset", "platform_metrics"), outputs=("engagement_score",), failure_mode="mark_as_neutral",
     success_metric="feedback_coverage", defaults={"engagement_score": 0.5},
 )  # fmt: skip
-def measure(inputs: Mapping[str, Any]) -> Result:
+async def measure(inputs: Mapping[str, Any]) -> Result:
     """Return clicks by impressions."""
     metrics = inputs["platform_metrics"]
     score = metrics["clicks"] / metrics["impressions"]
@@ -148,7 +156,7 @@ def measure(inputs: Mapping[str, Any]) -> Result:
     inputs=("engagement_score", "baseline"), outputs=("correction_needed",), failure_mode="escalate_to_admin",
     success_metric="correction_success",
 )  # fmt: skip
-def self_correct(inputs: Mapping[str, Any]) -> Result:
+async def self_correct(inputs: Mapping[str, Any]) -> Result:
     """Tell whether a score is under four fifths of its baseline."""
     return Result(outputs={"correction_needed": float(inputs["engagement_score"]) < 0.8 * float(inputs["baseline"])})
 

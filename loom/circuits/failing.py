@@ -5,14 +5,15 @@ Confidence is lowered each time by a penalty, and never raised again by what fol
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from loom.circuits.definition import Circuit, CircuitFunction, Result
-from loom.circuits.inputs import GONE, problem_of
+from loom.circuits.inputs import GONE
 
-__all__ = ["Absorbed", "absorb", "outcome_of"]
+__all__ = ["Absorbed", "Failure", "absorb", "called", "outcome_of"]
 
 _CREATIVITY = 0.7
 _REGENERATIONS = 3
@@ -25,15 +26,20 @@ class Absorbed(NamedTuple):
     reason: str
 
 
-Last = Mapping[str, Any] | None
-"""The outputs of the last successful execution of the circuit for the client."""
+class Failure(NamedTuple):
+    """What a circuit failed on, and what its mode may lean on."""
+
+    inputs: Mapping[str, Any]
+    problem: str
+    last: Mapping[str, Any] | None
+    """The outputs of the last successful execution of the circuit for the client."""
+    told: Callable[[Exception], str]
+    """What may be written of an error."""
 
 
 async def outcome_of(run: CircuitFunction, inputs: Mapping[str, Any]) -> Result:
     """Run a circuit's function; plain outputs are a result with the usual confidence."""
-    said = run(dict(inputs))
-    if inspect.isawaitable(said):
-        said = await said
+    said = await called(run, inputs)
     if isinstance(said, Result):
         return said
     if not isinstance(said, Mapping):
@@ -41,14 +47,20 @@ async def outcome_of(run: CircuitFunction, inputs: Mapping[str, Any]) -> Result:
     return Result(outputs=dict(said))
 
 
-async def absorb(circuit: Circuit, inputs: Mapping[str, Any], problem: str, last: Last) -> Absorbed | None:
+async def called(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
+    """Call a function of a user's: one that is not async runs in a thread, so that it keeps nobody else waiting."""
+    said = run(dict(inputs)) if inspect.iscoroutinefunction(run) else await asyncio.to_thread(run, dict(inputs))
+    return await said if inspect.isawaitable(said) else said
+
+
+async def absorb(circuit: Circuit, failure: Failure) -> Absorbed | None:
     """Return what the failure mode of a circuit makes of a failure; None where it makes nothing of it.
 
     Without all of its inputs a circuit is not run another way either.
     """
-    if circuit.definition.failure_mode in _RUN_AGAIN and GONE in inputs.values():
+    if circuit.definition.failure_mode in _RUN_AGAIN and GONE in failure.inputs.values():
         return None
-    return await _MODES[circuit.definition.failure_mode](circuit, inputs, problem, last)
+    return await _MODES[circuit.definition.failure_mode](circuit, failure)
 
 
 def _instead(circuit: Circuit, outputs: Mapping[str, Any], confidence: float, words: str, problem: str) -> Absorbed:
@@ -56,55 +68,54 @@ def _instead(circuit: Circuit, outputs: Mapping[str, Any], confidence: float, wo
     return Absorbed(Result(outputs=kept, confidence=confidence), f"{words} ({problem})")
 
 
-async def _last_successful(circuit: Circuit, _: Mapping[str, Any], problem: str, last: Last) -> Absorbed | None:
-    if last is None:
+async def _last_successful(circuit: Circuit, failure: Failure) -> Absorbed | None:
+    if failure.last is None:
         return None
-    return _instead(circuit, last, 0.7, "what it said when it last succeeded", problem)
+    return _instead(circuit, failure.last, 0.7, "what it said when it last succeeded", failure.problem)
 
 
-async def _primary(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Last) -> Absorbed | None:
+async def _primary(circuit: Circuit, failure: Failure) -> Absorbed | None:
     if not set(circuit.definition.outputs) <= set(circuit.definition.defaults):
         return None
-    return _instead(circuit, circuit.definition.defaults, 0.6, "the primary one", problem)
+    return _instead(circuit, circuit.definition.defaults, 0.6, "the primary one", failure.problem)
 
 
-async def _without_state(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Last) -> Absorbed | None:
-    return _instead(circuit, {}, 0.75, "nothing is known, and it goes on without", problem)
+async def _without_state(circuit: Circuit, failure: Failure) -> Absorbed | None:
+    return _instead(circuit, {}, 0.75, "nothing is known, and it goes on without", failure.problem)
 
 
-async def _alternate(circuit: Circuit, inputs: Mapping[str, Any], problem: str, _: Last) -> Absorbed | None:
+async def _alternate(circuit: Circuit, failure: Failure) -> Absorbed | None:
+    problem = failure.problem
     for place, alternate in enumerate(circuit.alternates, start=1):
         try:
-            result = await outcome_of(alternate, inputs)
+            result = await outcome_of(alternate, failure.inputs)
         except Exception as error:
-            problem = f"{problem}; alternate {place}: {problem_of(circuit, error)}"
+            problem = f"{problem}; alternate {place}: {failure.told(error)}"
             continue
         confidence = round(min(result.confidence, 0.95) * 0.8, 6)
         return _instead(circuit, result.outputs, confidence, f"alternate {place}", problem)
     return None
 
 
-async def _rewritten(circuit: Circuit, inputs: Mapping[str, Any], problem: str, _: Last) -> Absorbed | None:
+async def _rewritten(circuit: Circuit, failure: Failure) -> Absorbed | None:
     if circuit.rewrite is None:
         return None
     try:
-        said = circuit.rewrite(dict(inputs))
-        rewritten = await said if inspect.isawaitable(said) else said
-        result = await outcome_of(circuit.run, rewritten)
+        result = await outcome_of(circuit.run, await called(circuit.rewrite, failure.inputs))
     except Exception:
         return None
     confidence = round(result.confidence * 0.7, 6)
-    return _instead(circuit, result.outputs, confidence, "rewritten, with a penalty", problem)
+    return _instead(circuit, result.outputs, confidence, "rewritten, with a penalty", failure.problem)
 
 
-async def _less_creative(circuit: Circuit, inputs: Mapping[str, Any], problem: str, _: Last) -> Absorbed | None:
-    given = inputs.get("creativity", _CREATIVITY)
+async def _less_creative(circuit: Circuit, failure: Failure) -> Absorbed | None:
+    given, problem = failure.inputs.get("creativity", _CREATIVITY), failure.problem
     creativity = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else _CREATIVITY
     penalty = 1.0
     for _attempt in range(_REGENERATIONS):
         creativity, penalty = round(creativity / 2, 6), penalty * 0.85
         try:
-            result = await outcome_of(circuit.run, {**inputs, "creativity": creativity})
+            result = await outcome_of(circuit.run, {**failure.inputs, "creativity": creativity})
         except Exception as error:
             problem = f"{problem}; at {creativity:g}: {type(error).__name__}"
             continue
@@ -113,18 +124,18 @@ async def _less_creative(circuit: Circuit, inputs: Mapping[str, Any], problem: s
     return None
 
 
-async def _neutral(circuit: Circuit, _: Mapping[str, Any], problem: str, __: Last) -> Absorbed | None:
+async def _neutral(circuit: Circuit, failure: Failure) -> Absorbed | None:
     neutral = {name: circuit.definition.defaults.get(name, "neutral") for name in circuit.definition.outputs}
-    return _instead(circuit, neutral, 0.5, "marked as neutral", problem)
+    return _instead(circuit, neutral, 0.5, "marked as neutral", failure.problem)
 
 
-async def _nothing(_: Circuit, __: Mapping[str, Any], ___: str, ____: Last) -> Absorbed | None:
+async def _nothing(_: Circuit, __: Failure) -> Absorbed | None:
     return None  # a person is asked: the actor opens an escalation
 
 
 _RUN_AGAIN = frozenset({"rotate_to_alternate", "auto_rewrite_with_penalty", "regenerate_with_lower_creativity"})
 
-_Mode = Callable[[Circuit, Mapping[str, Any], str, Last], Awaitable[Absorbed | None]]
+_Mode = Callable[[Circuit, Failure], Awaitable[Absorbed | None]]
 _MODES: Mapping[str, _Mode] = {
     "fallback_to_last_successful": _last_successful,
     "default_to_primary": _primary,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,9 +11,14 @@ from pydantic import JsonValue
 from loom.circuits.chain import RunChain, Step
 from loom.circuits.definition import Circuit, CircuitDefinition, Result
 from loom.circuits.entries import Provenance
-from loom.sealing import Handling
+from loom.errors import AdmissionError
+from loom.journal.admission import json_value
+from loom.sealing import Handling, is_sealed
 
-__all__ = ["GONE", "Found", "check_inputs", "check_outputs", "inputs_of", "problem_of", "protected_of"]
+__all__ = [
+    "GONE", "Found", "check_inputs", "check_outputs", "check_step", "inputs_of", "is_secret", "problem_of",
+    "protected_of",
+]  # fmt: skip
 
 GONE = object()
 """Stands for an input that was not to be kept, in a turn that is resumed without it."""
@@ -61,15 +67,44 @@ def check_inputs(inputs: Mapping[str, Any]) -> None:
         raise ValueError(f"input [{', '.join(gone)}] was not to be kept, and is gone: the turn was resumed")
 
 
-def problem_of(circuit: Circuit, error: Exception) -> str:
-    """Return what is said of a failure; of a circuit that protects fields only the type, as a message may hold them."""
-    if any(how != "keep" for how in circuit.definition.fields.values()):
-        return f"{type(error).__name__} (what it says is not kept, as this circuit protects fields)"
+def is_secret(
+    definition: CircuitDefinition,
+    step: Step,
+    inputs: Mapping[str, JsonValue],
+    provenance: Provenance,
+    found: Mapping[str, Found],
+) -> bool:
+    """Tell whether a circuit works on anything that is not written as it is, or comes to it."""
+    if any(how != "keep" for how in definition.fields.values()) or any(map(is_sealed, inputs.values())):
+        return True
+    return any(
+        name in step.unwritten or (name in found and where == found[name].where and found[name].lost)
+        for name, where in provenance.items()
+    )
+
+
+def problem_of(error: Exception, *, secret: bool) -> str:
+    """Return what may be written of a failure; of one on protected fields only the type, as messages repeat them."""
+    if secret:
+        return f"{type(error).__name__} (what it says is not kept, as there are protected fields)"
     return f"{type(error).__name__}: {error}"[:500]
 
 
-def check_outputs(circuit: Circuit, result: Result) -> None:
-    """Raise where a circuit did not come to what it declares."""
+def check_step(circuit: Circuit, step: Step) -> None:
+    """Refuse a step that did not come through `Circuits.run`: nothing in it would be protected."""
+    for name, value in step.inputs.items():
+        how = circuit.definition.fields.get(name, "keep")
+        as_is = how in ("keep", "seal") or name in step.unwritten
+        sealed: Any = value if is_sealed(value) else {"about": name}
+        if not as_is or is_sealed(value) != (how == "seal") or sealed["about"] != name:
+            raise AdmissionError(f"input [{name:.80}] was not protected; expected a chain that Circuits.run has made")
+
+
+def check_outputs(circuit: Circuit, result: Result, *, most_bytes: int) -> None:
+    """Raise where a circuit did not come to what it declares, or to what can be written."""
     missing = [name for name in circuit.definition.outputs if name not in result.outputs]
     if missing:
         raise ValueError(f"outputs [{', '.join(missing)}] are missing")
+    size = len(json.dumps(json_value(result.outputs), ensure_ascii=False).encode())
+    if size > most_bytes:
+        raise ValueError(f"outputs of {size:,} bytes; expected at most {most_bytes:,}")

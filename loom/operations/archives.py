@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from loom.archive import Archive, ArchivedEntry, Archives
+from loom.archive import Archive, Archives, Bars
 from loom.operations.arguments import Arguments
 
 __all__ = ["AddArchive", "PruneArchive", "add_archive", "prune_archive"]
 
 
 class AddArchive(Arguments):
-    """What was sealed, and by whom."""
+    """Which file the journal is to vouch for, and who made it."""
 
-    digest: str
-    file: str
-    journals: int
-    entries: int
+    file: Path
     by: str
 
 
@@ -31,17 +30,22 @@ class PruneArchive(Arguments):
 
 
 async def add_archive(archives: Archives, given: AddArchive) -> JsonValue:
-    """Write down that an archive was made."""
-    await archives.load()
-    await archives.add(ArchivedEntry(**given.model_dump()))
-    return {"digest": given.digest}
+    """Verify an archive, and write down that it was made."""
+    with _opened(given.file) as archive:
+        return (await archives.add(archive, by=given.by)).model_dump(mode="json")
 
 
-async def prune_archive(archives: Archives, given: PruneArchive) -> JsonValue:
+async def prune_archive(archives: Archives, bars: Bars, given: PruneArchive) -> JsonValue:
     """Verify an archive, and take the bodies of its journals away."""
-    archive = Archive(given.file)
+    with _opened(given.file) as archive:
+        pruned = await archives.prune(archive, by=given.by, reason=given.reason, bars=bars)
+    return {"journals": list(pruned.journals), "left": dict(pruned.left)}
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Archive]:
+    archive = Archive(file)
     try:
-        pruned = await archives.prune(archive, by=given.by, reason=given.reason)
+        yield archive
     finally:
         archive.close()
-    return {"journals": list(pruned.journals), "left": dict(pruned.left)}

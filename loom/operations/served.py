@@ -96,7 +96,7 @@ class Operations:
         self._table: dict[str, _Operation] = {
             "actors.send": _Operation(Send, self._send),
             "archives.add": _Operation(AddArchive, partial(add_archive, archives)),
-            "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives)),
+            "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives, loom.actors)),
             "approvals.deny": _Operation(Deny, self._deny),
             "approvals.grant": _Operation(Grant, self._grant),
             "policies.adopt": _Operation(Adopt, self._adopt),
@@ -217,6 +217,10 @@ class Operations:
         system = self._loom.actors
         cell = system.unplugged(given.journal)
         command = _command(cell.cls, given)
+        if not command.by_hand:
+            raise AdmissionError(
+                f"command [{given.command_type}] is not sent by hand; expected what prepares it to do so"
+            )
         command_id = given.id or system.services.sources.new_id()
         asked = asyncio.ensure_future(system.ask(cell.cls, cell.key, command, command_id=command_id, by=given.by))
         try:

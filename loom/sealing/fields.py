@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic import JsonValue
 
 from loom.errors import AdmissionError, ConfigError
+from loom.journal.admission import json_value
 from loom.sealing.erasures import Erasures, is_sealed
 from loom.sealing.vault import Vault
 
@@ -56,6 +57,7 @@ class Fields:
             if how == "keep":
                 written[name] = value
                 continue
+            json_value(value)  # what is not written is not looked at by the journal's own gate
             changed.append(name)
             if how == "mask":
                 written[name] = _MASK

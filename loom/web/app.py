@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from loom.errors import (
     ActorPrunedError,
+    ActorStoppedError,
     AdmissionError,
     ApprovalAnsweredError,
     ApprovalExpiredError,
@@ -30,6 +31,7 @@ from loom.errors import (
     LoomClosedError,
     LoomError,
     MailboxFullError,
+    PolicyMismatchError,
     PolicyNotRegisteredError,
     ProjectionLagError,
     RunNotFoundError,
@@ -61,6 +63,7 @@ REFUSALS: Mapping[int, str] = {
 
 _STATUS: Mapping[type[LoomError], int] = {
     ActorPrunedError: 410,
+    ActorStoppedError: 503,
     AdmissionError: 422,
     ApprovalAnsweredError: 409,
     ApprovalExpiredError: 409,
@@ -74,6 +77,7 @@ _STATUS: Mapping[type[LoomError], int] = {
     JournalNotFoundError: 404,
     LoomClosedError: 503,
     MailboxFullError: 503,
+    PolicyMismatchError: 422,
     PolicyNotRegisteredError: 404,
     ProjectionLagError: 503,
     RunNotFoundError: 404,
@@ -184,6 +188,7 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
     app.state.api = api
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LoomError, _loom_error)
+    app.add_exception_handler(Exception, _fault)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _no_route)
     bearer = [Security(HTTPBearer(auto_error=False, description="A key: see `loom keys add`."))]
@@ -217,6 +222,14 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     return refusal(error)
 
 
+async def _fault(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request_failed", path=request.url.path, error=repr(error))
+    return refusal(_FAILED)
+
+
+_FAILED = Refused(500, "failed", "it could not be done; the log of the server says why")
+
+
 async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
     errors = [{**each, "loc": each["loc"][1:]} for each in error.errors()]
@@ -232,8 +245,7 @@ async def _no_route(_: Request, error: Exception) -> JSONResponse:
 async def _loom_error(request: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
     if status == 500:
-        _log.error("request_failed", path=request.url.path, error=repr(error))
-        return refusal(Refused(500, "failed", "it could not be done; the log of the server says why"))
+        return await _fault(request, error)
     headers = {"Retry-After": "1"} if status == 503 else {}
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
     return refusal(Refused(status, code, str(error), headers=headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -123,18 +124,31 @@ class Bounds:
                 raise Refused(413, "too_large", f"expected at most [{self._config.max_body_bytes}] bytes")
             return message
 
-        await self._app(scope, bounded, _careful(send))
+        said = _Careful(send)
+        try:
+            await self._app(scope, bounded, said)
+        except asyncio.CancelledError:
+            # The server ends, and has no more patience: what is under way is resumed at its next start.
+            if not said.begun:
+                ending = Refused(503, "ending", "the server ends; send it again", headers={"Retry-After": "1"})
+                await refusal(ending)(scope, receive, said)
+            raise
 
 
-def _careful(send: Send) -> Send:
-    """Have every answer say that it is what it says it is, and nobody's to keep."""
+class _Careful:
+    """Has every answer say that it is what it says it is, and nobody's to keep."""
 
-    async def careful(message: Message) -> None:
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+        """Whether anything of an answer was sent."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message of the answer."""
+        self.begun = True
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message["headers"], *_HEADERS]}
-        await send(message)
-
-    return careful
+        await self._send(message)
 
 
 _HEADERS = [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import AwareDatetime
 
 from loom.decisions import Approval, DecisionSummary, Explanation, Run
 from loom.drift import DriftReport, Window
@@ -51,7 +51,7 @@ def router(api: Api) -> APIRouter:
         run: Annotated[str | None, Query(max_length=200)] = None,
         actor_type: Annotated[str | None, Query(max_length=64)] = None,
         exception: bool | None = None,  # noqa: FBT001 - a parameter of the query
-        since: datetime | None = None,
+        since: AwareDatetime | None = None,
     ) -> JSONResponse:
         """Return decisions, newest first."""
         loom, _ = await api.caller(request, "read")

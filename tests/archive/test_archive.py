@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import sqlite3
 import stat
 import zipfile
@@ -12,18 +13,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loom import Actor, Command, Entry, Loom, LoomConfig
 from loom.actors import Sources
-from loom.archive import Archive, ArchivedEntry, Archives, Sealed, seal
+from loom.archive import Archive, Archives, Sealed, seal
 from loom.errors import (
+    ActorPrunedError,
     ActorStoppedError,
     AppendRefusedError,
     ConfigError,
     JournalCorruptError,
     JournalNotFoundError,
+    SequenceConflictError,
 )
 from loom.journal.sqlite.verify import verify
 from loom.testing import FixedClock
@@ -87,10 +91,7 @@ async def sealed(path: Path, out: Path, *, before: datetime = LATER) -> Sealed:
             loom.store, out, workspace="default", until=loom.store.acknowledged, before=before, by="vera", now=LATER
         )
         assert made is not None
-        said = ArchivedEntry(
-            digest=made.digest, file=out.name, journals=2, entries=made.manifest.entries, by=made.manifest.by
-        )
-        await Archives(loom.store).add(said)
+        await Archives(loom.store).add(Archive(out), by=made.manifest.by)
         return made
 
 
@@ -213,6 +214,80 @@ async def test_every_change_to_the_entries_is_found(data: Path, tmp_path: Path) 
             assert not found.ok, (number, mends_manifest)
 
 
+def redone(path: Path, out: Path, change: Callable[[list[dict[str, Any]], dict[str, Any]], None]) -> Path:
+    """Change lines and manifest, and make the digest of the lines anew."""
+    with zipfile.ZipFile(path) as old:
+        lines = [json.loads(line) for line in old.read("entries.jsonl").splitlines()]
+        manifest = json.loads(old.read("manifest.json"))
+    change(lines, manifest)
+    raw = b"".join(_line(line) + b"\n" for line in lines)
+    said = json.dumps({**manifest, "entries_sha256": hashlib.sha256(raw).hexdigest()}).encode()
+    return changed(path, out, lambda name, old: {"entries.jsonl": raw, "manifest.json": said}.get(name, old))
+
+
+def _line(said: dict[str, Any]) -> bytes:
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def test_an_archive_without_its_bodies_does_not_verify(data: Path, tmp_path: Path) -> None:
+    await sealed(data, tmp_path / "a.zip")
+
+    def stripped(lines: list[dict[str, Any]], _: dict[str, Any]) -> None:
+        for line in lines:
+            if line["journal"].startswith("notes/"):
+                line |= {"salt": None, "body": None}
+
+    found = Archive(redone(tmp_path / "a.zip", tmp_path / "b.zip", stripped)).verify()
+    assert found.counts["TAMPERED"] > 3
+    assert "has no body" in found.findings[0].message
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"before": "2020-01-01T00:00:00Z"}, {"last_position": 3}, {"journals": "context"}, {"journals": "first_at"},
+        {"journals": "twice"},
+    ],
+    ids=range(5),
+)  # fmt: skip
+async def test_a_manifest_that_says_something_else_than_the_entries_does_not_verify(
+    data: Path, tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    await sealed(data, tmp_path / "a.zip")
+
+    def lies(_: list[dict[str, Any]], manifest: dict[str, Any]) -> None:
+        notes = next(each for each in manifest["journals"] if each["journal"] == "notes/old-1")
+        if lie.get("journals") == "context":
+            notes["context"] = True
+        elif lie.get("journals") == "first_at":
+            notes["first_at"] = "2019-01-01T00:00:00Z"
+        elif lie.get("journals") == "twice":
+            manifest["journals"].append(dict(notes))
+        else:
+            manifest.update(lie)
+
+    found = Archive(redone(tmp_path / "a.zip", tmp_path / "b.zip", lies)).verify()
+    assert found.counts == {"TAMPERED": 1} or not found.ok
+
+
+async def test_a_file_that_other_readers_could_read_otherwise_is_refused(data: Path, tmp_path: Path) -> None:
+    await sealed(data, tmp_path / "a.zip")
+    whole = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "before.zip").write_bytes(b"something before it" + whole)
+    shutil.copy(tmp_path / "a.zip", tmp_path / "more.zip")
+    with zipfile.ZipFile(tmp_path / "more.zip", "a") as more:
+        more.writestr("../../up.txt", "x")
+    shutil.copy(tmp_path / "a.zip", tmp_path / "twice.zip")
+    with zipfile.ZipFile(tmp_path / "twice.zip", "a") as twice, pytest.warns(UserWarning, match="Duplicate"):
+        twice.writestr("entries.jsonl", "x")
+    shutil.copy(tmp_path / "a.zip", tmp_path / "comment.zip")
+    with zipfile.ZipFile(tmp_path / "comment.zip", "a") as comment:
+        comment.comment = b"something behind it"
+    for name in ("before", "more", "twice", "comment"):
+        with pytest.raises(JournalCorruptError, match="not just what an archive does"):
+            Archive(tmp_path / f"{name}.zip")
+
+
 @pytest.mark.parametrize(
     ("name", "raw"),
     [
@@ -223,7 +298,7 @@ async def test_every_change_to_the_entries_is_found(data: Path, tmp_path: Path) 
 async def test_what_is_no_archive_is_told(data: Path, tmp_path: Path, name: str, raw: bytes | None) -> None:
     await sealed(data, tmp_path / "a.zip")
     path = changed(tmp_path / "a.zip", tmp_path / "b.zip", lambda each, old: raw if each == name else old)
-    if name == "manifest.json":
+    if name == "manifest.json" or raw is None:
         with pytest.raises(JournalCorruptError, match="cannot be read"):
             Archive(path)
     else:
@@ -304,12 +379,19 @@ async def test_nothing_is_pruned_for_an_archive_that_is_not_what_it_says(data: P
     )
     async with opened(data, LATER) as loom:
         archives = Archives(loom.store)
-        with pytest.raises(JournalCorruptError, match="nothing was taken"):
+        with pytest.raises(JournalCorruptError, match="nothing was done"):
             await archives.prune(Archive(broken), by="vera", reason="x")
+        made = await seal(
+            loom.store, tmp_path / "c.zip", workspace="default", until=loom.store.acknowledged, before=LATER,
+            by="vera", now=LATER,
+        )  # fmt: skip
+        assert made is not None
+        with pytest.raises(JournalCorruptError, match="knows of no such archive"):
+            await archives.prune(Archive(tmp_path / "c.zip"), by="vera", reason="x")
     await fill(tmp_path / "other")
     async with opened(tmp_path / "other", LATER) as loom:
-        with pytest.raises(JournalCorruptError, match="knows of no such archive"):
-            await Archives(loom.store).prune(Archive(tmp_path / "a.zip"), by="vera", reason="x")
+        with pytest.raises(JournalCorruptError, match="REWRITTEN"):
+            await Archives(loom.store).add(Archive(tmp_path / "a.zip"), by="vera")
     for where in (data, tmp_path / "other"):
         assert verify(where / "default" / "journal.db", workspace="default").counts.get("PRUNED") is None
 
@@ -321,6 +403,33 @@ async def test_a_journal_that_went_on_since_keeps_its_bodies(data: Path, tmp_pat
         pruned = await Archives(loom.store).prune(Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed")
         assert pruned.journals == ("notes/old-1",)
         assert pruned.left["notes/old-2"] == "it went on since"
+
+
+async def test_an_actor_that_is_awake_takes_nothing_more_once_it_is_pruned(data: Path, tmp_path: Path) -> None:
+    await sealed(data, tmp_path / "a.zip")
+    async with opened(data, LATER) as loom:
+        at = (await loom.store.head("notes/old-1")).sequence
+        await loom.actors.cell("notes/old-1")
+        pruned = await Archives(loom.store).prune(
+            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
+        )
+        assert "notes/old-1" in pruned.journals
+        with pytest.raises(ActorPrunedError):
+            await loom.actor(Notes, "old-1").ask(Note(text="more"))
+        assert (await loom.store.head("notes/old-1")).sequence == at
+
+
+async def test_an_actor_that_is_at_work_is_left(data: Path, tmp_path: Path) -> None:
+    await sealed(data, tmp_path / "a.zip")
+    async with opened(data, LATER) as loom:
+        await loom.actor(Notes, "old-1").tell(Ask())
+        while len(await loom.approvals.pending()) < 2:
+            await loom.reached()
+        pruned = await Archives(loom.store).prune(
+            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
+        )
+        assert pruned.journals == ("notes/old-2",)
+        assert pruned.left["notes/old-1"] == "its actor is at work"
 
 
 async def test_a_prune_that_is_killed_in_between_is_gone_on_with(
@@ -347,6 +456,8 @@ async def test_a_prune_that_is_killed_in_between_is_gone_on_with(
 async def test_the_store_gives_up_no_body_that_nobody_declared_gone(data: Path) -> None:
     async with opened(data, LATER) as loom:
         with pytest.raises(AppendRefusedError, match="keeps its bodies"):
+            await loom.store.prune("notes/old-1", until=(await loom.store.head("notes/old-1")).sequence)
+        with pytest.raises(SequenceConflictError):
             await loom.store.prune("notes/old-1", until=3)
         assert await loom.actor(Notes, "old-1").ask(Note(text="fine")) == 3
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -338,14 +340,17 @@ async def test_an_agent_that_is_bound_acts_only_on_what_has_succeeded(tmp_path: 
     async with wired(tmp_path) as loom:
         circuits = Circuits.of(loom)
         reply = await circuits.run("client-123", SEED)
-        await circuits.require(reply.execution_id, ["CX01_INTENT_DETECTION", "CX04_CONTENT_STRATEGY_SELECTION"])
+        await circuits.require(
+            "client-123", reply.execution_id, ["CX01_INTENT_DETECTION", "CX04_CONTENT_STRATEGY_SELECTION"]
+        )
         with pytest.raises(CircuitDependencyError, match=r"no success of \[CX05_BRAND_GUARD\]"):
-            await circuits.require(reply.execution_id, ["CX01_INTENT_DETECTION", "CX05_BRAND_GUARD"])
+            await circuits.require("client-123", reply.execution_id, ["CX01_INTENT_DETECTION", "CX05_BRAND_GUARD"])
         with pytest.raises(CircuitDependencyError):
-            await circuits.require("another", ["CX01_INTENT_DETECTION"])
+            await circuits.require("client-123", "another", ["CX01_INTENT_DETECTION"])
 
 
 class Publish(Command[str]):
+    client_id: str = "client-123"
     execution_id: str
 
 
@@ -379,6 +384,60 @@ async def test_an_agent_that_is_marked_and_has_no_circuits_refuses(tmp_path: Pat
         await loom.register(Publisher, lambda: Publisher(None))  # type: ignore[arg-type]
         with pytest.raises(ActorFailedError, match=r"expected self\.circuits"):
             await loom.actor(Publisher, "p").ask(Publish(execution_id="e-1"))
+
+
+async def test_outputs_that_would_not_fit_fail_their_circuit_and_nobody_else(tmp_path: Path) -> None:
+    @circuit(
+        "CX11_LONG", category="test", inputs=("n",), outputs=("said",), failure_mode="escalate_to_admin",
+        success_metric="n",
+    )  # fmt: skip
+    def long(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Say a lot."""
+        return {"said": "x" * inputs["n"]}
+
+    async with wired(tmp_path, long) as loom:
+        circuits = Circuits.of(loom)
+        for _ in range(7):
+            reply = await circuits.run("c", [("CX11_LONG", {"n": 900_000})])
+            assert not reply.success
+            assert "expected at most 786,432" in str(reply.results[0].error)
+        assert (await circuits.run("c", [("CX11_LONG", {"n": 700_000})])).success
+        chain = await circuits.run("c", [("CX11_LONG", {"n": 500_000}), ("CX11_LONG", {"n": 500_000})])
+        assert [each.success for each in chain.results] == [True, False]
+
+
+async def test_a_circuit_that_is_not_async_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    goes_on = threading.Event()
+
+    @circuit(
+        "CX12_STUCK", category="test", inputs=(), outputs=("n",), failure_mode="mark_as_neutral", success_metric="n"
+    )
+    def stuck(_: Mapping[str, Any]) -> dict[str, Any]:
+        """Wait for somebody."""
+        goes_on.wait(30)
+        return {"n": 1}
+
+    async with wired(tmp_path, stuck) as loom:
+        circuits = Circuits.of(loom)
+        waiting = asyncio.create_task(circuits.run("a", [("CX12_STUCK", {})]))
+        assert (await circuits.run("b", SEED)).success
+        assert not waiting.done()
+        goes_on.set()
+        assert (await waiting).success
+
+
+@pytest.mark.parametrize(
+    ("draft", "rules"),
+    [
+        ("\u0130" * 50 + "miracle", {}), ("a" * 99_999, ["a"]), ("a" * 1_000_000, ["a"]), ("miracle " * 10_000, {}),
+        ("x" * 90_000, [f"w{n}" for n in range(5_000)]), ("(((a+)+)+)+$" * 50, ["(((a+)+)+)+$"]),
+    ],
+    ids=range(6),
+)  # fmt: skip
+async def test_no_draft_keeps_the_brand_guard_for_long(tmp_path: Path, draft: str, rules: Any) -> None:
+    async with wired(tmp_path) as loom, asyncio.timeout(10):
+        reply = await Circuits.of(loom).run("c", [("CX05_BRAND_GUARD", {"draft_content": draft, "brand_rules": rules})])
+        assert "miracle" not in str(reply.final_output)
 
 
 async def test_circuits_come_from_yaml_as_well(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import pytest
 from pydantic import ValidationError
 
 from loom import Loom, LoomConfig
-from loom.circuits import Circuit, CircuitDefinition, Circuits, Result, circuit, extension
+from loom.circuits import Circuit, CircuitActor, CircuitDefinition, Circuits, Result, circuit, extension
+from loom.circuits.chain import RunChain
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry
-from loom.errors import AdmissionError, CommandConflictError, ConfigError, ErasedError, StandingError
+from loom.errors import ActorFailedError, AdmissionError, CommandConflictError, ConfigError, ErasedError, StandingError
 from loom.extension import Extension
 from loom.journal.sqlite.verify import verify
 from loom.operations import Operations
@@ -104,7 +105,7 @@ async def test_a_chain_works_on_what_was_given_and_nothing_of_it_is_on_the_disk(
 async def test_a_failure_does_not_tell_what_was_to_be_kept_secret(tmp_path: Path) -> None:
     async with sealing(tmp_path) as loom:
         reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "broken"})])
-        assert reply.results[0].error == "RuntimeError (what it says is not kept, as this circuit protects fields)"
+        assert reply.results[0].error == "RuntimeError (what it says is not kept, as there are protected fields)"
         assert not reply.success
         [failed] = await entries(loom, CircuitFailedEntry)
         assert failed.reason == reply.results[0].error
@@ -171,6 +172,68 @@ async def test_a_caller_who_goes_away_takes_nothing_with_them(tmp_path: Path) ->
         assert circuits._raw == {}
 
 
+async def test_the_same_id_with_another_masked_value_or_from_somebody_else_is_told_apart(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        circuits = Circuits.of(loom)
+        await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1", by="vera")
+        for field in ("name", "born", "phone", "email"):
+            other = {**GIVEN, field: "another"}
+            with pytest.raises(CommandConflictError):
+                await circuits.run("ada", [("CX20_WELCOME", other)], execution_id="e-1", by="vera")
+        with pytest.raises(CommandConflictError, match="somebody else's"):
+            await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1", by="mallory")
+        again = await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1", by="vera")
+        assert again.final_output["letter"] == f"Dear Ada of {EMAIL}"
+
+
+async def test_the_error_of_a_later_step_does_not_tell_what_an_earlier_one_has_sealed(tmp_path: Path) -> None:
+    @circuit(
+        "CX28_NUMBER", category="test", inputs=("letter",), outputs=("number",), failure_mode="escalate_to_admin",
+        success_metric="n",
+    )  # fmt: skip
+    def number(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Read it as a number."""
+        return {"number": float(inputs["letter"])}
+
+    async with sealing(tmp_path, welcome, number) as loom:
+        circuits = Circuits.of(loom)
+        reply = await circuits.run("ada", [("CX20_WELCOME", GIVEN), ("CX28_NUMBER", {})])
+        assert reply.results[1].error == "ValueError (what it says is not kept, as there are protected fields)"
+        assert EMAIL not in str(circuits.escalations.open())
+    assert not [each for each in SECRETS if each in written(tmp_path)]
+
+
+async def test_a_chain_that_was_not_made_by_run_is_not_run(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        circuits = Circuits.of(loom)
+        await circuits.run("ada", [("CX20_WELCOME", GIVEN)])
+        [entered] = await entries(loom, CircuitEnteredEntry)
+        seen.clear()
+        plain = {"circuit_id": "CX20_WELCOME", "inputs": GIVEN}
+        copied = {
+            "circuit_id": "CX21_SEND",
+            "inputs": {"letter": entered.inputs["email"], "to": "***"},
+            "unwritten": ["to"],
+        }
+        for step in (plain, copied):
+            payload = {"execution_id": "e-9", "client_id": "ada", "steps": [step]}
+            sent: Any = {"journal": "circuits/ada", "command_type": "RunChain", "payload": payload, "by": "mallory"}
+            with pytest.raises(AdmissionError, match="not sent by hand"):
+                await Operations(loom).call("actors.send", sent)
+            with pytest.raises(ActorFailedError, match="was not protected"):
+                await loom.actor(CircuitActor, "ada").ask(RunChain.model_validate(payload))
+        with pytest.raises(ActorFailedError, match="not the one of this journal"):
+            await loom.actor(CircuitActor, "bob").ask(RunChain.model_validate(payload))
+        assert seen == []
+
+
+async def test_what_no_journal_could_hold_is_refused_though_it_is_masked(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        for field in ("email", "name", "born", "phone"):
+            with pytest.raises(AdmissionError):
+                await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, field: "\ud800"})])
+
+
 async def test_of_a_circuit_that_nobody_knows_no_input_is_written(tmp_path: Path) -> None:
     async with sealing(tmp_path) as loom:
         reply = await Circuits.of(loom).run("ada", [("CX20_WELCOMEE", GIVEN)])
@@ -191,12 +254,23 @@ async def test_falling_back_opens_what_was_sealed(tmp_path: Path) -> None:
     said = {"letter": "seal", "email": "seal", "name": "mask", "born": "hash", "phone": "drop"}
     changed = {"failure_mode": "fallback_to_last_successful", "fields": said}
     definition = CircuitDefinition.model_validate(welcome.definition.model_dump() | changed)
-    async with sealing(tmp_path, Circuit(definition, welcome.run)) as loom:
+
+    @circuit(
+        "CX27_LENGTH", category="test", inputs=("letter",), outputs=("length",), failure_mode="escalate_to_admin",
+        success_metric="n",
+    )  # fmt: skip
+    def length(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Measure it."""
+        return {"length": len(inputs["letter"])}
+
+    async with sealing(tmp_path, Circuit(definition, welcome.run), length) as loom:
         circuits = Circuits.of(loom)
         await circuits.run("ada", [("CX20_WELCOME", GIVEN)])
         fallen = await circuits.run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "broken"})])
         assert fallen.results[0].substituted
-        assert fallen.final_output["letter"] == f"Dear Ada of {EMAIL}"
+        assert fallen.final_output["letter"] == "sealed", "it came out of another execution, of whomever"
+        chain = await circuits.run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "broken"}), ("CX27_LENGTH", {})])
+        assert chain.final_output["length"] == len(f"Dear Ada of {EMAIL}"), "the steps after it see it as it is"
 
 
 def test_nothing_falls_back_to_what_was_not_kept() -> None:
@@ -341,7 +415,7 @@ async def test_a_turn_that_is_resumed_without_what_was_not_kept_fails_and_says_s
             (await circuits.view.audit())["execution_history"], key=lambda each: each["execution_id"] == "e-1"
         )
         assert (left["execution_id"], left["success"]) == ("e-1", False)
-        assert left["error"] == "ValueError (what it says is not kept, as this circuit protects fields)"
+        assert left["error"] == "ValueError (what it says is not kept, as there are protected fields)"
     assert not [each for each in SECRETS if each in written(tmp_path)]
 
 

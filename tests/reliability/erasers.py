@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loom import Actor, Command, Entry, Extension, Loom, LoomConfig
-from loom.archive import Archive, ArchivedEntry, Archives, seal
+from loom.archive import Archive, Archives, seal
 from loom.archive.sealing import _Part
 from loom.circuits import Circuits, Result, circuit, extension
 from loom.journal.folded import FoldedJournal
@@ -127,8 +127,7 @@ async def sealed(loom: Loom, out: Path) -> None:
         loom.store, out, workspace=loom.workspace, until=loom.store.acknowledged, before=now, by="vera", now=now
     )
     assert made is not None
-    said = ArchivedEntry(digest=made.digest, file=out.name, journals=1, entries=made.manifest.entries, by="vera")
-    await Archives(loom.store).add(said)
+    await Archives(loom.store).add(Archive(out), by="vera")
 
 
 def seal_until_killed(path: str, out: str, step: int) -> None:

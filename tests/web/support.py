@@ -7,7 +7,7 @@ import http.client
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from starlette.routing import Match
 
 from loom import Actor, Command, Loom, LoomConfig
+from loom.circuits import Circuit, Circuits
 from loom.circuits import extension as circuits
 from loom.web.app import REFUSALS, Api, create_app
 from loom.web.config import WebConfig
@@ -126,14 +127,21 @@ class Client:
 
 
 @asynccontextmanager
-async def served(path: Path, **config: Any) -> AsyncIterator[Client]:
+async def served(
+    path: Path, *, patience_s: int | None = None, mine: tuple[Circuit, ...] = (), **config: Any
+) -> AsyncIterator[Client]:
     """Serve two workspaces, each with a key of every role."""
 
     def opens(name: str) -> Loom:
-        return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[circuits, web], actors=[Asker])
+        own = replace(circuits, start=lambda host: Circuits.open(host, circuits=mine))
+        return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web], actors=[Asker])
 
     app = create_app({name: partial(opens, name) for name in ("one", "two")}, WebConfig(**config))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, server_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_config=None, server_header=False, timeout_graceful_shutdown=patience_s
+        )
+    )
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)

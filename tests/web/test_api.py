@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from loom.circuits import circuit
 from loom.journal import Append, draft
-from loom.journal.kinds import PrunedEntry
+from loom.journal.kinds import CommandReceivedEntry, PrunedEntry
 from tests.web.support import ROLES, Ask, Asker, Client, Said, served
 
 EXECUTE = {
@@ -335,6 +336,58 @@ async def test_a_parameter_that_is_spelled_wrong_is_refused_and_filters_nothing_
         assert (await client.call("GET", "/api/journals/circuits/nobody")).code == "journal_not_found"
         assert (await client.call("GET", "/nothing", role=None)).status == 404
         assert (await client.call("GET", "/api/runs", workspace="", of="one")).status == 422
+
+
+async def test_what_somebody_asks_for_in_a_wrong_way_is_no_fault_of_the_server(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        await client.call("POST", "/api/circuits/execute", EXECUTE)
+        await client.call("POST", "/api/circuits/execute", {**EXECUTE, "circuitId": "CX08_SELF_CORRECTION"})
+        [decision] = (await client.call("GET", "/api/decisions")).json["items"]
+        policies = (await client.call("GET", "/api/policies")).json["items"]
+        other = next(each["hash"] for each in policies if each["name"] != decision["policy_name"])
+        judging = {"under": other, "ids": [decision["decision_id"]]}
+        judged = await client.call("POST", "/api/replay/judge", judging)
+        assert judged.status in (200, 422), judged
+        for since in ("2020-01-01", "2020-01-01T00:00:00", "soon"):
+            assert (await client.call("GET", f"/api/decisions?since={since}")).status == 422
+        assert (await client.call("GET", "/api/decisions?since=2020-01-01T00:00:00Z")).status == 200
+
+
+async def test_who_counted_a_cycle_is_known(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        await client.call("PATCH", "/api/circuits/autonomy", CYCLE, role="operator")
+        [received] = [
+            each.entry
+            async for each in client.loom().store.read("strategy/client-123:enterprise")
+            if isinstance(each.entry, CommandReceivedEntry)
+        ]
+        assert received.by == "operator@one"
+
+
+async def test_an_idempotency_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        first = await client.call("POST", "/api/circuits/execute", EXECUTE, role="operator", Idempotency_Key="k-1")
+        assert first.status == 200
+        other = await client.call("POST", "/api/circuits/execute", EXECUTE, role="admin", Idempotency_Key="k-1")
+        assert (other.status, other.code) == (409, "command_conflict")
+
+
+async def test_what_is_not_done_when_the_patience_ends_is_told_to_come_again(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    @circuit("CX50_LONG", category="t", inputs=(), outputs=("n",), failure_mode="mark_as_neutral", success_metric="n")
+    async def long(_: Any) -> dict[str, Any]:
+        """Take too long."""
+        begun.set()
+        await asyncio.Event().wait()
+        return {"n": 1}
+
+    async with served(tmp_path, patience_s=1, mine=(long,)) as client:
+        body = {"circuitId": "CX50_LONG", "clientId": "c", "inputs": {}}
+        asked = asyncio.create_task(client.call("POST", "/api/circuits/execute", body))
+        await begun.wait()
+    said = await asked
+    assert (said.status, said.code, said.headers["retry-after"]) == (503, "ending", "1")
 
 
 async def test_a_client_whose_journal_was_pruned_is_gone(tmp_path: Path) -> None:

@@ -80,11 +80,8 @@ async def seal(
         return EXIT_NO
     manifest = sealed.manifest
     chosen = [each for each in manifest.journals if not each.context]
-    said: dict[str, Any] = {
-        "digest": sealed.digest, "file": path.name, "journals": len(chosen), "entries": manifest.entries,
-        "by": manifest.by,
-    }  # fmt: skip
-    await act(shell, "archives.add", said, by=manifest.by)
+    answer, _ = await act(shell, "archives.add", {"file": str(path.absolute()), "by": manifest.by}, by=manifest.by)
+    said: Any = answer
     if shell.json:
         shell.output.document({**said, "file": str(path), "left": dict(sealed.left)})
         return None

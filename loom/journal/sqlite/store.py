@@ -153,7 +153,8 @@ class SqliteStore:
     async def prune(self, journal: str, *, until: int) -> None:
         """Take the bodies of a journal away, up to and with a sequence, where a journaled `PrunedEntry` says so.
 
-        Hashes stay, and the chain verifies. It is all or nothing; `AppendRefusedError` where nothing was declared.
+        Hashes stay, and the chain verifies. It is all or nothing: `AppendRefusedError` where nothing was declared,
+        `SequenceConflictError` where the journal has gone on.
         """
         self._check_open()
         await self._in_thread(lambda: self._writer.prune(journal, until))

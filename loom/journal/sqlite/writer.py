@@ -19,6 +19,7 @@ from loom.errors import (
     DuplicateCommandError,
     JournalReadOnlyError,
     LoomError,
+    SequenceConflictError,
 )
 from loom.journal.sqlite.faults import code_of, explained
 from loom.journal.sqlite.files import JournalFiles
@@ -38,6 +39,7 @@ _INSERTS = {rows: f"INSERT INTO entries VALUES {', '.join([_ROW] * rows)}" for r
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = ? AND sequence = ?"
 _COMMAND = "SELECT 1 FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
 
+_LAST = "SELECT coalesce(max(sequence), 0) FROM entries WHERE journal = ?"
 _PRUNE = """
 UPDATE entries SET body = NULL, salt = NULL
 WHERE journal = ? AND sequence <= ? AND body IS NOT NULL AND kind <> 'pruned'
@@ -119,6 +121,10 @@ class Writer:
             connection.execute("PRAGMA trusted_schema = ON")
             connection.execute("BEGIN IMMEDIATE")
             self._link.check_epoch()
+            last = connection.execute(_LAST, (journal,)).fetchone()[0]
+            if last != until:
+                connection.execute("ROLLBACK")
+                raise SequenceConflictError(journal=journal, expected=until, at=last)
             connection.execute(_PRUNE, (journal, until))
             connection.execute("COMMIT")
             self._link.check_identity()
