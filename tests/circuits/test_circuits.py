@@ -37,7 +37,7 @@ from loom.errors import (
     StandingError,
 )
 
-SEED: list[tuple[str, dict[str, Any]]] = [
+CHAIN: list[tuple[str, dict[str, Any]]] = [
     ("CX01_INTENT_DETECTION", {"business_profile": "SaaS B2B"}),
     ("CX02_AUDIENCE_CLASSIFICATION", {"location": "US", "industry": "Tech"}),
     ("CX04_CONTENT_STRATEGY_SELECTION", {}),
@@ -80,9 +80,9 @@ def failing(mode: str, *, fail: Any = None, **more: Any) -> Circuit:
 # --- the core, and chains --------------------------------------------------------------------------
 
 
-async def test_the_chain_of_the_seed_runs_with_the_inputs_of_the_seed(tmp_path: Path) -> None:
+async def test_a_chain_of_three_runs_on_what_its_callers_give(tmp_path: Path) -> None:
     async with wired(tmp_path) as loom:
-        reply = await Circuits.of(loom).run("client-123", SEED)
+        reply = await Circuits.of(loom).run("client-123", CHAIN)
         assert reply.success
         assert reply.final_output == {
             "detected_intent": "general", "audience_segment": "enterprise",
@@ -106,7 +106,7 @@ async def test_the_chain_of_the_seed_runs_with_the_inputs_of_the_seed(tmp_path: 
 
 async def test_a_steps_own_input_wins_over_what_an_earlier_one_found(tmp_path: Path) -> None:
     async with wired(tmp_path) as loom:
-        steps = [SEED[0], SEED[1], ("CX04_CONTENT_STRATEGY_SELECTION", {"segment": "mine"})]
+        steps = [CHAIN[0], CHAIN[1], ("CX04_CONTENT_STRATEGY_SELECTION", {"segment": "mine"})]
         reply = await Circuits.of(loom).run("client-123", steps)
         assert reply.final_output["content_strategy_id"] == "strategy-general-mine"
         assert reply.results[2].provenance["segment"] == "explicit"
@@ -137,7 +137,7 @@ async def test_every_core_circuit_runs_alone_on_what_it_declares(tmp_path: Path)
 
 async def test_what_ran_is_a_policy_version_and_every_execution_is_a_decision(tmp_path: Path) -> None:
     async with wired(tmp_path) as loom:
-        reply = await Circuits.of(loom).run("client-123", [SEED[0]])
+        reply = await Circuits.of(loom).run("client-123", [CHAIN[0]])
         [found] = await loom.traces.find(decision_type="circuit_execution")
         decision = (await loom.traces.get(found.decision_id)).decision
         assert decision.policy.name == "circuit-cx01-intent-detection"
@@ -168,7 +168,7 @@ async def test_an_unknown_circuit_and_a_missing_input_are_named_and_audited(tmp_
 async def test_a_chain_stops_at_the_first_failure_that_is_not_absorbed(tmp_path: Path) -> None:
     async with wired(tmp_path) as loom:
         broken: tuple[str, dict[str, Any]] = ("CX08_SELF_CORRECTION", {"engagement_score": "what", "baseline": 1})
-        steps = [SEED[0], broken, SEED[1]]
+        steps = [CHAIN[0], broken, CHAIN[1]]
         reply = await Circuits.of(loom).run("client-123", steps)
         assert (reply.success, len(reply.results)) == (False, 2)
         assert reply.final_output == {"detected_intent": "general"}, "results so far are returned"
@@ -339,7 +339,7 @@ async def test_confidence_has_three_bands(tmp_path: Path, confidence: float, ban
 async def test_an_agent_that_is_bound_acts_only_on_what_has_succeeded(tmp_path: Path) -> None:
     async with wired(tmp_path) as loom:
         circuits = Circuits.of(loom)
-        reply = await circuits.run("client-123", SEED)
+        reply = await circuits.run("client-123", CHAIN)
         await circuits.require(
             "client-123", reply.execution_id, ["CX01_INTENT_DETECTION", "CX04_CONTENT_STRATEGY_SELECTION"]
         )
@@ -369,11 +369,11 @@ async def test_an_agent_that_is_marked_refuses_until_its_circuits_have_succeeded
     async with wired(tmp_path) as loom:
         circuits = Circuits.of(loom)
         await loom.register(Publisher, lambda: Publisher(circuits))
-        await circuits.run("client-123", SEED[:1], execution_id="e-1")
+        await circuits.run("client-123", CHAIN[:1], execution_id="e-1")
         with pytest.raises(ActorFailedError, match=r"no success of \[CX04_CONTENT_STRATEGY_SELECTION\]") as caught:
             await loom.actor(Publisher, "p").ask(Publish(execution_id="e-1"))
         assert caught.value.type_name == "CircuitDependencyError"
-        await circuits.run("client-123", SEED, execution_id="e-2")
+        await circuits.run("client-123", CHAIN, execution_id="e-2")
         assert await loom.actor(Publisher, "p").ask(Publish(execution_id="e-2")) == "published e-2"
         driven = [each async for each in loom.replay.verify("publisher/p")]
         assert [each.verdict for each in driven] == ["same", "same"], "what had succeeded is in the journal"
@@ -420,7 +420,7 @@ async def test_a_circuit_that_is_not_async_keeps_nobody_else_waiting(tmp_path: P
     async with wired(tmp_path, stuck) as loom:
         circuits = Circuits.of(loom)
         waiting = asyncio.create_task(circuits.run("a", [("CX12_STUCK", {})]))
-        assert (await circuits.run("b", SEED)).success
+        assert (await circuits.run("b", CHAIN)).success
         assert not waiting.done()
         goes_on.set()
         assert (await waiting).success
@@ -482,7 +482,7 @@ async def test_clients_that_are_no_names_and_empty_chains_are_refused(tmp_path: 
     async with wired(tmp_path) as loom:
         for client in ("", "a/b", "a:b", " ", "x" * 101, "é\n"):
             with pytest.raises(InvalidNameError):
-                await Circuits.of(loom).run(client, SEED)
+                await Circuits.of(loom).run(client, CHAIN)
         with pytest.raises(AdmissionError):
             await Circuits.of(loom).run("c", [])
 
@@ -548,7 +548,7 @@ async def test_the_audit_filters_history_and_metrics_alike(tmp_path: Path) -> No
     async with wired(tmp_path) as loom:
         circuits = Circuits.of(loom)
         for client in ("a", "b"):
-            await circuits.run(client, SEED)
+            await circuits.run(client, CHAIN)
         await circuits.run("a", [("CX08_SELF_CORRECTION", {"engagement_score": "x", "baseline": 1})])
         of_a = await circuits.view.audit(client_id="a")
         assert (len(of_a["execution_history"]), of_a["metrics"]["total_executions"]) == (4, 4)

@@ -1,4 +1,4 @@
-"""The API by its callers: the seed's requests verbatim, who may do what, and nothing that breaks it."""
+"""The API by its callers: the requests of its callers verbatim, who may do what, and nothing that breaks it."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ CYCLE = {"clientId": "client-123", "audienceSegment": "enterprise", "engagementS
 HEALTH = {"clientId": "client-123", "audienceSegment": "enterprise"}
 
 
-# --- the requests of the seed, verbatim --------------------------------------------------------------
+# --- what its callers send, verbatim -----------------------------------------------------------------
 
 
-async def test_one_circuit_is_executed_as_the_seed_has_it(tmp_path: Path) -> None:
+async def test_one_circuit_is_executed_as_its_callers_have_it(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         said = await client.call("POST", "/api/circuits/execute", EXECUTE)
         assert said.status == 200
@@ -50,7 +50,7 @@ async def test_one_circuit_is_executed_as_the_seed_has_it(tmp_path: Path) -> Non
         assert said.json["execution_id"]
 
 
-async def test_a_chain_and_its_audit_are_as_the_seed_has_them(tmp_path: Path) -> None:
+async def test_a_chain_and_its_audit_are_as_its_callers_have_them(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         chain = (await client.call("PUT", "/api/circuits/execute", CHAIN)).json
         assert chain["success"]
@@ -69,7 +69,7 @@ async def test_a_chain_and_its_audit_are_as_the_seed_has_them(tmp_path: Path) ->
         assert {"total_executions", "success_rate", "avg_latency_ms", "error_count"} <= audit["metrics"].keys()
 
 
-async def test_autonomy_counts_reports_and_shows_as_the_seed_has_it(tmp_path: Path) -> None:
+async def test_autonomy_counts_reports_and_shows_as_its_callers_have_it(tmp_path: Path) -> None:
     async with served(tmp_path) as client:
         updated = (await client.call("PATCH", "/api/circuits/autonomy", CYCLE)).json
         assert updated["message"] == "Metrics updated"
