@@ -6,11 +6,12 @@ from loom.circuits.actor import CircuitActor
 from loom.circuits.autonomy import Counted, Health, StrategyActor, strategy_decline
 from loom.circuits.binding import bound_to
 from loom.circuits.chain import ChainReply, StepReply
-from loom.circuits.circuits import Circuits, load_circuits
+from loom.circuits.circuits import Circuits
 from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition, FailureMode, Result, circuit
 from loom.circuits.escalations import Escalation
 from loom.circuits.extension import extension
+from loom.circuits.loading import load_circuits
 from loom.circuits.reading import CircuitsView
 
 __all__ = [

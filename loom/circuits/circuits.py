@@ -6,20 +6,18 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import JsonValue, ValidationError
 
 from loom.circuits.actor import CircuitActor, Judged, Wiring
 from loom.circuits.autonomy import CountCycle, Counted, Health, RegisterStrategy, StrategyActor
 from loom.circuits.chain import ChainReply, RunChain, Step
 from loom.circuits.core import CORE
-from loom.circuits.definition import Circuit, CircuitDefinition, CircuitFunction
+from loom.circuits.definition import Circuit, CircuitDefinition
 from loom.circuits.escalations import Escalations
+from loom.circuits.loading import listed_circuits
 from loom.circuits.reading import CircuitsView
-from loom.config import named_in
 from loom.errors import (
     AdmissionError,
     CircuitDependencyError,
@@ -34,7 +32,7 @@ from loom.identity import check_person, derived_id, new_id
 from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
 
-__all__ = ["Circuits", "load_circuits"]
+__all__ = ["Circuits"]
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}\Z")
 _SUCCEEDED = """
@@ -42,7 +40,6 @@ SELECT DISTINCT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AN
 ORDER BY circuit_id
 """
 _FALLS_BACK = "fallback_to_last_successful"
-_MAX_FILE = 1_048_576
 
 
 class Circuits:
@@ -80,7 +77,7 @@ class Circuits:
         await own.escalations.load()
         await own._erasures.load()
         await own._open_vault()
-        known = (*CORE, *_listed(host.config.modules), *circuits)
+        known = (*CORE, *listed_circuits(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
         wiring = Wiring(
@@ -314,42 +311,6 @@ def _declared(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mappi
         return inputs
     declared = {*circuit.definition.inputs, *circuit.definition.optional}
     return {field: value for field, value in inputs.items() if field in declared}
-
-
-def _listed(modules: Sequence[str]) -> list[Circuit]:
-    """Return the circuits that are defined in modules, by themselves or in a list."""
-    found = []
-    for home, value in named_in(modules):
-        several = value if isinstance(value, list | tuple) else (value,)
-        found += [each for each in several if isinstance(each, Circuit) and each.run.__module__ == home]
-    return found
-
-
-def load_circuits(path: str | Path, functions: Mapping[str, CircuitFunction]) -> list[Circuit]:
-    """Return the circuits that a YAML file defines, each run by the function of its id; raise `ConfigError`."""
-    file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            written = yaml.safe_load(opened.read(_MAX_FILE))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"circuits file [{file}] cannot be read [{error}]; expected YAML: check it") from error
-    listed = written.get("circuits") if isinstance(written, Mapping) else None
-    if not isinstance(listed, list):
-        raise ConfigError(f"circuits file [{file}] has no list [circuits]; expected one: write it")
-    found = []
-    for each in listed:
-        try:
-            definition = CircuitDefinition.model_validate(each)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"circuit in [{file}] is none at [{where}] [{first['msg']}]: mend it") from error
-        if definition.circuit_id not in functions:
-            raise ConfigError(
-                f"circuit [{definition.circuit_id}] of [{file}] has no function; expected one of that id: hand it in"
-            )
-        found.append(Circuit(definition, functions[definition.circuit_id]))
-    return found
 
 
 def _check_client(client_id: str, *, what: str = "client id") -> None:
