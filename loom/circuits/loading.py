@@ -22,7 +22,8 @@ def listed_circuits(modules: Sequence[str]) -> list[Circuit]:
     found = []
     for home, value in named_in(modules):
         several = value if isinstance(value, list | tuple) else (value,)
-        found += [each for each in several if isinstance(each, Circuit) and getattr(each.run, "__module__", None) == home]
+        mine = (each for each in several if isinstance(each, Circuit))
+        found += [each for each in mine if getattr(each.run, "__module__", None) == home]
     return found
 
 

@@ -49,7 +49,7 @@ class GateProjection:
     """Keeps the audit, how often each flow was rejected, and what was executed under which key."""
 
     name = "gate"
-    version = 1
+    version = 2
     kinds = frozenset(
         {
             "command_received", "decision", "run_started", "run_ended", "standing_changed",
@@ -70,7 +70,9 @@ class GateProjection:
                 about = (entry.run_id, entry.correlation_id, entry.causation_id)
                 view.execute(_TURN, (recorded.journal, recorded.command_id, *about))
             return
-        if isinstance(entry, ValidatedEntry) and entry.verdict == "REJECT":
+        # Who is not let in has not reasoned: else anybody could exhaust a flow, and so would a restart, after which a
+        # proposal that was under way comes with the token of the session before.
+        if isinstance(entry, ValidatedEntry) and entry.verdict == "REJECT" and entry.code != "RBAC_DENIED":
             view.execute(_REJECTED, (entry.flow_id,))
         if isinstance(entry, ExecutedEntry):
             agent = recorded.journal.partition("/")[2]

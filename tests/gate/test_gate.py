@@ -111,6 +111,14 @@ async def test_a_flow_that_was_rejected_three_times_is_exhausted(tmp_path: Path)
         assert (await desk.offer("i-2", 5)).code == "VALIDATION_PASSED", "another flow is another matter"
 
 
+async def test_nobody_without_a_token_exhausts_a_flow_of_somebody_who_has_one(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        desk = await Desk(loom).arrive()
+        for _ in range(5):
+            assert (await desk.offer("i-1", 5, _token="0" * 64)).code == "RBAC_DENIED"
+        assert (await desk.offer("i-1", 5)).code == "VALIDATION_PASSED"
+
+
 async def test_validators_of_ones_own_reject_escalate_or_fail_closed(tmp_path: Path) -> None:
     def whales(proposal: PolicyProposal, context: Mapping[str, Any]) -> Complaint | None:
         discount: Any = proposal.params["discount_offered"]
