@@ -190,9 +190,11 @@ class ActorSystem:
         cell.stop(lambda _: error)
 
     def bar(self, journal: str, why: LoomError) -> bool:
-        """Take no more commands for an actor that is at rest, until it is restarted; False for one that is at work."""
-        cell = self._cells.get(journal)
+        """Take no more commands for an actor that is at rest; False for one that is at work, or stopped already."""
+        cell, stopped = self._cells.get(journal), self._stopped.get(journal)
         if journal in self._waking or (cell is not None and not cell.idle):
+            return False
+        if stopped is not None and not isinstance(stopped, type(why)):  # what it was stopped for is not forgotten
             return False
         if cell is not None:
             self._forget(cell)

@@ -49,6 +49,7 @@ class Manifest(_Said):
     last_position: int = Field(ge=0)
     entries_sha256: Hash
     """Of the lines as they lie in the archive."""
+    readme_sha256: Hash
     journals: tuple[ArchivedJournal, ...]
 
     def raw(self) -> bytes:

@@ -202,6 +202,14 @@ class Archive:
     def _check_manifest(self, times: Mapping[str, tuple[int, int]], position: int, findings: Findings) -> None:
         """Hold what the manifest says of moments, places and context against the entries."""
         manifest, lies = self.manifest, []
+        try:
+            readme = hashlib.sha256(self._zip.read(README)).hexdigest()
+        except (RuntimeError, *_DAMAGED):
+            readme = ""
+        if readme != manifest.readme_sha256:
+            lies.append("was made for another README.txt")
+        if any(each.last_at > manifest.sealed_at for each in manifest.journals):
+            lies.append("was sealed before its last entry")
         names = [each.journal for each in manifest.journals]
         if len(set(names)) != len(names):
             lies.append("names a journal twice")

@@ -119,7 +119,7 @@ class Archives:
         """Take the bodies of one journal away; return why it is left, if it is."""
         pruned = ActorPrunedError(f"journal [{name}] is pruned; expected all of it: read it in the archive")
         if bars is not None and not bars.bar(name, pruned):
-            return "its actor is at work"
+            return "its actor is at work, or stopped"
         try:
             if (await self._store.head(name)).sequence == last:
                 await self._declare(

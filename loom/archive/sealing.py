@@ -114,6 +114,7 @@ async def seal(
         manifest = Manifest(
             workspace=workspace, before=before, sealed_at=now, by=by, loom=version("loom-journal"),
             entries=part.lines, last_position=until, entries_sha256=part.sha256.hexdigest(),
+            readme_sha256=hashlib.sha256(_ABOUT.encode()).hexdigest(),
             journals=tuple(
                 _listed(name, seen[name], context=name in context) for name in sorted(chosen | context)
             ),

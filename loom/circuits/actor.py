@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
@@ -28,11 +27,13 @@ from loom.circuits.inputs import (
     Found,
     check_inputs,
     check_outputs,
+    check_room,
     check_step,
     inputs_of,
     is_secret,
     problem_of,
     protected_of,
+    size_of,
 )
 from loom.errors import AdmissionError, ErasedError, LookupFailedError, NotReplayableError
 from loom.journal.entry import Entry
@@ -87,7 +88,7 @@ class CircuitActor(Actor[ClientState]):
         found: dict[str, Found] = {}
         results: list[StepReply] = []
         for place, step in enumerate(command.steps, start=1):
-            room = self._wiring.most_bytes * 3 // 4 - sum(len(json.dumps(each.data)) for each in results)
+            room = self._room - sum(size_of(each.data) for each in results)
             reply = await self._step(command, place, step, found, room)
             results.append(reply)
             if not reply.success:
@@ -106,6 +107,11 @@ class CircuitActor(Actor[ClientState]):
             execution_id=command.execution_id, success=success, confidence=confidence, results=tuple(results),
             total_decision_path=path,
         )  # fmt: skip
+
+    @property
+    def _room(self) -> int:
+        """How many bytes values may take up in an entry: there are other things in it."""
+        return self._wiring.most_bytes * 3 // 4
 
     def apply(self, entry: Entry) -> None:
         """Fold what succeeded last, and failures in a row."""
@@ -126,13 +132,16 @@ class CircuitActor(Actor[ClientState]):
         check_step(circuit, step)
         inputs, provenance = inputs_of(circuit, command, step, found)
         definition = circuit.definition
+        too_large = _problem_of(partial(check_room, "inputs", inputs, self._room))
         await self.record(
             CircuitEnteredEntry(
                 execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
-                version=self._wiring.version(circuit), inputs=inputs, provenance=provenance,
+                version=self._wiring.version(circuit), inputs={} if too_large else inputs, provenance=provenance,
                 protected=protected_of(definition, provenance),
             )
         )  # fmt: skip
+        if too_large is not None:
+            return await self._failed(command, definition.circuit_id, "failed", too_large, circuit, 0.0, provenance)
         missing = [name for name in definition.inputs if name not in provenance]
         if missing:
             reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
@@ -195,17 +204,15 @@ class CircuitActor(Actor[ClientState]):
         async def work() -> dict[str, Any]:
             began = time.perf_counter()
             given = self._wiring.fields.reveal(inputs, subject=command.client_id)
-            problem: str | None = None
-            result: Result | None = None
             try:
                 check_inputs(given)
                 result = await outcome_of(circuit.run, given)
-                check_outputs(circuit, result, most_bytes=room)
+                written = self._written(command, place, circuit, result, room)
+                return {"problem": None, **written, "latency_ms": _ms(began)}
             except Exception as error:
-                problem = told(error)
-                failure = Failure(given, problem, self._opened(command.client_id, last), told)
-                result, problem = await self._absorbed(circuit, failure, room)
-            return {"problem": problem, **self._written(command, place, circuit, result), "latency_ms": _ms(began)}
+                failure = Failure(given, told(error), self._opened(command.client_id, last), told)
+                written = await self._absorbed(command, place, circuit, failure, room)
+                return {**written, "latency_ms": _ms(began)}
 
         try:
             ran: dict[str, Any] = await self.gather_context(
@@ -216,26 +223,27 @@ class CircuitActor(Actor[ClientState]):
             return {"problem": f"{error.type_name}: {error.message}"[:500], "outputs": None, "latency_ms": 0.0}
         return ran
 
-    async def _absorbed(self, circuit: Circuit, failure: Failure, room: int) -> tuple[Result | None, str]:
+    async def _absorbed(
+        self, command: RunChain, place: int, circuit: Circuit, failure: Failure, room: int
+    ) -> dict[str, Any]:
         """Return what a failure mode makes of a failure, if that can be written, and what is said of it."""
         absorbed = await absorb(circuit, failure)
         if absorbed is None:
-            return None, failure.problem
+            return {"problem": failure.problem, "outputs": None}
         try:
-            check_outputs(circuit, absorbed.result, most_bytes=room)
+            written = self._written(command, place, circuit, absorbed.result, room)
         except Exception as error:
-            return None, f"{failure.problem}; instead: {failure.told(error)}"
-        return absorbed.result, absorbed.reason
+            return {"problem": f"{failure.problem}; instead: {failure.told(error)}", "outputs": None}
+        return {"problem": absorbed.reason, **written}
 
-    def _written(self, command: RunChain, place: int, circuit: Circuit, result: Result | None) -> dict[str, Any]:
-        """Keep outputs as they are for the steps to come, and return them as they may be written."""
-        if result is None:
-            return {"outputs": None}
+    def _written(self, command: RunChain, place: int, circuit: Circuit, result: Result, room: int) -> dict[str, Any]:
+        """Keep outputs as they are for the steps to come, and return them as they may be written, if they may."""
+        check_outputs(circuit, result)
+        protected = self._wiring.fields.protect(result.outputs, circuit.definition.fields, subject=command.client_id)
+        check_room("outputs", protected.values, room)
         kept = self._wiring.raw.get((command.client_id, command.execution_id))
         if kept is not None:
             kept.update({(-place, name): value for name, value in result.outputs.items()})
-        fields = self._wiring.fields
-        protected = fields.protect(result.outputs, circuit.definition.fields, subject=command.client_id)
         return {"outputs": protected.values, "masked": list(protected.changed), "confidence": result.confidence}
 
     async def _succeeded(
@@ -346,6 +354,14 @@ class CircuitActor(Actor[ClientState]):
             effect=lambda key: self._wiring.escalate(cause, reason, about, key),
             key=f"{command.execution_id} {circuit_id} {what}",
         )
+
+
+def _problem_of(check: Callable[[], None]) -> str | None:
+    try:
+        check()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _decimal(confidence: float) -> str:

@@ -53,6 +53,7 @@ class Circuits:
         self._erasures = Erasures(host.store, make_draft=host.draft)
         self.fields = Fields(self._erasures)
         self._raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]] = {}
+        self._callers: dict[tuple[str, str], str | None] = {}
         self.view = CircuitsView(host.queries, host.now, self.fields)
 
     @classmethod
@@ -68,15 +69,17 @@ class Circuits:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, host: Host, *, circuits: Sequence[Circuit] = ()) -> AsyncIterator[Circuits]:
+    async def open(cls, host: Host, *, circuits: Sequence[Circuit] = (), seals: bool = True) -> AsyncIterator[Circuits]:
         """Yield the circuits of an open loom: the eight of the core, and yours; one of the same id takes its place.
 
-        Yours are those that are handed in, and those in the modules that the config lists.
+        Yours are those that are handed in, and those in the modules that the config lists. Where nothing is run, as in
+        a replay, there is no need of a vault: `seals` is false.
         """
         own = cls(host)
         await own.escalations.load()
         await own._erasures.load()
-        await own._open_vault()
+        if seals:
+            await own._open_vault()
         known = (*CORE, *listed_circuits(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
@@ -133,6 +136,8 @@ class Circuits:
             for name, value in inputs.items()
             if name in step.unwritten
         }
+        if self._callers.setdefault((client_id, known_id), by) != by:
+            raise _of_another(known_id)
         asked = asyncio.ensure_future(self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by))
         if self._raw.setdefault((client_id, known_id), raw) is raw:
             # Until the turn ends, not until its caller goes away: it needs them for its later steps.
@@ -144,12 +149,11 @@ class Circuits:
         journal = f"{CircuitActor.actor_type}/{client_id}"
         received = await self._host.store.find_command(journal, execution_id)
         if received is not None and isinstance(received.entry, CommandReceivedEntry) and received.entry.by != by:
-            raise CommandConflictError(
-                f"execution [{execution_id:.80}] is somebody else's; expected an id of your own: choose another"
-            )
+            raise _of_another(execution_id)
 
     def _forget(self, which: tuple[str, str], ended: asyncio.Future[ChainReply]) -> None:
         self._raw.pop(which, None)
+        self._callers.pop(which, None)
         if not ended.cancelled():
             ended.exception()  # whoever still waits is told
 
@@ -298,6 +302,12 @@ class Circuits:
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))
+
+
+def _of_another(execution_id: str) -> CommandConflictError:
+    return CommandConflictError(
+        f"execution [{execution_id:.80}] is somebody else's; expected an id of your own: choose another"
+    )
 
 
 def _declared(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

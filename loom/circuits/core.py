@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,9 +91,27 @@ async def select_strategy(inputs: Mapping[str, Any]) -> Result:
 async def _without_banned(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs with what the rules forbid taken out of the draft."""
     _check_draft(inputs)
-    words = sorted({*_BANNED, *_banned_by(inputs)}, key=len, reverse=True)
-    draft = re.sub("|".join(map(re.escape, words)), "", _text(inputs["draft_content"]), flags=re.IGNORECASE)
-    return {**inputs, "draft_content": " ".join(draft.split())}
+    text = _text(inputs["draft_content"])
+    lowered = _lowered(text)
+    for word in sorted({*_BANNED, *_banned_by(inputs)}, key=len, reverse=True):
+        text, lowered = _cut(text, lowered, _lowered(word))
+    return {**inputs, "draft_content": " ".join(text.split())}
+
+
+def _lowered(text: str) -> str:
+    """Return a text in lower case, letter by letter: what has no lower form of one letter stays, so places agree."""
+    return "".join(low if len(low := each.lower()) == 1 else each for each in text)
+
+
+def _cut(text: str, lowered: str, word: str) -> tuple[str, str]:
+    """Return a text, and it in lower case, without a word."""
+    kept: list[slice] = []
+    at = 0
+    while (found := lowered.find(word, at)) >= 0:
+        kept.append(slice(at, found))
+        at = found + len(word)
+    kept.append(slice(at, None))
+    return "".join(text[each] for each in kept), "".join(lowered[each] for each in kept)
 
 
 def _check_draft(inputs: Mapping[str, Any]) -> None:
@@ -118,8 +135,8 @@ async def guard_brand(inputs: Mapping[str, Any]) -> Result:
     """Return the draft if it has nothing in it that the rules forbid."""
     _check_draft(inputs)
     draft = _text(inputs["draft_content"])
-    lowered = draft.lower()
-    found = [word for word in (*_BANNED, *_banned_by(inputs)) if word.lower() in lowered]
+    lowered = _lowered(draft)
+    found = [word for word in (*_BANNED, *_banned_by(inputs)) if _lowered(word) in lowered]
     if found or not draft.strip():
         raise ValueError(f"the draft says [{', '.join(found)}]" if found else "the draft is empty")
     return Result(outputs={"approved_content": draft})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.circuits.circuits import Circuits
@@ -72,5 +74,5 @@ extension = Extension(
         "strategy": Operation(Strategy, _strategy),
     },
     start=Circuits.open,
-    replays=Circuits.open,
+    replays=partial(Circuits.open, seals=False),
 )

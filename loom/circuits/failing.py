@@ -49,8 +49,17 @@ async def outcome_of(run: CircuitFunction, inputs: Mapping[str, Any]) -> Result:
 
 async def called(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
     """Call a function of a user's: one that is not async runs in a thread, so that it keeps nobody else waiting."""
-    said = run(dict(inputs)) if inspect.iscoroutinefunction(run) else await asyncio.to_thread(run, dict(inputs))
+    if inspect.iscoroutinefunction(run):
+        return await run(dict(inputs))
+    said = await asyncio.to_thread(_guarded, run, dict(inputs))
     return await said if inspect.isawaitable(said) else said
+
+
+def _guarded(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
+    try:
+        return run(inputs)
+    except StopIteration as error:  # no future can carry it: whoever waits for this would wait for ever
+        raise RuntimeError(f"StopIteration: {error}") from error
 
 
 async def absorb(circuit: Circuit, failure: Failure) -> Absorbed | None:

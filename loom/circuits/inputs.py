@@ -12,13 +12,18 @@ from loom.circuits.chain import RunChain, Step
 from loom.circuits.definition import Circuit, CircuitDefinition, Result
 from loom.circuits.entries import Provenance
 from loom.errors import AdmissionError
-from loom.journal.admission import json_value
+from loom.journal.admission import DEFAULT_LIMITS, Limits, json_value
 from loom.sealing import Handling, is_sealed
 
 __all__ = [
-    "GONE", "Found", "check_inputs", "check_outputs", "check_step", "inputs_of", "is_secret", "problem_of",
-    "protected_of",
+    "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "inputs_of", "is_secret",
+    "problem_of", "protected_of", "size_of",
 ]  # fmt: skip
+
+_LIMITS = Limits(max_depth=24)
+"""Of outputs: they are written several levels deep in their entries."""
+
+_BYTES_OF_A_NODE = DEFAULT_LIMITS.max_bytes // DEFAULT_LIMITS.max_nodes
 
 GONE = object()
 """Stands for an input that was not to be kept, in a turn that is resumed without it."""
@@ -100,11 +105,28 @@ def check_step(circuit: Circuit, step: Step) -> None:
             raise AdmissionError(f"input [{name:.80}] was not protected; expected a chain that Circuits.run has made")
 
 
-def check_outputs(circuit: Circuit, result: Result, *, most_bytes: int) -> None:
-    """Raise where a circuit did not come to what it declares, or to what can be written."""
+def check_outputs(circuit: Circuit, result: Result) -> None:
+    """Raise where a circuit did not come to what it declares, or to what JSON can say."""
     missing = [name for name in circuit.definition.outputs if name not in result.outputs]
     if missing:
         raise ValueError(f"outputs [{', '.join(missing)}] are missing")
-    size = len(json.dumps(json_value(result.outputs), ensure_ascii=False).encode())
+    json_value(result.outputs, limits=_LIMITS)
+
+
+def check_room(what: str, values: Mapping[str, JsonValue], most_bytes: int) -> None:
+    """Raise where values would not fit into an entry with whatever else is in it."""
+    size = size_of(values)
     if size > most_bytes:
-        raise ValueError(f"outputs of {size:,} bytes; expected at most {most_bytes:,}")
+        raise ValueError(f"{what} of {size:,} bytes; expected at most {most_bytes:,}")
+
+
+def size_of(values: Mapping[str, JsonValue]) -> int:
+    """Return how many bytes values take up in an entry, or more where they are many small ones: both have a bound."""
+    written = len(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+    return max(written, _nodes_in(dict(values)) * _BYTES_OF_A_NODE)
+
+
+def _nodes_in(value: JsonValue) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(_nodes_in, value.values()))
+    return 1 + sum(map(_nodes_in, value)) if isinstance(value, list) else 1

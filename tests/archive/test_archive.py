@@ -419,6 +419,24 @@ async def test_an_actor_that_is_awake_takes_nothing_more_once_it_is_pruned(data:
         assert (await loom.store.head("notes/old-1")).sequence == at
 
 
+async def test_what_an_actor_was_stopped_for_is_not_forgotten(data: Path, tmp_path: Path) -> None:
+    await sealed(data, tmp_path / "a.zip")
+    async with opened(data, LATER) as loom:
+        loom.actors.stop_actor(await loom.actors.cell("notes/old-1"), ActorStoppedError("it failed too often"))
+        pruned = await Archives(loom.store).prune(
+            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
+        )
+        assert pruned.left["notes/old-1"] == "its actor is at work, or stopped"
+        with pytest.raises(ActorStoppedError, match="failed too often"):
+            await loom.actor(Notes, "old-1").ask(Note(text="more"))
+
+
+async def test_another_readme_is_found(data: Path, tmp_path: Path) -> None:
+    await sealed(data, tmp_path / "a.zip")
+    altered = changed(tmp_path / "a.zip", tmp_path / "b.zip", lambda n, raw: b"trust me" if n == "README.txt" else raw)
+    assert Archive(altered).verify().counts == {"TAMPERED": 1}
+
+
 async def test_an_actor_that_is_at_work_is_left(data: Path, tmp_path: Path) -> None:
     await sealed(data, tmp_path / "a.zip")
     async with opened(data, LATER) as loom:
@@ -429,7 +447,7 @@ async def test_an_actor_that_is_at_work_is_left(data: Path, tmp_path: Path) -> N
             Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
         )
         assert pruned.journals == ("notes/old-2",)
-        assert pruned.left["notes/old-1"] == "its actor is at work"
+        assert pruned.left["notes/old-1"] == "its actor is at work, or stopped"
 
 
 async def test_a_prune_that_is_killed_in_between_is_gone_on_with(

@@ -406,6 +406,72 @@ async def test_outputs_that_would_not_fit_fail_their_circuit_and_nobody_else(tmp
         assert [each.success for each in chain.results] == [True, False]
 
 
+def nested(levels: int) -> Any:
+    return "x" if levels == 0 else [nested(levels - 1)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [nested(40), nested(30), nested(25), list(range(9_000)), "\ud800", float("nan"), {1, 2}, "é" * 500_000],
+    ids=range(8),
+)
+async def test_whatever_a_circuit_comes_to_its_actor_goes_on(tmp_path: Path, said: Any) -> None:
+    @circuit(
+        "CX13_ODD", category="test", inputs=(), outputs=("said",), failure_mode="escalate_to_admin",
+        success_metric="n",
+    )  # fmt: skip
+    def odd(_: Mapping[str, Any]) -> dict[str, Any]:
+        """Say something odd."""
+        return {"said": said}
+
+    async with wired(tmp_path, odd) as loom:
+        circuits = Circuits.of(loom)
+        for _ in range(7):
+            assert not (await circuits.run("c", [("CX13_ODD", {})])).success
+        assert (await circuits.run("c", CHAIN)).success
+
+
+async def test_many_steps_together_stay_within_what_a_reply_may_hold(tmp_path: Path) -> None:
+    @circuit(
+        "CX14_MANY", category="test", inputs=("n",), outputs=("said",), failure_mode="escalate_to_admin",
+        success_metric="n",
+    )  # fmt: skip
+    async def many(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Say many things, deep down."""
+        return {"said": [nested(20)] * inputs["n"]}
+
+    async with wired(tmp_path, many) as loom:
+        for count in (1, 50, 300):
+            reply = await Circuits.of(loom).run("c", [("CX14_MANY", {"n": count})] * 60)
+            assert reply.results[0].success
+        assert not reply.success, "what is too much fails its circuit, and the chain says so"
+
+
+async def test_a_found_value_beside_a_given_one_that_does_not_fit_fails_the_circuit(tmp_path: Path) -> None:
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("CX06_GENERATION_EXECUTION", {"content_strategy_id": "s", "approved_content": "x" * 400_000}),
+        ("CX07_PERFORMANCE_FEEDBACK", {"platform_metrics": "m" * 500_000}),
+    ]
+    async with wired(tmp_path) as loom:
+        for _ in range(7):
+            reply = await Circuits.of(loom).run("c", steps)
+            assert [each.success for each in reply.results] == [True, False]
+            assert "inputs of" in str(reply.results[1].error)
+
+
+async def test_a_circuit_that_runs_out_of_what_it_goes_through_fails_and_hangs_nobody(tmp_path: Path) -> None:
+    @circuit(
+        "CX15_NEXT", category="test", inputs=(), outputs=("n",), failure_mode="escalate_to_admin", success_metric="n"
+    )
+    def find(_: Mapping[str, Any]) -> dict[str, Any]:
+        """Find nothing."""
+        return {"n": next(iter(()))}
+
+    async with wired(tmp_path, find) as loom, asyncio.timeout(10):
+        reply = await Circuits.of(loom).run("c", [("CX15_NEXT", {})])
+        assert reply.results[0].error == "RuntimeError: StopIteration: "
+
+
 async def test_a_circuit_that_is_not_async_keeps_nobody_else_waiting(tmp_path: Path) -> None:
     goes_on = threading.Event()
 
@@ -430,9 +496,12 @@ async def test_a_circuit_that_is_not_async_keeps_nobody_else_waiting(tmp_path: P
     ("draft", "rules"),
     [
         ("\u0130" * 50 + "miracle", {}), ("a" * 99_999, ["a"]), ("a" * 1_000_000, ["a"]), ("miracle " * 10_000, {}),
-        ("x" * 90_000, [f"w{n}" for n in range(5_000)]), ("(((a+)+)+)+$" * 50, ["(((a+)+)+)+$"]),
+        ("x" * 90_000, [f"w{n}" for n in range(5_000)]),
+        ("guaranteed " + "a" * 20_000, ["a" * 3_000 + f"{n:02}" for n in range(100)]),
+        ("guaranteed " + "ab" * 49_000, ["ab" * 4_500 + f"{n:02}" for n in range(100)]),
+        ("(((a+)+)+)+$" * 50, ["(((a+)+)+)+$"]),
     ],
-    ids=range(6),
+    ids=range(8),
 )  # fmt: skip
 async def test_no_draft_keeps_the_brand_guard_for_long(tmp_path: Path, draft: str, rules: Any) -> None:
     async with wired(tmp_path) as loom, asyncio.timeout(10):

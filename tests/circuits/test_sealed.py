@@ -186,6 +186,19 @@ async def test_the_same_id_with_another_masked_value_or_from_somebody_else_is_to
         assert again.final_output["letter"] == f"Dear Ada of {EMAIL}"
 
 
+async def test_two_callers_with_one_id_at_once_are_told_apart(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        found = await asyncio.gather(
+            *(
+                Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1", by=by)
+                for by in ("vera", "mallory")
+            ),
+            return_exceptions=True,
+        )
+        assert sorted(type(each).__name__ for each in found) == ["ChainReply", "CommandConflictError"]
+        assert Circuits.of(loom)._callers == {}
+
+
 async def test_the_error_of_a_later_step_does_not_tell_what_an_earlier_one_has_sealed(tmp_path: Path) -> None:
     @circuit(
         "CX28_NUMBER", category="test", inputs=("letter",), outputs=("number",), failure_mode="escalate_to_admin",

@@ -104,6 +104,16 @@ def test_circuits_are_replayed_without_a_key_and_without_naming_any_module(fille
     assert [each["verdict"] for each in again.json] == ["same"]
 
 
+def test_a_replay_leaves_the_file_of_keys_alone_and_needs_none(filled: Path) -> None:
+    filled.write_text(filled.read_text() + "sealing: {enabled: true}\n")
+    keys = filled.parent / "data" / "main" / "journal.keys"
+    keys.write_text("no keys at all")
+    env = {"LOOM_MASTER_KEY": base64.b64encode(bytes(32)).decode()}
+    driven = invoke("replay", "circuits/c-1", "--verify", "--json", config=filled, env=env)
+    assert [each["verdict"] for each in driven.json] == ["same"], driven
+    assert keys.read_text() == "no keys at all"
+
+
 def test_an_escalation_is_listed_and_closed_in_somebodys_name(filled: Path) -> None:
     [waiting] = invoke("circuits", "escalations", "--json", config=filled).json
     assert waiting["cause"] == "c-2/CX08_SELF_CORRECTION/failed"
