@@ -12,7 +12,7 @@ from loom.actors.actor import Actor
 from loom.actors.command import Command
 from loom.actors.driving import failure_told
 from loom.actors.gate import Gate
-from loom.actors.recovery import ENDINGS, receipt_of
+from loom.actors.recovery import receipt_of
 from loom.actors.turn import Turn
 from loom.decisions.runs import current_run
 from loom.errors import (
@@ -27,7 +27,7 @@ from loom.errors import (
 )
 from loom.identity import check_person, journal_name
 from loom.journal.entry import Recorded
-from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import Receipt, check_name
 
 if TYPE_CHECKING:

@@ -22,10 +22,8 @@ from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import (
+    ENDINGS,
     CommandReceivedEntry,
-    TurnAbandonedEntry,
-    TurnCompletedEntry,
-    TurnFailedEntry,
     TurnResumedEntry,
     TurnRetriedEntry,
     TurnStartedEntry,
@@ -36,9 +34,8 @@ from loom.policies.registry import PolicyVersion
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["ENDINGS", "Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
+__all__ = ["Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
 
-ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
 """The kinds with which a turn ends for good."""
 
 _Compare: TypeAlias = Callable[[Recorded, Entry], None]

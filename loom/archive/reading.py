@@ -17,7 +17,7 @@ from loom.clock import us_from_datetime
 from loom.errors import JournalCorruptError, JournalNotFoundError
 from loom.journal.entry import Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
-from loom.journal.findings import Finding, Findings
+from loom.journal.findings import Finding, Findings, told
 from loom.journal.kinds import CommandReceivedEntry
 
 __all__ = ["Archive", "ArchiveVerification"]
@@ -43,11 +43,9 @@ class ArchiveVerification:
         return not self.counts
 
     def lines(self) -> Iterator[str]:
-        """Yield the verdict, then each finding, as text for people."""
+        """Return the verdict, then each finding, as text for people."""
         what = f"{self.entries} entries of {self.journals} journals"
-        yield f"VERIFIED {what}" if self.ok else f"NOT VERIFIED: {sum(self.counts.values())} findings in {what}"
-        for finding in self.findings:
-            yield f"{finding.code} {finding.message}"
+        return told(what, self.findings, self.counts)
 
 
 class Archive:

@@ -19,11 +19,10 @@ from loom.errors import ConfigError
 from loom.identity import check_person
 from loom.journal.entry import Recorded
 from loom.journal.export import Readable, export_line
-from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry
 
 __all__ = ["Sealed", "seal"]
 
-_ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
 _ABOUT = """This is an archive of loom: journals of decisions that had come to rest, sealed into one file.
 
@@ -67,7 +66,7 @@ class _Seen:
         if recorded.kind == CommandReceivedEntry.kind:
             self.has_commands = True
             self.unfinished.add(recorded.command_id)
-        elif recorded.kind in _ENDINGS:
+        elif recorded.kind in ENDINGS:
             self.unfinished.discard(recorded.command_id)
 
     def why_left(self, before_us: int) -> str | None:

@@ -87,10 +87,11 @@ class CircuitActor(Actor[ClientState]):
             raise AdmissionError(f"client [{command.client_id:.80}] is not the one of this journal: send it to theirs")
         found: dict[str, Found] = {}
         results: list[StepReply] = []
+        room = self._room
         for place, step in enumerate(command.steps, start=1):
-            room = self._room - sum(size_of(each.data) for each in results)
             reply = await self._step(command, place, step, found, room)
             results.append(reply)
+            room -= size_of(reply.data)
             if not reply.success:
                 break
         path = tuple(token for reply in results for token in reply.decision_trace)

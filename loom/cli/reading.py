@@ -18,12 +18,14 @@ from loom.decisions import (
     Traces,
 )
 from loom.extension import Extension, extensions_of
+from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
+from loom.journal.store import Draft
 from loom.precedents import Precedents
 from loom.projections import Queries, open_views_for_reading
 from loom.workspace import own_projections
 
-__all__ = ["Readings", "open_journal", "open_readings"]
+__all__ = ["Readings", "no_draft", "open_journal", "open_readings"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Readings:
     def live(self) -> bool:
         """Whether a loom runs on it right now."""
         return WriterLock(self.files.lock).held()
+
+
+def no_draft(_: Entry) -> Draft:
+    """Stand in for what makes entries ready: whoever only reads a journal writes none."""
+    raise AssertionError("nothing is written from here")
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["age", "as_json", "compact", "moment", "one_line", "parse_moment", "safe", "shortened", "size"]
+__all__ = ["age", "as_json", "compact", "moment", "one_line", "parse_moment", "plain", "safe", "shortened", "size"]
 
 _SHORT = 12
 _ZERO_WIDTH_JOINER = "\u200d"
@@ -94,6 +94,13 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
     return "".join(
         character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
     )
+
+
+def plain(state: Any) -> Any:
+    """Return a state as JSON shows it; what JSON cannot say is shown as Python does."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(state, fallback=repr)
 
 
 def _common(one: str, other: str) -> int:

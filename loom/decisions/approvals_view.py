@@ -12,6 +12,7 @@ from datetime import datetime
 from loom.clock import us_from_datetime
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry, ApprovalRequestedEntry
 from loom.journal.entry import Recorded
+from loom.journal.kinds import ENDINGS
 from loom.projections.sql import script
 
 __all__ = ["ApprovalsProjection"]
@@ -35,21 +36,19 @@ INSERT INTO approval_events (request, position, at_us, event, approver, by, role
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_ENDINGS = frozenset({"turn_completed", "turn_failed", "turn_abandoned"})
-
 
 class ApprovalsProjection:
     """Keeps the state and the history of every request for approval."""
 
     name = "approvals"
     version = 1
-    kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *_ENDINGS})
+    kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *ENDINGS})
     schema = script("loom.decisions", "approvals.sql")
     tables = ("approvals", "approval_events")
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
-        if recorded.kind in _ENDINGS:
+        if recorded.kind in ENDINGS:
             _close_turn(recorded, view)
             return
         entry = recorded.entry

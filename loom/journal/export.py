@@ -21,7 +21,7 @@ from loom.errors import AdmissionError
 from loom.journal.admission import parse_json
 from loom.journal.chain import SALT_BYTES, Header, body_digest, entry_hash, genesis
 from loom.journal.entry import Recorded
-from loom.journal.findings import Finding, Findings
+from loom.journal.findings import Finding, Findings, told
 
 __all__ = [
     "UNREADABLE",
@@ -127,11 +127,9 @@ class ExportVerification:
         return not self.counts
 
     def lines(self) -> Iterator[str]:
-        """Yield the verdict, then each finding, as text for people."""
+        """Return the verdict, then each finding, as text for people."""
         what = f"{self.entries} entries of {self.journals} journals ({self.pruned} pruned, {self.unlinked} unlinked)"
-        yield f"VERIFIED {what}" if self.ok else f"NOT VERIFIED: {sum(self.counts.values())} findings in {what}"
-        for finding in self.findings:
-            yield f"{finding.code} {finding.message}"
+        return told(what, self.findings, self.counts)
 
 
 def verify_export(lines: Iterable[str]) -> ExportVerification:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["CODES", "DECLARED", "Finding", "Findings", "Verification"]
+__all__ = ["CODES", "DECLARED", "Finding", "Findings", "Verification", "told"]
 
 CODES = {
     "TAMPERED": "an entry is not what was hashed",
@@ -101,6 +101,13 @@ class Verification:
         for code, count in sorted(self.counts.items()):
             if count > _MOST_PER_CODE:
                 yield f"{_shown(code)} and {count - _MOST_PER_CODE} more"
+
+
+def told(what: str, findings: tuple[Finding, ...], counts: dict[str, int]) -> Iterator[str]:
+    """Yield the verdict on what was looked through, where nothing that is found is fine, then each finding."""
+    yield f"VERIFIED {what}" if not counts else f"NOT VERIFIED: {sum(counts.values())} findings in {what}"
+    for finding in findings:
+        yield f"{finding.code} {finding.message}"
 
 
 def _shown(code: str) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from loom.journal.entry import Entry
 
 __all__ = [
+    "ENDINGS",
     "CommandReceivedEntry",
     "PrunedEntry",
     "TurnAbandonedEntry",
@@ -96,6 +97,10 @@ class TurnAbandonedEntry(Entry):
 
     by: str
     reason: str
+
+
+ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
+"""The kinds with which a turn has ended."""
 
 
 class PrunedEntry(Entry):

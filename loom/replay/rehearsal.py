@@ -16,12 +16,12 @@ from loom.actors.command import encode_reply
 from loom.actors.current import enter
 from loom.actors.driving import divergence
 from loom.actors.lookups import failure_of
-from loom.actors.recovery import ENDINGS, replayed_turn
+from loom.actors.recovery import replayed_turn
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
 from loom.errors import DivergenceError, LoomError, NotReplayableError, UnknownActorError
 from loom.journal.entry import Entry, Recorded
-from loom.journal.kinds import CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalStore
 
 __all__ = ["Rehearsal", "drive", "rehearse"]

@@ -14,14 +14,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from loom.actors.recovery import ENDINGS, replayed_turn
+from loom.actors.recovery import replayed_turn
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
 from loom.decisions.decision import Decision
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import LoomError, NotReplayableError, UnknownActorError
 from loom.journal.entry import Recorded
-from loom.journal.kinds import CommandReceivedEntry
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry
 from loom.journal.store import JournalStore
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion

@@ -49,21 +49,12 @@ async def _revoke(keys: Keys, given: Revoke) -> JsonValue:
     return {"key_id": (await keys.revoke(given.key_id, by=given.by, reason=given.reason)).key_id}
 
 
-async def _list(keys: Keys, _: BaseModel) -> JsonValue:
-    return [each._asdict() for each in keys.all()]
-
-
-class _Nothing(BaseModel):
-    pass
-
-
 extension = Extension(
     name="web",
     sections={"web": WebConfig},
     operations={
         "issue": Operation(Issue, _issue),
         "revoke": Operation(Revoke, _revoke),
-        "keys": Operation(_Nothing, _list),
     },
     start=_start,
 )

@@ -13,7 +13,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, moment, one_line, parse_moment
+from loom.cli.text import as_json, moment, one_line, parse_moment, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,9 +184,9 @@ async def replay(
             state = await again.state(journal, until=at)
             last = at or dict(await archive.journals(limit=2**31))[journal]
     if shell.json:
-        shell.output.document({"journal": journal, "sequence": last, "state": _plain(state)})
+        shell.output.document({"journal": journal, "sequence": last, "state": plain(state)})
     else:
-        shell.output.say(as_json(_plain(state)))
+        shell.output.say(as_json(plain(state)))
     return None
 
 
@@ -271,9 +271,3 @@ async def _entries(shell: Shell, archive: Archive, journal: str) -> int | None:
         columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]
         shell.output.table([*columns, Column("what it says", wide=True, wraps=True)], rows)
     return None
-
-
-def _plain(state: Any) -> Any:
-    from pydantic_core import to_jsonable_python
-
-    return to_jsonable_python(state, fallback=repr)

@@ -132,11 +132,11 @@ async def escalations(
 ) -> None:
     """List what people are to look at."""
     from loom.circuits.escalations import Escalations
-    from loom.cli.reading import open_journal
+    from loom.cli.reading import no_draft, open_journal
 
     async with open_journal(shell) as reader:
         store: Any = reader
-        known = Escalations(store, make_draft=_no_draft)
+        known = Escalations(store, make_draft=no_draft)
         await known.load()
     found = known.all() if every else known.open()
     if shell.json:
@@ -201,12 +201,12 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
     from datetime import UTC, datetime
 
     from loom.circuits import CircuitsView, extension
-    from loom.cli.reading import open_readings
+    from loom.cli.reading import no_draft, open_readings
     from loom.sealing import Erasures, Fields
 
     async with open_readings(shell, extension) as readings:
         store: Any = readings.reader
-        erasures = Erasures(store, make_draft=_no_draft)
+        erasures = Erasures(store, make_draft=no_draft)
         await erasures.load()
         yield CircuitsView(readings.queries, lambda: datetime.now(UTC), Fields(erasures))
 
@@ -240,7 +240,3 @@ async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue]) -> Any:
 
     said, _ = await act(shell, f"circuits.{word}", arguments, by=str(arguments["by"]), extensions=(extension,))
     return said
-
-
-def _no_draft(_: object) -> Any:
-    raise AssertionError("nothing is written from here")

@@ -41,12 +41,12 @@ def add_to(app: typer.Typer) -> None:
 async def status(shell: Shell) -> None:
     """List contracts, and agents whose standing was ever changed."""
     from loom.actors.standings import Standings
-    from loom.cli.reading import open_journal
+    from loom.cli.reading import no_draft, open_journal
     from loom.gate import Contracts
 
     async with open_journal(shell) as reader:
         store: Any = reader
-        contracts, standings = Contracts(store, make_draft=_no_draft), Standings(store, make_draft=_no_draft)
+        contracts, standings = Contracts(store, make_draft=no_draft), Standings(store, make_draft=no_draft)
         await contracts.load()
         await standings.load()
     if shell.json:
@@ -151,7 +151,3 @@ def _print_standing(shell: Shell, said: dict[str, Any]) -> None:
 
 def _limits(limits: dict[str, float]) -> str:
     return ", ".join(f"{name} ≤ {value:g}" for name, value in limits.items())
-
-
-def _no_draft(_: object) -> Any:
-    raise AssertionError("nothing is written from here")

@@ -13,7 +13,7 @@ from loom.cli.commands.judging import judge
 from loom.cli.commands.rerunning import rerun
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, compact, moment, one_line, shortened
+from loom.cli.text import as_json, compact, moment, one_line, plain, shortened
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -75,7 +75,7 @@ async def replay(
 
 
 async def _state_at(shell: Shell, again: Replay, journal: str, at: int) -> None:
-    state = _plain(await again.state(journal, until=at))
+    state = plain(await again.state(journal, until=at))
     if shell.json:
         shell.output.document({"journal": journal, "sequence": at, "state": state})
     else:
@@ -87,7 +87,7 @@ async def _states(shell: Shell, again: Replay, journal: str, until: int | None) 
     rows: list[list[str | Text]] = []
     before: Any = object()
     async for after in again.states(journal, until=until):
-        state, recorded = _plain(after.state), after.recorded
+        state, recorded = plain(after.state), after.recorded
         if shell.json:
             line = {"sequence": recorded.sequence, "kind": recorded.kind, "state": state, "changed": state != before}
             shell.output.line(line)
@@ -126,10 +126,3 @@ async def drive_again(shell: Shell, again: Replay, journal: str) -> int | None:
             ", ".join(f"{len(list(same))} {verdict.replace('_', ' ')}" for verdict, same in itertools.groupby(verdicts))
         )
     return EXIT_NO if any(each.verdict == "diverged" for each in found) else None
-
-
-def _plain(state: Any) -> Any:
-    """Return a state as JSON shows it; what JSON cannot say is shown as Python does."""
-    from pydantic_core import to_jsonable_python
-
-    return to_jsonable_python(state, fallback=repr)
