@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
@@ -30,6 +30,8 @@ from loom.projections import Projection, Queries
 __all__ = ["Extension", "Host", "Operation", "extensions_of", "installed"]
 
 _GROUP = "loom.extensions"
+
+A = TypeVar("A", bound=Actor[Any])
 
 
 class Host(Protocol):
@@ -70,7 +72,7 @@ class Host(Protocol):
         """Whether it runs what waits; one that the shell opens for a moment does not."""
         ...
 
-    def actor(self, cls: type[Actor[Any]], key: str) -> ActorRef:
+    def actor(self, cls: type[A], key: str) -> ActorRef[A]:
         """Return the handle of one actor."""
         ...
 

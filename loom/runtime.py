@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from loom.actors import (
     Actor,
@@ -64,6 +64,8 @@ from loom.workspace import (
 )
 
 __all__ = ["Loom"]
+
+A = TypeVar("A", bound=Actor[Any])
 
 _log = get_logger("loom.runtime")
 
@@ -168,7 +170,7 @@ class Loom:
 
     # --- using it -------------------------------------------------------------------------------
 
-    def actor(self, cls: type[Actor[Any]], key: str) -> ActorRef:
+    def actor(self, cls: type[A], key: str) -> ActorRef[A]:
         """Return the handle of one actor; it wakes when it is spoken to."""
         return ActorRef(self.actors, cls, key)
 

@@ -9,12 +9,13 @@ import typing
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, cast, overload
 
 from pydantic import BaseModel, JsonValue
+from typing_extensions import TypeVar
 
 from loom.actors import consent, deciding, effects, lookups
-from loom.actors.command import Command, Reply
+from loom.actors.command import Command, Handles, Sent
 from loom.actors.current import current_turn
 from loom.decisions.decision import Alternative, ApprovalGiven, DecisionInput, PrecedentReference
 from loom.decisions.entries import PrecedentFound
@@ -27,8 +28,10 @@ from loom.precedents.equivalence import EquivalenceRule
 
 __all__ = ["Actor", "Held"]
 
-State = TypeVar("State")
+State = TypeVar("State", default=None)
 T = TypeVar("T")
+C = TypeVar("C")
+R = TypeVar("R")
 
 
 class Held:
@@ -106,6 +109,7 @@ class Actor(Generic[State]):
 
     # --- looking things up ----------------------------------------------------------------------
 
+    @overload
     async def gather_context(
         self,
         *,
@@ -114,7 +118,34 @@ class Actor(Generic[State]):
         query: str,
         fetcher: Callable[[], Awaitable[Any] | Any],
         relevance: str | None = None,
-        returns: type[T] | None = None,
+        returns: type[T],
+        timeout_s: float | None = None,
+        key: str | None = None,
+    ) -> T: ...
+
+    @overload
+    async def gather_context(
+        self,
+        *,
+        system: str,
+        entity: str,
+        query: str,
+        fetcher: Callable[[], Awaitable[Any] | Any],
+        relevance: str | None = None,
+        returns: None = None,
+        timeout_s: float | None = None,
+        key: str | None = None,
+    ) -> Any: ...
+
+    async def gather_context(
+        self,
+        *,
+        system: str,
+        entity: str,
+        query: str,
+        fetcher: Callable[[], Awaitable[Any] | Any],
+        relevance: str | None = None,
+        returns: Any = None,
         timeout_s: float | None = None,
         key: str | None = None,
     ) -> Any:
@@ -232,6 +263,7 @@ class Actor(Generic[State]):
 
     # --- the world outside ----------------------------------------------------------------------
 
+    @overload
     async def perform(
         self,
         *,
@@ -239,7 +271,28 @@ class Actor(Generic[State]):
         effect: Callable[[str], Awaitable[Any] | Any],
         key: str,
         repeatable: bool = True,
-        returns: type[T] | None = None,
+        returns: type[T],
+    ) -> T: ...
+
+    @overload
+    async def perform(
+        self,
+        *,
+        action: str,
+        effect: Callable[[str], Awaitable[Any] | Any],
+        key: str,
+        repeatable: bool = True,
+        returns: None = None,
+    ) -> Any: ...
+
+    async def perform(
+        self,
+        *,
+        action: str,
+        effect: Callable[[str], Awaitable[Any] | Any],
+        key: str,
+        repeatable: bool = True,
+        returns: Any = None,
     ) -> Any:
         """Do something in the world: the intent is durable before, the result journaled after.
 
@@ -252,24 +305,24 @@ class Actor(Generic[State]):
 
     async def ask(
         self,
-        actor: type[Actor[Any]],
+        actor: type[Handles[C]],
         actor_key: str,
-        command: Command[Reply],
+        command: Sent[C, R],
         *,
         timeout_s: float | None = None,
         key: str | None = None,
-    ) -> Reply:
+    ) -> R:
         """Send another actor a command and return its reply; actors that would wait in a circle are refused."""
-        reply: Reply = await effects.ask(
-            current_turn(self, "ask"), actor, actor_key, command, timeout_s=timeout_s, key=key
-        )
+        cls, sent = cast("type[Actor[Any]]", actor), cast("Command[R]", command)
+        reply: R = await effects.ask(current_turn(self, "ask"), cls, actor_key, sent, timeout_s=timeout_s, key=key)
         return reply
 
     async def tell(
-        self, actor: type[Actor[Any]], actor_key: str, command: Command[Any], *, key: str | None = None
+        self, actor: type[Handles[C]], actor_key: str, command: Sent[C, Any], *, key: str | None = None
     ) -> None:
         """Send another actor a command and go on once it is durable there."""
-        await effects.tell(current_turn(self, "tell"), actor, actor_key, command, key=key)
+        cls, sent = cast("type[Actor[Any]]", actor), cast("Command[Any]", command)
+        await effects.tell(current_turn(self, "tell"), cls, actor_key, sent, key=key)
 
     async def now(self, *, key: str | None = None) -> datetime:
         """Return the time (UTC), the same again when the turn is resumed."""

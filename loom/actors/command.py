@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from loom.errors import AdmissionError, UnknownActorError
 from loom.journal.admission import Limits, json_value
 
-__all__ = ["COMMANDS", "Command", "CommandRegistry", "Reply", "decode_reply", "encode_reply", "reply_type"]
+__all__ = [
+    "COMMANDS",
+    "Command",
+    "CommandRegistry",
+    "Handles",
+    "Reply",
+    "Sent",
+    "decode_reply",
+    "encode_reply",
+    "reply_type",
+]
 
-Reply = TypeVar("Reply")
+Reply = TypeVar("Reply", covariant=True)
+Sent_co = TypeVar("Sent_co", covariant=True)
+Reply_co = TypeVar("Reply_co", covariant=True)
+Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
 class Command(BaseModel, Generic[Reply]):
@@ -28,6 +41,11 @@ class Command(BaseModel, Generic[Reply]):
     by_hand: ClassVar[bool] = True
     """Whether it may be sent from the shell; one that something else has to prepare may not."""
 
+    if TYPE_CHECKING:  # what makes a command a `Sent`; nothing calls it
+
+        def _sent(self) -> Self: ...
+        def _replied(self) -> Reply: ...
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
@@ -36,6 +54,23 @@ class Command(BaseModel, Generic[Reply]):
         if "command_type" not in cls.__dict__:
             cls.command_type = cls.__name__
         COMMANDS.register(cls)
+
+
+class Sent(Protocol[Sent_co, Reply_co]):
+    """A command as a type checker sees it: which command it is, and the type of its reply.
+
+    With `Handles` it lets `ActorRef.ask` infer the reply and refuse a command of another actor in one signature.
+    """
+
+    def _sent(self) -> Sent_co: ...
+    def _replied(self) -> Reply_co: ...
+
+
+class Handles(Protocol[Taken_contra]):
+    """An actor as a type checker sees it: which commands its `execute` takes."""
+
+    async def execute(self, command: Taken_contra) -> Any:
+        """Handle one command and return its reply."""
 
 
 class CommandRegistry:

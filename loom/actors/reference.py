@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, cast
+
+from typing_extensions import TypeVar
 
 from loom.actors.actor import Actor
-from loom.actors.command import Command, Reply, decode_reply
+from loom.actors.command import Command, Handles, Sent, decode_reply
 from loom.actors.current import turn_of_caller
 from loom.actors.system import ActorSystem, Told
 from loom.errors import NoTurnError
@@ -14,8 +16,17 @@ from loom.identity import journal_name
 __all__ = ["ActorRef"]
 
 
-class ActorRef:
-    """One actor, awake or not: it costs nothing until it is spoken to."""
+A = TypeVar("A", covariant=True, default=Any)
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+class ActorRef(Generic[A]):
+    """One actor, awake or not: it costs nothing until it is spoken to.
+
+    Typed by the actor's class: a type checker refuses a command that its `execute` does not take, and knows the reply
+    of one that it takes.
+    """
 
     __slots__ = ("_cls", "_key", "_system", "journal")
 
@@ -30,13 +41,13 @@ class ActorRef:
         return f"<ActorRef {self.journal}>"
 
     async def ask(
-        self,
-        command: Command[Reply],
+        self: ActorRef[Handles[C]],
+        command: Sent[C, R],
         *,
         id: str | None = None,
         by: str | None = None,
         timeout_s: float | None = None,
-    ) -> Reply:
+    ) -> R:
         """Send a command and return its reply, once everything that its turn wrote is durable.
 
         The same `id` with the same contents returns the recorded reply and runs nothing. `timeout_s` ends the wait with
@@ -44,20 +55,22 @@ class ActorRef:
         `TurnInterruptedError`, and is resumed.
         """
         self._not_from_a_turn("ask")
-        plain = await self._system.ask(self._cls, self._key, command, command_id=id, by=by, timeout_s=timeout_s)
-        reply: Reply = decode_reply(type(command), plain)
+        sent = cast("Command[R]", command)
+        plain = await self._system.ask(self._cls, self._key, sent, command_id=id, by=by, timeout_s=timeout_s)
+        reply: R = decode_reply(type(sent), plain)
         return reply
 
     async def tell(
-        self,
-        command: Command[Any],
+        self: ActorRef[Handles[C]],
+        command: Sent[C, Any],
         *,
         id: str | None = None,
         by: str | None = None,
     ) -> Told:
         """Send a command and return once it is durable; its turn runs by itself."""
         self._not_from_a_turn("tell")
-        return await self._system.tell(self._cls, self._key, command, command_id=id, by=by)
+        sent = cast("Command[Any]", command)
+        return await self._system.tell(self._cls, self._key, sent, command_id=id, by=by)
 
     async def restart(self) -> None:
         """Let the actor take commands again after it was stopped, and resume what it had begun."""

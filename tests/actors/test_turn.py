@@ -151,7 +151,7 @@ async def test_a_look_up_that_cannot_be_journaled_is_refused_before_it_is_made(
 
     async def it(actor: Trying) -> Any:
         about = {"system": "s", "entity": "e", "query": "q", where: bad}
-        await actor.gather_context(fetcher=lambda: called.append(1), **about)  # type: ignore[arg-type]
+        await actor.gather_context(fetcher=lambda: called.append(1), **about)  # type: ignore[call-overload]
 
     assert (await tried(tmp_path, it)).startswith("AdmissionError")
     assert called == []
