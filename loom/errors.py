@@ -2,18 +2,24 @@
 
 A message says what happened [value]; what was expected [value]: what to do.
 A rejected proposal, a denied approval or an exhausted budget is an entry in a journal, not an error.
+
+Each class says what kind of answer it is. The status over HTTP, the exit code of the shell and the level in the log
+follow from that kind, for errors of extensions, too: an error class of yours sets `kind` and is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
 
 __all__ = [
+    "KINDS_OF_ANSWERS",
     "ActorFailedError",
     "ActorPrunedError",
     "ActorStoppedError",
     "AdmissionError",
     "AmbiguousStepError",
+    "AnswerKind",
     "AppendRefusedError",
     "AppendUnknownError",
     "ApprovalAnsweredError",
@@ -82,8 +88,28 @@ __all__ = [
 ]
 
 
+AnswerKind: TypeAlias = Literal["not_found", "conflict", "refused", "busy", "invalid", "fault"]
+"""What kind of answer an error is.
+
+- `not_found`: what was named does not exist, or no longer.
+- `conflict`: it does not go together with what is there.
+- `refused`: this may not be done, however it is asked for.
+- `busy`: it cannot be done now; the same request may succeed later.
+- `invalid`: the request is wrong and stays wrong until it is changed.
+- `fault`: something is broken: the journal, the machine, the config, or code. Only its operator can repair it.
+"""
+
+KINDS_OF_ANSWERS: tuple[AnswerKind, ...] = get_args(AnswerKind)
+"""All of them."""
+
+
 class LoomError(Exception):
-    """The root of all errors that loom raises on purpose."""
+    """The root of all errors that loom raises on purpose. A class that does not say its `kind` counts as a fault."""
+
+    kind: AnswerKind = "fault"
+    """What kind of answer it is: a class says it, its subclasses inherit it."""
+    gone: bool = False
+    """Of a `not_found`: whether it was there once and never comes back."""
 
 
 # --- what comes in ---------------------------------------------------------------------------
@@ -92,9 +118,13 @@ class LoomError(Exception):
 class ConfigError(LoomError):
     """A configuration file, key or environment variable is missing or makes no sense."""
 
+    kind = "fault"
+
 
 class InvalidNameError(LoomError, ValueError):
     """A workspace, actor type, key, person or id is not of the form that names must have."""
+
+    kind = "invalid"
 
 
 class AdmissionError(LoomError, ValueError):
@@ -102,6 +132,8 @@ class AdmissionError(LoomError, ValueError):
 
     `path` says where in the value, as in `$.inputs[2].result`.
     """
+
+    kind = "invalid"
 
     def __init__(self, message: str, *, path: str = "$") -> None:
         super().__init__(message)
@@ -111,9 +143,13 @@ class AdmissionError(LoomError, ValueError):
 class DuplicateKindError(LoomError):
     """Two entry classes claim the same kind."""
 
+    kind = "fault"
+
 
 class UnknownActorError(LoomError):
     """An actor type is not known to this process: its class was neither registered nor imported."""
+
+    kind = "invalid"
 
 
 # --- the journal -----------------------------------------------------------------------------
@@ -122,9 +158,13 @@ class UnknownActorError(LoomError):
 class JournalNotFoundError(LoomError):
     """There is no journal where one was to be read."""
 
+    kind = "invalid"  # a wrong place to ask: `loom verify` must not exit with what says that it found something
+
 
 class JournalLockedError(LoomError):
     """Another process writes this journal; one journal has one writing process."""
+
+    kind = "busy"
 
     def __init__(self, message: str, *, holder: dict[str, object] | None = None) -> None:
         super().__init__(message)
@@ -134,37 +174,55 @@ class JournalLockedError(LoomError):
 class JournalForeignError(LoomError):
     """The file is a database, but not a journal of loom's, or of another workspace."""
 
+    kind = "fault"
+
 
 class JournalFormatError(LoomError):
     """The journal was written by a newer loom, in a format that this one does not know."""
+
+    kind = "fault"
 
 
 class JournalCorruptError(LoomError):
     """The journal is damaged, cut or rewritten."""
 
+    kind = "fault"
+
 
 class JournalReadOnlyError(LoomError):
     """The journal cannot be written: opened read-only, or switched so after repeated failures."""
+
+    kind = "busy"
 
 
 class JournalClosedError(LoomError):
     """The store was closed, or belongs to the parent of this forked process."""
 
+    kind = "busy"
+
 
 class JournalBusyError(LoomError):
     """More is waiting to be written than the bounded queue of the writer may hold."""
+
+    kind = "busy"
 
 
 class UnsupportedFilesystemError(LoomError):
     """The journal lies on a file system on which SQLite cannot keep its promises."""
 
+    kind = "fault"
+
 
 class EntryUnreadableError(LoomError):
     """The body of a known kind does not have the shape that its class expects."""
 
+    kind = "fault"
+
 
 class AppendRefusedError(LoomError):
     """Nothing was appended, for certain."""
+
+    kind: AnswerKind = "busy"
 
 
 class DiskFullError(AppendRefusedError):
@@ -173,6 +231,8 @@ class DiskFullError(AppendRefusedError):
 
 class SequenceConflictError(AppendRefusedError):
     """Nothing was appended: the journal has moved on since the caller looked."""
+
+    kind = "conflict"
 
     def __init__(self, *, journal: str, at: int, expected: int) -> None:
         super().__init__(
@@ -186,6 +246,8 @@ class SequenceConflictError(AppendRefusedError):
 
 class DuplicateCommandError(AppendRefusedError):
     """Nothing was appended: a command with this id was received before."""
+
+    kind = "conflict"
 
     def __init__(self, *, journal: str, command_id: str) -> None:
         super().__init__(f"journal [{journal}] has received command [{command_id}] before: read its reply instead")
@@ -203,6 +265,8 @@ class AppendUnknownError(LoomError):
     Carries what `resolve` needs: the journal, and sequence and hash of the last entry of the append.
     """
 
+    kind = "busy"
+
     def __init__(self, message: str, *, journal: str, sequence: int, entry_hash: bytes) -> None:
         super().__init__(message)
         self.journal = journal
@@ -216,17 +280,25 @@ class AppendUnknownError(LoomError):
 class ProjectionFailedError(LoomError):
     """A projection raised on an entry and has stopped there; the others go on."""
 
+    kind = "fault"
+
 
 class ProjectionLagError(LoomError):
     """A projection did not reach the asked position in the time allowed."""
+
+    kind = "busy"
 
 
 class ReactorLagError(LoomError):
     """A reactor has not dealt with a position in time."""
 
+    kind = "busy"
+
 
 class CircuitDependencyError(LoomError):
     """Somebody is bound to circuits that have not succeeded."""
+
+    kind = "conflict"
 
     @classmethod
     def of(cls, execution_id: str, missing: Sequence[str]) -> CircuitDependencyError:
@@ -240,13 +312,20 @@ class CircuitDependencyError(LoomError):
 class ErasedError(LoomError):
     """What was sealed cannot be read any more: its subject was erased, its key is gone, or it was changed."""
 
+    kind = "not_found"
+    gone = True
+
 
 class StandingError(LoomError):
     """Somebody's standing does not allow what was asked for."""
 
+    kind = "conflict"
+
 
 class SnapshotError(LoomError):
     """A state cannot be written as a snapshot."""
+
+    kind = "fault"
 
 
 # --- policies --------------------------------------------------------------------------------
@@ -254,6 +333,8 @@ class SnapshotError(LoomError):
 
 class PolicyRuleError(LoomError):
     """A Python rule cannot be a policy: it is impure, or leans on something that is not declared."""
+
+    kind = "invalid"
 
 
 class PolicyTableError(PolicyRuleError):
@@ -263,21 +344,31 @@ class PolicyTableError(PolicyRuleError):
 class PolicyNotRegisteredError(LoomError):
     """A policy version is not in the registry."""
 
+    kind = "not_found"
+
 
 class PolicyTamperedError(LoomError):
     """What the registry holds for a version does not give the hash of that version."""
+
+    kind = "fault"
 
 
 class PolicyMismatchError(LoomError):
     """A version was named that belongs to another policy than the decisions do."""
 
+    kind = "invalid"
+
 
 class PolicyCodeChangedError(LoomError):
     """The code at hand is not the code of the policy version: it is never run in its name."""
 
+    kind = "conflict"
+
 
 class NoRuleError(LoomError):
     """The actor has no policy to evaluate, only the implicit version of its class."""
+
+    kind = "fault"
 
 
 # --- precedents ------------------------------------------------------------------------------
@@ -286,17 +377,25 @@ class NoRuleError(LoomError):
 class EquivalenceRuleNotRegisteredError(LoomError):
     """An equivalence rule is not in the registry."""
 
+    kind = "not_found"
+
 
 class EquivalenceRuleTamperedError(LoomError):
     """What the registry holds for an equivalence rule does not give the hash of that rule."""
+
+    kind = "fault"
 
 
 class PrecedentClassNotFoundError(LoomError):
     """There is no class of precedents with this key, or more than one begins with it."""
 
+    kind = "not_found"
+
 
 class CriticError(LoomError):
     """A critic did not come to an analysis. `cost_micro_usd` is what it cost nevertheless, none where nobody knows."""
+
+    kind = "busy"
 
     def __init__(self, message: str, *, cost_micro_usd: int | None = None) -> None:
         super().__init__(message)
@@ -306,17 +405,25 @@ class CriticError(LoomError):
 class WindowError(LoomError):
     """Two windows cannot be compared: one names no decisions, both the same ones, or their classes are of two rules."""
 
+    kind = "invalid"
+
 
 class SuggestionNotFoundError(LoomError):
     """There is no suggestion with this id, or more than one whose id begins so."""
+
+    kind = "not_found"
 
 
 class SuggestionStaleError(LoomError):
     """The version that a suggestion starts from is not the adopted one any more."""
 
+    kind = "conflict"
+
 
 class SuggestionSettledError(LoomError):
     """Somebody has adopted or rejected the suggestion already."""
+
+    kind = "conflict"
 
 
 # --- actors and turns ------------------------------------------------------------------------
@@ -325,17 +432,25 @@ class SuggestionSettledError(LoomError):
 class LoomClosedError(LoomError):
     """The loom is closed or closing and takes no more commands."""
 
+    kind = "busy"
+
 
 class MailboxFullError(LoomError):
     """The actor has as many commands waiting as its mailbox may hold; nothing was journaled."""
+
+    kind = "busy"
 
 
 class CommandConflictError(LoomError):
     """A command id came a second time with other contents."""
 
+    kind = "conflict"
+
 
 class ActorFailedError(LoomError):
     """`execute` raised: the turn is recorded as failed. `type_name` names the exception's type."""
+
+    kind = "fault"
 
     def __init__(self, message: str, *, type_name: str) -> None:
         super().__init__(message)
@@ -345,41 +460,62 @@ class ActorFailedError(LoomError):
 class ActorStoppedError(LoomError):
     """The actor failed too often within its window and was stopped."""
 
+    kind: AnswerKind = "busy"
+
 
 class ActorPrunedError(ActorStoppedError):
     """The beginning of an actor's journal was pruned: it takes no commands any more."""
+
+    kind = "not_found"
+    gone = True
 
 
 class AskTimeoutError(LoomError, TimeoutError):
     """No reply came in time; the turn goes on, and the same command id gives its reply later."""
 
+    kind = "busy"
+
 
 class AskCycleError(LoomError):
     """Actors would wait for each other in a circle."""
+
+    kind = "fault"
 
 
 class TurnInterruptedError(LoomError):
     """The turn was cut short and will be resumed; its caller cannot know the reply yet."""
 
+    kind = "busy"
+
 
 class TurnAbandonedError(LoomError):
     """A person gave the turn up; it will never have a reply."""
+
+    kind = "conflict"
 
 
 class TurnStuckError(LoomError):
     """The turn cannot go on by itself and waits for `loom turns retry` or `loom turns abandon`."""
 
+    kind = "conflict"
+
 
 class TurnNotFoundError(LoomError):
     """There is no such turn, or it is not in a state in which this can be done."""
+
+    kind = "not_found"
 
 
 class NoTurnError(LoomError):
     """A verb was called where no turn is running: outside `execute`, or after its turn ended."""
 
+    kind = "fault"
+
 
 class AmbiguousStepError(LoomError):
     """Two equal steps are in flight at once; an explicit `key=` has to tell them apart."""
+
+    kind = "fault"
 
 
 class DivergenceError(LoomError):
@@ -387,6 +523,8 @@ class DivergenceError(LoomError):
 
     `expected` are the recorded steps that were not asked for, `found` what the code did instead.
     """
+
+    kind = "fault"
 
     def __init__(self, message: str, *, expected: Sequence[str] = (), found: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -397,6 +535,8 @@ class DivergenceError(LoomError):
 class NotReplayableError(LoomError):
     """A replay came to something that it may not do. `reason` is one of a few stable words."""
 
+    kind = "conflict"
+
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
@@ -404,6 +544,8 @@ class NotReplayableError(LoomError):
 
 class LookupFailedError(LoomError):
     """A look-up raised, timed out or returned what is no JSON; live and resumed alike."""
+
+    kind = "fault"
 
     def __init__(self, type_name: str, message: str) -> None:
         super().__init__(f"{type_name}: {message}")
@@ -413,6 +555,8 @@ class LookupFailedError(LoomError):
 
 class EffectFailedError(LoomError):
     """What `perform` did in the world raised; live and resumed alike."""
+
+    kind = "fault"
 
     def __init__(self, type_name: str, message: str) -> None:
         super().__init__(f"{type_name}: {message}")
@@ -426,37 +570,57 @@ class EffectFailedError(LoomError):
 class ApprovalNotFoundError(LoomError):
     """There is no approval with this id, or more than one begins with it."""
 
+    kind = "not_found"
+
 
 class ApprovalAnsweredError(LoomError):
     """The approval was answered before; the first answer in sequence wins."""
+
+    kind = "conflict"
 
 
 class ApprovalExpiredError(LoomError):
     """The deadline of the approval has passed."""
 
+    kind = "conflict"
+
 
 class SelfApprovalError(LoomError):
     """Whoever asked for something may not approve it."""
+
+    kind = "refused"
 
 
 class DecisionNotFoundError(LoomError):
     """There is no decision with this id, or more than one begins with it."""
 
+    kind = "not_found"
+
 
 class RunNotFoundError(LoomError):
     """There is no run with this id, or more than one begins with it."""
 
+    kind = "not_found"
+
 
 class RunConflictError(LoomError):
     """A run was started or ended before with other contents, or has ended and is to be gone on with."""
+
+    kind = "conflict"
 
 
 # --- beside a running loom -------------------------------------------------------------------
 
 
 class ControlError(LoomError):
-    """The running loom refused or failed what was asked over its control socket."""
+    """The running loom refused or failed what was asked over its control socket.
 
-    def __init__(self, message: str, *, type_name: str = "ControlError") -> None:
+    `type_name` and `kind` are those of the error that it raised.
+    """
+
+    kind: AnswerKind = "fault"
+
+    def __init__(self, message: str, *, type_name: str = "ControlError", kind: AnswerKind = "fault") -> None:
         super().__init__(message)
         self.type_name = type_name
+        self.kind = kind

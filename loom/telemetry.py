@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import Token
 from datetime import UTC, datetime
@@ -24,10 +25,18 @@ import structlog
 from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-__all__ = ["LoomLogger", "bind_turn", "configure_logging", "get_logger"]
+from loom.errors import AnswerKind, LoomError
+
+__all__ = ["ANSWER_LEVELS", "LoomLogger", "bind_turn", "configure_logging", "get_logger", "log_answer"]
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 Format: TypeAlias = Literal["auto", "json", "console"]
+
+ANSWER_LEVELS: Mapping[AnswerKind, Level] = {
+    "not_found": "info", "conflict": "info", "invalid": "info", "refused": "warning", "busy": "warning",
+    "fault": "error",
+}  # fmt: skip
+"""At which level an error is logged that was somebody's answer."""
 
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_./:-]{0,127}\Z")
 _NOT_VALUES = frozenset({"event", "level", "logger", "exc_info", "stack_info"})
@@ -89,6 +98,13 @@ def get_logger(name: str = "loom") -> LoomLogger:
     """Return the logger of a module of loom's; give it `__name__`. It configures nothing."""
     below = name if name == "loom" or name.startswith("loom.") else f"loom.{name}"
     return LoomLogger(logging.getLogger(below), _PROCESSORS, {})
+
+
+def log_answer(log: LoomLogger, event: str, error: LoomError, **values: object) -> None:
+    """Log an error that somebody is answered with, at the level of its kind."""
+    level = ANSWER_LEVELS[error.kind]
+    told = {"type": type(error).__name__, "kind": error.kind, "error": str(error), **values}
+    log._emit(logging.getLevelNamesMapping()[level.upper()], level, event, told)
 
 
 def bind_turn(*, journal: str, turn: str, correlation_id: str) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ import typer
 
 from loom.cli.output import Output, plain_error
 from loom.cli.shell import Shell
-from loom.errors import LoomError
+from loom.errors import AnswerKind, LoomError
 
 __all__ = ["EXIT_ERROR", "EXIT_NO", "EXIT_OK", "Common", "command", "exit_code_of"]
 
@@ -32,31 +32,10 @@ EXIT_ERROR = 2
 _EXIT_INTERRUPTED = 130
 _EXIT_PIPE = 141
 
-_NO = frozenset(
-    {
-        "ActorFailedError",
-        "ActorStoppedError",
-        "ApprovalAnsweredError",
-        "ApprovalExpiredError",
-        "ApprovalNotFoundError",
-        "CommandConflictError",
-        "DecisionNotFoundError",
-        "EquivalenceRuleNotRegisteredError",
-        "PolicyNotRegisteredError",
-        "PrecedentClassNotFoundError",
-        "RunConflictError",
-        "RunNotFoundError",
-        "SelfApprovalError",
-        "StandingError",
-        "SuggestionNotFoundError",
-        "SuggestionSettledError",
-        "SuggestionStaleError",
-        "TurnAbandonedError",
-        "TurnNotFoundError",
-        "TurnStuckError",
-    }
-)
-"""Errors that are an answer: what was asked for is not there, or is refused for good."""
+_EXIT_CODES: Mapping[AnswerKind, int] = {
+    "not_found": EXIT_NO, "conflict": EXIT_NO, "refused": EXIT_NO,
+    "busy": EXIT_ERROR, "invalid": EXIT_ERROR, "fault": EXIT_ERROR,
+}  # fmt: skip
 
 _PANEL = "Which loom, and how"
 
@@ -125,8 +104,8 @@ def command(
 
 
 def exit_code_of(error: LoomError) -> int:
-    """Return the exit code for an error; one that came over the control socket is known by its name."""
-    return EXIT_NO if getattr(error, "type_name", None) in _NO or type(error).__name__ in _NO else EXIT_ERROR
+    """Return the exit code for an error: 1 where it is the answer, 2 where something stands in the way of one."""
+    return _EXIT_CODES[error.kind]
 
 
 def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:

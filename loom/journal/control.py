@@ -4,7 +4,7 @@ A Unix socket for its owner only, beside the journal, or, where that path is too
 directory that the lock file names. One request, one answer, each a line of JSON:
 
     {"op": "approvals.grant", "args": {"id": "…"}}
-    {"ok": …}   or   {"error": {"type": "ApprovalAnsweredError", "message": "…"}}
+    {"ok": …}   or   {"error": {"type": "ApprovalAnsweredError", "message": "…", "kind": "conflict"}}
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from loom.errors import AdmissionError, ControlError, LoomError
+from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ControlError, LoomError
 from loom.journal.admission import Limits, json_value, parse_json
 from loom.journal.sqlite.files import WriterLock
-from loom.telemetry import get_logger
+from loom.telemetry import get_logger, log_answer
 
 __all__ = ["ControlServer", "Handler", "control_call"]
 
@@ -138,12 +138,18 @@ class ControlServer:
             async with asyncio.timeout(self._io_timeout_s):
                 line = await reader.readuntil(b"\n")
         except asyncio.LimitOverrunError:
-            return _failure("ControlError", f"request has more than [{_MAX_REQUEST}] bytes; expected less: shorten it")
+            return _failure(_too_long(f"more than [{_MAX_REQUEST}]"))
         if not _is_friend(writer.get_extra_info("socket")):
-            return _failure("ControlError", "the control socket is for the owner of the journal: run this as that user")
+            return _failure(
+                ControlError(
+                    "the control socket is for the owner of the journal: run this as that user", kind="refused"
+                )
+            )
         if self._in_work >= self._max_requests:
             return _failure(
-                "ControlError", f"[{self._in_work}] requests are in work; expected fewer: try again in a moment"
+                ControlError(
+                    f"[{self._in_work}] requests are in work; expected fewer: try again in a moment", kind="busy"
+                )
             )
         self._in_work += 1
         try:
@@ -156,12 +162,12 @@ class ControlServer:
             op, args = _parsed(line)
             return _line({"ok": json_value(await self._handler(op, args), limits=_ANSWER)})
         except LoomError as error:
-            return _failure(getattr(error, "type_name", type(error).__name__), str(error))
+            log_answer(_log, "control_answered", error)
+            return _failure(error)
         except Exception as error:  # a defect in an operation must not end the loom that it was asked of
             _log.exception("control_failed")
-            return _failure(
-                type(error).__name__, f"the operation failed [{error!r:.200}]: see the log of the running loom"
-            )
+            told = f"the operation failed [{error!r:.200}]: see the log of the running loom"
+            return _failure(ControlError(told, type_name=type(error).__name__))
 
     def _remove_socket(self) -> None:
         """Remove the socket if it is still ours: a later loom may have put its own there."""
@@ -183,12 +189,12 @@ async def control_call(
 ) -> JsonValue:
     """Ask the process that holds the lock at `lock_path` for an operation and return its answer.
 
-    Raises `ControlError`: with the type and message of what the operation raised, or saying that nobody listens
+    Raises `ControlError`: with type, kind and message of what the operation raised, or saying that nobody listens
     (`type_name` is `NobodyListens`), or that no answer came (`NoAnswer`: it may have been done nevertheless).
     """
     request = _line({"op": op, "args": dict(args or {})})
     if len(request) > _MAX_REQUEST:
-        raise ControlError(f"request has [{len(request)}] bytes; expected at most [{_MAX_REQUEST}]: shorten it")
+        raise _too_long(f"[{len(request)}]")
     path = _socket_of(lock_path)
     try:
         async with asyncio.timeout(timeout_s):
@@ -206,8 +212,8 @@ async def control_call(
         raise ControlError(
             f"operation [{op}] had no answer within [{timeout_s}] s [{type(error).__name__}]; expected one: "
             "look whether it was done before you try again",
-            type_name="NoAnswer",
-        ) from error
+            type_name="NoAnswer", kind="busy",
+        ) from error  # fmt: skip
     finally:
         writer.transport.abort()
         with contextlib.suppress(OSError):
@@ -219,8 +225,8 @@ def _result(op: str, answer: bytes) -> JsonValue:
     match parse_json(answer):
         case {"ok": value}:
             return value
-        case {"error": {"type": str(type_name), "message": str(message)}}:
-            raise ControlError(message, type_name=type_name)
+        case {"error": {"type": str(type_name), "message": str(message), **rest}}:
+            raise ControlError(message, type_name=type_name, kind=_kind(rest.get("kind"), type_name))
     raise ControlError(f"operation [{op}] had an answer that makes no sense; expected ok or error: see the loom's log")
 
 
@@ -240,21 +246,25 @@ def _nobody(lock_path: Path, why: str) -> ControlError:
     return ControlError(
         f"no loom takes requests for the journal of lock file [{lock_path}]: {why}; expected a running one: "
         "start it, or wait until it has started",
-        type_name="NobodyListens",
-    )
+        type_name="NobodyListens", kind="busy",
+    )  # fmt: skip
 
 
 def _parsed(line: bytes) -> tuple[str, Mapping[str, JsonValue]]:
     try:
         request = parse_json(line)
     except AdmissionError as error:
-        raise ControlError(f"request is not JSON [{error!s:.200}]; expected one line of it: mend the client") from error
+        raise ControlError(
+            f"request is not JSON [{error!s:.200}]; expected one line of it: mend the client", kind="invalid"
+        ) from error
     match request:
         case {"op": str(op), "args": dict(args), **rest} if not rest:
             return op, args
         case {"op": str(op), **rest} if not rest:
             return op, {}
-    raise ControlError('request makes no sense; expected [{"op": text, "args": object}]: mend the client')
+    raise ControlError(
+        'request makes no sense; expected [{"op": text, "args": object}]: mend the client', kind="invalid"
+    )
 
 
 def _listen(path: Path) -> socket.socket:
@@ -295,8 +305,28 @@ def _is_friend(peer: socket.socket | None) -> bool:
     return uid in (os.getuid(), 0)
 
 
-def _failure(type_name: str, message: str) -> bytes:
-    return _line({"error": {"type": type_name, "message": message.encode(errors="replace").decode()}})
+def _too_long(size: str) -> ControlError:
+    return ControlError(f"request has {size} bytes; expected at most [{_MAX_REQUEST}]: shorten it", kind="invalid")
+
+
+def _failure(error: LoomError) -> bytes:
+    type_name = error.type_name if isinstance(error, ControlError) else type(error).__name__
+    message = str(error).encode(errors="replace").decode()
+    return _line({"error": {"type": type_name, "message": message, "kind": error.kind}})
+
+
+def _kind(said: object, type_name: str) -> AnswerKind:
+    """Return the kind of an answer. A loom of an earlier version does not say it: then the class of that name does."""
+    known = next((kind for kind in KINDS_OF_ANSWERS if kind == said), None)
+    if known is not None:
+        return known
+    return next((each.kind for each in _classes(LoomError) if each.__name__ == type_name), "fault")
+
+
+def _classes(of: type[LoomError]) -> Iterator[type[LoomError]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _classes(each)
 
 
 def _line(value: object) -> bytes:

@@ -127,13 +127,15 @@ class Operations:
         if operation is None:
             raise ControlError(
                 f"operation [{name!r:.80}] is not known here; expected one of [{', '.join(self.names)}]: "
-                "the shell may be of another version than the running loom"
+                "the shell may be of another version than the running loom",
+                kind="invalid",
             )
         try:
             given = operation.arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise ControlError(
-                f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: mend them"
+                f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: mend them",
+                kind="invalid",
             ) from error
         return await operation.work(given)
 

@@ -57,6 +57,8 @@ FORBIDDEN_SIGNALS: Mapping[str, str] = {
 class ForbiddenSignalError(LoomError):
     """A signal was asked for, or given, that optimisation may not see."""
 
+    kind = "refused"
+
 
 class AgentSignals(BaseModel):
     """What history says about one agent; `samples` is the number of executions behind it."""

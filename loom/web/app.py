@@ -14,40 +14,16 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from loom.errors import (
-    ActorPrunedError,
-    ActorStoppedError,
-    AdmissionError,
-    ApprovalAnsweredError,
-    ApprovalExpiredError,
-    ApprovalNotFoundError,
-    CircuitDependencyError,
-    CommandConflictError,
-    DecisionNotFoundError,
-    ErasedError,
-    InvalidNameError,
-    JournalBusyError,
-    JournalNotFoundError,
-    LoomClosedError,
-    LoomError,
-    MailboxFullError,
-    PolicyMismatchError,
-    PolicyNotRegisteredError,
-    ProjectionLagError,
-    RunNotFoundError,
-    SelfApprovalError,
-    StandingError,
-    WindowError,
-)
+from loom.errors import AdmissionError, AnswerKind, LoomError
 from loom.journal.admission import parse_json
 from loom.runtime import Loom
-from loom.telemetry import get_logger
+from loom.telemetry import get_logger, log_answer
 from loom.web.config import WebConfig
 from loom.web.guard import Bounds, Caller, RateLimit, Refused, key_of, refusal, same_origin
 from loom.web.keys import Keys, keys_of
 from loom.web.shapes import ErrorAnswer
 
-__all__ = ["Api", "Workspace", "Workspaces", "create_app", "read_body", "takes"]
+__all__ = ["STATUSES", "Api", "Workspace", "Workspaces", "create_app", "read_body", "refused_with", "takes"]
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -61,30 +37,10 @@ REFUSALS: Mapping[int, str] = {
 }  # fmt: skip
 """What is refused, and what each status means here."""
 
-_STATUS: Mapping[type[LoomError], int] = {
-    ActorPrunedError: 410,
-    ActorStoppedError: 503,
-    AdmissionError: 422,
-    ApprovalAnsweredError: 409,
-    ApprovalExpiredError: 409,
-    ApprovalNotFoundError: 404,
-    CommandConflictError: 409,
-    CircuitDependencyError: 409,
-    DecisionNotFoundError: 404,
-    ErasedError: 410,
-    InvalidNameError: 422,
-    JournalBusyError: 503,
-    JournalNotFoundError: 404,
-    LoomClosedError: 503,
-    MailboxFullError: 503,
-    PolicyMismatchError: 422,
-    PolicyNotRegisteredError: 404,
-    ProjectionLagError: 503,
-    RunNotFoundError: 404,
-    SelfApprovalError: 403,
-    StandingError: 409,
-    WindowError: 422,
-}
+STATUSES: Mapping[AnswerKind, int] = {
+    "not_found": 404, "conflict": 409, "refused": 403, "busy": 503, "invalid": 422, "fault": 500,
+}  # fmt: skip
+"""What each kind of error is answered with; what is gone for good is a 410."""
 
 _log = get_logger("loom.web")
 
@@ -243,9 +199,14 @@ async def _no_route(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _loom_error(request: Request, error: Exception) -> JSONResponse:
-    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-    if status == 500:
-        return await _fault(request, error)
-    headers = {"Retry-After": "1"} if status == 503 else {}
+    assert isinstance(error, LoomError)  # noqa: S101 - what it is registered for
+    log_answer(_log, "request_answered", error, path=request.url.path)
+    return refusal(refused_with(error))
+
+
+def refused_with(error: LoomError) -> Refused:
+    """Return the refusal that an error is. What is wrong with the server itself is for its log, not for callers."""
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
-    return refusal(Refused(status, code, str(error), headers=headers))
+    headers = {"Retry-After": "1"} if error.kind == "busy" else {}
+    status = 410 if error.gone else STATUSES[error.kind]
+    return Refused(status, code, _FAILED.message if error.kind == "fault" else str(error), headers=headers)
