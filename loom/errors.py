@@ -58,6 +58,7 @@ __all__ = [
     "NoRuleError",
     "NoTurnError",
     "NotReplayableError",
+    "OutOfRangeError",
     "PolicyCodeChangedError",
     "PolicyMismatchError",
     "PolicyNotRegisteredError",
@@ -125,6 +126,10 @@ class InvalidNameError(LoomError, ValueError):
     """A workspace, actor type, key, person or id is not of the form that names must have."""
 
     kind = "invalid"
+
+
+class OutOfRangeError(LoomError, ValueError):
+    """A number that the caller gave, such as a limit, is not one that it may be."""
 
 
 class AdmissionError(LoomError, ValueError):

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from loom.errors import InvalidNameError
+from loom.errors import InvalidNameError, OutOfRangeError
 
 __all__ = [
     "JournalName",
     "actor_type_of",
+    "check_limit",
     "check_person",
     "check_workspace",
     "derived_id",
@@ -84,6 +85,16 @@ def check_person(name: str | None, *, what: str = "by") -> str:
     if name is None or not name.strip():
         raise InvalidNameError(f"{what} [{name!r}] is nobody; expected the name of a person: say who does this")
     return _check_text(name, what=what, longest=_MAX_KEY)
+
+
+def check_limit(limit: int) -> int:
+    """Return how many items a caller wants at most; fewer than one is an `OutOfRangeError`.
+
+    SQLite takes a negative limit for none, and a slice takes it for a distance from the end.
+    """
+    if limit < 1:
+        raise OutOfRangeError(f"limit is [{limit}]; expected [1 or more]: ask for at least one")
+    return limit
 
 
 def derived_id(domain: str, *parts: str) -> str:

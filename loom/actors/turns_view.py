@@ -114,7 +114,7 @@ ended_at_us, error_type, error_message
 """
 _UNFINISHED = f"""
 SELECT {_COLUMNS} FROM turns
-WHERE ended IS NULL AND received_position > ? ORDER BY received_position LIMIT ?
+WHERE ended IS NULL AND received_position > :after ORDER BY received_position LIMIT :limit
 """  # noqa: S608 - constants only
 _BY_PREFIX = f"""
 SELECT {_COLUMNS} FROM turns
@@ -136,7 +136,7 @@ class TurnsView:
 
     async def unfinished(self, *, limit: int = 1_000, after: int = 0) -> tuple[TurnSummary, ...]:
         """Return turns without an end, oldest first; `after` is the received position of the last one already seen."""
-        return _summaries(await self._queries.fetch(_UNFINISHED, (after, limit), names=_NAMES))
+        return _summaries(await self._queries.fetch(_UNFINISHED, {"after": after, "limit": limit}, names=_NAMES))
 
     async def get(self, command_id: str, *, journal: str | None = None) -> TurnSummary:
         """Return the turn of a command, by its id or how that begins; raise `TurnNotFoundError`."""

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, Manifest, digest_of
 from loom.clock import us_from_datetime
 from loom.errors import JournalCorruptError, JournalNotFoundError
+from loom.identity import check_limit
 from loom.journal.entry import Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
 from loom.journal.findings import Finding, Findings, told
@@ -167,7 +168,9 @@ class Archive:
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""
-        return [(each.journal, each.entries) for each in self.manifest.journals if each.journal > after][:limit]
+        return [(each.journal, each.entries) for each in self.manifest.journals if each.journal > after][
+            : check_limit(limit)
+        ]
 
     def _raw_lines(self) -> Iterator[bytes]:
         try:

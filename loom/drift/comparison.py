@@ -17,7 +17,7 @@ from loom.drift.thresholds import severity_of
 from loom.drift.window import Window, WindowCount
 from loom.drift.words import explain_drift
 from loom.errors import JournalReadOnlyError, WindowError
-from loom.identity import check_person
+from loom.identity import check_limit, check_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
@@ -73,9 +73,11 @@ class Drift:
         the policy, which judges every current decision again. `limit` is how many classes are shown that rose, and how
         many that fell. `keep` writes a `DriftComparedEntry` in the name of `by`.
 
-        Raises `WindowError` for windows that share decisions or hold classes of several rules, `RunNotFoundError`,
-        `PolicyNotRegisteredError` or `EquivalenceRuleNotRegisteredError` for what is not known.
+        Raises `OutOfRangeError` for a limit below 1, `WindowError` for windows that share decisions or hold classes of
+        several rules, `RunNotFoundError`, `PolicyNotRegisteredError` or `EquivalenceRuleNotRegisteredError` for what is
+        not known.
         """
+        check_limit(limit)
         who = check_person(self._by if by is None else by)
         chosen = None if rule is None else self._rules.resolve(rule).rule
         line = await Line.adopted(self._policies, by=self._by)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from loom.errors import AdmissionError, ConfigError
+from loom.identity import check_limit
 from loom.projections import Queries
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Similarity:
 
     async def suggest(self, text: str, *, limit: int = 5) -> tuple[Hint, ...]:
         """Return the decisions whose rationale is nearest to a text, nearest first, by cosine."""
+        check_limit(limit)
         await self._catch_up()
         if not self._known:
             return ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from loom.errors import ProjectionFailedError
+from loom.identity import check_limit
 from loom.projections.projection import Checkpoint, ProjectionStatus
 from loom.projections.projector import Projector
 from loom.projections.views import Parameters, Views, ViewsLostError
@@ -38,8 +39,11 @@ class Queries:
     ) -> list[sqlite3.Row]:
         """Return rows out of the tables of the projections that are named.
 
-        Raises `ProjectionFailedError` where one of them has stopped, `ProjectionLagError` where waiting took too long.
+        A parameter of the name `limit` is how many rows at most. Raises `OutOfRangeError` where it is below 1,
+        `ProjectionFailedError` where a projection has stopped, `ProjectionLagError` where waiting took too long.
         """
+        if isinstance(parameters, Mapping) and isinstance(limit := parameters.get("limit"), int):
+            check_limit(limit)
         wanted = tuple(names)
         if self._projector is None:
             await self._check_beside(wanted)

@@ -17,7 +17,7 @@ __all__ = ["RoutingStatus", "read_status", "read_timeline"]
 _STATE = "SELECT what, recorded_at_us, body FROM care_state"
 _TIMELINE = """
 SELECT decision_id, answered_with_baseline FROM care_requests
-WHERE decision_id IS NOT NULL ORDER BY position DESC LIMIT ?
+WHERE decision_id IS NOT NULL ORDER BY position DESC LIMIT :limit
 """
 _COUNTS = """
 SELECT count(decision_id) AS optimized, count(answered_with_baseline) AS outside FROM care_requests
@@ -69,7 +69,7 @@ async def read_status(queries: Queries, config: CareOptimizationConfig) -> Routi
 async def read_timeline(queries: Queries, *, limit: int = 50) -> tuple[TimelineEntry, ...]:
     """Return the timeline out of the views, newest first."""
     traces, entries = Traces(queries), []
-    for row in await queries.fetch(_TIMELINE, (limit,), names=_NAMES):
+    for row in await queries.fetch(_TIMELINE, {"limit": limit}, names=_NAMES):
         decision = (await traces.get(row["decision_id"])).decision
         entries.append(TimelineEntry.of(decision, not_used=row["answered_with_baseline"]))
     return tuple(entries)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loom.errors import JournalClosedError, LoomError
+from loom.identity import check_limit
 from loom.journal.entry import Recorded
 from loom.journal.sqlite.connection import connect_reader
 from loom.journal.sqlite.faults import explained
@@ -99,7 +100,9 @@ class Reader:
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""
-        return [(str(name), int(sequence)) for name, sequence in await self._rows(_JOURNALS, (after, limit))]
+        return [
+            (str(name), int(sequence)) for name, sequence in await self._rows(_JOURNALS, (after, check_limit(limit)))
+        ]
 
     async def tail(self) -> int:
         """Return the last position there is, 0 in an empty journal."""
