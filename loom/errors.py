@@ -131,6 +131,8 @@ class InvalidNameError(LoomError, ValueError):
 class OutOfRangeError(LoomError, ValueError):
     """A number that the caller gave, such as a limit, is not one that it may be."""
 
+    kind = "invalid"
+
 
 class AdmissionError(LoomError, ValueError):
     """A value cannot be journaled: too large, too deep, not JSON, NaN, a lone surrogate, …
