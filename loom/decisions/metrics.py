@@ -1,13 +1,16 @@
-"""Figures of decisions: how good they were as far as that is known, how that moves, and what stands out.
+"""Figures of decisions: how good they were as far as that is known, and which went against their own rule.
 
 All of it is a read-side sum over the traces. The score of one decision is
 0.4 outcome (correct 1, wrong 0, unknown 0.5) + 0.2 confidence (0.7 where none) + 0.3 policy (followed 1, exception 0.6,
-none 0.5) + 0.1, minus 0.2 for an exception, clamped to 0..1. The outcome is the one observed last.
+none 0.5, departed from 0) + 0.1, minus 0.2 for an exception, clamped to 0..1. The outcome is the one observed last.
+A group none of whose outcomes was observed has no quality: the rest of the formula alone says nothing about it.
 """
 
 from __future__ import annotations
 
 import math
+import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias, get_args
@@ -15,28 +18,32 @@ from typing import Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict
 
 from loom.clock import datetime_from_us, us_from_datetime
+from loom.decisions.conduct import Departure
+from loom.decisions.trends import Bucket, Measure, Trend, trend_of
 from loom.errors import AdmissionError
 from loom.projections import Queries
 
-__all__ = ["Anomaly", "Bucket", "DecisionMetrics", "GroupBy", "Measure", "Metrics", "Trend", "score", "trend_of"]
+__all__ = ["DecisionMetrics", "Departures", "GroupBy", "Metrics", "score"]
 
 GroupBy: TypeAlias = Literal["decision_type", "actor_type", "journal", "policy_version"]
-Measure: TypeAlias = Literal["decisions", "quality", "exception_rate", "denial_rate"]
 Tier: TypeAlias = Literal["excellent", "good", "fair", "poor"]
 
 _TIERS: tuple[tuple[float, Tier], ...] = ((0.8, "excellent"), (0.6, "good"), (0.4, "fair"), (0.0, "poor"))
 _MOST_BUCKETS = 10_000
-_ENOUGH = 30
 _SCORED = """
 WITH scored AS (
   SELECT trace_decisions.*, outcome.correct AS correct,
     max(0.0, min(1.0,
       0.4 * CASE outcome.correct WHEN 1 THEN 1.0 WHEN 0 THEN 0.0 ELSE 0.5 END
       + 0.2 * coalesce(confidence, 0.7)
-      + 0.3 * CASE WHEN effect IS NULL THEN 0.5 WHEN is_exception THEN 0.6 ELSE 1.0 END
+      + 0.3 * CASE WHEN effect IS NULL THEN 0.5 WHEN departure IS NOT NULL THEN 0.0 WHEN is_exception THEN 0.6
+          ELSE 1.0 END
       + 0.1 - 0.2 * is_exception)) AS score,
-    effect IS NOT NULL AND json_extract(CAST(body AS TEXT), '$.decision.facts') IS NOT NULL
-      AND (effect <> 'require_approval' OR json_extract(CAST(body AS TEXT), '$.decision.approvals[0].by') IS NOT NULL)
+    effect IS NOT NULL AND departure IS NULL AND json_extract(CAST(body AS TEXT), '$.decision.facts') IS NOT NULL
+      AND (effect <> 'require_approval' OR verdict = 'denied' OR EXISTS (
+        SELECT 1 FROM json_each(CAST(body AS TEXT), '$.decision.approvals') AS given
+        JOIN approvals ON approval_id = json_extract(given.value, '$.approval_id')
+        WHERE approvals.status = 'granted' AND answered_by IS NOT NULL))
       AS whole
   FROM trace_decisions JOIN trace_bodies USING (position)
   LEFT JOIN trace_outcomes AS outcome ON outcome.position = (
@@ -46,24 +53,40 @@ WITH scored AS (
 )
 """
 _SUM = """
-count(*) AS decisions, avg(score) AS quality, sum(is_exception) AS exceptions,
-sum(effect = 'deny') AS denials, sum(correct IS NOT NULL) AS observed, sum(correct = 1) AS correct,
-sum(whole) AS whole, avg(confidence) AS confidence,
-sum(score >= 0.8) AS excellent, sum(score >= 0.6 AND score < 0.8) AS good, sum(score >= 0.4 AND score < 0.6) AS fair,
-sum(score < 0.4) AS poor
+count(*) AS decisions, CASE WHEN count(correct) THEN avg(score) END AS quality, sum(is_exception) AS exceptions,
+sum(verdict = 'denied') AS denials, sum(verdict IS NULL) AS unsaid, count(departure) AS departures,
+sum(effect IS NOT NULL) AS judged, count(correct) AS observed, sum(correct = 1) AS correct,
+sum(whole) AS whole, avg(confidence) AS confidence, count(confidence) AS confident,
+sum(correct IS NOT NULL AND score >= 0.8) AS excellent,
+sum(correct IS NOT NULL AND score >= 0.6 AND score < 0.8) AS good,
+sum(correct IS NOT NULL AND score >= 0.4 AND score < 0.6) AS fair,
+sum(correct IS NOT NULL AND score < 0.4) AS poor
 """
 _ALL = f"{_SCORED} SELECT {_SUM} FROM scored"  # noqa: S608 - constants only
 _BY = f"{_SCORED} SELECT {{0}} AS name, {_SUM} FROM scored GROUP BY {{0}} ORDER BY decisions DESC, name"  # noqa: S608
 _OVER_TIME = f"""
 {_SCORED} SELECT (recorded_at_us - :since) / :length AS number, {_SUM} FROM scored GROUP BY number ORDER BY number
 """  # noqa: S608 - constants only
-_NAMES = ("traces",)
+_DEPARTED = """
+SELECT policy_name, policy_version, departure, actor_type, coalesce(by, '') AS person, count(*) AS decisions,
+  min(recorded_at_us) AS first_at_us, max(recorded_at_us) AS last_at_us, max(decision_id) AS example
+FROM trace_decisions
+WHERE departure IS NOT NULL AND origin = 'original' AND recorded_at_us >= :since AND recorded_at_us < :until
+GROUP BY policy_name, policy_version, departure, actor_type, person
+ORDER BY policy_name, policy_version, departure, decisions DESC, actor_type, person
+"""
+_NAMES = ("traces", "approvals")
 
 
 class DecisionMetrics(BaseModel):
     """Figures of one group of decisions; shares are 0..1, and none where there is nothing to share out.
 
-    `compliance` is the share with a full audit trail: facts and evaluation recorded, and an answer where one was due.
+    `quality` and `tier` are none unless an outcome was observed, and `tiers` counts the observed ones. `accuracy` is
+    the share of correct ones among those `observed`. `denial_rate` is the share of denied ones, by a rule or by a
+    person, among those that say what they came to; `unsaid` is how many do not. `departure_rate` is the share of
+    those that went against their own rule among the `judged` ones. `confidence` is the mean of the `confident` ones,
+    which give one. `compliance` is the share with a full audit trail: facts and evaluation recorded, the rule not
+    departed from, and a granted answer in the journal where one was due.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,54 +98,49 @@ class DecisionMetrics(BaseModel):
     tiers: dict[Tier, int]
     exception_rate: float | None
     denial_rate: float | None
+    unsaid: int
+    judged: int
+    departures: int
+    departure_rate: float | None
     observed: int
     correct: int
+    accuracy: float | None
     confidence: float | None
+    confident: int
     compliance: float | None
 
 
-class Bucket(BaseModel):
-    """One stretch of time, and the measure in it; none where no decision was made."""
+class Departures(BaseModel):
+    """Decisions under one policy version that went against it in one way: how many, and in whose name.
 
-    model_config = ConfigDict(frozen=True)
-
-    begin: datetime
-    decisions: int
-    value: float | None
-
-
-class Anomaly(BaseModel):
-    """A bucket that lies off the line: by how many standard deviations, and how serious that is."""
-
-    model_config = ConfigDict(frozen=True)
-
-    begin: datetime
-    value: float
-    expected: float
-    deviations: float
-    severity: Literal["notice", "warning", "critical"]
-
-
-class Trend(BaseModel):
-    """A measure over time, the least-squares line through it, and what lies off that line.
-
-    `slope` is the change from one bucket to the next, none with fewer than two; anomalies need 30 buckets.
+    `people` are those who asked for them, with how many each; `unnamed` were asked for in nobody's name.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    measure: Measure
-    bucket_s: float
-    buckets: tuple[Bucket, ...]
-    slope: float | None
-    anomalies: tuple[Anomaly, ...]
-    enough: bool
+    policy: str
+    version: str
+    departure: Departure
+    decisions: int
+    people: dict[str, int]
+    unnamed: int
+    actor_types: dict[str, int]
+    first_at: datetime
+    last_at: datetime
+    example: str
 
 
-def score(*, correct: bool | None, confidence: float | None, follows: bool | None, is_exception: bool) -> float:
-    """Return the score of one decision; `follows` is none where no rule was asked."""
+def score(
+    *,
+    correct: bool | None,
+    confidence: float | None,
+    follows: bool | None,
+    is_exception: bool,
+    departs: bool = False,
+) -> float:
+    """Return the score of one decision; `follows` is none where no rule was asked, false for an exception."""
     outcome = 0.5 if correct is None else float(correct)
-    policy = 0.5 if follows is None else 1.0 if follows else 0.6
+    policy = 0.5 if follows is None else 0.0 if departs else 1.0 if follows else 0.6
     raw = 0.4 * outcome + 0.2 * (0.7 if confidence is None else confidence) + 0.3 * policy + 0.1 - 0.2 * is_exception
     return max(0.0, min(1.0, raw))
 
@@ -148,6 +166,17 @@ class Metrics:
             )
         rows = await self._queries.fetch(_BY.format(group), _window(since, until), names=_NAMES)
         return tuple(_metrics(str(row["name"]), dict(row)) for row in rows)
+
+    async def departures(
+        self, *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[Departures, ...]:
+        """Return the decisions that went against their own rule, by policy version and how; those with most first."""
+        rows = await self._queries.fetch(_DEPARTED, _window(since, until), names=_NAMES)
+        alike: dict[tuple[str, str, Departure], list[sqlite3.Row]] = {}
+        for row in rows:
+            alike.setdefault((row["policy_name"], row["policy_version"], row["departure"]), []).append(row)
+        found = [_departed(*which, rows) for which, rows in alike.items()]
+        return tuple(sorted(found, key=lambda each: -each.decisions))
 
     async def trend(
         self,
@@ -179,47 +208,6 @@ class Metrics:
         return trend_of(measure, buckets, bucket_s=length / 1e6)
 
 
-def trend_of(measure: Measure, buckets: Sequence[Bucket], *, bucket_s: float) -> Trend:
-    """Return the least-squares line through buckets, and those that lie off it; empty ones do not count."""
-    points = [(number, each.value) for number, each in enumerate(buckets) if each.value is not None]
-    slope, intercept = _line(points)
-    anomalies: list[Anomaly] = []
-    enough = len(points) >= _ENOUGH
-    if enough and slope is not None:
-        residuals = [value - (intercept + slope * number) for number, value in points]
-        spread = math.sqrt(sum(each * each for each in residuals) / len(residuals))
-        for (number, value), residual in zip(points, residuals, strict=True):
-            deviations = abs(residual) / spread if spread > 1e-12 else 0.0
-            if deviations > 2:
-                severity: Literal["notice", "warning", "critical"] = (
-                    "critical" if deviations > 3 else "warning" if deviations > 2.5 else "notice"
-                )
-                anomalies.append(
-                    Anomaly(
-                        begin=buckets[number].begin, value=value, expected=intercept + slope * number,
-                        deviations=deviations, severity=severity,
-                    )
-                )  # fmt: skip
-    return Trend(
-        measure=measure,
-        bucket_s=bucket_s,
-        buckets=tuple(buckets),
-        slope=slope,
-        anomalies=tuple(anomalies),
-        enough=enough,
-    )
-
-
-def _line(points: Sequence[tuple[int, float]]) -> tuple[float | None, float]:
-    if len(points) < 2:
-        return None, points[0][1] if points else 0.0
-    mean_x = math.fsum(x for x, _ in points) / len(points)
-    mean_y = math.fsum(y for _, y in points) / len(points)
-    across = math.fsum((x - mean_x) ** 2 for x, _ in points)
-    slope = math.fsum((x - mean_x) * (y - mean_y) for x, y in points) / across
-    return slope, mean_y - slope * mean_x
-
-
 def _value(measure: Measure, metrics: DecisionMetrics | None) -> float | None:
     if measure == "decisions":
         return 0.0 if metrics is None else float(metrics.decisions)
@@ -228,19 +216,42 @@ def _value(measure: Measure, metrics: DecisionMetrics | None) -> float | None:
 
 
 def _metrics(group: str, row: Mapping[str, float | None]) -> DecisionMetrics:
-    count = int(row["decisions"] or 0)
+    count, observed, judged = (int(row[name] or 0) for name in ("decisions", "observed", "judged"))
+    unsaid = int(row["unsaid"] or 0)
 
-    def share(name: str) -> float | None:
-        return (row[name] or 0) / count if count else None
+    def share(name: str, of: int = count) -> float | None:
+        return (row[name] or 0) / of if of else None
 
     quality = row["quality"]
     return DecisionMetrics(
         group=group, decisions=count, quality=quality,
         tier=None if quality is None else next(tier for least, tier in _TIERS if quality >= least),
         tiers={tier: int(row[tier] or 0) for _, tier in _TIERS}, exception_rate=share("exceptions"),
-        denial_rate=share("denials"), observed=int(row["observed"] or 0), correct=int(row["correct"] or 0),
-        confidence=row["confidence"], compliance=share("whole"),
+        denial_rate=share("denials", count - unsaid), unsaid=unsaid, judged=judged,
+        departures=int(row["departures"] or 0), departure_rate=share("departures", judged), observed=observed,
+        correct=int(row["correct"] or 0), accuracy=share("correct", observed), confidence=row["confidence"],
+        confident=int(row["confident"] or 0), compliance=share("whole"),
     )  # fmt: skip
+
+
+def _departed(policy: str, version: str, departure: Departure, rows: Sequence[sqlite3.Row]) -> Departures:
+    people, actors = Counter[str](), Counter[str]()
+    for row in rows:
+        people[row["person"]] += row["decisions"]
+        actors[row["actor_type"]] += row["decisions"]
+    unnamed = people.pop("", 0)
+    return Departures(
+        policy=policy,
+        version=version,
+        departure=departure,
+        decisions=actors.total(),
+        people=dict(people.most_common()),
+        unnamed=unnamed,
+        actor_types=dict(actors.most_common()),
+        first_at=datetime_from_us(min(row["first_at_us"] for row in rows)),
+        last_at=datetime_from_us(max(row["last_at_us"] for row in rows)),
+        example=rows[0]["example"],
+    )
 
 
 def _window(since: datetime | None, until: datetime | None) -> dict[str, int]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from loom.clock import datetime_from_us
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.approvals import Approval
+from loom.decisions.conduct import Departure, Verdict
 from loom.decisions.decision import Decision, DecisionInput, Relation
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.run import Run
@@ -60,12 +61,18 @@ class DecisionSummary(_Frozen):
     replayed_from: str | None
     confidence: float | None
     rationale: str
+    outcome: dict[str, JsonValue]
+    verdict: Verdict | None
+    """What it came to, by its outcome, people's answers and its rule; none where none of them says."""
+    departure: Departure | None
+    """How it went against its own rule, if it did."""
     status: Literal["open", "settled", "failed", "abandoned"]
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> DecisionSummary:
         """Return the summary that a row of the view holds."""
         plain: dict[str, Any] = {name: row[name] for name in DecisionSummary.model_fields if name != "recorded_at"}
+        plain["outcome"] = json.loads(plain["outcome"])
         return DecisionSummary(**plain, recorded_at=datetime_from_us(row["recorded_at_us"]))
 
 

@@ -36,7 +36,7 @@ __all__ = ["Traces"]
 _SUMMARY = """
 decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception, policy_name,
 policy_version, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from, confidence, rationale,
-status
+outcome, verdict, departure, status
 """
 _FULL = f"{_SUMMARY}, by, command_type, correlation_id, entry_hash, schema_version, body"
 _BY_PREFIX = f"""

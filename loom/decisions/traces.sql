@@ -27,6 +27,9 @@ CREATE TABLE trace_decisions (
   rationale TEXT NOT NULL,
   situation TEXT,
   precedent TEXT,
+  outcome TEXT NOT NULL,
+  verdict TEXT,
+  departure TEXT,
   status TEXT NOT NULL
 ) STRICT;
 
@@ -50,6 +53,8 @@ CREATE INDEX trace_by_run ON trace_decisions (run_id, position) WHERE run_id IS 
 CREATE INDEX trace_by_time ON trace_decisions (recorded_at_us);
 
 CREATE INDEX trace_exceptions ON trace_decisions (position) WHERE is_exception = 1;
+
+CREATE INDEX trace_departures ON trace_decisions (position) WHERE departure IS NOT NULL;
 
 CREATE INDEX trace_replayed ON trace_decisions (position) WHERE origin = 'replayed';
 

@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from loom.clock import us_from_datetime
+from loom.decisions.conduct import departure_of, verdict_of
 from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import DecisionJournalEntry, OutcomeObservedEntry
 from loom.journal.entry import Recorded
@@ -17,7 +18,7 @@ __all__ = ["TracesProjection"]
 _DECIDE = """
 INSERT INTO trace_decisions
 SELECT ?, ?, ?, ?, ?, turn.command_type, turn.by, turn.correlation_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-  ?, ?, ?, ?
+  ?, ?, ?, ?, ?, ?, ?
 FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = ? AND turn.command_id = ?
 WHERE true
 ON CONFLICT DO NOTHING
@@ -47,7 +48,7 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 2
+    version = 3
     kinds = frozenset({"command_received", "decision", "outcome_observed", *_ENDINGS})
     schema = script("loom.decisions", "traces.sql")
     tables = (
@@ -104,6 +105,7 @@ def _row(recorded: Recorded, entry: DecisionJournalEntry) -> tuple[object, ...]:
         recorded.recorded_at_us, recorded.entry_hash, decision.parent_decision_id, decision.run_id, decision.origin,
         decision.replayed_from, decision.confidence, decision.rationale,
         None if kind is None else kind.situation, None if kind is None else kind.precedent,
+        json.dumps(decision.outcome, ensure_ascii=False), verdict_of(decision), departure_of(decision),
         "settled" if recorded.command_id is None else "open",
         recorded.journal, recorded.command_id,
     )  # fmt: skip

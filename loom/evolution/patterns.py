@@ -32,14 +32,14 @@ _MOST_PATTERNS = 5
 
 
 class ExceptionCase(NamedTuple):
-    """One exception that somebody had to decide: `granted` is false where an approval was denied."""
+    """One exception that was decided: `granted` is what it came to, none where nothing on record says so."""
 
     decision_id: str
     policy: str
     reason: str
     rule: str
     facts: Mapping[str, JsonValue]
-    granted: bool
+    granted: bool | None
     at: datetime
 
 
@@ -59,6 +59,8 @@ class ExceptionPattern(BaseModel):
     rule: str
     occurrences: int
     refusals: int
+    unsaid: int = 0
+    """How many more have this shape and do not say whether they were granted: they count for nothing."""
     confidence: float
     conditions: dict[str, str | bool]
     factors: dict[str, JsonValue]
@@ -91,14 +93,18 @@ def mine(cases: Iterable[ExceptionCase]) -> list[ExceptionPattern]:
 
 def _patterns(group: Sequence[ExceptionCase]) -> Iterator[ExceptionPattern]:
     granted = [case for case in group if case.granted]
-    refused = [case for case in group if not case.granted]
+    refused = [case for case in group if case.granted is False]
+    unsaid = [case for case in group if case.granted is None]
     for _ in range(_MOST_PATTERNS):
         if not granted:
             return
         items = _best(granted, refused)
         covered = [case for case in granted if _matches(case, items)]
         ranges = _ranges(covered)
-        yield _pattern(items, covered, [each for each in refused if _matches(each, items) and _within(each, ranges)])
+        refusals, unknown = (
+            [each for each in others if _matches(each, items) and _within(each, ranges)] for others in (refused, unsaid)
+        )
+        yield _pattern(items, covered, refusals, unsaid=len(unknown))
         granted = [case for case in granted if not _matches(case, items)]
 
 
@@ -133,7 +139,7 @@ def _best(granted: Sequence[ExceptionCase], refused: Sequence[ExceptionCase]) ->
 
 
 def _pattern(
-    items: tuple[Item, ...], covered: Sequence[ExceptionCase], refused: Sequence[ExceptionCase]
+    items: tuple[Item, ...], covered: Sequence[ExceptionCase], refused: Sequence[ExceptionCase], *, unsaid: int
 ) -> ExceptionPattern:
     first = covered[0]
     conditions = dict(items)
@@ -148,7 +154,8 @@ def _pattern(
     shape = json.dumps([first.policy, first.reason, first.rule, sorted(conditions.items(), key=_order)])
     return ExceptionPattern(
         pattern_id=derived_id("pattern", shape)[:16], policy=first.policy, reason=first.reason, rule=first.rule,
-        occurrences=len(covered), refusals=len(refused), confidence=len(covered) / (len(covered) + len(refused)),
+        occurrences=len(covered), refusals=len(refused), unsaid=unsaid,
+        confidence=len(covered) / (len(covered) + len(refused)),
         conditions=dict(sorted(conditions.items())), factors=factors,
         ranges=_ranges(covered),
         first_seen=min(case.at for case in covered), last_seen=max(case.at for case in covered),

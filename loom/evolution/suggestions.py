@@ -42,10 +42,9 @@ _GROWN = 1.5
 """How many times the cases there must be before a rejected suggestion comes back."""
 
 _EXCEPTIONS = """
-SELECT position, decision_id, policy_name, rule, recorded_at_us,
+SELECT position, decision_id, policy_name, rule, recorded_at_us, verdict,
   json_extract(CAST(body AS TEXT), '$.decision.exception_reason') AS reason,
-  json_extract(CAST(body AS TEXT), '$.decision.facts') AS facts,
-  json_extract(CAST(body AS TEXT), '$.decision.approvals') AS approvals
+  json_extract(CAST(body AS TEXT), '$.decision.facts') AS facts
 FROM trace_decisions JOIN trace_bodies USING (position)
 WHERE is_exception = 1 AND origin = 'original' AND status = 'settled' AND policy_name = :policy AND position > :after
 ORDER BY position LIMIT 2000
@@ -236,12 +235,15 @@ class Suggestions(SuggestionsMade):
         while True:
             rows = await self._queries.fetch(_EXCEPTIONS, {"policy": policy, "after": after}, names=("traces",))
             for row in rows:
-                facts, approvals = json.loads(row["facts"] or "{}"), json.loads(row["approvals"] or "[]")
                 yield ExceptionCase(
-                    decision_id=row["decision_id"], policy=row["policy_name"], reason=row["reason"] or "",
-                    rule=row["rule"] or "", facts=facts, granted=all(each["granted"] for each in approvals),
+                    decision_id=row["decision_id"],
+                    policy=row["policy_name"],
+                    reason=row["reason"] or "",
+                    rule=row["rule"] or "",
+                    facts=json.loads(row["facts"] or "{}"),
+                    granted={"granted": True, "denied": False}.get(row["verdict"]),
                     at=datetime_from_us(row["recorded_at_us"]),
-                )  # fmt: skip
+                )
             if len(rows) < 2_000:
                 return
             after = rows[-1]["position"]

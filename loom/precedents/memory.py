@@ -20,7 +20,7 @@ __all__ = ["Memory"]
 _FIND = """
 SELECT decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception,
   policy_name, policy_version, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from,
-  confidence, rationale, status
+  confidence, rationale, outcome, verdict, departure, status
 FROM trace_decisions WHERE
 """
 _NEWEST = " ORDER BY position DESC LIMIT :limit"

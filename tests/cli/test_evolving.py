@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
 
 from loom import Loom
 from tests.cli.support import CONFIG, invoke
-from tests.evolution.test_suggestions import exceptions
+from tests.cli.test_reading import on_a_terminal
+from tests.evolution.test_suggestions import Ask, Seller, exceptions
 
 
 @pytest.fixture
@@ -52,6 +54,38 @@ def test_figures_are_shown_in_groups_and_over_time(config: Path) -> None:
     trend = invoke("metrics", "--trend", "decisions", "--days", "10", config=config)
     assert trend.code == 0
     assert "fewer than 30 days" in trend.out or "a day by least squares" in trend.out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_figures_and_decisions_can_be_read_on_a_narrow_terminal(config: Path, columns: int) -> None:
+    for command in (["metrics"], ["metrics", "--by", "policy_version"], ["decisions"]):
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(*command, "-c", str(config), columns=columns))
+        lines = [line.rstrip() for line in shown.splitlines()]
+        assert max(map(len, lines)) <= columns
+        assert "…" not in shown.partition("─")[0]  # every title is whole
+        if command[0] == "metrics":
+            assert "not observed" in shown
+            assert " 12 " in shown
+        else:
+            assert sum("granted=true" in line for line in lines) == 12
+
+
+def test_decisions_show_their_outcome_and_whether_it_went_against_the_rule(config: Path) -> None:
+    async def go_against() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            await loom.actor(Seller, "bold").ask(Ask(industry="health", percent=16, grant=True), by="ana")
+
+    asyncio.run(go_against())
+    last, *_, first = invoke("decisions", "--json", config=config).json
+    assert last["outcome"] == {"granted": True}
+    assert (last["verdict"], last["departure"]) == ("granted", "granted_without_consent")
+    assert (first["verdict"], first["departure"]) == ("granted", None)
+    assert invoke("decisions", config=config).out.count("against its rule") == 1
+    said = invoke("metrics", config=config).out
+    assert "nobody gave the approval that the rule requires: asked for by ana 1; for example" in said
+    [departed] = invoke("metrics", "--json", config=config).json["departures"]
+    assert (departed["decisions"], departed["people"]) == (1, {"ana": 1})
+    assert departed["actor_types"] == {"suggested-seller": 1}
 
 
 def test_the_budget_of_today_is_shown(config: Path) -> None:

@@ -14,7 +14,7 @@ from loom.evolution import ExceptionCase, mine
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def case(number: int, *, granted: bool = True, **facts: JsonValue) -> ExceptionCase:
+def case(number: int, *, granted: bool | None = True, **facts: JsonValue) -> ExceptionCase:
     return ExceptionCase(
         decision_id=f"{number:064x}", policy="discount", reason="over the limit", rule="over", facts=facts,
         granted=granted, at=BEGIN + timedelta(days=number),
@@ -67,17 +67,19 @@ facts = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(st.tuples(facts, st.booleans()), max_size=60), st.integers())
+@given(st.lists(st.tuples(facts, st.none() | st.booleans()), max_size=60), st.integers())
 def test_the_order_of_the_cases_does_not_matter_and_the_counts_are_right(
-    drawn: list[tuple[dict[str, JsonValue], bool]], seed: int
+    drawn: list[tuple[dict[str, JsonValue], bool | None]], seed: int
 ) -> None:
     cases = [case(n, granted=granted, **given) for n, (given, granted) in enumerate(drawn)]
     shuffled = random.Random(seed).sample(cases, len(cases))
     patterns = mine(cases)
     assert mine(shuffled) == patterns
-    granted = sum(each.granted for each in cases)
+    granted, refused, unsaid = (sum(each.granted is said for each in cases) for said in (True, False, None))
     assert sum(pattern.occurrences for pattern in patterns) <= granted
     for pattern in patterns:
         assert 0 < pattern.confidence <= 1
-        assert pattern.refusals <= len(cases) - granted
+        assert pattern.refusals <= refused
+        assert pattern.unsaid <= unsaid
+        assert pattern.confidence == pattern.occurrences / (pattern.occurrences + pattern.refusals)
         assert all(pattern.factors[name] == value for name, value in pattern.conditions.items())

@@ -33,6 +33,9 @@ BASE = Table.of(
 class Ask(Command[bool]):
     industry: str
     percent: int
+    grant: bool | None = None
+    """Decide without asking anybody, so; or, where it is none, ask."""
+    silent: bool = False
 
 
 class Seller(Actor[None]):
@@ -40,11 +43,11 @@ class Seller(Actor[None]):
     policy = BASE
 
     async def execute(self, command: Ask) -> bool:
-        said = self.evaluate(command.model_dump())
-        granted = said.allowed
-        if said.needs_approval:
+        said = self.evaluate(command.model_dump(include={"industry", "percent"}))
+        granted = said.allowed if command.grant is None else command.grant
+        if said.needs_approval and command.grant is None and not command.silent:
             granted = (await self.request_approval(approver="vp", reason=said.why)).granted
-        await self.record_decision(rationale=said.why, outcome={"granted": granted})
+        await self.record_decision(rationale=said.why, outcome={} if command.silent else {"granted": granted})
         return granted
 
 
@@ -85,6 +88,21 @@ async def test_a_pattern_of_granted_exceptions_is_suggested_with_its_measured_im
     assert suggestion.impact.coverage == 1.0
     assert suggestion.impact.unchanged == 5
     assert again == []
+
+
+async def test_refusals_that_nobody_was_asked_about_are_refusals(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        for _ in range(15):
+            await loom.actor(Seller, "health").ask(Ask(industry="health", percent=15, grant=False))
+        assert await loom.suggestions.patterns("discount") == []
+        assert await loom.suggestions.look() == []
+        await exceptions(loom, 12)
+        for _ in range(3):
+            await loom.actor(Seller, "health").ask(Ask(industry="health", percent=15, silent=True))
+        [pattern] = await loom.suggestions.patterns("discount")
+        assert (pattern.occurrences, pattern.refusals, pattern.unsaid) == (12, 15, 3)
+        assert pattern.confidence == 12 / 27
+        assert await loom.suggestions.look() == []
 
 
 async def test_nothing_changes_until_a_person_adopts_it(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
     columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("type")]
     columns += [Column("actor")] if roomy else []
     columns += [Column("policy"), Column("rule")] if wide else []
-    columns += [Column("rationale", wide=True, wraps=True)]
+    columns += [Column("outcome", wraps=True), Column("rationale", wide=True, wraps=True)]
 
     def row(each: DecisionSummary) -> list[str | Text]:
         kind = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
@@ -167,9 +167,21 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
         cells: list[str | Text] = [each.decision_id[:12], output.moment(each.recorded_at), kind]
         cells += [one_line(each.journal, 40)] if roomy else []
         cells += [one_line(each.policy_version, 24), one_line(each.rule or "-", 24)] if wide else []
+        cells.append(_came_to(each, longest=400 if not output.for_eyes else 60 if roomy else 22))
         return [*cells, one_line(each.rationale, 140 if output.for_eyes else 400)]
 
     output.table(columns, [row(each) for each in found])
+
+
+def _came_to(each: DecisionSummary, *, longest: int) -> Text:
+    """Return the outcome as it was recorded, in red where it went against its own rule."""
+    from rich.text import Text
+
+    said = compact(each.outcome, longest) if each.outcome else each.verdict or "-"
+    shown = Text(said, style={"granted": "green", "denied": "yellow"}.get(each.verdict or "", ""))
+    if each.departure is not None:
+        shown.append("\nagainst its rule", style="red")
+    return shown
 
 
 def explained(explanation: Explanation, output: Output) -> RenderableType:

@@ -1,7 +1,8 @@
-"""`loom metrics`: how good decisions were as far as that is known, by type, actor or version, and over time."""
+"""`loom metrics`: how good decisions were as far as that is known, what went against its rule, and trends."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,9 +12,11 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.judging import SinceOption, UntilOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
+from loom.cli.text import one_line
 
 if TYPE_CHECKING:
-    from loom.decisions.metrics import DecisionMetrics, Trend
+    from loom.decisions.metrics import DecisionMetrics, Departures
+    from loom.decisions.trends import Trend
 
 __all__ = ["add_to"]
 
@@ -22,9 +25,11 @@ _Group = Annotated[
     typer.Option("--by", help="What they are grouped by."),
 ]
 _Measure = Annotated[
-    Literal["decisions", "quality", "exception_rate", "denial_rate"] | None,
+    Literal["decisions", "quality", "accuracy", "exception_rate", "denial_rate", "departure_rate"] | None,
     typer.Option("--trend", help="Show this over the last days instead, and what stands out."),
 ]
+
+_PEOPLE = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,6 +47,7 @@ async def metrics(
 ) -> int | None:
     """Show the figures of decisions: quality, exceptions, denials, outcomes, and the share with a full audit trail.
 
+    Quality is said only where an outcome was observed. What went against its own rule is listed with who asked for it.
     With `--trend` exit code 1 says that a day stands out as a warning or worse; that takes 30 days with decisions.
     """
     from loom.cli.reading import open_readings
@@ -58,27 +64,68 @@ async def metrics(
             return _print_trend(shell, found)
         every = await asked.of(since=begin, until=end)
         groups = await asked.by(by, since=begin, until=end)
+        departed = await asked.departures(since=begin, until=end)
     if shell.json:
         shell.output.document(
-            {"all": every.model_dump(mode="json"), by: [each.model_dump(mode="json") for each in groups]}
+            {
+                "all": every.model_dump(mode="json"),
+                by: [each.model_dump(mode="json") for each in groups],
+                "departures": [each.model_dump(mode="json") for each in departed],
+            }
         )
     elif not every.decisions:
         shell.output.say("No decisions.")
     else:
-        columns = [Column(by.replace("_", " "), "cyan"), *(Column(name, right=True) for name in _COLUMNS)]
+        columns = [
+            Column(by.replace("_", " "), "cyan", wide=True),
+            *(Column(name, right=name != "quality") for name in _COLUMNS),
+        ]
         shell.output.table(columns, [_row(each) for each in [*groups, every]])
+        shell.output.say(_LEGEND, style="dim")
+        _print_departures(shell, departed)
     return None
 
 
-_COLUMNS = ("decisions", "quality", "tier", "exceptions", "denials", "observed", "correct", "whole trail")
+_COLUMNS = ("count", "quality", "exc.", "denied", "against", "correct", "trail")
+_LEGEND = (
+    "exc.: exceptions. denied: by a rule or a person, of those that say what they came to. "
+    "against: went against their own rule. correct: of the outcomes observed. "
+    "trail: facts, evaluation and consent are on record and agree."
+)
 
 
 def _row(each: DecisionMetrics) -> list[str]:
     return [
-        each.group, f"{each.decisions:,}", "-" if each.quality is None else f"{each.quality:.2f}", each.tier or "-",
-        _share(each.exception_rate), _share(each.denial_rate), f"{each.observed:,}", f"{each.correct:,}",
+        each.group,
+        f"{each.decisions:,}",
+        "not observed" if each.quality is None else f"{each.quality:.2f} {each.tier}",
+        _share(each.exception_rate), _share(each.denial_rate), f"{each.departures:,}",
+        "-" if each.accuracy is None else f"{each.accuracy:.0%} of {each.observed:,}",
         _share(each.compliance),
     ]  # fmt: skip
+
+
+def _print_departures(shell: Shell, departed: Sequence[Departures]) -> None:
+    """Print the decisions that went against their own rule, and in whose name."""
+    if not departed:
+        return
+    from loom.decisions.conduct import DEPARTURES
+
+    shell.output.say()
+    shell.output.say("Against their own rule", style="bold red")
+    columns = [
+        Column("version", "cyan"),
+        Column("count", right=True),
+        Column("how and in whose name", wide=True, wraps=True),
+    ]
+    rows = []
+    for each in departed:
+        people = [f"{one_line(name, 40)} {count:,}" for name, count in list(each.people.items())[:_PEOPLE]]
+        people += [f"{len(each.people) - _PEOPLE:,} others"] if len(each.people) > _PEOPLE else []
+        people += [f"nobody named {each.unnamed:,}"] if each.unnamed else []
+        said = f"{DEPARTURES[each.departure]}: asked for by {', '.join(people)}; for example {each.example[:12]}"
+        rows.append([one_line(f"{each.policy} {each.version}", 36), f"{each.decisions:,}", said])
+    shell.output.table(columns, rows)
 
 
 def _print_trend(shell: Shell, found: Trend) -> int | None:

@@ -56,6 +56,7 @@ async def show(shell: Shell, suggestion_id: _Id) -> None:
         ("pattern", pattern.words()),
         ("reason", pattern.reason or "-"),
         ("granted", f"{pattern.occurrences:,} times, refused {pattern.refusals:,} times"),
+        *((("left out", f"{pattern.unsaid:,} that do not say what they came to"),) if pattern.unsaid else ()),
         ("confidence", f"{pattern.confidence:.0%}"),
         ("seen", f"{pattern.first_seen.date()} to {pattern.last_seen.date()}"),
         ("new rule", each.rule),

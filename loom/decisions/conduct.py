@@ -1,0 +1,112 @@
+"""Conduct: what was done in a decision, held against what its own rule said.
+
+An outcome is free data. It says whether something was granted by a boolean under one of the names in `GRANTED` or
+`REFUSED`, or by one of these words (or `grant`, `accept`, `deny`, …) under one of the names in `SAYING`; where it says
+two things it says nothing. `executed` or `executes` outranks them where it is true; where it is false it says nothing,
+as what is asked for a second time is not done a second time. Where an outcome does not say, the answers of people and
+the effect of the rule do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from pydantic import JsonValue
+
+from loom.decisions.decision import ApprovalGiven, Decision
+
+__all__ = [
+    "DEPARTURES",
+    "GRANTED",
+    "REFUSED",
+    "SAYING",
+    "Departure",
+    "Verdict",
+    "departure_of",
+    "granted",
+    "verdict_of",
+]
+
+Verdict: TypeAlias = Literal["granted", "denied"]
+"""What a decision came to."""
+
+Departure: TypeAlias = Literal[
+    "granted_though_denied", "granted_though_indeterminate", "granted_without_consent", "granted_over_a_denial",
+    "refused_though_allowed",
+]  # fmt: skip
+"""How a decision went against its own rule. These words are stable."""
+
+DEPARTURES: Mapping[Departure, str] = {
+    "granted_though_denied": "granted, and the rule denies it",
+    "granted_though_indeterminate": "granted, and the rule could not say",
+    "granted_without_consent": "granted, and nobody gave the approval that the rule requires",
+    "granted_over_a_denial": "granted, and a person had denied it",
+    "refused_though_allowed": "refused, and the rule allows it",
+}
+"""Each departure in words."""
+
+GRANTED = frozenset({"granted", "approved", "allowed", "permitted"})
+REFUSED = frozenset({"denied", "refused", "rejected", "declined"})
+SAYING = frozenset({"answer", "decision", "result", "status", "verdict"})
+_DONE = frozenset({"executed", "executes"})
+_YES = GRANTED | {"accept", "accepted", "allow", "approve", "grant", "permit"}
+_NO = REFUSED | {"decline", "deny", "refuse", "reject"}
+
+
+def granted(outcome: Mapping[str, JsonValue]) -> bool | None:
+    """Return whether an outcome says that something was granted, or not; None where it does not say."""
+    if any(outcome.get(name) is True for name in _DONE):
+        return True
+    said = set[bool]()
+    for name, value in outcome.items():
+        if isinstance(value, bool) and name in GRANTED | REFUSED:
+            said.add(value == (name in GRANTED))
+        elif isinstance(value, str) and name in SAYING and value.lower() in _YES | _NO:
+            said.add(value.lower() in _YES)
+    return said.pop() if len(said) == 1 else None
+
+
+def verdict_of(decision: Decision) -> Verdict | None:
+    """Return what a decision came to: by its outcome, else by people's answers, else by its rule; None if none says."""
+    said = granted(decision.outcome)
+    if said is not None:
+        return "granted" if said else "denied"
+    if _denied(decision.approvals):
+        return "denied"
+    if decision.evaluation is None:
+        return None
+    if decision.evaluation.effect == "require_approval":
+        return "granted" if _consent(decision.approvals) else None
+    return "granted" if decision.evaluation.effect == "allow" else "denied"
+
+
+def departure_of(decision: Decision) -> Departure | None:
+    """Return how a decision went against its own rule, or against a person's denial; None where it did not.
+
+    A decision whose outcome does not say what was done, or that no rule was asked about, departs from nothing.
+    """
+    said = granted(decision.outcome)
+    if said is None:
+        return None
+    effect = None if decision.evaluation is None else decision.evaluation.effect
+    if not said:
+        return "refused_though_allowed" if effect == "allow" and not _denied(decision.approvals) else None
+    if effect == "deny":
+        return "granted_though_denied"
+    if effect == "indeterminate":
+        return "granted_though_indeterminate"
+    if _denied(decision.approvals):
+        return "granted_over_a_denial"
+    return "granted_without_consent" if effect == "require_approval" and not _consent(decision.approvals) else None
+
+
+def _consent(approvals: tuple[ApprovalGiven, ...]) -> bool:
+    """Tell whether a named person granted, and no approver's last answer is a denial."""
+    return not _denied(approvals) and any(each.granted and each.by is not None for each in approvals)
+
+
+def _denied(approvals: tuple[ApprovalGiven, ...]) -> bool:
+    """Tell whether the last answer of one of those asked is a denial, by a person or by the deadline."""
+    last = {each.approver: each.granted for each in sorted(approvals, key=lambda each: each.answered_at)}
+    return not all(last.values())
