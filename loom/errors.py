@@ -51,6 +51,7 @@ __all__ = [
     "JournalLockedError",
     "JournalNotFoundError",
     "JournalReadOnlyError",
+    "KeysNotWrittenError",
     "LookupFailedError",
     "LoomClosedError",
     "LoomError",
@@ -321,6 +322,12 @@ class ErasedError(LoomError):
 
     kind = "not_found"
     gone = True
+
+
+class KeysNotWrittenError(LoomError):
+    """The file of keys of a vault cannot be written: nothing was sealed, or a key is not destroyed yet."""
+
+    kind = "busy"
 
 
 class StandingError(LoomError):

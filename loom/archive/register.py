@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
 
+from loom.archive.durable import sync_file
 from loom.archive.reading import Archive
 from loom.errors import ActorPrunedError, JournalCorruptError, LoomError, SequenceConflictError
 from loom.identity import check_person
@@ -103,6 +104,7 @@ class Archives:
         await self._check(archive)
         if self.get(archive.digest) is None:
             raise _unfit(archive, "this journal knows of no such archive")
+        await self._make_durable(archive)
         left: dict[str, str] = {}
         done: list[str] = []
         for listed in archive.manifest.journals:
@@ -136,6 +138,13 @@ class Archives:
         if bars is not None:
             bars.unbar(name)
         return "it went on since"
+
+    async def _make_durable(self, archive: Archive) -> None:
+        """See to it that the archive survives a power cut before the bodies are in it alone: it may be a copy."""
+        try:
+            await asyncio.to_thread(sync_file, archive.path)
+        except OSError as error:
+            raise _unfit(archive, f"it cannot be made durable: {error.strerror}") from error
 
     async def _declare(self, entry: PrunedEntry) -> None:
         """Write down that bodies are gone, before they are; once is enough."""

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from loom.archive.durable import sync_name
 from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, ArchivedJournal, Manifest, digest_of
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.errors import ConfigError
@@ -159,7 +160,7 @@ class _Part:
         self.lines += 1
 
     def finish(self, manifest: bytes) -> None:
-        """Write the manifest, and give the file its name once all of it is on the disk."""
+        """Write the manifest; give the file its name once all of it is on the disk, and sync the name as well."""
         self._entries.close()
         self._zip.writestr(_info(MANIFEST), manifest)
         self._zip.writestr(_info(README), _ABOUT)
@@ -167,6 +168,7 @@ class _Part:
         self._file.flush()
         os.fsync(self._file.fileno())
         os.link(self._path, self._out)
+        sync_name(self._out)
 
     def __exit__(self, *_: object) -> None:
         if not self._entries.closed:

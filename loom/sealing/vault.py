@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from loom.errors import ConfigError, ErasedError
+from loom.errors import ConfigError, ErasedError, KeysNotWrittenError
 from loom.sealing.erasures import Erasures
 
 __all__ = ["MASTER_KEY", "Vault", "master_key"]
@@ -78,11 +78,10 @@ class Vault:
         """Read the keys and who was erased; a key that came back from a copy of the file is destroyed again."""
         await self._erasures.load()
         self._keys = {subject: self._unwrap(subject, wrapped) for subject, wrapped in self._read().items()}
-        returned = [subject for subject in self._keys if self._erasures.get(subject) is not None]
-        for subject in returned:
-            del self._keys[subject]
-        if returned:
-            self._write(self._keys)
+        kept = {subject: key for subject, key in self._keys.items() if self._erasures.get(subject) is None}
+        if kept != self._keys:
+            self._write(kept)
+            self._keys = kept
 
     def seal(self, subject: str, value: JsonValue, *, about: str, once: str | None = None) -> JsonValue:
         """Return a value encrypted for a subject; `about` says what it is, and it opens as nothing else.
@@ -127,13 +126,16 @@ class Vault:
     async def erase(self, subject: str, *, by: str, reason: str) -> bool:
         """Destroy the key of a subject, in a person's name; False where that was done already. It cannot be taken back.
 
-        It is journaled first: whatever happens in between, the next start destroys the key.
+        It is journaled first: whatever happens in between, the next start destroys the key. Where the file of keys
+        cannot be written it is a `KeysNotWrittenError`: nothing opens any more, and asked for again it is done.
         """
         is_new = self._erasures.get(subject) is None
         await self._erasures.add(subject, by=by, reason=reason)
-        if self._keys.pop(subject, None) is not None:
-            self._write(self._keys)
-        return is_new
+        if subject not in self._keys:
+            return is_new
+        self._write({each: key for each, key in self._keys.items() if each != subject})
+        del self._keys[subject]  # after the write: what is forgotten first is not written again when it is asked for
+        return True
 
     def _key(self, subject: str) -> bytes:
         """Return the key of a subject, a new one where there is none yet; it is on the disk before it is used."""
@@ -161,14 +163,29 @@ class Vault:
             ) from error
 
     def _write(self, keys: Mapping[str, bytes]) -> None:
-        """Write keys anew, whole or not at all; what lay there before is overwritten, as far as the disk does that."""
+        """Write the whole file of keys again; what lay there before is overwritten, as far as the disk does that.
+
+        The old file is whole until the new one is durable under its name. Raises `KeysNotWrittenError`.
+        """
         subjects = {subject: self._wrap(subject, key) for subject, key in sorted(keys.items())}
         raw = _KeysFile(subjects=subjects).model_dump_json().encode()
         part = self._path.with_suffix(".part")
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            self._put_in_place(part)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise KeysNotWrittenError(
+                f"file of keys [{self._path}] cannot be written [{error.strerror}]; what was to be done with a key was "
+                "not done: make room, or mend the disk, and do it again"
+            ) from error
+
+    def _put_in_place(self, part: Path) -> None:
+        """Give a durable file the name of the file of keys, then overwrite what had that name before."""
         with contextlib.ExitStack() as stack:
             old = None
             with contextlib.suppress(FileNotFoundError):

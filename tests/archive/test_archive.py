@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
 import shutil
 import sqlite3
 import stat
+import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,8 +31,11 @@ from loom.errors import (
     JournalNotFoundError,
     SequenceConflictError,
 )
+from loom.journal.sqlite import SqliteStore, link
+from loom.journal.sqlite.connection import connect_writer
 from loom.journal.sqlite.verify import verify
 from loom.testing import FixedClock
+from tests.sealing.powercut import disk_under
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(days=400)
@@ -137,6 +142,42 @@ async def test_a_file_that_is_there_is_never_overwritten_and_no_file_is_made_of_
         )  # fmt: skip
     assert none is None
     assert not (tmp_path / "b.zip").exists()
+
+
+async def test_a_power_cut_at_any_moment_of_a_seal_leaves_no_archive_or_a_whole_one_and_then_it_stays(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    with disk_under(tmp_path / "out", monkeypatch) as disk:
+        await sealed(data, tmp_path / "out" / "a.zip")
+        done = disk.states()
+    assert len(disk.moments) >= 4
+    for state in [*disk.seen, *done]:
+        if (raw := state.get("a.zip")) is not None:
+            (tmp_path / "left.zip").write_bytes(raw)
+            assert Archive(tmp_path / "left.zip").verify().ok
+    assert all("a.zip" in state for state in done), "the journal vouches for it, so it is there"
+
+
+async def test_nothing_is_pruned_for_a_copy_of_an_archive_that_a_power_cut_could_take_away(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sealed(data, tmp_path / "a.zip")
+    (tmp_path / "copies").mkdir()
+    left: list[dict[str, bytes]] = []
+    real = SqliteStore.prune
+
+    async def pruned(self: SqliteStore, journal: str, *, until: int) -> None:
+        left.extend(disk.states())
+        await real(self, journal, until=until)
+
+    monkeypatch.setattr(SqliteStore, "prune", pruned)
+    with disk_under(tmp_path / "copies", monkeypatch) as disk:
+        shutil.copy(tmp_path / "a.zip", tmp_path / "copies" / "a.zip")
+        async with opened(data, LATER) as loom:
+            await Archives(loom.store).prune(Archive(tmp_path / "copies" / "a.zip"), by="vera", reason="a year")
+    assert left
+    assert all(state["a.zip"] == (tmp_path / "a.zip").read_bytes() for state in left)
 
 
 async def test_a_seal_that_is_cut_short_leaves_no_file(
@@ -370,6 +411,30 @@ async def test_what_was_pruned_is_not_in_the_files_any_more(tmp_path: Path) -> N
         await loom.rebuild()
     kept = [each.name for each in (data / "default").iterdir() if unique.encode() in each.read_bytes()]
     assert kept == []
+
+
+async def test_pruned_bodies_are_overwritten_also_where_sqlite_would_leave_them_in_free_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, unique = tmp_path / "data", "a word that is in one journal alone"
+    real = connect_writer
+
+    def careless(*given: Any, **named: Any) -> sqlite3.Connection:
+        connection = real(*given, **named)
+        connection.execute("PRAGMA secure_delete = OFF")  # some builds of SQLite begin with it on, others do not
+        return connection
+
+    monkeypatch.setattr(link, "connect_writer", careless)
+    async with opened(data) as loom:
+        await loom.actor(Notes, "old-3").ask(Note(text=unique))
+    await sealed(data, tmp_path / "a.zip")
+    async with opened(data, LATER) as loom:
+        await Archives(loom.store).prune(Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed")
+        names = [data / "default" / name for name in ("journal.db", "journal.db-wal")]
+        # By another process: opened and closed in this one, the file would lose the locks of SQLite.
+        read = await asyncio.to_thread(subprocess.run, ["cat", *names], capture_output=True, check=True)
+        assert unique.encode() not in read.stdout, "while it is open"
+    assert unique.encode() not in (data / "default" / "journal.db").read_bytes(), "and closed"
 
 
 async def test_nothing_is_pruned_for_an_archive_that_is_not_what_it_says(data: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 import stat
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loom import Loom, LoomConfig
-from loom.errors import AdmissionError, ConfigError, ErasedError, InvalidNameError
+from loom.errors import AdmissionError, ConfigError, ErasedError, InvalidNameError, KeysNotWrittenError
 from loom.sealing import MASTER_KEY, Erasures, Fields, SealingConfig, SubjectErasedEntry, Vault, is_sealed, master_key
+from tests.sealing.powercut import disk_under
 
 MASTER = bytes(range(32))
 
@@ -187,11 +190,77 @@ async def test_a_key_that_cannot_be_written_is_not_used(tmp_path: Path, monkeypa
     async with vault(tmp_path) as opened:
         with monkeypatch.context() as patched:
             patched.setattr("os.replace", full)
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(KeysNotWrittenError, match="No space"):
                 opened.seal("ada", "x", about="email")
+        assert not list((tmp_path / "default").glob("*.part")), "what could not be written is not left there either"
         sealed = opened.seal("ada", "x", about="email")
     async with vault(tmp_path) as opened:
         assert opened.open(sealed, subject="ada") == "x"
+
+
+@pytest.mark.parametrize("call", ["os.replace", "os.fsync", "os.open"])
+async def test_an_erasure_whose_key_file_cannot_be_written_is_carried_out_when_it_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    calls: dict[str, Any] = {"os.replace": os.replace, "os.fsync": os.fsync, "os.open": os.open}
+    real = calls[call]
+
+    def full(*given: Any, **named: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():  # the journal is written by a thread of its own
+            raise OSError(28, "No space left on device")
+        return real(*given, **named)
+
+    async with vault(tmp_path) as opened:
+        sealed = opened.seal("ada", "x", about="email")
+        with monkeypatch.context() as patched:
+            patched.setattr(call, full)
+            for _ in range(2):
+                with pytest.raises(KeysNotWrittenError, match="do it again"):
+                    await opened.erase("ada", by="vera", reason="she asked for it")
+        assert "ada" in keys_file(tmp_path).read_text()
+        with pytest.raises(ErasedError):
+            opened.open(sealed, subject="ada")
+        assert await opened.erase("ada", by="vera", reason="she asked for it"), "this is what destroyed the key"
+        assert "ada" not in keys_file(tmp_path).read_text()
+        assert not await opened.erase("ada", by="vera", reason="she asked for it"), "this was not"
+
+
+# --- the disk --------------------------------------------------------------------------------------
+
+
+async def test_a_power_cut_at_any_moment_leaves_the_old_keys_or_the_new_ones_and_what_was_sealed_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with vault(tmp_path / "live") as opened:
+        first = opened.seal("ada", "x", about="email")
+        with disk_under(keys_file(tmp_path / "live").parent, monkeypatch) as disk:
+            second = opened.seal("bob", "y", about="email")
+            done = disk.states()
+            await opened.erase("cara", by="vera", reason="nobody knows her")
+            opened.seal("dora", "z", about="email")
+            await opened.erase("dora", by="vera", reason="she asked for it")
+        assert len(disk.moments) > 10
+        assert all("journal.keys" in state for state in disk.seen)
+        for number, state in enumerate([*disk.seen, *done]):
+            again = Vault(tmp_path / f"cut-{number}.keys", MASTER, opened._erasures)
+            again._path.write_bytes(state["journal.keys"])
+            await again.load()
+            assert again.open(first, subject="ada") == "x"
+            if number >= len(disk.seen):
+                assert again.open(second, subject="bob") == "y", "it was sealed, so its key is on the disk"
+
+
+async def test_a_key_that_was_destroyed_is_overwritten_where_it_lay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with vault(tmp_path) as opened:
+        opened.seal("ada", "x", about="email")
+        file = keys_file(tmp_path)
+        inode, size = file.stat().st_ino, file.stat().st_size
+        with file.open("rb") as old, disk_under(file.parent, monkeypatch) as disk:
+            await opened.erase("ada", by="vera", reason="she asked for it")
+            assert old.read() == bytes(size), "the file that had the name before"
+            assert disk.left_of(inode) == bytes(size), "and not in memory only"
 
 
 # --- the master key --------------------------------------------------------------------------------

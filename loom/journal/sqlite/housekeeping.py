@@ -76,6 +76,13 @@ class Housekeeping:
         except (sqlite3.Error, OSError) as error:
             self._complain(error)
 
+    def after_prune(self) -> None:
+        """Fold the log into the database, where bodies that were taken away would lie until it is."""
+        try:
+            self._checkpoint()
+        except (sqlite3.Error, OSError) as error:
+            self._complain(error)
+
     def at_close(self) -> None:
         """Fold the log into the database and write the last head down, as far as that can be done."""
         try:

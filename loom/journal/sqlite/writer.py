@@ -129,6 +129,7 @@ class Writer:
             connection.execute("COMMIT")
             self._link.check_identity()
             connection.execute("PRAGMA trusted_schema = OFF")
+            self._housekeeping.after_prune()
         except sqlite3.IntegrityError as error:
             self._link.drop()
             raise AppendRefusedError(
