@@ -15,6 +15,7 @@ from loom.cli.commands import (
     budget,
     decisions,
     demo,
+    docs,
     doctor,
     drift,
     export,
@@ -44,13 +45,13 @@ app = typer.Typer(
     name="loom",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 
 for part in (
     demo,
+    docs,
     init,
     run,
     journal,

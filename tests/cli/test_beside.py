@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.support import RunningLoom, configured, environment, invoke, run
+from tests.cli.support import RunningLoom, configured, invoke, run
 
 
 @pytest.fixture
@@ -100,17 +97,3 @@ def test_a_second_loom_is_refused_and_says_who_holds_the_journal(config: Path) -
         assert str(running.process.pid) in second.err
         assert "Traceback" not in second.err
         running.end()
-
-
-def test_a_command_that_is_interrupted_ends_with_130_and_no_traceback(config: Path) -> None:
-    payload = config.parent / "payload"
-    os.mkfifo(payload)
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "loom.cli", "run", "note-agent/a", "Note", f"@{payload}", "-c", str(config)],
-        env=environment(), stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with payload.open("w"):  # opens when the command has come to read it
-        waiting.send_signal(signal.SIGINT)
-        _, said = waiting.communicate(timeout=30)
-    assert waiting.returncode == 130
-    assert "Traceback" not in said

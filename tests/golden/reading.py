@@ -43,9 +43,13 @@ async def said(journal: Path) -> dict[str, Any]:
     last = verified.size
     config = LoomConfig(data=journal.parent.parent)
     async with Loom.open(
-        config, workspace=journal.parent.name, actors=ACTORS, by="robin", resume=False,
+        config,
+        workspace=journal.parent.name,
+        actors=ACTORS,
+        by="robin",
+        resume=False,
         extensions=list(installed().values()),
-    ) as loom:  # fmt: skip
+    ) as loom:
         await loom.rebuild()
         hashes = [recorded.entry_hash.hex() async for recorded in loom.store.read_all(until=last)]
         audited = await loom.policies.audit(Selection(origin="any"))
@@ -69,9 +73,20 @@ def _shown(decision: Any) -> dict[str, Any]:
     """Return what may not change of a decision, whatever fields a newer loom adds."""
     plain: dict[str, Any] = decision.model_dump(mode="json")
     kept = (
-        "decision_id", "decision_type", "rationale", "policy", "facts", "outcome", "is_exception", "exception_reason",
-        "context", "parent_decision_id", "run_id", "origin", "replayed_from",
-    )  # fmt: skip
+        "decision_id",
+        "decision_type",
+        "rationale",
+        "policy",
+        "facts",
+        "outcome",
+        "is_exception",
+        "exception_reason",
+        "context",
+        "parent_decision_id",
+        "run_id",
+        "origin",
+        "replayed_from",
+    )
     evaluation = plain["evaluation"] or {}
     return {**{name: plain[name] for name in kept}, "effect": evaluation.get("effect"), "why": evaluation.get("why")}
 

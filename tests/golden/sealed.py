@@ -18,10 +18,14 @@ BOB = {**ADA, "email": "bob@example.org", "name": "Bob Byron"}
 
 
 @circuit(
-    "CX20_WELCOME", category="test", inputs=("email", "name", "born", "phone", "plan"), outputs=("letter", "to"),
-    failure_mode="escalate_to_admin", success_metric="opened",
+    "CX20_WELCOME",
+    category="test",
+    inputs=("email", "name", "born", "phone", "plan"),
+    outputs=("letter", "to"),
+    failure_mode="escalate_to_admin",
+    success_metric="opened",
     fields={"email": "seal", "name": "mask", "born": "hash", "phone": "drop", "letter": "seal", "to": "mask"},
-)  # fmt: skip
+)
 def welcome(inputs: Mapping[str, Any]) -> Result:
     """Write a letter."""
     return Result(outputs={"letter": f"Dear customer {inputs['email']}", "to": inputs["name"]})

@@ -16,10 +16,23 @@ ROOT = HERE.parent.parent
 def checked(*files: Path) -> list[str]:
     """Return what mypy says of files, a line each."""
     ran = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--hide-error-context",
-         f"--cache-dir={ROOT / '.mypy_cache' / 'users'}", *map(str, files)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--config-file=",
+            "--no-error-summary",
+            "--hide-error-context",
+            f"--cache-dir={ROOT / '.mypy_cache' / 'users'}",
+            *map(str, files),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert ran.stderr == ""
     return ran.stdout.splitlines()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Coroutine
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -65,10 +63,10 @@ def run(
     from loom.cli.serving import person
 
     arguments = {
-        "journal": actor, "command_type": command_type, "payload": _payload(payload), "id": command_id,
+        "journal": actor, "command_type": command_type, "id": command_id,
         "by": person(by), "timeout_s": patience_s,  # somebody asks, or else anybody could grant it to themselves
     }  # fmt: skip
-    return _send(shell, arguments)
+    return _send(shell, arguments, payload)
 
 
 async def _serve(shell: Shell, *, once: bool) -> None:
@@ -78,42 +76,69 @@ async def _serve(shell: Shell, *, once: bool) -> None:
     await (settle(shell) if once else serve(shell))
 
 
-def _payload(text: str) -> dict[str, Any]:
-    from loom.errors import AdmissionError
-    from loom.journal.admission import parse_json
+async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None:
+    """Send the command; where the wait is interrupted, say what becomes of its turn."""
+    import asyncio
 
+    from loom.cli.payload import read_payload
+    from loom.identity import new_id
+
+    fields = await read_payload(payload)
+    arguments = {**given, "payload": fields, "id": given["id"] or new_id()}
     try:
-        source = (
-            sys.stdin.read() if text == "-" else Path(text[1:]).read_text(encoding="utf-8") if text[:1] == "@" else text
-        )
-        value = parse_json(source)
-    except (AdmissionError, OSError, UnicodeError) as error:
-        raise typer.BadParameter(f"{error}", param_hint="JSON") from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter(
-            f"[{one_line(text, 60)}] is no object; expected [{{…}}]: write its fields", param_hint="JSON"
-        )
-    return value
+        # With an id of the caller's, the command may be one that was cut short: its actor resumes what it has.
+        said = await _through(shell, arguments, resumes=given["id"] is not None)
+    except asyncio.CancelledError:
+        shell.output.note(await _what_becomes(shell, arguments["journal"], arguments["id"]))
+        raise
+    return _print(shell.output, said)
 
 
-async def _send(shell: Shell, arguments: dict[str, Any]) -> int | None:
-    """Send the command through the loom that runs, or through one that is opened for it."""
+async def _through(shell: Shell, arguments: dict[str, Any], *, resumes: bool) -> dict[str, Any]:
+    """Return what the loom that runs says to the command, or one that is opened for it."""
     from loom.cli.acting import open_loom, over_socket
     from loom.cli.serving import person
     from loom.journal.sqlite import WriterLock
     from loom.operations import Operations
 
     files = shell.place.files
+    said: Any
     if WriterLock(files.lock).held():
         patience_s = (arguments["timeout_s"] or _FOR_EVER_S) + _MARGIN_S
-        said: Any = await over_socket(files, "actors.send", arguments, timeout_s=patience_s)
-        return _print(shell.output, said)
-    shell.allow_imports()
-    async with open_loom(shell.place, by=person(arguments["by"])) as loom:
-        # With an id, the command may be one that was cut short: its actor resumes what it has, and no other does.
-        loom.actors.resumes = arguments["id"] is not None
-        said = await Operations(loom).call("actors.send", arguments)
-    return _print(shell.output, said)
+        said = await over_socket(files, "actors.send", arguments, timeout_s=patience_s)
+    else:
+        shell.allow_imports()
+        async with open_loom(shell.place, by=person(arguments["by"])) as loom:
+            loom.actors.resumes = resumes
+            said = await Operations(loom).call("actors.send", arguments)
+    return cast("dict[str, Any]", said)
+
+
+async def _what_becomes(shell: Shell, journal: str, command_id: str) -> str:
+    """Return what becomes of a command whose sender was interrupted, as far as its journal says."""
+    from loom.cli.reading import open_journal
+    from loom.errors import LoomError
+    from loom.journal.kinds import ENDINGS
+    from loom.journal.sqlite import WriterLock
+
+    turn = f"turn {command_id} of {journal}"
+    try:
+        async with open_journal(shell) as reader:
+            received = await reader.find_command(journal, command_id)
+            entries = [] if received is None else [
+                each.kind async for each in reader.read(journal, after=received.sequence)
+                if each.command_id == command_id
+            ]  # fmt: skip
+    except LoomError as error:
+        return f"interrupted; what became of {turn} cannot be read: {error}"
+    again = f"the same command with --id {command_id} gives its reply"
+    if received is None:
+        return f"interrupted; {turn} was not accepted: nothing was done"
+    if any(kind in ENDINGS for kind in entries):
+        return f"interrupted; {turn} has ended: {again}"
+    if WriterLock(shell.place.files.lock).held():
+        return f"interrupted; {turn} goes on in the loom that runs: {again}"
+    return f"interrupted; {turn} was cut short and goes on with the next `loom run`; {again}"
 
 
 def _print(output: Output, said: dict[str, Any]) -> int | None:

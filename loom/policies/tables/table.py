@@ -257,7 +257,7 @@ def _layout(written: object) -> TableLayout:
         where = ".".join(str(part) for part in first["loc"]) or "$"
         raise PolicyTableError(
             f"table [{name}] is not of the format [loom.table/1] at [{where}]: {first['msg']}; expected what "
-            "docs/policy-tables.md describes: mend it"
+            "`loom docs policy-tables` describes: change it"
         ) from error
 
 
