@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from loom.gate.actor import Answer, CompiledContext, Executor, GateActor
+from loom.gate.actor import GateActor
+from loom.gate.commands import Answer, CompiledContext, Executor
 from loom.gate.contract import ResponsibilityContract
 from loom.gate.contracts import Contracts, Handshake, contract_of, load_contract
-from loom.gate.entries import CycleFailedEntry, ExecutedEntry, ValidatedEntry
+from loom.gate.entries import (
+    CycleFailedEntry,
+    EscalatedEntry,
+    EscalationAnsweredEntry,
+    ExecutedEntry,
+    ValidatedEntry,
+)
 from loom.gate.extension import extension
-from loom.gate.gate import Flow, Gate, profitability_monitor
+from loom.gate.gate import Flow, Gate
+from loom.gate.monitor import profitability_monitor
 from loom.gate.proposal import PolicyProposal, idempotency_key
 from loom.gate.roa import CycleFailure, Explanation, Model, Proposed, parse_json_block, self_check
 from loom.gate.validation import Complaint, GateFacts, GateParams, Validator, gate_validation
@@ -19,6 +27,8 @@ __all__ = [
     "Contracts",
     "CycleFailedEntry",
     "CycleFailure",
+    "EscalatedEntry",
+    "EscalationAnsweredEntry",
     "ExecutedEntry",
     "Executor",
     "Explanation",

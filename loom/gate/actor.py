@@ -2,146 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 
-from loom.actors import Actor, Command
+from loom.actors import Actor
 from loom.errors import LookupFailedError
-from loom.gate.contract import ResponsibilityContract
+from loom.gate.commands import (
+    Answer,
+    CompileContext,
+    CompiledContext,
+    FailCycle,
+    Kernel,
+    Known,
+    SetAgentState,
+    Submit,
+)
 from loom.gate.digest import digest
 from loom.gate.entries import (
     AgentStateSetEntry,
     ContextCompiledEntry,
     CycleFailedEntry,
+    EscalatedEntry,
+    EscalationAnsweredEntry,
     ExecutedEntry,
     ProposalReceivedEntry,
     ValidatedEntry,
     Verdict,
 )
 from loom.gate.proposal import PolicyProposal, idempotency_key, read_proposal
+from loom.gate.state import GateState
 from loom.gate.validation import (
+    Complaint,
     GateFacts,
-    Validator,
-    ceiling_exceeded,
+    bound_broken,
     complaint_of,
     gate_validation,
     missing_number,
     said_in_code,
 )
 from loom.journal.entry import Entry
+from loom.policies import Evaluation
 
-__all__ = [
-    "Answer",
-    "CompileContext",
-    "CompiledContext",
-    "Executor",
-    "FailCycle",
-    "GateActor",
-    "Kernel",
-    "Known",
-    "SetAgentState",
-    "Submit",
-]
-
-Executor = Callable[[PolicyProposal, str], Awaitable[Any]]
-"""Does what was accepted, with the idempotency key that it passes on to the world; at least once, with one key."""
-
-_MAX_FLOWS = 1_000
-
-
-class Known(BaseModel):
-    """What the gate looks up about an agent and a flow before it says anything."""
-
-    model_config = ConfigDict(frozen=True)
-
-    standing: str
-    contract: ResponsibilityContract | None = None
-    token_valid: bool = False
-    rejections: int = 0
-    executed: JsonValue = None
-    """What came of the same execution, where it was done before: decision, result."""
-
-
-class Kernel(NamedTuple):
-    """What the gate leans on beyond its own journal."""
-
-    know: Callable[[str, str, str | None, str], Awaitable[Known]]
-    """Agent, flow, token, idempotency key → what is known, once the monitors have seen what was executed before."""
-    validators: tuple[Validator, ...] = ()
-    executor: Executor | None = None
-
-
-class CompiledContext(BaseModel):
-    """Session and state of a flow, and the hash that a proposal made on it has to name."""
-
-    model_config = ConfigDict(frozen=True)
-
-    flow_id: str
-    context: dict[str, JsonValue]
-    context_hash: str
-
-
-class Answer(BaseModel):
-    """What the gate makes of a proposal. `repeated` says that the same was executed before, and was not again."""
-
-    model_config = ConfigDict(frozen=True)
-
-    verdict: Verdict
-    code: str
-    why: str
-    flow_id: str
-    decision_id: str
-    executed: bool = False
-    repeated: bool = False
-    result: JsonValue = None
-    idempotency_key: str | None = None
-
-
-class SetAgentState(Command[bool]):
-    """Say what holds for the agent in every flow."""
-
-    state: dict[str, JsonValue]
-
-
-class CompileContext(Command[CompiledContext]):
-    """Put session and state of a flow together."""
-
-    flow_id: str
-    root_id: str
-    session: dict[str, JsonValue]
-
-
-class FailCycle(Command[bool]):
-    """Write down that the agent came to no proposal."""
-
-    flow_id: str
-    root_id: str
-    attempt: int
-    code: str
-    detail: str
-
-
-class Submit(Command[Answer]):
-    """Propose something. The token is not kept: the gate is told what it makes of it."""
-
-    flow_id: str
-    root_id: str
-    step_id: str
-    attempt: int
-    proposal: JsonValue = None
-    problem: str | None = None
-    explanation: JsonValue = None
-    token_hash: str | None = None
-
-
-class GateState(BaseModel):
-    """What holds for the agent, and the contexts of its last thousand flows."""
-
-    agent_state: dict[str, JsonValue] = Field(default_factory=dict)
-    contexts: dict[str, str] = Field(default_factory=dict)
+__all__ = ["GateActor"]
 
 
 class GateActor(Actor[GateState]):
@@ -149,6 +53,7 @@ class GateActor(Actor[GateState]):
 
     actor_type = "gate"
     policy = gate_validation
+    state_version = 2
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -166,15 +71,8 @@ class GateActor(Actor[GateState]):
         return True
 
     def apply(self, entry: Entry) -> None:
-        """Fold state and contexts; a new state of the agent makes every context an old one."""
-        if isinstance(entry, AgentStateSetEntry):
-            self.state.agent_state = entry.state
-            self.state.contexts.clear()
-        elif isinstance(entry, ContextCompiledEntry):
-            self.state.contexts.pop(entry.flow_id, None)
-            self.state.contexts[entry.flow_id] = entry.context_hash
-            if len(self.state.contexts) > _MAX_FLOWS:
-                del self.state.contexts[next(iter(self.state.contexts))]
+        """Fold state, contexts, and what people were asked."""
+        self.state.fold(entry)
 
     async def _compile(self, command: CompileContext) -> CompiledContext:
         context: dict[str, JsonValue] = {
@@ -204,17 +102,43 @@ class GateActor(Actor[GateState]):
         facts = self._facts(command, proposal, problem, known, now)
         said = self.evaluate(facts)
         verdict, code = said_in_code(said, facts)
+        again: Any = known.executed if verdict == "ACCEPT" else None
+        answer = await self._judge(
+            command, proposal, key, said, verdict, code, executes=verdict == "ACCEPT" and again is None
+        )
+        if proposal is None or key is None or verdict == "REJECT":
+            return answer
+        if verdict == "ESCALATE":
+            approver = None if known.contract is None else known.contract.escalate_to
+            return await self._escalate(command, proposal, answer, facts, str(approver))
+        if again is not None:
+            return answer.model_copy(update={"repeated": True, "result": again.get("result")})
+        result = await self._execute(command, proposal, key, answer.decision_id)
+        return answer.model_copy(update={"executed": True, "result": result})
+
+    async def _judge(
+        self,
+        command: Submit,
+        proposal: PolicyProposal | None,
+        key: str | None,
+        said: Evaluation,
+        verdict: Verdict,
+        code: str,
+        *,
+        executes: bool,
+        parent: str | None = None,
+    ) -> Answer:
+        """Write down what the gate makes of a proposal, as what it is and as a decision."""
         await self.record(
             ValidatedEntry(
                 flow_id=command.flow_id, root_id=command.root_id, attempt=command.attempt, verdict=verdict, code=code,
                 why=said.why,
             )
         )  # fmt: skip
-        again: Any = known.executed if verdict == "ACCEPT" else None
         decision_id = await self.record_decision(
             decision_type="gate_verdict",
             rationale=f"{code}: {said.why}",
-            outcome={"verdict": verdict, "code": code, "executes": verdict == "ACCEPT" and again is None},
+            outcome={"verdict": verdict, "code": code, "executes": executes},
             context={
                 "flow_id": command.flow_id, "root_id": command.root_id, "step_id": command.step_id,
                 "attempt": command.attempt, "idempotency_key": key,
@@ -222,59 +146,120 @@ class GateActor(Actor[GateState]):
                 "params": {} if proposal is None else proposal.params,
             },
             confidence=None if proposal is None else proposal.confidence,
+            parent=parent,
         )  # fmt: skip
-        answer = Answer(
+        return Answer(
             verdict=verdict, code=code, why=said.why, flow_id=command.flow_id, decision_id=decision_id,
             idempotency_key=key,
         )  # fmt: skip
-        if verdict != "ACCEPT" or proposal is None or key is None:
-            return answer
-        if again is not None:
-            return answer.model_copy(update={"repeated": True, "result": again.get("result")})
-        result = await self._execute(command, proposal, key, decision_id)
-        return answer.model_copy(update={"executed": True, "result": result})
 
-    async def _known(self, command: Submit, key: str | None) -> Known:
+    async def _known(self, command: Submit, key: str | None, *, step: str | None = None) -> Known:
         async def look() -> dict[str, Any]:
             known = await self._kernel.know(self.key, command.flow_id, command.token_hash, key or "")
             return known.model_dump(mode="json")
 
         try:
             known: Known = await self.gather_context(
-                system="gate", entity="agent", query=self.key, fetcher=look, returns=Known
+                system="gate", entity="agent", query=self.key, fetcher=look, returns=Known, key=step
             )
         except LookupFailedError as error:  # who cannot be known may do nothing
             return Known(standing=f"UNKNOWN ({error.type_name})")
         return known
 
     def _facts(
-        self, command: Submit, proposal: PolicyProposal | None, problem: str | None, known: Known, now: datetime
+        self,
+        command: Submit,
+        proposal: PolicyProposal | None,
+        problem: str | None,
+        known: Known,
+        now: datetime,
+        *,
+        consented: GateFacts | None = None,
     ) -> GateFacts:
+        """Return what there is to judge; `consented` are the facts that a person has consented to meanwhile.
+
+        A consent speaks for the proposal as it was shown: on that context, in that session. It does not speak for an
+        agent that was suspended since, for a contract that has become narrower, or for a time that is over.
+        """
         contract = known.contract
         if proposal is None or contract is None:
             return GateFacts(
                 rejections=known.rejections, schema_problem=problem, standing=known.standing, token_valid=False,
                 expired=proposal is not None and proposal.expired(now),
             )  # fmt: skip
-        context: dict[str, JsonValue] = {"agent": self.key, "flow_id": command.flow_id, **self.state.agent_state}
-        complaint = complaint_of(proposal, context, self._kernel.validators)
-        exceeded, why = ceiling_exceeded(proposal, contract)
+        granted = consented is not None and self._asked(command, proposal) == "granted"
+        complaint = None if granted else self._complaint(command, proposal, contract.escalate_to)
+        exceeded, why = bound_broken(proposal, contract)
         return GateFacts(
             rejections=known.rejections,
             schema_problem=missing_number(proposal, contract),
             expired=proposal.expired(now),
             standing=known.standing,
-            token_valid=known.token_valid,
+            token_valid=known.token_valid if consented is None else consented.token_valid,
             policy_kind=proposal.policy_kind,
             allowed_policy_types=contract.allowed_policy_types,
             confidence=proposal.confidence,
             minimum_confidence=contract.minimum_confidence,
-            context_fresh=self.state.contexts.get(command.flow_id) == proposal.context_hash,
+            context_fresh=consented is not None or self.state.contexts.get(command.flow_id) == proposal.context_hash,
             complaint=None if complaint is None else f"{complaint.code}: {complaint.why}",
             complaint_escalates=complaint is not None and complaint.escalate,
             exceeded=exceeded,
             exceeded_why=why,
         )
+
+    def _complaint(self, command: Submit, proposal: PolicyProposal, escalate_to: str | None) -> Complaint | None:
+        """Return what the validators have to say, and what a person has said about it before."""
+        context: dict[str, JsonValue] = {"agent": self.key, "flow_id": command.flow_id, **self.state.agent_state}
+        complaint = complaint_of(proposal, context, self._kernel.validators)
+        if complaint is None or not complaint.escalate:
+            return complaint
+        asked = self._asked(command, proposal)
+        if asked == "executed":
+            return None
+        if asked == "denied":
+            return Complaint("ESCALATION_DENIED", f"consent was denied: {complaint.code}: {complaint.why}")
+        if escalate_to is None:
+            return Complaint(
+                "ESCALATION_UNADDRESSED", f"{complaint.code}: {complaint.why}; the contract names nobody to ask"
+            )
+        return complaint
+
+    # --- a person is asked ----------------------------------------------------------------------
+
+    async def _escalate(
+        self, command: Submit, proposal: PolicyProposal, answer: Answer, facts: GateFacts, approver: str
+    ) -> Answer:
+        """Ask for consent as the contract says, and execute what is granted; a proposal is asked about once."""
+        asked = self.state.escalations.get(str(answer.idempotency_key))
+        if asked is not None and asked.status == "waits":
+            return answer.model_copy(update={"approval_id": asked.approval_id})
+        key = str(answer.idempotency_key)
+        about = {"flow_id": command.flow_id, "root_id": command.root_id, "idempotency_key": key}
+        await self.record(EscalatedEntry(**about, approver=approver, code=answer.code, decision_id=answer.decision_id))
+        approval = await self.request_approval(approver=approver, reason=_asks(proposal, answer), key=key)
+        await self.record(
+            EscalationAnsweredEntry(
+                **about, approval_id=approval.approval_id, granted=approval.granted, by=approval.by,
+                comment=approval.comment,
+            )
+        )  # fmt: skip
+        known = await self._known(command, key, step=f"after consent {key}")
+        again = self._facts(command, proposal, None, known, await self.now(), consented=facts)
+        said = self.evaluate(again)
+        verdict, code = said_in_code(said, again)
+        executes = verdict == "ACCEPT"
+        answer = await self._judge(
+            command, proposal, key, said, verdict, code, executes=executes, parent=answer.decision_id
+        )
+        if not executes:
+            return answer
+        result = await self._execute(command, proposal, key, answer.decision_id)
+        return answer.model_copy(update={"executed": True, "result": result})
+
+    def _asked(self, command: Submit, proposal: PolicyProposal) -> str | None:
+        """Return how it stands with the consent to a proposal, None where nobody was asked."""
+        asked = self.state.escalations.get(idempotency_key(command.flow_id, command.step_id, proposal.params))
+        return None if asked is None else asked.status
 
     async def _execute(self, command: Submit, proposal: PolicyProposal, key: str, decision_id: str) -> JsonValue:
         """Do it: the claim is durable before, and what was done is written in the same turn, which is resumed."""
@@ -291,3 +276,9 @@ class GateActor(Actor[GateState]):
         )  # fmt: skip
         plain: JsonValue = result
         return plain
+
+
+def _asks(proposal: PolicyProposal, answer: Answer) -> str:
+    """Return what the approver has to know: why it was escalated, and what is proposed."""
+    params = ", ".join(f"{name} {value!r:.60}" for name, value in list(proposal.params.items())[:5])
+    return f"{answer.why}; proposed is {proposal.policy_kind} with {params or 'nothing'}: {proposal.justification:.500}"

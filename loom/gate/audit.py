@@ -14,6 +14,8 @@ from loom.decisions.entries import RunEndedEntry, RunStartedEntry
 from loom.gate.entries import (
     ContextCompiledEntry,
     CycleFailedEntry,
+    EscalatedEntry,
+    EscalationAnsweredEntry,
     ExecutedEntry,
     HandshakeEntry,
     ProposalReceivedEntry,
@@ -49,13 +51,13 @@ class GateProjection:
     """Keeps the audit, how often each flow was rejected, and what was executed under which key."""
 
     name = "gate"
-    version = 2
+    version = 3
     kinds = frozenset(
         {
             "command_received", "decision", "run_started", "run_ended", "standing_changed",
             *(each.kind for each in (
-                ContextCompiledEntry, CycleFailedEntry, ExecutedEntry, HandshakeEntry, ProposalReceivedEntry,
-                ValidatedEntry, FindingEntry, MonitorTickEntry,
+                ContextCompiledEntry, CycleFailedEntry, EscalatedEntry, EscalationAnsweredEntry, ExecutedEntry,
+                HandshakeEntry, ProposalReceivedEntry, ValidatedEntry, FindingEntry, MonitorTickEntry,
             )),
         }
     )  # fmt: skip
@@ -124,6 +126,12 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
         case ValidatedEntry():
             detail = {"verdict": entry.verdict, "code": entry.code, "why": entry.why, "attempt": entry.attempt}
             return _of_flow("DIM_VALIDATION", entry, detail, agent, "INFO" if entry.verdict == "ACCEPT" else "WARNING")
+        case EscalatedEntry():
+            detail = {"approver": entry.approver, "code": entry.code, "decision_id": entry.decision_id}
+            return _of_flow("ESCALATION_OPENED", entry, detail, agent, "WARNING")
+        case EscalationAnsweredEntry():
+            detail = {"granted": entry.granted, "by": entry.by, "comment": entry.comment}
+            return _of_flow("ESCALATION_ANSWERED", entry, detail, agent)
         case ExecutedEntry():
             detail = {**entry.params, "idempotency_key": entry.idempotency_key, "result": entry.result}
             return _of_flow(f"{entry.policy_kind.partition('_')[0].upper()}_EXECUTED", entry, detail, agent)

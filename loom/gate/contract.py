@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loom.errors import AdmissionError
 from loom.gate.digest import digest
@@ -17,7 +17,15 @@ _REQUIREMENT = re.compile(r"(0|[1-9][0-9]{0,5})\.(x|0|[1-9][0-9]{0,5})\Z")
 
 
 class ResponsibilityContract(BaseModel):
-    """What an agent is responsible for. `limits` are ceilings, inclusive, for numbers among the parameters."""
+    """What an agent is responsible for, and who is asked where a validator escalates.
+
+    `limits` are ceilings and `floors` are lower bounds, both inclusive, for numbers among the parameters. A parameter
+    that has one has to be there. A number below zero needs a floor that allows it, wherever it stands in the
+    parameters; a floor of a number further down is named by its path, `adjustment.amount`.
+
+    What is not set of `floors` and `escalate_to` stays out of the hash: contracts from before there were any keep
+    theirs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,6 +35,16 @@ class ResponsibilityContract(BaseModel):
     allowed_policy_types: tuple[str, ...] = Field(min_length=1)
     limits: dict[str, float] = Field(default_factory=dict)
     minimum_confidence: float = Field(default=0.0, ge=0, le=1)
+    floors: dict[str, float] = Field(default_factory=dict, exclude_if=lambda floors: not floors)
+    escalate_to: str | None = Field(default=None, max_length=200, exclude_if=lambda approver: approver is None)
+    """The person or role that is asked for consent where a validator escalates; without one that is a rejection."""
+
+    @model_validator(mode="after")
+    def _floors_are_under_ceilings(self) -> Self:
+        for name, floor in self.floors.items():
+            if name in self.limits and floor > self.limits[name]:
+                raise ValueError(f"floor [{floor:g}] of [{name}] is over its ceiling [{self.limits[name]:g}]")
+        return self
 
     @property
     def hash(self) -> str:

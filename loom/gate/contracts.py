@@ -63,6 +63,8 @@ class Contracts:
         self, contract: ResponsibilityContract, *, by: str, reason: str | None = None
     ) -> ResponsibilityContract:
         """Register a version of a contract in the name of a person; another content under its version is refused."""
+        if contract.escalate_to is not None:
+            check_person(contract.escalate_to, what="escalate_to")
         entry = ContractRegisteredEntry(
             contract=contract, contract_hash=contract.hash, by=check_person(by), reason=reason
         )
@@ -144,10 +146,15 @@ def load_contract(path: str | Path) -> ResponsibilityContract:
 
 
 def contract_of(written: Mapping[str, Any], *, source: str = "<contract>") -> ResponsibilityContract:
-    """Return a contract from plain data; `max_discount_pct` is short for a limit of `discount_offered`."""
+    """Return a contract from plain data.
+
+    `max_discount_pct` and `min_discount_pct` are short for a limit and a floor of `discount_offered`.
+    """
     plain = dict(written)
-    if "max_discount_pct" in plain:
-        plain["limits"] = {**plain.get("limits", {}), "discount_offered": plain.pop("max_discount_pct")}
+    for short, bounds in (("max_discount_pct", "limits"), ("min_discount_pct", "floors")):
+        if short in plain:
+            known = plain.get(bounds)
+            plain[bounds] = {**(known if isinstance(known, Mapping) else {}), "discount_offered": plain.pop(short)}
     try:
         return ResponsibilityContract.model_validate(plain)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
@@ -14,6 +14,8 @@ __all__ = [
     "ContextCompiledEntry",
     "ContractRegisteredEntry",
     "CycleFailedEntry",
+    "EscalatedEntry",
+    "EscalationAnsweredEntry",
     "ExecutedEntry",
     "HandshakeEntry",
     "ProposalReceivedEntry",
@@ -28,11 +30,18 @@ class ContractRegisteredEntry(Entry):
     """A person registered a version of a contract."""
 
     kind: ClassVar[str] = "gate.contract_registered"
+    schema_version: ClassVar[int] = 2
+    """2: contracts may have floors and somebody to escalate to."""
 
     contract: ResponsibilityContract
     contract_hash: str
     by: str
     reason: str | None = None
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an older schema: a contract from before floors has none."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class HandshakeEntry(Entry):
@@ -106,6 +115,33 @@ class ValidatedEntry(Entry):
     verdict: Verdict
     code: str
     why: str
+
+
+class EscalatedEntry(Entry):
+    """A validator wants a person to look at a proposal, and the contract says who is asked: the request follows."""
+
+    kind: ClassVar[str] = "gate.escalated"
+
+    flow_id: str
+    root_id: str
+    idempotency_key: str
+    approver: str
+    code: str
+    decision_id: str
+
+
+class EscalationAnsweredEntry(Entry):
+    """A person, or a deadline, answered; `by` is none for a deadline. What came of it is validated once more."""
+
+    kind: ClassVar[str] = "gate.escalation_answered"
+
+    flow_id: str
+    root_id: str
+    idempotency_key: str
+    approval_id: str
+    granted: bool
+    by: str | None
+    comment: str | None = None
 
 
 class ExecutedEntry(Entry):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,40 +10,30 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from loom.actors import StandingChangedEntry, Standings
+from loom.actors import Standings
 from loom.errors import InvalidNameError
 from loom.extension import Host
-from loom.gate.actor import (
+from loom.gate.actor import GateActor
+from loom.gate.commands import (
     Answer,
     CompileContext,
     CompiledContext,
     Executor,
     FailCycle,
-    GateActor,
     Kernel,
     Known,
     SetAgentState,
     Submit,
 )
 from loom.gate.contracts import Contracts, Handshake, token_hash
-from loom.gate.entries import ExecutedEntry
+from loom.gate.monitor import profitability_monitor
 from loom.gate.proposal import sanitised
 from loom.gate.roa import CycleFailure, Model, Proposed, propose
 from loom.gate.validation import Validator
-from loom.identity import derived_id
-from loom.journal.entry import Recorded
-from loom.monitors import (
-    Finding,
-    Monitor,
-    Observation,
-    Reset,
-    RollingMeanParams,
-    full_window,
-    rolling_mean_of,
-    watch,
-)
+from loom.identity import derived_id, new_id
+from loom.monitors import Monitor, watch
 
-__all__ = ["Flow", "Gate", "profitability_monitor"]
+__all__ = ["Flow", "Gate"]
 
 _KNOWN = """
 SELECT (SELECT rejections FROM gate_flows WHERE flow_id = :flow) AS rejections,
@@ -50,6 +41,12 @@ SELECT (SELECT rejections FROM gate_flows WHERE flow_id = :flow) AS rejections,
    WHERE idempotency_key = :key) AS executed
 """
 _NAMES = ("gate",)
+_WAITS = """
+SELECT approval_id, decision_id FROM approvals JOIN trace_decisions USING (journal, command_id)
+WHERE approvals.journal = ? AND approvals.command_id = ? AND approvals.status = 'pending'
+  AND trace_decisions.status = 'open'
+ORDER BY trace_decisions.position DESC LIMIT 1
+"""
 
 
 class Flow(NamedTuple):
@@ -66,6 +63,7 @@ class Gate:
         self.contracts = Contracts(host.store, make_draft=host.draft)
         self._host = host
         self._kernel = Kernel(self._know, tuple(validators), executor)
+        self._committed = asyncio.Event()
 
     @classmethod
     def of(cls, loom: Any) -> Gate:
@@ -95,6 +93,7 @@ class Gate:
         """
         gate = cls(host, executor=executor, validators=validators)
         await gate.contracts.load()
+        host.store.on_commit(gate._note_commit)
         await host.register(GateActor, lambda: GateActor(gate._kernel))
         for monitor in (profitability_monitor(host.standings),) if monitors is None else monitors:
             await watch(host, monitor)
@@ -165,7 +164,8 @@ class Gate:
         """Propose something, and return what the gate makes of it; what was accepted has been executed, once.
 
         `proposal` may be anything: what is none is rejected, and that is journaled. The answer to an agent waits until
-        its monitors have seen what it executed before.
+        its monitors have seen what it executed before. It does not wait for a person: where one is asked, it is
+        ESCALATE with the id of the open request, and the proposal is executed if and when that is granted.
         """
         value, problem = sanitised(proposal)
         command = Submit(
@@ -178,8 +178,47 @@ class Gate:
             explanation=None if explanation is None else dict(explanation),
             token_hash=None if token is None else token_hash(token),
         )
+        contract = self.contracts.contract_of(agent)
+        if contract is None or contract.escalate_to is None:
+            return await self._asked(agent, command, command_id)
+        return await self._answer_or_wait(agent, command, command_id or new_id())
+
+    async def _asked(self, agent: str, command: Submit, command_id: str | None) -> Answer:
         answer: Answer = await self._host.actor(GateActor, agent).ask(command, id=command_id, by=agent)
         return answer
+
+    async def _answer_or_wait(self, agent: str, command: Submit, command_id: str) -> Answer:
+        """Return the answer of a turn, or as soon as it waits for a person what it has said so far."""
+        asked = asyncio.create_task(self._asked(agent, command, command_id))
+        waits = asyncio.create_task(self._waits_for_a_person(f"{GateActor.actor_type}/{agent}", command_id))
+        try:
+            await asyncio.wait({asked, waits}, return_when=asyncio.FIRST_COMPLETED)
+            if waits.done() and not asked.done() and waits.exception() is None:
+                return waits.result()
+            return await asked
+        finally:
+            for task in (asked, waits):
+                task.cancel()  # the wait, never the turn
+            await asyncio.gather(asked, waits, return_exceptions=True)
+
+    async def _waits_for_a_person(self, journal: str, command_id: str) -> Answer:
+        while True:
+            committed = self._committed
+            rows = await self._host.queries.fetch(_WAITS, (journal, command_id), names=("approvals", "traces"))
+            if rows:
+                decision = (await self._host.traces.get(rows[0]["decision_id"])).decision
+                said: Any = {**decision.context, **decision.outcome}
+                return Answer(
+                    verdict=said["verdict"], code=said["code"], flow_id=said["flow_id"],
+                    why="" if decision.evaluation is None else decision.evaluation.why,
+                    decision_id=decision.decision_id, idempotency_key=said["idempotency_key"],
+                    approval_id=rows[0]["approval_id"],
+                )  # fmt: skip
+            await committed.wait()
+
+    def _note_commit(self, _: int) -> None:
+        committed, self._committed = self._committed, asyncio.Event()
+        committed.set()
 
     async def _know(self, agent: str, flow_id: str, token: str | None, key: str) -> Known:
         await self._host.reactors.reached()
@@ -191,44 +230,3 @@ class Gate:
             rejections=row["rejections"] or 0,
             executed=None if row["executed"] is None else json.loads(row["executed"]),
         )
-
-
-def profitability_monitor(
-    standings: Standings,
-    *,
-    parameter: str = "discount_offered",
-    params: RollingMeanParams | None = None,
-    reason: str = "PROFITABILITY_DRIFT",
-    name: str = "profitability",
-) -> Monitor:
-    """Return the monitor that no single check replaces: the mean of what an agent was last allowed to give away.
-
-    It suspends an agent whose last `window` executed offers are over `threshold` in the mean; one that is reinstated
-    begins with an empty window.
-    """
-
-    def observe(recorded: Recorded) -> Observation | Reset | None:
-        entry = recorded.entry
-        if isinstance(entry, StandingChangedEntry):
-            return Reset(entry.subject, entry.reason) if entry.standing == "ACTIVE" else None
-        if not isinstance(entry, ExecutedEntry) or parameter not in entry.params:
-            return None
-        about: dict[str, JsonValue] = {
-            "flow_id": entry.flow_id, "root_id": entry.root_id, "run_id": entry.root_id,
-            "correlation_id": recorded.command_id, "causation_id": entry.decision_id,
-        }  # fmt: skip
-        return Observation(recorded.journal.partition("/")[2], float(str(entry.params[parameter])), about)
-
-    async def suspend(finding: Finding) -> None:
-        await standings.suspend(
-            finding.subject, by=f"monitor {name}", reason=reason, trigger="system", cause=finding.decision_id
-        )
-
-    return Monitor(
-        name=name,
-        kinds=frozenset({ExecutedEntry.kind, StandingChangedEntry.kind}),
-        policy=rolling_mean_of(f"monitor-{name}", params or RollingMeanParams()),
-        observe=observe,
-        facts=full_window,
-        intervene=suspend,
-    )

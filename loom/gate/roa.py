@@ -83,7 +83,7 @@ def self_check(proposal: Mapping[str, Any], contract: ResponsibilityContract) ->
     if not is_number(confidence) or not 0 <= float(str(confidence)) <= 1:
         return CycleFailure("self_check_confidence", f"[{confidence!r:.80}] is no number from 0 to 1")
     params = proposal.get("params")
-    for name in contract.limits:
+    for name in (*contract.limits, *(each for each in contract.floors if "." not in each)):
         value = params.get(name) if isinstance(params, Mapping) else None
         if not is_number(value):
             return CycleFailure(f"self_check_{name.partition('_')[0]}_type", f"{name} [{value!r:.80}] is no number")
@@ -101,8 +101,8 @@ async def propose(
     except ValidationError:
         return CycleFailure("explain_json_parse_failed", "the explanation is no JSON object with a narrative")
     asked = _PROPOSE.format(
-        kinds=", ".join(contract.allowed_policy_types), limits=json.dumps(contract.limits), context=written,
-        narrative=explanation.narrative,
+        kinds=", ".join(contract.allowed_policy_types), limits=json.dumps(contract.limits),
+        floors=json.dumps(contract.floors), context=written, narrative=explanation.narrative,
     )  # fmt: skip
     proposal = parse_json_block(await model.complete(asked))
     if proposal is None:
@@ -125,6 +125,6 @@ Context: {context}"""
 _PROPOSE = """\
 POLICY
 Propose one policy as a JSON object with the keys policy_kind (one of: {kinds}), params, justification and confidence
-(0 to 1). Stay within these limits: {limits}.
+(0 to 1). Stay within these limits: {limits}, and not under these: {floors}. Where nothing is said, 0 is the least.
 What you made of the situation: {narrative}
 Context: {context}"""

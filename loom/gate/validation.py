@@ -1,8 +1,13 @@
-"""Validation: one check after the other, the first that fails wins, each with a machine code. A registered policy."""
+"""Validation: one check after the other, the first that fails wins, each with a machine code. A registered policy.
+
+The rule has one fact for every bound of a contract, `exceeded`. A floor is told by it as a ceiling is, so that every
+version of the rule that was ever registered keeps floors, too, also one that a person adopted before there were any.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, JsonValue
@@ -28,7 +33,7 @@ __all__ = [
     "GateFacts",
     "GateParams",
     "Validator",
-    "ceiling_exceeded",
+    "bound_broken",
     "complaint_of",
     "gate_validation",
     "missing_number",
@@ -180,23 +185,51 @@ def said_in_code(said: Evaluation, facts: GateFacts) -> tuple[Verdict, str]:
 
 
 def missing_number(proposal: PolicyProposal, contract: ResponsibilityContract) -> str | None:
-    """Return what is wrong with the parameters that have a ceiling: each has to be there, and to be a number."""
-    for name in contract.limits:
+    """Return what is wrong with the parameters that have a bound: each has to be there, and to be a number."""
+    for name in (*contract.limits, *(each for each in contract.floors if "." not in each)):
         if not is_number(proposal.params.get(name)):
             return f"params.{name}: expected a number"
     return None
 
 
-def ceiling_exceeded(
+def bound_broken(
     proposal: PolicyProposal, contract: ResponsibilityContract
 ) -> tuple[str, str] | tuple[Literal[None], Literal[None]]:
-    """Return the code and the words of the first ceiling that is exceeded; the ceiling itself is within it."""
+    """Return the code and the words of the first bound that is broken: ceilings first, then floors; both inclusive.
+
+    A number below zero is under its floor unless the contract sets one that is lower, wherever it stands.
+    """
     for name, ceiling in contract.limits.items():
         value: Any = proposal.params.get(name)
         if is_number(value) and value > ceiling:
             code = f"{name.partition('_')[0].upper()}_EXCEEDS_CONTRACT"
             return code, f"{name} {value} is over {ceiling:g}"
+    for path, number in _numbers_in(proposal.params):
+        floor = contract.floors.get(path, 0.0)
+        if number < floor:
+            return f"{_word(path)}_BELOW_CONTRACT", f"{path:.200} {number} is under {floor:g}"
     return None, None
+
+
+_NO_LETTER = re.compile(r"[^A-Z0-9]+")
+
+
+def _word(name: str) -> str:
+    """Return what a parameter is called in a code; its name may be anything that an agent wrote."""
+    return _NO_LETTER.sub("_", name.partition("_")[0].upper()).strip("_")[:40] or "PARAMETER"
+
+
+def _numbers_in(value: JsonValue, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number with the path to it; those of a list share the path of the list."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers_in(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers_in(inner, path)
+    elif is_number(value):
+        number: Any = value
+        yield path, number
 
 
 def complaint_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from pydantic import Field
@@ -11,7 +12,14 @@ from pydantic import Field
 from loom.monitors.monitor import MAX_WINDOW
 from loom.policies import Evaluation, Facts, Params, Policy, allow, case, deny, first_match, otherwise, policy
 
-__all__ = ["RollingMeanFacts", "RollingMeanParams", "full_window", "rolling_mean", "rolling_mean_of"]
+__all__ = [
+    "RollingMeanFacts",
+    "RollingMeanParams",
+    "full_window",
+    "full_window_without_credit",
+    "rolling_mean",
+    "rolling_mean_of",
+]
 
 
 class RollingMeanParams(Params):
@@ -65,4 +73,17 @@ def full_window(values: Sequence[float], parameters: Mapping[str, Any]) -> dict[
     window = int(parameters["window"])
     if len(values) < window:
         return None
-    return {"observed": window, "mean": math.fsum(values[-window:]) / window}
+    return {"observed": window, "mean": _mean(values[-window:])}
+
+
+def full_window_without_credit(values: Sequence[float], parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the facts of a window of what was given away: a value below zero counts as 0, and makes up for nothing."""
+    return full_window([max(value, 0.0) for value in values], parameters)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of finite numbers, also of those whose sum is beyond the largest float."""
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return float(sum(map(Fraction, values)) / len(values))

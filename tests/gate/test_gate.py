@@ -119,7 +119,9 @@ async def test_nobody_without_a_token_exhausts_a_flow_of_somebody_who_has_one(tm
         assert (await desk.offer("i-1", 5)).code == "VALIDATION_PASSED"
 
 
-async def test_validators_of_ones_own_reject_escalate_or_fail_closed(tmp_path: Path) -> None:
+async def test_validators_of_ones_own_reject_or_fail_closed_and_escalate_to_whom_the_contract_names(
+    tmp_path: Path,
+) -> None:
     def whales(proposal: PolicyProposal, context: Mapping[str, Any]) -> Complaint | None:
         discount: Any = proposal.params["discount_offered"]
         if discount == 13:
@@ -132,7 +134,7 @@ async def test_validators_of_ones_own_reject_escalate_or_fail_closed(tmp_path: P
         desk = await Desk(loom).arrive()
         found = [await desk.offer(f"i-{number}", discount) for number, discount in enumerate((5, 1, 12.5, 13))]
         assert [(each.verdict, each.code) for each in found] == [
-            ("ACCEPT", "VALIDATION_PASSED"), ("REJECT", "ODD"), ("ESCALATE", "NEEDS_A_LOOK"),
+            ("ACCEPT", "VALIDATION_PASSED"), ("REJECT", "ODD"), ("REJECT", "ESCALATION_UNADDRESSED"),
             ("REJECT", "VALIDATOR_FAILED"),
         ]  # fmt: skip
         assert len(await executed(loom)) == 1

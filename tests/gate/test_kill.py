@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from loom.decisions import ApprovalRequestedEntry
 from loom.gate.entries import ExecutedEntry
+from loom.journal.entry import Entry
 from loom.monitors import ObservedEntry
 from tests.cli.support import environment
 from tests.gate.kill_worker import FLOWS
 from tests.gate.support import AGENT, gated
 
 
-def worker(path: Path, dies_after: int) -> subprocess.CompletedProcess[str]:
+def worker(path: Path, dies_after: int, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tests.gate.kill_worker", str(path), str(dies_after)],
+        [sys.executable, "-m", "tests.gate.kill_worker", str(path), str(dies_after), *more],
         env=environment(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -51,3 +53,26 @@ def test_a_kill_at_any_commit_neither_loses_nor_doubles_an_execution(tmp_path: P
     assert set(told) == {each.idempotency_key for each in executed}
     assert sum(told.values()) <= FLOWS + deaths
     assert AGENT == "retention-agent"
+
+
+@pytest.mark.parametrize("first", range(1, 60, 6))
+def test_a_kill_at_any_commit_asks_for_each_consent_once_and_executes_what_was_granted_once(
+    tmp_path: Path, first: int
+) -> None:
+    for dies_after in (first, first + 2, first + 4):
+        worker(tmp_path, dies_after, "consent")
+    ended = worker(tmp_path, 0, "consent")
+    assert ended.returncode == 0, ended.stderr
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == ["VALIDATION_PASSED"] * FLOWS
+
+    async def read() -> list[Entry]:
+        async with gated(tmp_path) as loom:
+            return [each.entry async for each in loom.store.read_all()]
+
+    entries = asyncio.run(read())
+    executed = [each.idempotency_key for each in entries if isinstance(each, ExecutedEntry)]
+    asked = [each.step.key for each in entries if isinstance(each, ApprovalRequestedEntry) and each.step is not None]
+    assert sorted(asked) == sorted(executed)
+    assert len(set(executed)) == len(executed) == FLOWS
+    told = Counter((tmp_path / "world.txt").read_text().split())
+    assert set(told) == set(executed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,16 @@ from hypothesis import strategies as st
 from loom import Extension, Loom, LoomConfig
 from loom.gate import Gate, extension, profitability_monitor
 from loom.journal.kinds import CommandReceivedEntry
-from loom.monitors import MonitorTickEntry, RollingMeanParams, full_window, rolling_mean, rolling_mean_of
-from tests.gate.support import AGENT, Desk, gated
+from loom.monitors import (
+    MonitorTickEntry,
+    ObservedEntry,
+    RollingMeanParams,
+    full_window,
+    full_window_without_credit,
+    rolling_mean,
+    rolling_mean_of,
+)
+from tests.gate.support import AGENT, CONTRACT, Desk, gated
 
 SMALL = RollingMeanParams(window=3, threshold=10.0)
 
@@ -118,6 +127,66 @@ async def test_what_was_executed_while_no_monitor_ran_is_caught_up_with(tmp_path
             await desk.offer(f"i-{number}", 15)
     async with watched(tmp_path) as loom:
         assert (await (await Desk(loom).arrive()).offer("next", 1)).code == "RBAC_DENIED"
+
+
+async def test_credit_does_not_pull_down_what_was_given_away(tmp_path: Path) -> None:
+    allowing = CONTRACT.model_copy(update={"version": "1.3.0", "floors": {"discount_offered": -1_000.0}})
+    async with watched(tmp_path) as loom:
+        desk = await Desk(loom).arrive(allowing)
+        for number, offer in enumerate((-1_000, 15, 15, 15)):
+            assert (await desk.offer(f"i-{number}", offer)).code == "VALIDATION_PASSED"
+        assert (await desk.offer("late", 1)).code == "RBAC_DENIED"
+        assert [each.facts["mean"] for each in await ticks(loom)] == [10.0, 15.0]
+        assert await observed(loom) == [-1_000, 15, 15, 15], "what happened is written down as it was"
+
+
+async def test_numbers_at_the_end_of_what_a_float_holds_lose_no_observation(tmp_path: Path) -> None:
+    wide = CONTRACT.model_copy(update={"limits": {"discount_offered": 1.7e308}, "version": "1.3.0"})
+    async with watched(tmp_path) as loom:
+        desk = await Desk(loom).arrive(wide)
+        for number in range(3):
+            assert (await desk.offer(f"i-{number}", 1.7e308)).code == "VALIDATION_PASSED"
+        assert (await desk.offer("late", 1)).code == "RBAC_DENIED"
+        assert await observed(loom) == [1.7e308] * 3
+        [tick] = await ticks(loom)
+        assert (tick.facts["mean"], tick.rule) == (1.7e308, "drift")
+
+
+async def test_what_is_no_number_is_no_observation_and_holds_nobody_up(tmp_path: Path) -> None:
+    unlimited = CONTRACT.model_copy(update={"limits": {}, "version": "1.3.0"})
+    async with watched(tmp_path) as loom:
+        desk = await Desk(loom).arrive(unlimited)
+        given: list[object] = ["plenty", "12.5", True, None, [1], "inf", "nan", 4]
+        for number, offer in enumerate(given):
+            assert (await desk.offer(f"i-{number}", offer)).code == "VALIDATION_PASSED"
+        await loom.reactors.reached()
+        assert await observed(loom) == [12.5, 4], "a number that is written as text is given away all the same"
+
+
+async def observed(loom: Loom, agent: str = AGENT) -> list[float]:
+    journal = f"monitor-profitability/{agent}"
+    return [each.entry.value async for each in loom.store.read(journal) if isinstance(each.entry, ObservedEntry)]
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(finite, min_size=1, max_size=40))
+def test_finite_numbers_always_have_the_mean_that_fractions_give(values: list[float]) -> None:
+    facts = full_window(values, {"window": len(values)})
+    assert facts is not None
+    exact = float(sum(map(Fraction, values)) / len(values))
+    assert facts["mean"] == pytest.approx(exact, rel=1e-15, abs=1e-320)
+
+
+@given(st.lists(finite, min_size=1, max_size=40), st.integers(1, 20))
+def test_credit_never_lowers_a_mean(values: list[float], window: int) -> None:
+    without = full_window_without_credit(values, {"window": window})
+    assert without == full_window([max(value, 0.0) for value in values], {"window": window})
+    if without is not None:
+        mean = full_window(values, {"window": window})
+        assert mean is not None
+        assert without["mean"] >= max(mean["mean"], 0.0)
 
 
 @given(st.lists(st.floats(0, 100), min_size=0, max_size=40), st.integers(1, 20))

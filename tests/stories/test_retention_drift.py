@@ -51,6 +51,8 @@ def test_with_noise_it_is_close_to_it_and_the_same_every_time(tmp_path: Path) ->
     found = re.search(r"stopped after (\d+) decisions: profitability_drift_monitor", first)
     assert found is not None
     assert abs(int(found[1]) - 86) <= 3
+    page = " ".join((EXAMPLE.parents[1] / "docs" / "gate.md").read_text(encoding="utf-8").split())
+    assert f"after {found[1]} decisions their mean gives them away (without noise and volatility after 86)" in page
 
 
 def test_a_second_run_is_a_second_run_and_only_a_person_lets_the_agent_go_on(tmp_path: Path) -> None:

@@ -60,7 +60,13 @@ async def status(shell: Shell) -> None:
         )
         return
     rows = [
-        (each.contract_id, each.version, ", ".join(each.allowed_policy_types), _limits(each.limits), each.hash[:12])
+        (
+            each.contract_id,
+            each.version,
+            ", ".join(each.allowed_policy_types),
+            _limits(each.limits, each.floors),
+            each.hash[:12],
+        )
         for each in contracts.all()
     ]
     if rows:
@@ -149,5 +155,6 @@ def _print_standing(shell: Shell, said: dict[str, Any]) -> None:
         shell.output.say(f"{said['agent']} is {said['standing']} by {said['by']}: {said['reason']}")
 
 
-def _limits(limits: dict[str, float]) -> str:
-    return ", ".join(f"{name} ≤ {value:g}" for name, value in limits.items())
+def _limits(limits: dict[str, float], floors: dict[str, float]) -> str:
+    ceilings = [f"{name} ≤ {value:g}" for name, value in limits.items()]
+    return ", ".join([*ceilings, *(f"{name} ≥ {value:g}" for name, value in floors.items())])
