@@ -234,7 +234,7 @@ class GateActor(Actor[GateState]):
         if asked is not None and asked.status == "waits":
             return answer.model_copy(update={"approval_id": asked.approval_id})
         key = str(answer.idempotency_key)
-        about = {"flow_id": command.flow_id, "root_id": command.root_id, "idempotency_key": key}
+        about: dict[str, Any] = {"flow_id": command.flow_id, "root_id": command.root_id, "idempotency_key": key}
         await self.record(EscalatedEntry(**about, approver=approver, code=answer.code, decision_id=answer.decision_id))
         approval = await self.request_approval(approver=approver, reason=_asks(proposal, answer), key=key)
         await self.record(
