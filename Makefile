@@ -1,6 +1,7 @@
 # Everything runs in a project-local environment, .venv, which each target sets up for itself.
 #   make demo     the discount story, on the terminal          make check    everything that is not a test
 #   make test     all tests; ARGS="-k word" narrows them       make lock     pin anew after a change in pyproject.toml
+#   make sabotage   take guards away, and see that tests fail
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 # Another Python than `python3`: make test PYTHON=python3.12
 
@@ -14,10 +15,10 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test reliability check lint types layers format lock clean
+.PHONY: help demo browser test reliability sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -35,6 +36,10 @@ test: $(VENV)/.dev browser
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --maxschedchunk=1 --show-capture=no -m reliability $(ARGS) tests/reliability
+
+# Takes away one guard after the other: each has to be missed by the tests of its room. WORDS="limit" narrows them.
+sabotage: $(VENV)/.dev
+	$(BIN)/python -m tests.sabotage $(WORDS)
 
 check: lint types layers
 
