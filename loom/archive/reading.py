@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from loom.identity import check_limit
 from loom.journal.entry import Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
 from loom.journal.findings import Finding, Findings, told
-from loom.journal.kinds import CommandReceivedEntry
+from loom.journal.kinds import ENDINGS, MARKS, CommandReceivedEntry
 
 __all__ = ["Archive", "ArchiveVerification"]
 
@@ -165,6 +165,31 @@ class Archive:
             if entry.kind == CommandReceivedEntry.kind and entry.command_id == command_id:
                 return entry
         return None
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        wanted = frozenset(positions)
+        return {entry.position: entry async for entry in self.read_all() if entry.position in wanted}
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
+        wanted = frozenset(turns)
+        return [
+            entry
+            async for entry in self.read_all()
+            if entry.kind in MARKS and (entry.journal, entry.command_id) in wanted
+        ]
+
+    async def unfinished(self) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
+        received: dict[tuple[str, str | None], Recorded] = {}
+        async for entry in self.read_all():
+            if entry.kind == CommandReceivedEntry.kind:
+                received[entry.journal, entry.command_id] = entry
+            elif entry.kind in ENDINGS:
+                received.pop((entry.journal, entry.command_id), None)
+        for entry in received.values():
+            yield entry
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""

@@ -17,7 +17,7 @@ from loom.cli.text import age, moment, size
 from loom.config import LoomConfig
 from loom.errors import JournalNotFoundError, LoomError
 from loom.journal.sqlite import JournalFiles, WriterLock, filesystem_of
-from loom.journal.sqlite.connection import connect_reader, connect_writer, expected_schema, has_wal_reset_bug, schema_of
+from loom.journal.sqlite.connection import connect_reader, connect_writer, has_wal_reset_bug, schema_changes
 from loom.journal.sqlite.files import REFUSED_FILESYSTEMS, SUSPECT_FILESYSTEMS
 from loom.journal.sqlite.heads import HeadsFile
 
@@ -127,8 +127,7 @@ def _contents(
         )
     else:
         yield Check("ok", "journal", about)
-    found, expected = schema_of(connection), expected_schema()
-    changed = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    changed = schema_changes(connection)
     if changed:
         yield Check("bad", "schema", f"changed: {', '.join(changed)}", "run `loom verify`; restore a backup")
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -49,6 +49,18 @@ class JournalSource(Protocol):
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the entry with which a command was received, or None."""
+        ...
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        ...
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end."""
         ...
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
@@ -191,6 +203,18 @@ class ReadOnlyStore:
     def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream the workspace by position."""
         return self._reader.read_all(after=after, until=until)
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        return await self._reader.at(positions)
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have."""
+        return await self._reader.marks(turns)
+
+    def unfinished(self) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end."""
+        return self._reader.unfinished()
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""

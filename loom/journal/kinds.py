@@ -13,6 +13,7 @@ from loom.journal.entry import Entry
 
 __all__ = [
     "ENDINGS",
+    "MARKS",
     "CommandReceivedEntry",
     "PrunedEntry",
     "TurnAbandonedEntry",
@@ -101,6 +102,9 @@ class TurnAbandonedEntry(Entry):
 
 ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandonedEntry.kind})
 """The kinds with which a turn has ended."""
+
+MARKS = ENDINGS | {"approval_requested", "approval_escalated", "approval_answered"}
+"""The kinds that say how a turn got on: whom it asked, what came of that, and its end. Stores find them by turn."""
 
 
 class PrunedEntry(Entry):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -143,6 +143,18 @@ class JournalStore(Protocol):
 
     def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
+        ...
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one: what a view says is held against them."""
+        ...
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
         ...
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:

@@ -20,7 +20,8 @@ from loom.errors import (
 )
 from loom.journal import Append, Draft, Head, JournalStore, Receipt
 from loom.journal.chain import genesis
-from tests.journal.support import START_US, SetClock, assert_chained, collected, fill, note, notes, received
+from loom.journal.kinds import ENDINGS, MARKS
+from tests.journal.support import START_US, SetClock, assert_chained, collected, fill, mark, note, notes, received
 
 
 class Place(Protocol):
@@ -280,6 +281,46 @@ class JournalStoreContract:
         assert await store.find_command("a/1", "c-2") is None
         assert await store.find_command("a/2", "c-1") is None
 
+    async def test_entries_are_found_by_their_positions_and_those_that_are_not_there_are_left_out(
+        self, place: Place
+    ) -> None:
+        store = await place.open(page=2)
+        receipts = await fill(store, {"a/1": 700, "a/2": 1})
+        found = await store.at([receipts[0].position, 700, 3, 3, 0, -1, 702])
+        assert list(found) == [1, 3, 700]
+        assert [found[at].entry_hash for at in (1, 3)] == [receipts[0].entry_hash, receipts[2].entry_hash]
+        assert len(await store.at(range(1, 1_000))) == 701
+        assert await store.at([]) == {}
+
+    async def test_the_marks_of_turns_are_found_by_the_turn(self, place: Place) -> None:
+        store = await place.open()
+        for kind in sorted(MARKS):
+            await store.append(Append(f"a/{kind}", 0, [received("c-1"), mark(kind, "c-1"), note(command_id="c-1")]))
+        await store.append(Append("a/1", 0, [received("c-1"), mark("turn_failed", "c-2"), mark("turn_failed", None)]))
+        for kind in sorted(MARKS):
+            (found,) = await store.marks([(f"a/{kind}", "c-1"), (f"a/{kind}", "c-2")])
+            assert (found.journal, found.kind, found.command_id, found.sequence) == (f"a/{kind}", kind, "c-1", 2)
+        everything = await store.marks([("a/1", "c-2"), *((f"a/{kind}", "c-1") for kind in MARKS), ("a/9", "c-1")])
+        assert [entry.position for entry in everything] == [2, 5, 8, 11, 14, 17, 20]
+        assert await store.marks([]) == []
+        assert len(await store.marks([("a/1", f"c-{number}") for number in range(1_200)])) == 1
+
+    async def test_turns_without_an_end_are_found_and_those_with_one_are_not(self, place: Place) -> None:
+        store = await place.open()
+        for number, kind in enumerate(sorted(MARKS - ENDINGS), start=1):
+            await store.append(Append(f"a/{number}", 0, [received("c-1"), mark(kind, "c-1")]))
+        for number, kind in enumerate(sorted(ENDINGS)):
+            turns = [received("c-1"), received("c-2"), mark(kind, f"c-{1 + number % 2}"), note(command_id="c-1")]
+            await store.append(Append(f"b/{number}", 0, turns))
+        found = await collected(store.unfinished())
+        assert [(entry.journal, entry.command_id) for entry in found] == [
+            ("a/1", "c-1"), ("a/2", "c-1"), ("a/3", "c-1"), ("b/0", "c-2"), ("b/1", "c-1"), ("b/2", "c-2"),
+        ]  # fmt: skip
+        assert {entry.kind for entry in found} == {"command_received"}
+        assert [entry.position for entry in found] == sorted(entry.position for entry in found)
+        await store.append(Append("c/1", 0, [received(f"c-{number}") for number in range(120)]))
+        assert len(await collected(store.unfinished())) == 126
+
     async def test_resolve_tells_what_was_appended_from_what_was_not(self, place: Place) -> None:
         store = await place.open()
         receipt = await store.append(notes("a/1", 0, 2))
@@ -368,5 +409,11 @@ class JournalStoreContract:
             await collected(store.read("a/1"))
         with pytest.raises(JournalClosedError):
             await store.journals()
+        with pytest.raises(JournalClosedError):
+            await store.at([1])
+        with pytest.raises(JournalClosedError):
+            await store.marks([("a/1", "c-1")])
+        with pytest.raises(JournalClosedError):
+            await collected(store.unfinished())
         with pytest.raises(JournalClosedError):
             await store.resolve(AppendUnknownError("?", journal="a/1", sequence=1, entry_hash=b""))

@@ -49,6 +49,11 @@ def received(command_id: str) -> Draft:
     )
 
 
+def mark(kind: str, command_id: str | None) -> Draft:
+    """Make an entry of any kind with a body that stands for nothing."""
+    return note(command_id=command_id)._replace(kind=kind)
+
+
 def notes(journal: str, expected: int, count: int = 1, *, text: str = "") -> Append:
     return Append(journal, expected, [note(text or f"{expected + i + 1}") for i in range(count)])
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from loom.errors import JournalCorruptError, JournalForeignError, JournalFormatError, JournalNotFoundError
-from loom.journal.sqlite.faults import explained
+from loom.journal.sqlite.faults import code_of, explained
+from loom.telemetry import get_logger
 
 __all__ = [
     "APPLICATION_ID",
@@ -18,21 +19,26 @@ __all__ = [
     "connect_reader",
     "connect_writer",
     "expected_schema",
+    "has_turn_index",
     "has_wal_reset_bug",
     "reader_uri",
+    "schema_changes",
     "schema_of",
 ]
 
 APPLICATION_ID = 0x4C4F4F4D
 """`LOOM`, in the header of every journal file."""
 
-FORMAT = 1
-"""The format of the schema, in the header's user version."""
+FORMAT = 2
+"""The format of the schema, in the header's user version. A journal of format 1 is raised to it when it is written."""
 
 SCHEMA = (resource_files("loom.journal.sqlite") / "schema.sql").read_text(encoding="utf-8")
+FORMAT_2 = (resource_files("loom.journal.sqlite") / "format_2.sql").read_text(encoding="utf-8")
 
 _HEADER_BYTES = 100
 _MINIMUM = (3, 37, 0)  # STRICT tables
+
+_log = get_logger(__name__)
 
 
 def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
@@ -68,6 +74,7 @@ def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float, creat
         _set(connection, "checkpoint_fullfsync", "ON", 1)
         _harden(connection)
         _create_schema(connection)
+        _raise_format(connection, path)
         _compare_schema(connection, path)
     except (sqlite3.Error, OSError) as error:
         connection.close()
@@ -106,15 +113,30 @@ def connect_reader(path: Path, *, busy_timeout_s: float = 10.0) -> sqlite3.Conne
     return connection
 
 
-@lru_cache(maxsize=1)
-def expected_schema() -> dict[str, str]:
-    """Return name → SQL of everything that the schema creates, as SQLite itself keeps it."""
+@lru_cache(maxsize=FORMAT)
+def expected_schema(version: int = FORMAT) -> dict[str, str]:
+    """Return name → SQL of everything that the schema of a format creates, as SQLite itself keeps it."""
     scratch = sqlite3.connect(":memory:")
     try:
-        scratch.executescript(SCHEMA)
+        scratch.executescript(SCHEMA if version == 1 else SCHEMA + FORMAT_2)
         return schema_of(scratch)
     finally:
         scratch.close()
+
+
+def schema_changes(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return name → `is gone`, `was changed` or `does not belong there` of what is not as the file's format has it."""
+    found, expected = schema_of(connection), expected_schema(1 if _version_of(connection) == 1 else FORMAT)
+    return {
+        name: "is gone" if name not in found else "was changed" if name in expected else "does not belong there"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    }
+
+
+def has_turn_index(connection: sqlite3.Connection) -> bool:
+    """Tell whether entries can be found by their turn: a journal that was never written by this loom has no index."""
+    return schema_of(connection).get("entries_by_turn") == expected_schema()["entries_by_turn"]
 
 
 def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
@@ -133,7 +155,7 @@ def _connect(uri: str, path: Path, busy_timeout_s: float, *, writing: bool) -> s
 def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
     """Return True for an empty database; raise for one that is not a journal that this loom knows."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version_of(connection)
     if application == 0 and version == 0 and not schema_of(connection):
         return True
     if application != APPLICATION_ID:
@@ -141,12 +163,16 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
             f"database [{path}] is not a journal [application id {application:#x}]; expected [{APPLICATION_ID:#x}]: "
             "check the path"
         )
-    if version != FORMAT:
+    if not 1 <= version <= FORMAT:
         raise JournalFormatError(
-            f"journal [{path}] is of format [{version}]; expected [{FORMAT}]: open it with the loom that wrote it, or "
-            "a newer"
+            f"journal [{path}] is of format [{version}]; expected [1 to {FORMAT}]: open it with the loom that wrote "
+            "it, or a newer one"
         )
     return False
+
+
+def _version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
@@ -155,7 +181,7 @@ def _create_schema(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _statements(SCHEMA):
+        for statement in _statements(SCHEMA + FORMAT_2):
             connection.execute(statement)
         connection.execute("INSERT INTO writer (one, epoch) VALUES (1, 0)")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -167,13 +193,34 @@ def _create_schema(connection: sqlite3.Connection) -> None:
         raise
 
 
+def _raise_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Take a journal of an older format to this one, all of it or nothing; entries stay as they are, byte for byte.
+
+    A disk without room for the index leaves the journal as it is: it can be written without, and is read more slowly.
+    """
+    if _version_of(connection) != 1 or schema_changes(connection):  # what was changed is refused by the caller
+        return
+    _log.info("journal_format_raised", journal=str(path), format=FORMAT)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in _statements(FORMAT_2):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if code_of(error) != sqlite3.SQLITE_FULL:
+            raise
+        _log.warning("journal_format_not_raised", journal=str(path), error=str(error))
+
+
 def _compare_schema(connection: sqlite3.Connection, path: Path) -> None:
-    found, expected = schema_of(connection), expected_schema()
-    if found != expected:
-        names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    changes = schema_changes(connection)
+    if changes:
         raise JournalCorruptError(
-            f"schema of journal [{path}] was changed at [{', '.join(names)}]; expected the one of format [{FORMAT}]: "
-            "run `loom verify`, then restore a backup"
+            f"schema of journal [{path}] was changed at [{', '.join(changes)}]; expected the one of format "
+            f"[{_version_of(connection)}]: run `loom verify`, then restore a backup"
         )
 
 

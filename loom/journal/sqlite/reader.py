@@ -7,20 +7,23 @@ open, which would keep the writer's log from being folded into the database.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from loom.errors import JournalClosedError, LoomError
 from loom.identity import check_limit
 from loom.journal.entry import Recorded
-from loom.journal.sqlite.connection import connect_reader
+from loom.journal.kinds import ENDINGS, MARKS
+from loom.journal.sqlite.connection import connect_reader, has_turn_index
 from loom.journal.sqlite.faults import explained
 
-__all__ = ["COLUMNS", "Reader"]
+__all__ = ["COLUMNS", "MARKED", "Reader"]
 
 COLUMNS = (
     "position, journal, sequence, kind, schema_version, command_id, epoch, recorded_at_us, clock_back_us, "
@@ -33,6 +36,31 @@ _BY_SEQUENCE = (
 )
 _BY_POSITION = f"SELECT {COLUMNS} FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608
 _COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"  # noqa: S608
+_AT = f"SELECT {COLUMNS} FROM entries WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"  # noqa: S608
+
+MARKED = "(" + " OR ".join(f"kind = '{kind}'" for kind in sorted(MARKS)) + ")"
+"""What the index on turns covers, in the words in which it is declared: SQLite takes it for nothing else."""
+
+_ENDED = "kind IN (" + ", ".join(f"'{kind}'" for kind in sorted(ENDINGS)) + ")"
+
+_MARKS = f"""
+SELECT {COLUMNS} FROM entries {{index}} WHERE {MARKED} AND (journal, command_id) IN (
+  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
+ORDER BY position
+"""  # noqa: S608
+_UNFINISHED = f"""
+SELECT position FROM entries AS received INDEXED BY entries_by_command
+WHERE kind = 'command_received' AND NOT EXISTS (
+  SELECT 1 FROM entries AS ending INDEXED BY entries_by_turn
+  WHERE ending.journal = received.journal AND ending.command_id = received.command_id AND {_ENDED} AND {MARKED})
+ORDER BY position
+"""  # noqa: S608
+# Where there is no index yet, the endings are gathered first: one pass over the table for them, one for the commands.
+_UNFINISHED_SLOWLY = f"""
+SELECT position FROM entries WHERE kind = 'command_received' AND (journal, command_id) NOT IN (
+  SELECT journal, command_id FROM entries WHERE {_ENDED} AND command_id IS NOT NULL)
+ORDER BY position
+"""  # noqa: S608
 _TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 # One seek a name: grouping would walk all entries of all journals.
@@ -47,6 +75,8 @@ SELECT name, (SELECT max(sequence) FROM entries WHERE journal = name) FROM names
 
 _FOREVER = 2**63 - 1
 _CHUNK = 50
+_AT_ONCE = 500
+_STREAMED = 50
 _PAGE_BYTES = 4 * 1024 * 1024
 _POSITION, _SEQUENCE, _BODY = map(COLUMNS.split(", ").index, ("position", "sequence", "body"))
 
@@ -98,6 +128,28 @@ class Reader:
         rows = await self._rows(_COMMAND, (journal, command_id))
         return next((Recorded(*row) for row in rows), None)
 
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        found: dict[int, Recorded] = {}
+        for some in _chunks(sorted(set(positions))):
+            for row in await self._rows(_AT, (json.dumps(some),)):
+                found[row[_POSITION]] = Recorded(*row)
+        return found
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have, by position."""
+        statement = _MARKS.format(index="INDEXED BY entries_by_turn" if await self._has_turn_index() else "")
+        rows = [row for some in _chunks(sorted(set(turns))) for row in await self._rows(statement, (json.dumps(some),))]
+        return [Recorded(*row) for row in sorted(rows, key=itemgetter(_POSITION))]
+
+    async def unfinished(self) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
+        statement = _UNFINISHED if await self._has_turn_index() else _UNFINISHED_SLOWLY
+        positions = [row[0] for row in await self._rows(statement, ())]
+        for some in _chunks(positions, of=_STREAMED):
+            for recorded in (await self.at(some)).values():
+                yield recorded
+
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""
         return [
@@ -144,6 +196,9 @@ class Reader:
         except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
             raise explained(error, self._path, writing=False) from error
 
+    async def _has_turn_index(self) -> bool:
+        return await self._in_thread(lambda: has_turn_index(self._connected()))
+
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = connect_reader(self._path, busy_timeout_s=self._busy_timeout_s)
@@ -170,6 +225,10 @@ def _read_page(connection: sqlite3.Connection, statement: str, parameters: Row) 
         return rows
     finally:
         cursor.close()
+
+
+def _chunks(values: Sequence[T], *, of: int = _AT_ONCE) -> Iterator[Sequence[T]]:
+    return (values[start : start + of] for start in range(0, len(values), of))
 
 
 def _size(rows: list[Row]) -> int:

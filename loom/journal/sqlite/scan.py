@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, body_digest, entry_hash, genesis
 from loom.journal.findings import Findings
+from loom.journal.kinds import MARKS
 
 __all__ = ["Scan"]
 
@@ -57,6 +58,7 @@ class Scan:
         self.by_sequence = (0, 0)
         self.by_command = (0, 0)
         self.by_pruned = (0, 0)
+        self.by_turn = (0, 0)
         self._findings = findings
         self._time = 0
         self._last: dict[str, _Last] = {}
@@ -109,6 +111,8 @@ class Scan:
             self.by_command = _added(self.by_command, (journal, command_id, position))
         if kind == "pruned":
             self.by_pruned = _added(self.by_pruned, (position,))
+        if kind in MARKS:
+            self.by_turn = _added(self.by_turn, (journal, command_id, position))
 
     def _check(self, row: tuple[Any, ...]) -> None:
         position, journal, sequence, kind, schema, command_id, epoch, at, back, policy, salt, body, digest, found = row

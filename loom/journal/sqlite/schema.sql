@@ -1,5 +1,5 @@
--- The schema of a journal, format 1. Its text is compared when a journal is opened or verified: do not edit it,
--- raise the format instead.
+-- The schema of a journal, format 1; format_2.sql adds to it. Its text is compared when a journal is opened or
+-- verified: do not edit it, raise the format instead.
 
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,

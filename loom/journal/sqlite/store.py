@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -145,6 +145,18 @@ class SqliteStore:
     def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
         return self._reader.read_all(after=after, until=until)
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one: what a view says is held against them."""
+        return await self._reader.at(positions)
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
+        return await self._reader.marks(turns)
+
+    def unfinished(self) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
+        return self._reader.unfinished()
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name, those after `after`."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from loom.errors import JournalNotFoundError, LoomError
 from loom.journal.findings import Finding, Findings, Verification
-from loom.journal.sqlite.connection import connect_reader, expected_schema, schema_of
+from loom.journal.sqlite.connection import connect_reader, has_turn_index, schema_changes
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.heads import HeadsFile, WrittenHead
-from loom.journal.sqlite.reader import COLUMNS
+from loom.journal.sqlite.reader import COLUMNS, MARKED
 from loom.journal.sqlite.scan import Scan
 
 __all__ = ["Finding", "Progress", "Verification", "verify", "verify_connection"]
@@ -33,6 +33,7 @@ _BY_COMMAND = (
     "SELECT journal, command_id, position FROM entries INDEXED BY entries_by_command WHERE kind = 'command_received'"
 )
 _PRUNED = "SELECT position FROM entries INDEXED BY entries_pruned WHERE kind = 'pruned'"
+_BY_TURN = f"SELECT journal, command_id, position FROM entries INDEXED BY entries_by_turn WHERE {MARKED}"  # noqa: S608
 
 _PROGRESS_EVERY = 4_096
 _INTEGRITY_MESSAGES = 100
@@ -110,6 +111,7 @@ class _Verifier:
             self._compare_index(connection, "entries_by_sequence", _BY_SEQUENCE, self._scan.by_sequence)
             self._compare_index(connection, "entries_by_command", _BY_COMMAND, self._scan.by_command)
             self._compare_index(connection, "entries_pruned", _PRUNED, self._scan.by_pruned)
+            self._guarded("index by turn", lambda: self._compare_turn_index(connection))
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         try:
@@ -133,13 +135,8 @@ class _Verifier:
             )
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
-        found, expected = schema_of(connection), expected_schema()
-        for name in sorted(found.keys() | expected.keys()):
-            if found.get(name) != expected.get(name):
-                what = (
-                    "is gone" if name not in found else "was changed" if name in expected else "does not belong there"
-                )
-                self._findings.add("SCHEMA_CHANGED", f"{name} {what}")
+        for name, what in schema_changes(connection).items():
+            self._findings.add("SCHEMA_CHANGED", f"{name} {what}")
 
     def _check_integrity(self, connection: sqlite3.Connection) -> None:
         for (message,) in connection.execute(f"PRAGMA integrity_check({_INTEGRITY_MESSAGES})"):
@@ -178,6 +175,10 @@ class _Verifier:
                 "INDEX_DAMAGED",
                 f"{name} leads to {found[0]} entries, the table has {expected[0]}, and they are not the same",
             )
+
+    def _compare_turn_index(self, connection: sqlite3.Connection) -> None:
+        if has_turn_index(connection):  # a journal of format 1 has none, and what was changed is a finding already
+            self._compare_index(connection, "entries_by_turn", _BY_TURN, self._scan.by_turn)
 
     def _compare_heads(self, heads: Sequence[WrittenHead]) -> None:
         """Hold every head against the entry at its position; between the last good one and a bad one all is suspect."""
