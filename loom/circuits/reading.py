@@ -15,20 +15,51 @@ __all__ = ["CircuitsView"]
 
 _WHERE = """
 WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
-AND (:circuit IS NULL OR circuit_id = :circuit) AND position < :before
+AND (:circuit IS NULL OR circuit_id = :circuit)
 """
-_HISTORY = f"SELECT * FROM circuit_execution_logs {_WHERE} ORDER BY position DESC LIMIT :limit"  # noqa: S608
+_HISTORY = f"""
+SELECT * FROM circuit_execution_logs {_WHERE} AND position < :before ORDER BY position DESC LIMIT :limit
+"""  # noqa: S608 - constants only
+# Percentiles are by the nearest rank. What failed came to no output and so has no confidence.
+_SUMS = f"""
+WITH ranked AS (
+  SELECT *, row_number() OVER own AS place, count(*) OVER (PARTITION BY {{0}}) AS number
+  FROM circuit_execution_logs {_WHERE} WINDOW own AS (PARTITION BY {{0}} ORDER BY latency_ms)
+)
+SELECT {{0}} AS name, count(*) AS total_executions, sum(success AND NOT substituted) AS succeeded,
+  sum(success AND substituted) AS substituted_count, sum(NOT success) AS error_count,
+  avg(latency_ms) AS avg_latency_ms, avg(CASE WHEN success THEN confidence_score END) AS avg_confidence,
+  max(CASE WHEN place = (number * 50 + 99) / 100 THEN latency_ms END) AS p50_latency_ms,
+  max(CASE WHEN place = (number * 95 + 99) / 100 THEN latency_ms END) AS p95_latency_ms
+FROM ranked GROUP BY {{0}} ORDER BY {{0}}
+"""  # noqa: S608
+_BY_CIRCUIT = _SUMS.format("circuit_id")
+_ALL = _SUMS.format("''")
 _STATES = """
 SELECT * FROM circuit_strategy_states WHERE (:client IS NULL OR client_id = :client)
 ORDER BY client_id, audience_segment
 """
-_CORRECTIONS = """
-SELECT * FROM circuit_autocorrection_logs WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
-AND (:segment IS NULL OR audience_segment = :segment) ORDER BY position DESC LIMIT :limit
+_CORRECTED = """
+SELECT count(*) AS corrections, sum(action_type = 'rotate_strategy') AS rotations, avg(confidence) AS confidence
+FROM circuit_autocorrection_logs WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
+"""
+_ESCALATED = """
+SELECT count(*) AS escalations, sum(repeated) AS repeats FROM circuit_escalation_logs
+WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
+"""
+_LAST_CORRECTION = """
+SELECT * FROM circuit_autocorrection_logs WHERE client_id = ? AND audience_segment = ? ORDER BY position DESC LIMIT 1
 """
 _STATE = "SELECT * FROM circuit_strategy_states WHERE client_id = ? AND audience_segment = ?"
 _NAMES = ("circuits",)
 _LAST = 2**63 - 1
+_NOTHING: dict[str, Any] = {
+    "total_executions": 0,
+    "succeeded": 0,
+    "substituted_count": 0,
+    "error_count": 0,
+    **dict.fromkeys(("avg_latency_ms", "p50_latency_ms", "p95_latency_ms", "avg_confidence")),
+}
 
 
 class CircuitsView:
@@ -48,35 +79,37 @@ class CircuitsView:
         days: float = 30,
         before: int | None = None,
     ) -> dict[str, Any]:
-        """Return executions, newest first, and the metrics of just these filters; `before` is a position seen."""
-        wanted = {
-            "since": self._since(days), "client": client_id, "circuit": circuit_id, "limit": limit,
-            "before": _LAST if before is None else before,
-        }  # fmt: skip
-        rows = [dict(row) for row in await self._queries.fetch(_HISTORY, wanted, names=_NAMES)]
+        """Return executions, newest first, a page of them, and the metrics of all that match the filters.
+
+        `before` is a position seen. Metrics count the whole window, whatever page is shown; `success_rate` is the share
+        that succeeded by itself, what a failure mode put in is counted apart in `substituted_count`.
+        """
+        wanted = {"since": self._since(days), "client": client_id, "circuit": circuit_id}
+        page = {**wanted, "limit": limit, "before": _LAST if before is None else before}
+        rows = [dict(row) for row in await self._queries.fetch(_HISTORY, page, names=_NAMES)]
+        by_circuit = await self._queries.fetch(_BY_CIRCUIT, wanted, names=_NAMES)
+        every = await self._queries.fetch(_ALL, wanted, names=_NAMES)
         return {
             "execution_history": [self._execution(row) for row in rows],
-            "metrics": _metrics(rows),
-            "by_circuit": {
-                name: _metrics([row for row in rows if row["circuit_id"] == name])
-                for name in sorted({row["circuit_id"] for row in rows})
-            },
+            "metrics": _metrics(dict(every[0]) if every else _NOTHING),
+            "by_circuit": {row["name"]: _metrics(dict(row)) for row in by_circuit},
             "next_before": rows[-1]["position"] if len(rows) == limit else None,
         }
 
     async def dashboard(self, *, client_id: str | None = None, days: float = 30) -> dict[str, Any]:
-        """Return how every strategy does, and what was corrected within the days."""
-        wanted = {"client": client_id, "segment": None, "since": self._since(days), "limit": 100_000}
-        corrections = [dict(row) for row in await self._queries.fetch(_CORRECTIONS, wanted, names=_NAMES)]
+        """Return how every strategy does, and what was corrected and escalated within the days, repeats counted."""
+        wanted = {"client": client_id, "since": self._since(days)}
+        [corrected] = await self._queries.fetch(_CORRECTED, wanted, names=_NAMES)
+        [escalated] = await self._queries.fetch(_ESCALATED, wanted, names=_NAMES)
         states = await self._queries.fetch(_STATES, {"client": client_id}, names=_NAMES)
-        rotated = [each for each in corrections if each["action_type"] == "rotate_strategy"]
-        sure = [each["confidence"] for each in corrections]
+        sure = corrected["confidence"]
         return {
             "summary": {
-                "total_corrections": len(corrections),
-                "successful_rotations": len(rotated),
-                "escalations": len(corrections) - len(rotated),
-                "avg_correction_confidence": round(sum(sure) / len(sure), 4) if sure else None,
+                "total_corrections": corrected["corrections"],
+                "successful_rotations": corrected["rotations"] or 0,
+                "escalations": escalated["escalations"],
+                "repeated_escalations": escalated["repeats"] or 0,
+                "avg_correction_confidence": None if sure is None else round(sure, 4),
             },
             "strategy_states": [_state(dict(row)) for row in states],
         }
@@ -88,8 +121,7 @@ class CircuitsView:
 
     async def last_correction(self, client_id: str, segment: str) -> dict[str, Any] | None:
         """Return what was corrected last for a client and segment."""
-        wanted = {"client": client_id, "segment": segment, "since": 0, "limit": 1}
-        rows = await self._queries.fetch(_CORRECTIONS, wanted, names=_NAMES)
+        rows = await self._queries.fetch(_LAST_CORRECTION, (client_id, segment), names=_NAMES)
         return None if not rows else _timed(dict(rows[0]), "recorded_at_us", "timestamp")
 
     def _execution(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -118,20 +150,19 @@ def _timed(row: dict[str, Any], name: str, as_name: str) -> dict[str, Any]:
     return {**row, as_name: None if us is None else datetime_from_us(us).isoformat().replace("+00:00", "Z")}
 
 
-def _metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    latencies = sorted(row["latency_ms"] for row in rows)
-    succeeded = sum(bool(row["success"]) for row in rows)
+def _metrics(sums: dict[str, Any]) -> dict[str, Any]:
+    total = sums["total_executions"]
+
+    def rounded(name: str, digits: int) -> float | None:
+        return None if sums[name] is None else round(sums[name], digits)
+
     return {
-        "total_executions": len(rows),
-        "success_rate": round(succeeded / len(rows), 4) if rows else None,
-        "avg_latency_ms": round(sum(latencies) / len(latencies), 3) if latencies else None,
-        "p50_latency_ms": _rank(latencies, 50),
-        "p95_latency_ms": _rank(latencies, 95),
-        "avg_confidence": round(sum(row["confidence_score"] for row in rows) / len(rows), 4) if rows else None,
-        "error_count": len(rows) - succeeded,
+        "total_executions": total,
+        "success_rate": round(sums["succeeded"] / total, 4) if total else None,
+        "substituted_count": sums["substituted_count"],
+        "avg_latency_ms": rounded("avg_latency_ms", 3),
+        "p50_latency_ms": sums["p50_latency_ms"],
+        "p95_latency_ms": sums["p95_latency_ms"],
+        "avg_confidence": rounded("avg_confidence", 4),
+        "error_count": sums["error_count"],
     }
-
-
-def _rank(ordered: list[float], percent: int) -> float | None:
-    """Return a percentile by the nearest rank."""
-    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)] if ordered else None

@@ -11,6 +11,8 @@ from loom.circuits.entries import (
     CircuitSucceededEntry,
     CorrectionEntry,
     CycleCountedEntry,
+    EscalationOpenedEntry,
+    EscalationRepeatedEntry,
 )
 from loom.journal.entry import Recorded
 from loom.projections.sql import script
@@ -30,6 +32,12 @@ _ROTATED = """
 UPDATE circuit_strategy_states SET strategy_id = coalesce(?, strategy_id), decline_cycles = 0, last_rotated_at_us = ?
 WHERE client_id = ? AND audience_segment = ?
 """
+_OPENED = "INSERT INTO circuit_escalation_logs VALUES (?, ?, ?, ?, 0, ?)"
+_REPEATED = """
+INSERT INTO circuit_escalation_logs
+SELECT ?, escalation_id, client_id, ?, 1, ? FROM circuit_escalation_logs
+WHERE escalation_id = ? ORDER BY position LIMIT 1
+"""
 _CORRECTED = "INSERT INTO circuit_autocorrection_logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -37,15 +45,27 @@ class CircuitsProjection:
     """Keeps what the audit and the dashboard show. Actors are named `<client>` and `<client>:<segment>`."""
 
     name = "circuits"
-    version = 1
+    version = 2
     kinds = frozenset(
         each.kind
         for each in (
-            CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry, CorrectionEntry, CycleCountedEntry,
+            CircuitEnteredEntry,
+            CircuitFailedEntry,
+            CircuitSucceededEntry,
+            CorrectionEntry,
+            CycleCountedEntry,
+            EscalationOpenedEntry,
+            EscalationRepeatedEntry,
         )
-    )  # fmt: skip
+    )
     schema = script("loom.circuits", "views.sql")
-    tables = ("circuit_execution_logs", "circuit_entered", "circuit_strategy_states", "circuit_autocorrection_logs")
+    tables = (
+        "circuit_execution_logs",
+        "circuit_entered",
+        "circuit_strategy_states",
+        "circuit_autocorrection_logs",
+        "circuit_escalation_logs",
+    )
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -55,6 +75,13 @@ class CircuitsProjection:
             view.execute(_ENTERED, (journal, entry.execution_id, entry.circuit_id, json.dumps(entry.inputs)))
         elif isinstance(entry, CircuitSucceededEntry | CircuitFailedEntry):
             _log(entry, recorded, key, view)
+        elif isinstance(entry, EscalationOpenedEntry):
+            client = str(entry.about.get("client_id", ""))
+            view.execute(
+                _OPENED, (recorded.position, entry.escalation_id, client, entry.reason, recorded.recorded_at_us)
+            )
+        elif isinstance(entry, EscalationRepeatedEntry):
+            view.execute(_REPEATED, (recorded.position, entry.reason, recorded.recorded_at_us, entry.escalation_id))
         elif isinstance(entry, CycleCountedEntry):
             client, _, segment = key.partition(":")
             scores = (entry.strategy_id, entry.engagement, entry.conversion, entry.cycle, entry.decline_cycles)

@@ -57,3 +57,15 @@ CREATE TABLE circuit_autocorrection_logs (
 ) STRICT;
 
 CREATE INDEX circuit_corrections_by_client ON circuit_autocorrection_logs (client_id, audience_segment, position);
+
+-- How often people were asked to look at what: an escalation that opened, and each time that its cause was met again.
+CREATE TABLE circuit_escalation_logs (
+  position INTEGER PRIMARY KEY,
+  escalation_id TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  repeated INTEGER NOT NULL,
+  recorded_at_us INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX circuit_escalations_by_id ON circuit_escalation_logs (escalation_id, position);

@@ -77,7 +77,7 @@ def router(api: Api) -> APIRouter:
         days: Days = 30,
         before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
     ) -> JSONResponse:
-        """Return what was executed, newest first, and the metrics of just these filters."""
+        """Return what was executed, newest first, a page of it, and the metrics of all that match the filters."""
         loom, caller = await api.caller(request, "read")
         found = await _circuits(loom).view.audit(
             client_id=clientId, circuit_id=circuitId, limit=limit, days=days, before=before

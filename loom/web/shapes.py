@@ -171,10 +171,11 @@ class Execution(_Shape):
 
 
 class Metrics(_Shape):
-    """How executions went."""
+    """How executions went: the share that succeeded by itself, and how many came to what a failure mode put in."""
 
     total_executions: int
     success_rate: float | None
+    substituted_count: int
     avg_latency_ms: float | None
     p50_latency_ms: float | None
     p95_latency_ms: float | None
@@ -183,7 +184,7 @@ class Metrics(_Shape):
 
 
 class AuditAnswer(_Shape):
-    """Executions, newest first, and the metrics of just these."""
+    """A page of executions, newest first, and the metrics of all that match the filters, on this page or not."""
 
     workspace_id: str
     client_id: str | None
@@ -244,11 +245,12 @@ class CycleAnswer(_Shape):
 
 
 class Summary(_Shape):
-    """What was corrected."""
+    """What was corrected, and how often people were asked to look: `escalations` counts the repeated ones too."""
 
     total_corrections: int
     successful_rotations: int
     escalations: int
+    repeated_escalations: int
     avg_correction_confidence: float | None
 
 

@@ -594,7 +594,8 @@ async def test_with_no_other_strategy_a_person_is_asked(tmp_path: Path) -> None:
         assert open_one.about == {"client_id": "c", "audience_segment": "s", "strategy_id": "only"}
         dashboard = await circuits.view.dashboard()
         assert dashboard["summary"] == {
-            "total_corrections": 1, "successful_rotations": 0, "escalations": 1, "avg_correction_confidence": 0.5,
+            "total_corrections": 1, "successful_rotations": 0, "escalations": 1, "repeated_escalations": 0,
+            "avg_correction_confidence": 0.5,
         }  # fmt: skip
 
 

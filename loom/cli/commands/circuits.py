@@ -48,14 +48,15 @@ async def audit(
         int | None, typer.Option("--before", min=1, help="Only what stands before this position.", show_default=False)
     ] = None,
 ) -> None:
-    """Show what was executed, newest last (with --json newest first), and the metrics of just that."""
+    """Show what was executed, newest last (with --json newest first), and the metrics of all that match."""
     async with _view(shell) as view:
         found = await view.audit(client_id=client, circuit_id=circuit, limit=limit, days=days, before=before)
         if shell.json:
             about = {"workspace_id": shell.place.name, "client_id": client, "circuit_id": circuit}
             shell.output.document({**about, **found})
             return
-        if not found["execution_history"]:
+        total = found["metrics"]["total_executions"]
+        if not total:
             shell.output.say("Nothing was executed that matches.")
             return
         columns = [
@@ -71,6 +72,8 @@ async def audit(
         ]  # fmt: skip
         shell.output.table(columns, rows)
         shell.output.say()
+        if total > len(rows):
+            shell.output.say(f"{len(rows):,} of {total:,} executions are shown; the figures count all", style="dim")
         _print_metrics(shell, found)
 
 
@@ -83,7 +86,6 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
             return
         if not found["strategy_states"]:
             shell.output.say("No cycle was counted yet.")
-            return
         columns = [
             Column("client"), Column("segment"), Column("strategy", "cyan"), Column("engagement", right=True),
             Column("conversion", right=True), Column("cycles", right=True), Column("declining for", right=True),
@@ -95,12 +97,13 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
             )
             for each in found["strategy_states"]
         ]  # fmt: skip
-        shell.output.table(columns, rows)
+        if rows:
+            shell.output.table(columns, rows)
+            shell.output.say()
         said = found["summary"]
-        shell.output.say()
         shell.output.say(
-            f"{said['total_corrections']} corrections: {said['successful_rotations']} rotations, "
-            f"{said['escalations']} escalations"
+            f"{said['total_corrections']:,} corrections, {said['successful_rotations']:,} of them rotations; "
+            f"{said['escalations']:,} escalations, {said['repeated_escalations']:,} of them repeated"
         )
 
 
@@ -213,15 +216,16 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
 
 def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:
     columns = [
-        Column("circuit", "cyan"), Column("executions", right=True), Column("success", right=True),
-        Column("mean ms", right=True), Column("p50", right=True), Column("p95", right=True),
-        Column("confidence", right=True), Column("errors", right=True),
-    ]  # fmt: skip
+        Column("circuit", "cyan"),
+        *(Column(name, right=True) for name in ("count", "success", "substituted", "mean ms", "p50", "p95")),
+        Column("confidence", right=True),
+        Column("errors", right=True),
+    ]
     rows = [
         (
-            name, str(each["total_executions"]), f"{each['success_rate']:.0%}", f"{each['avg_latency_ms']:.1f}",
-            f"{each['p50_latency_ms']:.1f}", f"{each['p95_latency_ms']:.1f}", f"{each['avg_confidence']:.2f}",
-            str(each["error_count"]),
+            name, f"{each['total_executions']:,}", f"{each['success_rate']:.0%}", f"{each['substituted_count']:,}",
+            f"{each['avg_latency_ms']:.1f}", f"{each['p50_latency_ms']:.1f}", f"{each['p95_latency_ms']:.1f}",
+            "-" if each["avg_confidence"] is None else f"{each['avg_confidence']:.2f}", f"{each['error_count']:,}",
         )
         for name, each in [*found["by_circuit"].items(), ("all", found["metrics"])]
     ]  # fmt: skip
