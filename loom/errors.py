@@ -70,6 +70,7 @@ __all__ = [
     "ProjectionFailedError",
     "ProjectionLagError",
     "ReactorLagError",
+    "RetentionError",
     "RunConflictError",
     "RunNotFoundError",
     "SelfApprovalError",
@@ -322,6 +323,12 @@ class ErasedError(LoomError):
 
     kind = "not_found"
     gone = True
+
+
+class RetentionError(LoomError):
+    """A journal is younger than its retention: it is not archived for pruning unless a person overrides that."""
+
+    kind = "refused"
 
 
 class KeysNotWrittenError(LoomError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from loom.archive.manifest import ArchivedJournal, Manifest
 from loom.archive.reading import Archive, ArchiveVerification
 from loom.archive.register import ArchivedEntry, Archives, Bars, Pruned
+from loom.archive.retention import Retention, RetentionOverriddenEntry
 from loom.archive.sealing import Sealed, seal
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Bars",
     "Manifest",
     "Pruned",
+    "Retention",
+    "RetentionOverriddenEntry",
     "Sealed",
     "seal",
 ]

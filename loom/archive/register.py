@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from loom.archive.durable import sync_file
 from loom.archive.reading import Archive
-from loom.errors import ActorPrunedError, JournalCorruptError, LoomError, SequenceConflictError
+from loom.archive.retention import Retention, RetentionOverriddenEntry
+from loom.errors import (
+    ActorPrunedError,
+    AdmissionError,
+    JournalCorruptError,
+    LoomError,
+    RetentionError,
+    SequenceConflictError,
+)
 from loom.identity import check_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
@@ -39,6 +48,10 @@ class PrunableStore(JournalStore, Protocol):
         """Take the bodies of a journal away, up to and with a sequence."""
         ...
 
+    def now(self) -> datetime:
+        """Return the time by the clock that entries are stamped with."""
+        ...
+
 
 class Bars(Protocol):
     """Keeps actors from taking commands: the actors of a running loom."""
@@ -60,10 +73,17 @@ class Pruned(NamedTuple):
 
 
 class Archives:
-    """The archives of one workspace."""
+    """The archives of one workspace. `retention` says what is not pruned yet; by default that of loom's own config."""
 
-    def __init__(self, store: PrunableStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(
+        self,
+        store: PrunableStore,
+        *,
+        retention: Retention | None = None,
+        make_draft: Callable[[Entry], Draft] = draft,
+    ) -> None:
         self._store = store
+        self._retention = Retention.of() if retention is None else retention
         self._journal = FoldedJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
         self._known: dict[str, ArchivedEntry] = {}
         self._pruned: dict[str, int] = {}
@@ -76,28 +96,38 @@ class Archives:
         """Return what was journaled of an archive when it was made; None for one that nobody knows."""
         return self._known.get(digest)
 
-    async def add(self, archive: Archive, *, by: str) -> ArchivedEntry:
+    async def add(self, archive: Archive, *, by: str, override: str | None = None) -> ArchivedEntry:
         """Write down that an archive was made: from then on the journal vouches for it.
 
-        It is verified, and held against the journal, before that: `JournalCorruptError` where anything is amiss.
+        It is verified, and held against the journal, before that: `JournalCorruptError` where anything is amiss. One
+        that holds journals which retention keeps is a `RetentionError`; `override` says why it is to be so all the
+        same, and is journaled first, in the person's name.
         """
+        check_person(by)
         await self.load()
         await self._check(archive)
+        kept = self._kept(archive)
+        if kept:
+            if override is None:
+                raise _too_young(kept)
+            await self._override("archive", archive, kept, by=by, reason=override)
         chosen = [each for each in archive.manifest.journals if not each.context]
         entry = ArchivedEntry(
-            digest=archive.digest, file=archive.path.name, journals=len(chosen), entries=archive.manifest.entries,
-            by=check_person(by),
-        )  # fmt: skip
+            digest=archive.digest, file=archive.path.name, journals=len(chosen), entries=archive.manifest.entries, by=by
+        )
         await self._journal.append_if_missing(lambda: None if entry.digest in self._known else entry)
         return self._known[entry.digest]
 
-    async def prune(self, archive: Archive, *, by: str, reason: str, bars: Bars | None = None) -> Pruned:
+    async def prune(
+        self, archive: Archive, *, by: str, reason: str, override: str | None = None, bars: Bars | None = None
+    ) -> Pruned:
         """Take the bodies of sealed journals out of the journal, in a person's name; hashes and chains stay.
 
         The archive is verified first, from its first byte to its last, and held against the journal: raises
         `JournalCorruptError` where anything is amiss, and then nothing is taken. A journal that went on since, or that
-        the archive holds as context, or whose actor is at work, is left. Killed in between, it is gone on with when it
-        is asked for again. `bars` keeps the actors of a running loom from taking commands meanwhile, and from then on.
+        the archive holds as context, or whose actor is at work, or that retention keeps, is left; `override` says why
+        retention is not to count, and is journaled first. Killed in between, it is gone on with when it is asked for
+        again. `bars` keeps the actors of a running loom from taking commands meanwhile, and from then on.
         """
         check_person(by)
         await self.load()
@@ -105,12 +135,18 @@ class Archives:
         if self.get(archive.digest) is None:
             raise _unfit(archive, "this journal knows of no such archive")
         await self._make_durable(archive)
+        kept = self._kept(archive)
+        if kept and override is not None:
+            await self._override("prune", archive, kept, by=by, reason=override)
+            kept = {}
         left: dict[str, str] = {}
         done: list[str] = []
         for listed in archive.manifest.journals:
             name, last = listed.journal, listed.entries
             if listed.context:
                 left[name] = "context"
+            elif name in kept:
+                left[name] = f"retention keeps it until {kept[name]:%Y-%m-%d %H:%M} UTC"
             elif (why := await self._pruned_one(name, last, by=by, reason=reason, bars=bars)) is not None:
                 left[name] = why
             else:
@@ -138,6 +174,23 @@ class Archives:
         if bars is not None:
             bars.unbar(name)
         return "it went on since"
+
+    def _kept(self, archive: Archive) -> dict[str, datetime]:
+        """Return which journals of an archive retention keeps, and until when; those that are pruned are not there."""
+        ended_at = {
+            each.journal: each.last_at
+            for each in archive.manifest.journals
+            if not each.context and self._pruned.get(each.journal, 0) < each.entries
+        }
+        return self._retention.within(ended_at, self._store.now())
+
+    async def _override(
+        self, what: Literal["archive", "prune"], archive: Archive, kept: dict[str, datetime], *, by: str, reason: str
+    ) -> None:
+        if not reason.strip():
+            raise AdmissionError("an override of retention has no reason; expected one: say why")
+        entry = RetentionOverriddenEntry(what=what, digest=archive.digest, kept_until=kept, by=by, reason=reason)
+        await self._journal.append_if_missing(lambda: entry)
 
     async def _make_durable(self, archive: Archive) -> None:
         """See to it that the archive survives a power cut before the bodies are in it alone: it may be a copy."""
@@ -168,6 +221,14 @@ class Archives:
             self._known[entry.digest] = entry
         elif isinstance(entry, PrunedEntry):
             self._pruned[entry.journal] = max(self._pruned.get(entry.journal, 0), entry.last_sequence)
+
+
+def _too_young(kept: Mapping[str, datetime]) -> RetentionError:
+    name = min(kept, key=lambda each: kept[each])
+    return RetentionError(
+        f"journal [{name}] is kept until [{kept[name]:%Y-%m-%d %H:%M} UTC] by retention, as are [{len(kept) - 1}] "
+        "others of this archive; expected older ones: wait, or override it by name, with a reason"
+    )
 
 
 def _unfit(archive: Archive, problem: str) -> JournalCorruptError:

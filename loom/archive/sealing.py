@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 
 from loom.archive.durable import sync_name
 from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, ArchivedJournal, Manifest, digest_of
+from loom.archive.retention import Retention
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.errors import ConfigError
 from loom.identity import check_person
@@ -70,10 +71,12 @@ class _Seen:
         elif recorded.kind in ENDINGS:
             self.unfinished.discard(recorded.command_id)
 
-    def why_left(self, before_us: int) -> str | None:
+    def why_left(self, before_us: int, *, is_kept: bool) -> str | None:
         """Return why a journal of an actor stays out, or None."""
         if self.last_at_us >= before_us:
             return "younger"
+        if is_kept:
+            return "kept by retention"
         if self.is_pruned:
             return "pruned already"
         return "with a turn that has no end" if self.unfinished else None
@@ -88,12 +91,14 @@ async def seal(
     before: datetime,
     by: str,
     now: datetime,
+    retention: Retention | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sealed | None:
     """Seal the journals of actors that end before a moment into a new file; None, and no file, where there are none.
 
-    What they need to be understood comes with them whole: the journals of loom itself. `until` is the last position to
-    be looked at. The file takes its name when all of it is on the disk, and is never overwritten: `ConfigError`.
+    Those that `retention` keeps stay out; without one, `Archives.add` asks for an override. What they need to be
+    understood comes with them whole: the journals of loom itself. `until` is the last position to be looked at. The
+    file takes its name when all of it is on the disk, and is never overwritten: `ConfigError`.
     """
     check_person(by)
     seen: dict[str, _Seen] = {}
@@ -101,7 +106,9 @@ async def seal(
         seen.setdefault(recorded.journal, _Seen()).take(recorded)
         progress(recorded.position, 2 * until)
     before_us = us_from_datetime(before)
-    actors = {name: each.why_left(before_us) for name, each in seen.items() if each.has_commands}
+    ended_at = {name: datetime_from_us(each.last_at_us) for name, each in seen.items() if each.has_commands}
+    kept = {} if retention is None else retention.within(ended_at, now)
+    actors = {name: seen[name].why_left(before_us, is_kept=name in kept) for name in ended_at}
     context = {name for name in seen if name.startswith(CONTEXT) and name not in actors}
     chosen = {name for name, why in actors.items() if why is None}
     if not chosen:

@@ -14,6 +14,7 @@ from loom.config.models import (
     LoggingConfig,
     LoomConfig,
     ProjectionsConfig,
+    RetentionConfig,
     Secret,
     Section,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "LoggingConfig",
     "LoomConfig",
     "ProjectionsConfig",
+    "RetentionConfig",
     "Secret",
     "Section",
     "find_config",

@@ -36,6 +36,7 @@ __all__ = [
     "LoggingConfig",
     "LoomConfig",
     "ProjectionsConfig",
+    "RetentionConfig",
     "Secret",
     "Section",
     "canonical_key",
@@ -159,6 +160,17 @@ class ProjectionsConfig(Section):
     query_timeout_s: _Seconds = 10.0
 
 
+_Days = Annotated[float, Field(ge=0, le=36_500)]
+
+
+class RetentionConfig(Section):
+    """For how long journals are kept whole after their last entry; nothing is dropped then unless somebody prunes."""
+
+    keep_days: _Days = 365.0
+    kinds: Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")], _Days] = Field(default_factory=dict)
+    """By the type of the actor, where it is not `keep_days`."""
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -196,6 +208,7 @@ class LoomConfig(Section):
     journal: JournalConfig = JournalConfig()
     actors: ActorsConfig = ActorsConfig()
     projections: ProjectionsConfig = ProjectionsConfig()
+    retention: RetentionConfig = RetentionConfig()
     logging: LoggingConfig = LoggingConfig()
     sections: Mapping[str, InstanceOf[Section]] = Field(default_factory=dict)
 

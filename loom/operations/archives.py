@@ -15,30 +15,32 @@ __all__ = ["AddArchive", "PruneArchive", "add_archive", "prune_archive"]
 
 
 class AddArchive(Arguments):
-    """Which file the journal is to vouch for, and who made it."""
+    """Which file the journal is to vouch for, and who made it; `override` is why retention is not to count."""
 
     file: Path
     by: str
+    override: str | None = None
 
 
 class PruneArchive(Arguments):
-    """For which archive bodies are taken away, in whose name and why."""
+    """For which archive bodies are taken away, in whose name and why; `override` is why retention is not to count."""
 
     file: Path
     by: str
     reason: str
+    override: str | None = None
 
 
 async def add_archive(archives: Archives, given: AddArchive) -> JsonValue:
     """Verify an archive, and write down that it was made."""
     with _opened(given.file) as archive:
-        return (await archives.add(archive, by=given.by)).model_dump(mode="json")
+        return (await archives.add(archive, by=given.by, override=given.override)).model_dump(mode="json")
 
 
 async def prune_archive(archives: Archives, bars: Bars, given: PruneArchive) -> JsonValue:
     """Verify an archive, and take the bodies of its journals away."""
     with _opened(given.file) as archive:
-        pruned = await archives.prune(archive, by=given.by, reason=given.reason, bars=bars)
+        pruned = await archives.prune(archive, by=given.by, reason=given.reason, override=given.override, bars=bars)
     return {"journals": list(pruned.journals), "left": dict(pruned.left)}
 
 

@@ -17,7 +17,8 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from loom.actors import ActorSystem, Approvals, Turns
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
-from loom.archive import Archives
+from loom.archive import Archives, Retention
+from loom.config import LoomConfig
 from loom.decisions import Runs
 from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
 from loom.evolution import Suggestions
@@ -68,6 +69,11 @@ class Served(Protocol):
         ...
 
     @property
+    def config(self) -> LoomConfig:
+        """What it is set to."""
+        ...
+
+    @property
     def workspace(self) -> str:
         """The name of the workspace."""
         ...
@@ -92,7 +98,7 @@ class Operations:
 
     def __init__(self, loom: Served) -> None:
         self._loom = loom
-        archives = Archives(loom.store)
+        archives = Archives(loom.store, retention=Retention.of(loom.config.retention))
         self._table: dict[str, _Operation] = {
             "actors.send": _Operation(Send, self._send),
             "archives.add": _Operation(AddArchive, partial(add_archive, archives)),

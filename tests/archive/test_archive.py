@@ -432,8 +432,8 @@ async def test_pruned_bodies_are_overwritten_also_where_sqlite_would_leave_them_
         await Archives(loom.store).prune(Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed")
         names = [data / "default" / name for name in ("journal.db", "journal.db-wal")]
         # By another process: opened and closed in this one, the file would lose the locks of SQLite.
-        read = await asyncio.to_thread(subprocess.run, ["cat", *names], capture_output=True, check=True)
-        assert unique.encode() not in read.stdout, "while it is open"
+        read = await asyncio.to_thread(lambda: subprocess.run(["cat", *names], capture_output=True, check=True).stdout)
+        assert unique.encode() not in read, "while it is open"
     assert unique.encode() not in (data / "default" / "journal.db").read_bytes(), "and closed"
 
 

@@ -13,7 +13,8 @@ from loom import Loom
 from tests.cli.agents import Note, NoteAgent
 from tests.cli.support import RunningLoom, configured, invoke, run
 
-SEALED = ("archive", "--older-than", "0s", "--by", "vera")
+WHY = ("--override-retention", "a test")
+SEALED = ("archive", "--older-than", "0s", "--by", "vera", *WHY)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,25 @@ def test_nothing_is_a_year_old_yet_and_an_age_that_is_none_is_told(config: Path,
     wrong = invoke("archive", "--older-than", "soon", config=config)
     assert wrong.code == 2
     assert "[soon] is no age" in wrong.err
+
+
+def test_what_retention_keeps_is_sealed_for_a_reason_alone_and_the_config_says_what_it_keeps(
+    config: Path, tmp_path: Path
+) -> None:
+    asked = ("archive", "--older-than", "0s", "--by", "vera", "-o", tmp_path / "a.zip")
+    said = invoke(*asked, config=config)
+    assert (said.code, said.out) == (1, "")
+    assert "longer than retention keeps it" in said.err
+    assert not (tmp_path / "a.zip").exists()
+    text = config.read_text()
+    config.write_text(text + "retention: {keep_days: 365, kinds: {note-agent: 0}}\n")
+    checks = {each["about"]: each["found"] for each in invoke("doctor", "--json", config=config).json["checks"]}
+    assert checks["retention"] == "365 days after the last entry (note-agent 0)"
+    assert invoke("archive", "--by", "vera", "-o", tmp_path / "b.zip", config=config).code == 0
+    pruned = invoke("archive", "prune", tmp_path / "b.zip", "--by", "vera", "-m", "over", "-y", "--json", config=config)
+    assert sorted(pruned.json["journals"]) == ["note-agent/a", "note-agent/b"]
+    journaled = invoke("journal", "loom/archives", "--json", config=config).lines
+    assert [each["kind"] for each in journaled] == ["archived", "pruned", "pruned"], "nothing was overridden"
 
 
 def test_journals_are_sealed_verified_read_and_replayed(config: Path, tmp_path: Path) -> None:
@@ -96,7 +116,10 @@ def test_bodies_are_pruned_only_when_somebody_says_yes(config: Path, tmp_path: P
     assert refused.code == 2
     assert "--yes" in refused.err
     assert invoke("verify", "--json", config=config).json["counts"].get("PRUNED") is None
-    done = invoke(*prune, "--yes", "--json", config=config)
+    kept = invoke(*prune, "--yes", "--json", config=config)
+    assert (kept.code, kept.json["journals"]) == (1, []), "they are younger than retention keeps them"
+    assert kept.json["left"]["note-agent/a"].startswith("retention keeps it until ")
+    done = invoke(*prune, "--yes", "--json", *WHY, config=config)
     assert sorted(done.json["journals"]) == ["note-agent/a", "note-agent/b"]
     after = invoke("verify", "--json", config=config)
     assert (after.code, after.json["counts"]["PRUNED"]) == (0, 2)
@@ -111,7 +134,7 @@ def test_a_loom_that_runs_is_told_and_prunes_itself(config: Path, tmp_path: Path
     path = tmp_path / "a.zip"
     with RunningLoom(config) as running:
         assert invoke(*SEALED, "-o", path, config=config).code == 0
-        done = invoke("archive", "prune", path, "--by", "vera", "-m", "so be it", "-y", config=config)
+        done = invoke("archive", "prune", path, "--by", "vera", "-m", "so be it", "-y", *WHY, config=config)
         assert done.code == 0, done
         code, _ = running.end()
         assert code == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loom import Actor, Command, Entry, Extension, Loom, LoomConfig
-from loom.archive import Archive, Archives, seal
+from loom.archive import Archive, Archives, Retention, seal
 from loom.archive.sealing import _Part
 from loom.circuits import Circuits, Result, circuit, extension
 from loom.journal.folded import FoldedJournal
@@ -23,6 +23,9 @@ from loom.sealing import MASTER_KEY, SealingConfig
 
 SUBJECTS = 6
 """In one life."""
+
+AT_ONCE = Retention(0, {})
+"""Keeps nothing back: what is pruned here was written just before."""
 
 
 def secret_of(subject: str) -> str:
@@ -127,7 +130,7 @@ async def sealed(loom: Loom, out: Path) -> None:
         loom.store, out, workspace=loom.workspace, until=loom.store.acknowledged, before=now, by="vera", now=now
     )
     assert made is not None
-    await Archives(loom.store).add(Archive(out), by="vera")
+    await Archives(loom.store, retention=AT_ONCE).add(Archive(out), by="vera")
 
 
 def seal_until_killed(path: str, out: str, step: int) -> None:
@@ -153,7 +156,8 @@ def prune_until_killed(path: str, archive: str, step: int) -> None:
 
     async def work() -> None:
         async with noting(Path(path)) as loom:
-            await Archives(loom.store).prune(Archive(Path(archive)), by="vera", reason="a year has passed")
+            archives = Archives(loom.store, retention=AT_ONCE)
+            await archives.prune(Archive(Path(archive)), by="vera", reason="a year has passed")
 
     asyncio.run(work())
 

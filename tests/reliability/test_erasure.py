@@ -16,7 +16,7 @@ from loom.circuits import Circuits
 from loom.errors import ErasedError, JournalCorruptError
 from loom.journal.sqlite.verify import verify
 from tests.reliability.board import SEED, Tally, row
-from tests.reliability.erasers import SUBJECTS, Note, Notes, keeping, noting, sealed, secret_of
+from tests.reliability.erasers import AT_ONCE, SUBJECTS, Note, Notes, keeping, noting, sealed, secret_of
 from tests.reliability.forks import Zygote
 
 LIVES = 16
@@ -158,7 +158,8 @@ def test_nothing_is_pruned_before_its_archive_was_verified_and_a_killed_prune_is
 
 async def _gone_on_with(place: Path, journal: Path, tally: Tally, step: int) -> None:
     async with noting(place / "data") as loom:
-        pruned = await Archives(loom.store).prune(Archive(place / "a.zip"), by="vera", reason="once more")
+        archives = Archives(loom.store, retention=AT_ONCE)
+        pruned = await archives.prune(Archive(place / "a.zip"), by="vera", reason="once more")
         tally.check(pruned.journals == ("notes/a", "notes/b"), f"step {step}: {pruned}")
     found = verify(journal, workspace="default")
     tally.check(found.ok and found.counts.get("PRUNED") == 2, f"step {step}, gone on with: {list(found.lines())}")
@@ -171,7 +172,7 @@ async def _gone_on_with(place: Path, journal: Path, tally: Tally, step: int) -> 
 async def _refused(whole: Path, broken: Path) -> bool:
     async with noting(whole / "data") as loom:
         try:
-            await Archives(loom.store).prune(Archive(broken), by="vera", reason="x")
+            await Archives(loom.store, retention=AT_ONCE).prune(Archive(broken), by="vera", reason="x")
         except JournalCorruptError:
             return True
     return False

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="An archive.", show_default=False)]
+_Override = Annotated[
+    str | None,
+    typer.Option(
+        "--override-retention", metavar="WHY", show_default=False,
+        help="Also what retention keeps, and why: it is journaled in your name.",
+    ),
+]  # fmt: skip
 _Journal = Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A journal of it.", show_default=False)]
 
 
@@ -40,20 +47,28 @@ def add_to(app: typer.Typer) -> None:
 async def seal(
     shell: Shell,
     older_than: Annotated[
-        str, typer.Option("--older-than", help="How long nothing came to a journal: 365d, 12h; or a date.")
-    ] = "365d",
+        str | None,
+        typer.Option(
+            "--older-than",
+            show_default="what retention says",
+            help="How long nothing came to a journal: 365d, 12h; or a date.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Into this new file; by default named after workspace and day, here."),
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who does it; by default the user of the machine.")] = None,
+    override: _Override = None,
 ) -> int | None:
     """Seal journals of actors to which nothing came for that long into a file, with what they need to be understood.
 
-    Nothing is dropped where they lie: `loom archive prune` does that, when somebody asks. Exit code 1: there are none.
+    What `retention:` of the config keeps stays out. Nothing is dropped where they lie: `loom archive prune` does that,
+    when somebody asks. Exit code 1: there are none.
     """
     from datetime import UTC, datetime
 
+    from loom.archive import Retention
     from loom.archive import seal as seal_into
     from loom.cli.acting import act
     from loom.cli.reading import open_journal
@@ -61,8 +76,9 @@ async def seal(
     from loom.errors import ConfigError
 
     now = datetime.now(UTC)
+    retention = Retention.of(shell.place.config.retention)
     try:
-        before = parse_moment(older_than, now=now)
+        before = now - retention.shortest if older_than is None else parse_moment(older_than, now=now)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"[{older_than}] is no age; expected one such as [365d], or a date: name one") from error
     async with open_journal(shell) as reader:
@@ -71,16 +87,20 @@ async def seal(
         with shell.output.progress("sealing") as tell:
             sealed = await seal_into(
                 reader, path, workspace=workspace, until=await reader.tail(), before=before, by=person(by), now=now,
-                progress=tell,
+                retention=retention if override is None else None, progress=tell,
             )  # fmt: skip
     if sealed is None:
         if shell.json:
             shell.output.document(None)
-        shell.output.note(f"no journal of an actor has been at rest since {moment(before)}")
+        shell.output.note(
+            f"no journal of an actor has been at rest since {moment(before)}"
+            + ("" if override is not None else ", or longer than retention keeps it: see [retention] in the config")
+        )
         return EXIT_NO
     manifest = sealed.manifest
     chosen = [each for each in manifest.journals if not each.context]
-    answer, _ = await act(shell, "archives.add", {"file": str(path.absolute()), "by": manifest.by}, by=manifest.by)
+    arguments: dict[str, Any] = {"file": str(path.absolute()), "by": manifest.by, "override": override}
+    answer, _ = await act(shell, "archives.add", arguments, by=manifest.by)
     said: Any = answer
     if shell.json:
         shell.output.document({**said, "file": str(path), "left": dict(sealed.left)})
@@ -196,6 +216,7 @@ async def prune(
     by: ByOption,
     reason: Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
+    override: _Override = None,
 ) -> int | None:
     """Take the bodies of the archived journals out of the journal, once the archive was verified against it.
 
@@ -210,7 +231,7 @@ async def prune(
             f"what [{file}] holds would be in it alone, and its actors would take no commands any more; "
             "expected --yes: say so if you mean it"
         )
-    arguments: dict[str, Any] = {"file": str(file.absolute()), "by": by, "reason": reason}
+    arguments: dict[str, Any] = {"file": str(file.absolute()), "by": by, "reason": reason, "override": override}
     answer, _ = await act(shell, "archives.prune", arguments, by=by)
     said: Any = answer
     if shell.json:

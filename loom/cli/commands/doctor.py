@@ -45,6 +45,7 @@ async def doctor(shell: Shell) -> int | None:
 
 async def _all(shell: Shell) -> AsyncIterator[Check]:
     from loom.cli.checks import Check, check_journal, check_machine, check_place
+    from loom.cli.kept import check_keeping
     from loom.errors import LoomError
 
     for check in check_machine():
@@ -56,6 +57,8 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
         return
     where = "no config file" if shell.config_path is None else str(shell.config_path)
     yield Check("ok", "config", f"{where}; workspace {place.name}")
+    for check in check_keeping(place.config):
+        yield check
     for check in _modules(shell):
         yield check
     for check in check_place(place.files, place.config):

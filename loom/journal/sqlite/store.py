@@ -11,10 +11,11 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from loom.clock import Clock, SystemClock
+from loom.clock import Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.identity import check_workspace
 from loom.journal.entry import Recorded
@@ -44,6 +45,7 @@ class SqliteStore:
         self.files = files
         self.lock = WriterLock(files.lock)
         self._workspace = workspace
+        self._clock = clock
         self._writer = Writer(files, workspace=workspace, options=options.writer, clock=clock)
         self._reader = Reader(files.journal, page=options.page, busy_timeout_s=options.writer.busy_timeout_s)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loom-journal")
@@ -101,6 +103,10 @@ class SqliteStore:
     def recorded_at_us(self) -> int:
         """The time of the last entry known to be durable; time does not go back behind it."""
         return self._recorded_at_us
+
+    def now(self) -> datetime:
+        """Return the time by the clock that entries are stamped with, never earlier than the last entry."""
+        return datetime_from_us(max(self._clock.now_us(), self._recorded_at_us))
 
     def submit(self, append: Append) -> asyncio.Future[Receipt]:
         """Put an append in line and return its outcome to come; the order of calls is the order of entries."""
