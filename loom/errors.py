@@ -86,6 +86,7 @@ __all__ = [
     "TurnStuckError",
     "UnknownActorError",
     "UnsupportedFilesystemError",
+    "ViewsDifferError",
     "WindowError",
     "WriterFencedError",
 ]
@@ -288,6 +289,12 @@ class AppendUnknownError(LoomError):
 
 class ProjectionFailedError(LoomError):
     """A projection raised on an entry and has stopped there; the others go on."""
+
+    kind = "fault"
+
+
+class ViewsDifferError(LoomError):
+    """A row of the views is not what its entries in the journal give: it is shown to nobody and rests on nothing."""
 
     kind = "fault"
 

@@ -9,12 +9,13 @@ the effect of the rule do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from loom.decisions.decision import ApprovalGiven, Decision
+from loom.decisions.decision import Decision
 
 __all__ = [
     "DEPARTURES",
@@ -23,8 +24,10 @@ __all__ = [
     "SAYING",
     "Departure",
     "Verdict",
+    "departure_in",
     "departure_of",
     "granted",
+    "verdict_in",
     "verdict_of",
 ]
 
@@ -69,16 +72,7 @@ def granted(outcome: Mapping[str, JsonValue]) -> bool | None:
 
 def verdict_of(decision: Decision) -> Verdict | None:
     """Return what a decision came to: by its outcome, else by people's answers, else by its rule; None if none says."""
-    said = granted(decision.outcome)
-    if said is not None:
-        return "granted" if said else "denied"
-    if _denied(decision.approvals):
-        return "denied"
-    if decision.evaluation is None:
-        return None
-    if decision.evaluation.effect == "require_approval":
-        return "granted" if _consent(decision.approvals) else None
-    return "granted" if decision.evaluation.effect == "allow" else "denied"
+    return verdict_in(decision.model_dump(mode="json"))
 
 
 def departure_of(decision: Decision) -> Departure | None:
@@ -86,27 +80,52 @@ def departure_of(decision: Decision) -> Departure | None:
 
     A decision whose outcome does not say what was done, or that no rule was asked about, departs from nothing.
     """
-    said = granted(decision.outcome)
+    return departure_in(decision.model_dump(mode="json"))
+
+
+def verdict_in(decision: Mapping[str, Any]) -> Verdict | None:
+    """Return the same as `verdict_of`, of a decision as it was written."""
+    said, approvals, effect = granted(decision.get("outcome") or {}), decision.get("approvals") or (), _effect(decision)
+    if said is not None:
+        return "granted" if said else "denied"
+    if _denied(approvals):
+        return "denied"
+    if effect is None:
+        return None
+    if effect == "require_approval":
+        return "granted" if _consent(approvals) else None
+    return "granted" if effect == "allow" else "denied"
+
+
+def departure_in(decision: Mapping[str, Any]) -> Departure | None:
+    """Return the same as `departure_of`, of a decision as it was written."""
+    said, approvals, effect = granted(decision.get("outcome") or {}), decision.get("approvals") or (), _effect(decision)
     if said is None:
         return None
-    effect = None if decision.evaluation is None else decision.evaluation.effect
     if not said:
-        return "refused_though_allowed" if effect == "allow" and not _denied(decision.approvals) else None
+        return "refused_though_allowed" if effect == "allow" and not _denied(approvals) else None
     if effect == "deny":
         return "granted_though_denied"
     if effect == "indeterminate":
         return "granted_though_indeterminate"
-    if _denied(decision.approvals):
+    if _denied(approvals):
         return "granted_over_a_denial"
-    return "granted_without_consent" if effect == "require_approval" and not _consent(decision.approvals) else None
+    return "granted_without_consent" if effect == "require_approval" and not _consent(approvals) else None
 
 
-def _consent(approvals: tuple[ApprovalGiven, ...]) -> bool:
+def _effect(decision: Mapping[str, Any]) -> str | None:
+    evaluation = decision.get("evaluation")
+    return None if evaluation is None else str(evaluation["effect"])
+
+
+def _consent(approvals: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether a named person granted, and no approver's last answer is a denial."""
-    return not _denied(approvals) and any(each.granted and each.by is not None for each in approvals)
+    return not _denied(approvals) and any(each["granted"] and each["by"] is not None for each in approvals)
 
 
-def _denied(approvals: tuple[ApprovalGiven, ...]) -> bool:
+def _denied(approvals: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether the last answer of one of those asked is a denial, by a person or by the deadline."""
-    last = {each.approver: each.granted for each in sorted(approvals, key=lambda each: each.answered_at)}
-    return not all(last.values())
+    if not approvals:
+        return False
+    in_order = sorted(approvals, key=lambda each: datetime.fromisoformat(each["answered_at"]))
+    return not all({each["approver"]: each["granted"] for each in in_order}.values())

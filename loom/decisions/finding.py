@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from loom.clock import us_from_datetime
+from loom.decisions.trace import DecisionSummary
 
-__all__ = ["matching"]
+__all__ = ["matching", "within"]
 
 _LAST = 2**63 - 1
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
@@ -65,6 +66,17 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     conditions += [f"position < min(:after, {_UNTIL})" if "until" in wanted else "position < :after"]
     wanted.setdefault("after", _LAST)
     return " AND ".join(conditions), wanted
+
+
+def within(
+    found: DecisionSummary, *, since: datetime | None = None, until: datetime | None = None, status: str | None = None
+) -> bool:
+    """Tell whether a decision lies within a time and has a status: no row of a view says that of itself alone."""
+    return (
+        (since is None or found.recorded_at >= since)
+        and (until is None or found.recorded_at < until)
+        and status in (None, found.status)
+    )
 
 
 def _plain(value: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -18,8 +17,10 @@ from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
 from loom.journal.entry import KINDS
+from loom.projections import Row
 
 __all__ = [
+    "SUMMARY",
     "DecisionChain",
     "DecisionLineage",
     "DecisionSummary",
@@ -29,6 +30,14 @@ __all__ = [
     "PrecedentSeen",
     "Related",
 ]
+
+
+SUMMARY = """
+decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception, policy_name,
+policy_version, policy_hash, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from,
+confidence, rationale, outcome, verdict, departure, status
+"""
+"""The columns of `trace_decisions` that a `DecisionSummary` is made of, and the one that a version is found by."""
 
 
 class _Frozen(BaseModel):
@@ -69,8 +78,8 @@ class DecisionSummary(_Frozen):
     status: Literal["open", "settled", "failed", "abandoned"]
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> DecisionSummary:
-        """Return the summary that a row of the view holds."""
+    def of(cls, row: Row) -> DecisionSummary:
+        """Return the summary that a confirmed row holds."""
         plain: dict[str, Any] = {name: row[name] for name in DecisionSummary.model_fields if name != "recorded_at"}
         plain["outcome"] = json.loads(plain["outcome"])
         return DecisionSummary(**plain, recorded_at=datetime_from_us(row["recorded_at_us"]))
@@ -96,9 +105,9 @@ class OutcomeObserved(_Frozen):
     recorded_at: datetime
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> Self:
-        """Return the observation that a row of the view holds."""
-        plain: dict[str, Any] = dict(row)
+    def of(cls, row: Row) -> Self:
+        """Return the observation that a confirmed row holds."""
+        plain = {name: value for name, value in dict(row).items() if name != "decision_id"}
         for name in ("observed_at", "recorded_at"):
             plain[name] = datetime_from_us(plain.pop(f"{name}_us"))
         return cls(**{**plain, "actual": json.loads(plain["actual"])})
@@ -115,8 +124,8 @@ class Enrichment(_Frozen):
     recorded_at: datetime
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> Self:
-        """Return what a row of the view holds."""
+    def of(cls, row: Row) -> Self:
+        """Return what a confirmed row holds."""
         enriched = row["status"] == "enriched"
         return cls(
             status=row["status"],
@@ -151,7 +160,7 @@ class DecisionTrace(DecisionSummary):
         return self.decision.inputs
 
     @staticmethod
-    def decision_in(row: sqlite3.Row) -> Decision:
+    def decision_in(row: Row) -> Decision:
         """Return the decision out of the entry that a row of the view holds as it was stored."""
         entry = KINDS.decode("decision", row["schema_version"], row["body"])
         if not isinstance(entry, DecisionJournalEntry):

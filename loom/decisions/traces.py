@@ -6,18 +6,22 @@ Order is by position, so the same question has the same answer; pages go on afte
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 from loom.decisions.approvals import ApprovalChains
+from loom.decisions.confirming import Confirmed, confirmed_decisions, confirmed_one
 from loom.decisions.decision import Decision, PrecedentReference
+from loom.decisions.enrichments_view import EnrichmentsProjection
+from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.explanation import Explanation, explain
-from loom.decisions.finding import matching
+from loom.decisions.finding import matching, within
+from loom.decisions.relations import chain_of, lineage_of
 from loom.decisions.run import Run
 from loom.decisions.runs import RunsView
 from loom.decisions.trace import (
+    SUMMARY,
     DecisionChain,
     DecisionLineage,
     DecisionSummary,
@@ -25,84 +29,30 @@ from loom.decisions.trace import (
     Enrichment,
     OutcomeObserved,
     PrecedentSeen,
-    Related,
 )
-from loom.errors import DecisionNotFoundError, RunNotFoundError
-from loom.projections import Queries
+from loom.decisions.traces_view import TracesProjection
+from loom.errors import DecisionNotFoundError, EntryUnreadableError, RunNotFoundError
+from loom.projections import Confirmation, Queries
 from loom.projections.sql import prefix_range
 
 __all__ = ["Traces"]
 
-_SUMMARY = """
-decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception, policy_name,
-policy_version, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from, confidence, rationale,
-outcome, verdict, departure, status
-"""
-_FULL = f"{_SUMMARY}, by, command_type, correlation_id, entry_hash, schema_version, body"
 _BY_PREFIX = f"""
-SELECT {_FULL} FROM trace_decisions JOIN trace_bodies USING (position)
+SELECT {SUMMARY}, by, command_type, correlation_id, entry_hash FROM trace_decisions
 WHERE decision_id >= ? AND decision_id < ? LIMIT 3
-"""  # noqa: S608
-_FIND = f"SELECT {_SUMMARY} FROM trace_decisions WHERE "  # noqa: S608
+"""  # noqa: S608 - constants only
+_FIND = f"SELECT {SUMMARY} FROM trace_decisions WHERE "  # noqa: S608
+_FIND_BY_COMMAND = f"SELECT {SUMMARY}, command_type FROM trace_decisions WHERE "  # noqa: S608
 _NEWEST = " ORDER BY position DESC LIMIT :limit"
-_AMONG = f"SELECT {_SUMMARY} FROM trace_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"  # noqa: S608
-_CHILDREN = "SELECT decision_id FROM trace_decisions WHERE parent_decision_id = ? ORDER BY position LIMIT ?"
-_REPLAYS = "SELECT decision_id FROM trace_decisions WHERE replayed_from = ? ORDER BY position LIMIT ?"
-_OUTCOMES = """
-SELECT position, correct, actual, feedback, observed_by, observed_at_us, recorded_at_us
-FROM trace_outcomes WHERE decision_id = ? ORDER BY position
-"""
-_ENRICHMENTS = """
-SELECT status, cost_micro_usd, duration_ms, said, recorded_at_us FROM enrichments
-WHERE decision_id = ? ORDER BY position
-"""
-_ANCESTORS = f"""
-WITH RECURSIVE line (id, depth) AS (
-  SELECT parent_decision_id, 1 FROM trace_decisions WHERE decision_id = :id
-  UNION
-  SELECT above.parent_decision_id, line.depth + 1
-  FROM line JOIN trace_decisions AS above ON above.decision_id = line.id
-  WHERE line.depth < :depth
-)
-SELECT min(line.depth) AS depth, {_SUMMARY}
-FROM line JOIN trace_decisions ON decision_id = line.id GROUP BY decision_id ORDER BY depth DESC LIMIT :limit
-"""  # noqa: S608
-_DESCENDANTS = f"""
-WITH RECURSIVE tree (id, depth) AS (
-  SELECT decision_id, 1 FROM trace_decisions WHERE parent_decision_id = :id
-  UNION
-  SELECT below.decision_id, tree.depth + 1
-  FROM tree JOIN trace_decisions AS below ON below.parent_decision_id = tree.id
-  WHERE tree.depth < :depth
-)
-SELECT min(tree.depth) AS depth, {_SUMMARY}
-FROM tree JOIN trace_decisions ON decision_id = tree.id GROUP BY decision_id ORDER BY depth, position LIMIT :limit
-"""  # noqa: S608
-# A replay stands after what it replays: a link the other way is none, and no line can bite its own tail.
-_ORIGINALS = f"""
-WITH RECURSIVE line (id, earlier, place, depth) AS (
-  SELECT decision_id, replayed_from, position, 0 FROM trace_decisions WHERE decision_id = :id
-  UNION ALL
-  SELECT above.decision_id, above.replayed_from, above.position, line.depth + 1
-  FROM line JOIN trace_decisions AS above ON above.decision_id = line.earlier AND above.position < line.place
-  WHERE line.depth <= :depth
-)
-SELECT line.depth AS depth, {_SUMMARY} FROM line JOIN trace_decisions ON decision_id = line.id ORDER BY line.depth
-"""  # noqa: S608
-_ALL_REPLAYS = f"""
-WITH RECURSIVE tree (depth, place, id) AS (
-  SELECT 0, position, decision_id FROM trace_decisions WHERE decision_id = :id
-  UNION ALL
-  SELECT tree.depth + 1, below.position, below.decision_id
-  FROM tree JOIN trace_decisions AS below ON below.replayed_from = tree.id AND below.position > tree.place
-  WHERE tree.depth <= :depth
-  ORDER BY 1, 2 LIMIT :limit + 1
-)
-SELECT tree.depth AS depth, {_SUMMARY} FROM tree JOIN trace_decisions ON position = tree.place ORDER BY 1, 3
-"""  # noqa: S608
+_AMONG = f"SELECT {SUMMARY} FROM trace_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+_LINKED = "SELECT position, decision_id, {0} FROM trace_decisions WHERE {0} = ? ORDER BY position LIMIT ?"
+_CHILDREN, _REPLAYS = (_LINKED.format(name) for name in ("parent_decision_id", "replayed_from"))
+_OUTCOMES = "SELECT * FROM trace_outcomes WHERE decision_id = ? ORDER BY position"
+_ENRICHMENTS = "SELECT * FROM enrichments WHERE decision_id = ? ORDER BY position"
 _NAMES = ("traces",)
-_DEPTH = 200
 _RELATED = 1_000
+_CONFIRM_OUTCOMES = Confirmation(TracesProjection(), "trace_outcomes")
+_CONFIRM_ENRICHMENTS = Confirmation(EnrichmentsProjection(), "enrichments")
 
 
 class Traces:
@@ -119,24 +69,28 @@ class Traces:
 
     async def get(self, decision_id: str) -> DecisionTrace:
         """Return the decision with this id, or the one whose id begins so; raise `DecisionNotFoundError`."""
-        row = await self._row(decision_id)
-        summary = DecisionSummary.of(row)
-        decision = DecisionTrace.decision_in(row)
+        row, recorded = await self._one(decision_id)
+        if not isinstance(recorded.entry, DecisionJournalEntry):
+            raise EntryUnreadableError(
+                f"decision [{row['decision_id']}] is written in a way that cannot be read; expected one of schema "
+                f"[{DecisionJournalEntry.schema_version}] at most: read it with the loom that wrote it"
+            )
+        decision = recorded.entry.decision
         approvals = await self._approvals.of_turn(row["journal"], row["command_id"]) if row["command_id"] else ()
         return DecisionTrace(
-            **dict(summary),
+            **dict(DecisionSummary.of(row)),
             by=row["by"],
             command_type=row["command_type"],
             correlation_id=row["correlation_id"],
-            entry_hash=row["entry_hash"].hex(),
+            entry_hash=recorded.entry_hash.hex(),
             decision=decision,
             approvals=approvals,
             precedents=await self._precedents(decision.precedents),
-            enrichments=await self._enrichments(summary.decision_id),
-            outcomes=await self._outcomes(summary.decision_id),
-            children=await self._ids(_CHILDREN, summary.decision_id),
-            replays=await self._ids(_REPLAYS, summary.decision_id),
-            run=await self._run(summary.run_id),
+            enrichments=await self._enrichments(decision.decision_id),
+            outcomes=await self._outcomes(decision.decision_id),
+            children=await self._ids(_CHILDREN, decision.decision_id),
+            replays=await self._ids(_REPLAYS, decision.decision_id),
+            run=await self._run(decision.run_id),
         )
 
     async def find(
@@ -169,57 +123,35 @@ class Traces:
                 "run_id": run_id, "origin": origin, "status": status, "since": since, "until": until, "after": after,
             }
         )  # fmt: skip
-        rows = await self._queries.fetch(f"{_FIND}{matches}{_NEWEST}", {**parameters, "limit": limit}, names=_NAMES)
-        return tuple(DecisionSummary.of(row) for row in rows)
+        select = _FIND if command_type is None else _FIND_BY_COMMAND
+        rows = await self._queries.fetch(f"{select}{matches}{_NEWEST}", {**parameters, "limit": limit}, names=_NAMES)
+        found = [DecisionSummary.of(each.row) for each in await confirmed_decisions(self._queries, rows)]
+        return tuple(each for each in found if within(each, since=since, until=until, status=status))
 
     async def chain(self, decision_id: str) -> DecisionChain:
         """Return what led to a decision, outermost first, and what followed from it, nearest first.
 
         A line of more than 200 generations, or 1,000 relatives, is cut there and says so.
         """
-        row = await self._row(decision_id)
-        bounds = {"id": row["decision_id"], "depth": _DEPTH, "limit": _RELATED}
-        above = await self._queries.fetch(_ANCESTORS, bounds, names=_NAMES, consistent=False)
-        below = await self._queries.fetch(_DESCENDANTS, bounds, names=_NAMES, consistent=False)
-        cut = any(len(rows) == _RELATED or any(each["depth"] == _DEPTH for each in rows) for rows in (above, below))
-        return DecisionChain(
-            ancestors=tuple(Related(depth=each["depth"], decision=DecisionSummary.of(each)) for each in above),
-            decision=DecisionSummary.of(row),
-            descendants=tuple(Related(depth=each["depth"], decision=DecisionSummary.of(each)) for each in below),
-            cut=cut,
-        )
+        return await chain_of(self._queries, await self._one(decision_id))
 
     async def lineage(self, decision_id: str) -> DecisionLineage:
         """Return a decision among its replays: the original, what replays it, what replays those, in this order.
 
         It is the same from any of them. More than 200 generations up or down, or 1,000 members, are cut and say so.
         """
-        row = await self._row(decision_id)
-        bounds = {"id": row["decision_id"], "depth": _DEPTH, "limit": _RELATED}
-        above = await self._queries.fetch(_ORIGINALS, bounds, names=_NAMES, consistent=False)
-        first = above[: _DEPTH + 1][-1]
-        below = await self._queries.fetch(
-            _ALL_REPLAYS, {**bounds, "id": first["decision_id"]}, names=_NAMES, consistent=False
-        )
-        shown = [each for each in below[:_RELATED] if each["depth"] <= _DEPTH]
-        cut = len(above) > _DEPTH + 1 or len(shown) < len(below)
-        return DecisionLineage(
-            decision=DecisionSummary.of(row),
-            members=tuple(Related(depth=each["depth"], decision=DecisionSummary.of(each)) for each in shown),
-            missing=None if len(above) > _DEPTH + 1 else first["replayed_from"],
-            cut=cut,
-        )
+        return await lineage_of(self._queries, await self._one(decision_id))
 
     async def explain(self, decision_id: str) -> Explanation:
         """Return one decision in the order in which a person asks about it."""
         trace = await self.get(decision_id)
         return explain(trace, alike=self._alike(trace.decision))
 
-    async def _row(self, decision_id: str) -> sqlite3.Row:
+    async def _one(self, decision_id: str) -> Confirmed:
         rows = await self._queries.fetch(_BY_PREFIX, prefix_range(decision_id), names=_NAMES)
         found = [row for row in rows if row["decision_id"] == decision_id] or rows
         if len(found) == 1:
-            return found[0]
+            return await confirmed_one(self._queries, found[0])
         several = ", ".join(row["decision_id"] for row in found)
         raise DecisionNotFoundError(
             f"decision [{decision_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; "
@@ -238,7 +170,8 @@ class Traces:
     async def _precedents(self, references: Sequence[PrecedentReference]) -> tuple[PrecedentSeen, ...]:
         ids = json.dumps([reference.decision_id for reference in references])
         rows = await self._queries.fetch(_AMONG, (ids,), names=_NAMES, consistent=False) if references else ()
-        known = {row["decision_id"]: DecisionSummary.of(row) for row in rows}
+        confirmed = await confirmed_decisions(self._queries, rows)
+        known = {each.row["decision_id"]: DecisionSummary.of(each.row) for each in confirmed}
         return tuple(
             PrecedentSeen(decision_id=each.decision_id, relation=each.relation, decision=known.get(each.decision_id))
             for each in references
@@ -246,12 +179,12 @@ class Traces:
 
     async def _enrichments(self, decision_id: str) -> tuple[Enrichment, ...]:
         rows = await self._queries.fetch(_ENRICHMENTS, (decision_id,), names=("enrichments",))
-        return tuple(Enrichment.of(row) for row in rows)
+        return tuple(Enrichment.of(row) for row in await self._queries.confirmed(rows, _CONFIRM_ENRICHMENTS))
 
     async def _outcomes(self, decision_id: str) -> tuple[OutcomeObserved, ...]:
         rows = await self._queries.fetch(_OUTCOMES, (decision_id,), names=_NAMES, consistent=False)
-        return tuple(OutcomeObserved.of(row) for row in rows)
+        return tuple(OutcomeObserved.of(row) for row in await self._queries.confirmed(rows, _CONFIRM_OUTCOMES))
 
     async def _ids(self, statement: str, decision_id: str) -> tuple[str, ...]:
         rows = await self._queries.fetch(statement, (decision_id, _RELATED), names=_NAMES, consistent=False)
-        return tuple(row[0] for row in rows)
+        return tuple(each.row["decision_id"] for each in await confirmed_decisions(self._queries, rows))

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
+from typing import Any
 
 from loom.clock import us_from_datetime
-from loom.decisions.conduct import departure_of, verdict_of
-from loom.decisions.decision import PolicyReference
-from loom.decisions.entries import DecisionJournalEntry, OutcomeObservedEntry
+from loom.decisions.entries import OutcomeObservedEntry
+from loom.decisions.rows import decision_row, written_decision
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry
 from loom.projections.sql import script
 
 __all__ = ["TracesProjection"]
 
-_DECIDE = """
-INSERT INTO trace_decisions
-SELECT ?, ?, ?, ?, ?, turn.command_type, turn.by, turn.correlation_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-  ?, ?, ?, ?, ?, ?, ?
-FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = ? AND turn.command_id = ?
+_COLUMNS = (
+    "position", "decision_id", "journal", "sequence", "command_id", "actor_type", "actor_key", "decision_type",
+    "is_exception", "policy_name", "policy_version", "policy_hash", "rule", "effect", "recorded_at_us", "entry_hash",
+    "parent_decision_id", "run_id", "origin", "replayed_from", "confidence", "rationale", "situation", "precedent",
+    "outcome", "verdict", "departure",
+)  # fmt: skip
+_DECIDE = f"""
+INSERT INTO trace_decisions ({", ".join(_COLUMNS)}, status, command_type, by, correlation_id)
+SELECT :{", :".join(_COLUMNS)}, iif(:command_id IS NULL, 'settled', 'open'), turn.command_type, turn.by,
+  turn.correlation_id
+FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = :journal AND turn.command_id = :command_id
 WHERE true
 ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 - constants only
 _KEEP = "INSERT INTO trace_bodies VALUES (?, ?, ?)"
 _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
@@ -63,16 +70,14 @@ class TracesProjection:
             view.execute(_END, (ending, recorded.journal, recorded.command_id))
             view.execute(_FORGET, (recorded.journal, recorded.command_id))
             return
+        decision = written_decision(recorded)
+        if decision is not None:
+            _decide(recorded, decision, view)
+            return
         entry = recorded.entry
         if isinstance(entry, CommandReceivedEntry) and recorded.command_id is not None:
             about = (entry.command_type, entry.by, entry.correlation_id)
             view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
-        elif isinstance(entry, DecisionJournalEntry):
-            if view.execute(_DECIDE, _row(recorded, entry)).rowcount:
-                view.execute(_KEEP, (recorded.position, recorded.schema_version, recorded.body))
-                view.execute(_VERSION, (entry.decision.policy.hash, entry.decision.policy.version))
-                if entry.decision.run_id is not None:
-                    _count(recorded, entry.decision.run_id, entry.decision.policy, view)
         elif isinstance(entry, OutcomeObservedEntry):
             correct = None if entry.correct is None else int(entry.correct)
             actual = json.dumps(entry.actual, ensure_ascii=False, sort_keys=True)
@@ -85,27 +90,14 @@ class TracesProjection:
             )  # fmt: skip
 
 
-def _count(recorded: Recorded, run_id: str, policy: PolicyReference, view: sqlite3.Connection) -> None:
-    """Count a decision towards its run."""
-    new = view.execute(_RUN_ACTOR, (run_id, recorded.journal)).rowcount
-    version = (policy.name, policy.version, policy.hash)
-    view.execute(_RUN_VERSION, (run_id, *version, recorded.position))
-    view.execute(_RUN, (run_id, new, recorded.recorded_at_us, recorded.recorded_at_us))
-
-
-def _row(recorded: Recorded, entry: DecisionJournalEntry) -> tuple[object, ...]:
-    decision = entry.decision
-    kind = decision.precedent_class
-    actor_type, _, actor_key = recorded.journal.partition("/")
-    return (
-        recorded.position, decision.decision_id, recorded.journal, recorded.sequence, recorded.command_id,
-        actor_type, actor_key, decision.decision_type, int(decision.is_exception),
-        decision.policy.name, decision.policy.version, decision.policy.hash, decision.policy.rule,
-        None if decision.evaluation is None else decision.evaluation.effect,
-        recorded.recorded_at_us, recorded.entry_hash, decision.parent_decision_id, decision.run_id, decision.origin,
-        decision.replayed_from, decision.confidence, decision.rationale,
-        None if kind is None else kind.situation, None if kind is None else kind.precedent,
-        json.dumps(decision.outcome, ensure_ascii=False), verdict_of(decision), departure_of(decision),
-        "settled" if recorded.command_id is None else "open",
-        recorded.journal, recorded.command_id,
-    )  # fmt: skip
+def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
+    row = decision_row(recorded, decision)
+    if not view.execute(_DECIDE, row).rowcount:
+        return
+    version = (row["policy_name"], row["policy_version"], row["policy_hash"])
+    view.execute(_KEEP, (recorded.position, recorded.schema_version, recorded.body))
+    view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
+    if row["run_id"] is not None:  # it counts towards its run
+        new = view.execute(_RUN_ACTOR, (row["run_id"], recorded.journal)).rowcount
+        view.execute(_RUN_VERSION, (row["run_id"], *version, recorded.position))
+        view.execute(_RUN, (row["run_id"], new, recorded.recorded_at_us, recorded.recorded_at_us))

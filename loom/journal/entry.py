@@ -126,25 +126,49 @@ class KindRegistry:
                 return UnknownEntry(of_kind=kind, of_schema=schema_version, problem=problem, body=parse_json(body))
             if schema_version == cls.schema_version:
                 return cls.__pydantic_validator__.validate_json(body)  # type: ignore[no-any-return]
-            return _upcast(cls, schema_version, body)
+            return cls.model_validate_json(json.dumps(_upcast(cls, schema_version, body)))
         except EntryUnreadableError:
             raise
         except Exception as error:  # validators and `upcast` are code of a user's
-            reader = "JSON" if cls is None else cls.__qualname__
-            raise EntryUnreadableError(
-                f"an entry of kind [{kind}], schema [{schema_version}], cannot be read as [{reader}]: "
-                f"{type(error).__name__}: {error}; expected the shape it was written with: if the class has changed, "
-                "raise "
-                "its schema_version and add an upcast; if not, run `loom verify`"
-            ) from error
+            raise _unreadable(cls, kind, schema_version, error) from error
+
+    def plain(self, kind: str, schema_version: int, body: bytes | None) -> dict[str, Any] | None:
+        """Return a stored body as plain JSON in the present shape of its kind, not validated: it was, when written.
+
+        None where nothing can be read: an erased body, an unknown kind, a newer schema. Reading one in full takes
+        several times as long.
+        """
+        cls = self._classes.get(kind)
+        if body is None or cls is None or schema_version > cls.schema_version:
+            return None
+        try:
+            if schema_version < cls.schema_version:
+                return _upcast(cls, schema_version, body)
+            shape = json.loads(body)
+        except EntryUnreadableError:
+            raise
+        except Exception as error:
+            raise _unreadable(cls, kind, schema_version, error) from error
+        if not isinstance(shape, dict):
+            raise _unreadable(cls, kind, schema_version, TypeError(f"it is a {type(shape).__name__}"))
+        return shape
 
 
-def _upcast(cls: type[Entry], version: int, body: bytes) -> Entry:
-    """Take a body up to the schema of its class, one step at a time, and validate it as JSON like any other."""
+def _upcast(cls: type[Entry], version: int, body: bytes) -> dict[str, Any]:
+    """Take a body up to the schema of its class, one step at a time."""
     shape: Any = parse_json(body)
     for step in range(version, cls.schema_version):
         shape = cls.upcast(step, shape)
-    return cls.model_validate_json(json.dumps(shape))
+    return dict(shape)
+
+
+def _unreadable(cls: type[Entry] | None, kind: str, schema_version: int, error: Exception) -> EntryUnreadableError:
+    reader = "JSON" if cls is None else cls.__qualname__
+    return EntryUnreadableError(
+        f"an entry of kind [{kind}], schema [{schema_version}], cannot be read as [{reader}]: "
+        f"{type(error).__name__}: {error}; expected the shape it was written with: if the class has changed, raise "
+        "its schema_version and add an upcast; if not, run `loom verify`"
+    )
 
 
 KINDS = KindRegistry()
@@ -170,6 +194,8 @@ class Recorded:
     body_digest: bytes
     entry_hash: bytes
     _entry: Entry | None = field(default=None, repr=False)
+    _plain: dict[str, Any] | None = field(default=None, repr=False)
+    _is_parsed: bool = field(default=False, repr=False)
 
     @property
     def entry(self) -> Entry:
@@ -177,6 +203,14 @@ class Recorded:
         if self._entry is None:
             self._entry = KINDS.decode(self.kind, self.schema_version, self.body)
         return self._entry
+
+    @property
+    def plain(self) -> dict[str, Any] | None:
+        """The body as plain JSON in the present shape of its kind; see `KindRegistry.plain`."""
+        if not self._is_parsed:
+            self._plain = KINDS.plain(self.kind, self.schema_version, self.body)
+            self._is_parsed = True
+        return self._plain
 
     @property
     def recorded_at(self) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loom.projections.beside import open_views_for_reading
+from loom.projections.confirming import Confirmation, Differences, Entries, Row
 from loom.projections.digest import digest, dump
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
 from loom.projections.projector import EntrySource, Progress, Projector
@@ -12,12 +13,16 @@ from loom.projections.views import Views
 
 __all__ = [
     "Checkpoint",
+    "Confirmation",
+    "Differences",
+    "Entries",
     "EntrySource",
     "Progress",
     "Projection",
     "ProjectionStatus",
     "Projector",
     "Queries",
+    "Row",
     "Snapshot",
     "Snapshots",
     "Views",

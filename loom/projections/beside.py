@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from loom.journal.entry import Recorded
@@ -34,7 +34,7 @@ async def open_views_for_reading(
     try:
         live = WriterLock(files.lock).held()
         if await _usable(views, reader, projections, live=live):
-            yield Queries(views, tail=reader.tail)
+            yield Queries(views, tail=reader.tail, entries=reader)
         else:
             await views.close()
             async with _copy(files.views, reader, projections, progress) as queries:
@@ -113,6 +113,18 @@ class _Extent:
 
     def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         return self._reader.read_all(after=after, until=until)
+
+    async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
+        return await self._reader.at([position for position in positions if position <= self._tail])
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
+        return [each for each in await self._reader.marks(turns) if each.position <= self._tail]
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        return await self._reader.find_command(journal, command_id)
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        return self._reader.read(journal, after=after, until=until)
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Never call it: the extent is fixed."""

@@ -17,6 +17,7 @@ import anyio
 
 from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError
 from loom.journal.entry import Recorded
+from loom.projections.confirming import Entries
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
 from loom.projections.views import Views
 from loom.projections.writer import Checkpoints, Identity
@@ -36,8 +37,8 @@ _CLOSE_S = 2.0
 _log = get_logger("loom.projections")
 
 
-class EntrySource(Protocol):
-    """What the projector needs of a `JournalStore`."""
+class EntrySource(Entries, Protocol):
+    """What the projector needs of a `JournalStore`, and those who hold what it made against the entries."""
 
     @property
     def acknowledged(self) -> int:
@@ -92,6 +93,11 @@ class Projector:
     def head(self) -> int:
         """The acknowledged position: what a consistent read has to wait for."""
         return self._store.acknowledged
+
+    @property
+    def entries(self) -> Entries:
+        """The journal that it follows."""
+        return self._store
 
     def status(self) -> tuple[ProjectionStatus, ...]:
         """Return where each projection stands, by name."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from loom.errors import ProjectionFailedError
 from loom.identity import check_limit
+from loom.projections.confirming import Confirmation, Differences, Entries, Row, confirmed
 from loom.projections.projection import Checkpoint, ProjectionStatus
 from loom.projections.projector import Projector
 from loom.projections.views import Parameters, Views, ViewsLostError
@@ -18,7 +19,8 @@ class Queries:
     """Reads views that the projector of this process follows, or, without one, those that lie there.
 
     With a projector every read waits, `timeout_s` at most, until what was acknowledged when it was asked is there.
-    Without one it reads at once; `status` then needs `tail`, which says how long the journal is.
+    Without one it reads at once; `status` then needs `tail`, which says how long the journal is. `entries` is the
+    journal that rows are held against, by default the one that the projector follows.
     """
 
     def __init__(
@@ -28,11 +30,33 @@ class Queries:
         *,
         timeout_s: float = 10.0,
         tail: Callable[[], Awaitable[int]] | None = None,
+        entries: Entries | None = None,
     ) -> None:
         self._views = views
         self._projector = projector
         self._timeout_s = timeout_s
         self._tail = tail
+        self._entries = entries if entries is not None or projector is None else projector.entries
+        self.differences = Differences()
+        """What was met in the views that the journal does not say."""
+
+    @property
+    def entries(self) -> Entries:
+        """The journal that rows are held against."""
+        if self._entries is None:
+            raise ProjectionFailedError(
+                f"views [{self._views.path}] are read without their journal; expected both: open a loom"
+            )
+        return self._entries
+
+    async def confirmed(self, rows: Sequence[Row], how: Confirmation) -> list[Row]:
+        """Return those rows that their entries in the journal give; the others are left out, and logged."""
+        return await confirmed(self.entries, rows, how, self.differences)
+
+    async def position(self, names: Iterable[str]) -> int:
+        """Return up to which position, at least, the tables of projections hold the journal."""
+        wanted = frozenset(names)
+        return min((each.position for each in await self.status() if each.name in wanted), default=0)
 
     async def fetch(
         self, statement: str, parameters: Parameters = (), *, names: Iterable[str], consistent: bool = True

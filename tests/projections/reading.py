@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loom.actors.turns_view import TurnsView
+from loom.actors.turns_view import TurnsProjection, TurnsView
 from loom.decisions import (
     ApprovalChains,
+    ApprovalsProjection,
+    EnrichmentsProjection,
+    RunsProjection,
     RunsView,
     Traces,
+    TracesProjection,
 )
 from loom.journal import Entry, Receipt
 from loom.journal.sqlite import SqliteStore
-from loom.precedents import Precedents
-from loom.projections import Projector, Queries, Views
-from tests.projections.every import every_projection
+from loom.precedents import Precedents, PrecedentsProjection
+from loom.projections import Projection, Projector, Queries, Views
 from tests.projections.journals import open_store, write
 
 
@@ -41,7 +44,9 @@ class Asked:
 async def asked(directory: Path) -> AsyncIterator[Asked]:
     store = await open_store(directory)
     views = Views(store.files.views)
-    projector = Projector(store, views, every_projection())
+    every: list[Projection] = [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
+    every += [RunsProjection(), EnrichmentsProjection()]
+    projector = Projector(store, views, every)
     await projector.start()
     queries = Queries(views, projector)
     try:

@@ -1,0 +1,142 @@
+"""Holding rows of views against the entries they were made from.
+
+A views file is a cache that anybody who may write it can change. Whatever is shown or used of a row is therefore held
+against its entries in the journal: a view can hide, but not invent. What a row should say is not written down a second
+time: the projection folds the entries again, alone, in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol
+
+from loom.errors import ViewsDifferError
+from loom.journal.entry import Recorded
+from loom.projections.projection import Projection
+from loom.projections.sql import quoted, statements
+from loom.telemetry import get_logger
+
+__all__ = ["Confirmation", "Differences", "Entries", "Row", "differing", "refolded"]
+
+_MOST = 100
+
+_log = get_logger("loom.projections")
+
+
+class Row(Protocol):
+    """A row by the names of its columns: one of SQLite's, or a dictionary."""
+
+    def keys(self) -> Iterable[str]:
+        """Return the names of its columns."""
+        ...
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+class Entries(Protocol):
+    """What rows are held against: the journal, as far as it has to be asked for that."""
+
+    async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        ...
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
+        """Return the entries that say how turns got on, by position; a turn is (journal, command id)."""
+        ...
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the entry with which a command was received, or None."""
+        ...
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence."""
+        ...
+
+
+class Differences:
+    """What was met in the views that the journal does not say: logged once for each row, and the first ones kept."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], str] = {}
+        self.count = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([f"{table} {key}: {problem}" for (table, key), problem in self._found.items()])
+
+    def add(self, table: str, key: object, problem: str) -> ViewsDifferError:
+        """Take note of a row, and return the error that refuses it."""
+        row = (table, str(key))
+        if row not in self._found:
+            self.count += 1
+            if len(self._found) < _MOST:
+                self._found[row] = problem
+            _log.warning("views_differ", table=table, key=str(key), problem=problem)
+        return ViewsDifferError(
+            f"row [{table} {key}] of the views is not what the journal says [{problem}]; expected what its entries "
+            "give: see `loom verify --views`, then delete the views file, it is rebuilt from the journal"
+        )
+
+
+class Confirmation(NamedTuple):
+    """How the rows of a table are held against their entries.
+
+    `key` are the columns that name a row. `rests_on` returns the positions of the entries that a row is made from, as
+    far as the row says them; with `commands` the entries come in with which their turns were received.
+    """
+
+    projection: Projection
+    table: str
+    key: tuple[str, ...] = ("position",)
+    rests_on: Callable[[Row], Iterable[int | None]] = lambda row: (row["position"],)
+    commands: bool = False
+
+
+async def confirmed(entries: Entries, rows: Sequence[Row], how: Confirmation, differences: Differences) -> list[Row]:
+    """Return the rows that their entries give; note is taken of the others, unless bodies of their entries are gone."""
+    if not rows:
+        return []
+    wanted = [[at for at in how.rests_on(row) if at is not None] for row in rows]
+    found = await entries.at({at for positions in wanted for at in positions})
+    received: list[Recorded] = []
+    if how.commands:
+        turns = {(each.journal, each.command_id) for each in found.values() if each.command_id is not None}
+        received = [each for turn in turns if (each := await entries.find_command(*turn)) is not None]
+    given = {each.position: each for each in [*found.values(), *received]}
+    told = {_key(row, how): row for row in refolded(how.projection, given.values(), how.table)}
+    kept: list[Row] = []
+    for row, positions in zip(rows, wanted, strict=True):
+        if any(at in found and found[at].body is None for at in positions):
+            continue  # pruned: a view that is rebuilt knows nothing of it
+        problem = differing(row, told.get(_key(row, how)))
+        if problem is None:
+            kept.append(row)
+        else:
+            differences.add(how.table, " ".join(map(str, _key(row, how))), problem)
+    return kept
+
+
+def differing(row: Row, told: Row | None) -> str | None:
+    """Return how a row differs from what its entries give, in the columns that both have; None where it does not."""
+    if told is None:
+        return "no entry gives it"
+    both = set(told.keys())
+    names = [name for name in row.keys() if name in both and row[name] != told[name]]  # noqa: SIM118 - no mapping
+    return f"other than its entry in {', '.join(names)}" if names else None
+
+
+def refolded(projection: Projection, entries: Iterable[Recorded], table: str) -> list[Row]:
+    """Return the rows of a table that a projection makes of some entries alone, folded in order of their positions."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as view:
+        view.row_factory = sqlite3.Row
+        for statement in statements(projection.schema):
+            view.execute(statement)
+        for recorded in sorted(entries, key=lambda each: each.position):
+            if projection.kinds is None or recorded.kind in projection.kinds:
+                projection.apply(recorded, view)
+        return [dict(row) for row in view.execute(f"SELECT * FROM {quoted(table)}")]  # noqa: S608 - of a projection
+
+
+def _key(row: Row, how: Confirmation) -> tuple[object, ...]:
+    return tuple(row[name] for name in how.key)
