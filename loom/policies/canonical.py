@@ -47,7 +47,7 @@ FORMAT = "loom.policy/1"
 _DOMAIN = b"loom/policy/v1\n"
 _MAX_INTEGER = 2**53 - 1
 _SHORT = 8
-_VERSION = re.compile(r"(?:policy_)?v([1-9][0-9]{0,8})_([0-9a-f]{8,64})\Z")
+_VERSION = re.compile(r"(?:policy_)?v([1-9][0-9]{0,8})(?:_([0-9a-f]{0,64}))?\Z")
 _PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 
 
@@ -74,13 +74,13 @@ def version_id(number: int, full_hash: str) -> str:
 
 
 def parse_version(text: str) -> VersionRef:
-    """Return what names a version: `policy_v3_9af01c22`, `v3_9af01c22`, a full hash or how one begins."""
+    """Return what names a version: `policy_v3_9af01c22`, shorter as `v3` or `v3_9a`, or how a hash begins."""
     if found := _VERSION.match(text):
-        return VersionRef(int(found[1]), found[2])
+        return VersionRef(int(found[1]), found[2] or "")
     if _PREFIX.match(text):
         return VersionRef(None, text)
     raise InvalidNameError(
-        f"version [{text!r:.80}] names no policy version; expected [policy_v<n>_<hex>, v<n>_<hex> or a hash]: "
+        f"version [{text!r:.80}] names no policy version; expected [policy_v<n>_<hex>, v<n>, or how a hash begins]: "
         "look it up with `loom policies`"
     )
 

@@ -46,7 +46,6 @@ def test_decisions_are_listed_newest_first(filled: Path) -> None:
         (["--text", "LIGHT note first"], {"a first light note"}),
         (["--actor", "note-agent/b"], {HOSTILE}),
         (["--actor", "other-agent"], set()),
-        (["--policy", "no-such"], set()),
         (["--since", "2020-01-01", "--text", "first"], {"a first light note"}),
         (["--until", "2020-01-01"], set()),
         (["--status", "failed"], set()),
@@ -58,7 +57,11 @@ def test_filters_apply_before_the_limit(filled: Path, options: list[str], wanted
 
 def test_decisions_are_found_by_policy_name_and_version(filled: Path) -> None:
     version = invoke("policies", "--json", config=filled).json[0]["version"]
-    assert len(invoke("decisions", "--json", "--policy", version, config=filled).json) == 5
+    for shorter in (version, "v1", version.removeprefix("policy_"), version[-8:]):
+        assert len(invoke("decisions", "--json", "--policy", shorter, config=filled).json) == 5
+    unknown = invoke("decisions", "--policy", "v7", config=filled)
+    assert unknown.code == 1
+    assert "policy version [v7] is not registered" in unknown.err
     assert len(invoke("decisions", "--json", "--policy", "notes", config=filled).json) == 5
 
 

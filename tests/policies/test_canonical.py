@@ -76,6 +76,7 @@ def test_a_version_is_called_by_its_number_and_the_beginning_of_its_hash() -> No
         ("policy_v3_9af01c22", VersionRef(3, "9af01c22")),
         ("v3_9af01c22", VersionRef(3, "9af01c22")),
         (f"v3_{HASH}", VersionRef(3, HASH)),
+        ("v3_9a", VersionRef(3, "9a")),
         ("9af0", VersionRef(None, "9af0")),
         (HASH, VersionRef(None, HASH)),
     ],
@@ -87,8 +88,14 @@ def test_every_way_to_name_a_version_is_read(text: str, ref: VersionRef) -> None
     assert ref.matches(number=4, full_hash=HASH) == (ref.number is None)
 
 
+@pytest.mark.parametrize("text", ["v3", "policy_v3", "v3_"])
+def test_a_number_alone_names_a_version_of_any_hash(text: str) -> None:
+    assert parse_version(text) == VersionRef(3, "")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "v3", "v0_9af01c22", "policy_3_9af01c22", "9af", "xyz1", "v3_9AF01C22", HASH + "0", "9af0\n"]
+    "text",
+    ["", "v", "v3-9af01c22", "v0_9af01c22", "policy_3_9af01c22", "9af", "xyz1", "v3_9AF01C22", HASH + "0", "9af0\n"],
 )
 def test_what_names_no_version_is_refused(text: str) -> None:
     with pytest.raises(InvalidNameError, match=r"expected \[policy_v<n>_<hex>"):

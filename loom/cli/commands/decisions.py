@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from loom.cli.reading import Readings
     from loom.decisions import DecisionChain, DecisionLineage, DecisionSummary, Explanation
 
 __all__ = ["add_to", "explained"]
@@ -28,7 +28,6 @@ _WIDE = 150
 _WIDEST = 100
 _PIPE = 1_000  # no terminal is so wide: nobody has said how wide the reader's is
 _IN_A_PIPE = 88
-_VERSION = re.compile(r"policy_v\d+_[0-9a-f]+\Z|[0-9a-f]{64}\Z")
 _STYLES = {"plain": "", "strong": "bold", "good": "green", "bad": "red", "quiet": "dim"}
 
 
@@ -84,11 +83,11 @@ async def decisions(
     if actor is not None:
         wanted["actor_type"], slash, key = actor.partition("/")
         wanted["actor_key"] = key if slash else None
-    if policy is not None:
-        wanted["policy_version" if _VERSION.match(policy) else "policy"] = policy
     async with open_readings(shell) as readings:
         if run is not None:
             wanted["run_id"] = (await readings.runs.get(run)).run_id
+        if policy is not None:
+            wanted |= await _under(readings, policy)
         memory = Memory(readings.queries)
         asked: dict[str, Any] = {
             "text": text, "facets": named_values(facet or [], option="--facet"),
@@ -149,6 +148,16 @@ def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
             f"[{text}] is no moment; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: write it like that",
             param_hint=option,
         ) from error
+
+
+async def _under(readings: Readings, policy: str) -> dict[str, str]:
+    """Return the filter by a policy: by its name where there is one of that name, else by the version it names."""
+    from loom.cli.rehearsing import registry_of
+
+    registry = await registry_of(readings.reader)
+    if policy in registry.names():
+        return {"policy": policy}
+    return {"policy_version": registry.resolve(policy).version}
 
 
 def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
