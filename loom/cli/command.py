@@ -22,13 +22,15 @@ from loom.cli.output import Output, plain_error
 from loom.cli.shell import Shell
 from loom.errors import AnswerKind, LoomError
 
-__all__ = ["EXIT_ERROR", "EXIT_NO", "EXIT_OK", "Common", "command", "exit_code_of"]
+__all__ = ["EXIT_ERROR", "EXIT_NO", "EXIT_OK", "EXIT_UNSURE", "Common", "command", "exit_code_of"]
 
 EXIT_OK = 0
 EXIT_NO = 1
 """The answer is no, or something was found."""
 EXIT_ERROR = 2
 """It was asked in a wrong way, or the machine, the config or the journal stands in the way."""
+EXIT_UNSURE = 3
+"""Nothing was found, and too little could be looked at to say that there is nothing."""
 _EXIT_INTERRUPTED = 130
 _EXIT_PIPE = 141
 

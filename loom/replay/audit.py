@@ -15,12 +15,15 @@ from loom.errors import LoomError, PolicyCodeChangedError, PolicyNotRegisteredEr
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.projections import Queries
-from loom.replay.selection import Recalled, Selection, recall
+from loom.replay.selection import Recalled, Selection, condition, recall
 
-__all__ = ["Audit", "AuditCode", "AuditFinding", "AuditedPolicies", "audit"]
+__all__ = ["Audit", "AuditCode", "AuditFinding", "AuditVerdict", "AuditedPolicies", "audit"]
 
 AuditCode: TypeAlias = Literal["version_missing", "mismatch", "no_rule", "no_facts", "no_evaluation", "code_changed"]
 """What can be said of a decision beside that it is confirmed. These words are stable."""
+
+AuditVerdict: TypeAlias = Literal["sound", "not_sound", "unconfirmed"]
+"""What an audit comes to: all that was judged by a rule says so again; something speaks against it; neither."""
 
 _KEPT = 1_000
 
@@ -40,8 +43,8 @@ class AuditFinding(BaseModel):
 class Audit(BaseModel):
     """What an audit came to: how many were confirmed, and of how many something is to be said.
 
-    `mixed_runs` are runs whose decisions name more than one version of one policy. Findings are kept up to 1,000;
-    `counts` has all of them. `sound` is no missing version, no mismatch and no mixed run.
+    `mixed_runs` are runs whose decisions name more than one version of one policy. Findings are kept up to 1,000 of
+    each code; `counts` has all of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,9 +58,24 @@ class Audit(BaseModel):
     findings: tuple[AuditFinding, ...]
 
     @property
+    def unconfirmed(self) -> int:
+        """How many decisions under a rule could not be judged again: nothing is known of them."""
+        return sum(self.counts.get(code, 0) for code in ("code_changed", "no_facts", "no_evaluation"))
+
+    @property
+    def verdict(self) -> AuditVerdict:
+        """What it comes to: not sound where a version is missing, an evaluation differs, or a run mixes versions.
+
+        It is sound only where something was confirmed, and everything that was decided under a rule.
+        """
+        if self.missing_versions or self.counts.get("mismatch") or self.mixed_runs:
+            return "not_sound"
+        return "sound" if self.confirmed and not self.unconfirmed else "unconfirmed"
+
+    @property
     def sound(self) -> bool:
-        """Whether nothing speaks against the record."""
-        return not self.missing_versions and not self.counts.get("mismatch") and not self.mixed_runs
+        """Whether everything that was decided under a rule is confirmed, and nothing speaks against the record."""
+        return self.verdict == "sound"
 
 
 async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection) -> Audit:
@@ -101,7 +119,7 @@ class _Looked:
         self._counts[code] += 1
         if code == "version_missing":
             self._missing[recalled.policy_version] = None
-        if len(self._findings) < _KEPT:
+        if self._counts[code] <= _KEPT:
             self._findings.append(
                 AuditFinding(
                     decision_id=recalled.decision_id, journal=recalled.journal, version=recalled.policy_version,
@@ -152,7 +170,9 @@ class _Looked:
 
 
 async def _mixed_runs(queries: Queries, selection: Selection) -> dict[str, tuple[str, ...]]:
-    rows = await queries.fetch(_MIXED, {"run_id": selection.run_id}, names=("traces",))
+    """Return the runs that mix versions, among those that the decisions of a selection belong to."""
+    where, parameters = condition(selection)
+    rows = await queries.fetch(_MIXED.format(where), parameters, names=("traces",))
     mixed: dict[str, list[str]] = {}
     for row in rows:
         mixed.setdefault(row["run_id"], []).append(row["policy_version"])
@@ -161,9 +181,9 @@ async def _mixed_runs(queries: Queries, selection: Selection) -> dict[str, tuple
 
 _MIXED = """
 SELECT DISTINCT run_id, policy_version FROM trace_run_versions
-WHERE (:run_id IS NULL OR run_id = :run_id) AND (run_id, policy_name) IN (
+WHERE (run_id, policy_name) IN (
   SELECT run_id, policy_name FROM trace_run_versions GROUP BY run_id, policy_name HAVING count(*) > 1
-)
+) AND EXISTS (SELECT 1 FROM trace_decisions WHERE trace_decisions.run_id = trace_run_versions.run_id AND {0})
 ORDER BY run_id, first_position
 """
 

@@ -20,7 +20,8 @@ from loom.replay.selection import Recalled
 
 __all__ = ["Case", "CaseVerdict", "Judgement", "Reason", "Tally", "Transition", "judged"]
 
-CaseVerdict: TypeAlias = Literal["unchanged", "flipped", "not_replayable"]
+CaseVerdict: TypeAlias = Literal["unchanged", "flipped", "indeterminate", "not_replayable"]
+"""What became of a case; `indeterminate` is one about which the rule could say nothing then, and cannot now."""
 Reason: TypeAlias = Literal[
     "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
     "not_registered",
@@ -63,8 +64,10 @@ class Transition(BaseModel):
 class Judgement(BaseModel):
     """What judging again came to. `coverage` is the share of cases that could be judged, none where there were none.
 
-    `transitions` lists the flips, refusals that turned into grants first. `defects` are cases that came out differently
-    under the very version that they were judged under: that is damage, not a change.
+    `indeterminate` cases are those about which the rule could say nothing, then and now: nothing is known of them, so
+    they are neither unchanged nor covered. `transitions` lists the flips, refusals that turned into grants first.
+    `defects` are cases that came out differently under the very version that they were judged under: that is damage,
+    not a change.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,6 +80,7 @@ class Judgement(BaseModel):
     cases: int
     unchanged: int
     flipped: int
+    indeterminate: int = 0
     not_replayable: dict[str, int]
     transitions: tuple[Transition, ...]
     defects: tuple[str, ...] = ()
@@ -84,7 +88,7 @@ class Judgement(BaseModel):
 
     @property
     def coverage(self) -> float | None:
-        """The share of cases that could be judged."""
+        """The share of cases about which something could be said."""
         return None if not self.cases else (self.unchanged + self.flipped) / self.cases
 
 
@@ -104,10 +108,8 @@ def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | N
             yield _not_replayable(recalled, "missing_facts" if missing else "unusable_facts")
             continue
         old, new = _label(recalled.effect, recalled.tier), _label(said.effect, said.tier)
-        yield Case(
-            recalled.decision_id, recalled.journal, "unchanged" if old == new else "flipped", old, new, recalled.rule,
-            said.rule,
-        )  # fmt: skip
+        verdict: CaseVerdict = "flipped" if old != new else "indeterminate" if new == "indeterminate" else "unchanged"
+        yield Case(recalled.decision_id, recalled.journal, verdict, old, new, recalled.rule, said.rule)
 
 
 class Tally:
@@ -139,7 +141,8 @@ class Tally:
             if len(examples) < _EXAMPLES:
                 examples.append(case.decision_id)
             self._flips[str(case.old), str(case.new)] = count + 1, examples
-        differs = case.verdict == "flipped" or (case.verdict == "unchanged" and case.old_rule != case.new_rule)
+        judged_again = case.verdict in ("unchanged", "indeterminate")
+        differs = case.verdict == "flipped" or (judged_again and case.old_rule != case.new_rule)
         if differs and recalled.policy_hash == self._under.hash:
             self._defects.append(case.decision_id)
 
@@ -154,6 +157,7 @@ class Tally:
             policy=self._under.name, under=self._under.version, hash=self._under.hash,
             compared=dict(sorted(self._compared.items())), cases=self._verdicts.total(),
             unchanged=self._verdicts["unchanged"], flipped=self._verdicts["flipped"],
+            indeterminate=self._verdicts["indeterminate"],
             not_replayable=dict(sorted(self._reasons.items())), transitions=tuple(transitions),
             defects=tuple(self._defects), run_id=run_id,
         )  # fmt: skip

@@ -68,7 +68,8 @@ class Keeper:
     def _replayed(self, original: Decision, case: Case) -> Decision:
         known_bad = case.old_rule == BAD_FACTS
         evaluation = self._policy.evaluate_json(original.facts or {}, ignore_unknown=not known_bad)
-        change = f"unchanged: {case.new}" if case.verdict == "unchanged" else f"{case.old} → {case.new}"
+        words = {"unchanged": f"unchanged: {case.new}", "indeterminate": "indeterminate, then and now"}
+        change = words.get(case.verdict, f"{case.old} → {case.new}")
         return Decision(
             decision_id=derived_id("replayed", self._run_id, original.decision_id),
             decision_type=original.decision_type,

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from loom.decisions.finding import matching
 from loom.projections import Queries
 
-__all__ = ["Recalled", "Selection", "count", "recall"]
+__all__ = ["Recalled", "Selection", "condition", "count", "recall"]
 
 _PAGE = 2_000
 _IDS = 400
@@ -83,9 +83,14 @@ async def recall(queries: Queries, selection: Selection) -> AsyncIterator[list[R
 
 async def count(queries: Queries, selection: Selection) -> int:
     """Return how many decisions a selection has."""
+    where, parameters = condition(selection)
+    return int((await queries.fetch(f"{_COUNT} WHERE {where}", parameters, names=_NAMES))[0][0])
+
+
+def condition(selection: Selection) -> tuple[str, dict[str, Any]]:
+    """Return the condition on the view's decisions that those of a selection meet, and its parameters."""
     conditions, parameters = _conditions(selection)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return int((await queries.fetch(_COUNT + where, parameters, names=_NAMES))[0][0])
+    return " AND ".join(conditions) or "true", parameters
 
 
 def _conditions(selection: Selection) -> tuple[list[str], dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,18 +11,30 @@ from loom.decisions import Run, RunsView
 from loom.decisions.trace import DecisionSummary, DecisionTrace
 from loom.projections import Queries
 
-__all__ = ["Observed", "Reported", "RunReport", "read_report"]
+__all__ = ["MOST", "Observed", "Reported", "RunReport", "Watched", "read_report"]
 
 MOST = 10_000
+"""The most decisions, and observations, that a report lists and draws; its figures count all there are."""
 
 _DECISIONS = """
 SELECT trace_decisions.*, schema_version, body FROM trace_decisions JOIN trace_bodies USING (position)
 WHERE run_id = ? ORDER BY position LIMIT ?
 """
-_OBSERVED = """
-SELECT position, monitor, subject, recorded_at_us, value, facts, parameters, rule, found, intervention, decision_id
-FROM monitor_observations WHERE run_id = ? ORDER BY position LIMIT ?
+_EFFECTS = """
+SELECT coalesce(effect, 'no rule') AS effect, count(*) AS number FROM trace_decisions WHERE run_id = ? GROUP BY effect
 """
+_WATCHED = """
+SELECT monitor, subject, count(*) AS number, sum(found IS NOT NULL) AS found, min(position) AS first
+FROM monitor_observations WHERE run_id = ? GROUP BY monitor, subject ORDER BY found > 0 DESC, first
+"""
+_OBSERVED = """
+SELECT position, monitor, subject, recorded_at_us, value, facts, parameters, rule, found, intervention, decision_id,
+  row_number() OVER (ORDER BY position) AS number
+FROM monitor_observations WHERE run_id = :run_id AND monitor = :monitor AND subject = :subject
+"""
+_DRAWN = f"{_OBSERVED} ORDER BY position LIMIT :most"
+_FOUND = f"SELECT * FROM ({_OBSERVED}) WHERE found IS NOT NULL ORDER BY number LIMIT :most"  # noqa: S608 - constants only
+_LAST = f"SELECT * FROM ({_OBSERVED}) ORDER BY number DESC LIMIT 1"  # noqa: S608
 
 
 class Reported(NamedTuple):
@@ -52,21 +63,38 @@ class Observed(NamedTuple):
     intervention: str | None
 
 
+class Watched(NamedTuple):
+    """What one monitor saw of one subject in a run: as much as is drawn, everything that it found, and the last."""
+
+    monitor: str
+    subject: str
+    observations: int
+    drawn: tuple[Observed, ...]
+    findings: int
+    found: tuple[Observed, ...]
+    last: Observed
+
+
 class RunReport(NamedTuple):
-    """All that a report shows."""
+    """All that a report shows.
+
+    `effects` counts every decision of the run, also the `left_out` ones that are not listed. `watched` is what the
+    first monitor that found something saw, or the first of all; `others` are the monitors and subjects beside it, with
+    how many observations and findings.
+    """
 
     run: Run
     decisions: tuple[Reported, ...]
     left_out: int
-    observed: tuple[Observed, ...]
-    effects: Counter[str]
-    outcomes: Counter[str]
+    effects: dict[str, int]
+    watched: Watched | None
+    others: tuple[tuple[str, str, int, int], ...]
 
 
-async def read_report(queries: Queries, run_id: str) -> RunReport:
+async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> RunReport:
     """Return what there is to report of a run, by its id or how that begins; raise `RunNotFoundError`."""
     run = await RunsView(queries).get(run_id)
-    rows = await queries.fetch(_DECISIONS, (run.run_id, MOST), names=("traces", "runs"))
+    rows = await queries.fetch(_DECISIONS, (run.run_id, most), names=("traces", "runs"))
     decisions = []
     for number, row in enumerate(rows, start=1):
         decision = DecisionTrace.decision_in(row)
@@ -80,30 +108,48 @@ async def read_report(queries: Queries, run_id: str) -> RunReport:
                 approvals=len(decision.approvals),
             )
         )
-    seen = await queries.fetch(_OBSERVED, (run.run_id, MOST), names=("monitors",))
+    effects = await queries.fetch(_EFFECTS, (run.run_id,), names=("traces",))
+    counted = {row["effect"]: row["number"] for row in effects}
+    watched = await queries.fetch(_WATCHED, (run.run_id,), names=("monitors",))
     return RunReport(
         run=run,
         decisions=tuple(decisions),
-        left_out=max(0, run.decisions - len(decisions)),
-        observed=tuple(_observed(number, dict(row)) for number, row in enumerate(seen, start=1)),
-        effects=Counter(each.summary.effect or "no rule" for each in decisions),
-        outcomes=Counter(_in_words(each.outcome) for each in decisions),
+        left_out=sum(counted.values()) - len(decisions),
+        effects=counted,
+        watched=await _watched(queries, run.run_id, dict(watched[0]), most) if watched else None,
+        others=tuple((row["monitor"], row["subject"], row["number"], row["found"]) for row in watched[1:]),
     )
 
 
-def _observed(number: int, row: dict[str, Any]) -> Observed:
+async def _watched(queries: Queries, run_id: str, which: dict[str, Any], most: int) -> Watched:
+    wanted = {"run_id": run_id, "monitor": which["monitor"], "subject": which["subject"], "most": most}
+    drawn, found, last = [
+        tuple(_observed(dict(row)) for row in await queries.fetch(statement, wanted, names=("monitors",)))
+        for statement in (_DRAWN, _FOUND, _LAST)
+    ]
+    return Watched(
+        monitor=which["monitor"],
+        subject=which["subject"],
+        observations=which["number"],
+        drawn=drawn,
+        findings=which["found"],
+        found=found,
+        last=last[0],
+    )
+
+
+def _observed(row: dict[str, Any]) -> Observed:
     facts = json.loads(row["facts"] or "{}")
     parameters = json.loads(row["parameters"] or "{}")
     return Observed(
-        number=number, monitor=row["monitor"], subject=row["subject"], at=datetime_from_us(row["recorded_at_us"]),
-        value=row["value"], mean=facts.get("mean"), threshold=parameters.get("threshold"), rule=row["rule"],
-        found=row["found"], intervention=row["intervention"],
-    )  # fmt: skip
-
-
-def _in_words(outcome: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_plain(value)}" for name, value in outcome.items()) or "nothing"
-
-
-def _plain(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+        number=row["number"],
+        monitor=row["monitor"],
+        subject=row["subject"],
+        at=datetime_from_us(row["recorded_at_us"]),
+        value=row["value"],
+        mean=facts.get("mean"),
+        threshold=parameters.get("threshold"),
+        rule=row["rule"],
+        found=row["found"],
+        intervention=row["intervention"],
+    )

@@ -54,24 +54,25 @@ def render(read: RunReport, *, workspace: str, position: int) -> str:
     """Return the HTML of what was read. Every text is escaped."""
     run = read.run
     ceiling = run.parameters.get("ceiling")
+    watched = read.watched
     chart = offers_chart(
-        read.observed,
+        () if watched is None else watched.drawn,
         ceiling=float(ceiling) if isinstance(ceiling, int | float) and not isinstance(ceiling, bool) else None,
     )
-    means = [each.mean for each in read.observed if each.mean is not None]
-    found = [each for each in read.observed if each.found is not None]
+    found = () if watched is None else watched.found
     html: str = _template().render(
         run=run,
         workspace=workspace,
         position=position,
         duration=_duration(run.duration_s),
-        verdict=_verdict(run, found=bool(found)),
+        verdict=_verdict(run, found=bool(found) or any(each[-1] for each in read.others)),
         effects=sorted(read.effects.items()),
         chart=chart,
-        monitor=read.observed[0].monitor if read.observed else "",
+        watched=watched,
+        others=read.others,
         intervention=_past(found[0].intervention or "") if found else "",
         found=found,
-        mean=means[-1] if means else None,
+        mean=None if watched is None else watched.last.mean,
         strip=strip(read.decisions),
         decisions=read.decisions,
         left_out=read.left_out,

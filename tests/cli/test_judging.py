@@ -10,7 +10,7 @@ import pytest
 
 from loom import Loom
 from tests.cli.support import CONFIG, invoke
-from tests.replay.test_judging import CASES, V2, Ask, Seller, decided, registered
+from tests.replay.test_judging import CASES, V2, Ask, Other, Seller, decided, registered
 
 
 @pytest.fixture
@@ -99,6 +99,7 @@ def test_an_audit_is_sound_until_something_was_changed(config: Path) -> None:
     sound = invoke("policies", "audit", config=config)
     assert sound.code == 0
     assert "5 decisions: sound" in sound.out
+    assert invoke("policies", "audit", "--json", config=config).json["verdict"] == "sound"
 
     async def settle() -> None:
         async with Loom.open(config, by="robin") as loom:
@@ -112,3 +113,52 @@ def test_an_audit_is_sound_until_something_was_changed(config: Path) -> None:
     assert found.code == 1
     assert "NOT sound" in found.out
     assert invoke("policies", "audit", "--json", config=config).json["counts"] == {"mismatch": 3}
+
+
+def test_an_audit_that_confirmed_nothing_or_not_all_says_so_and_ends_with_three(config: Path) -> None:
+    async def decide() -> None:
+        async with Loom.open(config, actors=[Other], by="robin") as loom:
+            for _ in range(4):
+                await loom.actor(Other, "one").ask(Ask(facts={}))
+            await loom.actor(Seller, "bare").ask(Ask(facts={}, looks=False))
+
+    asyncio.run(decide())
+    nothing = invoke("policies", "audit", "--of", "other/one", config=config)
+    assert nothing.code == 3
+    assert nothing.out.startswith("4 decisions: none could be confirmed; nothing was found against them")
+    assert "no rule to judge by" in nothing.out
+    bare = invoke("policies", "audit", config=config)
+    assert bare.code == 3
+    assert bare.out.startswith("10 decisions: 1 could not be confirmed; nothing was found against them")
+    assert "not confirmed: no facts recorded" in bare.out
+    assert invoke("policies", "audit", "--json", config=config).json["unconfirmed"] == 1
+    whole = invoke("policies", "audit", "--of", "seller/one", config=config)
+    assert (whole.code, whole.out.splitlines()[0]) == (0, "5 decisions: sound")
+
+
+@pytest.mark.parametrize("verb", ["judge", "run"])
+def test_a_replay_that_could_judge_too_little_is_no_pass(config: Path, verb: str) -> None:
+    async def decide() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            for _ in range(3):
+                await loom.actor(Seller, "blind").ask(Ask(facts={"percent": "15", "industry": "retail"}))
+            await loom.actor(Other, "blind").ask(Ask(facts={}))
+
+    asyncio.run(decide())
+    own = invoke("policies", "--json", config=config).json[0]["version"]
+    whole = ("replay", verb, "-u", own)
+    assert invoke(*whole, "--min-coverage", "50", config=config).code == 0
+    strict = invoke(*whole, "--min-coverage", "100", config=config)
+    assert strict.code == 3
+    assert "at least 100 % was asked for" in strict.err
+    unknown = invoke("replay", verb, "-u", V2.version_hash, "--of", "other/blind", config=config)
+    assert unknown.code == (2 if verb == "judge" else 3)  # judge refuses a version of another policy
+    if verb == "judge":
+        blind = invoke(*whole, "--of", "seller/blind", config=config)
+        assert blind.code == 3
+        [row] = [line.split() for line in blind.out.splitlines() if line.startswith("indeterminate")]
+        assert row == ["indeterminate", "then", "and", "now", "3"]
+        document = invoke(*whole, "--of", "seller/blind", "--json", config=config)
+        assert (document.json["coverage"], document.json["indeterminate"], document.json["unchanged"]) == (0.0, 3, 0)
+        assert document.code == 3
+        assert invoke(*whole, "--of", "seller/blind", "--min-coverage", "0", config=config).code == 0

@@ -129,8 +129,9 @@ async def test_what_a_version_needs_and_nobody_recorded_is_not_made_up(tmp_path:
         with_less = await loom.replay.judge(Selection(), under=v3)
         found = await loom.replay.judge(Selection(), under=v2)
     assert with_less.not_replayable == {"missing_facts": 2, "no_facts": 1}
-    assert with_less.coverage == 0.25  # the ill-typed fact was indeterminate then and is now
+    assert (with_less.indeterminate, with_less.unchanged, with_less.coverage) == (1, 0, 0.0)
     assert found.not_replayable == {"no_facts": 1}
+    assert (found.indeterminate, found.coverage) == (1, 0.5)  # the ill-typed fact was indeterminate then and is now
 
 
 async def test_a_version_of_another_policy_is_refused_and_an_unknown_one_too(tmp_path: Path) -> None:
@@ -194,14 +195,32 @@ async def test_what_is_kept_is_a_run_of_traces_that_can_itself_be_judged_again(t
 async def test_an_audit_confirms_what_was_recorded_and_names_what_it_cannot(tmp_path: Path) -> None:
     async with opened(tmp_path) as loom:
         await loom.register(Other)
-        await decided(loom, *CASES)
+        ids = await decided(loom, *CASES)
         await loom.actor(Seller, "one").ask(Ask(facts={}, looks=False))
         await loom.actor(Other, "one").ask(Ask(facts={}))
         found = await loom.policies.audit()
         only = await loom.policies.audit(Selection(journal="other/one"))
+        whole = await loom.policies.audit(Selection(decision_type="policy_application", ids=tuple(ids)))
+        await loom.actor(Seller, "two").ask(Ask(facts={}, looks=False))
+        bare = await loom.policies.audit(Selection(journal="seller/two"))
     assert (found.decisions, found.confirmed, found.counts) == (7, 5, {"no_facts": 1, "no_rule": 1})
-    assert found.sound
-    assert only.counts == {"no_rule": 1}
+    assert (found.verdict, found.unconfirmed) == ("unconfirmed", 1)
+    assert (whole.verdict, whole.sound, whole.confirmed) == ("sound", True, 5)
+    assert (only.counts, only.verdict, only.unconfirmed) == ({"no_rule": 1}, "unconfirmed", 0)
+    assert (bare.verdict, bare.confirmed, bare.unconfirmed) == ("unconfirmed", 0, 1)
+
+
+async def test_an_audit_of_some_decisions_says_nothing_of_a_run_that_they_are_not_in(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        async with loom.runs.run(kind="simulation", run_id="mixed"):
+            await decided(loom, CASES[0])
+            await registered(loom, V2)
+            await loom.policies.adopt(V2.version_hash, by="robin")
+            await loom.actor(Seller, "one").ask(Ask(facts=dict(CASES[0])))
+        await loom.actor(Seller, "two").ask(Ask(facts=dict(CASES[0])))
+        mixed, apart = [await loom.policies.audit(Selection(journal=f"seller/{key}")) for key in ("one", "two")]
+    assert (mixed.verdict, list(mixed.mixed_runs)) == ("not_sound", ["mixed"])
+    assert (apart.verdict, apart.mixed_runs) == ("sound", {})
 
 
 async def test_an_audit_finds_a_version_that_is_not_there_a_wrong_evaluation_and_a_mixed_run(tmp_path: Path) -> None:

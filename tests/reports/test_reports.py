@@ -15,6 +15,8 @@ from loom import Actor, Command, Loom
 from loom.errors import RunNotFoundError
 from loom.policies import Table
 from loom.reports import report, write_report
+from loom.reports.reading import MOST, read_report
+from loom.reports.report import render
 from tests.gate.support import Desk, gated
 
 NASTY = (
@@ -108,6 +110,44 @@ async def test_a_run_at_the_gate_shows_offers_mean_ceiling_threshold_and_the_sus
 
 def _without_position(html: str) -> str:
     return re.sub(r"up to position [\d,]+", "", html)
+
+
+async def test_figures_count_what_is_not_listed_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        whole, part = [await read_report(loom.queries, "nasty", most=most) for most in (MOST, 4)]
+        watched, cut = [await read_report(loom.queries, "drifting", most=most) for most in (MOST, 4)]
+    assert part.effects == whole.effects == {"allow": 6, "deny": 5}
+    assert (len(part.decisions), part.left_out) == (4, 7)
+    assert whole.left_out == 0
+    html = render(part, workspace="w", position=1)
+    assert "The first 4 decisions</h2>" in html
+    assert "7 more decisions are not shown" in html
+    assert "The first 4 of 11 are drawn; these count all" in html
+    assert "Every decision</h2>" in render(whole, workspace="w", position=1)
+    assert watched.watched is not None
+    assert cut.watched is not None
+    assert cut.watched.last == watched.watched.last == watched.watched.drawn[-1]
+    assert cut.watched.found == watched.watched.found
+    assert cut.watched.observations == len(watched.watched.drawn) > len(cut.watched.drawn) == 4
+    drawn = render(cut, workspace="w", position=1)
+    assert f"The first 4 of {cut.watched.observations} observations are drawn." in drawn
+    assert ">suspended</text>" not in drawn  # it came after those that are drawn, and is told
+    assert 'class="verdict stopped"' in drawn
+    assert f"After observation {cut.watched.found[0].number}:" in drawn
+
+
+async def test_observations_of_several_subjects_are_not_drawn_as_one(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom, loom.runs.run(run_id="two"):
+        for agent, percent in (("roa-1", 3.0), ("roa-2", 9.0)):
+            desk = await Desk(loom, agent=agent, run_id="two").arrive()
+            for number in range(4):
+                await desk.offer(f"{agent}-{number}", percent)
+        read = await read_report(loom.queries, "two")
+    assert read.watched is not None
+    assert {each.subject for each in read.watched.drawn} == {read.watched.subject}
+    assert [(observations, findings) for _, _, observations, findings in read.others] == [(4, 0)]
+    assert "Not drawn: 4 observations of" in render(read, workspace="w", position=1)
 
 
 async def test_a_run_without_decisions_and_one_that_is_open_have_reports_too(tmp_path: Path) -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from loom.cli.command import EXIT_NO, command
+from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
 from loom.cli.commands.judging import DecisionOption, JournalNameOption, RunOption, selection_of
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
 
+if TYPE_CHECKING:
+    from loom.replay.audit import Audit
+
 __all__ = ["add_to"]
+
+_SERIOUS = ("mismatch", "version_missing", "code_changed")
+_SHOWN = 50
+_CODES = {
+    "no_rule": "no rule to judge by",
+    "no_facts": "not confirmed: no facts recorded",
+    "no_evaluation": "not confirmed: no evaluation recorded",
+    "code_changed": "not confirmed: other code",
+}
 
 
 def add_to(group: typer.Typer) -> None:
@@ -23,7 +37,8 @@ async def audit(
 ) -> int | None:
     """Judge every decision again under its own version, and compare with what was recorded.
 
-    Exit code 1: a version is missing, an evaluation does not come out again, or a run mixes versions.
+    Exit code 1: a version is missing, an evaluation does not come out again, or a run mixes versions. Exit code 3:
+    nothing speaks against the record, and not all of it, or nothing, could be confirmed.
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import registry_of
@@ -40,19 +55,21 @@ async def audit(
             if cls.policy is not None:
                 registry.attach(cls.policy)
         found = await audited(readings.queries, registry, selection)
+    ends = {"sound": None, "not_sound": EXIT_NO, "unconfirmed": EXIT_UNSURE}[found.verdict]
     if shell.json:
-        shell.output.document({**found.model_dump(mode="json"), "sound": found.sound})
-        return None if found.sound else EXIT_NO
+        said = {"verdict": found.verdict, "sound": found.sound, "unconfirmed": found.unconfirmed}
+        shell.output.document({**found.model_dump(mode="json"), **said})
+        return ends if found.decisions else None
     if not found.decisions:
         shell.output.say("No decisions match: nothing was audited.")
         return None
-    words = "sound" if found.sound else "NOT sound"
-    shell.output.say(f"{found.decisions:,} decisions: {words}", style="green" if found.sound else "red")
+    style = {"sound": "green", "not_sound": "red", "unconfirmed": "yellow"}[found.verdict]
+    shell.output.say(f"{found.decisions:,} decisions: {_in_words(found)}", style=style)
     rows = [["confirmed", f"{found.confirmed:,}"]]
-    rows += [[code.replace("_", " "), f"{count:,}"] for code, count in found.counts.items()]
+    rows += [[_CODES.get(code, code.replace("_", " ")), f"{count:,}"] for code, count in found.counts.items()]
     rows += [[f"run {run_id} mixes", ", ".join(versions)] for run_id, versions in found.mixed_runs.items()]
     shell.output.table([Column("", "dim"), Column("", right=True)], rows, header=False)
-    serious = [each for each in found.findings if each.code in ("mismatch", "version_missing", "code_changed")]
+    serious = [each for each in found.findings if each.code in _SERIOUS]
     if serious:
         short = shortened(each.decision_id for each in serious)
         columns = [
@@ -66,7 +83,22 @@ async def audit(
             columns,
             [
                 [short[each.decision_id], one_line(each.journal, 32), each.version, each.code, one_line(each.detail)]
-                for each in serious[:50]
+                for each in serious[:_SHOWN]
             ],
         )
-    return None if found.sound else EXIT_NO
+        total = sum(found.counts.get(code, 0) for code in _SERIOUS)
+        if total > _SHOWN:
+            shell.output.say(f"{min(len(serious), _SHOWN)} of {total:,} are listed", style="dim")
+    return ends
+
+
+def _in_words(found: Audit) -> str:
+    """Say what an audit comes to, and what it does not say."""
+    if found.verdict == "not_sound":
+        return "NOT sound"
+    if found.verdict == "sound":
+        unjudged = found.counts.get("no_rule", 0)
+        return "sound" + (f"; {unjudged:,} were decided without a rule and say nothing" if unjudged else "")
+    if not found.confirmed:
+        return "none could be confirmed; nothing was found against them"
+    return f"{found.unconfirmed:,} could not be confirmed; nothing was found against them"

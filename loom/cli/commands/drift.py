@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loom.cli.command import EXIT_NO, command
+from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, parse_moment
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
     from loom.drift import ClassShift, DriftReport, PolicySplit, Window, WindowCount
 
-__all__ = ["EXIT_UNSURE", "add_to"]
-
-EXIT_UNSURE = 3
-"""There is not enough data to say yes or no."""
+__all__ = ["add_to"]
 
 _FIELDS = {
     "run": "run",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loom.cli.command import EXIT_ERROR, EXIT_NO
+from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
@@ -15,7 +15,17 @@ from loom.cli.text import one_line, shortened
 if TYPE_CHECKING:
     from loom.replay import Case, Judgement, Selection
 
-__all__ = ["DecisionOption", "JournalNameOption", "RunOption", "SinceOption", "UntilOption", "judge", "selection_of"]
+__all__ = [
+    "CoverageOption",
+    "DecisionOption",
+    "JournalNameOption",
+    "RunOption",
+    "SinceOption",
+    "UntilOption",
+    "judge",
+    "selection_of",
+    "too_little",
+]
 
 RunOption = Annotated[str | None, typer.Option("--run", "-r", help="Only decisions of this run.")]
 JournalNameOption = Annotated[
@@ -34,7 +44,12 @@ UntilOption = Annotated[
 DecisionOption = Annotated[
     list[str] | None, typer.Option("--decision", "-d", help="This decision; may be given several times.")
 ]
-_FEW = 20
+CoverageOption = Annotated[
+    float,
+    typer.Option(
+        "--min-coverage", metavar="PERCENT", min=0, max=100, help="Exit with 3 where fewer of 100 could be judged."
+    ),
+]
 
 
 async def judge(
@@ -50,13 +65,14 @@ async def judge(
     until: UntilOption = None,
     decision: DecisionOption = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case that did not stay as it was.")] = False,
+    min_coverage: CoverageOption = 50,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the result as traces in a replay run.")] = False,
     by: Annotated[str | None, typer.Option("--by", help="Who keeps it.")] = None,
 ) -> int | None:
     """Judge recorded decisions under another version of their policy: which would come out differently?
 
-    Only the rule is run, on the facts as they were recorded. Exit code 1: something flips, or could not be judged
-    under the very version it was made under.
+    Only the rule is run, on the facts as they were recorded. Exit code 1: something flips, or comes out differently
+    under the very version it was made under. Exit code 3: nothing does, and too little could be judged to say so.
     """
     selection = selection_of(
         policy=policy, policy_version=version, run_id=run, journal=of, since=since, until=until, ids=decision
@@ -79,7 +95,20 @@ async def judge(
         _print(shell, found, listed)
     if not found.cases:
         return EXIT_ERROR if decision or run else None
-    return EXIT_NO if found.flipped or found.defects else None
+    if found.flipped or found.defects:
+        return EXIT_NO
+    return EXIT_UNSURE if too_little(shell, found.coverage, min_coverage) else None
+
+
+def too_little(shell: Shell, coverage: float | None, min_coverage: float) -> bool:
+    """Tell whether too few cases could be judged, and say so beside the answer."""
+    if coverage is None or 100 * coverage >= min_coverage:
+        return False
+    shell.output.note(
+        f"coverage is {coverage:.1%}, and at least {min_coverage:g} % was asked for (--min-coverage): "
+        "that nothing flips says little"
+    )
+    return True
 
 
 def selection_of(*, ids: list[str] | None, since: datetime | None, until: datetime | None, **given: Any) -> Selection:
@@ -132,6 +161,7 @@ def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:
     output.say(f"{found.policy}: {found.cases:,} decisions judged again under {found.under}", style="bold")
     output.say(f"made under {made}", style="dim")
     rows = [["unchanged", f"{found.unchanged:,}"], ["flipped", f"{found.flipped:,}"]]
+    rows += [["indeterminate then and now", f"{found.indeterminate:,}"]] if found.indeterminate else []
     rows += [
         [f"not replayable: {reason.replace('_', ' ')}", f"{count:,}"] for reason, count in found.not_replayable.items()
     ]

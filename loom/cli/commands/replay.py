@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from loom.cli.command import EXIT_NO, command
+from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
 from loom.cli.commands.judging import judge
 from loom.cli.commands.rerunning import rerun
 from loom.cli.output import Column
@@ -102,7 +102,10 @@ async def _states(shell: Shell, again: Replay, journal: str, until: int | None) 
 
 
 async def drive_again(shell: Shell, again: Replay, journal: str) -> int | None:
-    """Drive the finished turns of a journal again, and print what came of it."""
+    """Drive the finished turns of a journal again, and print what came of it.
+
+    Exit code 3 says that none diverged because none could be driven.
+    """
     from rich.text import Text
 
     found = [each async for each in again.verify(journal)]
@@ -125,4 +128,6 @@ async def drive_again(shell: Shell, again: Replay, journal: str) -> int | None:
         shell.output.say(
             ", ".join(f"{len(list(same))} {verdict.replace('_', ' ')}" for verdict, same in itertools.groupby(verdicts))
         )
-    return EXIT_NO if any(each.verdict == "diverged" for each in found) else None
+    if any(each.verdict == "diverged" for each in found):
+        return EXIT_NO
+    return None if not found or any(each.verdict == "same" for each in found) else EXIT_UNSURE

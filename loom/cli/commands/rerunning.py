@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loom.cli.command import EXIT_NO
+from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
 from loom.cli.commands.judging import (
+    CoverageOption,
     DecisionOption,
     JournalNameOption,
     RunOption,
     SinceOption,
     UntilOption,
     selection_of,
+    too_little,
 )
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -36,11 +38,13 @@ async def rerun(
     since: SinceOption = None,
     until: UntilOption = None,
     decision: DecisionOption = None,
+    min_coverage: CoverageOption = 50,
 ) -> int | None:
     """Run the actors' code again under another version: which decisions would come out differently?
 
     Look-ups, precedents and approvals come from the journal; nothing is fetched, performed or written. Code that comes
-    to a step that was never recorded stops there. Exit code 1: something flips.
+    to a step that was never recorded stops there. Exit code 1: something flips. Exit code 3: nothing does, and too
+    little could be run to say so.
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import replaying
@@ -54,7 +58,11 @@ async def rerun(
         shell.output.document({**found.model_dump(mode="json"), "counts": found.counts, "coverage": found.coverage})
     else:
         _print(shell, found)
-    return EXIT_NO if found.counts.get("flipped") else None
+    if not found.cases:
+        return EXIT_ERROR if decision or run else None
+    if found.counts.get("flipped"):
+        return EXIT_NO
+    return EXIT_UNSURE if too_little(shell, found.coverage, min_coverage) else None
 
 
 def _print(shell: Shell, found: Rerun) -> None:
