@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 async def doctor(shell: Shell) -> int | None:
-    """Look at Python, SQLite, the disk, the journal, the loom that runs on it, and its views.
+    """Look at Python, SQLite, the disk, whether a loom of this config starts, the journal, who runs on it, its views.
 
     ✓ it is so, ! somebody should look at it, ✗ a promise cannot be kept: then the exit code is 1. Not every entry is
     read: that is what `loom verify` does.
@@ -46,6 +46,7 @@ async def doctor(shell: Shell) -> int | None:
 async def _all(shell: Shell) -> AsyncIterator[Check]:
     from loom.cli.checks import Check, check_journal, check_machine, check_place
     from loom.cli.kept import check_keeping
+    from loom.cli.opening import check_opening
     from loom.errors import LoomError
 
     for check in check_machine():
@@ -53,15 +54,18 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
     try:
         place = shell.place
     except LoomError as error:
-        yield Check("look", "workspace", str(error), "the rest is looked at when there is one")
+        begun = shell.config_path is not None or shell.journal is not None
+        advice = "`loom run` does not start with it" if begun else "the rest is looked at when there is one"
+        yield Check("bad" if begun else "look", "config" if begun else "workspace", str(error), advice)
         return
     where = "no config file" if shell.config_path is None else str(shell.config_path)
     yield Check("ok", "config", f"{where}; workspace {place.name}")
     for check in check_keeping(place.config):
         yield check
-    for check in _modules(shell):
-        yield check
     for check in check_place(place.files, place.config):
+        yield check
+    shell.allow_imports()
+    async for check in check_opening(place):
         yield check
     sound = True
     for check in check_journal(place.files, place.config, workspace=place.name):
@@ -72,21 +76,6 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
     if sound and place.files.exists():
         async for check in _views(shell):
             yield check
-
-
-def _modules(shell: Shell) -> list[Check]:
-    from loom.cli.checks import Check
-    from loom.workspace import actors_of
-
-    modules = shell.settings.modules
-    if not modules:
-        return []
-    shell.allow_imports()
-    try:
-        types = sorted(cls.actor_type for cls in actors_of(modules))
-    except Exception as error:  # whatever code of a user raises when it is imported
-        return [Check("bad", "modules", one_line(f"{type(error).__name__}: {error}"), "mend it; reading works without")]
-    return [Check("ok", "modules", f"{', '.join(modules)}: {', '.join(types) or 'no actors in it'}")]
 
 
 async def _running(files: JournalFiles) -> AsyncIterator[Check]:

@@ -1,0 +1,96 @@
+"""Would `loom run` start? Everything that it builds is built once, in a workspace that is thrown away.
+
+The journal at hand is not touched. What other packages bring is loaded, and not started: it may reach out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from loom.actors import Sources
+from loom.cli.checks import Check
+from loom.cli.text import one_line
+from loom.config import LoomConfig
+from loom.enrichment.config import DecisionTracesConfig
+from loom.extension import Extension, extensions_of
+from loom.identity import check_person
+from loom.journal.sqlite import JournalFiles
+from loom.runtime import Loom
+from loom.workspace import Workspace, actors_of, critic_of
+
+__all__ = ["check_opening"]
+
+_OWN = "loom."
+
+
+async def check_opening(place: Workspace) -> AsyncIterator[Check]:
+    """Build what a loom of this config is made of: modules, policies, critic, extensions, and all of them together."""
+    config = place.config
+    try:
+        types = sorted(cls.actor_type for cls in actors_of(config.modules))
+    except Exception as error:  # whatever code of a user raises when it is imported
+        yield Check("bad", "modules", _said(error), "correct it; reading works without")
+        return
+    if config.modules:
+        yield Check("ok", "modules", f"{', '.join(config.modules)}: {', '.join(types) or 'no actors in it'}")
+    try:
+        critic, extensions = critic_of(config), extensions_of(config)
+    except Exception as error:
+        yield Check("bad", "config", _said(error), "`loom run` does not start with it")
+        return
+    traces = config.sections.get("decision_traces")
+    if critic is None and isinstance(traces, DecisionTracesConfig) and traces.llm_enrichment.mode != "never":
+        yield Check(
+            "look",
+            "enrichment",
+            f"its mode is {traces.llm_enrichment.mode}, and no model is named: nothing is enriched",
+            "fill in critic_llm, or say mode: never",
+        )
+    foreign = sorted(each.name for each in extensions if not _is_own(each))
+    if foreign:
+        yield Check("look", "extensions", f"not started here: {', '.join(foreign)}", "`loom run` starts them")
+    yield await _opened(place)
+
+
+async def _opened(place: Workspace) -> Check:
+    """Open a loom with this config in a directory of its own, as `loom run` does with the real one, and close it."""
+    directory = Path(tempfile.mkdtemp(prefix="loom-doctor-"))
+    try:
+        files = JournalFiles(directory / "journal.db")
+        if place.files.keys.exists():
+            files.keys.symlink_to(place.files.keys)  # the master key has to open what is there; nothing is written
+        trial = Workspace(files, place.name, _for_trial(place.config), throw_away=directory)
+        async with Loom(
+            trial, actors=(), extensions=(), by=check_person("doctor"), sources=Sources(), approver=None, resume=True
+        ) as loom:
+            names = ", ".join(sorted(loom.parts)) or "none"
+    except Exception as error:  # also what code of a user raises when its actor or policy is made known
+        return Check("bad", "starting", _said(error), "`loom run` does not start with this config")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    return Check("ok", "starting", f"a loom of this config opens; parts started: {names}")
+
+
+def _for_trial(config: LoomConfig) -> LoomConfig:
+    """Return the config without the extensions of others, and without what is looked at where the data lie."""
+    trial = config.journal.model_copy(update={"min_free_bytes": 0, "allow_unsupported_filesystem": True})
+    foreign = [each for each in extensions_of(config) if not _is_own(each)]
+    brought = {name for each in foreign for name in each.sections}
+    return config.model_copy(
+        update={
+            "journal": trial,
+            "extensions": tuple(name for name in config.extensions if name not in {each.name for each in foreign}),
+            "sections": {name: section for name, section in config.sections.items() if name not in brought},
+        }
+    )
+
+
+def _is_own(extension: Extension) -> bool:
+    return extension.start is None or (extension.start.__module__ or "").startswith(_OWN)
+
+
+def _said(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 1_000)
