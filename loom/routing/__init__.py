@@ -5,7 +5,7 @@ from __future__ import annotations
 from loom.routing.actor import Choice, RouterActor
 from loom.routing.baseline import Baseline, Scored, choose_baseline
 from loom.routing.config import CareOptimizationConfig, Mode
-from loom.routing.entries import ExecutionEntry
+from loom.routing.entries import ExecutionEntry, StopCondition
 from loom.routing.executions import Executed, execute_agent
 from loom.routing.extension import extension
 from loom.routing.optimizer import OptimizerFacts, OptimizerParams, care_optimizer
@@ -18,9 +18,12 @@ from loom.routing.signals import (
     FORBIDDEN_SIGNALS,
     AgentSignals,
     ForbiddenSignalError,
+    SignalKind,
+    SignalRangeError,
     SignalReader,
     SignalSource,
 )
+from loom.routing.switch import RearmRefusedError
 from loom.routing.words import TimelineEntry
 
 __all__ = [
@@ -37,14 +40,18 @@ __all__ = [
     "Mode",
     "OptimizerFacts",
     "OptimizerParams",
+    "RearmRefusedError",
     "Router",
     "RouterActor",
     "RoutingReplay",
     "RoutingRequest",
     "RoutingStatus",
     "Scored",
+    "SignalKind",
+    "SignalRangeError",
     "SignalReader",
     "SignalSource",
+    "StopCondition",
     "TimelineEntry",
     "care_optimizer",
     "choose_baseline",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -12,14 +12,14 @@ from loom.errors import LookupFailedError
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
 from loom.routing.baseline import Baseline, choose_baseline
-from loom.routing.config import Mode
+from loom.routing.config import OPTIMIZING, Mode
 from loom.routing.entries import AnsweredWithBaselineEntry, OptimizationSetEntry
 from loom.routing.optimizer import OptimizerFacts, care_optimizer, facts_of, scores_in, signals_in
 from loom.routing.request import Candidate, RoutingRequest
-from loom.routing.signals import AgentSignals, ForbiddenSignalError, SignalSource, checked
+from loom.routing.signals import AgentSignals, ForbiddenSignalError, SignalRangeError, SignalSource, checked
 from loom.routing.switch import KillSwitch
 from loom.routing.views import DECISION_TYPE
-from loom.routing.words import reason_of
+from loom.routing.words import known_in, reason_of
 
 __all__ = [
     "ROUTER_KEY",
@@ -150,7 +150,7 @@ class RouterActor(Actor[RouterState]):
             return stays("the caller had the baseline before the router could answer")
         if baseline.agent is None:
             return stays("no candidate passed the stages")
-        if self.mode != "active":
+        if self.mode not in OPTIMIZING:
             return stays(None)
         try:
             looked = await self._look(command, baseline)
@@ -170,12 +170,13 @@ class RouterActor(Actor[RouterState]):
         self, request_id: str, baseline: Baseline, facts: OptimizerFacts, said: Evaluation
     ) -> Choice:
         chosen, confidence = str(said.details["chosen"]), _confidence(said)
-        used = signals_in(said)
         by_agent = {each.agent: each.model_dump(mode="json") for each in facts.candidates}
-        values = {
+        counted = {
             name: {"baseline": by_agent[facts.baseline_agent][name], "optimized": by_agent[chosen][name]}
-            for name in used
+            for name in signals_in(said)
         }
+        used = known_in(counted)
+        values = {name: counted[name] for name in used}
         decision_id = await self.record_decision(
             decision_type=DECISION_TYPE,
             rationale=reason_of(chosen, values),
@@ -194,6 +195,10 @@ class RouterActor(Actor[RouterState]):
                 "signals_used": list(used),
                 "signals": values,
                 "details": {
+                    "decision_source": "system",
+                    "trigger": "autonomous",
+                    "outcome": "optimized_selected",
+                    "mode": self.mode,
                     "baseline_score": said.details["baseline_score"],
                     "optimized_score": said.details["optimized_score"],
                     "optimization_version": self.state.settings.get("version"),
@@ -217,7 +222,7 @@ class RouterActor(Actor[RouterState]):
 
         async def fetch() -> Mapping[str, Any]:
             asked = [each for each in command.candidates if each.agent in eligible]
-            read = {} if self._switch.engaged else checked(await self._source.read(asked))
+            read = {} if self._switch.engaged else await self._read(asked, command.request_id)
             killed = self._switch.engaged  # it may have been thrown while the signals were read
             signals = {} if killed else {agent: each.model_dump() for agent, each in read.items()}
             return {"killed": killed, "signals": signals}
@@ -226,6 +231,14 @@ class RouterActor(Actor[RouterState]):
             system="care", entity="signals", query=command.request_id, fetcher=fetch, returns=Looked
         )
         return looked
+
+    async def _read(self, asked: Sequence[Candidate], request_id: str) -> Mapping[str, AgentSignals]:
+        """Read signals; one that may not be seen, or is none, stops optimisation before the turn goes on."""
+        try:
+            return checked(await self._source.read(asked))
+        except (ForbiddenSignalError, SignalRangeError) as error:
+            await self._switch.stop_for("signal_refused", reason=str(error), request_id=request_id)
+            raise
 
     # --- the rest -------------------------------------------------------------------------------
 

@@ -8,17 +8,20 @@ from pydantic import Field
 
 from loom.config import Section
 
-__all__ = ["CareOptimizationConfig", "Mode", "mode_of"]
+__all__ = ["OPTIMIZING", "CareOptimizationConfig", "Mode", "mode_of"]
 
-Mode: TypeAlias = Literal["disabled", "shadow", "active"]
-"""Baseline only; compared and not used; used where it differs."""
+Mode: TypeAlias = Literal["disabled", "shadow", "active", "stable"]
+"""Baseline only; compared and not used; used where it differs; the same once that is the default and no trial."""
+
+OPTIMIZING: frozenset[Mode] = frozenset({"active", "stable"})
+"""The modes in which history may change a choice: each time it does, that is a decision."""
 
 
 class CareOptimizationConfig(Section):
     """What routing begins with. What was set at run time is journaled, and beats this."""
 
     enabled: bool = False
-    mode: Literal["shadow", "active"] = "shadow"
+    mode: Literal["shadow", "active", "stable"] = "shadow"
     version: str = Field(default="v1.0", min_length=1, max_length=64)
     kill_switch: Literal[True] = True
     """There is one, always; this does not say that it is engaged."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -16,7 +16,13 @@ __all__ = [
     "KillSwitchEngagedEntry",
     "KillSwitchRearmedEntry",
     "OptimizationSetEntry",
+    "StopCondition",
 ]
+
+StopCondition: TypeAlias = Literal[
+    "decision_missing", "foreign_entry", "replay_diverged", "signal_refused", "switch_failed", "not_explainable"
+]
+"""What stops optimisation by itself, in the order of the rollout's matrix: `loom.routing.stops` says when."""
 
 
 class ExecutionEntry(Entry):
@@ -38,12 +44,19 @@ class OptimizationSetEntry(Entry):
     """It was set what history may do to choices from here on."""
 
     kind: ClassVar[str] = "care.optimization_set"
+    schema_version: ClassVar[int] = 2
+    """2: there is a mode `stable`."""
 
     mode: Mode
     version: str
     by: str
     reason: str | None = None
     source: Literal["config", "person"] = "person"
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an older schema, which lacks what is optional now."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class AnsweredWithBaselineEntry(Entry):
@@ -64,16 +77,37 @@ class KillSwitchEngagedEntry(Entry):
     """Optimisation was stopped: from here on choices are the baseline's."""
 
     kind: ClassVar[str] = "care.kill_switch_engaged"
+    schema_version: ClassVar[int] = 2
+    """2: it says which stop condition engaged it, and on which request."""
 
     by: str
     trigger: Literal["person", "system"]
     reason: str
+    condition: StopCondition | None = None
+    request_id: str | None = None
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an older schema, which lacks what is optional now."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class KillSwitchRearmedEntry(Entry):
-    """A person let optimisation work again, as far as the mode allows."""
+    """A person let optimisation work again, as far as the mode allows.
+
+    After a stop condition it names the cause, and the request whose replay has passed.
+    """
 
     kind: ClassVar[str] = "care.kill_switch_rearmed"
+    schema_version: ClassVar[int] = 2
+    """2: it may name a cause and a replay."""
 
     by: str
     reason: str
+    cause: str | None = None
+    replayed: str | None = None
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an older schema, which lacks what is optional now."""
+        return body if version == 1 else super().upcast(version, body)

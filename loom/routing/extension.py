@@ -25,6 +25,13 @@ class Throw(_Arguments):
     reason: str
 
 
+class Rearm(Throw):
+    """Who re-arms the switch, and why; after a stop condition also its cause, and which request to replay."""
+
+    cause: str | None = None
+    replay: str | None = None
+
+
 class SetMode(_Arguments):
     """What history may do from here on, who says so and why."""
 
@@ -45,8 +52,8 @@ async def _kill(router: Router, given: Throw) -> JsonValue:
     return await _status(router)
 
 
-async def _rearm(router: Router, given: Throw) -> JsonValue:
-    await router.rearm(by=given.by, reason=given.reason)
+async def _rearm(router: Router, given: Rearm) -> JsonValue:
+    await router.rearm(by=given.by, reason=given.reason, cause=given.cause, replay=given.replay)
     return await _status(router)
 
 
@@ -72,7 +79,7 @@ extension = Extension(
     sections={"care_optimization": CareOptimizationConfig},
     operations={
         "kill": Operation(Throw, _kill),
-        "rearm": Operation(Throw, _rearm),
+        "rearm": Operation(Rearm, _rearm),
         "mode": Operation(SetMode, _mode),
         "replay": Operation(Again, _replay),
     },

@@ -12,6 +12,7 @@ __all__ = ["Outside"]
 
 _AGAIN_S = 0.1
 _AGAIN_AT_LEAST_EVERY_S = 5.0
+_LAST_S = 2.0
 
 _log = get_logger("loom.routing")
 
@@ -42,8 +43,9 @@ class Outside:
             await asyncio.wait({self._task})
 
     async def close(self) -> None:
-        """Stop telling; what is not told is lost with the process that was answered."""
+        """Tell what can be told within a moment, then stop; the rest is lost with the process that was answered."""
         if self._task is not None:
+            await asyncio.wait({self._task}, timeout=_LAST_S)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._open:

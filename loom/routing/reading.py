@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from loom.decisions import Traces
 from loom.projections import Queries
 from loom.routing.config import CareOptimizationConfig, Mode, mode_of
+from loom.routing.entries import StopCondition
 from loom.routing.words import TimelineEntry
 
 __all__ = ["RoutingStatus", "read_status", "read_timeline"]
@@ -39,6 +40,10 @@ class RoutingStatus(BaseModel):
     switch_by: str | None = None
     switch_because: str | None = None
     switch_trigger: str | None = None
+    switch_condition: StopCondition | None = None
+    """The stop condition that engaged it, where one did."""
+    switch_request: str | None = None
+    """The request that it was stopped for."""
     decisions: int = 0
     answered_outside: int = 0
 
@@ -60,6 +65,8 @@ async def read_status(queries: Queries, config: CareOptimizationConfig) -> Routi
             "switch_by": switch.get("by"),
             "switch_because": switch.get("reason"),
             "switch_trigger": switch.get("trigger"),
+            "switch_condition": switch.get("condition"),
+            "switch_request": switch.get("request_id"),
             "decisions": counts["optimized"],
             "answered_outside": counts["outside"],
         }

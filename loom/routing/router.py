@@ -35,7 +35,8 @@ from loom.routing.replay import RoutingReplay, replay_of
 from loom.routing.request import Candidate, RoutingRequest, check_candidates
 from loom.routing.shadow import Shadow
 from loom.routing.signals import AgentSignals, ForbiddenSignalError, SignalReader, SignalSource, check_signals
-from loom.routing.switch import KillSwitch
+from loom.routing.switch import KillSwitch, RearmRefusedError
+from loom.routing.watch import Watch
 from loom.routing.words import TimelineEntry
 from loom.telemetry import get_logger
 
@@ -65,8 +66,9 @@ class Router:
         self.source: SignalSource = source or self.signals
         check_signals(self.source.signals)
         self.switch = KillSwitch(host.store, make_draft=host.draft)
-        self.shadow = Shadow(host.policies, self.source)
+        self.shadow = Shadow(host.policies, self.source, self.switch)
         self._host = host
+        self._watch = Watch(host.store, self.switch, journal=f"{RouterActor.actor_type}/{ROUTER_KEY}")
         self._outside = Outside(self._close_request)
         self._context = contextvars.copy_context()
 
@@ -92,11 +94,13 @@ class Router:
         await host.register(RouterActor, lambda: RouterActor(router.switch, router.source, router._decision_of))
         if host.resumes:
             await router._begin_with_config()
+            router._watch.look_soon()
         try:
             yield router
         finally:
             await router._outside.close()
             await router.shadow.close()
+            await router._watch.close()
 
     # --- choosing -------------------------------------------------------------------------------
 
@@ -113,13 +117,19 @@ class Router:
         Where an optimised agent is chosen, its decision is durable before this returns. Where the actor cannot answer,
         or not within `timeout_s`, the baseline is returned and noted. Raises `AdmissionError` for an agent that is
         there twice, `CommandConflictError` for an id that came with another request, `ForbiddenSignalError` where the
-        source gives what may not be seen.
+        source gives what may not be seen; that engages the kill switch, and in shadow the caller has the baseline.
         """
         check_name(request_id, what="request id")
         check_candidates(candidates)
-        check_signals(self.source.signals)
         command = Route(request_id=request_id, request=request, candidates=tuple(candidates))
         baseline = choose_baseline(request, candidates)
+        if not self.switch.engaged:  # under it nothing is asked for
+            try:
+                check_signals(self.source.signals)
+            except ForbiddenSignalError as error:
+                await self.switch.stop_for("signal_refused", reason=str(error), request_id=request_id)
+                if (await self.status()).mode != "shadow":
+                    raise
         try:
             if self._outside.answered(request_id):
                 return baseline_choice(request_id, baseline, mode="disabled", note=self._outside.answered(request_id))
@@ -135,6 +145,8 @@ class Router:
             return baseline_choice(request_id, baseline, mode="disabled", note=note)
         if choice.mode == "shadow" and choice.agent is not None and not self.switch.engaged:
             self.shadow.compare(choice, request, command.candidates)
+        if choice.mode != "disabled":
+            self._watch.look_soon()
         return choice
 
     async def _ask(self, command: Route, timeout_s: float | None) -> Choice:
@@ -166,9 +178,38 @@ class Router:
         """Stop optimisation at once: every turn that starts after this returned uses the baseline."""
         await self.switch.kill(by=by, reason=reason)
 
-    async def rearm(self, *, by: str, reason: str) -> None:
-        """Let optimisation work again, in the name of a person."""
-        await self.switch.rearm(by=by, reason=reason)
+    async def rearm(self, *, by: str, reason: str, cause: str | None = None, replay: str | None = None) -> None:
+        """Let optimisation work again, in the name of a person.
+
+        Where the system has stopped it, that takes the `cause`, and a replay that passes now: of the request that it
+        was stopped for, or of another one that is named. Raises `RearmRefusedError` where either is missing.
+        """
+        stop = self.switch.stop
+        replayed = None
+        if stop is not None and cause is not None:
+            replayed = await self._passed(replay or stop.request_id)
+        await self.switch.rearm(by=by, reason=reason, cause=cause, replayed=replayed, looked_into=stop)
+
+    async def _passed(self, request_id: str | None) -> str:
+        """Return the request whose replay gives what was chosen; raise `RearmRefusedError` where it does not."""
+        if request_id is None:
+            raise RearmRefusedError(
+                "no request is named; expected one whose replay passes: name one that was answered [replay=…]"
+            )
+        try:
+            replayed = await replay_of(self._host, request_id)
+        except LoomError as error:
+            raise RearmRefusedError(
+                f"request [{request_id:.80}] cannot be replayed [{error}]; expected one whose replay passes: name one "
+                "that was answered [replay=…]"
+            ) from error
+        if replayed.diverged or replayed.not_replayable is not None:
+            found = replayed.not_replayable or "; ".join(replayed.differences)
+            raise RearmRefusedError(
+                f"replay of request [{request_id:.80}] does not pass [{found}]; expected the choice that was recorded: "
+                "look into it first"
+            )
+        return request_id
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -192,13 +233,21 @@ class Router:
         replayed = await replay_of(self._host, request_id, signals=signals)
         if replayed.diverged and halt:
             reason = f"replay of {request_id} diverged: {'; '.join(replayed.differences)}"
-            await self.switch.kill(by="loom", reason=reason, trigger="system")
+            await self.switch.kill(
+                by="loom", reason=reason, trigger="system", condition="replay_diverged", request_id=request_id
+            )
         return replayed
 
     async def settled(self) -> None:
-        """Wait until comparisons have ended, and every request that was answered from outside is journaled as such."""
+        """Wait until what happens behind the answers is done.
+
+        Comparisons have ended, every request that was answered from outside is journaled as such, and every turn that
+        has ended was looked at for what stops optimisation.
+        """
         await self.shadow.idle()
         await self._outside.idle()
+        self._watch.look_soon()
+        await self._watch.idle()
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Shadow: what would have been chosen, told to the log and the metrics, and to nobody else.
 
+A signal that may not be seen is no comparison: it engages the kill switch, which is journaled.
+
 A comparison begins after the caller has its answer, waits for nothing that a caller waits for, and fails alone.
 """
 
@@ -14,7 +16,8 @@ from loom.policies.registry import PolicyRegistry
 from loom.routing.actor import Choice
 from loom.routing.optimizer import care_optimizer, facts_of
 from loom.routing.request import Candidate, RoutingRequest
-from loom.routing.signals import SignalSource, checked
+from loom.routing.signals import ForbiddenSignalError, SignalRangeError, SignalSource, checked
+from loom.routing.switch import KillSwitch
 from loom.spans import count
 from loom.telemetry import get_logger
 
@@ -26,12 +29,16 @@ _log = get_logger("loom.routing")
 
 
 class Shadow:
-    """Compares beside the road. `counts` says how often it agreed, diverged, failed, or was too busy to look."""
+    """Compares beside the road.
 
-    def __init__(self, policies: PolicyRegistry, source: SignalSource) -> None:
+    `counts` says how often it agreed, diverged, failed, refused a signal, or was too busy to look.
+    """
+
+    def __init__(self, policies: PolicyRegistry, source: SignalSource, switch: KillSwitch) -> None:
         self.counts: Counter[str] = Counter()
         self._policies = policies
         self._source = source
+        self._switch = switch
         self._under_way: set[asyncio.Task[None]] = set()
 
     def compare(self, choice: Choice, request: RoutingRequest, candidates: tuple[Candidate, ...]) -> None:
@@ -61,6 +68,10 @@ class Shadow:
             read = checked(await self._source.read([each for each in candidates if each.agent in eligible]))
             version = self._policies.adopted(care_optimizer.name) or self._policies.latest(care_optimizer.name)
             said = self._policies.runnable(version).evaluate(facts_of(request, choice.baseline, read))
+        except (ForbiddenSignalError, SignalRangeError) as error:  # journaled, and the end of optimisation
+            self._note("refused")
+            await self._switch.stop_for("signal_refused", reason=str(error), request_id=choice.request_id)
+            return
         except Exception as error:  # whatever it is, the caller has its answer
             self._note("failed")
             _log.error("care_shadow_failed", request=choice.request_id, error=repr(error))

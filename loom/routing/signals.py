@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from loom.errors import AdmissionError, LoomError
+from loom.errors import LoomError
 from loom.projections import Queries
-from loom.routing.request import Candidate
+from loom.routing.request import Availability, Candidate, ContextSize
 
 __all__ = [
     "ALLOWED_SIGNALS",
     "FORBIDDEN_SIGNALS",
     "AgentSignals",
     "ForbiddenSignalError",
+    "SignalKind",
+    "SignalRangeError",
     "SignalReader",
     "SignalSource",
     "SignalValue",
@@ -30,16 +32,54 @@ __all__ = [
 
 SignalValue: TypeAlias = float | bool | str | None
 
-ALLOWED_SIGNALS: Mapping[str, str] = {
-    "latency_p50": "ms; nearest rank over the last 100 executions",
-    "latency_p95": "ms; nearest rank over the last 100 executions",
-    "cost_per_run": "US dollars; mean over those of the last 100 executions whose cost is known",
-    "success_rate": "0 to 1; share of the last 100 executions that came to their end",
-    "recovery_occurred": "whether there was a recovery in the last 100 executions",
-    "agent_availability": "what the health check in the request says",
-    "context_size_bucket": "the bucket that was met most often in the last 100 executions",
+
+class SignalKind(NamedTuple):
+    """What a signal is: its unit, method and window in words; what its values are, in words and as a check."""
+
+    about: str
+    values: str
+    holds: Callable[[object], bool]
+
+
+def _quantity(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _rate(value: object) -> bool:
+    return isinstance(value, int | float) and _quantity(value) and value <= 1
+
+
+_QUANTITY = "a number that is not negative"
+_LATENCY = "ms; nearest rank over the last 100 executions"
+
+ALLOWED_SIGNALS: Mapping[str, SignalKind] = {
+    "latency_p50": SignalKind(_LATENCY, _QUANTITY, _quantity),
+    "latency_p95": SignalKind(_LATENCY, _QUANTITY, _quantity),
+    "cost_per_run": SignalKind(
+        "US dollars; mean over those of the last 100 executions whose cost is known", _QUANTITY, _quantity
+    ),
+    "success_rate": SignalKind(
+        "share of the last 100 executions that came to their end", "a number from 0 to 1", _rate
+    ),
+    "recovery_occurred": SignalKind(
+        "whether there was a recovery in the last 100 executions",
+        "true or false",
+        lambda value: isinstance(value, bool),
+    ),
+    "agent_availability": SignalKind(
+        "what the health check in the request says",
+        f"one of {', '.join(get_args(Availability))}",
+        lambda value: value in get_args(Availability),
+    ),
+    "context_size_bucket": SignalKind(
+        "the bucket that was met most often in the last 100 executions",
+        f"one of {', '.join(get_args(ContextSize))}",
+        lambda value: value in get_args(ContextSize),
+    ),
 }
-"""What may be learnt from, each with its unit, method and window."""
+"""What may be learnt from. Every one may also be unknown, which is None."""
 
 FORBIDDEN_SIGNALS: Mapping[str, str] = {
     "policy_outcome": "would create a feedback loop with policy",
@@ -58,6 +98,12 @@ class ForbiddenSignalError(LoomError):
     """A signal was asked for, or given, that optimisation may not see."""
 
     kind = "refused"
+
+
+class SignalRangeError(LoomError):
+    """A source gave a value that is none of its signal's kind."""
+
+    kind = "fault"
 
 
 class AgentSignals(BaseModel):
@@ -99,15 +145,25 @@ def check_signals(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def checked(read: Mapping[str, AgentSignals]) -> dict[str, AgentSignals]:
-    """Return what a source gave; raise for a signal that it may not give, and for a number that is none."""
+    """Return what a source gave; raise for a signal that it may not give, and for a value out of its signal's range."""
     for agent, signals in read.items():
         check_signals(signals.values)
+        samples: object = signals.samples  # a source may have made it without looking at what it is
+        if not isinstance(samples, int) or isinstance(samples, bool) or samples < 0:
+            raise _out_of_range("samples", agent, samples, "a number of executions")
         for name, value in signals.values.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise AdmissionError(
-                    f"signal [{name}] of agent [{agent}] is [{value}]; expected a number: mend the source of signals"
-                )
+            kind = ALLOWED_SIGNALS[name]
+            if value is not None and not kind.holds(value):
+                raise _out_of_range(name, agent, value, kind.values)
     return dict(read)
+
+
+def _out_of_range(name: str, agent: str, value: object, expected: str) -> SignalRangeError:
+    # A text may be anything, also what somebody wrote: the error is journaled, so it says of which type it is.
+    shown = f"{value}" if isinstance(value, int | float) else type(value).__name__
+    return SignalRangeError(
+        f"signal [{name}] of agent [{agent:.80}] is [{shown:.80}]; expected {expected}: correct the source of signals"
+    )
 
 
 class SignalReader:

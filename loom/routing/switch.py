@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from loom.errors import AdmissionError
+from loom.errors import AdmissionError, LoomError
 from loom.identity import check_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore
-from loom.routing.entries import KillSwitchEngagedEntry, KillSwitchRearmedEntry
+from loom.routing.entries import KillSwitchEngagedEntry, KillSwitchRearmedEntry, StopCondition
 from loom.telemetry import get_logger
 
-__all__ = ["SWITCH_JOURNAL", "KillSwitch"]
+__all__ = ["SWITCH_JOURNAL", "KillSwitch", "RearmRefusedError"]
 
 SWITCH_JOURNAL = "care/kill-switch"
 
+_LONGEST = 2_000
+
 _log = get_logger("loom.routing")
+
+
+class RearmRefusedError(LoomError):
+    """A switch that a stop condition engaged was to be re-armed without its cause, or without a replay that passes."""
+
+    kind = "refused"
 
 
 class KillSwitch:
@@ -26,6 +34,8 @@ class KillSwitch:
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft]) -> None:
         self._journal = FoldedJournal(store, SWITCH_JOURNAL, self._fold, make_draft=make_draft)
         self._last: KillSwitchEngagedEntry | KillSwitchRearmedEntry | None = None
+        self._stop: KillSwitchEngagedEntry | None = None
+        self._turned: list[tuple[int, bool]] = []
         self._held = False
         """Engaged in this process, whether that is durable or not."""
 
@@ -43,35 +53,110 @@ class KillSwitch:
         """What was done with it last, by whom and why; None where it was never touched."""
         return self._last
 
-    async def kill(self, *, by: str, reason: str, trigger: Literal["person", "system"] = "person") -> None:
+    @property
+    def stop(self) -> KillSwitchEngagedEntry | None:
+        """What the system stopped for since it was last re-armed; None where only persons engaged it, or nobody."""
+        return self._stop
+
+    @property
+    def rearmed_at(self) -> int:
+        """The position at which it was last re-armed, 0 where it never was."""
+        return next((position for position, engaged in reversed(self._turned) if not engaged), 0)
+
+    def held(self, began: int, looked: int) -> bool:
+        """Tell whether it was engaged before a position, and was not re-armed up to another."""
+        before = [engaged for position, engaged in self._turned if position < began]
+        since = [engaged for position, engaged in self._turned if began <= position <= looked]
+        return bool(before) and before[-1] and all(since)
+
+    async def kill(
+        self,
+        *,
+        by: str,
+        reason: str,
+        trigger: Literal["person", "system"] = "person",
+        condition: StopCondition | None = None,
+        request_id: str | None = None,
+    ) -> None:
         """Stop optimisation: every turn that starts after this returned uses the baseline.
 
         It holds in this process from the first moment, and stays so even where the journal cannot be written; the
-        error is then raised, as after a restart the switch would be armed.
+        error is then raised, as after a restart the switch would be armed. A stop by the system is journaled also
+        where a person has engaged it before: it takes more to re-arm.
         """
-        entry = KillSwitchEngagedEntry(by=check_person(by), trigger=trigger, reason=_said(reason))
+        entry = KillSwitchEngagedEntry(
+            by=check_person(by), trigger=trigger, reason=_said(reason), condition=condition, request_id=request_id
+        )
 
         def missing() -> Entry | None:
             self._held = True  # a re-arm that was under way may have let go of it
-            return None if isinstance(self._last, KillSwitchEngagedEntry) else entry
+            if not isinstance(self._last, KillSwitchEngagedEntry):
+                return entry
+            new = self._stop is None or self._stop.condition != condition
+            return entry if trigger == "system" and new else None
 
         self._held = True
-        _log.warning("kill_switch_activated", by=by, trigger=trigger, reason=reason)
+        _log.warning("kill_switch_activated", by=by, trigger=trigger, reason=reason, condition=condition)
         await self._journal.append_if_missing(missing)
 
-    async def rearm(self, *, by: str, reason: str) -> None:
-        """Let optimisation work again; once it is durable, and in the name of a person."""
-        entry = KillSwitchRearmedEntry(by=check_person(by), reason=_said(reason))
-        await self._journal.append_if_missing(lambda: entry if self.engaged else None)
-        _log.warning("kill_switch_rearmed", by=by, reason=reason)
+    async def stop_for(self, condition: StopCondition, *, reason: str, request_id: str | None) -> None:
+        """Engage it in the system's name. It holds here whatever happens; a journal that cannot be written is logged.
+
+        The reason is shortened to what an entry takes.
+        """
+        try:
+            await self.kill(
+                by="loom", reason=reason[:_LONGEST], trigger="system", condition=condition, request_id=request_id
+            )
+        except LoomError as error:
+            _log.error("kill_switch_not_journaled", condition=condition, request=request_id, error=str(error))
+
+    async def rearm(
+        self,
+        *,
+        by: str,
+        reason: str,
+        cause: str | None = None,
+        replayed: str | None = None,
+        looked_into: KillSwitchEngagedEntry | None = None,
+    ) -> None:
+        """Let optimisation work again; once it is durable, and in the name of a person.
+
+        Where the system has stopped it, that takes the stop that was `looked_into`, its cause, and the request whose
+        replay has passed since; else it is a `RearmRefusedError`, as it is where another stop has come meanwhile.
+        """
+        entry = KillSwitchRearmedEntry(
+            by=check_person(by), reason=_said(reason), cause=None if cause is None else _said(cause, "cause"),
+            replayed=replayed,
+        )  # fmt: skip
+
+        def missing() -> Entry | None:
+            if not self.engaged:
+                return None
+            if self._stop is not None and (cause is None or replayed is None or self._stop is not looked_into):
+                raise RearmRefusedError(
+                    f"optimisation was stopped by the system [{self._stop.reason:.200}]; expected the cause, and a "
+                    "replay that has passed since: look into it, then name both"
+                )
+            return entry
+
+        await self._journal.append_if_missing(missing)
+        _log.warning("kill_switch_rearmed", by=by, reason=reason, cause=cause)
 
     def _fold(self, recorded: Recorded) -> None:
-        if isinstance(recorded.entry, KillSwitchEngagedEntry | KillSwitchRearmedEntry):
-            self._last = recorded.entry
-            self._held = isinstance(recorded.entry, KillSwitchEngagedEntry)
+        entry = recorded.entry
+        if not isinstance(entry, KillSwitchEngagedEntry | KillSwitchRearmedEntry):
+            return
+        self._last = entry
+        self._held = isinstance(entry, KillSwitchEngagedEntry)
+        self._turned.append((recorded.position, self._held))
+        if isinstance(entry, KillSwitchRearmedEntry):
+            self._stop = None
+        elif entry.trigger == "system":
+            self._stop = entry
 
 
-def _said(reason: str) -> str:
+def _said(reason: str, what: str = "reason") -> str:
     if not reason.strip():
-        raise AdmissionError("reason is blank; expected why, in a person's words: say it")
+        raise AdmissionError(f"{what} is blank; expected why, in a person's words: say it")
     return reason

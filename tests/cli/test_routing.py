@@ -39,6 +39,7 @@ def test_status_and_timeline_are_read_beside_whoever_runs(config: Path) -> None:
     assert (document["mode"], document["killed"], document["decisions"]) == ("active", False, 1)
     timeline = invoke("routing", "timeline", config=config)
     assert timeline.out.startswith("[CARE Routing Optimized]\nBaseline would have selected: agent-a\n")
+    assert "\nConfidence is n / (n + 10) * (0.5 + min(lead, 0.5)) = 50 / 60 * (0.5 + " in timeline.out
     [entry] = invoke("routing", "timeline", "--json", config=config).json
     assert (entry["baseline_agent"], entry["optimized_agent"]) == ("agent-a", "agent-b")
 
@@ -54,6 +55,30 @@ def test_the_switch_the_mode_and_a_replay_work_without_a_running_loom(config: Pa
     assert invoke("routing", "replay", "r-2", "--by", "vera", config=config).code == 1
     assert invoke("routing", "mode", "sometimes", "--by", "vera", config=config).code == 2
     assert invoke("routing", "kill", "--by", "vera", config=config).code == 2
+
+
+def test_after_a_stop_the_shell_says_which_and_re_arms_with_a_cause_alone(config: Path) -> None:
+    async def stop() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            await Router.of(loom).switch.stop_for("not_explainable", reason="for the test", request_id="r-1")
+
+    asyncio.run(stop())
+    said = " ".join(invoke("routing", config=config).out.split())
+    assert "engaged, by loom (system): for the test (not_explainable; `loom routing rearm` takes --cause" in said
+    assert invoke("routing", "rearm", "--by", "vera", "-m", "fine", config=config).code == 1
+    wrong = ("--cause", "a bad merge", "--replay", "nobody")
+    assert invoke("routing", "rearm", "--by", "vera", "-m", "fine", *wrong, config=config).code == 1
+    rearmed = invoke(
+        "routing", "rearm", "--by", "vera", "-m", "fine", "--cause", "a bad merge", "--json", config=config
+    )
+    assert (rearmed.code, rearmed.json["killed"], rearmed.json["switch_condition"]) == (0, False, None)
+
+
+def test_stable_is_a_mode_that_can_be_set_and_configured(config: Path) -> None:
+    config.write_text(CONFIG.replace("mode: active", "mode: stable"))
+    changed = invoke("routing", "mode", "stable", "--by", "vera", "-m", "a quarter without a surprise", config=config)
+    assert changed.code == 0
+    assert invoke("routing", "status", "--json", config=config).json["mode"] == "stable"
 
 
 def test_a_kill_from_the_shell_reaches_the_loom_that_runs(config: Path) -> None:

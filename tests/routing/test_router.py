@@ -22,7 +22,7 @@ from loom.errors import (
     TurnNotFoundError,
 )
 from loom.journal.store import Append, Receipt
-from loom.routing import AgentSignals, ForbiddenSignalError, Router, care_optimizer
+from loom.routing import AgentSignals, ForbiddenSignalError, RearmRefusedError, Router, care_optimizer
 from loom.routing.baseline import Baseline
 from loom.routing.entries import AnsweredWithBaselineEntry
 from loom.routing.optimizer import OptimizerParams
@@ -175,6 +175,26 @@ async def test_a_caller_that_does_not_wait_has_the_baseline_and_the_journal_says
         assert entry.decision_id == (await decisions(loom))[0].decision_id
 
 
+async def test_what_was_answered_outside_is_journaled_before_the_loom_is_closed(tmp_path: Path) -> None:
+    async with routing(tmp_path) as loom:
+        await history_for_b(loom)
+        router = Router.of(loom)
+        go_on = asyncio.Event()
+        real = router.source.read
+
+        async def slowly(candidates: Any) -> Any:
+            await go_on.wait()
+            return await real(candidates)
+
+        router.source.read = slowly  # type: ignore[method-assign]
+        assert (await router.choose(REQUEST, CANDIDATES, request_id="r-1", timeout_s=0.05)).agent == "agent-a"
+        asyncio.get_running_loop().call_later(0.1, go_on.set)
+    async with routing(tmp_path) as loom:
+        [entry] = await closed(loom)
+        assert entry.decision_id == (await decisions(loom))[0].decision_id
+        assert (await Router.of(loom).choose(REQUEST, CANDIDATES, request_id="r-1")).agent == "agent-a"
+
+
 async def test_signals_that_fail_give_the_baseline_with_a_note(tmp_path: Path) -> None:
     nan = {"agent-a": AgentSignals.model_construct(samples=50, values={"success_rate": float("nan")})}
     for number, values in enumerate((RuntimeError("gone"), nan, {"agent-a": "what"})):
@@ -302,8 +322,14 @@ async def test_a_replay_that_diverges_halts_optimisation_until_a_person_re_arms_
         with pytest.raises(InvalidNameError):
             await router.rearm(by=" ", reason="nobody does")
         with pytest.raises(AdmissionError, match="reason is blank"):
-            await router.rearm(by="mira", reason=" ")
-        await router.rearm(by="mira", reason="the code of the baseline was mended")
+            await router.rearm(by="mira", reason=" ", cause="a deployment")
+        with pytest.raises(RearmRefusedError, match="expected the cause, and a replay that has passed"):
+            await router.rearm(by="mira", reason="it will be all right")
+        with monkeypatch.context() as patch:
+            patch.setattr("loom.routing.replay.choose_baseline", changed)
+            with pytest.raises(RearmRefusedError, match=r"replay of request \[r-1\] does not pass"):
+                await router.rearm(by="mira", reason="it looks good", cause="a deployment of the wrong branch")
+        await router.rearm(by="mira", reason="the code is back", cause="a deployment of the wrong branch")
         assert (await router.choose(REQUEST, CANDIDATES, request_id="r-3")).agent == "agent-b"
 
 

@@ -78,6 +78,8 @@ async def test_g5d_03_a_different_choice_is_used_and_decided(tmp_path: Path) -> 
         details = context["details"]
         assert details["optimized_score"] - details["baseline_score"] >= 0.15
         assert details["optimization_version"] == "v1.0"
+        assert (details["decision_source"], details["trigger"]) == ("system", "autonomous")
+        assert (details["outcome"], details["mode"]) == ("optimized_selected", "active")
         assert set(details["scores"]) == {"agent-a", "agent-b"}
         assert details["candidates"] == {"agent-a": 0.9, "agent-b": 0.9}
 
@@ -158,9 +160,50 @@ async def test_g5d_08_the_timeline_explains_the_choice(tmp_path: Path) -> None:
             "Signals: cost_per_run, latency_p50, success_rate"
         )
         assert entry.selected == "optimized_selected"
+        facts: Any = (await decisions(loom))[0].facts
+        details: Any = (await decisions(loom))[0].context["details"]
+        lead = details["optimized_score"] - details["baseline_score"]
+        executions = min(each["samples"] for each in facts["candidates"])
+        assert entry.confidence == pytest.approx(executions / (executions + 10) * (0.5 + min(lead, 0.5)), abs=1e-6)
+        assert f"= {executions} / {executions + 10} * (0.5 + {lead:g}) = {entry.confidence:g}," in entry.explained
         assert (await decisions(loom))[0].rationale == (
             "Optimization selected agent-b (higher success rate (92% vs 78%), lower p50 latency (120ms vs 340ms))"
         )
+
+
+async def test_the_timeline_lists_only_signals_of_which_something_was_known(tmp_path: Path) -> None:
+    async with routing(tmp_path) as loom:
+        router = Router.of(loom)
+        read = {
+            agent: AgentSignals(samples=50, values={"success_rate": rate, "latency_p50": latency, "cost_per_run": None})
+            for agent, rate, latency in (("agent-a", 0.7, None), ("agent-b", 0.95, 100.0))
+        }
+        router.source.read = Given(read).read  # type: ignore[method-assign]
+        await router.choose(REQUEST, CANDIDATES, request_id="r-1")
+        [entry] = await router.timeline()
+        assert entry.signals == ("latency_p50", "success_rate")
+        assert entry.text.endswith("Signals: latency_p50, success_rate")
+        context: Any = (await decisions(loom))[0].context
+        assert set(context["signals"]) == set(context["signals_used"]) == {"latency_p50", "success_rate"}
+
+
+async def test_phase_3_stable_is_a_mode_of_its_own_that_uses_history_and_says_so(tmp_path: Path) -> None:
+    async with routing(tmp_path, "stable") as loom:
+        await history_for_b(loom)
+        router = Router.of(loom)
+        choice = await router.choose(REQUEST, CANDIDATES, request_id="r-1")
+        assert (choice.agent, choice.selected, choice.mode) == ("agent-b", "optimized_selected", "stable")
+        [decision] = await decisions(loom)
+        details: Any = decision.context["details"]
+        assert details["mode"] == "stable"
+        same = await router.choose(REQUEST, CANDIDATES[1:], request_id="r-2")
+        assert (same.agent, same.mode) == ("agent-b", "stable")
+        assert len(await decisions(loom)) == 1, "agreement is silent"
+        assert not (await router.replay("r-1")).diverged
+        await router.kill(by="mira", reason="to see")
+        assert (await router.choose(REQUEST, CANDIDATES, request_id="r-3")).agent == "agent-a"
+    async with routing(tmp_path, "stable") as loom:
+        assert (await Router.of(loom).status()).mode == "stable"
 
 
 @pytest.mark.parametrize("mode", ["disabled", "shadow", "active"])

@@ -60,17 +60,17 @@ async def timeline(
     elif not entries:
         shell.output.say("History has changed no choice.")
     else:
-        shell.output.say("\n\n".join(each.text for each in entries))
+        shell.output.say("\n\n".join(each.explained for each in entries))
 
 
 async def mode(
     shell: Shell,
-    mode: Annotated[Literal["disabled", "shadow", "active"], typer.Argument(help="What history may do.")],
+    mode: Annotated[Literal["disabled", "shadow", "active", "stable"], typer.Argument(help="What history may do.")],
     by: ByOption,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why.", show_default=False)] = None,
     version: Annotated[str | None, typer.Option("--version", help="The version to record.", show_default=False)] = None,
 ) -> None:
-    """Say what history may do from here on: nothing, be compared, or be used."""
+    """Say what history may do from here on: nothing, be compared, be used, or be used by default."""
     _print_status(shell, await _act(shell, "mode", {"mode": mode, "by": by, "reason": reason, "version": version}))
 
 
@@ -79,9 +79,25 @@ async def kill(shell: Shell, by: ByOption, reason: _Reason) -> None:
     _print_status(shell, await _act(shell, "kill", {"by": by, "reason": reason}))
 
 
-async def rearm(shell: Shell, by: ByOption, reason: _Reason) -> None:
-    """Let optimisation work again."""
-    _print_status(shell, await _act(shell, "rearm", {"by": by, "reason": reason}))
+async def rearm(
+    shell: Shell,
+    by: ByOption,
+    reason: _Reason,
+    cause: Annotated[
+        str | None, typer.Option("--cause", help="What made the system stop it, where it did.", show_default=False)
+    ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option(
+            "--replay", metavar="REQUEST", help="The request to replay first; by default the one it stopped for."
+        ),
+    ] = None,
+) -> None:
+    """Let optimisation work again; where the system stopped it, that takes a cause and a replay that passes."""
+    given = {"by": by, "reason": reason, "cause": cause, "replay": request}
+    _print_status(
+        shell, await _act(shell, "rearm", {name: value for name, value in given.items() if value is not None})
+    )
 
 
 async def replay(shell: Shell, request_id: _Request, by: ByOption) -> int:
@@ -99,7 +115,7 @@ async def replay(shell: Shell, request_id: _Request, by: ByOption) -> int:
         for difference in found["differences"]:
             shell.output.say(f"  {difference}")
         if found["diverged"]:
-            shell.output.say("Optimisation is halted: look into it, then `loom routing rearm`.")
+            shell.output.say("Optimisation is halted: look into it, then `loom routing rearm --cause WHAT`.")
     return EXIT_NO if found["diverged"] or found["not_replayable"] else 0
 
 
@@ -122,6 +138,8 @@ def _print_status(shell: Shell, found: dict[str, Any]) -> None:
     if found["switch_by"]:
         trigger = f" ({found['switch_trigger']})" if found["switch_trigger"] == "system" else ""
         switch += f", by {found['switch_by']}{trigger}: {found['switch_because']}"
+        if found["killed"] and found["switch_condition"]:
+            switch += f" ({found['switch_condition']}; `loom routing rearm` takes --cause, and replays a request)"
     rows = [
         ("mode", found["mode"]),
         ("set", f"{said_by}{source}{because}"),
