@@ -11,7 +11,7 @@ import pytest
 
 from loom import Loom
 from loom.errors import AdmissionError, DiskFullError
-from loom.journal.entry import KINDS, UnknownEntry
+from loom.journal.entry import KINDS, Entry, UnknownEntry
 from loom.journal.store import Append
 from loom.routing import (
     ALLOWED_SIGNALS,
@@ -356,7 +356,7 @@ async def test_re_arming_after_a_stop_takes_a_cause_and_a_replay_and_journals_bo
             await router.rearm(by="mira", reason="looked into", cause="a column", replay="nobody asked")
         assert router.switch.engaged
         await router.rearm(by="mira", reason="looked into", cause="a column that was joined by mistake", replay="r-0")
-        assert not router.switch.engaged
+        assert not (await router.status()).killed
         last = [each.entry async for each in loom.store.read("care/kill-switch")][-1]
         assert isinstance(last, KillSwitchRearmedEntry)
         assert (last.cause, last.replayed) == ("a column that was joined by mistake", "r-0")
@@ -417,7 +417,7 @@ async def test_a_stop_that_cannot_be_journaled_holds_in_this_process(
 
 # --- entries of before -------------------------------------------------------------------------------
 
-BEFORE: Mapping[str, tuple[bytes, type]] = {
+BEFORE: Mapping[str, tuple[bytes, type[Entry]]] = {
     "care.kill_switch_engaged": (
         b'{"step":null,"by":"loom","trigger":"system","reason":"replay of r-1 diverged"}', KillSwitchEngagedEntry
     ),
