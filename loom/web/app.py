@@ -13,14 +13,16 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from loom.errors import AdmissionError, AnswerKind, LoomError
 from loom.journal.admission import parse_json
 from loom.runtime import Loom
 from loom.telemetry import get_logger, log_answer
 from loom.web.config import WebConfig
-from loom.web.guard import Bounds, Caller, RateLimit, Refused, key_of, refusal, same_origin
-from loom.web.keys import Keys, keys_of
+from loom.web.failures import FailedKeys, named_as, peer_of
+from loom.web.guard import Bounds, Caller, RateLimit, Refused, key_given, refusal, same_origin
+from loom.web.keys import ApiKey, Keys, keys_of
 from loom.web.shapes import ErrorAnswer
 
 __all__ = ["STATUSES", "Api", "Workspace", "Workspaces", "create_app", "read_body", "refused_with", "takes"]
@@ -30,10 +32,10 @@ Body = TypeVar("Body", bound=BaseModel)
 Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspace it is about.")]
 
 REFUSALS: Mapping[int, str] = {
-    400: "no JSON", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
+    400: "no JSON, or no HTTP", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
     409: "it does not go together with what is there", 410: "erased, or pruned", 413: "too large",
-    421: "this host is not served", 422: "of another shape", 429: "too often", 500: "a fault of the server",
-    503: "busy: try again",
+    421: "this host is not served", 422: "of another shape", 429: "too often", 431: "its headers are too long",
+    500: "a fault of the server", 503: "busy: try again",
 }  # fmt: skip
 """What is refused, and what each status means here."""
 
@@ -56,6 +58,7 @@ class Api:
         self._looms: dict[str, Loom] = {}
         self._keys: dict[str, Keys] = {}
         self._rates = RateLimit(config.requests_per_minute)
+        self._failed = FailedKeys(config.failed_keys_per_minute)
 
     @contextlib.asynccontextmanager
     async def serving(self, workspaces: Workspaces) -> AsyncIterator[None]:
@@ -80,23 +83,37 @@ class Api:
             raise Refused(403, "cross_origin", "requests of other sites are not taken")
         _check_query(request)
         workspace = request.query_params.get("workspaceId", "")
-        keys = self._keys.get(workspace)
-        key = None if keys is None else key_of(request, keys)
-        if key is None:
-            raise Refused(
-                401, "unauthorized", "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
-                headers={"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+        key = self._key(request, workspace)
         self._rates.take(key.key_id)
         caller = Caller(key, workspace)
         if not caller.may(what):
             raise Refused(403, "forbidden", f"the role [{key.role}] may not {what} here")
         return self._looms[workspace], caller
 
+    def _key(self, request: Request, workspace: str) -> ApiKey:
+        """Return the key that a request came with; raise `Refused` for one that opens nothing, or is guessed at."""
+        text, keys = key_given(request), self._keys.get(workspace)
+        peer = peer_of(request.client.host if request.client else None)
+        named = named_as(workspace, Keys.named_in(text or ""))
+        if text is not None:
+            self._failed.check(named, peer)
+        key = None if keys is None else keys.who(text)
+        if key is not None:
+            return key
+        if text is not None:
+            self._failed.failed(named, peer)
+        raise Refused(
+            401, "unauthorized", "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
+            headers={"WWW-Authenticate": "Bearer"},
+        )  # fmt: skip
+
 
 async def read_body(request: Request, model: type[Body]) -> Body:
     """Return the body of a request: strict JSON of this shape; raise `Refused` for anything else."""
-    raw = await request.body()
+    try:
+        raw = await request.body()
+    except ClientDisconnect as error:  # the answer goes nowhere
+        raise Refused(408, "request_timeout", "the body of the request did not come") from error
     try:
         value = parse_json(raw)
         return model.model_validate(value)

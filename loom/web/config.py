@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from ipaddress import ip_network
+
+from pydantic import Field, field_validator
 
 from loom.config import Section
 
@@ -20,4 +22,21 @@ class WebConfig(Section):
     max_body_bytes: int = Field(default=1_048_576, ge=1_024, le=16_777_216)
     requests_per_minute: int = Field(default=6_000, ge=1, le=10_000_000)
     """Of one key."""
+    failed_keys_per_minute: int = Field(default=20, ge=1, le=10_000_000)
+    """Wrong keys of one peer, and wrong secrets of one key from one peer, before they are answered with 429."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses, or networks as 10.0.0.0/8, whose X-Forwarded-For says where a request comes from."""
+    header_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """For the head of a request to arrive."""
+    body_timeout_s: float = Field(default=30.0, gt=0, le=3_600)
+    """For the body of a request to arrive, and for an answer to be read."""
+    max_connections: int = Field(default=512, ge=1, le=100_000)
+    """At once; fewer where the process may not have twice as many descriptors."""
     drain_s: float = Field(default=10.0, ge=0, le=600)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for each in given:
+            ip_network(each, strict=False)  # raises a ValueError that says what is wrong
+        return given

@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loom.web.config import WebConfig
-from loom.web.keys import ApiKey, Keys, Role
+from loom.web.keys import ApiKey, Role
 
-__all__ = ["Bounds", "Caller", "RateLimit", "Refused", "refusal", "same_origin"]
+__all__ = ["SAFE_HEADERS", "Bounds", "Caller", "RateLimit", "Refused", "key_given", "refusal", "same_origin"]
 
 RANKS: Mapping[Role, frozenset[str]] = {
     "reader": frozenset({"read"}),
@@ -24,6 +24,12 @@ RANKS: Mapping[Role, frozenset[str]] = {
     "admin": frozenset({"read", "operate", "approve", "administer"}),
 }
 
+
+SAFE_HEADERS = [
+    (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]  # fmt: skip
+"""What every answer says of itself."""
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?\Z")
 
@@ -56,10 +62,10 @@ def refusal(error: Refused) -> JSONResponse:
     return JSONResponse(body, status_code=error.status, headers=error.headers)
 
 
-def key_of(request: Request, keys: Keys) -> ApiKey | None:
-    """Return whose key a request came with."""
+def key_given(request: Request) -> str | None:
+    """Return the key that a request came with, whatever it is worth."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    return keys.who(text.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key"))
+    return text.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
 
 
 class RateLimit:
@@ -147,14 +153,8 @@ class _Careful:
         """Send a message of the answer."""
         self.begun = True
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+            message = {**message, "headers": [*message["headers"], *SAFE_HEADERS]}
         await self._send(message)
-
-
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-]  # fmt: skip
 
 
 def _too_large(config: WebConfig) -> Response:

@@ -106,6 +106,12 @@ class Keys:
             return None
         return known[0] if hmac.compare_digest(known[1], _hash(found[1], found[2])) else None
 
+    @staticmethod
+    def named_in(text: str) -> str | None:
+        """Return the id of the key that a text claims to be; None if it has not the form of one."""
+        found = _TEXT.match(text)
+        return None if found is None else found[1]
+
     def _fold(self, recorded: Recorded) -> None:
         entry = recorded.entry
         if isinstance(entry, KeyIssuedEntry):

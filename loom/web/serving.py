@@ -12,31 +12,66 @@ import uvicorn
 from fastapi import FastAPI
 
 from loom.errors import ConfigError
+from loom.web.config import WebConfig
+from loom.web.doors import Doors
+from loom.web.protocol import protocol_of
 
-__all__ = ["serve"]
+__all__ = ["serve", "server_of"]
+
+
+_BACKLOG = 2_048
+"""Connections that wait in the kernel; how many are accepted in one go is another number, which asyncio mixes up."""
 
 
 class _Server(uvicorn.Server):
     """A server that leaves signals to whoever runs it: it would raise them again before the looms are closed."""
 
+    def __init__(self, config: uvicorn.Config, doors: Doors) -> None:
+        super().__init__(config)
+        self._doors = doors
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        asyncio.get_running_loop().set_exception_handler(self._doors.on_loop_error)
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(_BACKLOG)
 
-async def serve(app: FastAPI, *, host: str, port: int, drain_s: float, listening: Callable[[str, int], None]) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        await super().shutdown(sockets)
+        self._doors.say()
+        asyncio.get_running_loop().set_exception_handler(None)
+
+
+def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) -> uvicorn.Server:
+    """Return the server of an application, with deadlines and a limit of connections: see `loom.web.protocol`."""
+    doors = Doors(config)
+    patience_s = config.drain_s if drain_s is None else drain_s
+    return _Server(
+        uvicorn.Config(
+            app, lifespan="off", log_config=None, server_header=False, ws="none", http=protocol_of(doors),
+            backlog=doors.batch, proxy_headers=bool(config.trusted_proxies),
+            forwarded_allow_ips=list(config.trusted_proxies), timeout_graceful_shutdown=max(1, round(patience_s)),
+        ),
+        doors,
+    )  # fmt: skip
+
+
+async def serve(
+    app: FastAPI, *, host: str, port: int, config: WebConfig, listening: Callable[[str, int], None]
+) -> None:
     """Serve until SIGINT or SIGTERM, and have `drain_s` for what is under way; `listening` is told where, once it is.
 
     A second signal ends it at once. Raises `ConfigError` where nobody can listen there.
     """
     with _bound(host, port) as listener:
         async with app.router.lifespan_context(app):
-            server = _Server(
-                uvicorn.Config(
-                    app, lifespan="off", log_config=None, server_header=False,
-                    timeout_graceful_shutdown=max(1, round(drain_s)),
-                )
-            )  # fmt: skip
+            server = server_of(app, config)
 
             def end() -> None:
                 server.force_exit = server.should_exit
@@ -63,7 +98,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(2_048)
+            listener.listen(_BACKLOG)
         except OSError as error:
             raise _cannot(host, port, error) from error
         listener.setblocking(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from loom.web.app import REFUSALS, Api, create_app
 from loom.web.config import WebConfig
 from loom.web.extension import extension as web
 from loom.web.keys import Role, keys_of
+from loom.web.serving import server_of
 from loom.web.shapes import ErrorAnswer
 
 ROLES: tuple[Role, ...] = ("reader", "operator", "approver", "admin")
@@ -62,8 +64,9 @@ class Said:
 class Client:
     """Talks to the server; `keys` are by workspace and role."""
 
-    def __init__(self, port: int, app: FastAPI) -> None:
+    def __init__(self, port: int, app: FastAPI, server: uvicorn.Server) -> None:
         self.port = port
+        self.server = server
         self.app = app
         self.api: Api = app.state.api
         self.keys: dict[tuple[str, str], str] = {}
@@ -136,17 +139,16 @@ async def served(
         own = replace(circuits, start=lambda host: Circuits.open(host, circuits=mine))
         return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web], actors=[Asker])
 
-    app = create_app({name: partial(opens, name) for name in ("one", "two")}, WebConfig(**config))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, server_header=False, timeout_graceful_shutdown=patience_s
-        )
-    )
-    serving = asyncio.create_task(server.serve())
+    settings = WebConfig(**config)
+    app = create_app({name: partial(opens, name) for name in ("one", "two")}, settings)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = server_of(app, settings, drain_s=patience_s)
+    server.config.lifespan = "on"
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         await asyncio.sleep(0.005)
         assert not serving.done(), serving.exception()
-    client = Client(server.servers[0].sockets[0].getsockname()[1], app)
+    client = Client(listener.getsockname()[1], app, server)
     for workspace in ("one", "two"):
         keys = keys_of(client.loom(workspace))
         for role in ROLES:
