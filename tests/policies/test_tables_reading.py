@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loom.errors import PolicyCodeChangedError, PolicyTableError
 from loom.policies import Table, load_table
 from loom.policies.tables import lint
-from loom.policies.tables.table import read_table
+from loom.policies.tables.reading import read_table
 from tests.policies.test_tables import BOOLEAN, DECIMAL, INTEGER, STRING, row, written
 
 YAML = """

@@ -88,7 +88,7 @@ async def register(
 async def lint(shell: Shell, file: _File) -> int | None:
     """Say what is wrong with a table in a file. Exit code 1: an error, with which it cannot be registered."""
     from loom.policies.tables import lint as linted
-    from loom.policies.tables.table import read_table
+    from loom.policies.tables.reading import read_table
 
     table = read_table(file)
     found = linted(table.layout)

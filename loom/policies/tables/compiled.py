@@ -12,7 +12,7 @@ from loom.policies.contract import Verdict
 from loom.policies.evaluation import BAD_FACTS, NO_MATCH
 from loom.policies.tables.layout import Condition, Row, TableFact, TableLayout, number, read
 
-__all__ = ["Bad", "CompiledTable"]
+__all__ = ["Bad", "CompiledTable", "condition_test"]
 
 Test: TypeAlias = Callable[[Any], bool]
 
@@ -27,6 +27,11 @@ class Bad(NamedTuple):
     """Facts that cannot be evaluated: problem → names."""
 
     problems: dict[str, list[str]]
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return "; ".join(f"{problem} [{', '.join(names)}]" for problem, names in self.problems.items())
 
 
 class _Test(NamedTuple):
@@ -46,7 +51,7 @@ class CompiledTable:
         self._rows = [
             (
                 row,
-                tuple(_Test(index[c.fact], _test(layout, c), c) for c in row.when),
+                tuple(_Test(index[c.fact], condition_test(layout, c), c) for c in row.when),
                 Verdict(row.effect, row.name, row.tier),
             )
             for row in layout.rows
@@ -86,6 +91,20 @@ class CompiledTable:
         unknown = [] if ignore_unknown else [_shown_name(name) for name in facts if name not in self._layout.facts]
         if unknown:
             problems["unknown"] = unknown
+        return Bad(problems) if problems else values
+
+    def read(self, facts: Mapping[str, object]) -> dict[str, Any] | Bad:
+        """Return the facts that are there as they are compared, or which are null or ill-typed; others are missing."""
+        problems: dict[str, list[str]] = {}
+        values = {}
+        for name, reader in self._readers:
+            given = facts.get(name, _NOTHING)
+            if given is _NOTHING:
+                continue
+            value = reader(given)
+            if value is _NOTHING:
+                problems.setdefault("null" if given is None else "ill_typed", []).append(name)
+            values[name] = value
         return Bad(problems) if problems else values
 
     def hit(self, values: list[Any]) -> tuple[Row | None, str]:
@@ -159,7 +178,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
-def _test(layout: TableLayout, condition: Condition) -> Test:
+def condition_test(layout: TableLayout, condition: Condition) -> Test:
+    """Return what tells whether a value, as it is compared, makes a condition hold."""
     kind = layout.facts[condition.fact].type
     operands: list[Any] = [read(kind, layout.value(each)) for each in condition.operands]
     if condition.operator in _COMPARE:

@@ -11,21 +11,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from loom.journal.admission import MAX_INTEGER
+from loom.policies.tables.classes import compared, representatives
 from loom.policies.tables.compiled import CompiledTable
-from loom.policies.tables.layout import ParameterRef, Row, TableLayout, number, read
+from loom.policies.tables.layout import ParameterRef, Row, TableLayout
 
 __all__ = ["Finding", "lint"]
 
 _MAX_CASES = 100_000
 _MAX_LOOKS = 5_000_000
 """Cases times rules: some seconds."""
-_EXACT = Context(prec=100)
-"""Digits enough for every decimal that may be written, whatever the process has set."""
-_FINEST = Decimal("1e-30")
 
 Severity = Literal["error", "warning"]
 Code = Literal["never_fires", "unreachable", "gap", "overlap", "unused_parameter", "unused_fact", "too_large"]
@@ -46,7 +43,7 @@ class Finding(NamedTuple):
 def lint(layout: TableLayout) -> list[Finding]:
     """Return what is wrong with a table, errors first."""
     found = [*_unused(layout)]
-    classes = [_representatives(layout, name) for name in _compared(layout)]
+    classes = [representatives(layout, name) for name in compared(layout)]
     cases = math.prod(len(each) for each in classes)
     if cases > _MAX_CASES or cases * len(layout.rows) > _MAX_LOOKS:
         what = f"{_MAX_CASES} kinds of cases" if cases > _MAX_CASES else f"{_MAX_LOOKS} kinds of cases times rules"
@@ -62,7 +59,7 @@ class _Cases:
 
     def __init__(self, layout: TableLayout, classes: list[list[Any]]) -> None:
         self._layout = layout
-        self._compared = _compared(layout)
+        self._compared = compared(layout)
         self._held: set[str] = set()
         self._hit: set[str] = set()
         self._before: dict[str, set[str]] = {}
@@ -127,11 +124,6 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _compared(layout: TableLayout) -> list[str]:
-    used = {condition.fact for row in layout.rows for condition in row.when}
-    return [name for name in layout.facts if name in used]
-
-
 def _unused(layout: TableLayout) -> Iterator[Finding]:
     conditions = [condition for row in layout.rows for condition in row.when]
     params = {each.param for c in conditions for each in c.operands if isinstance(each, ParameterRef)}
@@ -141,53 +133,3 @@ def _unused(layout: TableLayout) -> Iterator[Finding]:
     for name in layout.facts:
         if name not in {condition.fact for condition in conditions}:
             yield Finding("warning", "unused_fact", f"fact [{name}]", "no condition looks at it")
-
-
-def _representatives(layout: TableLayout, name: str) -> list[Any]:
-    """Return one value out of each class of values that the conditions tell apart."""
-    fact = layout.facts[name]
-    conditions = [condition for row in layout.rows for condition in row.when if condition.fact == name]
-    constants = {read(fact.type, layout.value(each)) for c in conditions for each in c.operands}
-    if fact.type == "boolean":
-        return [False, True]
-    if fact.type == "string":
-        if fact.values is not None:
-            return list(fact.values)
-        return _texts({str(each) for each in constants})
-    low = None if fact.min is None else read(fact.type, fact.min)
-    high = None if fact.max is None else read(fact.type, fact.max)
-    ordered = sorted(constants | {bound for bound in (low, high) if bound is not None})
-    points = _integers(ordered) if fact.type == "integer" else _decimals(ordered)
-    return [each for each in points if (low is None or each >= low) and (high is None or each <= high)]
-
-
-def _integers(ordered: list[int]) -> list[int]:
-    around = {each + step for each in ordered for step in (-1, 0, 1)}
-    return sorted(each for each in around if abs(each) <= MAX_INTEGER)
-
-
-def _decimals(ordered: list[Decimal]) -> list[Decimal]:
-    """Return each constant, one decimal between each two and one beyond either end, as far as they can be written."""
-    between = [
-        middle
-        if _can_be_written(middle := _EXACT.divide(_EXACT.add(low, high), Decimal(2)))
-        else _EXACT.add(low, _FINEST)
-        for low, high in itertools.pairwise(ordered)
-    ]
-    beyond = [
-        each
-        for end, sign in ((ordered[0], -1), (ordered[-1], 1))
-        for step in (Decimal(1), _FINEST)
-        if _can_be_written(each := _EXACT.add(end, step * sign))
-    ]
-    return sorted({*ordered, *between, *beyond})
-
-
-def _can_be_written(value: Decimal) -> bool:
-    return number(format(value, "f")) is not None
-
-
-def _texts(constants: set[str]) -> list[str]:
-    """Return each constant, something that only begins like it, and something like none of them."""
-    sign = next(sign for sign in map(chr, itertools.count(ord("…"))) if not any(sign in each for each in constants))
-    return sorted(constants | {f"{each}{sign}" for each in constants} | {sign})

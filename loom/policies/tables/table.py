@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from loom.errors import AdmissionError, PolicyCodeChangedError, PolicyTableError
 from loom.journal.admission import parse_json
 from loom.policies.canonical import Document, Json, version_hash
 from loom.policies.contract import AnyPolicy, Verdict
-from loom.policies.evaluation import BAD_FACTS, NO_MATCH, Evaluation, RuleMiss
+from loom.policies.evaluation import BAD_FACTS, NO_MATCH, EffectName, Evaluation, RuleMiss
 from loom.policies.naming import check_policy_name
+from loom.policies.tables.classes import ValueClasses
 from loom.policies.tables.compiled import Bad, CompiledTable
+from loom.policies.tables.gaps import Partial, PartialTable
 from loom.policies.tables.layout import Condition, ParameterRef, Row, Scalar, TableLayout
 from loom.policies.tables.lint import lint
+from loom.policies.tables.nearest import Nearest, NearestCases
+from loom.policies.tables.values import canonical_facts
 
-__all__ = ["LANGUAGE", "SEMANTICS", "Table", "load_table"]
+__all__ = ["LANGUAGE", "SEMANTICS", "Table", "table_of"]
 
 LANGUAGE = "table"
 SEMANTICS = 1
 """What the rows mean. If that changes the number rises, and the evaluator of every older one stays."""
 
-_MAX_FILE = 1_048_576
 _LONGEST_SHOWN = 80
 _MAX_DEPTH = 20
 
@@ -43,6 +44,8 @@ class Table(AnyPolicy):
         self._source = source
         self._document = _document(layout)
         self._compiled = CompiledTable(layout)
+        self._partial: PartialTable | None = None
+        self._nearest: NearestCases | None = None
         try:
             self.version_hash = version_hash(self._document)
         except AdmissionError as error:
@@ -116,6 +119,38 @@ class Table(AnyPolicy):
         values = self._compiled.values(given, ignore_unknown=ignore_unknown)
         return _bad_facts(values) if isinstance(values, Bad) else self._evaluation(values)
 
+    def facts(self, raw: Mapping[str, object]) -> dict[str, object]:
+        """Return facts with every exact value in the form that the table asks for, to be recorded and judged.
+
+        An integral number becomes an integer, a `Decimal` or an integer plain decimal text, 0 and 1 a boolean, where
+        the table asks for that. Raises `AdmissionError` for a float that stands for a decimal.
+        """
+        return canonical_facts(self.layout, raw)
+
+    def partial(self, facts: Mapping[str, object]) -> Partial:
+        """Return what can be said of facts of which some are missing: decided whatever they are, or open."""
+        if self._partial is None:
+            self._partial = PartialTable(self._compiled, ValueClasses(self.layout))
+        return self._partial.partial(facts)
+
+    def nearest(
+        self,
+        facts: Mapping[str, object],
+        *,
+        want: EffectName = "allow",
+        free: Collection[str] | None = None,
+        step: Mapping[str, int | Decimal] | None = None,
+    ) -> Nearest:
+        """Return the nearest case that the table would answer with `want`: fewest facts changed, then by distance.
+
+        `free` are the facts that may change, all by default. `step` is by how much a number can change: 1 for integers;
+        a decimal without a step may be anything, and where the limit is not included its bound is given. Distances of
+        several facts are added as shares of their span. Raises `AdmissionError` for a fact that the table does not ask.
+        """
+        if self._nearest is None:
+            self._nearest = NearestCases(self._compiled, ValueClasses(self.layout))
+        return self._nearest.nearest(facts, want=want, free=free, step=step or {})
+
     def verdict(self, facts: Mapping[str, object]) -> Verdict:
         """Return effect, rule and tier alone, for recorded facts that may be more than this version asks for."""
         return self._compiled.verdict(facts)
@@ -175,30 +210,6 @@ class Table(AnyPolicy):
         return f"<Table {self.name} {self.version_hash[:8]}>"
 
 
-def load_table(path: str | Path) -> Table:
-    """Return the table in a file of YAML or JSON; raise `PolicyTableError` for what is none, or has an error in it."""
-    return read_table(path, checked=True)
-
-
-def read_table(path: str | Path, *, checked: bool = False) -> Table:
-    """Return the table in a file, also one that the linter finds errors in unless it is to be `checked`."""
-    file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(_MAX_FILE + 1)
-        if len(raw) > _MAX_FILE:
-            raise PolicyTableError(f"table [{file}] has more than [{_MAX_FILE}] bytes; expected fewer: split it")
-        text = raw.decode()
-        written: Any = parse_json(text) if file.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise PolicyTableError(
-            f"table [{file}] cannot be read [{error.strerror}]; expected a file: check it"
-        ) from error
-    except (ValueError, AdmissionError, yaml.YAMLError, RecursionError) as error:  # a date that is none: ValueError
-        raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: mend it") from error
-    return Table.of(written, source=text, checked=checked)
-
-
 def table_of(document: Mapping[str, object]) -> Table:
     """Return the table that a registered document is; it was checked when it was registered."""
     if document.get("semantics") != SEMANTICS:
@@ -207,41 +218,6 @@ def table_of(document: Mapping[str, object]) -> Table:
             f"[{SEMANTICS}]: evaluate it with the loom that registered it"
         )
     return Table.of({k: v for k, v in document.items() if k not in ("language", "semantics")}, checked=False)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with each key once, and without aliases and tags: what is written is what is there."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Return the next node; raise for one that stands for another, or asks to be read in its own way."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        mark: Any = event.start_mark
-        if isinstance(event, yaml.AliasEvent):
-            words = f"alias [*{event.anchor}] is used; write it out, or quote what begins with [*]"
-            raise yaml.composer.ComposerError(None, None, words, mark)
-        if getattr(event, "tag", None) is not None:
-            words = f"tag [{event.tag}] is used; quote what begins with [!]"
-            raise yaml.composer.ComposerError(None, None, words, mark)
-        return super().compose_node(parent, index)
-
-
-def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-    keys = set()
-    for key in (loader.construct_object(key, deep=True) for key, _ in node.value):
-        if isinstance(key, Hashable):  # the others are refused below
-            if key in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"key [{key}] is there twice", node.start_mark)
-            keys.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-def _equals(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
-    """Return a bare `=`, which YAML 1.1 has a type of its own for: here it is an operator."""
-    return str(loader.construct_scalar(node))
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Loader.add_constructor("tag:yaml.org,2002:value", _equals)
 
 
 def _layout(written: object) -> TableLayout:

@@ -1,0 +1,121 @@
+"""What a table says where facts are missing: decided whatever they are, or open, and on which of them it depends.
+
+This is a read in words of its own. Live evaluation does not change: there a missing fact is `indeterminate`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+from loom.policies.evaluation import EffectName
+from loom.policies.tables.classes import ValueClasses
+from loom.policies.tables.compiled import Bad, CompiledTable
+
+__all__ = ["Partial", "PartialTable"]
+
+MAX_COMBINATIONS = 100_000
+"""How many combinations of classes are looked at before the answer is that nobody looked."""
+
+_MAX_KEPT = 100_000
+
+PartialState: TypeAlias = Literal["decided", "open", "not_looked_at", "unusable"]
+
+
+class Partial(NamedTuple):
+    """What can be said of a case with gaps.
+
+    - `decided`: every way to fill the gaps has this `effect`; `rule` and `tier` are given where they are the same, too.
+    - `open`: the effect depends on the facts in `depends_on`; each of them alone can change it.
+    - `not_looked_at`: there are more than 100,000 combinations of classes.
+    - `unusable`: a fact is null or ill-typed, as `problem` says; a gap is a fact that is not there at all.
+    """
+
+    state: PartialState
+    missing: tuple[str, ...] = ()
+    effect: EffectName | None = None
+    rule: str | None = None
+    tier: str | None = None
+    depends_on: tuple[str, ...] = ()
+    problem: str = ""
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        if self.state == "decided":
+            whatever = f", whatever [{', '.join(self.missing)}] {'is' if len(self.missing) == 1 else 'are'}"
+            return f"decided: {self.effect}{whatever if self.missing else ''}"
+        if self.state == "open":
+            return f"open: depends on [{', '.join(self.depends_on)}]"
+        return "open: not looked at" if self.state == "not_looked_at" else f"unusable: {self.problem}"
+
+
+class PartialTable:
+    """Answers for a table with gaps; what it found for one class of cases it knows for the next."""
+
+    def __init__(self, compiled: CompiledTable, classes: ValueClasses) -> None:
+        self._compiled = compiled
+        self._classes = classes
+        self._compared = frozenset(classes.names)
+        self._known: dict[tuple[int, tuple[str, ...]], Partial] = {}
+
+    def partial(self, facts: Mapping[str, object]) -> Partial:
+        """Return what can be said of facts, some of which may be missing; unknown ones are passed over."""
+        values = self._compiled.read(facts)
+        if isinstance(values, Bad):
+            return Partial("unusable", problem=values.words)
+        mask = self._classes.everything
+        missing = []
+        for name in self._classes.names:
+            if name in values:
+                mask &= self._classes.mask(name, values[name])
+            else:
+                missing.append(name)
+        key = (mask, tuple(missing))
+        found = self._known.get(key)
+        if found is None:
+            found = self._look(*key)
+            if len(self._known) < _MAX_KEPT:
+                self._known[key] = found
+        return found
+
+    def _look(self, mask: int, missing: tuple[str, ...]) -> Partial:
+        """Fill the gaps in every way that the table can tell apart."""
+        choices = [self._classes.masks(name) for name in missing]
+        if math.prod(len(each) for each in choices) > MAX_COMBINATIONS:
+            return Partial("not_looked_at", missing)
+        outcomes = {
+            combination: self._classes.outcome(_joined(mask, combination))
+            for combination in itertools.product(*choices)
+        }
+        effects = {combination: each.effect for combination, each in outcomes.items()}
+        if len(set(effects.values())) > 1:
+            return Partial("open", missing, depends_on=_depends(effects, missing))
+        rows = {None if each.row is None else (each.row.name, each.row.tier) for each in outcomes.values()}
+        [effect] = set(effects.values())
+        rule, tier = next(iter(rows)) or (None, None) if len(rows) == 1 else (None, None)
+        return Partial("decided", missing, effect, rule, tier)
+
+
+def _joined(mask: int, combination: tuple[int, ...]) -> int:
+    for each in combination:
+        mask &= each
+    return mask
+
+
+def _depends(effects: Mapping[tuple[int, ...], EffectName], missing: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the facts of which one alone can change the effect, all others being equal.
+
+    There is one where effects differ: between two combinations that differ, one fact after the other can be changed.
+    """
+    found = []
+    for place, name in enumerate(missing):
+        seen: dict[tuple[int, ...], EffectName] = {}
+        for combination, effect in effects.items():
+            others = combination[:place] + combination[place + 1 :]
+            if seen.setdefault(others, effect) != effect:
+                found.append(name)
+                break
+    return tuple(found)

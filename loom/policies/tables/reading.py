@@ -1,0 +1,76 @@
+"""Tables in files: YAML or JSON, with each key once and nothing that stands for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loom.errors import AdmissionError, PolicyTableError
+from loom.journal.admission import parse_json
+from loom.policies.tables.table import Table
+
+__all__ = ["load_table", "read_table"]
+
+_MAX_FILE = 1_048_576
+
+
+def load_table(path: str | Path) -> Table:
+    """Return the table in a file of YAML or JSON; raise `PolicyTableError` for what is none, or has an error in it."""
+    return read_table(path, checked=True)
+
+
+def read_table(path: str | Path, *, checked: bool = False) -> Table:
+    """Return the table in a file, also one that the linter finds errors in unless it is to be `checked`."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_MAX_FILE + 1)
+        if len(raw) > _MAX_FILE:
+            raise PolicyTableError(f"table [{file}] has more than [{_MAX_FILE}] bytes; expected fewer: split it")
+        text = raw.decode()
+        written: Any = parse_json(text) if file.suffix == ".json" else yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise PolicyTableError(
+            f"table [{file}] cannot be read [{error.strerror}]; expected a file: check it"
+        ) from error
+    except (ValueError, AdmissionError, yaml.YAMLError, RecursionError) as error:  # a date that is none: ValueError
+        raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: mend it") from error
+    return Table.of(written, source=text, checked=checked)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with each key once, and without aliases and tags: what is written is what is there."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node; raise for one that stands for another, or asks to be read in its own way."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            words = f"alias [*{event.anchor}] is used; write it out, or quote what begins with [*]"
+            raise yaml.composer.ComposerError(None, None, words, mark)
+        if getattr(event, "tag", None) is not None:
+            words = f"tag [{event.tag}] is used; quote what begins with [!]"
+            raise yaml.composer.ComposerError(None, None, words, mark)
+        return super().compose_node(parent, index)
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    keys = set()
+    for key in (loader.construct_object(key, deep=True) for key, _ in node.value):
+        if isinstance(key, Hashable):  # the others are refused below
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"key [{key}] is there twice", node.start_mark)
+            keys.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+def _equals(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    """Return a bare `=`, which YAML 1.1 has a type of its own for: here it is an operator."""
+    return str(loader.construct_scalar(node))
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:value", _equals)
