@@ -35,6 +35,8 @@ from loom.journal.admission import Limits, json_value
 from loom.journal.entry import Entry
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
+from loom.policies.tables import Table
+from loom.policies.tables.table import LANGUAGE
 from loom.spans import span
 
 T = TypeVar("T")
@@ -142,13 +144,13 @@ def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     with turn.step("evaluate", digest(plain)) as step:
         recorded = None if turn.script is None else turn.script.take_now(step)
         if turn.counterfactual:
-            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts))
+            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts, plain))
         elif recorded is not None:
             evaluated = expect(recorded.entry, EvaluatedEntry, turn)
         else:
             if turn.compare is not None:
                 raise turn.never_recorded(step)
-            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts))
+            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts, plain))
             turn.write_when_live(turn.draft(evaluated))
         turn.gathered.evaluated = evaluated
         return evaluated.evaluation
@@ -159,8 +161,18 @@ def parameters(turn: Turn) -> Mapping[str, object]:
     return _pinned(turn).parameters
 
 
-def _judge(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
-    return _pinned(turn).evaluate(facts)
+def _judge(turn: Turn, facts: BaseModel | Mapping[str, object], plain: Mapping[str, JsonValue]) -> Evaluation:
+    """Return what the pinned version says; a table is asked about the facts as they are recorded."""
+    pinned = _pinned(turn)
+    return pinned.evaluate(plain if isinstance(pinned, Table) else facts)
+
+
+def _table(turn: Turn) -> Table | None:
+    """Return the table that the turn is judged by; None where it is a rule in Python, or there is none."""
+    if turn.policy.document.get("language") != LANGUAGE:
+        return None
+    pinned = turn.services.policies.runnable(turn.policy)
+    return pinned if isinstance(pinned, Table) else None
 
 
 def _pinned(turn: Turn) -> AnyPolicy:
@@ -258,9 +270,13 @@ def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
 
 
 def plain_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> dict[str, JsonValue]:
-    """Return facts as the plain JSON that is journaled; NaN and infinity are refused."""
+    """Return facts as the plain JSON that is journaled, with exact values in the form that the turn's table asks for.
+
+    NaN and infinity are refused, and so is a float for a decimal of a table.
+    """
     given = facts.model_dump(mode="json") if isinstance(facts, BaseModel) else dict(facts)
-    plain = json_value(given, limits=turn.services.limits)
+    table = _table(turn)
+    plain = json_value(given if table is None else table.facts(given), limits=turn.services.limits)
     assert isinstance(plain, dict)  # noqa: S101 - a model dumps to an object
     return plain
 
