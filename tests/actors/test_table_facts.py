@@ -1,4 +1,4 @@
-"""An actor that is judged by a table: exact values are recorded in the table's form, a float for a decimal is refused."""
+"""An actor judged by a table: exact values are recorded in the table's form, a float for a decimal is refused."""
 
 from __future__ import annotations
 
