@@ -13,13 +13,13 @@ import subprocess
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loom import Actor, Command, Entry, Loom, LoomConfig
+from loom import Loom, LoomConfig
 from loom.actors import Sources
 from loom.archive import Archive, Archives, Sealed, seal
 from loom.errors import (
@@ -35,39 +35,11 @@ from loom.journal.sqlite import SqliteStore, link
 from loom.journal.sqlite.connection import connect_writer
 from loom.journal.sqlite.verify import verify
 from loom.testing import FixedClock
+from tests.archive.agents import START, Ask, Note, Notes
 from tests.sealing.powercut import disk_under
 
-START = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(days=400)
 SECRET = "a note that nobody else may keep"
-
-
-class Noted(Entry):
-    kind = "test.archive_noted"
-    text: str
-
-
-class Note(Command[int]):
-    text: str
-
-
-class Ask(Command[bool]):
-    pass
-
-
-class Notes(Actor[list[str]]):
-    actor_type = "notes"
-
-    async def execute(self, command: Note | Ask) -> int | bool:
-        if isinstance(command, Ask):
-            return (await self.request_approval(approver="boss", reason="because")).granted
-        await self.record(Noted(text=command.text))
-        await self.record_decision(rationale=command.text, outcome={"n": len(self.state)})
-        return len(self.state)
-
-    def apply(self, entry: Entry) -> None:
-        if isinstance(entry, Noted):
-            self.state.append(entry.text)
 
 
 @asynccontextmanager

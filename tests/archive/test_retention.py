@@ -17,7 +17,7 @@ from loom.errors import AdmissionError, InvalidNameError, JournalCorruptError, R
 from loom.journal.sqlite.verify import verify
 from loom.operations import Operations
 from loom.testing import FixedClock
-from tests.archive.test_archive import START, Note, Notes
+from tests.archive.agents import START, Note, Notes
 
 
 def opened(path: Path, days: float, **retention: object) -> Loom:

@@ -13,10 +13,7 @@ import typer
 from loom.cli.app import app
 from tests.cli.support import environment, invoke, run
 
-COMMANDS = (
-    "demo", "init", "run", "journal", "decisions", "why", "precedents", "approvals", "approve", "deny", "turns",
-    "policies", "suggestions", "metrics", "budget", "replay", "runs", "drift", "verify", "doctor", "export",
-)  # fmt: skip
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
-from loom.actors.turns_view import TurnsProjection, TurnsView
+from loom.actors.turns_view import TurnsView
 from loom.decisions import (
     RUN_JOURNAL,
     ApprovalChains,
-    ApprovalsProjection,
     DecisionJournalEntry,
-    EnrichmentsProjection,
     RunEndedEntry,
-    RunsProjection,
     RunStartedEntry,
     RunsView,
     Traces,
-    TracesProjection,
 )
 from loom.identity import derived_id
 from loom.journal import CommandReceivedEntry, PrunedEntry, TurnFailedEntry
 from loom.journal.sqlite import SqliteStore
-from loom.precedents import Precedents, PrecedentsProjection
-from loom.projections import Projection, Projector, Queries, Snapshot, Snapshots, Views, digest
+from loom.precedents import Precedents
+from loom.projections import Projector, Queries, Snapshot, Snapshots, Views, digest
+from tests.projections.every import every_projection
 from tests.projections.journals import decision, open_store, request, whole_turn, write
-
-
-def projections() -> Sequence[Projection]:
-    return [
-        TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection(), RunsProjection(),
-        EnrichmentsProjection(),
-    ]  # fmt: skip
 
 
 async def everything_said(store: SqliteStore) -> tuple[str, list[object]]:
     """Return the digest of the views, and what every query says."""
     views = Views(store.files.views)
-    projector = Projector(store, views, projections())
+    projector = Projector(store, views, every_projection())
     await projector.start()
     queries = Queries(views, projector)
     traces, precedents = Traces(queries), Precedents(queries)
@@ -99,12 +88,12 @@ async def test_with_the_views_snapshots_are_deleted_and_nothing_else(tmp_path: P
     await fill(store)
     entries = [(each.position, each.entry_hash, each.body) async for each in store.read_all()]
     views = Views(store.files.views)
-    await views.start(projections())
+    await views.start(every_projection())
     await Snapshots(views).put_many([Snapshot("discount-agent/0", "discount-agent", 1, 8, b"h", b"{}")])
     await views.close()
     store.files.views.unlink()
     views = Views(store.files.views)
-    await views.start(projections())
+    await views.start(every_projection())
     assert await Snapshots(views).get("discount-agent/0") is None
     await views.close()
     assert [(each.position, each.entry_hash, each.body) async for each in store.read_all()] == entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import random
 import secrets
@@ -17,27 +18,12 @@ from typing import NoReturn
 
 import pytest
 
-from loom.actors import turns_view
-from loom.actors.turns_view import TurnsProjection
-from loom.decisions import (
-    ApprovalsProjection,
-    EnrichmentsProjection,
-    RunEndedEntry,
-    RunsProjection,
-    RunStartedEntry,
-    TracesProjection,
-    approvals_view,
-    enrichments_view,
-    runs_view,
-    traces_view,
-)
 from loom.journal import Recorded
-from loom.precedents import PrecedentsProjection, index
 from loom.projections import Projection, digest
 from loom.projections.sql import statements
-from tests.projections.journals import open_store, whole_turn, write
+from tests.projections.every import every_projection, golden_workspaces
 
-MODULES = [turns_view, approvals_view, traces_view, enrichments_view, runs_view, index]
+MODULES = sorted({type(each).__module__ for each in every_projection()})
 IMPURE_MODULES = {"asyncio", "os", "pathlib", "random", "secrets", "socket", "subprocess", "tempfile", "time", "uuid"}
 IMPURE_NAMES = {"now", "utcnow", "today", "open", "SystemClock", "new_id", "hash", "id", "urandom"}
 
@@ -60,9 +46,12 @@ def impurities(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_nothing_impure_is_in_reach_of_a_projection(module: object) -> None:
-    assert impurities(Path(module.__file__).read_text(encoding="utf-8")) == []  # type: ignore[attr-defined]
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_impure_is_in_reach_of_a_projection(module: str) -> None:
+    source = sys.modules[module].__file__
+
+    assert source is not None
+    assert impurities(Path(source).read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(
@@ -79,35 +68,23 @@ def test_what_is_impure_is_found(source: str) -> None:
     assert impurities(source)
 
 
-def projections() -> list[Projection]:
-    return [
-        TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection(), RunsProjection(),
-        EnrichmentsProjection(),
-    ]  # fmt: skip
-
-
-async def recorded(directory: Path) -> list[Recorded]:
-    store = await open_store(directory)
-    for number in range(5):
-        await write(store, "discount-agent/a", *whole_turn(f"n{number}", percent=5 * number), command_id=f"c{number}")
-    await write(store, "loom/runs", RunStartedEntry(run_id="r", run_kind="simulation", by="ana", seed=7))
-    await write(store, "loom/runs", RunEndedEntry(run_id="r", status="completed", by="ana"))
-    entries = [each async for each in store.read_all()]
-    await store.close()
-    return entries
-
-
-def folded(entries: list[Recorded]) -> str:
-    view = sqlite3.connect(":memory:")
-    for projection in projections():
-        for statement in statements(projection.schema):
-            view.execute(statement)
-        for each in entries:
-            if projection.kinds is None or each.kind in projection.kinds:
-                projection.apply(each, view)
-    said = digest(view)
-    view.close()
+def folded(workspaces: list[list[Recorded]]) -> list[str]:
+    """Return the digest of the views of each workspace."""
+    said = []
+    for entries in workspaces:
+        with contextlib.closing(sqlite3.connect(":memory:")) as view:
+            for projection in every_projection():
+                fold(entries, projection, view)
+            said.append(digest(view))
     return said
+
+
+def fold(entries: list[Recorded], projection: Projection, view: sqlite3.Connection) -> None:
+    for statement in statements(projection.schema):
+        view.execute(statement)
+    for each in entries:
+        if projection.kinds is None or each.kind in projection.kinds:
+            projection.apply(each, view)
 
 
 def _forbidden(name: str) -> Callable[..., NoReturn]:
@@ -117,9 +94,9 @@ def _forbidden(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-async def test_no_projection_asks_a_clock_or_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = await recorded(tmp_path)
-    before = folded(entries)
+async def test_no_projection_asks_a_clock_or_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    workspaces = await golden_workspaces()
+    before = folded(workspaces)
     with monkeypatch.context() as patched:
         for owner, name in (
             (time, "time"),
@@ -133,35 +110,39 @@ async def test_no_projection_asks_a_clock_or_chance(tmp_path: Path, monkeypatch:
         ):
             patched.setattr(owner, name, _forbidden(name))
         patched.setattr("builtins.open", _forbidden("open"))
-        after = folded(entries)
+        after = folded(workspaces)
     assert after == before
 
 
+@pytest.mark.parametrize("projection", every_projection(), ids=lambda each: each.name)
+async def test_every_projection_finds_something_to_fold_in_the_golden_journals(projection: Projection) -> None:
+    rows = 0
+    for entries in await golden_workspaces():
+        with contextlib.closing(sqlite3.connect(":memory:")) as view:
+            fold(entries, projection, view)
+            rows += sum(view.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in projection.tables)
+
+    assert rows > 0, "this projection is not tested by the laws"
+
+
 FOLD = """
-import asyncio, sys
-from pathlib import Path
-from loom.journal.sqlite import Reader
+import asyncio
 from tests.laws.test_law_7_projections_are_pure import folded
+from tests.projections.every import golden_workspaces
 
-async def main() -> None:
-    reader = Reader(Path(sys.argv[1]))
-    print(folded([each async for each in reader.read_all()]))
-    await reader.close()
-
-asyncio.run(main())
+print(folded(asyncio.run(golden_workspaces())))
 """
 
 
-async def test_neither_hash_seed_nor_time_zone_changes_a_view(tmp_path: Path) -> None:
-    entries = await recorded(tmp_path)
+async def test_neither_hash_seed_nor_time_zone_changes_a_view() -> None:
     said = set()
     for seed, zone in (("0", "UTC"), ("1", "Asia/Tokyo"), ("4711", "America/New_York")):
         done = subprocess.run(  # noqa: ASYNC221 - nothing else is going on
-            [sys.executable, "-c", FOLD, str(tmp_path / "journal.db")],
+            [sys.executable, "-c", FOLD],
             env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
             cwd=Path(__file__).parents[2],
             capture_output=True,
             check=True,
         )
         said.add(done.stdout.decode().strip())
-    assert said == {folded(entries)}
+    assert said == {str(folded(await golden_workspaces()))}

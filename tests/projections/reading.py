@@ -7,20 +7,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from loom.actors.turns_view import TurnsProjection, TurnsView
+from loom.actors.turns_view import TurnsView
 from loom.decisions import (
     ApprovalChains,
-    ApprovalsProjection,
-    EnrichmentsProjection,
-    RunsProjection,
     RunsView,
     Traces,
-    TracesProjection,
 )
 from loom.journal import Entry, Receipt
 from loom.journal.sqlite import SqliteStore
-from loom.precedents import Precedents, PrecedentsProjection
-from loom.projections import Projection, Projector, Queries, Views
+from loom.precedents import Precedents
+from loom.projections import Projector, Queries, Views
+from tests.projections.every import every_projection
 from tests.projections.journals import open_store, write
 
 
@@ -44,9 +41,7 @@ class Asked:
 async def asked(directory: Path) -> AsyncIterator[Asked]:
     store = await open_store(directory)
     views = Views(store.files.views)
-    every: list[Projection] = [TurnsProjection(), TracesProjection(), ApprovalsProjection(), PrecedentsProjection()]
-    every += [RunsProjection(), EnrichmentsProjection()]
-    projector = Projector(store, views, every)
+    projector = Projector(store, views, every_projection())
     await projector.start()
     queries = Queries(views, projector)
     try:

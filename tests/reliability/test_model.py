@@ -23,8 +23,9 @@ from loom.journal.sqlite.verify import verify
 from loom.journal.sqlite.writer import Writer
 from loom.projections.writer import ViewsWriter
 from tests.journal.support import SetClock
+from tests.projections.every import every_projection
 from tests.projections.histories import Happening, happenings
-from tests.projections.test_rebuild import all_projections, fold, said
+from tests.projections.test_rebuild import fold, said
 from tests.reliability.board import Tally, row
 from tests.reliability.test_views import memory
 
@@ -75,7 +76,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.received: set[tuple[str, str | None]] = set()
         self.pruned = False
         self.writer = self.opened()
-        self.views = ViewsWriter(self.files.views, all_projections())
+        self.views = ViewsWriter(self.files.views, every_projection())
         self.views.open()
         JournalMachine.tally.tried()
 
@@ -202,12 +203,12 @@ class JournalMachine(RuleBasedStateMachine):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("UPDATE checkpoints SET position = position + 1")
         connection.close()
-        self.views = ViewsWriter(self.files.views, all_projections())
+        self.views = ViewsWriter(self.files.views, every_projection())
         self.views.open()
 
-    @rule(which=st.integers(0, 3))
+    @rule(which=st.integers(0, len(every_projection()) - 1))
     def rebuild(self, which: int) -> None:
-        self.views.reset([all_projections()[which].name])
+        self.views.reset([every_projection()[which].name])
 
     # --- what holds -----------------------------------------------------------------------------
 

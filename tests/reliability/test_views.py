@@ -17,8 +17,9 @@ from loom.journal.chain import genesis
 from loom.journal.sqlite.staging import Tail, stage
 from loom.journal.store import Head
 from loom.projections.writer import ViewsWriter
+from tests.projections.every import every_projection
 from tests.projections.histories import Happening, histories
-from tests.projections.test_rebuild import Killed, all_projections, fold, fold_dying, said
+from tests.projections.test_rebuild import Killed, fold, fold_dying, said
 from tests.reliability.board import Tally, row
 
 HISTORIES = 500
@@ -85,7 +86,7 @@ def fold_struck(
 
     real = sqlite3.connect
     patch.setattr(sqlite3, "connect", lambda path, **given: real(path, factory=Dying, **given))
-    writer = ViewsWriter(path, all_projections())
+    writer = ViewsWriter(path, every_projection())
     try:
         position = min(checkpoint.position for checkpoint in writer.open().values())
         while position < len(entries):

@@ -20,7 +20,7 @@ from examples.discount_approval import DiscountAgent
 from loom import Loom
 from loom.journal.sqlite.verify import verify
 from loom.projections import digest
-from tests.projections.test_rebuild import all_projections
+from tests.projections.every import every_projection
 
 FILES = ("journal.db", "journal.heads")
 
@@ -50,7 +50,7 @@ async def replayed(journal: Path) -> dict[str, Any]:
         hashes = [recorded.entry_hash.hex() async for recorded in loom.store.read_all(until=last)]
     with contextlib.closing(sqlite3.connect(journal.with_suffix(".views.db"))) as views:
         views_said = {
-            each.name: {"version": each.version, "digest": digest(views, each.tables)} for each in all_projections()
+            each.name: {"version": each.version, "digest": digest(views, each.tables)} for each in every_projection()
         }
     return {
         "verified": verified.ok,
