@@ -126,8 +126,9 @@ async def story(folder: Path) -> None:
         print(f"  after a restart: killed is {status.killed}, by {status.switch_by}: {status.switch_because}")
         print(f"  10 requests: {told(await serve(loom, 80, 10))}")
 
-        print("\nPhase 3, stable: re-armed by a person")
+        print("\nPhase 3, stable: re-armed by a person, and the default from here on")
         await router.rearm(by="jonas", reason="the incident is over")
+        await router.set_mode("stable", by="mira", reason="a quarter without a surprise")
         print(f"  20 requests: {told(await serve(loom, 90, 20))}")
         status = await router.status()
         print(f"  history chose {status.decisions} times, and each time there is a decision that says why")

@@ -42,7 +42,7 @@ class Projection(Protocol):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The tables that `schema` creates; their names belong to this projection alone."""
+        """The tables, and the views over them, that `schema` creates; their names belong to this projection alone."""
         ...
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:

@@ -43,6 +43,7 @@ _PRAGMAS = (
     "temp_store = MEMORY",
     "trusted_schema = OFF",
 )
+_IS_VIEW = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?"
 _LOAD = "SELECT version, shape, tables, position, entry_hash FROM checkpoints WHERE name = ?"
 _START = "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, 0, x'', NULL)"
 _RETRY = "UPDATE checkpoints SET failed = NULL WHERE name = ?"
@@ -206,7 +207,8 @@ class ViewsWriter:
         row = connection.execute(_LOAD, (projection.name,)).fetchone()
         earlier = () if row is None else json.loads(row[2])
         for table in dict.fromkeys((*earlier, *projection.tables)):
-            connection.execute(f"DROP TABLE IF EXISTS {quoted(table)}")
+            is_view = connection.execute(_IS_VIEW, (table,)).fetchone() is not None
+            connection.execute(f"DROP {'VIEW' if is_view else 'TABLE'} IF EXISTS {quoted(table)}")
         for statement in statements(projection.schema):
             connection.execute(statement)
         connection.execute(

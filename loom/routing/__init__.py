@@ -10,6 +10,7 @@ from loom.routing.executions import Executed, execute_agent
 from loom.routing.extension import extension
 from loom.routing.optimizer import OptimizerFacts, OptimizerParams, care_optimizer
 from loom.routing.reading import RoutingStatus
+from loom.routing.record import DecisionRecord
 from loom.routing.replay import RoutingReplay
 from loom.routing.request import Candidate, RoutingRequest
 from loom.routing.router import Router
@@ -34,6 +35,7 @@ __all__ = [
     "Candidate",
     "CareOptimizationConfig",
     "Choice",
+    "DecisionRecord",
     "Executed",
     "ExecutionEntry",
     "ForbiddenSignalError",

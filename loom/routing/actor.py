@@ -199,6 +199,7 @@ class RouterActor(Actor[RouterState]):
                     "trigger": "autonomous",
                     "outcome": "optimized_selected",
                     "mode": self.mode,
+                    "signals_source": str(getattr(self._source, "name", type(self._source).__name__)),
                     "baseline_score": said.details["baseline_score"],
                     "optimized_score": said.details["optimized_score"],
                     "optimization_version": self.state.settings.get("version"),

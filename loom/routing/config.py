@@ -22,6 +22,8 @@ class CareOptimizationConfig(Section):
 
     enabled: bool = False
     mode: Literal["shadow", "active", "stable"] = "shadow"
+    source: Literal["contracts.execution_metrics"] = "contracts.execution_metrics"
+    """Where signals come from, where the router is handed no other source."""
     version: str = Field(default="v1.0", min_length=1, max_length=64)
     kill_switch: Literal[True] = True
     """There is one, always; this does not say that it is engaged."""

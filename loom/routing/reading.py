@@ -11,9 +11,10 @@ from loom.decisions import Traces
 from loom.projections import Queries
 from loom.routing.config import CareOptimizationConfig, Mode, mode_of
 from loom.routing.entries import StopCondition
+from loom.routing.record import DecisionRecord
 from loom.routing.words import TimelineEntry
 
-__all__ = ["RoutingStatus", "read_status", "read_timeline"]
+__all__ = ["RoutingStatus", "read_records", "read_status", "read_timeline"]
 
 _STATE = "SELECT what, recorded_at_us, body FROM care_state"
 _TIMELINE = """
@@ -80,3 +81,9 @@ async def read_timeline(queries: Queries, *, limit: int = 50) -> tuple[TimelineE
         decision = (await traces.get(row["decision_id"])).decision
         entries.append(TimelineEntry.of(decision, not_used=row["answered_with_baseline"]))
     return tuple(entries)
+
+
+async def read_records(queries: Queries, *, limit: int = 50) -> tuple[DecisionRecord, ...]:
+    """Return the decision records of routing out of the views, newest first."""
+    traces, rows = Traces(queries), await queries.fetch(_TIMELINE, {"limit": limit}, names=_NAMES)
+    return tuple([DecisionRecord.of((await traces.get(row["decision_id"])).decision) for row in rows])

@@ -30,11 +30,19 @@ from loom.routing.actor import (
 from loom.routing.baseline import choose_baseline
 from loom.routing.config import CareOptimizationConfig, Mode, mode_of
 from loom.routing.outside import Outside
-from loom.routing.reading import RoutingStatus, read_status, read_timeline
+from loom.routing.reading import RoutingStatus, read_records, read_status, read_timeline
+from loom.routing.record import DecisionRecord
 from loom.routing.replay import RoutingReplay, replay_of
 from loom.routing.request import Candidate, RoutingRequest, check_candidates
 from loom.routing.shadow import Shadow
-from loom.routing.signals import AgentSignals, ForbiddenSignalError, SignalReader, SignalSource, check_signals
+from loom.routing.signals import (
+    AgentSignals,
+    ForbiddenSignalError,
+    SignalReader,
+    SignalSource,
+    check_signals,
+    source_named,
+)
 from loom.routing.switch import KillSwitch, RearmRefusedError
 from loom.routing.watch import Watch
 from loom.routing.words import TimelineEntry
@@ -61,13 +69,14 @@ class Router:
     cannot give one.
     """
 
-    def __init__(self, host: Host, *, source: SignalSource | None = None) -> None:
+    def __init__(self, host: Host, *, source: SignalSource | str | None = None) -> None:
+        self._host = host
         self.signals = SignalReader(host.queries)
-        self.source: SignalSource = source or self.signals
+        named = source or self._config.source
+        self.source: SignalSource = source_named(named, host.queries) if isinstance(named, str) else named
         check_signals(self.source.signals)
         self.switch = KillSwitch(host.store, make_draft=host.draft)
         self.shadow = Shadow(host.policies, self.source, self.switch)
-        self._host = host
         self._watch = Watch(host.store, self.switch, journal=f"{RouterActor.actor_type}/{ROUTER_KEY}")
         self._outside = Outside(self._close_request)
         self._context = contextvars.copy_context()
@@ -85,8 +94,11 @@ class Router:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, host: Host, *, source: SignalSource | None = None) -> AsyncIterator[Router]:
-        """Yield a router on an open loom; the kill switch is as it was left before the first request is taken."""
+    async def open(cls, host: Host, *, source: SignalSource | str | None = None) -> AsyncIterator[Router]:
+        """Yield a router on an open loom; the kill switch is as it was left before the first request is taken.
+
+        `source` is a source of signals, or the name of one; by default the config's, `contracts.execution_metrics`.
+        """
         router = cls(host, source=source)
         await router.switch.load()
         closed = await host.queries.fetch(_CLOSED, names=_NAMES)
@@ -221,6 +233,10 @@ class Router:
     async def timeline(self, *, limit: int = 50) -> tuple[TimelineEntry, ...]:
         """Return the decisions by which history changed a choice, newest first."""
         return await read_timeline(self._host.queries, limit=limit)
+
+    async def records(self, *, limit: int = 50) -> tuple[DecisionRecord, ...]:
+        """Return the same decisions as records of their own, newest first."""
+        return await read_records(self._host.queries, limit=limit)
 
     async def replay(
         self, request_id: str, *, signals: Mapping[str, AgentSignals] | None = None, halt: bool = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, get_args
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +20,7 @@ from loom.routing.request import Availability, Candidate, ContextSize
 __all__ = [
     "ALLOWED_SIGNALS",
     "FORBIDDEN_SIGNALS",
+    "SOURCES",
     "AgentSignals",
     "ForbiddenSignalError",
     "SignalKind",
@@ -28,6 +29,8 @@ __all__ = [
     "SignalSource",
     "SignalValue",
     "check_signals",
+    "checked",
+    "source_named",
 ]
 
 SignalValue: TypeAlias = float | bool | str | None
@@ -169,6 +172,9 @@ def _out_of_range(name: str, agent: str, value: object, expected: str) -> Signal
 class SignalReader:
     """Reads the signals that the projection keeps, and availability out of the candidates themselves."""
 
+    name: ClassVar[str] = "contracts.execution_metrics"
+    """What it is called as a source: the view that it reads, which any SQLite shell reads, too."""
+
     def __init__(self, queries: Queries, signals: Sequence[str] = tuple(ALLOWED_SIGNALS)) -> None:
         self.signals = check_signals(signals)
         self._queries = queries
@@ -193,4 +199,19 @@ class SignalReader:
         return found
 
 
-_READ = "SELECT agent, samples, signals FROM care_signals WHERE agent IN (SELECT value FROM json_each(?))"
+_READ = """
+SELECT agent, samples, signals FROM "contracts.execution_metrics" WHERE agent IN (SELECT value FROM json_each(?))
+"""
+
+SOURCES: Mapping[str, Callable[[Queries], SignalSource]] = {SignalReader.name: SignalReader}
+"""Where signals may come from by name: aggregated metrics of executions, and nothing of what was decided or said."""
+
+
+def source_named(name: str, queries: Queries) -> SignalSource:
+    """Return a source of signals by its name; raise `ForbiddenSignalError` for any that is none."""
+    make = SOURCES.get(name)
+    if make is None:
+        raise ForbiddenSignalError(
+            f"source of signals [{name!r:.80}] is none; expected one of [{', '.join(SOURCES)}]: name one of these"
+        )
+    return make(queries)

@@ -35,7 +35,14 @@ _SEEN = """
 SELECT succeeded, latency_ms, cost_micro_usd, recovered, context_size FROM care_executions
 WHERE agent = ? ORDER BY position
 """
-_SIGNALS = "INSERT INTO care_signals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET samples = ?2, signals = ?3"
+_SIGNALS = """
+INSERT INTO care_signals VALUES (
+  :agent, :samples, :signals, :latency_p50, :latency_p95, :cost_per_run, :success_rate, :recovery_occurred,
+  :context_size_bucket)
+ON CONFLICT DO UPDATE SET samples = :samples, signals = :signals, latency_p50 = :latency_p50,
+  latency_p95 = :latency_p95, cost_per_run = :cost_per_run, success_rate = :success_rate,
+  recovery_occurred = :recovery_occurred, context_size_bucket = :context_size_bucket
+"""
 _STATE = """
 INSERT INTO care_state VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET position = ?2, recorded_at_us = ?3, body = ?4
 """
@@ -51,7 +58,7 @@ class RoutingProjection:
     """Keeps what routing reads. Of decisions it sees the type and the request, of executions the measures."""
 
     name = "routing"
-    version = 1
+    version = 2
     kinds = frozenset(
         {
             "decision",
@@ -63,7 +70,10 @@ class RoutingProjection:
         }
     )
     schema = script("loom.routing", "views.sql")
-    tables = ("care_executions", "care_signals", "care_state", "care_requests")
+    tables = (
+        "care_executions", "care_signals", "care_state", "care_requests", "contracts.execution_metrics",
+        "contracts.decision_records",
+    )  # fmt: skip
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -89,7 +99,8 @@ def _execution(entry: ExecutionEntry, position: int, view: sqlite3.Connection) -
     view.execute(_ADD, (entry.agent, position, *measures))
     view.execute(_TRIM, {"agent": entry.agent, "window": WINDOW})
     rows = view.execute(_SEEN, (entry.agent,)).fetchall()
-    view.execute(_SIGNALS, (entry.agent, len(rows), json.dumps(_signals(rows))))
+    signals = _signals(rows)
+    view.execute(_SIGNALS, {"agent": entry.agent, "samples": len(rows), "signals": json.dumps(signals), **signals})
 
 
 def _signals(rows: Sequence[Sequence[object]]) -> dict[str, object]:

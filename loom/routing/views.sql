@@ -10,11 +10,17 @@ CREATE TABLE care_executions (
   PRIMARY KEY (agent, position)
 ) STRICT, WITHOUT ROWID;
 
--- The signals of each agent over those executions, as JSON.
+-- The signals of each agent over those executions, as JSON, and each by itself for whoever reads them by hand.
 CREATE TABLE care_signals (
   agent TEXT PRIMARY KEY,
   samples INTEGER NOT NULL,
-  signals TEXT NOT NULL
+  signals TEXT NOT NULL,
+  latency_p50 REAL,
+  latency_p95 REAL,
+  cost_per_run REAL,
+  success_rate REAL,
+  recovery_occurred INTEGER,
+  context_size_bucket TEXT
 ) STRICT, WITHOUT ROWID;
 
 -- How routing stands: one row for what was set last, one for the kill switch.
@@ -34,3 +40,23 @@ CREATE TABLE care_requests (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX care_requests_by_position ON care_requests (position);
+
+-- What routing may learn from, under the names of its rules: aggregated executions, and of decisions type and outcome.
+CREATE VIEW "contracts.execution_metrics" AS SELECT
+  agent,
+  samples,
+  signals,
+  latency_p50,
+  latency_p95,
+  cost_per_run,
+  success_rate,
+  recovery_occurred,
+  context_size_bucket
+FROM care_signals;
+
+CREATE VIEW "contracts.decision_records" AS SELECT
+  decision_id,
+  request_id,
+  'care_routing_optimized' AS decision_type,
+  'optimized_selected' AS decision_outcome
+FROM care_requests WHERE decision_id IS NOT NULL;
