@@ -1,9 +1,14 @@
-"""Looking precedents up in an index of very many decisions, filled by the statements of the projection itself."""
+"""Looking precedents up among very many decisions: each is in the journal, which every hit is held against.
+
+Index and journal are filled by bare statements, as nobody waits for a million appends.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
 import random
 import sqlite3
 import time
@@ -12,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.measure import Figure, percentile
 from loom.journal.sqlite import SqliteStore
+from loom.policies.registry import PolicyRegistry
 from loom.precedents import Precedents, PrecedentsProjection, index
 from loom.projections import Projector, Queries, Views
 
@@ -20,6 +26,10 @@ __all__ = ["figures", "fill", "lookups"]
 _BATCH = 20_000
 _RULES = ["a" * 64, "b" * 64]
 _POLICIES = ["c" * 64, "d" * 64]
+_APPEND = """
+INSERT INTO entries VALUES (:position, :journal, :sequence, 'decision', 1, :command_id, 1, :recorded_at_us, 0, NULL,
+  x'00', :body, x'00', x'00')
+"""
 
 
 def _key(*parts: object) -> str:
@@ -40,7 +50,7 @@ def _rows(first: int, count: int, situations: int) -> Iterator[dict[str, object]
             "position": position, "decision_id": _key("decision", position), "journal": f"agent/{position % 5_000}",
             "command_id": f"c{position}", "decision_type": "exception" if position % 9 == 0 else "policy_application",
             "rule": _RULES[number % 2], "situation": situation(number), "precedent": _key("precedent", number, granted),
-            "outcome": f'{{"granted":{str(granted).lower()}}}', "rationale": f"case {number} was decided like others",
+            "outcome": f'{{"granted": {str(granted).lower()}}}', "rationale": f"case {number} was decided like others",
             "is_exception": int(position % 9 == 0), "recorded_at_us": 1_770_000_000_000_000 + position,
             "policy_name": "discount", "policy_version": f"policy_v{position % 2 + 1}_{_POLICIES[position % 2][:8]}",
             "policy_hash": _POLICIES[position % 2],
@@ -63,7 +73,31 @@ def fill(view: sqlite3.Connection, *, first: int, count: int, situations: int) -
         )
     ]
     view.executemany(index._FACET, facets)
-    view.executemany(index._WORDS, [(row["position"], row["rationale"], "two steps") for row in rows])
+    view.executemany(index.WORDS, [(row["position"], row["rationale"], "two steps") for row in rows])
+
+
+def append(journal: sqlite3.Connection, *, first: int, count: int, situations: int) -> None:
+    """Add the entries of the same decisions to a journal."""
+    journal.executemany(_APPEND, ({**row, "sequence": _sequence(row), "body": _body(row)} for row in
+                                  _rows(first, count, situations)))  # fmt: skip
+
+
+def _sequence(row: dict[str, object]) -> int:
+    """Return the place of a decision among those of its actor: every 5,000th is one of the same."""
+    position = int(str(row["position"]))
+    return position // 5_000 + (position % 5_000 > 0)
+
+
+def _body(row: dict[str, object]) -> bytes:
+    decision = {
+        "decision_id": row["decision_id"], "decision_type": row["decision_type"], "rationale": row["rationale"],
+        "reasoning": ["two steps"], "inputs": [],
+        "policy": {"name": row["policy_name"], "version": row["policy_version"], "hash": row["policy_hash"]},
+        "facts": {"industry": hash_of(row) % 40, "percent": hash_of(row) % 97, "notes": "x" * 300},
+        "outcome": json.loads(str(row["outcome"])), "is_exception": bool(row["is_exception"]),
+        "precedent_class": {name: row[name] for name in ("rule", "situation", "precedent")},
+    }  # fmt: skip
+    return json.dumps({"step": None, "decision": decision, "enrich": None}).encode()
 
 
 def hash_of(row: dict[str, object]) -> int:
@@ -81,11 +115,14 @@ async def lookups(directory: Path, *, decisions: int, count: int) -> dict[str, l
     try:
         for first in range(1, decisions + 1, _BATCH):
             size = min(_BATCH, decisions + 1 - first)
+            with contextlib.closing(sqlite3.connect(store.files.journal)) as journal, journal:
+                append(journal, first=first, count=size, situations=situations)
             await views.write(lambda view, first=first, size=size: fill(  # type: ignore[misc]
                 view, first=first, count=size, situations=situations
             ))  # fmt: skip
         await views.write(lambda view: view.execute(index._ADOPT, ("discount", _POLICIES[1])))
-        return await _measured(Precedents(Queries(views, projector)), decisions, situations, count)
+        precedents = Precedents(Queries(views, projector), policies=PolicyRegistry(store))
+        return await _measured(precedents, decisions, situations, count)
     finally:
         await projector.close()
         await views.close()

@@ -242,7 +242,7 @@ class Loom:
         self.queries = queries
         self.policies.queries = queries
         self.traces = Traces(queries, alike=rules.describe)
-        self.precedents = Precedents(queries, rules)
+        self.precedents = Precedents(queries, rules, policies=self.policies)
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,

@@ -211,10 +211,10 @@ async def find_precedents(
         if recorded is not None:
             seen = expect(recorded.entry, PrecedentReferencedEntry, turn)
         else:
-            found, failure = await _find(turn, situation=situation, facets=facets, text=text, limit=limit)
+            found, position, failure = await _find(turn, situation=situation, facets=facets, text=text, limit=limit)
             seen = PrecedentReferencedEntry(
                 step=step, situation=situation, facets=dict(facets) if facets else None, text=text, found=found,
-                failure=failure,
+                failure=failure, position=position,
             )  # fmt: skip
             turn.write(turn.draft(seen))
         if seen.failure is not None:
@@ -226,9 +226,11 @@ async def find_precedents(
 
 async def _find(
     turn: Turn, *, situation: str | None, facets: Mapping[str, JsonValue] | None, text: str | None, limit: int
-) -> tuple[tuple[PrecedentFound, ...], Failure | None]:
+) -> tuple[tuple[PrecedentFound, ...], int | None, Failure | None]:
+    precedents = turn.services.precedents
     try:
-        found = await turn.services.precedents.find(
+        position = await precedents.position()
+        found = await precedents.find(
             situation=situation,
             facets=facets,
             text=text,
@@ -236,8 +238,8 @@ async def _find(
             limit=limit,
         )
     except LoomError as error:  # an index that lags or has stopped
-        return (), failure_of(error)
-    return found, None
+        return (), None, failure_of(error)
+    return found, position, None
 
 
 def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:

@@ -36,6 +36,10 @@ class Approver(Protocol):
 class PrecedentIndex(Protocol):
     """Finds earlier decisions."""
 
+    async def position(self) -> int:
+        """Return up to which position, at least, a search from now on looks at the journal."""
+        ...
+
     async def find(
         self,
         *,

@@ -53,8 +53,10 @@ GRANTED = frozenset({"granted", "approved", "allowed", "permitted"})
 REFUSED = frozenset({"denied", "refused", "rejected", "declined"})
 SAYING = frozenset({"answer", "decision", "result", "status", "verdict"})
 _DONE = frozenset({"executed", "executes"})
+_SAID = GRANTED | REFUSED
 _YES = GRANTED | {"accept", "accepted", "allow", "approve", "grant", "permit"}
 _NO = REFUSED | {"decline", "deny", "refuse", "reject"}
+_WORDS = _YES | _NO
 
 
 def granted(outcome: Mapping[str, JsonValue]) -> bool | None:
@@ -63,9 +65,9 @@ def granted(outcome: Mapping[str, JsonValue]) -> bool | None:
         return True
     said = set[bool]()
     for name, value in outcome.items():
-        if isinstance(value, bool) and name in GRANTED | REFUSED:
+        if isinstance(value, bool) and name in _SAID:
             said.add(value == (name in GRANTED))
-        elif isinstance(value, str) and name in SAYING and value.lower() in _YES | _NO:
+        elif isinstance(value, str) and name in SAYING and value.lower() in _WORDS:
             said.add(value.lower() in _YES)
     return said.pop() if len(said) == 1 else None
 

@@ -6,6 +6,7 @@ ends of their turns. A row that says something else than the journal is left out
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -90,7 +91,8 @@ async def confirmed_decisions(
     """Return the rows that are what their entries say, with the status of now where they have one.
 
     A row has its `position`; `told` makes what it should say of its entry. Columns that nobody tells are passed on as
-    they are. What was pruned is left out as well, without a word: a view that is rebuilt knows nothing of it.
+    they are. Left out without a word are what was pruned, which a view that is rebuilt knows nothing of, and what a
+    view that lags does not know to be `excluded` yet.
     """
     if not rows:
         return []
@@ -123,9 +125,7 @@ async def _held(
     entries: Entries, rows: Sequence[Row], told: Callable[[Recorded, Mapping[str, Any]], dict[str, object]]
 ) -> list[tuple[Row, Confirmed | None, str | None]]:
     """Return each row as its entries give it, or what speaks against it; neither where its body is gone."""
-    found = await entries.at({row["position"] for row in rows})
-    names = frozenset(rows[0].keys())
-    ends = await TurnEnds.of(entries, found.values()) if names & {"status", *_OF_COMMANDS} else TurnEnds(())
+    found, ends = await _looked_up(entries, rows)
     held: list[tuple[Row, Confirmed | None, str | None]] = []
     for row in rows:
         recorded = found.get(row["position"])
@@ -134,6 +134,19 @@ async def _held(
         else:
             held.append((row, *await _confirm(entries, row, recorded, ends, told)))
     return held
+
+
+async def _looked_up(entries: Entries, rows: Sequence[Row]) -> tuple[Mapping[int, Recorded], TurnEnds]:
+    """Return the entries of rows, and how their turns ended where the rows rest on that."""
+    names, at = frozenset(rows[0].keys()), entries.at({row["position"] for row in rows})
+    if not names & {"status", "excluded", *_OF_COMMANDS}:
+        return await at, TurnEnds(())
+    if not names >= {"journal", "command_id"}:
+        found = await at
+        return found, await TurnEnds.of(entries, found.values())
+    turns = {(row["journal"], row["command_id"]) for row in rows if row["command_id"] is not None}
+    found, marks = await asyncio.gather(at, entries.marks(turns))
+    return found, TurnEnds(marks)
 
 
 async def _confirm(
@@ -159,6 +172,8 @@ async def _confirm(
         if plain["status"] not in ("open", status):  # a view that lags may still show what has ended as open
             return None, f"its turn is {status}"
         plain["status"] = status
+    if "excluded" in plain and (excluded := ends.excluded(recorded)) != plain["excluded"]:
+        return None, None if plain["excluded"] is None else f"its turn is not {plain['excluded']} but {excluded}"
     return Confirmed(plain, recorded), None
 
 

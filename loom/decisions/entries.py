@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -91,15 +91,25 @@ class PrecedentFound(_Frozen):
 
 
 class PrecedentReferencedEntry(Entry):
-    """Earlier decisions were looked for: by what, and which were found, or how it failed."""
+    """Earlier decisions were looked for: by what, and which were found, or how it failed.
+
+    `position` is up to where, at least, the index that was searched held the journal: what is later may be missing.
+    """
 
     kind: ClassVar[str] = "precedent_referenced"
+    schema_version: ClassVar[int] = 2
 
     situation: str | None = None
     facets: dict[str, JsonValue] | None = None
     text: str | None = None
     found: tuple[PrecedentFound, ...] = ()
     failure: Failure | None = None
+    position: int | None = None
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Take a body of schema 1, which does not say how far the index was, to 2."""
+        return {**body, "position": None} if version == 1 else super().upcast(version, body)
 
 
 class ApprovalRequestedEntry(Entry):

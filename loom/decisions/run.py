@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
 from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
+from loom.projections import Row
 
 __all__ = ["Run", "RunStatus", "VersionSeen"]
 
@@ -35,7 +35,7 @@ class Run(BaseModel):
 
     `policies` and `parameters` are what whoever started it said; `versions` are what its decisions name. A run that
     comes from `start` or `end` has no counts: ask `get` or `find` for them. Decisions of turns that outlast the run
-    count as well.
+    count as well. The counts are those of the views; everything else is what the journal of runs says.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,13 +84,14 @@ class Run(BaseModel):
         ending = {"ended_by": entry.by, "reason": entry.reason, "result": entry.result}
         return self.model_copy(update={"status": entry.status, "ended_at": at, **ending})
 
-    @classmethod
-    def of(cls, row: sqlite3.Row) -> Run:
-        """Return the run that a row of the view holds, with its counts."""
-        plain: dict[str, Any] = dict(row)
-        for name in ("policies", "parameters", "seed", "result", "versions"):
-            plain[name] = None if plain[name] is None else json.loads(plain[name])
-        for name in ("started_at", "ended_at", "first_decision_at", "last_decision_at"):
-            us = plain.pop(f"{name}_us")
-            plain[name] = None if us is None else datetime_from_us(us)
-        return cls(**plain)
+    def counted(self, row: Row) -> Run:
+        """Return the run with what a row of the views counts of it."""
+        return self.model_copy(
+            update={
+                "decisions": row["decisions"],
+                "actors": row["actors"],
+                "versions": tuple(VersionSeen(**each) for each in json.loads(row["versions"])),
+                "first_decision_at": datetime_from_us(row["first_at_us"]),
+                "last_decision_at": datetime_from_us(row["last_at_us"]),
+            }
+        )

@@ -18,14 +18,13 @@ from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
 from loom.decisions.run import Run, RunStatus
 from loom.errors import AdmissionError, InvalidNameError, LoomError, RunConflictError, RunNotFoundError
-from loom.identity import check_person, journal_name, new_id
+from loom.identity import check_limit, check_person, journal_name, new_id
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Queries
-from loom.projections.sql import prefix_range
 from loom.telemetry import get_logger
 
 __all__ = ["RUN_JOURNAL", "Runs", "RunsView", "current_run"]
@@ -39,23 +38,14 @@ _log = get_logger("loom.decisions")
 
 _within: ContextVar[tuple[JournalStore, str] | None] = ContextVar("loom_run", default=None)
 
-_VERSIONS = """
-(SELECT json_group_array(json_object('name', seen.policy_name, 'version', seen.policy_version,
-    'hash', seen.policy_hash, 'decisions', seen.decisions))
-  FROM (SELECT * FROM trace_run_versions WHERE run_id = runs.run_id ORDER BY first_position) AS seen)
+_COUNTS = """
+SELECT counted.run_id, counted.decisions, counted.actors, counted.first_at_us, counted.last_at_us,
+  (SELECT json_group_array(json_object('name', seen.policy_name, 'version', seen.policy_version,
+      'hash', seen.policy_hash, 'decisions', seen.decisions))
+    FROM (SELECT * FROM trace_run_versions WHERE run_id = counted.run_id ORDER BY first_position) AS seen) AS versions
+FROM trace_runs AS counted WHERE counted.run_id IN (SELECT value FROM json_each(?))
 """
-_SELECT = f"""
-SELECT runs.position, runs.run_id, runs.kind, runs.status, runs.by, runs.started_at_us, runs.policies, runs.parameters,
-  runs.seed, runs.note, runs.ended_at_us, runs.ended_by, runs.reason, runs.result,
-  coalesce(counted.decisions, 0) AS decisions, coalesce(counted.actors, 0) AS actors, {_VERSIONS} AS versions,
-  counted.first_at_us AS first_decision_at_us, counted.last_at_us AS last_decision_at_us
-FROM runs LEFT JOIN trace_runs AS counted ON counted.run_id = runs.run_id
-"""  # noqa: S608 - constants only
-_FIND = f"{_SELECT} WHERE runs.position < :after"
-_FILTERS = {"kind": "runs.kind = :kind", "status": "runs.status = :status"}
-_NEWEST = " ORDER BY runs.position DESC LIMIT :limit"
-_BY_PREFIX = f"{_SELECT} WHERE runs.run_id >= ? AND runs.run_id < ? ORDER BY runs.run_id LIMIT 3"
-_NAMES = ("runs", "traces")
+_NAMES = ("traces",)
 
 
 def current_run(store: JournalStore) -> str | None:
@@ -65,18 +55,25 @@ def current_run(store: JournalStore) -> str | None:
 
 
 class RunsView:
-    """Answers which runs there are, how they ended, and what was decided in them."""
+    """Answers which runs there are, how they ended, and what was decided in them.
+
+    Runs come out of their journal. How many decisions one has, and of which versions, the views count.
+    """
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
+        self._runs: dict[str, Run] = {}
+        self._folded = 0
 
     async def get(self, run_id: str) -> Run:
         """Return the run with this id, or the one whose id begins so; raise `RunNotFoundError`."""
-        rows = await self._queries.fetch(_BY_PREFIX, prefix_range(run_id), names=_NAMES)
-        found = [row for row in rows if row["run_id"] == run_id] or rows
+        await self._load()
+        found = (
+            [run_id] if run_id in self._runs else [each for each in self._runs if run_id and each.startswith(run_id)]
+        )
         if len(found) == 1:
-            return Run.of(found[0])
-        several = ", ".join(row["run_id"] for row in found)
+            return (await self._counted([self._runs[found[0]]]))[0]
+        several = ", ".join(sorted(found)[:3])
         raise _not_found(run_id, f"is ambiguous [{several}, …]" if found else "is not known")
 
     async def find(
@@ -88,12 +85,36 @@ class RunsView:
         after: int | None = None,
     ) -> tuple[Run, ...]:
         """Return runs, newest first; `after` is the position of the last one already seen."""
-        given: dict[str, object] = {"kind": kind, "status": status}
-        wanted = {name: value for name, value in given.items() if value is not None}
-        statement = " AND ".join([_FIND, *(_FILTERS[name] for name in wanted)]) + _NEWEST
-        bounds = {"after": 2**63 - 1 if after is None else after, "limit": limit}
-        rows = await self._queries.fetch(statement, {**wanted, **bounds}, names=_NAMES)
-        return tuple(Run.of(row) for row in rows)
+        check_limit(limit)
+        await self._load()
+        found = [
+            run
+            for run in reversed(self._runs.values())
+            if kind in (None, run.kind) and status in (None, run.status) and (after is None or run.position < after)
+        ]
+        return await self._counted(found[:limit])
+
+    async def _counted(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        if not runs:
+            return ()
+        ids = json.dumps([run.run_id for run in runs])
+        counts = {row["run_id"]: row for row in await self._queries.fetch(_COUNTS, (ids,), names=_NAMES)}
+        return tuple(run.counted(counts[run.run_id]) if run.run_id in counts else run for run in runs)
+
+    async def _load(self) -> None:
+        """Fold what was said of runs since the last look."""
+        async for recorded in self._queries.entries.read(RUN_JOURNAL, after=self._folded):
+            self._fold(recorded)
+            self._folded = recorded.sequence
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry, at = recorded.entry, recorded.recorded_at
+        if isinstance(entry, RunStartedEntry):
+            self._runs.setdefault(entry.run_id, Run.begun(entry, position=recorded.position, at=at))
+        elif isinstance(entry, RunEndedEntry):
+            run = self._runs.get(entry.run_id)
+            if run is not None and run.open:
+                self._runs[entry.run_id] = run.ended(entry, at=at)
 
 
 class Runs(RunsView):
@@ -114,7 +135,6 @@ class Runs(RunsView):
         self._policies = policies
         self._by = by
         self._new_id = make_id
-        self._runs: dict[str, Run] = {}
         self._journal = FoldedJournal(store, RUN_JOURNAL, self._fold, make_draft=make_draft)
 
     async def start(
@@ -251,14 +271,8 @@ class Runs(RunsView):
         known = self._policies.resolve(version)
         return PolicyReference(name=known.name, version=known.version, hash=known.hash)
 
-    def _fold(self, recorded: Recorded) -> None:
-        entry, at = recorded.entry, recorded.recorded_at
-        if isinstance(entry, RunStartedEntry):
-            self._runs.setdefault(entry.run_id, Run.begun(entry, position=recorded.position, at=at))
-        elif isinstance(entry, RunEndedEntry):
-            run = self._runs.get(entry.run_id)
-            if run is not None and run.open:
-                self._runs[entry.run_id] = run.ended(entry, at=at)
+    async def _load(self) -> None:
+        await self._journal.load()
 
 
 def _checked(run_id: str) -> str:

@@ -194,8 +194,8 @@ class Recorded:
     body_digest: bytes
     entry_hash: bytes
     _entry: Entry | None = field(default=None, repr=False)
-    _plain: dict[str, Any] | None = field(default=None, repr=False)
-    _is_parsed: bool = field(default=False, repr=False)
+    _plain: dict[str, Any] | None = field(default=None, init=False, repr=False)
+    _is_parsed: bool = field(default=False, init=False, repr=False)
 
     @property
     def entry(self) -> Entry:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pydantic import JsonValue
 
-from loom.decisions.decision import Decision
-from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.rows import written_decision
 from loom.journal.admission import MAX_INTEGER
 from loom.journal.entry import Recorded
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.projections.sql import script
 
-__all__ = ["PrecedentsProjection", "facet_text"]
+__all__ = [
+    "WORDS", "PrecedentsProjection", "facet_text", "facets_of", "is_original", "overruled_in", "precedent_row",
+    "words_of",
+]  # fmt: skip
 
 _INSERT = """
 INSERT INTO precedents (
@@ -62,7 +65,7 @@ _UNCOUNT = (
 _OVERRULED_AT = "SELECT decision_id FROM precedent_overrulings WHERE position = ? ORDER BY decision_id"
 _UNOVERRULE = "DELETE FROM precedent_overrulings WHERE position = ?"
 _FACET = "INSERT INTO precedent_facets VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-_WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?, ?)"
+WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?, ?)"
 
 _MAX_FACETS = 64
 _MAX_FACET = 256  # characters of a name or a value; nobody searches for longer ones
@@ -89,26 +92,28 @@ class PrecedentsProjection:
         if recorded.kind in ("turn_failed", "turn_abandoned"):
             _exclude(recorded, view)
             return
+        decision = written_decision(recorded)
+        if decision is not None:
+            if is_original(decision):
+                _include(recorded, decision, view)
+            return
         entry = recorded.entry
         if isinstance(entry, PolicyAdoptedEntry):
             view.execute(_ADOPT, (entry.name, entry.hash))
-        elif isinstance(entry, DecisionJournalEntry) and entry.decision.origin == "original":
-            _include(recorded, entry.decision, view)
 
 
-def _include(recorded: Recorded, decision: Decision, view: sqlite3.Connection) -> None:
-    row = _row(recorded, decision)
+def _include(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
+    row = precedent_row(recorded, decision)
     if not view.execute(_INSERT, row).rowcount:
         return
-    if decision.precedent_class is not None:
+    if row["precedent"] is not None:
         view.execute(_COUNT_CLASS, row)
         view.execute(_COUNT_POLICY, row)
-    view.executemany(_FACET, [(*facet, recorded.position) for facet in _facets(decision)])
-    view.execute(_WORDS, (recorded.position, decision.rationale, "\n".join(decision.reasoning)))
-    for reference in decision.precedents:
-        if reference.relation == "overruled":
-            view.execute(_OVERRULE, (reference.decision_id, recorded.position))
-            view.execute(_MARK, (reference.decision_id,))
+    view.executemany(_FACET, [(*facet, recorded.position) for facet in facets_of(decision)])
+    view.execute(WORDS, (recorded.position, *words_of(decision)))
+    for overruled in overruled_in(decision):
+        view.execute(_OVERRULE, (overruled, recorded.position))
+        view.execute(_MARK, (overruled,))
 
 
 def _exclude(recorded: Recorded, view: sqlite3.Connection) -> None:
@@ -134,31 +139,48 @@ def facet_text(value: JsonValue) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _row(recorded: Recorded, decision: Decision) -> dict[str, object]:
-    kind = decision.precedent_class
+def precedent_row(recorded: Recorded, decision: Mapping[str, Any]) -> dict[str, object]:
+    """Return column → value of the row of `precedents`, as far as the decision's own entry says it."""
+    policy, alike = decision["policy"], decision.get("precedent_class") or {}
     return {
         "position": recorded.position,
-        "decision_id": decision.decision_id,
+        "decision_id": decision["decision_id"],
         "journal": recorded.journal,
         "command_id": recorded.command_id,
-        "decision_type": decision.decision_type,
-        "rule": None if kind is None else kind.rule,
-        "situation": None if kind is None else kind.situation,
-        "precedent": None if kind is None else kind.precedent,
-        "outcome": json.dumps(decision.outcome, ensure_ascii=False),
-        "rationale": decision.rationale,
-        "is_exception": int(decision.is_exception),
+        "decision_type": decision["decision_type"],
+        "rule": alike.get("rule"),
+        "situation": alike.get("situation"),
+        "precedent": alike.get("precedent"),
+        "outcome": json.dumps(decision.get("outcome") or {}, ensure_ascii=False),
+        "rationale": decision["rationale"],
+        "is_exception": int(decision.get("is_exception", False)),
         "recorded_at_us": recorded.recorded_at_us,
-        "policy_name": decision.policy.name,
-        "policy_version": decision.policy.version,
-        "policy_hash": decision.policy.hash,
+        "policy_name": policy["name"],
+        "policy_version": policy["version"],
+        "policy_hash": policy["hash"],
     }
 
 
-def _facets(decision: Decision) -> list[tuple[str, str]]:
+def is_original(decision: Mapping[str, Any]) -> bool:
+    """Tell whether a decision may be a precedent at all: one that was replayed may not."""
+    return bool(decision.get("origin", "original") == "original")
+
+
+def words_of(decision: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the words that a decision is found by: those of its rationale and of its reasoning."""
+    return decision["rationale"], "\n".join(decision.get("reasoning") or ())
+
+
+def overruled_in(decision: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the decisions that a decision overrules."""
+    seen = decision.get("precedents") or ()
+    return [each["decision_id"] for each in seen if each.get("relation", "followed") == "overruled"]
+
+
+def facets_of(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return names and values of what a case can be found by, in a fixed order and bounded."""
     found: dict[tuple[str, str], None] = {}
-    for source in (decision.facts or {}, decision.context):
+    for source in (decision.get("facts") or {}, decision.get("context") or {}):
         for name, value in _flat(source):
             text = facet_text(value)
             if text is not None and len(text) <= _MAX_FACET and len(name) <= _MAX_FACET:

@@ -8,21 +8,19 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from loom.decisions.finding import matching
-from loom.decisions.trace import DecisionSummary
+from loom.decisions.confirming import Confirmed, confirmed_decisions
+from loom.decisions.finding import matching, within
+from loom.decisions.trace import SUMMARY, DecisionSummary
 from loom.errors import AdmissionError
-from loom.precedents.index import facet_text
+from loom.precedents.hits import has_facets, with_words
+from loom.precedents.index import facet_text, is_original
 from loom.precedents.search import match_expression
 from loom.projections import Queries
 
 __all__ = ["Memory"]
 
-_FIND = """
-SELECT decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception,
-  policy_name, policy_version, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from,
-  confidence, rationale, outcome, verdict, departure, status
-FROM trace_decisions WHERE
-"""
+_FIND = f"SELECT {SUMMARY} FROM trace_decisions WHERE "  # noqa: S608 - constants only
+_FIND_BY_COMMAND = f"SELECT {SUMMARY}, command_type FROM trace_decisions WHERE "  # noqa: S608
 _NEWEST = " ORDER BY position DESC LIMIT :limit"
 _FACET = "position IN (SELECT position FROM precedent_facets WHERE name = :facet_{0} AND value = :value_{0})"
 _WORDS = "position IN (SELECT rowid FROM precedent_words WHERE precedent_words MATCH :words)"
@@ -72,9 +70,22 @@ class Memory:
             bound["class"] = alike
             conditions.append(_CLASS)
         matches, parameters = matching({**_dates(given), "after": 2**63 - 1 if after is None else after})
-        statement = _FIND + " AND ".join([matches, *conditions]) + _NEWEST
+        select = _FIND if given.get("command_type") is None else _FIND_BY_COMMAND
+        statement = select + " AND ".join([matches, *conditions]) + _NEWEST
         rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
-        return tuple(DecisionSummary.of(row) for row in rows)
+        hits = await confirmed_decisions(self._queries, rows)
+        said = with_words(hits, str(bound["words"])) if text is not None else frozenset()
+        found = []
+        for hit in hits:
+            alike_too = alike is None or alike in (hit.decision.get("precedent_class") or {}).values()
+            worded = text is None or hit.row["position"] in said
+            original = not conditions or is_original(hit.decision)
+            if alike_too and worded and original and has_facets(hit, facets or {}) and _came_to(hit, outcome or {}):
+                found.append(DecisionSummary.of(hit.row))
+            else:
+                self._queries.differences.add("precedents", hit.row["position"], "it is not what was looked for")
+        times = {name: given.get(name) for name in ("since", "until", "status")}
+        return tuple(each for each in found if within(each, **times))
 
 
 _KNOWN = frozenset(
@@ -117,6 +128,14 @@ def _outcomes(outcome: Mapping[str, JsonValue], bound: dict[str, object]) -> lis
         bound[f"path_{number}"] = f'$."{name}"'
         bound[f"type_{number}"], bound[f"said_{number}"] = _json_type(value), value
     return [_OUTCOME.format(number) for number in range(len(outcome))]
+
+
+def _came_to(hit: Confirmed, outcome: Mapping[str, JsonValue]) -> bool:
+    """Tell whether a decision has these values in its outcome; 1 and true and 1.0 are three things."""
+    said = hit.decision.get("outcome") or {}
+    return all(
+        name in said and said[name] == value and type(said[name]) is type(value) for name, value in outcome.items()
+    )
 
 
 def _bounded(given: Mapping[str, JsonValue]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
+from loom.decisions.confirming import confirmed_decisions
 from loom.decisions.entries import PrecedentFound
 from loom.errors import (
     AdmissionError,
@@ -18,23 +18,25 @@ from loom.errors import (
     EquivalenceRuleNotRegisteredError,
     PrecedentClassNotFoundError,
 )
+from loom.policies.registry import PolicyRegistry
 from loom.precedents.equivalence import EquivalenceRule
-from loom.precedents.index import facet_text
+from loom.precedents.hits import Hits
+from loom.precedents.index import facet_text, precedent_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
-from loom.projections import Queries
+from loom.projections import Queries, Row
 from loom.projections.sql import prefix_range
 
 __all__ = ["PrecedentMember", "PrecedentSupport", "Precedents", "match_expression"]
 
 _COLUMNS = """
-p.position, p.decision_id, p.journal, p.decision_type, p.rationale, p.outcome, p.is_exception, p.recorded_at_us,
-p.situation, p.precedent, p.policy_name, p.policy_version,
-CASE WHEN p.overruled_by IS NOT NULL THEN 'overruled' WHEN a.hash <> p.policy_hash THEN 'policy' END AS superseded
+p.position, p.decision_id, p.journal, p.command_id, p.decision_type, p.rationale, p.outcome, p.is_exception,
+p.recorded_at_us, p.situation, p.precedent, p.policy_name, p.policy_version, p.policy_hash, p.excluded, p.overruled_by,
+CASE WHEN p.overruled_by IS NOT NULL THEN
+  (SELECT later.position FROM precedents AS later WHERE later.decision_id = p.overruled_by) END AS overruled_at
 """
-_ADOPTED = "LEFT JOIN precedent_policies AS a ON a.name = p.policy_name"
-_FIND = f"SELECT {_COLUMNS} FROM precedents AS p {_ADOPTED}"  # noqa: S608 - constants only
+_FIND = f"SELECT {_COLUMNS} FROM precedents AS p"  # noqa: S608 - constants only
 _FIND_BY_FACET = f"""
-SELECT {_COLUMNS} FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position {_ADOPTED}
+SELECT {_COLUMNS} FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
 """  # noqa: S608
 _USABLE = "p.excluded IS NULL AND p.position < :before"
 _FIRST_FACET = "f.name = :facet_0 AND f.value = :value_0"
@@ -61,8 +63,7 @@ SELECT class.precedent, class.rule, class.situation, class.support,
     WHERE o.precedent = class.precedent AND o.overruled_by IS NOT NULL AND o.excluded IS NULL
       AND (a.hash IS NULL OR o.policy_hash = a.hash)
   ) AS superseded,
-  oldest.recorded_at_us AS first_at_us, newest.recorded_at_us AS last_at_us, newest.decision_type, newest.outcome,
-  newest.decision_id
+  oldest.position AS oldest, newest.position AS newest
 FROM ({}) AS class
 JOIN precedents AS oldest
   ON oldest.position = (SELECT min(position) FROM precedents WHERE precedent = class.precedent AND excluded IS NULL)
@@ -75,7 +76,8 @@ _OF_RULE = "rule = :rule"
 _AFTER = "(support, precedent) < (:support, :precedent)"
 _LARGEST_FIRST = "ORDER BY support DESC, precedent DESC LIMIT :limit"
 _ONE_CLASS = _CLASS.format("SELECT * FROM precedent_classes WHERE precedent = :precedent")
-_CLASS_OF = "SELECT decision_id, precedent FROM precedents WHERE decision_id >= ? AND decision_id < ? LIMIT 3"
+_CLASS_OF = "SELECT position, decision_id, precedent FROM precedents WHERE decision_id >= ? AND decision_id < ? LIMIT 3"
+_OF_CLASS = f"SELECT {_COLUMNS}, p.rule FROM precedents AS p WHERE p.position IN (SELECT value FROM json_each(?))"  # noqa: S608
 _CLASS_NAMED = "SELECT precedent FROM precedent_classes WHERE precedent >= ? AND precedent < ? LIMIT 3"
 _NAMES = ("precedents",)
 _MAX_FACETS = 16
@@ -116,12 +118,20 @@ class Precedents:
     """Finds earlier decisions, and knows the rules by which they are alike.
 
     Decisions that were replayed, or whose turn failed or was given up, are no precedents. Those of a policy version
-    that is no longer adopted, and those that were overruled, still are: they are marked as superseded.
+    that is no longer adopted, and those that were overruled, still are: they are marked as superseded. What the index
+    gives is held against the journal: it can hide a precedent, or that one was overruled, and invent neither.
     """
 
-    def __init__(self, queries: Queries, rules: EquivalenceRegistry | None = None) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        rules: EquivalenceRegistry | None = None,
+        *,
+        policies: PolicyRegistry | None = None,
+    ) -> None:
         self._queries = queries
         self._rules = rules
+        self._hits = Hits(queries, policies)
 
     def rules(self, name: str | None = None) -> tuple[RuleVersion, ...]:
         """Return the registered equivalence rules, or the versions of one of them, by name and number."""
@@ -172,7 +182,12 @@ class Precedents:
         select, order = (_FIND_BY_FACET, _NEWEST_OF_FACET) if facets else (_FIND, _NEWEST)
         statement = f"{select} WHERE {' AND '.join(conditions)} {order}"
         rows = await self._queries.fetch(statement, bound, names=_NAMES)
-        return tuple(PrecedentFound(**_found(row)) for row in rows)
+        hits = await self._hits.confirmed(rows, facets=facets, words=words)
+        return tuple(PrecedentFound(**_found(each.row)) for each in hits)
+
+    async def position(self) -> int:
+        """Return up to which position, at least, the index holds the journal: what a search from now on can find."""
+        return await self._queries.position(_NAMES)
 
     async def classes(
         self, *, rule: str | None = None, limit: int = 50, after: PrecedentSupport | None = None
@@ -192,7 +207,7 @@ class Precedents:
             bound["support"], bound["precedent"] = after.support, after.precedent
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         statement = _CLASS.format(f"{_LARGEST}{where} {_LARGEST_FIRST}")
-        return tuple(_support(row) for row in await self._queries.fetch(statement, bound, names=_NAMES))
+        return await self._supports(await self._queries.fetch(statement, bound, names=_NAMES))
 
     async def members(
         self, precedent: str, *, limit: int = 50, after: int | None = None
@@ -203,10 +218,11 @@ class Precedents:
         rows = await self._queries.fetch(statement, bound, names=_NAMES)
         return tuple(
             PrecedentMember(
-                **_found(row), position=row["position"], policy=row["policy_name"], policy_version=row["policy_version"]
+                **_found(each.row), position=each.row["position"], policy=each.row["policy_name"],
+                policy_version=each.row["policy_version"],
             )
-            for row in rows
-        )
+            for each in await self._hits.confirmed(rows)
+        )  # fmt: skip
 
     async def get(self, precedent: str) -> PrecedentSupport:
         """Return a class by its key or how that begins; raise `PrecedentClassNotFoundError`."""
@@ -234,11 +250,32 @@ class Precedents:
                 f"decision [{decision_id!r:.80}] is {'ambiguous' if found else 'not known'} as a precedent; "
                 "expected [the id of one original decision, or how only one begins]: see `loom decisions`"
             )
-        return None if found[0]["precedent"] is None else await self._class(found[0]["precedent"])
+        hits = await confirmed_decisions(self._queries, found, table="precedents", told=precedent_row)
+        if not hits:
+            raise self._queries.differences.add("precedents", found[0]["position"], "it is another decision")
+        precedent = hits[0].row["precedent"]
+        return None if precedent is None else await self._class(precedent)
 
     async def _class(self, precedent: str) -> PrecedentSupport | None:
         rows = await self._queries.fetch(_ONE_CLASS, {"precedent": precedent}, names=_NAMES, consistent=False)
-        return _support(rows[0]) if rows else None
+        found = await self._supports(rows)
+        return found[0] if found else None
+
+    async def _supports(self, rows: Sequence[Row]) -> tuple[PrecedentSupport, ...]:
+        """Return classes as their oldest and newest decisions say they are; how many there are, the view counts."""
+        places = json.dumps([row[name] for row in rows for name in ("oldest", "newest")])
+        fetched = await self._queries.fetch(_OF_CLASS, (places,), names=_NAMES, consistent=False) if rows else ()
+        members = {each.row["position"]: each.row for each in await self._hits.confirmed(fetched)}
+        found = []
+        for row in rows:
+            oldest, newest = members.get(row["oldest"]), members.get(row["newest"])
+            if oldest is None or newest is None:
+                continue
+            if _are_of(row, oldest, newest):
+                found.append(_support(row, oldest, newest))
+            else:
+                self._queries.differences.add("precedent_classes", row["precedent"], "its decisions are of another")
+        return tuple(found)
 
     def _registry(self) -> EquivalenceRegistry:
         if self._rules is None:
@@ -273,7 +310,7 @@ def _facet_conditions(facets: Mapping[str, JsonValue], bound: dict[str, object])
     return [_FIRST_FACET, *also] if facets else []
 
 
-def _found(row: sqlite3.Row) -> dict[str, Any]:
+def _found(row: Row) -> dict[str, Any]:
     return {
         "decision_id": row["decision_id"],
         "journal": row["journal"],
@@ -288,16 +325,21 @@ def _found(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _support(row: sqlite3.Row) -> PrecedentSupport:
+def _are_of(row: Row, *members: Row) -> bool:
+    """Tell whether decisions are of the class that a row counts."""
+    return all(each[name] == row[name] for each in members for name in ("precedent", "rule", "situation"))
+
+
+def _support(row: Row, oldest: Row, newest: Row) -> PrecedentSupport:
     return PrecedentSupport(
         precedent=row["precedent"],
         situation=row["situation"],
         rule=row["rule"],
         support=row["support"],
         superseded=row["superseded"],
-        first_at=datetime_from_us(row["first_at_us"]),
-        last_at=datetime_from_us(row["last_at_us"]),
-        decision_id=row["decision_id"],
-        decision_type=row["decision_type"],
-        outcome=json.loads(row["outcome"]),
+        first_at=datetime_from_us(oldest["recorded_at_us"]),
+        last_at=datetime_from_us(newest["recorded_at_us"]),
+        decision_id=newest["decision_id"],
+        decision_type=newest["decision_type"],
+        outcome=json.loads(newest["outcome"]),
     )

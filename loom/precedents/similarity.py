@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from loom.decisions.confirming import confirmed_decisions
 from loom.errors import AdmissionError, ConfigError
 from loom.identity import check_limit
+from loom.precedents.index import precedent_row
 from loom.projections import Queries
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]
 
 _PAGE = 500
 _AFTER = """
-SELECT position, decision_id, rationale FROM precedents WHERE position > :after AND excluded IS NULL
+SELECT position, decision_id, rationale, excluded FROM precedents WHERE position > :after AND excluded IS NULL
 ORDER BY position LIMIT :limit
 """
 
@@ -82,8 +84,10 @@ class Similarity:
             rows = await self._queries.fetch(_AFTER, bounds, names=("precedents",))
             if not rows:
                 return
-            self._vectors += await self._embedded([row["rationale"] for row in rows])
-            self._known += [(row["decision_id"], row["rationale"]) for row in rows]
+            hits = await confirmed_decisions(self._queries, rows, table="precedents", told=precedent_row)
+            if hits:
+                self._vectors += await self._embedded([each.row["rationale"] for each in hits])
+                self._known += [(each.row["decision_id"], each.row["rationale"]) for each in hits]
             self._after = rows[-1]["position"]
 
     async def _embedded(self, texts: list[str]) -> list[NDArray[float32]]:

@@ -54,8 +54,10 @@ class Queries:
         return await confirmed(self.entries, rows, how, self.differences)
 
     async def position(self, names: Iterable[str]) -> int:
-        """Return up to which position, at least, the tables of projections hold the journal."""
+        """Return up to which position, at least, the tables of projections hold the journal from now on."""
         wanted = frozenset(names)
+        if self._projector is not None:
+            await self._projector.reached(self._projector.head, wanted, timeout_s=self._timeout_s)
         return min((each.position for each in await self.status() if each.name in wanted), default=0)
 
     async def fetch(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from loom.decisions import DecisionJournalEntry, PolicyReference, PrecedentReference
 from loom.errors import PrecedentClassNotFoundError
 from loom.identity import derived_id
-from loom.journal import Entry, Recorded, TurnAbandonedEntry, TurnFailedEntry
+from loom.journal import Entry, Recorded, TurnAbandonedEntry, TurnFailedEntry, draft
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.precedents import Precedents, PrecedentsProjection, PrecedentSupport
 from loom.projections import Queries, Views
@@ -181,7 +181,9 @@ _HISTORY = st.lists(
 
 
 def recorded(position: int, entry: Entry, turn: str | None) -> Recorded:
-    return Recorded(position, JOURNAL, position, entry.kind, 1, turn, 1, position, 0, None, None, None, b"", b"", entry)
+    ready = draft(entry)
+    header = (position, JOURNAL, position, entry.kind, entry.schema_version, turn, 1, position, 0, None)
+    return Recorded(*header, ready.salt, ready.body, ready.body_digest, b"")
 
 
 @given(_HISTORY)

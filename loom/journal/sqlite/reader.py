@@ -95,6 +95,7 @@ class Reader:
         self._connection: sqlite3.Connection | None = None
         self._process = os.getpid()
         self._closed = False
+        self._indexed = False
 
     async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream one journal by sequence: those after `after`, up to and with `until`."""
@@ -197,7 +198,9 @@ class Reader:
             raise explained(error, self._path, writing=False) from error
 
     async def _has_turn_index(self) -> bool:
-        return await self._in_thread(lambda: has_turn_index(self._connected()))
+        if not self._indexed:  # once there it stays; one that somebody drops is an error to whoever asks
+            self._indexed = await self._in_thread(lambda: has_turn_index(self._connected()))
+        return self._indexed
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -1,0 +1,132 @@
+"""What a search has found in the index, held against the journal before anybody sees or rests on it.
+
+That a case is superseded follows from others: from the version that is adopted, which the registry knows, and from a
+later decision, which the index can hide but not invent.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Literal
+
+from pydantic import JsonValue
+
+from loom.decisions.confirming import Confirmed, TurnEnds, confirmed_decisions
+from loom.decisions.rows import written_decision
+from loom.journal.entry import Recorded
+from loom.policies.entries import PolicyAdoptedEntry
+from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
+from loom.precedents.index import (
+    WORDS,
+    PrecedentsProjection,
+    facet_text,
+    facets_of,
+    is_original,
+    overruled_in,
+    precedent_row,
+    words_of,
+)
+from loom.projections import Queries, Row
+from loom.projections.sql import statements
+
+__all__ = ["Hits", "has_facets", "with_words"]
+
+_TABLE = "precedents"
+_MATCH = "SELECT rowid FROM precedent_words WHERE precedent_words MATCH ?"
+
+
+class Hits:
+    """Holds hits against their entries. Without a registry of `policies`, adoptions are read out of its journal."""
+
+    def __init__(self, queries: Queries, policies: PolicyRegistry | None = None) -> None:
+        self._queries = queries
+        self._policies = policies
+        self._adopted: dict[str, str] = {}
+        self._read_to = 0
+
+    async def confirmed(
+        self,
+        rows: Sequence[Row],
+        *,
+        facets: Mapping[str, JsonValue] | None = None,
+        words: str | None = None,
+    ) -> list[Confirmed]:
+        """Return the rows of `precedents` that are what their entries say, and match facets and words.
+
+        A row gets `superseded`: why it would not be gone by any more, or None.
+        """
+        if not rows:
+            return []
+        found = await confirmed_decisions(self._queries, rows, table=_TABLE, told=precedent_row)
+        kept = [each for each in found if self._matches(each, facets)]
+        if words is not None:
+            said = with_words(kept, words)
+            kept = [each for each in kept if each.row["position"] in said or self._doubt(each, "it has other words")]
+        await self._mark(kept)
+        return kept
+
+    def _matches(self, hit: Confirmed, facets: Mapping[str, JsonValue] | None) -> bool:
+        if not is_original(hit.decision):
+            return self._doubt(hit, "it was replayed")
+        return has_facets(hit, facets or {}) or self._doubt(hit, "it has other facets")
+
+    def _doubt(self, hit: Confirmed, problem: str) -> bool:
+        self._queries.differences.add(_TABLE, hit.row["position"], problem)
+        return False
+
+    async def _mark(self, hits: Sequence[Confirmed]) -> None:
+        overruling = await self._overruling({each.row["overruled_at"] for each in hits} - {None})
+        if self._policies is None and hits:
+            await self._read_adopted()
+        for hit in hits:
+            row = hit.row
+            superseded: Literal["policy", "overruled"] | None = None
+            if self._hash_adopted(row["policy_name"]) not in (None, row["policy_hash"]):
+                superseded = "policy"
+            if row["overruled_at"] is not None and row["decision_id"] in overruling.get(row["overruled_at"], ()):
+                superseded = "overruled"
+            elif row["overruled_by"] is not None:
+                self._doubt(hit, "nothing that is usable overrules it")
+            row["superseded"] = superseded
+
+    async def _overruling(self, positions: set[int]) -> dict[int, list[str]]:
+        """Return which decisions are overruled by those at some positions, as far as these are usable."""
+        if not positions:
+            return {}
+        found = await self._queries.entries.at(positions)
+        ends = await TurnEnds.of(self._queries.entries, found.values())
+        return {position: _overruled(each) for position, each in found.items() if ends.excluded(each) is None}
+
+    def _hash_adopted(self, policy: str) -> str | None:
+        if self._policies is None:
+            return self._adopted.get(policy)
+        version = self._policies.adopted(policy)
+        return None if version is None else version.hash
+
+    async def _read_adopted(self) -> None:
+        async for recorded in self._queries.entries.read(POLICY_JOURNAL, after=self._read_to):
+            if isinstance(recorded.entry, PolicyAdoptedEntry):
+                self._adopted[recorded.entry.name] = recorded.entry.hash
+            self._read_to = recorded.sequence
+
+
+def _overruled(recorded: Recorded) -> list[str]:
+    decision = written_decision(recorded)
+    return overruled_in(decision) if decision is not None and is_original(decision) else []
+
+
+def has_facets(hit: Confirmed, facets: Mapping[str, JsonValue]) -> bool:
+    """Tell whether a decision has these facts or context."""
+    known = facets_of(hit.decision) if facets else ()
+    return all((name, facet_text(value)) in known for name, value in facets.items())
+
+
+def with_words(hits: Sequence[Confirmed], words: str) -> frozenset[int]:
+    """Return the positions of hits that have some words, as the index would find them."""
+    [create] = [each for each in statements(PrecedentsProjection.schema) if "VIRTUAL TABLE precedent_words" in each]
+    with closing(sqlite3.connect(":memory:")) as index:
+        index.execute(create)
+        index.executemany(WORDS, [(each.row["position"], *words_of(each.decision)) for each in hits])
+        return frozenset(row[0] for row in index.execute(_MATCH, (words,)))
