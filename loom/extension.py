@@ -24,6 +24,7 @@ from loom.errors import ConfigError
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles
 from loom.journal.store import Draft, JournalStore
+from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Projection, Queries
 
@@ -103,11 +104,13 @@ class Extension:
     `start` is entered once the loom is open and left before it closes; what it yields is `loom.parts[name]`.
     `operations` are named `<extension>.<word>` over the control socket. `replays` is entered instead of `start` where
     journals are only replayed: it makes actors known, on a host that is not resumed and that nothing is written to.
+    `policies` are the rules that it decides by, earlier ones, too: an audit judges again with them.
     """
 
     name: str
     actors: Sequence[type[Actor[Any]]] = ()
     projections: Sequence[Projection] = ()
+    policies: Sequence[AnyPolicy] = ()
     reactors: Sequence[Reactor] = ()
     sections: Mapping[str, type[Section]] = field(default_factory=dict)
     operations: Mapping[str, Operation] = field(default_factory=dict)

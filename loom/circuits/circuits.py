@@ -15,6 +15,7 @@ from loom.circuits.autonomy import CountCycle, Counted, Health, RegisterStrategy
 from loom.circuits.chain import ChainReply, RunChain, Step
 from loom.circuits.core import CORE
 from loom.circuits.definition import Circuit, CircuitDefinition
+from loom.circuits.earlier import EARLIER
 from loom.circuits.escalations import Escalations
 from loom.circuits.loading import listed_circuits
 from loom.circuits.reading import CircuitsView
@@ -40,6 +41,7 @@ SELECT DISTINCT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AN
 ORDER BY circuit_id
 """
 _FALLS_BACK = "fallback_to_last_successful"
+_FIGURES = ("engagement_score", "conversion_score", "cycle_count", "decline_cycles")
 
 
 class Circuits:
@@ -76,6 +78,8 @@ class Circuits:
         a replay, there is no need of a vault: `seals` is false.
         """
         own = cls(host)
+        for earlier in EARLIER:
+            host.policies.attach(earlier)
         await own.escalations.load()
         await own._erasures.load()
         if seals:
@@ -262,28 +266,37 @@ class Circuits:
         *,
         engagement: float,
         conversion: float,
+        confidence: float | None = None,
         id: str | None = None,
         by: str | None = None,
     ) -> Counted:
-        """Count a cycle: this is where a strategy is rotated, or a person is asked."""
-        command = CountCycle(client_id=client_id, segment=segment, engagement=engagement, conversion=conversion)
+        """Count a cycle: this is where a strategy is rotated, or a person is asked.
+
+        `confidence` is how sure the figures are, as of CX07, whose mode may have put a neutral one in: a correction is
+        never surer than the cycles that it rests on.
+        """
+        command = CountCycle(
+            client_id=client_id, segment=segment, engagement=engagement, conversion=conversion, confidence=confidence
+        )
         counted: Counted = await self._strategy(client_id, segment).ask(command, id=id, by=by)
         return counted
 
     async def health(self, client_id: str, segment: str) -> tuple[Health, dict[str, Any] | None, dict[str, Any] | None]:
-        """Return how a strategy does, its last metrics, and the last correction. Looking changes nothing."""
+        """Return how a strategy does, its last metrics, and the last correction. Looking changes nothing.
+
+        As long as no cycle came after a correction, the metrics are those that led to it.
+        """
         self._strategy(client_id, segment)
         state = await self.view.state(client_id, segment)
         last = await self.view.last_correction(client_id, segment)
         if state is None:
             return Health(reason="No cycle was counted yet"), None, last
-        corrected = last is not None and state["decline_cycles"] == 0 and last["timestamp"] >= state["updated_at"]
-        if corrected and last is not None:
+        if last is not None and last["is_last"]:
             health = Health(
                 needs_correction=True, reason=last["reason"], confidence=last["confidence"],
                 action_type=last["action_type"],
             )  # fmt: skip
-            return health, state, last
+            return health, {**state, **{name: last[name] for name in _FIGURES}}, last
         words = f"Engagement declines for {state['decline_cycles']} cycles" if state["decline_cycles"] else None
         return Health(reason=words or "Strategy performing within baseline"), state, last
 

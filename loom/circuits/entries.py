@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, JsonValue
 
@@ -116,6 +116,7 @@ class CycleCountedEntry(Entry):
     """Metrics of a cycle came in: how it compares with the cycles before it under the same strategy."""
 
     kind: ClassVar[str] = "circuit.cycle_counted"
+    schema_version: ClassVar[int] = 2
 
     strategy_id: str
     cycle: int
@@ -124,19 +125,36 @@ class CycleCountedEntry(Entry):
     baseline: float | None
     declining: bool
     decline_cycles: int
+    measured: float = Field(default=1.0, ge=0, le=1)
+    """How sure the metrics are."""
+    frozen_baseline: float | None = None
+    """What the next cycle is held against, as long as the strategy declines."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it was meant: metrics were taken as sure, no baseline was frozen."""
+        return {**body, "measured": 1.0, "frozen_baseline": None}
 
 
 class CorrectionEntry(Entry):
-    """A strategy was rotated, or a person was asked as there is no other."""
+    """A strategy that declined was rotated or is watched, or a person is asked."""
 
     kind: ClassVar[str] = "circuit.corrected"
+    schema_version: ClassVar[int] = 2
 
     log_id: str
-    action: Literal["rotate_strategy", "escalate_to_admin"]
+    action: Literal["rotate_strategy", "log_and_monitor", "escalate_to_admin"]
     previous_strategy_id: str
     new_strategy_id: str | None = None
     reason: str
     confidence: float
+    decline_cycles: int = 0
+    """How many cycles in a row count as declining from here on: none under a new strategy."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it was meant: the count of declines began again."""
+        return {**body, "decline_cycles": 0}
 
 
 class EscalationOpenedEntry(Entry):

@@ -7,6 +7,8 @@ from functools import partial
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.circuits.circuits import Circuits
+from loom.circuits.decline import strategy_decline
+from loom.circuits.earlier import EARLIER
 from loom.circuits.view import CircuitsProjection
 from loom.extension import Extension, Operation
 from loom.sealing import SealingConfig
@@ -67,6 +69,7 @@ async def _close(circuits: Circuits, given: Close) -> JsonValue:
 extension = Extension(
     name="circuits",
     projections=(CircuitsProjection(),),
+    policies=(*EARLIER, strategy_decline),
     sections={"sealing": SealingConfig},
     operations={
         "close": Operation(Close, _close),

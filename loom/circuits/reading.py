@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from loom.clock import datetime_from_us, us_from_datetime
+from loom.clock import us_from_datetime
 from loom.projections import Queries
 from loom.sealing import Fields
 
@@ -18,7 +18,9 @@ WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
 AND (:circuit IS NULL OR circuit_id = :circuit)
 """
 _HISTORY = f"""
-SELECT * FROM circuit_execution_logs {_WHERE} AND position < :before ORDER BY position DESC LIMIT :limit
+SELECT position, client_id, circuit_id, execution_id, timestamp, success, latency_ms, confidence_score, substituted,
+  error, decision_path, inputs, outputs
+FROM circuit_execution_logs {_WHERE} AND position < :before ORDER BY position DESC LIMIT :limit
 """  # noqa: S608 - constants only
 # Percentiles are by the nearest rank. What failed came to no output and so has no confidence.
 _SUMS = f"""
@@ -35,22 +37,32 @@ FROM ranked GROUP BY {{0}} ORDER BY {{0}}
 """  # noqa: S608
 _BY_CIRCUIT = _SUMS.format("circuit_id")
 _ALL = _SUMS.format("''")
-_STATES = """
-SELECT * FROM circuit_strategy_states WHERE (:client IS NULL OR client_id = :client)
-ORDER BY client_id, audience_segment
+_STATE = """
+SELECT client_id, audience_segment, strategy_id, engagement_score, conversion_score, cycle_count, decline_cycles,
+  updated_at, last_rotated_at
+FROM circuit_strategy_states
 """
+_STATES = f"{_STATE} WHERE (:client IS NULL OR client_id = :client) ORDER BY client_id, audience_segment"
+_ONE_STATE = f"{_STATE} WHERE client_id = ? AND audience_segment = ?"
 _CORRECTED = """
 SELECT count(*) AS corrections, sum(action_type = 'rotate_strategy') AS rotations, avg(confidence) AS confidence
-FROM circuit_autocorrection_logs WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
+FROM circuit_autocorrection_logs
+WHERE action_type <> 'log_and_monitor' AND recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
+"""
+_MONITORED = """
+SELECT count(*) AS monitored FROM circuit_autocorrection_logs
+WHERE action_type = 'log_and_monitor' AND recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
 """
 _ESCALATED = """
 SELECT count(*) AS escalations, sum(repeated) AS repeats FROM circuit_escalation_logs
 WHERE recorded_at_us >= :since AND (:client IS NULL OR client_id = :client)
 """
-_LAST_CORRECTION = """
-SELECT * FROM circuit_autocorrection_logs WHERE client_id = ? AND audience_segment = ? ORDER BY position DESC LIMIT 1
+_CORRECTION = """
+SELECT log_id, action_type, previous_strategy_id, new_strategy_id, reason, confidence, engagement_score,
+  conversion_score, cycle_count, decline_cycles, timestamp,
+  log_id IS (SELECT corrected_by FROM circuit_strategy_states WHERE client_id = ? AND audience_segment = ?) AS is_last
+FROM circuit_autocorrection_logs WHERE client_id = ? AND audience_segment = ? ORDER BY position DESC LIMIT 1
 """
-_STATE = "SELECT * FROM circuit_strategy_states WHERE client_id = ? AND audience_segment = ?"
 _NAMES = ("circuits",)
 _LAST = 2**63 - 1
 _NOTHING: dict[str, Any] = {
@@ -100,6 +112,7 @@ class CircuitsView:
         """Return how every strategy does, and what was corrected and escalated within the days, repeats counted."""
         wanted = {"client": client_id, "since": self._since(days)}
         [corrected] = await self._queries.fetch(_CORRECTED, wanted, names=_NAMES)
+        [watched] = await self._queries.fetch(_MONITORED, wanted, names=_NAMES)
         [escalated] = await self._queries.fetch(_ESCALATED, wanted, names=_NAMES)
         states = await self._queries.fetch(_STATES, {"client": client_id}, names=_NAMES)
         sure = corrected["confidence"]
@@ -111,18 +124,19 @@ class CircuitsView:
                 "repeated_escalations": escalated["repeats"] or 0,
                 "avg_correction_confidence": None if sure is None else round(sure, 4),
             },
-            "strategy_states": [_state(dict(row)) for row in states],
+            "monitored": watched["monitored"],
+            "strategy_states": [dict(row) for row in states],
         }
 
     async def state(self, client_id: str, segment: str) -> dict[str, Any] | None:
-        """Return how the strategy of a client and segment does; None where no cycle was ever counted."""
-        rows = await self._queries.fetch(_STATE, (client_id, segment), names=_NAMES)
-        return None if not rows else _state(dict(rows[0]))
+        """Return how the strategy in use of a client and segment does; None where no cycle was ever counted."""
+        rows = await self._queries.fetch(_ONE_STATE, (client_id, segment), names=_NAMES)
+        return None if not rows else dict(rows[0])
 
     async def last_correction(self, client_id: str, segment: str) -> dict[str, Any] | None:
-        """Return what was corrected last for a client and segment."""
-        rows = await self._queries.fetch(_LAST_CORRECTION, (client_id, segment), names=_NAMES)
-        return None if not rows else _timed(dict(rows[0]), "recorded_at_us", "timestamp")
+        """Return what was corrected last, with the figures that led to it; `is_last` while no cycle came after it."""
+        rows = await self._queries.fetch(_CORRECTION, (client_id, segment) * 2, names=_NAMES)
+        return None if not rows else {**dict(rows[0]), "is_last": bool(rows[0]["is_last"])}
 
     def _execution(self, row: dict[str, Any]) -> dict[str, Any]:
         shown = _execution(row)
@@ -135,19 +149,9 @@ class CircuitsView:
 
 
 def _execution(row: dict[str, Any]) -> dict[str, Any]:
-    row = _timed(row, "recorded_at_us", "timestamp")
     for name in ("decision_path", "inputs", "outputs"):
         row[name] = None if row[name] is None else json.loads(row[name])
     return {**row, "success": bool(row["success"]), "substituted": bool(row["substituted"])}
-
-
-def _state(row: dict[str, Any]) -> dict[str, Any]:
-    return _timed(_timed(row, "updated_at_us", "updated_at"), "last_rotated_at_us", "last_rotated_at")
-
-
-def _timed(row: dict[str, Any], name: str, as_name: str) -> dict[str, Any]:
-    us = row.pop(name)
-    return {**row, as_name: None if us is None else datetime_from_us(us).isoformat().replace("+00:00", "Z")}
 
 
 def _metrics(sums: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 -- Every execution of every circuit, in order: what the audit and its metrics are read from.
 CREATE TABLE circuit_execution_logs (
   position INTEGER PRIMARY KEY,
+  workspace_id TEXT NOT NULL,
   client_id TEXT NOT NULL,
   circuit_id TEXT NOT NULL,
   execution_id TEXT NOT NULL,
+  timestamp TEXT NOT NULL,
   recorded_at_us INTEGER NOT NULL,
   success INTEGER NOT NULL,
   latency_ms REAL NOT NULL,
@@ -30,7 +32,9 @@ CREATE TABLE circuit_entered (
   PRIMARY KEY (journal, execution_id, circuit_id)
 ) STRICT, WITHOUT ROWID;
 
+-- The strategy in use for each client and segment, with its own figures: none where it has had no cycle.
 CREATE TABLE circuit_strategy_states (
+  workspace_id TEXT NOT NULL,
   client_id TEXT NOT NULL,
   audience_segment TEXT NOT NULL,
   strategy_id TEXT NOT NULL,
@@ -38,13 +42,28 @@ CREATE TABLE circuit_strategy_states (
   conversion_score REAL,
   cycle_count INTEGER NOT NULL,
   decline_cycles INTEGER NOT NULL,
-  updated_at_us INTEGER NOT NULL,
-  last_rotated_at_us INTEGER,
+  updated_at TEXT NOT NULL,
+  last_rotated_at TEXT,
+  -- The correction after which no cycle was counted yet.
+  corrected_by TEXT,
   PRIMARY KEY (client_id, audience_segment)
 ) STRICT, WITHOUT ROWID;
 
+-- The figures of each strategy that was ever in use, as of its last cycle.
+CREATE TABLE circuit_strategies (
+  client_id TEXT NOT NULL,
+  audience_segment TEXT NOT NULL,
+  strategy_id TEXT NOT NULL,
+  engagement_score REAL NOT NULL,
+  conversion_score REAL NOT NULL,
+  cycle_count INTEGER NOT NULL,
+  PRIMARY KEY (client_id, audience_segment, strategy_id)
+) STRICT, WITHOUT ROWID;
+
+-- What was done about declines, with the figures that led to it.
 CREATE TABLE circuit_autocorrection_logs (
   position INTEGER PRIMARY KEY,
+  workspace_id TEXT NOT NULL,
   log_id TEXT NOT NULL,
   client_id TEXT NOT NULL,
   audience_segment TEXT NOT NULL,
@@ -53,6 +72,11 @@ CREATE TABLE circuit_autocorrection_logs (
   new_strategy_id TEXT,
   reason TEXT NOT NULL,
   confidence REAL NOT NULL,
+  engagement_score REAL,
+  conversion_score REAL,
+  cycle_count INTEGER,
+  decline_cycles INTEGER,
+  timestamp TEXT NOT NULL,
   recorded_at_us INTEGER NOT NULL
 ) STRICT;
 

@@ -196,6 +196,8 @@ class Recorded:
     _entry: Entry | None = field(default=None, repr=False)
     _plain: dict[str, Any] | None = field(default=None, init=False, repr=False)
     _is_parsed: bool = field(default=False, init=False, repr=False)
+    workspace: str = field(default="", kw_only=True)
+    """Whose entry it is, as its header says; empty where whoever read it does not know."""
 
     @property
     def entry(self) -> Entry:

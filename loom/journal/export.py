@@ -269,6 +269,7 @@ def parse_line(line: str) -> tuple[str, Recorded]:
         body=_body_of(line, said, gone=salt is None),
         body_digest=digest,
         entry_hash=found,
+        workspace=workspace,
     )
     if export_line(entry, workspace=workspace) != line:
         raise ValueError("it says something else, or says it otherwise, than an export of this entry: written anew?")

@@ -116,7 +116,7 @@ def router(api: Api) -> APIRouter:
         given = await read_body(request, CycleRequest)
         counted = await _circuits(loom).count_cycle(
             given.clientId, given.audienceSegment, engagement=given.engagementScore,
-            conversion=given.conversionScore, id=idempotency, by=caller.key.name,
+            conversion=given.conversionScore, confidence=given.confidence, id=idempotency, by=caller.key.name,
         )  # fmt: skip
         return JSONResponse(
             {

@@ -114,6 +114,8 @@ class CycleRequest(_Shape):
     audienceSegment: Client  # noqa: N815
     engagementScore: Score  # noqa: N815
     conversionScore: Score  # noqa: N815
+    confidence: Score | None = None
+    """How sure the figures are."""
 
 
 class CloseRequest(_Shape):
@@ -201,7 +203,7 @@ class Health(_Shape):
     needs_correction: bool
     reason: str
     confidence: float | None = None
-    action_type: Literal["rotate_strategy", "escalate_to_admin"] | None = None
+    action_type: Literal["rotate_strategy", "log_and_monitor", "escalate_to_admin"] | None = None
 
 
 class StrategyMetrics(_Shape):
@@ -270,6 +272,8 @@ class DashboardAnswer(_Shape):
     workspace_id: str
     days: float
     summary: Summary
+    monitored: int
+    """Declines that were too unsure for a rotation, and are watched."""
     strategy_states: list[StrategyState]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from loom import Actor, Command, Extension, Loom, LoomConfig
+from loom import Actor, Command, Loom
 from loom.circuits import (
     CORE,
-    Circuit,
     CircuitDefinition,
     Circuits,
     Result,
     bound_to,
     circuit,
-    extension,
     load_circuits,
 )
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, SubstitutedEntry
@@ -36,6 +33,7 @@ from loom.errors import (
     InvalidNameError,
     StandingError,
 )
+from tests.circuits.support import failing, wired
 
 CHAIN: list[tuple[str, dict[str, Any]]] = [
     ("CX01_INTENT_DETECTION", {"business_profile": "SaaS B2B"}),
@@ -44,37 +42,8 @@ CHAIN: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@asynccontextmanager
-async def wired(path: Path, *circuits: Circuit) -> AsyncIterator[Loom]:
-    own = Extension(
-        name="circuits",
-        projections=extension.projections,
-        start=lambda loom: Circuits.open(loom, circuits=circuits),
-    )
-    async with Loom.open(LoomConfig(data=path), by="mira", extensions=[own]) as loom:
-        yield loom
-
-
 async def entries(loom: Loom, kind: type[Any], client: str = "client-123") -> list[Any]:
     return [each.entry async for each in loom.store.read(f"circuits/{client}") if isinstance(each.entry, kind)]
-
-
-def failing(mode: str, *, fail: Any = None, **more: Any) -> Circuit:
-    """A circuit that fails where `fail(inputs)` is true, and says which input it got where not."""
-
-    def run(inputs: Mapping[str, Any]) -> Result:
-        if fail is None or fail(inputs):
-            raise RuntimeError("no luck")
-        return Result(outputs={"said": f"fine {inputs.get('creativity', inputs['word'])}"})
-
-    kept = {name: more.pop(name) for name in ("alternates", "rewrite") if name in more}
-    definition = CircuitDefinition.model_validate(
-        {
-            "circuit_id": "CX09_MINE", "category": "test", "purpose": "to fail", "inputs": ("word",),
-            "optional": ("creativity",), "outputs": ("said",), "failure_mode": mode, "success_metric": "none", **more,
-        }
-    )  # fmt: skip
-    return Circuit(definition, run, **kept)
 
 
 # --- the core, and chains --------------------------------------------------------------------------
@@ -572,7 +541,7 @@ async def test_three_declines_rotate_to_the_best_active_other_strategy(tmp_path:
         assert [each.new_strategy_id for each in found] == [None] * 8 + ["s-3"]
         last = found[-1].health
         assert (last.needs_correction, last.confidence, last.action_type) == (True, 0.95, "rotate_strategy")
-        assert last.reason == "Engagement declined for 3 cycles (current: 0.42, baseline: 0.54)"
+        assert last.reason == "Engagement declined for 3 cycles (current: 0.42, baseline: 0.58)", "frozen at the first"
         health, state, correction = await circuits.health("c", "enterprise")
         assert health.needs_correction
         assert state is not None

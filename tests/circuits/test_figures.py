@@ -10,7 +10,7 @@ import pytest
 
 from loom import Loom
 from loom.circuits import Circuits, Result, circuit
-from tests.circuits.test_circuits import failing, wired
+from tests.circuits.support import failing, wired
 
 MINE = failing("mark_as_neutral", fail=lambda inputs: inputs["word"] == "bad")
 ASKING = failing("escalate_to_admin", circuit_id="CX10_ASKS")

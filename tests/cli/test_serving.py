@@ -20,6 +20,7 @@ import pytest
 from loom import Loom
 from loom.circuits import Circuits
 from tests.cli.support import Answer, environment, invoke
+from tests.golden.reading import HERE, copied
 
 CONFIG = "data: data\nworkspace: main\nextensions: [circuits]\nmodules: [mine]\n"
 MINE = '''
@@ -63,6 +64,14 @@ def filled(config: Path) -> Path:
 # --- circuits --------------------------------------------------------------------------------------
 
 
+def test_the_audit_of_policies_judges_again_by_the_rules_of_wings_and_by_their_earlier_ones(tmp_path: Path) -> None:
+    copied(HERE / "corrections", tmp_path / "data")
+    (tmp_path / "loom.config.yaml").write_text("data: data\nworkspace: default\nextensions: [circuits]\n")
+    said = invoke("policies", "audit", "--json", config=tmp_path / "loom.config.yaml")
+    assert said.json["counts"] == {}
+    assert said.json["confirmed"] == said.json["decisions"] == 15
+
+
 def test_the_audit_shows_what_ran_and_its_metrics(filled: Path) -> None:
     said = invoke("circuits", config=filled)
     assert said.code == 0
@@ -99,7 +108,8 @@ def test_circuits_are_replayed_without_a_key_and_without_naming_any_module(fille
         "replay", "run", "--under", version, "--decision", decision["decision_id"], "--json", config=filled
     ).json
     assert ran["counts"] == {"unchanged": 1}
-    assert invoke("archive", "--older-than", "0s", "-o", filled.parent / "a.zip", config=filled).code == 0
+    asked = ("archive", "--older-than", "0s", "--override-retention", "a test", "-o", filled.parent / "a.zip")
+    assert invoke(*asked, config=filled).code == 0
     again = invoke("archive", "replay", filled.parent / "a.zip", "circuits/c-1", "--verify", "--json", config=filled)
     assert [each["verdict"] for each in again.json] == ["same"]
 

@@ -44,7 +44,7 @@ class JournalStoreContract:
 
     async def test_an_entry_is_read_back_as_it_was_written(self, place: Place) -> None:
         clock = SetClock()
-        store = await place.open(clock=clock)
+        store = await place.open(workspace="acme", clock=clock)
         policy = bytes(range(32))
         written = Draft("test.noted", 1, "c-1", policy, b"s" * 16, b'{"step":null,"text":"x"}', b"d" * 32)
         receipt = await store.append(Append("a/1", 0, [written]))
@@ -54,7 +54,7 @@ class JournalStoreContract:
         )  # fmt: skip
         assert (entry.command_id, entry.policy_hash, entry.policy) == ("c-1", policy, policy.hex())
         assert (entry.salt, entry.body, entry.body_digest) == (b"s" * 16, written.body, b"d" * 32)
-        assert (entry.recorded_at_us, entry.clock_back_us) == (START_US, 0)
+        assert (entry.recorded_at_us, entry.clock_back_us, entry.workspace) == (START_US, 0, "acme")
         assert receipt == Receipt("a/1", 1, 1, entry.entry_hash, START_US)
 
     async def test_append_with_a_stale_sequence_is_refused_and_writes_nothing(self, place: Place) -> None:

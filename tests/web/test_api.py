@@ -96,7 +96,8 @@ async def test_autonomy_counts_reports_and_shows_as_its_callers_have_it(tmp_path
         shown = (await client.call("GET", "/api/circuits/autonomy?action=dashboard&days=30", role="reader")).json
         assert shown["summary"]["successful_rotations"] == 1
         [state] = shown["strategy_states"]
-        assert (state["client_id"], state["cycle_count"], state["decline_cycles"]) == ("client-123", 5, 0)
+        assert (state["client_id"], state["strategy_id"], state["decline_cycles"]) == ("client-123", "strategy-456", 0)
+        assert (state["engagement_score"], state["cycle_count"]) == (None, 0), "the new one has its own figures"
 
 
 # --- what else is read -----------------------------------------------------------------------------

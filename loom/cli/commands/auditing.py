@@ -42,6 +42,7 @@ async def audit(
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import registry_of
+    from loom.extension import installed
     from loom.replay.audit import audit as audited
     from loom.workspace import actors_of
 
@@ -51,6 +52,8 @@ async def audit(
     )
     async with open_readings(shell) as readings:
         registry = await registry_of(readings.reader)
+        for policy in (each for extension in installed().values() for each in extension.policies):
+            registry.attach(policy)
         for cls in actors_of(shell.settings.modules):
             if cls.policy is not None:
                 registry.attach(cls.policy)

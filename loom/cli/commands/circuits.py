@@ -92,8 +92,8 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
         ]  # fmt: skip
         rows = [
             (
-                each["client_id"], each["audience_segment"], each["strategy_id"], f"{each['engagement_score']:.2f}",
-                f"{each['conversion_score']:.2f}", str(each["cycle_count"]), str(each["decline_cycles"]),
+                each["client_id"], each["audience_segment"], each["strategy_id"], _score(each["engagement_score"]),
+                _score(each["conversion_score"]), str(each["cycle_count"]), str(each["decline_cycles"]),
             )
             for each in found["strategy_states"]
         ]  # fmt: skip
@@ -230,6 +230,10 @@ def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:
         for name, each in [*found["by_circuit"].items(), ("all", found["metrics"])]
     ]  # fmt: skip
     shell.output.table(columns, rows)
+
+
+def _score(score: float | None) -> str:
+    return "–" if score is None else f"{score:.2f}"
 
 
 def _how(execution: dict[str, Any]) -> str:

@@ -93,6 +93,7 @@ class Reader:
         self._busy_timeout_s = busy_timeout_s
         self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
+        self._workspace = ""
         self._process = os.getpid()
         self._closed = False
         self._indexed = False
@@ -103,7 +104,7 @@ class Reader:
         while True:
             rows, more = await self._pages(_BY_SEQUENCE, (journal, after, last, self._page))
             for row in rows:  # one at a time: entries that are not kept alive cost the collector nothing
-                yield Recorded(*row)
+                yield self._recorded(row)
             if not more:
                 return
             after = rows[-1][_SEQUENCE]
@@ -114,7 +115,7 @@ class Reader:
         while True:
             rows, more = await self._pages(_BY_POSITION, (after, last, self._page))
             for row in rows:
-                yield Recorded(*row)
+                yield self._recorded(row)
             if not more:
                 return
             after = rows[-1][_POSITION]
@@ -122,26 +123,26 @@ class Reader:
     async def page(self, *, after: int, until: int | None = None) -> list[Recorded]:
         """Return the next page of the workspace by position; an empty page says that there is no more for now."""
         rows, _ = await self._pages(_BY_POSITION, (after, _FOREVER if until is None else until, self._page))
-        return [Recorded(*row) for row in rows]
+        return [self._recorded(row) for row in rows]
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the entry with which a command was received, or None."""
         rows = await self._rows(_COMMAND, (journal, command_id))
-        return next((Recorded(*row) for row in rows), None)
+        return next((self._recorded(row) for row in rows), None)
 
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
         """Return position → entry of those positions at which there is one."""
         found: dict[int, Recorded] = {}
         for some in _chunks(sorted(set(positions))):
             for row in await self._rows(_AT, (json.dumps(some),)):
-                found[row[_POSITION]] = Recorded(*row)
+                found[row[_POSITION]] = self._recorded(row)
         return found
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position."""
         statement = _MARKS.format(index="INDEXED BY entries_by_turn" if await self._has_turn_index() else "")
         rows = [row for some in _chunks(sorted(set(turns))) for row in await self._rows(statement, (json.dumps(some),))]
-        return [Recorded(*row) for row in sorted(rows, key=itemgetter(_POSITION))]
+        return [self._recorded(row) for row in sorted(rows, key=itemgetter(_POSITION))]
 
     async def unfinished(self) -> AsyncIterator[Recorded]:
         """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
@@ -205,7 +206,12 @@ class Reader:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = connect_reader(self._path, busy_timeout_s=self._busy_timeout_s)
+            row = self._connection.execute(_WORKSPACE).fetchone()
+            self._workspace = "" if row is None else str(row[0])
         return self._connection
+
+    def _recorded(self, row: Row) -> Recorded:
+        return Recorded(*row, workspace=self._workspace)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
