@@ -33,9 +33,13 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 Format: TypeAlias = Literal["auto", "json", "console"]
 
 ANSWER_LEVELS: Mapping[AnswerKind, Level] = {
-    "not_found": "info", "conflict": "info", "invalid": "info", "refused": "warning", "busy": "warning",
+    "not_found": "info",
+    "conflict": "info",
+    "invalid": "info",
+    "refused": "warning",
+    "busy": "warning",
     "fault": "error",
-}  # fmt: skip
+}
 """At which level an error is logged that was somebody's answer."""
 
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_./:-]{0,127}\Z")

@@ -35,9 +35,13 @@ _EXIT_INTERRUPTED = 130
 _EXIT_PIPE = 141
 
 _EXIT_CODES: Mapping[AnswerKind, int] = {
-    "not_found": EXIT_NO, "conflict": EXIT_NO, "refused": EXIT_NO,
-    "busy": EXIT_ERROR, "invalid": EXIT_ERROR, "fault": EXIT_ERROR,
-}  # fmt: skip
+    "not_found": EXIT_NO,
+    "conflict": EXIT_NO,
+    "refused": EXIT_NO,
+    "busy": EXIT_ERROR,
+    "invalid": EXIT_ERROR,
+    "fault": EXIT_ERROR,
+}
 
 _PANEL = "Which loom, and how"
 

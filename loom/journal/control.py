@@ -212,8 +212,9 @@ async def control_call(
         raise ControlError(
             f"operation [{op}] had no answer within [{timeout_s}] s [{type(error).__name__}]; expected one: "
             "look whether it was done before you try again",
-            type_name="NoAnswer", kind="busy",
-        ) from error  # fmt: skip
+            type_name="NoAnswer",
+            kind="busy",
+        ) from error
     finally:
         writer.transport.abort()
         with contextlib.suppress(OSError):
@@ -246,8 +247,9 @@ def _nobody(lock_path: Path, why: str) -> ControlError:
     return ControlError(
         f"no loom takes requests for the journal of lock file [{lock_path}]: {why}; expected a running one: "
         "start it, or wait until it has started",
-        type_name="NobodyListens", kind="busy",
-    )  # fmt: skip
+        type_name="NobodyListens",
+        kind="busy",
+    )
 
 
 def _parsed(line: bytes) -> tuple[str, Mapping[str, JsonValue]]:

@@ -73,6 +73,10 @@ class Names:
             return text
         return self._refuse_call(node, found)
 
+    def word(self, node: ast.Name) -> str | None:
+        """Return which of loom's words a free name stands for, or None."""
+        return None if node.id.startswith("__") else WORDS.get(id(self._find(node)))
+
     def member(self, node: ast.Attribute) -> str | None:
         """Return the text of `Enum.MEMBER`, or None if this is not one."""
         if not isinstance(node.value, ast.Name):

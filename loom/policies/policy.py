@@ -16,6 +16,7 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.describe import describe_model, field_names
 from loom.policies.evaluation import BAD_FACTS, RULE_FAILED, Evaluation, Facts, Params
 from loom.policies.naming import check_policy_name
+from loom.policies.probing import check_calls
 from loom.policies.purity import SEMANTICS
 from loom.policies.rule import Rule, plain_function, snapshot
 
@@ -25,6 +26,7 @@ P = TypeVar("P", bound=Params)
 F = TypeVar("F", bound=Facts)
 
 _MAX_DOCUMENT = 262_144
+_MAX_CAUSE = 500
 # A rule computes with decimals as loom does, whatever the process has set for itself.
 _DECIMALS = Context(
     prec=28, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, capitals=1, clamp=0, flags=[],
@@ -73,7 +75,7 @@ class Policy(AnyPolicy, Generic[P, F]):
         except (MemoryError, RecursionError):
             raise  # these say something about the machine, not about the case
         except Exception as error:  # noqa: BLE001, RUF100 — whatever a rule raises, nothing is executed for it
-            return _indeterminate(RULE_FAILED, f"the rule raised {type(error).__name__}")
+            return _raised(error)
 
     def evaluate_json(self, facts: Mapping[str, object] | str | bytes, *, ignore_unknown: bool = False) -> Evaluation:
         """Return what the rule says about facts as they were recorded.
@@ -172,9 +174,12 @@ class Policy(AnyPolicy, Generic[P, F]):
         again.version_hash = version_hash(again._document)
         return again
 
-    def _said(self, facts: F) -> Evaluation:
+    def _run(self, facts: F) -> object:
         with localcontext(_DECIMALS):
-            said = self.rule.run(self.params, facts)
+            return self.rule.run(self.params, facts)
+
+    def _said(self, facts: F) -> Evaluation:
+        said = self._run(facts)
         if not isinstance(said, Evaluation):
             return _indeterminate(RULE_FAILED, f"the rule returned {type(said).__name__} instead of an evaluation")
         return said
@@ -241,7 +246,7 @@ def policy(
             )
         fields = field_names(type(params)) | field_names(facts_model)
         rule = snapshot(function, uses=uses, fields=fields)
-        return Policy(
+        made = Policy(
             name=name,
             params=params,
             facts_model=facts_model,
@@ -250,6 +255,8 @@ def policy(
             description=description,
             author=author,
         )
+        check_calls(name, made._run, facts_model)
+        return made
 
     return decorate
 
@@ -292,6 +299,18 @@ def _types(description: Any) -> dict[str, Json]:
 
 def _indeterminate(rule: str, why: str, details: dict[str, Any] | None = None) -> Evaluation:
     return Evaluation(effect="indeterminate", rule=rule, why=why, details=details or {})
+
+
+def _raised(error: Exception) -> Evaluation:
+    """Return the evaluation for facts on which the rule raised, with the cause: people have to correct the rule."""
+    try:
+        words = str(error)
+    except Exception:  # noqa: BLE001, RUF100 — its __str__ may be anybody's code
+        words = ""
+    cause = words[:_MAX_CAUSE].replace("\0", "\ufffd").encode(errors="replace").decode()
+    name = type(error).__name__
+    why = f"the rule raised {name} [{cause}]" if cause else f"the rule raised {name}"
+    return _indeterminate(RULE_FAILED, why, {"error": name, "cause": cause} if cause else {"error": name})
 
 
 def _bad_facts(error: ValidationError) -> Evaluation:

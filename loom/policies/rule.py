@@ -73,7 +73,10 @@ class _Book:
         self.open.append(function)
         self.sources.append(source)
         names = Names(plain, place, self.fields, lambda helper, node: self._helper(helper, node, place))
-        body = Writer(names, definition).body(definition.body)
+        writer = Writer(names, definition)
+        body = writer.body(definition.body)
+        if len(self.open) == 1:
+            writer.answers(definition)
         if _is_stale(plain, definition):
             _refuse_stale(place)
         self.open.pop()

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from loom.policies.calls import misuse, wrong_answer
 from loom.policies.layout import laid_out
 from loom.policies.names import Names
 from loom.policies.purity import SET_READERS
@@ -211,6 +212,10 @@ class Writer:
                 head = f"(method {self.expression(node.func.value)} {self._names.method(node.func)})"
             case _:
                 self.refuse(node, "calls a value", cure="call a function by its name")
+        word = self._word(node)
+        problem = None if word is None else misuse(word, node, self._word)
+        if problem is not None:
+            self._names.place.refuse(node, problem, expected="a call that can come out right", cure="correct the call")
         builtin = head.removeprefix("builtin:") if head.startswith("builtin:") else ""
         parts = [head]
         for argument in node.args:
@@ -223,6 +228,21 @@ class Writer:
                 self.refuse(node, what, cure="name every argument, and build tuples that sort by themselves")
             parts.append(f"{keyword.arg}={self._argument(keyword.value)}")
         return f"(call {' '.join(parts)})"
+
+    def _word(self, node: ast.expr) -> str | None:
+        """Return which of loom's words a node calls, or None."""
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or self._is_local(node.func.id):
+            return None
+        return self._names.word(node.func)
+
+    def answers(self, definition: ast.FunctionDef) -> None:
+        """Refuse a rule that returns what is no evaluation, where that can be seen."""
+        for node in ast.walk(definition):
+            problem = wrong_answer(node, self._word) if isinstance(node, ast.Return) else None
+            if problem is not None:
+                self._names.place.refuse(
+                    node, problem, expected="an evaluation", cure="return first_match(…) of cases, or an Evaluation"
+                )
 
     def _argument(self, node: ast.expr, *, as_set: bool = False) -> str:
         if isinstance(node, ast.GeneratorExp):

@@ -40,8 +40,13 @@ REFUSALS: Mapping[int, str] = {
 """What is refused, and what each status means here."""
 
 STATUSES: Mapping[AnswerKind, int] = {
-    "not_found": 404, "conflict": 409, "refused": 403, "busy": 503, "invalid": 422, "fault": 500,
-}  # fmt: skip
+    "not_found": 404,
+    "conflict": 409,
+    "refused": 403,
+    "busy": 503,
+    "invalid": 422,
+    "fault": 500,
+}
 """What each kind of error is answered with; what is gone for good is a 410."""
 
 _log = get_logger("loom.web")

@@ -37,9 +37,11 @@ class Doors:
         self._said_at = float("-inf")
         if self.limit < config.max_connections:
             _log.warning(
-                "fewer_connections", limit=self.limit, configured=config.max_connections,
+                "fewer_connections",
+                limit=self.limit,
+                configured=config.max_connections,
                 descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            )  # fmt: skip
+            )
 
     def enter(self, connection: Hashable) -> bool:
         """Take a connection in, in the place of the one that has waited longest if there is none free."""

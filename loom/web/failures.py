@@ -93,6 +93,8 @@ class _Buckets:
 def _raise_after(wait_s: float) -> None:
     if wait_s > 0:
         raise Refused(
-            429, "rate_limited", "too many wrong keys; expected the right one: wait, and look which key it is",
+            429,
+            "rate_limited",
+            "too many wrong keys; expected the right one: wait, and look which key it is",
             headers={"Retry-After": str(math.ceil(wait_s))},
-        )  # fmt: skip
+        )

@@ -209,9 +209,10 @@ class _BoundedProtocol(H11Protocol):
             answer.headers["connection"] = "close"
             try:
                 head = h11.Response(
-                    status_code=error.status, headers=[*answer.raw_headers, *SAFE_HEADERS],
+                    status_code=error.status,
+                    headers=[*answer.raw_headers, *SAFE_HEADERS],
                     reason=HTTPStatus(error.status).phrase,
-                )  # fmt: skip
+                )
                 for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
                     self.transport.write(self.conn.send(event) or b"")
             except h11.LocalProtocolError:

@@ -54,12 +54,19 @@ def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) 
     patience_s = config.drain_s if drain_s is None else drain_s
     return _Server(
         uvicorn.Config(
-            app, lifespan="off", log_config=None, server_header=False, ws="none", http=protocol_of(doors),
-            backlog=doors.batch, proxy_headers=bool(config.trusted_proxies),
-            forwarded_allow_ips=list(config.trusted_proxies), timeout_graceful_shutdown=max(1, round(patience_s)),
+            app,
+            lifespan="off",
+            log_config=None,
+            server_header=False,
+            ws="none",
+            http=protocol_of(doors),
+            backlog=doors.batch,
+            proxy_headers=bool(config.trusted_proxies),
+            forwarded_allow_ips=list(config.trusted_proxies),
+            timeout_graceful_shutdown=max(1, round(patience_s)),
         ),
         doors,
-    )  # fmt: skip
+    )
 
 
 async def serve(

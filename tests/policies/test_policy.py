@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from loom.errors import PolicyCodeChangedError, PolicyRuleError
+from loom.journal.admission import json_value
 from loom.policies import Evaluation, Policy, version_hash
 from tests.policies.catalogue import CATALOGUE, DiscountFacts, DiscountParams, discount, order, score, silent
 from tests.policies.sources import HEADER, PLAIN, load, plain, rule
@@ -88,22 +89,46 @@ def test_no_matching_rule_is_indeterminate_with_every_miss() -> None:
     assert [(miss.rule, miss.why) for miss in evaluation.why_not] == [("never", "never")]
 
 
+ONLY_SOMETIMES = "if facts.x == 1:\n    {}\nreturn first_match(otherwise('r', allow(), why='w'))"
+
+
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "error", "cause"),
     [
-        ("x = 1 // 0", "the rule raised ZeroDivisionError"),
-        ("x = {'a': 1}[facts.name]", "the rule raised KeyError"),
-        ("x = range(10**9)", "the rule raised ValueError"),
-        ("pass", "the rule returned NoneType instead of an evaluation"),
-        ("return first_match(case('a', facts.x, allow(), why='w', why_not='n'))", "the rule raised TypeError"),
-        ("return first_match(otherwise('a', deny(), why=''))", "the rule raised ValidationError"),
-        ("c = otherwise('a', deny(), why='w')\nreturn first_match(c, c)", "the rule raised ValueError"),
-        ("return first_match(otherwise('none', deny(), why='w'))", "the rule raised ValueError"),
+        ("x = 1 // 0", "ZeroDivisionError", "by zero"),
+        ("x = {'a': 1}[facts.name]", "KeyError", "'zz'"),
+        ("x = range(10**9)", "ValueError", "range has [1000000000] numbers; expected at most [100000]"),
+        ("return first_match(case('a', facts.x, allow(), why='w', why_not='n'))", "TypeError", "expected [bool]: comp"),
+        ("return first_match(otherwise('a', deny(), why=facts.name[:0]))", "ValidationError", "at least 1 character"),
+        ("c = otherwise('a', deny(), why='w')\n    return first_match(c, c)", "ValueError", "are not all different"),
+        ("return first_match(otherwise(facts.name[:0], deny(), why='w'))", "ValueError", "is blank or taken by loom"),
     ],
 )
-def test_a_rule_that_fails_is_indeterminate(body: str, why: str, tmp_path: Path) -> None:
-    evaluation = plain(tmp_path, rule(body)).evaluate({"x": 1, "name": "zz"})
-    assert (evaluation.effect, evaluation.rule, evaluation.why) == ("indeterminate", "error", why)
+def test_a_rule_that_raises_on_some_facts_carries_the_cause_in_its_evaluation(
+    body: str, error: str, cause: str, tmp_path: Path
+) -> None:
+    policy = plain(tmp_path, rule(ONLY_SOMETIMES.format(body)))
+    assert policy.evaluate({"x": 2, "name": "zz"}).allowed
+    evaluation = policy.evaluate({"x": 1, "name": "zz"})
+    assert (evaluation.effect, evaluation.rule) == ("indeterminate", "error")
+    assert evaluation.why.startswith(f"the rule raised {error} [")
+    assert cause in evaluation.why
+    assert evaluation.details["error"] == error
+    assert cause in str(evaluation.details["cause"])
+    json_value(evaluation.model_dump(mode="json"))  # it can be journaled
+
+
+def test_a_cause_is_bounded_and_can_be_journaled_whatever_it_says(tmp_path: Path) -> None:
+    policy = plain(tmp_path, rule(ONLY_SOMETIMES.format("y = int(facts.name)")))
+    evaluation = policy.evaluate(policy.facts_model(x=1, name="\x00\ud800" + "y" * 5_000))
+    assert len(evaluation.why) < 600
+    json_value(evaluation.model_dump(mode="json"))
+
+
+def test_a_rule_that_returns_nothing_is_indeterminate(tmp_path: Path) -> None:
+    evaluation = plain(tmp_path, rule("pass")).evaluate({"x": 1, "name": "zz"})
+    assert (evaluation.effect, evaluation.rule) == ("indeterminate", "error")
+    assert evaluation.why == "the rule returned NoneType instead of an evaluation"
 
 
 def test_a_rule_sees_the_constants_that_were_captured_whatever_becomes_of_the_module(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from loom.errors import PolicyRuleError
 from loom.policies import Evaluation, Facts, Params, policy
+from loom.policies.probing import probes
 from tests.policies.sources import HEADER, load, plain, rule
 
 OK = 'return first_match(otherwise("r", allow(), why="w"))'
@@ -120,6 +121,92 @@ REFUSED = {
     ),
 }
 
+WRONG_CALLS = {
+    "a case without its why": (rule('return first_match(case("a", facts.x > 1, allow()))'), "missing a required arg"),
+    "a case with a word too many": (
+        rule('return first_match(case("a", facts.x > 1, allow(), "w", why="w", why_not="n"))'),
+        "calls \\[case\\] in a way that always raises TypeError \\[too many positional",
+    ),
+    "a keyword that there is not": (
+        rule('return first_match(otherwise("a", allow(), why="w", because="b"))'),
+        "unexpected keyword argument 'because'",
+    ),
+    "an effect with a number": (
+        rule('return first_match(otherwise("a", require_approval(3), why="w"))'),
+        "calls \\[require_approval\\] with \\[tier\\] of type \\[int\\]; it is str or None",
+    ),
+    "an effect that is a text": (
+        rule('return first_match(otherwise("a", "allow", why="w"))'),
+        "calls \\[otherwise\\] with \\[effect\\] that is a \\[Constant\\]; it is made by allow",
+    ),
+    "an effect that is a row": (
+        rule('return first_match(otherwise("a", otherwise("b", deny(), why="w"), why="w"))'),
+        "\\[effect\\] made by \\[otherwise\\]",
+    ),
+    "a condition that is a text": (
+        rule('return first_match(case("a", "facts.x > 1", allow(), why="w", why_not="n"))'),
+        "\\[holds\\] of type \\[str\\]; it is bool",
+    ),
+    "rows in a list": (
+        rule('return first_match([otherwise("a", allow(), why="w")])'),
+        "\\[cases\\] that is a \\[List\\]",
+    ),
+    "effects instead of rows": (rule("return first_match(allow(), deny())"), "\\[cases\\] made by \\[allow\\]"),
+    "two rows of one name": (
+        rule(
+            'return first_match(case("a", facts.x > 1, allow(), why="w", why_not="n"), otherwise("a", deny(), why="w"))'
+        ),
+        "two rules that are both named \\[a\\]",
+    ),
+    "a row with a name of loom's": (rule('return first_match(otherwise("none", allow(), why="w"))'), "taken by loom"),
+    "a row without a name": (rule('return first_match(otherwise(" ", allow(), why="w"))'), "blank or taken"),
+    "an evaluation without a why": (rule('return Evaluation(effect="allow", rule="r")'), "missing a required arg.*why"),
+    "an evaluation with a field that there is not": (
+        rule('return Evaluation(effect="allow", rule="r", why="w", wy="w")'),
+        "unexpected keyword argument 'wy'",
+    ),
+    "an effect as the answer": (rule("return allow()"), "returns what \\[allow\\] makes"),
+    "a row as the answer": (rule('return otherwise("a", allow(), why="w")'), "returns what \\[otherwise\\] makes"),
+    "a wrong call in a helper": (
+        rule(
+            "return first_match(row(facts.x))",
+            before='def row(x):\n    return otherwise("a", allow())',
+            uses="row",
+        ),
+        "rule \\[row\\] at line",
+    ),
+    # What can only be seen when it runs, on whatever facts:
+    "a condition that is a number": (
+        rule('return first_match(case("a", facts.x, allow(), why="w", why_not="n"))'),
+        "calls loom wrongly whatever its facts are \\[TypeError: condition of rule \\[a\\] is of type \\[int\\]",
+    ),
+    "rows in a local list": (
+        rule('rows = [otherwise("a", allow(), why="w")]\nreturn first_match(rows)'),
+        "calls loom wrongly whatever its facts are \\[AttributeError",
+    ),
+    "the same row twice": (
+        rule('c = otherwise("a", deny(), why="w")\nreturn first_match(c, c)'),
+        "are not all different",
+    ),
+    "an evaluation of an effect that there is not": (
+        rule('return Evaluation(effect="maybe", rule="r", why="w")'),
+        "calls loom wrongly.*Evaluation",
+    ),
+    "a why that is empty": (
+        rule('return first_match(otherwise("a", deny(), why=""))'),
+        "calls loom wrongly.*at least 1",
+    ),
+    "an effect as the answer, by a branch": (
+        rule("return allow() if facts.x > 3 else deny()"),
+        "it returns what makes no evaluation, Effect",
+    ),
+    "rows as the answer": (
+        rule('return [otherwise("a", allow(), why="w")]'),
+        "it returns what makes no evaluation, list",
+    ),
+}
+REFUSED |= WRONG_CALLS
+
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_rule_is_refused_for(what: str, tmp_path: Path) -> None:
@@ -198,3 +285,59 @@ def test_too_long_and_too_deep_rules_are_refused(tmp_path: Path) -> None:
         plain(tmp_path, rule(f"x = T[0]\n{OK}", before="T = tuple(range(1001))"))
     with pytest.raises(PolicyRuleError, match="document of"):
         plain(tmp_path, rule(OK, examples="*[F(x=n, name='n' * 3000) for n in range(100)]"))
+
+
+SOUND = {
+    "rows that are unpacked": 'rows = [otherwise("a", allow(), why="w")]\nreturn first_match(*rows)',
+    "a condition by a name": 'ok = facts.x > 1\nreturn first_match(case("a", ok, allow(), why="w", why_not="n"))',
+    "an effect by a name": 'e = allow() if facts.x > 1 else deny()\nreturn first_match(otherwise("a", e, why="w"))',
+    "a name from the facts": 'return first_match(otherwise(facts.name, allow(), why="w"))',
+    "a wrong call on one branch that only runs shows": (
+        "holds = facts.x if facts.x > 100 else facts.x > 1\n"
+        'return first_match(case("a", holds, allow(), why="w", why_not="n"))'
+    ),
+    "a rule that raises something of its own on everything": "x = facts.items[9]\nreturn first_match()",
+    "a local name that is one of loom's": 'allow = facts.x\nreturn first_match(otherwise("a", deny(), why="w"))',
+}
+
+
+@pytest.mark.parametrize("what", SOUND)
+def test_a_rule_is_not_refused_for(what: str, tmp_path: Path) -> None:
+    plain(tmp_path, rule(SOUND[what]))
+
+
+def test_a_rule_whose_facts_cannot_be_made_up_is_not_tried(tmp_path: Path) -> None:
+    facts = 'class G(Facts):\n    code: str = Field(pattern="^[A-Z]{40}[0-9]{7}$")\n'
+    text = (
+        f'{facts}@policy("plain", P())\ndef plain(params: P, facts: G) -> Evaluation:\n'
+        '    return first_match(case("a", facts.code, allow(), why="w", why_not="n"))\n'
+    )
+    assert plain(tmp_path, text).evaluate({"code": "A" * 40 + "1" * 7}).details["error"] == "TypeError"
+
+
+def test_facts_are_made_up_for_every_type_that_facts_may_have(tmp_path: Path) -> None:
+    text = """
+class Level(StrEnum):
+    LOW = "low"
+class Item(Facts):
+    price: Decimal = Field(gt=0, le=10)
+    count: int = Field(ge=3, multiple_of=3)
+class G(Facts):
+    flag: bool
+    ratio: float = Field(ge=0, lt=1)
+    name: str = Field(min_length=2, max_length=3)
+    on: date
+    at: datetime
+    level: Level
+    word: Literal["a", "b"]
+    maybe: Item | None
+    items: tuple[Item, ...]
+    pair: tuple[int, str]
+    many: list[int] = Field(min_length=2)
+@policy("plain", P())
+def plain(params: P, facts: G) -> Evaluation:
+    return first_match(otherwise("a", allow(), why="w"))
+"""
+    found = list(probes(plain(tmp_path, "from typing import Literal\n" + text).facts_model))
+    assert len(found) == 4
+    assert len({each.model_dump_json() for each in found}) == 4

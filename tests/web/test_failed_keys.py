@@ -24,9 +24,11 @@ async def test_the_right_key_id_with_a_wrong_secret_opens_nothing(tmp_path: Path
         assert (await client.call("GET", "/api/runs", key=key)).status == 200
         _, key_id, secret = key.split("_")
         for wrong in (
-            other_secret(key), f"loom_{key_id}_{'0' * 64}", f"loom_{key_id}_{secret[::-1]}",
+            other_secret(key),
+            f"loom_{key_id}_{'0' * 64}",
+            f"loom_{key_id}_{secret[::-1]}",
             f"loom_{client.keys['one', 'reader'].split('_')[1]}_{secret}",
-        ):  # fmt: skip
+        ):
             assert wrong != key
             said = await client.call("GET", "/api/runs", key=wrong)
             assert (said.status, said.code) == (401, "unauthorized")

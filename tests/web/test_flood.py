@@ -53,10 +53,26 @@ def serving(directory: Path) -> Iterator[Running]:
     config.write_text(CONFIG)
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$@"', "sh", sys.executable, "-m", "loom.cli", "serve",
-             "--port", "0", "--json", "-c", str(config)],
-            cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=errors,
-        )  # fmt: skip
+            [
+                "/bin/sh",
+                "-c",
+                f'ulimit -n {DESCRIPTORS}; exec "$@"',
+                "sh",
+                sys.executable,
+                "-m",
+                "loom.cli",
+                "serve",
+                "--port",
+                "0",
+                "--json",
+                "-c",
+                str(config),
+            ],
+            cwd=directory,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
     try:
         assert process.stdout is not None
         hello = process.stdout.readline()
