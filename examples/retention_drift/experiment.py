@@ -94,6 +94,7 @@ class Experiment(_Section):
     """All of it."""
 
     database: Path
+    results: Path
     llm: Llm
     agent: Agent
     contract: Path
@@ -110,6 +111,7 @@ class Experiment(_Section):
         [agent] = written["agents"]
         return cls(
             database=beside / written["database"]["path"],
+            results=beside / "results",
             llm=Llm.model_validate(written["llm_defaults"]),
             agent=Agent.model_validate(agent),
             contract=beside / agent["contract"],
@@ -181,6 +183,11 @@ class EndpointModel:
         )
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return json.load(answer)
+
+
+def shows() -> bool:
+    """Tell whether a report is to be opened in a browser: where OPEN_REPORT_HTML=1 asks for it, and not otherwise."""
+    return os.environ.get("OPEN_REPORT_HTML") == "1"
 
 
 def model_of(llm: Llm) -> tuple[Model, str]:

@@ -76,8 +76,11 @@ class GateActor(Actor[GateState]):
 
     async def _compile(self, command: CompileContext) -> CompiledContext:
         context: dict[str, JsonValue] = {
-            "flow_id": command.flow_id, "agent": self.key, "session": command.session, "state": self.state.agent_state,
-        }  # fmt: skip
+            "flow_id": command.flow_id,
+            "agent": self.key,
+            "session": command.session,
+            "state": self.state.agent_state,
+        }
         context_hash = digest("context", context)
         await self.record(
             ContextCompiledEntry(
@@ -91,10 +94,15 @@ class GateActor(Actor[GateState]):
     async def _submit(self, command: Submit) -> Answer:
         await self.record(
             ProposalReceivedEntry(
-                flow_id=command.flow_id, root_id=command.root_id, step_id=command.step_id, attempt=command.attempt,
-                proposal=command.proposal, problem=command.problem, explanation=command.explanation,
+                flow_id=command.flow_id,
+                root_id=command.root_id,
+                step_id=command.step_id,
+                attempt=command.attempt,
+                proposal=command.proposal,
+                problem=command.problem,
+                explanation=command.explanation,
             )
-        )  # fmt: skip
+        )
         proposal, problem = read_proposal(command.proposal) if command.problem is None else (None, command.problem)
         key = None if proposal is None else idempotency_key(command.flow_id, command.step_id, proposal.params)
         known = await self._known(command, key)
@@ -131,27 +139,38 @@ class GateActor(Actor[GateState]):
         """Write down what the gate makes of a proposal, as what it is and as a decision."""
         await self.record(
             ValidatedEntry(
-                flow_id=command.flow_id, root_id=command.root_id, attempt=command.attempt, verdict=verdict, code=code,
+                flow_id=command.flow_id,
+                root_id=command.root_id,
+                attempt=command.attempt,
+                verdict=verdict,
+                code=code,
                 why=said.why,
             )
-        )  # fmt: skip
+        )
         decision_id = await self.record_decision(
             decision_type="gate_verdict",
             rationale=f"{code}: {said.why}",
             outcome={"verdict": verdict, "code": code, "executes": executes},
             context={
-                "flow_id": command.flow_id, "root_id": command.root_id, "step_id": command.step_id,
-                "attempt": command.attempt, "idempotency_key": key,
+                "flow_id": command.flow_id,
+                "root_id": command.root_id,
+                "step_id": command.step_id,
+                "attempt": command.attempt,
+                "idempotency_key": key,
                 "policy_kind": None if proposal is None else proposal.policy_kind,
                 "params": {} if proposal is None else proposal.params,
             },
             confidence=None if proposal is None else proposal.confidence,
             parent=parent,
-        )  # fmt: skip
+        )
         return Answer(
-            verdict=verdict, code=code, why=said.why, flow_id=command.flow_id, decision_id=decision_id,
+            verdict=verdict,
+            code=code,
+            why=said.why,
+            flow_id=command.flow_id,
+            decision_id=decision_id,
             idempotency_key=key,
-        )  # fmt: skip
+        )
 
     async def _known(self, command: Submit, key: str | None, *, step: str | None = None) -> Known:
         async def look() -> dict[str, Any]:
@@ -184,9 +203,12 @@ class GateActor(Actor[GateState]):
         contract = known.contract
         if proposal is None or contract is None:
             return GateFacts(
-                rejections=known.rejections, schema_problem=problem, standing=known.standing, token_valid=False,
+                rejections=known.rejections,
+                schema_problem=problem,
+                standing=known.standing,
+                token_valid=False,
                 expired=proposal is not None and proposal.expired(now),
-            )  # fmt: skip
+            )
         granted = consented is not None and self._asked(command, proposal) == "granted"
         complaint = None if granted else self._complaint(command, proposal, contract.escalate_to)
         exceeded, why = bound_broken(proposal, contract)
@@ -239,10 +261,13 @@ class GateActor(Actor[GateState]):
         approval = await self.request_approval(approver=approver, reason=_asks(proposal, answer), key=key)
         await self.record(
             EscalationAnsweredEntry(
-                **about, approval_id=approval.approval_id, granted=approval.granted, by=approval.by,
+                **about,
+                approval_id=approval.approval_id,
+                granted=approval.granted,
+                by=approval.by,
                 comment=approval.comment,
             )
-        )  # fmt: skip
+        )
         known = await self._known(command, key, step=f"after consent {key}")
         again = self._facts(command, proposal, None, known, await self.now(), consented=facts)
         said = self.evaluate(again)
@@ -270,10 +295,16 @@ class GateActor(Actor[GateState]):
             )
         await self.record(
             ExecutedEntry(
-                flow_id=command.flow_id, root_id=command.root_id, step_id=command.step_id, idempotency_key=key,
-                policy_kind=proposal.policy_kind, params=proposal.params, decision_id=decision_id, result=result,
+                flow_id=command.flow_id,
+                root_id=command.root_id,
+                step_id=command.step_id,
+                idempotency_key=key,
+                policy_kind=proposal.policy_kind,
+                params=proposal.params,
+                decision_id=decision_id,
+                result=result,
             )
-        )  # fmt: skip
+        )
         plain: JsonValue = result
         return plain
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -11,8 +12,10 @@ from typing import Any, NamedTuple
 from loom.actors import StandingChangedEntry
 from loom.decisions import DecisionJournalEntry
 from loom.decisions.entries import RunEndedEntry, RunStartedEntry
+from loom.gate.agents import register
 from loom.gate.entries import (
     ContextCompiledEntry,
+    ContractRegisteredEntry,
     CycleFailedEntry,
     EscalatedEntry,
     EscalationAnsweredEntry,
@@ -34,6 +37,20 @@ _EVENT = "INSERT INTO decision_audit_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 _STARTED = "SELECT 1 FROM decision_audit_events WHERE simulation_id = ? AND event = 'SIMULATION_START' LIMIT 1"
 _REJECTED = "INSERT INTO gate_flows VALUES (?, 1) ON CONFLICT DO UPDATE SET rejections = rejections + 1"
 _EXECUTED = "INSERT INTO gate_executions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_LONGEST, _MOST = 200, 20
+
+
+_OWN = (
+    ContextCompiledEntry,
+    ContractRegisteredEntry,
+    CycleFailedEntry,
+    EscalatedEntry,
+    EscalationAnsweredEntry,
+    ExecutedEntry,
+    HandshakeEntry,
+    ProposalReceivedEntry,
+    ValidatedEntry,
+)
 
 
 class _Event(NamedTuple):
@@ -51,18 +68,28 @@ class GateProjection:
     """Keeps the audit, how often each flow was rejected, and what was executed under which key."""
 
     name = "gate"
-    version = 3
+    version = 4
     kinds = frozenset(
         {
-            "command_received", "decision", "run_started", "run_ended", "standing_changed",
-            *(each.kind for each in (
-                ContextCompiledEntry, CycleFailedEntry, EscalatedEntry, EscalationAnsweredEntry, ExecutedEntry,
-                HandshakeEntry, ProposalReceivedEntry, ValidatedEntry, FindingEntry, MonitorTickEntry,
-            )),
+            "command_received",
+            "decision",
+            "run_started",
+            "run_ended",
+            "standing_changed",
+            *(each.kind for each in _OWN),
+            FindingEntry.kind,
+            MonitorTickEntry.kind,
         }
-    )  # fmt: skip
+    )
     schema = script("loom.gate", "views.sql")
-    tables = ("decision_audit_events", "gate_turns", "gate_flows", "gate_executions")
+    tables = (
+        "decision_audit_events",
+        "gate_turns",
+        "gate_flows",
+        "gate_executions",
+        "gate_contracts",
+        "agent_registry",
+    )
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -72,6 +99,8 @@ class GateProjection:
                 about = (entry.run_id, entry.correlation_id, entry.causation_id)
                 view.execute(_TURN, (recorded.journal, recorded.command_id, *about))
             return
+        if isinstance(entry, ContractRegisteredEntry | HandshakeEntry | StandingChangedEntry):
+            register(entry, recorded, view)
         # Who is not let in has not reasoned: else anybody could exhaust a flow, and so would a restart, after which a
         # proposal that was under way comes with the token of the session before.
         if isinstance(entry, ValidatedEntry) and entry.verdict == "REJECT" and entry.code != "RBAC_DENIED":
@@ -94,11 +123,21 @@ def _insert(event: _Event, recorded: Recorded, view: sqlite3.Connection) -> None
     view.execute(
         _EVENT,
         (
-            recorded.position, recorded.recorded_at.isoformat(), event.name, event.severity,
-            event.flow_id or event.about.get("flow_id"), event.root_id or event.about.get("root_id"), event.agent,
-            run_id, correlation, causation, recorded.journal, recorded.sequence, json.dumps(detail),
+            recorded.position,
+            recorded.recorded_at.isoformat(),
+            event.name,
+            event.severity,
+            event.flow_id or event.about.get("flow_id"),
+            event.root_id or event.about.get("root_id"),
+            event.agent,
+            run_id,
+            correlation,
+            causation,
+            recorded.journal,
+            recorded.sequence,
+            json.dumps(detail),
         ),
-    )  # fmt: skip
+    )
 
 
 def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Event | None:
@@ -113,15 +152,18 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
             detail = {"status": entry.status, "stopped_reason": entry.reason, "result": entry.result}
             return _Event("SIMULATION_END", detail, run_id=entry.run_id)
         case ContextCompiledEntry():
-            return _of_flow("CONTEXT_COMPILED", entry, {"context_hash": entry.context_hash}, agent)
+            detail = {"context_hash": entry.context_hash, "session": _short(entry.context.get("session"))}
+            return _of_flow("CONTEXT_COMPILED", entry, detail, agent)
         case CycleFailedEntry():
             detail = {"code": entry.code, "detail": entry.detail, "attempt": entry.attempt}
             return _of_flow("ROA_CYCLE_FAILED", entry, detail, agent, "WARNING")
         case ProposalReceivedEntry():
             detail = {
-                "proposal": entry.proposal, "problem": entry.problem, "attempt": entry.attempt,
+                "proposal": entry.proposal,
+                "problem": entry.problem,
+                "attempt": entry.attempt,
                 "explanation": entry.explanation,
-            }  # fmt: skip
+            }
             return _of_flow("POLICY_PROPOSAL", entry, detail, agent)
         case ValidatedEntry():
             detail = {"verdict": entry.verdict, "code": entry.code, "why": entry.why, "attempt": entry.attempt}
@@ -155,6 +197,21 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
             severity = "INFO" if entry.code == "HANDSHAKE_OK" else "WARNING"
             return _Event("AGENT_HANDSHAKE", detail, severity, agent=entry.agent)
     return None
+
+
+def _short(session: Any) -> dict[str, Any]:
+    """Return what of a session can be read in a row: its first plain values that are not long."""
+    plain = session.items() if isinstance(session, dict) else ()
+    return dict(
+        itertools.islice(
+            (
+                (name, value)
+                for name, value in plain
+                if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST)
+            ),
+            _MOST,
+        )
+    )
 
 
 def _is_simulation(entry: RunEndedEntry, view: sqlite3.Connection) -> bool:

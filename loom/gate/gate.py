@@ -209,11 +209,14 @@ class Gate:
                 decision = (await self._host.traces.get(rows[0]["decision_id"])).decision
                 said: Any = {**decision.context, **decision.outcome}
                 return Answer(
-                    verdict=said["verdict"], code=said["code"], flow_id=said["flow_id"],
+                    verdict=said["verdict"],
+                    code=said["code"],
+                    flow_id=said["flow_id"],
                     why="" if decision.evaluation is None else decision.evaluation.why,
-                    decision_id=decision.decision_id, idempotency_key=said["idempotency_key"],
+                    decision_id=decision.decision_id,
+                    idempotency_key=said["idempotency_key"],
                     approval_id=rows[0]["approval_id"],
-                )  # fmt: skip
+                )
             await committed.wait()
 
     def _note_commit(self, _: int) -> None:

@@ -45,9 +45,12 @@ def profitability_monitor(
         if not isinstance(entry, ExecutedEntry) or value is None:
             return None
         about: dict[str, JsonValue] = {
-            "flow_id": entry.flow_id, "root_id": entry.root_id, "run_id": entry.root_id,
-            "correlation_id": recorded.command_id, "causation_id": entry.decision_id,
-        }  # fmt: skip
+            "flow_id": entry.flow_id,
+            "root_id": entry.root_id,
+            "run_id": entry.root_id,
+            "correlation_id": recorded.command_id,
+            "causation_id": entry.decision_id,
+        }
         return Observation(recorded.journal.partition("/")[2], value, about)
 
     async def suspend(finding: Finding) -> None:

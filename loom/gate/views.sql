@@ -40,3 +40,33 @@ CREATE TABLE gate_executions (
   decision_id TEXT NOT NULL,
   result TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gate_contracts (
+  contract_id TEXT NOT NULL,
+  version TEXT NOT NULL,
+  role TEXT NOT NULL,
+  allowed_policy_types TEXT NOT NULL,
+  limits TEXT NOT NULL,
+  floors TEXT NOT NULL,
+  minimum_confidence REAL NOT NULL,
+  escalate_to TEXT,
+  registered_by TEXT NOT NULL,
+  PRIMARY KEY (contract_id, version)
+) STRICT, WITHOUT ROWID;
+
+-- Each agent with the contract of its last handshake that was taken, and how it stands.
+CREATE TABLE agent_registry (
+  agent_id TEXT PRIMARY KEY,
+  status TEXT NOT NULL DEFAULT 'ACTIVE',
+  suspension_reason TEXT,
+  status_by TEXT,
+  status_since TEXT,
+  contract_id TEXT,
+  contract_version TEXT,
+  contract_hash TEXT,
+  role TEXT,
+  allowed_policy_types TEXT,
+  limits TEXT,
+  floors TEXT,
+  handshake_at TEXT
+) STRICT, WITHOUT ROWID;

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from loom.reports.report import report, write_report
+from loom.reports.report import report, report_name, write_report
 
-__all__ = ["report", "write_report"]
+__all__ = ["report", "report_name", "write_report"]

@@ -10,6 +10,7 @@ from loom.clock import datetime_from_us
 from loom.decisions import Run, RunsView
 from loom.decisions.trace import DecisionSummary, DecisionTrace
 from loom.projections import Queries
+from loom.reports.cases import read_cases
 
 __all__ = ["MOST", "Observed", "Reported", "RunReport", "Watched", "read_report"]
 
@@ -46,6 +47,8 @@ class Reported(NamedTuple):
     facts: dict[str, Any]
     why: str | None
     approvals: int
+    about: tuple[Any, ...] = ()
+    """What it was about, a cell for each of the report's `columns`."""
 
 
 class Observed(NamedTuple):
@@ -89,11 +92,13 @@ class RunReport(NamedTuple):
     effects: dict[str, int]
     watched: Watched | None
     others: tuple[tuple[str, str, int, int], ...]
+    columns: tuple[str, ...] = ()
 
 
 async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> RunReport:
     """Return what there is to report of a run, by its id or how that begins; raise `RunNotFoundError`."""
     run = await RunsView(queries).get(run_id)
+    cases = await read_cases(queries, run)
     rows = await queries.fetch(_DECISIONS, (run.run_id, most), names=("traces", "runs"))
     decisions = []
     for number, row in enumerate(rows, start=1):
@@ -106,6 +111,7 @@ async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> Run
                 facts=dict(decision.facts or {}),
                 why=None if decision.evaluation is None else decision.evaluation.why,
                 approvals=len(decision.approvals),
+                about=cases.of(decision),
             )
         )
     effects = await queries.fetch(_EFFECTS, (run.run_id,), names=("traces",))
@@ -118,6 +124,7 @@ async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> Run
         effects=counted,
         watched=await _watched(queries, run.run_id, dict(watched[0]), most) if watched else None,
         others=tuple((row["monitor"], row["subject"], row["number"], row["found"]) for row in watched[1:]),
+        columns=tuple(cases.columns),
     )
 
 

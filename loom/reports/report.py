@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ from loom.projections import Queries
 from loom.reports.charts import offers_chart, strip
 from loom.reports.reading import RunReport, read_report
 
-__all__ = ["render", "report", "write_report"]
+__all__ = ["render", "report", "report_name", "write_report"]
 
 _EFFECTS = ("allow", "require_approval", "deny", "indeterminate")
 
@@ -50,6 +52,12 @@ async def write_report(queries: Queries, run_id: str, path: Path, *, workspace: 
     return path
 
 
+def report_name(run_id: str, now: datetime) -> str:
+    """Return what the file of a report is called: by when it is made (UTC), and by its run as far as that is a name."""
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "_", run_id).strip("_")[:64] or "run"
+    return f"report_{now.astimezone(UTC):%Y-%m-%d_%H%M%S}_{slug}.html"
+
+
 def render(read: RunReport, *, workspace: str, position: int) -> str:
     """Return the HTML of what was read. Every text is escaped."""
     run = read.run
@@ -75,6 +83,7 @@ def render(read: RunReport, *, workspace: str, position: int) -> str:
         mean=None if watched is None else watched.last.mean,
         strip=strip(read.decisions),
         decisions=read.decisions,
+        columns=read.columns,
         left_out=read.left_out,
         shown=_shown,
         effect_class=lambda effect: effect if effect in _EFFECTS else "none",

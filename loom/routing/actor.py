@@ -175,8 +175,7 @@ class RouterActor(Actor[RouterState]):
             name: {"baseline": by_agent[facts.baseline_agent][name], "optimized": by_agent[chosen][name]}
             for name in signals_in(said)
         }
-        used = known_in(counted)
-        values = {name: counted[name] for name in used}
+        values = {name: counted[name] for name in known_in(counted)}
         decision_id = await self.record_decision(
             decision_type=DECISION_TYPE,
             rationale=reason_of(chosen, values),
@@ -192,20 +191,9 @@ class RouterActor(Actor[RouterState]):
                 "baseline_agent": baseline.agent,
                 "optimized_agent": chosen,
                 "confidence_score": confidence,
-                "signals_used": list(used),
+                "signals_used": list(values),
                 "signals": values,
-                "details": {
-                    "decision_source": "system",
-                    "trigger": "autonomous",
-                    "outcome": "optimized_selected",
-                    "mode": self.mode,
-                    "signals_source": str(getattr(self._source, "name", type(self._source).__name__)),
-                    "baseline_score": said.details["baseline_score"],
-                    "optimized_score": said.details["optimized_score"],
-                    "optimization_version": self.state.settings.get("version"),
-                    "scores": scores_in(said),
-                    "candidates": {each.agent: each.score for each in baseline.candidates},
-                },
+                "details": self._details(baseline, said),
             },
         )
         return Choice(
@@ -217,6 +205,21 @@ class RouterActor(Actor[RouterState]):
             confidence=confidence,
             decision_id=decision_id,
         )
+
+    def _details(self, baseline: Baseline, said: Evaluation) -> dict[str, object]:
+        """Return what else a decision says of itself: in which mode and version it was made, and all scores."""
+        return {
+            "decision_source": "system",
+            "trigger": "autonomous",
+            "outcome": "optimized_selected",
+            "mode": self.mode,
+            "signals_source": str(getattr(self._source, "name", type(self._source).__name__)),
+            "baseline_score": said.details["baseline_score"],
+            "optimized_score": said.details["optimized_score"],
+            "optimization_version": self.state.settings.get("version"),
+            "scores": scores_in(said),
+            "candidates": {each.agent: each.score for each in baseline.candidates},
+        }
 
     async def _look(self, command: Route, baseline: Baseline) -> Looked:
         eligible = {each.agent for each in baseline.eligible}

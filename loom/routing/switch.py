@@ -126,9 +126,11 @@ class KillSwitch:
         replay has passed since; else it is a `RearmRefusedError`, as it is where another stop has come meanwhile.
         """
         entry = KillSwitchRearmedEntry(
-            by=check_person(by), reason=_said(reason), cause=None if cause is None else _said(cause, "cause"),
+            by=check_person(by),
+            reason=_said(reason),
+            cause=None if cause is None else _said(cause, "cause"),
             replayed=replayed,
-        )  # fmt: skip
+        )
 
         def missing() -> Entry | None:
             if not self.engaged:

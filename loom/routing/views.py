@@ -71,9 +71,13 @@ class RoutingProjection:
     )
     schema = script("loom.routing", "views.sql")
     tables = (
-        "care_executions", "care_signals", "care_state", "care_requests", "contracts.execution_metrics",
+        "care_executions",
+        "care_signals",
+        "care_state",
+        "care_requests",
+        "contracts.execution_metrics",
         "contracts.decision_records",
-    )  # fmt: skip
+    )
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""

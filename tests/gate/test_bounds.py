@@ -34,9 +34,12 @@ async def test_a_floor_is_inclusive_and_may_be_on_either_side_of_zero(tmp_path: 
         desk = await Desk(loom).arrive(floored(discount_offered=-5.0))
         codes = [(await desk.offer(f"a-{number}", offer)).code for number, offer in enumerate((-5, -5.01, 0, 15, 16))]
         assert codes == [
-            "VALIDATION_PASSED", "DISCOUNT_BELOW_CONTRACT", "VALIDATION_PASSED", "VALIDATION_PASSED",
+            "VALIDATION_PASSED",
+            "DISCOUNT_BELOW_CONTRACT",
+            "VALIDATION_PASSED",
+            "VALIDATION_PASSED",
             "DISCOUNT_EXCEEDS_CONTRACT",
-        ]  # fmt: skip
+        ]
         higher = await Desk(loom, agent="other").arrive(
             CONTRACT.model_copy(update={"contract_id": "higher", "floors": {"discount_offered": 2.0}})
         )
@@ -122,9 +125,15 @@ def test_nothing_below_zero_ever_passes_a_contract_without_floors(params: dict[s
 
 def test_every_version_of_the_rule_keeps_floors_also_one_that_a_person_adopted_before_there_were_any() -> None:
     facts = GateFacts(
-        rejections=0, token_valid=True, policy_kind="a", allowed_policy_types=("a",), confidence=1.0,
-        context_fresh=True, exceeded="DISCOUNT_BELOW_CONTRACT", exceeded_why="-200 is under 0",
-    )  # fmt: skip
+        rejections=0,
+        token_valid=True,
+        policy_kind="a",
+        allowed_policy_types=("a",),
+        confidence=1.0,
+        context_fresh=True,
+        exceeded="DISCOUNT_BELOW_CONTRACT",
+        exceeded_why="-200 is under 0",
+    )
     for version in (gate_validation, gate_validation.with_params(GateParams(max_rejections=9))):
         assert version.evaluate(facts).denied
 

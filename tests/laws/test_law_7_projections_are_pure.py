@@ -20,7 +20,7 @@ import pytest
 
 from loom.journal import Recorded
 from loom.projections import Projection, digest
-from loom.projections.sql import statements
+from loom.projections.sql import quoted, statements
 from tests.projections.every import every_projection, golden_workspaces
 
 MODULES = sorted({type(each).__module__ for each in every_projection()})
@@ -120,7 +120,9 @@ async def test_every_projection_finds_something_to_fold_in_the_golden_journals(p
     for entries in await golden_workspaces():
         with contextlib.closing(sqlite3.connect(":memory:")) as view:
             fold(entries, projection, view)
-            rows += sum(view.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in projection.tables)
+            rows += sum(
+                view.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0] for table in projection.tables
+            )
 
     assert rows > 0, "this projection is not tested by the laws"
 

@@ -58,8 +58,11 @@ async def test_a_tick_comes_only_with_a_full_window_and_over_the_threshold_suspe
         assert found[0].facts["mean"] == 10.0
         standing = loom.standings.of(AGENT)
         assert (standing.standing, standing.by, standing.trigger, standing.reason) == (
-            "SUSPENDED", "monitor profitability", "system", "PROFITABILITY_DRIFT",
-        )  # fmt: skip
+            "SUSPENDED",
+            "monitor profitability",
+            "system",
+            "PROFITABILITY_DRIFT",
+        )
         cause = (await loom.traces.get(str(standing.cause))).decision
         assert cause.outcome == {"intervention": "suspend", "subject": AGENT}
         assert cause.policy.name == "monitor-profitability"

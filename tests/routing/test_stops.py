@@ -181,12 +181,23 @@ async def test_stop_4_a_source_that_begins_to_ask_for_a_forbidden_signal(tmp_pat
 
 
 OUT_OF_RANGE: list[tuple[str, Any]] = [
-    ("latency_p50", -1.0), ("latency_p95", math.nan), ("latency_p50", True), ("cost_per_run", -0.01),
-    ("cost_per_run", math.inf), ("success_rate", 1.01), ("success_rate", -0.1), ("success_rate", "0.9"),
-    ("success_rate", True), ("recovery_occurred", 1.0), ("recovery_occurred", "no"),
-    ("agent_availability", "gone fishing"), ("agent_availability", True), ("context_size_bucket", "enormous"),
-    ("context_size_bucket", 3.0), ("latency_p50", []),
-]  # fmt: skip
+    ("latency_p50", -1.0),
+    ("latency_p95", math.nan),
+    ("latency_p50", True),
+    ("cost_per_run", -0.01),
+    ("cost_per_run", math.inf),
+    ("success_rate", 1.01),
+    ("success_rate", -0.1),
+    ("success_rate", "0.9"),
+    ("success_rate", True),
+    ("recovery_occurred", 1.0),
+    ("recovery_occurred", "no"),
+    ("agent_availability", "gone fishing"),
+    ("agent_availability", True),
+    ("context_size_bucket", "enormous"),
+    ("context_size_bucket", 3.0),
+    ("latency_p50", []),
+]
 
 
 @pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
@@ -218,10 +229,18 @@ async def test_stop_4_a_number_of_executions_that_is_none(tmp_path: Path, sample
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("latency_p50", 0), ("latency_p95", 1e300), ("cost_per_run", 0.0), ("success_rate", 0), ("success_rate", 1.0),
-     ("recovery_occurred", True), ("agent_availability", "degraded"), ("context_size_bucket", "large"),
-     *((name, None) for name in ALLOWED_SIGNALS)],
-)  # fmt: skip
+    [
+        ("latency_p50", 0),
+        ("latency_p95", 1e300),
+        ("cost_per_run", 0.0),
+        ("success_rate", 0),
+        ("success_rate", 1.0),
+        ("recovery_occurred", True),
+        ("agent_availability", "degraded"),
+        ("context_size_bucket", "large"),
+        *((name, None) for name in ALLOWED_SIGNALS),
+    ],
+)
 async def test_a_value_within_its_signals_range_stops_nothing(tmp_path: Path, name: str, value: Any) -> None:
     async with routing(tmp_path) as loom:
         router = Router.of(loom)
@@ -419,7 +438,8 @@ async def test_a_stop_that_cannot_be_journaled_holds_in_this_process(
 
 BEFORE: Mapping[str, tuple[bytes, type[Entry]]] = {
     "care.kill_switch_engaged": (
-        b'{"step":null,"by":"loom","trigger":"system","reason":"replay of r-1 diverged"}', KillSwitchEngagedEntry
+        b'{"step":null,"by":"loom","trigger":"system","reason":"replay of r-1 diverged"}',
+        KillSwitchEngagedEntry,
     ),
     "care.kill_switch_rearmed": (b'{"step":null,"by":"mira","reason":"mended"}', KillSwitchRearmedEntry),
     "care.optimization_set": (
@@ -427,7 +447,7 @@ BEFORE: Mapping[str, tuple[bytes, type[Entry]]] = {
         b'"source":"person"}',
         OptimizationSetEntry,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", BEFORE)

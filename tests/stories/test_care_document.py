@@ -79,13 +79,24 @@ Confidence: 0.85
 Signals: latency_p50, success_rate"""
 
 ALLOWED = (
-    "latency_p50", "latency_p95", "cost_per_run", "success_rate", "recovery_occurred", "agent_availability",
+    "latency_p50",
+    "latency_p95",
+    "cost_per_run",
+    "success_rate",
+    "recovery_occurred",
+    "agent_availability",
     "context_size_bucket",
-)  # fmt: skip
+)
 FORBIDDEN = (
-    "policy_outcome", "budget_halt_reason", "recovery_class", "customer_content", "safety_events", "founder_overrides",
-    "failure_details", "user_feedback",
-)  # fmt: skip
+    "policy_outcome",
+    "budget_halt_reason",
+    "recovery_class",
+    "customer_content",
+    "safety_events",
+    "founder_overrides",
+    "failure_details",
+    "user_feedback",
+)
 
 SEEN = {
     "agent-a": AgentSignals(samples=100, values={"success_rate": 0.78, "latency_p50": 340.0}),
@@ -135,8 +146,10 @@ async def test_the_record_of_the_document_is_the_record_of_a_real_choice(tmp_pat
     assert made.decision_reason.startswith("Optimization selected agent-b (higher success rate")
     # The second list of the document's amendments: what else is in the details.
     assert (made.details["decision_source"], made.details["trigger"], made.details["outcome"]) == (
-        "system", "autonomous", "optimized_selected",
-    )  # fmt: skip
+        "system",
+        "autonomous",
+        "optimized_selected",
+    )
 
 
 async def test_a_record_is_additive_and_refuses_what_is_not_routings(tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import webbrowser
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loom.cli.command import command
 from loom.cli.shell import Shell
+from loom.errors import RunNotFoundError
+
+if TYPE_CHECKING:
+    from loom.cli.reading import Readings
+    from loom.extension import Extension
 
 __all__ = ["add_to"]
 
@@ -20,23 +27,48 @@ def add_to(app: typer.Typer) -> None:
 
 async def report(
     shell: Shell,
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run, or how its id begins.", show_default=False)],
+    run_id: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="A run, or how its id begins; by default the newest.", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to; by default report_RUN.html here.")
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", metavar="DIR", help="The directory for a report_<UTC>_<run>.html, instead of --output."),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Write the report of a run: charts, every decision, and what monitors did, from the journal alone."""
     from loom.cli.reading import open_readings
-    from loom.reports import write_report
+    from loom.reports import report_name, write_report
 
-    async with open_readings(shell) as readings:
-        run = await readings.runs.get(run_id)
-        path = output or Path(f"report_{run.run_id}.html")
+    async with open_readings(shell, *await _extensions(shell)) as readings:
+        run = await readings.runs.get(run_id if run_id is not None else await _newest(readings))
+        named = Path(f"report_{run.run_id}.html") if into is None else into / report_name(run.run_id, datetime.now(UTC))
+        path = output or named
         await write_report(readings.queries, run.run_id, path, workspace=shell.existing.name)
     if shell.json:
         shell.output.document({"run": run.run_id, "path": str(path.absolute()), "bytes": path.stat().st_size})
     else:
         shell.output.say(f"{path} ({path.stat().st_size:,} bytes)")
-    if open_it:
-        typer.launch(str(path.absolute()))
+    if open_it and not webbrowser.open(path.absolute().as_uri()):
+        shell.output.note("no browser could be started; open the file by hand")
+
+
+async def _extensions(shell: Shell) -> tuple[Extension, ...]:
+    """Return the gate where something came through it: the report says what that was about."""
+    from loom.cli.reading import open_journal
+    from loom.gate import extension
+
+    async with open_journal(shell) as reader:
+        named = await reader.journals(after="gate/", limit=1)
+    return (extension,) if any(name.startswith("gate/") for name, _ in named) else ()
+
+
+async def _newest(readings: Readings) -> str:
+    found = await readings.runs.find(limit=1)
+    if not found:
+        raise RunNotFoundError("there is no run in this journal; expected one to report: see `loom runs`")
+    return found[0].run_id
