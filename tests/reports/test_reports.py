@@ -143,6 +143,7 @@ async def test_observations_of_several_subjects_are_not_drawn_as_one(tmp_path: P
             desk = await Desk(loom, agent=agent, run_id="two").arrive()
             for number in range(4):
                 await desk.offer(f"{agent}-{number}", percent)
+        await loom.reactors.reached()  # the monitor sees the last execution a moment after its answer
         read = await read_report(loom.queries, "two")
         seen = await loom.queries.fetch(
             "SELECT subject, count(*) FROM monitor_observations GROUP BY subject", names=["monitors"]
