@@ -10,7 +10,13 @@ from typing import Any
 
 from loom.actors import Actor, ActorOptions, TurnsProjection
 from loom.config import LoomConfig, Section, load_config, named_in
-from loom.decisions import ApprovalsProjection, EnrichmentsProjection, RunsProjection, TracesProjection
+from loom.decisions import (
+    ApprovalsProjection,
+    EffectsProjection,
+    EnrichmentsProjection,
+    RunsProjection,
+    TracesProjection,
+)
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic
 from loom.errors import ConfigError
@@ -77,7 +83,8 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
 def own_projections() -> list[Projection]:
     """Return the projections that every loom has."""
     return [
-        TurnsProjection(), ApprovalsProjection(), TracesProjection(), EnrichmentsProjection(), RunsProjection(),
+        TurnsProjection(), ApprovalsProjection(), EffectsProjection(), TracesProjection(), EnrichmentsProjection(),
+        RunsProjection(),
         PrecedentsProjection(), MonitorsProjection(),
     ]  # fmt: skip
 

@@ -52,9 +52,15 @@ async def record_decision(turn: Turn, **given: Any) -> str:
         else:
             decision = expect(recorded.entry, DecisionJournalEntry, turn).decision
             if turn.compare is not None:
-                turn.compare(recorded, entry)
+                turn.compare(recorded, entry if recorded.schema_version > 1 else _as_it_was(entry))
         turn.gathered.decisions.append(decision.decision_id)
         return decision.decision_id
+
+
+def _as_it_was(entry: DecisionJournalEntry) -> DecisionJournalEntry:
+    """Return a decision as schema 1 had it: without what it says of look-ups that failed."""
+    inputs = tuple(each.model_copy(update={"failure": None}) for each in entry.decision.inputs)
+    return entry.model_copy(update={"decision": entry.decision.model_copy(update={"inputs": inputs})})
 
 
 async def _decided_again(turn: Turn, step: Step, decision: Decision) -> str:

@@ -87,6 +87,7 @@ async def gather_context(
                 retrieved_at=gathered.retrieved_at,
                 duration_ms=gathered.duration_ms,
                 masked=gathered.masked,
+                failure=gathered.failure,
             )
         )
         if gathered.failure is not None:

@@ -22,6 +22,7 @@ from loom.decisions.decision import (
     Relation,
     decision_id,
 )
+from loom.decisions.effects_view import EffectsProjection
 from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
 from loom.decisions.enrichments_view import EnrichmentsProjection
 from loom.decisions.entries import (
@@ -78,6 +79,7 @@ __all__ = [
     "DecisionLineage",
     "DecisionSummary",
     "DecisionTrace",
+    "EffectsProjection",
     "EnrichmentEntry",
     "EnrichmentFailedEntry",
     "EnrichmentRefusedEntry",

@@ -15,6 +15,7 @@ __all__ = [
     "ApprovalGiven",
     "Decision",
     "DecisionInput",
+    "Failure",
     "PolicyReference",
     "PrecedentClass",
     "PrecedentReference",
@@ -30,8 +31,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+class Failure(_Frozen):
+    """How something went wrong, in the form that is the same live and resumed."""
+
+    type_name: str
+    message: str
+
+
 class DecisionInput(_Frozen):
-    """One look-up that a decision rests on. `duration_ms` is what the look-up took."""
+    """One look-up that a decision rests on. `duration_ms` is what the look-up took.
+
+    A look-up that failed has a `failure` and no result. What was recorded before there was this field does not say.
+    """
 
     system: str
     entity: str
@@ -41,6 +52,7 @@ class DecisionInput(_Frozen):
     retrieved_at: datetime
     duration_ms: float
     masked: tuple[str, ...] = ()
+    failure: Failure | None = None
 
 
 class Alternative(_Frozen):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from loom.decisions.decision import Decision, PolicyReference
+from loom.decisions.decision import Decision, Failure, PolicyReference
 from loom.journal.entry import Entry
 from loom.policies.evaluation import Evaluation
 
@@ -37,13 +37,6 @@ RunEnding: TypeAlias = Literal["completed", "failed", "abandoned"]
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class Failure(_Frozen):
-    """How something went wrong, in the form that is the same live and resumed."""
-
-    type_name: str
-    message: str
 
 
 class ContextGatheredEntry(Entry):
@@ -154,13 +147,19 @@ class ApprovalEscalatedEntry(Entry):
 
 
 class DecisionJournalEntry(Entry):
-    """Something was decided."""
+    """Something was decided. Schema 2 says of an input how its look-up failed; before, that read as an empty result."""
 
     kind: ClassVar[str] = "decision"
+    schema_version: ClassVar[int] = 2
 
     decision: Decision
     enrich: Literal["always", "never"] | None = None
     """Whether a critic is to look at it, whatever the modes say."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: whether its look-ups failed, it does not say."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class OutcomeObservedEntry(Entry):

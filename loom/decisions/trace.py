@@ -12,7 +12,7 @@ from loom.clock import datetime_from_us
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.approvals import Approval
 from loom.decisions.conduct import Departure, Verdict
-from loom.decisions.decision import Decision, DecisionInput, Relation
+from loom.decisions.decision import Decision, DecisionInput, Failure, Relation
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
@@ -25,6 +25,7 @@ __all__ = [
     "DecisionLineage",
     "DecisionSummary",
     "DecisionTrace",
+    "Effect",
     "Enrichment",
     "OutcomeObserved",
     "PrecedentSeen",
@@ -137,16 +138,61 @@ class Enrichment(_Frozen):
         )
 
 
+class Effect(_Frozen):
+    """Something that the turn of a decision did in the world, or meant to; `position` is that of its intent.
+
+    `unknown` is one without a result: it may have happened or not. `before` says that it was intended before the
+    decision was recorded.
+    """
+
+    position: int
+    action: str
+    key: str
+    repeatable: bool
+    before: bool
+    status: Literal["performed", "failed", "unknown"]
+    result: JsonValue
+    failure: Failure | None
+    intended_at: datetime
+    ended_at: datetime | None
+    duration_ms: float | None
+
+    @classmethod
+    def of(cls, row: Row, *, decided: int) -> Self:
+        """Return what a row of the view holds, for a decision at a position."""
+        ended, failed = row["ended_position"] is not None, row["type_name"] is not None
+        return cls(
+            position=row["position"],
+            action=row["action"],
+            key=row["key"],
+            repeatable=bool(row["repeatable"]),
+            before=row["position"] < decided,
+            status="failed" if failed else "performed" if ended else "unknown",
+            result=None if row["result"] is None else json.loads(row["result"]),
+            failure=Failure(type_name=row["type_name"], message=row["message"]) if failed else None,
+            intended_at=datetime_from_us(row["intended_at_us"]),
+            ended_at=datetime_from_us(row["ended_at_us"]) if ended else None,
+            duration_ms=row["duration_ms"],
+        )
+
+
 class DecisionTrace(DecisionSummary):
-    """A decision with who asked for it, what it saw, who agreed, what came of it, and where it is recorded."""
+    """A decision with who asked for it, what it saw, who agreed, what came of it, and where it is recorded.
+
+    `effects` are those of its turn, in order; `effects_left_out` is how many more there are. `schema_version` is that
+    of its entry.
+    """
 
     by: str | None
     command_type: str | None
     correlation_id: str | None
     entry_hash: str
+    schema_version: int
     decision: Decision
     precedents: tuple[PrecedentSeen, ...]
     approvals: tuple[Approval, ...]
+    effects: tuple[Effect, ...]
+    effects_left_out: int
     enrichments: tuple[Enrichment, ...]
     outcomes: tuple[OutcomeObserved, ...]
     children: tuple[str, ...]

@@ -13,6 +13,7 @@ from typing import Literal
 from loom.decisions.approvals import ApprovalChains
 from loom.decisions.confirming import Confirmed, confirmed_decisions, confirmed_one
 from loom.decisions.decision import Decision, PrecedentReference
+from loom.decisions.effects_view import EffectsProjection
 from loom.decisions.enrichments_view import EnrichmentsProjection
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.explanation import Explanation, explain
@@ -26,6 +27,7 @@ from loom.decisions.trace import (
     DecisionLineage,
     DecisionSummary,
     DecisionTrace,
+    Effect,
     Enrichment,
     OutcomeObserved,
     PrecedentSeen,
@@ -49,9 +51,15 @@ _LINKED = "SELECT position, decision_id, {0} FROM trace_decisions WHERE {0} = ? 
 _CHILDREN, _REPLAYS = (_LINKED.format(name) for name in ("parent_decision_id", "replayed_from"))
 _OUTCOMES = "SELECT * FROM trace_outcomes WHERE decision_id = ? ORDER BY position"
 _ENRICHMENTS = "SELECT * FROM enrichments WHERE decision_id = ? ORDER BY position"
+_EFFECTS = """
+SELECT *, count(*) OVER () AS number FROM turn_effects WHERE journal = ? AND command_id = ? ORDER BY position LIMIT ?
+"""
 _NAMES = ("traces",)
 _RELATED = 1_000
 _CONFIRM_OUTCOMES = Confirmation(TracesProjection(), "trace_outcomes")
+_CONFIRM_EFFECTS = Confirmation(
+    EffectsProjection(), "turn_effects", rests_on=lambda row: (row["position"], row["ended_position"])
+)
 _CONFIRM_ENRICHMENTS = Confirmation(EnrichmentsProjection(), "enrichments")
 
 
@@ -76,15 +84,20 @@ class Traces:
                 f"[{DecisionJournalEntry.schema_version}] at most: read it with the loom that wrote it"
             )
         decision = recorded.entry.decision
-        approvals = await self._approvals.of_turn(row["journal"], row["command_id"]) if row["command_id"] else ()
+        turn = (row["journal"], row["command_id"]) if row["command_id"] else None
+        approvals = () if turn is None else await self._approvals.of_turn(*turn)
+        effects, left_out = ((), 0) if turn is None else await self._effects(turn, decided=recorded.position)
         return DecisionTrace(
             **dict(DecisionSummary.of(row)),
             by=row["by"],
             command_type=row["command_type"],
             correlation_id=row["correlation_id"],
             entry_hash=recorded.entry_hash.hex(),
+            schema_version=recorded.schema_version,
             decision=decision,
             approvals=approvals,
+            effects=effects,
+            effects_left_out=left_out,
             precedents=await self._precedents(decision.precedents),
             enrichments=await self._enrichments(decision.decision_id),
             outcomes=await self._outcomes(decision.decision_id),
@@ -176,6 +189,13 @@ class Traces:
             PrecedentSeen(decision_id=each.decision_id, relation=each.relation, decision=known.get(each.decision_id))
             for each in references
         )
+
+    async def _effects(self, turn: tuple[str, str], *, decided: int) -> tuple[tuple[Effect, ...], int]:
+        """Return what a turn did in the world, as its entries say it, and how much more there is than is returned."""
+        rows = await self._queries.fetch(_EFFECTS, (*turn, _RELATED), names=("effects",))
+        confirmed = await self._queries.confirmed(rows, _CONFIRM_EFFECTS)
+        left_out = rows[0]["number"] - len(rows) if rows else 0
+        return tuple(Effect.of(row, decided=decided) for row in confirmed), left_out
 
     async def _enrichments(self, decision_id: str) -> tuple[Enrichment, ...]:
         rows = await self._queries.fetch(_ENRICHMENTS, (decision_id,), names=("enrichments",))

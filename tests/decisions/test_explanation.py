@@ -32,6 +32,7 @@ QUESTIONS = [
     "Under which rule?",
     "After which precedents?",
     "Who agreed?",
+    "What was done?",
     "What came of it?",
 ]
 
@@ -74,6 +75,9 @@ Who agreed?
             after 0 ms passed on from vp_sales to cfo, as the deadline had come
             granted by maria (CFO) after 1.0 s: “They are worth it.”
             after 2.0 s denied by rosa, which came too late to count
+
+What was done?
+  done  nothing outside, by its turn
 
 What came of it?
   turn   Its turn ended with a reply.

@@ -1,0 +1,51 @@
+"""The projection behind "What was done?": the effects of each turn, and what came of them.
+
+Effects are journaled by actors, which are built on decisions: their entries are read here by the names of their fields.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from loom.journal.entry import Recorded
+from loom.projections.sql import script
+
+__all__ = ["EffectsProjection"]
+
+_INTENDED = "effect_intended"
+_PERFORMED = "effect_performed"
+_INTEND = """
+INSERT INTO turn_effects (position, journal, command_id, step, action, key, repeatable, intended_at_us)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PERFORM = """
+UPDATE turn_effects SET ended_position = ?, ended_at_us = ?, result = ?, type_name = ?, message = ?, duration_ms = ?
+WHERE journal = ? AND command_id = ? AND step = ? AND ended_position IS NULL
+"""
+
+
+class EffectsProjection:
+    """Keeps one row for each effect that a turn intended."""
+
+    name = "effects"
+    version = 1
+    kinds = frozenset({_INTENDED, _PERFORMED})
+    schema = script("loom.decisions", "effects.sql")
+    tables = ("turn_effects",)
+
+    def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
+        """Fold one entry into the table."""
+        plain = recorded.plain
+        if plain is None or recorded.command_id is None:
+            return
+        step = json.dumps(plain["step"], ensure_ascii=False)
+        turn = (recorded.journal, recorded.command_id, step)
+        if recorded.kind == _INTENDED:
+            about = (plain["action"], plain["key"], int(plain["repeatable"]))
+            view.execute(_INTEND, (recorded.position, *turn, *about, recorded.recorded_at_us))
+        elif recorded.kind == _PERFORMED:
+            failure = plain.get("failure") or {}
+            result = json.dumps(plain.get("result"), ensure_ascii=False)
+            said = (result, failure.get("type_name"), failure.get("message"), plain["duration_ms"])
+            view.execute(_PERFORM, (recorded.position, recorded.recorded_at_us, *said, *turn))
