@@ -20,7 +20,24 @@ from typing import Any, TypeVar
 
 import pytest
 
-__all__ = ["NOT_RUN", "PIECES", "RESULT", "ROWS", "Piece", "Tally", "merged", "row", "write_result"]
+from tests.reliability.scoreboard import SCOREBOARD
+
+__all__ = [
+    "NOT_RUN",
+    "PIECES",
+    "RESULT",
+    "ROOT",
+    "TREES",
+    "UNKNOWN",
+    "Piece",
+    "Tally",
+    "dirty",
+    "finds_enough",
+    "merged",
+    "row",
+    "trees_of",
+    "write_result",
+]
 
 PIECES = "LOOM_RELIABILITY_PIECES"
 """The variable that names the directory into which workers write."""
@@ -34,43 +51,12 @@ NOT_RUN = "not part of this run"
 
 F = TypeVar("F", bound=Callable[..., object])
 
-ROWS = {
-    "R1": "kill -9 at any moment, one writer and three: nothing acknowledged is lost, torn or there twice",
-    "R2": "killed before or in the middle of every write-class system call",
-    "R3": "EIO and ENOSPC at every write-class system call, once and from then on: no wrong answer about an append",
-    "R4": "power cut: unsynced writes dropped, reordered, torn at 512 bytes (control: synchronous NORMAL)",
-    "R5": "a disk that is really full, or turns read-only: nothing lost, and it goes on afterwards",
-    "R6": "many processes: a second writer is refused by type, and all get through by the control socket",
-    "R7": "the WAL-reset race in the supported mode: one writer, readers, and others that try",
-    "R8": "a stray open and close in the writer's process, then another process: no false receipt (control: no guard)",
-    "R9": "a storm of cancellations on appends and asks (control: the usual shape with aiosqlite)",
-    "R11": "a model of journal, projection and pruning, driven through crashes at random",
-    "R12": "views kept up through crashes equal rebuilt ones, in pages of any size",
-    "R13": "replay gives one digest whatever the hash seed, time zone, locale and Python",
-    "R14": "golden journals of every release verify, replay and go on",
-    "R17": "a writer that was stopped, overtaken and woken writes nothing more (control: no check of the epoch)",
-    "R18": "the same command many times, with the same contents and with others: one entry, conflicts by type",
-    "R20": "a budget that many spend at once and killed processes leave: never exceeded (control: no reservation)",
-    "R21": "a critic that is down, slow, broken or talked into things: no decision, key or approval is touched",
-    "R22": "every byte of a journal flipped: no silent change of what it holds or answers (control: the chain alone)",
-    "R26": "killed amid erasures: what is erased opens for nobody, no secret or key is on the disk (control: unsealed)",
-    "R27": "killed at every step of sealing and pruning: a whole archive or none, nothing pruned before it verifies",
-    "R28": "bad input at every boundary: each rejection has a type, nothing accepted is unstable",
-    "R29": "canonical JSON is idempotent and equals RFC 8785",
-    "R30": "anything sent to any route of the API: no fault, every answer in the shape that the document says",
-    "R31": "every route with every role in every workspace: none does more than it may, none sees another's",
-    "R32": "hosts, origins and sites that may not ask are not answered",
-    "R36": "a writer that stands still, 100,000 waiting: nothing dropped, memory bounded",
-    "R37": "kill switch, shadow and forbidden signals, with processes killed: no optimised choice without its decision",
-    "R41": "soak beside a reader that is stuck: descriptors, threads, memory and log stay bounded",
-}
-"""The rows of the scoreboard that this suite has, with what they show."""
-
 
 def row(name: str) -> Callable[[F], F]:
     """Tie a test to a row of the scoreboard."""
-    if name not in ROWS:
-        raise LookupError(f"row [{name}] is not on the scoreboard")
+    known = SCOREBOARD.get(name)
+    if known is None or known.absent is not None:
+        raise LookupError(f"row [{name}] is {'absent from' if known else 'not on'} the scoreboard: see scoreboard.py")
 
     def mark(test: F) -> F:
         marked: F = pytest.mark.reliability(pytest.mark.row(name)(test))
@@ -124,6 +110,9 @@ class Tally:
 
     def control(self, *, trials: int, found: int) -> None:
         """Note how often a variant that is wrong on purpose was tried and found out."""
+        assert SCOREBOARD[self.piece.row].must_find is not None, (
+            "say in scoreboard.py which share the control must find"
+        )
         self._has_control = True
         self.piece.control_trials += trials
         self.piece.control_found += found
@@ -142,9 +131,16 @@ class Tally:
         )
         assert self.piece.trials or self._has_control, "nothing was tried"
         if self._has_control:
-            assert self.piece.control_found, (
-                f"the control passed {self.piece.control_trials} trials: the test is broken"
+            share = SCOREBOARD[self.piece.row].must_find or 0.0
+            found, trials = self.piece.control_found, self.piece.control_trials
+            assert finds_enough(found, trials, share), (
+                f"the control found {found} in {trials}, and must find {share:.0%}: the test is broken"
             )
+
+
+def finds_enough(found: int, trials: int, share: float) -> bool:
+    """Tell whether a control found its share, and anything at all."""
+    return found > 0 and found >= share * trials
 
 
 # --- gathering -----------------------------------------------------------------------------------
@@ -164,37 +160,43 @@ def pieces_in(directory: Path) -> list[Piece]:
 
 
 def merged(pieces: Iterable[Piece], *, interrupted: bool = False) -> dict[str, Any]:
-    """Return one result a row: failed if one of its tests did, SKIPPED if all of them were or it never ran."""
-    by_row: dict[str, list[Piece]] = {name: [] for name in ROWS}
+    """Return one result a row of the scoreboard: failed if one of its tests did, SKIPPED if none of them ran.
+
+    A row is SKIPPED, too, where there is no test of it; and one passes only where its control, if it ran, found enough.
+    """
+    by_row: dict[str, list[Piece]] = {name: [] for name in SCOREBOARD}
     for piece in pieces:
         by_row[piece.row].append(piece)
     missing = "the run was interrupted" if interrupted else NOT_RUN
     return {
         "seed": SEED,
-        "commit": _commit(),
+        "commit": _git("rev-parse", "HEAD") or UNKNOWN,
+        "trees": trees_of("HEAD"),
+        "dirty": dirty(),
         "sqlite": sqlite3.sqlite_version,
         "rows": [_row(name, found, missing) for name, found in by_row.items()],
     }
 
 
 def _row(name: str, pieces: list[Piece], missing: str) -> dict[str, Any]:
+    board = SCOREBOARD[name]
+    trials, found = (sum(getattr(each, what) for each in pieces) for what in ("control_trials", "control_found"))
     failed = [piece for piece in pieces if piece.status == "failed"]
     skipped = [piece for piece in pieces if piece.status == "SKIPPED"]
     status = "failed" if failed else "passed" if len(skipped) < len(pieces) else "SKIPPED"
-    reasons = sorted({f"{piece.reason}" for piece in (failed or skipped)}) if pieces else [missing]
+    reasons = sorted({f"{piece.reason}" for piece in (failed or skipped)}) if pieces else [board.absent or missing]
+    if trials and not finds_enough(found, trials, board.must_find or 0.0):
+        status, reasons = "failed", [*reasons, "its control found too little"]
     if status == "passed" and skipped:
         reasons = [f"SKIPPED in part: {'; '.join(reasons)}"]
-    with_control = any(piece.control_trials for piece in pieces)
-    control = {
-        "trials": sum(piece.control_trials for piece in pieces),
-        "failures_found": sum(piece.control_found for piece in pieces),
-    }
+    control = {"trials": trials, "failures_found": found}
     return {
         "id": name,
-        "test": ROWS[name],
+        "test": board.title,
         "trials": sum(piece.trials for piece in pieces),
         "failures": sum(piece.failures for piece in pieces),
-        "control": control if with_control else None,
+        "must_find": board.must_find,
+        "control": control if trials else None,
         "seconds": round(sum(piece.seconds for piece in pieces), 1),
         "status": status,
         "reason": "; ".join(reasons) or None,
@@ -208,6 +210,25 @@ def write_result(result: dict[str, Any]) -> None:
     RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+TREES = ("loom", "tests")
+"""The directories on which a result rests."""
+
+UNKNOWN = "unknown"
+
+
+def trees_of(commit: str) -> dict[str, str]:
+    """Return the git tree hash of each directory that a result rests on, at a commit."""
+    return {name: _git("rev-parse", f"{commit}:{name}") or UNKNOWN for name in TREES}
+
+
+def dirty() -> bool:
+    """Tell whether what lies there differs from HEAD, in what a result rests on."""
+    return bool(_git("status", "--porcelain", "--", *TREES))
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -113,10 +113,12 @@ def test_in_the_supported_mode_the_race_around_checkpoints_loses_nothing(
     tally.note(f"SQLite {sqlite3.sqlite_version} {'has' if has_wal_reset_bug() else 'does not have'} the WAL-reset bug")
 
 
-@pytest.mark.reliability
-@pytest.mark.skipif("LOOM_ON_DEMAND" not in os.environ, reason="the control of R7 is a matter of luck: on demand only")
+@pytest.mark.skipif("LOOM_ON_DEMAND" not in os.environ, reason="its control is a matter of luck: on demand only")
 @pytest.mark.timeout(600)
-def test_in_an_unsupported_mode_the_race_loses_rows_sooner_or_later(tmp_path: Path, zygote: Zygote) -> None:
+@row("R7")
+def test_in_an_unsupported_mode_the_race_loses_rows_sooner_or_later(
+    tmp_path: Path, tally: Tally, zygote: Zygote
+) -> None:
     """Four writers with automatic checkpoints and two that checkpoint passively, on a SQLite that has the bug."""
     if not has_wal_reset_bug():
         pytest.skip(f"SQLite {sqlite3.sqlite_version} does not have the bug")
@@ -134,8 +136,9 @@ def test_in_an_unsupported_mode_the_race_loses_rows_sooner_or_later(tmp_path: Pa
             found = dict(connection.execute("SELECT writer, count(*) FROM rows NOT INDEXED GROUP BY writer"))
             sound = connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         if not sound or any(found.get(n, 0) < committed[n] for n in range(4)):
+            tally.control(trials=number + 1, found=1)
             return
-    pytest.fail("nothing was lost in 50 rounds")
+    tally.control(trials=50, found=0)
 
 
 # --- soak ----------------------------------------------------------------------------------------
