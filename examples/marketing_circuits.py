@@ -173,7 +173,10 @@ async def audit(loom: Loom, port: int) -> None:
     key = await keys_of(loom).issue("auditor", "reader", by="mira")
     _, said = await asyncio.to_thread(get, port, f"/api/circuits/audit?clientId={CLIENT}&", key)
     metrics = said["metrics"]
-    print(f"  {CLIENT}: {metrics['total_executions']} executions, {metrics['success_rate']:.0%} succeeded")
+    print(
+        f"  {CLIENT}: {metrics['total_executions']} executions, {metrics['success_rate']:.0%} succeeded, "
+        f"{metrics['substituted_count']} more with what a failure mode put in"
+    )
     for execution in reversed(said["execution_history"]):
         print(f"    {' '.join(execution['decision_path'])}")
     _, board = await asyncio.to_thread(get, port, "/api/circuits/autonomy?action=dashboard&", key)

@@ -82,4 +82,4 @@ def test_a_strategy_that_declines_is_rotated_in_the_third_cycle_and_audited_over
     assert "refused: execution [email-1] has no success of [CX05_BRAND_GUARD, CX06_GENERATION_EXECUTION]" in story
     assert "cycle 5: 0.43, declining for 2 cycle 6: 0.42, declining for 3 → strategy-case-studies" in story
     assert "client-456 has no other strategy: escalate_to_admin waits for a person" in story
-    assert "without a key: 401 client-123: 5 executions, 100% succeeded" in story
+    assert "without a key: 401 client-123: 5 executions, 80% succeeded, 1 more with what a failure mode put in" in story
