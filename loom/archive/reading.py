@@ -180,16 +180,21 @@ class Archive:
             if entry.kind in MARKS and (entry.journal, entry.command_id) in wanted
         ]
 
-    async def unfinished(self) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
+    async def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`."""
         received: dict[tuple[str, str | None], Recorded] = {}
+        asking: set[tuple[str, str | None]] = set()
         async for entry in self.read_all():
+            turn = (entry.journal, entry.command_id)
             if entry.kind == CommandReceivedEntry.kind:
-                received[entry.journal, entry.command_id] = entry
+                received[turn] = entry
             elif entry.kind in ENDINGS:
-                received.pop((entry.journal, entry.command_id), None)
-        for entry in received.values():
-            yield entry
+                received.pop(turn, None)
+            elif entry.kind == "approval_requested":
+                asking.add(turn)
+        for turn, entry in received.items():
+            if turn in asking or not asked:
+                yield entry
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""

@@ -59,8 +59,8 @@ class JournalSource(Protocol):
         """Return the entries of `MARKS` that turns have."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end."""
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, or of those that have `asked`."""
         ...
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
@@ -212,9 +212,9 @@ class ReadOnlyStore:
         """Return the entries of `MARKS` that turns have."""
         return await self._reader.marks(turns)
 
-    def unfinished(self) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end."""
-        return self._reader.unfinished()
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, or of those that have `asked`."""
+        return self._reader.unfinished(asked=asked)
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""

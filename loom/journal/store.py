@@ -153,8 +153,11 @@ class JournalStore(Protocol):
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`.
+
+        A turn has asked that has requested an approval.
+        """
         ...
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:

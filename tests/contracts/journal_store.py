@@ -317,6 +317,8 @@ class JournalStoreContract:
             ("a/1", "c-1"), ("a/2", "c-1"), ("a/3", "c-1"), ("b/0", "c-2"), ("b/1", "c-1"), ("b/2", "c-2"),
         ]  # fmt: skip
         assert {entry.kind for entry in found} == {"command_received"}
+        (asked,) = await collected(store.unfinished(asked=True))
+        assert asked.entry_hash == found[sorted(MARKS - ENDINGS).index("approval_requested")].entry_hash
         assert [entry.position for entry in found] == sorted(entry.position for entry in found)
         await store.append(Append("c/1", 0, [received(f"c-{number}") for number in range(120)]))
         assert len(await collected(store.unfinished())) == 126

@@ -55,12 +55,27 @@ WHERE kind = 'command_received' AND NOT EXISTS (
   WHERE ending.journal = received.journal AND ending.command_id = received.command_id AND {_ENDED} AND {MARKED})
 ORDER BY position
 """  # noqa: S608
+# Few turns ask, so those that do are looked for among the marks, and not among the commands.
+_ASKED = f"""
+SELECT received.position FROM (
+  SELECT DISTINCT journal, command_id FROM entries AS request INDEXED BY entries_by_turn
+  WHERE {MARKED} AND kind = 'approval_requested' AND NOT EXISTS (
+    SELECT 1 FROM entries AS ending INDEXED BY entries_by_turn
+    WHERE ending.journal = request.journal AND ending.command_id = request.command_id AND {_ENDED} AND {MARKED})
+) AS asked CROSS JOIN entries AS received INDEXED BY entries_by_command
+  ON received.journal = asked.journal AND received.command_id = asked.command_id AND received.kind = 'command_received'
+ORDER BY received.position
+"""  # noqa: S608
 # Where there is no index yet, the endings are gathered first: one pass over the table for them, one for the commands.
 _UNFINISHED_SLOWLY = f"""
 SELECT position FROM entries WHERE kind = 'command_received' AND (journal, command_id) NOT IN (
   SELECT journal, command_id FROM entries WHERE {_ENDED} AND command_id IS NOT NULL)
 ORDER BY position
 """  # noqa: S608
+_ASKED_SLOWLY = _UNFINISHED_SLOWLY.replace(
+    "ORDER BY",
+    "AND (journal, command_id) IN (SELECT journal, command_id FROM entries WHERE kind = 'approval_requested')\nORDER BY",
+)
 _TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 # One seek a name: grouping would walk all entries of all journals.
@@ -144,9 +159,10 @@ class Reader:
         rows = [row for some in _chunks(sorted(set(turns))) for row in await self._rows(statement, (json.dumps(some),))]
         return [self._recorded(row) for row in sorted(rows, key=itemgetter(_POSITION))]
 
-    async def unfinished(self) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
-        statement = _UNFINISHED if await self._has_turn_index() else _UNFINISHED_SLOWLY
+    async def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`."""
+        indexed = await self._has_turn_index()
+        statement = (_ASKED if asked else _UNFINISHED) if indexed else (_ASKED_SLOWLY if asked else _UNFINISHED_SLOWLY)
         positions = [row[0] for row in await self._rows(statement, ())]
         for some in _chunks(positions, of=_STREAMED):
             for recorded in (await self.at(some)).values():

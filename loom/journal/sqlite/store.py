@@ -160,9 +160,12 @@ class SqliteStore:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
         return await self._reader.marks(turns)
 
-    def unfinished(self) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position."""
-        return self._reader.unfinished()
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`.
+
+        A turn has asked that has requested an approval.
+        """
+        return self._reader.unfinished(asked=asked)
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name, those after `after`."""
