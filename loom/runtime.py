@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -264,14 +263,13 @@ class Loom:
         )
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=self.by, store=self.store, make_draft=make_draft)
-        self.approvals = Approvals(self.actors, ApprovalChains(queries))
+        self.approvals = Approvals(self.actors, ApprovalChains(queries, waiting=services.requests.pending))
         self.standings = Standings(self.store, make_draft=make_draft)
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft)
         await self.reactors.load()
         deadlines = DeadlineClock(self.approvals, services)
-        services.on_deadline_set = deadlines.look_again
-        self.actors.start(partial(_unfinished, view))
+        self.actors.start()
         if self.resumes:
             deadlines.start()
             self._stack.push_async_callback(deadlines.close)
@@ -338,13 +336,3 @@ class Loom:
         if self._projector is None:
             raise LoomClosedError("the loom was not entered; expected [async with Loom.open(…) as loom]: write that")
         return self._projector
-
-
-async def _unfinished(view: TurnsView) -> list[str]:
-    """Return the journals that hold turns without an end, oldest turn first."""
-    journals: dict[str, None] = {}
-    after = 0
-    while page := await view.unfinished(limit=1_000, after=after):
-        journals.update(dict.fromkeys(summary.journal for summary in page))
-        after = page[-1].received_position
-    return list(journals)

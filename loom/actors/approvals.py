@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from loom.actors import people
 from loom.actors.gate import Gate
+from loom.actors.requests import asked_us
 from loom.actors.services import Services
 from loom.actors.system import ActorSystem
-from loom.clock import us_from_datetime
+from loom.clock import datetime_from_us, instant
 from loom.decisions.approvals import Approval, ApprovalChains
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
 from loom.errors import (
@@ -21,11 +22,12 @@ from loom.errors import (
     SelfApprovalError,
 )
 from loom.identity import check_person, short
+from loom.journal.kinds import CommandReceivedEntry
 from loom.telemetry import get_logger
 
 __all__ = ["Approvals", "DeadlineClock"]
 
-_MAX_SLEEP_S = 60.0  # a clock may be set; looking again now and then costs nothing
+_MAX_SLEEP_S = 60.0  # a sleep does not count suspension, as deadlines do; looking again now and then costs nothing
 _AGAIN_S = 1.0
 
 _log = get_logger("loom.actors")
@@ -37,6 +39,7 @@ class Approvals:
     def __init__(self, system: ActorSystem, chains: ApprovalChains) -> None:
         self._system = system
         self._services: Services = system.services
+        self._requests = system.services.requests
         self._chains = chains
         self._gate = Gate()
 
@@ -69,7 +72,7 @@ class Approvals:
     async def expire_due(self) -> int:
         """Deny or pass on every request whose deadline has come; return how many could be seen to."""
         done = 0
-        while due := await self._chains.due(us_from_datetime(self._services.now())):
+        while due := await self._requests.due():
             seen_to = [await self._expire_quietly(approval) for approval in due]
             done += sum(seen_to)
             if not all(seen_to):
@@ -77,24 +80,26 @@ class Approvals:
         return done
 
     async def next_deadline(self) -> datetime | None:
-        """Return the earliest deadline of what is pending."""
-        return await self._chains.next_deadline()
+        """Return the deadline that comes next, of what is pending."""
+        following = await self._requests.next_deadline()
+        return None if following is None else following[0]
 
     async def _answer(
         self, approval_id: str, *, granted: bool, by: str, comment: str | None, role: str | None
     ) -> Approval:
         check_person(by)
-        approval_id = (await self._chains.get(approval_id)).approval_id
+        approval = await self._chains.get(approval_id)
+        approval_id = approval.approval_id
         async with self._gate.at(approval_id):
-            approval = await self._chains.get(approval_id)
+            approval = await self._chains.again(approval)
             _check_pending(approval)
-            if approval.requested_by is not None and _same_person(by, approval.requested_by):
+            if any(_same_person(by, each) for each in await self._requesters(approval)):
                 raise SelfApprovalError(
                     f"approval [{short(approval_id)}] was requested by [{by}]; expected somebody else to answer it: "
                     "ask another person"
                 )
-            if approval.deadline is not None and approval.deadline <= self._services.now():
-                await self._append(approval, self._at_deadline(approval))
+            if await self._requests.expired(approval):
+                await self._append(approval, await self._at_deadline(approval))
                 raise ApprovalExpiredError(
                     f"approval [{short(approval_id)}] expired at [{approval.deadline:%Y-%m-%d %H:%M:%S} UTC]; expected "
                     f"an answer before that: it was {'denied' if approval.on_deadline == 'deny' else 'passed on'}"
@@ -104,40 +109,59 @@ class Approvals:
                 shown=approval.shown,
             )  # fmt: skip
             await self._append(approval, answered)
-            return await self._chains.get(approval_id)
+            return await self._chains.again(approval)
+
+    async def _requesters(self, approval: Approval) -> tuple[str, ...]:
+        """Return who asked, by the request and by the command of its turn; they may not answer."""
+        assert approval.command_id is not None  # noqa: S101 - only turns ask
+        received = await self._services.store.find_command(approval.journal, approval.command_id)
+        sender = received.entry.by if received and isinstance(received.entry, CommandReceivedEntry) else None
+        return tuple(each for each in (approval.requested_by, sender) if each is not None)
 
     async def _expire_quietly(self, approval: Approval) -> bool:
         """Do what a request says for its deadline; one that cannot be seen to now does not hold the others up."""
         try:
             async with self._gate.at(approval.approval_id):
-                approval = await self._chains.get(approval.approval_id)
-                if approval.pending and approval.deadline is not None and approval.deadline <= self._services.now():
-                    await self._append(approval, self._at_deadline(approval))
+                approval = await self._chains.again(approval)
+                if approval.pending and await self._requests.expired(approval):
+                    await self._append(approval, await self._at_deadline(approval))
         except LoomError as error:
             _log.warning("deadline_not_seen_to", approval=approval.approval_id, error=str(error))
             return False
         return True
 
-    def _at_deadline(self, approval: Approval) -> ApprovalAnsweredEntry | ApprovalEscalatedEntry:
+    async def _at_deadline(self, approval: Approval) -> ApprovalAnsweredEntry | ApprovalEscalatedEntry:
         """Return what the request says for its deadline; the clock never grants (law 6)."""
         assert approval.deadline is not None  # noqa: S101 - it has come
         following = next(iter(approval.escalate_to), None)
         if approval.on_deadline == "escalate" and following is not None:
-            asked_at = [event.at for event in approval.events if event.event in ("requested", "escalated")][-1]
-            patience = max(approval.deadline - asked_at, timedelta(0))  # each has as long as the one before
+            patience = await self._patience(approval)  # each has as long as the one before
+            now = instant(self._services.sources.clock)
+            deadline = datetime_from_us(now.now_us) + patience
+            self._requests.set_deadline(approval.approval_id, deadline, at=now)
             return ApprovalEscalatedEntry(
-                approval_id=approval.approval_id, approver=following, passed_over=approval.approver,
-                deadline=self._services.now() + patience,
-            )  # fmt: skip
+                approval_id=approval.approval_id, approver=following, passed_over=approval.approver, deadline=deadline
+            )
         return ApprovalAnsweredEntry(
             approval_id=approval.approval_id, granted=False, by=None, role=None,
             shown=approval.shown,
             comment=f"nobody answered before the deadline {approval.deadline:%Y-%m-%d %H:%M:%S} UTC",
         )  # fmt: skip
 
+    async def _patience(self, approval: Approval) -> timedelta:
+        """Return how long who was asked last had for an answer, by the clock as it was then."""
+        assert approval.deadline is not None  # noqa: S101 - it has come
+        assert approval.command_id is not None  # noqa: S101 - only turns ask
+        marks = await self._services.store.marks([(approval.journal, approval.command_id)])
+        said_us = asked_us(approval, {each.position: each for each in marks})
+        return max(approval.deadline - datetime_from_us(said_us), timedelta(0))
+
     async def _append(self, approval: Approval, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry) -> None:
         assert approval.command_id is not None  # noqa: S101 - only turns ask
-        await people.answer(self._system, approval.journal, approval.command_id, entry)
+        try:
+            await people.answer(self._system, approval.journal, approval.command_id, entry)
+        finally:  # whatever came of it
+            self._requests.look_again(approval.journal, approval.command_id)
 
 
 def _check_pending(approval: Approval) -> None:
@@ -158,17 +182,12 @@ class DeadlineClock:
 
     def __init__(self, approvals: Approvals, services: Services) -> None:
         self._approvals = approvals
-        self._services = services
-        self._changed = asyncio.Event()
+        self._requests = services.requests
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to watch."""
         self._task = asyncio.get_running_loop().create_task(self._watch())
-
-    def look_again(self, _: datetime) -> None:
-        """Note that a deadline was set that may be the next one."""
-        self._changed.set()
 
     async def close(self) -> None:
         """Stop watching; what comes due is seen at the next start."""
@@ -178,11 +197,11 @@ class DeadlineClock:
 
     async def _watch(self) -> None:
         while True:
-            self._changed.clear()
+            self._requests.changed.clear()
             sleep_s = await self._look()
             try:
                 async with asyncio.timeout(sleep_s):
-                    await self._changed.wait()
+                    await self._requests.changed.wait()
             except TimeoutError:
                 continue
 
@@ -190,12 +209,11 @@ class DeadlineClock:
         """See to what is due; return after how many seconds to look again, None if only when a deadline is set."""
         try:
             await self._approvals.expire_due()
-            following = await self._approvals.next_deadline()
+            following = await self._requests.next_deadline()
         except LoomError as error:
             _log.warning("deadlines_not_seen_to", error=str(error))
             return _MAX_SLEEP_S
         if following is None:
             return None
-        left_s = (following - self._services.now()).total_seconds()
         # What is due and still there could not be seen to just now.
-        return min(left_s, _MAX_SLEEP_S) if left_s > 0 else _AGAIN_S
+        return min(following[1], _MAX_SLEEP_S) if following[1] > 0 else _AGAIN_S

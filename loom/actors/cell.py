@@ -249,6 +249,7 @@ class Cell:
         """Take note that a turn has come to its end for good, which is durable; keep a snapshot if it is time."""
         self.open.pop(command_id, None)
         self.stuck.pop(command_id, None)
+        self.services.requests.ended(self.journal, command_id)
         self.last_used = time.monotonic()
         every = self.services.options.snapshot_every
         if not every or receipt is None or receipt.sequence - self._snapshot_at < every:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from loom.actors.lookups import digest, expect
 from loom.actors.turn import Turn
-from loom.clock import us_from_datetime
+from loom.clock import datetime_from_us, instant, us_from_datetime
 from loom.decisions.decision import ApprovalGiven
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import AdmissionError
@@ -29,15 +29,19 @@ async def request_approval(
 ) -> ApprovalGiven:
     """See `Actor.request_approval`."""
     _check(approver, reason, timeout_s, deadline, on_deadline, escalate_to)
+    asked = instant(turn.services.sources.clock)
     if timeout_s is not None:
-        deadline = turn.services.now() + timedelta(seconds=timeout_s)
+        deadline = datetime_from_us(asked.now_us) + timedelta(seconds=timeout_s)
     with turn.step("request_approval", key or approver) as step:
         request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to)
         ready = turn.draft(request)
         recorded = await turn.take(step, "begin")
         if recorded is None:
-            turn.write(ready)
-            await turn.durable()
+            if deadline is not None:
+                turn.services.requests.set_deadline(request.approval_id, deadline, at=asked)
+            with turn.services.requests.asking(turn.cell.journal, turn.command_id):
+                turn.write(ready)
+                await turn.durable()
         else:
             before = expect(recorded.entry, ApprovalRequestedEntry, turn)
             if turn.compare is not None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import JsonValue
 
+from loom.actors.requests import OpenRequests
 from loom.clock import Clock, SystemClock, datetime_from_us
 from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
 from loom.identity import new_id, random_bytes
@@ -107,13 +108,15 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     sources: Sources = field(default_factory=Sources)
     approver: Approver | None = None
-    on_deadline_set: Callable[[datetime], None] = lambda _: None
     known_parent: Callable[[str], Awaitable[bool]] | None = None
+    requests: OpenRequests = field(init=False)
+    """What waits for people, and when the time for it is over."""
+
+    def __post_init__(self) -> None:
+        self.requests = OpenRequests(self.store, self.sources.clock)
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
         """Have a request brought to its approver; a messenger that fails loses nothing, the request stays open."""
-        if request.deadline is not None:
-            self.on_deadline_set(request.deadline)
         if self.approver is None:
             return
         try:
@@ -122,5 +125,5 @@ class Services:
             _log.warning("approval_not_delivered", journal=journal, approval=request.approval_id, error=repr(error))
 
     def now(self) -> datetime:
-        """Return the time by which deadlines are judged: the clock's, but never before the last entry's."""
-        return datetime_from_us(max(self.store.recorded_at_us, self.sources.clock.now_us()))
+        """Return the time of day by the clock, which may be wrong: deadlines run on elapsed time."""
+        return datetime_from_us(self.sources.clock.now_us())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
@@ -19,16 +19,13 @@ from loom.actors.post import Post, Told
 from loom.actors.services import Services
 from loom.actors.supervision import not_made
 from loom.actors.turn import Turn
-from loom.errors import ActorStoppedError, LoomClosedError, LoomError, ProjectionFailedError, ProjectionLagError
+from loom.errors import ActorStoppedError, LoomClosedError, LoomError
 from loom.identity import parse_journal_name
 from loom.telemetry import get_logger
 
 __all__ = ["ActorSystem", "Told"]
 
 T = TypeVar("T")
-
-FindUnfinished: TypeAlias = Callable[[], Awaitable[Iterable[str]]]
-"""Returns the journals that hold turns without an end."""
 
 _REVIVE_FIRST_S = 0.05
 _REVIVE_AT_LEAST_EVERY_S = 30.0
@@ -246,10 +243,10 @@ class ActorSystem:
 
     # --- a life ---------------------------------------------------------------------------------
 
-    def start(self, find_unfinished: FindUnfinished) -> None:
-        """Resume unfinished turns in the background, once their journals are found, and begin to let idle actors go."""
+    def start(self) -> None:
+        """Resume unfinished turns in the background, once they are found, and begin to let idle actors go."""
         if self.resumes:
-            self.in_background(self._resume(find_unfinished))
+            self.in_background(self._resume())
             self.in_background(self._revive())
         self.in_background(self._sweep())
 
@@ -276,25 +273,20 @@ class ActorSystem:
         await _gone([*leaving, *self._background], within_s=max(grace_s, 1.0))
         self._cells.clear()
 
-    async def _resume(self, find_unfinished: FindUnfinished) -> None:
+    async def _resume(self) -> None:
+        """Wake the actors whose turns have no end, oldest turn first: it is the journal that says so, and no view."""
+        journals: dict[str, None] = {}
+        delay_s = _REVIVE_FIRST_S
         while True:
             try:
-                journals = await find_unfinished()
-            except ProjectionLagError as error:  # views that are built anew may take their time
+                async for received in self.services.store.unfinished():
+                    journals[received.journal] = None
+                break
+            except LoomError as error:
                 _log.warning("unfinished_turns_not_found_yet", error=str(error))
-                await asyncio.sleep(_REVIVE_FIRST_S)
-                continue
-            except ProjectionFailedError as error:
-                _log.error("unfinished_turns_looked_for_everywhere", error=str(error))
-                journals = await self._all_journals()
-            break
-        await self._wake_all(dict.fromkeys(journals))
-
-    async def _all_journals(self) -> list[str]:
-        found: list[str] = []
-        while page := await self.services.store.journals(after=found[-1] if found else ""):
-            found += [journal for journal, _ in page]
-        return found
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _REVIVE_AT_LEAST_EVERY_S)
+        await self._wake_all(journals)
 
     async def _wake_all(self, journals: Iterable[str]) -> None:
         gate = asyncio.Semaphore(self.services.options.resume_concurrency)

@@ -181,7 +181,7 @@ class Archive:
         ]
 
     async def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`."""
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position, or where it has `asked`."""
         received: dict[tuple[str, str | None], Recorded] = {}
         asking: set[tuple[str, str | None]] = set()
         async for entry in self.read_all():

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import closing
 from datetime import datetime
+from itertools import islice
+from operator import attrgetter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us, us_from_datetime
-from loom.errors import ApprovalNotFoundError
+from loom.decisions.approvals_view import ApprovalsProjection
+from loom.errors import ApprovalNotFoundError, ErasedError
+from loom.identity import check_limit, short
+from loom.journal.entry import Recorded
 from loom.policies.evaluation import Evaluation
-from loom.projections import Queries
+from loom.projections import Entries, Queries
 from loom.projections.sql import prefix_range
 
-__all__ = ["Approval", "ApprovalChains", "ApprovalEvent"]
+__all__ = ["Approval", "ApprovalChains", "ApprovalEvent", "approvals_of", "waiting_in"]
 
 
 class ApprovalEvent(BaseModel):
@@ -85,54 +91,67 @@ _COLUMNS = """
 approval_id, position, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
 requested_by, requested_at_us, deadline_us, on_deadline, escalate_to, status, answered_by, role, comment, answered_at_us
 """
-_PENDING = f"""
-SELECT {_COLUMNS} FROM approvals
-WHERE status = 'pending' AND position > :after AND (:approver IS NULL OR approver = :approver)
-ORDER BY position LIMIT :limit
-"""  # noqa: S608 - constants only
-_LIST = f"""
-SELECT {_COLUMNS} FROM approvals
+_LIST = """
+SELECT position, approval_id, journal, command_id FROM approvals
 WHERE position < :before AND (:status IS NULL OR status = :status) ORDER BY position DESC LIMIT :limit
-"""  # noqa: S608
-_BY_PREFIX = f"SELECT {_COLUMNS} FROM approvals WHERE approval_id >= ? AND approval_id < ? LIMIT 3"  # noqa: S608
-_OF_TURN = f"SELECT {_COLUMNS} FROM approvals WHERE journal = ? AND command_id = ? ORDER BY position"  # noqa: S608
-_DUE = f"""
-SELECT {_COLUMNS} FROM approvals
-WHERE status = 'pending' AND deadline_us <= ? ORDER BY deadline_us, position LIMIT ?
-"""  # noqa: S608
-_NEXT = "SELECT min(deadline_us) FROM approvals WHERE status = 'pending' AND deadline_us IS NOT NULL"
+"""
+_BY_PREFIX = "SELECT approval_id, journal, command_id FROM approvals WHERE approval_id >= ? AND approval_id < ? LIMIT 3"
+_FOLDED = f"SELECT {_COLUMNS} FROM approvals ORDER BY position"  # noqa: S608
 _EVENTS = """
 SELECT request, position, at_us, event, approver, by, role, comment, deadline_us, counts
-FROM approval_events WHERE request IN (SELECT value FROM json_each(?)) ORDER BY request, position
+FROM approval_events ORDER BY request, position
 """
 _NAMES = ("approvals",)
+_NOT_THERE = "no entry gives it"
+
+
+_TURNS_AT_ONCE = 200
 
 
 class ApprovalChains:
-    """Answers who is asked for what, who answered, and what is due."""
+    """Answers who is asked for what, and who answered: the views say where to look, the entries say what is so.
 
-    def __init__(self, queries: Queries) -> None:
+    `waiting` returns what is pending out of the journal; without it, its index on turns is looked through each time.
+    """
+
+    def __init__(self, queries: Queries, *, waiting: Callable[[], Awaitable[Sequence[Approval]]] | None = None) -> None:
         self._queries = queries
+        self._waiting = waiting or self._look_for_waiting
 
     async def pending(self, approver: str | None = None, *, limit: int = 100, after: int = 0) -> tuple[Approval, ...]:
         """Return what waits for an answer, oldest first; `after` is the position of the last one already seen."""
-        rows = await self._queries.fetch(_PENDING, {"approver": approver, "limit": limit, "after": after}, names=_NAMES)
-        return await self._with_events(rows)
+        check_limit(limit)
+        found = (each for each in await self._waiting() if each.position > after and approver in (None, each.approver))
+        return tuple(islice(found, limit))
 
     async def list(
         self, *, status: str | None = None, limit: int = 50, before: int | None = None
     ) -> tuple[Approval, ...]:
         """Return requests of any status, newest first; `before` is the position of the last one already seen."""
-        parameters = {"status": status, "limit": limit, "before": 2**63 - 1 if before is None else before}
-        return await self._with_events(await self._queries.fetch(_LIST, parameters, names=_NAMES))
+        bound = 2**63 - 1 if before is None else before
+        rows = await self._queries.fetch(_LIST, {"status": status, "limit": limit, "before": bound}, names=_NAMES)
+        found = {each.position: each for each in await self._confirmed(rows)}
+        oldest = rows[-1]["position"] if len(rows) == limit else 0
+        for each in await self._waiting():  # what the views may hide
+            if oldest < each.position < bound:
+                found[each.position] = each
+        newest = sorted(found.values(), key=attrgetter("position"), reverse=True)
+        return tuple(each for each in newest if status in (None, each.status))[:limit]
 
     async def get(self, approval_id: str) -> Approval:
-        """Return the request with this id, or the one whose id begins so; raise `ApprovalNotFoundError`."""
+        """Return the request with this id, or the one whose id begins so.
+
+        Raises `ApprovalNotFoundError`; `ViewsDifferError` where the views name one that is not in the journal.
+        """
         rows = await self._queries.fetch(_BY_PREFIX, prefix_range(approval_id), names=_NAMES)
-        found = [row for row in rows if row["approval_id"] == approval_id] or rows
+        known = {row["approval_id"]: (row["journal"], row["command_id"]) for row in rows}
+        for each in await self._waiting():
+            if approval_id and each.approval_id.startswith(approval_id):
+                known[each.approval_id] = (each.journal, each.command_id)
+        found = [approval_id] if approval_id in known else sorted(known)
         if len(found) == 1:
-            return (await self._with_events(found))[0]
-        several = ", ".join(row["approval_id"] for row in found)
+            return await self._one(found[0], known[found[0]])
+        several = ", ".join(found[:3])
         raise ApprovalNotFoundError(
             f"approval [{approval_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; "
             "expected [the id of one request, or how only one begins]: see `loom approvals`"
@@ -140,23 +159,75 @@ class ApprovalChains:
 
     async def of_turn(self, journal: str, command_id: str) -> tuple[Approval, ...]:
         """Return all requests of one turn, in order."""
-        return await self._with_events(await self._queries.fetch(_OF_TURN, (journal, command_id), names=_NAMES))
+        return approvals_of(await self._queries.entries.marks([(journal, command_id)]))
 
-    async def due(self, now_us: int, *, limit: int = 100) -> tuple[Approval, ...]:
-        """Return pending requests whose deadline has come, the earliest deadline first."""
-        return await self._with_events(await self._queries.fetch(_DUE, (now_us, limit), names=_NAMES))
+    async def again(self, approval: Approval) -> Approval:
+        """Return a request as it stands now."""
+        assert approval.command_id is not None  # noqa: S101 - it was read out of its turn
+        return await self._one(approval.approval_id, (approval.journal, approval.command_id))
 
-    async def next_deadline(self) -> datetime | None:
-        """Return the earliest deadline of what is pending, None if there is none."""
-        rows = await self._queries.fetch(_NEXT, names=_NAMES)
-        return _moment(rows[0][0])
+    async def _one(self, approval_id: str, turn: tuple[str, str]) -> Approval:
+        marks = await self._queries.entries.marks([turn])
+        for each in approvals_of(marks):
+            if each.approval_id == approval_id:
+                return each
+        if any(each.body is None for each in marks):
+            raise ErasedError(
+                f"approval [{short(approval_id)}] has no body any more; expected one that was not pruned: read it in "
+                "the archive that was made before"
+            )
+        raise self._queries.differences.add("approvals", approval_id, _NOT_THERE)
 
-    async def _with_events(self, rows: Sequence[sqlite3.Row]) -> tuple[Approval, ...]:
+    async def _confirmed(self, rows: Sequence[sqlite3.Row]) -> Sequence[Approval]:
+        """Return the requests that rows stand for, as their entries tell them; a row that has none is left out."""
+        turns = {(row["journal"], row["command_id"]) for row in rows if row["command_id"] is not None}
+        marks = await self._queries.entries.marks(turns) if turns else ()
+        known = {(each.approval_id, each.position): each for each in approvals_of(marks)}
+        pruned = {(each.journal, each.command_id) for each in marks if each.body is None}
+        found = []
+        for row in rows:
+            approval = known.get((row["approval_id"], row["position"]))
+            if approval is not None:
+                found.append(approval)
+            elif (row["journal"], row["command_id"]) not in pruned:
+                self._queries.differences.add("approvals", row["position"], _NOT_THERE)
+        return found
+
+    async def _look_for_waiting(self) -> Sequence[Approval]:
+        found: list[Approval] = []
+        async for page in waiting_in(self._queries.entries):
+            found += [each for each in approvals_of(page) if each.pending]
+        return sorted(found, key=attrgetter("position"))
+
+
+async def waiting_in(entries: Entries) -> AsyncIterator[Sequence[Recorded]]:
+    """Yield the marks of all turns without an end that have asked for consent, some turns at a time."""
+    turns: list[tuple[str, str]] = []
+    async for received in entries.unfinished(asked=True):
+        turns.append((received.journal, str(received.command_id)))
+        if len(turns) == _TURNS_AT_ONCE:
+            yield await entries.marks(turns)
+            turns = []
+    if turns:
+        yield await entries.marks(turns)
+
+
+def approvals_of(marks: Iterable[Recorded]) -> tuple[Approval, ...]:
+    """Return the requests that turns made as their entries tell them, in order.
+
+    What a row should say is not written down a second time: the projection folds the entries again, in memory.
+    """
+    projection = ApprovalsProjection()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as view:
+        view.row_factory = sqlite3.Row
+        view.executescript(projection.schema)
+        for recorded in marks:
+            projection.apply(recorded, view)
+        rows = view.execute(_FOLDED).fetchall()
         events: dict[int, list[ApprovalEvent]] = {row["position"]: [] for row in rows}
-        if events:
-            for row in await self._queries.fetch(_EVENTS, (json.dumps(list(events)),), names=_NAMES, consistent=False):
-                events[row["request"]].append(_event(row))
-        return tuple(_approval(row, events[row["position"]]) for row in rows)
+        for row in view.execute(_EVENTS):
+            events[row["request"]].append(_event(row))
+    return tuple(_approval(row, events[row["position"]]) for row in rows)
 
 
 def _approval(row: sqlite3.Row, events: Sequence[ApprovalEvent]) -> Approval:

@@ -120,6 +120,9 @@ class _Extent:
     async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
         return [each for each in await self._reader.marks(turns) if each.position <= self._tail]
 
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        return self._reader.unfinished(asked=asked)
+
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         return await self._reader.find_command(journal, command_id)
 

@@ -50,6 +50,10 @@ class Entries(Protocol):
         """Return the entry with which a command was received, or None."""
         ...
 
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, or of those that have `asked`."""
+        ...
+
     def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream a journal by sequence."""
         ...

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from loom.actors import Actor, Command
+from loom.actors.turns_view import TurnsProjection
 from loom.errors import (
     ActorFailedError,
     ActorStoppedError,
     AdmissionError,
     AppendUnknownError,
     DiskFullError,
+    JournalBusyError,
     LoomError,
-    ProjectionFailedError,
-    ProjectionLagError,
     TurnAbandonedError,
     TurnInterruptedError,
     TurnNotFoundError,
@@ -29,9 +29,11 @@ from loom.errors import (
 from loom.journal import Append, Entry, Receipt, Recorded
 from loom.journal.chain import body_digest
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnResumedEntry
+from loom.journal.sqlite import SqliteStore
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, Lend, Lender, World
 from tests.actors.support import entries, kinds, lay_down, opened, until
+from tests.projections.tampering import tamper
 
 TWO = Carry(program=[Do(verb="fetch", key="first"), Do(verb="fetch", key="second")])
 
@@ -400,26 +402,48 @@ async def test_turns_of_a_type_without_code_can_be_abandoned(tmp_path: Path) -> 
             await loom.actor(Interpreter, "one").ask(TWO, id="c")
 
 
-@pytest.mark.parametrize("error", [ProjectionLagError("not there yet"), ProjectionFailedError("stopped")], ids=repr)
-async def test_unfinished_turns_are_found_when_the_view_of_turns_is_late_or_broken(
-    tmp_path: Path, error: LoomError
-) -> None:
+@pytest.mark.parametrize("hidden", ["DELETE FROM turns", "UPDATE turns SET ended = 'completed', ended_at_us = 1"])
+async def test_unfinished_turns_are_resumed_though_the_view_hides_them(tmp_path: Path, hidden: str) -> None:
     await cut(tmp_path)
-    async with opened(tmp_path / "cut", agents=[], resume=True) as loom:
-        for task in list(loom.actors._background):
-            task.cancel()
-        asked = []
-
-        async def find() -> list[str]:
-            asked.append(1)
-            if len(asked) < 3:
-                raise error
-            return ["interpreter/one"]
-
-        await loom.register(Interpreter, Interpreter)
-        loom.actors.start(find)
+    async with opened(tmp_path / "cut", resume=False) as loom:
+        await loom.reached()
+        views = loom.files.views
+        assert len(await loom.turns.unfinished()) == 1
+    assert tamper(views, hidden) == 1
+    async with opened(tmp_path / "cut") as loom:
         await until(lambda: _ended(loom))
-        assert len(asked) == (3 if isinstance(error, ProjectionLagError) else 1)
+
+
+async def test_unfinished_turns_are_resumed_though_the_view_of_turns_has_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apply(*_: Any) -> None:
+        raise RuntimeError("no view today")
+
+    await cut(tmp_path)
+    monkeypatch.setattr(TurnsProjection, "apply", apply)
+    async with opened(tmp_path / "cut") as loom:
+        await until(lambda: _ended(loom))
+
+
+async def test_unfinished_turns_are_looked_for_again_where_the_journal_cannot_be_read_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    real = SqliteStore.unfinished
+
+    async def unfinished(store: SqliteStore, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        tried.append(asked)
+        async for received in real(store, asked=asked):
+            yield received
+            if tried.count(False) < 3:
+                raise JournalBusyError("not now")
+
+    await cut(tmp_path)
+    monkeypatch.setattr(SqliteStore, "unfinished", unfinished)
+    async with opened(tmp_path / "cut") as loom:
+        await until(lambda: _ended(loom))
+    assert tried.count(False) == 3
 
 
 class Nothing(Command[None]):

@@ -106,42 +106,25 @@ async def test_an_answer_to_an_unknown_request_is_passed_over(loom: Asked) -> No
     assert await loom.approvals.list() == ()
 
 
-async def test_what_is_due_comes_by_deadline(loom: Asked) -> None:
-    for name, hours in (("late", 3), ("soon", 1), ("next", 2)):
-        await loom.write(JOURNAL, request(name, deadline=MOMENT + timedelta(hours=hours)))
-    await loom.write(JOURNAL, request("whenever"), request("answered", deadline=MOMENT), answer("answered"))
-    now = us_from_datetime(MOMENT + timedelta(hours=2))
-    due = await loom.approvals.due(now)
-    assert [each.approval_id for each in due] == [derived_id("approval", name) for name in ("soon", "next")]
-    assert await loom.approvals.due(now, limit=1) == due[:1]
-    assert await loom.approvals.next_deadline() == MOMENT + timedelta(hours=1)
-
-
-async def test_without_deadlines_there_is_no_next_one(loom: Asked) -> None:
-    await loom.write(JOURNAL, request("whenever"))
-    assert await loom.approvals.next_deadline() is None
-
-
 async def test_ageing_is_told_by_whoever_knows_the_time(loom: Asked) -> None:
-    receipt = await loom.write(JOURNAL, request("one", deadline=MOMENT))
+    receipt = await loom.write(JOURNAL, command(), request("one", deadline=MOMENT), turn="t")
     (approval,) = await loom.approvals.pending()
     assert approval.waiting_s(receipt.recorded_at_us + 90_000_000) == 90.0
     assert approval.waiting_s(receipt.recorded_at_us - 1) == 0.0
     assert approval.left_s(us_from_datetime(MOMENT) + 5_000_000) == -5.0
-    await loom.write(JOURNAL, answer("one"))
+    await loom.write(JOURNAL, answer("one"), turn="t")
     answered = await loom.approvals.get(approval.approval_id)
     assert answered.waiting_s(receipt.recorded_at_us + 90_000_000) == 1.0
 
 
 async def test_pages_go_on_after_the_last_one_seen(loom: Asked) -> None:
-    for number in range(5):
-        await loom.write(JOURNAL, request(f"n{number}"))
+    await loom.write(JOURNAL, command(), *(request(f"n{number}") for number in range(5)), turn="t")
     first = await loom.approvals.pending(limit=2)
     rest = await loom.approvals.pending(limit=9, after=first[-1].position)
-    assert [each.position for each in (*first, *rest)] == [1, 2, 3, 4, 5]
+    assert [each.position for each in (*first, *rest)] == [2, 3, 4, 5, 6]
     newest = await loom.approvals.list(limit=2)
-    assert [each.position for each in newest] == [5, 4]
-    assert [each.position for each in await loom.approvals.list(before=4)] == [3, 2, 1]
+    assert [each.position for each in newest] == [6, 5]
+    assert [each.position for each in await loom.approvals.list(before=5)] == [4, 3, 2]
 
 
 async def test_all_requests_of_a_turn_come_in_order(loom: Asked) -> None:
@@ -152,8 +135,8 @@ async def test_all_requests_of_a_turn_come_in_order(loom: Asked) -> None:
 
 
 async def test_an_id_may_be_cut_short_while_it_is_unambiguous(loom: Asked) -> None:
-    await loom.write(JOURNAL, request("a", approval_id="ab12"), request("b", approval_id="ab13"))
-    await loom.write(JOURNAL, request("c", approval_id="ab"))
+    await loom.write(JOURNAL, command(), request("a", approval_id="ab12"), request("b", approval_id="ab13"), turn="t")
+    await loom.write(JOURNAL, command(), request("c", approval_id="ab"), turn="other")
     assert (await loom.approvals.get("ab12")).approval_id == "ab12"
     assert (await loom.approvals.get("ab")).approval_id == "ab", "an id in full is never ambiguous"
     with pytest.raises(ApprovalNotFoundError, match=r"\['ab1'\] is ambiguous \[ab12, ab13, …\]"):
@@ -162,7 +145,7 @@ async def test_an_id_may_be_cut_short_while_it_is_unambiguous(loom: Asked) -> No
 
 @pytest.mark.parametrize("unknown", ["", "zz", "%", "ab\x00", "\ud800", "é", "x" * 10_000])
 async def test_an_id_that_is_none_is_not_found(loom: Asked, unknown: str) -> None:
-    await loom.write(JOURNAL, request("a"))
+    await loom.write(JOURNAL, command(), request("a"), turn="t")
     with pytest.raises(ApprovalNotFoundError, match="is not known") as raised:
         await loom.approvals.get(unknown)
     assert len(str(raised.value)) < 300

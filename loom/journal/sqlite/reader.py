@@ -72,10 +72,8 @@ SELECT position FROM entries WHERE kind = 'command_received' AND (journal, comma
   SELECT journal, command_id FROM entries WHERE {_ENDED} AND command_id IS NOT NULL)
 ORDER BY position
 """  # noqa: S608
-_ASKED_SLOWLY = _UNFINISHED_SLOWLY.replace(
-    "ORDER BY",
-    "AND (journal, command_id) IN (SELECT journal, command_id FROM entries WHERE kind = 'approval_requested')\nORDER BY",
-)
+_REQUESTED = "SELECT journal, command_id FROM entries WHERE kind = 'approval_requested'"
+_ASKED_SLOWLY = _UNFINISHED_SLOWLY.replace("ORDER BY", f"AND (journal, command_id) IN ({_REQUESTED}) ORDER BY")
 _TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 # One seek a name: grouping would walk all entries of all journals.
@@ -160,7 +158,7 @@ class Reader:
         return [self._recorded(row) for row in sorted(rows, key=itemgetter(_POSITION))]
 
     async def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`."""
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position, or where it has `asked`."""
         indexed = await self._has_turn_index()
         statement = (_ASKED if asked else _UNFINISHED) if indexed else (_ASKED_SLOWLY if asked else _UNFINISHED_SLOWLY)
         positions = [row[0] for row in await self._rows(statement, ())]

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from loom.clock import Clock, SystemClock, datetime_from_us
+from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.identity import check_workspace
 from loom.journal.entry import Recorded
@@ -75,10 +75,8 @@ class SqliteStore:
         Raises `JournalLockedError` where another process does, `JournalForeignError`, `JournalFormatError` or
         `JournalCorruptError` where the file is not a sound journal of this workspace and format.
         """
-        options = options or SqliteOptions()
-        store = cls(
-            JournalFiles(path), workspace=check_workspace(workspace), options=options, clock=clock or SystemClock()
-        )
+        options, clock = options or SqliteOptions(), clock or SystemClock()
+        store = cls(JournalFiles(path), workspace=check_workspace(workspace), options=options, clock=clock)
         try:
             tail = await store._in_thread(lambda: store._take_over(allow_any=options.allow_unsupported_filesystem))
         except BaseException:  # cancellation too: the thread finishes what it is at, then gives everything back
@@ -86,6 +84,9 @@ class SqliteStore:
             raise
         store._acknowledged = tail.position
         store._recorded_at_us = tail.recorded_at_us
+        behind_us = tail.recorded_at_us - clock.now_us()
+        if behind_us > AHEAD_US:
+            _log.warning("clock_behind_journal", journal=str(store.files.journal), by_s=behind_us // 1_000_000)
         _open_stores.add(store)
         return store
 
