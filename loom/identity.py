@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = [
     "new_id",
     "parse_journal_name",
     "random_bytes",
+    "same_person",
     "short",
 ]
 
@@ -155,6 +157,15 @@ def new_id(
 def short(full: str) -> str:
     """Return the short form of an id, for people only: the full one is what is stored and compared."""
     return full[:_SHORT]
+
+
+def same_person(one: str, other: str) -> bool:
+    """Tell whether two names are one person's, however they are written (NFKC, without regard to case)."""
+    return _folded(one) == _folded(other)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _check_text(text: str, *, what: str, longest: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from datetime import datetime, timedelta
 
 from loom.actors import people
@@ -21,7 +20,7 @@ from loom.errors import (
     LoomError,
     SelfApprovalError,
 )
-from loom.identity import check_person, short
+from loom.identity import check_person, same_person, short
 from loom.journal.kinds import CommandReceivedEntry
 from loom.telemetry import get_logger
 
@@ -93,7 +92,7 @@ class Approvals:
         async with self._gate.at(approval_id):
             approval = await self._chains.again(approval)
             _check_pending(approval)
-            if any(_same_person(by, each) for each in await self._requesters(approval)):
+            if any(same_person(by, each) for each in await self._requesters(approval)):
                 raise SelfApprovalError(
                     f"approval [{short(approval_id)}] was requested by [{by}]; expected somebody else to answer it: "
                     "ask another person"
@@ -170,11 +169,6 @@ def _check_pending(approval: Approval) -> None:
             f"approval [{short(approval.approval_id)}] is [{approval.status}] by [{approval.answered_by or 'nobody'}]; "
             "expected one that is pending: see `loom approvals`"
         )
-
-
-def _same_person(one: str, other: str) -> bool:
-    """Tell whether two names are one person's, however they are written."""
-    return unicodedata.normalize("NFKC", one).casefold() == unicodedata.normalize("NFKC", other).casefold()
 
 
 class DeadlineClock:

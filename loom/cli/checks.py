@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from loom.cli.text import age, moment, size
+from loom.clock import AHEAD_US, datetime_from_us, us_from_datetime
 from loom.config import LoomConfig
 from loom.errors import JournalNotFoundError, LoomError
 from loom.journal.sqlite import JournalFiles, WriterLock, filesystem_of
@@ -29,7 +30,8 @@ Mark = Literal["ok", "look", "bad"]
 _OLDEST_SQLITE = (3, 37, 0)
 _TIGHT = 10
 """So many times the least free space that loom needs is little."""
-_LAST = "SELECT position, recorded_at_us FROM entries ORDER BY position DESC LIMIT 1"
+_LAST = "SELECT position, recorded_at_us, clock_back_us FROM entries ORDER BY position DESC LIMIT 1"
+_BEHIND_US = 1_000_000
 _HASH_AT = "SELECT entry_hash FROM entries WHERE position = ?"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 
@@ -115,7 +117,7 @@ def check_journal(files: JournalFiles, config: LoomConfig, *, workspace: str) ->
 def _contents(
     connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, *, workspace: str
 ) -> Iterator[Check]:
-    position, recorded_at_us = connection.execute(_LAST).fetchone() or (0, 0)
+    position, recorded_at_us, held_back_us = connection.execute(_LAST).fetchone() or (0, 0, 0)
     named = (connection.execute(_WORKSPACE).fetchone() or ("",))[0]
     wal = files.wal.stat().st_size if files.wal.exists() else 0
     about = f"{files.journal}, {position} entries, {size(files.journal.stat().st_size)}" + (
@@ -133,15 +135,36 @@ def _contents(
     else:
         yield Check("ok", "schema", "as it was made; triggers refuse changes")
     yield from _heads(connection, files, config, position)
-    ahead_s = recorded_at_us / 1e6 - datetime.now(UTC).timestamp()
-    if ahead_s > 1:
-        last = moment(datetime.fromtimestamp(recorded_at_us / 1e6, UTC))
-        yield Check("look", "clock", f"it is {age(ahead_s)} behind the last entry, of {last} UTC", "set the clock")
+    yield from _clock(recorded_at_us, recorded_at_us - held_back_us)
+
+
+def _clock(recorded_at_us: int, said_us: int) -> Iterator[Check]:
+    """Hold the time of day against the last entry's, and against what the clock said when it was written."""
+    now_us = us_from_datetime(datetime.now(UTC))
+    last = f"{moment(datetime_from_us(recorded_at_us))} UTC"
+    if recorded_at_us - max(now_us, said_us) > AHEAD_US:
+        by = age((recorded_at_us - max(now_us, said_us)) / 1e6)
+        yield Check(
+            "look", "clock", f"an entry was written by a clock that was {by} ahead: entries have its time until {last}",
+            "nothing: deadlines do not wait for it; `loom verify` names the entry",
+        )  # fmt: skip
+    elif recorded_at_us - now_us > _BEHIND_US:
+        by = age((recorded_at_us - now_us) / 1e6)
+        yield Check(
+            "look", "clock", f"it is {by} behind the last entry, of {last}",
+            "set the clock if it is wrong; if it was wrong then, deadlines do not wait for that entry",
+        )  # fmt: skip
 
 
 def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, position: int) -> Iterator[Check]:
     """Hold the last head that was written down outside the database against the entry at its position."""
-    last = HeadsFile(files.heads).last()
+    lines = HeadsFile(files.heads).read()
+    if lines.damaged:
+        yield Check(
+            "bad", "anchor", f"{files.heads.name} is damaged at line {', '.join(map(str, lines.damaged[:5]))}",
+            "what it anchored is not anchored any more: run `loom verify`, restore a copy of the file",
+        )  # fmt: skip
+    last = lines.heads[-1] if lines.heads else None
     if last is None:
         if position:
             yield Check(

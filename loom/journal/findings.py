@@ -20,11 +20,14 @@ CODES = {
     "INDEX_DAMAGED": "a read by index would not give what the table holds",
     "DAMAGED": "something cannot be read",
     "PRUNED": "bodies were taken away, and a journaled entry says so",
+    "SELF_GRANTED": "a request was granted by the person who had asked",
+    "CLOCK_AHEAD": "an entry was written by a clock that was more than ten minutes ahead",
+    "HEAD_TORN": "a head was written down in part, as a crash leaves it: it proves nothing",
     "UNANCHORED_TAIL": "entries after the last head that was written down: a cut among them would leave no trace",
 }
 """Every code there is, with what it means."""
 
-DECLARED = frozenset({"PRUNED", "UNANCHORED_TAIL"})
+DECLARED = frozenset({"PRUNED", "CLOCK_AHEAD", "HEAD_TORN", "UNANCHORED_TAIL"})
 """The codes that are told and are no fault."""
 
 _MOST_PER_CODE = 100

@@ -32,12 +32,13 @@ FETCH = Carry(program=[Do(verb="fetch", key="x")])
 
 
 async def parked(loom: Loom, count: int = 1) -> list[Any]:
-    """Wait until so many requests are open, and their turns are parked."""
+    """Wait until so many requests are open, and their turns are parked: another turn may run."""
 
     async def looks() -> Any:
         open_now = await loom.approvals.pending()
         waiting = [loom.actors.running(each.journal, str(each.command_id)) for each in open_now]
-        return open_now if len(open_now) == count and all(turn and turn.parked for turn in waiting) else None
+        away = all(turn and turn.parked and turn.cell.slot.owner is not turn for turn in waiting)
+        return open_now if len(open_now) == count and away else None
 
     return list(await until(looks))
 

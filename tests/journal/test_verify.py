@@ -183,7 +183,7 @@ def test_a_journal_that_was_hashed_anew_to_its_end_is_given_away_by_a_head(journ
         db.execute("UPDATE entries SET body = CAST('{}' AS BLOB) WHERE journal = 'a/1' AND sequence = 1")
         rehash(db, journal="a/1", first=1)
     found = verify(journal)
-    heads = HeadsFile(journal.with_suffix(".heads")).read()
+    heads = HeadsFile(journal.with_suffix(".heads")).read().heads
     assert "REWRITTEN" in faults(found)
     assert {finding.position for finding in found.findings if finding.code == "REWRITTEN"} <= {
         head.position for head in heads
@@ -274,7 +274,7 @@ def test_a_journal_made_all_anew_is_given_away_by_every_head(journal: Path) -> N
             rehash(db, journal=name, first=1)
     found = verify(journal)
     assert faults(found) == {"REWRITTEN"}
-    assert found.counts["REWRITTEN"] == len(HeadsFile(journal.with_suffix(".heads")).read())
+    assert found.counts["REWRITTEN"] == len(HeadsFile(journal.with_suffix(".heads")).read().heads)
     assert found.anchored_through == 0
 
 

@@ -130,4 +130,4 @@ async def small_journal(path: Path) -> tuple[bytes, list[WrittenHead]]:
     connection.execute("VACUUM")
     raw = connection.serialize()
     connection.close()
-    return raw, HeadsFile(path.with_suffix(".heads")).read()
+    return raw, list(HeadsFile(path.with_suffix(".heads")).read().heads)

@@ -1,7 +1,8 @@
 """The heads file: positions and entry hashes, kept outside the database and synced.
 
 Someone who can write the database can rewrite its chain; a head that was written down elsewhere gives the cut or the
-rewrite away (reliability: finding 7). A torn last line is what a crash leaves, and is passed over.
+rewrite away (reliability: finding 7). A line that was written in part is what a crash leaves: it proves nothing and
+does no harm. Any other line that is none was damaged.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["HeadsFile", "WrittenHead"]
+__all__ = ["HeadLines", "HeadsFile", "WrittenHead"]
 
 _LINE = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\Z")
+_TORN = re.compile(rb"[1-9][0-9]{0,18}(?: [0-9a-f]{0,63})?\Z")
 _TAIL_BYTES = 64 * 1024
 
 
@@ -22,6 +24,14 @@ class WrittenHead(NamedTuple):
 
     position: int
     entry_hash: bytes
+
+
+class HeadLines(NamedTuple):
+    """What a heads file holds: its heads in the order in which they were written, and the numbers of other lines."""
+
+    heads: tuple[WrittenHead, ...]
+    torn: tuple[int, ...]
+    damaged: tuple[int, ...]
 
 
 class HeadsFile:
@@ -50,13 +60,13 @@ class HeadsFile:
             finally:
                 os.close(directory)
 
-    def read(self) -> list[WrittenHead]:
-        """Return all heads, in the order in which they were written; lines that are none are passed over."""
-        return _heads_in(self._bytes(from_end=None))
+    def read(self) -> HeadLines:
+        """Return all heads, and which lines are none."""
+        return _lines_in(self._bytes(from_end=None))
 
     def last(self) -> WrittenHead | None:
         """Return the head that was written last, or None; only the end of the file is read, where that is enough."""
-        heads = _heads_in(self._bytes(from_end=_TAIL_BYTES)) or self.read()
+        heads = _lines_in(self._bytes(from_end=_TAIL_BYTES)).heads or self.read().heads
         return heads[-1] if heads else None
 
     def _bytes(self, *, from_end: int | None) -> bytes:
@@ -72,6 +82,13 @@ class HeadsFile:
             return b""
 
 
-def _heads_in(text: bytes) -> list[WrittenHead]:
-    found = (_LINE.match(line) for line in text.split(b"\n"))
-    return [WrittenHead(int(match[1]), bytes.fromhex(match[2].decode())) for match in found if match]
+def _lines_in(text: bytes) -> HeadLines:
+    heads: list[WrittenHead] = []
+    torn: list[int] = []
+    damaged: list[int] = []
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        if (match := _LINE.match(line)) is not None:
+            heads.append(WrittenHead(int(match[1]), bytes.fromhex(match[2].decode())))
+        elif line:
+            (torn if _TORN.match(line) else damaged).append(number)
+    return HeadLines(tuple(heads), tuple(torn), tuple(damaged))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from loom.clock import AHEAD_US
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, body_digest, entry_hash, genesis
 from loom.journal.findings import Findings
+from loom.journal.grants import Grants
 from loom.journal.kinds import MARKS
 
 __all__ = ["Scan"]
@@ -43,10 +45,17 @@ class _Last(NamedTuple):
     entry_hash: bytes
 
 
+class _Said(NamedTuple):
+    """The latest time of day that a clock gave, in microseconds, and the position of that entry."""
+
+    position: int
+    us: int
+
+
 class Scan:
     """Takes the rows of the table one after the other; `finish` says what only the whole can tell."""
 
-    def __init__(self, workspace: str, *, findings: Findings) -> None:
+    def __init__(self, workspace: str, *, findings: Findings, now_us: int) -> None:
         self.workspace = workspace
         self.watched: dict[int, bytes] = {}
         """The hashes found at the positions that somebody asked for."""
@@ -60,6 +69,10 @@ class Scan:
         self.by_pruned = (0, 0)
         self.by_turn = (0, 0)
         self._findings = findings
+        self._now_us = now_us
+        self._latest = _Said(0, 0)
+        self._ahead: dict[int, int] = {}
+        self._grants = Grants(findings)
         self._time = 0
         self._last: dict[str, _Last] = {}
         self._suspects: list[_Suspect] = []
@@ -74,6 +87,7 @@ class Scan:
         position = row[0]
         try:
             self._order_of_all(position, epoch=row[6], at=row[7])
+            self._clock(position, row[7] - row[8])
             self._index(row)
             self._check(row)
         except Exception as error:  # columns of a damaged row are of any type and size
@@ -87,6 +101,7 @@ class Scan:
         """Say what only the whole can tell: which entries are missing or moved, whether holes are declared."""
         self._tell_gaps()
         self._tell_suspects()
+        self._tell_clocks()
         for journal, holes in self._holes.items():
             for hole in holes:
                 self._tell_hole(journal, hole)
@@ -103,6 +118,14 @@ class Scan:
         if at < self._time:
             self._findings.add("TIME_FELL", f"position {position} is older than the entry before it", position=position)
         self.epoch, self._time = max(epoch, self.epoch), max(at, self._time)
+
+    def _clock(self, position: int, said_us: int) -> None:
+        """Look whether what the clock said of an earlier entry was ahead: time is held back to it, the clock is not."""
+        if said_us >= self._latest.us:
+            self._latest = _Said(position, said_us)
+        elif self._latest.us - said_us > AHEAD_US:
+            by_us = self._latest.us - said_us
+            self._ahead[self._latest.position] = max(by_us, self._ahead.get(self._latest.position, 0))
 
     def _index(self, row: tuple[Any, ...]) -> None:
         position, journal, sequence, kind, _, command_id = row[:6]
@@ -139,6 +162,8 @@ class Scan:
             self._suspects.append(_Suspect(header, digest, last.entry_hash, found))
         elif sound and kind == "pruned":
             self._declare(body)
+        elif sound:
+            self._grants.take(header, body)
         self._last[journal] = _Last(sequence, found)
 
     def _check_body(self, header: Header, salt: Any, body: Any, digest: bytes) -> bool:
@@ -201,6 +226,16 @@ class Scan:
                 code, f"{_name(header)} {what}",
                 position=header.position, journal=header.journal, sequence=header.sequence,
             )  # fmt: skip
+
+    def _tell_clocks(self) -> None:
+        self._clock(0, self._now_us)  # what is ahead of now was written by a clock that was ahead
+        for position, by_us in sorted(self._ahead.items()):
+            self._findings.add(
+                "CLOCK_AHEAD",
+                f"position {position} was written by a clock that was ahead by {by_us // 1_000_000} s: no deadline "
+                "waits for it",
+                position=position,
+            )
 
     def _tell_hole(self, journal: str, hole: _Hole) -> None:
         place = f"{journal} sequence {hole.first}..{hole.last}"

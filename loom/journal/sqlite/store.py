@@ -84,7 +84,7 @@ class SqliteStore:
             raise
         store._acknowledged = tail.position
         store._recorded_at_us = tail.recorded_at_us
-        behind_us = tail.recorded_at_us - clock.now_us()
+        behind_us = tail.recorded_at_us - clock.now_us() if tail.position else 0
         if behind_us > AHEAD_US:
             _log.warning("clock_behind_journal", journal=str(store.files.journal), by_s=behind_us // 1_000_000)
         _open_stores.add(store)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from loom.clock import SystemClock
 from loom.errors import JournalNotFoundError, LoomError
 from loom.journal.findings import Finding, Findings, Verification
 from loom.journal.sqlite.connection import connect_reader, has_turn_index, schema_changes
@@ -76,7 +77,7 @@ class _Verifier:
         self._wanted = workspace
         self._progress = progress
         self._findings = Findings()
-        self._scan = Scan("", findings=self._findings)
+        self._scan = Scan("", findings=self._findings, now_us=SystemClock().now_us())
 
     def run(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> Verification:
         connection.text_factory = _text
@@ -90,12 +91,17 @@ class _Verifier:
         self._compare_heads(heads)
         return self._verdict()
 
-    def heads_in(self, path: Path) -> list[WrittenHead]:
+    def heads_in(self, path: Path) -> Sequence[WrittenHead]:
         try:
-            return HeadsFile(path).read()
+            lines = HeadsFile(path).read()
         except OSError as error:
             self._findings.add("DAMAGED", f"heads file [{path.name}] cannot be read: {error.strerror}")
-            return []
+            return ()
+        for number in lines.damaged:
+            self._findings.add("DAMAGED", f"heads file [{path.name}] line {number} is no position with a hash")
+        for number in lines.torn:
+            self._findings.add("HEAD_TORN", f"heads file [{path.name}] line {number} ends before its hash does")
+        return lines.heads
 
     def _read(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> None:
         """Take every step for itself: what one cannot read does not keep the next from reading."""
