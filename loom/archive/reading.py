@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, Manifest, 
 from loom.clock import us_from_datetime
 from loom.errors import JournalCorruptError, JournalNotFoundError
 from loom.identity import check_limit
-from loom.journal.entry import Recorded
+from loom.journal.entry import Part, Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
 from loom.journal.findings import Finding, Findings, told
 from loom.journal.kinds import ENDINGS, MARKS, CommandReceivedEntry
@@ -170,6 +170,10 @@ class Archive:
         """Return position → entry of those positions at which there is one."""
         wanted = frozenset(positions)
         return {entry.position: entry async for entry in self.read_all() if entry.position in wanted}
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        return {at: Part.of(entry, paths) for at, entry in (await self.at(positions)).items()}
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""

@@ -83,3 +83,9 @@ async def open_readings(shell: Shell, *extensions: Extension) -> AsyncIterator[R
             files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries),
             RunsView(queries),
         )  # fmt: skip
+        if differ := queries.differences.count:
+            first = next(iter(queries.differences))
+            shell.output.note(
+                f"{differ} rows of the views are not what the journal says, and were left out [{first}]: see "
+                "`loom verify --views`"
+            )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from loom.config import LoomConfig
 from loom.errors import AppendUnknownError, JournalReadOnlyError
 from loom.extension import installed
 from loom.journal.chain import genesis
-from loom.journal.entry import Entry, Recorded
+from loom.journal.entry import Entry, Part, Recorded
 from loom.journal.sqlite import JournalFiles, Reader
 from loom.journal.store import Append, Draft, Head, Receipt
 from loom.policies import AnyPolicy, Document, implicit_document, version_hash, version_id
@@ -53,6 +53,10 @@ class JournalSource(Protocol):
 
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
         """Return position → entry of those positions at which there is one."""
+        ...
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
@@ -207,6 +211,10 @@ class ReadOnlyStore:
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
         """Return position → entry of those positions at which there is one."""
         return await self._reader.at(positions)
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        return await self._reader.parts(positions, paths)
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have."""

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from loom.decisions.conduct import departure_in, verdict_in
 from loom.decisions.entries import DecisionJournalEntry
-from loom.journal.entry import Recorded
+from loom.journal.entry import Part, Recorded, at_path
+from loom.projections import Entries
 
-__all__ = ["decision_row", "written_decision"]
+__all__ = ["ROW", "Header", "decision_parts", "decision_row", "decisions_at", "written_decision"]
+
+ROW = (
+    "decision_id", "decision_type", "is_exception", "policy", "evaluation.effect", "parent_decision_id", "run_id",
+    "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals",
+)  # fmt: skip
+"""What of a decision its row is made of."""
+
+
+Header: TypeAlias = Recorded | Part
+"""Where an entry is, and when it was recorded: of one that was read in full, or in part."""
 
 
 def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
@@ -21,7 +32,35 @@ def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
     return decision
 
 
-def decision_row(recorded: Recorded, decision: Mapping[str, Any]) -> dict[str, object]:
+async def decision_parts(entries: Entries, positions: Collection[int], names: Sequence[str]) -> dict[int, Part]:
+    """Return position → what the decisions of entries hold under some names, which may have a dot, two or more.
+
+    An entry whose body is gone has no values; one that is no decision, or cannot be read, is left out.
+    """
+    parts = await entries.parts(positions, [f"decision.{name}" for name in names])
+    kind, schema = DecisionJournalEntry.kind, DecisionJournalEntry.schema_version
+    found = {at: each for at, each in parts.items() if each.kind == kind}
+    others = [at for at, each in found.items() if each.schema_version != schema and each.values is not None]
+    for at, recorded in (await entries.at(others)).items() if others else ():
+        written = written_decision(recorded)
+        if written is None:
+            del found[at]
+        else:
+            found[at] = found[at]._replace(values=tuple(at_path(written, name) for name in names))
+    return found
+
+
+async def decisions_at(
+    entries: Entries, positions: Collection[int], names: Sequence[str] = ROW
+) -> dict[int, tuple[Part, Mapping[str, Any] | None]]:
+    """Return position → part and decision of entries, with no more of it than `names`; None where the body is gone."""
+    return {
+        at: (part, None if part.values is None else _gathered(names, part.values))
+        for at, part in (await decision_parts(entries, positions, names)).items()
+    }
+
+
+def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
     """Return column → value of the row of `trace_decisions`, as far as the decision's own entry says it.
 
     Who asked for it, and what became of its turn, other entries say.
@@ -29,27 +68,26 @@ def decision_row(recorded: Recorded, decision: Mapping[str, Any]) -> dict[str, o
     policy, evaluation = decision["policy"], decision.get("evaluation")
     alike = decision.get("precedent_class") or {}
     outcome = decision.get("outcome") or {}
-    actor_type, _, actor_key = recorded.journal.partition("/")
+    actor_type, _, actor_key = header.journal.partition("/")
     return {
-        "position": recorded.position,
+        "position": header.position,
         "decision_id": decision["decision_id"],
-        "journal": recorded.journal,
-        "sequence": recorded.sequence,
-        "command_id": recorded.command_id,
+        "journal": header.journal,
+        "sequence": header.sequence,
+        "command_id": header.command_id,
         "actor_type": actor_type,
         "actor_key": actor_key,
         "decision_type": decision["decision_type"],
-        "is_exception": int(decision.get("is_exception", False)),
+        "is_exception": int(decision.get("is_exception") or 0),
         "policy_name": policy["name"],
         "policy_version": policy["version"],
         "policy_hash": policy["hash"],
         "rule": policy.get("rule"),
         "effect": None if evaluation is None else evaluation["effect"],
-        "recorded_at_us": recorded.recorded_at_us,
-        "entry_hash": recorded.entry_hash,
+        "recorded_at_us": header.recorded_at_us,
         "parent_decision_id": decision.get("parent_decision_id"),
         "run_id": decision.get("run_id"),
-        "origin": decision.get("origin", "original"),
+        "origin": decision.get("origin") or "original",
         "replayed_from": decision.get("replayed_from"),
         "confidence": decision.get("confidence"),
         "rationale": decision["rationale"],
@@ -59,3 +97,15 @@ def decision_row(recorded: Recorded, decision: Mapping[str, Any]) -> dict[str, o
         "verdict": verdict_in(decision),
         "departure": departure_in(decision),
     }
+
+
+def _gathered(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """Return values by their names; what stands below one name, such as an evaluation, is None where none of it is."""
+    said: dict[str, Any] = {}
+    for name, value in zip(names, values, strict=True):
+        above, dot, below = name.partition(".")
+        if not dot:
+            said[name] = value
+        elif value is not None:
+            said.setdefault(above, {})[below] = value
+    return said

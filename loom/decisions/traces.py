@@ -34,13 +34,14 @@ from loom.decisions.trace import (
 )
 from loom.decisions.traces_view import TracesProjection
 from loom.errors import DecisionNotFoundError, EntryUnreadableError, RunNotFoundError
+from loom.journal.entry import Recorded
 from loom.projections import Confirmation, Queries
 from loom.projections.sql import prefix_range
 
 __all__ = ["Traces"]
 
 _BY_PREFIX = f"""
-SELECT {SUMMARY}, by, command_type, correlation_id, entry_hash FROM trace_decisions
+SELECT {SUMMARY}, by, command_type, correlation_id FROM trace_decisions
 WHERE decision_id >= ? AND decision_id < ? LIMIT 3
 """  # noqa: S608 - constants only
 _FIND = f"SELECT {SUMMARY} FROM trace_decisions WHERE "  # noqa: S608
@@ -77,7 +78,7 @@ class Traces:
 
     async def get(self, decision_id: str) -> DecisionTrace:
         """Return the decision with this id, or the one whose id begins so; raise `DecisionNotFoundError`."""
-        row, recorded = await self._one(decision_id)
+        (row, *_), recorded = await self._one(decision_id)
         if not isinstance(recorded.entry, DecisionJournalEntry):
             raise EntryUnreadableError(
                 f"decision [{row['decision_id']}] is written in a way that cannot be read; expected one of schema "
@@ -146,21 +147,21 @@ class Traces:
 
         A line of more than 200 generations, or 1,000 relatives, is cut there and says so.
         """
-        return await chain_of(self._queries, await self._one(decision_id))
+        return await chain_of(self._queries, (await self._one(decision_id))[0])
 
     async def lineage(self, decision_id: str) -> DecisionLineage:
         """Return a decision among its replays: the original, what replays it, what replays those, in this order.
 
         It is the same from any of them. More than 200 generations up or down, or 1,000 members, are cut and say so.
         """
-        return await lineage_of(self._queries, await self._one(decision_id))
+        return await lineage_of(self._queries, (await self._one(decision_id))[0])
 
     async def explain(self, decision_id: str) -> Explanation:
         """Return one decision in the order in which a person asks about it."""
         trace = await self.get(decision_id)
         return explain(trace, alike=self._alike(trace.decision))
 
-    async def _one(self, decision_id: str) -> Confirmed:
+    async def _one(self, decision_id: str) -> tuple[Confirmed, Recorded]:
         rows = await self._queries.fetch(_BY_PREFIX, prefix_range(decision_id), names=_NAMES)
         found = [row for row in rows if row["decision_id"] == decision_id] or rows
         if len(found) == 1:

@@ -91,7 +91,7 @@ class TracesProjection:
 
 
 def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
-    row = decision_row(recorded, decision)
+    row = {**decision_row(recorded, decision), "entry_hash": recorded.entry_hash}
     if not view.execute(_DECIDE, row).rowcount:
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
@@ -19,7 +19,7 @@ from loom.clock import datetime_from_us
 from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameError
 from loom.journal.admission import parse_json
 
-__all__ = ["KINDS", "Entry", "KindRegistry", "Recorded", "Step", "UnknownEntry"]
+__all__ = ["KINDS", "Entry", "KindRegistry", "Part", "Recorded", "Step", "UnknownEntry", "at_path"]
 
 _KIND = re.compile(r"[a-z][a-z0-9]*(?:[_.][a-z0-9]+)*\Z")
 _MAX_KIND = 64
@@ -173,6 +173,40 @@ def _unreadable(cls: type[Entry] | None, kind: str, schema_version: int, error: 
 
 KINDS = KindRegistry()
 """The registry that `Entry` subclasses enter by being defined."""
+
+
+class Part(NamedTuple):
+    """What was asked for of an entry, read without the rest: some of its header, and values out of its body.
+
+    `values` are as they were written, in the order in which they were asked for, None for what is not there; there are
+    none at all where the body is gone.
+    """
+
+    position: int
+    journal: str
+    sequence: int
+    kind: str
+    schema_version: int
+    command_id: str | None
+    recorded_at_us: int
+    values: tuple[Any, ...] | None
+
+    @classmethod
+    def of(cls, recorded: Recorded, paths: Sequence[str]) -> Part:
+        """Return the part of an entry that was read in full."""
+        body = None if recorded.body is None else json.loads(recorded.body)
+        return cls(
+            recorded.position, recorded.journal, recorded.sequence, recorded.kind, recorded.schema_version,
+            recorded.command_id, recorded.recorded_at_us,
+            None if body is None else tuple(at_path(body, path) for path in paths),
+        )  # fmt: skip
+
+
+def at_path(value: Any, path: str) -> Any:
+    """Return what stands in JSON at a path of names joined by dots; None where nothing does."""
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from loom.errors import AdmissionError, AppendUnknownError
 from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
-from loom.journal.entry import Entry, Recorded
+from loom.journal.entry import Entry, Part, Recorded
 from loom.journal.serialisation import serialise
 
 __all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "draft"]
@@ -147,6 +147,10 @@ class JournalStore(Protocol):
 
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
         """Return position → entry of those positions at which there is one: what a view says is held against them."""
+        ...
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:

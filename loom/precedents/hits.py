@@ -14,11 +14,11 @@ from typing import Literal
 from pydantic import JsonValue
 
 from loom.decisions.confirming import Confirmed, TurnEnds, confirmed_decisions
-from loom.decisions.rows import written_decision
-from loom.journal.entry import Recorded
+from loom.decisions.rows import decisions_at
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
 from loom.precedents.index import (
+    ROW,
     WORDS,
     PrecedentsProjection,
     facet_text,
@@ -59,7 +59,8 @@ class Hits:
         """
         if not rows:
             return []
-        found = await confirmed_decisions(self._queries, rows, table=_TABLE, told=precedent_row)
+        names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if words is not None else ()))
+        found = await confirmed_decisions(self._queries, rows, table=_TABLE, told=precedent_row, names=names)
         kept = [each for each in found if self._matches(each, facets)]
         if words is not None:
             said = with_words(kept, words)
@@ -95,9 +96,13 @@ class Hits:
         """Return which decisions are overruled by those at some positions, as far as these are usable."""
         if not positions:
             return {}
-        found = await self._queries.entries.at(positions)
-        ends = await TurnEnds.of(self._queries.entries, found.values())
-        return {position: _overruled(each) for position, each in found.items() if ends.excluded(each) is None}
+        found = await decisions_at(self._queries.entries, sorted(positions), ("precedents", "origin"))
+        ends = await TurnEnds.of(self._queries.entries, [header for header, _ in found.values()])
+        return {
+            position: overruled_in(decision)
+            for position, (header, decision) in found.items()
+            if decision is not None and is_original(decision) and ends.excluded(header) is None
+        }
 
     def _hash_adopted(self, policy: str) -> str | None:
         if self._policies is None:
@@ -110,11 +115,6 @@ class Hits:
             if isinstance(recorded.entry, PolicyAdoptedEntry):
                 self._adopted[recorded.entry.name] = recorded.entry.hash
             self._read_to = recorded.sequence
-
-
-def _overruled(recorded: Recorded) -> list[str]:
-    decision = written_decision(recorded)
-    return overruled_in(decision) if decision is not None and is_original(decision) else []
 
 
 def has_facets(hit: Confirmed, facets: Mapping[str, JsonValue]) -> bool:

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from loom.decisions.rows import written_decision
+from loom.decisions.rows import Header, written_decision
 from loom.journal.admission import MAX_INTEGER
 from loom.journal.entry import Recorded
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.projections.sql import script
 
 __all__ = [
-    "WORDS", "PrecedentsProjection", "facet_text", "facets_of", "is_original", "overruled_in", "precedent_row",
+    "ROW", "WORDS", "PrecedentsProjection", "facet_text", "facets_of", "is_original", "overruled_in", "precedent_row",
     "words_of",
 ]  # fmt: skip
 
@@ -66,6 +66,11 @@ _OVERRULED_AT = "SELECT decision_id FROM precedent_overrulings WHERE position = 
 _UNOVERRULE = "DELETE FROM precedent_overrulings WHERE position = ?"
 _FACET = "INSERT INTO precedent_facets VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?, ?)"
+
+ROW = (
+    "decision_id", "decision_type", "precedent_class", "outcome", "rationale", "is_exception", "policy", "origin",
+)  # fmt: skip
+"""What of a decision its row is made of, and whether it has one."""
 
 _MAX_FACETS = 64
 _MAX_FACET = 256  # characters of a name or a value; nobody searches for longer ones
@@ -139,22 +144,22 @@ def facet_text(value: JsonValue) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def precedent_row(recorded: Recorded, decision: Mapping[str, Any]) -> dict[str, object]:
+def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
     """Return column → value of the row of `precedents`, as far as the decision's own entry says it."""
     policy, alike = decision["policy"], decision.get("precedent_class") or {}
     return {
-        "position": recorded.position,
+        "position": header.position,
         "decision_id": decision["decision_id"],
-        "journal": recorded.journal,
-        "command_id": recorded.command_id,
+        "journal": header.journal,
+        "command_id": header.command_id,
         "decision_type": decision["decision_type"],
         "rule": alike.get("rule"),
         "situation": alike.get("situation"),
         "precedent": alike.get("precedent"),
         "outcome": json.dumps(decision.get("outcome") or {}, ensure_ascii=False),
         "rationale": decision["rationale"],
-        "is_exception": int(decision.get("is_exception", False)),
-        "recorded_at_us": recorded.recorded_at_us,
+        "is_exception": int(decision.get("is_exception") or 0),
+        "recorded_at_us": header.recorded_at_us,
         "policy_name": policy["name"],
         "policy_version": policy["version"],
         "policy_hash": policy["hash"],
@@ -163,7 +168,7 @@ def precedent_row(recorded: Recorded, decision: Mapping[str, Any]) -> dict[str, 
 
 def is_original(decision: Mapping[str, Any]) -> bool:
     """Tell whether a decision may be a precedent at all: one that was replayed may not."""
-    return bool(decision.get("origin", "original") == "original")
+    return (decision.get("origin") or "original") == "original"
 
 
 def words_of(decision: Mapping[str, Any]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from loom.decisions.confirming import Confirmed, confirmed_decisions
 from loom.decisions.finding import matching, within
+from loom.decisions.rows import ROW
 from loom.decisions.trace import SUMMARY, DecisionSummary
 from loom.errors import AdmissionError
 from loom.precedents.hits import has_facets, with_words
@@ -73,7 +74,8 @@ class Memory:
         select = _FIND if given.get("command_type") is None else _FIND_BY_COMMAND
         statement = select + " AND ".join([matches, *conditions]) + _NEWEST
         rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
-        hits = await confirmed_decisions(self._queries, rows)
+        names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if text is not None else ()))
+        hits = await confirmed_decisions(self._queries, rows, names=names)
         said = with_words(hits, str(bound["words"])) if text is not None else frozenset()
         found = []
         for hit in hits:

@@ -21,7 +21,7 @@ from loom.errors import (
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.hits import Hits
-from loom.precedents.index import facet_text, precedent_row
+from loom.precedents.index import ROW, facet_text, precedent_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
 from loom.projections import Queries, Row
 from loom.projections.sql import prefix_range
@@ -250,7 +250,7 @@ class Precedents:
                 f"decision [{decision_id!r:.80}] is {'ambiguous' if found else 'not known'} as a precedent; "
                 "expected [the id of one original decision, or how only one begins]: see `loom decisions`"
             )
-        hits = await confirmed_decisions(self._queries, found, table="precedents", told=precedent_row)
+        hits = await confirmed_decisions(self._queries, found, table="precedents", told=precedent_row, names=ROW)
         if not hits:
             raise self._queries.differences.add("precedents", found[0]["position"], "it is another decision")
         precedent = hits[0].row["precedent"]

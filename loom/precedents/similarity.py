@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from loom.decisions.confirming import confirmed_decisions
 from loom.errors import AdmissionError, ConfigError
 from loom.identity import check_limit
-from loom.precedents.index import precedent_row
+from loom.precedents.index import ROW, precedent_row
 from loom.projections import Queries
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Similarity:
             rows = await self._queries.fetch(_AFTER, bounds, names=("precedents",))
             if not rows:
                 return
-            hits = await confirmed_decisions(self._queries, rows, table="precedents", told=precedent_row)
+            hits = await confirmed_decisions(self._queries, rows, table="precedents", told=precedent_row, names=ROW)
             if hits:
                 self._vectors += await self._embedded([each.row["rationale"] for each in hits])
                 self._known += [(each.row["decision_id"], each.row["rationale"]) for each in hits]

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from loom.journal.entry import Recorded
+from loom.journal.entry import Part, Recorded
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.projection import Projection, shape_of
@@ -116,6 +116,9 @@ class _Extent:
 
     async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
         return await self._reader.at([position for position in positions if position <= self._tail])
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
+        return await self._reader.parts([position for position in positions if position <= self._tail], paths)
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
         return [each for each in await self._reader.marks(turns) if each.position <= self._tail]

@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
 from loom.errors import ViewsDifferError
-from loom.journal.entry import Recorded
+from loom.journal.entry import Part, Recorded
 from loom.projections.projection import Projection
 from loom.projections.sql import quoted, statements
 from loom.telemetry import get_logger
@@ -40,6 +40,10 @@ class Entries(Protocol):
 
     async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
         """Return position → entry of those positions at which there is one."""
+        ...
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Literal, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from loom.decisions.rows import written_decision
 from loom.errors import LoomError, PolicyCodeChangedError, PolicyNotRegisteredError
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.projections import Queries
-from loom.replay.selection import Recalled, Selection, condition, recall
+from loom.projections.confirming import differing
+from loom.replay.selection import Recall, Recalled, Selection
 
 __all__ = ["Audit", "AuditCode", "AuditFinding", "AuditVerdict", "AuditedPolicies", "audit"]
 
@@ -56,6 +59,8 @@ class Audit(BaseModel):
     missing_versions: tuple[str, ...]
     mixed_runs: dict[str, tuple[str, ...]]
     findings: tuple[AuditFinding, ...]
+    left_out: int = 0
+    """Rows of the views that are not what the journal says: what they hide was not looked at."""
 
     @property
     def unconfirmed(self) -> int:
@@ -66,11 +71,12 @@ class Audit(BaseModel):
     def verdict(self) -> AuditVerdict:
         """What it comes to: not sound where a version is missing, an evaluation differs, or a run mixes versions.
 
-        It is sound only where something was confirmed, and everything that was decided under a rule.
+        It is sound only where something was confirmed, and everything that was decided under a rule, and no row of the
+        views had to be left out.
         """
         if self.missing_versions or self.counts.get("mismatch") or self.mixed_runs:
             return "not_sound"
-        return "sound" if self.confirmed and not self.unconfirmed else "unconfirmed"
+        return "sound" if self.confirmed and not self.unconfirmed and not self.left_out else "unconfirmed"
 
     @property
     def sound(self) -> bool:
@@ -80,11 +86,11 @@ class Audit(BaseModel):
 
 async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection) -> Audit:
     """Look at every decision of a selection, original and replayed."""
-    looked = _Looked(policies)
-    async for page in recall(queries, selection):
+    looked, recall = _Looked(policies), Recall(queries, selection)
+    async for page in recall.pages():
         for recalled in page:
             looked.at(recalled)
-    return looked.audit(await _mixed_runs(queries, selection))
+    return looked.audit(await _mixed_runs(queries, looked.runs), left_out=recall.left_out)
 
 
 class AuditedPolicies(PolicyRegistry):
@@ -106,11 +112,15 @@ class _Looked:
         self._versions: Counter[str] = Counter()
         self._missing: dict[str, None] = {}
         self._findings: list[AuditFinding] = []
+        self.runs: set[str] = set()
+        """The runs that decisions belong to."""
 
     def at(self, recalled: Recalled) -> None:
         """Look at one decision."""
         self._decisions += 1
         self._versions[recalled.policy_version] += 1
+        if recalled.run_id is not None:
+            self.runs.add(recalled.run_id)
         found = self._judge(recalled)
         if found is None:
             self._confirmed += 1
@@ -127,12 +137,12 @@ class _Looked:
                 )
             )  # fmt: skip
 
-    def audit(self, mixed_runs: dict[str, tuple[str, ...]]) -> Audit:
+    def audit(self, mixed_runs: dict[str, tuple[str, ...]], *, left_out: int) -> Audit:
         """Return what was seen."""
         return Audit(
             decisions=self._decisions, confirmed=self._confirmed, counts=dict(sorted(self._counts.items())),
             versions=dict(sorted(self._versions.items())), missing_versions=tuple(self._missing),
-            mixed_runs=mixed_runs, findings=tuple(self._findings),
+            mixed_runs=mixed_runs, findings=tuple(self._findings), left_out=left_out,
         )  # fmt: skip
 
     def _judge(self, recalled: Recalled) -> tuple[AuditCode, str] | None:
@@ -148,7 +158,7 @@ class _Looked:
         if policy is None:
             return "code_changed", "the code at hand does not give its version"
         try:
-            said = policy.verdict_again(json.loads(recalled.facts), recorded_rule=recalled.rule)
+            said = policy.verdict_again(recalled.facts, recorded_rule=recalled.rule)
         except (LoomError, ValueError) as error:
             return "mismatch", f"its facts cannot be judged any more [{error}]"
         then, now = (recalled.effect, recalled.rule, recalled.tier), (said.effect, said.rule, said.tier)
@@ -169,22 +179,33 @@ class _Looked:
         return self._known[full_hash]
 
 
-async def _mixed_runs(queries: Queries, selection: Selection) -> dict[str, tuple[str, ...]]:
-    """Return the runs that mix versions, among those that the decisions of a selection belong to."""
-    where, parameters = condition(selection)
-    rows = await queries.fetch(_MIXED.format(where), parameters, names=("traces",))
-    mixed: dict[str, list[str]] = {}
+async def _mixed_runs(queries: Queries, runs: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the runs that mix versions of one policy, among those that the decisions of a selection belong to."""
+    rows = await queries.fetch(_VERSIONS, (json.dumps(sorted(runs)),), names=("traces",)) if runs else ()
+    first = await queries.entries.at({row["position"] for row in rows}) if rows else {}
+    mixed: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        mixed.setdefault(row["run_id"], []).append(row["policy_version"])
-    return {run_id: tuple(versions) for run_id, versions in mixed.items()}
+        recorded = first.get(row["position"])
+        written = None if recorded is None else written_decision(recorded)
+        told = {} if written is None else {"run_id": written.get("run_id"), **_of_policy(written["policy"])}
+        if problem := differing(row, told or None):
+            queries.differences.add("trace_run_versions", f"{row['run_id']} {row['policy_version']}", problem)
+        else:
+            mixed.setdefault((row["run_id"], row["policy_name"]), []).append(row["policy_version"])
+    found: dict[str, tuple[str, ...]] = {}
+    for (run_id, _), versions in mixed.items():
+        if len(versions) > 1:
+            found[run_id] = (*found.get(run_id, ()), *versions)
+    return found
 
 
-_MIXED = """
-SELECT DISTINCT run_id, policy_version FROM trace_run_versions
-WHERE (run_id, policy_name) IN (
-  SELECT run_id, policy_name FROM trace_run_versions GROUP BY run_id, policy_name HAVING count(*) > 1
-) AND EXISTS (SELECT 1 FROM trace_decisions WHERE trace_decisions.run_id = trace_run_versions.run_id AND {0})
-ORDER BY run_id, first_position
+def _of_policy(policy: Mapping[str, Any]) -> dict[str, object]:
+    return {"policy_name": policy["name"], "policy_version": policy["version"], "policy_hash": policy["hash"]}
+
+
+_VERSIONS = """
+SELECT run_id, policy_name, policy_version, policy_hash, first_position AS position FROM trace_run_versions
+WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY run_id, first_position
 """
 
 

@@ -6,7 +6,6 @@ is ever made up.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
@@ -85,6 +84,8 @@ class Judgement(BaseModel):
     transitions: tuple[Transition, ...]
     defects: tuple[str, ...] = ()
     run_id: str | None = None
+    left_out: int = 0
+    """Rows of the views that are not what the journal says: they were not judged."""
 
     @property
     def coverage(self) -> float | None:
@@ -100,7 +101,7 @@ def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | N
             yield _not_replayable(recalled, reason)
             continue
         assert recalled.facts is not None  # noqa: S101 - looked at above
-        facts = json.loads(recalled.facts)
+        facts = recalled.facts
         assert policy is not None  # noqa: S101 - looked at above
         said = policy.verdict_again(facts, recorded_rule=recalled.rule)
         if said.rule == BAD_FACTS and recalled.rule != BAD_FACTS:
@@ -146,7 +147,7 @@ class Tally:
         if differs and recalled.policy_hash == self._under.hash:
             self._defects.append(case.decision_id)
 
-    def judgement(self, *, run_id: str | None = None) -> Judgement:
+    def judgement(self, *, run_id: str | None = None, left_out: int = 0) -> Judgement:
         """Return what it comes to."""
         transitions = [
             Transition(old=old, new=new, cases=count, examples=tuple(examples))
@@ -159,7 +160,7 @@ class Tally:
             unchanged=self._verdicts["unchanged"], flipped=self._verdicts["flipped"],
             indeterminate=self._verdicts["indeterminate"],
             not_replayable=dict(sorted(self._reasons.items())), transitions=tuple(transitions),
-            defects=tuple(self._defects), run_id=run_id,
+            defects=tuple(self._defects), run_id=run_id, left_out=left_out,
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from loom.replay.judging import Case, Judgement, Tally, judged
 from loom.replay.kept import Keeper
 from loom.replay.rehearsal import Rehearsal, rehearse
 from loom.replay.rerun import Rerun, RerunCase, rerun
-from loom.replay.selection import Recalled, Selection, count, recall
+from loom.replay.selection import Recall, Recalled, Selection, count
 from loom.replay.state import StateAfter, fold_state, fold_states
 
 __all__ = ["Decisions", "Progress", "Replay"]
@@ -91,8 +91,8 @@ class Replay:
         selection = chosen(decisions)
         total = await count(self._queries, selection) if progress is not None else 0
         run_id, keeper = await self._keeper(selection, version, policy, by=by) if keep else (None, None)
-        done = 0
-        async for page in recall(self._queries, selection):
+        done, recall = 0, Recall(self._queries, selection)
+        async for page in recall.pages():
             # In a thread, so that a loom that decides meanwhile goes on doing so.
             cases = await asyncio.to_thread(_judge_page, page, version, policy, tally)
             if keeper is not None:
@@ -105,7 +105,7 @@ class Replay:
                 f"version [{version.version}] is of policy [{version.name}], and none of the [{done}] decisions are; "
                 "expected a version of their own policy: see `loom policies`"
             )
-        judgement = tally.judgement(run_id=run_id)
+        judgement = tally.judgement(run_id=run_id, left_out=recall.left_out)
         if run_id is not None and self._runs is not None:
             await self._runs.end(run_id, result=judgement.model_dump(mode="json", exclude={"run_id"}), by=by)
         return judgement
@@ -114,7 +114,7 @@ class Replay:
         """Yield every case of judging again, oldest decision first; nothing is written."""
         version = self._policies.resolve(under)
         policy = self._runnable(version)
-        async for page in recall(self._queries, chosen(decisions)):
+        async for page in Recall(self._queries, chosen(decisions)).pages():
             for case in judged(page, version, policy):
                 yield case
 
@@ -127,7 +127,7 @@ class Replay:
         selection = chosen(decisions)
         total = await count(self._queries, selection) if progress is not None else 0
         cases: list[RerunCase] = []
-        async for page in recall(self._queries, selection):
+        async for page in Recall(self._queries, selection).pages():
             async for case in rerun(self._store, self._system, page, version):
                 cases.append(case)
                 if progress is not None:

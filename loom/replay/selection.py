@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from pydantic import JsonValue
+
+from loom.clock import us_from_datetime
 from loom.decisions.finding import matching
+from loom.decisions.rows import decision_parts
+from loom.journal.entry import Part
 from loom.projections import Queries
 
-__all__ = ["Recalled", "Selection", "condition", "count", "recall"]
+__all__ = ["Recall", "Recalled", "Selection", "count"]
 
 _PAGE = 2_000
+_LAST = 2**63 - 1
 _IDS = 400
-_LOOK = """
-SELECT trace_decisions.position, decision_id, journal, sequence, policy_name, policy_version, policy_hash, effect, rule,
-  json_extract(CAST(body AS TEXT), '$.decision.evaluation.tier') AS tier,
-  json_extract(CAST(body AS TEXT), '$.decision.facts') AS facts
-FROM trace_decisions JOIN trace_bodies USING (position)
-"""
-_COUNT = "SELECT count(*) FROM trace_decisions"
+_LOOK = "SELECT position FROM trace_decisions"
 _NAMES = ("traces",)
+_READ = (
+    "decision_id", "policy.name", "policy.version", "policy.hash", "evaluation.effect", "policy.rule", "run_id",
+    "evaluation.tier", "facts",
+)  # fmt: skip
+_EXACT = {"run_id": "run_id", "decision_type": "decision_type", "origin": "origin", "policy": "policy.name"}
+"""The conditions of a selection that are values of a decision."""
+_COUNT = "SELECT count(*) FROM trace_decisions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Selection:
 
 
 class Recalled(NamedTuple):
-    """What judging needs of a decision: where it stands, its version, what was said then, and the facts as JSON."""
+    """What judging needs of a decision: where it stands, its version, what was said then, and the facts."""
 
     position: int
     decision_id: str
@@ -61,49 +69,112 @@ class Recalled(NamedTuple):
     policy_hash: str
     effect: str | None
     rule: str | None
+    run_id: str | None
     tier: str | None
-    facts: str | None
+    facts: Mapping[str, JsonValue] | None
 
 
-async def recall(queries: Queries, selection: Selection) -> AsyncIterator[list[Recalled]]:
-    """Yield the decisions of a selection in pages, oldest first."""
-    conditions, parameters = _conditions(selection)
-    position = 0
-    while True:
+class Recall:
+    """Reads the decisions of a selection, oldest first, out of their entries: the views only say where they are.
+
+    `left_out` counts the rows of the views that are not what the journal says; nothing rests on them.
+    """
+
+    def __init__(self, queries: Queries, selection: Selection) -> None:
+        self._queries = queries
+        self._selection = selection
+        given = _given(selection)
+        exact = {_EXACT[name]: value for name, value in given.items() if name in _EXACT and value is not None}
+        self._names = tuple(dict.fromkeys((*_READ, *exact)))
+        self._exact = [(self._names.index(name), value) for name, value in exact.items()]
+        self._version = given["policy_version"]
+        self._actor = (given["actor_type"], given["actor_key"])
+        self._since_us = 0 if selection.since is None else us_from_datetime(selection.since)
+        self._until_us = _LAST if selection.until is None else us_from_datetime(selection.until)
+        self.left_out = 0
+
+    async def pages(self) -> AsyncIterator[list[Recalled]]:
+        """Yield the decisions in pages; the next one is read while somebody works on the last."""
+        following = asyncio.ensure_future(self._page(0))
+        try:
+            while True:
+                page, behind = await following
+                if behind is not None:
+                    following = asyncio.ensure_future(self._page(behind))
+                if page:
+                    yield page
+                if behind is None:
+                    return
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    async def _page(self, behind: int) -> tuple[list[Recalled], int | None]:
+        """Return the decisions of a page, and the position it ends at if there may be more."""
+        conditions, parameters = _conditions(self._selection)
         where = " AND ".join([*conditions, "trace_decisions.position > :behind"])
         statement = f"{_LOOK} WHERE {where} ORDER BY trace_decisions.position LIMIT {_PAGE}"
-        rows = await queries.fetch(statement, {**parameters, "behind": position}, names=_NAMES)
-        page = [Recalled(*row) for row in rows]
-        if page:
-            yield page
-        if len(page) < _PAGE:
-            return
-        position = page[-1].position
+        rows = await self._queries.fetch(statement, {**parameters, "behind": behind}, names=_NAMES)
+        positions = [row["position"] for row in rows]
+        found = await decision_parts(self._queries.entries, positions, self._names) if rows else {}
+        page = [each for at in positions if (each := self._recalled(at, found.get(at))) is not None]
+        return page, positions[-1] if len(rows) == _PAGE else None
+
+    def _recalled(self, position: int, part: Part | None) -> Recalled | None:
+        """Return what an entry says; None where it is pruned, or is not of the selection by its own word."""
+        if part is None:
+            return self._differs(position, "there is no decision at its position")
+        if part.values is None:
+            return None
+        if not self._is_meant(part, part.values):
+            return self._differs(position, "it is not of the selection")
+        decision_id, *said = part.values[: len(_READ)]
+        return Recalled(position, decision_id, part.journal, part.sequence, *said)
+
+    def _is_meant(self, part: Part, values: tuple[Any, ...]) -> bool:
+        """Tell whether a decision matches the selection, by what its own entry says."""
+        wanted_type, wanted_key = self._actor
+        if wanted_type is not None or wanted_key is not None:
+            actor_type, _, actor_key = part.journal.partition("/")
+            if wanted_type not in (None, actor_type) or wanted_key not in (None, actor_key):
+                return False
+        _, _, version, full_hash, *_ = values
+        return (
+            self._since_us <= part.recorded_at_us < self._until_us
+            and all(values[index] == value for index, value in self._exact)
+            and self._version in (None, version, version.removeprefix("policy_"), full_hash)
+            and (not self._selection.ids or values[0].startswith(self._selection.ids))
+        )
+
+    def _differs(self, position: int, problem: str) -> Recalled | None:
+        self.left_out += 1
+        self._queries.differences.add("trace_decisions", position, problem)
+        return None
 
 
 async def count(queries: Queries, selection: Selection) -> int:
-    """Return how many decisions a selection has."""
-    where, parameters = condition(selection)
+    """Return how many decisions a selection has, as the views count: enough to say how far something is."""
+    conditions, parameters = _conditions(selection)
+    where = " AND ".join(conditions) or "true"
     return int((await queries.fetch(f"{_COUNT} WHERE {where}", parameters, names=_NAMES))[0][0])
 
 
-def condition(selection: Selection) -> tuple[str, dict[str, Any]]:
-    """Return the condition on the view's decisions that those of a selection meet, and its parameters."""
-    conditions, parameters = _conditions(selection)
-    return " AND ".join(conditions) or "true", parameters
-
-
-def _conditions(selection: Selection) -> tuple[list[str], dict[str, Any]]:
+def _given(selection: Selection) -> dict[str, Any]:
+    """Return what is meant by name, with what goes without saying."""
     given = asdict(selection)
-    ids: Sequence[str] = given.pop("ids")
-    journal = given.pop("journal")
+    ids, journal = given.pop("ids"), given.pop("journal")
     if given["origin"] is None and given["run_id"] is None and not ids:
         given["origin"] = "original"
     elif given["origin"] == "any":
         given["origin"] = None
     if journal is not None:
         given["actor_type"], _, given["actor_key"] = journal.partition("/")
-    condition, parameters = matching(given)
+    return given
+
+
+def _conditions(selection: Selection) -> tuple[list[str], dict[str, Any]]:
+    ids: Sequence[str] = selection.ids
+    condition, parameters = matching(_given(selection))
     conditions = [condition] if condition else []
     if ids:
         alternatives = []

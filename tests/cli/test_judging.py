@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from loom import Loom
+from loom.decisions import DecisionJournalEntry
+from loom.journal import Append, draft
 from tests.cli.support import CONFIG, invoke
+from tests.projections.tampering import tamper
 from tests.replay.test_judging import CASES, V2, Ask, Other, Seller, decided, registered
 
 
@@ -101,18 +103,38 @@ def test_an_audit_is_sound_until_something_was_changed(config: Path) -> None:
     assert "5 decisions: sound" in sound.out
     assert invoke("policies", "audit", "--json", config=config).json["verdict"] == "sound"
 
-    async def settle() -> None:
+    async def forge() -> None:
         async with Loom.open(config, by="robin") as loom:
-            await loom.actor(Seller, "one").ask(Ask(facts=dict(CASES[0])))
-            await loom.reached()
+            denied = [(await loom.traces.get(each.decision_id)).decision for each in await loom.traces.find()]
+            entries = []
+            for number, decision in enumerate(each for each in denied if each.evaluation and each.evaluation.denied):
+                said = decision.evaluation and decision.evaluation.model_copy(update={"effect": "allow"})
+                forged = decision.replace(decision_id=f"{number:064x}", evaluation=said)
+                entries.append(draft(DecisionJournalEntry(decision=forged)))
+            await loom.store.append(Append("seller/old", 0, entries))
 
-    asyncio.run(settle())
-    with sqlite3.connect(config.parent / "data" / "main" / "journal.views.db") as views:
-        views.execute("UPDATE trace_decisions SET effect = 'allow' WHERE effect = 'deny'")
+    asyncio.run(forge())
     found = invoke("policies", "audit", config=config)
     assert found.code == 1
     assert "NOT sound" in found.out
     assert invoke("policies", "audit", "--json", config=config).json["counts"] == {"mismatch": 3}
+
+
+def test_an_audit_rests_on_no_view_and_says_what_was_changed_there(config: Path) -> None:
+    views = config.parent / "data" / "main" / "journal.views.db"
+    whole = invoke("policies", "audit", config=config).out
+    tamper(views, "UPDATE trace_decisions SET effect = 'allow', policy_hash = 'x'")
+    unchanged = invoke("policies", "audit", config=config)
+    assert (unchanged.code, unchanged.out, unchanged.err) == (0, whole, "")
+    tamper(
+        views, "UPDATE trace_decisions SET position = 9999 WHERE position = (SELECT max(position) FROM trace_bodies)"
+    )
+    short = invoke("policies", "audit", config=config)
+    assert short.code == 3
+    assert "4 decisions: confirmed, and 1 rows of the views were left out" in short.out
+    assert "1 rows of the views are not what the journal says" in short.err
+    assert "[trace_decisions 9999: there is no decision at its position]: see `loom verify --views`" in short.err
+    assert invoke("policies", "audit", "--json", config=config).json["left_out"] == 1
 
 
 def test_an_audit_that_confirmed_nothing_or_not_all_says_so_and_ends_with_three(config: Path) -> None:

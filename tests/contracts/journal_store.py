@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import json
+from typing import Any, Protocol
 
 import pytest
 
@@ -20,6 +21,7 @@ from loom.errors import (
 )
 from loom.journal import Append, Draft, Head, JournalStore, Receipt
 from loom.journal.chain import genesis
+from loom.journal.entry import Part
 from loom.journal.kinds import ENDINGS, MARKS
 from tests.journal.support import START_US, SetClock, assert_chained, collected, fill, mark, note, notes, received
 
@@ -291,6 +293,27 @@ class JournalStoreContract:
         assert [found[at].entry_hash for at in (1, 3)] == [receipts[0].entry_hash, receipts[2].entry_hash]
         assert len(await store.at(range(1, 1_000))) == 701
         assert await store.at([]) == {}
+
+    async def test_parts_of_entries_are_those_of_their_bodies(self, place: Place) -> None:
+        store = await place.open(page=2)
+        numbers = [1, 2.50, -0.0, 1e300, 9007199254740991]
+        values: list[Any] = [
+            {"a": {"b": numbers}, "c": "é\u2028\"\\n"}, {"a": 7, "c": None}, {"a": {"b": {}}}, "no object", [{"a": 1}],
+            None, True, {"c": {"": "empty", "a.b": 1}},
+        ]  # fmt: skip
+        drafts = [received(f"c-{number}", payload) for number, payload in enumerate(values)]
+        await store.append(Append("a/1", 0, drafts))
+        paths = ("payload.a.b", "payload.c", "payload", "nothing.there", "correlation_id")
+        positions = range(0, 20)
+        read = await store.parts(positions, paths)
+        whole = await store.at(positions)
+        assert read == {at: Part.of(entry, paths) for at, entry in whole.items()}
+        assert [json.dumps(part.values) for part in read.values()] == [
+            json.dumps(Part.of(entry, paths).values) for entry in whole.values()
+        ]
+        assert len(read) == len(values)
+        with pytest.raises(ValueError, match="two or more"):
+            await store.parts([1], ["payload"])
 
     async def test_the_marks_of_turns_are_found_by_the_turn(self, place: Place) -> None:
         store = await place.open()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import JsonValue
+
 from loom.journal import Append, Draft, Entry, JournalStore, Receipt, Recorded, draft
 from loom.journal.chain import Header, body_digest, entry_hash, genesis
 from loom.journal.kinds import CommandReceivedEntry
@@ -43,9 +45,9 @@ def note(text: str = "", *, command_id: str | None = None) -> Draft:
     return draft(NotedEntry(text=text), command_id=command_id)
 
 
-def received(command_id: str) -> Draft:
+def received(command_id: str, payload: JsonValue = None) -> Draft:
     return draft(
-        CommandReceivedEntry(command_type="Test", payload=None, correlation_id=command_id), command_id=command_id
+        CommandReceivedEntry(command_type="Test", payload=payload, correlation_id=command_id), command_id=command_id
     )
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loom import Actor, Command, Loom
+from loom.decisions import DecisionJournalEntry
 from loom.errors import PolicyMismatchError, PolicyNotRegisteredError
+from loom.journal import Append, draft
 from loom.policies.tables import Table
 from loom.replay import Selection
+from tests.projections.tampering import tamper
 
 TABLE = {
     "format": "loom.table/1",
@@ -230,15 +234,116 @@ async def test_an_audit_finds_a_version_that_is_not_there_a_wrong_evaluation_and
             await registered(loom, V2)
             await loom.policies.adopt(V2.version_hash, by="robin")
             await loom.actor(Seller, "one").ask(Ask(facts=dict(CASES[0])))
-        await loom.reached()
-        await loom.traces.get(ids[0])
-    with sqlite3.connect(tmp_path / "journal.views.db") as views:
-        views.execute("UPDATE trace_decisions SET effect = 'allow' WHERE decision_id = ?", (ids[1],))
-        views.execute("UPDATE trace_decisions SET policy_hash = ? WHERE decision_id = ?", ("ab" * 32, ids[2]))
-    async with opened(tmp_path) as loom:
+        wrong, strange = [(await loom.traces.get(each)).decision for each in ids[1:3]]
+        assert wrong.evaluation is not None
+        made = [
+            wrong.replace(decision_id="1" * 64, evaluation=wrong.evaluation.model_copy(update={"effect": "allow"})),
+            strange.replace(decision_id="2" * 64, policy=strange.policy.model_copy(update={"hash": "ab" * 32})),
+        ]
+        entries = [draft(DecisionJournalEntry(decision=each)) for each in made]
+        await loom.store.append(Append("seller/old", 0, entries))
         found = await loom.policies.audit()
     assert found.counts == {"mismatch": 1, "version_missing": 1}
     assert not found.sound
-    [mixed] = found.mixed_runs.values()
-    assert len(mixed) == 2
-    assert {each.decision_id for each in found.findings} == {ids[1], ids[2]}
+    assert "mixed" in found.mixed_runs
+    assert {each.decision_id for each in found.findings} == {"1" * 64, "2" * 64}
+
+
+# --- nothing is judged from a view --------------------------------------------------------------------
+
+UNUSED = [
+    "effect = 'allow'", "rule = 'x'", "policy_hash = 'ab'", "policy_name = 'x'", "policy_version = 'x'",
+    "decision_id = 'x'", "journal = 'x/y'", "sequence = 77", "rationale = 'x'", "entry_hash = x'00'",
+]  # fmt: skip
+
+
+async def tampered(loom: Loom, statement: str, decision_id: str) -> None:
+    await loom.reached()
+    assert tamper(loom.files.views, statement, {"id": decision_id}) > 0
+
+
+async def test_facts_and_evaluations_come_from_the_entries(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        ids = await decided(loom, *CASES)
+        [v2] = await registered(loom, V2)
+        judged, audited = await loom.replay.judge(ids, under=v2), await loom.policies.audit()
+        await tampered(
+            loom, "UPDATE trace_bodies SET body = CAST(replace(body, '15', '70') AS BLOB) WHERE :id = ''", ""
+        )
+        assert await loom.replay.judge(ids, under=v2) == judged
+        assert await loom.policies.audit() == audited
+        assert audited.verdict == "sound"
+
+
+@pytest.mark.parametrize("change", UNUSED)
+async def test_nothing_is_judged_by_what_a_row_says(tmp_path: Path, change: str) -> None:
+    async with opened(tmp_path) as loom:
+        ids = await decided(loom, *CASES)
+        [v2] = await registered(loom, V2)
+        before = await loom.replay.judge(Selection(), under=v2), await loom.policies.audit()
+        rerun = await loom.replay.run(Selection(), under=v2)
+        await tampered(loom, f"UPDATE trace_decisions SET {change} WHERE decision_id = :id", ids[1])
+        assert (await loom.replay.judge(Selection(), under=v2), await loom.policies.audit()) == before
+        assert await loom.replay.run(Selection(), under=v2) == rerun
+
+
+async def test_a_row_at_which_nobody_decided_is_left_out_and_reported(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        ids = await decided(loom, *CASES)
+        [v2] = await registered(loom, V2)
+        await tampered(loom, "UPDATE trace_decisions SET position = 1000 WHERE decision_id = :id", ids[1])
+        judged = await loom.replay.judge(Selection(), under=v2)
+        rerun = await loom.replay.run(Selection(), under=v2)
+        audited = await loom.policies.audit()
+        assert [*loom.queries.differences] == ["trace_decisions 1000: there is no decision at its position"]
+    assert (judged.cases, judged.left_out) == (4, 1)
+    assert {case.decision_id for case in rerun.cases} == {*ids} - {ids[1]}
+    assert (audited.decisions, audited.left_out, audited.verdict) == (4, 1, "unconfirmed")
+    assert audited.counts == {}
+
+
+SELECTIONS: list[tuple[str, Selection]] = [
+    ("run_id = 'x'", Selection(run_id="x")),
+    ("actor_type = 'x'", Selection(actor_type="x")),
+    ("actor_key = 'x'", Selection(actor_key="x")),
+    ("actor_key = 'x'", Selection(journal="seller/x")),
+    ("decision_type = 'x'", Selection(decision_type="x")),
+    ("policy_name = 'x'", Selection(policy="x")),
+    ("policy_version = 'x'", Selection(policy_version="x")),
+    ("origin = 'replayed'", Selection(origin="replayed")),
+    ("recorded_at_us = 9000000000000000", Selection(since=datetime(2200, 1, 1, tzinfo=UTC))),
+    ("decision_id = 'x' || decision_id", Selection(ids=("x",))),
+]
+
+
+@pytest.mark.parametrize(("change", "selection"), SELECTIONS, ids=lambda each: each if isinstance(each, str) else "")
+async def test_no_selection_has_decisions_that_do_not_match_it(
+    tmp_path: Path, change: str, selection: Selection
+) -> None:
+    async with opened(tmp_path) as loom:
+        await decided(loom, *CASES)
+        await tampered(loom, f"UPDATE trace_decisions SET {change} WHERE :id = ''", "")
+        assert (await loom.policies.audit(selection)).decisions == 0
+
+
+async def test_a_window_of_time_is_not_moved_by_another_row(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        ids = await decided(loom, *CASES)
+        newest = (await loom.traces.get(ids[-1])).recorded_at
+        statement = "UPDATE trace_decisions SET recorded_at_us = 9000000000000000 WHERE decision_id = :id"
+        await tampered(loom, statement, ids[1])
+        found = await loom.policies.audit(Selection(since=newest, origin="any"))
+    assert found.decisions == 1
+
+
+async def test_a_run_mixes_versions_where_its_decisions_do(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        async with loom.runs.run(kind="simulation", run_id="pure"):
+            await decided(loom, *CASES)
+        await tampered(
+            loom,
+            "INSERT INTO trace_run_versions SELECT run_id, policy_name, 'policy_v2_x', 'x', first_position, :id "
+            "FROM trace_run_versions",
+            "7",
+        )
+        assert (await loom.policies.audit()).mixed_runs == {}

@@ -104,4 +104,6 @@ def _in_words(found: Audit) -> str:
         return "sound" + (f"; {unjudged:,} were decided without a rule and say nothing" if unjudged else "")
     if not found.confirmed:
         return "none could be confirmed; nothing was found against them"
-    return f"{found.unconfirmed:,} could not be confirmed; nothing was found against them"
+    if found.unconfirmed:
+        return f"{found.unconfirmed:,} could not be confirmed; nothing was found against them"
+    return f"confirmed, and {found.left_out:,} rows of the views were left out, as the journal does not give them"

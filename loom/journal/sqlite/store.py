@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TypeVar
 from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.identity import check_workspace
-from loom.journal.entry import Recorded
+from loom.journal.entry import Part, Recorded
 from loom.journal.sqlite.files import JournalFiles, WriterLock, check_filesystem
 from loom.journal.sqlite.options import SqliteOptions
 from loom.journal.sqlite.queue import AppendQueue, Waiting
@@ -156,6 +156,10 @@ class SqliteStore:
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
         """Return position → entry of those positions at which there is one: what a view says is held against them."""
         return await self._reader.at(positions)
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        return await self._reader.parts(positions, paths)
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
