@@ -201,9 +201,10 @@ class GateActor(Actor[GateState]):
         agent that was suspended since, for a contract that has become narrower, or for a time that is over.
         """
         contract = known.contract
+        rejections = max(known.rejections, self.state.rejections.get(command.flow_id, 0))  # a view may hide some
         if proposal is None or contract is None:
             return GateFacts(
-                rejections=known.rejections,
+                rejections=rejections,
                 schema_problem=problem,
                 standing=known.standing,
                 token_valid=False,
@@ -213,7 +214,7 @@ class GateActor(Actor[GateState]):
         complaint = None if granted else self._complaint(command, proposal, contract.escalate_to)
         exceeded, why = bound_broken(proposal, contract)
         return GateFacts(
-            rejections=known.rejections,
+            rejections=rejections,
             schema_problem=missing_number(proposal, contract),
             expired=proposal.expired(now),
             standing=known.standing,

@@ -24,6 +24,7 @@ from loom.gate.entries import (
     ProposalReceivedEntry,
     ValidatedEntry,
 )
+from loom.gate.state import is_reasoned_rejection
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry
 from loom.monitors import FindingEntry, MonitorTickEntry
@@ -68,7 +69,7 @@ class GateProjection:
     """Keeps the audit, how often each flow was rejected, and what was executed under which key."""
 
     name = "gate"
-    version = 4
+    version = 5
     kinds = frozenset(
         {
             "command_received",
@@ -101,14 +102,11 @@ class GateProjection:
             return
         if isinstance(entry, ContractRegisteredEntry | HandshakeEntry | StandingChangedEntry):
             register(entry, recorded, view)
-        # Who is not let in has not reasoned: else anybody could exhaust a flow, and so would a restart, after which a
-        # proposal that was under way comes with the token of the session before.
-        if isinstance(entry, ValidatedEntry) and entry.verdict == "REJECT" and entry.code != "RBAC_DENIED":
+        if isinstance(entry, ValidatedEntry) and is_reasoned_rejection(entry):
             view.execute(_REJECTED, (entry.flow_id,))
         if isinstance(entry, ExecutedEntry):
             agent = recorded.journal.partition("/")[2]
-            kept = json.dumps(entry.result)
-            view.execute(_EXECUTED, (entry.idempotency_key, agent, entry.decision_id, kept))
+            view.execute(_EXECUTED, (entry.idempotency_key, agent, entry.decision_id, recorded.position))
         event = _event_of(entry, recorded, view)
         if event is not None:
             _insert(event, recorded, view)

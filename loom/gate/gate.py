@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,19 +25,20 @@ from loom.gate.commands import (
     Submit,
 )
 from loom.gate.contracts import Contracts, Handshake, token_hash
+from loom.gate.entries import ExecutedEntry
 from loom.gate.monitor import profitability_monitor
 from loom.gate.proposal import sanitised
 from loom.gate.roa import CycleFailure, Model, Proposed, propose
 from loom.gate.validation import Validator
 from loom.identity import derived_id, new_id
 from loom.monitors import Monitor, watch
+from loom.telemetry import get_logger
 
 __all__ = ["Flow", "Gate"]
 
 _KNOWN = """
 SELECT (SELECT rejections FROM gate_flows WHERE flow_id = :flow) AS rejections,
-  (SELECT json_object('decision_id', decision_id, 'result', json(result)) FROM gate_executions
-   WHERE idempotency_key = :key) AS executed
+  (SELECT position FROM gate_executions WHERE idempotency_key = :key) AS executed
 """
 _NAMES = ("gate",)
 _WAITS = """
@@ -47,6 +47,8 @@ WHERE approvals.journal = ? AND approvals.command_id = ? AND approvals.status = 
   AND trace_decisions.status = 'open'
 ORDER BY trace_decisions.position DESC LIMIT 1
 """
+
+_log = get_logger("loom.gate")
 
 
 class Flow(NamedTuple):
@@ -231,5 +233,14 @@ class Gate:
             contract=self.contracts.contract_of(agent),
             token_valid=self.contracts.holds(agent, token),
             rejections=row["rejections"] or 0,
-            executed=None if row["executed"] is None else json.loads(row["executed"]),
+            executed=None if row["executed"] is None else await self._executed(key, row["executed"]),
         )
+
+    async def _executed(self, key: str, position: int) -> JsonValue:
+        """Return what was executed under a key, from the entry that the view points at; None where that is another."""
+        recorded = (await self._host.store.at([position])).get(position)
+        entry = None if recorded is None else recorded.entry
+        if not isinstance(entry, ExecutedEntry) or entry.idempotency_key != key:
+            _log.error("gate_view_not_confirmed", idempotency_key=key, position=position)
+            return None
+        return {"decision_id": entry.decision_id, "result": entry.result}

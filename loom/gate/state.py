@@ -13,12 +13,22 @@ from loom.gate.entries import (
     EscalatedEntry,
     EscalationAnsweredEntry,
     ExecutedEntry,
+    ValidatedEntry,
 )
 from loom.journal.entry import Entry
 
-__all__ = ["Escalation", "GateState"]
+__all__ = ["Escalation", "GateState", "is_reasoned_rejection"]
 
 _MAX_FLOWS = 1_000
+
+
+def is_reasoned_rejection(entry: ValidatedEntry) -> bool:
+    """Tell whether a rejection counts towards the exhaustion of its flow.
+
+    An agent that is not let in has not reasoned: else anybody could exhaust a flow, and so would a restart, after which
+    a proposal that was under way comes with the token of the session before.
+    """
+    return entry.verdict == "REJECT" and entry.code != "RBAC_DENIED"
 
 
 class Escalation(BaseModel):
@@ -29,10 +39,11 @@ class Escalation(BaseModel):
 
 
 class GateState(BaseModel):
-    """What holds for the agent, the contexts of its last thousand flows, its last thousand escalations by key."""
+    """What holds for the agent; of its last thousand flows context and rejections; its last thousand escalations."""
 
     agent_state: dict[str, JsonValue] = Field(default_factory=dict)
     contexts: dict[str, str] = Field(default_factory=dict)
+    rejections: dict[str, int] = Field(default_factory=dict)
     escalations: dict[str, Escalation] = Field(default_factory=dict)
 
     def fold(self, entry: Entry) -> None:
@@ -45,6 +56,11 @@ class GateState(BaseModel):
             self.contexts[entry.flow_id] = entry.context_hash
             if len(self.contexts) > _MAX_FLOWS:
                 del self.contexts[next(iter(self.contexts))]
+        elif isinstance(entry, ValidatedEntry):
+            if is_reasoned_rejection(entry):
+                self.rejections[entry.flow_id] = self.rejections.pop(entry.flow_id, 0) + 1
+                if len(self.rejections) > _MAX_FLOWS:
+                    del self.rejections[next(iter(self.rejections))]
         elif isinstance(entry, EscalatedEntry):
             self._escalated(entry.idempotency_key)
         elif isinstance(entry, EscalationAnsweredEntry):

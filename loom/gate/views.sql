@@ -38,7 +38,7 @@ CREATE TABLE gate_executions (
   idempotency_key TEXT PRIMARY KEY,
   agent TEXT NOT NULL,
   decision_id TEXT NOT NULL,
-  result TEXT NOT NULL
+  position INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE gate_contracts (

@@ -262,8 +262,7 @@ class Router:
         """
         await self.shadow.idle()
         await self._outside.idle()
-        self._watch.look_soon()
-        await self._watch.idle()
+        await self._watch.look()
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from loom.errors import LoomError
 from loom.journal.entry import Recorded
@@ -15,6 +16,7 @@ from loom.telemetry import get_logger
 __all__ = ["Watch"]
 
 _LOOKS_BACK = 1_000
+_GATHER_S = 0.05  # a look is a read of the journal: what comes within this time shares one
 _MOST_OPEN = 10_000
 
 _log = get_logger("loom.routing")
@@ -35,15 +37,19 @@ class Watch:
         self._open: dict[str, list[Recorded]] = {}
         self._task: asyncio.Task[None] | None = None
         self._again = False
+        self._at_once = asyncio.Event()
 
     def look_soon(self) -> None:
-        """Look at what has been written since the last look."""
+        """Look at what has been written since the last look, together with what comes in the next moment."""
         self._again = True
         if self._task is None or self._task.done():
+            self._at_once = asyncio.Event()
             self._task = asyncio.create_task(self._look(), name="loom-routing-watch")
 
-    async def idle(self) -> None:
-        """Wait until everything has been looked at that there was to look at."""
+    async def look(self) -> None:
+        """Look at once, and return when everything has been looked at that there was to look at."""
+        self.look_soon()
+        self._at_once.set()
         while self._task is not None and not self._task.done():
             await asyncio.wait({self._task})
 
@@ -55,6 +61,9 @@ class Watch:
 
     async def _look(self) -> None:
         while self._again:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_S):
+                    await self._at_once.wait()
             self._again = False
             try:
                 await self._read()
