@@ -53,7 +53,7 @@ class GateActor(Actor[GateState]):
 
     actor_type = "gate"
     policy = gate_validation
-    state_version = 2
+    state_version = 3
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel

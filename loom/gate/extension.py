@@ -9,6 +9,8 @@ from loom.extension import Extension, Operation
 from loom.gate.audit import GateProjection
 from loom.gate.contracts import contract_of
 from loom.gate.gate import Gate
+from loom.gate.monitor import PROFITABILITY
+from loom.gate.validation import gate_validation
 
 __all__ = ["extension"]
 
@@ -61,6 +63,7 @@ def _told(standing: Standing) -> JsonValue:
 extension = Extension(
     name="gate",
     projections=(GateProjection(),),
+    policies=(gate_validation, PROFITABILITY),
     operations={
         "register": Operation(RegisterContract, _register),
         "suspend": Operation(ChangeStanding, _suspend),

@@ -19,7 +19,10 @@ from loom.monitors import (
     rolling_mean_of,
 )
 
-__all__ = ["profitability_monitor"]
+__all__ = ["PROFITABILITY", "profitability_monitor"]
+
+PROFITABILITY = rolling_mean_of("monitor-profitability", RollingMeanParams())
+"""The rule of the monitor as it is by default."""
 
 
 def profitability_monitor(

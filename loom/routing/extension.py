@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.extension import Extension, Operation
 from loom.routing.config import CareOptimizationConfig, Mode
+from loom.routing.optimizer import care_optimizer
 from loom.routing.router import Router
 from loom.routing.views import RoutingProjection
 
@@ -76,6 +77,7 @@ async def _status(router: Router) -> JsonValue:
 extension = Extension(
     name="routing",
     projections=(RoutingProjection(),),
+    policies=(care_optimizer,),
     sections={"care_optimization": CareOptimizationConfig},
     operations={
         "kill": Operation(Throw, _kill),

@@ -44,6 +44,11 @@ def test_status_and_timeline_are_read_beside_whoever_runs(config: Path) -> None:
     assert (entry["baseline_agent"], entry["optimized_agent"]) == ("agent-a", "agent-b")
 
 
+def test_a_choice_that_history_changed_is_confirmed_by_an_audit_from_the_shell(config: Path) -> None:
+    found = invoke("policies", "audit", "--json", config=config)
+    assert (found.code, found.json["confirmed"], found.json["decisions"]) == (0, 1, 1)
+
+
 def test_the_switch_the_mode_and_a_replay_work_without_a_running_loom(config: Path) -> None:
     assert invoke("routing", "kill", "--by", "vera", "-m", "odd", config=config).code == 0
     assert "engaged, by vera: odd" in invoke("routing", config=config).out

@@ -150,6 +150,12 @@ def test_a_reinstated_agent_has_no_suspension_reason_and_a_new_handshake_changes
     assert str(status[2]).startswith("vera")
 
 
+def test_every_verdict_and_every_intervention_is_confirmed_by_an_audit_from_the_shell(sample: Ran) -> None:
+    journal = sample.sample / "data" / "retention_drift" / "default" / "journal.db"
+    found = invoke("policies", "audit", "-j", journal, "--json")
+    assert (found.code, found.json["confirmed"], found.json["decisions"]) == (0, 86, 86)
+
+
 # --- regenerating reports --------------------------------------------------------------------------
 
 
