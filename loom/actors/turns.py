@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -37,6 +38,11 @@ class Turns:
     async def unfinished(self, *, limit: int = 1_000, after: int = 0) -> tuple[TurnListing, ...]:
         """Return turns without an end, oldest first; `after` is the received position of the last one already seen."""
         return tuple(self._listing(summary) for summary in await self._view.unfinished(limit=limit, after=after))
+
+    async def every(self, *, unfinished: bool = True, journal: str | None = None) -> AsyncIterator[TurnListing]:
+        """Yield all turns without an end, oldest first, or all turns, newest first; however many there are."""
+        async for summary in self._view.every(unfinished=unfinished, journal=journal):
+            yield self._listing(summary)
 
     async def list(
         self,

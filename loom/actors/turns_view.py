@@ -7,7 +7,7 @@ An entry belongs to the turn that its header names by journal and command id. Th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -114,7 +114,8 @@ ended_at_us, error_type, error_message
 """
 _UNFINISHED = f"""
 SELECT {_COLUMNS} FROM turns
-WHERE ended IS NULL AND received_position > :after ORDER BY received_position LIMIT :limit
+WHERE ended IS NULL AND received_position > :after AND (:journal IS NULL OR journal = :journal)
+ORDER BY received_position LIMIT :limit
 """  # noqa: S608 - constants only
 _BY_PREFIX = f"""
 SELECT {_COLUMNS} FROM turns
@@ -126,6 +127,7 @@ WHERE received_position < :before AND (:status IS NULL OR status = :status) AND 
 ORDER BY received_position DESC LIMIT :limit
 """  # noqa: S608
 _NAMES = ("turns",)
+_PAGE = 1_000
 
 
 class TurnsView:
@@ -134,9 +136,26 @@ class TurnsView:
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
-    async def unfinished(self, *, limit: int = 1_000, after: int = 0) -> tuple[TurnSummary, ...]:
+    async def unfinished(
+        self, *, journal: str | None = None, limit: int = 1_000, after: int = 0
+    ) -> tuple[TurnSummary, ...]:
         """Return turns without an end, oldest first; `after` is the received position of the last one already seen."""
-        return _summaries(await self._queries.fetch(_UNFINISHED, {"after": after, "limit": limit}, names=_NAMES))
+        parameters = {"after": after, "limit": limit, "journal": journal}
+        return _summaries(await self._queries.fetch(_UNFINISHED, parameters, names=_NAMES))
+
+    async def every(self, *, unfinished: bool, journal: str | None = None) -> AsyncIterator[TurnSummary]:
+        """Yield all turns without an end, oldest first, or all turns, newest first; however many there are."""
+        seen: int | None = None
+        while True:
+            if unfinished:
+                page = await self.unfinished(journal=journal, limit=_PAGE, after=seen or 0)
+            else:
+                page = await self.list(journal=journal, limit=_PAGE, before=seen)
+            for each in page:
+                yield each
+            if len(page) < _PAGE:
+                return
+            seen = page[-1].received_position
 
     async def get(self, command_id: str, *, journal: str | None = None) -> TurnSummary:
         """Return the turn of a command, by its id or how that begins; raise `TurnNotFoundError`."""

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 from loom.actors import TurnListing
 from loom.cli.acting import open_loom
@@ -49,16 +50,16 @@ async def settle(shell: Shell) -> None:
     async with open_loom(shell.place, by=person(None), resume=True) as loom:
         changed = asyncio.Event()
         loom.store.on_commit(lambda _: changed.set())
-        before = await loom.turns.unfinished()
+        before = [each async for each in loom.turns.every()]
         unwoken = {each.summary.journal for each in before if not await _woken(shell, loom, each)}
-        while any(_busy(loom, each) and each.summary.journal not in unwoken for each in await loom.turns.unfinished()):
+        while any([_busy(loom, each) and each.summary.journal not in unwoken async for each in loom.turns.every()]):
             changed.clear()
             try:
                 async with asyncio.timeout(_LOOK_EVERY_S):  # a turn can park without another entry
                     await changed.wait()
             except TimeoutError:
                 continue
-        left = await loom.turns.unfinished()
+        left = [each async for each in loom.turns.every()]
     if shell.json:
         shell.output.document({"before": len(before), "left": [each.model_dump(mode="json") for each in left]})
         return
@@ -86,14 +87,14 @@ def _busy(loom: Loom, listing: TurnListing) -> bool:
     return under_way and listing.status in _BUSY
 
 
-def _same_turn(listing: TurnListing, among: tuple[TurnListing, ...]) -> bool:
+def _same_turn(listing: TurnListing, among: Sequence[TurnListing]) -> bool:
     mine = (listing.summary.journal, listing.summary.command_id)
     return any(mine == (each.summary.journal, each.summary.command_id) for each in among)
 
 
 async def _say_hello(shell: Shell, loom: Loom) -> None:
     """Say what runs, for a person and for a script that waits for the first line."""
-    unfinished = await loom.turns.unfinished()
+    unfinished = [each async for each in loom.turns.every()]
     holder = loom.store.lock.holder() or {}
     if shell.json:
         shell.output.line(
@@ -112,7 +113,7 @@ async def _say_hello(shell: Shell, loom: Loom) -> None:
     sys.stdout.flush()
 
 
-def _by_status(turns: tuple[TurnListing, ...]) -> str:
+def _by_status(turns: Sequence[TurnListing]) -> str:
     counted = Counter(each.status.replace("_", " ") for each in turns)
     return ", ".join(f"{count} {status}" for status, count in sorted(counted.items()))
 

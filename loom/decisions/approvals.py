@@ -93,7 +93,8 @@ requested_by, requested_at_us, deadline_us, on_deadline, escalate_to, status, an
 """
 _LIST = """
 SELECT position, approval_id, journal, command_id FROM approvals
-WHERE position < :before AND (:status IS NULL OR status = :status) ORDER BY position DESC LIMIT :limit
+WHERE position < :before AND (:status IS NULL OR status = :status) AND (:approver IS NULL OR approver = :approver)
+ORDER BY position DESC LIMIT :limit
 """
 _BY_PREFIX = "SELECT approval_id, journal, command_id FROM approvals WHERE approval_id >= ? AND approval_id < ? LIMIT 3"
 _FOLDED = f"SELECT {_COLUMNS} FROM approvals ORDER BY position"  # noqa: S608
@@ -125,18 +126,21 @@ class ApprovalChains:
         return tuple(islice(found, limit))
 
     async def list(
-        self, *, status: str | None = None, limit: int = 50, before: int | None = None
+        self, *, status: str | None = None, approver: str | None = None, limit: int = 50, before: int | None = None
     ) -> tuple[Approval, ...]:
         """Return requests of any status, newest first; `before` is the position of the last one already seen."""
         bound = 2**63 - 1 if before is None else before
-        rows = await self._queries.fetch(_LIST, {"status": status, "limit": limit, "before": bound}, names=_NAMES)
+        wanted = {"status": status, "approver": approver, "limit": limit, "before": bound}
+        rows = await self._queries.fetch(_LIST, wanted, names=_NAMES)
         found = {each.position: each for each in await self._confirmed(rows)}
         oldest = rows[-1]["position"] if len(rows) == limit else 0
         for each in await self._waiting():  # what the views may hide
             if oldest < each.position < bound:
                 found[each.position] = each
         newest = sorted(found.values(), key=attrgetter("position"), reverse=True)
-        return tuple(each for each in newest if status in (None, each.status))[:limit]
+        return tuple(each for each in newest if status in (None, each.status) and approver in (None, each.approver))[
+            :limit
+        ]
 
     async def get(self, approval_id: str) -> Approval:
         """Return the request with this id, or the one whose id begins so.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -139,7 +140,7 @@ class ListTurns(Arguments):
     """Which turns are listed."""
 
     unfinished: bool = True
-    status: TurnStatus | None = None
+    status: TurnStatus | Literal["interrupted", "waiting_for_code"] | None = None
     journal: str | None = None
     limit: int = Field(default=1_000, ge=1, le=_MOST)
 

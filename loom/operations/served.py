@@ -196,12 +196,13 @@ class Operations:
     # --- asking ---------------------------------------------------------------------------------
 
     async def _list_turns(self, given: ListTurns) -> JsonValue:
-        turns = self._loom.turns
-        if given.unfinished:
-            found = await turns.unfinished(limit=given.limit)
-            return [_plain(each) for each in found if given.journal in (None, each.summary.journal)]
-        listed = await turns.list(status=given.status, journal=given.journal, limit=given.limit)
-        return [_plain(each) for each in listed]
+        found: list[JsonValue] = []
+        async for each in self._loom.turns.every(unfinished=given.unfinished, journal=given.journal):
+            if given.status in (None, each.status):
+                found.append(_plain(each))
+            if len(found) == given.limit:
+                break
+        return found
 
     async def _status(self, _: Nothing) -> JsonValue:
         loom = self._loom

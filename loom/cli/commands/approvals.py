@@ -54,8 +54,7 @@ async def approvals(
         if approval_id is not None:
             found: tuple[Approval, ...] = (await readings.approvals.get(approval_id),)
         elif all:
-            found = await readings.approvals.list(limit=limit)
-            found = tuple(each for each in found if approver in (None, each.approver))
+            found = await readings.approvals.list(approver=approver, limit=limit)
         else:
             found = await readings.approvals.pending(approver, limit=limit)
     if shell.json:
@@ -64,7 +63,8 @@ async def approvals(
     elif approval_id is not None:
         _print_one(shell.output, found[0])
     elif not found:
-        shell.output.say("Nothing was ever asked." if all else "Nothing waits for an answer.")
+        nothing = "Nothing was ever asked" if all else "Nothing waits for an answer"
+        shell.output.say(f"{nothing}{f' of {approver}' if approver else ''}.")
     else:
         _print_list(shell.output, found, with_status=all)
 

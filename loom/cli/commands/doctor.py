@@ -122,7 +122,7 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
     try:
         async with open_readings(shell) as readings:
             status = await readings.queries.status()
-            unfinished = await readings.turns.unfinished(limit=10_000)
+            unfinished = [each async for each in readings.turns.every(unfinished=True)]
     except (LoomError, OSError) as error:
         yield Check("bad", "views", str(error), "delete the views file: it is rebuilt from the journal")
         return

@@ -57,10 +57,9 @@ async def turns(
     from loom.cli.reading import open_readings
 
     async with open_readings(shell) as readings:
-        found = await _listed(shell, readings, everything=all or status in ("completed", "failed", "abandoned"))
-    found = [
-        each for each in found if status in (None, each["status"]) and actor in (None, each["summary"]["journal"])
-    ][:limit]
+        everything = all or status in ("completed", "failed", "abandoned")
+        asked = {"unfinished": not everything, "status": status, "journal": actor, "limit": limit}
+        found = await _listed(shell, readings, asked)
     if shell.json:
         shell.output.document(found)
     elif not found:
@@ -89,21 +88,26 @@ async def abandon(
     await _act(shell, "turns.abandon", {"id": turn_id, "by": by, "reason": reason}, "is given up")
 
 
-async def _listed(shell: Shell, readings: Readings, *, everything: bool) -> list[dict[str, Any]]:
+async def _listed(shell: Shell, readings: Readings, asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Return listings as a running loom sees them, or as the journal tells them where none runs."""
     if readings.live:
         from loom.cli.acting import over_socket
         from loom.errors import ControlError
 
         try:
-            arguments = {"unfinished": not everything, "limit": 10_000}
-            said: Any = await over_socket(readings.files, "turns.list", arguments)
+            said: Any = await over_socket(readings.files, "turns.list", asked)
         except ControlError as error:
             shell.output.note(f"the running loom does not say more: {error}")
         else:
             return list(said)
-    found = await (readings.turns.list(limit=10_000) if everything else readings.turns.unfinished(limit=10_000))
-    return [_as_listing(each) for each in found]
+    found: list[dict[str, Any]] = []
+    async for each in readings.turns.every(unfinished=asked["unfinished"], journal=asked["journal"]):
+        listing = _as_listing(each)
+        if asked["status"] in (None, listing["status"]):
+            found.append(listing)
+        if len(found) == asked["limit"]:
+            break
+    return found
 
 
 def _as_listing(summary: TurnSummary) -> dict[str, Any]:
