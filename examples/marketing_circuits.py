@@ -126,6 +126,9 @@ async def autonomy(loom: Loom) -> None:
         print(f" → {counted.new_strategy_id}" if counted.new_strategy_id else "")
     print(f"  {counted.health.reason}; confidence {counted.health.confidence}")
 
+    reply = await circuits.run(CLIENT, CAMPAIGN, execution_id="campaign-2")
+    print(f"  the campaign again: {reply.final_output['final_asset']}")
+
     for score in (0.5, 0.5, 0.2, 0.2, 0.2):
         counted = await circuits.count_cycle("client-456", SEGMENT, engagement=score, conversion=0.05)
     print(f"  client-456 has no other strategy: {counted.health.action_type}")

@@ -79,7 +79,9 @@ def test_the_critic_of_that_story_is_a_real_one_where_an_endpoint_is_named() -> 
 def test_a_strategy_that_declines_is_rotated_in_the_third_cycle_and_audited_over_http() -> None:
     story = told(ROOT / "examples" / "marketing_circuits.py")
     assert "CX05_BRAND_GUARD 0.67, substituted: rewritten, with a penalty" in story
+    assert "the campaign again: [strategy-case-studies] A win for your pipeline" in story
     assert "refused: execution [email-1] has no success of [CX05_BRAND_GUARD, CX06_GENERATION_EXECUTION]" in story
     assert "cycle 5: 0.43, declining for 2 cycle 6: 0.42, declining for 3 → strategy-case-studies" in story
     assert "client-456 has no other strategy: escalate_to_admin waits for a person" in story
-    assert "without a key: 401 client-123: 5 executions, 80% succeeded, 1 more with what a failure mode put in" in story
+    audited = "client-123: 10 executions, 80% succeeded, 2 more with what a failure mode put in"
+    assert f"without a key: 401 {audited}" in story

@@ -10,15 +10,19 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from loom.circuits.actor import CircuitActor, Judged, Wiring
+from loom.circuits.actor import CircuitActor
 from loom.circuits.autonomy import CountCycle, Counted, Health, RegisterStrategy, StrategyActor
 from loom.circuits.chain import ChainReply, RunChain, Step
-from loom.circuits.core import CORE
+from loom.circuits.core import core
 from loom.circuits.definition import Circuit, CircuitDefinition
 from loom.circuits.earlier import EARLIER
 from loom.circuits.escalations import Escalations
+from loom.circuits.inputs import named
 from loom.circuits.loading import listed_circuits
 from loom.circuits.reading import CircuitsView
+from loom.circuits.strategies import Strategies
+from loom.circuits.thresholds import Thresholds
+from loom.circuits.wiring import Wiring
 from loom.errors import (
     AdmissionError,
     CircuitDependencyError,
@@ -50,7 +54,8 @@ class Circuits:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._circuits: dict[str, Circuit] = {}
-        self._versions: dict[str, str] = {}
+        self._thresholds = Thresholds(host.policies, by=host.by)
+        self.strategies = Strategies(host.store)
         self.escalations = Escalations(host.store, make_draft=host.draft)
         self._erasures = Erasures(host.store, make_draft=host.draft)
         self.fields = Fields(self._erasures)
@@ -84,13 +89,13 @@ class Circuits:
         await own._erasures.load()
         if seals:
             await own._open_vault()
-        known = (*CORE, *listed_circuits(host.config.modules), *circuits)
+        known = (*core(own.strategies), *listed_circuits(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
         wiring = Wiring(
             own._circuits.get,
-            own._version,
-            own._judge,
+            own._thresholds.version,
+            own._thresholds.judge,
             own._escalate,
             own.fields,
             host.config.journal.max_entry_bytes,
@@ -110,9 +115,8 @@ class Circuits:
                 f"circuit [{circuit.definition.circuit_id}] seals fields, and there is no vault; "
                 "expected a master key: fill in sealing: in the config"
             )
-        version = await self._host.policies.register(circuit.policy, by=check_person(by), reason="a circuit")
+        await self._host.policies.register(circuit.policy, by=check_person(by), reason="a circuit")
         self._circuits[circuit.definition.circuit_id] = circuit
-        self._versions[circuit.definition.circuit_id] = version.hash
 
     def definitions(self) -> tuple[CircuitDefinition, ...]:
         """Return every circuit that is registered, by id."""
@@ -133,6 +137,7 @@ class Circuits:
         if execution_id is not None and by is not None:
             await self._check_same_caller(client_id, execution_id, by)
         known_id = execution_id or new_id()
+        steps = [(name, self._named(name, inputs)) for name, inputs in steps]
         command = self._command(known_id, client_id, steps)
         raw = {
             (place, name): value
@@ -160,6 +165,10 @@ class Circuits:
         self._callers.pop(which, None)
         if not ended.cancelled():
             ended.exception()  # whoever still waits is told
+
+    def _named(self, name: str, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        circuit = self._circuits.get(name)
+        return inputs if circuit is None else named(circuit.definition, inputs)
 
     def _command(
         self, execution_id: str, client_id: str, steps: Sequence[tuple[str, Mapping[str, JsonValue]]]
@@ -306,12 +315,6 @@ class Circuits:
         return self._host.actor(StrategyActor, f"{client_id}:{segment}")
 
     # --- what the actors lean on ----------------------------------------------------------------
-
-    def _version(self, circuit: Circuit) -> str:
-        return self._versions[circuit.definition.circuit_id]
-
-    def _judge(self, circuit: Circuit, facts: Mapping[str, Any]) -> Judged:
-        return Judged(self._version(circuit), circuit.policy.evaluate(facts))
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from loom.circuits.choosing import retrieve_strategy, select_strategy, with_strategies
 from loom.circuits.definition import Circuit, Result, circuit
+from loom.circuits.strategies import Strategies
 
-__all__ = ["CORE"]
+__all__ = ["CORE", "core"]
 
 _INTENTS = {
     "lead_generation": ("lead", "prospect", "sign-up", "signup", "demo", "pipeline"),
@@ -15,6 +17,8 @@ _INTENTS = {
     "brand_awareness": ("brand", "aware", "reach", "launch"),
     "conversion": ("sell", "sale", "convert", "purchase", "checkout"),
 }
+_USUAL = {"lead_generation": ("b2b", "saas")}
+"""What a business is usually after, by marks of its profile, where no goal was named."""
 _LONGEST_DRAFT = 100_000
 _MOST_BANNED = 100
 _BANNED = ("guaranteed", "risk-free", "best in the world", "miracle")
@@ -31,13 +35,14 @@ def _text(value: object) -> str:
     success_metric="intent_accuracy",
 )  # fmt: skip
 async def detect_intent(inputs: Mapping[str, Any]) -> Result:
-    """Return the intent whose words are met in the goal and the profile."""
-    words = f"{_text(inputs.get('campaign_goal', ''))} {_text(inputs['business_profile'])}".lower()
-    if not words.strip():
+    """Return the intent whose words are met in the goal, in the profile, or that is usual for such a profile."""
+    goal, profile = _text(inputs.get("campaign_goal") or "").lower(), _text(inputs["business_profile"]).lower()
+    if not f"{goal}{profile}".strip():
         raise ValueError("there is nothing to detect an intent in")
-    for intent, marks in _INTENTS.items():
-        if any(mark in words for mark in marks):
-            return Result(outputs={"detected_intent": intent})
+    for words, intents, confidence in ((goal, _INTENTS, 0.95), (profile, _INTENTS, 0.95), (profile, _USUAL, 0.9)):
+        for intent, marks in intents.items():
+            if any(mark in words for mark in marks):
+                return Result(outputs={"detected_intent": intent}, confidence=confidence)
     return Result(outputs={"detected_intent": "general"}, confidence=0.6)
 
 
@@ -54,38 +59,6 @@ async def classify_audience(inputs: Mapping[str, Any]) -> Result:
         raise ValueError("the industry is not known")
     large = any(mark in industry for mark in ("tech", "finance", "bank", "health", "saas"))
     return Result(outputs={"audience_segment": "enterprise" if large else "small_business"}, confidence=0.9)
-
-
-@circuit(
-    "CX03_PRIOR_STRATEGY_RETRIEVAL", category="state_memory", purpose="Retrieve prior strategies",
-    inputs=("client_id", "audience_segment"), outputs=("prior_strategy",),
-    aliases={"prior_strategy": ("prior_strategy_signature",)}, failure_mode="proceed_without_state",
-    success_metric="retrieval_hit_rate",
-)  # fmt: skip
-async def retrieve_strategy(inputs: Mapping[str, Any]) -> Result:
-    """Return the name under which the last strategy of a client and segment is known."""
-    client, segment = _text(inputs["client_id"]), _text(inputs["audience_segment"])
-    if not client.strip() or not segment.strip():
-        raise LookupError("nothing is kept for nobody")
-    return Result(outputs={"prior_strategy": f"{segment}-standard"}, confidence=0.9)
-
-
-async def _alternate_strategy(inputs: Mapping[str, Any]) -> Result:
-    return Result(outputs={"content_strategy_id": "strategy-evergreen"}, confidence=0.9)
-
-
-@circuit(
-    "CX04_CONTENT_STRATEGY_SELECTION", category="decision", purpose="Choose content strategy",
-    inputs=("intent", "segment"), optional=("prior_strategy_signature",), outputs=("content_strategy_id",),
-    aliases={"content_strategy_id": ("strategy_id",)}, failure_mode="rotate_to_alternate",
-    success_metric="strategy_engagement", alternates=(_alternate_strategy,),
-)  # fmt: skip
-async def select_strategy(inputs: Mapping[str, Any]) -> Result:
-    """Return the strategy for an intent and a segment."""
-    intent, segment = _text(inputs["intent"]), _text(inputs["segment"])
-    if not intent.strip() or not segment.strip():
-        raise ValueError("intent and segment have to be known")
-    return Result(outputs={"content_strategy_id": f"strategy-{intent}-{segment}".replace("_", "-")})
 
 
 async def _without_banned(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,16 +117,20 @@ async def guard_brand(inputs: Mapping[str, Any]) -> Result:
 
 @circuit(
     "CX06_GENERATION_EXECUTION", category="generation", purpose="Generate marketing asset",
-    inputs=("content_strategy_id", "approved_content"), optional=("creativity",), outputs=("final_asset",),
+    inputs=("strategy_id", "approved_content"), optional=("creativity",),
+    input_aliases={"strategy_id": ("content_strategy_id",)}, outputs=("final_asset",),
     model_usage="generation", failure_mode="regenerate_with_lower_creativity", success_metric="asset_quality",
 )  # fmt: skip
 async def generate_asset(inputs: Mapping[str, Any]) -> Result:
     """Return the content set in the voice of its strategy; too much creativity comes to nothing."""
+    strategy = inputs["strategy_id"]
+    if not isinstance(strategy, str) or not strategy.strip():
+        raise ValueError("there is no strategy to follow")
     creativity = inputs.get("creativity", 0.5)
     if not isinstance(creativity, int | float) or creativity > 0.9:
         raise RuntimeError("the asset is off the strategy")
     content = _text(inputs["approved_content"])
-    return Result(outputs={"final_asset": f"[{_text(inputs['content_strategy_id'])}] {content}"}, confidence=0.9)
+    return Result(outputs={"final_asset": f"[{strategy}] {content}"}, confidence=0.9)
 
 
 @circuit(
@@ -182,4 +159,10 @@ CORE: tuple[Circuit, ...] = (
     detect_intent, classify_audience, retrieve_strategy, select_strategy, guard_brand, generate_asset, measure,
     self_correct,
 )  # fmt: skip
-"""CX01 to CX08, in order."""
+"""CX01 to CX08, in order. `core` has them read the strategies of a workspace; by themselves they know of none."""
+
+
+def core(strategies: Strategies) -> tuple[Circuit, ...]:
+    """Return the eight; those that retrieve and select a strategy read which one is in use."""
+    bound = with_strategies(strategies)
+    return tuple(bound.get(each.definition.circuit_id, each) for each in CORE)

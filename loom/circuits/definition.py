@@ -53,6 +53,8 @@ class CircuitDefinition(BaseModel):
     optional: tuple[Name, ...] = ()
     outputs: tuple[Name, ...] = Field(min_length=1)
     aliases: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
+    input_aliases: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
+    """Further names under which an input may be given, or found among the outputs of earlier steps."""
     model_usage: str = "decision_only"
     failure_mode: FailureMode
     success_metric: str = Field(min_length=1, max_length=64)
@@ -66,6 +68,11 @@ class CircuitDefinition(BaseModel):
         unknown = sorted(set(self.aliases) - set(self.outputs))
         if unknown:
             raise ValueError(f"aliases are for outputs [{', '.join(unknown)}], which there are none of")
+        declared = {*self.inputs, *self.optional}
+        renamed = [alias for names in self.input_aliases.values() for alias in names]
+        strange = sorted({*self.input_aliases} - declared) or sorted(declared & {*renamed})
+        if strange or len({*renamed}) != len(renamed):
+            raise ValueError(f"input_aliases [{', '.join(strange or renamed)}] are not further names of one input each")
         twice = sorted(set(self.inputs) & set(self.optional))
         if twice:
             raise ValueError(f"inputs [{', '.join(twice)}] are required and optional")
@@ -140,6 +147,9 @@ def policy_of(definition: CircuitDefinition) -> Table:
         "fields": ";".join(f"{name}={how}" for name, how in sorted(definition.fields.items())),
         "defaults": ";".join(f"{name}={value}" for name, value in sorted(definition.defaults.items())),
     }
+    if definition.input_aliases:  # not where there are none: versions from before keep their hashes
+        listed = sorted(definition.input_aliases.items())
+        words["input_aliases"] = ";".join(f"{name}={','.join(names)}" for name, names in listed)
     bands = {
         "act_above": {"type": "decimal", "value": "0.85", "min": "0.5", "max": "1"},
         "escalate_below": {"type": "decimal", "value": "0.5", "min": "0", "max": "0.85"},

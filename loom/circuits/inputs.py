@@ -16,8 +16,8 @@ from loom.journal.admission import DEFAULT_LIMITS, Limits, json_value
 from loom.sealing import Handling, is_sealed
 
 __all__ = [
-    "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "inputs_of", "is_secret",
-    "problem_of", "protected_of", "size_of",
+    "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "earlier_of", "inputs_of",
+    "is_secret", "named", "named_step", "problem_of", "protected_of", "size_of",
 ]  # fmt: skip
 
 _LIMITS = Limits(max_depth=24)
@@ -45,18 +45,46 @@ def inputs_of(
     """Return what a circuit is given: what the step says itself wins over what an earlier one found."""
     inputs: dict[str, JsonValue] = {}
     provenance: Provenance = {}
-    for name in (*circuit.definition.inputs, *circuit.definition.optional):
+    definition = circuit.definition
+    for name in (*definition.inputs, *definition.optional):
+        earlier = _found(definition, name, found)
         if name in step.inputs:
             inputs[name], provenance[name] = step.inputs[name], "explicit"
         elif name in step.unwritten:
             provenance[name] = "explicit"
-        elif name in found:
-            provenance[name] = found[name].where
-            if found[name].written is not None or not found[name].lost:
-                inputs[name] = found[name].written
+        elif earlier is not None:
+            provenance[name] = earlier.where
+            if earlier.written is not None or not earlier.lost:
+                inputs[name] = earlier.written
         elif name == "client_id":
             inputs[name], provenance[name] = command.client_id, "request"
     return inputs, provenance
+
+
+def named(definition: CircuitDefinition, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs under the names that a definition has for them; its own name wins over a further one."""
+    own = {alias: name for name, aliases in definition.input_aliases.items() for alias in aliases}
+    renamed = {own[name]: value for name, value in inputs.items() if name in own}
+    return {**renamed, **{name: value for name, value in inputs.items() if name not in own}}
+
+
+def named_step(definition: CircuitDefinition, step: Step) -> Step:
+    """Return a step with its inputs under the names that a definition has for them."""
+    if not definition.input_aliases:
+        return step
+    unwritten = tuple(named(definition, dict.fromkeys(step.unwritten)))
+    return step.model_copy(update={"inputs": named(definition, step.inputs), "unwritten": unwritten})
+
+
+def earlier_of(definition: CircuitDefinition, name: str, where: str, found: Mapping[str, Found]) -> Found | None:
+    """Return what an earlier step found, if that is where an input came from."""
+    earlier = _found(definition, name, found)
+    return earlier if earlier is not None and where == earlier.where else None
+
+
+def _found(definition: CircuitDefinition, name: str, found: Mapping[str, Found]) -> Found | None:
+    names = (name, *definition.input_aliases.get(name, ()))
+    return next((found[each] for each in names if each in found), None)
 
 
 def protected_of(definition: CircuitDefinition, names: Iterable[str]) -> dict[str, Handling]:
@@ -82,10 +110,11 @@ def is_secret(
     """Tell whether a circuit works on anything that is not written as it is, or comes to it."""
     if any(how != "keep" for how in definition.fields.values()) or any(map(is_sealed, inputs.values())):
         return True
-    return any(
-        name in step.unwritten or (name in found and where == found[name].where and found[name].lost)
-        for name, where in provenance.items()
-    )
+    for name, where in provenance.items():
+        earlier = earlier_of(definition, name, where, found)
+        if name in step.unwritten or (earlier is not None and earlier.lost):
+            return True
+    return False
 
 
 def problem_of(error: Exception, *, secret: bool) -> str:

@@ -20,10 +20,12 @@ class DriftComparedEntry(Entry):
     """Two windows were compared, of everything up to `position`. A drift alarm is one whose state is `detected`.
 
     With the windows, the position and the version of `loom.drift` it can be computed again, so the counts of all
-    classes are left out.
+    classes are left out. `test` says which test was used, `excess` how far the windows lie apart beyond chance, and
+    `pairs` who is in both windows; before schema 2 none of these was known.
     """
 
     kind: ClassVar[str] = "drift_compared"
+    schema_version: ClassVar[int] = 2
 
     by: str
     state: DriftState
@@ -38,8 +40,20 @@ class DriftComparedEntry(Entry):
     js_divergence: float | None
     p_value: float | None
     seed: str | None
+    test: str | None
+    excess: float | None
+    pairs: dict[str, JsonValue] | None
     split: dict[str, JsonValue] | None
     explanation: tuple[str, ...]
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of schema 1 as schema 2 has it: everything was tested by permutation."""
+        if version != 1:
+            return super().upcast(version, body)
+        return {
+            **body, "test": None if body.get("p_value") is None else "permutation", "excess": None, "pairs": None,
+        }  # fmt: skip
 
     @classmethod
     def of(cls, report: DriftReport, *, by: str) -> DriftComparedEntry:
@@ -54,7 +68,10 @@ class DriftComparedEntry(Entry):
             decisions=(report.baseline.decisions, report.current.decisions), position=report.position,
             rule=report.rule, judged_version=report.judged.version, judged_hash=report.judged.hash,
             js_divergence=report.js_divergence, p_value=None if permutation is None else permutation.p_value,
-            seed=None if permutation is None else permutation.seed,
+            seed=None if permutation is None else permutation.parts[0].seed,
+            test=None if permutation is None else permutation.test,
+            excess=None if permutation is None else permutation.excess,
+            pairs=None if report.pairs is None else report.pairs.model_dump(mode="json"),
             split=None if report.split is None else report.split.model_dump(mode="json"),
             explanation=report.explanation,
         )  # fmt: skip

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from loom.drift.chi_square import chi_square
-from loom.drift.distance import Pairs, js_divergence
-from loom.drift.permutation import permutation_test
-from loom.drift.report import ChiSquareResult, JudgedUnder, PermutationResult
+from loom.drift.clusters import cluster_test
+from loom.drift.distance import js_divergence
+from loom.drift.earlier import RawDriftFacts, RawDriftParams, drift_by_raw_divergence
+from loom.drift.flips import flip_test
+from loom.drift.pairing import Pairing
+from loom.drift.permutation import Permutations, permutation_test
+from loom.drift.report import ChiSquareResult, JudgedUnder, PermutationResult, TestMethod, TestPart
 from loom.drift.thresholds import DriftFacts, DriftParams, drift
 from loom.errors import PolicyCodeChangedError
 from loom.policies.policy import Policy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 
-__all__ = ["Line", "Measured", "measure"]
+__all__ = ["Line", "Measured", "is_paired", "measure"]
+
+
+_LEAST_WEIGHT = 0.1
+"""However few decisions one of two tests is about, it has this part of alpha: a change of few may be plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,8 @@ class Measured:
     js_divergence: float | None = None
     chi_square: ChiSquareResult | None = None
     permutation: PermutationResult | None = None
+    answered_otherwise: float = 0.0
+    """Which share of all pairs the policy answered otherwise on the same facts."""
 
     @property
     def js_distance(self) -> float | None:
@@ -32,22 +45,130 @@ class Measured:
         return None if self.js_divergence is None else math.sqrt(self.js_divergence)
 
 
-def measure(pairs: Pairs, params: DriftParams) -> Measured:
-    """Return the figures of a table of counts."""
+def measure(
+    counts: Mapping[str, tuple[int, int]], outcomes: Mapping[str, str], params: DriftParams, pairing: Pairing
+) -> Measured:
+    """Return the figures of two windows: counts by class, what the outcome of each class is, and who is in both."""
+    pairs = list(counts.values())
     smaller = min(sum(a for a, _ in pairs), sum(b for _, b in pairs))
     if not smaller:
         return Measured(smaller_window=0)
-    tested = permutation_test(pairs, permutations=params.permutations)
     return Measured(
         smaller_window=smaller,
         js_divergence=js_divergence(pairs),
         chi_square=ChiSquareResult(**asdict(chi_square(pairs, pool_below=params.pool_below))),
-        permutation=PermutationResult(
-            p_value=tested.p_value, p_pattern=tested.p_pattern, p_class=tested.p_class,
-            permutations=tested.permutations, seed=tested.seed, expected_divergence=tested.mean,
-            expected_upper=tested.upper,
-        ),
-    )  # fmt: skip
+        permutation=_tested(outcomes, params, pairing),
+        answered_otherwise=pairing.answered_otherwise.total() / pairing.pairs if pairing.pairs else 0.0,
+    )
+
+
+def is_paired(pairing: Pairing, params: DriftParams) -> bool:
+    """Tell whether there are enough pairs for windows to be tested in pairs."""
+    return pairing.pairs >= params.minimum_decisions
+
+
+def _tested(outcomes: Mapping[str, str], params: DriftParams, pairing: Pairing) -> PermutationResult:
+    rest = [_Sample(*each) for each in zip(pairing.alone, pairing.together, strict=True)]
+    sides = [_Sample(Counter(), side) for side in pairing.sides()]
+    if not is_paired(pairing, params):
+        before, now = (a.plus(b) for a, b in zip(rest, sides, strict=True))
+        part = _by_permutation(before, now, outcomes, params)
+        return PermutationResult(p_value=part.p_value, parts=(part,))
+    flipped = flip_test(pairing.units, outcomes, permutations=params.permutations, pool_below=params.pool_below)
+    parts = [_part("sign_flips", flipped, *(side.counts() for side in sides), dealt=pairing.unit)]
+    left_over = sum(side.decisions for side in rest)
+    compared = _comparable(rest, sides, least=params.minimum_decisions)
+    if compared is None:
+        return PermutationResult(p_value=flipped.p_value, parts=tuple(parts), untested=left_over)
+    share = max(_LEAST_WEIGHT, left_over / (left_over + sum(parts[0].decisions)))
+    parts = [
+        parts[0].model_copy(update={"weight": 1 - share}),
+        _by_permutation(*compared, outcomes, params).model_copy(update={"weight": share}),
+    ]
+    return PermutationResult(p_value=min(1.0, *(each.p_value / each.weight for each in parts)), parts=tuple(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is dealt out again of one window: decisions each by itself, and subjects each with all of its own."""
+
+    alone: Counter[str]
+    together: list[Counter[str]]
+
+    @property
+    def decisions(self) -> int:
+        return self.alone.total() + sum(each.total() for each in self.together)
+
+    @property
+    def subjects(self) -> int:
+        return self.alone.total() + len(self.together)
+
+    def counts(self) -> Counter[str]:
+        found = self.alone.copy()
+        for each in self.together:
+            found.update(each)
+        return found
+
+    def plus(self, other: _Sample) -> _Sample:
+        return _Sample(self.alone + other.alone, self.together + other.together)
+
+    def units(self) -> list[Counter[str]]:
+        return [*self.together, *(Counter({name: 1}) for name in sorted(self.alone.elements()))]
+
+
+def _comparable(rest: Sequence[_Sample], sides: Sequence[_Sample], *, least: int) -> tuple[_Sample, _Sample] | None:
+    """Return what is compared of decisions without a partner; None where there are too few.
+
+    Where only one window has enough of them, they are compared with all that the other window has.
+    """
+    before, now = rest
+    if min(before.decisions, now.decisions) >= least:
+        return before, now
+    whole = [a.plus(b) for a, b in zip(rest, sides, strict=True)]
+    if before.decisions >= max(least, now.decisions) and whole[1].decisions >= least:
+        return before, whole[1]
+    if now.decisions >= least and whole[0].decisions >= least:
+        return whole[0], now
+    return None
+
+
+def _by_permutation(before: _Sample, now: _Sample, outcomes: Mapping[str, str], params: DriftParams) -> TestPart:
+    """Deal subjects out whole where some decided several times and there are enough of them; else each decision."""
+    counts = before.counts(), now.counts()
+    numbers: dict[str, int] = {"permutations": params.permutations, "pool_below": params.pool_below}
+    repeated = any(each.total() > 1 for side in (before, now) for each in side.together)
+    if repeated and min(before.subjects, now.subjects) >= params.minimum_subjects:
+        return _part(
+            "permutation", cluster_test(before.units(), now.units(), outcomes, **numbers), *counts, dealt="subject"
+        )
+    classes = sorted({*counts[0], *counts[1]})
+    table = [(counts[0][each], counts[1][each]) for each in classes]
+    found = permutation_test(table, groups=[outcomes[each] for each in classes], **numbers)
+    return _part("permutation", found, *counts)
+
+
+def _part(
+    method: TestMethod,
+    found: Permutations,
+    before: Counter[str],
+    now: Counter[str],
+    *,
+    dealt: Literal["decision", "subject", "pair"] = "decision",
+) -> TestPart:
+    return TestPart(
+        method=method,
+        dealt=dealt,
+        decisions=(before.total(), now.total()),
+        p_value=found.p_value,
+        looks=found.looks,
+        permutations=found.permutations,
+        seed=found.seed,
+        js_divergence=js_divergence([(before[each], now[each]) for each in {**before, **now}]),
+        expected_divergence=found.mean,
+        expected_upper=found.upper,
+        excess=found.excess,
+        weight=1.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +176,23 @@ class Line:
     """Where the line is drawn: a version of the policy `loom.drift`, and the parameters that it holds."""
 
     version: PolicyVersion
-    policy: Policy[DriftParams, DriftFacts]
+    policy: Policy[DriftParams, DriftFacts] | Policy[RawDriftParams, RawDriftFacts]
 
     @classmethod
     async def adopted(cls, policies: PolicyRegistry, *, by: str) -> Line:
-        """Return the version that is adopted; where none is, the code's own is registered in the name of `by`."""
+        """Return the version that is adopted; where none is, the code's own is registered in the name of `by`.
+
+        A version of an earlier rule that a person adopted stays in force; one that code adopted at a first use does
+        not.
+        """
+        policies.attach(drift_by_raw_divergence)
         policies.attach(drift)
         version = policies.adopted(drift.name)
-        if version is None or not drift.gives(version.document):  # what a person adopted before the first use stands
+        if version is None or not (drift.gives(version.document) or _is_chosen(version)):
             own = await policies.ensure(drift, by=by)
             version = policies.adopted(drift.name) or own
         ready = drift if version.hash == drift.version_hash else policies.runnable(version)
-        if not isinstance(ready, Policy) or not isinstance(ready.params, DriftParams):
+        if not isinstance(ready, Policy) or not isinstance(ready.params, DriftParams | RawDriftParams):
             raise PolicyCodeChangedError(
                 f"policy [{drift.name}] has version [{version.version}] adopted, which is no version of loom's rule; "
                 "expected one that `drift.with_params(…)` gives: adopt such a one"
@@ -75,17 +201,43 @@ class Line:
 
     @property
     def params(self) -> DriftParams:
-        """What the version holds."""
-        return self.policy.params
+        """What the version holds; what an earlier rule does not know is as the rule of today has it."""
+        held = self.policy.params
+        if isinstance(held, DriftParams):
+            return held
+        return DriftParams(
+            alpha=held.alpha,
+            minimum_decisions=held.minimum_decisions,
+            pool_below=held.pool_below,
+            permutations=held.permutations,
+            minimum_coverage=held.minimum_coverage,
+        )
 
     def judge(self, measured: Measured) -> JudgedUnder:
         """Return what the version says about what was measured."""
-        facts = DriftFacts(
-            smaller_window=measured.smaller_window,
-            p_value=1.0 if measured.permutation is None else measured.permutation.p_value,
-            js_divergence=measured.js_divergence or 0.0,
-        )
+        permutation = measured.permutation
+        p_value = 1.0 if permutation is None else permutation.p_value
+        divergence = measured.js_divergence or 0.0
+        facts: DriftFacts | RawDriftFacts
+        if isinstance(self.policy.params, RawDriftParams):
+            facts = RawDriftFacts(smaller_window=measured.smaller_window, p_value=p_value, js_divergence=divergence)
+        else:
+            facts = DriftFacts(
+                smaller_window=measured.smaller_window,
+                p_value=p_value,
+                js_divergence=divergence,
+                excess=0.0 if permutation is None else round(permutation.excess, 4),
+                answered_otherwise=round(measured.answered_otherwise, 4),
+            )
         return JudgedUnder(
-            name=self.version.name, version=self.version.version, hash=self.version.hash,
-            evaluation=self.policy.evaluate(facts), parameters=self.params.model_dump(mode="json"),
-        )  # fmt: skip
+            name=self.version.name,
+            version=self.version.version,
+            hash=self.version.hash,
+            evaluation=self.policy.evaluate(facts),
+            parameters=self.policy.params.model_dump(mode="json"),
+        )
+
+
+def _is_chosen(version: PolicyVersion) -> bool:
+    """Tell whether a person adopted a version of the earlier rule: code only ever adopted that with its own numbers."""
+    return version.hash != drift_by_raw_divergence.version_hash and drift_by_raw_divergence.gives(version.document)

@@ -38,16 +38,19 @@ FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
 WHERE p.excluded IS NULL AND t.position <= :at
 """
 _CLASSES = f"""
-SELECT p.rule, p.precedent, min(p.situation) AS situation, count(*) AS decisions, max(t.position) AS newest {_WINDOW}
-"""
+SELECT p.rule, p.precedent, p.situation, p.outcome, count(*) AS decisions, max(t.position) AS newest {_WINDOW}
+"""  # what is neither grouped nor counted is that of the newest decision: so SQLite has it for a single max()
 _BY_CLASS = " GROUP BY p.rule, p.precedent"
-_ANSWERS = f"SELECT p.situation, t.effect, count(*) AS decisions {_WINDOW} AND p.rule IS NOT NULL"
-_BY_ANSWER = " GROUP BY p.situation, t.effect"
+_ANSWERS = f"SELECT p.situation, t.effect, p.precedent, count(*) AS decisions {_WINDOW} AND p.rule IS NOT NULL"
+_BY_ANSWER = " GROUP BY p.situation, t.effect, p.precedent"
 _VERSIONS = f"SELECT t.policy_name, t.policy_version, t.policy_hash, count(*) AS decisions {_WINDOW}"
 _BY_VERSION = " GROUP BY t.policy_name, t.policy_version, t.policy_hash ORDER BY min(t.position)"
 _HOW_MANY = f"SELECT count(*) AS decisions {_WINDOW}"
+_ACTORS = f"SELECT t.journal, p.precedent, count(*) AS decisions {_WINDOW} AND p.rule IS NOT NULL"
+_BY_ACTOR = " GROUP BY t.journal, p.precedent"
 _CASES = """
-SELECT t.position, t.decision_id, t.policy_name, t.effect, p.rule, p.situation, p.precedent, b.schema_version, b.body
+SELECT t.position, t.decision_id, t.journal, t.decision_type, t.policy_name, t.effect, p.rule, p.situation, p.precedent,
+  p.outcome, b.schema_version, b.body
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
 LEFT JOIN trace_bodies AS b ON b.position = t.position
 WHERE p.excluded IS NULL AND t.position <= :at AND t.position > :after
@@ -86,13 +89,14 @@ class Selected:
 class Tally:
     """What a window holds: how often each class occurs, its newest decision, and what is in no class.
 
-    `classes`, `newest` and `situations` are by precedent key; `rules` counts the decisions that each rule has put into
-    a class; `versions` are those that decided, first seen first.
+    `classes`, `newest`, `situations` and `outcomes` are by precedent key; `rules` counts the decisions that each rule
+    has put into a class; `versions` are those that decided, first seen first.
     """
 
     classes: Counter[str] = field(default_factory=Counter)
     newest: dict[str, int] = field(default_factory=dict)
     situations: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
     versions: list[tuple[PolicyReference, int]] = field(default_factory=list)
     unclassified: int = 0
@@ -102,16 +106,22 @@ class Tally:
         """How many decisions are in a class."""
         return self.classes.total()
 
-    def count(self, precedent: str, situation: str, *, decisions: int, newest: int) -> None:
-        """Count decisions of a class."""
+    def count(
+        self, precedent: str, situation: str, *, outcome: dict[str, Any], newest: int, decisions: int = 1
+    ) -> None:
+        """Count decisions of a class; `outcome` is that of one of them."""
         self.classes[precedent] += decisions
+        self.outcomes[precedent] = outcome
         self.newest[precedent] = max(newest, self.newest.get(precedent, 0))
         self.situations[precedent] = situation
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One decision of a window; both keys are None where it is in no class, `erased` says that its body is gone."""
+    """One decision of a window; both keys are None where it is in no class, `erased` says that its body is gone.
+
+    `occurrence` says how many of its type came before it in its turn; None where no step of a turn wrote it.
+    """
 
     position: int
     policy: str
@@ -120,6 +130,11 @@ class Case:
     precedent: str | None
     facts: dict[str, Any] | None
     erased: bool
+    journal: str = ""
+    decision_type: str = ""
+    occurrence: int | None = None
+    outcome: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
 
 
 class WindowReader:
@@ -157,6 +172,13 @@ class WindowReader:
         [row] = await self._fetch(statement, first.bound("a_") | second.bound("b_"))
         return int(row["decisions"])
 
+    async def by_actor(self, selected: Selected) -> dict[str, Counter[str]]:
+        """Return by journal how often each class was decided in it."""
+        found: dict[str, Counter[str]] = {}
+        for row in await self._fetch(f"{_ACTORS}{selected.conditions()}{_BY_ACTOR}", selected.bound()):
+            found.setdefault(row["journal"], Counter())[row["precedent"]] = row["decisions"]
+        return found
+
     async def tally(self, selected: Selected) -> Tally:
         """Return what a window holds, by the classes that the decisions were given when they were made."""
         tally = Tally()
@@ -164,7 +186,10 @@ class WindowReader:
             if row["rule"] is None:
                 tally.unclassified += row["decisions"]
                 continue
-            tally.count(row["precedent"], row["situation"], decisions=row["decisions"], newest=row["newest"])
+            tally.count(
+                row["precedent"], row["situation"], outcome=json.loads(row["outcome"]), newest=row["newest"],
+                decisions=row["decisions"],
+            )  # fmt: skip
             tally.rules[row["rule"]] += row["decisions"]
         return tally
 
@@ -176,7 +201,7 @@ class WindowReader:
                 if each.precedent is None or each.situation is None:
                     tally.unclassified += 1
                     continue
-                tally.count(each.precedent, each.situation, decisions=1, newest=each.position)
+                tally.count(each.precedent, each.situation, outcome=each.outcome, newest=each.position)
                 tally.rules[rule.hash] += 1
         return tally
 
@@ -185,10 +210,10 @@ class WindowReader:
         rows = await self._fetch(f"{_VERSIONS}{selected.conditions()}{_BY_VERSION}", selected.bound())
         return [(PolicyReference(name=row[0], version=row[1], hash=row[2]), row["decisions"]) for row in rows]
 
-    async def answers(self, selected: Selected) -> Counter[tuple[str, str | None]]:
-        """Return how often each situation was given each effect; None where nothing was evaluated."""
+    async def answers(self, selected: Selected) -> Counter[tuple[str, str | None, str]]:
+        """Return how often a situation was given an effect (None: nothing was evaluated) and came to a class."""
         rows = await self._fetch(f"{_ANSWERS}{selected.conditions()}{_BY_ANSWER}", selected.bound())
-        return Counter({(row["situation"], row["effect"]): row["decisions"] for row in rows})
+        return Counter({(row["situation"], row["effect"], row["precedent"]): row["decisions"] for row in rows})
 
     async def cases(self, selected: Selected, rule: EquivalenceRule | None) -> AsyncIterator[Sequence[Case]]:
         """Yield the decisions of a window page by page, under the class they have, or anew under `rule`."""
@@ -223,7 +248,8 @@ class WindowReader:
 
 
 def _case(row: sqlite3.Row, rule: EquivalenceRule | None) -> Case:
-    facts, outcome = _facts_and_outcome(row)
+    written = _written(row)
+    facts, outcome = written.get("facts"), json.loads(row["outcome"])
     situation, precedent = row["situation"], row["precedent"]
     if rule is not None and row["rule"] != rule.hash:
         situation = precedent = None
@@ -233,16 +259,24 @@ def _case(row: sqlite3.Row, rule: EquivalenceRule | None) -> Case:
                 situation, precedent = anew.situation, anew.precedent
     return Case(
         position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,
-        precedent=precedent, facts=facts, erased=row["body"] is None,
+        precedent=precedent, facts=facts, erased=row["body"] is None, journal=row["journal"],
+        decision_type=row["decision_type"], occurrence=written.get("occurrence"), outcome=outcome,
+        context=written.get("context") or {},
     )  # fmt: skip
 
 
-def _facts_and_outcome(row: sqlite3.Row) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return the two parts of a decision that are looked at; to read all of one takes several times as long."""
+def _written(row: sqlite3.Row) -> dict[str, Any]:
+    """Return the parts of a decision that are looked at; to read all of one takes several times as long."""
     if row["body"] is None:
-        return None, {}
+        return {}
+    body = json.loads(row["body"])
+    step = body.get("step")
     if row["schema_version"] != DecisionJournalEntry.schema_version:
         decision = DecisionTrace.decision_in(row)
-        return decision.facts, decision.outcome
-    written = json.loads(row["body"])["decision"]
-    return written.get("facts"), written.get("outcome", {})
+        written: dict[str, Any] = {"facts": decision.facts, "context": decision.context}
+    else:
+        written = body["decision"]
+    return {
+        "facts": written.get("facts"), "context": written.get("context"),
+        "occurrence": step[2] if isinstance(step, list) and len(step) == 3 else None,
+    }  # fmt: skip

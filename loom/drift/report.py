@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
 
@@ -11,18 +11,28 @@ from loom.drift.window import WindowCount
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
+    "SEED_MARKS",
     "ChiSquareResult",
     "ClassShift",
     "DriftReport",
     "DriftState",
     "JudgedUnder",
+    "PairResult",
     "PermutationResult",
     "PolicySplit",
+    "TestMethod",
+    "TestPart",
     "Uncertain",
 ]
 
 DriftState: TypeAlias = Literal["detected", "not_detected", "insufficient_data"]
 """Whether the pattern changed; `insufficient_data` is neither yes nor no."""
+
+TestMethod: TypeAlias = Literal["permutation", "sign_flips"]
+"""Whether decisions are dealt out again by lot, or the two sides of a subject exchanged."""
+
+SEED_MARKS = (0.1, 0.3)
+"""Where the raw divergence was called a warning, and critical, before severity was taken relative to chance."""
 
 Uncertain: TypeAlias = Literal["both_empty", "baseline_empty", "current_empty", "no_classes", "too_few"]
 """Why there is not enough to say."""
@@ -51,19 +61,78 @@ class ChiSquareResult(_Frozen):
     pooled: int
 
 
-class PermutationResult(_Frozen):
-    """The test that decides. `p_pattern` looks at the whole pattern, `p_class` at the class that moved most.
+class TestPart(_Frozen):
+    """One test: by `permutation` where windows are two samples, by `sign_flips` where the same subjects are in both.
 
-    `expected_divergence` and `expected_upper` say how far apart chance alone lays such windows: mean, 95th percentile.
+    `dealt` says what is moved by lot as one: a decision, a subject with all of its decisions, or a pair.
+    `looks` has the p-value of each way to look, before it counts that there are several; `p_value` counts it.
+    `decisions` are those of either window that it is about. `js_divergence` is theirs; `expected_divergence` and
+    `expected_upper` say how far apart chance alone lays them: mean, 95th percentile. `excess` is how far they lie apart
+    beyond that, as a share of what is left to 1: the larger of that of all classes and that of rare ones pooled by
+    outcome. `weight` is the part of alpha that the test has.
+    """
+
+    __test__: ClassVar[bool] = False  # its name makes it no test of pytest's
+
+    method: TestMethod
+    dealt: Literal["decision", "subject", "pair"]
+    decisions: tuple[int, int]
+    p_value: float
+    looks: dict[str, float]
+    permutations: int
+    seed: str
+    js_divergence: float
+    expected_divergence: float
+    expected_upper: float
+    excess: float
+    weight: float
+
+
+class PermutationResult(_Frozen):
+    """What decides: `p_value` is that of the one test, or of both, the smallest p-value divided by its weight.
+
+    That is Bonferroni's correction with weights: it never promises too much, however the two depend on each other.
+    `untested` decisions have no partner and too few to be compared with.
     """
 
     p_value: float
-    p_pattern: float
-    p_class: float
-    permutations: int
-    seed: str
-    expected_divergence: float
-    expected_upper: float
+    parts: tuple[TestPart, ...]
+    untested: int = 0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def test(self) -> Literal["permutation", "sign_flips", "both"]:
+        """Which test was used: `both` where some decisions have a partner in the other window and others have none."""
+        return self.parts[0].method if len(self.parts) == 1 else "both"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def excess(self) -> float:
+        """How far the windows lie apart beyond what chance gives, 0..1: each part counts by its weight."""
+        return sum(each.weight * each.excess for each in self.parts)
+
+
+class PairResult(_Frozen):
+    """The subjects that are in both windows, and what became of the same step the second time: plain counts.
+
+    `turned` pairs are of one situation and were decided otherwise; `transitions` says how, by outcome. Of the
+    `same_facts` pairs every recorded fact was the same: what a rule `answered_otherwise` there is no chance, as a rule
+    has none in it. `tested` says whether there were enough to be tested in pairs, `exchanged` what was exchanged as
+    one: all decisions of a subject, or each pair by itself. `pair_by` is the key that was asked for, empty for the
+    actor with the type of decision and the facts that have to be the same in a class.
+    """
+
+    pair_by: tuple[str, ...]
+    subjects: int
+    pairs: int
+    same_situation: int
+    turned: int
+    transitions: dict[str, int]
+    same_facts: int
+    answered_otherwise: int
+    answers: dict[str, int]
+    tested: bool
+    exchanged: Literal["subject", "pair"]
 
 
 class ClassShift(_Frozen):
@@ -100,13 +169,16 @@ class PolicySplit(_Frozen):
     None, and `reason` says why, where too little could be judged again. `situations` and its p-value compare who came
     alone, which needs no policy. `answered_otherwise` is how many of the `rejudged` decisions the baseline's policy
     would have answered otherwise, and `transitions` how, old → new; with several baseline versions these are expected
-    numbers, each version weighing as much as it decided. docs/drift.md defines all of it exactly.
+    numbers, each version weighing as much as it decided. `acted` is by how much more the windows lie apart in what was
+    done than in what the policy said: people's answers, and what the actor's code made of them; it is no part of
+    `total`, and above 0 by chance alone where people answer. docs/drift.md defines all of it exactly.
     """
 
     total: float | None
     population: float | None
     policy: float | None
     interaction: float | None
+    acted: float
     reason: str | None
     situations: float
     situations_p: float
@@ -131,8 +203,9 @@ class DriftReport(_Frozen):
 
     `severity` is stated only for a detected change. `js_divergence` (bits, 0..1), its square root and the tests are
     None where a window is empty. `rose` and `fell` hold the classes that carry the change, the largest share of the
-    divergence first; `counts` holds all classes, as (baseline, current). `position` is how far the journal was read,
-    `rule` the full hash of the equivalence rule that made the classes.
+    divergence first; `pairs` is None where no subject is known to be in both windows; `counts` holds all classes, as
+    (baseline, current). `position` is how far the journal was read, `rule` the full hash of the equivalence rule that
+    made the classes.
     """
 
     state: DriftState
@@ -145,6 +218,7 @@ class DriftReport(_Frozen):
     js_distance: float | None
     chi_square: ChiSquareResult | None
     permutation: PermutationResult | None
+    pairs: PairResult | None
     rose: tuple[ClassShift, ...]
     fell: tuple[ClassShift, ...]
     split: PolicySplit | None

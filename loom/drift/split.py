@@ -27,9 +27,10 @@ from loom.policies.registry import PolicyRegistry
 __all__ = ["Answers", "Rejudging"]
 
 _Key = TypeVar("_Key")
+_ROUNDING = 1e-12
 
-Answers: TypeAlias = Mapping[tuple[str, str | None], int]
-"""How often each situation was given each effect; None where nothing was evaluated."""
+Answers: TypeAlias = Mapping[tuple[str, str | None, str], int]
+"""How often a decision was of a situation, an effect (None where nothing was evaluated), and a precedent class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Rejudging:
     _current: Counter[tuple[str, str]] = field(default_factory=Counter)
     _again: Counter[tuple[str, str]] = field(default_factory=Counter)
     _came: Counter[str] = field(default_factory=Counter)
+    _done: Counter[tuple[str, str | None, str]] = field(default_factory=Counter)
     _transitions: Counter[str] = field(default_factory=Counter)
     _unable: Counter[str] = field(default_factory=Counter)
 
@@ -78,6 +80,7 @@ class Rejudging:
             if case.situation is None:
                 continue  # it is in no class, and so no part of the pattern
             self._came[case.situation] += 1
+            self._done[case.situation, case.effect, case.precedent or ""] += 1
             unable = self._rejudge(case, case.situation)
             if unable is not None:
                 self._unable[unable] += 1
@@ -89,12 +92,12 @@ class Rejudging:
 
     def split(self, params: DriftParams) -> PolicySplit:
         """Return the parts of the change, as far as they can be told."""
-        evaluated: dict[tuple[str, str], int] = {
-            (situation, effect): n for (situation, effect), n in self.baseline.items() if effect is not None
-        }
+        evaluated: Counter[tuple[str, str]] = Counter()
         came_before: Counter[str] = Counter()
-        for (situation, _), decisions in self.baseline.items():
+        for (situation, effect, _), decisions in self.baseline.items():
             came_before[situation] += decisions
+            if effect is not None:
+                evaluated[situation, effect] += decisions
         came = _pairs(came_before, self._came)
         rejudged, current = sum(self._current.values()), sum(self._came.values())
         reason = self._reason(evaluated, rejudged / current if current else 0.0, params.minimum_coverage)
@@ -104,9 +107,10 @@ class Rejudging:
             population=None if parts is None else parts.population,
             policy=None if parts is None else parts.policy,
             interaction=None if parts is None else parts.total - parts.population - parts.policy,
+            acted=_acted(self.baseline, self._done),
             reason=reason,
             situations=js_divergence(came),
-            situations_p=permutation_test(came, permutations=params.permutations).p_value,
+            situations_p=permutation_test(came, permutations=params.permutations, pool_below=params.pool_below).p_value,
             answered_otherwise=sum(self._transitions.values()) / self._whole,
             transitions={name: n / self._whole for name, n in sorted(self._transitions.items())},
             versions={reference.version: n for reference, n in self.versions},
@@ -167,6 +171,16 @@ class Rejudging:
             except PolicyCodeChangedError:
                 return _Judge(unable="code_changed")
         return _Judge(versions=found)
+
+
+def _acted(baseline: Answers, current: Answers) -> float:
+    """Return by how much more the windows lie apart once it is looked at what was done, beside what the policy said."""
+    said: tuple[Counter[tuple[str, str | None]], ...] = (Counter(), Counter())
+    for counter, side in zip(said, (baseline, current), strict=True):
+        for (situation, effect, _), decisions in side.items():
+            counter[situation, effect] += decisions
+    more = js_divergence(_pairs(baseline, current)) - js_divergence(_pairs(*said))
+    return more if more > _ROUNDING else 0.0
 
 
 def _pairs(first: Mapping[_Key, int], second: Mapping[_Key, int]) -> list[tuple[int, int]]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from loom.drift.report import ClassShift, DriftReport, PolicySplit
+from loom.drift.report import ClassShift, DriftReport, PairResult, PermutationResult, PolicySplit
 from loom.drift.window import WindowCount
 
-__all__ = ["class_in_words", "count", "explain_drift", "points", "share", "split_in_words"]
+__all__ = [
+    "class_in_words", "count", "explain_drift", "points", "severity_in_words", "share", "split_in_words",
+    "tested_in_words",
+]  # fmt: skip
 
 _MOST_CLASSES = 3
 _MOSTLY = 2 / 3
@@ -71,13 +74,48 @@ def split_in_words(split: PolicySplit) -> Iterator[str]:
         )
     else:
         yield (
-            f"{_mostly(split.total, split.population, split.policy)}: of {split.total:.3f} bits over situations and "
+            f"{_mostly(split)}: of {split.total:.3f} bits over situations and "
             f"what the policy said, who came makes up {split.population:.3f} (situations alone: "
             f"p = {split.situations_p:.2g}), how they were answered {split.policy:.3f}, and both together "
             f"{split.interaction:+.3f}."
         )
+        if split.acted:
+            yield (
+                f"That is about what the policy said. What was done moved by {split.acted:.3f} bits more: after the "
+                "policy had spoken, people answered or code acted otherwise, and chance has its part in that."
+            )
         yield from _transitions(split)
     yield _coverage(split)
+
+
+def tested_in_words(report: DriftReport) -> Iterator[str]:
+    """Yield which test was used, what the pairs show as plain counts, and what could not be tested."""
+    permutation, pairs = report.permutation, report.pairs
+    if permutation is None:
+        return
+    flipped = next((each for each in permutation.parts if each.method == "sign_flips"), None)
+    dealt = next((each for each in permutation.parts if each.method == "permutation"), None)
+    if flipped is not None and pairs is not None:
+        yield (
+            f"Tested in pairs, by sign flips: {count(pairs.subjects, 'subject')} are in both windows, with "
+            f"{count(pairs.pairs, 'pair')} of decisions at the same step (p = {flipped.p_value:.2g})."
+        )
+        if dealt is not None:
+            yield (
+                f"What has no partner was tested by permutation, {dealt.decisions[0]:,} decisions against "
+                f"{dealt.decisions[1]:,} (p = {dealt.p_value:.2g}); p = {permutation.p_value:.2g} is of both together."
+            )
+    else:
+        yield "Tested by permutation, as two samples: too few subjects, or none, are known to be in both windows."
+    if permutation.untested:
+        yield f"{count(permutation.untested, 'decision')} without a partner are too few to be tested."
+    if pairs is not None:
+        yield from _turned(pairs)
+
+
+def severity_in_words(report: DriftReport) -> str:
+    """Return how grave a detected change is; what the earlier rule called stable is a change below a warning."""
+    return "less than a warning" if report.severity == "stable" else str(report.severity)
 
 
 def _sentences(report: DriftReport) -> Iterator[str]:
@@ -91,22 +129,47 @@ def _sentences(report: DriftReport) -> Iterator[str]:
         f"{count(report.baseline.decisions, 'decision')} of {_classes(report.baseline.classes)} against "
         f"{count(report.current.decisions, 'decision')} of {_classes(report.current.classes)}"
     )
-    chance = (
-        f"chance alone gives {permutation.expected_divergence:.3f}, and rarely more than "
-        f"{permutation.expected_upper:.3f} (p = {permutation.p_value:.2g})"
-    )
     if report.detected:
-        yield f"The pattern of decisions changed: {compared} lie {divergence:.3f} bits of 1 apart, where {chance}."
-        yield f"Its severity is {report.severity}: {report.judged.evaluation.why}."
+        yield (
+            f"The pattern of decisions changed: {compared} lie {divergence:.3f} bits of 1 apart, "
+            f"{_chance(permutation)}."
+        )
+        yield f"Its severity is {severity_in_words(report)}: {report.judged.evaluation.why}."
+        yield from tested_in_words(report)
         yield from _moved("Rose", report.rose)
         yield from _moved("Fell", report.fell)
     elif len(report.counts) == 1:
         yield f"The pattern is the same: {compared}, and it is one class in both."
     else:
-        yield f"No change was found: {compared} lie {divergence:.3f} bits of 1 apart, and {chance}."
+        yield f"No change was found: {compared} lie {divergence:.3f} bits of 1 apart, {_chance(permutation)}."
+        yield from tested_in_words(report)
     if report.split is not None and report.detected:
         yield from split_in_words(report.split)
     yield from _left_out(report.baseline, report.current)
+
+
+def _chance(permutation: PermutationResult) -> str:
+    if len(permutation.parts) > 1:
+        return f"p = {permutation.p_value:.2g}"
+    [part] = permutation.parts
+    return (
+        f"where chance alone gives {part.expected_divergence:.3f}, and rarely more than {part.expected_upper:.3f} "
+        f"(p = {permutation.p_value:.2g})"
+    )
+
+
+def _turned(pairs: PairResult) -> Iterator[str]:
+    ways = "; ".join(f"{name}: {n:,}" for name, n in sorted(pairs.transitions.items(), key=lambda e: (-e[1], e[0])))
+    yield (
+        f"{pairs.turned:,} of {count(pairs.same_situation, 'pair')} of one situation were decided otherwise"
+        f"{f' ({ways})' if ways else ''}."
+    )
+    if pairs.answered_otherwise:
+        answers = ", ".join(f"{name} {n:,}" for name, n in pairs.answers.items())
+        yield (
+            f"That is no estimate where the facts were the same: the policy answered {pairs.answered_otherwise:,} of "
+            f"{count(pairs.same_facts, 'such pair')} otherwise ({answers}), and chance has no part in a rule."
+        )
 
 
 def _moved(how: str, shifts: Sequence[ClassShift]) -> Iterator[str]:
@@ -117,13 +180,20 @@ def _moved(how: str, shifts: Sequence[ClassShift]) -> Iterator[str]:
         )
 
 
-def _mostly(total: float, population: float, policy: float) -> str:
+def _mostly(split: PolicySplit) -> str:
+    """Return where the change comes from, and never more than was looked at."""
+    said = "All"
+    if split.acted:
+        said = "In what the policy said, all"
+    elif split.coverage < 1:
+        said = "Of what could be judged again, all"
+    total, population, policy = split.total or 0.0, split.population or 0.0, split.policy or 0.0
     if total == 0:
         return "Who came and what the policy said to it did not change"
     if policy == 0:
-        return "All of it is who came"
+        return f"{said} of it is who came"
     if population == 0:
-        return "All of it is how they were answered"
+        return f"{said} of it is how they were answered"
     if population / total >= _MOSTLY:
         return "Mostly who came changed"
     if policy / total >= _MOSTLY:

@@ -209,6 +209,10 @@ class EquivalenceRule:
             rule=self.hash, situation=self._situation(alike), precedent=self._precedent(alike, decided)
         )
 
+    def outcome_key(self, outcome: Given) -> str:
+        """Return what of an outcome makes a class, as canonical text: equal for all decisions of one class."""
+        return rfc8785.dumps(_material(self.outcome, outcome)).decode()
+
     def _situation(self, alike: Json) -> str:
         return _digest(_SITUATION, {"rule": self.hash, "facts": alike})
 

@@ -54,8 +54,8 @@ async def test_a_chain_of_three_runs_on_what_its_callers_give(tmp_path: Path) ->
         reply = await Circuits.of(loom).run("client-123", CHAIN)
         assert reply.success
         assert reply.final_output == {
-            "detected_intent": "general", "audience_segment": "enterprise",
-            "content_strategy_id": "strategy-general-enterprise",
+            "detected_intent": "lead_generation", "audience_segment": "enterprise",
+            "content_strategy_id": "strategy-lead-generation-enterprise",
         }  # fmt: skip
         assert reply.total_decision_path[:2] == ("ENTER:CX01_INTENT_DETECTION", "SUCCESS:CX01_INTENT_DETECTION")
         assert reply.confidence == min(each.confidence for each in reply.results)
@@ -69,6 +69,7 @@ async def test_a_chain_of_three_runs_on_what_its_callers_give(tmp_path: Path) ->
             {
                 "intent": "CX01_INTENT_DETECTION.detected_intent",
                 "segment": "CX02_AUDIENCE_CLASSIFICATION.audience_segment",
+                "client_id": "request",
             },
         ]  # fmt: skip
 
@@ -77,7 +78,7 @@ async def test_a_steps_own_input_wins_over_what_an_earlier_one_found(tmp_path: P
     async with wired(tmp_path) as loom:
         steps = [CHAIN[0], CHAIN[1], ("CX04_CONTENT_STRATEGY_SELECTION", {"segment": "mine"})]
         reply = await Circuits.of(loom).run("client-123", steps)
-        assert reply.final_output["content_strategy_id"] == "strategy-general-mine"
+        assert reply.final_output["content_strategy_id"] == "strategy-lead-generation-mine"
         assert reply.results[2].provenance["segment"] == "explicit"
 
 
@@ -94,6 +95,7 @@ async def test_every_core_circuit_runs_alone_on_what_it_declares(tmp_path: Path)
     }
     async with wired(tmp_path) as loom:
         circuits = Circuits.of(loom)
+        await circuits.add_strategy("client-123", "enterprise", "strategy-456", success_rate=0.7, by="mira")
         assert [each.circuit_id[:4] for each in circuits.definitions()] == sorted(given_inputs)
         for each in circuits.definitions():
             reply = await circuits.run("client-123", [(each.circuit_id, given_inputs[each.circuit_id[:4]])])
@@ -110,7 +112,7 @@ async def test_what_ran_is_a_policy_version_and_every_execution_is_a_decision(tm
         [found] = await loom.traces.find(decision_type="circuit_execution")
         decision = (await loom.traces.get(found.decision_id)).decision
         assert decision.policy.name == "circuit-cx01-intent-detection"
-        assert decision.policy.rule == "monitor"
+        assert decision.policy.rule == "act"
         assert decision.context["execution_id"] == reply.execution_id
         document: Any = loom.policies.resolve(decision.policy.hash).document
         assert document["parameters"]["failure_mode"]["value"] == "fallback_to_last_successful"
@@ -140,7 +142,7 @@ async def test_a_chain_stops_at_the_first_failure_that_is_not_absorbed(tmp_path:
         steps = [CHAIN[0], broken, CHAIN[1]]
         reply = await Circuits.of(loom).run("client-123", steps)
         assert (reply.success, len(reply.results)) == (False, 2)
-        assert reply.final_output == {"detected_intent": "general"}, "results so far are returned"
+        assert reply.final_output == {"detected_intent": "lead_generation"}, "results so far are returned"
         assert reply.total_decision_path[-1] == "FAILED:CX08_SELF_CORRECTION:escalate_to_admin"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from loom import Loom
 from loom.drift import DRIFT_JOURNAL, Drift, DriftComparedEntry, DriftParams, DriftReport, Window, drift
+from loom.drift.earlier import RawDriftParams, drift_by_raw_divergence
 from loom.errors import (
     EquivalenceRuleNotRegisteredError,
     InvalidNameError,
@@ -19,6 +20,7 @@ from loom.errors import (
     RunNotFoundError,
     WindowError,
 )
+from loom.journal.entry import KINDS
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
 from loom.policies.registry import POLICY_JOURNAL
 from loom.precedents import EquivalenceRule
@@ -67,13 +69,15 @@ async def test_a_pattern_without_a_class_in_common_is_a_critical_change(work: Be
     assert sum(each.share_of_divergence for each in (*report.rose, *report.fell)) == pytest.approx(1)
 
 
-async def test_a_small_change_that_is_certain_is_detected_and_stable(work: Bench) -> None:
+async def test_a_small_change_that_is_certain_is_detected_and_minor(work: Bench) -> None:
     await work.decide(even(count=1_000, industries=["bank"] * 5 + ["health"] * 5), run="one")
     await work.decide(even(count=1_000, industries=["bank"] * 6 + ["health"] * 4), run="two")
     report = await work.compare("one", "two")
-    assert (report.state, report.severity) == ("detected", "stable")
+    assert (report.state, report.severity) == ("detected", "minor")
     assert report.js_divergence is not None
     assert 0 < report.js_divergence < 0.1
+    assert report.permutation is not None
+    assert 0 < report.permutation.excess < 0.01
 
 
 async def test_a_class_that_moved_is_told_with_counts_shares_and_an_example(work: Bench) -> None:
@@ -353,7 +357,7 @@ async def test_other_thresholds_are_another_version_which_the_report_names(work:
     await work.decide(even(count=300), run="one")
     await work.decide(even(count=300, industries=["bank"] * 2 + ["health"]), run="two")
     usual = await work.compare("one", "two")
-    assert usual.severity == "stable"
+    assert usual.severity == "warning"
     strict = drift.with_params(DriftParams(warning_at=0.0, critical_at=0.01, permutations=199, minimum_decisions=300))
     version = await work.policies.register(strict, by="dana")
     await work.policies.adopt(version.version, by="dana")
@@ -362,9 +366,50 @@ async def test_other_thresholds_are_another_version_which_the_report_names(work:
     assert judged.judged.version == version.version != usual.judged.version
     assert judged.judged.parameters["critical_at"] == 0.01
     assert judged.permutation is not None
-    assert judged.permutation.permutations == 199
+    assert judged.permutation.parts[0].permutations == 199
     shorter = await work.drift.compare(Window(run="one"), Window(run="two", decision_type="nothing of the kind"))
     assert shorter.state == "insufficient_data"
+
+
+async def test_a_version_of_the_earlier_rule_that_a_person_adopted_stays_in_force(work: Bench) -> None:
+    tuned = drift_by_raw_divergence.with_params(RawDriftParams(alpha=0.04, permutations=199))
+    version = await work.policies.register(tuned, by="dana")
+    await work.policies.adopt(version.version, by="dana", reason="as we are used to")
+    await work.decide(even(count=1_000, industries=["bank"] * 5 + ["health"] * 5), run="one")
+    await work.decide(even(count=1_000, industries=["bank"] * 6 + ["health"] * 4), run="two")
+    report = await work.compare("one", "two")
+    assert (report.state, report.severity, report.judged.version) == ("detected", "stable", version.version)
+    assert report.judged.parameters == tuned.params.model_dump(mode="json")
+    assert report.explanation[1].startswith("Its severity is less than a warning: ")
+    assert not any("changed: stable" in each for each in report.explanation)
+    adopted = work.policies.adopted("loom.drift")
+    assert adopted is not None
+    assert adopted.hash == version.hash
+
+
+async def test_the_earlier_rule_that_code_adopted_gives_way_to_the_rule_of_today(work: Bench) -> None:
+    await work.policies.ensure(drift_by_raw_divergence, by="robin")
+    await work.decide(BOTH, run="one")
+    await work.decide(BOTH, run="two")
+    report = await work.compare("one", "two")
+    assert report.judged.hash == drift.version_hash
+    old = work.policies.versions("loom.drift")[0]
+    assert work.policies.runnable(old).version_hash == drift_by_raw_divergence.version_hash
+
+
+def test_a_comparison_that_was_kept_before_is_read_as_one_by_permutation() -> None:
+    body = {
+        "step": None, "by": "robin", "state": "detected", "severity": "stable", "baseline": {"run": "one"},
+        "current": {"run": "two"}, "decisions": [200, 200], "position": 812, "rule": "a" * 64,
+        "judged_version": "policy_v1_a3d7bdb1", "judged_hash": "b" * 64, "js_divergence": 0.05, "p_value": 0.01,
+        "seed": "c" * 64, "split": None, "explanation": ["The pattern of decisions changed"],
+    }  # fmt: skip
+    read = KINDS.decode("drift_compared", 1, json.dumps(body).encode())
+    assert isinstance(read, DriftComparedEntry)
+    assert (read.severity, read.test, read.excess, read.pairs) == ("stable", "permutation", None, None)
+    empty = KINDS.decode("drift_compared", 1, json.dumps({**body, "p_value": None}).encode())
+    assert isinstance(empty, DriftComparedEntry)
+    assert empty.test is None
 
 
 async def test_at_most_alpha_is_what_it_takes_and_no_severity_is_said_below_it(work: Bench) -> None:

@@ -105,10 +105,45 @@ def test_asking_twice_gives_the_same_document(made: Path) -> None:
 
 def test_a_severity_may_be_asked_for_before_a_change_fails_a_pipeline(made: Path) -> None:
     severity = ask(made, "run:spring", "run:autumn", "--json").json["severity"]
-    assert severity in ("stable", "warning")
+    assert severity in ("minor", "warning")
     assert ask(made, "run:spring", "run:autumn", "--at-least", severity).code == 1
+    assert ask(made, "run:spring", "run:autumn", "--at-least", "stable").code == 1
     assert ask(made, "run:spring", "run:autumn", "--at-least", "critical").code == 0
     assert ask(made, "run:spring", "run:autumn", "--at-least", "grave").code == 2
+
+
+def test_it_says_which_test_was_used_and_the_severity_is_never_stable(made: Path) -> None:
+    said = ask(made, "run:spring", "run:winter")
+    assert "The pattern changed: " in said.out
+    assert "stable" not in said.out
+    assert "marks of 0.1 and 0.3" in said.out or "mark of" in said.out
+    assert "beyond chance" in said.out
+    assert "permutation " in said.out
+    assert ask(made, "run:spring", "run:winter", "--json").json["permutation"]["test"] == "permutation"
+
+
+def test_the_same_people_in_two_runs_are_tested_in_pairs(tmp_path: Path) -> None:
+    config = configured(tmp_path, module="tests.drift.agents")
+
+    async def fill() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            for run_id, most in (("one", 10), ("two", 20)):
+                tuned = await loom.policies.register(loans.with_params(type(loans.params)(most=most)), by="dana")
+                await loom.policies.adopt(tuned.version, by="dana")
+                async with loom.runs.run(run_id=run_id), asyncio.TaskGroup() as group:
+                    for number in range(60):
+                        asked = RequestLoan(industry=f"kind {number}", amount=number % 40)
+                        group.create_task(loom.actor(LoanAgent, f"c{number}").ask(asked, by="robin"))
+
+    asyncio.run(fill())
+    said = ask(config, "run:one", "run:two")
+    assert said.code == 1
+    assert "in pairs" in said.out
+    assert "Tested in pairs, by sign flips: 60 subjects are in both windows, with 60 pairs" in said.out
+    assert "granted no → granted yes: 19" in said.out
+    by_industry = ask(config, "run:one", "run:two", "--pair-by", "industry, amount", "--json").json
+    assert (by_industry["pairs"]["pair_by"], by_industry["pairs"]["turned"]) == (["industry", "amount"], 19)
+    assert ask(config, "run:one", "run:two", "--pair-by", "industry,,").code == 2
 
 
 def test_windows_may_be_versions_and_narrowed_by_commas(made: Path) -> None:

@@ -71,7 +71,7 @@ def decided(cases: Sequence[Given], percent: int) -> list[Case]:
 def split(before: Sequence[Case], now: Sequence[Case], weights: dict[int, int], **params: Any) -> PolicySplit:
     """Return the split where the baseline was decided under some limits, so many decisions each."""
     policies, versions = known()
-    answers = Counter((each.situation or "", each.effect) for each in before)
+    answers = Counter((each.situation or "", each.effect, each.precedent or "") for each in before)
     rejudging = Rejudging(answers, [(reference(versions[each]), n) for each, n in weights.items()], policies)
     rejudging.feed(now[: len(now) // 2])
     rejudging.feed(now[len(now) // 2 :])
@@ -148,7 +148,7 @@ def test_a_decision_without_a_class_is_no_part_of_the_pattern() -> None:
     (one,) = decided([("bank", 5)], 10)
     without = dataclasses.replace(one, position=2, situation=None, precedent=None)
     policies, versions = known()
-    rejudging = Rejudging({(one.situation or "", "allow"): 1}, [(reference(versions[10]), 1)], policies)
+    rejudging = Rejudging({(one.situation or "", "allow", ""): 1}, [(reference(versions[10]), 1)], policies)
     rejudging.feed([one, without])
     assert rejudging.split(PARAMS).current_decisions == 1
 

@@ -12,8 +12,9 @@ from loom.drift.words import split_in_words
 
 def split(**changes: Any) -> PolicySplit:
     given: dict[str, Any] = {
-        "total": 0.3, "population": 0.1, "policy": 0.1, "interaction": 0.1, "reason": None, "situations": 0.1,
-        "situations_p": 0.02, "answered_otherwise": 7.0, "transitions": {"allow → deny": 5.0, "deny → allow": 2.0},
+        "total": 0.3, "population": 0.1, "policy": 0.1, "interaction": 0.1, "acted": 0.0, "reason": None,
+        "situations": 0.1, "situations_p": 0.02, "answered_otherwise": 7.0,
+        "transitions": {"allow → deny": 5.0, "deny → allow": 2.0},
         "versions": {"policy_v1_9af01c22": 50}, "baseline_decisions": 50, "baseline_evaluated": 50,
         "current_decisions": 40, "rejudged": 38, "not_rejudged": {"erased": 2},
     }  # fmt: skip
@@ -23,8 +24,8 @@ def split(**changes: Any) -> PolicySplit:
 @pytest.mark.parametrize(
     ("population", "policy", "words"),
     [
-        (0.3, 0.0, "All of it is who came"),
-        (0.0, 0.3, "All of it is how they were answered"),
+        (0.3, 0.0, "Of what could be judged again, all of it is who came"),
+        (0.0, 0.3, "Of what could be judged again, all of it is how they were answered"),
         (0.2, 0.1, "Mostly who came changed"),
         (0.1, 0.2, "Mostly how they were answered changed"),
         (0.15, 0.15, "Both changed, who came and how they were answered"),
@@ -34,6 +35,17 @@ def test_it_says_which_part_is_most_of_it(population: float, policy: float, word
     said = next(split_in_words(split(population=population, policy=policy, interaction=0.3 - population - policy)))
     assert said.startswith(f"{words}: of 0.300 bits")
     assert f"{population:.3f} (situations alone: p = 0.02)" in said
+
+
+def test_all_of_it_is_said_only_where_everything_was_judged_again_and_done_as_the_policy_said() -> None:
+    whole = {"population": 0.3, "policy": 0.0, "interaction": 0.0, "rejudged": 40, "not_rejudged": {}}
+    assert next(split_in_words(split(**whole))).startswith("All of it is who came: of 0.300 bits")
+    first, second, *_ = split_in_words(split(**whole, acted=0.02))
+    assert first.startswith("In what the policy said, all of it is who came: of 0.300 bits")
+    assert second == (
+        "That is about what the policy said. What was done moved by 0.020 bits more: after the policy had spoken, "
+        "people answered or code acted otherwise, and chance has its part in that."
+    )
 
 
 def test_nothing_that_changed_is_said_to_be_nothing() -> None:

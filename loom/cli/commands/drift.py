@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from loom.drift import ClassShift, DriftReport, PolicySplit, Window, WindowCount
+    from loom.drift.report import TestPart
 
 __all__ = ["add_to"]
 
@@ -28,8 +29,9 @@ _FIELDS = {
     "type": "decision_type",
 }
 _FORMS = "run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE or FROM..UNTIL"
-_SEVERITIES = ("stable", "warning", "critical")
-_STYLES = {"stable": "yellow", "warning": "yellow", "critical": "red", "not_detected": "green"}
+_SEVERITIES = {"minor": 0, "stable": 0, "warning": 1, "critical": 2}
+_STYLES = {"minor": "yellow", "stable": "yellow", "warning": "yellow", "critical": "red", "not_detected": "green"}
+_METHODS = {"permutation": "permutation", "sign_flips": "in pairs"}
 _BAR = 12
 
 
@@ -49,12 +51,18 @@ async def drift(
     rule: Annotated[
         str | None, typer.Option("--rule", help="Classify all by this equivalence rule: an id, a hash or a name.")
     ] = None,
+    pair_by: Annotated[
+        str | None,
+        typer.Option(
+            "--pair-by", metavar="NAMES", help="Facts or context that say who it is and at which step: customer,step."
+        ),
+    ] = None,
     split: Annotated[
         bool, typer.Option("--split/--no-split", help="Also tell population and policy apart, by judging again.")
     ] = True,
     at_least: Annotated[
-        str, typer.Option("--at-least", metavar="SEVERITY", help="Exit with 1 from stable, warning or critical on.")
-    ] = "stable",
+        str, typer.Option("--at-least", metavar="SEVERITY", help="Exit with 1 from minor, warning or critical on.")
+    ] = "minor",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="So many classes that rose, and fell.")] = 8,
 ) -> int | None:
     """Compare the decisions of two windows: did the pattern change, in which classes, and why.
@@ -66,22 +74,30 @@ async def drift(
     now = datetime.now(UTC)
     if at_least not in _SEVERITIES:
         raise typer.BadParameter(
-            f"[{at_least}] is no severity; expected one of [{', '.join(_SEVERITIES)}]: name one of these",
+            f"[{at_least}] is no severity; expected one of [minor, warning, critical]: name one of these",
             param_hint="--at-least",
         )
     windows = _window(baseline, "--baseline", now), _window(current, "--current", now)
-    report = await _compare(shell, *windows, rule=rule, split=split, limit=limit)
+    names = None if pair_by is None else [name.strip() for name in pair_by.split(",")]
+    report = await _compare(shell, *windows, rule=rule, pair_by=names, split=split, limit=limit)
     if shell.json:
         shell.output.document(report.model_dump(mode="json"))
     else:
         _print(shell.output, report)
     if report.severity is not None:
-        return EXIT_NO if _SEVERITIES.index(report.severity) >= _SEVERITIES.index(at_least) else None
+        return EXIT_NO if _SEVERITIES[report.severity] >= _SEVERITIES[at_least] else None
     return EXIT_UNSURE if report.state == "insufficient_data" else None
 
 
 async def _compare(
-    shell: Shell, baseline: Window, current: Window, *, rule: str | None, split: bool, limit: int
+    shell: Shell,
+    baseline: Window,
+    current: Window,
+    *,
+    rule: str | None,
+    pair_by: list[str] | None,
+    split: bool,
+    limit: int,
 ) -> DriftReport:
     """Compare with what the journal tells and, to judge again, with the policies of the config's modules."""
     from loom.cli.reading import open_readings
@@ -105,7 +121,9 @@ async def _compare(
         comparing = Drift(readings.queries, policies, await rules_of(readings.reader), by="drift")
         try:
             with shell.output.progress("judging again") as tell:
-                return await comparing.compare(baseline, current, rule=rule, split=split, limit=limit, tell=tell)
+                return await comparing.compare(
+                    baseline, current, rule=rule, pair_by=pair_by, split=split, limit=limit, tell=tell
+                )
         except (EquivalenceRuleNotRegisteredError, PolicyNotRegisteredError, RunNotFoundError) as error:
             raise WindowError(str(error)) from error  # elsewhere that is an answer; here, 1 says that there is drift
 
@@ -139,6 +157,8 @@ def _moment(text: str, option: str, now: datetime) -> datetime:
 
 
 def _print(output: Output, report: DriftReport) -> None:
+    from loom.drift.words import tested_in_words
+
     output.table(
         [Column("", "bold"), Column("window"), Column("decisions", right=True), Column("classes", right=True),
          Column("policy versions", "dim", wide=True, wraps=True)],
@@ -150,6 +170,10 @@ def _print(output: Output, report: DriftReport) -> None:
     if shifts := [*report.rose, *report.fell]:
         output.say()
         _print_shifts(output, sorted(shifts, key=lambda each: -each.share_of_divergence))
+    if report.pairs is not None:
+        output.say()
+        for sentence in tested_in_words(report):
+            output.say(sentence)
     if report.split is not None:
         output.say()
         _print_split(output, report.split)
@@ -164,24 +188,44 @@ def _counted(name: str, window: WindowCount) -> list[str]:
 
 
 def _verdict(report: DriftReport) -> str:
+    from loom.drift.words import severity_in_words
+
     if report.state == "insufficient_data":
         return report.explanation[0]
-    return f"The pattern changed: {report.severity}" if report.detected else "No change was found"
+    return f"The pattern changed: {severity_in_words(report)}" if report.detected else "No change was found"
 
 
 def _figures(report: DriftReport) -> Iterator[tuple[str, str]]:
     permutation, chi = report.permutation, report.chi_square
     if permutation is not None and report.js_divergence is not None:
-        yield (
-            "JS divergence",
-            f"{report.js_divergence:.3f} of 1 (distance {report.js_distance:.3f}); chance alone gives "
-            f"{permutation.expected_divergence:.3f}, rarely over {permutation.expected_upper:.3f}",
-        )
-        yield "permutation", f"p = {permutation.p_value:.2g} in {permutation.permutations:,} permutations"
+        yield "JS divergence", f"{report.js_divergence:.3f} of 1 (distance {report.js_distance:.3f}), {_marks(report)}"
+        for part in permutation.parts:
+            yield _METHODS[part.method], _part(part)
+        if len(permutation.parts) > 1:
+            yield "both together", f"p = {permutation.p_value:.2g}"
+        yield "beyond chance", f"{permutation.excess:.3f} of what is possible"
     if chi is not None:
         pooled = f", {chi.pooled} rare classes as one" if chi.pooled else ""
         yield "chi-square", f"{chi.statistic:.1f} with {chi.degrees} degrees, p = {chi.p_value:.2g}{pooled}"
     yield "judged under", f"{report.judged.name} {report.judged.version}: {report.judged.evaluation.why}"
+
+
+def _marks(report: DriftReport) -> str:
+    """Return where the raw divergence lies on the scale that was used before severity was relative to chance."""
+    from loom.drift.report import SEED_MARKS
+
+    reached = sum((report.js_divergence or 0.0) >= mark for mark in SEED_MARKS)
+    low, high = SEED_MARKS
+    return (f"below the mark of {low}", f"between the marks of {low} and {high}", f"above the mark of {high}")[reached]
+
+
+def _part(part: TestPart) -> str:
+    before, now = part.decisions
+    return (
+        f"p = {part.p_value:.2g} in {part.permutations:,} draws, of {before:,} decisions against {now:,}; "
+        f"{part.js_divergence:.3f} apart where chance alone gives {part.expected_divergence:.3f}, rarely over "
+        f"{part.expected_upper:.3f}"
+    )
 
 
 def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:

@@ -1,0 +1,118 @@
+"""Running one circuit: on its inputs as they are, by its failure mode where it fails; what may be written of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from loom.circuits.chain import RunChain, Step
+from loom.circuits.definition import Circuit, Result
+from loom.circuits.entries import Provenance
+from loom.circuits.failing import Failure, absorb, outcome_of
+from loom.circuits.inputs import GONE, Found, check_inputs, check_outputs, check_room, earlier_of, problem_of
+from loom.circuits.wiring import Wiring
+from loom.errors import ErasedError, NotReplayableError
+from loom.sealing import is_sealed
+
+__all__ = ["Attempt", "Given", "raw_inputs"]
+
+
+class Given(NamedTuple):
+    """What a step of a chain is given: its inputs as they are written, and where each came from."""
+
+    place: int
+    circuit: Circuit
+    step: Step
+    inputs: Mapping[str, JsonValue]
+    provenance: Provenance
+    found: Mapping[str, Found]
+
+
+def raw_inputs(wiring: Wiring, command: RunChain, given: Given) -> dict[str, Any]:
+    """Return inputs as they are: as they came, as an earlier step found them, or sealed; what is gone is `GONE`.
+
+    What was masked, hashed or dropped lives in memory only: it is gone for a turn that is resumed. Raises
+    `NotReplayableError` for what nobody can read any more.
+    """
+    came = wiring.raw.get((command.client_id, command.execution_id), {})
+    raw: dict[str, Any] = {}
+    for name, where in given.provenance.items():
+        earlier = earlier_of(given.circuit.definition, name, where, given.found)
+        key = (given.place, name) if earlier is None else earlier.key
+        lost = name in given.step.unwritten if earlier is None else earlier.lost
+        raw[name] = came[key] if key in came else GONE if lost else given.inputs[name]
+    try:
+        if any(is_sealed(value) for value in raw.values()):
+            wiring.fields.erasures.check(command.client_id)
+    except ErasedError as error:
+        raise NotReplayableError(str(error), reason="erased") from error
+    return raw
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One circuit on its inputs. `last` is what it last came to, `room` how many bytes its outputs may take up."""
+
+    wiring: Wiring
+    client_id: str
+    execution_id: str
+    place: int
+    circuit: Circuit
+    inputs: Mapping[str, Any]
+    last: Mapping[str, JsonValue] | None
+    is_secret: bool
+    room: int
+
+    async def run(self) -> dict[str, Any]:
+        """Run the circuit, and its failure mode where it fails; return what may be written of it."""
+        began = time.perf_counter()
+        given = self.wiring.fields.reveal(self.inputs, subject=self.client_id)
+        try:
+            check_inputs(given)
+            result = await outcome_of(self.circuit.run, given)
+            return {"problem": None, **self._written(result), "latency_ms": _ms(began)}
+        except Exception as error:
+            failure = Failure(given, self._told(error), self._opened(), self._told)
+            return {**await self._absorbed(failure), "latency_ms": _ms(began)}
+
+    async def _absorbed(self, failure: Failure) -> dict[str, Any]:
+        """Return what a failure mode makes of a failure, if that can be written, and what is said of it."""
+        absorbed = await absorb(self.circuit, failure)
+        if absorbed is None:
+            return {"problem": failure.problem, "outputs": None}
+        try:
+            written = self._written(absorbed.result)
+        except Exception as error:
+            return {"problem": f"{failure.problem}; instead: {failure.told(error)}", "outputs": None}
+        return {"problem": absorbed.reason, **written}
+
+    def _written(self, result: Result) -> dict[str, Any]:
+        """Keep outputs as they are for the steps to come, and return them as they may be written, if they may."""
+        check_outputs(self.circuit, result)
+        fields = self.wiring.fields
+        protected = fields.protect(result.outputs, self.circuit.definition.fields, subject=self.client_id)
+        check_room("outputs", protected.values, self.room)
+        kept = self.wiring.raw.get((self.client_id, self.execution_id))
+        if kept is not None:
+            kept.update({(-self.place, name): value for name, value in result.outputs.items()})
+        return {"outputs": protected.values, "masked": list(protected.changed), "confidence": result.confidence}
+
+    def _opened(self) -> Mapping[str, JsonValue] | None:
+        """Return what it last came to, opened; None where it is erased, as if it had never been said."""
+        try:
+            return None if self.last is None else self.wiring.fields.reveal(self.last, subject=self.client_id)
+        except ErasedError:
+            return None
+
+    @property
+    def _told(self) -> Any:
+        return partial(problem_of, secret=self.is_secret)
+
+
+def _ms(began: float) -> float:
+    return round((time.perf_counter() - began) * 1_000, 3)
