@@ -30,6 +30,7 @@ from loom.clock import datetime_from_us
 from loom.config import LoomConfig
 from loom.decisions import (
     ApprovalChains,
+    Decision,
     Runs,
     Traces,
 )
@@ -245,7 +246,7 @@ class Loom:
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
-            known_parent=self._known_decision,
+            find_decision=self._find_decision,
         )  # fmt: skip
         self.metrics = Metrics(queries)
         self.memory = Memory(queries)
@@ -326,11 +327,11 @@ class Loom:
         self._projector = projector
         return Queries(views, projector, timeout_s=config.projections.query_timeout_s), Snapshots(views)
 
-    async def _known_decision(self, decision_id: str) -> bool:
+    async def _find_decision(self, decision_id: str) -> Decision | None:
         try:
-            return (await self.traces.get(decision_id)).decision.decision_id == decision_id
+            return (await self.traces.get(decision_id)).decision
         except DecisionNotFoundError:
-            return False
+            return None
 
     def _opened(self) -> Projector:
         if self._projector is None:

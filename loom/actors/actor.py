@@ -236,10 +236,10 @@ class Actor(Generic[State]):
         confidence: float | None = None,
         context: Mapping[str, object] | None = None,
         parent: str | None = None,
-        inputs: Sequence[DecisionInput] | None = None,
+        inputs: Sequence[DecisionInput | object] | None = None,
         facts: BaseModel | Mapping[str, object] | None = None,
         evaluation: Evaluation | None = None,
-        precedents: Sequence[PrecedentReference] | None = None,
+        precedents: Sequence[PrecedentReference | str] | None = None,
         approvals: Sequence[ApprovalGiven] | None = None,
         policy: str | None = None,
         enrich: Literal["always", "never"] | None = None,
@@ -247,8 +247,10 @@ class Actor(Generic[State]):
         """Journal a decision and return its id.
 
         Look-ups, precedents, approvals, facts, evaluation and policy version of the turn attach themselves; each can
-        be given instead. A blank rationale or a policy version that is not registered is refused. `enrich` says
-        whether a critic is to look at it, whatever the modes are; the budget has the last word.
+        be given instead: `inputs` also as the results themselves, which are marked as handed in unless a look-up of the
+        turn gave them; `precedents` also by id, or by how one begins. A blank rationale or a policy version that is not
+        registered is refused. `enrich` says whether a critic is to look at it, whatever the modes are; the budget has
+        the last word.
         """
         given = {name: value for name, value in locals().items() if name != "self"}
         return await deciding.record_decision(current_turn(self, "record_decision"), **given)

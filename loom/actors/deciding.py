@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from loom.actors.handed_in import inputs_of, precedents_of
 from loom.actors.lookups import expect, plain_facts
 from loom.actors.turn import Turn
 from loom.decisions.decision import (
@@ -37,7 +38,10 @@ async def record_decision(turn: Turn, **given: Any) -> str:
         is_exception = evaluation is not None and evaluation.is_exception
     decision_type = given["decision_type"] or ("exception" if is_exception else "policy_application")
     with turn.step("record_decision", decision_type) as step:
-        decision = _decision(turn, step, version, evaluation, {**given, "is_exception": is_exception})
+        given |= {"is_exception": is_exception, "outcome": _outcome(turn, given["outcome"])}
+        if given["precedents"] is not None:
+            given["precedents"] = await precedents_of(turn, step, given["precedents"], given["outcome"])
+        decision = _decision(turn, step, version, evaluation, given)
         entry = DecisionJournalEntry(step=step, decision=decision, enrich=given["enrich"])
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
         if turn.counterfactual:
@@ -106,8 +110,7 @@ def _decision(
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
     gathered = turn.gathered
-    limits = turn.services.limits
-    outcome: Any = json_value(dict(given["outcome"] or {}), limits=limits)
+    outcome = given["outcome"]
     facts = _facts(turn, given["facts"])
     reason = given["exception_reason"] or (None if evaluation is None else evaluation.exception_reason)
     try:
@@ -120,7 +123,7 @@ def _decision(
             rationale=given["rationale"],
             rationale_author=given["rationale_author"],
             reasoning=given["reasoning"],
-            inputs=tuple(gathered.inputs if given["inputs"] is None else given["inputs"]),
+            inputs=tuple(gathered.inputs) if given["inputs"] is None else inputs_of(turn, given["inputs"]),
             alternatives=given["alternatives"],
             policy=PolicyReference(
                 name=version.name, version=version.version, hash=version.hash,
@@ -148,6 +151,12 @@ def _decision(
             "record_decision describes it: mend that argument",
             path=f"$.{where}",
         ) from error
+
+
+def _outcome(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
+    plain = json_value(dict(given or {}), limits=turn.services.limits)
+    assert isinstance(plain, dict)  # noqa: S101 - a dictionary is an object
+    return plain
 
 
 def _facts(turn: Turn, given: BaseModel | Mapping[str, object] | None) -> dict[str, JsonValue] | None:
@@ -189,8 +198,11 @@ def _context(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonVa
 
 async def _check_parent(turn: Turn, parent: str | None) -> None:
     """A parent is an earlier decision: that is why chains have no cycles."""
-    known = turn.services.known_parent
-    if parent is None or parent in turn.gathered.decisions or known is None or await known(parent):
+    find = turn.services.find_decision
+    if parent is None or parent in turn.gathered.decisions or find is None:
+        return
+    known = await find(parent)
+    if known is not None and known.decision_id == parent:
         return
     raise AdmissionError(
         f"parent decision [{parent}] of turn [{turn}] is unknown; expected the full id of an earlier decision: check it"

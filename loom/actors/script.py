@@ -84,6 +84,10 @@ class Script:
         """Tell whether this half of a step was recorded."""
         return (step, phase) in self._known
 
+    def peek(self, step: Step, phase: Phase) -> Recorded | None:
+        """Return this half of a step, if it was recorded and not given out yet; it stays where it is."""
+        return next((item.recorded for item in self._items if (item.step, item.phase) == (step, phase)), None)
+
     def expected(self) -> list[str]:
         """Return the recorded steps that were not given out, for the message of a divergence."""
         return [str(item.step) for item in self._items if (item.step, item.phase) not in self._taken]

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from loom.actors.requests import OpenRequests
 from loom.clock import Clock, SystemClock, datetime_from_us
+from loom.decisions.decision import Decision
 from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
 from loom.identity import new_id, random_bytes
 from loom.journal.admission import Limits
@@ -108,7 +109,8 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     sources: Sources = field(default_factory=Sources)
     approver: Approver | None = None
-    known_parent: Callable[[str], Awaitable[bool]] | None = None
+    find_decision: Callable[[str], Awaitable[Decision | None]] | None = None
+    """Returns the decision with an id, or whose id alone begins so; None where there is none."""
     requests: OpenRequests = field(init=False)
     """What waits for people, and when the time for it is over."""
 

@@ -42,6 +42,7 @@ class DecisionInput(_Frozen):
     """One look-up that a decision rests on. `duration_ms` is what the look-up took.
 
     A look-up that failed has a `failure` and no result. What was recorded before there was this field does not say.
+    What was `handed_in` was looked up by nothing that the journal knows of: it has neither a time nor a duration.
     """
 
     system: str
@@ -49,10 +50,11 @@ class DecisionInput(_Frozen):
     query: str
     result: JsonValue = None
     relevance: str | None = None
-    retrieved_at: datetime
-    duration_ms: float
+    retrieved_at: datetime | None = None
+    duration_ms: float | None = None
     masked: tuple[str, ...] = ()
     failure: Failure | None = None
+    source: Literal["look_up", "handed_in"] = "look_up"
 
 
 class Alternative(_Frozen):

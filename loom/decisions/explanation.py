@@ -151,9 +151,13 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     if decision.facts is None:
         yield labelled("facts", "none were judged", "quiet")
     for look_up in decision.inputs:
+        if look_up.source == "handed_in":
+            yield labelled("handed in", in_words(look_up.result))
+            continue
         asked = f"{look_up.entity} {look_up.query} in {look_up.system}"
-        when = f"{moment(look_up.retrieved_at)}, took {took(look_up.duration_ms / 1000)}"
-        yield labelled("looked up", f"{asked} ({when})")
+        when = [] if look_up.retrieved_at is None else [moment(look_up.retrieved_at)]
+        when += [] if look_up.duration_ms is None else [f"took {took(look_up.duration_ms / 1000)}"]
+        yield labelled("looked up", asked + (f" ({', '.join(when)})" if when else ""))
         if look_up.relevance:
             yield labelled("", f"for {look_up.relevance}", "quiet")
         if look_up.failure is not None:

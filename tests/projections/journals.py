@@ -135,7 +135,9 @@ def whole_turn(name: str, *, percent: int = 15, industry: str = "healthcare") ->
         consent = (request(name, facts=facts, evaluation=said), answer(name, comment="They are worth it."))
     return (
         command(),
-        ContextGatheredEntry(step=Step("gather_context", f"crm account {name}"), **looked_up.model_dump()),
+        ContextGatheredEntry(
+            step=Step("gather_context", f"crm account {name}"), **looked_up.model_dump(exclude={"source"})
+        ),
         EvaluatedEntry(step=Step("evaluate", "e"), facts=facts, evaluation=said),
         PrecedentReferencedEntry(step=Step("find_precedents", "p"), situation=RULE.situation_key(facts)),
         *consent,

@@ -1,0 +1,100 @@
+"""What `record_decision` is handed in: results as they are, and precedents by their ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+
+from loom.actors.lookups import expect
+from loom.actors.turn import Turn
+from loom.decisions.decision import DecisionInput, PrecedentReference, Relation
+from loom.decisions.entries import DecisionJournalEntry
+from loom.errors import AdmissionError
+from loom.journal.admission import json_value
+from loom.journal.entry import Step
+
+__all__ = ["HANDED_IN", "inputs_of", "precedents_of"]
+
+HANDED_IN = "handed in"
+"""The system of an input that no look-up of the turn gave."""
+
+_PREFIX = "decision_"
+_LOOK_UP = frozenset({"system", "entity", "query"})
+
+
+def inputs_of(turn: Turn, given: Sequence[Any]) -> tuple[Any, ...]:
+    """Return inputs as a decision holds them.
+
+    A result that a look-up of the turn gave is that look-up. Another value is marked as handed in: when it was
+    retrieved, and how long that took, nobody says.
+    """
+    known = {_text(each.result): each for each in turn.gathered.inputs if each.failure is None}
+    return tuple(_input(turn, value, number, known) for number, value in enumerate(given, start=1))
+
+
+def _input(turn: Turn, value: Any, number: int, known: Mapping[str, DecisionInput]) -> Any:
+    if isinstance(value, DecisionInput) or (isinstance(value, Mapping) and value.keys() >= _LOOK_UP):
+        return value
+    plain = json_value(value, limits=turn.services.limits)
+    looked_up = known.get(_text(plain))
+    if looked_up is not None:
+        return looked_up
+    return DecisionInput(system=HANDED_IN, entity=f"value {number}", query="", result=plain, source="handed_in")
+
+
+async def precedents_of(
+    turn: Turn, step: Step, given: Sequence[Any], outcome: Mapping[str, JsonValue]
+) -> tuple[Any, ...]:
+    """Return precedents as a decision holds them; those named by an id, or how one begins, are looked up.
+
+    One with the same outcome is followed, another one distinguished. A turn that is driven again looks nothing up: what
+    was recorded says which decisions were meant. Raises `AdmissionError` for a decision that is not known.
+    """
+    before = _recorded(turn, step)
+    return tuple([await _named(turn, each, before, outcome) if isinstance(each, str) else each for each in given])
+
+
+async def _named(
+    turn: Turn,
+    name: str,
+    before: Sequence[PrecedentReference] | None,
+    outcome: Mapping[str, JsonValue],
+) -> PrecedentReference:
+    wanted = name.removeprefix(_PREFIX)
+    if before is not None:
+        found = next((each for each in before if wanted and each.decision_id.startswith(wanted)), None)
+        if found is not None or turn.counterfactual:
+            return found or PrecedentReference(decision_id=wanted)
+    seen = next((each for each in turn.gathered.precedents if each.decision_id == wanted), None)
+    if seen is not None:
+        return _related(seen.decision_id, seen.outcome, outcome)
+    find = turn.services.find_decision
+    if find is None:
+        return PrecedentReference(decision_id=wanted)
+    decision = await find(wanted)
+    if decision is None:
+        raise AdmissionError(
+            f"precedent [{name:.80}] of turn [{turn}] is not known; expected the id of an earlier decision, or how one "
+            "alone begins: see `loom decisions`"
+        )
+    return _related(decision.decision_id, decision.outcome, outcome)
+
+
+def _related(
+    decision_id: str, earlier: Mapping[str, JsonValue], outcome: Mapping[str, JsonValue]
+) -> PrecedentReference:
+    relation: Relation = "followed" if earlier == outcome else "distinguished"
+    return PrecedentReference(decision_id=decision_id, relation=relation)
+
+
+def _recorded(turn: Turn, step: Step) -> tuple[PrecedentReference, ...] | None:
+    """Return the precedents of the decision that this step recorded before; None where it did not."""
+    recorded = None if turn.script is None else turn.script.peek(step, "end")
+    return None if recorded is None else expect(recorded.entry, DecisionJournalEntry, turn).decision.precedents
+
+
+def _text(value: JsonValue) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
