@@ -292,6 +292,8 @@ class Loom:
             )
             await self.enricher.start()
             self._stack.push_async_callback(self.enricher.close)
+            if not wanted.llm_enrichment.in_background:
+                self.actors.services.hold_reply = self.enricher.hold
 
     async def _start_parts(self) -> None:
         parts: dict[str, Any] = {}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import JsonValue
 
 from loom.actors.command import encode_reply
 from loom.actors.current import enter
@@ -14,6 +17,7 @@ from loom.errors import (
     ActorFailedError,
     ActorStoppedError,
     DivergenceError,
+    LoomError,
     NotReplayableError,
     PolicyCodeChangedError,
     TurnAbandonedError,
@@ -97,8 +101,27 @@ async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
     turn.end(TurnCompletedEntry(reply=plain))
     await turn.durable()
     cell.ended(turn.command_id, turn.receipt)
+    hold = cell.services.hold_reply
+    live = turn.compare is None and not turn.counterfactual
+    if hold is None or not live or not turn.gathered.decisions:
+        _let_out(turn, plain)
+        return
+    turn.held = True
+    held = cell.system.in_background(_held(hold, tuple(turn.gathered.decisions)))
+    held.add_done_callback(lambda _: _let_out(turn, plain))  # however it ended, also before it began
+
+
+def _let_out(turn: Turn, reply: JsonValue) -> None:
     if not turn.reply.done():
-        turn.reply.set_result(plain)
+        turn.reply.set_result(reply)
+
+
+async def _held(hold: Callable[[Sequence[str]], Awaitable[None]], decisions: Sequence[str]) -> None:
+    """Wait for what a reply is held for. Its turn has ended: whatever goes wrong here, the reply is let out."""
+    try:
+        await hold(decisions)
+    except LoomError as error:
+        _log.warning("reply_not_held", error=str(error))
 
 
 async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
@@ -142,6 +165,8 @@ async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -
 
 def _tell(turn: Turn) -> None:
     """Tell whoever waits why there is no reply; that a turn was abandoned is said by whoever has journaled it."""
+    if turn.held:
+        return
     if not isinstance(turn.stopped, TurnAbandonedError):
         turn.refuse(turn.stopped or turn.shut_down())
 

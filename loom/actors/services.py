@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -109,6 +109,8 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     sources: Sources = field(default_factory=Sources)
     approver: Approver | None = None
+    hold_reply: Callable[[Sequence[str]], Awaitable[None]] | None = None
+    """Awaited with the decisions of a turn before its reply is let out, when all of it is durable."""
     find_decision: Callable[[str], Awaitable[Decision | None]] | None = None
     """Returns the decision with an id, or whose id alone begins so; None where there is none."""
     requests: OpenRequests = field(init=False)

@@ -102,6 +102,8 @@ class Turn:
         self.accepted = accepted
         """Done when its first entry is durable."""
         self.reply: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
+        self.held = False
+        """Whether its reply is let out later, by somebody else."""
         self.actor: Actor[Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self.script: Script | None = None

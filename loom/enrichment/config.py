@@ -37,8 +37,9 @@ class EnrichmentConfig(Section):
     mode: Literal["never", "hybrid", "always"] = "never"
     auto_enrich_on: tuple[str, ...] = ("exception", "approval", "synthesis")
     critic: CriticConfig = CriticConfig()
-    in_background: Literal[True] = Field(default=True, alias="async")
-    """Recording a decision never waits for a critic."""
+    in_background: bool = Field(default=True, alias="async")
+    """Recording a decision never waits for a critic; where this is false the reply of its turn does, for `patience_s`
+    at most."""
     timeout_s: float = Field(default=5.0, gt=0, le=600, allow_inf_nan=False)
     timeout: float | None = Field(default=None, gt=0, le=600_000, allow_inf_nan=False)
     concurrency: int = Field(default=8, ge=1, le=1_000)

@@ -1,16 +1,17 @@
 """The enricher: it follows the decisions, and asks a critic about those that the modes name, within the budget.
 
-Recording a decision never waits for it. Whatever happens to a critic, the decision stays as it is; what came of asking
-is an entry in the enricher's own journal.
+Recording a decision never waits for it; the reply of its turn does, where the config says so. Whatever happens to a
+critic, the decision stays as it is; what came of asking is an entry in the enricher's own journal.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -46,6 +47,12 @@ _WAITING = """
 SELECT position, decision_id, journal, sequence FROM enrichment_waiting
 WHERE position > :after AND (enrich = 'always' OR (enrich IS NULL AND {}))
 ORDER BY position LIMIT :limit
+"""
+_AMONG = """
+SELECT position, decision_id, journal, sequence FROM enrichment_waiting
+WHERE decision_id IN (SELECT value FROM json_each(:ids)) AND position > :after
+  AND (enrich = 'always' OR (enrich IS NULL AND {}))
+ORDER BY position
 """
 _TYPES = "decision_type IN (SELECT value FROM json_each(:types))"
 
@@ -119,6 +126,17 @@ class Enricher:
                 return
             await asyncio.wait(under_way)
 
+    async def hold(self, decision_ids: Sequence[str]) -> None:
+        """Wait until decisions that are to be enriched have an enrichment, a refusal or a failure; not for long.
+
+        What has none after `patience_s` is dealt with later.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.patience_s):
+                tasks = await self._look(decision_ids)
+                if tasks:
+                    await asyncio.wait(tasks)
+
     # --- following ------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
@@ -133,23 +151,28 @@ class Enricher:
                 await asyncio.sleep(_RETRY_S)
                 self._wake.set()
 
-    async def _look(self) -> list[asyncio.Task[None]]:
-        """Begin what waits, and return the tasks of all that was found waiting."""
+    async def _look(self, among: Sequence[str] | None = None) -> list[asyncio.Task[None]]:
+        """Begin what waits, all of it or some, and return the tasks of all that was found waiting."""
         async with self._looking:
             before = set(self._dealt_with)
-            waiting = [each for each in await self._waiting() if each.decision_id not in self._dealt_with]
-            self._dealt_with -= before  # this look was consistent: they are not shown again
+            waiting = [each for each in await self._waiting(among) if each.decision_id not in self._dealt_with]
+            if among is None:
+                self._dealt_with -= before  # this look was consistent: they are not shown again
             return [self._begin(each) for each in waiting]
 
-    async def _waiting(self) -> list[_Waiting]:
-        """Return decisions that are to be enriched, oldest first."""
+    async def _waiting(self, among: Sequence[str] | None) -> list[_Waiting]:
+        """Return decisions that are to be enriched, oldest first: the first of all, or those among some."""
         mode = self._config.mode
         condition = {"never": "false", "hybrid": _TYPES, "always": "true"}[mode]
         after = 0 if self._set is None else self._set.from_position
         bounds: dict[str, object] = {"after": after, "limit": self._config.concurrency * 4}
         if mode == "hybrid":
             bounds["types"] = json.dumps(self._config.auto_enrich_on)
-        rows = await self._queries.fetch(_WAITING.format(condition), bounds, names=("enrichments",))
+        if among is not None:
+            bounds["ids"] = json.dumps(list(among))
+            del bounds["limit"]
+        statement = _WAITING if among is None else _AMONG
+        rows = await self._queries.fetch(statement.format(condition), bounds, names=("enrichments",))
         return [_Waiting(*row) for row in rows]
 
     def _begin(self, waiting: _Waiting) -> asyncio.Task[None]:

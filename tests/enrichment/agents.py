@@ -41,12 +41,14 @@ class CountingCritic:
         self.worst_case_micro_usd = worst_case_micro_usd
         self.cost_micro_usd = cost_micro_usd
         self.asked: list[str] = []
+        self.called = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
         self.error: Exception | None = None
 
     async def analyse(self, request: CriticRequest) -> CriticAnswer:
         self.asked.append(request.decision_id)
+        self.called.set()
         await self.go.wait()
         if self.error is not None:
             raise self.error

@@ -68,7 +68,7 @@ def test_a_missing_variable_names_itself(tmp_path: Path) -> None:
     ("line", "named"),
     [
         ("decisionTraces: {llmEnrichment: {mode: sometimes}}", "mode"),
-        ("decisionTraces: {llmEnrichment: {async: false}}", "async"),
+        ("decisionTraces: {llmEnrichment: {async: sometimes}}", "async"),
         ("decisionTraces: {llmEnrichment: {timeout: soon}}", "timeout"),
         ("decisionTraces: {llmEnrichment: {timeout: -1}}", "timeout"),
         ("decisionTraces: {budgets: {maxCostPerDay: -1}}", "max_cost_per_day|maxCostPerDay"),
