@@ -20,13 +20,13 @@ from loom.circuits.escalations import Escalations
 from loom.circuits.inputs import named
 from loom.circuits.loading import listed_circuits
 from loom.circuits.reading import CircuitsView
+from loom.circuits.requests import Claims, Requests
 from loom.circuits.strategies import Strategies
 from loom.circuits.thresholds import Thresholds
 from loom.circuits.wiring import Wiring
 from loom.errors import (
     AdmissionError,
     CircuitDependencyError,
-    CommandConflictError,
     ConfigError,
     ErasedError,
     InvalidNameError,
@@ -34,7 +34,6 @@ from loom.errors import (
 )
 from loom.extension import Host
 from loom.identity import check_person, derived_id, new_id
-from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits"]
@@ -60,7 +59,8 @@ class Circuits:
         self._erasures = Erasures(host.store, make_draft=host.draft)
         self.fields = Fields(self._erasures)
         self._raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]] = {}
-        self._callers: dict[tuple[str, str], str | None] = {}
+        self._callers: Claims = {}
+        self._requests = Requests(host, self._callers)
         self.view = CircuitsView(host.queries, host.now, self.fields)
 
     @classmethod
@@ -132,39 +132,27 @@ class Circuits:
         execution_id: str | None = None,
         by: str | None = None,
     ) -> ChainReply:
-        """Run circuits one after the other; what an earlier one finds feeds the later ones. The id makes it once."""
+        """Run circuits one after the other; what an earlier one finds feeds the later ones. The id makes it once.
+
+        With a caller the id is the caller's, for this client and these steps alone: `CommandConflictError` otherwise.
+        """
         _check_client(client_id)
-        if execution_id is not None and by is not None:
-            await self._check_same_caller(client_id, execution_id, by)
         known_id = execution_id or new_id()
-        steps = [(name, self._named(name, inputs)) for name, inputs in steps]
-        command = self._command(known_id, client_id, steps)
-        raw = {
-            (place, name): value
-            for place, ((_, inputs), step) in enumerate(zip(steps, command.steps, strict=True), start=1)
-            for name, value in inputs.items()
-            if name in step.unwritten
-        }
-        if self._callers.setdefault((client_id, known_id), by) != by:
-            raise _of_another(known_id)
-        asked = asyncio.ensure_future(self._host.actor(CircuitActor, client_id).ask(command, id=known_id, by=by))
-        if self._raw.setdefault((client_id, known_id), raw) is raw:
+        async with self._requests.begun(CircuitActor, client_id, known_id, by=by, is_new=execution_id is None) as send:
+            steps = [(name, self._named(name, inputs)) for name, inputs in steps]
+            command = self._command(known_id, client_id, steps)
+            raw = {
+                (place, name): value
+                for place, ((_, inputs), step) in enumerate(zip(steps, command.steps, strict=True), start=1)
+                for name, value in inputs.items()
+                if name in step.unwritten
+            }
+            asked = send(command)
+        which = (client_id, known_id)
+        if self._raw.setdefault(which, raw) is raw:
             # Until the turn ends, not until its caller goes away: it needs them for its later steps.
-            asked.add_done_callback(lambda ended: self._forget((client_id, known_id), ended))
+            asked.add_done_callback(lambda _: self._raw.pop(which, None))
         return self._opened(await asyncio.shield(asked), client_id)
-
-    async def _check_same_caller(self, client_id: str, execution_id: str, by: str) -> None:
-        """Refuse somebody who sends in the id of another's execution: its reply is not theirs to read."""
-        journal = f"{CircuitActor.actor_type}/{client_id}"
-        received = await self._host.store.find_command(journal, execution_id)
-        if received is not None and isinstance(received.entry, CommandReceivedEntry) and received.entry.by != by:
-            raise _of_another(execution_id)
-
-    def _forget(self, which: tuple[str, str], ended: asyncio.Future[ChainReply]) -> None:
-        self._raw.pop(which, None)
-        self._callers.pop(which, None)
-        if not ended.cancelled():
-            ended.exception()  # whoever still waits is told
 
     def _named(self, name: str, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
         circuit = self._circuits.get(name)
@@ -287,8 +275,13 @@ class Circuits:
         command = CountCycle(
             client_id=client_id, segment=segment, engagement=engagement, conversion=conversion, confidence=confidence
         )
-        counted: Counted = await self._strategy(client_id, segment).ask(command, id=id, by=by)
-        return counted
+        strategy = self._strategy(client_id, segment)
+        if id is None:
+            known: Counted = await strategy.ask(command, by=by)
+            return known
+        async with self._requests.begun(StrategyActor, f"{client_id}:{segment}", id, by=by) as send:
+            asked: asyncio.Future[Counted] = send(command)
+        return await asyncio.shield(asked)
 
     async def health(self, client_id: str, segment: str) -> tuple[Health, dict[str, Any] | None, dict[str, Any] | None]:
         """Return how a strategy does, its last metrics, and the last correction. Looking changes nothing.
@@ -318,12 +311,6 @@ class Circuits:
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))
-
-
-def _of_another(execution_id: str) -> CommandConflictError:
-    return CommandConflictError(
-        f"execution [{execution_id:.80}] is somebody else's; expected an id of your own: choose another"
-    )
 
 
 def _declared(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
