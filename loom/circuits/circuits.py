@@ -61,7 +61,7 @@ class Circuits:
         self._raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]] = {}
         self._callers: Claims = {}
         self._requests = Requests(host, self._callers)
-        self.view = CircuitsView(host.queries, host.now, self.fields)
+        self.view = CircuitsView(host.queries, host.now, self.fields, self.escalations)
 
     @classmethod
     def of(cls, loom: Any) -> Circuits:

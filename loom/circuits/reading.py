@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from loom.circuits.escalations import Escalations
+from loom.circuits.targets import compared
 from loom.clock import us_from_datetime
 from loom.projections import Queries
 from loom.sealing import Fields
@@ -77,8 +79,9 @@ _NOTHING: dict[str, Any] = {
 class CircuitsView:
     """Answers what circuits did, out of the views."""
 
-    def __init__(self, queries: Queries, now: Callable[[], datetime], fields: Fields) -> None:
+    def __init__(self, queries: Queries, now: Callable[[], datetime], fields: Fields, escalations: Escalations) -> None:
         self._queries = queries
+        self._escalations = escalations
         self._fields = fields
         self._now = now
 
@@ -99,17 +102,17 @@ class CircuitsView:
         wanted = {"since": self._since(days), "client": client_id, "circuit": circuit_id}
         page = {**wanted, "limit": limit, "before": _LAST if before is None else before}
         rows = [dict(row) for row in await self._queries.fetch(_HISTORY, page, names=_NAMES)]
-        by_circuit = await self._queries.fetch(_BY_CIRCUIT, wanted, names=_NAMES)
-        every = await self._queries.fetch(_ALL, wanted, names=_NAMES)
         return {
             "execution_history": [self._execution(row) for row in rows],
-            "metrics": _metrics(dict(every[0]) if every else _NOTHING),
-            "by_circuit": {row["name"]: _metrics(dict(row)) for row in by_circuit},
+            **await self._figures(wanted),
             "next_before": rows[-1]["position"] if len(rows) == limit else None,
         }
 
     async def dashboard(self, *, client_id: str | None = None, days: float = 30) -> dict[str, Any]:
-        """Return how every strategy does, and what was corrected and escalated within the days, repeats counted."""
+        """Return how every strategy does, what was corrected and escalated within the days, and what waits for people.
+
+        Repeats of escalations are counted. The metrics are those of the executions within the days, against targets.
+        """
         wanted = {"client": client_id, "since": self._since(days)}
         [corrected] = await self._queries.fetch(_CORRECTED, wanted, names=_NAMES)
         [watched] = await self._queries.fetch(_MONITORED, wanted, names=_NAMES)
@@ -125,6 +128,8 @@ class CircuitsView:
                 "avg_correction_confidence": None if sure is None else round(sure, 4),
             },
             "monitored": watched["monitored"],
+            "notifications": self._notifications(client_id),
+            **await self._figures({**wanted, "circuit": None}),
             "strategy_states": [dict(row) for row in states],
         }
 
@@ -137,6 +142,18 @@ class CircuitsView:
         """Return what was corrected last, with the figures that led to it; `is_last` while no cycle came after it."""
         rows = await self._queries.fetch(_CORRECTION, (client_id, segment) * 2, names=_NAMES)
         return None if not rows else {**dict(rows[0]), "is_last": bool(rows[0]["is_last"])}
+
+    async def _figures(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        by_circuit = await self._queries.fetch(_BY_CIRCUIT, wanted, names=_NAMES)
+        every = await self._queries.fetch(_ALL, wanted, names=_NAMES)
+        return {
+            "metrics": _metrics(dict(every[0]) if every else _NOTHING),
+            "by_circuit": {row["name"]: _metrics(dict(row)) for row in by_circuit},
+        }
+
+    def _notifications(self, client_id: str | None) -> list[dict[str, Any]]:
+        opened = self._escalations.open()
+        return [each.as_json() for each in opened if client_id in (None, each.about.get("client_id"))]
 
     def _execution(self, row: dict[str, Any]) -> dict[str, Any]:
         shown = _execution(row)
@@ -160,7 +177,7 @@ def _metrics(sums: dict[str, Any]) -> dict[str, Any]:
     def rounded(name: str, digits: int) -> float | None:
         return None if sums[name] is None else round(sums[name], digits)
 
-    return {
+    metrics = {
         "total_executions": total,
         "success_rate": round(sums["succeeded"] / total, 4) if total else None,
         "substituted_count": sums["substituted_count"],
@@ -170,3 +187,4 @@ def _metrics(sums: dict[str, Any]) -> dict[str, Any]:
         "avg_confidence": rounded("avg_confidence", 4),
         "error_count": sums["error_count"],
     }
+    return {**metrics, "targets": compared(metrics)}

@@ -172,6 +172,14 @@ class Execution(_Shape):
     outputs: Json | None
 
 
+class Target(_Shape):
+    """What a figure is expected to be, and whether it is; null where there is nothing to compare."""
+
+    target: str
+    value: float | None
+    met: bool | None
+
+
 class Metrics(_Shape):
     """How executions went: the share that succeeded by itself, and how many came to what a failure mode put in."""
 
@@ -183,6 +191,7 @@ class Metrics(_Shape):
     p95_latency_ms: float | None
     avg_confidence: float | None
     error_count: int
+    targets: dict[str, Target]
 
 
 class AuditAnswer(_Shape):
@@ -266,17 +275,6 @@ class StrategyState(StrategyMetrics):
     last_rotated_at: AwareDatetime | None
 
 
-class DashboardAnswer(_Shape):
-    """Every strategy, and what was corrected."""
-
-    workspace_id: str
-    days: float
-    summary: Summary
-    monitored: int
-    """Declines that were too unsure for a rotation, and are watched."""
-    strategy_states: list[StrategyState]
-
-
 class EscalationAnswer(_Shape):
     """Something that a person is to look at."""
 
@@ -289,6 +287,21 @@ class EscalationAnswer(_Shape):
     closed_by: str | None
     closed_because: str | None
     open: bool
+
+
+class DashboardAnswer(_Shape):
+    """Every strategy, what was corrected, what waits for a person, and how executions went."""
+
+    workspace_id: str
+    days: float
+    summary: Summary
+    monitored: int
+    """Declines that were too unsure for a rotation, and are watched."""
+    notifications: list[EscalationAnswer]
+    """What people are to look at, oldest first."""
+    metrics: Metrics
+    by_circuit: dict[str, Metrics]
+    strategy_states: list[StrategyState]
 
 
 # --- what a workspace holds ------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
+from loom.cli.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,7 +79,7 @@ async def audit(
 
 
 async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> None:
-    """Show how every strategy does, and what was corrected."""
+    """Show how every strategy does, what was corrected, what waits for a person, and whether targets are met."""
     async with _view(shell) as view:
         found = await view.dashboard(client_id=client, days=days)
         if shell.json:
@@ -104,7 +105,14 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
         shell.output.say(
             f"{said['total_corrections']:,} corrections, {said['successful_rotations']:,} of them rotations; "
             f"{said['escalations']:,} escalations, {said['repeated_escalations']:,} of them repeated"
+            + (f"; {found['monitored']:,} watched" if found["monitored"] else "")
         )
+        for each in found["notifications"]:
+            again = f" ({each['repeats']:,} more of it)" if each["repeats"] else ""
+            told = f"{each['escalation_id'][:12]} waits for a person: {each['cause']}: {each['reason']}{again}"
+            shell.output.say(one_line(told), style="yellow")
+        if found["metrics"]["total_executions"]:
+            _print_targets(shell, found)
 
 
 async def strategy(
@@ -204,6 +212,7 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
     from datetime import UTC, datetime
 
     from loom.circuits import CircuitsView, extension
+    from loom.circuits.escalations import Escalations
     from loom.cli.reading import no_draft, open_readings
     from loom.sealing import Erasures, Fields
 
@@ -211,7 +220,9 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
         store: Any = readings.reader
         erasures = Erasures(store, make_draft=no_draft)
         await erasures.load()
-        yield CircuitsView(readings.queries, lambda: datetime.now(UTC), Fields(erasures))
+        escalations = Escalations(store, make_draft=no_draft)
+        await escalations.load()
+        yield CircuitsView(readings.queries, lambda: datetime.now(UTC), Fields(erasures), escalations)
 
 
 def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:
@@ -230,6 +241,23 @@ def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:
         for name, each in [*found["by_circuit"].items(), ("all", found["metrics"])]
     ]  # fmt: skip
     shell.output.table(columns, rows)
+    _print_targets(shell, found)
+
+
+def _print_targets(shell: Shell, found: dict[str, Any]) -> None:
+    """Print what is expected of circuits, and which of them miss it."""
+    expected = [f"{_TARGETS[name]} {each['target']}" for name, each in found["metrics"]["targets"].items()]
+    shell.output.say(f"targets: {', '.join(expected)}", style="dim")
+    for name, metrics in [*found["by_circuit"].items(), ("all", found["metrics"])]:
+        missed = {what: each["value"] for what, each in metrics["targets"].items() if each["met"] is False}
+        if missed:
+            said = ", ".join(f"{_TARGETS[what]} is {value:g}" for what, value in missed.items())
+            shell.output.say(f"{name} misses: {said}", style="yellow")
+
+
+_TARGETS = {
+    "success_rate": "success", "avg_latency_ms": "mean ms", "avg_confidence": "confidence", "error_rate": "errors",
+}  # fmt: skip
 
 
 def _score(score: float | None) -> str:
