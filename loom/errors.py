@@ -38,6 +38,7 @@ __all__ = [
     "DuplicateCommandError",
     "DuplicateKindError",
     "EffectFailedError",
+    "EmbeddingError",
     "EntryUnreadableError",
     "EquivalenceRuleNotRegisteredError",
     "EquivalenceRuleTamperedError",
@@ -428,6 +429,12 @@ class CriticError(LoomError):
     def __init__(self, message: str, *, cost_micro_usd: int | None = None) -> None:
         super().__init__(message)
         self.cost_micro_usd = cost_micro_usd
+
+
+class EmbeddingError(LoomError):
+    """Texts could not be turned into vectors by the function that was given for it."""
+
+    kind = "busy"
 
 
 class WindowError(LoomError):

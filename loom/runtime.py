@@ -48,6 +48,7 @@ from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, draft
 from loom.operations import Operations
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
+from loom.precedents.similarity import Embed
 from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
@@ -60,6 +61,7 @@ from loom.workspace import (
     limits,
     locate,
     own_projections,
+    similarity_of,
     store_options,
 )
 
@@ -111,6 +113,7 @@ class Loom:
         approver: Approver | None,
         resume: bool,
         critic: Critic | None = None,
+        embed: Embed | None = None,
     ) -> None:
         self._place = place
         self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
@@ -120,6 +123,7 @@ class Loom:
         self._sources = sources
         self._approver = approver
         self._critic = critic
+        self._embed = embed
         self.resumes = resume
         self._stack = AsyncExitStack()
         self._projector: Projector | None = None
@@ -136,13 +140,14 @@ class Loom:
         sources: Sources | None = None,
         approver: Approver | None = None,
         critic: Critic | None = None,
+        embed: Embed | None = None,
         resume: bool = True,
     ) -> Loom:
         """Return a loom to be entered with `async with`: a config file, a `LoomConfig` or a store URL says where.
 
         `by` is the person in whose name policies are registered that come with the code, by default the user of the
-        machine. `resume=False` leaves unfinished turns alone. Raises `JournalLockedError` when entered while another
-        process has the workspace open.
+        machine. `embed` turns texts into vectors, for `similar_to=`. `resume=False` leaves unfinished turns alone.
+        Raises `JournalLockedError` when entered while another process has the workspace open.
         """
         return cls(
             locate(source, workspace=workspace),
@@ -152,6 +157,7 @@ class Loom:
             sources=sources or Sources(),
             approver=approver,
             critic=critic,
+            embed=embed,
             resume=resume,
         )
 
@@ -242,14 +248,15 @@ class Loom:
         self.queries = queries
         self.policies.queries = queries
         self.traces = Traces(queries, alike=rules.describe)
-        self.precedents = Precedents(queries, rules, policies=self.policies)
+        similarity = similarity_of(config, queries, self._embed)
+        self.precedents = Precedents(queries, rules, policies=self.policies, similarity=similarity)
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
             find_decision=self._find_decision,
         )  # fmt: skip
         self.metrics = Metrics(queries)
-        self.memory = Memory(queries)
+        self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
         self.runs = Runs(self.store, queries, self.policies, by=self.by, make_id=new_id, make_draft=make_draft)

@@ -26,7 +26,8 @@ from loom.journal.admission import Limits
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
 from loom.monitors import MonitorsProjection
 from loom.precedents import PrecedentsProjection
-from loom.projections import Projection
+from loom.precedents.similarity import Embed, Similarity, SimilarityConfig
+from loom.projections import Projection, Queries
 
 __all__ = [
     "Workspace",
@@ -37,6 +38,7 @@ __all__ = [
     "locate",
     "own_projections",
     "sections",
+    "similarity_of",
     "store_options",
 ]
 
@@ -121,9 +123,22 @@ def actor_options(config: LoomConfig) -> ActorOptions:
 
 
 def sections() -> dict[str, type[Section]]:
-    """Return the sections of the config that are not the core's: of enrichment, and of installed extensions."""
+    """Return the sections of the config that are not the core's: enrichment, similarity, and installed extensions."""
     brought = {name: section for each in installed().values() for name, section in each.sections.items()}
-    return {**brought, "decision_traces": DecisionTracesConfig, "critic_llm": CriticLlmConfig}
+    own: dict[str, type[Section]] = {
+        "decision_traces": DecisionTracesConfig,
+        "critic_llm": CriticLlmConfig,
+        "similarity": SimilarityConfig,
+    }
+    return {**brought, **own}
+
+
+def similarity_of(config: LoomConfig, queries: Queries, embed: Embed | None = None) -> Similarity | None:
+    """Return what suggests decisions by their words, with a function that is given or the config's; None without."""
+    section = config.sections.get("similarity")
+    if embed is None and isinstance(section, SimilarityConfig):
+        embed = section.function()
+    return None if embed is None else Similarity(queries, embed)
 
 
 def critic_of(config: LoomConfig) -> Critic | None:

@@ -181,16 +181,27 @@ class Actor(Generic[State]):
         *,
         facets: Mapping[str, JsonValue] | None = None,
         text: str | None = None,
+        similar_to: str | None = None,
+        min_similarity: float | None = None,
         limit: int = 5,
         key: str | None = None,
     ) -> tuple[PrecedentFound, ...]:
         """Return earlier decisions, newest first, and journal which were seen.
 
         By `facts`: those in the same situation under the actor's `equivalence`. By `facets`: exact facts or context.
-        By `text`: words of rationale and reasoning. Several narrow each other.
+        By `text`: words of rationale and reasoning. Several narrow each other. `similar_to` suggests, of what matches
+        the rest, the decisions whose rationale is nearest to a text, and none below `min_similarity` (a cosine): they
+        are labelled as suggestions, and are no precedents of the decision unless it names them.
         """
         return await lookups.find_precedents(
-            current_turn(self, "find_precedents"), facts=facts, facets=facets, text=text, limit=limit, key=key
+            current_turn(self, "find_precedents"),
+            facts=facts,
+            facets=facets,
+            text=text,
+            similar_to=similar_to,
+            min_similarity=min_similarity,
+            limit=limit,
+            key=key,
         )
 
     # --- consent and decision -------------------------------------------------------------------

@@ -37,6 +37,7 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.policies.tables import Table
 from loom.policies.tables.table import LANGUAGE
+from loom.precedents.similarity import check_nearness
 from loom.spans import span
 
 T = TypeVar("T")
@@ -193,6 +194,8 @@ async def find_precedents(
     facts: BaseModel | Mapping[str, object] | None,
     facets: Mapping[str, JsonValue] | None,
     text: str | None,
+    similar_to: str | None,
+    min_similarity: float | None,
     limit: int,
     key: str | None,
 ) -> tuple[PrecedentFound, ...]:
@@ -202,42 +205,65 @@ async def find_precedents(
             f"limit of precedents is [{limit}]; expected [1 to {_MAX_PRECEDENTS}]: ask for as many as "
             "somebody will read"
         )
+    check_nearness(similar_to, min_similarity)
     situation = None if facts is None else _situation(turn, facts)
-    if situation is None and not facets and not text:
-        raise AdmissionError("precedents are looked for by nothing; expected [facts, facets or text]: give one of them")
+    if situation is None and not facets and not text and not similar_to:
+        raise AdmissionError(
+            "precedents are looked for by nothing; expected [facts, facets, text or similar_to]: give one of them"
+        )
     asked: dict[str, JsonValue] = {"situation": situation, "facets": dict(facets or {}), "text": text, "limit": limit}
+    if similar_to is not None:  # what did not ask for it has the key that it always had
+        asked |= {"similar_to": similar_to, "min_similarity": min_similarity}
     plain = json_value(asked, limits=turn.services.limits)
     with turn.step("find_precedents", key or digest(plain)) as step:
         recorded = await turn.take(step)
         if recorded is not None:
             seen = expect(recorded.entry, PrecedentReferencedEntry, turn)
         else:
-            found, position, failure = await _find(turn, situation=situation, facets=facets, text=text, limit=limit)
+            found, position, failure = await _find(
+                turn,
+                situation=situation,
+                facets=facets,
+                text=text,
+                similar_to=similar_to,
+                min_similarity=min_similarity,
+                limit=limit,
+            )
             seen = PrecedentReferencedEntry(
-                step=step, situation=situation, facets=dict(facets) if facets else None, text=text, found=found,
-                failure=failure, position=position,
-            )  # fmt: skip
+                step=step,
+                situation=situation,
+                facets=dict(facets) if facets else None,
+                text=text,
+                similar_to=similar_to,
+                min_similarity=min_similarity,
+                found=found,
+                failure=failure,
+                position=position,
+            )
             turn.write(turn.draft(seen))
         if seen.failure is not None:
             raise LookupFailedError(seen.failure.type_name, seen.failure.message)
         known = {precedent.decision_id for precedent in turn.gathered.precedents}
-        turn.gathered.precedents.extend(found for found in seen.found if found.decision_id not in known)
+        turn.gathered.precedents.extend(  # a suggestion is no precedent until the agent's code names it as one
+            found for found in seen.found if found.decision_id not in known and found.basis is None
+        )
         return seen.found
 
 
 async def _find(
-    turn: Turn, *, situation: str | None, facets: Mapping[str, JsonValue] | None, text: str | None, limit: int
+    turn: Turn, *, similar_to: str | None, **asked: Any
 ) -> tuple[tuple[PrecedentFound, ...], int | None, Failure | None]:
+    """Ask the index; a function of a user's that turns texts into vectors has as long as a fetcher has."""
     precedents = turn.services.precedents
+    timeout_s = None if similar_to is None else turn.services.options.lookup_timeout_s
     try:
-        position = await precedents.position()
-        found = await precedents.find(
-            situation=situation,
-            facets=facets,
-            text=text,
-            exclude_turn=(turn.cell.journal, turn.command_id),
-            limit=limit,
-        )
+        async with asyncio.timeout(timeout_s):
+            position = await precedents.position()
+            found = await precedents.find(
+                **asked, similar_to=similar_to, exclude_turn=(turn.cell.journal, turn.command_id)
+            )
+    except TimeoutError:
+        return (), None, Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
     except LoomError as error:  # an index that lags or has stopped
         return (), None, failure_of(error)
     return found, position, None

@@ -50,9 +50,11 @@ class PrecedentIndex(Protocol):
         text: str | None = None,
         decision_type: str | None = None,
         exclude_turn: tuple[str, str] | None = None,
+        similar_to: str | None = None,
+        min_similarity: float | None = None,
         limit: int = 5,
     ) -> tuple[PrecedentFound, ...]:
-        """Return earlier decisions, newest first."""
+        """Return earlier decisions, newest first; those near to a text, if there is one, nearest first."""
         ...
 
 

@@ -22,10 +22,11 @@ from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.journal.store import Draft
 from loom.precedents import Precedents
+from loom.precedents.similarity import Similarity
 from loom.projections import Queries, open_views_for_reading
-from loom.workspace import own_projections
+from loom.workspace import own_projections, similarity_of
 
-__all__ = ["Readings", "no_draft", "open_journal", "open_readings"]
+__all__ = ["Readings", "no_draft", "open_journal", "open_readings", "similarity_in"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Readings:
     def live(self) -> bool:
         """Whether a loom runs on it right now."""
         return WriterLock(self.files.lock).held()
+
+
+def similarity_in(readings: Readings, shell: Shell) -> Similarity | None:
+    """Return what suggests decisions by their words, with the function that the config names; None without one."""
+    shell.allow_imports()
+    return similarity_of(shell.settings, readings.queries)
 
 
 def no_draft(_: Entry) -> Draft:

@@ -84,7 +84,8 @@ def _evaluated(body: _Body) -> str:
 
 def _precedents(body: _Body) -> str:
     found = body["found"]
-    return f"{len(found)} found" + (": " + ", ".join(each["decision_id"][:12] for each in found) if found else "")
+    how = "suggested by similarity" if body.get("similar_to") else "found"
+    return f"{len(found)} {how}" + (": " + ", ".join(each["decision_id"][:12] for each in found) if found else "")
 
 
 def _requested(body: _Body) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "Secret",
     "Section",
     "canonical_key",
+    "importable",
     "refusal",
 ]
 
@@ -182,7 +183,8 @@ class LoggingConfig(Section):
     format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
 
 
-def _importable(module: str) -> str:
+def importable(module: str) -> str:
+    """Return what names a module or something in it; refuse what an import could not say."""
     dotted, colon, name = module.partition(":")
     names = [*dotted.split("."), *([name] if colon else [])]
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in names):
@@ -202,7 +204,7 @@ class LoomConfig(Section):
     version: int = Field(default=FORMAT_VERSION, ge=1)
     data: Path = Path("loom-data")
     workspace: str = "default"
-    modules: tuple[Annotated[str, AfterValidator(_importable)], ...] = ()
+    modules: tuple[Annotated[str, AfterValidator(importable)], ...] = ()
     extensions: tuple[str, ...] = ()
     """Installed extensions that are used although no section of theirs is filled in."""
     journal: JournalConfig = JournalConfig()

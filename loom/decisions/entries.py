@@ -68,7 +68,8 @@ class PrecedentFound(_Frozen):
     """One earlier decision as the precedent index showed it.
 
     `superseded` is `policy` where the version it was decided under was no longer the adopted one, `overruled` where a
-    later decision had overruled it, and None where it was still what would be gone by.
+    later decision had overruled it, and None where it was still what would be gone by. `basis` and `similarity` (a
+    cosine) are set where its words only were near to what was asked: then it is a suggestion and no precedent.
     """
 
     decision_id: str
@@ -81,16 +82,23 @@ class PrecedentFound(_Frozen):
     situation: str | None = None
     precedent: str | None = None
     superseded: Literal["policy", "overruled"] | None = None
+    basis: Literal["suggested by similarity"] | None = None
+    similarity: float | None = None
+
+    def suggested(self, similarity: float) -> PrecedentFound:
+        """Return the same decision as one that similarity suggests."""
+        return self.model_copy(update={"basis": "suggested by similarity", "similarity": similarity})
 
 
 class PrecedentReferencedEntry(Entry):
     """Earlier decisions were looked for: by what, and which were found, or how it failed.
 
     `position` is up to where, at least, the index that was searched held the journal: what is later may be missing.
+    With `similar_to` the nearest of what matched were suggested, none farther than `min_similarity`.
     """
 
     kind: ClassVar[str] = "precedent_referenced"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     situation: str | None = None
     facets: dict[str, JsonValue] | None = None
@@ -98,11 +106,17 @@ class PrecedentReferencedEntry(Entry):
     found: tuple[PrecedentFound, ...] = ()
     failure: Failure | None = None
     position: int | None = None
+    similar_to: str | None = None
+    min_similarity: float | None = None
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Take a body of schema 1, which does not say how far the index was, to 2."""
-        return {**body, "position": None} if version == 1 else super().upcast(version, body)
+        """Take a body of schema 1, which does not say how far the index was, to 2; 3 knows similarity, too."""
+        if version == 1:
+            return {**body, "position": None}
+        if version == 2:
+            return {**body, "similar_to": None, "min_similarity": None}
+        return super().upcast(version, body)
 
 
 class ApprovalRequestedEntry(Entry):

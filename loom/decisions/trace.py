@@ -40,6 +40,8 @@ confidence, rationale, outcome, verdict, departure, status
 """
 """The columns of `trace_decisions` that a `DecisionSummary` is made of, and the one that a version is found by."""
 
+_NOT_OF_A_ROW = frozenset({"recorded_at", "similarity"})
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -77,11 +79,13 @@ class DecisionSummary(_Frozen):
     departure: Departure | None
     """How it went against its own rule, if it did."""
     status: Literal["open", "settled", "failed", "abandoned"]
+    similarity: float | None = None
+    """How near its rationale is to what was asked for (a cosine), where similarity suggested it."""
 
     @classmethod
     def of(cls, row: Row) -> DecisionSummary:
         """Return the summary that a confirmed row holds."""
-        plain: dict[str, Any] = {name: row[name] for name in DecisionSummary.model_fields if name != "recorded_at"}
+        plain: dict[str, Any] = {name: row[name] for name in DecisionSummary.model_fields if name not in _NOT_OF_A_ROW}
         plain["outcome"] = json.loads(plain["outcome"])
         return DecisionSummary(**plain, recorded_at=datetime_from_us(row["recorded_at_us"]))
 

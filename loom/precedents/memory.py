@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,15 +14,19 @@ from loom.decisions.finding import matching, within
 from loom.decisions.rows import ROW
 from loom.decisions.trace import SUMMARY, DecisionSummary
 from loom.errors import AdmissionError
+from loom.precedents.conditions import match_expression
 from loom.precedents.hits import has_facets, with_words
 from loom.precedents.index import facet_text, is_original
-from loom.precedents.search import match_expression
+from loom.precedents.similarity import Similarity, check_nearness, usable
 from loom.projections import Queries
 
 __all__ = ["Memory"]
 
 _FIND = f"SELECT {SUMMARY} FROM trace_decisions WHERE "  # noqa: S608 - constants only
 _FIND_BY_COMMAND = f"SELECT {SUMMARY}, command_type FROM trace_decisions WHERE "  # noqa: S608
+_POSITIONS = "SELECT position FROM trace_decisions WHERE "
+_ORIGINAL = "position IN (SELECT position FROM precedents WHERE excluded IS NULL)"
+_AMONG = "position IN (SELECT value FROM json_each(:positions))"
 _NEWEST = " ORDER BY position DESC LIMIT :limit"
 _FACET = "position IN (SELECT position FROM precedent_facets WHERE name = :facet_{0} AND value = :value_{0})"
 _WORDS = "position IN (SELECT rowid FROM precedent_words WHERE precedent_words MATCH :words)"
@@ -39,8 +44,9 @@ _MOST = 16
 class Memory:
     """Looks for decisions by what they were about, as well as by what `Traces.find` knows."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, queries: Queries, *, similarity: Similarity | None = None) -> None:
         self._queries = queries
+        self._similarity = similarity
 
     async def search(
         self,
@@ -49,6 +55,8 @@ class Memory:
         outcome: Mapping[str, JsonValue] | None = None,
         text: str | None = None,
         alike: str | None = None,
+        similar_to: str | None = None,
+        min_similarity: float | None = None,
         limit: int = 50,
         after: int | None = None,
         **given: Any,
@@ -59,7 +67,16 @@ class Memory:
         outcome. `text` are words of rationale and reasoning, all of them. `alike` is the full key of a situation or a
         precedent class. The rest is what `Traces.find` takes. `after` is the position of the last one already seen.
         Whatever asks for more than `Traces.find` knows finds original decisions only.
+
+        With `similar_to` the decisions that match are suggested by how near their rationale is to a text, nearest first
+        and not in pages; `min_similarity` (a cosine, -1..1) leaves out what is farther.
         """
+        check_nearness(similar_to, min_similarity)
+        if similar_to is not None and after is not None:
+            raise AdmissionError(
+                f"decisions are asked for by similarity after position [{after}]; expected one of the two, as the "
+                "nearest come first: raise the limit"
+            )
         bound: dict[str, object] = {"limit": limit}
         conditions = [*_facets(facets or {}, bound), *_outcomes(outcome or {}, bound)]
         if text is not None:
@@ -72,6 +89,15 @@ class Memory:
             conditions.append(_CLASS)
         matches, parameters = matching({**_dates(given), "after": 2**63 - 1 if after is None else after})
         select = _FIND if given.get("command_type") is None else _FIND_BY_COMMAND
+        near: dict[int, float] = {}
+        if similar_to is not None:
+            conditions.append(_ORIGINAL)
+            statement = _POSITIONS + " AND ".join([matches, *conditions])
+            matching_rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
+            near = await usable(self._similarity).nearest(
+                similar_to, [row["position"] for row in matching_rows], min_similarity=min_similarity, limit=limit
+            )
+            matches, parameters = _AMONG, {"positions": json.dumps(list(near))}
         statement = select + " AND ".join([matches, *conditions]) + _NEWEST
         rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
         names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if text is not None else ()))
@@ -87,7 +113,11 @@ class Memory:
             else:
                 self._queries.differences.add("precedents", hit.row["position"], "it is not what was looked for")
         times = {name: given.get(name) for name in ("since", "until", "status")}
-        return tuple(each for each in found if within(each, **times))
+        kept = [each for each in found if within(each, **times)]
+        if similar_to is None:
+            return tuple(kept)
+        named = {each.position: each.model_copy(update={"similarity": near[each.position]}) for each in kept}
+        return tuple(named[at] for at in near if at in named)
 
 
 _KNOWN = frozenset(

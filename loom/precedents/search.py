@@ -13,20 +13,21 @@ from loom.clock import datetime_from_us
 from loom.decisions.confirming import confirmed_decisions
 from loom.decisions.entries import PrecedentFound
 from loom.errors import (
-    AdmissionError,
     DecisionNotFoundError,
     EquivalenceRuleNotRegisteredError,
     PrecedentClassNotFoundError,
 )
 from loom.policies.registry import PolicyRegistry
+from loom.precedents.conditions import AMONG, USABLE, asked_for
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.hits import Hits
-from loom.precedents.index import ROW, facet_text, precedent_row
+from loom.precedents.index import ROW, precedent_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
+from loom.precedents.similarity import Similarity, check_nearness, usable
 from loom.projections import Queries, Row
 from loom.projections.sql import prefix_range
 
-__all__ = ["PrecedentMember", "PrecedentSupport", "Precedents", "match_expression"]
+__all__ = ["PrecedentMember", "PrecedentSupport", "Precedents"]
 
 _COLUMNS = """
 p.position, p.decision_id, p.journal, p.command_id, p.decision_type, p.rationale, p.outcome, p.is_exception,
@@ -38,18 +39,11 @@ _FIND = f"SELECT {_COLUMNS} FROM precedents AS p"  # noqa: S608 - constants only
 _FIND_BY_FACET = f"""
 SELECT {_COLUMNS} FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
 """  # noqa: S608
-_USABLE = "p.excluded IS NULL AND p.position < :before"
-_FIRST_FACET = "f.name = :facet_0 AND f.value = :value_0"
-_ALSO_FACET = """
-EXISTS (SELECT 1 FROM precedent_facets AS g
-        WHERE g.name = :facet_{0} AND g.value = :value_{0} AND g.position = p.position)
+_POSITIONS = "SELECT p.position FROM precedents AS p"
+_POSITIONS_BY_FACET = """
+SELECT p.position FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
 """
-_WORDS = "p.position IN (SELECT rowid FROM precedent_words WHERE precedent_words MATCH :words)"
-_SITUATION = "p.situation = :situation"
 _PRECEDENT = "p.precedent = :precedent"
-_TYPE = "p.decision_type = :decision_type"
-_AMONG_OTHERS = "+p.decision_type = :decision_type"  # the plus keeps the widest index away from a narrower one
-_EXCLUDE = "NOT (p.journal = :journal AND p.command_id IS :command_id)"
 _NEWEST = "ORDER BY p.position DESC LIMIT :limit"
 _NEWEST_OF_FACET = "ORDER BY f.position DESC LIMIT :limit"
 _CLASS = """
@@ -80,8 +74,6 @@ _CLASS_OF = "SELECT position, decision_id, precedent FROM precedents WHERE decis
 _OF_CLASS = f"SELECT {_COLUMNS}, p.rule FROM precedents AS p WHERE p.position IN (SELECT value FROM json_each(?))"  # noqa: S608
 _CLASS_NAMED = "SELECT precedent FROM precedent_classes WHERE precedent >= ? AND precedent < ? LIMIT 3"
 _NAMES = ("precedents",)
-_MAX_FACETS = 16
-_MAX_TERMS = 32
 
 
 class PrecedentSupport(BaseModel):
@@ -128,9 +120,11 @@ class Precedents:
         rules: EquivalenceRegistry | None = None,
         *,
         policies: PolicyRegistry | None = None,
+        similarity: Similarity | None = None,
     ) -> None:
         self._queries = queries
         self._rules = rules
+        self._similarity = similarity
         self._hits = Hits(queries, policies)
 
     def rules(self, name: str | None = None) -> tuple[RuleVersion, ...]:
@@ -154,36 +148,50 @@ class Precedents:
         text: str | None = None,
         decision_type: str | None = None,
         exclude_turn: tuple[str, str] | None = None,
+        similar_to: str | None = None,
+        min_similarity: float | None = None,
         limit: int = 5,
         before: int | None = None,
     ) -> tuple[PrecedentFound, ...]:
-        """Return the decisions that match everything given, newest first.
+        """Return the decisions that match everything given, newest first; with `similar_to`, the nearest first.
 
         `facets` are facts or context, exact. `text` is words, all of which stand in rationale or reasoning. `before` is
         a position, to see what somebody could see who looked then; what is superseded now is marked all the same.
+        Of what matches, `similar_to` suggests the decisions whose rationale is nearest to a text, and labels them so;
+        `min_similarity` (a cosine, -1..1) leaves out what is farther. Raises `ConfigError` where nothing turns texts
+        into vectors.
         """
-        words = None if text is None else match_expression(text)
-        if words == "":
-            return ()
-        bound: dict[str, object] = {"limit": limit, "before": 2**63 - 1 if before is None else before}
-        narrow = bool(situation or precedent or words or facets)
-        exact = (
-            ("situation", situation, _SITUATION),
-            ("precedent", precedent, _PRECEDENT),
-            ("decision_type", decision_type, _AMONG_OTHERS if narrow else _TYPE),
-            ("words", words, _WORDS),
+        check_nearness(similar_to, min_similarity)
+        asked = asked_for(
+            situation=situation,
+            precedent=precedent,
+            facets=facets,
+            text=text,
+            decision_type=decision_type,
+            exclude_turn=exclude_turn,
+            before=before,
         )
-        conditions = [_USABLE, *(condition for _, value, condition in exact if value is not None)]
-        bound |= {name: value for name, value, _ in exact if value is not None}
-        if exclude_turn is not None:
-            conditions.append(_EXCLUDE)
-            bound["journal"], bound["command_id"] = exclude_turn
-        conditions += _facet_conditions(facets or {}, bound)
-        select, order = (_FIND_BY_FACET, _NEWEST_OF_FACET) if facets else (_FIND, _NEWEST)
-        statement = f"{select} WHERE {' AND '.join(conditions)} {order}"
-        rows = await self._queries.fetch(statement, bound, names=_NAMES)
-        hits = await self._hits.confirmed(rows, facets=facets, words=words)
-        return tuple(PrecedentFound(**_found(each.row)) for each in hits)
+        if asked is None:
+            return ()
+        if similar_to is None:
+            select, order = (_FIND_BY_FACET, _NEWEST_OF_FACET) if asked.by_facet else (_FIND, _NEWEST)
+            statement = f"{select} WHERE {asked.condition} {order}"
+            rows = await self._queries.fetch(statement, {**asked.bound, "limit": limit}, names=_NAMES)
+            near: dict[int, float] = {}
+        else:
+            statement = f"{_POSITIONS_BY_FACET if asked.by_facet else _POSITIONS} WHERE {asked.condition}"
+            matching = await self._queries.fetch(statement, asked.bound, names=_NAMES)
+            near = await usable(self._similarity).nearest(
+                similar_to, [row["position"] for row in matching], min_similarity=min_similarity, limit=limit
+            )
+            statement = f"{_FIND} WHERE {USABLE} AND {AMONG}"
+            bound = {"positions": json.dumps(list(near)), "before": asked.bound["before"]}
+            rows = await self._queries.fetch(statement, bound, names=_NAMES, consistent=False)
+        hits = await self._hits.confirmed(rows, facets=facets, words=asked.words)
+        found = {each.row["position"]: PrecedentFound(**_found(each.row)) for each in hits}
+        if similar_to is None:
+            return tuple(found.values())
+        return tuple(found[at].suggested(nearness) for at, nearness in near.items() if at in found)
 
     async def position(self) -> int:
         """Return up to which position, at least, the index holds the journal: what a search from now on can find."""
@@ -214,7 +222,7 @@ class Precedents:
     ) -> tuple[PrecedentMember, ...]:
         """Return the decisions of a class, by its full key, newest first; `after` is the last position already seen."""
         bound = {"precedent": precedent, "before": 2**63 - 1 if after is None else after, "limit": limit}
-        statement = f"{_FIND} WHERE {_USABLE} AND {_PRECEDENT} {_NEWEST}"
+        statement = f"{_FIND} WHERE {USABLE} AND {_PRECEDENT} {_NEWEST}"
         rows = await self._queries.fetch(statement, bound, names=_NAMES)
         return tuple(
             PrecedentMember(
@@ -284,30 +292,6 @@ class Precedents:
                 "use its `precedents`"
             )
         return self._rules
-
-
-def match_expression(text: str) -> str:
-    """Return words as an FTS5 expression that asks for all of them; whatever they look like, they are words."""
-    words = (word for word in text.replace("\x00", " ").split() if any(map(str.isalnum, word)))
-    quoted = ['"' + word.replace('"', '""') + '"' for word in words]
-    return " ".join(quoted[:_MAX_TERMS]).encode("utf-8", "replace").decode()
-
-
-def _facet_conditions(facets: Mapping[str, JsonValue], bound: dict[str, object]) -> list[str]:
-    if len(facets) > _MAX_FACETS:
-        raise AdmissionError(
-            f"[{len(facets)}] facets were given; expected at most [{_MAX_FACETS}]: drop the least telling"
-        )
-    for number, (name, value) in enumerate(facets.items()):
-        text = facet_text(value)
-        if text is None:
-            raise AdmissionError(
-                f"facet [{name}] is [{value!r:.60}]; expected a scalar: name a part of it, as in {name}.part",
-                path=f"$.{name}",
-            )
-        bound[f"facet_{number}"], bound[f"value_{number}"] = name, text
-    also = [_ALSO_FACET.format(number) for number in range(1, len(facets))]
-    return [_FIRST_FACET, *also] if facets else []
 
 
 def _found(row: Row) -> dict[str, Any]:

@@ -6,13 +6,17 @@ groups nothing, counts nothing, and feeds neither precedents nor drift nor minin
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from loom.config import Section, named_in
+from loom.config.models import importable
 from loom.decisions.confirming import confirmed_decisions
-from loom.errors import AdmissionError, ConfigError
+from loom.errors import AdmissionError, ConfigError, EmbeddingError
 from loom.identity import check_limit
 from loom.precedents.index import ROW, precedent_row
 from loom.projections import Queries
@@ -21,16 +25,36 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
-__all__ = ["Embed", "Hint", "Similarity"]
+__all__ = ["Embed", "Hint", "Similarity", "SimilarityConfig", "check_nearness", "usable"]
 
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """Turns texts into vectors of one length."""
 
 _PAGE = 500
+_DIGITS = 6
+"""Of a similarity that is shown or journaled: what is beyond differs from machine to machine."""
 _AFTER = """
 SELECT position, decision_id, rationale, excluded FROM precedents WHERE position > :after AND excluded IS NULL
 ORDER BY position LIMIT :limit
 """
+
+
+class SimilarityConfig(Section):
+    """The section `similarity` of the config: `embed` names the function that turns texts into vectors."""
+
+    embed: Annotated[str, AfterValidator(importable)]
+    """`package.module:function`, an `async def` that takes texts and returns as many vectors."""
+
+    def function(self) -> Embed:
+        """Import the function; raise `ConfigError` where there is none of that name."""
+        found = [value for _, value in named_in([self.embed])] if ":" in self.embed else []
+        if len(found) != 1 or not callable(found[0]):
+            raise ConfigError(
+                f"[similarity.embed] names [{self.embed}]; expected a function, as package.module:function: name one "
+                "that turns texts into vectors"
+            )
+        embed: Embed = found[0]
+        return embed
 
 
 class Hint(BaseModel):
@@ -59,24 +83,48 @@ class Similarity:
         self._numpy = numpy
         self._queries = queries
         self._embed = embed
-        self._known: list[tuple[str, str]] = []
-        self._vectors: list[NDArray[float32]] = []
+        self._catching_up = asyncio.Lock()
+        self._pages: list[NDArray[float32]] = []
+        self._rows: dict[int, int] = {}
         self._after = 0
 
-    async def suggest(self, text: str, *, limit: int = 5) -> tuple[Hint, ...]:
-        """Return the decisions whose rationale is nearest to a text, nearest first, by cosine."""
-        check_limit(limit)
-        await self._catch_up()
-        if not self._known:
-            return ()
-        [asked] = await self._embedded([text])
-        near = self._numpy.stack(self._vectors) @ asked
-        # Equal ones by id, so that the same question has the same answer.
-        order = sorted(range(len(near)), key=lambda index: (-float(near[index]), self._known[index][0]))
-        return tuple(
-            Hint(decision_id=self._known[i][0], rationale=self._known[i][1], similarity=float(near[i]))
-            for i in order[:limit]
+    async def suggest(self, text: str, *, limit: int = 5, min_similarity: float | None = None) -> tuple[Hint, ...]:
+        """Return the decisions whose rationale is nearest to a text, nearest first, by cosine.
+
+        With other filters: `loom.precedents.find(similar_to=…)` and `loom.memory.search(similar_to=…)`.
+        """
+        from loom.precedents.search import Precedents
+
+        found = await Precedents(self._queries, similarity=self).find(
+            similar_to=text, min_similarity=min_similarity, limit=limit
         )
+        return tuple(
+            Hint(decision_id=each.decision_id, rationale=each.rationale, similarity=each.similarity or 0.0)
+            for each in found
+        )
+
+    async def nearest(
+        self, text: str, positions: Sequence[int], *, min_similarity: float | None, limit: int
+    ) -> dict[int, float]:
+        """Return of the decisions at some positions those that are nearest to a text, nearest first, by cosine.
+
+        Equal ones by position, newest first, so that the same question has the same answer. Raises `EmbeddingError`
+        where the function that turns texts into vectors fails, or gives what are none.
+        """
+        check_limit(limit)
+        if not positions:
+            return {}
+        async with self._catching_up:
+            await self._catch_up()
+            known = [at for at in positions if at in self._rows]
+            if not known:
+                return {}
+            asked = (await self._embedded([text]))[0]
+            matrix = self._matrix()
+        near = (matrix[[self._rows[at] for at in known]] @ asked).tolist()
+        ranked = sorted(((round(value, _DIGITS), at) for value, at in zip(near, known, strict=True)), reverse=True)
+        least = -math.inf if min_similarity is None else min_similarity
+        return {at: value for value, at in ranked[:limit] if value >= least}
 
     async def _catch_up(self) -> None:
         while True:
@@ -86,19 +134,60 @@ class Similarity:
                 return
             hits = await confirmed_decisions(self._queries, rows, table="precedents", told=precedent_row, names=ROW)
             if hits:
-                self._vectors += await self._embedded([each.row["rationale"] for each in hits])
-                self._known += [(each.row["decision_id"], each.row["rationale"]) for each in hits]
+                vectors = await self._embedded([each.row["rationale"] for each in hits])
+                first = len(self._rows)
+                self._rows |= {each.row["position"]: first + number for number, each in enumerate(hits)}
+                self._pages.append(vectors)
             self._after = rows[-1]["position"]
 
-    async def _embedded(self, texts: list[str]) -> list[NDArray[float32]]:
-        vectors = self._numpy.asarray(await self._embed(texts), dtype=self._numpy.float32)
+    def _matrix(self) -> NDArray[float32]:
+        """Return all vectors, one row each, laid together once for all that were added since."""
+        if len(self._pages) > 1:
+            self._pages = [self._numpy.concatenate(self._pages)]
+        return self._pages[0]
+
+    async def _embedded(self, texts: list[str]) -> NDArray[float32]:
+        try:
+            given = await self._embed(texts)
+            vectors = self._numpy.asarray(given, dtype=self._numpy.float32)
+        except Exception as error:
+            raise EmbeddingError(
+                f"[{len(texts)}] texts could not be turned into vectors [{type(error).__name__}: {error}]; expected "
+                "one vector for each: look into the function that similarity was given"
+            ) from error
         lengths = self._numpy.linalg.norm(vectors, axis=1) if vectors.ndim == 2 else None
         if lengths is None or len(vectors) != len(texts) or not self._numpy.isfinite(lengths).all():
-            raise AdmissionError(
-                f"vectors of [{len(texts)}] texts are of shape [{vectors.shape}]; expected one finite vector for each"
+            raise EmbeddingError(
+                f"vectors of [{len(texts)}] texts are of shape [{vectors.shape}]; expected one finite vector for each: "
+                "look into the function that similarity was given"
             )
-        if self._vectors and vectors.shape[1] != len(self._vectors[0]):
-            raise AdmissionError(
-                f"vectors have [{vectors.shape[1]}] numbers; expected [{len(self._vectors[0])}]: one model for all"
+        if self._pages and vectors.shape[1] != self._pages[0].shape[1]:
+            raise EmbeddingError(
+                f"vectors have [{vectors.shape[1]}] numbers; expected [{self._pages[0].shape[1]}]: one model for all"
             )
-        return list(vectors / self._numpy.maximum(lengths, 1e-12)[:, None])
+        unit: NDArray[float32] = vectors / self._numpy.maximum(lengths, 1e-12)[:, None]
+        return unit
+
+
+def check_nearness(similar_to: str | None, min_similarity: float | None) -> None:
+    """Raise `AdmissionError` for a least similarity of nothing, or one that no cosine has."""
+    if min_similarity is None:
+        return
+    if similar_to is None:
+        raise AdmissionError(
+            f"a least similarity of [{min_similarity}] is asked for, to nothing; expected [similar_to]: give the text"
+        )
+    if not -1 <= min_similarity <= 1:
+        raise AdmissionError(
+            f"least similarity is [{min_similarity}]; expected a cosine [-1 to 1]: 1 is the same direction"
+        )
+
+
+def usable(similarity: Similarity | None) -> Similarity:
+    """Return similarity where there is one; raise `ConfigError` where nothing turns texts into vectors."""
+    if similarity is None:
+        raise ConfigError(
+            "decisions are asked for by similarity where [nothing turns texts into vectors]; expected "
+            "[similarity.embed] in the config, or `Loom.open(…, embed=…)`: name a function of yours"
+        )
+    return similarity

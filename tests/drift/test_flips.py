@@ -135,7 +135,8 @@ def test_subjects_that_go_further_are_exchanged_with_all_that_they_did() -> None
         given = []
         for _ in range(60):
             short, far = {"a no": 1}, {"a yes": 1, "b yes": 1, "c yes": 1, "d yes": 1}
-            given.append(Exchanged(*by.sample([short, far], 2)))
+            old, new = by.sample([short, far], 2)
+            given.append(Exchanged(old, new))
         alarms += flipped(given, 199).p_value < 0.05
     assert alarms <= 18  # five in a hundred, and three standard deviations
 

@@ -17,7 +17,7 @@ from loom.errors import AdmissionError, DecisionNotFoundError
 from loom.identity import derived_id
 from loom.journal import TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.precedents import PrecedentsProjection
-from loom.precedents.search import match_expression
+from loom.precedents.conditions import match_expression
 from tests.projections.journals import RULE, command, decision
 from tests.projections.reading import Asked, asked
 
@@ -54,6 +54,8 @@ async def test_a_precedent_shows_what_was_decided_and_why(loom: Asked) -> None:
         "situation": made.precedent_class.situation,
         "precedent": made.precedent_class.precedent,
         "superseded": None,
+        "basis": None,
+        "similarity": None,
     }
 
 

@@ -64,10 +64,16 @@ async def decisions(
     alike: Annotated[
         str | None, typer.Option("--alike", help="Of this class: the key of a situation or precedent.")
     ] = None,
+    similar_to: Annotated[
+        str | None, typer.Option("--similar-to", metavar="TEXT", help="Suggest those whose rationale is nearest to it.")
+    ] = None,
+    min_similarity: Annotated[
+        float | None, typer.Option("--min-similarity", min=-1, max=1, help="And none farther than this cosine.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
 ) -> None:
-    """List decisions, newest first."""
-    from loom.cli.reading import open_readings
+    """List decisions, newest first; those that similarity suggests, nearest first."""
+    from loom.cli.reading import open_readings, similarity_in
     from loom.precedents import Memory
 
     now = datetime.now(UTC)
@@ -88,10 +94,12 @@ async def decisions(
             wanted["run_id"] = (await readings.runs.get(run)).run_id
         if policy is not None:
             wanted |= await _under(readings, policy)
-        memory = Memory(readings.queries)
+        similarity = None if similar_to is None else similarity_in(readings, shell)
+        memory = Memory(readings.queries, similarity=similarity)
         asked: dict[str, Any] = {
             "text": text, "facets": named_values(facet or [], option="--facet"),
-            "outcome": named_values(outcome or [], option="--outcome"), "alike": alike,
+            "outcome": named_values(outcome or [], option="--outcome"), "alike": alike, "similar_to": similar_to,
+            "min_similarity": min_similarity,
         }  # fmt: skip
         found = await memory.search(**asked, **wanted, limit=limit)
     if shell.json:
@@ -167,6 +175,10 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
     columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("type")]
     columns += [Column("actor")] if roomy else []
     columns += [Column("policy"), Column("rule")] if wide else []
+    suggested = any(each.similarity is not None for each in found)
+    if suggested:
+        output.note("suggested by similarity: near in their words, which makes no precedent of them")
+        columns.insert(0, Column("near", right=True))
     columns += [Column("outcome", wraps=True), Column("rationale", wide=True, wraps=True)]
 
     def row(each: DecisionSummary) -> list[str | Text]:
@@ -177,7 +189,8 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
         cells += [one_line(each.journal, 40)] if roomy else []
         cells += [one_line(each.policy_version, 24), one_line(each.rule or "-", 24)] if wide else []
         cells.append(_came_to(each, longest=400 if not output.for_eyes else 60 if roomy else 22))
-        return [*cells, one_line(each.rationale, 140 if output.for_eyes else 400)]
+        near = [f"{each.similarity or 0.0:.2f}"] if suggested else []
+        return [*near, *cells, one_line(each.rationale, 140 if output.for_eyes else 400)]
 
     output.table(columns, [row(each) for each in found])
 

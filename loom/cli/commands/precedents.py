@@ -46,16 +46,23 @@ async def precedents(
         list[str] | None, typer.Option("--facet", "-f", metavar="NAME=VALUE", help="With exactly this fact or context.")
     ] = None,
     type: Annotated[str | None, typer.Option("--type", "-t", help="Of this type of decision.")] = None,
+    similar_to: Annotated[
+        str | None, typer.Option("--similar-to", metavar="TEXT", help="Suggest those whose rationale is nearest to it.")
+    ] = None,
+    min_similarity: Annotated[
+        float | None, typer.Option("--min-similarity", min=-1, max=1, help="And none farther than this cosine.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
 ) -> int | None:
     """List classes of like cases with a like outcome, largest first; or search earlier decisions.
 
     Decisions that were replayed, or whose turn failed or was given up, are no precedents.
     """
-    from loom.cli.reading import open_readings
+    from loom.cli.reading import open_readings, similarity_in
     from loom.cli.rehearsing import rules_of
+    from loom.precedents import Precedents
 
-    searched = text is not None or bool(facet) or type is not None
+    searched = text is not None or bool(facet) or type is not None or (similar_to, min_similarity) != (None, None)
     if rule is not None and (of is not None or searched):
         raise typer.BadParameter("expected [--rule alone]: it chooses among classes", param_hint="--rule")
     async with open_readings(shell) as readings:
@@ -74,9 +81,12 @@ async def precedents(
             return None
         facets = named_values(facet or [], option="--facet")
         wanted: dict[str, Any] = {"text": text, "facets": facets, "decision_type": type}
+        wanted |= {"similar_to": similar_to, "min_similarity": min_similarity}
         if kind is not None:
             wanted["precedent"] = kind.precedent
-        _print_found(shell.output, await readings.precedents.find(**wanted, limit=limit), kind)
+        similarity = None if similar_to is None else similarity_in(readings, shell)
+        searching = Precedents(readings.queries, similarity=similarity)
+        _print_found(shell.output, await searching.find(**wanted, limit=limit), kind)
     return None
 
 
@@ -233,6 +243,10 @@ def _print_members(output: Output, found: tuple[PrecedentFound, ...] | tuple[Pre
     roomy = output.width >= ROOMY
     columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim")]
     columns += [Column("actor")] if roomy else []
+    suggested = any(each.basis for each in found)
+    if suggested:
+        output.note("suggested by similarity: near in their words, which makes no precedent of them")
+        columns.insert(0, Column("near", right=True))
     columns += [Column("superseded", "yellow")] if any(each.superseded for each in found) else []
     columns += [Column("outcome"), Column("rationale", wide=True, wraps=True)]
 
@@ -242,6 +256,7 @@ def _print_members(output: Output, found: tuple[PrecedentFound, ...] | tuple[Pre
         if any(other.superseded for other in found):
             cells.append(_WHY_SUPERSEDED.get(each.superseded or "", "-") if roomy else each.superseded or "-")
         outcome = Text(compact(each.outcome, 40 if roomy else 26), style="red" if each.is_exception else "")
-        return [*cells, outcome, one_line(each.rationale)]
+        near = [f"{each.similarity or 0.0:.2f}"] if suggested else []
+        return [*near, *cells, outcome, one_line(each.rationale)]
 
     output.table(columns, [row(each) for each in found])
