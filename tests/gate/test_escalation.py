@@ -13,6 +13,7 @@ from loom import Loom
 from loom.decisions import ApprovalRequestedEntry
 from loom.errors import InvalidNameError, SelfApprovalError
 from loom.gate import Answer, Complaint, ExecutedEntry, PolicyProposal
+from tests.cli.support import invoke
 from tests.gate.support import AGENT, BY, CONTRACT, Desk, gated
 
 ADDRESSED = CONTRACT.model_copy(update={"version": "1.3.0", "escalate_to": "vp_sales"})
@@ -140,6 +141,18 @@ async def test_a_restart_between_question_and_answer_loses_nothing(tmp_path: Pat
         await loom.approvals.grant(str(answer.approval_id), by="vera")
         await ended(loom, answer)
         assert len(await executed(loom)) == 1
+
+
+async def test_what_is_granted_from_the_shell_while_nothing_runs_is_executed_at_the_next_start(tmp_path: Path) -> None:
+    async with gated(tmp_path, validators=[large]) as loom:
+        answer = await (await Desk(loom).arrive(ADDRESSED)).offer("i-1", 13)
+    journal = tmp_path / "default" / "journal.db"
+    approved = await asyncio.to_thread(invoke, "approve", str(answer.approval_id), "--by", "vera", "-j", journal)
+    assert approved.code == 0, approved.err
+    async with gated(tmp_path, validators=[large]) as loom:
+        await ended(loom, answer)
+        [entry] = await executed(loom)
+        assert entry.idempotency_key == answer.idempotency_key
 
 
 async def test_the_same_command_twice_waits_for_one_person_once(tmp_path: Path) -> None:
