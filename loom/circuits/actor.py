@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, JsonValue
 
 from loom.actors import Actor
+from loom.actors.current import current_turn
 from loom.circuits.chain import ChainReply, RunChain, Step, StepReply
 from loom.circuits.definition import Circuit
 from loom.circuits.entries import (
@@ -34,6 +35,7 @@ from loom.circuits.running import Attempt, Given, raw_inputs
 from loom.circuits.wiring import Wiring, band_of
 from loom.errors import AdmissionError, LookupFailedError
 from loom.journal.entry import Entry
+from loom.journal.entry import Step as TurnStep
 from loom.policies import Evaluation
 from loom.sealing import is_sealed
 
@@ -112,14 +114,16 @@ class CircuitActor(Actor[ClientState]):
             reason = f"circuit [{step.circuit_id}] is not registered"
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
         definition, step = circuit.definition, named_step(circuit.definition, step)
-        check_step(circuit, step)
+        if current_turn(self, "record").script is None:  # else it was held against the definition of its time
+            check_step(circuit, step)
         inputs, provenance = inputs_of(circuit, command, step, found)
         too_large = _problem_of(partial(check_room, "inputs", inputs, self._room))
+        version = self._pinned(place) or await self._wiring.version(circuit)
         await self.record(
             CircuitEnteredEntry(
                 execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
-                version=await self._wiring.version(circuit), inputs={} if too_large else inputs, provenance=provenance,
-                protected=protected_of(definition, provenance),
+                version=version, inputs={} if too_large else inputs, provenance=provenance,
+                protected=protected_of(definition, provenance, inputs),
             )
         )  # fmt: skip
         if too_large is not None:
@@ -148,6 +152,15 @@ class CircuitActor(Actor[ClientState]):
                 command, definition.circuit_id, "failed", ran["problem"], circuit, ran["latency_ms"], provenance
             )
         return await self._succeeded(command, place, circuit, ran, provenance, found)
+
+    def _pinned(self, place: int) -> str | None:
+        """Return the version that this step was entered under, where that was recorded: the turn keeps to it."""
+        script = current_turn(self, "record").script
+        # What is not registered is entered by nobody, and ends its chain: the nth step is the nth that was entered.
+        entered = (
+            None if script is None else script.peek(TurnStep("record", CircuitEnteredEntry.kind, place - 1), "end")
+        )
+        return entered.entry.version if entered is not None and isinstance(entered.entry, CircuitEnteredEntry) else None
 
     async def _run(self, attempt: Attempt) -> dict[str, Any]:
         """Run the circuit, and its failure mode where it fails, as one look-up: resumed, neither runs again."""
@@ -184,7 +197,7 @@ class CircuitActor(Actor[ClientState]):
             CircuitSucceededEntry(
                 execution_id=command.execution_id, circuit_id=definition.circuit_id, outputs=outputs,
                 confidence=confidence, band=band, latency_ms=ran["latency_ms"], substituted=substituted,
-                protected=protected_of(definition, ran["masked"]),
+                protected=protected_of(definition, ran["masked"], outputs),
             )
         )  # fmt: skip
         await self._decide(command, circuit, judged, confidence, {"success": True, "band": band, "outputs": outputs})

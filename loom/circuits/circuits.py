@@ -89,7 +89,7 @@ class Circuits:
         await own._erasures.load()
         if seals:
             await own._open_vault()
-        known = (*core(own.strategies), *listed_circuits(host.config.modules), *circuits)
+        known = (*core(own.strategies, seals=own._seals_core), *listed_circuits(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
         wiring = Wiring(
@@ -205,9 +205,8 @@ class Circuits:
         """
         vault = self.fields.vault
         if vault is None:
-            section = self._host.config.sections.get("sealing")
-            if isinstance(section, SealingConfig) and section.enabled:
-                master_key(file=section.key_file)  # says what is wrong with it
+            if self._sealing is not None:
+                master_key(file=self._sealing.key_file)  # says what is wrong with it
             raise ConfigError("there is no vault; expected [sealing: {enabled: true}] in the config")
         if self._erasures.get(client_id) is None:
             there = (await self._host.store.head(f"{CircuitActor.actor_type}/{client_id}")).sequence
@@ -217,9 +216,20 @@ class Circuits:
                 )
         return await vault.erase(client_id, by=by, reason=reason)
 
-    async def _open_vault(self) -> None:
+    @property
+    def _seals_core(self) -> bool:
+        section = self._sealing
+        return section is not None and section.core_circuits
+
+    @property
+    def _sealing(self) -> SealingConfig | None:
+        """The section of the config, where sealing is enabled."""
         section = self._host.config.sections.get("sealing")
-        if isinstance(section, SealingConfig) and section.enabled:
+        return section if isinstance(section, SealingConfig) and section.enabled else None
+
+    async def _open_vault(self) -> None:
+        section = self._sealing
+        if section is not None:
             try:
                 master = master_key(file=section.key_file)
             except ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from loom.circuits.choosing import retrieve_strategy, select_strategy, with_stra
 from loom.circuits.definition import Circuit, Result, circuit
 from loom.circuits.strategies import Strategies
 
-__all__ = ["CORE", "core"]
+__all__ = ["CLIENT_DATA", "CORE", "core"]
 
 _INTENTS = {
     "lead_generation": ("lead", "prospect", "sign-up", "signup", "demo", "pipeline"),
@@ -162,7 +163,26 @@ CORE: tuple[Circuit, ...] = (
 """CX01 to CX08, in order. `core` has them read the strategies of a workspace; by themselves they know of none."""
 
 
-def core(strategies: Strategies) -> tuple[Circuit, ...]:
-    """Return the eight; those that retrieve and select a strategy read which one is in use."""
+def core(strategies: Strategies, *, seals: bool = False) -> tuple[Circuit, ...]:
+    """Return the eight; those that retrieve and select a strategy read which one is in use.
+
+    With `seals`, what they are given of a client and make of it is encrypted for the client: see `CLIENT_DATA`.
+    """
     bound = with_strategies(strategies)
-    return tuple(bound.get(each.definition.circuit_id, each) for each in CORE)
+    eight = (bound.get(each.definition.circuit_id, each) for each in CORE)
+    return tuple(_sealing(each) if seals else each for each in eight)
+
+
+CLIENT_DATA: Mapping[str, tuple[str, ...]] = {
+    "CX01_INTENT_DETECTION": ("business_profile", "campaign_goal", "historical_context"),
+    "CX02_AUDIENCE_CLASSIFICATION": ("location", "industry", "client_history"),
+    "CX05_BRAND_GUARD": ("draft_content", "brand_rules", "approved_content"),
+    "CX06_GENERATION_EXECUTION": ("approved_content", "final_asset"),
+    "CX07_PERFORMANCE_FEEDBACK": ("final_asset", "platform_metrics"),
+}
+"""Which inputs and outputs of the core hold what a client has said. What is left are classes, scores and ids."""
+
+
+def _sealing(each: Circuit) -> Circuit:
+    fields = dict.fromkeys(CLIENT_DATA.get(each.definition.circuit_id, ()), "seal")
+    return dataclasses.replace(each, definition=each.definition.model_copy(update={"fields": fields}))

@@ -87,10 +87,14 @@ def _found(definition: CircuitDefinition, name: str, found: Mapping[str, Found])
     return next((found[each] for each in names if each in found), None)
 
 
-def protected_of(definition: CircuitDefinition, names: Iterable[str]) -> dict[str, Handling]:
+def protected_of(
+    definition: CircuitDefinition, names: Iterable[str], written: Mapping[str, JsonValue]
+) -> dict[str, Handling]:
     """Return what became of those fields that are not written as they are."""
-    said = definition.fields
-    return {name: said[name] for name in names if said.get(name, "keep") != "keep"}
+    said = {name: definition.fields.get(name, "keep") for name in names}
+    return {
+        name: how for name, how in said.items() if how != "keep" and (how != "seal" or is_sealed(written.get(name)))
+    }
 
 
 def check_inputs(inputs: Mapping[str, Any]) -> None:

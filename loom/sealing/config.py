@@ -10,7 +10,10 @@ __all__ = ["SealingConfig"]
 
 
 class SealingConfig(Section):
-    """What sealing is set to. The key itself is never in a config."""
+    """What sealing is set to: off, unless `enabled`. The key itself is never in a config."""
 
     enabled: bool = False
+    """Seal the data of clients in the core circuits, and the fields that circuits of a user's name."""
+    core_circuits: bool = True
+    """Of the two, the first: false leaves the core circuits as they are where sealing is enabled."""
     key_file: Path | None = None

@@ -89,6 +89,15 @@ async def test_adopted_thresholds_go_with_a_definition_that_has_changed_since(tm
         assert current.hash == adopted, "what a person adopted stays adopted"
 
 
+async def test_a_replay_keeps_to_the_versions_that_executions_began_with(tmp_path: Path) -> None:
+    async with wired(tmp_path, sure()) as loom:
+        await ran(loom)
+        await adopt(loom, sure().policy.with_params(act_above="0.75"))
+        await ran(loom)
+        driven = [each async for each in loom.replay.verify("circuits/c")]
+        assert [each.verdict for each in driven] == ["same", "same"]
+
+
 async def test_rules_of_other_names_act_where_they_allow_and_ask_where_they_do_not(tmp_path: Path) -> None:
     written = policy_of(DEFINITION).written()
     for rule in written["rules"]:
