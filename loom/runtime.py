@@ -63,6 +63,7 @@ from loom.workspace import (
     own_projections,
     similarity_of,
     store_options,
+    tables_of,
 )
 
 __all__ = ["Loom"]
@@ -242,6 +243,9 @@ class Loom:
         make_draft = self.draft
         self.policies = AuditedPolicies(self.store, make_draft=make_draft)
         await self.policies.load()
+        tables = tables_of(config)
+        for table in tables:
+            await self.policies.ensure(table, by=self.by)
         rules = EquivalenceRegistry(self.store, make_draft=make_draft)
         await rules.load()
         queries, snapshots = await self._open_views(config)
@@ -260,7 +264,8 @@ class Loom:
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
         self.runs = Runs(self.store, queries, self.policies, by=self.by, make_id=new_id, make_draft=make_draft)
-        self.actors = ActorSystem(services, resumes=self.resumes, by=self.by)
+        configured = frozenset(table.name for table in tables)
+        self.actors = ActorSystem(services, resumes=self.resumes, by=self.by, configured=configured)
         self._stack.push_async_callback(self.actors.close)
         for cls in [*self._to_register, *actors_of(config.modules)]:
             await self.actors.register(cls)

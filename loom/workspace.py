@@ -19,12 +19,13 @@ from loom.decisions import (
 )
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic
-from loom.errors import ConfigError
+from loom.errors import ConfigError, PolicyTableError
 from loom.extension import installed
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
 from loom.monitors import MonitorsProjection
+from loom.policies.tables import Table, load_table
 from loom.precedents import PrecedentsProjection
 from loom.precedents.similarity import Embed, Similarity, SimilarityConfig
 from loom.projections import Projection, Queries
@@ -40,6 +41,7 @@ __all__ = [
     "sections",
     "similarity_of",
     "store_options",
+    "tables_of",
 ]
 
 _URL = "sqlite://"
@@ -151,6 +153,23 @@ def critic_of(config: LoomConfig) -> Critic | None:
     from loom.enrichment.llm import LlmCritic  # what it needs comes with an extra
 
     return LlmCritic(traces.llm_enrichment.critic, llm)
+
+
+def tables_of(config: LoomConfig) -> list[Table]:
+    """Return the tables that a config brings; raise `ConfigError` for what is none, and for one name twice."""
+    tables: dict[str, Table] = {}
+    for number, written in enumerate(config.policies):
+        try:
+            table = load_table(written) if isinstance(written, str) else Table.of(written)
+        except PolicyTableError as error:
+            raise ConfigError(f"key [policies.{number}] is no table: {error}") from error
+        if table.name in tables:
+            raise ConfigError(
+                f"key [policies.{number}] is another table of the name [{table.name}]; expected one of each name: "
+                "rename or remove it"
+            )
+        tables[table.name] = table
+    return list(tables.values())
 
 
 def actors_of(modules: Sequence[str]) -> list[type[Actor[Any]]]:

@@ -60,8 +60,10 @@ class Actor(Generic[State]):
     actor_type: ClassVar[str] = ""
     """The first half of the journal's name; by default the class name, `DiscountAgent` as `discount-agent`."""
 
-    policy: ClassVar[AnyPolicy | None] = None
-    """The rule that `evaluate` asks. The adopted version of it is pinned when a command is received."""
+    policy: ClassVar[AnyPolicy | str | None] = None
+    """The rule that `evaluate` asks, or the name of a policy that the config brings or that is registered.
+
+    The adopted version of it is pinned when a command is received."""
 
     equivalence: ClassVar[EquivalenceRule | None] = None
     """When two of this actor's cases are alike: what `find_precedents` goes by."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loom.actors.actor import Actor, check_actor_class
-from loom.errors import DuplicateKindError, UnknownActorError
+from loom.errors import ConfigError, DuplicateKindError, PolicyNotRegisteredError, UnknownActorError
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.precedents.registry import EquivalenceRegistry
 
@@ -21,7 +21,16 @@ class ActorClasses:
     `by` is in whose name the policies and equivalence rules are registered that come with them.
     """
 
-    def __init__(self, policies: PolicyRegistry, rules: EquivalenceRegistry, *, by: str) -> None:
+    def __init__(
+        self,
+        policies: PolicyRegistry,
+        rules: EquivalenceRegistry,
+        *,
+        by: str,
+        configured: frozenset[str] = frozenset(),
+    ) -> None:
+        self._configured = configured
+        """The names of the policies that the config brings."""
         self._policies = policies
         self._rules = rules
         self._by = by
@@ -45,7 +54,10 @@ class ActorClasses:
             check_actor_class(cls)
             if cls.policy is None:
                 self._implicit[cls.actor_type] = await self._policies.register_implicit(cls.actor_type, by=self._by)
+            elif isinstance(cls.policy, str):
+                self._check_named(cls, cls.policy)
             else:
+                self._check_not_configured(cls, cls.policy.name)
                 await self._policies.ensure(cls.policy, by=self._by)
             if cls.equivalence is not None:
                 await self._rules.register(cls.equivalence, by=self._by, reason="registered from code")
@@ -82,4 +94,23 @@ class ActorClasses:
         """Return the policy version that a turn of this class begins under: the one adopted now."""
         if cls.policy is None:
             return self._implicit[cls.actor_type]
-        return self._policies.adopted(cls.policy.name) or self._policies.latest(cls.policy.name)
+        name = cls.policy if isinstance(cls.policy, str) else cls.policy.name
+        return self._policies.adopted(name) or self._policies.latest(name)
+
+    def _check_not_configured(self, cls: type[Actor[Any]], name: str) -> None:
+        """Refuse a policy of which there are two, in the code and in the config: neither would know when it counts."""
+        if name in self._configured:
+            raise ConfigError(
+                f"policy [{name}] of actor type [{cls.actor_type}] is in its class and under policies: in the config; "
+                f'expected it in one of them: name it in the class, as in policy = "{name}", or take it out of the '
+                "config"
+            )
+
+    def _check_named(self, cls: type[Actor[Any]], name: str) -> None:
+        """Refuse a class whose policy nobody has registered."""
+        if name not in self._policies.names():
+            raise PolicyNotRegisteredError(
+                f"policy [{name}] of actor type [{cls.actor_type}] is not registered; known are "
+                f"[{', '.join(self._policies.names()) or 'none'}]: list its table under policies: in the config, or "
+                "register it"
+            )

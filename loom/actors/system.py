@@ -36,11 +36,13 @@ _log = get_logger("loom.actors")
 class ActorSystem:
     """Wakes actors when they are spoken to and lets them go when they are idle."""
 
-    def __init__(self, services: Services, *, resumes: bool = True, by: str) -> None:
+    def __init__(
+        self, services: Services, *, resumes: bool = True, by: str, configured: frozenset[str] = frozenset()
+    ) -> None:
         self.services = services
         self.resumes = resumes
         self.closing = False
-        self.classes = ActorClasses(services.policies, services.rules, by=by)
+        self.classes = ActorClasses(services.policies, services.rules, by=by, configured=configured)
         self._post = Post(self)
         self._cells: dict[str, Cell] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}

@@ -79,6 +79,6 @@ def open_loom(place: Workspace, *, by: str, resume: bool = False, extensions: Se
 
 
 def without_code(place: Workspace) -> Workspace:
-    """Return the same workspace, set up so that no module is imported."""
-    settings: LoomConfig = place.config.model_copy(update={"modules": ()})
+    """Return the same workspace, set up so that no module is imported, and no table of the config registered."""
+    settings: LoomConfig = place.config.model_copy(update={"modules": (), "policies": ()})
     return replace(place, config=settings)

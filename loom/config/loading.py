@@ -31,14 +31,16 @@ def load_config(
     env: Mapping[str, str] | None = None,
     sections: Mapping[str, type[Section]] | None = None,
 ) -> LoomConfig:
-    """Return the configuration in a file; `data` is made absolute, seen from the file's directory.
+    """Return the configuration in a file; `data` and paths of policies are made absolute, seen from its directory.
 
     `env` stands in for the environment, `sections` are the further top-level sections that extensions bring, by name.
     Raises `ConfigError` with every problem on a line of its own.
     """
     source = os.fspath(path)
     config = parse_config(_read(source), source=source, env=env, sections=sections)
-    return config.model_copy(update={"data": Path(source).absolute().parent / config.data})
+    beside = Path(source).absolute().parent
+    policies = tuple(str(beside / each) if isinstance(each, str) else each for each in config.policies)
+    return config.model_copy(update={"data": beside / config.data, "policies": policies})
 
 
 def parse_config(

@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    JsonValue,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -205,6 +206,8 @@ class LoomConfig(Section):
     data: Path = Path("loom-data")
     workspace: str = "default"
     modules: tuple[Annotated[str, AfterValidator(importable)], ...] = ()
+    policies: tuple[str | dict[str, JsonValue], ...] = ()
+    """Tables that come with the config, each in full or as the path of a file, seen from the file of the config."""
     extensions: tuple[str, ...] = ()
     """Installed extensions that are used although no section of theirs is filled in."""
     journal: JournalConfig = JournalConfig()
@@ -245,7 +248,7 @@ class LoomConfig(Section):
         # Raised out here so that the text of the value, which may come from the environment, is not chained to it.
         raise refusal("letters, digits, _ . -, at most 64, no ..", "choose another name")
 
-    @field_validator("modules", "extensions", mode="before")
+    @field_validator("modules", "policies", "extensions", mode="before")
     @classmethod
     def _none_listed(cls, listed: object) -> object:
         return () if listed is None else listed

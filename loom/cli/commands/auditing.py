@@ -43,6 +43,7 @@ async def audit(
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import registry_of
     from loom.extension import installed
+    from loom.policies import AnyPolicy
     from loom.replay.audit import audit as audited
     from loom.workspace import actors_of
 
@@ -55,7 +56,7 @@ async def audit(
         for policy in (each for extension in installed().values() for each in extension.policies):
             registry.attach(policy)
         for cls in actors_of(shell.settings.modules):
-            if cls.policy is not None:
+            if isinstance(cls.policy, AnyPolicy):
                 registry.attach(cls.policy)
         found = await audited(readings.queries, registry, selection)
     ends = {"sound": None, "not_sound": EXIT_NO, "unconfirmed": EXIT_UNSURE}[found.verdict]

@@ -109,6 +109,7 @@ async def _compare(
         RunNotFoundError,
         WindowError,
     )
+    from loom.policies import AnyPolicy
     from loom.workspace import actors_of
 
     shell.allow_imports()
@@ -116,7 +117,7 @@ async def _compare(
     async with open_readings(shell) as readings:
         policies = await registry_of(readings.reader)
         for cls in actors:
-            if cls.policy is not None:
+            if isinstance(cls.policy, AnyPolicy):
                 policies.attach(cls.policy)
         comparing = Drift(readings.queries, policies, await rules_of(readings.reader), by="drift")
         try:
