@@ -30,15 +30,15 @@ from loom.clock import datetime_from_us
 from loom.config import LoomConfig
 from loom.decisions import (
     ApprovalChains,
-    Decision,
     Runs,
     Traces,
 )
+from loom.decisions.alerts import Alerts
 from loom.decisions.metrics import Metrics
 from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
-from loom.errors import ControlError, DecisionNotFoundError, LoomClosedError
+from loom.errors import ControlError, LoomClosedError
 from loom.evolution import Suggestions
 from loom.extension import Extension, extensions_of
 from loom.identity import check_person
@@ -88,6 +88,7 @@ class Loom:
     policies: AuditedPolicies
     outcomes: Outcomes
     metrics: Metrics
+    alerts: Alerts
     memory: Memory
     runs: Runs
     turns: Turns
@@ -257,9 +258,13 @@ class Loom:
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
-            find_decision=self._find_decision,
+            find_decision=self.traces.known,
         )  # fmt: skip
         self.metrics = Metrics(queries)
+        watch = config.alerts
+        self.alerts = Alerts(
+            self.store, self.metrics, now=self.now, days=watch.days, at_least=watch.at_least, make_draft=make_draft
+        )
         self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
@@ -288,6 +293,9 @@ class Loom:
             self._stack.push_async_callback(deadlines.close)
         await self._start_enricher(config, queries, make_draft)
         await self._start_parts()
+        if self.resumes and config.alerts.enabled:
+            self.alerts.start()
+            self._stack.push_async_callback(self.alerts.close)
         await self._serve()
 
     async def _start_enricher(self, config: LoomConfig, queries: Queries, make_draft: Callable[[Entry], Draft]) -> None:
@@ -340,12 +348,6 @@ class Loom:
         self._stack.push_async_callback(projector.close)
         self._projector = projector
         return Queries(views, projector, timeout_s=config.projections.query_timeout_s), Snapshots(views)
-
-    async def _find_decision(self, decision_id: str) -> Decision | None:
-        try:
-            return (await self.traces.get(decision_id)).decision
-        except DecisionNotFoundError:
-            return None
 
     def _opened(self) -> Projector:
         if self._projector is None:

@@ -33,6 +33,7 @@ from loom.identity import check_workspace
 __all__ = [
     "FORMAT_VERSION",
     "ActorsConfig",
+    "AlertsConfig",
     "JournalConfig",
     "LoggingConfig",
     "LoomConfig",
@@ -177,6 +178,14 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+class AlertsConfig(Section):
+    """Whether the figures of decisions are looked at once a day, over how many days, and what is worth an alert."""
+
+    enabled: bool = True
+    days: int = Field(default=60, ge=30, le=3_650)
+    at_least: Literal["notice", "warning", "critical"] = "warning"
+
+
 class LoggingConfig(Section):
     """What the shell logs to stderr, and in which form."""
 
@@ -214,6 +223,7 @@ class LoomConfig(Section):
     actors: ActorsConfig = ActorsConfig()
     projections: ProjectionsConfig = ProjectionsConfig()
     retention: RetentionConfig = RetentionConfig()
+    alerts: AlertsConfig = AlertsConfig()
     logging: LoggingConfig = LoggingConfig()
     sections: Mapping[str, InstanceOf[Section]] = Field(default_factory=dict)
 

@@ -75,6 +75,10 @@ WHERE departure IS NOT NULL AND origin = 'original' AND recorded_at_us >= :since
 GROUP BY policy_name, policy_version, departure, actor_type, person
 ORDER BY policy_name, policy_version, departure, decisions DESC, actor_type, person
 """
+_DAYS = """
+SELECT count(DISTINCT recorded_at_us / 86400000000) FROM trace_decisions
+WHERE origin = 'original' AND recorded_at_us >= :since AND recorded_at_us < :until
+"""
 _NAMES = ("traces", "approvals")
 
 
@@ -179,14 +183,15 @@ class Metrics:
         return tuple(sorted(found, key=lambda each: -each.decisions))
 
     async def trend(
-        self,
-        measure: Measure,
-        *,
-        since: datetime,
-        until: datetime,
-        bucket: timedelta = timedelta(days=1),
+        self, measure: Measure, *, since: datetime, until: datetime, bucket: timedelta = timedelta(days=1)
     ) -> Trend:
         """Return a measure over time, in buckets of equal length from `since` on."""
+        return (await self.trends((measure,), since=since, until=until, bucket=bucket))[measure]
+
+    async def trends(
+        self, measures: Sequence[Measure], *, since: datetime, until: datetime, bucket: timedelta = timedelta(days=1)
+    ) -> dict[Measure, Trend]:
+        """Return several measures over time, out of one look at the decisions."""
         length = bucket // timedelta(microseconds=1)
         bounds = _window(since, until)
         if length < 1 or not 0 < bounds["until"] - bounds["since"] <= _MOST_BUCKETS * length:
@@ -197,15 +202,28 @@ class Metrics:
         rows = await self._queries.fetch(_OVER_TIME, {**bounds, "length": length}, names=_NAMES)
         found = {row["number"]: _metrics("", dict(row)) for row in rows}
         count = math.ceil((bounds["until"] - bounds["since"]) / length)
-        buckets = [
-            Bucket(
-                begin=datetime_from_us(bounds["since"] + number * length),
-                decisions=found[number].decisions if number in found else 0,
-                value=_value(measure, found.get(number)),
-            )
-            for number in range(count)
-        ]
-        return trend_of(measure, buckets, bucket_s=length / 1e6)
+        return {
+            measure: trend_of(measure, _buckets(measure, found, count, bounds["since"], length), bucket_s=length / 1e6)
+            for measure in measures
+        }
+
+    async def days_with_decisions(self, *, since: datetime, until: datetime) -> int:
+        """Return on how many days (UTC) decisions were made; this reads no decision in full."""
+        rows = await self._queries.fetch(_DAYS, _window(since, until), names=("traces",))
+        return int(rows[0][0])
+
+
+def _buckets(
+    measure: Measure, found: Mapping[int, DecisionMetrics], count: int, since_us: int, length_us: int
+) -> list[Bucket]:
+    return [
+        Bucket(
+            begin=datetime_from_us(since_us + number * length_us),
+            decisions=found[number].decisions if number in found else 0,
+            value=_value(measure, found.get(number)),
+        )
+        for number in range(count)
+    ]
 
 
 def _value(measure: Measure, metrics: DecisionMetrics | None) -> float | None:

@@ -107,6 +107,13 @@ class Traces:
             run=await self._run(decision.run_id),
         )
 
+    async def known(self, decision_id: str) -> Decision | None:
+        """Return the decision with this id, or whose id alone begins so; None where there is none."""
+        try:
+            return (await self.get(decision_id)).decision
+        except DecisionNotFoundError:
+            return None
+
     async def find(
         self,
         *,

@@ -9,12 +9,13 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Anomaly", "Bucket", "Measure", "Trend", "trend_of"]
+__all__ = ["ENOUGH", "Anomaly", "Bucket", "Measure", "Trend", "trend_of"]
 
 Measure: TypeAlias = Literal["decisions", "quality", "accuracy", "exception_rate", "denial_rate", "departure_rate"]
 """What a trend can be of."""
 
-_ENOUGH = 30
+ENOUGH = 30
+"""How many buckets there must be before anything is an anomaly."""
 
 
 class Bucket(BaseModel):
@@ -60,7 +61,7 @@ def trend_of(measure: Measure, buckets: Sequence[Bucket], *, bucket_s: float) ->
     points = [(number, each.value) for number, each in enumerate(buckets) if each.value is not None]
     slope, intercept = _line(points)
     anomalies: list[Anomaly] = []
-    enough = len(points) >= _ENOUGH
+    enough = len(points) >= ENOUGH
     if enough and slope is not None:
         residuals = [value - (intercept + slope * number) for number, value in points]
         spread = math.sqrt(sum(each * each for each in residuals) / len(residuals))

@@ -33,7 +33,7 @@ from loom.policies.version import PolicyVersion
 from loom.projections import Queries
 from loom.replay import Judgement, Replay, Selection
 
-__all__ = ["SUGGESTION_JOURNAL", "Suggestion", "Suggestions", "SuggestionsMade"]
+__all__ = ["SUGGESTION_JOURNAL", "Suggestion", "Suggestions", "SuggestionsMade", "left_to_people", "patterns_of"]
 
 SUGGESTION_JOURNAL = "loom/suggestions"
 """The journal of suggestions."""
@@ -135,19 +135,20 @@ class Suggestions(SuggestionsMade):
 
     async def patterns(self, policy: str) -> list[ExceptionPattern]:
         """Return the patterns among the exceptions of a policy, those with most cases first."""
-        return mine([case async for case in self._cases(policy)])
+        return await patterns_of(self._queries, policy)
 
     async def look(self, policy: str | None = None) -> list[Suggestion]:
         """Look for patterns that are worth a rule, in one policy or all, and return the suggestions that are new.
 
-        Only a policy whose adopted version is a table can be suggested a rule. What was suggested before, and what was
+        Only a policy whose adopted version is a table can be suggested a rule; `left_to_people` has the patterns of the
+        others. What was suggested before, and what was
         rejected on the same evidence, is not suggested again.
         """
         await self._journal.load()
         new: list[Suggestion] = []
         for name in self._policies.names() if policy is None else (policy,):
             base = self._policies.adopted(name)
-            if base is None or base.document.get("language") != "table":
+            if base is None or not _is_table(base):
                 continue
             for pattern in await self.patterns(name):
                 made = await self._suggest(pattern, base) if pattern.worthwhile else None
@@ -230,23 +231,44 @@ class Suggestions(SuggestionsMade):
         await self._journal.append_if_missing(lambda: None if suggestion_id in self._made else entry)
         return self._made[suggestion_id]
 
-    async def _cases(self, policy: str) -> AsyncIterator[ExceptionCase]:
-        after = 0
-        while True:
-            rows = await self._queries.fetch(_EXCEPTIONS, {"policy": policy, "after": after}, names=("traces",))
-            for row in rows:
-                yield ExceptionCase(
-                    decision_id=row["decision_id"],
-                    policy=row["policy_name"],
-                    reason=row["reason"] or "",
-                    rule=row["rule"] or "",
-                    facts=json.loads(row["facts"] or "{}"),
-                    granted={"granted": True, "denied": False}.get(row["verdict"]),
-                    at=datetime_from_us(row["recorded_at_us"]),
-                )
-            if len(rows) < 2_000:
-                return
-            after = rows[-1]["position"]
+
+async def patterns_of(queries: Queries, policy: str) -> list[ExceptionPattern]:
+    """Return the patterns among the exceptions of a policy, those with most cases first."""
+    return mine([case async for case in _cases(queries, policy)])
+
+
+async def left_to_people(queries: Queries, policies: PolicyRegistry) -> list[ExceptionPattern]:
+    """Return the patterns that are worth a rule of policies to which none can be suggested: loom writes no code."""
+    return [
+        pattern
+        for name in policies.names()
+        if (base := policies.adopted(name)) is not None and base.has_rule and not _is_table(base)
+        for pattern in await patterns_of(queries, name)
+        if pattern.worthwhile
+    ]
+
+
+def _is_table(version: PolicyVersion) -> bool:
+    return version.document.get("language") == "table"
+
+
+async def _cases(queries: Queries, policy: str) -> AsyncIterator[ExceptionCase]:
+    after = 0
+    while True:
+        rows = await queries.fetch(_EXCEPTIONS, {"policy": policy, "after": after}, names=("traces",))
+        for row in rows:
+            yield ExceptionCase(
+                decision_id=row["decision_id"],
+                policy=row["policy_name"],
+                reason=row["reason"] or "",
+                rule=row["rule"] or "",
+                facts=json.loads(row["facts"] or "{}"),
+                granted={"granted": True, "denied": False}.get(row["verdict"]),
+                at=datetime_from_us(row["recorded_at_us"]),
+            )
+        if len(rows) < 2_000:
+            return
+        after = rows[-1]["position"]
 
 
 def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, str] | None:

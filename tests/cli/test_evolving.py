@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from loom import Loom
-from tests.cli.support import CONFIG, invoke
+from loom.decisions.alerts import ALERT_JOURNAL, AnomalyFoundEntry
+from loom.journal import Append
+from tests.cli.agents import Note, NoteAgent
+from tests.cli.support import CONFIG, configured, invoke
 from tests.cli.test_reading import on_a_terminal
 from tests.evolution.test_suggestions import Ask, Seller, exceptions
 
@@ -86,6 +90,58 @@ def test_decisions_show_their_outcome_and_whether_it_went_against_the_rule(confi
     [departed] = invoke("metrics", "--json", config=config).json["departures"]
     assert (departed["decisions"], departed["people"]) == (1, {"ana": 1})
     assert departed["actor_types"] == {"suggested-seller": 1}
+
+
+def test_a_pattern_of_a_rule_in_python_is_told_with_why_there_is_no_suggestion(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+
+    async def fill() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            for number in range(12):
+                asked = asyncio.create_task(
+                    loom.actor(NoteAgent, "a").ask(Note(text=f"heavy {number}", topic="poetry", weight=20), by="bob")
+                )
+                while not (waiting := await loom.approvals.pending()):
+                    await asyncio.wait([asked], timeout=0.01)
+                await loom.approvals.grant(waiting[0].approval_id, by="dana", comment="fine")
+                await asked
+
+    asyncio.run(fill())
+    said = invoke("suggestions", "look", "--by", "vera", config=config)
+    assert said.code == 0
+    assert said.out.startswith("Nothing new that is worth a rule.")
+    assert "[notes] is a rule in Python, and loom writes tables, no code: 12 of its exceptions were granted" in said.err
+    assert "where topic is poetry, weight is 20 to 20" in said.err
+    assert invoke("suggestions", "look", "--by", "vera", "--policy", "other", config=config).err == ""
+
+
+def test_days_that_stood_out_are_shown_with_the_figures(config: Path) -> None:
+    found = [
+        AnomalyFoundEntry(
+            measure="denial_rate",
+            day=datetime(2026, 4, day, tzinfo=UTC),
+            value=1.0,
+            expected=0.1,
+            deviations=4.5,
+            severity="critical",
+        )
+        for day in range(1, 13)
+    ]
+
+    async def write() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            for sequence, entry in enumerate(found):
+                await loom.store.append(Append(ALERT_JOURNAL, sequence, (loom.draft(entry),)))
+
+    assert invoke("metrics", "--json", config=config).json["alerts"] == []
+    assert "stood out" not in invoke("metrics", config=config).out
+    asyncio.run(write())
+    said = invoke("metrics", config=config).out
+    assert "Days that stood out" in said
+    assert said.index("2026-04-12") < said.index("2026-04-03")
+    assert "2026-04-02" not in said
+    assert "10 of 12 are listed" in said
+    assert len(invoke("metrics", "--json", config=config).json["alerts"]) == 12
 
 
 def test_the_budget_of_today_is_shown(config: Path) -> None:

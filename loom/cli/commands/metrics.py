@@ -15,6 +15,7 @@ from loom.cli.shell import Shell
 from loom.cli.text import one_line
 
 if TYPE_CHECKING:
+    from loom.decisions.alerts import AnomalyFoundEntry
     from loom.decisions.metrics import DecisionMetrics, Departures
     from loom.decisions.trends import Trend
 
@@ -30,6 +31,7 @@ _Measure = Annotated[
 ]
 
 _PEOPLE = 10
+_ALERTS = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,6 +53,8 @@ async def metrics(
     With `--trend` exit code 1 says that a day stands out as a warning or worse; that takes 30 days with decisions.
     """
     from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import ReadOnlyStore
+    from loom.decisions.alerts import AlertsFound
     from loom.decisions.metrics import Metrics
 
     begin = None if since is None else since.replace(tzinfo=UTC)
@@ -65,12 +69,14 @@ async def metrics(
         every = await asked.of(since=begin, until=end)
         groups = await asked.by(by, since=begin, until=end)
         departed = await asked.departures(since=begin, until=end)
+        alerts = await AlertsFound(await ReadOnlyStore.over(readings.reader)).find()
     if shell.json:
         shell.output.document(
             {
                 "all": every.model_dump(mode="json"),
                 by: [each.model_dump(mode="json") for each in groups],
                 "departures": [each.model_dump(mode="json") for each in departed],
+                "alerts": [each.model_dump(mode="json", exclude={"step"}) for each in alerts],
             }
         )
     elif not every.decisions:
@@ -83,6 +89,7 @@ async def metrics(
         shell.output.table(columns, [_row(each) for each in [*groups, every]])
         shell.output.say(_LEGEND, style="dim")
         _print_departures(shell, departed)
+        _print_alerts(shell, alerts)
     return None
 
 
@@ -126,6 +133,28 @@ def _print_departures(shell: Shell, departed: Sequence[Departures]) -> None:
         said = f"{DEPARTURES[each.departure]}: asked for by {', '.join(people)}; for example {each.example[:12]}"
         rows.append([one_line(f"{each.policy} {each.version}", 36), f"{each.decisions:,}", said])
     shell.output.table(columns, rows)
+
+
+def _print_alerts(shell: Shell, alerts: Sequence[AnomalyFoundEntry]) -> None:
+    """Print the days that stood out, the newest first."""
+    if not alerts:
+        return
+    shell.output.say()
+    shell.output.say("Days that stood out", style="bold red")
+    columns = [Column("day (UTC)"), Column("measure", "cyan"), Column("value", right=True), Column("usual", right=True)]
+    rows = [
+        [
+            each.day.date().isoformat(),
+            each.measure.replace("_", " "),
+            f"{each.value:.3g}",
+            f"{each.expected:.3g}",
+            f"{each.severity}: {each.deviations:.1f} σ",
+        ]
+        for each in alerts[:_ALERTS]
+    ]
+    shell.output.table([*columns, Column("", "red")], rows)
+    if len(alerts) > _ALERTS:
+        shell.output.say(f"{_ALERTS} of {len(alerts):,} are listed", style="dim")
 
 
 def _print_trend(shell: Shell, found: Trend) -> int | None:

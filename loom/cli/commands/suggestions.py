@@ -85,6 +85,24 @@ async def look(
         shell.output.say("Nothing new that is worth a rule.")
     else:
         _print_list(shell, [Suggestion.model_validate(each) for each in made])
+    await _say_what_is_left(shell, policy)
+
+
+async def _say_what_is_left(shell: Shell, policy: str | None) -> None:
+    """Say which patterns are worth a rule that loom cannot write: those of policies that are code."""
+    from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import registry_of
+    from loom.evolution.suggestions import left_to_people
+
+    async with open_readings(shell) as readings:
+        left = await left_to_people(readings.queries, await registry_of(readings.reader))
+    for pattern in left:
+        if policy in (None, pattern.policy):
+            shell.output.note(
+                f"[{pattern.policy}] is a rule in Python, and loom writes tables, no code: {pattern.occurrences:,} of "
+                f"its exceptions were granted and {pattern.refusals:,} refused where {pattern.words()}; write the "
+                "rule, and `loom replay judge --under VERSION` measures it"
+            )
 
 
 async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
