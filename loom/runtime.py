@@ -261,16 +261,13 @@ class Loom:
             find_decision=self.traces.known,
         )  # fmt: skip
         self.metrics = Metrics(queries)
-        watch = config.alerts
-        self.alerts = Alerts(
-            self.store, self.metrics, now=self.now, days=watch.days, at_least=watch.at_least, make_draft=make_draft
-        )
+        self.alerts = Alerts(self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft)
         self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
         self.runs = Runs(self.store, queries, self.policies, by=self.by, make_id=new_id, make_draft=make_draft)
-        configured = frozenset(table.name for table in tables)
-        self.actors = ActorSystem(services, resumes=self.resumes, by=self.by, configured=configured)
+        named = [table.name for table in tables]
+        self.actors = ActorSystem(services, resumes=self.resumes, by=self.by, configured=named)
         self._stack.push_async_callback(self.actors.close)
         for cls in [*self._to_register, *actors_of(config.modules)]:
             await self.actors.register(cls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from loom.actors.actor import Actor, check_actor_class
@@ -27,7 +27,7 @@ class ActorClasses:
         rules: EquivalenceRegistry,
         *,
         by: str,
-        configured: frozenset[str] = frozenset(),
+        configured: Collection[str] = (),
     ) -> None:
         self._configured = configured
         """The names of the policies that the config brings."""

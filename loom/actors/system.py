@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,9 +36,7 @@ _log = get_logger("loom.actors")
 class ActorSystem:
     """Wakes actors when they are spoken to and lets them go when they are idle."""
 
-    def __init__(
-        self, services: Services, *, resumes: bool = True, by: str, configured: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, services: Services, *, resumes: bool = True, by: str, configured: Collection[str] = ()) -> None:
         self.services = services
         self.resumes = resumes
         self.closing = False

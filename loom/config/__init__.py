@@ -10,6 +10,7 @@ from loom.config.listed import named_in
 from loom.config.loading import CONFIG_NAME, find_config, load_config, parse_config
 from loom.config.models import (
     ActorsConfig,
+    AlertsConfig,
     JournalConfig,
     LoggingConfig,
     LoomConfig,
@@ -22,6 +23,7 @@ from loom.config.models import (
 __all__ = [
     "CONFIG_NAME",
     "ActorsConfig",
+    "AlertsConfig",
     "JournalConfig",
     "LoggingConfig",
     "LoomConfig",

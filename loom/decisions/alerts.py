@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal, TypeAlias, get_args
 
+from loom.config import AlertsConfig
 from loom.decisions.metrics import Metrics
 from loom.decisions.trends import ENOUGH, Measure
 from loom.errors import LoomError
@@ -79,17 +80,16 @@ class Alerts(AlertsFound):
         self,
         store: JournalStore,
         metrics: Metrics,
+        config: AlertsConfig,
         *,
         now: Callable[[], datetime],
-        days: int = 60,
-        at_least: Severity = "warning",
         make_draft: Callable[[Entry], Draft] = draft,
     ) -> None:
         super().__init__(store, make_draft=make_draft)
         self._metrics = metrics
         self._now = now
-        self._days = days
-        self._severities = _SEVERITIES[_SEVERITIES.index(at_least) :]
+        self._days = config.days
+        self._severities = _SEVERITIES[_SEVERITIES.index(config.at_least) :]
         self._hooks: list[AlertHook] = []
         self._task: asyncio.Task[None] | None = None
 
