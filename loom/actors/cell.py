@@ -16,6 +16,7 @@ from loom.actors.command import Command
 from loom.actors.recovery import recover, resumed_turn
 from loom.actors.services import Services
 from loom.actors.slot import Slot
+from loom.actors.snapshots import SnapshotKeeper
 from loom.actors.state import Fold
 from loom.actors.supervision import Failures, not_made, rebuilt
 from loom.actors.turn import Turn
@@ -73,7 +74,7 @@ class Cell:
         self._mailbox: deque[Turn] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._written: asyncio.Future[Receipt] | None = None
-        self._snapshot_at = 0
+        self._snapshots = SnapshotKeeper(self.services, cls, journal)
 
     @property
     def held(self) -> Held:
@@ -98,8 +99,11 @@ class Cell:
     async def wake(self) -> list[Turn]:
         """Read the journal: fold the state, and return the turns that were cut short, ready to be resumed."""
         recovered = await recover(self.services, self.cls, self.journal, self.state)
-        self.sequence, self._snapshot_at = recovered.sequence, recovered.snapshot
+        self.sequence, self._snapshots.at = recovered.sequence, recovered.snapshot
         self.open = {str(entries[0].command_id): entries[0].sequence for entries in recovered.unfinished}
+        # Here as well: an actor that is spoken to now and then would never have one that is used.
+        if self._snapshots.due(recovered.sequence):
+            self._snapshots.take(self.state, recovered.sequence, recovered.entry_hash, unfinished=self.open)
         return await self.resumable(recovered.unfinished) if self.system.resumes else []
 
     async def resumable(self, unfinished: Iterable[list[Recorded]]) -> list[Turn]:
@@ -146,8 +150,10 @@ class Cell:
                 f"actor [{self.journal}] was given up [{self.dead}]; expected one that is awake: it is rebuilt at the "
                 "next command"
             )
-        self._written = self.services.store.submit(Append(self.journal, self.sequence, (ready,)))
-        self.sequence += 1
+        drafts = (*self._snapshots.riding(), ready)
+        self._written = self.services.store.submit(Append(self.journal, self.sequence, drafts))
+        self._snapshots.ride(self._written, spawn=self.in_background)
+        self.sequence += len(drafts)
         _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
         entry = partial(_decoded, ready)
         self.state.feed(self.sequence, entry)
@@ -251,15 +257,11 @@ class Cell:
         self.stuck.pop(command_id, None)
         self.services.requests.ended(self.journal, command_id)
         self.last_used = time.monotonic()
-        every = self.services.options.snapshot_every
-        if not every or receipt is None or receipt.sequence - self._snapshot_at < every:
+        if receipt is None or not self._snapshots.due(receipt.sequence):
             return
         with suppress(ActorStoppedError):  # the turn has ended, whatever `apply` makes of it
             self.fold(receipt.sequence)
-        body = self.state.snapshot(at=receipt.sequence, unfinished=self.open)
-        if body is not None:
-            self._snapshot_at = receipt.sequence
-            self.in_background(self._keep(body, receipt))
+        self._snapshots.take(self.state, receipt.sequence, receipt.entry_hash, unfinished=self.open)
 
     async def failed(self) -> None:
         """Rebuild the actor after a turn of it has failed; stop it when that happens too often."""
@@ -305,16 +307,6 @@ class Cell:
         error = None if accepted.cancelled() else accepted.exception()
         if isinstance(error, LoomError) and not isinstance(error, AppendUnknownError):
             self.die(error)
-
-    async def _keep(self, body: bytes, receipt: Receipt) -> None:
-        await self.services.snapshots.put(
-            self.journal,
-            actor_type=self.cls.actor_type,
-            state_version=self.cls.state_version,
-            sequence=receipt.sequence,
-            entry_hash=receipt.entry_hash,
-            body=body,
-        )
 
 
 def _refuse(turn: Turn, error: LoomError, _: object) -> None:

@@ -1,4 +1,7 @@
-"""The entries that let a turn resume: what it asked of others, did in the world, and drew from clock and chance."""
+"""The entries that let a turn resume: what it asked of others, did in the world, and drew from clock and chance.
+
+And the one that binds a snapshot, which lies outside the journal, to it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ __all__ = [
     "AskedEntry",
     "EffectIntendedEntry",
     "EffectPerformedEntry",
+    "SnapshotTakenEntry",
     "ToldEntry",
     "ValueDrawnEntry",
 ]
@@ -78,3 +82,19 @@ class ValueDrawnEntry(Entry):
 
     source: Literal["now", "new_id", "random"]
     value: JsonValue
+
+
+class SnapshotTakenEntry(Entry):
+    """The state after an earlier entry was kept outside the journal: only what has this digest is ever used.
+
+    It belongs to no turn, rides with the next append of its actor, and is not shown to `apply`.
+    """
+
+    kind: ClassVar[str] = "snapshot_taken"
+
+    actor_type: str
+    state_version: int
+    sequence: int
+    """The entry after which the state was so."""
+    digest: str
+    """SHA-256 of the snapshot's bytes, which are salted, in hex digits."""

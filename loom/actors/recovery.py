@@ -16,6 +16,7 @@ from loom.actors.effects import in_doubt
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.script import LooseScript, Script, step_of
 from loom.actors.services import Services
+from loom.actors.snapshots import is_journaled
 from loom.actors.state import Fold, Snapshot
 from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.decisions.entries import ApprovalAnsweredEntry
@@ -48,6 +49,8 @@ class Recovered:
     sequence: int = 0
     snapshot: int = 0
     """After which entry the snapshot was taken that it began at, 0 without one."""
+    entry_hash: bytes = b""
+    """The hash of the last entry."""
     unfinished: list[list[Recorded]] = field(default_factory=list)
 
 
@@ -58,10 +61,10 @@ async def recover(
     recovered = Recovered()
     if (await services.store.head(journal)).sequence == 0:
         return recovered
-    read_after, recovered.snapshot = await _begin(services, cls, journal, fold)
+    read_after, recovered.snapshot = await _begin(services, cls, journal, fold, until=until)
     turns: dict[str, list[Recorded]] = {}
     async for recorded in services.store.read(journal, after=read_after, until=until):
-        recovered.sequence = recorded.sequence
+        recovered.sequence, recovered.entry_hash = recorded.sequence, recorded.entry_hash
         if recorded.sequence > recovered.snapshot:
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
             fold.until(recorded.sequence)
@@ -78,18 +81,21 @@ async def recover(
     return recovered
 
 
-async def _begin(services: Services, cls: type[Actor[Any]], journal: str, fold: Fold) -> tuple[int, int]:
+async def _begin(
+    services: Services, cls: type[Actor[Any]], journal: str, fold: Fold, *, until: int | None
+) -> tuple[int, int]:
     """Return after which sequence to read and after which to fold: a sound snapshot spares much of both."""
     kept = await services.snapshots.get(journal)
     if kept is None or (kept.actor_type, kept.state_version) != (cls.actor_type, cls.state_version):
+        return 0, 0
+    if until is not None and kept.sequence > until:
         return 0, 0
     try:
         snapshot = Snapshot.model_validate_json(kept.body)
     except ValidationError:
         return 0, 0
-    async for recorded in services.store.read(journal, after=kept.sequence - 1, until=kept.sequence):
-        if recorded.entry_hash == kept.entry_hash and fold.start(snapshot, at=kept.sequence):
-            return min([kept.sequence, *snapshot.unfinished.values()]) - 1, kept.sequence
+    if await is_journaled(services.store, kept) and fold.start(snapshot, at=kept.sequence):
+        return min([kept.sequence, *snapshot.unfinished.values()]) - 1, kept.sequence
     return 0, 0
 
 

@@ -6,11 +6,12 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from loom.actors.requests import OpenRequests
+from loom.actors.snapshots import KeptSnapshot
 from loom.clock import Clock, SystemClock, datetime_from_us
 from loom.decisions.decision import Decision
 from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
@@ -61,7 +62,7 @@ class PrecedentIndex(Protocol):
 class Snapshots(Protocol):
     """Keeps the folded state of actors, as an optimisation that may vanish at any time."""
 
-    async def get(self, journal: str) -> Any:
+    async def get(self, journal: str) -> KeptSnapshot | None:
         """Return the snapshot of a journal, or None."""
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from loom.actors.actor import Actor, Held, folds, state_type
+from loom.actors.entries import SnapshotTakenEntry
 from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
 
@@ -22,6 +23,8 @@ class Snapshot(BaseModel):
 
     state: JsonValue = None
     unfinished: dict[str, int] = {}
+    salt: str = ""
+    """Hides a state that could be guessed from its digest, which is journaled."""
 
 
 class Fold:
@@ -55,7 +58,8 @@ class Fold:
                         f"[{type(self.actor).__name__}] has lost the beginning of its journal, which was pruned; "
                         "expected all of it, as its state is made of it: read it in the archive, it takes nothing more"
                     )
-                self.actor.apply(folded)
+                if not isinstance(folded, SnapshotTakenEntry):
+                    self.actor.apply(folded)
             except ActorStoppedError:
                 raise
             except Exception as error:
@@ -78,7 +82,7 @@ class Fold:
         self.sequence = at
         return True
 
-    def snapshot(self, *, at: int, unfinished: Mapping[str, int]) -> bytes | None:
+    def snapshot(self, *, at: int, unfinished: Mapping[str, int], salt: str = "") -> bytes | None:
         """Return the state after an entry as a snapshot, or None if it would not come back equal."""
         state: JsonValue = None
         if self.wanted:
@@ -92,7 +96,7 @@ class Fold:
                 state = json.loads(written)
             except (ValueError, TypeError, PydanticSchemaGenerationError):
                 return None
-        return Snapshot(state=state, unfinished=dict(unfinished)).model_dump_json().encode()
+        return Snapshot(state=state, unfinished=dict(unfinished), salt=salt).model_dump_json().encode()
 
 
 def _adapter_of(actor: Actor[Any]) -> TypeAdapter[Any]:

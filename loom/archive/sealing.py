@@ -22,6 +22,7 @@ from loom.identity import check_person
 from loom.journal.entry import Recorded
 from loom.journal.export import Readable, export_line
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry
+from loom.journal.private import open_private
 
 __all__ = ["Sealed", "seal"]
 
@@ -151,7 +152,7 @@ class _Part:
         if self._out.exists():
             raise ConfigError(f"file [{self._out}] is there already; expected a new name: name one with --out")
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_private(self._path, os.O_WRONLY | os.O_TRUNC)
         except OSError as error:
             raise ConfigError(f"file [{self._out}] cannot be made [{error.strerror}]: choose another") from error
         self._file = open(descriptor, "wb")

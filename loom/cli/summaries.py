@@ -160,6 +160,7 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     ),
     "run_ended": lambda body: f"{body['run_id']} {body['status']}{_by(body)}{_because(body)}",
     "run_started": _run,
+    "snapshot_taken": lambda body: f"of the state after sequence {body['sequence']}",
     "told": lambda body: f"{body['journal']} {body['command_type']}",
     "turn_abandoned": lambda body: f"given up{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from pathlib import Path
 
 from loom.journal.entry import Part, Recorded
+from loom.journal.private import create_private
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.projection import Projection, shape_of
@@ -90,6 +91,7 @@ def _back_up(original: Path, path: Path) -> None:
     """Copy views so that only what is new has to be folded; what cannot be copied is folded from the start."""
     if not original.exists():
         return
+    create_private(path)
     try:
         with (
             contextlib.closing(sqlite3.connect(reader_uri(original), uri=True)) as source,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from loom.journal.entry import Recorded
+from loom.journal.private import create_private, keep_private
 from loom.projections.projection import Checkpoint, Projection, shape_of
 from loom.projections.sql import concerns_the_file, is_damage, quoted, script, statements
 from loom.telemetry import get_logger
@@ -173,6 +174,9 @@ class ViewsWriter:
         return self._connection
 
     def _open(self) -> None:
+        for path in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+            keep_private(path)  # an earlier loom made them as its umask had it
+        create_private(self._path)
         connection = sqlite3.connect(
             self._path, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=512
         )

@@ -43,6 +43,7 @@ async def write_report(queries: Queries, run_id: str, path: Path, *, workspace: 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
         try:
+            os.fchmod(file.fileno(), 0o600)
             file.write(html)
             file.flush()
             os.replace(file.name, path)

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from loom.errors import ConfigError, ErasedError, KeysNotWrittenError
+from loom.journal.private import open_private
 from loom.sealing.erasures import Erasures
 
 __all__ = ["MASTER_KEY", "Vault", "master_key"]
@@ -171,7 +172,7 @@ class Vault:
         raw = _KeysFile(subjects=subjects).model_dump_json().encode()
         part = self._path.with_suffix(".part")
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with open(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as file:
                 file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())

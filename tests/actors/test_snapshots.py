@@ -20,6 +20,7 @@ from loom.actors.actor import Held
 from loom.actors.state import Fold, Snapshot
 from loom.journal import Entry
 from loom.journal.sqlite import JournalFiles
+from loom.journal.sqlite.verify import verify
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, NotedEntry, World
 from tests.actors.support import entries, kinds, opened, until
@@ -108,6 +109,161 @@ async def test_a_snapshot_that_cannot_be_trusted_is_passed_over(
     spoil(monkeypatch, tmp_path)
     async with opened(tmp_path, snapshot_every=0) as loom:
         assert (await state_of(loom))["notes"] == [*"abcde", "last"]
+
+
+# --- bound to the journal by a digest -------------------------------------------------------------
+
+
+def _another_state(body: bytes) -> bytes:
+    kept = json.loads(body)
+    kept["state"]["notes"] = ["forged"]
+    return json.dumps(kept).encode()
+
+
+def _no_unfinished_turns(body: bytes) -> bytes:
+    return json.dumps({**json.loads(body), "unfinished": {"gone": 2}}).encode()
+
+
+def _written_in_another_way(body: bytes) -> bytes:
+    return body + b" "
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sequences of the snapshots that states began at."""
+    found: list[int] = []
+    real = Fold.start
+
+    def start(self: Fold, snapshot: Snapshot, *, at: int) -> bool:
+        found.append(at)
+        return real(self, snapshot, at=at)
+
+    monkeypatch.setattr(Fold, "start", start)
+    return found
+
+
+@pytest.mark.parametrize("forge", [_another_state, _no_unfinished_turns, _written_in_another_way])
+async def test_a_snapshot_that_was_forged_is_passed_over_and_the_state_is_made_of_the_entries(
+    tmp_path: Path, forge: Callable[[bytes], bytes], begun: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    await with_snapshot(tmp_path)
+    ((_, sequence, _, body),) = snapshot_rows(tmp_path)
+    for row, used in ((forge(body), []), (body, [sequence])):
+        change(tmp_path, "UPDATE snapshots SET body = ?", row)
+        begun.clear()
+        async with opened(tmp_path, snapshot_every=0) as loom:
+            await noted(loom, "more")
+            assert loom.actors._cells["interpreter/one"].held.state.notes[:6] == [*"abcde", "more"]
+            assert begun == used
+    assert "snapshot_differs" in caplog.text
+
+
+async def test_a_snapshot_of_another_moment_is_passed_over_though_its_entry_is_there(
+    tmp_path: Path, begun: list[int]
+) -> None:
+    """A true snapshot under another sequence would have entries folded twice, or not at all."""
+    await with_snapshot(tmp_path)
+    ((_, sequence, _, _),) = snapshot_rows(tmp_path)
+    async with opened(tmp_path, snapshot_every=0) as loom:
+        hashes = {each.sequence: each.entry_hash for each in await entries(loom, "interpreter/one")}
+    for moved in (sequence - 1, sequence + 1):
+        change(tmp_path, "UPDATE snapshots SET sequence = ?, entry_hash = ?", moved, hashes[moved])
+        async with opened(tmp_path, snapshot_every=0) as loom:
+            assert (await state_of(loom))["notes"][:5] == [*"abcde"]
+            assert (await state_of(loom))["notes"].count("a") == 1
+    assert begun == []
+
+
+async def test_an_earlier_snapshot_that_is_put_back_is_as_good_as_it_was(tmp_path: Path, begun: list[int]) -> None:
+    await with_snapshot(tmp_path)
+    with sqlite3.connect(_views(tmp_path)) as views:
+        (before,) = views.execute("SELECT * FROM snapshots").fetchall()
+    async with opened(tmp_path, snapshot_every=4) as loom:
+        await noted(loom, *"fghijk")
+    with sqlite3.connect(_views(tmp_path)) as views:
+        (after,) = views.execute("SELECT * FROM snapshots").fetchall()
+        assert after[3] > before[3]
+        views.execute("DELETE FROM snapshots")
+        views.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?)", before)
+    views.close()
+    begun.clear()
+    async with opened(tmp_path, snapshot_every=0) as loom:
+        assert (await state_of(loom))["notes"] == [*"abcdefghijk", "last"]
+    assert begun == [before[3]]
+
+
+async def test_a_snapshot_without_an_entry_in_the_journal_is_passed_over(tmp_path: Path, begun: list[int]) -> None:
+    """As those of an earlier loom are, and those of an actor that has written nothing since."""
+    async with opened(tmp_path, snapshot_every=0) as loom:
+        await noted(loom, *"abc")
+        held = loom.actors._cells["interpreter/one"]
+        last = (await entries(loom, "interpreter/one"))[-1]
+        held.fold(last.sequence)
+        body = held.state.snapshot(at=last.sequence, unfinished={})
+        assert body is not None
+        await loom.actors.services.snapshots.put(
+            "interpreter/one", actor_type="interpreter", state_version=Interpreter.state_version,
+            sequence=last.sequence, entry_hash=last.entry_hash, body=body,
+        )  # fmt: skip
+    async with opened(tmp_path, snapshot_every=0) as loom:
+        assert (await state_of(loom))["notes"] == [*"abc", "last"]
+    assert begun == []
+
+
+async def test_an_actor_that_is_spoken_to_once_in_a_life_comes_to_a_snapshot_that_is_used(
+    tmp_path: Path, begun: list[int]
+) -> None:
+    for life in range(6):
+        async with opened(tmp_path, snapshot_every=4) as loom:
+            await noted(loom, f"{life}")
+    assert begun
+    async with opened(tmp_path, snapshot_every=4) as loom:
+        assert (await state_of(loom))["notes"] == [*(f"{life}" for life in range(6)), "last"]
+
+
+class Watching(Interpreter):
+    """Keeps the kinds that `apply` is shown."""
+
+    actor_type = "watching"
+
+    def apply(self, entry: Entry) -> None:
+        self.state.notes.append(entry.kind)
+
+
+async def test_the_entry_of_a_snapshot_belongs_to_no_turn_and_is_not_shown_to_apply(tmp_path: Path) -> None:
+    carry = Carry(program=[Do(verb="note", key="a"), Do(verb="fetch", key="b")])
+    async with opened(tmp_path, agents=[Watching], snapshot_every=3) as loom:
+        for number in range(4):
+            await loom.actor(Watching, "one").ask(carry, id=f"c{number}")
+        recorded = await entries(loom, "watching/one")
+        taken = [each for each in recorded if each.kind == "snapshot_taken"]
+        assert len(taken) >= 2
+        assert {each.command_id for each in taken} == {None}
+        shown = loom.actors._cells["watching/one"].held.state.notes
+        assert shown == [each.kind for each in recorded if each.kind != "snapshot_taken"]
+        assert (await loom.replay.state("watching/one")).notes == shown
+        assert [each.verdict async for each in loom.replay.verify("watching/one")] == ["same"] * 4
+        assert verify(loom.files.journal).ok
+    async with opened(tmp_path, agents=[Watching], snapshot_every=3) as loom:
+        assert await loom.actor(Watching, "one").ask(carry, id="c0") == {"a": None, "b": {"key": "b"}}
+
+
+async def test_a_turn_that_is_cut_short_behind_the_entry_of_a_snapshot_is_resumed(tmp_path: Path) -> None:
+    world = World()
+    world.hold("fetch b")
+    carry = Carry(program=[Do(verb="note", key="a"), Do(verb="fetch", key="b"), Do(verb="note", key="c")], states=True)
+    async with opened(tmp_path, world, snapshot_every=3) as loom:
+        await noted(loom, "x", "y")
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(carry, id="c"))
+        await world.arrived("fetch b")
+        assert "snapshot_taken" in await kinds(loom, "interpreter/one")
+    await asyncio.gather(asking, return_exceptions=True)
+    async with opened(tmp_path, snapshot_every=3) as loom:
+        reply = await loom.actor(Interpreter, "one").ask(carry, id="c")
+        assert reply["c state"]["notes"] == ["x", "y", "a", "b", "c"]
+
+
+# --- turns without an end ---------------------------------------------------------------------------
 
 
 async def test_turns_without_an_end_are_found_behind_a_snapshot(tmp_path: Path) -> None:
@@ -231,7 +387,8 @@ async def test_an_actor_without_a_state_is_spared_reading_its_journal(tmp_path: 
         for _ in range(10):
             await ref.ask(Carry(program=[]))
     ((_, sequence, _, body),) = snapshot_rows(tmp_path)
-    assert json.loads(body) == {"state": None, "unfinished": {}}
+    kept = json.loads(body)
+    assert (kept["state"], kept["unfinished"], len(kept["salt"])) == (None, {}, 32)
     async with opened(tmp_path, agents=[Plain], snapshot_every=4) as loom:
         read: list[int] = []
         real = loom.store.read
@@ -245,7 +402,7 @@ async def test_an_actor_without_a_state_is_spared_reading_its_journal(tmp_path: 
             await loom.actor(Plain, "one").ask(Carry(program=[]))
         assert min(read) == sequence - 1
         assert (await kinds(loom, "plain/one")).count("turn_completed") == 11
-        assert len(await entries(loom, "plain/one")) == 22
+        assert {"command_received", "turn_completed", "snapshot_taken"} == set(await kinds(loom, "plain/one"))
 
 
 async def test_an_actor_that_is_let_go_often_gets_its_snapshots_too(tmp_path: Path) -> None:

@@ -66,11 +66,12 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
     import os
 
     from loom.errors import ConfigError
+    from loom.journal.private import open_private
 
     if out.exists():
         raise ConfigError(f"file [{out}] is there already; expected a new name: choose another, or remove it")
     part = out.with_name(f"{out.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    descriptor = open_private(part, os.O_WRONLY | os.O_TRUNC)
     try:
         with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
             yield stream

@@ -9,7 +9,13 @@ from importlib.resources import files as resource_files
 from pathlib import Path
 from urllib.parse import quote
 
-from loom.errors import JournalCorruptError, JournalForeignError, JournalFormatError, JournalNotFoundError
+from loom.errors import (
+    JournalCorruptError,
+    JournalForeignError,
+    JournalFormatError,
+    JournalNotFoundError,
+)
+from loom.journal.private import create_private, keep_private
 from loom.journal.sqlite.faults import code_of, explained
 from loom.telemetry import get_logger
 
@@ -59,13 +65,15 @@ def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float, creat
     size = path.stat().st_size if path.exists() else None
     if size is not None and 0 < size < _HEADER_BYTES:  # SQLite takes a file of one byte for an empty one
         raise JournalForeignError(f"file [{path}] is not a database; expected a journal: check the path")
+    if create:
+        create_private(path)
     connection = _connect(
         f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}", path, busy_timeout_s, writing=True
     )
     try:
         _recognise(connection, path)
-        if size is None:
-            os.chmod(path, 0o600)  # the log and its index take their permissions from the database
+        if not size:
+            keep_private(path)  # the log and its index take their permissions from the database
         _set(connection, "journal_mode", "WAL", "wal")
         _set(connection, "synchronous", synchronous, {"FULL": 2, "NORMAL": 1}[synchronous])
         _set(connection, "wal_autocheckpoint", "0", 0)

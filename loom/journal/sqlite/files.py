@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from loom.errors import JournalLockedError, JournalReadOnlyError, UnsupportedFilesystemError
+from loom.journal.private import open_private
 
 __all__ = ["REFUSED_FILESYSTEMS", "SUSPECT_FILESYSTEMS", "JournalFiles", "WriterLock", "filesystem_of"]
 
@@ -99,7 +100,7 @@ class WriterLock:
 
     def _try_acquire(self) -> bool:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = open_private(self._path, os.O_RDWR)
         except OSError as error:
             raise JournalReadOnlyError(
                 f"lock file [{self._path}] cannot be opened for writing [{error.strerror}]; "

@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from loom.journal.private import open_private
+
 __all__ = ["HeadLines", "HeadsFile", "WrittenHead"]
 
 _LINE = re.compile(rb"([1-9][0-9]{0,18}) ([0-9a-f]{64})\Z")
@@ -43,7 +45,7 @@ class HeadsFile:
     def append(self, head: WrittenHead) -> None:
         """Write one head down and sync it, and the directory when the file is new; raise OSError if that fails."""
         fresh = not self._path.exists()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_private(self._path, os.O_RDWR | os.O_APPEND)
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"

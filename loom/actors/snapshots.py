@@ -1,0 +1,150 @@
+"""Snapshots of an actor's state that can be trusted: their digest is journaled before they are kept.
+
+A snapshot lies in the views file, which whoever can write it can change. So the journal says which bytes are meant: a
+small entry rides with the next append of the actor. What has another digest, another place or none is passed over, and
+the state is folded from the entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from loom.actors.entries import SnapshotTakenEntry
+from loom.actors.state import Fold
+from loom.journal.chain import SALT_BYTES
+from loom.journal.store import Draft, JournalStore, Receipt, draft
+from loom.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from loom.actors.actor import Actor
+    from loom.actors.services import Services
+
+__all__ = ["KeptSnapshot", "SnapshotKeeper", "is_journaled"]
+
+_NOTED_WITHIN = 2_000
+"""After how many entries the one with the digest stands at the latest: what was in line before it is bounded."""
+
+_log = get_logger("loom.actors")
+
+
+class KeptSnapshot(Protocol):
+    """A snapshot as it was found: the state after one entry, which is named by sequence and hash."""
+
+    @property
+    def journal(self) -> str:
+        """The journal that was folded."""
+        ...
+
+    @property
+    def actor_type(self) -> str:
+        """The type of the actor."""
+        ...
+
+    @property
+    def state_version(self) -> int:
+        """The version of its state."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """The last entry that was folded."""
+        ...
+
+    @property
+    def entry_hash(self) -> bytes:
+        """The hash of that entry."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The state, and the turns without an end."""
+        ...
+
+
+class _Taken(NamedTuple):
+    """A snapshot whose digest is not journaled yet."""
+
+    body: bytes
+    sequence: int
+    entry_hash: bytes
+
+
+class SnapshotKeeper:
+    """Takes snapshots of one actor, and keeps each once its digest is durable: the one before is good until then."""
+
+    def __init__(self, services: Services, cls: type[Actor[Any]], journal: str) -> None:
+        self.at = 0
+        """After which entry the last snapshot was taken."""
+        self._services = services
+        self._cls = cls
+        self._journal = journal
+        self._taken: _Taken | None = None
+
+    def due(self, sequence: int) -> bool:
+        """Tell whether there are so many entries since the last snapshot that it is time for another."""
+        every = self._services.options.snapshot_every
+        return every > 0 and sequence - self.at >= every
+
+    def take(self, fold: Fold, sequence: int, entry_hash: bytes, *, unfinished: Mapping[str, int]) -> None:
+        """Take a snapshot of the state after an entry; not if it would not come back equal."""
+        salt = self._services.sources.new_salt(SALT_BYTES).hex()
+        body = fold.snapshot(at=sequence, unfinished=unfinished, salt=salt)
+        if body is not None:
+            self.at, self._taken = sequence, _Taken(body, sequence, entry_hash)
+
+    def riding(self) -> tuple[Draft, ...]:
+        """Return what is to be put in line before the next entry of the actor."""
+        if self._taken is None:
+            return ()
+        about = _entry_of(self._taken, self._cls.actor_type, self._cls.state_version)
+        return (draft(about, limits=self._services.limits, new_salt=self._services.sources.new_salt),)
+
+    def ride(
+        self, written: asyncio.Future[Receipt], *, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    ) -> None:
+        """Take note that it was put in line: the snapshot is kept as soon as its digest is durable."""
+        snapshot, self._taken = self._taken, None
+        if snapshot is None:
+            return
+
+        def keep(done: asyncio.Future[Receipt]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                spawn(self._keep(snapshot))
+
+        written.add_done_callback(keep)
+
+    async def _keep(self, snapshot: _Taken) -> None:
+        await self._services.snapshots.put(
+            self._journal,
+            actor_type=self._cls.actor_type,
+            state_version=self._cls.state_version,
+            sequence=snapshot.sequence,
+            entry_hash=snapshot.entry_hash,
+            body=snapshot.body,
+        )
+
+
+async def is_journaled(store: JournalStore, kept: KeptSnapshot) -> bool:
+    """Tell whether the journal says of a snapshot that these bytes are the state after that entry."""
+    after, until = kept.sequence - 1, kept.sequence + _NOTED_WITHIN
+    async for recorded in store.read(kept.journal, after=after, until=until):
+        if recorded.sequence == kept.sequence:
+            if recorded.entry_hash != kept.entry_hash:
+                return False
+        elif recorded.kind == SnapshotTakenEntry.kind:
+            if recorded.entry == _entry_of(kept, kept.actor_type, kept.state_version):
+                return True
+            _log.warning("snapshot_differs", journal=kept.journal, sequence=kept.sequence)
+            return False
+    return False
+
+
+def _entry_of(snapshot: KeptSnapshot | _Taken, actor_type: str, state_version: int) -> SnapshotTakenEntry:
+    """Return the entry that says which bytes are meant."""
+    digest = hashlib.sha256(snapshot.body).hexdigest()
+    return SnapshotTakenEntry(
+        actor_type=actor_type, state_version=state_version, sequence=snapshot.sequence, digest=digest
+    )
