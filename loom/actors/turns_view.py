@@ -6,17 +6,21 @@ An entry belongs to the turn that its header names by journal and command id. Th
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
+from loom.actors.turns_confirmed import TurnsInJournal
 from loom.clock import datetime_from_us
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
 from loom.errors import TurnNotFoundError
+from loom.identity import check_limit
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.projections import Queries
@@ -112,10 +116,8 @@ journal, command_id, actor_type, actor_key, command_type, by, correlation_id, ca
 received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions, last_position,
 ended_at_us, error_type, error_message
 """
-_UNFINISHED = f"""
-SELECT {_COLUMNS} FROM turns
-WHERE ended IS NULL AND received_position > :after AND (:journal IS NULL OR journal = :journal)
-ORDER BY received_position LIMIT :limit
+_AT = f"""
+SELECT {_COLUMNS} FROM turns WHERE ended IS NULL AND received_position IN (SELECT value FROM json_each(?))
 """  # noqa: S608 - constants only
 _BY_PREFIX = f"""
 SELECT {_COLUMNS} FROM turns
@@ -131,41 +133,63 @@ _PAGE = 1_000
 
 
 class TurnsView:
-    """Answers which turns there are and how they stand."""
+    """Answers which turns there are and how they stand: the view says where to look, the entries say what is so."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
+
+    @property
+    def _journal(self) -> TurnsInJournal:
+        return TurnsInJournal(self._queries.entries, TurnsProjection(), self._queries.differences)
 
     async def unfinished(
         self, *, journal: str | None = None, limit: int = 1_000, after: int = 0
     ) -> tuple[TurnSummary, ...]:
         """Return turns without an end, oldest first; `after` is the received position of the last one already seen."""
-        parameters = {"after": after, "limit": limit, "journal": journal}
-        return _summaries(await self._queries.fetch(_UNFINISHED, parameters, names=_NAMES))
+        found: list[TurnSummary] = []
+        async with aclosing(self._unfinished(journal, after=after, page=min(check_limit(limit), _PAGE))) as pages:
+            async for page in pages:
+                found += page
+                if len(found) >= limit:
+                    break
+        return tuple(found[:limit])
 
     async def every(self, *, unfinished: bool, journal: str | None = None) -> AsyncIterator[TurnSummary]:
         """Yield all turns without an end, oldest first, or all turns, newest first; however many there are."""
+        if unfinished:
+            async for page in self._unfinished(journal, after=0, page=_PAGE):
+                for each in page:
+                    yield each
+            return
         seen: int | None = None
         while True:
-            if unfinished:
-                page = await self.unfinished(journal=journal, limit=_PAGE, after=seen or 0)
-            else:
-                page = await self.list(journal=journal, limit=_PAGE, before=seen)
-            for each in page:
-                yield each
-            if len(page) < _PAGE:
+            rows = await self._rows(journal=journal, limit=_PAGE, before=seen)
+            for row in await self._journal.told(rows):
+                yield _summary(row)
+            if len(rows) < _PAGE:
                 return
-            seen = page[-1].received_position
+            seen = rows[-1]["received_position"]
 
     async def get(self, command_id: str, *, journal: str | None = None) -> TurnSummary:
-        """Return the turn of a command, by its id or how that begins; raise `TurnNotFoundError`."""
+        """Return the turn of a command, by its id or how that begins.
+
+        Raises `TurnNotFoundError`; `ViewsDifferError` where the views name one that is not in the journal.
+        """
         rows = await self._queries.fetch(_BY_PREFIX, (*prefix_range(command_id), journal, journal), names=_NAMES)
         found = [row for row in rows if row["command_id"] == command_id] or rows
         if len(found) == 1:
-            return _summaries(found)[0]
-        several = ", ".join(f"{row['journal']} {row['command_id']}" for row in found)
+            received = await self._journal.received(found[0])
+            if received is None:
+                raise self._queries.differences.add("turns", found[0]["received_position"], "no entry gives it")
+            return _summary(await self._journal.whole(received))
+        hidden = [] if found else await self._hidden(command_id, journal)
+        if len(hidden) == 1:
+            return _summary(await self._journal.whole(hidden[0]))
+        names = [(row["journal"], row["command_id"]) for row in found]
+        names += [(each.journal, each.command_id) for each in hidden[:3]]
+        several = ", ".join(f"{journal} {command_id}" for journal, command_id in names)
         raise TurnNotFoundError(
-            f"turn [{command_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; "
+            f"turn [{command_id!r:.80}] is {f'ambiguous [{several}, …]' if names else 'not known'}; "
             "expected [the command id of one turn, or how only one begins]: see `loom turns`"
         )
 
@@ -174,9 +198,32 @@ class TurnsView:
         before: int | None = None,
     ) -> tuple[TurnSummary, ...]:  # fmt: skip
         """Return turns, newest first; `before` is the received position of the last one already seen."""
+        rows = await self._rows(status=status, journal=journal, limit=limit, before=before)
+        found = (_summary(row) for row in await self._journal.told(rows))
+        return tuple(each for each in found if status in (None, each.status))
+
+    async def _rows(
+        self, *, status: TurnStatus | None = None, journal: str | None, limit: int, before: int | None
+    ) -> Sequence[sqlite3.Row]:
         bound = 2**63 - 1 if before is None else before
         parameters = {"status": status, "journal": journal, "limit": limit, "before": bound}
-        return _summaries(await self._queries.fetch(_LIST, parameters, names=_NAMES))
+        return await self._queries.fetch(_LIST, parameters, names=_NAMES)
+
+    async def _unfinished(
+        self, journal: str | None, *, after: int, page: int
+    ) -> AsyncGenerator[Sequence[TurnSummary], None]:
+        in_journal = self._journal
+        async for received in in_journal.unfinished(journal=journal, after=after, page=page):
+            positions = json.dumps([each.position for each in received])
+            rows = await self._queries.fetch(_AT, (positions,), names=_NAMES)
+            yield [_summary(row) for row in await in_journal.told_unfinished(received, rows)]
+
+    async def _hidden(self, command_id: str, journal: str | None) -> Sequence[Recorded]:
+        """Return the turns without an end whose ids begin so: where the view knows none, it may hide them."""
+        found = []
+        async for page in self._journal.unfinished(journal=journal, after=0, page=_PAGE):
+            found += [each for each in page if command_id and str(each.command_id).startswith(command_id)]
+        return [each for each in found if each.command_id == command_id] or found
 
 
 def _receive(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
@@ -279,13 +326,10 @@ _FOLDS: dict[str, _Fold] = {
 }
 
 
-def _summaries(rows: list[sqlite3.Row]) -> tuple[TurnSummary, ...]:
-    found = []
-    for row in rows:
-        plain: dict[str, Any] = dict(row)
-        plain["pending_effect"] = plain.pop("pending_effects") > 0
-        for name in ("received_at", "ended_at"):
-            us = plain.pop(f"{name}_us")
-            plain[name] = None if us is None else datetime_from_us(us)
-        found.append(TurnSummary(**plain))
-    return tuple(found)
+def _summary(row: Mapping[str, Any]) -> TurnSummary:
+    plain = {name: row[name] for name in _COLUMNS.replace(",", " ").split()}
+    plain["pending_effect"] = plain.pop("pending_effects") > 0
+    for name in ("received_at", "ended_at"):
+        us = plain.pop(f"{name}_us")
+        plain[name] = None if us is None else datetime_from_us(us)
+    return TurnSummary(**plain)

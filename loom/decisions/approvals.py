@@ -147,11 +147,11 @@ class ApprovalChains:
 
         Raises `ApprovalNotFoundError`; `ViewsDifferError` where the views name one that is not in the journal.
         """
-        rows = await self._queries.fetch(_BY_PREFIX, prefix_range(approval_id), names=_NAMES)
-        known = {row["approval_id"]: (row["journal"], row["command_id"]) for row in rows}
-        for each in await self._waiting():
-            if approval_id and each.approval_id.startswith(approval_id):
-                known[each.approval_id] = (each.journal, each.command_id)
+        waiting = [each for each in await self._waiting() if approval_id and each.approval_id.startswith(approval_id)]
+        known = {each.approval_id: (each.journal, str(each.command_id)) for each in waiting}
+        if approval_id not in known:
+            for row in await self._queries.fetch(_BY_PREFIX, prefix_range(approval_id), names=_NAMES):
+                known.setdefault(row["approval_id"], (row["journal"], row["command_id"]))
         found = [approval_id] if approval_id in known else sorted(known)
         if len(found) == 1:
             return await self._one(found[0], known[found[0]])

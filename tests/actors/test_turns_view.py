@@ -11,7 +11,7 @@ from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.turns_view import TurnSummary
 from loom.clock import datetime_from_us
 from loom.decisions import DecisionJournalEntry, EvaluatedEntry
-from loom.errors import TurnNotFoundError
+from loom.errors import TurnNotFoundError, ViewsDifferError
 from loom.journal import (
     Entry,
     Step,
@@ -25,6 +25,7 @@ from loom.journal import (
 )
 from tests.projections.journals import answer, command, decision, evaluation, request
 from tests.projections.reading import Asked, asked
+from tests.projections.tampering import tamper
 
 JOURNAL = "discount-agent/acme"
 
@@ -171,3 +172,74 @@ async def test_a_turn_is_found_by_how_its_id_begins(loom: Asked) -> None:
     for unknown in ("", "x", "%", "\ud800"):
         with pytest.raises(TurnNotFoundError, match="is not known"):
             await loom.turns.get(unknown)
+
+
+# --- views that say something else than the journal ----------------------------------------------
+
+
+async def several(loom: Asked) -> None:
+    """A turn that ended, one that is parked, one that runs, and one that was just received."""
+    await loom.write(JOURNAL, command(), DecisionJournalEntry(decision=decision("d")), DONE, turn="done")
+    await loom.write(JOURNAL, command(), request("one"), turn="parked")
+    await loom.write(JOURNAL, command(), EVALUATED, resumed(2), turn="running")
+    await loom.write("discount-agent/beta", command(), turn="received")
+    await loom.turns.list()  # the view is there
+
+
+UNFINISHED = [("parked", "parked"), ("running", "running"), ("received", "received")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM turns",
+        "UPDATE turns SET ended = 'completed', ended_at_us = 1",
+        "UPDATE turns SET journal = 'discount-agent/other', command_id = command_id || 'x'",
+        "UPDATE turns SET by = 'mallory', command_type = 'forged', actor_key = 'forged', open_approvals = 0",
+        "UPDATE turns SET received_position = received_position + 100",
+    ],
+)
+async def test_unfinished_turns_are_listed_as_their_entries_have_them(loom: Asked, statement: str) -> None:
+    await several(loom)
+    before = await loom.turns.unfinished()
+    assert [(each.command_id, each.status) for each in before] == UNFINISHED
+    assert tamper(loom.store.files.views, statement) == 4
+    assert await loom.turns.unfinished() == before
+    assert [each async for each in loom.turns.every(unfinished=True)] == list(before)
+    assert await loom.turns.unfinished(limit=1, after=before[0].received_position) == before[1:2]
+
+
+async def test_a_turn_that_ended_is_not_made_unfinished_by_the_view(loom: Asked) -> None:
+    await several(loom)
+    before = await loom.turns.list()
+    assert tamper(loom.store.files.views, "UPDATE turns SET ended = NULL, ended_at_us = NULL, by = 'mallory'") == 4
+    assert [each.command_id for each in await loom.turns.unfinished()] == ["parked", "running", "received"]
+    assert await loom.turns.list() == before
+    assert [each async for each in loom.turns.every(unfinished=False)] == list(before)
+    assert await loom.turns.get("done") == before[-1]
+
+
+async def test_a_turn_that_is_asked_for_is_told_in_full_by_its_entries(loom: Asked) -> None:
+    await several(loom)
+    await loom.write(JOURNAL, answer("one"), turn="done")  # too late: its turn has ended
+    before = {name: await loom.turns.get(name) for name in ("done", "parked", "running", "received")}
+    assert (before["running"].attempts, before["done"].decisions) == (2, 1)
+    forged = "UPDATE turns SET attempts = 7, decisions = 9, pending_effects = 3, resumed = 1, last_position = 1"
+    assert tamper(loom.store.files.views, forged) == 4
+    after = {name: await loom.turns.get(name) for name in before}
+    assert after == before
+
+
+async def test_a_turn_that_the_view_hides_is_found_and_one_that_it_makes_up_is_refused(loom: Asked) -> None:
+    await several(loom)
+    assert tamper(loom.store.files.views, "DELETE FROM turns WHERE command_id = 'parked'") == 1
+    assert (await loom.turns.get("park")).status == "parked"
+    assert (await loom.turns.get("parked", journal=JOURNAL)).status == "parked"
+    with pytest.raises(TurnNotFoundError, match="is not known"):
+        await loom.turns.get("parked", journal="discount-agent/beta")
+    with pytest.raises(TurnNotFoundError, match="is not known"):
+        await loom.turns.get("")
+    assert tamper(loom.store.files.views, "UPDATE turns SET command_id = 'made-up' WHERE command_id = 'done'") == 1
+    with pytest.raises(ViewsDifferError, match="turns 1"):
+        await loom.turns.get("made-up")
+    assert [each.command_id for each in await loom.turns.list()] == ["received", "running"]

@@ -1,0 +1,106 @@
+"""Turns held against their entries: what the view of turns hides or makes up is not believed.
+
+Who asked for what, whether a turn has ended and how, and whom it asks, is told by the entries with which it was
+received and got on. How often an unfinished turn was tried and what it has decided so far is told by the view in lists,
+and by the entries where one turn is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from loom.journal.entry import Recorded
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry
+from loom.projections import Differences, Entries, Projection, Row
+from loom.projections.confirming import refolded
+
+__all__ = ["TurnsInJournal"]
+
+_OF_THE_VIEW = ("attempts", "pending_effects", "decisions", "last_position")
+"""What an unfinished turn's marks do not say."""
+
+_OPEN = frozenset({"received", "running", "stuck"})
+
+
+class TurnsInJournal:
+    """Reads turns out of the journal; `projection` is the one whose rows they are compared with."""
+
+    def __init__(self, entries: Entries, projection: Projection, differences: Differences) -> None:
+        self._entries = entries
+        self._projection = projection
+        self._differences = differences
+
+    async def unfinished(self, *, journal: str | None, after: int, page: int) -> AsyncIterator[list[Recorded]]:
+        """Yield the commands of turns without an end, oldest first, so many at a time."""
+        found: list[Recorded] = []
+        async for received in self._entries.unfinished():
+            if received.position > after and journal in (None, received.journal):
+                found.append(received)
+            if len(found) == page:
+                yield found
+                found = []
+        if found:
+            yield found
+
+    async def received(self, row: Row) -> Recorded | None:
+        """Return the command of the turn that a row stands for, or None where the journal has no such turn."""
+        position = row["received_position"]
+        found = (await self._entries.at([position])).get(position)
+        same = found is not None and _names(found) == (row["journal"], row["command_id"])
+        return found if same else None
+
+    async def whole(self, received: Recorded) -> dict[str, Any]:
+        """Return the row of one turn, made of all its entries."""
+        marks = await self._entries.marks([(received.journal, str(received.command_id))])
+        end = next((each.sequence for each in marks if each.kind in ENDINGS), None)
+        entries = self._entries.read(received.journal, after=received.sequence - 1, until=end)
+        mine = [each async for each in entries if each.command_id == received.command_id]
+        late = [each for each in marks if end is not None and each.sequence > end]
+        return self._refolded([*mine, *late])[received.position]
+
+    async def told(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
+        """Return the rows as their entries tell them; those that stand for no turn are left out, and noted."""
+        listed = list(rows)
+        found = await self._entries.at({row["received_position"] for row in listed})
+        return await self._told(listed, found)
+
+    async def told_unfinished(self, received: Iterable[Recorded], rows: Iterable[Row]) -> list[dict[str, Any]]:
+        """Return the rows of turns without an end; one that the view hides, or says other things of, is made anew."""
+        commands = {each.position: each for each in received}
+        known = {row["received_position"]: row for row in await self._told(rows, commands)}
+        hidden = {at: await self.whole(each) for at, each in commands.items() if at not in known}
+        return [row for at in sorted(commands) if (row := (known | hidden)[at])["ended_at_us"] is None]
+
+    async def _told(self, rows: Iterable[Row], found: Mapping[int, Recorded]) -> list[dict[str, Any]]:
+        received = [each for each in found.values() if each.kind == CommandReceivedEntry.kind]
+        marks = await self._entries.marks({_names(each) for each in received}) if received else ()
+        made = self._refolded([*received, *marks])
+        kept = []
+        for row in rows:
+            told = made.get(row["received_position"])
+            if told is not None and (told["journal"], told["command_id"]) == (row["journal"], row["command_id"]):
+                kept.append(_merged(row, told))
+            else:
+                self._differences.add("turns", row["received_position"], "no entry gives it")
+        return kept
+
+    def _refolded(self, entries: Iterable[Recorded]) -> dict[int, dict[str, Any]]:
+        return {row["received_position"]: dict(row) for row in refolded(self._projection, entries, "turns")}
+
+
+def _merged(row: Row, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the entries tell of a turn, and what only the view counts."""
+    merged = dict(told)
+    if told["ended"] is not None:
+        return merged | {"decisions": row["decisions"]}
+    merged |= {name: row[name] for name in _OF_THE_VIEW}
+    if told["status"] != "parked":
+        merged["status"] = row["status"] if row["status"] in _OPEN else "running"
+    elif row["status"] == "stuck":
+        merged["status"] = "stuck"
+    return merged
+
+
+def _names(received: Recorded) -> tuple[str, str]:
+    return received.journal, str(received.command_id)
