@@ -106,9 +106,10 @@ class Chosen(Arguments):
 
 
 class Keep(Arguments):
-    """Which decisions are judged again under which version, and kept in whose name."""
+    """Which decisions are judged again under which version, or on which other facts, and kept in whose name."""
 
-    under: str
+    under: str | None = None
+    what_if: dict[str, JsonValue] | None = None
     by: str
     selection: Chosen = Chosen()
 

@@ -175,7 +175,9 @@ class Operations:
 
     async def _keep(self, given: Keep) -> JsonValue:
         selection = Selection(**given.selection.model_dump(exclude_none=True))
-        judged = await self._loom.replay.judge(selection, under=given.under, keep=True, by=given.by)
+        judged = await self._loom.replay.judge(
+            selection, under=given.under, what_if=given.what_if, keep=True, by=given.by
+        )
         return _plain(judged)
 
     async def _look(self, given: Look) -> JsonValue:

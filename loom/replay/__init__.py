@@ -7,6 +7,7 @@ from loom.replay.judging import Case, Judgement, Transition
 from loom.replay.rehearsal import Rehearsal
 from loom.replay.replay import Replay
 from loom.replay.rerun import Rerun, RerunCase
+from loom.replay.scenario import Scenario
 from loom.replay.selection import Selection
 from loom.replay.state import StateAfter
 
@@ -19,6 +20,7 @@ __all__ = [
     "Replay",
     "Rerun",
     "RerunCase",
+    "Scenario",
     "Selection",
     "StateAfter",
     "Transition",

@@ -7,23 +7,30 @@ is ever made up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import BAD_FACTS
 from loom.policies.registry import PolicyVersion
+from loom.replay.scenario import Scenario
 from loom.replay.selection import Recalled
 
-__all__ = ["Case", "CaseVerdict", "Judgement", "Reason", "Tally", "Transition", "judged"]
+__all__ = ["OWN_VERSION", "Case", "CaseVerdict", "Judgement", "Reason", "Tally", "Transition", "UnderWhich", "judged"]
+
+OWN_VERSION = "the version of each"
+"""What a judgement is under where only the facts are others."""
+
+UnderWhich: TypeAlias = Callable[[str], tuple[PolicyVersion | None, AnyPolicy | None]]
+"""Returns, by the hash of the version that decided, the one to judge under, and its code; None where there is none."""
 
 CaseVerdict: TypeAlias = Literal["unchanged", "flipped", "indeterminate", "not_replayable"]
 """What became of a case; `indeterminate` is one about which the rule could say nothing then, and cannot now."""
 Reason: TypeAlias = Literal[
     "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
-    "not_registered",
+    "not_registered", "scenario_failed",
 ]  # fmt: skip
 """Why a case cannot be judged again. These words are stable."""
 
@@ -42,6 +49,7 @@ class Case(NamedTuple):
     old_rule: str | None
     new_rule: str | None
     reason: Reason | None = None
+    untouched: bool = False
 
 
 class Transition(BaseModel):
@@ -67,6 +75,9 @@ class Judgement(BaseModel):
     they are neither unchanged nor covered. `transitions` lists the flips, refusals that turned into grants first.
     `defects` are cases that came out differently under the very version that they were judged under: that is damage,
     not a change.
+
+    Of a `scenario` it says what was changed of the facts, and `untouched` counts the cases whose facts it left as they
+    were; a difference is no defect where they are others.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,6 +95,8 @@ class Judgement(BaseModel):
     transitions: tuple[Transition, ...]
     defects: tuple[str, ...] = ()
     run_id: str | None = None
+    scenario: dict[str, JsonValue] | None = None
+    untouched: int = 0
     left_out: int = 0
     """Rows of the views that are not what the journal says: they were not judged."""
 
@@ -93,15 +106,23 @@ class Judgement(BaseModel):
         return None if not self.cases else (self.unchanged + self.flipped) / self.cases
 
 
-def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | None) -> Iterator[Case]:
-    """Yield what a version says about recorded decisions; without its code every case is `code_changed`."""
+def judged(page: Iterable[Recalled], under_which: UnderWhich, scenario: Scenario | None = None) -> Iterator[Case]:
+    """Yield what a version says about recorded decisions, or about the facts that a scenario makes of theirs.
+
+    Without the code of a version its cases are `code_changed`; where a scenario cannot be made of what was recorded,
+    the case is `scenario_failed`.
+    """
     for recalled in page:
+        under, policy = under_which(recalled.policy_hash)
         reason = _not_judgeable(recalled, under, policy)
         if reason is not None:
             yield _not_replayable(recalled, reason)
             continue
         assert recalled.facts is not None  # noqa: S101 - looked at above
-        facts = recalled.facts
+        facts = recalled.facts if scenario is None else scenario.facts(recalled.facts)
+        if facts is None:
+            yield _not_replayable(recalled, "scenario_failed")
+            continue
         assert policy is not None  # noqa: S101 - looked at above
         said = policy.verdict_again(facts, recorded_rule=recalled.rule)
         if said.rule == BAD_FACTS and recalled.rule != BAD_FACTS:
@@ -110,14 +131,26 @@ def judged(page: Iterable[Recalled], under: PolicyVersion, policy: AnyPolicy | N
             continue
         old, new = _label(recalled.effect, recalled.tier), _label(said.effect, said.tier)
         verdict: CaseVerdict = "flipped" if old != new else "indeterminate" if new == "indeterminate" else "unchanged"
-        yield Case(recalled.decision_id, recalled.journal, verdict, old, new, recalled.rule, said.rule)
+        yield Case(
+            recalled.decision_id,
+            recalled.journal,
+            verdict,
+            old,
+            new,
+            recalled.rule,
+            said.rule,
+            untouched=scenario is not None and facts == recalled.facts,
+        )
 
 
 class Tally:
     """Adds cases up, as they come, in memory that does not grow with them."""
 
-    def __init__(self, under: PolicyVersion) -> None:
+    def __init__(self, under: PolicyVersion | None, scenario: Scenario | None = None) -> None:
         self._under = under
+        self._scenario = scenario
+        self._policies: set[str] = set()
+        self._untouched = 0
         self._verdicts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._compared: Counter[str] = Counter()
@@ -128,12 +161,14 @@ class Tally:
     @property
     def foreign(self) -> bool:
         """Whether there were cases, and none of them of this policy."""
-        return bool(self._verdicts) and not self._of_policy
+        return self._under is not None and bool(self._verdicts) and not self._of_policy
 
     def add(self, recalled: Recalled, case: Case) -> None:
         """Count a case."""
         self._verdicts[case.verdict] += 1
-        self._of_policy += recalled.policy_name == self._under.name
+        self._of_policy += self._under is not None and recalled.policy_name == self._under.name
+        self._policies.add(recalled.policy_name)
+        self._untouched += case.untouched
         self._compared[recalled.policy_version] += 1
         if case.reason is not None:
             self._reasons[case.reason] += 1
@@ -144,7 +179,8 @@ class Tally:
             self._flips[str(case.old), str(case.new)] = count + 1, examples
         judged_again = case.verdict in ("unchanged", "indeterminate")
         differs = case.verdict == "flipped" or (judged_again and case.old_rule != case.new_rule)
-        if differs and recalled.policy_hash == self._under.hash:
+        own = self._under is None or recalled.policy_hash == self._under.hash
+        if differs and own and (self._scenario is None or case.untouched):
             self._defects.append(case.decision_id)
 
     def judgement(self, *, run_id: str | None = None, left_out: int = 0) -> Judgement:
@@ -155,7 +191,10 @@ class Tally:
         ]
         transitions.sort(key=lambda each: (-each.loosens, -each.cases, each.old, each.new))
         return Judgement(
-            policy=self._under.name, under=self._under.version, hash=self._under.hash,
+            policy=", ".join(sorted(self._policies)) if self._under is None else self._under.name,
+            under=OWN_VERSION if self._under is None else self._under.version,
+            hash="" if self._under is None else self._under.hash,
+            scenario=None if self._scenario is None else self._scenario.said, untouched=self._untouched,
             compared=dict(sorted(self._compared.items())), cases=self._verdicts.total(),
             unchanged=self._verdicts["unchanged"], flipped=self._verdicts["flipped"],
             indeterminate=self._verdicts["indeterminate"],
@@ -164,7 +203,9 @@ class Tally:
         )  # fmt: skip
 
 
-def _not_judgeable(recalled: Recalled, under: PolicyVersion, policy: AnyPolicy | None) -> Reason | None:
+def _not_judgeable(recalled: Recalled, under: PolicyVersion | None, policy: AnyPolicy | None) -> Reason | None:
+    if under is None:
+        return "not_registered"
     if recalled.policy_name != under.name:
         return "other_policy"
     if not under.has_rule:

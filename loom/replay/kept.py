@@ -14,7 +14,8 @@ from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import BAD_FACTS
 from loom.policies.registry import PolicyVersion
-from loom.replay.judging import Case
+from loom.replay.judging import Case, UnderWhich
+from loom.replay.scenario import Scenario
 
 __all__ = ["REPLAY_TYPE", "Keeper"]
 
@@ -31,15 +32,15 @@ class Keeper:
         traces: Traces,
         *,
         run_id: str,
-        version: PolicyVersion,
-        policy: AnyPolicy,
+        under_which: UnderWhich,
+        scenario: Scenario | None = None,
         make_draft: Callable[..., Draft] = draft,
     ) -> None:
         self._store = store
         self._traces = traces
         self._run_id = run_id
-        self._version = version
-        self._policy = policy
+        self._under_which = under_which
+        self._scenario = scenario
         self._draft = make_draft
         self._journal = journal_name(REPLAY_TYPE, run_id)
         self._sequence = 0
@@ -50,8 +51,10 @@ class Keeper:
         for case in cases:
             if case.verdict != "not_replayable":
                 original = (await self._traces.get(case.decision_id)).decision
-                entry: Entry = DecisionJournalEntry(decision=self._replayed(original, case))
-                drafts.append(self._draft(entry, policy_hash=self._version.hash_bytes))
+                version, policy = self._under_which(original.policy.hash)
+                assert version is not None and policy is not None  # noqa: S101, PT018 - the case was judged by them
+                entry: Entry = DecisionJournalEntry(decision=self._replayed(original, case, version, policy))
+                drafts.append(self._draft(entry, policy_hash=version.hash_bytes))
         if not drafts:
             return
         append = Append(self._journal, self._sequence, drafts)
@@ -65,19 +68,20 @@ class Keeper:
             receipt = resolved
         self._sequence = receipt.sequence
 
-    def _replayed(self, original: Decision, case: Case) -> Decision:
+    def _replayed(self, original: Decision, case: Case, version: PolicyVersion, policy: AnyPolicy) -> Decision:
         known_bad = case.old_rule == BAD_FACTS
-        evaluation = self._policy.evaluate_json(original.facts or {}, ignore_unknown=not known_bad)
+        facts = original.facts or {}
+        if self._scenario is not None:
+            facts = self._scenario.facts(facts) or {}
+        evaluation = policy.evaluate_json(facts, ignore_unknown=not known_bad)
         words = {"unchanged": f"unchanged: {case.new}", "indeterminate": "indeterminate, then and now"}
         change = words.get(case.verdict, f"{case.old} → {case.new}")
         return Decision(
             decision_id=derived_id("replayed", self._run_id, original.decision_id),
             decision_type=original.decision_type,
-            rationale=f"judged again under {self._version.version}: {change}; {evaluation.why}",
-            policy=PolicyReference(
-                name=self._version.name, version=self._version.version, hash=self._version.hash, rule=evaluation.rule
-            ),
-            facts=original.facts,
+            rationale=f"{self._asked(version)}: {change}; {evaluation.why}",
+            policy=PolicyReference(name=version.name, version=version.version, hash=version.hash, rule=evaluation.rule),
+            facts=facts if self._scenario is not None else original.facts,
             evaluation=evaluation,
             outcome={},
             is_exception=evaluation.is_exception,
@@ -87,3 +91,8 @@ class Keeper:
             origin="replayed",
             replayed_from=original.decision_id,
         )
+
+    def _asked(self, version: PolicyVersion) -> str:
+        if self._scenario is None:
+            return f"judged again under {version.version}"
+        return f"simulated under {version.version}, what if {self._scenario.in_words()}"

@@ -11,6 +11,7 @@ from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
+from loom.cli.values import named_values
 
 if TYPE_CHECKING:
     from loom.replay import Case, Judgement, Selection
@@ -55,8 +56,13 @@ CoverageOption = Annotated[
 async def judge(
     shell: Shell,
     under: Annotated[
-        str, typer.Option("--under", "-u", metavar="VERSION", help="The version to judge under.", show_default=False)
-    ],
+        str | None,
+        typer.Option("--under", "-u", metavar="VERSION", help="The version to judge under; else the one of each."),
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option("--what-if", "-w", metavar="NAME=CHANGE", help="On other facts: percent=-10%, arr=+5, risk=low."),
+    ] = None,
     policy: Annotated[str | None, typer.Option("--policy", "-p", help="Only decisions of this policy.")] = None,
     version: Annotated[str | None, typer.Option("--made-under", help="Only decisions made under this version.")] = None,
     run: RunOption = None,
@@ -69,19 +75,24 @@ async def judge(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the result as traces in a replay run.")] = False,
     by: Annotated[str | None, typer.Option("--by", help="Who keeps it.")] = None,
 ) -> int | None:
-    """Judge recorded decisions under another version of their policy: which would come out differently?
+    """Judge recorded decisions under another version of their policy, or on other facts: which would flip?
 
-    Only the rule is run, on the facts as they were recorded. Exit code 1: something flips, or comes out differently
-    under the very version it was made under. Exit code 3: nothing does, and too little could be judged to say so.
+    Only the rule is run, on the facts as they were recorded, changed as --what-if says: with a sign in front the
+    recorded number is changed by so much, or so many percent of it; any other value takes its place. Exit code 1:
+    something flips, or comes out differently under the very version it was made under. Exit code 3: nothing does, and
+    too little could be judged to say so.
     """
+    changes = _changes(what_if) if what_if else None
+    if under is None and changes is None:
+        raise typer.BadParameter("expected a version or other facts: give --under or --what-if", param_hint="--under")
     selection = selection_of(
         policy=policy, policy_version=version, run_id=run, journal=of, since=since, until=until, ids=decision
     )
     if keep:
-        found = await _kept(shell, selection, under, by)
+        found = await _kept(shell, selection, under, changes, by)
         listed: list[Case] = []
     else:
-        found, listed = await _judged(shell, selection, under, listing=cases)
+        found, listed = await _judged(shell, selection, under, changes, listing=cases)
     if shell.json:
         document = found.model_dump(mode="json")
         shell.output.document(
@@ -121,28 +132,42 @@ def selection_of(*, ids: list[str] | None, since: datetime | None, until: dateti
     return Selection(ids=tuple(ids or ()), since=utc(since), until=utc(until), **given)
 
 
-async def _judged(shell: Shell, selection: Selection, under: str, *, listing: bool) -> tuple[Judgement, list[Case]]:
+def _changes(what_if: list[str]) -> dict[str, Any]:
+    """Return what other facts are: with a sign in front a change of the number that was recorded, else a value."""
+    from loom.replay.scenario import RELATIVE
+
+    signed = {name: value for name, _, value in (each.partition("=") for each in what_if) if RELATIVE.match(value)}
+    return {**named_values(what_if, option="--what-if"), **signed}
+
+
+async def _judged(
+    shell: Shell, selection: Selection, under: str | None, what_if: dict[str, Any] | None, *, listing: bool
+) -> tuple[Judgement, list[Case]]:
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import replaying
 
     shell.allow_imports()
     async with open_readings(shell) as readings, replaying(readings, shell) as again:
         with shell.output.progress("judging again") as tell:
-            found = await again.judge(selection, under=under, progress=tell)
+            found = await again.judge(selection, under=under, what_if=what_if, progress=tell)
         listed = []
         if listing:
-            listed = [case async for case in again.cases(selection, under=under) if case.verdict != "unchanged"]
+            every = again.cases(selection, under=under, what_if=what_if)
+            listed = [case async for case in every if case.verdict != "unchanged"]
         return found, listed
 
 
-async def _kept(shell: Shell, selection: Selection, under: str, by: str | None) -> Judgement:
+async def _kept(
+    shell: Shell, selection: Selection, under: str | None, what_if: dict[str, Any] | None, by: str | None
+) -> Judgement:
     from loom.cli.acting import open_loom, over_socket
     from loom.identity import check_person
     from loom.journal.sqlite import WriterLock
     from loom.operations import Operations
     from loom.replay import Judgement
 
-    arguments: dict[str, Any] = {"under": under, "selection": selection.plain(), "by": check_person(by)}
+    arguments: dict[str, Any] = {"selection": selection.plain(), "by": check_person(by)}
+    arguments |= {name: given for name, given in (("under", under), ("what_if", what_if)) if given is not None}
     place = shell.existing
     if WriterLock(place.files.lock).held():
         return Judgement.model_validate(await over_socket(place.files, "replay.keep", arguments, timeout_s=3_600))
@@ -160,6 +185,11 @@ def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:
     made = ", ".join(f"{version} ({count:,})" for version, count in found.compared.items())
     output.say(f"{found.policy}: {found.cases:,} decisions judged again under {found.under}", style="bold")
     output.say(f"made under {made}", style="dim")
+    if found.scenario is not None:
+        changes: Any = found.scenario.get("what_if") or {}
+        said = ", ".join(f"{name} {one_line(str(change), 40)}" for name, change in changes.items())
+        untouched = f"; {found.untouched:,} have the facts they had" if found.untouched else ""
+        output.say(f"what if: {said}{untouched}", style="cyan")
     rows = [["unchanged", f"{found.unchanged:,}"], ["flipped", f"{found.flipped:,}"]]
     rows += [["indeterminate then and now", f"{found.indeterminate:,}"]] if found.indeterminate else []
     rows += [
