@@ -556,13 +556,17 @@ class AmbiguousStepError(LoomError):
 class DivergenceError(LoomError):
     """A resumed turn did not do what its journal says it did; it has done nothing.
 
-    `expected` are the recorded steps that were not asked for, `found` what the code did instead.
+    `expected` are the recorded steps that were not asked for, `found` what the code asks for instead, `what` how it
+    shows.
     """
 
     kind = "fault"
 
-    def __init__(self, message: str, *, expected: Sequence[str] = (), found: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, *, what: str = "", expected: Sequence[str] = (), found: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
+        self.what = what
         self.expected = tuple(expected)
         self.found = tuple(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
 from loom.actors.turn import Turn
@@ -11,7 +11,7 @@ from loom.errors import NoTurnError
 if TYPE_CHECKING:
     from loom.actors.actor import Actor
 
-__all__ = ["current_turn", "enter", "turn_of_caller"]
+__all__ = ["current_turn", "enter", "turn_in", "turn_of_caller"]
 
 _current: ContextVar[Turn] = ContextVar("loom_turn")
 
@@ -34,6 +34,11 @@ def current_turn(actor: Actor[Any], verb: str) -> Turn:
             f"[{verb}] of [{type(actor).__name__}] was called within apply; expected it to fold, and nothing more"
         )
     return turn
+
+
+def turn_in(context: Context) -> Turn | None:
+    """Return the turn that a context belongs to, if any."""
+    return context.get(_current)
 
 
 def turn_of_caller() -> Turn | None:

@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from loom.actors.command import encode_reply
 from loom.actors.current import enter
-from loom.actors.lookups import failure_of
-from loom.actors.script import Script
+from loom.actors.lookups import failure_of, keepable
+from loom.actors.stalling import StallWatch, divergence
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
 from loom.errors import (
     ActorFailedError,
@@ -22,15 +22,17 @@ from loom.errors import (
     PolicyCodeChangedError,
     TurnAbandonedError,
 )
-from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnStartedEntry
+from loom.journal.kinds import TurnCompletedEntry, TurnDivergedEntry, TurnFailedEntry, TurnStartedEntry
 from loom.spans import span
 from loom.telemetry import bind_turn, get_logger
 
 if TYPE_CHECKING:
     from loom.actors.cell import Cell
 
-__all__ = ["divergence", "drive", "failure_told"]
+__all__ = ["drive", "failure_told"]
 
+_STEPS_KEPT = 20
+"""So many steps of each side of a divergence are journaled: they begin at the one that nobody asks for."""
 _NOT_STUCK = (ActorStoppedError, TurnAbandonedError)
 
 _Reason = Literal["raised", "policy_code_changed", "not_resumable"]
@@ -70,7 +72,7 @@ async def _run(cell: Cell, turn: Turn) -> None:
     if turn.script is None:
         reply = await turn.actor.execute(turn.command)
     else:
-        watch = _StallWatch(turn, turn.script, cell.services.options.divergence_timeout_s)
+        watch = StallWatch(turn, turn.script, cell.services.options.divergence_timeout_s)
         try:
             reply = await turn.actor.execute(turn.command)
         finally:
@@ -143,6 +145,27 @@ async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
     elif cell.dead is None and not cell.system.closing and not isinstance(stopped, _NOT_STUCK):
         cell.stuck[turn.command_id] = stopped
         _log.error("turn_stuck", why=type(stopped).__name__, error=str(stopped))
+        if isinstance(stopped, DivergenceError):
+            await _keep_divergence(cell, turn, stopped)
+
+
+async def _keep_divergence(cell: Cell, turn: Turn, error: DivergenceError) -> None:
+    """Journal that a turn diverged, and in what; once, however often it is driven again and does the same."""
+    entry = TurnDivergedEntry(
+        what=keepable(error.what, 500), expected=_shortened(error.expected), found=_shortened(error.found)
+    )
+    if entry == turn.diverged:
+        return
+    try:
+        await cell.write_and_wait(cell.draft(entry, command_id=turn.command_id, policy_hash=turn.policy.hash_bytes))
+    except LoomError as failed:
+        _log.warning("divergence_not_journaled", error=str(failed))
+    else:
+        turn.diverged = entry
+
+
+def _shortened(steps: Sequence[str]) -> tuple[str, ...]:
+    return tuple(keepable(step, 300) for step in steps[:_STEPS_KEPT])
 
 
 async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -> None:
@@ -180,45 +203,6 @@ def failure_told(journal: str, command_type: str, *, type_name: str, message: st
     )
 
 
-def divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
-    """Return the error of a turn whose code does not do what its journal says, naming both sides."""
-    expected, found = script.expected(), script.found()
-    asked = f", asking for [{', '.join(found)}]" if found else ""
-    return DivergenceError(
-        f"turn [{turn}] does not do what its journal says: {what}{asked}; expected it to ask next for "
-        f"[{', '.join(expected[:5])}{', …' if len(expected) > 5 else ''}]: nothing was done; bring back the code that "
-        "recorded it and `loom turns retry`, or `loom turns abandon`",
-        expected=expected,
-        found=found,
-    )
-
-
 def _shown(error: BaseException) -> str:
     failure = failure_of(error)
     return f"{failure.type_name}: {failure.message:.200}"
-
-
-class _StallWatch:
-    """Stops a turn that does not get any further through what it once did."""
-
-    def __init__(self, turn: Turn, script: Script, patience_s: float) -> None:
-        self._turn = turn
-        self._script = script
-        self._patience_s = patience_s
-        self._seen = -1
-        self._timer: asyncio.TimerHandle | None = None
-        self._look()
-
-    def stop(self) -> None:
-        """Stop watching."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _look(self) -> None:
-        if self._script.finished:
-            return
-        if self._script.progress == self._seen and not self._script.going_live:
-            self._turn.stop(divergence(self._turn, self._script, f"it stalled for {self._patience_s:g} s"))
-            return
-        self._seen = self._script.progress
-        self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._look)

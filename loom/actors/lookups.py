@@ -318,7 +318,7 @@ def digest(value: JsonValue) -> str:
 
 def failure_of(error: BaseException) -> Failure:
     """Return an exception in the form that is journaled: its type, and its words as far as they can be kept."""
-    return Failure(type_name=_keepable(type(error).__name__, 200), message=_keepable(_words(error), _MAX_MESSAGE))
+    return Failure(type_name=keepable(type(error).__name__, 200), message=keepable(_words(error), _MAX_MESSAGE))
 
 
 def _words(error: BaseException) -> str:
@@ -331,7 +331,8 @@ def _words(error: BaseException) -> str:
     return words
 
 
-def _keepable(text: str, longest: int) -> str:
+def keepable(text: str, longest: int) -> str:
+    """Return text as far as it can be journaled."""
     return text[:longest].replace("\x00", "�").encode(errors="replace").decode()
 
 

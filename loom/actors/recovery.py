@@ -25,6 +25,7 @@ from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import (
     ENDINGS,
     CommandReceivedEntry,
+    TurnDivergedEntry,
     TurnResumedEntry,
     TurnRetriedEntry,
     TurnStartedEntry,
@@ -121,6 +122,8 @@ async def resumed_turn(cell: Cell, entries: Sequence[Recorded]) -> Turn | LoomEr
             return in_doubt(f"{cell.journal}#{command_id}", action)
         turn = _turn(cell, entries)
         turn.attempt, turn.may_repeat = attempts + 1, may_repeat
+        last = entries[-1].entry
+        turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
         if any(step_of(recorded) is not None for recorded in entries):
             await _give_script(turn, entries, before_last=turn.go_live)
     except ActorStoppedError:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
 
 from loom.actors.entries import AskedEntry, EffectIntendedEntry
 from loom.decisions.entries import ApprovalRequestedEntry
@@ -60,6 +61,8 @@ class Script:
         self._taken: set[tuple[Step, Phase]] = set()
         self._waiters: dict[tuple[Step, Phase], asyncio.Future[Recorded]] = {}
         self._blocked: list[Step] = []
+        self.inside: set[asyncio.Task[Any] | None] = set()
+        """The tasks that wait here, for a recorded step or for all of them to be matched."""
         self._released = released
         self._before_last = before_last
         self._last: asyncio.Task[None] | None = None
@@ -79,6 +82,13 @@ class Script:
     def going_live(self) -> bool:
         """Whether the last recorded step was matched and only waits for the actor to be free."""
         return self._last is not None
+
+    @property
+    def starved(self) -> bool:
+        """Whether steps are left, nobody asks for the next of them, and the code has had the time to react."""
+        if self.finished or self._last is not None or self._reacting or not self._items:
+            return False
+        return (self._items[0].step, self._items[0].phase) not in self._waiters
 
     def has(self, step: Step, phase: Phase) -> bool:
         """Tell whether this half of a step was recorded."""
@@ -102,7 +112,8 @@ class Script:
         self._waiters[step, phase] = future
         self._advance()
         try:
-            return await future
+            with self._waiting():
+                return await future
         finally:
             self._waiters.pop((step, phase), None)
 
@@ -121,7 +132,8 @@ class Script:
         """Wait until all recorded steps are matched: only then may a step that was not recorded run."""
         self._blocked.append(step)
         try:
-            await self._settled.wait()
+            with self._waiting():
+                await self._settled.wait()
         finally:
             self._blocked.remove(step)
 
@@ -129,6 +141,15 @@ class Script:
         """Stop whatever is still going on for this script."""
         if self._last is not None:
             self._last.cancel()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        self.inside.add(task)
+        try:
+            yield
+        finally:
+            self.inside.discard(task)
 
     def _advance(self) -> None:
         """Give out the first recorded step if somebody waits for it; it is called again when the code has reacted."""

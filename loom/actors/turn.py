@@ -29,7 +29,7 @@ from loom.errors import (
 )
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded, Step
-from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnResumedEntry
+from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnDivergedEntry, TurnResumedEntry
 from loom.journal.store import Draft, Receipt
 from loom.policies.registry import PolicyVersion
 
@@ -116,6 +116,8 @@ class Turn:
         """In such a replay: told what would be decided now."""
         self.attempt = 0
         """The number of a resumption that the journal does not know of yet."""
+        self.diverged: TurnDivergedEntry | None = None
+        """In what it diverged when it was last driven, where nothing has come of it since."""
         self.may_repeat = False
         """Whether a person has let it do again what may not be done twice."""
         self.gathered = Gathered()

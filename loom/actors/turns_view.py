@@ -22,7 +22,7 @@ from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
 from loom.errors import TurnNotFoundError
 from loom.identity import check_limit
 from loom.journal.entry import Recorded, Step
-from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry, TurnResumedEntry
+from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.projections import Queries
 from loom.projections.sql import prefix_range, script
 
@@ -42,6 +42,10 @@ _ADVANCE = """
 UPDATE turns SET last_position = ?, attempts = 0, decisions = decisions + ? WHERE journal = ? AND command_id = ?
 """
 _TOUCH = "UPDATE turns SET last_position = ? WHERE journal = ? AND command_id = ?"
+_DIVERGE = """
+UPDATE turns SET last_position = ?, diverged_position = ?, error_type = 'DivergenceError', error_message = ?
+WHERE journal = ? AND command_id = ?
+"""
 _RESUME = "UPDATE turns SET last_position = ?, attempts = ?, resumed = 1 WHERE journal = ? AND command_id = ?"
 _RETRY = "UPDATE turns SET last_position = ?, attempts = 0, resumed = 0 WHERE journal = ? AND command_id = ?"
 _END = """
@@ -68,7 +72,7 @@ class TurnsProjection:
     """Keeps one row for each command that was received."""
 
     name = "turns"
-    version = 1
+    version = 2
     kinds = None
     schema = script("loom.actors", "turns_view.sql")
     tables = ("turns", "turn_open")
@@ -114,7 +118,9 @@ class TurnSummary(BaseModel):
 _COLUMNS = """
 journal, command_id, actor_type, actor_key, command_type, by, correlation_id, causation_id, received_position,
 received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions, last_position,
-ended_at_us, error_type, error_message
+ended_at_us,
+iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_type) AS error_type,
+iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_message) AS error_message
 """
 _AT = f"""
 SELECT {_COLUMNS} FROM turns WHERE ended IS NULL AND received_position IN (SELECT value FROM json_each(?))
@@ -251,6 +257,12 @@ def _step(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None
     view.execute(_ADVANCE, (recorded.position, decided, recorded.journal, command_id))
 
 
+def _diverge(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
+    entry = recorded.entry
+    said = entry.in_words() if isinstance(entry, TurnDivergedEntry) else None
+    view.execute(_DIVERGE, (recorded.position, recorded.position, said, recorded.journal, command_id))
+
+
 def _resume(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
     entry = recorded.entry
     attempts = entry.attempt if isinstance(entry, TurnResumedEntry) else 1
@@ -314,6 +326,7 @@ _FOLDS: dict[str, _Fold] = {
     "command_received": _receive,
     "turn_started": _touch,
     "turn_continued": _touch,
+    "turn_diverged": _diverge,
     "turn_resumed": _resume,
     "turn_retried": _retry,
     "turn_completed": _end,

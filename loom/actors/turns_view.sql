@@ -1,6 +1,6 @@
 -- One row for each command that was received. The status follows from what the journal says and is nowhere stored:
 --   stuck      it was resumed since it was to do something that may not be done twice, and nobody knows whether it was;
---              or it was resumed three times without getting any further
+--              or it was resumed three times without getting any further; or it does not do what its journal says
 --   parked     it waits for somebody's consent
 --   running    something of it is recorded beside the command
 CREATE TABLE turns (
@@ -21,6 +21,7 @@ CREATE TABLE turns (
   open_approvals INTEGER NOT NULL DEFAULT 0,
   decisions INTEGER NOT NULL DEFAULT 0,
   last_position INTEGER NOT NULL,
+  diverged_position INTEGER,
   ended TEXT,
   ended_at_us INTEGER,
   error_type TEXT,
@@ -29,6 +30,7 @@ CREATE TABLE turns (
     CASE
       WHEN ended IS NOT NULL THEN ended
       WHEN pending_effects > 0 AND resumed THEN 'stuck'
+      WHEN diverged_position = last_position THEN 'stuck'
       WHEN open_approvals > 0 THEN 'parked'
       WHEN attempts >= 3 THEN 'stuck'
       WHEN last_position > received_position THEN 'running'

@@ -166,6 +166,7 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",
     "turn_continued": lambda body: "went on after it was answered" if body.get("step") else "went on",
     "turn_failed": lambda body: f"{body['type_name']}: {body['message']}",
+    "turn_diverged": lambda body: f"{body['what']}; expected {', '.join(body['expected'][:3]) or 'its end'}",
     "turn_resumed": lambda body: f"attempt {body['attempt']}",
     "turn_retried": lambda body: f"let try again{_by(body)}{_because(body)}",
     "turn_started": lambda body: "after it had waited",

@@ -243,6 +243,8 @@ def _status(trace: DecisionTrace, effect: Effect) -> str:
 
 def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     text, tone = _ENDS[trace.status]
+    if trace.divergence is not None:
+        text, tone = f"Its turn is stuck, as its code does not do what its journal says: {trace.divergence}.", "bad"
     yield labelled("turn", text, tone)
     for seen in trace.outcomes:
         verdict, tone = _VERDICTS[seen.correct]

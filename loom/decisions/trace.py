@@ -203,6 +203,8 @@ class DecisionTrace(DecisionSummary):
     replays: tuple[str, ...]
     run: Run | None = None
     """The run that it belongs to, where that was started in this workspace."""
+    divergence: str | None = None
+    """In what its turn does not do what its journal says, where it waits for that."""
 
     @property
     def context(self) -> tuple[DecisionInput, ...]:

@@ -50,6 +50,7 @@ _NEWEST = " ORDER BY position DESC LIMIT :limit"
 _AMONG = f"SELECT {SUMMARY} FROM trace_decisions WHERE decision_id IN (SELECT value FROM json_each(?))"  # noqa: S608
 _LINKED = "SELECT position, decision_id, {0} FROM trace_decisions WHERE {0} = ? ORDER BY position LIMIT ?"
 _CHILDREN, _REPLAYS = (_LINKED.format(name) for name in ("parent_decision_id", "replayed_from"))
+_DIVERGED = "SELECT position, said FROM trace_divergences WHERE journal = ? AND command_id = ?"
 _OUTCOMES = "SELECT * FROM trace_outcomes WHERE decision_id = ? ORDER BY position"
 _ENRICHMENTS = "SELECT * FROM enrichments WHERE decision_id = ? ORDER BY position"
 _EFFECTS = """
@@ -61,6 +62,7 @@ _CONFIRM_OUTCOMES = Confirmation(TracesProjection(), "trace_outcomes")
 _CONFIRM_EFFECTS = Confirmation(
     EffectsProjection(), "turn_effects", rests_on=lambda row: (row["position"], row["ended_position"])
 )
+_CONFIRM_DIVERGENCES = Confirmation(TracesProjection(), "trace_divergences")
 _CONFIRM_ENRICHMENTS = Confirmation(EnrichmentsProjection(), "enrichments")
 
 
@@ -105,6 +107,7 @@ class Traces:
             children=await self._ids(_CHILDREN, decision.decision_id),
             replays=await self._ids(_REPLAYS, decision.decision_id),
             run=await self._run(decision.run_id),
+            divergence=await self._divergence(row["journal"], row["command_id"]) if row["status"] == "open" else None,
         )
 
     async def known(self, decision_id: str) -> Decision | None:
@@ -187,6 +190,10 @@ class Traces:
         except RunNotFoundError:
             return None
         return run if run.run_id == run_id else None
+
+    async def _divergence(self, journal: str, command_id: str | None) -> str | None:
+        rows = await self._queries.fetch(_DIVERGED, (journal, command_id), names=_NAMES, consistent=False)
+        return next((row["said"] for row in await self._queries.confirmed(rows, _CONFIRM_DIVERGENCES)), None)
 
     async def _precedents(self, references: Sequence[PrecedentReference]) -> tuple[PrecedentSeen, ...]:
         ids = json.dumps([reference.decision_id for reference in references])

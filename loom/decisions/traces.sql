@@ -123,3 +123,13 @@ CREATE TABLE trace_outcomes (
 ) STRICT;
 
 CREATE INDEX trace_outcomes_by_decision ON trace_outcomes (decision_id, position);
+
+-- In what an unfinished turn diverged when it was last driven again.
+CREATE TABLE trace_divergences (
+  position INTEGER PRIMARY KEY,
+  journal TEXT NOT NULL,
+  command_id TEXT,
+  said TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX trace_diverged ON trace_divergences (journal, command_id);

@@ -11,7 +11,7 @@ from loom.clock import us_from_datetime
 from loom.decisions.entries import OutcomeObservedEntry
 from loom.decisions.rows import decision_row, written_decision
 from loom.journal.entry import Recorded
-from loom.journal.kinds import CommandReceivedEntry
+from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry
 from loom.projections.sql import script
 
 __all__ = ["TracesProjection"]
@@ -34,6 +34,8 @@ _KEEP = "INSERT INTO trace_bodies VALUES (?, ?, ?)"
 _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
+_DIVERGE = "INSERT INTO trace_divergences VALUES (?, ?, ?, ?)"
+_GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
 _OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 _VERSION = "INSERT INTO trace_versions VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -55,16 +57,18 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 3
-    kinds = frozenset({"command_received", "decision", "outcome_observed", *_ENDINGS})
+    version = 4
+    kinds = frozenset({"command_received", "decision", "outcome_observed", "turn_diverged", "turn_resumed", *_ENDINGS})
     schema = script("loom.decisions", "traces.sql")
     tables = (
         "trace_decisions", "trace_bodies", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
-        "trace_run_versions", "trace_run_actors",
+        "trace_run_versions", "trace_run_actors", "trace_divergences",
     )  # fmt: skip
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
+        if recorded.kind in ("turn_diverged", "turn_resumed", *_ENDINGS):
+            view.execute(_GO_ON, (recorded.journal, recorded.command_id))
         ending = _ENDINGS.get(recorded.kind)
         if ending is not None:
             view.execute(_END, (ending, recorded.journal, recorded.command_id))
@@ -78,6 +82,8 @@ class TracesProjection:
         if isinstance(entry, CommandReceivedEntry) and recorded.command_id is not None:
             about = (entry.command_type, entry.by, entry.correlation_id)
             view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
+        elif isinstance(entry, TurnDivergedEntry):
+            view.execute(_DIVERGE, (recorded.position, recorded.journal, recorded.command_id, entry.in_words()))
         elif isinstance(entry, OutcomeObservedEntry):
             correct = None if entry.correct is None else int(entry.correct)
             actual = json.dumps(entry.actual, ensure_ascii=False, sort_keys=True)

@@ -19,6 +19,7 @@ __all__ = [
     "TurnAbandonedEntry",
     "TurnCompletedEntry",
     "TurnContinuedEntry",
+    "TurnDivergedEntry",
     "TurnFailedEntry",
     "TurnResumedEntry",
     "TurnRetriedEntry",
@@ -80,6 +81,25 @@ class TurnFailedEntry(Entry):
     type_name: str
     message: str
     reason: Literal["raised", "policy_code_changed", "not_resumable"] = "raised"
+
+
+class TurnDivergedEntry(Entry):
+    """A turn that was driven again does not do what its journal says; it did nothing, and waits for its code.
+
+    `expected` are the recorded steps that it did not ask for, `found` what it asks for instead, the first of each;
+    `what` is how that shows.
+    """
+
+    kind: ClassVar[str] = "turn_diverged"
+
+    what: str
+    expected: tuple[str, ...]
+    found: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """Return it as a sentence without its beginning: what shows, and both sides."""
+        found = f", and it asks for [{', '.join(self.found)}]" if self.found else ""
+        return f"{self.what}; its journal has [{', '.join(self.expected)}] next{found}"
 
 
 class TurnRetriedEntry(Entry):

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors.command import encode_reply
 from loom.actors.current import enter
-from loom.actors.driving import divergence
 from loom.actors.lookups import failure_of
 from loom.actors.recovery import replayed_turn
+from loom.actors.stalling import Stall
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
 from loom.errors import DivergenceError, LoomError, NotReplayableError, UnknownActorError
@@ -127,14 +127,14 @@ async def drive(turn: Turn) -> tuple[str, JsonValue]:
 async def _watched(turn: Turn, task: asyncio.Task[Any]) -> None:
     """Wait for the end of a turn; one that does not get any further is stopped."""
     assert turn.script is not None  # noqa: S101 - a turn that is replayed has its script
-    patience_s = turn.services.options.divergence_timeout_s
+    stall = Stall(turn, turn.script, turn.services.options.divergence_timeout_s, looks=1)
     while not task.done():
-        seen = turn.script.progress
-        await asyncio.wait([task], timeout=patience_s)
-        if not task.done() and turn.script.progress == seen:
-            turn.stop(divergence(turn, turn.script, f"it stalled for {patience_s:g} s"))
+        error = stall.look()
+        if error is not None:
+            turn.stop(error)
             await asyncio.wait([task], timeout=_LAST_WORDS_S)
             return
+        await asyncio.wait([task], timeout=stall.delay_s)
 
 
 async def _execute(turn: Turn) -> Any:

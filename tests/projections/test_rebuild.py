@@ -177,7 +177,12 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
         folding = (TurnsProjection, TracesProjection, ApprovalsProjection, PrecedentsProjection, RunsProjection)
         names = {name for projection in folding for name in projection.tables}
         tables = {name: rows for name, rows in dump(views).items() if name in names}
-        assert {name for name, rows in tables.items() if not rows} == {"trace_outcomes", "trace_turns", "turn_open"}
+        assert {name for name, rows in tables.items() if not rows} == {
+            "trace_divergences",
+            "trace_outcomes",
+            "trace_turns",
+            "turn_open",
+        }
         for name, rows in tables.items():
             if rows:
                 views.execute("SAVEPOINT one")
