@@ -11,6 +11,7 @@ from loom.reports.reading import Observed, Reported
 __all__ = ["Chart", "Line", "offers_chart", "strip"]
 
 _WIDTH, _HEIGHT = 960, 340
+_HEADROOM = 1.08
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 132, 16, 36
 
 
@@ -47,12 +48,17 @@ class Chart(NamedTuple):
 
 
 def offers_chart(observed: Sequence[Observed], *, ceiling: float | None) -> Chart | None:
-    """Return the chart of what a monitor saw: values, rolling mean, threshold, ceiling, and where it stepped in."""
+    """Return the chart of what a monitor saw: values, rolling mean, threshold, ceiling, and where it stepped in.
+
+    None where nothing was seen, and where the values are too far apart for the numbers of a chart.
+    """
     if not observed:
         return None
     threshold = next((each.threshold for each in reversed(observed) if each.threshold is not None), None)
     levels = [each.value for each in observed] + [level for level in (ceiling, threshold) if level is not None]
-    scale = _Scale(points=len(observed), low=min(0.0, *levels), high=max(*levels, 1e-9) * 1.08)
+    if not math.isfinite((max(levels) - min(0.0, *levels)) * _HEADROOM):
+        return None
+    scale = _Scale(points=len(observed), low=min(0.0, *levels), high=max(*levels, 1e-9) * _HEADROOM)
     means = [(each.number, each.mean) for each in observed if each.mean is not None]
     lines = [
         Line(scale.y(level), f"{words} {level:g}", words)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from loom.decisions import ContextGatheredEntry, Decision, DecisionJournalEntry, EvaluatedEntry
-from loom.journal.entry import KINDS, Recorded, UnknownEntry
+from loom.journal.entry import KINDS, Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
+from loom.routing.actor import Route
 from loom.routing.entries import AnsweredWithBaselineEntry, OptimizationSetEntry, StopCondition
 from loom.routing.views import DECISION_TYPE
 from loom.routing.words import missing_in
@@ -50,26 +51,29 @@ class Stop(NamedTuple):
 def stop_in(turn: Sequence[Recorded], held: Callable[[int, int], bool]) -> Stop | None:
     """Return the first stop condition that the entries of one turn meet, from its command to its end.
 
-    `held` says whether the kill switch was engaged before a position and not re-armed up to another.
+    `held` says whether the kill switch was engaged before a position and not re-armed up to another. Nearly all turns
+    have no decision: of these nothing is decoded but the JSON of their ends.
     """
     request_id = str(turn[0].command_id)
     foreign = sorted({each.kind for each in turn if not _is_own(each.kind)})
-    decisions = [each.entry.decision for each in turn if isinstance(each.entry, DecisionJournalEntry)]
+    decided = [each.entry for each in turn if each.kind == DecisionJournalEntry.kind]
+    decisions = [entry.decision for entry in decided if isinstance(entry, DecisionJournalEntry)]
     foreign += [f"decision {each.decision_type}" for each in decisions if each.decision_type != DECISION_TYPE]
     if foreign:
         return Stop("foreign_entry", f"the turn of {request_id} wrote {', '.join(foreign)}", request_id)
-    received, ending = turn[0].entry, turn[-1].entry
-    if not isinstance(received, CommandReceivedEntry) or received.command_type != "Route":
-        return None
-    if any(isinstance(each.entry, UnknownEntry) for each in turn):
+    if len(decisions) < len(decided) or any(each.body is None for each in turn):
         return None  # pruned, or written by a newer loom: what is not there says nothing
+    received: Any = turn[0].body_json()
+    if received.get("command_type") != Route.command_type:
+        return None
     for decision in decisions:
         missing = missing_in(decision)
         if missing is not None:
             return Stop("not_explainable", f"decision {decision.decision_id} has no {missing}", request_id)
-    if not isinstance(ending, TurnCompletedEntry):
+    if turn[-1].kind != TurnCompletedEntry.kind:
         return None
-    return _stop_of(ending.reply, turn, decisions, request_id, held)
+    completed: Any = turn[-1].body_json()
+    return _stop_of(completed["reply"], turn, decisions, request_id, held)
 
 
 def _is_own(kind: str) -> bool:
@@ -92,7 +96,7 @@ def _stop_of(
         reason = f"{request_id} was answered with {reply['agent']}, and there is no decision that says so"
         return Stop("decision_missing", reason, request_id)
     began = next((each.position for each in turn if each.kind == "turn_started"), turn[0].position)
-    looked = [each.position for each in turn if isinstance(each.entry, ContextGatheredEntry)]
+    looked = [each.position for each in turn if each.kind == ContextGatheredEntry.kind]
     if held(began, looked[-1] if looked else turn[-1].position):
         reason = f"{request_id} was answered with {reply['agent']}, in a turn that began under the kill switch"
         return Stop("switch_failed", reason, request_id)

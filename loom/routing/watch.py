@@ -16,7 +16,7 @@ from loom.telemetry import get_logger
 __all__ = ["Watch"]
 
 _LOOKS_BACK = 1_000
-_GATHER_S = 0.05  # a look is a read of the journal: what comes within this time shares one
+_GATHER_S = 0.2  # a look is a read of the journal: what comes within this time shares one
 _MOST_OPEN = 10_000
 
 _log = get_logger("loom.routing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from loom import Actor, Command, Loom
 from loom.errors import RunNotFoundError
 from loom.policies import Table
 from loom.reports import report, write_report
-from loom.reports.reading import MOST, read_report
+from loom.reports.charts import offers_chart
+from loom.reports.reading import MOST, Observed, read_report
 from loom.reports.report import render
 from tests.gate.support import Desk, gated
 
@@ -154,6 +156,17 @@ async def test_observations_of_several_subjects_are_not_drawn_as_one(tmp_path: P
     assert dict(map(tuple, seen)) == {read.watched.subject: len(read.watched.drawn), other: observations}
     assert findings == 0
     assert f"Not drawn: {observations} observations of" in render(read, workspace="w", position=1)
+
+
+@pytest.mark.parametrize("values", [[1.7e308] * 3, [-1.7e308, 1.7e308], [-200.0, 15.0]])
+def test_a_chart_of_any_finite_values_is_drawn_or_left_out(values: list[float]) -> None:
+    observed = [
+        Observed(number, "m", "a", datetime.now(UTC), value, value, 10.0, "drift", None, None)
+        for number, value in enumerate(values, start=1)
+    ]
+    chart = offers_chart(observed, ceiling=15.0)
+    assert (chart is None) == (max(map(abs, values)) > 1e300)
+    assert chart is None or all(0 <= point.y <= chart.height for point in chart.points)
 
 
 async def test_a_run_without_decisions_and_one_that_is_open_have_reports_too(tmp_path: Path) -> None:

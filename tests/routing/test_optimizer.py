@@ -117,3 +117,8 @@ def test_numbers_that_are_none_are_no_facts() -> None:
     assert care_optimizer.evaluate_json(case).rule == "cold-start"
     bad = '{"baseline_agent": "a", "candidates": [{"agent": "a", "baseline_score": NaN, "samples": 5}]}'
     assert care_optimizer.evaluate_json(bad).effect == "indeterminate"
+
+
+def test_the_rule_is_the_version_that_was_registered_from_the_first() -> None:
+    """Ranges, modes and stops came without a change of the rule, so what it has decided is judged again by itself."""
+    assert care_optimizer.version_hash == "ea12d6594b510763b8794e35d632f35be4be8c7117444aa86b319a943123e4da"
