@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from loom.journal.export import verify_export
-from tests.cli.support import environment, invoke, run
+from tests.cli.support import RunningLoom, environment, invoke, run
+from tests.projections.tampering import tamper as change_views
 
 
 def tamper(config: Path) -> int:
@@ -155,3 +157,54 @@ def test_a_directory_that_is_read_only_is_read_and_not_answered(copied: Path) ->
         assert "Traceback" not in refused.err
     finally:
         directory.chmod(0o700)
+
+
+# --- the views ----------------------------------------------------------------------------------------
+
+
+def views_of(config: Path) -> Path:
+    return config.parent / "data" / "w" / "journal.views.db"
+
+
+def test_views_are_verified_on_demand_and_a_forged_row_is_named(copied: Path) -> None:
+    sound = invoke("verify", "--views", config=copied)
+    assert sound.code == 0
+    assert "VIEWS VERIFIED: " in sound.out
+    assert "VIEWS" not in invoke("verify", config=copied).out
+    with contextlib.closing(sqlite3.connect(views_of(copied))) as views:
+        first = views.execute("SELECT min(received_position) FROM turns").fetchone()[0]
+    assert change_views(views_of(copied), "UPDATE turns SET by = 'forged' WHERE received_position = ?", [first]) == 1
+    assert invoke("verify", config=copied).code == 0
+    forged = invoke("verify", "--views", config=copied)
+    assert forged.code == 1
+    assert "VIEWS NOT VERIFIED: 1 finding in " in forged.out
+    assert f"turns [{first}] in by" in forged.out
+    assert "Delete the views file while no loom runs" in forged.out
+    told = invoke("verify", "--views", "--json", config=copied).json
+    assert (told["ok"], told["findings"], told["views"]["ok"]) == (False, [], False)
+    [finding] = told["views"]["findings"]
+    assert (finding["code"], finding["table"], finding["key"], finding["columns"]) == (
+        "DIFFERS", "turns", str(first), ["by"],
+    )  # fmt: skip
+
+
+def test_views_are_verified_beside_a_running_loom_and_nothing_is_written_where_they_lie(copied: Path) -> None:
+    with RunningLoom(copied):
+        beside = invoke("verify", "--views", config=copied)
+    assert beside.code == 0
+    assert "VIEWS VERIFIED" in beside.out
+    files = [path for path in sorted(views_of(copied).parent.iterdir()) if path.is_file() and path.suffix != ".db-shm"]
+    before = {path.name: path.read_bytes() for path in files}
+    assert invoke("verify", "--views", config=copied).code == 0
+    assert {path.name: path.read_bytes() for path in files} == before
+
+
+def test_views_that_hold_more_than_the_journal_are_no_sign_of_health(copied: Path) -> None:
+    assert change_views(views_of(copied), "UPDATE checkpoints SET position = position + 12") > 1
+    said = invoke("doctor", "--json", config=copied)
+    [views] = [each for each in said.json["checks"] if each["about"] == "views"]
+    assert said.code == 1
+    assert views["mark"] == "bad"
+    assert views["found"] == "12 entries ahead of the journal: an older backup of the journal was restored"
+    found = invoke("verify", "--views", "--json", config=copied).json["views"]
+    assert {each["code"] for each in found["findings"]} == {"AHEAD"}

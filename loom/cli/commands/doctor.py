@@ -129,7 +129,12 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
     failed = [each for each in status if each.failed]
     for each in failed:
         yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "mend the projection, then start a loom")
-    if not failed:
+    if behind < 0:
+        yield Check(
+            "bad", "views", f"{-behind} entries ahead of the journal: an older backup of the journal was restored",
+            "what the journal lost is not in it any more: look for a newer backup; the next loom folds the views again",
+        )  # fmt: skip
+    elif not failed:
         how = (
             "up to date"
             if not behind
@@ -144,7 +149,10 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
 
 
 async def _lag_on_disk(shell: Shell) -> int:
-    """Return by how many entries the views that lie there are behind; all, where they cannot be read."""
+    """Return by how many entries the views that lie there are behind; all, where they cannot be read.
+
+    It is negative where one of them holds more than the journal.
+    """
     from loom.cli.reading import open_journal
     from loom.projections import Views
     from loom.projections.views import ViewsLostError
@@ -158,7 +166,8 @@ async def _lag_on_disk(shell: Shell) -> int:
             return tail
         finally:
             await views.close()
-    return max((tail - checkpoint.position for checkpoint, _ in held.values()), default=tail)
+    behind = [tail - checkpoint.position for checkpoint, _ in held.values()]
+    return min(behind) if behind and min(behind) < 0 else max(behind, default=tail)
 
 
 def _print(shell: Shell, found: list[Check]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from loom.journal.findings import Finding, Verification
+    from loom.projections.verifying import ViewFinding, ViewsVerification
 
 __all__ = ["add_to"]
 
@@ -25,10 +26,16 @@ def add_to(app: typer.Typer) -> None:
     command(app, "verify", panel="Check")(verify)
 
 
-def verify(shell: Shell) -> int | None:
+async def verify(
+    shell: Shell,
+    views: Annotated[
+        bool, typer.Option("--views", help="Also fold the journal again, and compare the views with it row by row.")
+    ] = False,
+) -> int | None:
     """Verify the journal: every hash, the order, the schema, the indexes, and what was written down outside it.
 
-    Exits with 1 if anything was found that is not declared; an unanchored tail is told and is no fault.
+    With `--views` also the views: every row of every table, with a loom running or not. Exits with 1 if anything was
+    found that is not declared; an unanchored tail is told and is no fault.
     """
     from loom.journal.findings import CODES, DECLARED
     from loom.journal.sqlite.verify import verify as verify_journal
@@ -36,11 +43,27 @@ def verify(shell: Shell) -> int | None:
     place = shell.existing
     with shell.output.progress("verifying") as tell:
         result = verify_journal(place.files.journal, workspace=place.name, progress=tell)
+    compared = await _compared(shell) if views else None
+    ok = result.ok and (compared is None or compared.ok)
     if shell.json:
-        shell.output.document({**asdict(result), "ok": result.ok, "unanchored": result.unanchored})
-    else:
-        _print(shell, result, meanings=CODES, declared=DECLARED)
-    return None if result.ok else EXIT_NO
+        found = {} if compared is None else {"views": {**asdict(compared), "ok": compared.ok}}
+        shell.output.document({**asdict(result), "ok": ok, "unanchored": result.unanchored, **found})
+        return None if ok else EXIT_NO
+    _print(shell, result, meanings=CODES, declared=DECLARED)
+    if compared is not None:
+        shell.output.say()
+        _print_views(shell, compared)
+    return None if ok else EXIT_NO
+
+
+async def _compared(shell: Shell) -> ViewsVerification:
+    from loom.extension import installed
+    from loom.projections.verifying import verify_views
+    from loom.workspace import own_projections
+
+    brought = [projection for each in installed().values() for projection in each.projections]
+    with shell.output.progress("folding the journal again") as tell:
+        return await verify_views(shell.existing.files, [*own_projections(), *brought], progress=tell)
 
 
 def _print(shell: Shell, result: Verification, *, meanings: dict[str, str], declared: frozenset[str]) -> None:
@@ -68,3 +91,29 @@ def _print(shell: Shell, result: Verification, *, meanings: dict[str, str], decl
     hidden = sum(result.counts.values()) - len(result.findings)
     if hidden:
         output.say(f"and {hidden} more of these", style="dim")
+
+
+def _print_views(shell: Shell, compared: ViewsVerification) -> None:
+    from rich.text import Text
+
+    from loom.projections.verifying import VIEW_CODES, VIEW_DECLARED
+
+    output = shell.output
+    output.say(one_line(compared.verdict()), style="bold green" if compared.ok else "bold red")
+    output.say(compared.path, style="dim")
+    if not compared.findings:
+        return
+    output.say()
+
+    def row(each: ViewFinding) -> list[str | Text]:
+        style = "yellow" if each.code in VIEW_DECLARED else "red"
+        return [Text(each.code.replace("_", " ").lower(), style=style), one_line(each.message)]
+
+    output.table([Column("finding"), Column("what", wide=True, wraps=True)], [row(each) for each in compared.findings])
+    output.say()
+    for code in sorted(compared.counts):
+        output.say(f"{code.replace('_', ' ').lower()}: {VIEW_CODES[code]}", style="dim")
+    if hidden := sum(compared.counts.values()) - len(compared.findings):
+        output.say(f"and {hidden} more of these", style="dim")
+    if not compared.ok:
+        output.say("Delete the views file while no loom runs: the next one rebuilds it from the journal.")
