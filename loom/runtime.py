@@ -28,11 +28,7 @@ from loom.actors import (
 )
 from loom.clock import datetime_from_us
 from loom.config import LoomConfig
-from loom.decisions import (
-    ApprovalChains,
-    Runs,
-    Traces,
-)
+from loom.decisions import ApprovalChains, Runs, Traces
 from loom.decisions.alerts import Alerts
 from loom.decisions.metrics import Metrics
 from loom.decisions.outcomes import Outcomes
