@@ -131,16 +131,21 @@ class Client:
 
 @asynccontextmanager
 async def served(
-    path: Path, *, patience_s: int | None = None, mine: tuple[Circuit, ...] = (), **config: Any
+    path: Path,
+    *,
+    patience_s: int | None = None,
+    mine: tuple[Circuit, ...] = (),
+    workspaces: tuple[str, ...] = ("one", "two"),
+    **config: Any,
 ) -> AsyncIterator[Client]:
-    """Serve two workspaces, each with a key of every role."""
+    """Serve two workspaces, or those that are named, each with a key of every role."""
 
     def opens(name: str) -> Loom:
         own = replace(circuits, start=lambda host: Circuits.open(host, circuits=mine))
         return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web], actors=[Asker])
 
     settings = WebConfig(**config)
-    app = create_app({name: partial(opens, name) for name in ("one", "two")}, settings)
+    app = create_app({name: partial(opens, name) for name in workspaces}, settings)
     listener = socket.create_server(("127.0.0.1", 0))
     server = server_of(app, settings, drain_s=patience_s)
     server.config.lifespan = "on"
@@ -149,7 +154,7 @@ async def served(
         await asyncio.sleep(0.005)
         assert not serving.done(), serving.exception()
     client = Client(listener.getsockname()[1], app, server)
-    for workspace in ("one", "two"):
+    for workspace in workspaces:
         keys = keys_of(client.loom(workspace))
         for role in ROLES:
             client.keys[workspace, role] = await keys.issue(f"{role}@{workspace}", role, by="mira")
