@@ -174,8 +174,9 @@ async def story(loom: Loom) -> None:
     for each in suggestion.impact.transitions:
         print(f"  {each.cases} would go from {each.old} to {each.new}")
 
-    version = await loom.suggestions.adopt(suggestion.suggestion_id, by="dana", reason="it is what I say anyway")
-    print(f"\nDana adopts it: {version.version}.")
+    version = await loom.suggestions.approve(suggestion.suggestion_id, by="dana", reason="it is what I say anyway")
+    await loom.suggestions.adopt(suggestion.suggestion_id, by="kim", reason="the figures say so, too")
+    print(f"\nDana approves it, and so proposes {version.version}; Kim adopts it.")
     for change in loom.policies.diff(POLICY.version_hash, version.hash).changes:
         print(f"  {change}")
 

@@ -74,7 +74,11 @@ __all__ = [
     "RetentionError",
     "RunConflictError",
     "RunNotFoundError",
+    "SelfAdoptionError",
     "SelfApprovalError",
+    "SelfRearmError",
+    "SelfReinstatementError",
+    "SeparationOfDutiesError",
     "SequenceConflictError",
     "SnapshotError",
     "StandingError",
@@ -624,10 +628,26 @@ class ApprovalExpiredError(LoomError):
     kind = "conflict"
 
 
-class SelfApprovalError(LoomError):
-    """Whoever asked for something may not approve it."""
+class SeparationOfDutiesError(LoomError):
+    """What is done needs another person than the one it is done for, or who proposed it."""
 
     kind = "refused"
+
+
+class SelfApprovalError(SeparationOfDutiesError):
+    """The person or the actor that asked for something may not approve it."""
+
+
+class SelfAdoptionError(SeparationOfDutiesError):
+    """The person who proposed a policy version may not adopt it."""
+
+
+class SelfReinstatementError(SeparationOfDutiesError):
+    """A subject may not give itself its standing back."""
+
+
+class SelfRearmError(SeparationOfDutiesError):
+    """What a kill switch stops may not re-arm it."""
 
 
 class DecisionNotFoundError(LoomError):

@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from loom.actors import Actor, ActorRef, Reactor, Reactors, Standings
 from loom.config import LoomConfig, Section
 from loom.decisions import Traces
 from loom.errors import ConfigError
+from loom.identity import Edge, Identity
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles
 from loom.journal.store import Draft, JournalStore
@@ -28,11 +29,31 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Projection, Queries
 
-__all__ = ["Extension", "Host", "Operation", "extensions_of", "installed"]
+__all__ = ["Extension", "Host", "Named", "Operation", "extensions_of", "installed"]
 
 _GROUP = "loom.extensions"
 
 A = TypeVar("A", bound=Actor[Any])
+
+
+def _identify(value: object, info: ValidationInfo) -> Identity:
+    """Take a name from outside as what its edge establishes of it: nobody outside says where a name comes from."""
+    if not isinstance(value, str):
+        raise ValueError("Input should be a valid string")  # noqa: TRY004 - what pydantic takes for a refusal
+    edge = (info.context or {}).get("edge")
+    return edge.identity(value) if isinstance(edge, Edge) else Identity(value)
+
+
+Named: TypeAlias = Annotated[
+    Identity,
+    PlainValidator(_identify),
+    PlainSerializer(lambda identity: identity.name, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+"""The type of a `by` in the arguments of an operation: a name from outside, an identity inside.
+
+What is established of the name depends on where it came in; an argument of type `str` is claimed, in Python.
+"""
 
 
 class Host(Protocol):

@@ -1,25 +1,32 @@
-"""Names and ids: what a name may look like, and which ids are derived and which are new."""
+"""Names and ids: what a name may look like, where a name comes from, which ids are derived and which are new."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import re
 import threading
 import time
 import unicodedata
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 from loom.errors import InvalidNameError, OutOfRangeError
 
 __all__ = [
+    "CLAIMED",
+    "By",
+    "Edge",
+    "Identity",
     "JournalName",
     "actor_type_of",
     "check_limit",
     "check_person",
     "check_workspace",
     "derived_id",
+    "is_self",
     "journal_name",
     "new_id",
     "parse_journal_name",
@@ -28,12 +35,85 @@ __all__ = [
     "short",
 ]
 
+CLAIMED = "claimed"
+"""The source of a name that nothing has checked: it is what was typed."""
+
+_SYSTEM = "system"
+
 _ACTOR_TYPE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _MAX_TYPE = 64
 _MAX_KEY = 200
 _SHORT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """In whose name something is done, where that name was established, and which way it came in.
+
+    `source` is `api_key:<id>`, `os_user:<uid>`, `claimed`, `system` for loom itself, or None in what was written before
+    sources were kept. `via` is `http`, `socket`, `shell`, `python`, or `code` for what comes with registered code.
+    """
+
+    name: str
+    source: str | None = CLAIMED
+    via: str | None = "python"
+
+    @classmethod
+    def of(cls, by: By | None, *, via: str = "python", what: str = "by") -> Identity:
+        """Return who is meant; a plain name is claimed. Raises `InvalidNameError` for a blank or missing name."""
+        if isinstance(by, Identity):
+            check_person(by.name, what=what)
+            return by
+        return cls(check_person(by, what=what), CLAIMED, via)
+
+    @classmethod
+    def of_system(cls, name: str) -> Identity:
+        """Return the identity of a part of loom that acts by itself."""
+        return cls(check_person(name), _SYSTEM, None)
+
+    def written(self, field: str = "by") -> dict[str, Any]:
+        """Return the fields of a new entry that names this person in `field`.
+
+        A name whose source was not kept, as a turn of an earlier loom may have it, is written as claimed.
+        """
+        return {field: self.name, "identity_source": self.source or CLAIMED, "via": self.via}
+
+    @property
+    def brief(self) -> str:
+        """The name with the kind of its source, for a narrow column."""
+        return f"{self.name} ({'source not recorded' if self.source is None else self.source.partition(':')[0]})"
+
+    def __str__(self) -> str:
+        """Return the name with its source, as people read it: `robin (claimed, via socket)`."""
+        source = "source not recorded" if self.source is None else self.source
+        return f"{self.name} ({source}{f', via {self.via}' if self.via else ''})"
+
+
+By: TypeAlias = str | Identity
+"""In whose name something is done: an established identity, or a plain name, which is claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where a name came in, and the account at the other end where the operating system says which it is."""
+
+    via: str
+    uid: int | None = None
+
+    def identity(self, name: str) -> Identity:
+        """Return what is established of a name: it is the account's own, and not the account that runs loom."""
+        if self.uid is not None and self.uid not in (os.getuid(), os.geteuid()) and name == _account(self.uid):
+            return Identity(name, f"os_user:{self.uid}", self.via)
+        return Identity(name, CLAIMED, self.via)
+
+
+def _account(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 class JournalName(NamedTuple):
@@ -99,6 +179,25 @@ def check_limit(limit: int) -> int:
     return limit
 
 
+def same_person(one: By, other: By) -> bool:
+    """Tell whether two names are one person's, however they are written (NFKC, without regard to case)."""
+    return _folded(one) == _folded(other)
+
+
+def is_self(by: By, *subjects: str | None) -> bool:
+    """Tell whether a name is a subject's own; an actor's is also its journal's, `<actor-type>/<key>`."""
+    name = by.name if isinstance(by, Identity) else by
+    return any(
+        same_person(each, subject) for subject in subjects if subject for each in (name, name.rpartition("/")[2])
+    )
+
+
+def _folded(by: By) -> str:
+    name = by.name if isinstance(by, Identity) else by
+    # Folding can undo a normal form, so that it is normalised once more (Unicode 15, section 3.13, D147).
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
+
+
 def derived_id(domain: str, *parts: str) -> str:
     """Return the SHA-256, as 64 hex digits, of length-prefixed parts: the same parts give the same id."""
     digest = hashlib.sha256(f"loom/{domain}/v1\n".encode())
@@ -157,15 +256,6 @@ def new_id(
 def short(full: str) -> str:
     """Return the short form of an id, for people only: the full one is what is stored and compared."""
     return full[:_SHORT]
-
-
-def same_person(one: str, other: str) -> bool:
-    """Tell whether two names are one person's, however they are written (NFKC, without regard to case)."""
-    return _folded(one) == _folded(other)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _check_text(text: str, *, what: str, longest: int) -> str:

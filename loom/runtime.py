@@ -8,9 +8,12 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+
+from pydantic import JsonValue
 
 from loom.actors import (
     Actor,
@@ -37,7 +40,7 @@ from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ControlError, LoomClosedError
 from loom.evolution import Suggestions
 from loom.extension import Extension, extensions_of
-from loom.identity import check_person
+from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
@@ -106,7 +109,7 @@ class Loom:
         *,
         actors: Sequence[type[Actor[Any]]],
         extensions: Sequence[Extension],
-        by: str,
+        by: By,
         sources: Sources,
         approver: Approver | None,
         resume: bool,
@@ -116,7 +119,7 @@ class Loom:
         self._place = place
         self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
         """What was handed in, and what the config asks for."""
-        self.by = by
+        self._identity = Identity.of(by)
         self._to_register = [*actors, *(cls for extension in self.extensions for cls in extension.actors)]
         self._sources = sources
         self._approver = approver
@@ -134,7 +137,7 @@ class Loom:
         workspace: str | None = None,
         actors: Sequence[type[Actor[Any]]] = (),
         extensions: Sequence[Extension] = (),
-        by: str | None = None,
+        by: By | None = None,
         sources: Sources | None = None,
         approver: Approver | None = None,
         critic: Critic | None = None,
@@ -151,7 +154,7 @@ class Loom:
             locate(source, workspace=workspace),
             actors=actors,
             extensions=extensions,
-            by=check_person(by if by is not None else getpass.getuser()),
+            by=Identity.of(by if by is not None else getpass.getuser()),
             sources=sources or Sources(),
             approver=approver,
             critic=critic,
@@ -181,6 +184,11 @@ class Loom:
     async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
         """Make an actor class known before its first command; `factory` makes its instances, with what they need."""
         await self.actors.register(cls, factory)
+
+    @property
+    def by(self) -> str:
+        """In whose name it was opened."""
+        return self._identity.name
 
     @property
     def workspace(self) -> str:
@@ -261,7 +269,8 @@ class Loom:
         self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
-        self.runs = Runs(self.store, queries, self.policies, by=self.by, make_id=new_id, make_draft=make_draft)
+        who = self._identity
+        self.runs = Runs(self.store, queries, self.policies, by=who, make_id=new_id, make_draft=make_draft)
         named = [table.name for table in tables]
         self.actors = ActorSystem(services, resumes=self.resumes, by=self.by, configured=named)
         self._stack.push_async_callback(self.actors.close)
@@ -273,7 +282,7 @@ class Loom:
             self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
         )
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
-        self.drift = Drift(queries, self.policies, rules, by=self.by, store=self.store, make_draft=make_draft)
+        self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
         self.approvals = Approvals(self.actors, ApprovalChains(queries, waiting=services.requests.pending))
         self.standings = Standings(self.store, make_draft=make_draft)
         await self.standings.load()
@@ -322,7 +331,8 @@ class Loom:
         """Take requests of the shell over the control socket; without one, everything else works as before."""
         if self._place.throw_away is not None:
             return
-        control = ControlServer(self._place.files.socket, Operations(self).call)
+        group = self._place.config.operations.socket_group
+        control = ControlServer(self._place.files.socket, partial(_asked, Operations(self), group), group=group)
         try:
             listening = await control.start()
         except ControlError as error:
@@ -346,3 +356,10 @@ class Loom:
         if self._projector is None:
             raise LoomClosedError("the loom was not entered; expected [async with Loom.open(…) as loom]: write that")
         return self._projector
+
+
+async def _asked(
+    operations: Operations, group: str | None, name: str, arguments: Mapping[str, JsonValue], uid: int | None
+) -> JsonValue:
+    """Do what is asked over the control socket; the account counts only where others than the owner may connect."""
+    return await operations.call(name, arguments, edge=Edge("socket", None if group is None else uid))

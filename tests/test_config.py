@@ -19,6 +19,7 @@ from loom.config import (
     JournalConfig,
     LoggingConfig,
     LoomConfig,
+    OperationsConfig,
     ProjectionsConfig,
     RetentionConfig,
     Secret,
@@ -96,7 +97,7 @@ def test_the_sample_file_holds_the_defaults() -> None:
 def test_the_sample_file_names_every_key() -> None:
     text = SAMPLE.read_text()
     core = LoomConfig.model_fields.keys() - {"sections"}
-    parts = (JournalConfig, ActorsConfig, ProjectionsConfig, RetentionConfig, LoggingConfig)
+    parts = (JournalConfig, ActorsConfig, ProjectionsConfig, RetentionConfig, LoggingConfig, OperationsConfig)
     names = [*core, *(name for part in parts for name in part.model_fields)]
     assert [name for name in names if f"{name}:" not in text] == []
 
@@ -504,8 +505,8 @@ def test_an_absent_section_with_required_keys_is_absent_and_an_empty_one_is_refu
 def test_a_section_nobody_registered_is_unknown() -> None:
     assert refused("critic-llm: {apiKey: hunter2}") == (
         "key [critic-llm] in [loom.config.yaml] is unknown; expected [actors, alerts, data, extensions, journal, "
-        "logging, modules, policies, projections, retention, version, workspace]: remove it, or open loom with the "
-        "extension that brings this section"
+        "logging, modules, operations, policies, projections, retention, version, workspace]: remove it, or open loom "
+        "with the extension that brings this section"
     )
 
 

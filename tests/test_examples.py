@@ -58,7 +58,7 @@ def test_exceptions_become_a_rule_that_somebody_adopts() -> None:
     assert "the critic was asked 50 times for $0.10 of $0.10 a day" in story
     assert "industry is healthcare, large is true, percent is 11 to 20: 16 granted, 0 refused; worth a rule" in story
     assert "16 would go from require_approval:vp_sales to allow" in story
-    assert "Dana adopts it: policy_v2_" in story
+    assert "Dana approves it, and so proposes policy_v2_" in story
     assert "Is the pattern of autumn still that of spring?" in story
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import threading
+import unicodedata
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,14 +14,18 @@ from hypothesis import strategies as st
 
 from loom.errors import InvalidNameError
 from loom.identity import (
+    Edge,
+    Identity,
     actor_type_of,
     check_person,
     check_workspace,
     derived_id,
+    is_self,
     journal_name,
     new_id,
     parse_journal_name,
     random_bytes,
+    same_person,
     short,
 )
 
@@ -100,3 +106,85 @@ def test_random_bytes_are_never_the_same_in_two_threads_or_after_a_fork() -> Non
 
 def test_the_short_form_of_an_id_is_its_beginning() -> None:
     assert short("a" * 64) == "a" * 12
+
+
+# --- whose name it is ------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=12))
+def test_a_name_is_the_same_persons_however_it_is_written(name: str) -> None:
+    assert same_person(name, Identity(name, "os_user:1", "socket"))
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert same_person(name, unicodedata.normalize(form, name))
+    assert same_person(name, name.casefold())
+    assert same_person(f" {name}", name)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("robin", "Robin"), ("ROBIN", "ｒｏｂｉｎ"), ("Straße", "STRASSE"), ("ﬁlip", "FILIP")],
+)
+def test_names_that_differ_in_case_or_form_alone_are_one_persons(one: str, other: str) -> None:
+    assert same_person(one, other)
+    assert same_person(other, Identity(one))
+
+
+@pytest.mark.parametrize(("one", "other"), [("robin", "robyn"), ("anna", "ann"), ("a b", "ab")])
+def test_other_names_are_other_persons(one: str, other: str) -> None:
+    assert not same_person(one, other)
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("agent-1", True),
+        ("Agent-1", True),
+        ("gate/agent-1", True),
+        ("router", True),
+        ("dana", False),
+        ("agent-11", False),
+    ],
+)
+def test_a_subject_is_itself_also_by_the_name_of_its_journal(*, by: str, expected: bool) -> None:
+    assert is_self(by, "agent-1", None, "router") is expected
+
+
+def test_a_plain_name_is_claimed_and_an_identity_stays_what_it_is() -> None:
+    assert Identity.of("robin") == Identity("robin", "claimed", "python")
+    assert Identity.of("robin", via="shell") == Identity("robin", "claimed", "shell")
+    established = Identity("robin", "api_key:7", "http")
+    assert Identity.of(established) is established
+    for nobody in (None, "", " ", "a\nb", Identity(" ", "api_key:7", "http")):
+        with pytest.raises(InvalidNameError):
+            Identity.of(nobody)
+
+
+@pytest.mark.parametrize(
+    ("identity", "shown", "brief"),
+    [
+        (Identity("robin", "claimed", "socket"), "robin (claimed, via socket)", "robin (claimed)"),
+        (Identity("robin", "api_key:7f", "http"), "robin (api_key:7f, via http)", "robin (api_key)"),
+        (Identity("robin", None, None), "robin (source not recorded)", "robin (source not recorded)"),
+        (Identity.of_system("loom"), "loom (system)", "loom (system)"),
+    ],
+)
+def test_a_person_is_shown_with_where_the_name_comes_from(identity: Identity, shown: str, brief: str) -> None:
+    assert (str(identity), identity.brief) == (shown, brief)
+
+
+def test_an_account_establishes_its_own_name_alone_and_not_where_it_runs_loom(monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = {1000: "robin", os.getuid(): "loom"}
+
+    def getpwuid(uid: int) -> object:
+        return SimpleNamespace(pw_name=accounts[uid])
+
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    assert Edge("socket", 1000).identity("robin") == Identity("robin", "os_user:1000", "socket")
+    for edge, name in (
+        (Edge("socket", 1000), "dana"),
+        (Edge("socket", 1000), "Robin"),
+        (Edge("socket", os.getuid()), "loom"),
+        (Edge("socket", 4_242), "robin"),
+        (Edge("socket"), "robin"),
+    ):
+        assert edge.identity(name) == Identity(name, "claimed", "socket")

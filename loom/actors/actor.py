@@ -20,7 +20,7 @@ from loom.actors.current import current_turn
 from loom.decisions.decision import Alternative, ApprovalGiven, DecisionInput, PrecedentReference
 from loom.decisions.entries import PrecedentFound
 from loom.errors import InvalidNameError
-from loom.identity import actor_type_of
+from loom.identity import Identity, actor_type_of
 from loom.journal.entry import Entry
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
@@ -108,6 +108,11 @@ class Actor(Generic[State]):
     @state.setter
     def state(self, state: State) -> None:
         self._held.state = state
+
+    @property
+    def requester(self) -> Identity | None:
+        """Who sent the command that is handled, and where the name comes from; None where nobody was named."""
+        return current_turn(self, "requester").received.identity
 
     # --- looking things up ----------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from loom.errors import (
     LoomError,
     SelfApprovalError,
 )
-from loom.identity import check_person, same_person, short
+from loom.identity import By, Identity, is_self, short
 from loom.journal.kinds import CommandReceivedEntry
 from loom.telemetry import get_logger
 
@@ -56,17 +56,15 @@ class Approvals:
         """Return a request by its id or an unambiguous beginning of it."""
         return await self._chains.get(approval_id)
 
-    async def grant(
-        self, approval_id: str, *, by: str, comment: str | None = None, role: str | None = None
-    ) -> Approval:
+    async def grant(self, approval_id: str, *, by: By, comment: str | None = None) -> Approval:
         """Grant a request in the name of a person, who may not be the one who asked; return it as answered."""
-        return await self._answer(approval_id, granted=True, by=by, comment=comment, role=role)
+        return await self._answer(approval_id, granted=True, who=Identity.of(by), comment=comment)
 
-    async def deny(self, approval_id: str, *, by: str, comment: str, role: str | None = None) -> Approval:
+    async def deny(self, approval_id: str, *, by: By, comment: str) -> Approval:
         """Deny a request in the name of a person, and say why; return it as answered."""
-        if not comment.strip():
+        if not (comment or "").strip():
             raise AdmissionError("a denial has no comment; expected the reason in a person's words: say why")
-        return await self._answer(approval_id, granted=False, by=by, comment=comment, role=role)
+        return await self._answer(approval_id, granted=False, who=Identity.of(by), comment=comment)
 
     async def expire_due(self) -> int:
         """Deny or pass on every request whose deadline has come; return how many could be seen to."""
@@ -83,19 +81,16 @@ class Approvals:
         following = await self._requests.next_deadline()
         return None if following is None else following[0]
 
-    async def _answer(
-        self, approval_id: str, *, granted: bool, by: str, comment: str | None, role: str | None
-    ) -> Approval:
-        check_person(by)
+    async def _answer(self, approval_id: str, *, granted: bool, who: Identity, comment: str | None) -> Approval:
         approval = await self._chains.get(approval_id)
         approval_id = approval.approval_id
         async with self._gate.at(approval_id):
             approval = await self._chains.again(approval)
             _check_pending(approval)
-            if any(same_person(by, each) for each in await self._requesters(approval)):
+            if is_self(who, *await self._requesters(approval), approval.journal, approval.actor_type):
                 raise SelfApprovalError(
-                    f"approval [{short(approval_id)}] was requested by [{by}]; expected somebody else to answer it: "
-                    "ask another person"
+                    f"approval [{short(approval_id)}] was requested by [{approval.requested_by or approval.journal}]; "
+                    f"expected somebody else than [{who.name}] to answer it: ask another person"
                 )
             if await self._requests.expired(approval):
                 await self._append(approval, await self._at_deadline(approval))
@@ -104,9 +99,8 @@ class Approvals:
                     f"an answer before that: it was {'denied' if approval.on_deadline == 'deny' else 'passed on'}"
                 )
             answered = ApprovalAnsweredEntry(
-                approval_id=approval_id, granted=granted, by=by, role=role or approval.approver, comment=comment,
-                shown=approval.shown,
-            )  # fmt: skip
+                **who.written(), approval_id=approval_id, granted=granted, comment=comment, shown=approval.shown
+            )
             await self._append(approval, answered)
             return await self._chains.again(approval)
 
@@ -142,8 +136,7 @@ class Approvals:
                 approval_id=approval.approval_id, approver=following, passed_over=approval.approver, deadline=deadline
             )
         return ApprovalAnsweredEntry(
-            approval_id=approval.approval_id, granted=False, by=None, role=None,
-            shown=approval.shown,
+            approval_id=approval.approval_id, granted=False, by=None, shown=approval.shown,
             comment=f"nobody answered before the deadline {approval.deadline:%Y-%m-%d %H:%M:%S} UTC",
         )  # fmt: skip
 
@@ -166,7 +159,7 @@ class Approvals:
 def _check_pending(approval: Approval) -> None:
     if not approval.pending:
         raise ApprovalAnsweredError(
-            f"approval [{short(approval.approval_id)}] is [{approval.status}] by [{approval.answered_by or 'nobody'}]; "
+            f"approval [{short(approval.approval_id)}] is [{approval.status}] by [{approval.answerer or 'nobody'}]; "
             "expected one that is pending: see `loom approvals`"
         )
 

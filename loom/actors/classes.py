@@ -7,6 +7,7 @@ from typing import Any
 
 from loom.actors.actor import Actor, check_actor_class
 from loom.errors import ConfigError, DuplicateKindError, PolicyNotRegisteredError, UnknownActorError
+from loom.identity import By
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.precedents.registry import EquivalenceRegistry
 
@@ -26,7 +27,7 @@ class ActorClasses:
         policies: PolicyRegistry,
         rules: EquivalenceRegistry,
         *,
-        by: str,
+        by: By,
         configured: Collection[str] = (),
     ) -> None:
         self._configured = configured

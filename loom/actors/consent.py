@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from loom.actors.lookups import digest, expect
 from loom.actors.turn import Turn
@@ -71,7 +71,8 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> Ap
         await turn.go_live(after=step)
     return ApprovalGiven(
         approval_id=request.approval_id, approver=request.approver, granted=answer.granted, by=answer.by,
-        role=answer.role, answered_at=answered_at, comment=answer.comment,
+        identity_source=answer.identity_source, via=answer.via, role=answer.role, answered_at=answered_at,
+        comment=answer.comment,
     )  # fmt: skip
 
 
@@ -104,11 +105,16 @@ def _request(
         ),
         facts=facts,
         evaluation=evaluation,
-        requested_by=turn.received.by,
+        **_requester(turn),
         deadline=deadline,
         on_deadline=on_deadline,
         escalate_to=escalate_to,
     )
+
+
+def _requester(turn: Turn) -> dict[str, Any]:
+    who = turn.received.identity
+    return {} if who is None else who.written("requested_by")
 
 
 def _check(

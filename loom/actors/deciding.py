@@ -21,7 +21,7 @@ from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
 from loom.identity import parse_journal_name
 from loom.journal.admission import json_value
-from loom.journal.entry import Entry, Step
+from loom.journal.entry import Entry, PersonEntry, Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.spans import count_decision
@@ -79,7 +79,7 @@ async def _decided_again(turn: Turn, step: Step, decision: Decision) -> str:
 
 async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
     """See `Actor.record`."""
-    own = next((cls for cls in type(entry).__mro__ if cls.__module__.startswith(_OWN) and cls is not Entry), None)
+    own = next((cls for cls in type(entry).__mro__ if cls.__module__.startswith(_OWN) and cls not in _BASES), None)
     if own is not None and issubclass(own, Entry):
         raise AdmissionError(
             f"kind [{getattr(type(entry), 'kind', '-')}] is loom's own [{own.__name__}]; expected an entry of yours: "
@@ -97,6 +97,7 @@ async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
 
 
 _OWN = ("loom.journal.", "loom.policies.", "loom.decisions.", "loom.actors.")
+_BASES = (Entry, PersonEntry)
 
 
 def _evaluation(turn: Turn, given: Evaluation | None) -> Evaluation | None:

@@ -73,7 +73,7 @@ async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnR
 
 async def abandon(system: ActorSystem, journal: str, command_id: str, entry: TurnAbandonedEntry) -> None:
     """Give a turn up for good, wherever it is; who waits for its reply gets a `TurnAbandonedError`."""
-    error = TurnAbandonedError(f"turn [{journal}#{command_id}] was abandoned by [{entry.by}]: {entry.reason}")
+    error = TurnAbandonedError(f"turn [{journal}#{command_id}] was abandoned by [{entry.identity}]: {entry.reason}")
 
     async def in_cell(cell: Cell) -> None:
         turn = cell.turns.get(command_id)

@@ -25,7 +25,7 @@ from loom.errors import (
     TurnAbandonedError,
     TurnStuckError,
 )
-from loom.identity import check_person, journal_name
+from loom.identity import By, Identity, journal_name
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import Receipt, check_name
@@ -67,7 +67,7 @@ class Post:
         command: Command[Any],
         *,
         command_id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         timeout_s: float | None = None,
         sender: Turn | None = None,
     ) -> JsonValue:
@@ -99,7 +99,7 @@ class Post:
         command: Command[Any],
         *,
         command_id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         sender: Turn | None = None,
     ) -> Told:
         """Send a command and return once it is durable."""
@@ -121,10 +121,9 @@ class Post:
     # --- sending --------------------------------------------------------------------------------
 
     def _entry(
-        self, command: Command[Any], command_id: str, *, by: str | None, sender: Turn | None, waiting: tuple[str, ...]
+        self, command: Command[Any], command_id: str, *, by: By | None, sender: Turn | None, waiting: tuple[str, ...]
     ) -> CommandReceivedEntry:
-        if by is not None:
-            check_person(by)
+        who = Identity.of(by) if by is not None else sender.received.identity if sender else None
         try:
             payload = json.loads(command.model_dump_json())
         except ValueError as error:  # a lone surrogate, say
@@ -135,7 +134,7 @@ class Post:
         return CommandReceivedEntry(
             command_type=command.command_type,
             payload=payload,
-            by=by or (sender.received.by if sender else None),
+            **({} if who is None else who.written()),
             correlation_id=sender.received.correlation_id if sender else command_id,
             causation_id=sender.command_id if sender else None,
             waiting=waiting,
@@ -255,7 +254,7 @@ def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None
             received.journal, received.entry.command_type, type_name=ending.type_name, message=ending.message
         )
     if isinstance(ending, TurnAbandonedEntry):
-        return TurnAbandonedError(f"{turn} was abandoned by [{ending.by}]: {ending.reason}")
+        return TurnAbandonedError(f"{turn} was abandoned by [{ending.identity}]: {ending.reason}")
     if ending is None:
         return None
     return TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")

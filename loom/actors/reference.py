@@ -11,7 +11,7 @@ from loom.actors.command import Command, Handles, Sent, decode_reply
 from loom.actors.current import turn_of_caller
 from loom.actors.system import ActorSystem, Told
 from loom.errors import NoTurnError
-from loom.identity import journal_name
+from loom.identity import By, journal_name
 
 __all__ = ["ActorRef"]
 
@@ -45,7 +45,7 @@ class ActorRef(Generic[A]):
         command: Sent[C, R],
         *,
         id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         timeout_s: float | None = None,
     ) -> R:
         """Send a command and return its reply, once everything that its turn wrote is durable.
@@ -65,7 +65,7 @@ class ActorRef(Generic[A]):
         command: Sent[C, Any],
         *,
         id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
     ) -> Told:
         """Send a command and return once it is durable; its turn runs by itself."""
         self._not_from_a_turn("tell")

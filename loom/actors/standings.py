@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
-from loom.errors import AdmissionError, StandingError
-from loom.identity import check_person
-from loom.journal.entry import Entry, Recorded
+from loom.errors import AdmissionError, SelfReinstatementError, StandingError
+from loom.identity import By, Identity, check_person, is_self
+from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 
@@ -19,10 +19,11 @@ STANDINGS_JOURNAL = "loom/standings"
 StandingName: TypeAlias = Literal["ACTIVE", "SUSPENDED", "RETIRED"]
 
 
-class StandingChangedEntry(Entry):
+class StandingChangedEntry(PersonEntry):
     """Somebody may act no longer, or may again."""
 
     kind: ClassVar[str] = "standing_changed"
+    schema_version: ClassVar[int] = 2
 
     subject: str
     standing: StandingName
@@ -44,6 +45,13 @@ class Standing(NamedTuple):
     cause: str | None = None
     since: datetime | None = None
     position: int = 0
+    identity_source: str | None = None
+    via: str | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who changed it last and where the name comes from; None where nobody did."""
+        return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
 class Standings:
@@ -76,7 +84,7 @@ class Standings:
         self,
         subject: str,
         *,
-        by: str,
+        by: By,
         reason: str,
         trigger: Literal["person", "system"] = "person",
         cause: str | None = None,
@@ -93,8 +101,15 @@ class Standings:
         await self._journal.append_if_missing(missing)
         return self.of(subject)
 
-    async def reinstate(self, subject: str, *, by: str, reason: str) -> Standing:
-        """Give a suspended one its standing back, in the name of a person; raise `StandingError` for any other."""
+    async def reinstate(self, subject: str, *, by: By, reason: str) -> Standing:
+        """Give a suspended one its standing back, in the name of a person; raise `StandingError` for any other.
+
+        A name that is the subject's own is a `SelfReinstatementError`.
+        """
+        if is_self(by, subject):
+            raise SelfReinstatementError(
+                f"[{subject}] would reinstate itself, in the name [{by}]; expected another person: ask one"
+            )
         entry = self._entry(subject, "ACTIVE", by=by, trigger="person", reason=reason)
 
         def missing() -> Entry | None:
@@ -107,7 +122,7 @@ class Standings:
         await self._journal.append_if_missing(missing)
         return self.of(subject)
 
-    async def retire(self, subject: str, *, by: str, reason: str) -> Standing:
+    async def retire(self, subject: str, *, by: By, reason: str) -> Standing:
         """End somebody's standing for good, in the name of a person."""
         entry = self._entry(subject, "RETIRED", by=by, trigger="person", reason=reason)
         await self._journal.append_if_missing(lambda: None if self.of(subject).standing == "RETIRED" else entry)
@@ -118,7 +133,7 @@ class Standings:
         subject: str,
         standing: StandingName,
         *,
-        by: str,
+        by: By,
         trigger: Literal["person", "system"],
         reason: str,
         cause: str | None = None,
@@ -126,8 +141,9 @@ class Standings:
         check_person(subject, what="subject")
         if not reason.strip():
             raise AdmissionError("reason is blank; expected why, in a person's words: say it")
+        who = Identity.of_system(by) if trigger == "system" and isinstance(by, str) else Identity.of(by)
         return StandingChangedEntry(
-            subject=subject, standing=standing, by=check_person(by), trigger=trigger, reason=reason, cause=cause
+            **who.written(), subject=subject, standing=standing, trigger=trigger, reason=reason, cause=cause
         )
 
     def _fold(self, recorded: Recorded) -> None:
@@ -136,5 +152,5 @@ class Standings:
             self._held.discard(entry.subject)
             self._standings[entry.subject] = Standing(
                 entry.subject, entry.standing, entry.by, entry.trigger, entry.reason, entry.cause,
-                recorded.recorded_at, recorded.position,
+                recorded.recorded_at, recorded.position, entry.identity_source, entry.via,
             )  # fmt: skip

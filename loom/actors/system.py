@@ -20,7 +20,7 @@ from loom.actors.services import Services
 from loom.actors.supervision import not_made
 from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
-from loom.identity import parse_journal_name
+from loom.identity import By, parse_journal_name
 from loom.telemetry import get_logger
 
 __all__ = ["ActorSystem", "Told"]
@@ -36,7 +36,7 @@ _log = get_logger("loom.actors")
 class ActorSystem:
     """Wakes actors when they are spoken to and lets them go when they are idle."""
 
-    def __init__(self, services: Services, *, resumes: bool = True, by: str, configured: Collection[str] = ()) -> None:
+    def __init__(self, services: Services, *, resumes: bool = True, by: By, configured: Collection[str] = ()) -> None:
         self.services = services
         self.resumes = resumes
         self.closing = False
@@ -81,7 +81,7 @@ class ActorSystem:
         command: Command[Any],
         *,
         command_id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         timeout_s: float | None = None,
         sender: Turn | None = None,
     ) -> JsonValue:
@@ -95,7 +95,7 @@ class ActorSystem:
         command: Command[Any],
         *,
         command_id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         sender: Turn | None = None,
     ) -> Told:
         """Send a command and return once it is durable."""

@@ -11,7 +11,7 @@ from loom.actors import people
 from loom.actors.system import ActorSystem
 from loom.actors.turns_view import TurnStatus, TurnSummary, TurnsView
 from loom.errors import AdmissionError, TurnNotFoundError
-from loom.identity import check_person, short
+from loom.identity import By, Identity, short
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 
 __all__ = ["TurnListing", "Turns"]
@@ -60,22 +60,22 @@ class Turns:
         """Return a turn by its command id or an unambiguous beginning of it."""
         return self._listing(await self._view.get(command_id, journal=journal))
 
-    async def retry(self, command_id: str, *, by: str, reason: str | None = None) -> TurnListing:
+    async def retry(self, command_id: str, *, by: By, reason: str | None = None) -> TurnListing:
         """Let a turn try again that is stuck, in the name of a person."""
-        check_person(by)
+        who = Identity.of(by)
         summary = await self._open(command_id)
-        await people.retry(self._system, summary.journal, summary.command_id, TurnRetriedEntry(by=by, reason=reason))
+        retried = TurnRetriedEntry(**who.written(), reason=reason)
+        await people.retry(self._system, summary.journal, summary.command_id, retried)
         return await self.get(summary.command_id, journal=summary.journal)
 
-    async def abandon(self, command_id: str, *, by: str, reason: str) -> TurnListing:
+    async def abandon(self, command_id: str, *, by: By, reason: str) -> TurnListing:
         """Give a turn up for good, in the name of a person who says why; one that runs is stopped where it is."""
-        check_person(by)
+        who = Identity.of(by)
         if not reason.strip():
             raise AdmissionError("giving up a turn needs a reason; expected one in a person's words: say why")
         summary = await self._open(command_id)
-        await people.abandon(
-            self._system, summary.journal, summary.command_id, TurnAbandonedEntry(by=by, reason=reason)
-        )
+        abandoned = TurnAbandonedEntry(**who.written(), reason=reason)
+        await people.abandon(self._system, summary.journal, summary.command_id, abandoned)
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def _open(self, command_id: str) -> TurnSummary:

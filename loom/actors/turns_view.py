@@ -20,7 +20,7 @@ from loom.actors.turns_confirmed import TurnsInJournal
 from loom.clock import datetime_from_us
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
 from loom.errors import TurnNotFoundError
-from loom.identity import check_limit
+from loom.identity import Identity, check_limit
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.projections import Queries
@@ -33,9 +33,9 @@ TurnStatus: TypeAlias = Literal["received", "running", "parked", "stuck", "compl
 
 _RECEIVE = """
 INSERT INTO turns (
-  journal, command_id, actor_type, actor_key, command_type, by, correlation_id, causation_id,
-  received_position, received_sequence, received_at_us, last_position)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  journal, command_id, actor_type, actor_key, command_type, by, identity_source, via, correlation_id,
+  causation_id, received_position, received_sequence, received_at_us, last_position)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 _ADVANCE = """
@@ -72,7 +72,7 @@ class TurnsProjection:
     """Keeps one row for each command that was received."""
 
     name = "turns"
-    version = 2
+    version = 3
     kinds = None
     schema = script("loom.actors", "turns_view.sql")
     tables = ("turns", "turn_open")
@@ -94,6 +94,8 @@ class TurnSummary(BaseModel):
     actor_key: str
     command_type: str | None
     by: str | None
+    identity_source: str | None = None
+    via: str | None = None
     correlation_id: str | None
     causation_id: str | None
     received_position: int
@@ -110,15 +112,20 @@ class TurnSummary(BaseModel):
     error_message: str | None
 
     @property
+    def requester(self) -> Identity | None:
+        """Who sent the command, and where the name comes from; None where nobody was named."""
+        return None if self.by is None else Identity(self.by, self.identity_source, self.via)
+
+    @property
     def unfinished(self) -> bool:
         """Whether it has no end yet."""
         return self.ended_at is None
 
 
 _COLUMNS = """
-journal, command_id, actor_type, actor_key, command_type, by, correlation_id, causation_id, received_position,
-received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions, last_position,
-ended_at_us,
+journal, command_id, actor_type, actor_key, command_type, by, identity_source, via, correlation_id, causation_id,
+received_position, received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions,
+last_position, ended_at_us,
 iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_type) AS error_type,
 iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_message) AS error_message
 """
@@ -234,9 +241,10 @@ class TurnsView:
 
 def _receive(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
     entry = recorded.entry
-    about: tuple[str | None, ...] = (None,) * 4
+    about: tuple[str | None, ...] = (None,) * 6
     if isinstance(entry, CommandReceivedEntry):
-        about = (entry.command_type, entry.by, entry.correlation_id, entry.causation_id)
+        who = (entry.by, entry.identity_source, entry.via)
+        about = (entry.command_type, *who, entry.correlation_id, entry.causation_id)
     actor_type, _, actor_key = recorded.journal.partition("/")
     view.execute(
         _RECEIVE,

@@ -11,6 +11,8 @@ CREATE TABLE turns (
   actor_key TEXT NOT NULL,
   command_type TEXT,
   by TEXT,
+  identity_source TEXT,
+  via TEXT,
   correlation_id TEXT,
   causation_id TEXT,
   received_sequence INTEGER NOT NULL,

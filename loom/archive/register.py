@@ -18,8 +18,8 @@ from loom.errors import (
     RetentionError,
     SequenceConflictError,
 )
-from loom.identity import check_person
-from loom.journal.entry import Entry, Recorded
+from loom.identity import By, Identity
+from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import PrunedEntry
 from loom.journal.store import Draft, JournalStore, draft
@@ -29,10 +29,11 @@ __all__ = ["ARCHIVES_JOURNAL", "ArchivedEntry", "Archives", "Bars", "PrunableSto
 ARCHIVES_JOURNAL = "loom/archives"
 
 
-class ArchivedEntry(Entry):
+class ArchivedEntry(PersonEntry):
     """Journals were sealed into an archive. Its digest names it, and all that is in it."""
 
     kind: ClassVar[str] = "archived"
+    schema_version: ClassVar[int] = 2
 
     digest: str
     file: str
@@ -96,30 +97,31 @@ class Archives:
         """Return what was journaled of an archive when it was made; None for one that nobody knows."""
         return self._known.get(digest)
 
-    async def add(self, archive: Archive, *, by: str, override: str | None = None) -> ArchivedEntry:
+    async def add(self, archive: Archive, *, by: By, override: str | None = None) -> ArchivedEntry:
         """Write down that an archive was made: from then on the journal vouches for it.
 
         It is verified, and held against the journal, before that: `JournalCorruptError` where anything is amiss. One
         that holds journals which retention keeps is a `RetentionError`; `override` says why it is to be so all the
         same, and is journaled first, in the person's name.
         """
-        check_person(by)
+        who = Identity.of(by)
         await self.load()
         await self._check(archive)
         kept = self._kept(archive)
         if kept:
             if override is None:
                 raise _too_young(kept)
-            await self._override("archive", archive, kept, by=by, reason=override)
+            await self._override("archive", archive, kept, by=who, reason=override)
         chosen = [each for each in archive.manifest.journals if not each.context]
         entry = ArchivedEntry(
-            digest=archive.digest, file=archive.path.name, journals=len(chosen), entries=archive.manifest.entries, by=by
-        )
+            **who.written(), digest=archive.digest, file=archive.path.name, journals=len(chosen),
+            entries=archive.manifest.entries,
+        )  # fmt: skip
         await self._journal.append_if_missing(lambda: None if entry.digest in self._known else entry)
         return self._known[entry.digest]
 
     async def prune(
-        self, archive: Archive, *, by: str, reason: str, override: str | None = None, bars: Bars | None = None
+        self, archive: Archive, *, by: By, reason: str, override: str | None = None, bars: Bars | None = None
     ) -> Pruned:
         """Take the bodies of sealed journals out of the journal, in a person's name; hashes and chains stay.
 
@@ -129,7 +131,7 @@ class Archives:
         retention is not to count, and is journaled first. Killed in between, it is gone on with when it is asked for
         again. `bars` keeps the actors of a running loom from taking commands meanwhile, and from then on.
         """
-        check_person(by)
+        who = Identity.of(by)
         await self.load()
         await self._check(archive)
         if self.get(archive.digest) is None:
@@ -137,7 +139,7 @@ class Archives:
         await self._make_durable(archive)
         kept = self._kept(archive)
         if kept and override is not None:
-            await self._override("prune", archive, kept, by=by, reason=override)
+            await self._override("prune", archive, kept, by=who, reason=override)
             kept = {}
         left: dict[str, str] = {}
         done: list[str] = []
@@ -147,13 +149,13 @@ class Archives:
                 left[name] = "context"
             elif name in kept:
                 left[name] = f"retention keeps it until {kept[name]:%Y-%m-%d %H:%M} UTC"
-            elif (why := await self._pruned_one(name, last, by=by, reason=reason, bars=bars)) is not None:
+            elif (why := await self._pruned_one(name, last, by=who, reason=reason, bars=bars)) is not None:
                 left[name] = why
             else:
                 done.append(name)
         return Pruned(tuple(done), left)
 
-    async def _pruned_one(self, name: str, last: int, *, by: str, reason: str, bars: Bars | None) -> str | None:
+    async def _pruned_one(self, name: str, last: int, *, by: Identity, reason: str, bars: Bars | None) -> str | None:
         """Take the bodies of one journal away; return why it is left, if it is."""
         pruned = ActorPrunedError(f"journal [{name}] is pruned; expected all of it: read it in the archive")
         if bars is not None and not bars.bar(name, pruned):
@@ -161,7 +163,7 @@ class Archives:
         try:
             if (await self._store.head(name)).sequence == last:
                 await self._declare(
-                    PrunedEntry(journal=name, first_sequence=1, last_sequence=last, by=by, reason=reason)
+                    PrunedEntry(journal=name, first_sequence=1, last_sequence=last, **by.written(), reason=reason)
                 )
                 await self._store.prune(name, until=last)
                 return None
@@ -185,11 +187,19 @@ class Archives:
         return self._retention.within(ended_at, self._store.now())
 
     async def _override(
-        self, what: Literal["archive", "prune"], archive: Archive, kept: dict[str, datetime], *, by: str, reason: str
+        self,
+        what: Literal["archive", "prune"],
+        archive: Archive,
+        kept: dict[str, datetime],
+        *,
+        by: Identity,
+        reason: str,
     ) -> None:
         if not reason.strip():
             raise AdmissionError("an override of retention has no reason; expected one: say why")
-        entry = RetentionOverriddenEntry(what=what, digest=archive.digest, kept_until=kept, by=by, reason=reason)
+        entry = RetentionOverriddenEntry(
+            **by.written(), what=what, digest=archive.digest, kept_until=kept, reason=reason
+        )
         await self._journal.append_if_missing(lambda: entry)
 
     async def _make_durable(self, archive: Archive) -> None:

@@ -8,15 +8,16 @@ from typing import ClassVar, Literal, NamedTuple
 
 from loom.config import RetentionConfig
 from loom.identity import parse_journal_name
-from loom.journal.entry import Entry
+from loom.journal.entry import PersonEntry
 
 __all__ = ["Retention", "RetentionOverriddenEntry"]
 
 
-class RetentionOverriddenEntry(Entry):
+class RetentionOverriddenEntry(PersonEntry):
     """A person had journals archived for pruning, or pruned, before their retention was over."""
 
     kind: ClassVar[str] = "retention_overridden"
+    schema_version: ClassVar[int] = 2
 
     what: Literal["archive", "prune"]
     digest: str

@@ -14,6 +14,7 @@ from loom.actors import Actor, Command
 from loom.circuits.decline import Action, DeclineFacts, DeclineParams, facts_for, strategy_decline
 from loom.circuits.entries import CorrectionEntry, CycleCountedEntry, StrategyRegisteredEntry
 from loom.circuits.strategies import STRATEGY, StrategyState
+from loom.identity import CLAIMED, Identity
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
 
@@ -88,7 +89,10 @@ class StrategyActor(Actor[StrategyState]):
         """Handle one command."""
         if isinstance(command, CountCycle):
             return await self._count(command)
-        await self.record(StrategyRegisteredEntry(**command.model_dump()))
+        who = self.requester
+        if who is None or who.name != command.by:  # sent by hand, with another name in it
+            who = Identity(command.by, CLAIMED, "command")
+        await self.record(StrategyRegisteredEntry(**{**command.model_dump(), **who.written()}))
         return True
 
     def initial_state(self) -> StrategyState:

@@ -33,7 +33,7 @@ from loom.errors import (
     StandingError,
 )
 from loom.extension import Host
-from loom.identity import check_person, derived_id, new_id
+from loom.identity import By, Identity, derived_id, new_id
 from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
 
 __all__ = ["Circuits"]
@@ -107,7 +107,7 @@ class Circuits:
 
     # --- the registry ---------------------------------------------------------------------------
 
-    async def register(self, circuit: Circuit, *, by: str) -> None:
+    async def register(self, circuit: Circuit, *, by: By) -> None:
         """Register a circuit; its definition is a policy version from here on, so that what ran is known for ever."""
         seals = "seal" in circuit.definition.fields.values()
         if seals and self.fields.vault is None and self._host.resumes:
@@ -115,7 +115,7 @@ class Circuits:
                 f"circuit [{circuit.definition.circuit_id}] seals fields, and there is no vault; "
                 "expected a master key: fill in sealing: in the config"
             )
-        await self._host.policies.register(circuit.policy, by=check_person(by), reason="a circuit")
+        await self._host.policies.register_code(circuit.policy, by=by, reason="a circuit")
         self._circuits[circuit.definition.circuit_id] = circuit
 
     def definitions(self) -> tuple[CircuitDefinition, ...]:
@@ -130,7 +130,7 @@ class Circuits:
         steps: Sequence[tuple[str, Mapping[str, JsonValue]]],
         *,
         execution_id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
     ) -> ChainReply:
         """Run circuits one after the other; what an earlier one finds feeds the later ones. The id makes it once.
 
@@ -197,7 +197,7 @@ class Circuits:
             results.append(each.model_copy(update={"data": self.fields.shown(each.data) if data is None else data}))
         return reply.model_copy(update={"results": tuple(results)})
 
-    async def erase(self, client_id: str, *, by: str, reason: str) -> bool:
+    async def erase(self, client_id: str, *, by: By, reason: str) -> bool:
         """Destroy the key of a client: what was sealed for it can be read by nobody any more.
 
         Returns False where it was erased already. A client that nobody knows is a `StandingError`: a name that is
@@ -258,13 +258,12 @@ class Circuits:
     # --- autonomy -------------------------------------------------------------------------------
 
     async def add_strategy(
-        self, client_id: str, segment: str, strategy_id: str, *, success_rate: float, by: str, active: bool = True
+        self, client_id: str, segment: str, strategy_id: str, *, success_rate: float, by: By, active: bool = True
     ) -> None:
         """Make a strategy known that may be rotated to, or take one out of use."""
-        command = RegisterStrategy(
-            strategy_id=strategy_id, success_rate=success_rate, active=active, by=check_person(by)
-        )
-        await self._strategy(client_id, segment).ask(command, by=by)
+        who = Identity.of(by)
+        command = RegisterStrategy(strategy_id=strategy_id, success_rate=success_rate, active=active, by=who.name)
+        await self._strategy(client_id, segment).ask(command, by=who)
 
     async def count_cycle(
         self,
@@ -275,7 +274,7 @@ class Circuits:
         conversion: float,
         confidence: float | None = None,
         id: str | None = None,
-        by: str | None = None,
+        by: By | None = None,
     ) -> Counted:
         """Count a cycle: this is where a strategy is rotated, or a person is asked.
 

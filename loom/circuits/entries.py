@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from loom.circuits.definition import FailureMode
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 from loom.sealing import Handling
 
 __all__ = [
@@ -101,10 +101,11 @@ class ChainEndedEntry(Entry):
     latency_ms: float
 
 
-class StrategyRegisteredEntry(Entry):
+class StrategyRegisteredEntry(PersonEntry):
     """A strategy may be rotated to, or may no longer."""
 
     kind: ClassVar[str] = "circuit.strategy_registered"
+    schema_version: ClassVar[int] = 2
 
     strategy_id: str
     success_rate: float = Field(ge=0, le=1)
@@ -179,10 +180,11 @@ class EscalationRepeatedEntry(Entry):
     reason: str
 
 
-class EscalationClosedEntry(Entry):
+class EscalationClosedEntry(PersonEntry):
     """A person looked at it."""
 
     kind: ClassVar[str] = "circuit.escalation_closed"
+    schema_version: ClassVar[int] = 2
 
     escalation_id: str
     by: str

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from loom.circuits.entries import EscalationClosedEntry, EscalationOpenedEntry, EscalationRepeatedEntry
 from loom.errors import StandingError
-from loom.identity import check_person, derived_id
+from loom.identity import By, Identity, derived_id
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore
@@ -31,6 +31,13 @@ class Escalation(NamedTuple):
     repeats: int = 0
     closed_by: str | None = None
     closed_because: str | None = None
+    identity_source: str | None = None
+    via: str | None = None
+
+    @property
+    def closer(self) -> Identity | None:
+        """Who closed it, and where the name comes from; None while it is open."""
+        return None if self.closed_by is None else Identity(self.closed_by, self.identity_source, self.via)
 
     @property
     def open(self) -> bool:
@@ -80,9 +87,9 @@ class Escalations:
         await self._journal.append_if_missing(missing)
         return self._open.get(cause, escalation_id)
 
-    async def close(self, escalation_id: str, *, by: str, reason: str) -> Escalation:
+    async def close(self, escalation_id: str, *, by: By, reason: str) -> Escalation:
         """Say in a person's name that it was looked at, and return it; the id may be an unambiguous beginning."""
-        person = check_person(by)
+        who = Identity.of(by)
         closed = ""
 
         def missing() -> Entry | None:
@@ -92,7 +99,7 @@ class Escalations:
                 what = "closed" if len(found) == 1 else "ambiguous" if found else "not known"
                 raise StandingError(f"escalation [{escalation_id:.80}] is {what}; expected an open one")
             closed = found[0].escalation_id
-            return EscalationClosedEntry(escalation_id=closed, by=person, reason=reason)
+            return EscalationClosedEntry(**who.written(), escalation_id=closed, reason=reason)
 
         await self._journal.append_if_missing(missing)
         return self._all[closed]
@@ -111,5 +118,8 @@ class Escalations:
             self._all[entry.escalation_id] = known._replace(repeats=known.repeats + 1)
         elif isinstance(entry, EscalationClosedEntry):
             known = self._all[entry.escalation_id]
-            self._all[entry.escalation_id] = known._replace(closed_by=entry.by, closed_because=entry.reason)
+            source, via = entry.identity_source, entry.via
+            self._all[entry.escalation_id] = known._replace(
+                closed_by=entry.by, closed_because=entry.reason, identity_source=source, via=via
+            )
             self._open.pop(known.cause, None)

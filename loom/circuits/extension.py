@@ -10,7 +10,7 @@ from loom.circuits.circuits import Circuits
 from loom.circuits.decline import strategy_decline
 from loom.circuits.earlier import EARLIER
 from loom.circuits.view import CircuitsProjection
-from loom.extension import Extension, Operation
+from loom.extension import Extension, Named, Operation
 from loom.sealing import SealingConfig
 
 __all__ = ["extension"]
@@ -22,7 +22,7 @@ class Erase(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     client: str
-    by: str
+    by: Named
     reason: str
 
 
@@ -32,7 +32,7 @@ class Close(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    by: str
+    by: Named
     reason: str
 
 
@@ -46,7 +46,7 @@ class Strategy(BaseModel):
     strategy: str
     success_rate: float
     active: bool = True
-    by: str
+    by: Named
 
 
 async def _erase(circuits: Circuits, given: Erase) -> JsonValue:

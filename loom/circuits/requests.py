@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from loom.actors import Actor, Command
 from loom.errors import CommandConflictError
 from loom.extension import Host
+from loom.identity import By, Identity
 from loom.journal.kinds import CommandReceivedEntry
 
 __all__ = ["Claim", "Claims", "Requests", "Send"]
@@ -44,7 +45,7 @@ class Requests:
 
     @contextlib.asynccontextmanager
     async def begun(
-        self, cls: type[Actor[Any]], key: str, command_id: str, *, by: str | None, is_new: bool = False
+        self, cls: type[Actor[Any]], key: str, command_id: str, *, by: By | None, is_new: bool = False
     ) -> AsyncIterator[Send]:
         """Yield what sends a command to an actor, once its id was found to be free or that of the same request.
 
@@ -52,7 +53,8 @@ class Requests:
         else or, where the caller is known, for something else; one that `is_new` was never sent before.
         """
         journal = f"{cls.actor_type}/{key}"
-        self._begin(journal, command_id, by)
+        caller = None if by is None else Identity.of(by).name
+        self._begin(journal, command_id, caller)
         sent = False
 
         def send(command: Command[Any]) -> asyncio.Future[Any]:
@@ -68,8 +70,8 @@ class Requests:
                 asked.exception()  # a caller who still waits is told
 
         try:
-            if not is_new and by is not None:
-                await self._check(journal, command_id, by)
+            if not is_new and caller is not None:
+                await self._check(journal, command_id, caller)
             yield send
         finally:
             if not sent:

@@ -43,7 +43,7 @@ class Thresholds:
             )  # fmt: skip
             return circuit.policy.version_hash
         both = circuit.policy.with_params(**values)
-        return (await self._policies.register(both, by=self._by, reason="a circuit")).hash
+        return (await self._policies.register_code(both, by=self._by, reason="a circuit")).hash
 
     def judge(self, version: str, facts: Mapping[str, Any]) -> Evaluation:
         """Return what a version says of facts; it is a table, and so needs no code."""

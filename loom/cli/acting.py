@@ -16,9 +16,9 @@ from loom.cli.shell import Shell
 from loom.config import LoomConfig
 from loom.errors import ControlError, JournalLockedError
 from loom.extension import Extension
-from loom.identity import check_person
-from loom.journal.control import control_call
-from loom.journal.sqlite import JournalFiles, WriterLock
+from loom.identity import Edge, Identity, check_person
+from loom.journal.control import control_call, takes_requests
+from loom.journal.sqlite import JournalFiles
 from loom.operations import Operations
 from loom.runtime import Loom
 from loom.workspace import Workspace
@@ -49,10 +49,10 @@ async def act(
     place = shell.place if begins else shell.existing
     for attempt in range(1, _TRIES + 1):
         try:
-            if place.files.exists() and WriterLock(place.files.lock).held():
+            if place.files.exists() and takes_requests(place.files.lock):
                 return await over_socket(place.files, operation, arguments), True
             async with open_loom(without_code(place), by=by, extensions=extensions) as loom:
-                return await Operations(loom).call(operation, arguments), False
+                return await Operations(loom).call(operation, arguments, edge=Edge("shell")), False
         except (ControlError, JournalLockedError) as error:
             if attempt == _TRIES or (isinstance(error, ControlError) and error.type_name != _STARTING):
                 raise
@@ -75,7 +75,8 @@ def open_loom(place: Workspace, *, by: str, resume: bool = False, extensions: Se
     """Return the loom of a workspace, to be entered."""
     from loom.actors import Sources
 
-    return Loom(place, actors=(), extensions=extensions, by=by, sources=Sources(), approver=None, resume=resume)
+    who = Identity.of(by, via="shell")
+    return Loom(place, actors=(), extensions=extensions, by=who, sources=Sources(), approver=None, resume=resume)
 
 
 def without_code(place: Workspace) -> Workspace:

@@ -19,6 +19,7 @@ from loom.cli.shell import Shell
 from loom.config import LoomConfig
 from loom.errors import AppendUnknownError, JournalReadOnlyError
 from loom.extension import installed
+from loom.identity import By, Identity
 from loom.journal.chain import genesis
 from loom.journal.entry import Entry, Part, Recorded
 from loom.journal.sqlite import JournalFiles, Reader
@@ -238,34 +239,38 @@ class ReadOnlyStore:
 class _ReadOnlyRegistry(PolicyRegistry):
     """Takes code to heart that comes with an actor, without making its version known to anybody else."""
 
-    async def register(self, policy: AnyPolicy, *, by: str, reason: str | None = None) -> PolicyVersion:
+    async def register(self, policy: AnyPolicy, *, by: By, reason: str | None = None) -> PolicyVersion:
         """Attach the code; return the version it gives, whether that is registered or not."""
         self.attach(policy)
         return self._at_hand(policy.name, policy.document, by=by)
 
-    async def ensure(self, policy: AnyPolicy, *, by: str) -> PolicyVersion:
+    async def register_code(self, policy: AnyPolicy, *, by: By, reason: str) -> PolicyVersion:
+        """Attach the code; return the version it gives, whether that is registered or not."""
+        return await self.register(policy, by=by)
+
+    async def ensure(self, policy: AnyPolicy, *, by: By) -> PolicyVersion:
         """Attach the code, and adopt nothing."""
         return await self.register(policy, by=by)
 
-    async def register_implicit(self, name: str, *, by: str) -> PolicyVersion:
+    async def register_implicit(self, name: str, *, by: By) -> PolicyVersion:
         """Return the version without a rule of an actor type."""
         return self._at_hand(name, implicit_document(name), by=by)
 
-    def _at_hand(self, name: str, document: Document, *, by: str) -> PolicyVersion:
+    def _at_hand(self, name: str, document: Document, *, by: By) -> PolicyVersion:
         full_hash = version_hash(document)
         for known in self.versions(name):
             if known.hash == full_hash:
                 return known
         return PolicyVersion(
-            name=name, number=0, version=version_id(0, full_hash), hash=full_hash, document=document, about={}, by=by,
-            reason=None, registered_at=datetime.now(UTC),
+            name=name, number=0, version=version_id(0, full_hash), hash=full_hash, document=document, about={},
+            by=Identity.of(by).name, reason=None, registered_at=datetime.now(UTC), trigger="code",
         )  # fmt: skip
 
 
 class _ReadOnlyRules(EquivalenceRegistry):
     """Knows the rules that come with an actor's code, without making them known to anybody else."""
 
-    async def register(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+    async def register(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
         """Return the version of a rule, whether that is registered or not."""
         return self.at_hand(rule, by=by, reason=reason)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from loom.cli.text import compact, one_line
+from loom.cli.text import compact, named, one_line
 from loom.journal.entry import Recorded
 
 __all__ = ["step_of", "summary_of"]
@@ -56,7 +56,8 @@ def _fields(body: _Body) -> str:
 
 
 def _by(body: _Body) -> str:
-    return f" by {body['by']}" if body.get("by") else ""
+    identity = named(body)
+    return "" if identity is None else f" by {identity}"
 
 
 def _because(body: _Body) -> str:
@@ -94,7 +95,7 @@ def _requested(body: _Body) -> str:
 
 def _answered(body: _Body) -> str:
     comment = f": “{body['comment']}”" if body.get("comment") else ""
-    return f"{'granted' if body['granted'] else 'denied'} by {body.get('by') or 'the deadline'}{comment}"
+    return f"{'granted' if body['granted'] else 'denied'} by {named(body) or 'the deadline'}{comment}"
 
 
 def _escalated(body: _Body) -> str:
@@ -110,7 +111,7 @@ def _decided(body: _Body) -> str:
 def _observed(body: _Body) -> str:
     verdict = {True: "right", False: "wrong"}.get(body["correct"], "unclear")
     feedback = f": {body['feedback']}" if body.get("feedback") else ""
-    return f"{body['decision_id'][:12]} was {verdict}, says {body['observed_by']}{feedback}"
+    return f"{body['decision_id'][:12]} was {verdict}, says {named(body, 'observed_by')}{feedback}"
 
 
 def _replied(body: _Body) -> str:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["age", "as_json", "compact", "moment", "one_line", "parse_moment", "plain", "safe", "shortened", "size"]
+from loom.identity import Identity
+
+__all__ = [
+    "age",
+    "as_json",
+    "compact",
+    "moment",
+    "named",
+    "one_line",
+    "parse_moment",
+    "plain",
+    "safe",
+    "shortened",
+    "size",
+    "who",
+]
 
 _SHORT = 12
 _ZERO_WIDTH_JOINER = "\u200d"
@@ -33,6 +48,20 @@ def compact(value: Any, longest: int = 400) -> str:
     if isinstance(value, dict):
         return one_line(", ".join(f"{name}={_inner(item)}" for name, item in value.items()) or "{}", longest)
     return one_line(value if isinstance(value, str) else _inner(value), longest)
+
+
+def named(said: Mapping[str, Any], field: str = "by") -> Identity | None:
+    """Return the person that plain JSON names in a field, and where the name comes from; None for nobody."""
+    prefix = field.removesuffix("by")
+    source, via = (said.get(f"{prefix}{name}", said.get(name)) for name in ("identity_source", "via"))
+    return Identity(str(said[field]), source, via) if said.get(field) else None
+
+
+def who(identity: Identity | None, longest: int = 20) -> str:
+    """Return a person for a narrow column: a name that is cut where it is too long, and how it was established."""
+    if identity is None:
+        return "-"
+    return f"{one_line(identity.name, longest)} {identity.brief[len(identity.name) + 1 :]}"
 
 
 def shortened(ids: Iterable[str]) -> dict[str, str]:

@@ -37,6 +37,7 @@ __all__ = [
     "JournalConfig",
     "LoggingConfig",
     "LoomConfig",
+    "OperationsConfig",
     "ProjectionsConfig",
     "RetentionConfig",
     "Secret",
@@ -193,6 +194,13 @@ class LoggingConfig(Section):
     format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = "auto"
 
 
+class OperationsConfig(Section):
+    """Who may ask a running loom over its control socket."""
+
+    socket_group: str | None = Field(default=None, min_length=1, max_length=64)
+    """The group of the machine whose members may connect; none: the owner alone, and every name is claimed."""
+
+
 def importable(module: str) -> str:
     """Return what names a module or something in it; refuse what an import could not say."""
     dotted, colon, name = module.partition(":")
@@ -225,6 +233,7 @@ class LoomConfig(Section):
     retention: RetentionConfig = RetentionConfig()
     alerts: AlertsConfig = AlertsConfig()
     logging: LoggingConfig = LoggingConfig()
+    operations: OperationsConfig = OperationsConfig()
     sections: Mapping[str, InstanceOf[Section]] = Field(default_factory=dict)
 
     @field_validator("version", mode="after")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.decisions.approvals_view import ApprovalsProjection
 from loom.errors import ApprovalNotFoundError, ErasedError
-from loom.identity import check_limit, short
+from loom.identity import Identity, check_limit, short
 from loom.journal.entry import Recorded
 from loom.policies.evaluation import Evaluation
 from loom.projections import Entries, Queries
@@ -35,10 +35,17 @@ class ApprovalEvent(BaseModel):
     at: datetime
     approver: str | None = None
     by: str | None = None
+    identity_source: str | None = None
+    via: str | None = None
     role: str | None = None
     comment: str | None = None
     deadline: datetime | None = None
     counts: bool = True
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who asked or answered, and where the name comes from; None for a deadline."""
+        return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
 class Approval(BaseModel):
@@ -61,12 +68,16 @@ class Approval(BaseModel):
     facts: dict[str, JsonValue] | None
     evaluation: Evaluation | None
     requested_by: str | None
+    requested_identity_source: str | None = None
+    requested_via: str | None = None
     requested_at: datetime
     deadline: datetime | None
     on_deadline: Literal["deny", "escalate"]
     escalate_to: tuple[str, ...]
     status: Literal["pending", "granted", "denied", "moot"]
     answered_by: str | None
+    answered_identity_source: str | None = None
+    answered_via: str | None = None
     role: str | None
     comment: str | None
     answered_at: datetime | None
@@ -76,6 +87,18 @@ class Approval(BaseModel):
     def pending(self) -> bool:
         """Whether it still waits for an answer."""
         return self.status == "pending"
+
+    @property
+    def requester(self) -> Identity | None:
+        """Who asked, and where the name comes from; None where nobody was named."""
+        by, source, via = self.requested_by, self.requested_identity_source, self.requested_via
+        return None if by is None else Identity(by, source, via)
+
+    @property
+    def answerer(self) -> Identity | None:
+        """Who answered, and where the name comes from; None where nobody did, or the deadline."""
+        by, source, via = self.answered_by, self.answered_identity_source, self.answered_via
+        return None if by is None else Identity(by, source, via)
 
     def waiting_s(self, now_us: int) -> float:
         """Return for how long it has waited, or did wait until it was answered, in seconds."""
@@ -89,7 +112,8 @@ class Approval(BaseModel):
 
 _COLUMNS = """
 approval_id, position, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
-requested_by, requested_at_us, deadline_us, on_deadline, escalate_to, status, answered_by, role, comment, answered_at_us
+requested_by, requested_identity_source, requested_via, requested_at_us, deadline_us, on_deadline, escalate_to, status,
+answered_by, answered_identity_source, answered_via, role, comment, answered_at_us
 """
 _LIST = """
 SELECT position, approval_id, journal, command_id FROM approvals
@@ -99,7 +123,7 @@ ORDER BY position DESC LIMIT :limit
 _BY_PREFIX = "SELECT approval_id, journal, command_id FROM approvals WHERE approval_id >= ? AND approval_id < ? LIMIT 3"
 _FOLDED = f"SELECT {_COLUMNS} FROM approvals ORDER BY position"  # noqa: S608
 _EVENTS = """
-SELECT request, position, at_us, event, approver, by, role, comment, deadline_us, counts
+SELECT request, position, at_us, event, approver, by, identity_source, via, role, comment, deadline_us, counts
 FROM approval_events ORDER BY request, position
 """
 _NAMES = ("approvals",)

@@ -20,20 +20,23 @@ __all__ = ["ApprovalsProjection"]
 _REQUEST = """
 INSERT INTO approvals (
   position, approval_id, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
-  requested_by, requested_at_us, deadline_us, on_deadline, escalate_to)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  requested_by, requested_identity_source, requested_via, requested_at_us, deadline_us, on_deadline, escalate_to)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 _KNOWN = "SELECT position, status, escalate_to FROM approvals WHERE approval_id = ?"
 _ANSWER = """
-UPDATE approvals SET status = ?, answered_by = ?, role = ?, comment = ?, answered_at_us = ? WHERE position = ?
+UPDATE approvals SET status = ?, answered_by = ?, answered_identity_source = ?, answered_via = ?, role = ?, comment = ?,
+  answered_at_us = ?
+WHERE position = ?
 """
 _ESCALATE = "UPDATE approvals SET approver = ?, deadline_us = ?, escalate_to = ? WHERE position = ?"
 _PENDING_OF_TURN = "SELECT position FROM approvals WHERE journal = ? AND command_id = ? AND status = 'pending'"
 _MOOT = "UPDATE approvals SET status = 'moot' WHERE position = ?"
 _EVENT = """
-INSERT INTO approval_events (request, position, at_us, event, approver, by, role, comment, deadline_us, counts)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO approval_events (
+  request, position, at_us, event, approver, by, identity_source, via, role, comment, deadline_us, counts)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -41,7 +44,7 @@ class ApprovalsProjection:
     """Keeps the state and the history of every request for approval."""
 
     name = "approvals"
-    version = 1
+    version = 2
     kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *ENDINGS})
     schema = script("loom.decisions", "approvals.sql")
     tables = ("approvals", "approval_events")
@@ -70,11 +73,11 @@ def _request(recorded: Recorded, entry: ApprovalRequestedEntry, view: sqlite3.Co
             entry.approver, entry.reason, entry.shown,
             None if entry.facts is None else json.dumps(entry.facts, ensure_ascii=False),
             None if entry.evaluation is None else entry.evaluation.model_dump_json(),
-            entry.requested_by, at, deadline, entry.on_deadline, json.dumps(entry.escalate_to, ensure_ascii=False),
+            *_person(entry), at, deadline, entry.on_deadline, json.dumps(entry.escalate_to, ensure_ascii=False),
         ),
     ).rowcount  # fmt: skip
     if inserted:
-        asked = (recorded.position, recorded.position, at, "requested", entry.approver, entry.requested_by)
+        asked = (recorded.position, recorded.position, at, "requested", entry.approver, *_person(entry))
         view.execute(_EVENT, (*asked, None, None, deadline, 1))
 
 
@@ -86,8 +89,8 @@ def _answer(recorded: Recorded, entry: ApprovalAnsweredEntry, view: sqlite3.Conn
     answer, at = "granted" if entry.granted else "denied", recorded.recorded_at_us
     counts = status == "pending"
     if counts:
-        view.execute(_ANSWER, (answer, entry.by, entry.role, entry.comment, at, request))
-    given = (request, recorded.position, at, answer, None, entry.by, entry.role, entry.comment)
+        view.execute(_ANSWER, (answer, *_person(entry), entry.role, entry.comment, at, request))
+    given = (request, recorded.position, at, answer, None, *_person(entry), entry.role, entry.comment)
     view.execute(_EVENT, (*given, None, int(counts)))
 
 
@@ -102,7 +105,7 @@ def _escalate(recorded: Recorded, entry: ApprovalEscalatedEntry, view: sqlite3.C
         left = waiting[waiting.index(entry.approver) + 1 :] if entry.approver in waiting else waiting
         view.execute(_ESCALATE, (entry.approver, deadline, json.dumps(left, ensure_ascii=False), request))
     passed = (request, recorded.position, recorded.recorded_at_us, "escalated", entry.approver, entry.passed_over)
-    view.execute(_EVENT, (*passed, None, None, deadline, int(counts)))
+    view.execute(_EVENT, (*passed, None, None, None, None, deadline, int(counts)))
 
 
 def _close_turn(recorded: Recorded, view: sqlite3.Connection) -> None:
@@ -111,7 +114,12 @@ def _close_turn(recorded: Recorded, view: sqlite3.Connection) -> None:
     for (request,) in view.execute(_PENDING_OF_TURN, (recorded.journal, recorded.command_id)).fetchall():
         view.execute(_MOOT, (request,))
         moot = (request, recorded.position, recorded.recorded_at_us, "moot")
-        view.execute(_EVENT, (*moot, None, None, None, None, None, 1))
+        view.execute(_EVENT, (*moot, None, None, None, None, None, None, None, 1))
+
+
+def _person(entry: ApprovalRequestedEntry | ApprovalAnsweredEntry) -> tuple[str | None, str | None, str | None]:
+    name = entry.requested_by if isinstance(entry, ApprovalRequestedEntry) else entry.by
+    return name, entry.identity_source, entry.via
 
 
 def _us(moment: datetime | None) -> int | None:

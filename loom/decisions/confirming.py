@@ -26,7 +26,7 @@ _STATUSES: Mapping[str, DecisionStatus] = {
     "turn_failed": "failed",
     "turn_abandoned": "abandoned",
 }
-_OF_COMMANDS = ("command_type", "by", "correlation_id")
+_OF_COMMANDS = ("command_type", "by", "identity_source", "via", "correlation_id")
 
 
 class Confirmed(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-from loom.identity import derived_id
+from loom.identity import Identity, derived_id
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
@@ -95,9 +95,16 @@ class ApprovalGiven(_Frozen):
     approver: str
     granted: bool
     by: str | None
+    identity_source: str | None = None
+    via: str | None = None
     role: str | None = None
     answered_at: datetime
     comment: str | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who answered and where the name comes from; None where the deadline did."""
+        return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
 class Decision(_Frozen):

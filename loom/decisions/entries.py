@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.decisions.decision import Decision, Failure, PolicyReference
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
@@ -119,10 +119,12 @@ class PrecedentReferencedEntry(Entry):
         return super().upcast(version, body)
 
 
-class ApprovalRequestedEntry(Entry):
+class ApprovalRequestedEntry(PersonEntry):
     """Somebody's consent was asked for. `shown` is a digest of what it rests on: facts, evaluation, policy version."""
 
     kind: ClassVar[str] = "approval_requested"
+    schema_version: ClassVar[int] = 2
+    person: ClassVar[str] = "requested_by"
 
     approval_id: str
     approver: str
@@ -136,10 +138,15 @@ class ApprovalRequestedEntry(Entry):
     escalate_to: tuple[str, ...] = ()
 
 
-class ApprovalAnsweredEntry(Entry):
-    """A named person granted or denied; or the deadline denied (`by` is none then). The first answer counts."""
+class ApprovalAnsweredEntry(PersonEntry):
+    """A named person granted or denied; or the deadline denied (`by` is none then). The first answer counts.
+
+    `role` is what a directory confirmed of the person; None where nothing did. Entries of schema 1 have the role there
+    that the request asked for, or that the person claimed.
+    """
 
     kind: ClassVar[str] = "approval_answered"
+    schema_version: ClassVar[int] = 2
 
     approval_id: str
     granted: bool
@@ -161,10 +168,14 @@ class ApprovalEscalatedEntry(Entry):
 
 
 class DecisionJournalEntry(Entry):
-    """Something was decided. Schema 2 says of an input how its look-up failed; before, that read as an empty result."""
+    """Something was decided.
+
+    Schema 2 says of an input how its look-up failed; before, that read as an empty result. Schema 3 says of an approval
+    where the name of the person who answered comes from.
+    """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     decision: Decision
     enrich: Literal["always", "never"] | None = None
@@ -172,14 +183,16 @@ class DecisionJournalEntry(Entry):
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 1 as it is: whether its look-ups failed, it does not say."""
-        return body if version == 1 else super().upcast(version, body)
+        """Return an older body as it is: what it does not say is optional now."""
+        return body if version in (1, 2) else super().upcast(version, body)
 
 
-class OutcomeObservedEntry(Entry):
+class OutcomeObservedEntry(PersonEntry):
     """How a decision turned out, seen later by somebody; any number of them, in the journal `loom/outcomes`."""
 
     kind: ClassVar[str] = "outcome_observed"
+    schema_version: ClassVar[int] = 2
+    person: ClassVar[str] = "observed_by"
 
     decision_id: str
     correct: bool | None
@@ -189,10 +202,11 @@ class OutcomeObservedEntry(Entry):
     observed_at: datetime
 
 
-class RunStartedEntry(Entry):
+class RunStartedEntry(PersonEntry):
     """A run began, in the journal `loom/runs`. `policies` are the versions that it is meant to decide under."""
 
     kind: ClassVar[str] = "run_started"
+    schema_version: ClassVar[int] = 2
 
     run_id: str
     run_kind: RunKind
@@ -203,10 +217,11 @@ class RunStartedEntry(Entry):
     note: str | None = None
 
 
-class RunEndedEntry(Entry):
+class RunEndedEntry(PersonEntry):
     """A run ended. `result` is what whoever ended it has to say in numbers, such as the totals of a replay."""
 
     kind: ClassVar[str] = "run_ended"
+    schema_version: ClassVar[int] = 2
 
     run_id: str
     status: RunEnding

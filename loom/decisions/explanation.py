@@ -90,7 +90,7 @@ class Explanation(_Frozen):
 def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> Explanation:
     """Explain a decision from its trace; `alike` says in words what its precedent class is made from, by attribute."""
     kind = trace.decision_type.replace("_", " ").capitalize()
-    asked = f"asked for by {trace.by}" if trace.by else "asked for by nobody in particular"
+    asked = f"asked for by {trace.requester}" if trace.by else "asked for by nobody in particular"
     command = f"{trace.command_type}, " if trace.command_type else ""
     return Explanation(
         decision_id=trace.decision_id,
@@ -208,7 +208,7 @@ def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for given in trace.decision.approvals:  # brought along by the decision, and asked for somewhere else
         answer = "granted" if given.granted else "denied"
         comment = f": “{given.comment}”" if given.comment else ""
-        who = given.by or "nobody, as the deadline passed"
+        who = given.identity or "nobody, as the deadline passed"
         yield labelled(given.approver, f"{answer} by {who}, {moment(given.answered_at)}{comment}", tone_of(answer))
     if not trace.decision.approvals:
         yield labelled("asked", "nobody", "quiet")
@@ -249,7 +249,7 @@ def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for seen in trace.outcomes:
         verdict, tone = _VERDICTS[seen.correct]
         feedback = f": “{seen.feedback}”" if seen.feedback else ""
-        yield labelled(verdict, f"says {seen.observed_by}, {moment(seen.observed_at)}{feedback}", tone)
+        yield labelled(verdict, f"says {seen.identity}, {moment(seen.observed_at)}{feedback}", tone)
         if seen.actual is not None:
             yield labelled("", in_words(seen.actual), "quiet")
     if not trace.outcomes:
@@ -288,18 +288,20 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
         elif event.event == "moot":
             yield labelled("", f"{after} the turn ended without an answer", "quiet")
         elif not event.counts:
-            yield labelled("", f"{after} {event.event} by {event.by}{role}, which came too late to count", "quiet")
+            yield labelled(
+                "", f"{after} {event.event} by {event.identity}{role}, which came too late to count", "quiet"
+            )
         elif event.by is None:
             yield labelled("", f"{after} {event.event}, as the deadline had come", tone_of(event.event))
         else:
-            yield labelled("", f"{event.event} by {event.by}{role} {after}{comment}", tone_of(event.event))
+            yield labelled("", f"{event.event} by {event.identity}{role} {after}{comment}", tone_of(event.event))
     if approval.pending:
         yield labelled("", "still waits for an answer")
 
 
 def _run(run: Run) -> str:
     note = f": “{run.note}”" if run.note else ""
-    return f"{run.run_id}, a {run.kind} run ({run.status}), started {moment(run.started_at)} by {run.by}{note}"
+    return f"{run.run_id}, a {run.kind} run ({run.status}), started {moment(run.started_at)} by {run.starter}{note}"
 
 
 def _precedent(seen: PrecedentSeen) -> str:

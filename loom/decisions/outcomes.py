@@ -9,7 +9,7 @@ from datetime import datetime
 from loom.decisions.entries import OutcomeObservedEntry
 from loom.decisions.traces import Traces
 from loom.errors import AppendUnknownError
-from loom.identity import check_person
+from loom.identity import By, Identity
 from loom.journal.admission import json_value
 from loom.journal.store import Append, JournalStore, draft
 
@@ -33,7 +33,7 @@ class Outcomes:
         decision_id: str,
         *,
         correct: bool | None,
-        by: str,
+        by: By,
         actual: object = None,
         feedback: str | None = None,
     ) -> OutcomeObservedEntry:
@@ -47,7 +47,7 @@ class Outcomes:
             correct=correct,
             actual=json_value(actual),
             feedback=feedback,
-            observed_by=check_person(by),
+            **Identity.of(by).written("observed_by"),
             observed_at=self._now(),
         )
         async with self._lock:

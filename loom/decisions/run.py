@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from loom.clock import datetime_from_us
 from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
+from loom.identity import Identity
 from loom.projections import Row
 
 __all__ = ["Run", "RunStatus", "VersionSeen"]
@@ -46,6 +47,8 @@ class Run(BaseModel):
     kind: RunKind
     status: RunStatus
     by: str
+    identity_source: str | None = None
+    via: str | None = None
     started_at: datetime
     policies: tuple[PolicyReference, ...]
     parameters: dict[str, JsonValue]
@@ -53,6 +56,8 @@ class Run(BaseModel):
     note: str | None
     ended_at: datetime | None = None
     ended_by: str | None = None
+    ended_identity_source: str | None = None
+    ended_via: str | None = None
     reason: str | None = None
     result: JsonValue = None
     decisions: int = 0
@@ -67,6 +72,17 @@ class Run(BaseModel):
         return self.status == "open"
 
     @property
+    def starter(self) -> Identity:
+        """Who started it, and where the name comes from."""
+        return Identity(self.by, self.identity_source, self.via)
+
+    @property
+    def ender(self) -> Identity | None:
+        """Who ended it, and where the name comes from; None while it is open."""
+        by, source, via = self.ended_by, self.ended_identity_source, self.ended_via
+        return None if by is None else Identity(by, source, via)
+
+    @property
     def duration_s(self) -> float | None:
         """How long it took, in seconds; None while it is open."""
         return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
@@ -75,14 +91,16 @@ class Run(BaseModel):
     def begun(cls, entry: RunStartedEntry, *, position: int, at: datetime) -> Run:
         """Return the run that an entry began."""
         return cls(
-            run_id=entry.run_id, position=position, kind=entry.run_kind, status="open", by=entry.by, started_at=at,
-            policies=entry.policies, parameters=entry.parameters, seed=entry.seed, note=entry.note,
+            run_id=entry.run_id, position=position, kind=entry.run_kind, status="open", by=entry.by,
+            identity_source=entry.identity_source, via=entry.via, started_at=at, policies=entry.policies,
+            parameters=entry.parameters, seed=entry.seed, note=entry.note,
         )  # fmt: skip
 
     def ended(self, entry: RunEndedEntry, *, at: datetime) -> Run:
         """Return the run as it is after the entry that ended it."""
-        ending = {"ended_by": entry.by, "reason": entry.reason, "result": entry.result}
-        return self.model_copy(update={"status": entry.status, "ended_at": at, **ending})
+        ending = {"status": entry.status, "ended_at": at, "reason": entry.reason, "result": entry.result}
+        who = {"ended_by": entry.by, "ended_identity_source": entry.identity_source, "ended_via": entry.via}
+        return self.model_copy(update={**ending, **who})
 
     def counted(self, row: Row) -> Run:
         """Return the run with what a row of the views counts of it."""

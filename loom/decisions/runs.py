@@ -18,7 +18,7 @@ from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
 from loom.decisions.run import Run, RunStatus
 from loom.errors import AdmissionError, InvalidNameError, LoomError, RunConflictError, RunNotFoundError
-from loom.identity import check_limit, check_person, journal_name, new_id
+from loom.identity import By, Identity, check_limit, journal_name, new_id
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
@@ -126,7 +126,7 @@ class Runs(RunsView):
         queries: Queries,
         policies: PolicyRegistry,
         *,
-        by: str,
+        by: By,
         make_id: Callable[[], str] = new_id,
         make_draft: Callable[[Entry], Draft] = draft,
     ) -> None:
@@ -144,7 +144,7 @@ class Runs(RunsView):
         policies: Sequence[str] = (),
         parameters: Mapping[str, object] | None = None,
         seed: int | str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         note: str | None = None,
         run_id: str | None = None,
     ) -> Run:
@@ -158,7 +158,7 @@ class Runs(RunsView):
         plain: Any = json_value(dict(parameters or {}))
         try:
             entry = RunStartedEntry(
-                run_id=known_id, run_kind=kind, by=check_person(self._by if by is None else by),
+                **Identity.of(self._by if by is None else by).written(), run_id=known_id, run_kind=kind,
                 policies=tuple(self._reference(version) for version in policies), parameters=plain, seed=seed,
                 note=note,
             )  # fmt: skip
@@ -186,7 +186,7 @@ class Runs(RunsView):
         status: RunEnding = "completed",
         reason: str | None = None,
         result: object = None,
-        by: str | None = None,
+        by: By | None = None,
     ) -> Run:
         """Write down how a run ended, by its full id, and return it; `result` is plain JSON.
 
@@ -195,7 +195,7 @@ class Runs(RunsView):
         """
         try:
             entry = RunEndedEntry(
-                run_id=run_id, status=status, by=check_person(self._by if by is None else by), reason=reason,
+                **Identity.of(self._by if by is None else by).written(), run_id=run_id, status=status, reason=reason,
                 result=json_value(result),
             )  # fmt: skip
         except ValidationError as error:
@@ -225,7 +225,7 @@ class Runs(RunsView):
         policies: Sequence[str] = (),
         parameters: Mapping[str, object] | None = None,
         seed: int | str | None = None,
-        by: str | None = None,
+        by: By | None = None,
         note: str | None = None,
         run_id: str | None = None,
     ) -> AsyncIterator[Run]:
@@ -251,7 +251,7 @@ class Runs(RunsView):
             raise
         else:
             if self._runs[begun.run_id].open:
-                await self.end(begun.run_id, by=begun.by)
+                await self.end(begun.run_id, by=begun.starter)
         finally:
             _within.set(outside)
 
@@ -263,7 +263,7 @@ class Runs(RunsView):
             error = error.exceptions[0]
         try:
             said = f"{type(error).__name__}: {error}"[:_MAX_REASON]
-            await self.end(begun.run_id, status="failed", reason=said, by=begun.by)
+            await self.end(begun.run_id, status="failed", reason=said, by=begun.starter)
         except LoomError as unsaid:
             _log.warning("run_left_open", run=begun.run_id, error=str(unsaid))
 
@@ -298,7 +298,8 @@ def _end_of(run: Run) -> RunEndedEntry:
 
 def _differing(first: Entry, now: Entry) -> str:
     """Return which fields differ, so that 1, 1.0 and true are three things and the order of keys is none."""
-    before, after = first.model_dump(mode="json"), now.model_dump(mode="json")
+    # Where the name came in may differ: a run that was begun in a shell may be gone on with in a program.
+    before, after = (each.model_dump(mode="json", exclude={"identity_source", "via"}) for each in (first, now))
     return ", ".join(
         name for name in before if json.dumps(before[name], sort_keys=True) != json.dumps(after[name], sort_keys=True)
     )

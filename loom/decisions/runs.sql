@@ -5,6 +5,8 @@ CREATE TABLE runs (
   kind TEXT NOT NULL,
   status TEXT NOT NULL DEFAULT 'open',
   by TEXT NOT NULL,
+  identity_source TEXT,
+  via TEXT,
   started_at_us INTEGER NOT NULL,
   policies TEXT NOT NULL,
   parameters TEXT NOT NULL,
@@ -12,6 +14,8 @@ CREATE TABLE runs (
   note TEXT,
   ended_at_us INTEGER,
   ended_by TEXT,
+  ended_identity_source TEXT,
+  ended_via TEXT,
   reason TEXT,
   result TEXT
 ) STRICT;

@@ -16,12 +16,13 @@ from loom.projections.sql import script
 __all__ = ["RunsProjection"]
 
 _START = """
-INSERT INTO runs (position, run_id, kind, by, started_at_us, policies, parameters, seed, note)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO runs (position, run_id, kind, by, identity_source, via, started_at_us, policies, parameters, seed, note)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 _END = """
-UPDATE runs SET status = ?, ended_at_us = ?, ended_by = ?, reason = ?, result = ?
+UPDATE runs SET status = ?, ended_at_us = ?, ended_by = ?, ended_identity_source = ?, ended_via = ?, reason = ?,
+  result = ?
 WHERE run_id = ? AND status = 'open'
 """
 
@@ -30,7 +31,7 @@ class RunsProjection:
     """Keeps one row for each run."""
 
     name = "runs"
-    version = 1
+    version = 2
     kinds = frozenset({"run_started", "run_ended"})
     schema = script("loom.decisions", "runs.sql")
     tables = ("runs",)
@@ -41,11 +42,13 @@ class RunsProjection:
         if isinstance(entry, RunStartedEntry):
             policies = _json([policy.model_dump() for policy in entry.policies])
             seed = None if entry.seed is None else _json(entry.seed)
-            about = (entry.by, recorded.recorded_at_us, policies, _json(entry.parameters), seed, entry.note)
+            who = (entry.by, entry.identity_source, entry.via)
+            about = (*who, recorded.recorded_at_us, policies, _json(entry.parameters), seed, entry.note)
             view.execute(_START, (recorded.position, entry.run_id, entry.run_kind, *about))
         elif isinstance(entry, RunEndedEntry):
             result = None if entry.result is None else _json(entry.result)
-            ending = (entry.status, recorded.recorded_at_us, entry.by, entry.reason, result)
+            who = (entry.by, entry.identity_source, entry.via)
+            ending = (entry.status, recorded.recorded_at_us, *who, entry.reason, result)
             view.execute(_END, (*ending, entry.run_id))
 
 

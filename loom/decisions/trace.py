@@ -16,6 +16,7 @@ from loom.decisions.decision import Decision, DecisionInput, Failure, Relation
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
+from loom.identity import Identity
 from loom.journal.entry import KINDS
 from loom.projections import Row
 
@@ -106,8 +107,15 @@ class OutcomeObserved(_Frozen):
     actual: JsonValue
     feedback: str | None
     observed_by: str
+    identity_source: str | None = None
+    via: str | None = None
     observed_at: datetime
     recorded_at: datetime
+
+    @property
+    def identity(self) -> Identity:
+        """Who saw it, and where the name comes from."""
+        return Identity(self.observed_by, self.identity_source, self.via)
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -188,6 +196,8 @@ class DecisionTrace(DecisionSummary):
     """
 
     by: str | None
+    identity_source: str | None = None
+    via: str | None = None
     command_type: str | None
     correlation_id: str | None
     entry_hash: str
@@ -205,6 +215,11 @@ class DecisionTrace(DecisionSummary):
     """The run that it belongs to, where that was started in this workspace."""
     divergence: str | None = None
     """In what its turn does not do what its journal says, where it waits for that."""
+
+    @property
+    def requester(self) -> Identity | None:
+        """Who asked for it, and where the name comes from; None where nobody was named."""
+        return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
     @property
     def context(self) -> tuple[DecisionInput, ...]:

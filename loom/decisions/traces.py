@@ -41,7 +41,7 @@ from loom.projections.sql import prefix_range
 __all__ = ["Traces"]
 
 _BY_PREFIX = f"""
-SELECT {SUMMARY}, by, command_type, correlation_id FROM trace_decisions
+SELECT {SUMMARY}, by, identity_source, via, command_type, correlation_id FROM trace_decisions
 WHERE decision_id >= ? AND decision_id < ? LIMIT 3
 """  # noqa: S608 - constants only
 _FIND = f"SELECT {SUMMARY} FROM trace_decisions WHERE "  # noqa: S608
@@ -93,6 +93,8 @@ class Traces:
         return DecisionTrace(
             **dict(DecisionSummary.of(row)),
             by=row["by"],
+            identity_source=row["identity_source"],
+            via=row["via"],
             command_type=row["command_type"],
             correlation_id=row["correlation_id"],
             entry_hash=recorded.entry_hash.hex(),

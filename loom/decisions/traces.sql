@@ -7,6 +7,8 @@ CREATE TABLE trace_decisions (
   command_id TEXT,
   command_type TEXT,
   by TEXT,
+  identity_source TEXT,
+  via TEXT,
   correlation_id TEXT,
   actor_type TEXT NOT NULL,
   actor_key TEXT NOT NULL,
@@ -106,6 +108,8 @@ CREATE TABLE trace_turns (
   command_id TEXT NOT NULL,
   command_type TEXT NOT NULL,
   by TEXT,
+  identity_source TEXT,
+  via TEXT,
   correlation_id TEXT NOT NULL,
   PRIMARY KEY (journal, command_id)
 ) STRICT, WITHOUT ROWID;
@@ -118,6 +122,8 @@ CREATE TABLE trace_outcomes (
   actual TEXT,
   feedback TEXT,
   observed_by TEXT NOT NULL,
+  identity_source TEXT,
+  via TEXT,
   observed_at_us INTEGER NOT NULL,
   recorded_at_us INTEGER NOT NULL
 ) STRICT;

@@ -23,20 +23,20 @@ _COLUMNS = (
     "outcome", "verdict", "departure",
 )  # fmt: skip
 _DECIDE = f"""
-INSERT INTO trace_decisions ({", ".join(_COLUMNS)}, status, command_type, by, correlation_id)
+INSERT INTO trace_decisions ({", ".join(_COLUMNS)}, status, command_type, by, identity_source, via, correlation_id)
 SELECT :{", :".join(_COLUMNS)}, iif(:command_id IS NULL, 'settled', 'open'), turn.command_type, turn.by,
-  turn.correlation_id
+  turn.identity_source, turn.via, turn.correlation_id
 FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = :journal AND turn.command_id = :command_id
 WHERE true
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants only
 _KEEP = "INSERT INTO trace_bodies VALUES (?, ?, ?)"
-_RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
 _DIVERGE = "INSERT INTO trace_divergences VALUES (?, ?, ?, ?)"
 _GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
-_OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _VERSION = "INSERT INTO trace_versions VALUES (?, ?) ON CONFLICT DO NOTHING"
 _RUN_ACTOR = "INSERT INTO trace_run_actors VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -57,7 +57,7 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 4
+    version = 5
     kinds = frozenset({"command_received", "decision", "outcome_observed", "turn_diverged", "turn_resumed", *_ENDINGS})
     schema = script("loom.decisions", "traces.sql")
     tables = (
@@ -80,7 +80,7 @@ class TracesProjection:
             return
         entry = recorded.entry
         if isinstance(entry, CommandReceivedEntry) and recorded.command_id is not None:
-            about = (entry.command_type, entry.by, entry.correlation_id)
+            about = (entry.command_type, entry.by, entry.identity_source, entry.via, entry.correlation_id)
             view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
         elif isinstance(entry, TurnDivergedEntry):
             view.execute(_DIVERGE, (recorded.position, recorded.journal, recorded.command_id, entry.in_words()))
@@ -91,7 +91,7 @@ class TracesProjection:
                 _OBSERVE,
                 (
                     recorded.position, entry.decision_id, correct, actual, entry.feedback, entry.observed_by,
-                    us_from_datetime(entry.observed_at), recorded.recorded_at_us,
+                    entry.identity_source, entry.via, us_from_datetime(entry.observed_at), recorded.recorded_at_us,
                 ),
             )  # fmt: skip
 

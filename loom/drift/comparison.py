@@ -14,7 +14,7 @@ from loom.drift.sides import Comparison, Side
 from loom.drift.split import Rejudging
 from loom.drift.window import Window
 from loom.errors import JournalReadOnlyError, WindowError
-from loom.identity import check_limit, check_person
+from loom.identity import By, Identity, check_limit
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
@@ -40,7 +40,7 @@ class Drift:
         policies: PolicyRegistry,
         rules: EquivalenceRegistry,
         *,
-        by: str,
+        by: By,
         store: JournalStore | None = None,
         make_draft: Callable[[Entry], Draft] = draft,
     ) -> None:
@@ -60,7 +60,7 @@ class Drift:
         split: bool = True,
         limit: int = 10,
         keep: bool = False,
-        by: str | None = None,
+        by: By | None = None,
         tell: Tell = lambda _done, _of: None,
     ) -> DriftReport:
         """Compare the decisions of two windows by the classes of precedents that they are in.
@@ -78,7 +78,7 @@ class Drift:
         not known.
         """
         check_limit(limit)
-        who = check_person(self._by if by is None else by)
+        who = Identity.of(self._by if by is None else by)
         chosen = None if rule is None else self._rules.resolve(rule).rule
         line = await Line.adopted(self._policies, by=self._by)
         reader = await WindowReader.now(self._queries, self._policies)
@@ -102,7 +102,7 @@ class Drift:
             await self._keep(report, by=who)
         return report
 
-    async def _keep(self, report: DriftReport, *, by: str) -> None:
+    async def _keep(self, report: DriftReport, *, by: Identity) -> None:
         if self._journal is None:
             raise JournalReadOnlyError(
                 "a comparison is to be kept where the journal is only read; expected [an open loom]: use its `drift`"

@@ -8,7 +8,8 @@ from pydantic import JsonValue
 
 from loom.drift.report import DriftReport, DriftState
 from loom.drift.thresholds import Severity
-from loom.journal.entry import Entry
+from loom.identity import By, Identity
+from loom.journal.entry import PersonEntry
 
 __all__ = ["DRIFT_JOURNAL", "DriftComparedEntry"]
 
@@ -16,7 +17,7 @@ DRIFT_JOURNAL = "loom/drift"
 """The journal of comparisons."""
 
 
-class DriftComparedEntry(Entry):
+class DriftComparedEntry(PersonEntry):
     """Two windows were compared, of everything up to `position`. A drift alarm is one whose state is `detected`.
 
     With the windows, the position and the version of `loom.drift` it can be computed again, so the counts of all
@@ -25,7 +26,8 @@ class DriftComparedEntry(Entry):
     """
 
     kind: ClassVar[str] = "drift_compared"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
+    sources_since: ClassVar[int] = 3
 
     by: str
     state: DriftState
@@ -56,7 +58,7 @@ class DriftComparedEntry(Entry):
         }  # fmt: skip
 
     @classmethod
-    def of(cls, report: DriftReport, *, by: str) -> DriftComparedEntry:
+    def of(cls, report: DriftReport, *, by: By) -> DriftComparedEntry:
         """Return the entry that keeps a report, in the name of somebody."""
         permutation = report.permutation
         windows: dict[str, Any] = {
@@ -64,7 +66,7 @@ class DriftComparedEntry(Entry):
             for name, side in (("baseline", report.baseline), ("current", report.current))
         }
         return cls(
-            by=by, state=report.state, severity=report.severity, **windows,
+            **Identity.of(by).written(), state=report.state, severity=report.severity, **windows,
             decisions=(report.baseline.decisions, report.current.decisions), position=report.position,
             rule=report.rule, judged_version=report.judged.version, judged_hash=report.judged.hash,
             js_divergence=report.js_divergence, p_value=None if permutation is None else permutation.p_value,

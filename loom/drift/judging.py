@@ -18,6 +18,7 @@ from loom.drift.permutation import Permutations, permutation_test
 from loom.drift.report import ChiSquareResult, JudgedUnder, PermutationResult, TestMethod, TestPart
 from loom.drift.thresholds import DriftFacts, DriftParams, drift
 from loom.errors import PolicyCodeChangedError
+from loom.identity import By
 from loom.policies.policy import Policy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 
@@ -179,16 +180,15 @@ class Line:
     policy: Policy[DriftParams, DriftFacts] | Policy[RawDriftParams, RawDriftFacts]
 
     @classmethod
-    async def adopted(cls, policies: PolicyRegistry, *, by: str) -> Line:
+    async def adopted(cls, policies: PolicyRegistry, *, by: By) -> Line:
         """Return the version that is adopted; where none is, the code's own is registered in the name of `by`.
 
-        A version of an earlier rule that a person adopted stays in force; one that code adopted at a first use does
-        not.
+        A version that a person adopted stays in force, also one of an earlier rule; one that code adopted does not.
         """
         policies.attach(drift_by_raw_divergence)
         policies.attach(drift)
         version = policies.adopted(drift.name)
-        if version is None or not (drift.gives(version.document) or _is_chosen(version)):
+        if version is None or not drift.gives(version.document):
             own = await policies.ensure(drift, by=by)
             version = policies.adopted(drift.name) or own
         ready = drift if version.hash == drift.version_hash else policies.runnable(version)
@@ -236,8 +236,3 @@ class Line:
             evaluation=self.policy.evaluate(facts),
             parameters=self.policy.params.model_dump(mode="json"),
         )
-
-
-def _is_chosen(version: PolicyVersion) -> bool:
-    """Tell whether a person adopted a version of the earlier rule: code only ever adopted that with its own numbers."""
-    return version.hash != drift_by_raw_divergence.version_hash and drift_by_raw_divergence.gives(version.document)

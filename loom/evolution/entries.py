@@ -6,9 +6,15 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 
-__all__ = ["SuggestionAdoptedEntry", "SuggestionImplementedEntry", "SuggestionMadeEntry", "SuggestionRejectedEntry"]
+__all__ = [
+    "SuggestionAdoptedEntry",
+    "SuggestionApprovedEntry",
+    "SuggestionImplementedEntry",
+    "SuggestionMadeEntry",
+    "SuggestionRejectedEntry",
+]
 
 
 class SuggestionMadeEntry(Entry):
@@ -27,10 +33,21 @@ class SuggestionMadeEntry(Entry):
     impact: dict[str, JsonValue]
 
 
-class SuggestionAdoptedEntry(Entry):
-    """A person wants a suggestion to be the version that new turns pin."""
+class SuggestionApprovedEntry(PersonEntry):
+    """A person wants a suggestion to become a version, and so proposes it: another person may adopt that."""
+
+    kind: ClassVar[str] = "suggestion_approved"
+
+    suggestion_id: str
+    by: str
+    reason: str
+
+
+class SuggestionAdoptedEntry(PersonEntry):
+    """A person wants a suggestion to be the version that new turns pin; of schema 1, the one who approved it, too."""
 
     kind: ClassVar[str] = "suggestion_adopted"
+    schema_version: ClassVar[int] = 2
 
     suggestion_id: str
     by: str
@@ -47,10 +64,11 @@ class SuggestionImplementedEntry(Entry):
     hash: str
 
 
-class SuggestionRejectedEntry(Entry):
+class SuggestionRejectedEntry(PersonEntry):
     """A person does not want a suggestion; it does not come back unless what it rests on has changed."""
 
     kind: ClassVar[str] = "suggestion_rejected"
+    schema_version: ClassVar[int] = 2
 
     suggestion_id: str
     by: str

@@ -1,7 +1,7 @@
 """Suggestions: a pattern of exceptions as a rule of its own, with its impact measured by judging again.
 
-A suggestion is a table, bound to the version that it starts from. Only a person adopts or rejects one; adopting fails
-where another version has been adopted meanwhile.
+A suggestion is a table, bound to the version that it starts from. One person approves it, which registers its table in
+that person's name; another one adopts it. Both fail where another version has been adopted meanwhile.
 """
 
 from __future__ import annotations
@@ -14,15 +14,22 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
-from loom.errors import PolicyTableError, SuggestionNotFoundError, SuggestionSettledError, SuggestionStaleError
+from loom.errors import (
+    PolicyTableError,
+    SelfAdoptionError,
+    SuggestionNotFoundError,
+    SuggestionSettledError,
+    SuggestionStaleError,
+)
 from loom.evolution.entries import (
     SuggestionAdoptedEntry,
+    SuggestionApprovedEntry,
     SuggestionImplementedEntry,
     SuggestionMadeEntry,
     SuggestionRejectedEntry,
 )
 from loom.evolution.patterns import ExceptionCase, ExceptionPattern, mine
-from loom.identity import check_person, derived_id
+from loom.identity import By, Identity, derived_id, same_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
@@ -66,8 +73,25 @@ class Suggestion(BaseModel):
     made_at: datetime
     status: Literal["pending", "approved", "rejected", "implemented"] = "pending"
     by: str | None = None
+    """Who approved or rejected it."""
+    identity_source: str | None = None
+    via: str | None = None
     reason: str | None = None
+    adopted_by: str | None = None
+    adopted_identity_source: str | None = None
+    adopted_via: str | None = None
     version: str | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who approved or rejected it, and where the name comes from; None while it is pending."""
+        return None if self.by is None else Identity(self.by, self.identity_source, self.via)
+
+    @property
+    def adopter(self) -> Identity | None:
+        """Who adopted it, and where the name comes from; None where nobody did."""
+        by, source, via = self.adopted_by, self.adopted_identity_source, self.adopted_via
+        return None if by is None else Identity(by, source, via)
 
 
 class SuggestionsMade:
@@ -104,12 +128,25 @@ class SuggestionsMade:
                 rule=entry.rule, pattern=ExceptionPattern.model_validate(entry.pattern),
                 impact=Judgement.model_validate(entry.impact), made_at=recorded.recorded_at,
             )  # fmt: skip
+        elif isinstance(entry, SuggestionApprovedEntry):
+            self._judged(entry, "approved")
         elif isinstance(entry, SuggestionAdoptedEntry):
-            self._turn(entry.suggestion_id, status="approved", by=entry.by, reason=entry.reason)
+            known = self._made.get(entry.suggestion_id)
+            if known is not None and known.status == "pending":  # before approving was a step of its own
+                self._judged(entry, "approved")
+            source, via = entry.identity_source, entry.via
+            adopted = {"adopted_by": entry.by, "adopted_identity_source": source, "adopted_via": via}
+            self._turn(entry.suggestion_id, **adopted)
         elif isinstance(entry, SuggestionRejectedEntry):
-            self._turn(entry.suggestion_id, status="rejected", by=entry.by, reason=entry.reason)
+            self._judged(entry, "rejected")
         elif isinstance(entry, SuggestionImplementedEntry):
             self._turn(entry.suggestion_id, status="implemented", version=entry.version)
+
+    def _judged(
+        self, entry: SuggestionApprovedEntry | SuggestionAdoptedEntry | SuggestionRejectedEntry, status: str
+    ) -> None:
+        who = {"by": entry.by, "identity_source": entry.identity_source, "via": entry.via}
+        self._turn(entry.suggestion_id, status=status, reason=entry.reason, **who)
 
     def _turn(self, suggestion_id: str, **changes: object) -> None:
         if suggestion_id in self._made:
@@ -156,13 +193,13 @@ class Suggestions(SuggestionsMade):
                     new.append(made)
         return new
 
-    async def adopt(self, suggestion_id: str, *, by: str, reason: str) -> PolicyVersion:
-        """Register the table of a suggestion and let new turns pin it, in the name of a person.
+    async def approve(self, suggestion_id: str, *, by: By, reason: str) -> PolicyVersion:
+        """Register the table of a suggestion in the name of a person, who thereby proposes it; return its version.
 
         Raises `SuggestionStaleError` where new turns do not pin the version any more that it starts from, and
         `SuggestionSettledError` where it was rejected. Doing it twice is doing it once.
         """
-        check_person(by)
+        who = Identity.of(by)
         suggestion = await self.get(suggestion_id)
 
         def entry() -> Entry | None:
@@ -171,32 +208,54 @@ class Suggestions(SuggestionsMade):
                 raise _settled(now)
             if now.status != "pending":
                 return None
-            current = self._policies.adopted(now.policy)
-            if current is None or current.hash != now.base:
-                raise SuggestionStaleError(
-                    f"suggestion [{now.suggestion_id}] starts from version [{now.base[:12]}] of [{now.policy}], and "
-                    f"[{'none' if current is None else current.version}] is adopted; expected the one it starts from: "
-                    "look for suggestions again"
-                )
-            return SuggestionAdoptedEntry(suggestion_id=now.suggestion_id, by=by, reason=reason)
+            self._check_base(now)
+            return SuggestionApprovedEntry(**who.written(), suggestion_id=now.suggestion_id, reason=reason)
 
         await self._journal.append_if_missing(entry)
-        decided = self._made[suggestion.suggestion_id]
-        table = Table.of(decided.table)
-        version = await self._policies.register(table, by=decided.by or by, reason=decided.reason)
-        if decided.status == "approved":
-            await self._policies.adopt(version.hash, by=decided.by or by, reason=decided.reason)
+        return await self._registered(self._made[suggestion.suggestion_id])
+
+    async def adopt(self, suggestion_id: str, *, by: By, reason: str) -> PolicyVersion:
+        """Let new turns pin an approved suggestion, in the name of another person than the one who approved it.
+
+        Raises `SelfAdoptionError` for that one, and where none has approved it; `SuggestionSettledError` where it was
+        rejected, and `SuggestionStaleError` as approving does. Doing it twice is doing it once.
+        """
+        who = Identity.of(by)
+        suggestion = await self.get(suggestion_id)
+        if suggestion.status == "pending":
+            raise SelfAdoptionError(
+                f"suggestion [{suggestion.suggestion_id}] would be approved and adopted by [{who.name}] alone; "
+                "expected two persons: let one approve it, and another one adopt it"
+            )
+        if suggestion.status == "rejected":
+            raise _settled(suggestion)
+        version = await self._registered(suggestion)
+
+        def entry() -> Entry | None:
+            now = self._made[suggestion.suggestion_id]
+            if now.status == "implemented":
+                return None
+            self._policies.check_adopter(version.hash, who)
+            if self._policies.adopted(version.name) != version:
+                self._check_base(now)
+            if now.adopted_by is not None and same_person(now.adopted_by, who):
+                return None
+            return SuggestionAdoptedEntry(**who.written(), suggestion_id=now.suggestion_id, reason=reason)
+
+        await self._journal.append_if_missing(entry)
+        if self._made[suggestion.suggestion_id].status == "approved":
+            await self._policies.adopt(version.hash, by=who, reason=reason)
             done = SuggestionImplementedEntry(
-                suggestion_id=decided.suggestion_id, version=version.version, hash=version.hash
+                suggestion_id=suggestion.suggestion_id, version=version.version, hash=version.hash
             )
             await self._journal.append_if_missing(
-                lambda: done if self._made[decided.suggestion_id].status == "approved" else None
+                lambda: done if self._made[suggestion.suggestion_id].status == "approved" else None
             )
         return version
 
-    async def reject(self, suggestion_id: str, *, by: str, reason: str) -> Suggestion:
-        """Do not want a suggestion, in the name of a person; raise `SuggestionSettledError` where it was adopted."""
-        check_person(by)
+    async def reject(self, suggestion_id: str, *, by: By, reason: str) -> Suggestion:
+        """Do not want a suggestion, in the name of a person; raise `SuggestionSettledError` where it was approved."""
+        who = Identity.of(by)
         suggestion = await self.get(suggestion_id)
 
         def entry() -> Entry | None:
@@ -205,10 +264,26 @@ class Suggestions(SuggestionsMade):
                 raise _settled(now)
             if now.status == "rejected":
                 return None
-            return SuggestionRejectedEntry(suggestion_id=now.suggestion_id, by=by, reason=reason)
+            return SuggestionRejectedEntry(**who.written(), suggestion_id=now.suggestion_id, reason=reason)
 
         await self._journal.append_if_missing(entry)
         return self._made[suggestion.suggestion_id]
+
+    async def _registered(self, approved: Suggestion) -> PolicyVersion:
+        """Return the version that an approved suggestion comes to, proposed by the person who approved it."""
+        assert approved.identity is not None  # noqa: S101 - a person approved it
+        table = Table.of(approved.table)
+        version = await self._policies.register(table, by=approved.identity, reason=approved.reason)
+        return await self._policies.propose(version.hash, by=approved.identity, reason=approved.reason)
+
+    def _check_base(self, suggestion: Suggestion) -> None:
+        current = self._policies.adopted(suggestion.policy)
+        if current is None or current.hash != suggestion.base:
+            raise SuggestionStaleError(
+                f"suggestion [{suggestion.suggestion_id}] starts from version [{suggestion.base[:12]}] of "
+                f"[{suggestion.policy}], and [{'none' if current is None else current.version}] is adopted; expected "
+                "the one it starts from: look for suggestions again"
+            )
 
     # --- making them ----------------------------------------------------------------------------
 
@@ -300,7 +375,8 @@ def _changed(then: ExceptionPattern, now: ExceptionPattern) -> bool:
 
 
 def _settled(suggestion: Suggestion) -> SuggestionSettledError:
+    by = f" by [{suggestion.identity}]" if suggestion.by else ""
     return SuggestionSettledError(
-        f"suggestion [{suggestion.suggestion_id}] is [{suggestion.status}] by [{suggestion.by}]; expected a pending "
-        "one: look for suggestions again"
+        f"suggestion [{suggestion.suggestion_id}] is [{suggestion.status}]{by}; expected a pending one: look for "
+        "suggestions again"
     )

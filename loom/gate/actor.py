@@ -266,6 +266,8 @@ class GateActor(Actor[GateState]):
                 approval_id=approval.approval_id,
                 granted=approval.granted,
                 by=approval.by,
+                identity_source=approval.identity_source,
+                via=approval.via,
                 comment=approval.comment,
             )
         )

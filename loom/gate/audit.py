@@ -69,7 +69,7 @@ class GateProjection:
     """Keeps the audit, how often each flow was rejected, and what was executed under which key."""
 
     name = "gate"
-    version = 5
+    version = 6
     kinds = frozenset(
         {
             "command_received",
@@ -144,7 +144,10 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
     detail: dict[str, Any]
     match entry:
         case RunStartedEntry() if entry.run_kind == "simulation":
-            detail = {"parameters": entry.parameters, "seed": entry.seed, "by": entry.by}
+            detail = {
+                "parameters": entry.parameters, "seed": entry.seed, "by": entry.by,
+                "identity_source": entry.identity_source, "via": entry.via,
+            }  # fmt: skip
             return _Event("SIMULATION_START", detail, run_id=entry.run_id)
         case RunEndedEntry() if _is_simulation(entry, view):
             detail = {"status": entry.status, "stopped_reason": entry.reason, "result": entry.result}
@@ -170,7 +173,8 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
             detail = {"approver": entry.approver, "code": entry.code, "decision_id": entry.decision_id}
             return _of_flow("ESCALATION_OPENED", entry, detail, agent, "WARNING")
         case EscalationAnsweredEntry():
-            detail = {"granted": entry.granted, "by": entry.by, "comment": entry.comment}
+            who = {"by": entry.by, "identity_source": entry.identity_source, "via": entry.via}
+            detail = {"granted": entry.granted, **who, "comment": entry.comment}
             return _of_flow("ESCALATION_ANSWERED", entry, detail, agent)
         case ExecutedEntry():
             detail = {**entry.params, "idempotency_key": entry.idempotency_key, "result": entry.result}
@@ -188,7 +192,8 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
             return _Event("AGENT_SUSPENDED", detail, "CRITICAL", agent=entry.subject, about=entry.about)
         case StandingChangedEntry() if entry.standing != "SUSPENDED" or entry.trigger == "person":
             name = {"ACTIVE": "AGENT_REINSTATED", "SUSPENDED": "AGENT_SUSPENDED", "RETIRED": "AGENT_RETIRED"}
-            detail = {"by": entry.by, "reason": entry.reason}
+            source, via = entry.identity_source, entry.via
+            detail = {"by": entry.by, "identity_source": source, "via": via, "reason": entry.reason}
             return _Event(name[entry.standing], detail, "WARNING", agent=entry.subject)
         case HandshakeEntry():
             detail = {"contract": entry.contract_id, "requirement": entry.requirement, "code": entry.code}

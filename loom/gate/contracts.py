@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from loom.errors import AdmissionError, ConfigError
 from loom.gate.contract import ResponsibilityContract, fits
 from loom.gate.entries import ContractRegisteredEntry, HandshakeEntry
-from loom.identity import check_person, journal_name
+from loom.identity import By, Identity, check_person, journal_name
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore
@@ -60,13 +60,13 @@ class Contracts:
         await self._journal.load()
 
     async def register(
-        self, contract: ResponsibilityContract, *, by: str, reason: str | None = None
+        self, contract: ResponsibilityContract, *, by: By, reason: str | None = None
     ) -> ResponsibilityContract:
         """Register a version of a contract in the name of a person; another content under its version is refused."""
         if contract.escalate_to is not None:
             check_person(contract.escalate_to, what="escalate_to")
         entry = ContractRegisteredEntry(
-            contract=contract, contract_hash=contract.hash, by=check_person(by), reason=reason
+            **Identity.of(by).written(), contract=contract, contract_hash=contract.hash, reason=reason
         )
 
         def missing() -> Entry | None:

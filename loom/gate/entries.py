@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from loom.gate.contract import ResponsibilityContract
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 
 __all__ = [
     "AgentStateSetEntry",
@@ -26,12 +26,13 @@ __all__ = [
 Verdict: TypeAlias = Literal["ACCEPT", "REJECT", "ESCALATE"]
 
 
-class ContractRegisteredEntry(Entry):
+class ContractRegisteredEntry(PersonEntry):
     """A person registered a version of a contract."""
 
     kind: ClassVar[str] = "gate.contract_registered"
-    schema_version: ClassVar[int] = 2
-    """2: contracts may have floors and somebody to escalate to."""
+    schema_version: ClassVar[int] = 3
+    """2: contracts may have floors and somebody to escalate to; 3: the name has a source."""
+    sources_since: ClassVar[int] = 3
 
     contract: ResponsibilityContract
     contract_hash: str
@@ -130,10 +131,11 @@ class EscalatedEntry(Entry):
     decision_id: str
 
 
-class EscalationAnsweredEntry(Entry):
+class EscalationAnsweredEntry(PersonEntry):
     """A person, or a deadline, answered; `by` is none for a deadline. What came of it is validated once more."""
 
     kind: ClassVar[str] = "gate.escalation_answered"
+    schema_version: ClassVar[int] = 2
 
     flow_id: str
     root_id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors import Standing
-from loom.extension import Extension, Operation
+from loom.extension import Extension, Named, Operation
 from loom.gate.audit import GateProjection
 from loom.gate.contracts import contract_of
 from loom.gate.gate import Gate
@@ -23,7 +23,7 @@ class RegisterContract(_Arguments):
     """A contract as plain data, and who registers it."""
 
     contract: dict[str, JsonValue]
-    by: str
+    by: Named
     reason: str | None = None
 
 
@@ -31,7 +31,7 @@ class ChangeStanding(_Arguments):
     """Whose standing is changed, by whom and why."""
 
     agent: str
-    by: str
+    by: Named
     reason: str
 
 
@@ -55,7 +55,8 @@ async def _retire(gate: Gate, given: ChangeStanding) -> JsonValue:
 
 def _told(standing: Standing) -> JsonValue:
     return {
-        "agent": standing.subject, "standing": standing.standing, "by": standing.by, "trigger": standing.trigger,
+        "agent": standing.subject, "standing": standing.standing, "by": standing.by,
+        "identity_source": standing.identity_source, "via": standing.via, "trigger": standing.trigger,
         "reason": standing.reason, "since": None if standing.since is None else standing.since.isoformat(),
     }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loom.journal.admission import Limits, admit, json_value, parse_json
-from loom.journal.entry import KINDS, Entry, KindRegistry, Recorded, Step, UnknownEntry
+from loom.journal.entry import KINDS, Entry, KindRegistry, PersonEntry, Recorded, Step, UnknownEntry
 from loom.journal.kinds import (
     CommandReceivedEntry,
     PrunedEntry,
@@ -28,6 +28,7 @@ __all__ = [
     "JournalStore",
     "KindRegistry",
     "Limits",
+    "PersonEntry",
     "PrunedEntry",
     "Receipt",
     "Recorded",

@@ -1,7 +1,8 @@
 """The control socket: how a shell reaches the one process that writes a journal.
 
-A Unix socket for its owner only, beside the journal, or, where that path is too long for one, in a private runtime
-directory that the lock file names. One request, one answer, each a line of JSON:
+A Unix socket for its owner only, or for a group by config, beside the journal; for its owner only it may be, where that
+path is too long for one, in a private runtime directory that the lock file names. The system says which account is at
+the other end. One request, one answer, each a line of JSON:
 
     {"op": "approvals.grant", "args": {"id": "…"}}
     {"ok": …}   or   {"error": {"type": "ApprovalAnsweredError", "message": "…", "kind": "conflict"}}
@@ -15,24 +16,25 @@ import hashlib
 import json
 import os
 import shutil
-import socket
-import stat
-import struct
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ControlError, LoomError
+from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ConfigError, ControlError, LoomError
 from loom.journal.admission import Limits, json_value, parse_json
+from loom.journal.peers import group_id_of, is_holder, is_private, is_socket, listen, peer_uid
 from loom.journal.sqlite.files import WriterLock
 from loom.telemetry import get_logger, log_answer
 
-__all__ = ["ControlServer", "Handler", "control_call"]
+__all__ = ["ControlServer", "Handler", "control_call", "takes_requests"]
 
-Handler = Callable[[str, Mapping[str, JsonValue]], Awaitable[JsonValue]]
-"""Does what an operation names, with its arguments, and returns plain JSON; raises `LoomError` for what it refuses."""
+Handler = Callable[[str, Mapping[str, JsonValue], int | None], Awaitable[JsonValue]]
+"""Does what an operation names, with its arguments, and returns plain JSON; raises `LoomError` for what it refuses.
+
+The third argument is the uid of the account that asks; None where the system does not say.
+"""
 
 _MAX_PATH = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere
 _MAX_REQUEST = 1_048_576
@@ -52,12 +54,14 @@ class ControlServer:
         path: Path,
         handler: Handler,
         *,
+        group: str | None = None,
         max_requests: int = 16,
         io_timeout_s: float = 10.0,
         grace_s: float = 2.0,
     ) -> None:
         self._wanted = path
         self._handler = handler
+        self._group = group
         self._max_requests = max_requests
         self._io_timeout_s = io_timeout_s
         self._grace_s = grace_s
@@ -69,10 +73,14 @@ class ControlServer:
         self._in_work = 0
 
     async def start(self) -> Path:
-        """Listen, and return the path of the socket, which belongs into the lock file; raise `ControlError`."""
+        """Listen, and return the path of the socket, which belongs into the lock file.
+
+        Raises `ControlError` where there is no place for it, and `ConfigError` where its group cannot be given.
+        """
+        group_id = None if self._group is None else group_id_of(self._group)
         path = self._place()
         try:
-            listening = _listen(path)
+            listening = listen(path, group_id)
         except OSError as error:
             self._remove_directory()
             raise ControlError(
@@ -102,9 +110,14 @@ class ControlServer:
     def _place(self) -> Path:
         if len(os.fsencode(self._wanted)) <= _MAX_PATH:
             return self._wanted
+        if self._group is not None:
+            raise ConfigError(
+                f"control socket [{self._wanted}] has a path of more than [{_MAX_PATH}] bytes; expected a shorter one, "
+                "as the group finds it beside the journal alone: move the data, or unset operations.socket_group"
+            )
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         name = f"loom-{hashlib.sha256(os.fsencode(self._wanted)).hexdigest()[:16]}.sock"
-        if runtime and _is_private(runtime) and len(os.fsencode(runtime)) + len(name) < _MAX_PATH:
+        if runtime and is_private(runtime) and len(os.fsencode(runtime)) + len(name) < _MAX_PATH:
             return Path(runtime, name)
         below = tempfile.gettempdir()
         self._directory = Path(tempfile.mkdtemp(prefix="loom-", dir=below if len(os.fsencode(below)) < 60 else "/tmp"))  # noqa: S108 - mkdtemp makes it private
@@ -139,7 +152,8 @@ class ControlServer:
                 line = await reader.readuntil(b"\n")
         except asyncio.LimitOverrunError:
             return _failure(_too_long(f"more than [{_MAX_REQUEST}]"))
-        if not _is_friend(writer.get_extra_info("socket")):
+        uid = peer_uid(writer.get_extra_info("socket"))
+        if self._group is None and uid not in (None, os.getuid(), 0):  # with a group, the modes let in who may come in
             return _failure(
                 ControlError(
                     "the control socket is for the owner of the journal: run this as that user", kind="refused"
@@ -153,14 +167,14 @@ class ControlServer:
             )
         self._in_work += 1
         try:
-            return await self._handled(line)
+            return await self._handled(line, uid)
         finally:
             self._in_work -= 1
 
-    async def _handled(self, line: bytes) -> bytes:
+    async def _handled(self, line: bytes, uid: int | None) -> bytes:
         try:
             op, args = _parsed(line)
-            return _line({"ok": json_value(await self._handler(op, args), limits=_ANSWER)})
+            return _line({"ok": json_value(await self._handler(op, args, uid), limits=_ANSWER)})
         except LoomError as error:
             log_answer(_log, "control_answered", error)
             return _failure(error)
@@ -202,7 +216,7 @@ async def control_call(
     except (OSError, TimeoutError) as error:
         raise _nobody(lock_path, f"its socket [{path}] does not answer [{error!r}]") from error
     try:
-        if not _is_friend(writer.get_extra_info("socket")):
+        if not is_holder(peer_uid(writer.get_extra_info("socket")), lock_path):
             raise _nobody(lock_path, f"its socket [{path}] belongs to another user")
         async with asyncio.timeout(timeout_s):
             writer.write(request)
@@ -231,12 +245,24 @@ def _result(op: str, answer: bytes) -> JsonValue:
     raise ControlError(f"operation [{op}] had an answer that makes no sense; expected ok or error: see the loom's log")
 
 
+def takes_requests(lock_path: Path) -> bool:
+    """Tell whether a loom seems to take requests for a journal: it holds the lock, or a group's socket is there."""
+    return WriterLock(lock_path).held() or _is_group_socket(lock_path)
+
+
+def _is_group_socket(lock_path: Path) -> bool:
+    """Tell whether there is a socket beside a lock file that is another account's, and so says nothing to this one."""
+    return not os.access(lock_path, os.R_OK) and is_socket(lock_path.with_suffix(".sock"))
+
+
 def _socket_of(lock_path: Path) -> str:
     lock = WriterLock(lock_path)
+    beside = lock_path.with_suffix(".sock")
+    if _is_group_socket(lock_path):
+        return str(beside)
     if not lock.held():
         raise _nobody(lock_path, "no process holds it")
     named = (lock.holder() or {}).get("socket")
-    beside = lock_path.with_suffix(".sock")
     path = named if isinstance(named, str) else str(beside)
     if len(os.fsencode(path)) > _MAX_PATH:
         raise _nobody(lock_path, "its process has not said yet where it listens")
@@ -267,44 +293,6 @@ def _parsed(line: bytes) -> tuple[str, Mapping[str, JsonValue]]:
     raise ControlError(
         'request makes no sense; expected [{"op": text, "args": object}]: mend the client', kind="invalid"
     )
-
-
-def _listen(path: Path) -> socket.socket:
-    """Bind a socket that nobody else can open for a moment, and put it in the place of one that a dead process left."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(OSError):  # on Linux the mode is taken over by bind, so that no umask matters
-            os.fchmod(listening.fileno(), 0o600)
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise FileExistsError(None, "something else has its name")
-            os.unlink(path)
-        listening.bind(str(path))
-        os.chmod(path, 0o600)
-        listening.setblocking(False)
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def _is_private(directory: str) -> bool:
-    try:
-        found = os.stat(directory)
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
-
-
-def _is_friend(peer: socket.socket | None) -> bool:
-    """Tell whether the other end runs as the same user or as root, where the system says who it is."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True  # the modes of socket and directory have to do
-    if peer is None:
-        return False
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
-    return uid in (os.getuid(), 0)
 
 
 def _too_long(size: str) -> ControlError:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.clock import datetime_from_us
 from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameError
+from loom.identity import Identity
 from loom.journal.admission import parse_json
 
-__all__ = ["KINDS", "Entry", "KindRegistry", "Part", "Recorded", "Step", "UnknownEntry", "at_path"]
+__all__ = ["KINDS", "Entry", "KindRegistry", "Part", "PersonEntry", "Recorded", "Step", "UnknownEntry", "at_path"]
 
 _KIND = re.compile(r"[a-z][a-z0-9]*(?:[_.][a-z0-9]+)*\Z")
 _MAX_KIND = 64
@@ -64,6 +65,37 @@ class Entry(BaseModel):
             f"kind [{cls.kind}] has no step from schema [{version}] to [{version + 1}]; "
             f"expected one up to [{cls.schema_version}]: override {cls.__name__}.upcast"
         )
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class PersonEntry(Entry):
+    """An entry that names a person, and says where the name comes from; base of all such kinds.
+
+    `person` is the field with the name. Make one with `**identity.written()`; a name that comes without a source is
+    journaled as claimed. `sources_since` says which schema was the first with sources, of a kind that is older.
+    """
+
+    person: ClassVar[str] = "by"
+    sources_since: ClassVar[int] = 2
+
+    identity_source: str | None = Field(default=None, exclude_if=_is_none)
+    """Where the name was established (see `loom.identity.Identity`); None where there is no name, or none was kept."""
+    via: str | None = Field(default=None, exclude_if=_is_none)
+    """Which way the name came in."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """The person and where the name comes from; None where the entry names nobody."""
+        name: str | None = getattr(self, self.person)
+        return None if name is None else Identity(name, self.identity_source, self.via)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of the last schema without sources as it is: none were kept."""
+        return body if version == cls.sources_since - 1 else super().upcast(version, body)
 
 
 class UnknownEntry(Entry):

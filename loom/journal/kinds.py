@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 
 __all__ = [
     "ENDINGS",
@@ -27,10 +27,11 @@ __all__ = [
 ]
 
 
-class CommandReceivedEntry(Entry):
+class CommandReceivedEntry(PersonEntry):
     """A command was accepted: the first entry of its turn. Its id is unique in the journal among these entries."""
 
     kind: ClassVar[str] = "command_received"
+    schema_version: ClassVar[int] = 2
 
     command_type: str
     payload: JsonValue
@@ -102,19 +103,21 @@ class TurnDivergedEntry(Entry):
         return f"{self.what}; its journal has [{', '.join(self.expected)}] next{found}"
 
 
-class TurnRetriedEntry(Entry):
+class TurnRetriedEntry(PersonEntry):
     """A person let a stuck turn try again."""
 
     kind: ClassVar[str] = "turn_retried"
+    schema_version: ClassVar[int] = 2
 
     by: str
     reason: str | None = None
 
 
-class TurnAbandonedEntry(Entry):
+class TurnAbandonedEntry(PersonEntry):
     """A person gave a turn up."""
 
     kind: ClassVar[str] = "turn_abandoned"
+    schema_version: ClassVar[int] = 2
 
     by: str
     reason: str
@@ -127,10 +130,11 @@ MARKS = ENDINGS | {"approval_requested", "approval_escalated", "approval_answere
 """The kinds that say how a turn got on: whom it asked, what came of that, and its end. Stores find them by turn."""
 
 
-class PrunedEntry(Entry):
+class PrunedEntry(PersonEntry):
     """The bodies of a range of a journal were taken away on purpose; the chain still verifies without them."""
 
     kind: ClassVar[str] = "pruned"
+    schema_version: ClassVar[int] = 2
 
     journal: str
     first_sequence: int

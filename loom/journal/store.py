@@ -14,7 +14,7 @@ from loom.errors import AdmissionError, AppendUnknownError
 from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
-from loom.journal.entry import Entry, Part, Recorded
+from loom.journal.entry import Entry, Part, PersonEntry, Recorded
 from loom.journal.serialisation import serialise
 
 __all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "draft"]
@@ -50,6 +50,8 @@ def draft(
         raise AdmissionError(
             f"policy hash has [{len(policy_hash)}] bytes; expected [{HASH_BYTES}], a full SHA-256: do not shorten it"
         )
+    if isinstance(entry, PersonEntry) and (who := entry.identity) is not None and who.source is None:
+        entry = entry.model_copy(update=who.written(entry.person))  # what nothing established is claimed
     body = serialise(entry, limits=limits)
     salt = new_salt(SALT_BYTES)
     return Draft(entry.kind, entry.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))

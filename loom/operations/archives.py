@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from loom.archive import Archive, Archives, Bars
+from loom.extension import Named
 from loom.operations.arguments import Arguments
 
 __all__ = ["AddArchive", "PruneArchive", "add_archive", "prune_archive"]
@@ -18,7 +19,7 @@ class AddArchive(Arguments):
     """Which file the journal is to vouch for, and who made it; `override` is why retention is not to count."""
 
     file: Path
-    by: str
+    by: Named
     override: str | None = None
 
 
@@ -26,7 +27,7 @@ class PruneArchive(Arguments):
     """For which archive bodies are taken away, in whose name and why; `override` is why retention is not to count."""
 
     file: Path
-    by: str
+    by: Named
     reason: str
     override: str | None = None
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.actors.turns_view import TurnStatus
 from loom.decisions import RunEnding
+from loom.extension import Named
 
 __all__ = [
     "Abandon",
@@ -45,25 +46,23 @@ class Grant(Arguments):
     """Which approval is granted, by whom."""
 
     id: str
-    by: str
+    by: Named
     comment: str | None = None
-    role: str | None = None
 
 
 class Deny(Arguments):
     """Which approval is denied, by whom and why."""
 
     id: str
-    by: str
+    by: Named
     comment: str
-    role: str | None = None
 
 
 class Retry(Arguments):
     """Which stuck turn tries again, in whose name."""
 
     id: str
-    by: str
+    by: Named
     reason: str | None = None
 
 
@@ -71,7 +70,7 @@ class Abandon(Arguments):
     """Which turn is given up, in whose name and why."""
 
     id: str
-    by: str
+    by: Named
     reason: str
 
 
@@ -79,7 +78,7 @@ class Adopt(Arguments):
     """Which version new turns are to pin."""
 
     version: str
-    by: str
+    by: Named
     reason: str | None = None
 
 
@@ -88,7 +87,7 @@ class Register(Arguments):
 
     table: dict[str, JsonValue]
     source: str = ""
-    by: str
+    by: Named
     reason: str | None = None
     adopt: bool = False
 
@@ -110,7 +109,7 @@ class Keep(Arguments):
 
     under: str | None = None
     what_if: dict[str, JsonValue] | None = None
-    by: str
+    by: Named
     selection: Chosen = Chosen()
 
 
@@ -124,7 +123,7 @@ class Judge(Arguments):
     """What somebody makes of a suggestion."""
 
     id: str
-    by: str
+    by: Named
     reason: str
 
 
@@ -132,7 +131,7 @@ class EndRun(Arguments):
     """Which run is ended, how and by whom."""
 
     id: str
-    by: str
+    by: Named
     status: RunEnding = "abandoned"
     reason: str | None = None
 
@@ -153,5 +152,5 @@ class Send(Arguments):
     command_type: str
     payload: dict[str, JsonValue] = Field(default_factory=dict)
     id: str | None = None
-    by: str | None = None
+    by: Named | None = None
     timeout_s: float | None = Field(default=None, gt=0)

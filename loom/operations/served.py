@@ -20,9 +20,17 @@ from loom.actors.command import COMMANDS, Command
 from loom.archive import Archives, Retention
 from loom.config import LoomConfig
 from loom.decisions import Runs
-from loom.errors import ActorFailedError, AdmissionError, ControlError, TurnAbandonedError, TurnStuckError
+from loom.errors import (
+    ActorFailedError,
+    AdmissionError,
+    ControlError,
+    SelfAdoptionError,
+    TurnAbandonedError,
+    TurnStuckError,
+)
 from loom.evolution import Suggestions
 from loom.extension import Extension
+from loom.identity import Edge
 from loom.journal.sqlite import SqliteStore
 from loom.operations.archives import AddArchive, PruneArchive, add_archive, prune_archive
 from loom.operations.arguments import (
@@ -42,11 +50,13 @@ from loom.operations.arguments import (
 )
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
+from loom.policies.version import Adoption
 from loom.projections import ProjectionStatus
 from loom.replay import Replay, Selection
 
 __all__ = ["Operations", "Served", "policy_as_json"]
 
+_IN_PROCESS = Edge("python")
 _FIRST_LOOK_S = 0.01
 _LOOK_EVERY_S = 0.25
 _MOST = 10_000
@@ -109,6 +119,7 @@ class Operations:
             "policies.register": _Operation(Register, self._register),
             "replay.keep": _Operation(Keep, self._keep),
             "suggestions.adopt": _Operation(Judge, self._adopt_suggestion),
+            "suggestions.approve": _Operation(Judge, self._approve_suggestion),
             "suggestions.look": _Operation(Look, self._look),
             "suggestions.reject": _Operation(Judge, self._reject_suggestion),
             "runs.end": _Operation(EndRun, self._end_run),
@@ -127,8 +138,11 @@ class Operations:
         """The names of all operations, in order."""
         return tuple(sorted(self._table))
 
-    async def call(self, name: str, arguments: Mapping[str, JsonValue]) -> JsonValue:
-        """Do what is named and return what came of it as plain JSON; raise `ControlError` for what is not offered."""
+    async def call(self, name: str, arguments: Mapping[str, JsonValue], *, edge: Edge = _IN_PROCESS) -> JsonValue:
+        """Do what is named and return what came of it as plain JSON; raise `ControlError` for what is not offered.
+
+        `edge` is where the arguments came in, and what is known of the account that sent them.
+        """
         operation = self._table.get(name)
         if operation is None:
             raise ControlError(
@@ -137,7 +151,7 @@ class Operations:
                 kind="invalid",
             )
         try:
-            given = operation.arguments.model_validate(dict(arguments))
+            given = operation.arguments.model_validate(dict(arguments), context={"edge": edge})
         except ValidationError as error:
             raise ControlError(
                 f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: mend them",
@@ -148,12 +162,10 @@ class Operations:
     # --- people ---------------------------------------------------------------------------------
 
     async def _grant(self, given: Grant) -> JsonValue:
-        answered = await self._loom.approvals.grant(given.id, by=given.by, comment=given.comment, role=given.role)
-        return _plain(answered)
+        return _plain(await self._loom.approvals.grant(given.id, by=given.by, comment=given.comment))
 
     async def _deny(self, given: Deny) -> JsonValue:
-        answered = await self._loom.approvals.deny(given.id, by=given.by, comment=given.comment, role=given.role)
-        return _plain(answered)
+        return _plain(await self._loom.approvals.deny(given.id, by=given.by, comment=given.comment))
 
     async def _retry(self, given: Retry) -> JsonValue:
         return _plain(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
@@ -162,16 +174,23 @@ class Operations:
         return _plain(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
 
     async def _adopt(self, given: Adopt) -> JsonValue:
-        adopted = await self._loom.policies.adopt(given.version, by=given.by, reason=given.reason)
-        return policy_as_json(adopted, adopted=True)
+        policies = self._loom.policies
+        adopted = await policies.adopt(given.version, by=given.by, reason=given.reason)
+        return policy_as_json(adopted, policies.adoption(adopted.name))
 
     async def _register(self, given: Register) -> JsonValue:
         table = Table.of(given.table, source=given.source)
         policies = self._loom.policies
+        known = any(each.hash == table.version_hash for each in policies.versions(table.name))
+        if given.adopt and not known:
+            raise SelfAdoptionError(
+                f"version [{table.version_hash[:12]}] of [{table.name}] would be adopted by [{given.by.name}], who "
+                "proposes it; expected another person to adopt it: register it, and ask one"
+            )
         version = await policies.register(table, by=given.by, reason=given.reason)
         if given.adopt:
             await policies.adopt(version.hash, by=given.by, reason=given.reason)
-        return policy_as_json(version, adopted=policies.adopted(version.name) == version)
+        return policy_as_json(version, policies.adoption(version.name))
 
     async def _keep(self, given: Keep) -> JsonValue:
         selection = Selection(**given.selection.model_dump(exclude_none=True))
@@ -185,7 +204,11 @@ class Operations:
 
     async def _adopt_suggestion(self, given: Judge) -> JsonValue:
         version = await self._loom.suggestions.adopt(given.id, by=given.by, reason=given.reason)
-        return policy_as_json(version, adopted=True)
+        return policy_as_json(version, self._loom.policies.adoption(version.name))
+
+    async def _approve_suggestion(self, given: Judge) -> JsonValue:
+        version = await self._loom.suggestions.approve(given.id, by=given.by, reason=given.reason)
+        return policy_as_json(version, self._loom.policies.adoption(version.name))
 
     async def _reject_suggestion(self, given: Judge) -> JsonValue:
         return _plain(await self._loom.suggestions.reject(given.id, by=given.by, reason=given.reason))
@@ -267,8 +290,9 @@ class Operations:
             look_after = min(look_after * 2, _LOOK_EVERY_S)
 
 
-def policy_as_json(version: PolicyVersion, *, adopted: bool) -> dict[str, JsonValue]:
-    """Return a policy version as plain JSON, with its document and whether new turns pin it."""
+def policy_as_json(version: PolicyVersion, adoption: Adoption | None) -> dict[str, JsonValue]:
+    """Return a policy version as plain JSON, with its document, and its adoption where new turns pin it."""
+    adopted = adoption is not None and adoption.version == version
     return {
         "name": version.name,
         "number": version.number,
@@ -277,8 +301,12 @@ def policy_as_json(version: PolicyVersion, *, adopted: bool) -> dict[str, JsonVa
         "adopted": adopted,
         "has_rule": version.has_rule,
         "by": version.by,
+        "identity_source": version.identity_source,
+        "via": version.via,
+        "trigger": version.trigger,
         "reason": version.reason,
         "registered_at": version.registered_at.isoformat(),
+        "adoption": adoption.as_json() if adoption is not None and adopted else None,
         "document": dict(version.document),
         "about": dict(version.about),
     }

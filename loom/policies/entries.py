@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from loom.journal.entry import Entry
+from loom.journal.entry import PersonEntry
 
-__all__ = ["PolicyAdoptedEntry", "PolicyRegisteredEntry"]
+__all__ = ["PolicyAdoptedEntry", "PolicyProposedEntry", "PolicyRegisteredEntry", "Trigger"]
+
+Trigger: TypeAlias = Literal["person", "code"]
+"""Whether a person did it, or it came with the code that a loom was opened with, in the name of who opened it."""
+
+_REGISTERED_FROM_CODE = frozenset({"registered from code", "a circuit"})
+_ADOPTED_WITH_CODE = "adopted with its code"
 
 
-class PolicyRegisteredEntry(Entry):
+class PolicyRegisteredEntry(PersonEntry):
     """A policy version was made known. `document` is what its hash covers, `about` what counts as description."""
 
     kind: ClassVar[str] = "policy_registered"
+    schema_version: ClassVar[int] = 2
 
     name: str
     number: int
@@ -24,15 +31,46 @@ class PolicyRegisteredEntry(Entry):
     about: dict[str, JsonValue]
     by: str
     reason: str | None = None
+    trigger: Trigger = "person"
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Tell registrations by code from those by people; schema 1 told them apart by their reason alone."""
+        if version != 1:
+            return super().upcast(version, body)
+        implicit = body["document"].get("language") == "none"
+        from_code = implicit or body.get("reason") in _REGISTERED_FROM_CODE
+        return {**body, "trigger": "code" if from_code else "person"}
 
 
-class PolicyAdoptedEntry(Entry):
-    """A policy version was made the one that new turns pin."""
+class PolicyProposedEntry(PersonEntry):
+    """A person proposed a version that was known already, as by approving a suggestion that comes to it."""
 
-    kind: ClassVar[str] = "policy_adopted"
+    kind: ClassVar[str] = "policy_proposed"
 
     name: str
     version: str
     hash: str
     by: str
     reason: str | None = None
+
+
+class PolicyAdoptedEntry(PersonEntry):
+    """A policy version was made the one that new turns pin."""
+
+    kind: ClassVar[str] = "policy_adopted"
+    schema_version: ClassVar[int] = 2
+
+    name: str
+    version: str
+    hash: str
+    by: str
+    reason: str | None = None
+    trigger: Trigger = "person"
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Tell adoptions by code from those by people; schema 1 told them apart by their reason alone."""
+        if version != 1:
+            return super().upcast(version, body)
+        return {**body, "trigger": "code" if body.get("reason") == _ADOPTED_WITH_CODE else "person"}

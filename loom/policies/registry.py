@@ -1,6 +1,8 @@
 """The registry of policy versions: event-sourced in its own journal, so that each has an author, a time and a reason.
 
-Registering makes a version known; adopting makes it the one that new turns pin. Loading checks content against hash.
+Registering makes a version known; adopting makes it the one that new turns pin, and takes another person than the one
+who proposed it. Code that is registered at start adopts its version where no person has adopted one. Loading checks
+content against hash.
 """
 
 from __future__ import annotations
@@ -12,22 +14,26 @@ from loom.errors import (
     PolicyCodeChangedError,
     PolicyNotRegisteredError,
     PolicyTamperedError,
+    SelfAdoptionError,
 )
-from loom.identity import check_person
+from loom.identity import By, Identity, same_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
 from loom.policies.contract import AnyPolicy
 from loom.policies.difference import Difference, difference
-from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
+from loom.policies.entries import PolicyAdoptedEntry, PolicyProposedEntry, PolicyRegisteredEntry, Trigger
 from loom.policies.tables.table import LANGUAGE, table_of
-from loom.policies.version import PolicyVersion
+from loom.policies.version import Adoption, PolicyVersion
+from loom.telemetry import get_logger
 
 __all__ = ["POLICY_JOURNAL", "PolicyRegistry", "PolicyVersion"]
 
 POLICY_JOURNAL = "loom/policies"
 """The journal of the registry."""
+
+_log = get_logger("loom.policies")
 
 
 class PolicyRegistry:
@@ -37,7 +43,8 @@ class PolicyRegistry:
         self._journal = FoldedJournal(store, POLICY_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, PolicyVersion] = {}
         self._by_name: dict[str, list[PolicyVersion]] = {}
-        self._adopted: dict[str, PolicyVersion] = {}
+        self._adoptions: dict[str, Adoption] = {}
+        self._proposers: dict[str, list[Identity]] = {}
         self._ever_adopted: set[str] = set()
         self._code: dict[str, dict[str, AnyPolicy]] = {}
         self._runnable: dict[str, AnyPolicy] = {}
@@ -88,7 +95,16 @@ class PolicyRegistry:
 
     def adopted(self, name: str) -> PolicyVersion | None:
         """Return the version that new turns pin, or None where none was adopted."""
-        return self._adopted.get(name)
+        adoption = self._adoptions.get(name)
+        return None if adoption is None else adoption.version
+
+    def adoption(self, name: str) -> Adoption | None:
+        """Return who adopted the version that new turns pin, or that its code did; None where none was adopted."""
+        return self._adoptions.get(name)
+
+    def proposers(self, version: str) -> tuple[Identity, ...]:
+        """Return who proposed a version, and may not adopt it: none where it came with code."""
+        return tuple(self._proposers.get(self.resolve(version).hash, ()))
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all policies, in order."""
@@ -123,48 +139,119 @@ class PolicyRegistry:
         ready = self._runnable[version.hash] = chosen.under(version.document)
         return ready
 
+    def runs(self, version: PolicyVersion) -> bool:
+        """Tell whether a table or any code at hand gives a version, so that it can be evaluated."""
+        try:
+            self.runnable(version)
+        except PolicyCodeChangedError:
+            return False
+        return True
+
     # --- registering and adopting ---------------------------------------------------------------
 
-    async def register(self, policy: AnyPolicy, *, by: str, reason: str | None = None) -> PolicyVersion:
-        """Make the version that a policy's code gives known, and return it; an equal one is the one there is."""
+    async def register(self, policy: AnyPolicy, *, by: By, reason: str | None = None) -> PolicyVersion:
+        """Make the version that a policy's code gives known, and return it; an equal one is the one there is.
+
+        The person it is registered by has proposed it, and cannot adopt it.
+        """
         self.attach(policy)
-        return await self._register(policy.name, policy.document, policy.about, by=by, reason=reason)
+        who = Identity.of(by)
+        return await self._register(
+            policy.name, policy.document, about=policy.about, who=who, trigger="person", reason=reason
+        )
 
-    async def register_implicit(self, name: str, *, by: str) -> PolicyVersion:
+    async def register_code(self, policy: AnyPolicy, *, by: By, reason: str) -> PolicyVersion:
+        """Make the version known that comes with code at start; `by` has opened the loom, and proposes nothing."""
+        self.attach(policy)
+        who = Identity.of(by, via="code")
+        return await self._register(
+            policy.name, policy.document, about=policy.about, who=who, trigger="code", reason=reason
+        )
+
+    async def register_implicit(self, name: str, *, by: By) -> PolicyVersion:
         """Make the version without a rule known that an actor type without a policy decides under."""
-        return await self._register(name, implicit_document(name), {}, by=by, reason=None)
+        who = Identity.of(by, via="code")
+        return await self._register(name, implicit_document(name), about={}, who=who, trigger="code", reason=None)
 
-    async def adopt(self, version: str, *, by: str, reason: str | None = None) -> PolicyVersion:
-        """Make a registered version the one that new turns pin, in the name of a person."""
-        check_person(by)
+    async def propose(self, version: str, *, by: By, reason: str | None = None) -> PolicyVersion:
+        """Note that a person has proposed a version that is registered, and cannot adopt it; once is enough."""
+        who = Identity.of(by)
 
         def entry() -> Entry | None:
-            adopted = self.resolve(version)
-            if self._adopted.get(adopted.name) == adopted:
+            proposed = self.resolve(version)
+            if any(same_person(who, each) for each in self.proposers(proposed.hash)):
                 return None
-            return PolicyAdoptedEntry(
-                name=adopted.name, version=adopted.version, hash=adopted.hash, by=by, reason=reason
+            return PolicyProposedEntry(
+                **who.written(), name=proposed.name, version=proposed.version, hash=proposed.hash, reason=reason
             )
 
         await self._journal.append_if_missing(entry)
         return self.resolve(version)
 
-    async def ensure(self, policy: AnyPolicy, *, by: str) -> PolicyVersion:
-        """Register what the code gives and adopt it where nothing that this code can run is adopted.
+    async def adopt(self, version: str, *, by: By, reason: str | None = None) -> PolicyVersion:
+        """Make a registered version the one that new turns pin, in the name of a person.
 
-        A version that a person adopted stays, as long as the code at hand still gives it.
+        Raises `SelfAdoptionError` for a person who proposed it: who registered it, or approved the suggestion.
         """
-        version = await self.register(policy, by=by, reason="registered from code")
-        current = self._adopted.get(policy.name)
+        who = Identity.of(by)
+
+        def entry() -> Entry | None:
+            adopted = self.resolve(version)
+            current = self._adoptions.get(adopted.name)
+            if current is not None and current.version == adopted and current.trigger == "person":
+                return None
+            self.check_adopter(adopted.hash, who)
+            return _adoption(adopted, who, "person", reason)
+
+        await self._journal.append_if_missing(entry)
+        return self.resolve(version)
+
+    def check_adopter(self, version: str, who: Identity) -> None:
+        """Raise `SelfAdoptionError` where a person proposed a version, and so may not adopt it."""
+        proposed = self.resolve(version)
+        if any(same_person(who, each) for each in self.proposers(proposed.hash)):
+            raise SelfAdoptionError(
+                f"policy version [{proposed.version}] of [{proposed.name}] was proposed by [{who.name}]; expected "
+                "another person to adopt it: ask one, or adopt it by code at start"
+            )
+
+    async def ensure(self, policy: AnyPolicy, *, by: By) -> PolicyVersion:
+        """Register what the code gives, and adopt it where no person has adopted a version; return it.
+
+        A version that a person adopted is never replaced by code. Where no code at hand can run it, turns under it end
+        as `policy_code_changed` until a person adopts another, or its code is attached again. A version that code
+        adopted stays where this code still gives it and gives nothing new.
+        """
+        version = await self.register_code(policy, by=by, reason="registered from code")
+        current = self._adoptions.get(policy.name)
+        if current is not None and current.trigger == "person":
+            if not self.runs(current.version):
+                expected = f"its code, or that a person adopts {version.version}"
+                adopted, who = current.version.version, str(current.identity)
+                _log.warning("policy_code_missing", policy=policy.name, adopted=adopted, by=who, expected=expected)
+            return version
         is_new = version.hash not in self._ever_adopted
-        if current is None or is_new or not policy.gives(current.document):
-            await self.adopt(version.hash, by=by, reason="adopted with its code")
+        if current is None or is_new or not policy.gives(current.version.document):
+            opened_by = Identity.of(by, via="code")
+            await self._journal.append_if_missing(lambda: self._adopted_with_code(version, opened_by))
         return version
 
+    def _adopted_with_code(self, version: PolicyVersion, who: Identity) -> Entry | None:
+        current = self._adoptions.get(version.name)
+        if current is not None and (current.trigger == "person" or current.version == version):
+            return None
+        return _adoption(version, who, "code", "adopted with its code")
+
     async def _register(
-        self, name: str, document: Document, about: Mapping[str, Any], *, by: str, reason: str | None
+        self,
+        name: str,
+        document: Document,
+        *,
+        about: Mapping[str, Any],
+        who: Identity,
+        trigger: Trigger,
+        reason: str | None,
     ) -> PolicyVersion:
-        check_person(by)
         full_hash = version_hash(document)
 
         def entry() -> Entry | None:
@@ -173,7 +260,7 @@ class PolicyRegistry:
             number = len(self._by_name.get(name, ())) + 1
             return PolicyRegisteredEntry(
                 name=name, number=number, version=version_id(number, full_hash), hash=full_hash,
-                document=document, about=dict(about), by=by, reason=reason,
+                document=document, about=dict(about), **who.written(), reason=reason, trigger=trigger,
             )  # fmt: skip
 
         await self._journal.append_if_missing(entry)
@@ -186,14 +273,28 @@ class PolicyRegistry:
             version = PolicyVersion(
                 name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
                 about=entry.about, by=entry.by, reason=entry.reason, registered_at=recorded.recorded_at,
+                identity_source=entry.identity_source, via=entry.via, trigger=entry.trigger,
             )  # fmt: skip
+            if entry.trigger == "person":
+                self._proposers.setdefault(entry.hash, []).append(version.identity)
             self._versions[entry.hash] = version
             self._by_name.setdefault(entry.name, []).append(version)
-        elif isinstance(entry, PolicyAdoptedEntry):
+        elif isinstance(entry, PolicyProposedEntry | PolicyAdoptedEntry):
             if entry.hash not in self._versions:
                 raise _tampered(entry.version, recorded, "was never registered")
-            self._adopted[entry.name] = self._versions[entry.hash]
+            who = Identity(entry.by, entry.identity_source, entry.via)
+            if isinstance(entry, PolicyProposedEntry):
+                self._proposers.setdefault(entry.hash, []).append(who)
+                return
+            version = self._versions[entry.hash]
+            self._adoptions[entry.name] = Adoption(version, who, entry.trigger, entry.reason, recorded.recorded_at)
             self._ever_adopted.add(entry.hash)
+
+
+def _adoption(version: PolicyVersion, who: Identity, trigger: Trigger, reason: str | None) -> PolicyAdoptedEntry:
+    return PolicyAdoptedEntry(
+        **who.written(), name=version.name, version=version.version, hash=version.hash, reason=reason, trigger=trigger
+    )
 
 
 def _check(entry: PolicyRegisteredEntry, recorded: Recorded) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from loom.identity import Identity
 from loom.policies.canonical import version_id
 from loom.policies.contract import AnyPolicy
+from loom.policies.entries import Trigger
 
-__all__ = ["PolicyVersion", "unregistered"]
+__all__ = ["Adoption", "PolicyVersion", "unregistered"]
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people."""
+    """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people.
+
+    `by` is who registered it; with the trigger `code`, who opened the loom that it came with.
+    """
 
     name: str
     number: int
@@ -26,6 +31,9 @@ class PolicyVersion:
     by: str
     reason: str | None
     registered_at: datetime
+    identity_source: str | None = None
+    via: str | None = None
+    trigger: Trigger = "person"
 
     @property
     def hash_bytes(self) -> bytes:
@@ -36,6 +44,28 @@ class PolicyVersion:
     def has_rule(self) -> bool:
         """Whether there is anything to evaluate; the implicit version of a class has nothing."""
         return self.document.get("language") != "none"
+
+    @property
+    def identity(self) -> Identity:
+        """Who registered it, and where the name comes from."""
+        return Identity(self.by, self.identity_source, self.via)
+
+
+class Adoption(NamedTuple):
+    """Which version new turns pin, since when, in whose name and why."""
+
+    version: PolicyVersion
+    identity: Identity
+    trigger: Trigger
+    reason: str | None
+    at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a program reads it, without the version."""
+        return {
+            **{"by": self.identity.name, "identity_source": self.identity.source, "via": self.identity.via},
+            **{"trigger": self.trigger, "reason": self.reason, "at": self.at.isoformat()},
+        }
 
 
 def unregistered(policy: AnyPolicy) -> PolicyVersion:

@@ -6,15 +6,16 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from loom.journal.entry import Entry
+from loom.journal.entry import PersonEntry
 
 __all__ = ["EquivalenceRuleRegisteredEntry"]
 
 
-class EquivalenceRuleRegisteredEntry(Entry):
+class EquivalenceRuleRegisteredEntry(PersonEntry):
     """A version of an equivalence rule was made known. `document` is what its hash covers."""
 
     kind: ClassVar[str] = "equivalence_rule_registered"
+    schema_version: ClassVar[int] = 2
 
     name: str
     number: int

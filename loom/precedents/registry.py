@@ -15,7 +15,7 @@ from typing import Any
 
 from loom.decisions.decision import Decision
 from loom.errors import AdmissionError, EquivalenceRuleNotRegisteredError, EquivalenceRuleTamperedError
-from loom.identity import check_person
+from loom.identity import By, Identity
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
@@ -44,6 +44,13 @@ class RuleVersion:
     by: str
     reason: str | None
     registered_at: datetime
+    identity_source: str | None = None
+    via: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Who registered it, and where the name comes from."""
+        return Identity(self.by, self.identity_source, self.via)
 
     @cached_property
     def rule(self) -> EquivalenceRule:
@@ -92,12 +99,12 @@ class EquivalenceRegistry:
         names = sorted(self._by_name) if name is None else [name]
         return tuple(version for each in names for version in self._by_name.get(each, ()))
 
-    async def register(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+    async def register(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
         """Make a rule known in the name of a person, and return its version; an equal one is the one there is.
 
         A rule that names nothing of the outcome is an `AdmissionError`: denials and grants would be of one class.
         """
-        check_person(by)
+        who = Identity.of(by)
         document = _registrable(rule)
 
         def entry() -> Entry | None:
@@ -106,23 +113,24 @@ class EquivalenceRegistry:
             number = len(self._by_name.get(rule.name, ())) + 1
             return EquivalenceRuleRegisteredEntry(
                 name=rule.name, number=number, version=_version_id(number, rule.hash), hash=rule.hash,
-                document=document, by=by, reason=reason,
+                document=document, **who.written(), reason=reason,
             )  # fmt: skip
 
         if rule.hash not in self._versions:
             await self._journal.append_if_missing(entry)
         return self._versions[rule.hash]
 
-    def at_hand(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+    def at_hand(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
         """Know a rule in this process alone, as version 0 where nobody registered it: for replays, which write nothing.
 
         It is not among `versions`.
         """
         known = self._known(rule.hash)
         if known is None:
+            who = Identity.of(by)
             known = self._at_hand[rule.hash] = RuleVersion(
                 name=rule.name, number=0, version=_version_id(0, rule.hash), hash=rule.hash, document=rule.document(),
-                by=by, reason=reason, registered_at=datetime.now(UTC),
+                by=who.name, reason=reason, registered_at=datetime.now(UTC), identity_source=who.source, via=who.via,
             )  # fmt: skip
         return known
 
@@ -150,6 +158,7 @@ class EquivalenceRegistry:
         version = RuleVersion(
             name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
             by=entry.by, reason=entry.reason, registered_at=recorded.recorded_at,
+            identity_source=entry.identity_source, via=entry.via,
         )  # fmt: skip
         self._versions[entry.hash] = version
         self._by_name.setdefault(entry.name, []).append(version)

@@ -17,6 +17,7 @@ from loom.errors import (
     EquivalenceRuleNotRegisteredError,
     PrecedentClassNotFoundError,
 )
+from loom.identity import By
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.conditions import AMONG, USABLE, asked_for
 from loom.precedents.equivalence import EquivalenceRule
@@ -131,7 +132,7 @@ class Precedents:
         """Return the registered equivalence rules, or the versions of one of them, by name and number."""
         return self._registry().versions(name)
 
-    async def register(self, rule: EquivalenceRule, *, by: str, reason: str | None = None) -> RuleVersion:
+    async def register(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
         """Make an equivalence rule known in the name of a person; an equal one is the one there is.
 
         The rules of actor classes are registered with their classes. Raises `AdmissionError` for a rule that cannot

@@ -18,6 +18,7 @@ from loom.errors import (
     PolicyMismatchError,
     PolicyNotRegisteredError,
 )
+from loom.identity import By
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
@@ -85,7 +86,7 @@ class Replay:
         facts: Change | None = None,
         what_if: WhatIf | None = None,
         keep: bool = False,
-        by: str | None = None,
+        by: By | None = None,
         progress: Progress | None = None,
     ) -> Judgement:
         """Judge recorded facts under another version of their policy, or other facts, and return what has changed.
@@ -183,7 +184,7 @@ class Replay:
         except PolicyCodeChangedError:
             return None
 
-    async def _keeper(self, selection: Selection, asked: _Asked, *, by: str | None) -> tuple[str, Keeper]:
+    async def _keeper(self, selection: Selection, asked: _Asked, *, by: By | None) -> tuple[str, Keeper]:
         if self._runs is None:
             raise JournalReadOnlyError("a replay cannot be kept by a reader; expected an open loom: open one")
         version = asked.version

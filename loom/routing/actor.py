@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.actors import Actor, Command
 from loom.errors import LookupFailedError
+from loom.identity import CLAIMED, Identity
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
 from loom.routing.baseline import Baseline, choose_baseline
@@ -247,7 +248,10 @@ class RouterActor(Actor[RouterState]):
     # --- the rest -------------------------------------------------------------------------------
 
     async def _set(self, command: SetOptimization) -> bool:
-        entry = OptimizationSetEntry(**command.model_dump())
+        who = self.requester
+        if who is None or who.name != command.by:  # sent by hand, with another name in it
+            who = Identity(command.by, CLAIMED, "command")
+        entry = OptimizationSetEntry(**{**command.model_dump(), **who.written()})
         current = self.state.settings
         if (current.get("mode"), current.get("version")) == (entry.mode, entry.version):
             return False

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 from loom.routing.config import Mode
 from loom.routing.request import AgentId, ContextSize
 
@@ -40,12 +40,13 @@ class ExecutionEntry(Entry):
     context_size: ContextSize | None = None
 
 
-class OptimizationSetEntry(Entry):
+class OptimizationSetEntry(PersonEntry):
     """It was set what history may do to choices from here on."""
 
     kind: ClassVar[str] = "care.optimization_set"
-    schema_version: ClassVar[int] = 2
-    """2: there is a mode `stable`."""
+    schema_version: ClassVar[int] = 3
+    """2: there is a mode `stable`; 3: the name has a source."""
+    sources_since: ClassVar[int] = 3
 
     mode: Mode
     version: str
@@ -73,12 +74,13 @@ class AnsweredWithBaselineEntry(Entry):
     reason: str
 
 
-class KillSwitchEngagedEntry(Entry):
+class KillSwitchEngagedEntry(PersonEntry):
     """Optimisation was stopped: from here on choices are the baseline's."""
 
     kind: ClassVar[str] = "care.kill_switch_engaged"
-    schema_version: ClassVar[int] = 2
-    """2: it says which stop condition engaged it, and on which request."""
+    schema_version: ClassVar[int] = 3
+    """2: it says which stop condition engaged it, and on which request; 3: the name has a source."""
+    sources_since: ClassVar[int] = 3
 
     by: str
     trigger: Literal["person", "system"]
@@ -92,15 +94,16 @@ class KillSwitchEngagedEntry(Entry):
         return body if version == 1 else super().upcast(version, body)
 
 
-class KillSwitchRearmedEntry(Entry):
+class KillSwitchRearmedEntry(PersonEntry):
     """A person let optimisation work again, as far as the mode allows.
 
     After a stop condition it names the cause, and the request whose replay has passed.
     """
 
     kind: ClassVar[str] = "care.kill_switch_rearmed"
-    schema_version: ClassVar[int] = 2
-    """2: it may name a cause and a replay."""
+    schema_version: ClassVar[int] = 3
+    """2: it may name a cause and a replay; 3: the name has a source."""
+    sources_since: ClassVar[int] = 3
 
     by: str
     reason: str

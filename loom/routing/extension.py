@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from loom.extension import Extension, Operation
+from loom.extension import Extension, Named, Operation
 from loom.routing.config import CareOptimizationConfig, Mode
 from loom.routing.optimizer import care_optimizer
 from loom.routing.router import Router
@@ -22,7 +22,7 @@ class _Arguments(BaseModel):
 class Throw(_Arguments):
     """Who does something with the kill switch, and why."""
 
-    by: str
+    by: Named
     reason: str
 
 
@@ -37,7 +37,7 @@ class SetMode(_Arguments):
     """What history may do from here on, who says so and why."""
 
     mode: Mode
-    by: str
+    by: Named
     reason: str | None = None
     version: str | None = None
 

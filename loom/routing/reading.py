@@ -35,10 +35,14 @@ class RoutingStatus(BaseModel):
     mode: Mode
     version: str
     set_by: str | None = None
+    set_identity_source: str | None = None
+    set_via: str | None = None
     set_because: str | None = None
     source: Literal["config", "person"] | None = None
     killed: bool = False
     switch_by: str | None = None
+    switch_identity_source: str | None = None
+    switch_via: str | None = None
     switch_because: str | None = None
     switch_trigger: str | None = None
     switch_condition: StopCondition | None = None
@@ -60,10 +64,14 @@ async def read_status(queries: Queries, config: CareOptimizationConfig) -> Routi
             "mode": settings.get("mode", mode_of(config)),
             "version": settings.get("version", config.version),
             "set_by": settings.get("by"),
+            "set_identity_source": settings.get("identity_source"),
+            "set_via": settings.get("via"),
             "set_because": settings.get("reason"),
             "source": settings.get("source"),
             "killed": switch.get("kind") == "care.kill_switch_engaged",
             "switch_by": switch.get("by"),
+            "switch_identity_source": switch.get("identity_source"),
+            "switch_via": switch.get("via"),
             "switch_because": switch.get("reason"),
             "switch_trigger": switch.get("trigger"),
             "switch_condition": switch.get("condition"),

@@ -16,7 +16,7 @@ from loom.errors import (
     LoomError,
 )
 from loom.extension import Host
-from loom.identity import check_person, derived_id
+from loom.identity import By, Identity, derived_id
 from loom.journal.store import check_name
 from loom.routing.actor import (
     ROUTER_KEY,
@@ -55,6 +55,7 @@ _CLOSED = """
 SELECT request_id, answered_with_baseline FROM care_requests
 WHERE answered_with_baseline IS NOT NULL AND decision_id IS NOT NULL
 """
+_AGENTS = "SELECT agent FROM care_signals"
 _NAMES = ("routing",)
 # These say that the caller asked for something that cannot be; the others that the router cannot answer now.
 _CALLERS = (AdmissionError, CommandConflictError, InvalidNameError, ForbiddenSignalError)
@@ -179,28 +180,32 @@ class Router:
 
     # --- what people do -------------------------------------------------------------------------
 
-    async def set_mode(self, mode: Mode, *, by: str, reason: str | None = None, version: str | None = None) -> bool:
+    async def set_mode(self, mode: Mode, *, by: By, reason: str | None = None, version: str | None = None) -> bool:
         """Say what history may do from here on; it is journaled, and beats the config. Return whether that is new."""
         version = version or (await self.status()).version
-        command = SetOptimization(mode=mode, version=version, by=check_person(by), reason=reason)
-        changed: bool = await self._host.actor(RouterActor, ROUTER_KEY).ask(command, by=by)
+        who = Identity.of(by)
+        command = SetOptimization(mode=mode, version=version, by=who.name, reason=reason)
+        changed: bool = await self._host.actor(RouterActor, ROUTER_KEY).ask(command, by=who)
         return changed
 
-    async def kill(self, *, by: str, reason: str) -> None:
+    async def kill(self, *, by: By, reason: str) -> None:
         """Stop optimisation at once: every turn that starts after this returned uses the baseline."""
         await self.switch.kill(by=by, reason=reason)
 
-    async def rearm(self, *, by: str, reason: str, cause: str | None = None, replay: str | None = None) -> None:
+    async def rearm(self, *, by: By, reason: str, cause: str | None = None, replay: str | None = None) -> None:
         """Let optimisation work again, in the name of a person.
 
         Where the system has stopped it, that takes the `cause`, and a replay that passes now: of the request that it
-        was stopped for, or of another one that is named. Raises `RearmRefusedError` where either is missing.
+        was stopped for, or of another one that is named. Raises `RearmRefusedError` where either is missing, and
+        `SelfRearmError` for the name of loom, of the router, or of an agent that it has chosen among.
         """
+        agents = [str(row["agent"]) for row in await self._host.queries.fetch(_AGENTS, names=_NAMES)]
+        stopped = (RouterActor.actor_type, ROUTER_KEY, *agents)
         stop = self.switch.stop
         replayed = None
         if stop is not None and cause is not None:
             replayed = await self._passed(replay or stop.request_id)
-        await self.switch.rearm(by=by, reason=reason, cause=cause, replayed=replayed, looked_into=stop)
+        await self.switch.rearm(by=by, reason=reason, cause=cause, replayed=replayed, looked_into=stop, stopped=stopped)
 
     async def _passed(self, request_id: str | None) -> str:
         """Return the request whose replay gives what was chosen; raise `RearmRefusedError` where it does not."""
@@ -281,7 +286,8 @@ class Router:
             _log.warning("care_config_overruled", config=mode, journal=status.mode, by=status.set_by)
             return
         command = SetOptimization(mode=mode, version=wanted.version, by=self._host.by, source="config")
-        await self._host.actor(RouterActor, ROUTER_KEY).ask(command, by=self._host.by)
+        who = Identity.of(self._host.by, via="config")
+        await self._host.actor(RouterActor, ROUTER_KEY).ask(command, by=who)
 
     async def _close_request(self, request_id: str, agent: str | None, reason: str) -> None:
         ref = self._host.actor(RouterActor, ROUTER_KEY)

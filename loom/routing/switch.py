@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from loom.errors import AdmissionError, LoomError
-from loom.identity import check_person
+from loom.errors import AdmissionError, LoomError, SelfRearmError
+from loom.identity import By, Identity, is_self
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore
@@ -72,7 +72,7 @@ class KillSwitch:
     async def kill(
         self,
         *,
-        by: str,
+        by: By,
         reason: str,
         trigger: Literal["person", "system"] = "person",
         condition: StopCondition | None = None,
@@ -84,8 +84,9 @@ class KillSwitch:
         error is then raised, as after a restart the switch would be armed. A stop by the system is journaled also
         where a person has engaged it before: it takes more to re-arm.
         """
+        who = Identity.of_system(by) if trigger == "system" and isinstance(by, str) else Identity.of(by)
         entry = KillSwitchEngagedEntry(
-            by=check_person(by), trigger=trigger, reason=_said(reason), condition=condition, request_id=request_id
+            **who.written(), trigger=trigger, reason=_said(reason), condition=condition, request_id=request_id
         )
 
         def missing() -> Entry | None:
@@ -96,7 +97,7 @@ class KillSwitch:
             return entry if trigger == "system" and new else None
 
         self._held = True
-        _log.warning("kill_switch_activated", by=by, trigger=trigger, reason=reason, condition=condition)
+        _log.warning("kill_switch_activated", by=str(who), trigger=trigger, reason=reason, condition=condition)
         await self._journal.append_if_missing(missing)
 
     async def stop_for(self, condition: StopCondition, *, reason: str, request_id: str | None) -> None:
@@ -114,23 +115,24 @@ class KillSwitch:
     async def rearm(
         self,
         *,
-        by: str,
+        by: By,
         reason: str,
         cause: str | None = None,
         replayed: str | None = None,
         looked_into: KillSwitchEngagedEntry | None = None,
+        stopped: Sequence[str] = (),
     ) -> None:
         """Let optimisation work again; once it is durable, and in the name of a person.
 
         Where the system has stopped it, that takes the stop that was `looked_into`, its cause, and the request whose
         replay has passed since; else it is a `RearmRefusedError`, as it is where another stop has come meanwhile.
+        `stopped` are the names of what it stops, none of which re-arms it, nor does loom: `SelfRearmError`.
         """
-        entry = KillSwitchRearmedEntry(
-            by=check_person(by),
-            reason=_said(reason),
-            cause=None if cause is None else _said(cause, "cause"),
-            replayed=replayed,
-        )
+        who = Identity.of(by)
+        if is_self(who, "loom", *stopped):
+            raise SelfRearmError(f"[{who.name}] is what the kill switch stops; expected a person to re-arm it: ask one")
+        said = None if cause is None else _said(cause, "cause")
+        entry = KillSwitchRearmedEntry(**who.written(), reason=_said(reason), cause=said, replayed=replayed)
 
         def missing() -> Entry | None:
             if not self.engaged:
@@ -143,7 +145,7 @@ class KillSwitch:
             return entry
 
         await self._journal.append_if_missing(missing)
-        _log.warning("kill_switch_rearmed", by=by, reason=reason, cause=cause)
+        _log.warning("kill_switch_rearmed", by=str(who), reason=reason, cause=cause)
 
     def _fold(self, recorded: Recorded) -> None:
         entry = recorded.entry

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from pydantic import JsonValue
 
 from loom.errors import ErasedError
-from loom.identity import check_person
-from loom.journal.entry import Entry, Recorded
+from loom.identity import By, Identity
+from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 
@@ -18,10 +18,11 @@ __all__ = ["ERASURES_JOURNAL", "Erasures", "SubjectErasedEntry", "is_sealed"]
 ERASURES_JOURNAL = "loom/erasures"
 
 
-class SubjectErasedEntry(Entry):
+class SubjectErasedEntry(PersonEntry):
     """The key of a subject was destroyed, in a person's name: what was sealed for it can be read by nobody."""
 
     kind: ClassVar[str] = "subject_erased"
+    schema_version: ClassVar[int] = 2
 
     subject: str
     by: str
@@ -44,9 +45,9 @@ class Erasures:
         """Read them."""
         await self._journal.load()
 
-    async def add(self, subject: str, *, by: str, reason: str) -> None:
+    async def add(self, subject: str, *, by: By, reason: str) -> None:
         """Journal in a person's name that a subject is erased; once it is, nothing happens."""
-        entry = SubjectErasedEntry(subject=subject, by=check_person(by), reason=reason)
+        entry = SubjectErasedEntry(**Identity.of(by).written(), subject=subject, reason=reason)
         await self._journal.append_if_missing(lambda: None if subject in self._erased else entry)
 
     def get(self, subject: str) -> SubjectErasedEntry | None:
@@ -57,7 +58,7 @@ class Erasures:
         """Raise `ErasedError` for a subject that was erased."""
         erased = self._erased.get(subject)
         if erased is not None:
-            raise ErasedError(f"subject [{subject:.80}] was erased by [{erased.by}]: {erased.reason}")
+            raise ErasedError(f"subject [{subject:.80}] was erased by [{erased.identity}]: {erased.reason}")
 
     def shown(self, value: JsonValue) -> JsonValue:
         """Return a value as it may be shown to anybody: what is sealed says so, or says that it is erased."""

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from loom.errors import ConfigError, ErasedError, KeysNotWrittenError
+from loom.identity import By
 from loom.journal.private import open_private
 from loom.sealing.erasures import Erasures
 
@@ -124,7 +125,7 @@ class Vault:
         """Tell whether there is a key of a subject."""
         return subject in self._keys
 
-    async def erase(self, subject: str, *, by: str, reason: str) -> bool:
+    async def erase(self, subject: str, *, by: By, reason: str) -> bool:
         """Destroy the key of a subject, in a person's name; False where that was done already. It cannot be taken back.
 
         It is journaled first: whatever happens in between, the next start destroys the key. Where the file of keys

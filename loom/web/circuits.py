@@ -42,7 +42,7 @@ def router(api: Api) -> APIRouter:
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, ExecuteRequest)
         reply = await _circuits(loom).run(
-            given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=caller.key.name
+            given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=caller.identity
         )
         _check_callers_fault(reply)
         return JSONResponse({"execution_id": reply.execution_id, **_step(reply.results[0])})
@@ -53,7 +53,7 @@ def router(api: Api) -> APIRouter:
         loom, caller = await api.caller(request, "operate")
         given = await read_body(request, ChainRequest)
         steps = [(each.circuitId, each.inputs) for each in given.circuits]
-        reply = await _circuits(loom).run(given.clientId, steps, execution_id=idempotency, by=caller.key.name)
+        reply = await _circuits(loom).run(given.clientId, steps, execution_id=idempotency, by=caller.identity)
         if len(reply.results) == 1:
             _check_callers_fault(reply)
         return JSONResponse(
@@ -116,7 +116,7 @@ def router(api: Api) -> APIRouter:
         given = await read_body(request, CycleRequest)
         counted = await _circuits(loom).count_cycle(
             given.clientId, given.audienceSegment, engagement=given.engagementScore,
-            conversion=given.conversionScore, confidence=given.confidence, id=idempotency, by=caller.key.name,
+            conversion=given.conversionScore, confidence=given.confidence, id=idempotency, by=caller.identity,
         )  # fmt: skip
         return JSONResponse(
             {
@@ -158,7 +158,7 @@ def router(api: Api) -> APIRouter:
         """Say in the name of the key that somebody looked at an escalation."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, CloseRequest)
-        closed = await _circuits(loom).escalations.close(escalation_id, by=caller.key.name, reason=given.reason)
+        closed = await _circuits(loom).escalations.close(escalation_id, by=caller.identity, reason=given.reason)
         return JSONResponse(closed.as_json())
 
     return routes

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from loom.extension import Extension, Host, Operation
+from loom.extension import Extension, Host, Named, Operation
 from loom.web.config import WebConfig
 from loom.web.keys import Keys, Role
 
@@ -21,7 +21,7 @@ class Issue(BaseModel):
 
     name: str
     role: Role
-    by: str
+    by: Named
 
 
 class Revoke(BaseModel):
@@ -30,7 +30,7 @@ class Revoke(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key_id: str
-    by: str
+    by: Named
     reason: str
 
 

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from loom.identity import Identity
 from loom.web.config import WebConfig
 from loom.web.keys import ApiKey, Role
 
@@ -50,6 +51,11 @@ class Caller(NamedTuple):
 
     key: ApiKey
     workspace: str
+
+    @property
+    def identity(self) -> Identity:
+        """The name of the key, as the key establishes it."""
+        return Identity(self.key.name, f"api_key:{self.key.key_id}", "http")
 
     def may(self, what: str) -> bool:
         """Tell whether the role of the key is enough."""

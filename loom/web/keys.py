@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from loom.errors import AdmissionError, InvalidNameError
-from loom.identity import check_person
-from loom.journal.entry import Entry, Recorded
+from loom.identity import By, Identity, check_person
+from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 
@@ -25,10 +25,11 @@ Role: TypeAlias = Literal["reader", "operator", "approver", "admin"]
 _TEXT = re.compile(r"loom_([0-9a-f]{16})_([0-9a-f]{64})\Z")
 
 
-class KeyIssuedEntry(Entry):
+class KeyIssuedEntry(PersonEntry):
     """Somebody was given a key. Only its hash is kept."""
 
     kind: ClassVar[str] = "web.key_issued"
+    schema_version: ClassVar[int] = 2
 
     key_id: str
     name: str
@@ -37,10 +38,11 @@ class KeyIssuedEntry(Entry):
     by: str
 
 
-class KeyRevokedEntry(Entry):
+class KeyRevokedEntry(PersonEntry):
     """A key opens nothing any more."""
 
     kind: ClassVar[str] = "web.key_revoked"
+    schema_version: ClassVar[int] = 2
 
     key_id: str
     by: str
@@ -71,19 +73,19 @@ class Keys:
         """Return every key that was ever issued."""
         return tuple(key for key, _ in self._keys.values())
 
-    async def issue(self, name: str, role: Role, *, by: str) -> str:
+    async def issue(self, name: str, role: Role, *, by: By) -> str:
         """Give somebody a key, and return it: it is shown this once."""
         key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
         entry = KeyIssuedEntry(
-            key_id=key_id, name=check_person(name, what="name"), role=role, key_hash=_hash(key_id, secret),
-            by=check_person(by),
+            **Identity.of(by).written(), key_id=key_id, name=check_person(name, what="name"), role=role,
+            key_hash=_hash(key_id, secret),
         )  # fmt: skip
         await self._journal.append_if_missing(lambda: entry)
         return f"loom_{key_id}_{secret}"
 
-    async def revoke(self, key_id: str, *, by: str, reason: str) -> ApiKey:
+    async def revoke(self, key_id: str, *, by: By, reason: str) -> ApiKey:
         """Have a key open nothing any more, at once, and return it; the id may be an unambiguous beginning."""
-        person, revoked = check_person(by), ""
+        who, revoked = Identity.of(by), ""
 
         def missing() -> Entry | None:
             nonlocal revoked
@@ -93,7 +95,7 @@ class Keys:
                 raise AdmissionError(f"key [{key_id:.40}] is {what}; expected the id of one: see `loom keys`")
             revoked = found[0]
             known, _ = self._keys[revoked]
-            return None if known.revoked else KeyRevokedEntry(key_id=revoked, by=person, reason=reason)
+            return None if known.revoked else KeyRevokedEntry(**who.written(), key_id=revoked, reason=reason)
 
         await self._journal.append_if_missing(missing)
         return self._keys[revoked][0]

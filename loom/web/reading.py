@@ -19,6 +19,7 @@ from loom.web.guard import Refused
 from loom.web.keys import KEYS_JOURNAL
 from loom.web.shapes import (
     AnswerRequest,
+    DenyRequest,
     EntryAnswer,
     ExplainedTrace,
     JournalAnswer,
@@ -100,16 +101,15 @@ def router(api: Api) -> APIRouter:
         """Grant a request, in the name of the key."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, AnswerRequest)
-        answered = await loom.approvals.grant(approval_id, by=caller.key.name, comment=given.comment)
+        answered = await loom.approvals.grant(approval_id, by=caller.identity, comment=given.comment)
         return JSONResponse(answered.model_dump(mode="json"))
 
-    @routes.post("/approvals/{approval_id}/deny", response_model=Approval, openapi_extra=takes(AnswerRequest))
+    @routes.post("/approvals/{approval_id}/deny", response_model=Approval, openapi_extra=takes(DenyRequest))
     async def deny(request: Request, approval_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
-        """Deny a request, in the name of the key."""
+        """Deny a request, in the name of the key, and say why."""
         loom, caller = await api.caller(request, "approve")
-        given = await read_body(request, AnswerRequest)
-        comment = given.comment or "denied"
-        answered = await loom.approvals.deny(approval_id, by=caller.key.name, comment=comment)
+        given = await read_body(request, DenyRequest)
+        answered = await loom.approvals.deny(approval_id, by=caller.identity, comment=given.comment)
         return JSONResponse(answered.model_dump(mode="json"))
 
     @routes.get("/policies", response_model=Listed[PolicyAnswer])
@@ -120,7 +120,7 @@ def router(api: Api) -> APIRouter:
         return JSONResponse(
             {
                 "items": [
-                    policy_as_json(each, adopted=known.adopted(name) == each)
+                    policy_as_json(each, known.adoption(name))
                     for name in known.names()
                     for each in known.versions(name)
                 ]
@@ -132,7 +132,7 @@ def router(api: Api) -> APIRouter:
         """Return one version of a policy."""
         loom, _ = await api.caller(request, "read")
         found = loom.policies.resolve(version)
-        return JSONResponse(policy_as_json(found, adopted=loom.policies.adopted(found.name) == found))
+        return JSONResponse(policy_as_json(found, loom.policies.adoption(found.name)))
 
     @routes.get("/runs", response_model=Page[Run])
     async def runs(

@@ -18,6 +18,7 @@ __all__ = [
     "CycleAnswer",
     "CycleRequest",
     "DashboardAnswer",
+    "DenyRequest",
     "EntryAnswer",
     "ErrorAnswer",
     "EscalationAnswer",
@@ -286,6 +287,8 @@ class EscalationAnswer(_Shape):
     repeats: int
     closed_by: str | None
     closed_because: str | None
+    identity_source: str | None
+    via: str | None
     open: bool
 
 
@@ -308,9 +311,15 @@ class DashboardAnswer(_Shape):
 
 
 class AnswerRequest(_Shape):
-    """What somebody has to say to a request for approval. Who it is, the key says."""
+    """What a person has to say when granting a request for approval. Who it is, the key says."""
 
     comment: str | None = Field(default=None, max_length=10_000)
+
+
+class DenyRequest(_Shape):
+    """Why a person denies a request for approval. Who it is, the key says."""
+
+    comment: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
 
 
 class JudgeRequest(_Shape):
@@ -337,6 +346,17 @@ JudgementAnswer = create_model(
 )
 
 
+class AdoptionAnswer(_Shape):
+    """Who adopted the version that new turns pin, or whose code did at start, and why."""
+
+    by: str
+    identity_source: str | None
+    via: str | None
+    trigger: Literal["person", "code"]
+    reason: str | None
+    at: AwareDatetime
+
+
 class PolicyAnswer(_Shape):
     """A version of a policy."""
 
@@ -347,8 +367,12 @@ class PolicyAnswer(_Shape):
     adopted: bool
     has_rule: bool
     by: str
+    identity_source: str | None
+    via: str | None
+    trigger: Literal["person", "code"]
     reason: str | None
     registered_at: AwareDatetime
+    adoption: AdoptionAnswer | None
     document: Json
     about: Json
 

@@ -196,7 +196,7 @@ async def test_abandoning_a_stuck_turn_ends_it_for_good(tmp_path: Path) -> None:
         assert listed.status == "abandoned"
         assert loom.actors.stuck("interpreter/one", "c") is None
     async with opened(tmp_path) as loom:
-        with pytest.raises(TurnAbandonedError, match=r"was abandoned by \[alice\]: not worth it"):
+        with pytest.raises(TurnAbandonedError, match=r"by \[alice \(claimed, via python\)\]: not worth it"):
             await loom.actor(Interpreter, "one").ask(TWO, id="c")
         with pytest.raises(TurnNotFoundError, match="has ended"):
             await loom.turns.abandon("c", by="alice", reason="twice")

@@ -198,12 +198,13 @@ async def test_an_approval_is_granted_in_another_life_of_the_process(tmp_path: P
         await asking
     async with opened(tmp_path, world, resume=False) as loom:  # as the shell does it
         (request,) = await loom.approvals.pending()
-        await loom.approvals.grant(request.approval_id[:8], by="alice", comment="for once", role="vp of sales")
+        await loom.approvals.grant(request.approval_id[:8], by="alice", comment="for once")
     async with opened(tmp_path, world) as loom:
         reply = await loom.actor(Interpreter, "one").ask(Carry(program=list(program)), id="c", by="bob")
         assert (reply["first"], reply["vp"]) == ({"key": "first"}, True)
         (approval,) = (await loom.traces.get(reply["d"])).decision.approvals
-        assert (approval.by, approval.role, approval.comment) == ("alice", "vp of sales", "for once")
+        assert (approval.by, approval.role, approval.comment) == ("alice", None, "for once")
+        assert (approval.identity_source, approval.via) == ("claimed", "python")
         assert world.calls == {"fetch first": 1}
 
 

@@ -485,7 +485,7 @@ async def test_the_policy_version_is_pinned_when_the_command_is_received(tmp_pat
         asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(program))
         await world.arrived("fetch first")
         tighter = await loom.policies.register(discount.with_params(Limits(limit=50)), by="alice")
-        await loom.policies.adopt(tighter.version, by="alice", reason="more generous")
+        await loom.policies.adopt(tighter.version, by="bob", reason="more generous")
         world.let_go("fetch first")
         first = await asking
         assert first["x" * 12] == "over"

@@ -77,7 +77,7 @@ def test_the_first_answer_counts(copied: Path, pending: list[str]) -> None:
     assert invoke("approve", pending[0], "--by", "dana", config=copied).code == 0
     late = invoke("deny", pending[0], "--by", "kim", "-m", "no", config=copied)
     assert late.code == 1
-    assert "[granted] by [dana]" in late.err
+    assert "[granted] by [dana (claimed, via shell)]" in late.err
 
 
 def test_what_is_not_known_is_a_no(copied: Path) -> None:

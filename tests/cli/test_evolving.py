@@ -40,7 +40,15 @@ def test_a_suggestion_is_looked_for_shown_and_adopted(config: Path) -> None:
     [listed] = invoke("suggestions", "--json", config=config).json
     shown = invoke("suggestions", "show", listed["suggestion_id"][:6], config=config)
     assert "12 that were require_approval:vp" in shown.out
-    adopted = invoke("suggestions", "adopt", listed["suggestion_id"], "--by", "vera", "-m", "the rule", config=config)
+    alone = invoke("suggestions", "adopt", listed["suggestion_id"], "--by", "vera", "-m", "the rule", config=config)
+    assert alone.code == 1
+    approved = invoke(
+        "suggestions", "approve", listed["suggestion_id"], "--by", "vera", "-m", "the rule", config=config
+    )
+    assert approved.code == 0
+    alone = invoke("suggestions", "adopt", listed["suggestion_id"], "--by", "Vera", "-m", "the rule", config=config)
+    assert alone.code == 1
+    adopted = invoke("suggestions", "adopt", listed["suggestion_id"], "--by", "kim", "-m", "I agree", config=config)
     assert adopted.code == 0
     assert "new turns pin it" in adopted.out
     refused = invoke("suggestions", "reject", listed["suggestion_id"], "--by", "vera", "-m", "no", config=config)

@@ -24,7 +24,7 @@ async def _fill(config: Path) -> None:
         stricter = await policies.register(
             notes.with_params(NoteParams(limit=5)), by="dana", reason="shorter is better"
         )
-        await policies.adopt(stricter.version, by="dana")
+        await policies.adopt(stricter.version, by="kim")
         await agent.ask(Note(text="note 3"), id="n3", by="robin")
 
 

@@ -207,7 +207,7 @@ def test_approvals_are_listed_with_how_long_they_wait(filled: Path) -> None:
 def test_one_approval_is_shown_with_all_that_happened_to_it(filled: Path) -> None:
     denied = invoke("approvals", "--all", "--json", config=filled).json[2]["approval_id"]
     said = invoke("approvals", denied[:12], config=filled)
-    assert "denied by dana: “too long”" in said.out
+    assert "denied by dana (claimed, via python): “too long”" in said.out
     assert invoke("approvals", denied[:12], "--json", config=filled).json["approval_id"] == denied
     assert invoke("approvals", "nonesuch", config=filled).code == 1
 

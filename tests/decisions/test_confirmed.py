@@ -63,7 +63,7 @@ SHOWN = [
     name for name in columns_of("trace_decisions") if name not in ("position", "situation", "precedent", "entry_hash")
 ]
 """What of a row is shown or looked for; nothing reads the two classes, or the hash, out of this table."""
-SENT = ("command_type", "by", "correlation_id")
+SENT = ("command_type", "by", "identity_source", "via", "correlation_id")
 """What only the trace of one decision shows."""
 
 
@@ -215,8 +215,8 @@ ENRICHMENT = EnrichmentEntry(decision_id=id_of("acme"), analysis=ANALYSIS, cost_
         "UPDATE trace_outcomes SET correct = 0",
         "UPDATE trace_outcomes SET feedback = 'forged'",
         "UPDATE trace_outcomes SET observed_by = 'kim'",
-        "INSERT INTO trace_outcomes SELECT 3, decision_id, correct, actual, feedback, observed_by, observed_at_us, "
-        "recorded_at_us FROM trace_outcomes",
+        "INSERT INTO trace_outcomes SELECT 3, decision_id, correct, actual, feedback, observed_by, identity_source, "
+        "via, observed_at_us, recorded_at_us FROM trace_outcomes",
         "UPDATE enrichments SET said = replace(said, 'so', 'forged')",
         "UPDATE enrichments SET cost_micro_usd = 0",
         "UPDATE enrichments SET status = 'failed'",

@@ -38,7 +38,7 @@ QUESTIONS = [
 
 TOLD = """\
 Exception by discount-agent/acme, 2026-02-02 02:40:02 UTC
-decision 4d8f26a64837 · request_discount, asked for by ana · entry 2
+decision 4d8f26a64837 · request_discount, asked for by ana (claimed) · entry 2
 
 What was decided?
   granted     yes
@@ -73,15 +73,15 @@ After which precedents?
 Who agreed?
   vp_sales  asked 2026-02-02 02:40:02 UTC: “over policy, 2 precedents”
             after 0 ms passed on from vp_sales to cfo, as the deadline had come
-            granted by maria (CFO) after 1.0 s: “They are worth it.”
-            after 2.0 s denied by rosa, which came too late to count
+            granted by maria (claimed) (CFO) after 1.0 s: “They are worth it.”
+            after 2.0 s denied by rosa (claimed), which came too late to count
 
 What was done?
   done  nothing outside, by its turn
 
 What came of it?
   turn   Its turn ended with a reply.
-  wrong  says rosa, 2026-03-01 09:30:00 UTC: “They left.”
+  wrong  says rosa (claimed), 2026-03-01 09:30:00 UTC: “They left.”
          {"renewed": false}
 """
 

@@ -330,7 +330,7 @@ async def test_turns_of_a_run_are_driven_again_and_do_what_they_did(loom: Loom) 
 def test_a_command_without_a_run_is_written_as_it_always_was() -> None:
     entry = CommandReceivedEntry(command_type="T", payload={"a": 1}, by="ana", correlation_id="c", waiting=("x/y",))
     assert draft(entry).body == (
-        b'{"step":null,"command_type":"T","payload":{"a":1},"by":"ana","correlation_id":"c","causation_id":null,'
+        b'{"step":null,"identity_source":"claimed","command_type":"T","payload":{"a":1},"by":"ana","correlation_id":"c","causation_id":null,'
         b'"waiting":["x/y"]}'
     )
 

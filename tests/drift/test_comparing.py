@@ -360,7 +360,7 @@ async def test_other_thresholds_are_another_version_which_the_report_names(work:
     assert usual.severity == "warning"
     strict = drift.with_params(DriftParams(warning_at=0.0, critical_at=0.01, permutations=199, minimum_decisions=300))
     version = await work.policies.register(strict, by="dana")
-    await work.policies.adopt(version.version, by="dana")
+    await work.policies.adopt(version.version, by="kim")
     judged = await work.compare("one", "two")
     assert judged.severity == "critical"
     assert judged.judged.version == version.version != usual.judged.version
@@ -374,7 +374,7 @@ async def test_other_thresholds_are_another_version_which_the_report_names(work:
 async def test_a_version_of_the_earlier_rule_that_a_person_adopted_stays_in_force(work: Bench) -> None:
     tuned = drift_by_raw_divergence.with_params(RawDriftParams(alpha=0.04, permutations=199))
     version = await work.policies.register(tuned, by="dana")
-    await work.policies.adopt(version.version, by="dana", reason="as we are used to")
+    await work.policies.adopt(version.version, by="kim", reason="as we are used to")
     await work.decide(even(count=1_000, industries=["bank"] * 5 + ["health"] * 5), run="one")
     await work.decide(even(count=1_000, industries=["bank"] * 6 + ["health"] * 4), run="two")
     report = await work.compare("one", "two")
@@ -415,7 +415,7 @@ def test_a_comparison_that_was_kept_before_is_read_as_one_by_permutation() -> No
 async def test_at_most_alpha_is_what_it_takes_and_no_severity_is_said_below_it(work: Bench) -> None:
     never = drift.with_params(DriftParams(alpha=0.00001))
     version = await work.policies.register(never, by="dana")
-    await work.policies.adopt(version.version, by="dana")
+    await work.policies.adopt(version.version, by="kim")
     await work.decide(BANK, run="one")
     await work.decide(HEALTH, run="two")
     report = await work.compare("one", "two")

@@ -38,7 +38,7 @@ async def fill(config: Path) -> None:
         await decide("autumn", TOWARDS_BANKS)
         await decide("short", EVEN, count=10)
         tuned = await loom.policies.register(loans.with_params(type(loans.params)(most=30)), by="dana")
-        await loom.policies.adopt(tuned.version, by="dana")
+        await loom.policies.adopt(tuned.version, by="kim")
         await decide("winter", EVEN)
 
 
@@ -129,7 +129,7 @@ def test_the_same_people_in_two_runs_are_tested_in_pairs(tmp_path: Path) -> None
         async with Loom.open(config, by="robin") as loom:
             for run_id, most in (("one", 10), ("two", 20)):
                 tuned = await loom.policies.register(loans.with_params(type(loans.params)(most=most)), by="dana")
-                await loom.policies.adopt(tuned.version, by="dana")
+                await loom.policies.adopt(tuned.version, by="kim")
                 async with loom.runs.run(run_id=run_id), asyncio.TaskGroup() as group:
                     for number in range(60):
                         asked = RequestLoan(industry=f"kind {number}", amount=number % 40)
@@ -240,7 +240,7 @@ def test_what_was_kept_is_told_by_the_journal(made: Path, tmp_path: Path) -> Non
     assert said.code == 0
     assert "drift_compared" in said.out
     assert "detected, " in said.out
-    assert "by dana: The pattern of decisions changed" in said.out
+    assert "by dana (claimed, via python): The pattern of decisions changed" in said.out
 
 
 def shares(report: Mapping[str, Sequence[Mapping[str, float]]]) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loom import Actor, Command, Loom
-from loom.errors import SuggestionNotFoundError, SuggestionSettledError, SuggestionStaleError
+from loom.errors import SelfAdoptionError, SuggestionNotFoundError, SuggestionSettledError, SuggestionStaleError
 from loom.evolution import Suggestion
 from loom.policies.tables import Table
 
@@ -111,13 +111,25 @@ async def test_nothing_changes_until_a_person_adopts_it(tmp_path: Path) -> None:
         adopted = loom.policies.adopted("discount")
         assert adopted is not None
         assert adopted.hash == suggestion.base
-        version = await loom.suggestions.adopt(suggestion.suggestion_id[:8], by="vera", reason="it is the rule by now")
+        with pytest.raises(SelfAdoptionError, match="expected two persons"):
+            await loom.suggestions.adopt(suggestion.suggestion_id[:8], by="vera", reason="it is the rule by now")
+        version = await loom.suggestions.approve(
+            suggestion.suggestion_id[:8], by="vera", reason="it is the rule by now"
+        )
+        assert loom.policies.adopted("discount") == adopted
+        for alone in (loom.suggestions.adopt(suggestion.suggestion_id, by="VERA", reason="now"),
+                      loom.policies.adopt(version.hash, by="vera")):  # fmt: skip
+            with pytest.raises(SelfAdoptionError):
+                await alone
+        assert await loom.suggestions.adopt(suggestion.suggestion_id, by="kim", reason="I agree") == version
         now = loom.policies.adopted("discount")
         assert now == version
         assert (version.by, version.reason) == ("vera", "it is the rule by now")
         assert await loom.actor(Seller, "health").ask(Ask(industry="health", percent=16)) is True
         assert (await loom.suggestions.get(suggestion.suggestion_id)).status == "implemented"
-        assert await loom.suggestions.adopt(suggestion.suggestion_id, by="vera", reason="twice") == version
+        assert await loom.suggestions.adopt(suggestion.suggestion_id, by="kim", reason="twice") == version
+        known = await loom.suggestions.get(suggestion.suggestion_id)
+        assert (str(known.identity), str(known.adopter)) == ("vera (claimed, via python)", "kim (claimed, via python)")
         with pytest.raises(SuggestionSettledError):
             await loom.suggestions.reject(suggestion.suggestion_id, by="vera", reason="no")
 
@@ -126,9 +138,9 @@ async def test_adopting_fails_where_the_base_has_moved_on_and_changes_nothing(tm
     async with opened(tmp_path) as loom:
         suggestion = await suggested(loom)
         other = await loom.policies.register(BASE.with_params(limit=12), by="kim")
-        await loom.policies.adopt(other.hash, by="kim")
+        await loom.policies.adopt(other.hash, by="dana")
         with pytest.raises(SuggestionStaleError, match="expected the one it starts from"):
-            await loom.suggestions.adopt(suggestion.suggestion_id, by="vera", reason="it is the rule by now")
+            await loom.suggestions.approve(suggestion.suggestion_id, by="vera", reason="it is the rule by now")
         assert loom.policies.adopted("discount") == other
         assert (await loom.suggestions.get(suggestion.suggestion_id)).status == "pending"
 
@@ -138,7 +150,9 @@ async def test_what_was_rejected_stays_away_until_there_is_much_more_of_it(tmp_p
         suggestion = await suggested(loom)
         await loom.suggestions.reject(suggestion.suggestion_id, by="vera", reason="not this year")
         with pytest.raises(SuggestionSettledError):
-            await loom.suggestions.adopt(suggestion.suggestion_id, by="vera", reason="after all")
+            await loom.suggestions.approve(suggestion.suggestion_id, by="vera", reason="after all")
+        with pytest.raises(SuggestionSettledError):
+            await loom.suggestions.adopt(suggestion.suggestion_id, by="kim", reason="after all")
         await exceptions(loom, 4)
         assert await loom.suggestions.look() == []
         await exceptions(loom, 3)
@@ -168,7 +182,7 @@ async def test_a_process_that_died_between_adopting_and_registering_is_gone_on_w
         with monkeypatch.context() as patch:
             patch.setattr(loom.policies, "register", dies)
             with pytest.raises(OSError, match="power"):
-                await loom.suggestions.adopt(suggestion.suggestion_id, by="vera", reason="yes")
+                await loom.suggestions.approve(suggestion.suggestion_id, by="vera", reason="yes")
     async with opened(tmp_path) as loom:
         assert (await loom.suggestions.get(suggestion.suggestion_id)).status == "approved"
         version = await loom.suggestions.adopt(suggestion.suggestion_id, by="kim", reason="go on")

@@ -46,7 +46,7 @@ class Desk:
     async def call(self, op: str, **args: JsonValue) -> JsonValue:
         return await control_call(self.files.lock, op, args, timeout_s=5.0)
 
-    async def handle(self, op: str, args: Mapping[str, JsonValue]) -> JsonValue:
+    async def handle(self, op: str, args: Mapping[str, JsonValue], uid: int | None) -> JsonValue:
         self.asked.append((op, args))
         match op:
             case "echo":
@@ -144,7 +144,7 @@ async def test_the_socket_is_for_its_owner_only_from_the_first_moment_and_whatev
 async def test_another_user_is_turned_away_even_if_they_got_hold_of_the_socket(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loom.journal.control._is_friend", lambda peer: False)
+    monkeypatch.setattr("loom.journal.control.peer_uid", lambda peer: 54_321)
     answer = json.loads(await spoken(desk.files.socket, b'{"op":"echo"}\n'))
     assert "owner" in answer["error"]["message"]
     assert desk.asked == []

@@ -44,7 +44,7 @@ async def decide(directory: Path, asked: list[tuple[bool, int | None, int | None
         for ruled, percent, adopted in asked:
             if adopted is not None:
                 version = await loom.policies.register(discount.with_params(Limits(limit=adopted)), by="alice")
-                await loom.policies.adopt(version.version, by="alice")
+                await loom.policies.adopt(version.version, by="bob")
             agent = Judging if ruled else Unruled
             await loom.actor(agent, "one").ask(Judge(percent=percent if ruled else None))
         recorded = await entries(loom)

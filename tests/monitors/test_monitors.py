@@ -115,7 +115,7 @@ async def test_another_version_of_the_monitors_policy_counts_once_a_person_adopt
         await loom.reactors.reached()
         strict = rolling_mean_of("monitor-profitability", RollingMeanParams(window=2, threshold=3.0))
         version = await loom.policies.register(strict, by="mira")
-        await loom.policies.adopt(version.hash, by="mira", reason="be stricter")
+        await loom.policies.adopt(version.hash, by="vera", reason="be stricter")
         await desk.offer("i-2", 4)
         await loom.reactors.reached()
         assert loom.standings.of(AGENT).standing == "SUSPENDED"

@@ -168,7 +168,7 @@ def test_configs_are_read_or_refused_by_type(tmp_path: Path, tally: Tally) -> No
 async def test_requests_over_the_control_socket_are_answered_or_refused_by_type(tmp_path: Path, tally: Tally) -> None:
     store = await SqliteStore.open(tmp_path / "journal.db", options=PLENTY)
 
-    async def handle(op: str, args: Any) -> Any:
+    async def handle(op: str, args: Any, _: int | None) -> Any:
         return {"op": op}
 
     server = ControlServer(JournalFiles(tmp_path / "journal.db").socket, handle)

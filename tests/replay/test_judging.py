@@ -219,7 +219,7 @@ async def test_an_audit_of_some_decisions_says_nothing_of_a_run_that_they_are_no
         async with loom.runs.run(kind="simulation", run_id="mixed"):
             await decided(loom, CASES[0])
             await registered(loom, V2)
-            await loom.policies.adopt(V2.version_hash, by="robin")
+            await loom.policies.adopt(V2.version_hash, by="kim")
             await loom.actor(Seller, "one").ask(Ask(facts=dict(CASES[0])))
         await loom.actor(Seller, "two").ask(Ask(facts=dict(CASES[0])))
         mixed, apart = [await loom.policies.audit(Selection(journal=f"seller/{key}")) for key in ("one", "two")]
@@ -232,7 +232,7 @@ async def test_an_audit_finds_a_version_that_is_not_there_a_wrong_evaluation_and
         async with loom.runs.run(kind="simulation", run_id="mixed"):
             ids = await decided(loom, *CASES)
             await registered(loom, V2)
-            await loom.policies.adopt(V2.version_hash, by="robin")
+            await loom.policies.adopt(V2.version_hash, by="kim")
             await loom.actor(Seller, "one").ask(Ask(facts=dict(CASES[0])))
         wrong, strange = [(await loom.traces.get(each)).decision for each in ids[1:3]]
         assert wrong.evaluation is not None

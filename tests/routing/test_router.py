@@ -283,7 +283,7 @@ async def test_another_optimiser_version_is_adopted_by_a_person_and_named_by_the
         only_cost = care_optimizer.with_params(OptimizerParams(success_rate=0, latency_p50=0, cost_per_run=1))
         version = await loom.policies.register(only_cost, by="mira")
         assert (await router.choose(REQUEST, CANDIDATES, request_id="r-1")).agent == "agent-b"
-        await loom.policies.adopt(version.hash, by="mira", reason="costs count now")
+        await loom.policies.adopt(version.hash, by="vera", reason="costs count now")
         assert (await router.choose(REQUEST, CANDIDATES, request_id="r-2")).note == "history speaks for agent-a, too"
         assert not (await router.replay("r-1")).diverged, "it is judged under the version of then"
         [first] = await decisions(loom)

@@ -111,7 +111,7 @@ async def decided(loom: Loom) -> Router:
     router.source.read = Given(SEEN).read  # type: ignore[method-assign]
     weights = OptimizerParams(success_rate=0.42, latency_p50=0.58, cost_per_run=0)
     version = await loom.policies.register(care_optimizer.with_params(weights), by="mira")
-    await loom.policies.adopt(version.hash, by="mira", reason="two signals count")
+    await loom.policies.adopt(version.hash, by="vera", reason="two signals count")
     await router.choose(REQUEST, CANDIDATES, request_id="r-1")
     return router
 

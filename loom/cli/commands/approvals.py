@@ -9,7 +9,7 @@ import typer
 from loom.cli.command import command
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, compact, moment, one_line
+from loom.cli.text import age, compact, moment, named, one_line, who
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -74,10 +74,9 @@ async def approve(
     approval_id: _ApprovalId,
     by: ByOption,
     comment: Annotated[str | None, typer.Option("--comment", "-m", help="What you want to say about it.")] = None,
-    role: Annotated[str | None, typer.Option(help="In which role, if not as the approver that was asked.")] = None,
 ) -> None:
     """Grant a request, in your own name. You may not grant what you asked for yourself."""
-    await _answer(shell, "approvals.grant", {"id": approval_id, "by": by, "comment": comment, "role": role})
+    await _answer(shell, "approvals.grant", {"id": approval_id, "by": by, "comment": comment})
 
 
 async def deny(
@@ -85,10 +84,9 @@ async def deny(
     approval_id: _ApprovalId,
     by: ByOption,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Why not.", show_default=False)],
-    role: Annotated[str | None, typer.Option(help="In which role, if not as the approver that was asked.")] = None,
 ) -> None:
     """Deny a request, in your own name, and say why."""
-    await _answer(shell, "approvals.deny", {"id": approval_id, "by": by, "comment": comment, "role": role})
+    await _answer(shell, "approvals.deny", {"id": approval_id, "by": by, "comment": comment})
 
 
 async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> None:
@@ -101,7 +99,7 @@ async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> No
         return
     status = str(answered["status"])
     shell.output.say(
-        f"{status} {str(answered['approval_id'])[:12]} by {answered['answered_by']}: {answered['journal']}",
+        f"{status} {str(answered['approval_id'])[:12]} by {named(answered, 'answered_by')}: {answered['journal']}",
         style=_STYLES.get(status, ""),
     )
     if not by_a_running_loom:
@@ -126,7 +124,7 @@ def _print_list(output: Output, found: tuple[Approval, ...], *, with_status: boo
         cells: list[str | Text] = [each.approval_id[:12], one_line(each.approver, 24), age(each.waiting_s(now_us))]
         cells += [status] if with_status else [Text(due, style="red" if left is not None and left < 3_600 else "")]
         if output.width >= 100:
-            cells += [one_line(each.requested_by or "-", 20), one_line(each.journal, 32)]
+            cells += [who(each.requester), one_line(each.journal, 32)]
         return [*cells, one_line(each.reason)]
 
     output.table(columns, [row(each) for each in found])
@@ -139,7 +137,7 @@ def _print_one(output: Output, each: Approval) -> None:
     output.say(f"{each.status} {each.approval_id}", style=_STYLES[each.status])
     said = [
         ("asked of", each.approver),
-        ("asked by", f"{each.requested_by or 'nobody in particular'}, in {each.journal}"),
+        ("asked by", f"{each.requester or 'nobody in particular'}, in {each.journal}"),
         ("reason", one_line(each.reason)),
         ("facts", compact(each.facts or {})),
         ("rule", "-" if each.evaluation is None else f"{each.evaluation.rule}: {one_line(each.evaluation.why)}"),
@@ -148,7 +146,7 @@ def _print_one(output: Output, each: Approval) -> None:
     ]
     output.table([Column("", "dim"), Column("", wide=True, wraps=True)], said)
     for event in each.events:
-        by = f" by {event.by}" if event.by else ""
+        by = f" by {event.identity if event.event != 'escalated' else event.by}" if event.by else ""
         comment = f": “{one_line(event.comment)}”" if event.comment else ""
         late = "" if event.counts else " (too late to count)"
         output.say(f"  {moment(event.at)}  {event.event}{by}{comment}{late}", style="dim")

@@ -137,7 +137,9 @@ async def verify(shell: Shell, file: _File) -> int | None:
             style="bold red" if findings else "bold green",
         )
         manifest = archive.manifest
-        shell.output.say(f"workspace {manifest.workspace}, sealed {moment(manifest.sealed_at)} by {manifest.by}")
+        shell.output.say(
+            f"workspace {manifest.workspace}, sealed {moment(manifest.sealed_at)} by {manifest.by} (claimed)"
+        )
         shell.output.say(f"digest {found.digest}", style="dim")
         shell.output.say(_SAID[compared], style="dim")
         for each in findings:

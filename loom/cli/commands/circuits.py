@@ -11,7 +11,7 @@ from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import one_line
+from loom.cli.text import one_line, who
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,7 +163,7 @@ async def escalations(
     rows = [
         (
             each.escalation_id[:12], each.opened_at.strftime("%Y-%m-%d %H:%M"), each.cause, str(each.repeats),
-            each.reason, each.closed_by or "",
+            each.reason, who(each.closer),
         )
         for each in found
     ]  # fmt: skip

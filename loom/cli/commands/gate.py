@@ -11,6 +11,7 @@ from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
+from loom.cli.text import named, who
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -72,7 +73,7 @@ async def status(shell: Shell) -> None:
     if rows:
         columns = [Column("contract"), Column("version"), Column("allows", wide=True), Column("limits"), Column("hash")]
         shell.output.table(columns, rows)
-    said = [(each.subject, each.standing, each.by or "", each.reason or "") for each in standings.all()]
+    said = [(each.subject, each.standing, who(each.identity), each.reason or "") for each in standings.all()]
     if said:
         shell.output.table([Column("agent"), Column("standing"), Column("by"), Column("reason", wide=True)], said)
     if not rows and not said:
@@ -152,7 +153,7 @@ def _print_standing(shell: Shell, said: dict[str, Any]) -> None:
     if shell.json:
         shell.output.document(said)
     else:
-        shell.output.say(f"{said['agent']} is {said['standing']} by {said['by']}: {said['reason']}")
+        shell.output.say(f"{said['agent']} is {said['standing']} by {named(said)}: {said['reason']}")
 
 
 def _limits(limits: dict[str, float], floors: dict[str, float]) -> str:

@@ -161,19 +161,19 @@ async def _kept(
     shell: Shell, selection: Selection, under: str | None, what_if: dict[str, Any] | None, by: str | None
 ) -> Judgement:
     from loom.cli.acting import open_loom, over_socket
-    from loom.identity import check_person
-    from loom.journal.sqlite import WriterLock
+    from loom.identity import Edge, check_person
+    from loom.journal.control import takes_requests
     from loom.operations import Operations
     from loom.replay import Judgement
 
     arguments: dict[str, Any] = {"selection": selection.plain(), "by": check_person(by)}
     arguments |= {name: given for name, given in (("under", under), ("what_if", what_if)) if given is not None}
     place = shell.existing
-    if WriterLock(place.files.lock).held():
+    if takes_requests(place.files.lock):
         return Judgement.model_validate(await over_socket(place.files, "replay.keep", arguments, timeout_s=3_600))
     shell.allow_imports()
     async with open_loom(place, by=str(by)) as loom:
-        return Judgement.model_validate(await Operations(loom).call("replay.keep", arguments))
+        return Judgement.model_validate(await Operations(loom).call("replay.keep", arguments, edge=Edge("shell")))
 
 
 def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:

@@ -11,7 +11,7 @@ from loom.cli.commands import auditing, tables
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import compact, moment, one_line, safe
+from loom.cli.text import compact, moment, named, one_line, safe, who
 
 __all__ = ["add_to"]
 
@@ -98,7 +98,7 @@ async def _load(shell: Shell) -> list[dict[str, Any]]:
     async with open_journal(shell) as reader:
         registry = await registry_of(reader)
     return [
-        policy_as_json(version, adopted=registry.adopted(name) == version)
+        policy_as_json(version, registry.adoption(name))
         for name in registry.names()
         for version in registry.versions(name)
     ]
@@ -123,11 +123,25 @@ def _print_list(output: Output, found: list[dict[str, Any]]) -> None:
 
     def row(each: dict[str, Any]) -> list[str]:
         return [
-            each["name"], each["version"], "yes" if each["adopted"] else "-", "yes" if each["has_rule"] else "none",
-            output.moment(each["registered_at"]), one_line(each["by"], 16), one_line(each["reason"] or "-"),
+            each["name"], each["version"], _adopted(each), "yes" if each["has_rule"] else "none",
+            output.moment(each["registered_at"]), who(named(each), 16), one_line(each["reason"] or "-"),
         ]  # fmt: skip
 
     output.table(columns, [row(each) for each in found])
+
+
+def _adopted(each: dict[str, Any]) -> str:
+    """Return in a word who adopted a version."""
+    adoption = each["adoption"]
+    if adoption is None:
+        return "-"
+    return "by its code" if adoption["trigger"] == "code" else f"by {who(named(adoption), 16)}"
+
+
+def _deed(said: dict[str, Any], at: str) -> str:
+    """Return when something was done, in whose name and why."""
+    code = "by code, in the name of" if said["trigger"] == "code" else "by"
+    return f"{moment(at)} UTC {code} {named(said)}" + (f": {said['reason']}" if said["reason"] else "")
 
 
 def _print(output: Output, each: dict[str, Any]) -> None:
@@ -136,11 +150,10 @@ def _print(output: Output, each: dict[str, Any]) -> None:
     output.say(f"{each['name']}, version {each['version']} ({adopted})", style="bold")
     rows = [
         ("hash", each["hash"]),
-        (
-            "registered",
-            f"{moment(each['registered_at'])} UTC by {each['by']}" + (f": {each['reason']}" if each["reason"] else ""),
-        ),
+        ("registered", _deed(each, each["registered_at"])),
     ]
+    if each["adoption"]:
+        rows.append(("adopted", _deed(each["adoption"], each["adoption"]["at"])))
     parameters: Any = document.get("parameters")
     if parameters:
         values: Any = _values(parameters)

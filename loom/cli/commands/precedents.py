@@ -9,7 +9,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import compact, one_line
+from loom.cli.text import compact, one_line, who
 from loom.cli.values import named_values
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ async def rules(
             [
                 {
                     "name": each.name, "number": each.number, "version": each.version, "hash": each.hash, "by": each.by,
-                    "reason": each.reason, "registered_at": each.registered_at.isoformat(),
+                    "identity_source": each.identity_source, "via": each.via, "reason": each.reason,
+                    "registered_at": each.registered_at.isoformat(),
                     "document": dict(each.document),
                 }
                 for each in found
@@ -140,7 +141,7 @@ async def rules(
         columns,
         [
             [
-                one_line(each.name, 32), each.version, output.moment(each.registered_at), one_line(each.by, 16),
+                one_line(each.name, 32), each.version, output.moment(each.registered_at), who(each.identity, 16),
                 _declared(each.document["attributes"]), _declared(each.document["outcome"]),
             ]
             for each in found

@@ -10,6 +10,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
+from loom.cli.text import named
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -131,13 +132,13 @@ def _print_status(shell: Shell, found: dict[str, Any]) -> None:
     if shell.json:
         shell.output.document(found)
         return
-    said_by = f"by {found['set_by']}" if found["set_by"] else "nobody has set it: the config's"
+    said_by = f"by {named(found, 'set_by')}" if found["set_by"] else "nobody has set it: the config's"
     because = f": {found['set_because']}" if found["set_because"] else ""
     source = " (from the config)" if found["source"] == "config" else ""
     switch = "engaged" if found["killed"] else "armed"
     if found["switch_by"]:
         trigger = f" ({found['switch_trigger']})" if found["switch_trigger"] == "system" else ""
-        switch += f", by {found['switch_by']}{trigger}: {found['switch_because']}"
+        switch += f", by {named(found, 'switch_by')}{trigger}: {found['switch_because']}"
         if found["killed"] and found["switch_condition"]:
             switch += f" ({found['switch_condition']}; `loom routing rearm` takes --cause, and replays a request)"
     rows = [

@@ -98,19 +98,20 @@ async def _through(shell: Shell, arguments: dict[str, Any], *, resumes: bool) ->
     """Return what the loom that runs says to the command, or one that is opened for it."""
     from loom.cli.acting import open_loom, over_socket
     from loom.cli.serving import person
-    from loom.journal.sqlite import WriterLock
+    from loom.identity import Edge
+    from loom.journal.control import takes_requests
     from loom.operations import Operations
 
     files = shell.place.files
     said: Any
-    if WriterLock(files.lock).held():
+    if takes_requests(files.lock):
         patience_s = (arguments["timeout_s"] or _FOR_EVER_S) + _MARGIN_S
         said = await over_socket(files, "actors.send", arguments, timeout_s=patience_s)
     else:
         shell.allow_imports()
         async with open_loom(shell.place, by=person(arguments["by"])) as loom:
             loom.actors.resumes = resumes
-            said = await Operations(loom).call("actors.send", arguments)
+            said = await Operations(loom).call("actors.send", arguments, edge=Edge("shell"))
     return cast("dict[str, Any]", said)
 
 

@@ -10,7 +10,7 @@ from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, compact, moment, one_line, shortened
+from loom.cli.text import age, compact, moment, one_line, shortened, who
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -122,7 +122,7 @@ def _print_list(output: Output, found: tuple[Run, ...]) -> None:
         cells += [output.moment(each.started_at)]
         cells += ["-" if each.duration_s is None else age(each.duration_s)] if roomy else []
         cells += [str(each.decisions)]
-        cells += [str(each.actors), _versions(each), one_line(each.by, 16)] if roomy else []
+        cells += [str(each.actors), _versions(each), who(each.starter, 16)] if roomy else []
         return [*cells, one_line(each.note or "-", 140)]
 
     output.table(columns, [row(each) for each in found])
@@ -140,8 +140,8 @@ def _print(output: Output, run: Run) -> None:
     ended = "nobody has said how: `loom runs end`"
     if run.ended_at is not None and run.duration_s is not None:
         why = f": {run.reason}" if run.reason else ""
-        ended = f"{moment(run.ended_at)} UTC by {run.ended_by}, after {age(run.duration_s)}{why}"
-    rows = [("started", f"{moment(run.started_at)} UTC by {run.by}"), ("ended", ended)]
+        ended = f"{moment(run.ended_at)} UTC by {run.ender}, after {age(run.duration_s)}{why}"
+    rows = [("started", f"{moment(run.started_at)} UTC by {run.starter}"), ("ended", ended)]
     rows += [("note", run.note)] if run.note else []
     rows += [("meant to decide under", f"{each.name} {each.version}") for each in run.policies]
     rows += [] if run.seed is None else [("seed", str(run.seed))]

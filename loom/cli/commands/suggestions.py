@@ -23,10 +23,11 @@ _Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_defaul
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List, show, look for, adopt and reject suggestions.")
+    group = typer.Typer(help="List, show, look for, approve, adopt and reject suggestions.")
     command(group, "list", default=True)(suggestions)
     command(group, "show")(show)
     command(group, "look")(look)
+    command(group, "approve")(approve)
     command(group, "adopt")(adopt)
     command(group, "reject")(reject)
     app.add_typer(group, name="suggestions", rich_help_panel="Answer")
@@ -63,7 +64,12 @@ async def show(shell: Shell, suggestion_id: _Id) -> None:
         ("starts from", each.base[:12]),
         ("judged again", judged),
         *((f"would be {t.new}", f"{t.cases:,} that were {t.old}") for t in impact.transitions),
-        *((f"{each.status} by", f"{each.by}: {each.reason}") for _ in [0] if each.by),
+        *(
+            ("rejected by" if each.status == "rejected" else "approved by", f"{each.identity}: {each.reason}")
+            for _ in [0]
+            if each.identity
+        ),
+        *(("adopted by", str(each.adopter)) for _ in [0] if each.adopter),
     ]
     shell.output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows, header=False)
 
@@ -105,8 +111,18 @@ async def _say_what_is_left(shell: Shell, policy: str | None) -> None:
             )
 
 
+async def approve(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
+    """Make the rule a version that you propose; another person adopts it."""
+    approved: Any = await _judged(shell, "suggestions.approve", suggestion_id, by, reason)
+    if shell.json:
+        shell.output.document(approved)
+    else:
+        shell.output.say(f"approved as {approved['version']} of {approved['name']}", style="green")
+        shell.output.note(f"another person adopts it: loom suggestions adopt {suggestion_id} --by NAME -m WHY")
+
+
 async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
-    """Make the rule a version, and let new turns pin it, in your own name."""
+    """Let new turns pin a suggestion that another person has approved."""
     adopted: Any = await _judged(shell, "suggestions.adopt", suggestion_id, by, reason)
     if shell.json:
         shell.output.document(adopted)

@@ -66,7 +66,7 @@ async def register(
     file: _File,
     by: ByOption,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why there is this version.")] = None,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Let new turns pin it at once.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Pin it from now on, if another person proposed it.")] = False,
 ) -> None:
     """Make the version known that a table in a file is; a table that behaves like a known version is that one."""
     from loom.cli.acting import act

@@ -10,7 +10,7 @@ from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, one_line, shortened
+from loom.cli.text import age, named, one_line, shortened, who
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -149,7 +149,7 @@ def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> No
         summary = each["summary"]
         received = datetime.fromisoformat(summary["received_at"])
         cells: list[str | Text] = [short[summary["command_id"]], one_line(summary["journal"], 32)]
-        cells += [one_line(summary["command_type"] or "-", 24), one_line(summary["by"] or "-", 20)] if roomy else []
+        cells += [one_line(summary["command_type"] or "-", 24), who(named(summary))] if roomy else []
         cells += [Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))]
         cells += [output.moment(received) if with_end else age((now_us - us_from_datetime(received)) / 1e6)]
         return [*cells, one_line(each["why"] or _MEANING.get(each["status"], ""))]
