@@ -122,10 +122,12 @@ class TurnSummary(BaseModel):
         return self.ended_at is None
 
 
-_COLUMNS = """
+_OWN = """
 journal, command_id, actor_type, actor_key, command_type, by, identity_source, via, correlation_id, causation_id,
 received_position, received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions,
-last_position, ended_at_us,
+last_position, ended_at_us
+"""
+_COLUMNS = f"""{_OWN},
 iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_type) AS error_type,
 iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_message) AS error_message
 """
@@ -348,7 +350,7 @@ _FOLDS: dict[str, _Fold] = {
 
 
 def _summary(row: Mapping[str, Any]) -> TurnSummary:
-    plain = {name: row[name] for name in _COLUMNS.replace(",", " ").split()}
+    plain = {name: row[name] for name in (*_OWN.replace(",", " ").split(), "error_type", "error_message")}
     plain["pending_effect"] = plain.pop("pending_effects") > 0
     for name in ("received_at", "ended_at"):
         us = plain.pop(f"{name}_us")
