@@ -137,7 +137,7 @@ def test_an_error_of_an_extension_ends_the_shell_with_the_code_of_its_kind() -> 
 
 
 async def test_the_kind_of_an_error_survives_the_control_socket(tmp_path: Path) -> None:
-    async def handler(op: str, args: Mapping[str, JsonValue]) -> JsonValue:
+    async def handler(op: str, args: Mapping[str, JsonValue], uid: int | None) -> JsonValue:
         if op == "quota":
             raise QuotaUsedError("used up")
         if op == "nested":

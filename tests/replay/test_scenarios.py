@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from loom import Loom
 from loom.errors import AdmissionError, PolicyMismatchError
@@ -77,7 +78,7 @@ def test_a_share_of_a_whole_number_is_the_nearest_whole_one(number: int, percent
 
 
 def test_what_was_recorded_stays_as_it_was_whatever_a_function_does() -> None:
-    recorded = {"mind": {"risk": 2}}
+    recorded: dict[str, JsonValue] = {"mind": {"risk": 2}}
 
     def change(facts: dict[str, Any]) -> dict[str, Any]:
         facts["mind"]["risk"] = 9
