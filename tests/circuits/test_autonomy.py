@@ -215,6 +215,11 @@ async def test_a_journal_from_before_goes_on_where_it_was(tmp_path: Path) -> Non
         assert (rotated.strategy_id, rotated.baseline, rotated.decline_cycles) == ("s-2", 0.9, 1)
         assert (asked.strategy_id, asked.decline_cycles) == ("s-1", 1), "an escalation began the count again then"
         assert (declining.decline_cycles, declining.new_strategy_id) == (3, "s-2")
+        adopted = loom.policies.adopted("strategy-decline")
+        assert adopted is not None
+        assert (adopted.document["rule"], adopted.reason) == (EARLIER[0].document["rule"], "a lenient ratio")
+        decided = [each async for each in loom.store.read("strategy/declining:enterprise") if each.kind == "decision"]
+        assert [each.policy for each in decided] == [adopted.hash], "what a person adopted stays adopted"
         found = await loom.policies.audit()
         assert (found.confirmed, found.counts.get("code_changed")) == (found.decisions, None)
 
