@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from loom.journal.entry import Recorded
-from loom.journal.kinds import ENDINGS, CommandReceivedEntry
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnDivergedEntry
 from loom.projections import Differences, Entries, Projection, Row
 from loom.projections.confirming import refolded
 
@@ -75,15 +75,28 @@ class TurnsInJournal:
     async def _told(self, rows: Iterable[Row], found: Mapping[int, Recorded]) -> list[dict[str, Any]]:
         received = [each for each in found.values() if each.kind == CommandReceivedEntry.kind]
         marks = await self._entries.marks({_names(each) for each in received}) if received else ()
-        made = self._refolded([*received, *marks])
+        listed = list(rows)
+        made = self._refolded([*received, *marks, *await self._divergences(listed)])
         kept = []
-        for row in rows:
+        for row in listed:
             told = made.get(row["received_position"])
             if told is not None and (told["journal"], told["command_id"]) == (row["journal"], row["command_id"]):
                 kept.append(_merged(row, told))
             else:
                 self._differences.add("turns", row["received_position"], "no entry gives it")
         return kept
+
+    async def _divergences(self, rows: Iterable[Row]) -> list[Recorded]:
+        """Return the entries that say in what unfinished turns diverged: no marks, as few turns have one."""
+        at = {
+            row["diverged_position"]: (row["journal"], row["command_id"]) for row in rows if row["ended_at_us"] is None
+        }
+        found = await self._entries.at({position for position in at if position is not None})
+        return [
+            each
+            for position, each in found.items()
+            if each.kind == TurnDivergedEntry.kind and _names(each) == at[position]
+        ]
 
     def _refolded(self, entries: Iterable[Recorded]) -> dict[int, dict[str, Any]]:
         return {row["received_position"]: dict(row) for row in refolded(self._projection, entries, "turns")}

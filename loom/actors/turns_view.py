@@ -122,14 +122,10 @@ class TurnSummary(BaseModel):
         return self.ended_at is None
 
 
-_OWN = """
+_COLUMNS = """
 journal, command_id, actor_type, actor_key, command_type, by, identity_source, via, correlation_id, causation_id,
 received_position, received_sequence, received_at_us, status, attempts, pending_effects, open_approvals, decisions,
-last_position, ended_at_us
-"""
-_COLUMNS = f"""{_OWN},
-iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_type) AS error_type,
-iif(ended IS NULL AND diverged_position IS NOT last_position, NULL, error_message) AS error_message
+last_position, ended_at_us, error_type, error_message, diverged_position
 """
 _AT = f"""
 SELECT {_COLUMNS} FROM turns WHERE ended IS NULL AND received_position IN (SELECT value FROM json_each(?))
@@ -350,8 +346,11 @@ _FOLDS: dict[str, _Fold] = {
 
 
 def _summary(row: Mapping[str, Any]) -> TurnSummary:
-    plain = {name: row[name] for name in (*_OWN.replace(",", " ").split(), "error_type", "error_message")}
+    plain = {name: row[name] for name in _COLUMNS.replace(",", " ").split()}
     plain["pending_effect"] = plain.pop("pending_effects") > 0
+    diverged_last = plain.pop("diverged_position") == plain["last_position"]
+    if plain["ended_at_us"] is None and not diverged_last:
+        plain["error_type"] = plain["error_message"] = None
     for name in ("received_at", "ended_at"):
         us = plain.pop(f"{name}_us")
         plain[name] = None if us is None else datetime_from_us(us)
