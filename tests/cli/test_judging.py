@@ -10,7 +10,8 @@ import pytest
 from loom import Loom
 from loom.decisions import DecisionJournalEntry
 from loom.journal import Append, draft
-from tests.cli.support import CONFIG, invoke
+from tests.cli.agents import Note, NoteAgent
+from tests.cli.support import CONFIG, configured, invoke
 from tests.projections.tampering import tamper
 from tests.replay.test_judging import CASES, V2, Ask, Other, Seller, decided, registered
 
@@ -184,3 +185,17 @@ def test_a_replay_that_could_judge_too_little_is_no_pass(config: Path, verb: str
         assert (document.json["coverage"], document.json["indeterminate"], document.json["unchanged"]) == (0.0, 3, 0)
         assert document.code == 3
         assert invoke(*whole, "--of", "seller/blind", "--min-coverage", "0", config=config).code == 0
+
+
+def test_turns_none_of_which_can_be_driven_again_are_no_pass(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+
+    async def park() -> None:
+        async with Loom.open(config, by="robin") as loom:
+            await loom.actor(NoteAgent, "z").tell(Note(text="heavy", weight=30), id="parked", by="robin")
+
+    asyncio.run(park())
+    assert invoke("turns", "abandon", "parked", "--by", "vera", "-m", "no", config=config).code == 0
+    said = invoke("replay", "--verify", "note-agent/z", config=config)
+    assert said.code == 3, said
+    assert "1 not replayable" in said.out
