@@ -457,6 +457,8 @@ ACTS: tuple[Act, ...] = (
         "self._write({each: key for each, key in self._keys.items() if each != subject})",
         "del self._keys[subject]; self._write(self._keys); self._keys[subject] = b''",
         ("tests/sealing/test_vault.py",),
+    ),
+    Act(
         "figures: a denial that came last is forgotten",
         "loom/decisions/conduct.py",
         "_denied",
