@@ -45,6 +45,7 @@ from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, draft
+from loom.lineage import Lineage
 from loom.operations import Operations
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
 from loom.precedents.similarity import Embed
@@ -82,6 +83,7 @@ class Loom:
     actors: ActorSystem
     approvals: Approvals
     traces: Traces
+    lineage: Lineage
     precedents: Precedents
     queries: Queries
     policies: AuditedPolicies
@@ -257,6 +259,7 @@ class Loom:
         self.queries = queries
         self.policies.queries = queries
         self.traces = Traces(queries, alike=rules.describe)
+        self.lineage = Lineage(queries, alike=rules.describe)
         similarity = similarity_of(config, queries, self._embed)
         self.precedents = Precedents(queries, rules, policies=self.policies, similarity=similarity)
         services = Services(

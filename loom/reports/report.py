@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from loom.decisions import Run
+from loom.decisions import Decision, Run
 from loom.errors import ConfigError
+from loom.lineage import ContextGraph, Lineage
 from loom.projections import Queries
 from loom.reports.charts import offers_chart, strip
+from loom.reports.graphs import as_svg
 from loom.reports.reading import RunReport, read_report
+from loom.reports.writing import write_whole
 
 __all__ = ["render", "report", "report_name", "write_report"]
 
 _EFFECTS = ("allow", "require_approval", "deny", "indeterminate")
+
+
+Alike: TypeAlias = Callable[[Decision], Mapping[str, str]]
+"""Says in words what the precedent class of a decision is made from, by attribute."""
+
+
+def _nothing_alike(_: Decision) -> Mapping[str, str]:
+    return {}
 
 
 class _Verdict(NamedTuple):
@@ -27,30 +37,24 @@ class _Verdict(NamedTuple):
     style: str
 
 
-async def report(queries: Queries, run_id: str, *, workspace: str = "default") -> str:
+async def report(queries: Queries, run_id: str, *, workspace: str = "default", alike: Alike = _nothing_alike) -> str:
     """Return the report of a run as HTML; raise `RunNotFoundError` for an unknown one.
 
+    `alike` says in words what the precedent class of a decision is made from, for the situations in its graph.
     Needs the extra `report`; a `ConfigError` says so where it is not there.
     """
     read = await read_report(queries, run_id)
+    graph = await Lineage(queries, alike=alike).graph(read.run)
     position = max((status.position for status in await queries.status()), default=0)
-    return render(read, workspace=workspace, position=position)
+    return render(read, workspace=workspace, position=position, graph=graph)
 
 
-async def write_report(queries: Queries, run_id: str, path: Path, *, workspace: str = "default") -> Path:
+async def write_report(
+    queries: Queries, run_id: str, path: Path, *, workspace: str = "default", alike: Alike = _nothing_alike
+) -> Path:
     """Write the report of a run to a file, whole or not at all, and return its path."""
-    html = await report(queries, run_id, workspace=workspace)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
-        try:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(html)
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    return path
+    html = await report(queries, run_id, workspace=workspace, alike=alike)
+    return write_whole(path, html)
 
 
 def report_name(run_id: str, now: datetime) -> str:
@@ -59,7 +63,7 @@ def report_name(run_id: str, now: datetime) -> str:
     return f"report_{now.astimezone(UTC):%Y-%m-%d_%H%M%S}_{slug}.html"
 
 
-def render(read: RunReport, *, workspace: str, position: int) -> str:
+def render(read: RunReport, *, workspace: str, position: int, graph: ContextGraph | None = None) -> str:
     """Return the HTML of what was read. Every text is escaped."""
     run = read.run
     ceiling = run.parameters.get("ceiling")
@@ -83,6 +87,8 @@ def render(read: RunReport, *, workspace: str, position: int) -> str:
         found=found,
         mean=None if watched is None else watched.last.mean,
         strip=strip(read.decisions),
+        graph=graph,
+        drawn=None if graph is None else _as_it_is(as_svg(graph)),
         decisions=read.decisions,
         columns=read.columns,
         left_out=read.left_out,
@@ -103,6 +109,13 @@ def _template() -> Any:
     # `select_autoescape` would leave a name that ends in .j2 unescaped: it is simply on.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(files("loom.reports").joinpath("report.html.j2").read_text(encoding="utf-8"))
+
+
+def _as_it_is(svg: str) -> Any:
+    """Return SVG whose texts are escaped already as what the template does not escape again."""
+    from markupsafe import Markup
+
+    return Markup(svg)  # noqa: S704
 
 
 def _verdict(run: Run, *, found: bool) -> _Verdict:

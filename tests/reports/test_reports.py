@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -91,6 +92,22 @@ async def test_a_report_needs_nothing_else_and_holds_every_decision_escaped(tmp_
     assert "{{ 7*7 }}" in html
     for text in ("漢字 🦜", "&lt;script&gt;"):
         assert text in html
+
+
+async def test_a_report_draws_the_context_graph_of_its_run(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        html = await report(loom.queries, "nasty")
+        graph = await loom.lineage.graph("nasty")
+        empty = await report(loom.queries, "empty")
+    assert "<h2>Context graph</h2>" in html
+    [svg] = re.findall(r'<svg xmlns="http://www.w3.org/2000/svg" class="graph".*?</svg>', html, re.DOTALL)
+    drawn = ElementTree.fromstring(svg)
+    small = graph.condensed()
+    assert len(drawn.findall(".//{http://www.w3.org/2000/svg}rect")) == len(small.nodes)
+    assert f"{len(graph.nodes)} nodes and {len(graph.edges)} edges: <code>loom graph nasty</code>" in html
+    assert "<script" not in svg
+    assert "Context graph" not in empty
 
 
 async def test_a_run_at_the_gate_shows_offers_mean_ceiling_threshold_and_the_suspension(tmp_path: Path) -> None:
