@@ -26,7 +26,7 @@ __all__ = ["cluster_test"]
 _DOMAIN = b"loom/drift/clusters/v1\n"
 _MOST_WORK = 20_000_000
 _LEAST_DRAWS = 999
-_DIGITS = 12
+_DIGITS = 10
 """Divergences are compared as far as mathematical libraries agree."""
 
 _Kind: TypeAlias = tuple[tuple[str, int], ...]
@@ -77,9 +77,11 @@ class _Table:
 
     kinds: list[list[tuple[int, int]]]
     totals: list[int]
-    cells: list[list[int]]
-    """Which classes make a cell: a common one by itself, rare ones with those of the same outcome."""
-    outcomes: list[list[int]]
+    entropy: list[float]
+    """x log x, for every number of decisions that a class can have."""
+    cells: list[tuple[list[int], int]]
+    """Which classes make a cell, and how many decisions it has: a common one by itself, rare ones by outcome."""
+    outcomes: list[tuple[list[int], int]]
 
     @classmethod
     def of(
@@ -102,11 +104,13 @@ class _Table:
             rare = total[name] < 2 * pool_below
             cells.setdefault(f"rest {outcomes[name]}" if rare else f"class {name}", []).append(at)
             by_outcome.setdefault(outcomes[name], []).append(at)
+        totals = [total[name] for name in place]
         return cls(
             [[(place[name], n) for name, n in kind] for kind in kinds],
-            [total[name] for name in place],
-            list(cells.values()),
-            list(by_outcome.values()),
+            totals,
+            [x * math.log2(x) if x else 0.0 for x in range(max(totals, default=0) + 1)],
+            [(each, sum(totals[at] for at in each)) for each in cells.values()],
+            [(each, sum(totals[at] for at in each)) for each in by_outcome.values()],
         )
 
     def apart(self, taken: Sequence[int]) -> _Seen:
@@ -118,15 +122,26 @@ class _Table:
                     counts[at] += many * n
         first = sum(counts)
         second = sum(self.totals) - first
-        pattern = pooled = alone = points = 0.0
-        for a, total in zip(counts, self.totals, strict=True):
-            pattern += js_term(a, total - a, first, second)
-        for members in (*self.cells, *self.outcomes):
-            a, total = sum(counts[at] for at in members), sum(self.totals[at] for at in members)
-            adds = js_term(a, total - a, first, second)
-            alone = max(alone, adds + js_term(first - a, second - total + a, first, second))
-            points = max(points, abs(a / first - (total - a) / second))
-        for members in self.cells:
-            a, total = sum(counts[at] for at in members), sum(self.totals[at] for at in members)
-            pooled += js_term(a, total - a, first, second)
-        return min(1.0, pattern), min(1.0, pooled), alone, points
+        pooled = alone = points = 0.0
+        for part, is_cell in ((self.cells, True), (self.outcomes, False)):
+            for members, total in part:
+                a = sum([counts[at] for at in members])
+                adds = js_term(a, total - a, first, second)
+                alone = max(alone, adds + js_term(first - a, second - total + a, first, second))
+                points = max(points, abs(a / first - (total - a) / second))
+                pooled += adds if is_cell else 0.0
+        return self._divergence(counts, first, second), min(1.0, pooled), alone, points
+
+    def _divergence(self, counts: Sequence[int], first: int, second: int) -> float:
+        """Return the divergence of all classes, by entropies: there may be thousands, and this is done for each draw.
+
+        With a of `first`, b of `second` and s = a·second + b·first it is ½(Σ a log a / first + Σ b log b / second) -
+        Σ s log s / (2·first·second) + what the sizes of the windows add.
+        """
+        others = [total - a for a, total in zip(counts, self.totals, strict=True)]
+        both = [a * second + b * first for a, b in zip(counts, others, strict=True)]
+        ours = sum(map(self.entropy.__getitem__, counts)) / first - math.log2(first)
+        theirs = sum(map(self.entropy.__getitem__, others)) / second - math.log2(second)
+        whole = 2 * first * second
+        mixed = sum([s * math.log2(s) for s in both if s]) / whole - math.log2(whole)
+        return min(1.0, max(0.0, (ours + theirs) / 2 - mixed))
