@@ -252,7 +252,8 @@ def takes_requests(lock_path: Path) -> bool:
 
 def _is_group_socket(lock_path: Path) -> bool:
     """Tell whether there is a socket beside a lock file that is another account's, and so says nothing to this one."""
-    return not os.access(lock_path, os.R_OK) and is_socket(lock_path.with_suffix(".sock"))
+    unreadable = os.path.lexists(lock_path) and not os.access(lock_path, os.R_OK)
+    return unreadable and is_socket(lock_path.with_suffix(".sock"))
 
 
 def _socket_of(lock_path: Path) -> str:

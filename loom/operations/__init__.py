@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from loom.operations.served import Operations, Served, policy_as_json
+from loom.operations.policies import policy_as_json
+from loom.operations.served import Operations, Served
 
 __all__ = ["Operations", "Served", "policy_as_json"]

@@ -21,6 +21,7 @@ __all__ = [
     "Grant",
     "Judge",
     "Keep",
+    "ListApprovals",
     "ListTurns",
     "Look",
     "Nothing",
@@ -56,6 +57,15 @@ class Deny(Arguments):
     id: str
     by: Named
     comment: str
+
+
+class ListApprovals(Arguments):
+    """Which requests are listed: one, those that wait, or also those that were answered."""
+
+    id: str | None = None
+    every: bool = False
+    approver: str | None = None
+    limit: int = Field(default=100, ge=1, le=_MOST)
 
 
 class Retry(Arguments):

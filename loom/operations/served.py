@@ -24,7 +24,6 @@ from loom.errors import (
     ActorFailedError,
     AdmissionError,
     ControlError,
-    SelfAdoptionError,
     TurnAbandonedError,
     TurnStuckError,
 )
@@ -32,6 +31,7 @@ from loom.evolution import Suggestions
 from loom.extension import Extension
 from loom.identity import Edge
 from loom.journal.sqlite import SqliteStore
+from loom.operations.answering import deny, grant, list_approvals
 from loom.operations.archives import AddArchive, PruneArchive, add_archive, prune_archive
 from loom.operations.arguments import (
     Abandon,
@@ -41,6 +41,7 @@ from loom.operations.arguments import (
     Grant,
     Judge,
     Keep,
+    ListApprovals,
     ListTurns,
     Look,
     Nothing,
@@ -48,13 +49,12 @@ from loom.operations.arguments import (
     Retry,
     Send,
 )
-from loom.policies.registry import PolicyRegistry, PolicyVersion
-from loom.policies.tables import Table
-from loom.policies.version import Adoption
+from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
+from loom.policies.registry import PolicyRegistry
 from loom.projections import ProjectionStatus
 from loom.replay import Replay, Selection
 
-__all__ = ["Operations", "Served", "policy_as_json"]
+__all__ = ["Operations", "Served"]
 
 _IN_PROCESS = Edge("python")
 _FIRST_LOOK_S = 0.01
@@ -108,18 +108,20 @@ class Operations:
 
     def __init__(self, loom: Served) -> None:
         self._loom = loom
+        proposed = (loom.policies, loom.suggestions)
         archives = Archives(loom.store, retention=Retention.of(loom.config.retention))
         self._table: dict[str, _Operation] = {
             "actors.send": _Operation(Send, self._send),
             "archives.add": _Operation(AddArchive, partial(add_archive, archives)),
             "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives, loom.actors)),
-            "approvals.deny": _Operation(Deny, self._deny),
-            "approvals.grant": _Operation(Grant, self._grant),
-            "policies.adopt": _Operation(Adopt, self._adopt),
-            "policies.register": _Operation(Register, self._register),
+            "approvals.deny": _Operation(Deny, partial(deny, loom.approvals)),
+            "approvals.grant": _Operation(Grant, partial(grant, loom.approvals)),
+            "approvals.list": _Operation(ListApprovals, partial(list_approvals, loom.approvals)),
+            "policies.adopt": _Operation(Adopt, partial(adopt_version, loom.policies)),
+            "policies.register": _Operation(Register, partial(register_table, loom.policies)),
             "replay.keep": _Operation(Keep, self._keep),
-            "suggestions.adopt": _Operation(Judge, self._adopt_suggestion),
-            "suggestions.approve": _Operation(Judge, self._approve_suggestion),
+            "suggestions.adopt": _Operation(Judge, partial(adopt_suggestion, *proposed)),
+            "suggestions.approve": _Operation(Judge, partial(approve_suggestion, *proposed)),
             "suggestions.look": _Operation(Look, self._look),
             "suggestions.reject": _Operation(Judge, self._reject_suggestion),
             "runs.end": _Operation(EndRun, self._end_run),
@@ -161,36 +163,11 @@ class Operations:
 
     # --- people ---------------------------------------------------------------------------------
 
-    async def _grant(self, given: Grant) -> JsonValue:
-        return _plain(await self._loom.approvals.grant(given.id, by=given.by, comment=given.comment))
-
-    async def _deny(self, given: Deny) -> JsonValue:
-        return _plain(await self._loom.approvals.deny(given.id, by=given.by, comment=given.comment))
-
     async def _retry(self, given: Retry) -> JsonValue:
         return _plain(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
 
     async def _abandon(self, given: Abandon) -> JsonValue:
         return _plain(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
-
-    async def _adopt(self, given: Adopt) -> JsonValue:
-        policies = self._loom.policies
-        adopted = await policies.adopt(given.version, by=given.by, reason=given.reason)
-        return policy_as_json(adopted, policies.adoption(adopted.name))
-
-    async def _register(self, given: Register) -> JsonValue:
-        table = Table.of(given.table, source=given.source)
-        policies = self._loom.policies
-        known = any(each.hash == table.version_hash for each in policies.versions(table.name))
-        if given.adopt and not known:
-            raise SelfAdoptionError(
-                f"version [{table.version_hash[:12]}] of [{table.name}] would be adopted by [{given.by.name}], who "
-                "proposes it; expected another person to adopt it: register it, and ask one"
-            )
-        version = await policies.register(table, by=given.by, reason=given.reason)
-        if given.adopt:
-            await policies.adopt(version.hash, by=given.by, reason=given.reason)
-        return policy_as_json(version, policies.adoption(version.name))
 
     async def _keep(self, given: Keep) -> JsonValue:
         selection = Selection(**given.selection.model_dump(exclude_none=True))
@@ -201,14 +178,6 @@ class Operations:
 
     async def _look(self, given: Look) -> JsonValue:
         return [_plain(each) for each in await self._loom.suggestions.look(given.policy)]
-
-    async def _adopt_suggestion(self, given: Judge) -> JsonValue:
-        version = await self._loom.suggestions.adopt(given.id, by=given.by, reason=given.reason)
-        return policy_as_json(version, self._loom.policies.adoption(version.name))
-
-    async def _approve_suggestion(self, given: Judge) -> JsonValue:
-        version = await self._loom.suggestions.approve(given.id, by=given.by, reason=given.reason)
-        return policy_as_json(version, self._loom.policies.adoption(version.name))
 
     async def _reject_suggestion(self, given: Judge) -> JsonValue:
         return _plain(await self._loom.suggestions.reject(given.id, by=given.by, reason=given.reason))
@@ -288,28 +257,6 @@ class Operations:
             if end is not None and loop.time() >= end:
                 return "running"
             look_after = min(look_after * 2, _LOOK_EVERY_S)
-
-
-def policy_as_json(version: PolicyVersion, adoption: Adoption | None) -> dict[str, JsonValue]:
-    """Return a policy version as plain JSON, with its document, and its adoption where new turns pin it."""
-    adopted = adoption is not None and adoption.version == version
-    return {
-        "name": version.name,
-        "number": version.number,
-        "version": version.version,
-        "hash": version.hash,
-        "adopted": adopted,
-        "has_rule": version.has_rule,
-        "by": version.by,
-        "identity_source": version.identity_source,
-        "via": version.via,
-        "trigger": version.trigger,
-        "reason": version.reason,
-        "registered_at": version.registered_at.isoformat(),
-        "adoption": adoption.as_json() if adoption is not None and adopted else None,
-        "document": dict(version.document),
-        "about": dict(version.about),
-    }
 
 
 # --- what operations are given -------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime
 from loom.decisions import Approval, DecisionSummary, Explanation, Run
 from loom.drift import DriftReport, Window
 from loom.journal.listing import journal_as_json
-from loom.operations.served import policy_as_json
+from loom.operations import policy_as_json
 from loom.replay import Selection
 from loom.reports import report
 from loom.web.app import Api, Workspace, read_body, takes

@@ -1,0 +1,36 @@
+"""Operations on approvals: what people are asked for, and their answers."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+
+from loom.actors import Approvals
+from loom.decisions import Approval
+from loom.operations.arguments import Deny, Grant, ListApprovals
+
+__all__ = ["deny", "grant", "list_approvals"]
+
+
+async def grant(approvals: Approvals, given: Grant) -> JsonValue:
+    """Grant a request."""
+    return _plain(await approvals.grant(given.id, by=given.by, comment=given.comment))
+
+
+async def deny(approvals: Approvals, given: Deny) -> JsonValue:
+    """Deny a request."""
+    return _plain(await approvals.deny(given.id, by=given.by, comment=given.comment))
+
+
+async def list_approvals(approvals: Approvals, given: ListApprovals) -> JsonValue:
+    """Return requests: for accounts that may ask a running loom and cannot read its files."""
+    if given.id is not None:
+        return [_plain(await approvals.get(given.id))]
+    if not given.every:
+        return [_plain(each) for each in await approvals.pending(given.approver, limit=given.limit)]
+    found = await approvals.list(limit=given.limit)
+    return [_plain(each) for each in found if given.approver in (None, each.approver)]
+
+
+def _plain(approval: Approval) -> JsonValue:
+    plain: JsonValue = approval.model_dump(mode="json")
+    return plain
