@@ -18,8 +18,8 @@ def test_nothing_else_is_public() -> None:
     public = {name for name in vars(loom) if not name.startswith("_")}
     modules = {
         "actors", "archive", "circuits", "clock", "config", "decisions", "drift", "enrichment", "errors", "evolution",
-        "extension", "gate", "identity", "journal", "lineage", "monitors", "policies", "precedents", "projections", "replay",
-        "reports", "routing", "runtime", "sealing", "spans", "telemetry", "web",
+        "extension", "gate", "identity", "journal", "lineage", "monitors", "policies", "precedents", "projections",
+        "replay", "reports", "routing", "runtime", "sealing", "spans", "telemetry", "web",
     }  # fmt: skip
     allowed = set(loom.__all__) | modules | {"annotations"} | {"cli", "testing", "operations", "workspace"}
     assert public <= allowed

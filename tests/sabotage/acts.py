@@ -557,7 +557,7 @@ ACTS: tuple[Act, ...] = (
     Act(
         "figures: approvals are filtered after the limit",
         "loom/cli/commands/approvals.py",
-        "approvals",
+        "_found",
         "readings.approvals.list(approver=approver, limit=limit)",
         "readings.approvals.list(limit=limit)",
         ("tests/cli/test_limits.py",),
