@@ -21,6 +21,7 @@ from loom.clock import datetime_from_us, us_from_datetime
 from loom.decisions.conduct import Departure
 from loom.decisions.trends import Bucket, Measure, Trend, trend_of
 from loom.errors import AdmissionError
+from loom.identity import Identity
 from loom.projections import Queries
 
 __all__ = ["DecisionMetrics", "Departures", "GroupBy", "Metrics", "score"]
@@ -68,12 +69,12 @@ _OVER_TIME = f"""
 {_SCORED} SELECT (recorded_at_us - :since) / :length AS number, {_SUM} FROM scored GROUP BY number ORDER BY number
 """  # noqa: S608 - constants only
 _DEPARTED = """
-SELECT policy_name, policy_version, departure, actor_type, coalesce(by, '') AS person, count(*) AS decisions,
+SELECT policy_name, policy_version, departure, actor_type, by, identity_source, via, count(*) AS decisions,
   min(recorded_at_us) AS first_at_us, max(recorded_at_us) AS last_at_us, max(decision_id) AS example
 FROM trace_decisions
 WHERE departure IS NOT NULL AND origin = 'original' AND recorded_at_us >= :since AND recorded_at_us < :until
-GROUP BY policy_name, policy_version, departure, actor_type, person
-ORDER BY policy_name, policy_version, departure, decisions DESC, actor_type, person
+GROUP BY policy_name, policy_version, departure, actor_type, by, identity_source, via
+ORDER BY policy_name, policy_version, departure, decisions DESC, actor_type, by
 """
 _DAYS = """
 SELECT count(DISTINCT recorded_at_us / 86400000000) FROM trace_decisions
@@ -117,7 +118,8 @@ class DecisionMetrics(BaseModel):
 class Departures(BaseModel):
     """Decisions under one policy version that went against it in one way: how many, and in whose name.
 
-    `people` are those who asked for them, with how many each; `unnamed` were asked for in nobody's name.
+    `people` are those who asked for them, each name with where it comes from, and how many each; `unnamed` were asked
+    for in nobody's name.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -255,7 +257,8 @@ def _metrics(group: str, row: Mapping[str, float | None]) -> DecisionMetrics:
 def _departed(policy: str, version: str, departure: Departure, rows: Sequence[sqlite3.Row]) -> Departures:
     people, actors = Counter[str](), Counter[str]()
     for row in rows:
-        people[row["person"]] += row["decisions"]
+        who = "" if row["by"] is None else Identity(row["by"], row["identity_source"], row["via"]).brief
+        people[who] += row["decisions"]
         actors[row["actor_type"]] += row["decisions"]
     unnamed = people.pop("", 0)
     return Departures(

@@ -153,7 +153,7 @@ async def test_what_goes_against_its_own_rule_is_counted_scores_nothing_for_it_a
     assert summaries["fine"].decision_id == good_id
     assert by_key["metered/fine"].compliance == 1.0
     [denied] = [each for each in found if each.departure == "granted_though_denied"]
-    assert (denied.policy, denied.decisions, denied.people, denied.unnamed) == ("metered", 2, {"ana": 1}, 1)
+    assert (denied.policy, denied.decisions, denied.people, denied.unnamed) == ("metered", 2, {"ana (claimed)": 1}, 1)
     assert sum(each.decisions for each in found) == 5
     assert found[0] == denied  # those with most first
 
