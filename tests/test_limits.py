@@ -13,7 +13,13 @@ from loom.drift import Window
 from loom.errors import OutOfRangeError
 from loom.extension import installed
 
-FILLED: dict[str, Any] = {"text": "delay", "precedent": "0" * 64, "baseline": Window(), "current": Window()}
+FILLED: dict[str, Any] = {
+    "text": "delay",
+    "precedent": "0" * 64,
+    "baseline": Window(),
+    "current": Window(),
+    "of": "spring",
+}
 """What readers need as well; what it says does not matter, as nothing is looked up."""
 
 

@@ -90,7 +90,8 @@ class Tally:
     """What a window holds: how often each class occurs, its newest decision, and what is in no class.
 
     `classes`, `newest`, `situations` and `outcomes` are by precedent key; `rules` counts the decisions that each rule
-    has put into a class; `versions` are those that decided, first seen first.
+    has put into a class; `versions` are those that decided, first seen first. `by_actor` has the classes of each
+    journal, where decisions were read one by one.
     """
 
     classes: Counter[str] = field(default_factory=Counter)
@@ -99,6 +100,7 @@ class Tally:
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     rules: Counter[str] = field(default_factory=Counter)
     versions: list[tuple[PolicyReference, int]] = field(default_factory=list)
+    by_actor: dict[str, Counter[str]] = field(default_factory=dict)
     unclassified: int = 0
 
     @property
@@ -203,6 +205,7 @@ class WindowReader:
                     continue
                 tally.count(each.precedent, each.situation, outcome=each.outcome, newest=each.position)
                 tally.rules[rule.hash] += 1
+                tally.by_actor.setdefault(each.journal, Counter())[each.precedent] += 1
         return tally
 
     async def versions(self, selected: Selected) -> list[tuple[PolicyReference, int]]:

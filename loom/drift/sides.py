@@ -102,10 +102,12 @@ class Comparison:
     async def pairing(self, pair_by: Sequence[str] | None, *, minimum_subjects: int) -> Pairing:
         """Return who is in both windows, and what is in one only; decisions are read only where somebody may be."""
         naming, sides = Naming.of(self._rule_of_classes(), pair_by), (self._baseline, self._current)
-        if pair_by is not None or any(side.anew for side in sides):
+        if pair_by is not None:
             seen = [await self._sightings(side, naming, only=None) for side in sides]
         else:
-            actors = [await self._reader.by_actor(side.selected) for side in sides]
+            actors = [
+                side.tally.by_actor if side.anew else await self._reader.by_actor(side.selected) for side in sides
+            ]
             few = ({name for name, n in side.items() if n.total() <= _MOST_OF_A_SUBJECT} for side in actors)
             both = frozenset(next(few) & next(few))
             if both:
