@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, get_args
 __all__ = [
     "KINDS_OF_ANSWERS",
     "ActorFailedError",
+    "ActorNotStoppedError",
     "ActorPrunedError",
     "ActorStoppedError",
     "AdmissionError",
@@ -497,9 +498,19 @@ class ActorFailedError(LoomError):
 
 
 class ActorStoppedError(LoomError):
-    """The actor failed too often within its window and was stopped."""
+    """The actor failed too often within its window and was stopped. It comes back after a back-off, or is restarted.
+
+    `retry_after_s` is how long that takes, none where a person has to restart it.
+    """
 
     kind: AnswerKind = "busy"
+    retry_after_s: float | None = None
+
+
+class ActorNotStoppedError(LoomError):
+    """An actor was to be restarted that takes commands."""
+
+    kind = "conflict"
 
 
 class ActorPrunedError(ActorStoppedError):

@@ -81,6 +81,8 @@ class ActorOptions:
     idle_after_s: float = 60.0
     max_failures: int = 5
     failure_window_s: float = 60.0
+    backoff_min_s: float = 1.0
+    backoff_max_s: float = 300.0
     resume_attempts: int = 3
     divergence_timeout_s: float = 30.0
     shutdown_grace_s: float = 5.0

@@ -25,6 +25,12 @@ class Failures:
         self._options = options
         self._times: deque[float] = deque(maxlen=options.max_failures + 1)
 
+    @property
+    def recent(self) -> int:
+        """How many there were within the window."""
+        now = time.monotonic()
+        return sum(1 for each in self._times if now - each <= self._options.failure_window_s)
+
     def too_many(self, journal: str) -> ActorStoppedError | None:
         """Count one more, and return the error of an actor that has failed too often within its window."""
         now = time.monotonic()
@@ -34,7 +40,7 @@ class Failures:
             return None
         return ActorStoppedError(
             f"actor [{journal}] failed [{len(self._times)}] times within [{window_s:g}] s; expected at most [{most}]: "
-            "it is stopped; mend the cause, then restart it"
+            "it is stopped; correct the cause; `loom actors` says when it comes back, and restarts it"
         )
 
 
@@ -65,7 +71,7 @@ def not_made(journal: str, error: Exception) -> ActorStoppedError:
     """Return the error of an actor that cannot be made at all."""
     stopped = ActorStoppedError(
         f"actor [{journal}] cannot be made [{type(error).__name__}: {error}]; expected a constructor, or factory, and "
-        "an initial state that do not fail: mend them, then restart it"
+        "an initial state that do not fail: correct them; `loom actors` says when it comes back, and restarts it"
     )
     stopped.__cause__ = error
     return stopped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from loom.actors.classes import ActorClasses, Factory
 from loom.actors.command import Command
 from loom.actors.post import Post, Told
 from loom.actors.services import Services
+from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.supervision import not_made
 from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
@@ -44,7 +45,7 @@ class ActorSystem:
         self._post = Post(self)
         self._cells: dict[str, Cell] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
-        self._stopped: dict[str, LoomError] = {}
+        self.stopped = StoppedActors(services.options, self._comes_back)
         self._without_code: dict[str, list[str]] = {}
         self._still_writing: dict[str, asyncio.Future[Any]] = {}
         self._to_revive: set[str] = set()
@@ -114,8 +115,7 @@ class ActorSystem:
                 return awake
             if self.closing:
                 raise _closed()
-            if (stopped := self._stopped.get(journal)) is not None:
-                raise stopped.with_traceback(None)
+            self.stopped.check(journal)
             waking = self._waking.get(journal)
             if waking is None:
                 waking = self._waking[journal] = self.spawn(self._wake(journal))
@@ -141,6 +141,14 @@ class ActorSystem:
         cell = self._cells.get(journal)
         return None if cell is None else cell.stuck.get(command_id)
 
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the cells of the actors that are awake."""
+        return tuple(self._cells.values())
+
+    def without_code(self) -> Mapping[str, Sequence[str]]:
+        """Return the journals with turns whose actor type is not known here, by that."""
+        return {actor_type: tuple(journals) for actor_type, journals in self._without_code.items()}
+
     def waits_for(self, journal: str) -> list[str]:
         """Return the journals whose actors the running turn of an actor has asked and waits for."""
         cell = self._cells.get(journal)
@@ -158,13 +166,14 @@ class ActorSystem:
             cell = self.unplugged(journal)
             turns = await cell.wake()
         except ActorStoppedError as error:
-            self._stopped[journal] = error
+            self.stopped.stop(journal, error)
             raise
         except LoomError:
             raise
         except Exception as error:  # its constructor, factory or first state: code of a user's
-            self._stopped[journal] = not_made(journal, error)
-            raise self._stopped[journal] from error
+            stopped = not_made(journal, error)
+            self.stopped.stop(journal, stopped)
+            raise stopped from error
         if self.closing:
             raise _closed()
         self._cells[journal] = cell
@@ -180,32 +189,37 @@ class ActorSystem:
             self._gave_up.set()
 
     def stop_actor(self, cell: Cell, error: LoomError) -> None:
-        """Take no more commands for an actor until it is restarted; what it had begun is resumed then."""
+        """Take no more commands for an actor until it comes back or is restarted; then what it had begun is resumed."""
         _log.error("actor_stopped", journal=cell.journal, error=str(error))
-        self._stopped[cell.journal] = error
+        self.stopped.stop(cell.journal, error, turns=len(cell.open), failures=cell.failures.recent)
         self._forget(cell)
         cell.stop(lambda _: error)
 
     def bar(self, journal: str, why: LoomError) -> bool:
         """Take no more commands for an actor that is at rest; False for one that is at work, or stopped already."""
-        cell, stopped = self._cells.get(journal), self._stopped.get(journal)
+        cell = self._cells.get(journal)
         if journal in self._waking or (cell is not None and not cell.idle):
             return False
-        if stopped is not None and not isinstance(stopped, type(why)):  # what it was stopped for is not forgotten
+        if not self.stopped.bar(journal, why):  # what it was stopped for is not forgotten
             return False
         if cell is not None:
             self._forget(cell)
-        self._stopped[journal] = why
         return True
 
     def unbar(self, journal: str) -> None:
         """Let an actor take commands again that was barred."""
-        self._stopped.pop(journal, None)
+        self.stopped.release(journal)
 
     async def restart(self, journal: str) -> None:
         """Let an actor take commands again that was stopped, and resume what it had begun."""
-        self._stopped.pop(journal, None)
+        self.stopped.release(journal)
         await self.cell(journal)
+
+    def _comes_back(self, journal: str, stopped: StoppedActor) -> None:
+        """Let an actor take commands again whose back-off is over; what it had begun is resumed."""
+        _log.info("actor_comes_back", journal=journal, stops=stopped.stops)
+        if stopped.turns and self.resumes and not self.closing:
+            self.in_background(self._wake_all([journal]))
 
     def _forget(self, cell: Cell) -> None:
         if self._cells.get(cell.journal) is not cell:
@@ -257,6 +271,7 @@ class ActorSystem:
     async def close(self) -> None:
         """Take no more commands, give running turns their grace, then cut short what is left: it is resumed later."""
         self.closing = True
+        self.stopped.close()
         grace_s = self.services.options.shutdown_grace_s
         for task in list(self._background):
             task.cancel()
@@ -309,7 +324,9 @@ class ActorSystem:
                 self._without_code.setdefault(actor_type, []).append(journal)
         except LoomError as error:
             _log.warning("actor_not_woken", journal=journal, error=str(error))
-            return self.closing or journal in self._stopped
+            if (stopped := self.stopped.get(journal)) is not None:
+                stopped.turns = max(stopped.turns, 1)
+            return self.closing or stopped is not None
         return True
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -10,6 +10,7 @@ import typer
 
 from loom.cli.command import Common, ConfigOption, DebugOption, JournalOption, JsonOption, WorkspaceOption
 from loom.cli.commands import (
+    actors,
     approvals,
     archive,
     budget,
@@ -62,6 +63,7 @@ for part in (
     graph,
     approvals,
     turns,
+    actors,
     policies,
     suggestions,
     metrics,

@@ -149,6 +149,8 @@ class ActorsConfig(Section):
     idle_after_s: _Seconds = 60.0
     max_failures: _Count = 5
     failure_window_s: _Seconds = 60.0
+    backoff_min_s: float = Field(default=1.0, ge=0, le=_YEAR_S)
+    backoff_max_s: _Seconds = 300.0
     resume_attempts: int = Field(default=3, ge=1, le=100)
     divergence_timeout_s: _Seconds = 30.0
     shutdown_grace_s: float = Field(default=5.0, ge=0, le=_YEAR_S)

@@ -31,6 +31,7 @@ from loom.evolution import Suggestions
 from loom.extension import Extension
 from loom.identity import Edge
 from loom.journal.sqlite import SqliteStore
+from loom.operations.actors import RestartActor, actor_restarted, actors_listed
 from loom.operations.answering import deny, grant, list_approvals
 from loom.operations.archives import AddArchive, PruneArchive, add_archive, prune_archive
 from loom.operations.arguments import (
@@ -111,6 +112,8 @@ class Operations:
         proposed = (loom.policies, loom.suggestions)
         archives = Archives(loom.store, retention=Retention.of(loom.config.retention))
         self._table: dict[str, _Operation] = {
+            "actors.list": _Operation(Nothing, partial(actors_listed, loom.actors)),
+            "actors.restart": _Operation(RestartActor, partial(actor_restarted, loom.actors)),
             "actors.send": _Operation(Send, self._send),
             "archives.add": _Operation(AddArchive, partial(add_archive, archives)),
             "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives, loom.actors)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
@@ -229,6 +230,7 @@ async def _loom_error(request: Request, error: Exception) -> JSONResponse:
 def refused_with(error: LoomError) -> Refused:
     """Return the refusal that an error is. What is wrong with the server itself is for its log, not for callers."""
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
-    headers = {"Retry-After": "1"} if error.kind == "busy" else {}
+    wait_s = getattr(error, "retry_after_s", None) or 1
+    headers = {"Retry-After": str(math.ceil(wait_s))} if error.kind == "busy" else {}
     status = 410 if error.gone else STATUSES[error.kind]
     return Refused(status, code, _FAILED.message if error.kind == "fault" else str(error), headers=headers)
