@@ -16,6 +16,7 @@ from loom.decisions import ApprovalEscalatedEntry
 from loom.errors import ApprovalExpiredError, ApprovalNotFoundError, SelfApprovalError, ViewsDifferError
 from loom.identity import derived_id
 from loom.journal import TurnCompletedEntry
+from loom.journal.sqlite import SqliteStore
 from loom.runtime import Loom
 from loom.testing import FixedClock, fixed_sources
 from tests.actors.agents import Carry, Do, Folding, Interpreter
@@ -125,6 +126,36 @@ async def test_a_deadline_comes_by_the_time_of_day_while_nothing_runs(tmp_path: 
             await loom.approvals.grant(approval_id, by="alice")
 
 
+class Passing(Folding):
+    """Asks one after the other, each with an hour."""
+
+    async def execute(self, command: Ask) -> list[str]:
+        approval = await self.request_approval(
+            approver="vp", reason="please", timeout_s=3_600, on_deadline="escalate", escalate_to=["cfo", "ceo"]
+        )
+        return [str(approval.granted), str(approval.by)]
+
+
+async def test_who_is_asked_after_a_deadline_has_as_long_as_the_one_before_though_a_clock_was_ahead(
+    tmp_path: Path,
+) -> None:
+    clock = FixedClock()
+    async with opened(tmp_path, agents=[Passing, Interpreter], sources=fixed_sources(clock), resume=False) as loom:
+        clock.set_by(YEAR)
+        await loom.actor(Interpreter, "one").ask(FETCH)
+        clock.set_by(-YEAR)
+        await loom.actor(Passing, "one").tell(Ask(), by="bob")
+        await parked(loom)
+        for asked_of in ("vp", "cfo", "ceo"):
+            (request_,) = await loom.approvals.pending()
+            assert request_.approver == asked_of
+            clock.advance(3_599)
+            assert await loom.approvals.expire_due() == 0
+            clock.advance(1)
+            assert await loom.approvals.expire_due() == 1
+        assert await loom.approvals.pending() == ()
+
+
 class Wrong(SystemClock):
     """The machine's clock, whose time of day somebody sets."""
 
@@ -197,6 +228,17 @@ async def test_a_requester_who_writes_the_views_cannot_approve_himself(tmp_path:
             await loom.approvals.grant(approval_id, by="BOB")
         assert (await loom.approvals.get(approval_id)).requested_by == "bob"
         assert (await loom.approvals.grant(approval_id, by="carol")).answered_by == "carol"
+
+
+async def test_who_sent_the_command_may_not_answer_either_though_the_request_names_nobody(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "default" / "journal.db")
+    asked = request("one", requested_by=None)
+    await write(store, "nobody-knows/one", command(by="ana"), asked, command_id="t")
+    await store.close()
+    async with opened(tmp_path, agents=[], sources=fixed_sources()) as loom:
+        with pytest.raises(SelfApprovalError):
+            await loom.approvals.grant(asked.approval_id, by="Ana")
+        assert (await loom.approvals.grant(asked.approval_id, by="carol")).status == "granted"
 
 
 async def test_a_request_that_only_the_views_know_is_refused_and_left_out(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from loom.actors import Actor, Command
 from loom.actors.actor import Held
+from loom.actors.recovery import recover
 from loom.actors.state import Fold, Snapshot
 from loom.journal import Entry
 from loom.journal.sqlite import JournalFiles
@@ -79,6 +80,20 @@ async def test_the_state_is_the_same_with_and_without_a_snapshot(tmp_path: Path)
         assert loom.actors._cells["interpreter/one"].held.state == await loom.replay.state("interpreter/one")
 
 
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sequences of the snapshots that states began at."""
+    found: list[int] = []
+    real = Fold.start
+
+    def start(self: Fold, snapshot: Snapshot, *, at: int) -> bool:
+        found.append(at)
+        return real(self, snapshot, at=at)
+
+    monkeypatch.setattr(Fold, "start", start)
+    return found
+
+
 def _another_state_version(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     monkeypatch.setattr(Interpreter, "state_version", 2)
 
@@ -103,12 +118,25 @@ def _beyond_the_journal(monkeypatch: pytest.MonkeyPatch, directory: Path) -> Non
     "spoil", [_another_state_version, _wrong_hash, _not_json, _of_another_shape, _beyond_the_journal]
 )
 async def test_a_snapshot_that_cannot_be_trusted_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[pytest.MonkeyPatch, Path], None]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: list[int],
+    spoil: Callable[[pytest.MonkeyPatch, Path], None],
 ) -> None:
     await with_snapshot(tmp_path)
     spoil(monkeypatch, tmp_path)
     async with opened(tmp_path, snapshot_every=0) as loom:
         assert (await state_of(loom))["notes"] == [*"abcde", "last"]
+    assert begun == []
+
+
+async def test_a_snapshot_from_after_the_end_of_what_is_read_is_passed_over(tmp_path: Path) -> None:
+    await with_snapshot(tmp_path)
+    async with opened(tmp_path, snapshot_every=0) as loom:
+        cell = loom.actors.unplugged("interpreter/one")
+        recovered = await recover(cell.services, cell.cls, cell.journal, cell.state, until=3)
+        assert (recovered.sequence, recovered.snapshot) == (3, 0)
+        assert cell.state.actor.state.notes == ["a"]
 
 
 # --- bound to the journal by a digest -------------------------------------------------------------
@@ -126,20 +154,6 @@ def _no_unfinished_turns(body: bytes) -> bytes:
 
 def _written_in_another_way(body: bytes) -> bytes:
     return body + b" "
-
-
-@pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sequences of the snapshots that states began at."""
-    found: list[int] = []
-    real = Fold.start
-
-    def start(self: Fold, snapshot: Snapshot, *, at: int) -> bool:
-        found.append(at)
-        return real(self, snapshot, at=at)
-
-    monkeypatch.setattr(Fold, "start", start)
-    return found
 
 
 @pytest.mark.parametrize("forge", [_another_state, _no_unfinished_turns, _written_in_another_way])
