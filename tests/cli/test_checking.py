@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from loom.clock import SystemClock
 from loom.journal.export import verify_export
+from loom.journal.sqlite import SqliteStore
 from tests.cli.support import RunningLoom, environment, invoke, run
+from tests.journal.support import SetClock, notes
 from tests.projections.tampering import tamper as change_views
 
 
@@ -104,6 +108,41 @@ def test_doctor_leaves_nothing_behind(copied: Path) -> None:
         "journal.views.db-wal",
         "journal.views.db-shm",
     }
+
+
+def test_a_damaged_line_of_the_heads_is_named_by_verify_and_by_doctor(copied: Path) -> None:
+    heads = copied.parent / "data" / "w" / "journal.heads"
+    heads.write_bytes(b"no head\n" + heads.read_bytes())
+    said = invoke("verify", config=copied)
+    assert said.code == 1
+    assert "line 1 is no position with a hash" in said.out
+    checked = invoke("doctor", config=copied)
+    assert checked.code == 1
+    assert "journal.heads is damaged at line 1" in checked.out
+
+
+def test_a_clock_that_was_ahead_is_named_by_verify_and_by_doctor_and_is_no_fault(copied: Path) -> None:
+    path = copied.parent / "data" / "w" / "journal.db"
+    now_us = SystemClock().now_us()
+
+    async def append(*said_us: int) -> None:
+        clock = SetClock()
+        store = await SqliteStore.open(path, workspace="w", clock=clock)
+        for us in said_us:
+            clock.us = us
+            await store.append(notes("a/1", (await store.head("a/1")).sequence))
+        await store.close()
+
+    asyncio.run(append(now_us + 3_600_000_000))
+    said = invoke("verify", config=copied)
+    assert said.code == 0
+    assert "clock ahead" in said.out
+    behind = invoke("doctor", config=copied)
+    assert "behind the last entry" in behind.out
+    asyncio.run(append(now_us))
+    assert invoke("verify", config=copied).code == 0
+    held_back = invoke("doctor", config=copied)
+    assert "an entry was written by a clock that was" in held_back.out
 
 
 def test_an_export_verifies_from_its_lines_alone(copied: Path, tmp_path: Path) -> None:

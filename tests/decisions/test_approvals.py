@@ -10,11 +10,12 @@ import pytest
 
 from loom.clock import us_from_datetime
 from loom.decisions import ApprovalEscalatedEntry
-from loom.errors import ApprovalNotFoundError
+from loom.errors import ApprovalNotFoundError, ViewsDifferError
 from loom.identity import derived_id
 from loom.journal import TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from tests.projections.journals import MOMENT, answer, command, evaluation, request
 from tests.projections.reading import Asked, asked
+from tests.projections.tampering import tamper
 
 JOURNAL = "discount-agent/acme"
 
@@ -149,3 +150,45 @@ async def test_an_id_that_is_none_is_not_found(loom: Asked, unknown: str) -> Non
     with pytest.raises(ApprovalNotFoundError, match="is not known") as raised:
         await loom.approvals.get(unknown)
     assert len(str(raised.value)) < 300
+
+
+# --- views that say something else than the journal ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE approvals SET requested_by = 'mallory', reason = 'harmless', approver = 'ana', deadline_us = 1",
+        "UPDATE approvals SET status = 'granted', answered_by = 'mallory'",
+        "UPDATE approval_events SET by = 'mallory', counts = 0",
+        "UPDATE approvals SET status = 'moot'",
+    ],
+)
+async def test_requests_are_shown_as_their_entries_have_them(loom: Asked, statement: str) -> None:
+    await loom.write(JOURNAL, command(), request("one"), request("two"), answer("two", comment="fine"), turn="t")
+    await loom.write(JOURNAL, command(), request("three"), TurnCompletedEntry(reply=None), turn="u")
+    before = await loom.approvals.list()
+    assert [each.status for each in before] == ["moot", "granted", "pending"]
+    assert tamper(loom.store.files.views, statement) >= 3
+    assert await loom.approvals.list() == before
+    assert await loom.approvals.pending() == before[2:]
+    assert await loom.approvals.list(status="pending") == before[2:]
+    assert await loom.approvals.of_turn(JOURNAL, "t") == before[:0:-1]
+    for each in before:
+        assert await loom.approvals.get(each.approval_id) == each
+
+
+async def test_an_open_request_that_the_views_hide_is_found_and_one_that_they_make_up_is_not(loom: Asked) -> None:
+    await loom.write(JOURNAL, command(), request("one"), turn="t")
+    await loom.write(JOURNAL, command(), request("two"), answer("two"), turn="u")
+    newest, oldest = await loom.approvals.list()
+    assert tamper(loom.store.files.views, "DELETE FROM approvals WHERE status = 'pending'") == 1
+    assert await loom.approvals.pending() == (oldest,)
+    assert await loom.approvals.list() == (newest, oldest)
+    assert await loom.approvals.list(limit=1) == (newest,)
+    assert await loom.approvals.list(before=newest.position) == (oldest,)
+    assert await loom.approvals.get(oldest.approval_id[:10]) == oldest
+    assert tamper(loom.store.files.views, "UPDATE approvals SET approval_id = 'made-up'") == 1
+    assert await loom.approvals.list() == (oldest,)
+    with pytest.raises(ViewsDifferError, match="made-up"):
+        await loom.approvals.get("made-up")
