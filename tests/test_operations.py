@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from loom import Loom
-from loom.errors import ControlError, LoomError
+from loom.circuits.entries import StrategyRegisteredEntry
+from loom.errors import AdmissionError, ControlError, LoomError
+from loom.extension import installed
+from loom.identity import Edge, Identity
 from loom.operations import Operations
+from loom.operations.arguments import Grant
 from tests.cli.agents import NoteAgent
 
 
@@ -68,6 +73,47 @@ async def test_a_command_that_fails_comes_back_with_its_error(tmp_path: Path) ->
         assert isinstance(failed, dict)
         assert failed["status"] == "failed"
         assert "no ink" in str(failed["error"])
+
+
+async def test_every_operation_takes_its_person_as_what_the_edge_establishes(tmp_path: Path) -> None:
+    brought = [each for each in installed().values() if each.operations and each.name != "web"]
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", extensions=brought, by="robin") as loom:
+        models = {name: each.arguments for name, each in Operations(loom)._table.items()}
+        for extension in installed().values():
+            models |= {f"{extension.name}.{word}": each.arguments for word, each in extension.operations.items()}
+    named = {name: model.model_fields["by"] for name, model in models.items() if "by" in model.model_fields}
+    assert len(named) > 20
+    plain = [name for name, field in named.items() if "loom.identity.Identity" not in repr(field.annotation)]
+    assert plain == []
+
+
+@pytest.mark.parametrize("edge", [None, Edge("socket"), Edge("socket", 54_321), Edge("shell")])
+async def test_no_argument_says_where_a_name_comes_from(edge: Edge | None) -> None:
+    context = None if edge is None else {"edge": edge}
+    given = Grant.model_validate({"id": "x", "by": "dana"}, context=context)
+    assert given.by == Identity("dana", "claimed", "python" if edge is None else edge.via)
+    forged: list[object] = [{"name": "dana", "source": "api_key:7"}, Identity("dana", "api_key:7"), ["dana"], 7, None]
+    for by in forged:
+        with pytest.raises(ValidationError):
+            Grant.model_validate({"id": "x", "by": by}, context=context)
+
+
+async def test_a_command_that_is_sent_with_a_name_in_it_does_not_say_where_that_comes_from(tmp_path: Path) -> None:
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", extensions=[installed()["circuits"]], by="robin") as loom:
+        payload = {"strategy_id": "s", "success_rate": 0.5, "by": "the boss"}
+        sent = {"journal": "strategy/c:s", "command_type": "RegisterStrategy", "payload": payload, "by": "dana"}
+        said = await Operations(loom).call("actors.send", sent, edge=Edge("socket"))
+        assert isinstance(said, dict)
+        assert said["status"] == "completed"
+        forged = {**sent, "payload": {**payload, "identity_source": "api_key:7"}}
+        with pytest.raises(AdmissionError, match="identity_source"):
+            await Operations(loom).call("actors.send", forged)
+        [entry] = [
+            each.entry
+            async for each in loom.store.read("strategy/c:s")
+            if isinstance(each.entry, StrategyRegisteredEntry)
+        ]
+        assert str(entry.identity) == "the boss (claimed, via command)"
 
 
 async def test_a_person_has_to_be_named(tmp_path: Path) -> None:

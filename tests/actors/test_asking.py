@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import pytest
 
 from loom.actors import Actor, Command
 from loom.actors.entries import AskRepliedEntry, ToldEntry
-from loom.errors import ActorFailedError, AskCycleError, DiskFullError
+from loom.errors import ActorFailedError, AskCycleError, DiskFullError, NoTurnError
+from loom.identity import Identity
+from loom.journal import Append, draft
+from loom.journal.chain import body_digest
+from loom.journal.kinds import CommandReceivedEntry
 from tests.actors.agents import Carry, Do, Folding, Interpreter, Lend, Lender, World
 from tests.actors.support import entries, kinds, opened, until
 
@@ -44,6 +49,54 @@ async def test_a_circle_of_asks_is_refused(tmp_path: Path) -> None:
         assert said.startswith("circle [passing/a → passing/b → passing/c → passing/a]")
         assert (await loom.actor(Passing, "a").ask(Pass(path=["a"]))).startswith("circle [passing/a → passing/a]")
         assert await loom.actor(Passing, "a").ask(Pass(path=["b", "c"])) == "end"
+
+
+async def test_what_a_turn_sends_on_is_in_the_name_and_from_the_source_of_its_own_requester(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Passing]) as loom:
+        await loom.actor(Passing, "a").ask(Pass(path=["b"]), by=Identity("robin", "api_key:7", "http"))
+        await loom.actor(Passing, "a").ask(Pass(path=["b"]))
+        received = [each.entry for each in await entries(loom, "passing/b") if each.kind == "command_received"]
+        assert [str(each.identity) for each in received if isinstance(each, CommandReceivedEntry)] == [
+            "robin (api_key:7, via http)", "None",
+        ]  # fmt: skip
+
+
+async def test_a_turn_of_before_sources_were_kept_goes_on_in_a_name_that_is_claimed(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Passing], resume=False) as loom:
+        command = CommandReceivedEntry(
+            command_type="Pass", payload={"path": ["b"], "catch": True}, by="robin", correlation_id="c"
+        )
+        ready = draft(command, command_id="c")
+        body = json.dumps({**json.loads(ready.body), "identity_source": None}).replace(', "identity_source": null', "")
+        body = body.replace('"identity_source": null, ', "")
+        old = ready._replace(
+            schema_version=1, body=body.encode(), body_digest=body_digest(ready.salt, body.encode()),
+            policy_hash=loom.actors.classes.pin(Passing).hash_bytes,
+        )  # fmt: skip
+        await loom.store.append(Append("passing/a", 0, (old,)))
+    async with opened(tmp_path, agents=[Passing]) as loom:
+        assert await loom.actor(Passing, "a").ask(Pass(path=["b"]), id="c") == "end"
+        [received] = [each.entry for each in await entries(loom, "passing/b") if each.kind == "command_received"]
+        assert isinstance(received, CommandReceivedEntry)
+        assert str(received.identity) == "robin (claimed)"
+
+
+class Reads(Folding):
+    async def execute(self, command: Pass) -> str:
+        return str(self.requester)
+
+
+async def test_an_actor_knows_who_asks_and_where_the_name_comes_from(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Reads]) as loom:
+        reads = loom.actor(Reads, "a")
+        assert await reads.ask(Pass(path=[]), by="robin") == "robin (claimed, via python)"
+        assert (
+            await reads.ask(Pass(path=[]), by=Identity("robin", "api_key:7", "http")) == "robin (api_key:7, via http)"
+        )
+        assert await reads.ask(Pass(path=[])) == "None"
+        assert [each.verdict async for each in loom.replay.verify("reads/a")] == ["same"] * 3
+        with pytest.raises(NoTurnError):
+            _ = Reads(World()).requester
 
 
 async def test_two_turns_that_would_wait_for_each_other_are_not_left_to_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -21,6 +22,7 @@ from loom.errors import (
     SelfApprovalError,
     TurnInterruptedError,
 )
+from loom.identity import Identity
 from loom.journal.kinds import TurnContinuedEntry
 from loom.runtime import Loom
 from loom.testing import FixedClock, fixed_sources
@@ -277,6 +279,38 @@ async def test_nobody_answers_what_they_asked_for_themselves(tmp_path: Path, who
         assert "approval_answered" not in await kinds(loom, "interpreter/one")
         await loom.approvals.grant(request.approval_id, by="alice")
         await asking
+
+
+@pytest.mark.parametrize("who", ["interpreter/one", "INTERPRETER/one", "interpreter"])
+async def test_an_actor_does_not_answer_what_it_asked_for(tmp_path: Path, who: str) -> None:
+    async with opened(tmp_path) as loom:
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(APPROVE, id="c"))  # nobody is named
+        (request,) = await parked(loom)
+        assert request.requester is None
+        with pytest.raises(SelfApprovalError, match=r"requested by \[interpreter/one\]"):
+            await loom.approvals.grant(request.approval_id, by=who)
+        await loom.approvals.grant(request.approval_id, by="one")  # the key of an actor may be the person it works for
+        await asking
+
+
+async def test_an_answer_says_where_its_name_comes_from_and_claims_no_role(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        sender = Identity("bob", "api_key:7", "http")
+        asking = asyncio.create_task(loom.actor(Interpreter, "one").ask(APPROVE, id="c", by=sender))
+        (request,) = await parked(loom)
+        assert request.requester == sender
+        answered = await loom.approvals.grant(request.approval_id, by=Identity("alice", "os_user:1000", "socket"))
+        await asking
+        assert (str(answered.answerer), answered.role) == ("alice (os_user:1000, via socket)", None)
+        assert [str(each.identity) for each in answered.events] == [
+            "bob (api_key:7, via http)", "alice (os_user:1000, via socket)",
+        ]  # fmt: skip
+        bodies = {each.kind: json.loads(each.body or b"") async for each in loom.store.read("interpreter/one")}
+        for kind, field in (
+            ("command_received", "by"), ("approval_requested", "requested_by"), ("approval_answered", "by"),
+        ):  # fmt: skip
+            assert bodies[kind]["identity_source"] == {"bob": "api_key:7", "alice": "os_user:1000"}[bodies[kind][field]]
+        assert bodies["approval_answered"]["role"] is None
 
 
 @pytest.mark.parametrize("by", ["", "  ", "a\nb"])

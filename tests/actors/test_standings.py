@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from loom import Loom, LoomConfig
-from loom.errors import AdmissionError, DiskFullError, InvalidNameError, StandingError
+from loom.errors import AdmissionError, DiskFullError, InvalidNameError, SelfReinstatementError, StandingError
+from loom.identity import Identity
 
 
 def opened(path: Path) -> Loom:
@@ -70,3 +71,28 @@ async def test_of_many_suspensions_at_once_one_is_written(tmp_path: Path) -> Non
     async with opened(tmp_path) as loom:
         await asyncio.gather(*(loom.standings.suspend("a", by=f"m{n}", reason="r", trigger="system") for n in range(9)))
         assert len([each async for each in loom.store.read("loom/standings")]) == 1
+
+
+@pytest.mark.parametrize(
+    "by", ["agent-1", "Agent-1", "ＡＧＥＮＴ-1", "gate/agent-1", Identity("agent-1", "api_key:7", "http")]
+)
+async def test_nobody_reinstates_himself(tmp_path: Path, by: str | Identity) -> None:
+    async with opened(tmp_path) as loom:
+        await loom.standings.suspend("agent-1", by="monitor drift", reason="drift", trigger="system")
+        with pytest.raises(SelfReinstatementError, match="expected another person"):
+            await loom.standings.reinstate("agent-1", by=by, reason="I am fine")
+        assert loom.standings.of("agent-1").standing == "SUSPENDED"
+        await loom.standings.reinstate("agent-1", by="jonas", reason="looked into")
+        assert loom.standings.of("agent-1").standing == "ACTIVE"
+
+
+async def test_a_standing_says_where_the_name_of_its_author_comes_from(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        suspended = await loom.standings.suspend("a", by="monitor drift", reason="drift", trigger="system")
+        assert str(suspended.identity) == "monitor drift (system)"
+        for who, shown in (("mira", "mira (claimed, via python)"), (Identity("mira", "api_key:7", "http"), None)):
+            standing = await loom.standings.reinstate("a", by=who, reason="looked into")
+            assert str(standing.identity) == (shown or "mira (api_key:7, via http)")
+            await loom.standings.suspend("a", by="mira", reason="again")
+    async with opened(tmp_path) as loom:
+        assert str(loom.standings.of("a").identity) == "mira (claimed, via python)"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from loom.actors import Actor
+from loom.config import LoomConfig
 from loom.errors import ActorFailedError
 from loom.journal import Recorded
 from loom.replay import Rehearsal
@@ -18,6 +19,7 @@ from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, Lend, Lender, NotedEntry, Program, Together, World
 from tests.actors.support import Granting, entries, opened
 from tests.actors.test_resume import AT_ONCE, EVERY_VERB, PARKED
+from tests.golden.reading import ACTORS, GOLDEN, copied
 
 STEPS: Program = [
     Do(verb="fetch", key="f"), Do(verb="evaluate", key="e"), Do(verb="note", key="n"), Do(verb="approve", key="vp"),
@@ -190,6 +192,17 @@ async def test_a_replay_cannot_be_talked_out_of_what_it_may_not_do(tmp_path: Pat
         (found,) = await verified(loom, "interpreter/one")
         assert found.verdict == "diverged"
         assert world.calls == {}
+
+
+async def test_turns_that_were_recorded_before_sources_were_kept_do_what_they_did(tmp_path: Path) -> None:
+    journal = copied(next(each for each in GOLDEN if each.name == "evolution"), tmp_path)
+    config = LoomConfig(data=journal.parent.parent)
+    async with Loom.open(
+        config, workspace=journal.parent.name, actors=ACTORS, by="robin", resume=False
+    ) as loom:  # fmt: skip
+        asked = (await loom.approvals.list(limit=1))[0]
+        assert (asked.requested_by, asked.requested_identity_source) == ("sales", None)
+        assert [each.verdict for each in await verified(loom, asked.journal)].count("same") > 20
 
 
 def _bytes(recorded: Recorded) -> tuple[Any, ...]:

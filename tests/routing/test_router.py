@@ -19,8 +19,10 @@ from loom.errors import (
     LoomError,
     NotReplayableError,
     PolicyCodeChangedError,
+    SelfRearmError,
     TurnNotFoundError,
 )
+from loom.identity import Identity
 from loom.journal.store import Append, Receipt
 from loom.routing import AgentSignals, ForbiddenSignalError, RearmRefusedError, Router, care_optimizer
 from loom.routing.baseline import Baseline
@@ -321,6 +323,18 @@ async def test_a_replay_that_diverges_halts_optimisation_until_a_person_re_arms_
         assert (await router.choose(REQUEST, CANDIDATES, request_id="r-2")).agent == "agent-a"
         with pytest.raises(InvalidNameError):
             await router.rearm(by=" ", reason="nobody does")
+        for by in (
+            "loom",
+            "LOOM",
+            "router",
+            "care",
+            "agent-b",
+            "ＡＧＥＮＴ-b",
+            Identity("agent-b", "api_key:7", "http"),
+        ):
+            with pytest.raises(SelfRearmError, match="expected a person to re-arm it"):
+                await router.rearm(by=by, reason="history speaks for me", cause="none")
+        assert router.switch.engaged
         with pytest.raises(AdmissionError, match="reason is blank"):
             await router.rearm(by="mira", reason=" ", cause="a deployment")
         with pytest.raises(RearmRefusedError, match="expected the cause, and a replay that has passed"):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from loom.circuits import circuit
 from loom.journal import Append, draft
 from loom.journal.kinds import CommandReceivedEntry, PrunedEntry
+from loom.web.keys import keys_of
 from tests.web.support import ROLES, Ask, Asker, Client, Said, served
 
 EXECUTE = {
@@ -491,3 +492,61 @@ async def test_requests_that_are_under_way_are_answered_when_it_ends(tmp_path: P
         audit = (await client.call("GET", "/api/circuits/audit?limit=1000")).json
         ids = {each["execution_id"] for each in audit["execution_history"]}
         assert {each.json["execution_id"] for each in told} <= ids, "what was answered is there"
+
+
+# --- whose name it is ------------------------------------------------------------------------------
+
+
+async def waiting(client: Client) -> dict[str, Any]:
+    """Have something asked for, and return the request."""
+    await client.loom().actor(Asker, "a").tell(Ask(), by="robin")
+    while not (pending := (await client.call("GET", "/api/approvals", role="reader")).json["items"]):
+        await asyncio.sleep(0.01)
+    found: dict[str, Any] = pending[0]
+    return found
+
+
+async def test_a_denial_needs_a_reason_which_is_journaled_as_it_was_given(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        where = f"/api/approvals/{(await waiting(client))['approval_id']}/deny"
+        for body in ({}, {"comment": None}, {"comment": ""}, {"comment": " \n "}, {"comment": 5}):
+            refused = await client.call("POST", where, body, role="approver")
+            assert (refused.status, refused.code) == (422, "bad_request"), body
+            assert "comment" in refused.json["error"]["message"]
+        assert (await client.call("GET", "/api/approvals", role="reader")).json["items"], "it still waits"
+        denied = await client.call("POST", where, {"comment": "too much"}, role="approver")
+        assert (denied.status, denied.json["status"], denied.json["comment"]) == (200, "denied", "too much")
+
+
+async def test_the_name_of_a_key_is_established_by_the_key(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        asked = await waiting(client)
+        assert (asked["requested_by"], asked["requested_identity_source"], asked["requested_via"]) == (
+            "robin", "claimed", "python",
+        )  # fmt: skip
+        where = f"/api/approvals/{asked['approval_id']}/grant"
+        granted = (await client.call("POST", where, {}, role="approver")).json
+        [key] = [each for each in keys_of(client.loom()).all() if each.name == granted["answered_by"]]
+        assert (granted["answered_identity_source"], granted["answered_via"]) == (f"api_key:{key.key_id}", "http")
+        assert granted["role"] is None, "nothing has checked in which role"
+        assert [(each["by"], each["via"]) for each in granted["events"]] == [("robin", "python"), (key.name, "http")]
+        await client.call("POST", "/api/circuits/execute", EXECUTE, role="operator")
+        received = [
+            each.entry
+            async for each in client.loom().store.read(f"circuits/{EXECUTE['clientId']}")
+            if isinstance(each.entry, CommandReceivedEntry)
+        ]
+        operator = next(each for each in keys_of(client.loom()).all() if each.role == "operator")
+        assert [str(each.identity) for each in received] == [f"{operator.name} (api_key:{operator.key_id}, via http)"]
+
+
+async def test_nobody_grants_over_http_what_was_asked_for_in_the_name_of_the_key(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        [approver] = [each for each in keys_of(client.loom()).all() if each.role == "approver"]
+        await client.loom().actor(Asker, "a").tell(Ask(), by=approver.name.upper())
+        while not (pending := (await client.call("GET", "/api/approvals", role="reader")).json["items"]):
+            await asyncio.sleep(0.01)
+        for answer, body in (("grant", {}), ("deny", {"comment": "no"})):
+            where = f"/api/approvals/{pending[0]['approval_id']}/{answer}"
+            refused = await client.call("POST", where, body, role="approver")
+            assert (refused.status, refused.code) == (403, "self_approval")
