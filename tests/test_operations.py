@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from loom import Loom
 from loom.circuits.entries import StrategyRegisteredEntry
@@ -15,6 +16,7 @@ from loom.extension import installed
 from loom.identity import Edge, Identity
 from loom.operations import Operations
 from loom.operations.arguments import Grant
+from loom.runtime import _asked
 from tests.cli.agents import NoteAgent
 
 
@@ -98,14 +100,34 @@ async def test_no_argument_says_where_a_name_comes_from(edge: Edge | None) -> No
             Grant.model_validate({"id": "x", "by": by}, context=context)
 
 
+async def test_an_account_counts_only_on_a_socket_that_is_open_to_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="dana"))
+    seen: list[Edge] = []
+
+    class Seen:
+        async def call(self, name: str, arguments: object, *, edge: Edge) -> None:
+            seen.append(edge)
+
+    for group in (None, "loom-approvers"):
+        await _asked(Seen(), group, "approvals.grant", {}, 54_321)  # type: ignore[arg-type]
+    assert [str(edge.identity("dana")) for edge in seen] == [
+        "dana (claimed, via socket)", "dana (os_user:54321, via socket)",
+    ]  # fmt: skip
+
+
 async def test_a_command_that_is_sent_with_a_name_in_it_does_not_say_where_that_comes_from(tmp_path: Path) -> None:
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", extensions=[installed()["circuits"]], by="robin") as loom:
-        payload = {"strategy_id": "s", "success_rate": 0.5, "by": "the boss"}
-        sent = {"journal": "strategy/c:s", "command_type": "RegisterStrategy", "payload": payload, "by": "dana"}
+        payload: dict[str, JsonValue] = {"strategy_id": "s", "success_rate": 0.5, "by": "the boss"}
+        sent: dict[str, JsonValue] = {
+            "journal": "strategy/c:s",
+            "command_type": "RegisterStrategy",
+            "payload": payload,
+            "by": "dana",
+        }
         said = await Operations(loom).call("actors.send", sent, edge=Edge("socket"))
         assert isinstance(said, dict)
         assert said["status"] == "completed"
-        forged = {**sent, "payload": {**payload, "identity_source": "api_key:7"}}
+        forged: dict[str, JsonValue] = {**sent, "payload": {**payload, "identity_source": "api_key:7"}}
         with pytest.raises(AdmissionError, match="identity_source"):
             await Operations(loom).call("actors.send", forged)
         [entry] = [

@@ -47,10 +47,10 @@ class Approvals:
         return await self._chains.pending(approver, limit=limit, after=after)
 
     async def list(
-        self, *, status: str | None = None, limit: int = 50, before: int | None = None
+        self, *, status: str | None = None, approver: str | None = None, limit: int = 50, before: int | None = None
     ) -> tuple[Approval, ...]:
         """Return requests of any status, newest first; `before` is the position of the last one already seen."""
-        return await self._chains.list(status=status, limit=limit, before=before)
+        return await self._chains.list(status=status, approver=approver, limit=limit, before=before)
 
     async def get(self, approval_id: str) -> Approval:
         """Return a request by its id or an unambiguous beginning of it."""

@@ -27,8 +27,7 @@ async def list_approvals(approvals: Approvals, given: ListApprovals) -> JsonValu
         return [_plain(await approvals.get(given.id))]
     if not given.every:
         return [_plain(each) for each in await approvals.pending(given.approver, limit=given.limit)]
-    found = await approvals.list(limit=given.limit)
-    return [_plain(each) for each in found if given.approver in (None, each.approver)]
+    return [_plain(each) for each in await approvals.list(approver=given.approver, limit=given.limit)]
 
 
 def _plain(approval: Approval) -> JsonValue:

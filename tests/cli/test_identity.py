@@ -133,7 +133,14 @@ def test_what_was_written_before_sources_were_kept_says_so(tmp_path: Path) -> No
 
     async def fill() -> None:
         async with Loom.open(config, by="robin") as loom:
-            old = {"step": None, "run_id": "r", "run_kind": "live", "by": "ana", "policies": [], "parameters": {}}
+            old: dict[str, object] = {
+                "step": None,
+                "run_id": "r",
+                "run_kind": "live",
+                "by": "ana",
+                "policies": [],
+                "parameters": {},
+            }
             body = json.dumps({**old, "seed": None, "note": None}).encode()
             new = draft(RunStartedEntry(run_id="r", run_kind="live", by="ana"))
             ready = new._replace(schema_version=1, body=body, body_digest=body_digest(new.salt, body))
