@@ -137,7 +137,7 @@ async def autonomy(loom: Loom) -> None:
         closed = await circuits.escalations.close(
             open_one.escalation_id, by="jonas", reason="a new strategy is drafted"
         )
-        print(f"  closed by {closed.closed_by}: {closed.closed_because}")
+        print(f"  closed by {closed.closer}: {closed.closed_because}")
 
 
 @contextlib.asynccontextmanager

@@ -149,7 +149,7 @@ async def run(given: argparse.Namespace) -> Path | None:
         print(f"Stopped: {reason}")
         standing = loom.standings.of(agent)
         if standing.standing != "ACTIVE":
-            print(f"{agent} is {standing.standing} by {standing.by}: {standing.reason}")
+            print(f"{agent} is {standing.standing} by {standing.identity}: {standing.reason}")
         if given.no_report:
             return None
         from loom.reports import report_name, write_report

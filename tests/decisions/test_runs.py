@@ -26,6 +26,7 @@ from loom.decisions import (
     TracesProjection,
 )
 from loom.errors import AdmissionError, InvalidNameError, PolicyNotRegisteredError, RunConflictError, RunNotFoundError
+from loom.identity import Identity
 from loom.journal import Entry, Recorded
 from loom.projections.sql import statements
 from loom.runtime import Loom
@@ -341,3 +342,14 @@ async def test_only_the_first_start_of_a_run_and_the_first_end_after_it_count(tm
 
 async def _write(loom: Asked, entry: Entry) -> None:
     await loom.write(RUN_JOURNAL, entry)
+
+
+async def test_a_run_is_gone_on_with_whichever_way_its_name_comes_in(loom: Loom) -> None:
+    begun = await loom.runs.start(run_id="spring", by=Identity("kim", "api_key:7", "http"))
+    assert str(begun.starter) == "kim (api_key:7, via http)"
+    assert await loom.runs.start(run_id="spring", by="kim") == begun
+    with pytest.raises(RunConflictError, match=r"\[by\]"):
+        await loom.runs.start(run_id="spring", by="robin")
+    ended = await loom.runs.end("spring", by=Identity("kim", "os_user:1000", "socket"))
+    assert str(ended.ender) == "kim (os_user:1000, via socket)"
+    assert await loom.runs.end("spring", by="kim") == ended
