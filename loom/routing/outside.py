@@ -12,7 +12,7 @@ __all__ = ["Outside"]
 
 _AGAIN_S = 0.1
 _AGAIN_AT_LEAST_EVERY_S = 5.0
-_LAST_S = 2.0
+_LAST_S = 5.0
 
 _log = get_logger("loom.routing")
 

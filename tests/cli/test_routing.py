@@ -33,7 +33,7 @@ def test_status_and_timeline_are_read_beside_whoever_runs(config: Path) -> None:
     said = invoke("routing", config=config)
     assert said.code == 0
     assert "active" in said.out
-    assert "by robin (from the config)" in said.out
+    assert "by robin (claimed, via config) (from the config)" in said.out
     assert "1 times" in said.out
     document = invoke("routing", "status", "--json", config=config).json
     assert (document["mode"], document["killed"], document["decisions"]) == ("active", False, 1)
@@ -51,7 +51,7 @@ def test_a_choice_that_history_changed_is_confirmed_by_an_audit_from_the_shell(c
 
 def test_the_switch_the_mode_and_a_replay_work_without_a_running_loom(config: Path) -> None:
     assert invoke("routing", "kill", "--by", "vera", "-m", "odd", config=config).code == 0
-    assert "engaged, by vera: odd" in invoke("routing", config=config).out
+    assert "engaged, by vera (claimed, via shell): odd" in invoke("routing", config=config).out
     assert invoke("routing", "rearm", "-m", "fine", config=config, env={"LOOM_BY": "vera"}).code == 0
     changed = invoke("routing", "mode", "shadow", "--by", "vera", "-m", "first look", "--json", config=config)
     assert (changed.json["mode"], changed.json["set_by"], changed.json["source"]) == ("shadow", "vera", "person")

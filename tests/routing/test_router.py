@@ -190,7 +190,7 @@ async def test_what_was_answered_outside_is_journaled_before_the_loom_is_closed(
 
         router.source.read = slowly  # type: ignore[method-assign]
         assert (await router.choose(REQUEST, CANDIDATES, request_id="r-1", timeout_s=0.05)).agent == "agent-a"
-        asyncio.get_running_loop().call_later(0.1, go_on.set)
+        go_on.set()
     async with routing(tmp_path) as loom:
         [entry] = await closed(loom)
         assert entry.decision_id == (await decisions(loom))[0].decision_id

@@ -137,8 +137,9 @@ def _print_status(shell: Shell, found: dict[str, Any]) -> None:
     source = " (from the config)" if found["source"] == "config" else ""
     switch = "engaged" if found["killed"] else "armed"
     if found["switch_by"]:
-        trigger = f" ({found['switch_trigger']})" if found["switch_trigger"] == "system" else ""
-        switch += f", by {named(found, 'switch_by')}{trigger}: {found['switch_because']}"
+        by_system = found["switch_trigger"] == "system"  # entries of before say that by their trigger alone
+        who = f"{found['switch_by']} (system)" if by_system else named(found, "switch_by")
+        switch += f", by {who}: {found['switch_because']}"
         if found["killed"] and found["switch_condition"]:
             switch += f" ({found['switch_condition']}; `loom routing rearm` takes --cause, and replays a request)"
     rows = [
