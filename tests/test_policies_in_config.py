@@ -125,7 +125,7 @@ async def test_a_version_that_somebody_registered_can_be_named_as_well(tmp_path:
     table = Table.of({**_plain(), "name": "discount"})
     async with Loom.open(config, by="robin") as loom:
         version = await loom.policies.register(table, by="vera")
-        await loom.policies.adopt(version.hash, by="vera")
+        await loom.policies.adopt(version.hash, by="kim")
     async with opened(config) as loom:
         assert await loom.actor(Seller, "a").ask(Ask(percent=10)) is True
 

@@ -23,7 +23,8 @@ _VERBS = [
     "fetch", "fetch_fails", "note", "perform", "perform_fails", "evaluate", "precedents", "decide", "approve", "ask",
     "ask_fails", "tell", "draw",
 ]  # fmt: skip
-_TIMES = frozenset({"duration_ms", "retrieved_at", "answered_at"})
+_TIMES = frozenset({"duration_ms", "retrieved_at", "answered_at", "position"})
+"""Times, and how far the index of precedents was, which a resumption of the turn moves."""
 _VARIES = frozenset({"value_drawn", "turn_completed"})
 _TELLS_ORDER = frozenset({"decision", "approval_requested", "approval_answered"})
 """What these entries say depends on what came before them, which is not fixed among branches."""

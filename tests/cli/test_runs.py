@@ -138,8 +138,8 @@ def test_why_tells_the_run_and_the_replays(config: Path) -> None:
 
 def test_the_entries_of_runs_have_a_line_each(config: Path) -> None:
     said = invoke("journal", "loom/runs", config=config)
-    assert "sim-1 simulation by robin personas=2" in said.out
-    assert "sim-1 completed by robin" in said.out
+    assert "sim-1 simulation by robin (claimed, via python) personas=2" in said.out
+    assert "sim-1 completed by robin (claimed, via python)" in said.out
 
 
 def test_a_run_that_was_left_open_is_ended_by_a_person(own: Path) -> None:

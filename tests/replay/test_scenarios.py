@@ -108,7 +108,7 @@ async def test_each_decision_is_judged_under_its_own_version_on_other_facts(tmp_
     async with opened(tmp_path) as loom:
         first = await decided(loom, *CASES)
         [v2] = await registered(loom, V2)
-        await loom.policies.adopt(v2, by="robin")
+        await loom.policies.adopt(v2, by="kim")
         later = await loom.actor(Seller, "two").ask(Ask(facts={"percent": 22, "industry": "retail"}))
         found = await loom.replay.judge(Selection(policy="discount"), what_if={"percent": "-40 %"})
         cases = {case.decision_id: case async for case in loom.replay.cases(Selection(), what_if={"percent": "-40 %"})}
@@ -206,7 +206,7 @@ async def test_versions_of_their_own_are_kept_each_with_its_own(tmp_path: Path) 
     async with opened(tmp_path) as loom:
         await decided(loom, CASES[1])
         [v2] = await registered(loom, V2)
-        await loom.policies.adopt(v2, by="robin")
+        await loom.policies.adopt(v2, by="kim")
         await loom.actor(Seller, "two").ask(Ask(facts={"percent": 22, "industry": "retail"}))
         found = await loom.replay.judge(Selection(), what_if={"percent": "-2"}, keep=True)
         simulated = await loom.traces.find(run_id=found.run_id)

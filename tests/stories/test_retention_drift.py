@@ -102,7 +102,7 @@ def test_the_shell_shows_the_gate_and_writes_the_report_of_any_run(tmp_path: Pat
     journal = data / "default" / "journal.db"
     said = invoke("gate", "-j", journal)
     assert "discount_offered ≤ 15" in said.out
-    assert "SUSPENDED  monitor profitability  PROFITABILITY_DRIFT" in said.out
+    assert "SUSPENDED  monitor profitability (system)  PROFITABILITY_DRIFT" in said.out
     audit = invoke("gate", "audit", "-j", journal, "--run", "run_36_retention_01", "-n", "3", "--json").json
     assert [each["event"] for each in audit] == ["MONITOR_TICK", "AGENT_SUSPENDED", "SIMULATION_END"]
     page = tmp_path / "page.html"

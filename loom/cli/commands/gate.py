@@ -73,7 +73,7 @@ async def status(shell: Shell) -> None:
     if rows:
         columns = [Column("contract"), Column("version"), Column("allows", wide=True), Column("limits"), Column("hash")]
         shell.output.table(columns, rows)
-    said = [(each.subject, each.standing, who(each.identity), each.reason or "") for each in standings.all()]
+    said = [(each.subject, each.standing, who(each.identity, 40), each.reason or "") for each in standings.all()]
     if said:
         shell.output.table([Column("agent"), Column("standing"), Column("by"), Column("reason", wide=True)], said)
     if not rows and not said:
