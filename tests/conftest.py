@@ -17,14 +17,25 @@ settings.register_profile("explore", deadline=None, max_examples=1_000, print_bl
 settings.load_profile("ci")
 
 
+_ROOT, _LOOM = logging.getLogger(), logging.getLogger("loom")
+_LEVELS = (_ROOT.level, _LOOM.level)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_logging() -> Iterator[None]:
-    """Put the logging of the process back as it was: it is global, and what tests the shell sets it up."""
-    root, loom = logging.getLogger(), logging.getLogger("loom")
-    handlers, levels = root.handlers[:], (root.level, loom.level)
+    """Put the logging of the process back as it was: it is global, and what tests the shell sets it up.
+
+    The levels are those of before the first test: a fixture of a whole session may have used the shell, too.
+    """
+    handlers = _ROOT.handlers[:]
+    _set_levels()
     structlog.reset_defaults()
     yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    loom.setLevel(levels[1])
+    _ROOT.handlers[:] = handlers
+    _set_levels()
     structlog.reset_defaults()
+
+
+def _set_levels() -> None:
+    for logger, level in zip((_ROOT, _LOOM), _LEVELS, strict=True):
+        logger.setLevel(level)

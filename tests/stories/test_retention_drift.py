@@ -111,7 +111,10 @@ def test_the_shell_shows_the_gate_and_writes_the_report_of_any_run(tmp_path: Pat
     assert page.read_text(encoding="utf-8").count("VALIDATION_PASSED") >= 85
     assert invoke("report", "nothing", "-j", journal, "-o", page).code == 1
     reinstated = invoke("gate", "reinstate", "retention-agent", "--by", "vera", "-m", "looked into", "-j", journal)
-    assert (reinstated.code, reinstated.out) == (0, "retention-agent is ACTIVE by vera: looked into\n")
+    assert (reinstated.code, reinstated.out) == (
+        0,
+        "retention-agent is ACTIVE by vera (claimed, via shell): looked into\n",
+    )
     assert invoke("gate", "reinstate", "retention-agent", "--by", "vera", "-m", "again", "-j", journal).code == 1
     contract = EXAMPLE / "contract.yaml"
     assert invoke("gate", "register", contract, "--by", "vera", "-j", journal).code == 0
