@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from loom.drift.comparison import Drift
 from loom.drift.entries import DRIFT_JOURNAL, DriftComparedEntry
-from loom.drift.report import ClassShift, DriftReport, PolicySplit
+from loom.drift.metric_rule import MetricDriftParams, metric_drift
+from loom.drift.report import ClassShift, DriftReport, Metrics, MetricShift, PolicySplit
 from loom.drift.thresholds import DriftParams, drift
 from loom.drift.window import Window, WindowCount
 
@@ -15,8 +16,12 @@ __all__ = [
     "DriftComparedEntry",
     "DriftParams",
     "DriftReport",
+    "MetricDriftParams",
+    "MetricShift",
+    "Metrics",
     "PolicySplit",
     "Window",
     "WindowCount",
     "drift",
+    "metric_drift",
 ]

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from loom.drift.entries import DRIFT_JOURNAL, DriftComparedEntry
 from loom.drift.judging import Line, is_paired, measure
+from loom.drift.metrics import MetricReading
 from loom.drift.reading import Selected, WindowReader
 from loom.drift.report import DriftReport
 from loom.drift.sides import Comparison, Side
@@ -97,7 +98,10 @@ class Drift:
                 tell(rejudging.seen, sides[1].tally.decisions)
             parts = await asyncio.to_thread(rejudging.split, line.params)
         pairs = comparison.pairs(pairing, pair_by, tested=is_paired(pairing, line.params))
-        report = await comparison.report(measured, judged, parts, pairs)
+        reading = MetricReading(reader, self._queries, self._policies)
+        both = [(side.selected, side.tally) for side in sides]
+        metrics = await reading.compare(both[0], both[1], least=line.params.minimum_decisions, by=self._by)
+        report = await comparison.report(measured, judged, split=parts, pairs=pairs, metrics=metrics)
         if keep:
             await self._keep(report, by=who)
         return report

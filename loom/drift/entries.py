@@ -22,11 +22,12 @@ class DriftComparedEntry(PersonEntry):
 
     With the windows, the position and the version of `loom.drift` it can be computed again, so the counts of all
     classes are left out. `test` says which test was used, `excess` how far the windows lie apart beyond chance, and
-    `pairs` who is in both windows; before schema 2 none of these was known.
+    `pairs` who is in both windows: before schema 2 none of these was known. `metrics` are the figures beside the
+    pattern, known from schema 4 on.
     """
 
     kind: ClassVar[str] = "drift_compared"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
     sources_since: ClassVar[int] = 3
 
     by: str
@@ -46,16 +47,16 @@ class DriftComparedEntry(PersonEntry):
     excess: float | None
     pairs: dict[str, JsonValue] | None
     split: dict[str, JsonValue] | None
+    metrics: dict[str, JsonValue] | None
     explanation: tuple[str, ...]
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the body of schema 1 as schema 2 has it: everything was tested by permutation."""
-        if version != 1:
-            return super().upcast(version, body)
-        return {
-            **body, "test": None if body.get("p_value") is None else "permutation", "excess": None, "pairs": None,
-        }  # fmt: skip
+        """Return a body as the next schema has it: in schema 1, everything was tested by permutation."""
+        if version == 1:
+            test = None if body.get("p_value") is None else "permutation"
+            return {**body, "test": test, "excess": None, "pairs": None}
+        return {**body, "metrics": None} if version == 3 else super().upcast(version, body)
 
     @classmethod
     def of(cls, report: DriftReport, *, by: By) -> DriftComparedEntry:
@@ -75,5 +76,6 @@ class DriftComparedEntry(PersonEntry):
             excess=None if permutation is None else permutation.excess,
             pairs=None if report.pairs is None else report.pairs.model_dump(mode="json"),
             split=None if report.split is None else report.split.model_dump(mode="json"),
+            metrics=report.metrics.model_dump(mode="json"),
             explanation=report.explanation,
         )  # fmt: skip

@@ -43,6 +43,10 @@ SELECT p.rule, p.precedent, p.situation, p.outcome, count(*) AS decisions, max(t
 _BY_CLASS = " GROUP BY p.rule, p.precedent"
 _ANSWERS = f"SELECT p.situation, t.effect, p.precedent, count(*) AS decisions {_WINDOW} AND p.rule IS NOT NULL"
 _BY_ANSWER = " GROUP BY p.situation, t.effect, p.precedent"
+_RATES = """
+SELECT count(*) AS actors, sum(denied = 0) AS completed, sum(denied) AS denied, sum(granted) AS granted
+FROM (SELECT sum(t.verdict = 'denied') AS denied, sum(t.verdict = 'granted') AS granted {} GROUP BY t.journal)
+"""
 _VERSIONS = f"SELECT t.policy_name, t.policy_version, t.policy_hash, count(*) AS decisions {_WINDOW}"
 _BY_VERSION = " GROUP BY t.policy_name, t.policy_version, t.policy_hash ORDER BY min(t.position)"
 _HOW_MANY = f"SELECT count(*) AS decisions {_WINDOW}"
@@ -173,6 +177,20 @@ class WindowReader:
         statement = f"{_HOW_MANY}{first.conditions('a_')}{second.conditions('b_')}"
         [row] = await self._fetch(statement, first.bound("a_") | second.bound("b_"))
         return int(row["decisions"])
+
+    async def rates(self, selected: Selected) -> dict[str, tuple[int, int]]:
+        """Return what share completed and what share was granted, each as (so many, of so many).
+
+        An actor has completed if none of its decisions came to a denial; a decision that came to neither counts in
+        neither.
+        """
+        inner = f"{_WINDOW}{selected.conditions()} AND t.verdict IS NOT NULL"
+        [row] = await self._fetch(_RATES.format(inner), selected.bound())
+        granted, denied = row["granted"] or 0, row["denied"] or 0
+        return {
+            "completion rate": (row["completed"] or 0, row["actors"]),
+            "grant rate": (granted, granted + denied),
+        }
 
     async def by_actor(self, selected: Selected) -> dict[str, Counter[str]]:
         """Return by journal how often each class was decided in it."""

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue, computed_field
 
+from loom.drift.metric_rule import MetricSeverity
 from loom.drift.thresholds import Severity
 from loom.drift.window import WindowCount
 from loom.policies.evaluation import Evaluation
@@ -17,6 +18,8 @@ __all__ = [
     "DriftReport",
     "DriftState",
     "JudgedUnder",
+    "MetricShift",
+    "Metrics",
     "PairResult",
     "PermutationResult",
     "PolicySplit",
@@ -198,6 +201,37 @@ class PolicySplit(_Frozen):
         return self.rejudged / self.current_decisions if self.current_decisions else 0.0
 
 
+class MetricShift(_Frozen):
+    """One figure in both windows; `change` is its share of the baseline's, None where that was 0.
+
+    A `rate` is over so many in either window (`of`); its `severity` is None where they are too few to judge.
+    """
+
+    name: str
+    kind: Literal["rate", "parameter", "run parameter"]
+    baseline: float
+    current: float
+    change: float | None
+    severity: MetricSeverity | None
+    of: tuple[int, int] | None = None
+
+
+class Metrics(_Frozen):
+    """Metric drift: figures held against figures by size alone, under the version `judged` of `loom.metric-drift`.
+
+    Apart from the pattern: nothing here is tested against chance, and nothing of it decides whether a pattern changed.
+    """
+
+    judged: str
+    parameters: dict[str, JsonValue]
+    shifts: tuple[MetricShift, ...]
+
+    @property
+    def moved(self) -> tuple[MetricShift, ...]:
+        """The metrics that moved so far that it is said."""
+        return tuple(each for each in self.shifts if each.severity in ("warning", "critical"))
+
+
 class DriftReport(_Frozen):
     """Whether the pattern of decisions is still the same: a comparison of two windows over classes of precedents.
 
@@ -222,6 +256,7 @@ class DriftReport(_Frozen):
     rose: tuple[ClassShift, ...]
     fell: tuple[ClassShift, ...]
     split: PolicySplit | None
+    metrics: Metrics
     judged: JudgedUnder
     explanation: tuple[str, ...]
     counts: dict[str, tuple[int, int]]

@@ -12,7 +12,16 @@ from loom.drift.distance import js_terms
 from loom.drift.judging import Measured
 from loom.drift.pairing import Naming, Pairing, Sightings, pair_up
 from loom.drift.reading import Selected, Tally, WindowReader
-from loom.drift.report import ClassShift, DriftReport, DriftState, JudgedUnder, PairResult, PolicySplit, Uncertain
+from loom.drift.report import (
+    ClassShift,
+    DriftReport,
+    DriftState,
+    JudgedUnder,
+    Metrics,
+    PairResult,
+    PolicySplit,
+    Uncertain,
+)
 from loom.drift.split import Answers
 from loom.drift.thresholds import severity_of
 from loom.drift.window import WindowCount
@@ -160,7 +169,13 @@ class Comparison:
         return self._rules.resolve(self._rule).rule if self._rules.knows(self._rule) else None
 
     async def report(
-        self, measured: Measured, judged: JudgedUnder, split: PolicySplit | None, pairs: PairResult | None
+        self,
+        measured: Measured,
+        judged: JudgedUnder,
+        *,
+        split: PolicySplit | None,
+        pairs: PairResult | None,
+        metrics: Metrics,
     ) -> DriftReport:
         """Return what the comparison came to."""
         severity, enough = severity_of(judged.evaluation), judged.evaluation.rule != "insufficient_data"
@@ -183,6 +198,7 @@ class Comparison:
             rose=rose,
             fell=fell,
             split=split,
+            metrics=metrics,
             judged=judged,
             explanation=(),
             counts=self.counts,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from loom.drift.report import ClassShift, DriftReport, PairResult, PermutationResult, PolicySplit
+from loom.drift.report import ClassShift, DriftReport, Metrics, PairResult, PermutationResult, PolicySplit
 from loom.drift.window import WindowCount
 
 __all__ = [
-    "class_in_words", "count", "explain_drift", "points", "severity_in_words", "share", "split_in_words",
-    "tested_in_words",
+    "class_in_words", "count", "explain_drift", "metrics_in_words", "points", "severity_in_words", "share",
+    "split_in_words", "tested_in_words",
 ]  # fmt: skip
 
 _MOST_CLASSES = 3
@@ -145,7 +145,17 @@ def _sentences(report: DriftReport) -> Iterator[str]:
         yield from tested_in_words(report)
     if report.split is not None and report.detected:
         yield from split_in_words(report.split)
+    yield from metrics_in_words(report.metrics)
     yield from _left_out(report.baseline, report.current)
+
+
+def metrics_in_words(metrics: Metrics) -> Iterator[str]:
+    """Yield the metrics that moved far, each as what it is: a figure beside the pattern, by size alone."""
+    for each in metrics.moved:
+        change = "from nothing" if each.change is None else f"{100 * each.change:+.1f} %"
+        before, now = (share(x) if each.kind == "rate" else f"{x:,.6g}" for x in (each.baseline, each.current))
+        figure = f"{each.kind} {each.name} from {before} to {now} ({change})"
+        yield f"Metric drift, beside the pattern: {figure}, {each.severity}."
 
 
 def _chance(permutation: PermutationResult) -> str:

@@ -407,6 +407,7 @@ def test_a_comparison_that_was_kept_before_is_read_as_one_by_permutation() -> No
     read = KINDS.decode("drift_compared", 1, json.dumps(body).encode())
     assert isinstance(read, DriftComparedEntry)
     assert (read.severity, read.test, read.excess, read.pairs) == ("stable", "permutation", None, None)
+    assert read.metrics is None
     empty = KINDS.decode("drift_compared", 1, json.dumps({**body, "p_value": None}).encode())
     assert isinstance(empty, DriftComparedEntry)
     assert empty.test is None

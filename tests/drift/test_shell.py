@@ -122,6 +122,16 @@ def test_it_says_which_test_was_used_and_the_severity_is_never_stable(made: Path
     assert ask(made, "run:spring", "run:winter", "--json").json["permutation"]["test"] == "permutation"
 
 
+def test_metrics_are_shown_apart_from_the_pattern_and_change_no_exit_code(made: Path) -> None:
+    said = ask(made, "run:spring", "run:winter")
+    assert "Metrics, apart from the pattern (by size alone: warning from 5%, critical from 15%)" in said.out
+    assert "loans.most" in said.out
+    assert "grant rate" in said.out
+    alike = ask(made, "run:spring", "run:summer", "--json")
+    assert alike.code == 0
+    assert {each["name"] for each in alike.json["metrics"]["shifts"]} >= {"completion rate", "grant rate"}
+
+
 def test_the_same_people_in_two_runs_are_tested_in_pairs(tmp_path: Path) -> None:
     config = configured(tmp_path, module="tests.drift.agents")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from loom.drift import ClassShift, DriftReport, PolicySplit, Window, WindowCount
-    from loom.drift.report import TestPart
+    from loom.drift.report import Metrics, MetricShift, TestPart
 
 __all__ = ["add_to"]
 
@@ -175,6 +175,9 @@ def _print(output: Output, report: DriftReport) -> None:
         output.say()
         for sentence in tested_in_words(report):
             output.say(sentence)
+    if report.metrics.shifts:
+        output.say()
+        _print_metrics(output, report.metrics)
     if report.split is not None:
         output.say()
         _print_split(output, report.split)
@@ -250,6 +253,26 @@ def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
         return [*cells, each.decision_id[:12], one_line(class_in_words(each))]
 
     output.table(columns, [row(each) for each in shifts])
+
+
+def _print_metrics(output: Output, metrics: Metrics) -> None:
+    """Print the figures beside the pattern, and that they are held against each other by size alone."""
+    marks = ", ".join(f"{name.removesuffix('_at')} from {value:.0%}" for name, value in metrics.parameters.items())
+    output.say(f"Metrics, apart from the pattern (by size alone: {marks})", style="bold")
+
+    def row(each: MetricShift) -> list[str | Text]:
+        from rich.text import Text
+
+        form = "{:.1%}" if each.kind == "rate" else "{:,.6g}"
+        change = "from nothing" if each.change is None and each.current else f"{100 * (each.change or 0.0):+.1f} %"
+        graded = each.severity or "too few to say"
+        return [
+            each.name, form.format(each.baseline), form.format(each.current), change,
+            Text(graded, style=_STYLES.get(graded, "dim") if graded in ("warning", "critical") else "dim"),
+        ]  # fmt: skip
+
+    columns = [Column("metric", wide=True, wraps=True), Column("baseline", right=True), Column("current", right=True)]
+    output.table([*columns, Column("change", right=True), Column("")], [row(each) for each in metrics.shifts])
 
 
 def _print_split(output: Output, split: PolicySplit) -> None:
