@@ -28,14 +28,20 @@ class Disk:
     def __init__(self, directory: Path) -> None:
         self._directory = str(directory)
         self._files: dict[str, _File] = {}
+        self._before: list[dict[str, _File]] = []
+        """Which files had which names before each renaming that no sync has made last."""
 
     def take(self, operation: Operation) -> None:
         """Follow one recorded call."""
         if operation.path.endswith("-shm") or operation.op == "A":
             return  # shared memory is made anew by whoever opens the database first
         if operation.path == self._directory:
+            self._before.clear()
             for file in self._files.values():
                 file.is_named = True
+            return
+        if operation.op in "RL":
+            self._rename(operation.data.decode(), operation.path, keeps=operation.op == "L")
             return
         file = self._files.setdefault(operation.path, _File())
         if operation.op == "U":
@@ -49,7 +55,7 @@ class Disk:
 
     def cut(self, into: Path, dice: random.Random) -> None:
         """Write every file as it may be: unsynced calls kept, dropped or torn, in any order."""
-        for path, file in self._files.items():
+        for path, file in dice.choice([*self._before, self._files]).items():
             if not file.is_named and dice.random() < 0.3:
                 continue
             content = bytearray(file.synced)
@@ -60,6 +66,15 @@ class Disk:
             for operation in pending:
                 _apply_perhaps(content, operation, keep, dice)
             (into / Path(path).name).write_bytes(content)
+
+    def _rename(self, path: str, to: str, *, keeps: bool) -> None:
+        self._before.append(dict(self._files))
+        file = self._files.get(path) or _File()  # one that was made and never written
+        replaced = self._files.get(to)
+        file.is_named = file.is_named or (replaced is not None and replaced.is_named)  # one of the two will be found
+        self._files[to] = file
+        if not keeps:
+            self._files.pop(path, None)
 
 
 def acknowledged_before(operations: Sequence[Operation], end: int) -> dict[int, str]:

@@ -161,6 +161,17 @@ int unlink(const char *path) {
 }
 
 int rename(const char *from, const char *to) {
-  if (is_ours(from) && is_struck()) return fail();
+  if (is_ours(from)) {
+    if (is_struck()) return fail();
+    record('R', to, 0, from, strlen(from));
+  }
   return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int link(const char *from, const char *to) {
+  if (is_ours(to)) {
+    if (is_struck()) return fail();
+    record('L', to, 0, from, strlen(from));
+  }
+  return syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
 }

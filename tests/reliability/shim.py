@@ -26,7 +26,10 @@ class Mode(IntEnum):
 
 
 class Operation(NamedTuple):
-    """One recorded call: W write, T truncate, S sync, U unlink; A says that something was acknowledged."""
+    """One recorded call: W write, T truncate, S sync, U unlink; A says that something was acknowledged.
+
+    R renames and L links a file whose path is the data.
+    """
 
     op: str
     path: str

@@ -1,26 +1,35 @@
-"""R4: the power is cut at any moment, and of what was not synced any part is on the disk, in any order, or is not."""
+"""R4: the power is cut at any moment, and of what was not synced any part is on the disk, in any order, or is not.
+
+Of journals, of the keys of a vault and of archives.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from loom.archive import Archive
 from loom.errors import LoomError
 from loom.journal.sqlite.verify import verify
+from loom.sealing import Erasures, Vault
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 from tests.reliability.journals import rows_of
+from tests.reliability.keepers import MASTER
 from tests.reliability.power import Disk, acknowledged_before
-from tests.reliability.shim import Operation, operations
+from tests.reliability.shim import Operation, built, operations
 from tests.reliability.test_views import memory
 
 CUTS = 3_000
 CONTROL_CUTS = 600
+KEPT_CUTS = 1_000
 
 
 @pytest.mark.seconds(30)
@@ -41,6 +50,104 @@ def test_a_power_cut_takes_acknowledged_entries_away_where_commits_are_not_synce
 ) -> None:
     lost, _ = cut_off(shimmed, tmp_path, tally.dice, durability="process-crash-only", cuts=CONTROL_CUTS)
     tally.control(trials=CONTROL_CUTS, found=len(lost))
+
+
+@pytest.fixture(scope="module")
+def keepers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    library = built(tmp_path_factory.mktemp("shim"))
+    with Zygote(module="tests.reliability.keepers", env={"LD_PRELOAD": str(library)}) as forking:
+        yield forking
+
+
+@pytest.mark.seconds(15)
+@row("R4")
+def test_a_power_cut_takes_no_key_away_that_something_was_sealed_with_and_brings_none_back_that_was_destroyed(
+    tmp_path: Path, tally: Tally, keepers: Zygote
+) -> None:
+    recorded = kept_by(keepers, "keys_recorded", tmp_path)
+    for moment, left in cuts_of(recorded, tmp_path, tally.dice, cuts=KEPT_CUTS):
+        tally.tried()
+        done = [each.data.decode().split() for each in recorded[:moment] if each.op == "A"]
+        said = {word: {name for what, name in done if what == word} for word in ("sealed", "erasing", "erased")}
+        kept = said["sealed"] - said["erasing"]
+        problem = asyncio.run(keys_left(left / "journal.keys", kept, said["erased"]))
+        tally.check(problem is None, f"cut at {moment}: {problem}")
+
+
+@row("R4")
+def test_keys_and_archives_that_are_not_synced_are_taken_away(tmp_path: Path, tally: Tally, keepers: Zygote) -> None:
+    lost = 0
+    unsynced = [each for each in kept_by(keepers, "keys_recorded", tmp_path) if each.op != "S"]
+    for moment, left in cuts_of(unsynced, tmp_path, tally.dice, cuts=KEPT_CUTS // 4):
+        done = [each.data.decode().split() for each in unsynced[:moment] if each.op == "A"]
+        kept = {name for what, name in done if what == "sealed"} - {name for what, name in done if what == "erasing"}
+        lost += asyncio.run(keys_left(left / "journal.keys", kept, set())) is not None
+    tally.control(trials=KEPT_CUTS // 4, found=lost)
+
+
+@row("R4")
+def test_a_power_cut_leaves_no_archive_or_a_whole_one_and_takes_none_away_that_was_made(
+    tmp_path: Path, tally: Tally, keepers: Zygote
+) -> None:
+    recorded = kept_by(keepers, "archive_recorded", tmp_path)
+    for moment, left in cuts_of(recorded, tmp_path, tally.dice, cuts=KEPT_CUTS):
+        tally.tried()
+        made = [each.data.decode().split()[1] for each in recorded[:moment] if each.op == "A"]
+        file = left / "a.zip"
+        found = Archive(file).verify() if file.exists() else None
+        tally.check(found is None or found.ok, f"cut at {moment}: the file is there and not whole")
+        tally.check(not made or (found is not None and found.digest == made[0]), f"cut at {moment}: it is gone")
+
+
+def kept_by(keepers: Zygote, job: str, directory: Path) -> list[Operation]:
+    """Record a workload of the keepers."""
+    place = directory / "work"
+    place.mkdir()
+    log, journal = directory / f"{job}.log", directory / job
+    with keepers.fork(job, path=str(place), journal=str(journal), log=str(log)) as child:
+        assert child.wait() == 0
+    recorded = list(operations(log.read_bytes()))
+    assert {"W", "S", "A"} <= {each.op for each in recorded}
+    assert {"R", "L"} & {each.op for each in recorded}
+    return recorded
+
+
+def cuts_of(
+    recorded: list[Operation], directory: Path, dice: random.Random, *, cuts: int
+) -> Iterator[tuple[int, Path]]:
+    """Cut the power at many moments; yield each with the directory that is left."""
+    disk, at = Disk(directory / "work"), 0
+    for moment in sorted(dice.randrange(len(recorded) + 1) for _ in range(cuts)):
+        while at < moment:
+            disk.take(recorded[at])
+            at += 1
+        with tempfile.TemporaryDirectory(dir=memory()) as name:
+            disk.cut(Path(name), dice)
+            yield moment, Path(name)
+
+
+async def keys_left(path: Path, kept: set[str], erased: set[str]) -> str | None:
+    """Return what is wrong with a file of keys that is left: keys that have to be there, and others that must not."""
+    if not path.exists():
+        return "the file of keys is gone" if kept else None
+    vault = Vault(path, MASTER, Nobody())
+    try:
+        await vault.load()
+    except LoomError as error:
+        return str(error)
+    lost = sorted(each for each in kept if not vault.knows(each))
+    back = sorted(each for each in erased if vault.knows(each))
+    return f"lost {lost}, back {back}" if lost or back else None
+
+
+class Nobody(Erasures):
+    """Erasures of a journal that is not at hand: what the file of keys holds is looked at by itself."""
+
+    def __init__(self) -> None:
+        self._erased = {}
+
+    async def load(self) -> None:
+        """Read nothing."""
 
 
 def cut_off(
