@@ -52,6 +52,7 @@ def lived(spenders: Zygote, path: Path, *, lives: int, draw: random.Random, guar
     return billed(bill), killed
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.seconds(20)
 @row("R20")
 def test_the_provider_never_bills_more_than_the_budget_whoever_is_killed(
