@@ -100,7 +100,7 @@ class Loom:
     drift: Drift
     budget: Budget
     enricher: Enricher | None
-    """Follows the decisions where a critic was given, or the config names a model and a mode other than `never`."""
+    """Follows the decisions where a critic was given, or the config names a model."""
     parts: Mapping[str, Any]
     """What extensions started, by their names."""
     store: SqliteStore

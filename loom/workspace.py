@@ -18,7 +18,7 @@ from loom.decisions import (
     TracesProjection,
 )
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
-from loom.enrichment.critic import Critic
+from loom.enrichment.critic import Critic, DeferredCritic
 from loom.errors import ConfigError, PolicyTableError
 from loom.extension import installed
 from loom.identity import check_workspace
@@ -144,15 +144,22 @@ def similarity_of(config: LoomConfig, queries: Queries, embed: Embed | None = No
 
 
 def critic_of(config: LoomConfig) -> Critic | None:
-    """Return the critic that a config asks for: none where the mode is `never` or no model is named."""
+    """Return the critic that a config names, none where it names no model.
+
+    Where the mode is `never` it is made when a decision asks for it, so that nothing has to be there until then.
+    """
     traces, llm = config.sections.get("decision_traces"), config.sections.get("critic_llm")
     if not isinstance(traces, DecisionTracesConfig) or not isinstance(llm, CriticLlmConfig):
         return None
-    if traces.llm_enrichment.mode == "never" or not llm.model_fields_set:
+    if not llm.model_fields_set:
         return None
-    from loom.enrichment.llm import LlmCritic  # what it needs comes with an extra
 
-    return LlmCritic(traces.llm_enrichment.critic, llm)
+    def make() -> Critic:
+        from loom.enrichment.llm import LlmCritic  # what it needs comes with an extra
+
+        return LlmCritic(traces.llm_enrichment.critic, llm)
+
+    return DeferredCritic(make) if traces.llm_enrichment.mode == "never" else make()
 
 
 def tables_of(config: LoomConfig) -> list[Table]:

@@ -27,6 +27,8 @@ class Environment:
         self._source = source
         self.used_at: set[KeyPath] = set()
         self.problems: dict[KeyPath, Problem] = {}
+        self.unset: set[KeyPath] = set()
+        """The keys whose only problem is a variable that is not set."""
 
     def fill(self, document: Document) -> dict[str, object]:
         """Return the document's values with every reference replaced; note each variable that is not set."""
@@ -55,12 +57,18 @@ class Environment:
             return match["default"]
         if text is None:
             rest = f"is not set; it is used {at}: set it, or write ${{{name}:-default}}"
-            return self._refuse(path, f"environment variable [{name}]", rest)
+            if path not in self.problems:
+                self.unset.add(path)
+            self.problems.setdefault(path, Problem(f"environment variable [{name}]", rest))
+            return ""
         if not is_text(text):
             rest = f"is not text; it is used {at}; expected [UTF-8]: set it anew"
             return self._refuse(path, f"environment variable [{name}]", rest)
         return text
 
     def _refuse(self, path: KeyPath, where: str, rest: str) -> str:
+        if path in self.unset:  # it has more than one problem, and this is the one that stays
+            self.unset.discard(path)
+            del self.problems[path]
         self.problems.setdefault(path, Problem(where, rest))
         return ""

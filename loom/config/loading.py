@@ -60,6 +60,8 @@ def parse_config(
     unreadable = document.problems | environment.problems
     explainer = Explainer(values, written=document.written, used_at=environment.used_at, source=source)
     config, found = _validate(values, extra, explainer, source=source)
+    spared = set() if config is None else {path for path in environment.unset if _is_spared(path, config.sections)}
+    unreadable = {path: problem for path, problem in unreadable.items() if path not in spared}
     # A key that could not be read has its problem already; what the models say about the gap is noise.
     problems = [problem.text(secret=_is_secret(path, extra)) for path, problem in unreadable.items()]
     problems += [text for path, text in found if path not in unreadable]
@@ -122,6 +124,12 @@ def _validate(
         explained = list(explainer.explain(error, LoomConfig))
         # What else a newer format holds, this loom cannot judge.
         return _Outcome(None, [p for p in explained if p[0] == newer[0]] if newer else [*explained, *problems])
+
+
+def _is_spared(path: KeyPath, sections: Mapping[str, Section]) -> bool:
+    """Return whether a key path is one that nothing needs, as the sections are set."""
+    section = sections.get(canonical_key(str(path[0]))) if len(path) == 2 else None
+    return section is not None and canonical_key(str(path[1])) in type(section).spares(sections)
 
 
 def _is_secret(path: KeyPath, extra: Mapping[str, type[Section]]) -> bool:

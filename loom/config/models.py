@@ -71,6 +71,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    @classmethod
+    def spares(cls, sections: Mapping[str, Section]) -> frozenset[str]:
+        """Return the keys that nothing needs as all sections are set: a variable may be unset there."""
+        return frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _spell(cls, data: object) -> object:

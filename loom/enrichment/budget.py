@@ -6,6 +6,8 @@ settled, because the process died, counts in full. One process writes a workspac
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -83,14 +85,36 @@ class Budget:
         self._draft = make_draft
         self._max_micro_usd = math.floor(config.max_cost_per_day * 1_000_000)
         self._months: dict[str, _Month] = {}
+        self._settled = asyncio.Event()
+        """Set when a reservation is settled next."""
 
     async def reserve(
-        self, decision_id: str, *, reservation_id: str, worst_case_micro_usd: int
+        self, decision_id: str, *, reservation_id: str, worst_case_micro_usd: int, patience_s: float = 0.0
     ) -> Reservation | Refused:
         """Set aside the most that a call may cost, for certain and for ever, or say why not.
 
-        The same reservation id is the reservation that there is.
+        Where only what is set aside for calls under way stands in the way, it waits for them to settle, for
+        `patience_s` at most. The same reservation id is the reservation that there is.
         """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + patience_s
+        while True:
+            settled = self._settled
+            made = await self._reserve(decision_id, reservation_id, worst_case_micro_usd)
+            left_s = ends - loop.time()
+            if isinstance(made, Reservation) or not self._may_settle(worst_case_micro_usd) or left_s <= 0:
+                return made
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await settled.wait()
+
+    def _may_settle(self, worst_case_micro_usd: int) -> bool:
+        """Return whether there would be room for a call if those that are under way cost nothing."""
+        today = self._stand(self._month(self._today()))
+        room = today.max_micro_usd - today.spent_micro_usd
+        return today.calls_left > 0 and today.reserved_micro_usd > 0 and worst_case_micro_usd <= room
+
+    async def _reserve(self, decision_id: str, reservation_id: str, worst_case_micro_usd: int) -> Reservation | Refused:
         month = self._month(self._today())
         refused: list[Refused] = []
 
@@ -123,6 +147,8 @@ class Budget:
             )
 
         await month.journal.append_if_missing(make)
+        self._settled.set()
+        self._settled = asyncio.Event()
         return cost
 
     async def today(self) -> BudgetDay:

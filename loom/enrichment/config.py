@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -66,9 +67,19 @@ class DecisionTracesConfig(Section):
 
 
 class CriticLlmConfig(Section):
-    """The section `critic_llm`: which endpoint, with which key. The key is a secret wherever it is shown."""
+    """The section `critic_llm`: which endpoint, with which key. The key is a secret wherever it is shown.
+
+    Where the mode is `never`, variables of endpoint and key need not be set.
+    """
 
     provider: Literal["openai", "ollama", "gemini", "openai-compatible"] = "openai"
     base_url: str | None = None
     api_key: SecretStr | None = None
     model: str = "gpt-4o-mini"
+
+    @classmethod
+    def spares(cls, sections: Mapping[str, Section]) -> frozenset[str]:
+        """Return the keys that nothing needs before a decision asks for a critic by itself."""
+        traces = sections.get("decision_traces")
+        never = isinstance(traces, DecisionTracesConfig) and traces.llm_enrichment.mode == "never"
+        return frozenset({"api_key", "base_url"}) if never else frozenset()

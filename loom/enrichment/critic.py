@@ -13,9 +13,9 @@ from typing import Protocol
 
 from loom.decisions.analysis import Analysis
 from loom.decisions.decision import Decision
-from loom.errors import CriticError
+from loom.errors import ConfigError, CriticError
 
-__all__ = ["INSTRUCTIONS", "Critic", "CriticAnswer", "CriticRequest", "ScriptedCritic", "fenced"]
+__all__ = ["INSTRUCTIONS", "Critic", "CriticAnswer", "CriticRequest", "DeferredCritic", "ScriptedCritic", "fenced"]
 
 INSTRUCTIONS = """\
 You review one decision that an agent has made. Say what it really turned on, how risky it is, what else could have been
@@ -76,6 +76,38 @@ class ScriptedCritic:
     async def analyse(self, request: CriticRequest) -> CriticAnswer:
         """Return what the script says."""
         return CriticAnswer(self._script(request.decision), model="scripted", cost_micro_usd=self._cost)
+
+
+class DeferredCritic:
+    """A critic that is made when it is first asked: what it needs need not be there where it never is.
+
+    What `make` raises as `ConfigError` is the failure of the decision that asked, and costs nothing.
+    """
+
+    def __init__(self, make: Callable[[], Critic]) -> None:
+        self._make = make
+        self._made: Critic | None = None
+
+    @property
+    def worst_case_micro_usd(self) -> int:
+        """The most that one call may cost, in millionths of a dollar; nothing where the critic cannot be made."""
+        try:
+            return self._critic().worst_case_micro_usd
+        except ConfigError:
+            return 0
+
+    async def analyse(self, request: CriticRequest) -> CriticAnswer:
+        """Return what the critic says; a `CriticError` where it cannot be made."""
+        try:
+            critic = self._critic()
+        except ConfigError as error:
+            raise CriticError(str(error), cost_micro_usd=0) from None
+        return await critic.analyse(request)
+
+    def _critic(self) -> Critic:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 def fenced(decision: Decision, *, mark: str, max_chars: int = 24_000) -> CriticRequest:

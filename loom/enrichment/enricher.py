@@ -206,7 +206,11 @@ class Enricher:
             await self._failed(decision_id, "Lost", f"[{_ATTEMPTS}] calls were cut short with their process", 0, 0.0)
             return
         reserved = await self._budget.reserve(
-            decision_id, reservation_id=new_id(), worst_case_micro_usd=max(0, self._critic.worst_case_micro_usd)
+            decision_id,
+            reservation_id=new_id(),
+            worst_case_micro_usd=max(0, self._critic.worst_case_micro_usd),
+            # Each call under way takes no longer than its patience, and at most as many as have places are ahead.
+            patience_s=self._config.patience_s * (self._config.concurrency + 1),
         )
         if isinstance(reserved, Refused):
             refused = EnrichmentRefusedEntry(decision_id=decision_id, reason=reserved.reason, detail=reserved.detail)

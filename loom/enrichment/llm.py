@@ -45,13 +45,12 @@ class LlmCritic:
         self._critic = critic
         self._endpoint = _endpoint(critic, llm)
         self._agent = _agent(self._endpoint, critic)
-        known = price_micro_usd(
-            self._endpoint.model, self._endpoint.base_url,
-            input_tokens=critic.max_input_tokens, output_tokens=critic.max_tokens,
-        )  # fmt: skip
-        # A model that costs nothing according to the list may still cost something at this endpoint.
-        configured = math.ceil(critic.worst_case_usd * 1_000_000)
-        self._worst_case = configured if known is None else known * _REQUESTS
+        most = {"input_tokens": critic.max_input_tokens, "output_tokens": critic.max_tokens}
+        listed = _at_endpoint(self._endpoint.model, self._endpoint.base_url, **most)
+        elsewhere = price_micro_usd(self._endpoint.model, self._endpoint.base_url, **most) or 0
+        # What a model costs elsewhere says little about the most that it may cost at an endpoint of one's own.
+        configured = max(math.ceil(critic.worst_case_usd * 1_000_000), elsewhere * _REQUESTS)
+        self._worst_case = configured if listed is None else listed * _REQUESTS
 
     @property
     def worst_case_micro_usd(self) -> int:
@@ -91,7 +90,24 @@ class LlmCritic:
 
 
 def price_micro_usd(model: str, base_url: str | None, *, input_tokens: int, output_tokens: int) -> int | None:
-    """Return what tokens cost by genai-prices, in millionths of a dollar, rounded up; None if it cannot say."""
+    """Return what tokens cost by genai-prices, in millionths of a dollar, rounded up; None if it cannot say.
+
+    At an endpoint that it does not know, a model that it does know costs what it costs at its own provider.
+    """
+    listed = _at_endpoint(model, base_url, input_tokens=input_tokens, output_tokens=output_tokens)
+    if listed is not None or base_url is None:
+        return listed
+    # A price of nothing is an offer of that provider, and holds at no other.
+    return _listed(model, {}, input_tokens=input_tokens, output_tokens=output_tokens) or None
+
+
+def _at_endpoint(model: str, base_url: str | None, *, input_tokens: int, output_tokens: int) -> int | None:
+    """Return what tokens cost where they are asked for."""
+    where = {"provider_id": "openai"} if base_url is None else {"provider_api_url": base_url}
+    return _listed(model, where, input_tokens=input_tokens, output_tokens=output_tokens)
+
+
+def _listed(model: str, where: dict[str, str], *, input_tokens: int, output_tokens: int) -> int | None:
     from genai_prices import Usage, calc_price
 
     if not input_tokens and not output_tokens:
@@ -100,10 +116,7 @@ def price_micro_usd(model: str, base_url: str | None, *, input_tokens: int, outp
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
-            if base_url is None:
-                price: Decimal = calc_price(usage, model, provider_id="openai").total_price
-            else:
-                price = calc_price(usage, model, provider_api_url=base_url).total_price
+            price: Decimal = calc_price(usage, model, **where).total_price  # type: ignore[call-overload]
     except (LookupError, ValueError):
         return None
     if not price.is_finite() or price < 0:

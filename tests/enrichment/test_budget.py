@@ -52,6 +52,55 @@ async def test_what_is_reserved_counts_until_it_is_settled_for_less(tmp_path: Pa
     await store.close()
 
 
+async def waiting(budget: Budget, name: str, worst_case: int, patience_s: float = 60.0) -> Reservation | Refused:
+    return await budget.reserve(
+        name, reservation_id=f"r-{name}", worst_case_micro_usd=worst_case, patience_s=patience_s
+    )
+
+
+async def test_a_call_waits_for_what_is_only_set_aside_for_calls_under_way(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "j.db")
+    budget = Budget(store, BudgetsConfig(max_cost_per_day=0.000_100), now=Wall(datetime(2026, 3, 1, tzinfo=UTC)))
+    first = await waiting(budget, "a", 90)
+    assert isinstance(first, Reservation)
+    others = [asyncio.create_task(waiting(budget, name, 80)) for name in "bc"]
+    await asyncio.sleep(0.01)
+    assert not any(each.done() for each in others), "nothing is refused that there may be room for"
+    await budget.settle(first, 10, settlement="known")
+    done, pending = await asyncio.wait(others, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    [second] = [each.result() for each in done]
+    assert isinstance(second, Reservation)
+    assert len(pending) == 1
+    await budget.settle(second, 70, settlement="known")
+    [third] = [await each for each in pending]
+    assert isinstance(third, Refused), "80 are spent for good: there never will be room for it"
+    assert third.reason == "budget_cost"
+    await store.close()
+
+
+async def test_what_there_will_never_be_room_for_is_refused_at_once(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "j.db")
+    wall = Wall(datetime(2026, 3, 1, tzinfo=UTC))
+    budget = Budget(store, BudgetsConfig(max_cost_per_day=0.000_100, max_enrichments_per_day=2), now=wall)
+    async with asyncio.timeout(30):
+        assert isinstance(await waiting(budget, "a", 50, 600), Reservation)
+        assert isinstance(await waiting(budget, "b", 101, 600), Refused), "more than a day has"
+        assert isinstance(await waiting(budget, "c", 10, 600), Reservation)
+        refused = await waiting(budget, "d", 10, 600)
+        assert isinstance(refused, Refused), "a call that was begun counts, whatever it costs"
+        assert refused.reason == "budget_count"
+    await store.close()
+
+
+async def test_a_call_does_not_wait_longer_than_it_is_given(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "j.db")
+    budget = Budget(store, BudgetsConfig(max_cost_per_day=0.000_100), now=Wall(datetime(2026, 3, 1, tzinfo=UTC)))
+    assert isinstance(await waiting(budget, "a", 90), Reservation)
+    async with asyncio.timeout(30):
+        assert isinstance(await waiting(budget, "b", 80, patience_s=0.01), Refused)
+    await store.close()
+
+
 @pytest.mark.parametrize("nonsense", [None, -1])
 async def test_a_cost_that_is_nonsense_counts_as_the_worst_case(tmp_path: Path, nonsense: int | None) -> None:
     store = await SqliteStore.open(tmp_path / "j.db")

@@ -9,6 +9,7 @@ import pytest
 
 from loom.config import LoomConfig, load_config
 from loom.enrichment import CriticLlmConfig, DecisionTracesConfig
+from loom.enrichment.critic import DeferredCritic
 from loom.errors import ConfigError
 from loom.routing import CareOptimizationConfig
 from loom.sealing import SealingConfig
@@ -86,7 +87,33 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path: Path, line: str, named
 def test_without_a_mode_or_a_model_there_is_no_critic(tmp_path: Path) -> None:
     assert critic_of(LoomConfig()) is None
     assert critic_of(loaded(tmp_path, "decisionTraces: {llmEnrichment: {mode: hybrid}}")) is None
-    assert critic_of(loaded(tmp_path, "critic-llm: {provider: ollama, model: llama3}")) is None
+
+
+@pytest.mark.parametrize("mode", ["", "decisionTraces: {llmEnrichment: {mode: never}}\n"])
+def test_a_mode_of_never_needs_no_key_and_no_variable(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    llm = "critic-llm: {provider: openai, baseUrl: '${OPENAI_BASE_URL}', api-key: '${OPENAI_API_KEY}'}"
+    config = loaded(tmp_path, mode + llm)
+    assert isinstance(critic_of(config), DeferredCritic), "it is made when a decision asks for it"
+    for needed in ("hybrid", "always"):
+        with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+            loaded(tmp_path, f"decisionTraces: {{llmEnrichment: {{mode: {needed}}}}}\n{llm}")
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("critic-llm: {model: '${UNSET}'}", "UNSET"),
+        ("critic-llm: {apiKey: '${UNSET} and ${ more'}", r"\$\{ that begins no variable"),
+        ("critic-llm: {apiKey: '${UNSET}', provider: telepathy}", "provider"),
+        ("decision-traces: {budgets: {time_zone: '${UNSET}'}}", "UNSET"),
+    ],
+)
+def test_nothing_else_is_spared(tmp_path: Path, line: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        loaded(tmp_path, line)
 
 
 def test_an_endpoint_without_keys_needs_none(tmp_path: Path) -> None:

@@ -176,3 +176,15 @@ async def test_two_hundred_at_once_never_exceed_the_budget(tmp_path: Path) -> No
     assert len(critic.asked) == today.calls
     assert all(len(trace.enrichments) == 1 for trace in traces)
     assert today.calls >= 50
+
+
+async def test_calls_that_come_together_wait_for_each_other_where_their_real_costs_fit(tmp_path: Path) -> None:
+    critic = CountingCritic(worst_case_micro_usd=400_000, cost_micro_usd=1_000)
+    async with opened(tmp_path, critic, mode="always", max_cost_per_day=0.5) as loom:
+        refs = [loom.actor(Clerk, f"a{number}") for number in range(40)]
+        await asyncio.gather(*(ref.ask(Decide()) for ref in refs))
+        await idle(loom)
+        today = await loom.budget.today()
+        traces = [await loom.traces.get(each.decision_id) for each in await loom.traces.find(limit=200)]
+    assert [each.status for trace in traces for each in trace.enrichments] == ["enriched"] * 40
+    assert (today.calls, today.spent_micro_usd, today.reserved_micro_usd) == (40, 40_000, 0)

@@ -28,13 +28,15 @@ def endpoint() -> Iterator[Endpoint]:
         yield served_endpoint
 
 
-def config(path: Path, endpoint: Endpoint, *, model: str = "gpt-4o-mini", **given: Any) -> LoomConfig:
+def config(
+    path: Path, endpoint: Endpoint, *, model: str = "gpt-4o-mini", mode: str = "always", **given: Any
+) -> LoomConfig:
     llm = CriticLlmConfig.model_validate(
         {"provider": "openai-compatible", "base_url": endpoint.url, "api_key": KEY, "model": model}
     )
     traces = DecisionTracesConfig(
         llm_enrichment=EnrichmentConfig.model_validate(
-            {"mode": "always", "timeout_s": given.pop("timeout_s", 20), "critic": given.pop("critic", {})}
+            {"mode": mode, "timeout_s": given.pop("timeout_s", 20), "critic": given.pop("critic", {})}
         ),
         budgets=BudgetsConfig(**given),
     )
@@ -179,3 +181,56 @@ def test_a_price_is_rounded_up_so_that_small_calls_cost_something() -> None:
 
     assert price_micro_usd("gpt-4o-mini", None, input_tokens=1, output_tokens=0) == 1
     assert price_micro_usd("gpt-4o-mini", None, input_tokens=0, output_tokens=0) is None  # nobody counted
+
+
+async def test_reported_tokens_of_a_known_model_are_priced_although_the_url_is_ones_own(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    from loom.enrichment.llm import price_micro_usd
+
+    [enrichment] = (await enriched(tmp_path, endpoint, critic={"worst_case_usd": 0.25})).enrichments
+    listed = price_micro_usd("gpt-4o-mini", None, input_tokens=1_000, output_tokens=200)
+    assert listed is not None
+    assert enrichment.cost_usd == listed / 1e6
+    assert 0 < enrichment.cost_usd < 0.01
+
+
+def test_the_worst_case_at_an_endpoint_of_ones_own_is_never_less_than_what_is_configured() -> None:
+    from loom.enrichment.llm import LlmCritic
+
+    def worst_case(usd: float, model: str = "gpt-4o-mini") -> int:
+        llm = critic_config(provider="openai-compatible", base_url="http://127.0.0.1:1/v1", model=model)
+        return LlmCritic(CriticConfig(worst_case_usd=usd), llm).worst_case_micro_usd
+
+    assert worst_case(0.25) == 250_000
+    assert worst_case(0.000_001) == LlmCritic(CriticConfig(), critic_config(api_key=KEY)).worst_case_micro_usd
+    assert worst_case(0.000_001, model="house-model-7") == 1
+
+
+async def test_a_mode_of_never_asks_for_the_one_decision_that_says_always(tmp_path: Path, endpoint: Endpoint) -> None:
+    settings = config(tmp_path, endpoint, mode="never")
+    async with Loom.open(settings, actors=[Clerk], by="robin") as loom:
+        plain = await loom.actor(Clerk, "a").ask(Decide())
+        asked = await loom.actor(Clerk, "a").ask(Decide(enrich="always"))
+        assert loom.enricher is not None
+        await loom.enricher.idle()
+        assert (await loom.traces.get(plain)).enrichments == ()
+        [enrichment] = (await loom.traces.get(asked)).enrichments
+    assert enrichment.status == "enriched"
+    assert len(endpoint.asked) == 1
+
+
+async def test_a_mode_of_never_opens_without_a_key_and_says_what_is_missing_where_one_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    sections = {"decision_traces": DecisionTracesConfig(), "critic_llm": critic_config(provider="openai")}
+    async with Loom.open(LoomConfig(data=tmp_path, sections=sections), actors=[Clerk], by="robin") as loom:
+        asked = await loom.actor(Clerk, "a").ask(Decide(enrich="always"))
+        assert loom.enricher is not None
+        await loom.enricher.idle()
+        [enrichment] = (await loom.traces.get(asked)).enrichments
+        today = await loom.budget.today()
+    assert enrichment.status == "failed"
+    assert "critic_llm.api_key is [missing]" in str(enrichment.problem)
+    assert (today.spent_micro_usd, today.reserved_micro_usd) == (0, 0)
