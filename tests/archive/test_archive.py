@@ -22,6 +22,7 @@ import pytest
 from loom import Loom, LoomConfig
 from loom.actors import Sources
 from loom.archive import Archive, Archives, Sealed, seal
+from loom.config import ActorsConfig
 from loom.errors import (
     ActorPrunedError,
     ActorStoppedError,
@@ -45,7 +46,8 @@ SECRET = "a note that nobody else may keep"
 @asynccontextmanager
 async def opened(path: Path, at: datetime = START) -> AsyncIterator[Loom]:
     sources = Sources(clock=FixedClock(at))
-    async with Loom.open(LoomConfig(data=path), by="mira", actors=[Notes], sources=sources) as loom:
+    config = LoomConfig(data=path, actors=ActorsConfig(backoff_min_s=300))  # who is stopped stays so for a test
+    async with Loom.open(config, by="mira", actors=[Notes], sources=sources) as loom:
         yield loom
 
 
