@@ -204,6 +204,7 @@ async def test_a_disk_that_is_full_at_commit_is_settled_at_once(path: Path, faul
         ("INSERT INTO entries", sqlite3.SQLITE_CORRUPT, JournalCorruptError),
         ("INSERT INTO entries", sqlite3.SQLITE_READONLY, JournalReadOnlyError),
         ("BEGIN IMMEDIATE", sqlite3.SQLITE_BUSY, JournalBusyError),
+        ("BEGIN IMMEDIATE", sqlite3.SQLITE_PROTOCOL, JournalBusyError),
         ("SELECT epoch", IOERR, AppendRefusedError),
         ("SELECT sequence", IOERR, AppendRefusedError),
     ],

@@ -15,7 +15,11 @@ from loom.errors import (
     LoomError,
 )
 
-__all__ = ["code_of", "explained"]
+__all__ = ["BUSY", "code_of", "explained"]
+
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+"""The codes that say that another program holds a lock: SQLITE_PROTOCOL comes after a race for the log's locks that was
+lost many times, for one against a process that was stopped while it held one."""
 
 
 def code_of(error: BaseException) -> int:
@@ -40,7 +44,7 @@ def explained(error: Exception, path: Path, *, writing: bool) -> LoomError:
             f"disk of [{path.parent}] is full; expected room for the entries: make room and try again (nothing was "
             "written)"
         )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in BUSY:
         return JournalBusyError(
             f"journal [{path}] is kept locked by another program [{error}]; expected that its writer locks it, and "
             "briefly: "
@@ -54,7 +58,7 @@ def explained(error: Exception, path: Path, *, writing: bool) -> LoomError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         wanted = "written" if writing else "opened for reading"
         return JournalReadOnlyError(
-            f"journal [{path}] cannot be {wanted} [{error}]; expected a file and a directory that can: mend their "
+            f"journal [{path}] cannot be {wanted} [{error}]; expected a file and a directory that can: change their "
             "permissions"
         )
     if writing:

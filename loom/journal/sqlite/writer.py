@@ -21,7 +21,7 @@ from loom.errors import (
     LoomError,
     SequenceConflictError,
 )
-from loom.journal.sqlite.faults import code_of, explained
+from loom.journal.sqlite.faults import BUSY, code_of, explained
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.housekeeping import Housekeeping
 from loom.journal.sqlite.link import Link
@@ -209,7 +209,7 @@ class Writer:
         ):
             _log.warning("append_not_accepted", journal=str(self._files.journal), appends=count, error=repr(error))
             return None
-        if code_of(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+        if code_of(error) not in {sqlite3.SQLITE_FULL, *BUSY}:
             self._link.drop()
         return _each(explained(error, self._files.journal, writing=True), count)
 
