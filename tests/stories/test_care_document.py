@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from enum import Enum
 from pathlib import Path
@@ -60,6 +61,19 @@ DecisionRecord(
         "optimization_version": "v1.0",
     }
 )
+"""
+
+ISOLATION = """
+CARE optimization may ONLY read from:
+  - contracts.execution_metrics (aggregated)
+  - contracts.decision_records (type/outcome only, not inputs/details)
+
+CARE optimization may NEVER read from:
+  - policy evaluation results
+  - budget enforcement decisions
+  - recovery evaluation details
+  - run content/payloads
+  - safety event logs
 """
 
 FEATURE_FLAG = """\
@@ -175,8 +189,13 @@ async def test_execution_metrics_are_a_source_by_that_name_in_sql_and_in_the_con
         assert isinstance(router.source, SignalReader)
         assert router.source.name == "contracts.execution_metrics"
         assert isinstance(Router(loom, source="contracts.execution_metrics").source, SignalReader)
-        with pytest.raises(ForbiddenSignalError, match=r"policy evaluation results"):
-            Router(loom, source="policy evaluation results")
+        only, never = ISOLATION.split("NEVER")
+        assert re.findall(r"- ([\w.]+)", only) == ["contracts.execution_metrics", "contracts.decision_records"]
+        refused = re.findall(r"- (.+)", never)
+        assert len(refused) == 5
+        for forbidden in refused:
+            with pytest.raises(ForbiddenSignalError, match=re.escape(forbidden)):
+                Router(loom, source=forbidden)
         await router.choose(REQUEST, CANDIDATES, request_id="r-1")
         assert (await router.records())[0].details["signals_source"] == "contracts.execution_metrics"
         seen = (await router.signals.read(CANDIDATES))["agent-b"].values

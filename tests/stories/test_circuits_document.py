@@ -332,6 +332,31 @@ DASHBOARD = """
 """
 
 
+REQUESTS = """
+POST /api/circuits/execute?workspaceId=<id>
+PUT /api/circuits/execute?workspaceId=<id>
+GET /api/circuits/audit?workspaceId=<id>&clientId=<id>&circuitId=<id>&limit=100&days=30
+POST /api/circuits/autonomy?workspaceId=<id>
+PATCH /api/circuits/autonomy?workspaceId=<id>
+GET /api/circuits/autonomy?workspaceId=<id>&action=dashboard&days=30
+GET /api/circuits/audit?workspaceId=<id>&clientId=<id>&circuitId=<id>
+"""
+
+
+async def test_the_request_lines_of_the_document_are_answered(tmp_path: Path) -> None:
+    bodies = iter((EXECUTE[0], CHAIN[0], None, HEALTH[0], UPDATE[0], None, None))
+    ids = {"workspaceId": WORKSPACE, "clientId": CLIENT, "circuitId": "CX01_INTENT_DETECTION"}
+    async with api(tmp_path) as client:
+        await known(client, "strategy-456")
+        for line in REQUESTS.strip().splitlines():
+            method, path = re.sub(r"(\w+)=<id>", lambda found: f"{found[1]}={ids[found[1]]}", line).split()
+            body = next(bodies)
+            given = None if body is None else json_of(body)
+            said = await client.call(method, path, given, workspace="", of=WORKSPACE)
+            assert said.status == 200, line
+            assert said.json.get("workspace_id", WORKSPACE) == WORKSPACE, line
+
+
 async def test_a_single_circuit_is_executed_and_its_history_is_read(tmp_path: Path) -> None:
     async with api(tmp_path) as client:
         said = await client.call("POST", "/api/circuits/execute", json_of(EXECUTE[0]), workspace=WORKSPACE)
