@@ -248,7 +248,7 @@ class Loom:
         self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
         make_draft = self.draft
-        self.policies = AuditedPolicies(self.store, make_draft=make_draft)
+        self.policies = AuditedPolicies(self.store, make_draft=make_draft, now=self.store.now)
         await self.policies.load()
         tables = tables_of(config)
         for table in tables:

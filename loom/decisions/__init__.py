@@ -16,11 +16,13 @@ from loom.decisions.decision import (
     ApprovalGiven,
     Decision,
     DecisionInput,
+    ObservedSource,
     PolicyReference,
     PrecedentClass,
     PrecedentReference,
     Relation,
     decision_id,
+    observed_decision_id,
 )
 from loom.decisions.effects_view import EffectsProjection
 from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
@@ -31,6 +33,7 @@ from loom.decisions.entries import (
     ApprovalRequestedEntry,
     ContextGatheredEntry,
     DecisionJournalEntry,
+    DecisionObservedEntry,
     EvaluatedEntry,
     Failure,
     OutcomeObservedEntry,
@@ -77,6 +80,7 @@ __all__ = [
     "DecisionInput",
     "DecisionJournalEntry",
     "DecisionLineage",
+    "DecisionObservedEntry",
     "DecisionSummary",
     "DecisionTrace",
     "EffectsProjection",
@@ -89,6 +93,7 @@ __all__ = [
     "ExplanationLine",
     "ExplanationSection",
     "Failure",
+    "ObservedSource",
     "OutcomeObserved",
     "OutcomeObservedEntry",
     "PolicyReference",
@@ -116,4 +121,5 @@ __all__ = [
     "current_run",
     "decision_id",
     "explain",
+    "observed_decision_id",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from loom.errors import PolicyNotRegisteredError
 from loom.identity import Identity, derived_id
 from loom.policies.evaluation import Evaluation
 
@@ -16,11 +17,13 @@ __all__ = [
     "Decision",
     "DecisionInput",
     "Failure",
+    "ObservedSource",
     "PolicyReference",
     "PrecedentClass",
     "PrecedentReference",
     "Relation",
     "decision_id",
+    "observed_decision_id",
 ]
 
 Relation = Literal["followed", "distinguished", "overruled"]
@@ -107,8 +110,35 @@ class ApprovalGiven(_Frozen):
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
+class ObservedSource(_Frozen):
+    """Where an observed decision was read: the source by name, its own id there, and the row of which file.
+
+    `digest` is the SHA-256 of the file in hex, `row` counts from 1. `row_digest` is that of the row's canonical form: a
+    row with the same own id and another digest says something else.
+    """
+
+    name: str
+    own_id: str
+    digest: str
+    row: int = Field(ge=1)
+    row_digest: str
+
+    @property
+    def via(self) -> str:
+        """Which way a decider's name came in."""
+        return f"import:{self.digest}:{self.row}"
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Decision(_Frozen):
-    """A fact: this was decided, for this reason. What came of it later is joined by its id, never written in here."""
+    """A fact: this was decided, for this reason. What came of it later is joined by its id, never written in here.
+
+    An `observed` decision was made before loom was there, by people or by another program: it has no policy and no
+    evaluation. `decided_at` is what its source claims; None where nothing claims another time than that of its entry.
+    """
 
     decision_id: str
     decision_type: str = Field(min_length=1, max_length=64)
@@ -117,7 +147,7 @@ class Decision(_Frozen):
     reasoning: tuple[str, ...] = ()
     inputs: tuple[DecisionInput, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
-    policy: PolicyReference
+    policy: PolicyReference | None = Field(default=None, exclude_if=_is_none)
     facts: dict[str, JsonValue] | None = None
     evaluation: Evaluation | None = None
     outcome: dict[str, JsonValue] = Field(default_factory=dict)
@@ -131,8 +161,9 @@ class Decision(_Frozen):
     parent_decision_id: str | None = None
     causation_id: str | None = None
     run_id: str | None = None
-    origin: Literal["original", "replayed"] = "original"
+    origin: Literal["original", "replayed", "observed"] = "original"
     replayed_from: str | None = None
+    decided_at: datetime | None = Field(default=None, exclude_if=_is_none)
 
     @field_validator("rationale")
     @classmethod
@@ -140,6 +171,25 @@ class Decision(_Frozen):
         if not rationale.strip():
             raise ValueError("rationale is blank; expected a reason in a person's words: say why")
         return rationale
+
+    @model_validator(mode="after")
+    def _under_a_policy_or_observed(self) -> Decision:
+        if self.origin == "observed":
+            if self.policy is not None or self.evaluation is not None:
+                raise ValueError("decision is observed and has a policy; expected neither policy nor evaluation")
+        elif self.policy is None or self.decided_at is not None:
+            raise ValueError("decision has no policy, or a time of its own; expected a policy: only imports do without")
+        return self
+
+    @property
+    def under(self) -> PolicyReference:
+        """The policy version it was judged under; raises `PolicyNotRegisteredError` for an observed decision."""
+        if self.policy is None:
+            raise PolicyNotRegisteredError(
+                f"decision [{self.decision_id}] is observed and was judged under no policy; expected one of an actor: "
+                "look at its origin first"
+            )
+        return self.policy
 
     def replace(self, **changes: Any) -> Decision:
         """Return a validated copy with some fields changed."""
@@ -157,3 +207,8 @@ def decision_id(
     The clock is not in it (order comes from sequences), nor is the run: a journal takes a command id once.
     """
     return derived_id("decision", workspace, journal, command_id, decision_type, str(occurrence), policy_hash)
+
+
+def observed_decision_id(*, workspace: str, journal: str, source: str, own_id: str) -> str:
+    """Return the id of an observed decision, 64 hex digits; reading the same row again gives the same id."""
+    return derived_id("observed", workspace, journal, source, own_id)

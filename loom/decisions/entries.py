@@ -5,18 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from loom.decisions.decision import Decision, Failure, PolicyReference
+from loom.decisions.decision import Decision, Failure, ObservedSource, PolicyReference
 from loom.journal.entry import Entry, PersonEntry
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
+    "DECISIONS",
     "ApprovalAnsweredEntry",
     "ApprovalEscalatedEntry",
     "ApprovalRequestedEntry",
     "ContextGatheredEntry",
     "DecisionJournalEntry",
+    "DecisionObservedEntry",
     "EvaluatedEntry",
     "Failure",
     "OutcomeObservedEntry",
@@ -28,8 +30,8 @@ __all__ = [
     "RunStartedEntry",
 ]
 
-RunKind: TypeAlias = Literal["live", "simulation", "replay"]
-"""Whether a run decided for real, about made-up cases, or again about what was decided before."""
+RunKind: TypeAlias = Literal["live", "simulation", "replay", "import"]
+"""Whether a run decided for real, about made-up cases, again about what was decided before, or brought history in."""
 
 RunEnding: TypeAlias = Literal["completed", "failed", "abandoned"]
 """How a run ended: as it should, with an error, or because somebody gave it up."""
@@ -186,6 +188,38 @@ class DecisionJournalEntry(Entry):
         """Return an older body as it is: what it does not say is optional now."""
         return body if version in (1, 2) else super().upcast(version, body)
 
+    @model_validator(mode="after")
+    def _not_observed(self) -> DecisionJournalEntry:
+        if self.decision.origin == "observed":
+            raise ValueError("decision is observed; expected one of a turn or a replay: observed ones have a kind")
+        return self
+
+
+class DecisionObservedEntry(PersonEntry):
+    """Something was decided before loom was there, as a source says; only imports write it.
+
+    It has a kind of its own, so that nothing that acts on decisions acts on history. Its header has the own id, with
+    the name of its source, in place of a command id: a store takes each once in a workspace. `decided_by` is what the
+    source says, always claimed.
+    """
+
+    kind: ClassVar[str] = "decision_observed"
+    person: ClassVar[str] = "decided_by"
+
+    decision: Decision
+    source: ObservedSource
+    decided_by: str | None = None
+
+    @model_validator(mode="after")
+    def _observed(self) -> DecisionObservedEntry:
+        if self.decision.origin != "observed":
+            raise ValueError(f"decision is {self.decision.origin}; expected an observed one")
+        return self
+
+
+DECISIONS = frozenset({DecisionJournalEntry.kind, DecisionObservedEntry.kind})
+"""The kinds that hold a decision: what was decided in a turn or a replay, and what is observed."""
+
 
 class OutcomeObservedEntry(PersonEntry):
     """How a decision turned out, seen later by somebody; any number of them, in the journal `loom/outcomes`."""
@@ -206,7 +240,7 @@ class RunStartedEntry(PersonEntry):
     """A run began, in the journal `loom/runs`. `policies` are the versions that it is meant to decide under."""
 
     kind: ClassVar[str] = "run_started"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     run_id: str
     run_kind: RunKind
@@ -215,6 +249,11 @@ class RunStartedEntry(PersonEntry):
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     seed: int | str | None = None
     note: str | None = None
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 2 as it is: 3 knows imports, too."""
+        return body if version == 2 else super().upcast(version, body)
 
 
 class RunEndedEntry(PersonEntry):

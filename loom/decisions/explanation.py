@@ -172,6 +172,9 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
 
 def _rule(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     policy, evaluation = trace.decision.policy, trace.decision.evaluation
+    if policy is None:
+        yield labelled("policy", "None: it was decided before loom was there, and is observed.")
+        return
     yield labelled("policy", f"{policy.name}, version {policy.version}")
     if evaluation is None:
         yield labelled("", "It was not asked: the decision rests on no rule.", "quiet")

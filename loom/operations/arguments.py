@@ -85,11 +85,12 @@ class Abandon(Arguments):
 
 
 class Adopt(Arguments):
-    """Which version new turns are to pin."""
+    """Which version new turns are to pin, and since when it was gone by before that."""
 
     version: str
     by: Named
     reason: str | None = None
+    effective_from: datetime | None = None
 
 
 class Register(Arguments):

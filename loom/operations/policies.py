@@ -16,7 +16,7 @@ __all__ = ["adopt_suggestion", "adopt_version", "approve_suggestion", "policy_as
 
 async def adopt_version(policies: PolicyRegistry, given: Adopt) -> JsonValue:
     """Make a registered version the one that new turns pin."""
-    adopted = await policies.adopt(given.version, by=given.by, reason=given.reason)
+    adopted = await policies.adopt(given.version, by=given.by, reason=given.reason, effective_from=given.effective_from)
     return policy_as_json(adopted, policies.adoption(adopted.name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -56,10 +57,14 @@ class PolicyProposedEntry(PersonEntry):
 
 
 class PolicyAdoptedEntry(PersonEntry):
-    """A policy version was made the one that new turns pin."""
+    """A policy version was made the one that new turns pin.
+
+    `effective_from` says since when it was gone by: a statement about the past for people and audits, never later than
+    the entry. Which version a turn pins follows the order of the journal alone.
+    """
 
     kind: ClassVar[str] = "policy_adopted"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     name: str
     version: str
@@ -67,10 +72,16 @@ class PolicyAdoptedEntry(PersonEntry):
     by: str
     reason: str | None = None
     trigger: Trigger = "person"
+    effective_from: datetime | None = None
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Tell adoptions by code from those by people; schema 1 told them apart by their reason alone."""
+        """Tell adoptions by code from those by people; schema 1 told them apart by their reason alone.
+
+        Schema 2 does not say since when a version was gone by.
+        """
+        if version == 2:
+            return {**body, "effective_from": None}
         if version != 1:
             return super().upcast(version, body)
         return {**body, "trigger": "code" if body.get("reason") == _ADOPTED_WITH_CODE else "person"}

@@ -8,9 +8,12 @@ content against hash.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
+from loom.clock import SystemClock, datetime_from_us
 from loom.errors import (
+    AdmissionError,
     PolicyCodeChangedError,
     PolicyNotRegisteredError,
     PolicyTamperedError,
@@ -39,7 +42,14 @@ _log = get_logger("loom.policies")
 class PolicyRegistry:
     """What is known of policies in one workspace. `load` it before use."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(
+        self,
+        store: JournalStore,
+        *,
+        make_draft: Callable[[Entry], Draft] = draft,
+        now: Callable[[], datetime] = lambda: datetime_from_us(SystemClock().now_us()),
+    ) -> None:
+        self._now = now
         self._journal = FoldedJournal(store, POLICY_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, PolicyVersion] = {}
         self._by_name: dict[str, list[PolicyVersion]] = {}
@@ -188,20 +198,26 @@ class PolicyRegistry:
         await self._journal.append_if_missing(entry)
         return self.resolve(version)
 
-    async def adopt(self, version: str, *, by: By, reason: str | None = None) -> PolicyVersion:
+    async def adopt(
+        self, version: str, *, by: By, reason: str | None = None, effective_from: datetime | None = None
+    ) -> PolicyVersion:
         """Make a registered version the one that new turns pin, in the name of a person.
 
-        Raises `SelfAdoptionError` for a person who proposed it: who registered it, or approved the suggestion.
+        `effective_from` states since when it was gone by before it was adopted here; turns do not look at it. It has a
+        zone and is not later than now, or it is refused with an `AdmissionError`. Raises `SelfAdoptionError` for a
+        person who proposed it: who registered it, or approved the suggestion.
         """
         who = Identity.of(by)
+        _check_effective(effective_from, self._now())
 
         def entry() -> Entry | None:
             adopted = self.resolve(version)
             current = self._adoptions.get(adopted.name)
-            if current is not None and current.version == adopted and current.trigger == "person":
+            again = current is not None and current.version == adopted and current.trigger == "person"
+            if current is not None and again and effective_from in (None, current.effective_from):
                 return None
             self.check_adopter(adopted.hash, who)
-            return _adoption(adopted, who, "person", reason)
+            return _adoption(adopted, who, "person", reason, effective_from=effective_from)
 
         await self._journal.append_if_missing(entry)
         return self.resolve(version)
@@ -287,14 +303,44 @@ class PolicyRegistry:
                 self._proposers.setdefault(entry.hash, []).append(who)
                 return
             version = self._versions[entry.hash]
-            self._adoptions[entry.name] = Adoption(version, who, entry.trigger, entry.reason, recorded.recorded_at)
+            self._adoptions[entry.name] = Adoption(
+                version, who, entry.trigger, entry.reason, recorded.recorded_at, entry.effective_from
+            )
             self._ever_adopted.add(entry.hash)
 
 
-def _adoption(version: PolicyVersion, who: Identity, trigger: Trigger, reason: str | None) -> PolicyAdoptedEntry:
+def _adoption(
+    version: PolicyVersion,
+    who: Identity,
+    trigger: Trigger,
+    reason: str | None,
+    *,
+    effective_from: datetime | None = None,
+) -> PolicyAdoptedEntry:
     return PolicyAdoptedEntry(
-        **who.written(), name=version.name, version=version.version, hash=version.hash, reason=reason, trigger=trigger
+        **who.written(),
+        name=version.name,
+        version=version.version,
+        hash=version.hash,
+        reason=reason,
+        trigger=trigger,
+        effective_from=effective_from,
     )
+
+
+def _check_effective(effective_from: datetime | None, now: datetime) -> None:
+    """Refuse a statement about the past that has no zone, or is about the future."""
+    if effective_from is None:
+        return
+    if effective_from.tzinfo is None:
+        raise AdmissionError(
+            f"effective_from [{effective_from}] has no zone; expected one, as in [2020-01-31T00:00:00+00:00]: add it"
+        )
+    if effective_from > now:
+        raise AdmissionError(
+            f"effective_from [{effective_from}] is later than now [{now}]; expected a time in the past: what turns pin "
+            "follows the adoption itself, so adopt it then"
+        )
 
 
 def _check(entry: PolicyRegisteredEntry, recorded: Recorded) -> None:

@@ -52,19 +52,24 @@ class PolicyVersion:
 
 
 class Adoption(NamedTuple):
-    """Which version new turns pin, since when, in whose name and why."""
+    """Which version new turns pin, since when, in whose name and why.
+
+    `effective_from` is what that person said of the past: since when it was gone by outside of loom.
+    """
 
     version: PolicyVersion
     identity: Identity
     trigger: Trigger
     reason: str | None
     at: datetime
+    effective_from: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a program reads it, without the version."""
         return {
             **{"by": self.identity.name, "identity_source": self.identity.source, "via": self.identity.via},
             **{"trigger": self.trigger, "reason": self.reason, "at": self.at.isoformat()},
+            "effective_from": None if self.effective_from is None else self.effective_from.isoformat(),
         }
 
 

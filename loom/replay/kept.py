@@ -51,7 +51,7 @@ class Keeper:
         for case in cases:
             if case.verdict != "not_replayable":
                 original = (await self._traces.get(case.decision_id)).decision
-                version, policy = self._under_which(original.policy.hash)
+                version, policy = self._under_which(original.under.hash)
                 assert version is not None and policy is not None  # noqa: S101, PT018 - the case was judged by them
                 entry: Entry = DecisionJournalEntry(decision=self._replayed(original, case, version, policy))
                 drafts.append(self._draft(entry, policy_hash=version.hash_bytes))

@@ -415,7 +415,7 @@ async def test_a_decision_takes_along_what_the_turn_saw(tmp_path: Path) -> None:
         decision = (await loom.traces.get(decision_id)).decision
         pinned = loom.policies.adopted("test-discount")
         assert pinned is not None
-        assert (decision.policy.hash, decision.policy.rule) == (pinned.hash, rule)
+        assert (decision.under.hash, decision.under.rule) == (pinned.hash, rule)
         assert decision.facts == {"percent": 15}
         assert (decision.is_exception, decision.decision_type) == (True, "exception")
         assert [given.query for given in decision.inputs] == ["q"]
@@ -456,7 +456,7 @@ async def test_an_actor_without_a_policy_has_no_rule_to_ask_and_decides_under_it
     decision_id = await tried(tmp_path, it, agent=WithoutPolicy)
     async with opened(tmp_path, agents=[WithoutPolicy]) as loom:
         decision = (await loom.traces.get(decision_id)).decision
-        version = loom.policies.resolve(decision.policy.hash)
+        version = loom.policies.resolve(decision.under.hash)
         assert (version.name, version.has_rule) == ("without-policy", False)
 
 
@@ -489,10 +489,10 @@ async def test_the_policy_version_is_pinned_when_the_command_is_received(tmp_pat
         world.let_go("fetch first")
         first = await asking
         assert first["x" * 12] == "over"
-        assert (await loom.traces.get(first["d"])).decision.policy.hash == (before.hash if before else None)
+        assert (await loom.traces.get(first["d"])).decision.under.hash == (before.hash if before else None)
         second = await loom.actor(Interpreter, "one").ask(program)
         assert second["x" * 12] == "within"
-        assert (await loom.traces.get(second["d"])).decision.policy.hash == tighter.hash
+        assert (await loom.traces.get(second["d"])).decision.under.hash == tighter.hash
 
 
 class OtherParams(Params):

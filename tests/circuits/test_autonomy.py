@@ -233,7 +233,7 @@ async def test_a_turn_of_the_earlier_rule_runs_under_it_again(tmp_path: Path) ->
         assert (last.new_strategy_id, last.health.confidence) == ("s-2", 0.95), "it knows nothing of bands"
         [correction] = await loom.traces.find(decision_type="strategy_correction")
         decision = (await loom.traces.get(correction.decision_id)).decision
-        assert decision.policy.hash == AT_BB54F79
+        assert decision.under.hash == AT_BB54F79
         assert set(decision.facts or {}) == {"engagement", "baseline", "declines_before"}
         driven: list[Any] = [each async for each in loom.replay.verify("strategy/c:s")]
         assert {each.verdict for each in driven} == {"same"}

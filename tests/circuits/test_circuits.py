@@ -111,13 +111,13 @@ async def test_what_ran_is_a_policy_version_and_every_execution_is_a_decision(tm
         reply = await Circuits.of(loom).run("client-123", [CHAIN[0]])
         [found] = await loom.traces.find(decision_type="circuit_execution")
         decision = (await loom.traces.get(found.decision_id)).decision
-        assert decision.policy.name == "circuit-cx01-intent-detection"
-        assert decision.policy.rule == "act"
+        assert decision.under.name == "circuit-cx01-intent-detection"
+        assert decision.under.rule == "act"
         assert decision.context["execution_id"] == reply.execution_id
-        document: Any = loom.policies.resolve(decision.policy.hash).document
+        document: Any = loom.policies.resolve(decision.under.hash).document
         assert document["parameters"]["failure_mode"]["value"] == "fallback_to_last_successful"
         [entered] = await entries(loom, CircuitEnteredEntry)
-        assert entered.version == decision.policy.hash
+        assert entered.version == decision.under.hash
 
 
 async def test_an_unknown_circuit_and_a_missing_input_are_named_and_audited(tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ async def test_after_an_erasure_reads_say_erased_the_chain_verifies_and_a_replay
         with pytest.raises(ErasedError):
             await circuits.run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
         [found] = [each for each in await loom.traces.find() if each.journal == "circuits/ada"]
-        version = (await loom.traces.get(found.decision_id)).decision.policy.version
+        version = (await loom.traces.get(found.decision_id)).decision.under.version
         ran = await loom.replay.run(Selection(ids=(found.decision_id,)), under=version)
         assert [(each.verdict, each.reason) for each in ran.cases] == [("not_replayable", "erased")]
         [turn] = [each async for each in loom.replay.verify("circuits/ada")]

@@ -40,8 +40,8 @@ async def ran(loom: Loom) -> tuple[str, str]:
     """Run the circuit; return its band, and the hash of the version that it was decided under."""
     reply = await Circuits.of(loom).run("c", [("CX10_SURE", {})])
     [decision] = await decided(loom, "c", execution_id=reply.execution_id)
-    assert decision.policy.rule is not None
-    return decision.policy.rule, decision.policy.hash
+    assert decision.under.rule is not None
+    return decision.under.rule, decision.under.hash
 
 
 async def decided(loom: Loom, client: str, **context: str) -> list[Decision]:
@@ -124,7 +124,7 @@ async def test_an_execution_ends_under_the_version_that_it_began_with(tmp_path: 
         ]
         done = await decided(loom, "client-3", execution_id="cut-1", circuit_id="CX05_BRAND_GUARD")
         assert [each.version for each in entered] == [guard.policy.version_hash]
-        assert [each.policy.hash for each in done] == [guard.policy.version_hash]
+        assert [each.under.hash for each in done] == [guard.policy.version_hash]
         assert strict != guard.policy.version_hash
         driven = [each async for each in loom.replay.verify("circuits/client-3")]
         assert [each.verdict for each in driven][-1] == "same"

@@ -181,7 +181,7 @@ async def _find(
                 entry = DecisionJournalEntry(decision=decision(str(n), **changes))
                 before = (command(),) if in_turn else ()
                 receipts.append(await loom.write(journal, *before, entry, turn=f"t{n}" if in_turn else None))
-                hashes[entry.decision.decision_id] = entry.decision.policy.hash
+                hashes[entry.decision.decision_id] = entry.decision.under.hash
                 sent |= {entry.decision.decision_id} if in_turn else set()
             since, until = (datetime_from_us(receipts[at % len(receipts)].recorded_at_us) for at in bounds)
             everything = await loom.traces.find(limit=1_000)

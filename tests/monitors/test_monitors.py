@@ -65,7 +65,7 @@ async def test_a_tick_comes_only_with_a_full_window_and_over_the_threshold_suspe
         )
         cause = (await loom.traces.get(str(standing.cause))).decision
         assert cause.outcome == {"intervention": "suspend", "subject": AGENT}
-        assert cause.policy.name == "monitor-profitability"
+        assert cause.under.name == "monitor-profitability"
 
 
 async def test_two_agents_never_share_a_window(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loom import Actor, Command, Loom
-from loom.errors import ActorFailedError, SelfAdoptionError
+from loom.errors import ActorFailedError, AdmissionError, SelfAdoptionError
 from loom.identity import Identity
 from loom.journal.entry import KINDS
 from loom.journal.kinds import TurnFailedEntry
@@ -229,3 +230,24 @@ def test_entries_of_schema_1_are_told_apart_by_what_they_say(
     assert isinstance(entry, PolicyRegisteredEntry | PolicyAdoptedEntry)
     assert (entry.trigger, entry.identity_source, entry.via) == (trigger, None, None)
     assert str(entry.identity) == "alice (source not recorded)"
+
+
+async def test_an_adoption_says_since_when_it_was_gone_by_and_only_of_the_past(store: SqliteStore) -> None:
+    since = datetime(2015, 1, 1, tzinfo=UTC)
+    registry = PolicyRegistry(store)
+    version = await registry.register(rebate, by="bob")
+
+    for wrong, said in ((datetime(2015, 1, 1), "has no zone"), (datetime(2999, 1, 1, tzinfo=UTC), "later than now")):  # noqa: DTZ001
+        with pytest.raises(AdmissionError, match=said):
+            await registry.adopt(version.version, by="carol", effective_from=wrong)
+    assert registry.adoption(rebate.name) is None
+    await registry.adopt(version.version, by="carol")
+    await registry.adopt(version.version, by="carol", effective_from=since)  # it is not lost, as it says more
+    await registry.adopt(version.version, by="carol", effective_from=since)
+
+    again = PolicyRegistry(store)
+    await again.load()
+    adoption = again.adoption(rebate.name)
+    assert adoption is not None
+    assert (adoption.effective_from, adoption.as_json()["effective_from"]) == (since, "2015-01-01T00:00:00+00:00")
+    assert len([each async for each in store.read("loom/policies") if each.kind == "policy_adopted"]) == 2

@@ -238,7 +238,7 @@ async def test_an_audit_finds_a_version_that_is_not_there_a_wrong_evaluation_and
         assert wrong.evaluation is not None
         made = [
             wrong.replace(decision_id="1" * 64, evaluation=wrong.evaluation.model_copy(update={"effect": "allow"})),
-            strange.replace(decision_id="2" * 64, policy=strange.policy.model_copy(update={"hash": "ab" * 32})),
+            strange.replace(decision_id="2" * 64, policy=strange.under.model_copy(update={"hash": "ab" * 32})),
         ]
         entries = [draft(DecisionJournalEntry(decision=each)) for each in made]
         await loom.store.append(Append("seller/old", 0, entries))

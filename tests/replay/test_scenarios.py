@@ -188,10 +188,8 @@ async def test_what_was_simulated_is_kept_as_such_with_its_lineage_and_touches_n
         assert decision.facts == {"percent": 9, "industry": "retail"}
         assert decision.evaluation is not None
         assert decision.evaluation.effect == "allow"
-        assert decision.rationale.startswith(
-            f"simulated under {decision.policy.version}, what if percent -40 %: deny →"
-        )
-        assert decision.policy.hash == loom.policies.latest("discount").hash
+        assert decision.rationale.startswith(f"simulated under {decision.under.version}, what if percent -40 %: deny →")
+        assert decision.under.hash == loom.policies.latest("discount").hash
         lineage = await loom.traces.lineage(ids[1])
         assert one.decision_id in {each.decision.decision_id for each in lineage.members}
         assert rows(tmp_path) == before

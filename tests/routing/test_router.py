@@ -289,7 +289,7 @@ async def test_another_optimiser_version_is_adopted_by_a_person_and_named_by_the
         assert (await router.choose(REQUEST, CANDIDATES, request_id="r-2")).note == "history speaks for agent-a, too"
         assert not (await router.replay("r-1")).diverged, "it is judged under the version of then"
         [first] = await decisions(loom)
-        assert first.policy.hash != version.hash
+        assert first.under.hash != version.hash
         judged = await loom.replay.judge([first.decision_id], under=version.hash)
         assert judged.cases == 1
 

@@ -40,7 +40,7 @@ async def test_the_api_and_the_shell_say_the_same(tmp_path: Path) -> None:
         await filled(client)
         loom = client.loom()
         [*_, oldest] = await loom.traces.find()
-        version = (await loom.traces.get(oldest.decision_id)).decision.policy.version
+        version = (await loom.traces.get(oldest.decision_id)).decision.under.version
         [approval] = await loom.approvals.list()
         pairs: list[tuple[str, tuple[str, ...]]] = [
             ("/api/decisions", ("decisions",)),

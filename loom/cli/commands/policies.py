@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from pydantic import JsonValue
 
 from loom.cli.command import command
 from loom.cli.commands import auditing, tables
@@ -78,11 +79,18 @@ async def adopt(
     version: _Version,
     by: ByOption,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why this one.")] = None,
+    effective_from: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Since when it was gone by before this, for audits: ISO 8601 with a zone."),
+    ] = None,
 ) -> None:
     """Make a registered version the one that new turns pin, in your own name."""
     from loom.cli.acting import act
 
-    adopted, _ = await act(shell, "policies.adopt", {"version": version, "by": by, "reason": reason}, by=by)
+    given: dict[str, JsonValue] = {"version": version, "by": by, "reason": reason}
+    if effective_from is not None:  # a loom of before that is running knows no such argument
+        given["effective_from"] = effective_from
+    adopted, _ = await act(shell, "policies.adopt", given, by=by)
     assert isinstance(adopted, dict)  # noqa: S101 - a version as JSON
     if shell.json:
         shell.output.document(adopted)
@@ -141,7 +149,8 @@ def _adopted(each: dict[str, Any]) -> str:
 def _deed(said: dict[str, Any], at: str) -> str:
     """Return when something was done, in whose name and why."""
     code = "by code, in the name of" if said["trigger"] == "code" else "by"
-    return f"{moment(at)} UTC {code} {named(said)}" + (f": {said['reason']}" if said["reason"] else "")
+    since = f", who says it was gone by since {said['effective_from']}" if said.get("effective_from") else ""
+    return f"{moment(at)} UTC {code} {named(said)}{since}" + (f": {said['reason']}" if said["reason"] else "")
 
 
 def _print(output: Output, each: dict[str, Any]) -> None:
