@@ -175,6 +175,11 @@ class Archive:
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         return {at: Part.of(entry, paths) for at, entry in (await self.at(positions)).items()}
 
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        found = {turn: await self.find_command(*turn) for turn in turns}
+        return {turn: Part.of(entry, paths) for turn, entry in found.items() if entry is not None}
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
         wanted = frozenset(turns)

@@ -60,6 +60,10 @@ class JournalSource(Protocol):
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        ...
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have."""
         ...
@@ -216,6 +220,10 @@ class ReadOnlyStore:
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         return await self._reader.parts(positions, paths)
+
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        return await self._reader.commands(turns, paths)
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have."""

@@ -33,7 +33,13 @@ from loom.decisions.trace import (
     PrecedentSeen,
 )
 from loom.decisions.traces_view import TracesProjection
-from loom.errors import DecisionNotFoundError, EntryUnreadableError, RunNotFoundError
+from loom.errors import (
+    DecisionNotFoundError,
+    EntryUnreadableError,
+    ErasedError,
+    RunNotFoundError,
+    ViewsDifferError,
+)
 from loom.journal.entry import Recorded
 from loom.projections import Confirmation, Queries
 from loom.projections.sql import prefix_range
@@ -113,11 +119,12 @@ class Traces:
         )
 
     async def known(self, decision_id: str) -> Decision | None:
-        """Return the decision with this id, or whose id alone begins so; None where there is none."""
+        """Return the decision with this id, or whose id alone begins so; None where there is none, by its own entry."""
         try:
-            return (await self.get(decision_id)).decision
-        except DecisionNotFoundError:
+            _, recorded = await self._one(decision_id)
+        except (DecisionNotFoundError, ErasedError, ViewsDifferError):
             return None
+        return recorded.entry.decision if isinstance(recorded.entry, DecisionJournalEntry) else None
 
     async def find(
         self,

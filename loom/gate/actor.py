@@ -53,7 +53,7 @@ class GateActor(Actor[GateState]):
 
     actor_type = "gate"
     policy = gate_validation
-    state_version = 3
+    state_version = 4
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -175,6 +175,8 @@ class GateActor(Actor[GateState]):
     async def _known(self, command: Submit, key: str | None, *, step: str | None = None) -> Known:
         async def look() -> dict[str, Any]:
             known = await self._kernel.know(self.key, command.flow_id, command.token_hash, key or "")
+            if known.executed is None and key in self.state.executed.get(command.flow_id, ()):  # a view may hide it
+                known = known.model_copy(update={"executed": await self._kernel.executed(self.key, str(key))})
             return known.model_dump(mode="json")
 
         try:

@@ -28,15 +28,16 @@ from loom.gate.state import is_reasoned_rejection
 from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry
 from loom.monitors import FindingEntry, MonitorTickEntry
+from loom.projections import Confirmation
 from loom.projections.sql import script
 
-__all__ = ["GateProjection"]
+__all__ = ["CONFIRM_EVENTS", "GateProjection"]
 
 _TURN = "INSERT INTO gate_turns VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _TURN_OF = "SELECT run_id, correlation_id, causation_id FROM gate_turns WHERE journal = ? AND command_id = ?"
 _EVENT = "INSERT INTO decision_audit_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _STARTED = "SELECT 1 FROM decision_audit_events WHERE simulation_id = ? AND event = 'SIMULATION_START' LIMIT 1"
-_REJECTED = "INSERT INTO gate_flows VALUES (?, 1) ON CONFLICT DO UPDATE SET rejections = rejections + 1"
+_REJECTED = "INSERT INTO gate_rejections VALUES (?, ?) ON CONFLICT DO NOTHING"
 _EXECUTED = "INSERT INTO gate_executions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _LONGEST, _MOST = 200, 20
 
@@ -66,10 +67,10 @@ class _Event(NamedTuple):
 
 
 class GateProjection:
-    """Keeps the audit, how often each flow was rejected, and what was executed under which key."""
+    """Keeps the audit, which rejections each flow had, and what was executed under which key."""
 
     name = "gate"
-    version = 6
+    version = 7
     kinds = frozenset(
         {
             "command_received",
@@ -86,7 +87,7 @@ class GateProjection:
     tables = (
         "decision_audit_events",
         "gate_turns",
-        "gate_flows",
+        "gate_rejections",
         "gate_executions",
         "gate_contracts",
         "agent_registry",
@@ -103,13 +104,23 @@ class GateProjection:
         if isinstance(entry, ContractRegisteredEntry | HandshakeEntry | StandingChangedEntry):
             register(entry, recorded, view)
         if isinstance(entry, ValidatedEntry) and is_reasoned_rejection(entry):
-            view.execute(_REJECTED, (entry.flow_id,))
+            view.execute(_REJECTED, (entry.flow_id, recorded.position))
         if isinstance(entry, ExecutedEntry):
             agent = recorded.journal.partition("/")[2]
             view.execute(_EXECUTED, (entry.idempotency_key, agent, entry.decision_id, recorded.position))
         event = _event_of(entry, recorded, view)
         if event is not None:
             _insert(event, recorded, view)
+
+
+CONFIRM_EVENTS = Confirmation(
+    GateProjection(),
+    "decision_audit_events",
+    key=("id",),
+    rests_on=lambda row: (row["id"], row["started_at"]),
+    commands=True,
+)
+"""How rows of the audit are held against entries: `started_at` is the position at which the run of an end began."""
 
 
 def _insert(event: _Event, recorded: Recorded, view: sqlite3.Connection) -> None:

@@ -47,6 +47,8 @@ class Kernel(NamedTuple):
 
     know: Callable[[str, str, str | None, str], Awaitable[Known]]
     """Agent, flow, token, idempotency key → what is known, once the monitors have seen what was executed before."""
+    executed: Callable[[str, str], Awaitable[JsonValue]]
+    """Agent, idempotency key → what was executed under it, read out of the journal: for what a view hides."""
     validators: tuple[Validator, ...] = ()
     executor: Executor | None = None
 

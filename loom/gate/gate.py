@@ -25,10 +25,11 @@ from loom.gate.commands import (
     Submit,
 )
 from loom.gate.contracts import Contracts, Handshake, token_hash
-from loom.gate.entries import ExecutedEntry
+from loom.gate.entries import ExecutedEntry, ValidatedEntry
 from loom.gate.monitor import profitability_monitor
 from loom.gate.proposal import sanitised
 from loom.gate.roa import CycleFailure, Model, Proposed, propose
+from loom.gate.state import is_reasoned_rejection
 from loom.gate.validation import Validator
 from loom.identity import derived_id, new_id
 from loom.monitors import Monitor, watch
@@ -37,12 +38,13 @@ from loom.telemetry import get_logger
 __all__ = ["Flow", "Gate"]
 
 _KNOWN = """
-SELECT (SELECT rejections FROM gate_flows WHERE flow_id = :flow) AS rejections,
-  (SELECT position FROM gate_executions WHERE idempotency_key = :key) AS executed
+SELECT position FROM gate_executions WHERE idempotency_key = :key
+UNION ALL SELECT * FROM (SELECT position FROM gate_rejections WHERE flow_id = :flow ORDER BY position LIMIT :limit)
 """
 _NAMES = ("gate",)
+_MOST_REJECTIONS = 100  # no policy waits for more
 _WAITS = """
-SELECT approval_id, decision_id FROM approvals JOIN trace_decisions USING (journal, command_id)
+SELECT decision_id FROM approvals JOIN trace_decisions USING (journal, command_id)
 WHERE approvals.journal = ? AND approvals.command_id = ? AND approvals.status = 'pending'
   AND trace_decisions.status = 'open'
 ORDER BY trace_decisions.position DESC LIMIT 1
@@ -64,7 +66,7 @@ class Gate:
     def __init__(self, host: Host, *, executor: Executor | None = None, validators: Sequence[Validator] = ()) -> None:
         self.contracts = Contracts(host.store, make_draft=host.draft)
         self._host = host
-        self._kernel = Kernel(self._know, tuple(validators), executor)
+        self._kernel = Kernel(self._know, self._searched, tuple(validators), executor)
         self._committed = asyncio.Event()
 
     @classmethod
@@ -207,8 +209,10 @@ class Gate:
         while True:
             committed = self._committed
             rows = await self._host.queries.fetch(_WAITS, (journal, command_id), names=("approvals", "traces"))
-            if rows:
-                decision = (await self._host.traces.get(rows[0]["decision_id"])).decision
+            trace = await self._host.traces.get(rows[0]["decision_id"]) if rows else None
+            asked = None if trace is None else next((each for each in trace.approvals if each.pending), None)
+            if trace is not None and asked is not None and (trace.journal, trace.command_id) == (journal, command_id):
+                decision = trace.decision
                 said: Any = {**decision.context, **decision.outcome}
                 return Answer(
                     verdict=said["verdict"],
@@ -217,7 +221,7 @@ class Gate:
                     why="" if decision.evaluation is None else decision.evaluation.why,
                     decision_id=decision.decision_id,
                     idempotency_key=said["idempotency_key"],
-                    approval_id=rows[0]["approval_id"],
+                    approval_id=asked.approval_id,
                 )
             await committed.wait()
 
@@ -227,20 +231,43 @@ class Gate:
 
     async def _know(self, agent: str, flow_id: str, token: str | None, key: str) -> Known:
         await self._host.reactors.reached()
-        [row] = await self._host.queries.fetch(_KNOWN, {"flow": flow_id, "key": key}, names=_NAMES)
+        wanted = {"flow": flow_id, "key": key, "limit": _MOST_REJECTIONS}
+        rows = await self._host.queries.fetch(_KNOWN, wanted, names=_NAMES)
+        rejections, executed = await self._confirmed(flow_id, key, [row["position"] for row in rows])
         return Known(
             standing=self._host.standings.of(agent).standing,
             contract=self.contracts.contract_of(agent),
             token_valid=self.contracts.holds(agent, token),
-            rejections=row["rejections"] or 0,
-            executed=None if row["executed"] is None else await self._executed(key, row["executed"]),
+            rejections=rejections,
+            executed=executed,
         )
 
-    async def _executed(self, key: str, position: int) -> JsonValue:
-        """Return what was executed under a key, from the entry that the view points at; None where that is another."""
-        recorded = (await self._host.store.at([position])).get(position)
-        entry = None if recorded is None else recorded.entry
-        if not isinstance(entry, ExecutedEntry) or entry.idempotency_key != key:
-            _log.error("gate_view_not_confirmed", idempotency_key=key, position=position)
-            return None
-        return {"decision_id": entry.decision_id, "result": entry.result}
+    async def _confirmed(self, flow_id: str, key: str, positions: Sequence[int]) -> tuple[int, JsonValue]:
+        """Return how often a flow was rejected and what was executed under a key, by the entries at some positions."""
+        rejections, executed = 0, None
+        doubted: list[int] = []
+        found = await self._host.store.at(positions) if positions else {}
+        for position in positions:
+            entry = found[position].entry if position in found else None
+            if isinstance(entry, ExecutedEntry) and entry.idempotency_key == key:
+                executed = _done(entry)
+            elif isinstance(entry, ValidatedEntry) and entry.flow_id == flow_id and is_reasoned_rejection(entry):
+                rejections += 1
+            else:
+                doubted.append(position)
+        if doubted:
+            _log.error("gate_view_not_confirmed", flow_id=flow_id, idempotency_key=key, positions=doubted)
+        return rejections, executed
+
+    async def _searched(self, agent: str, key: str) -> JsonValue:
+        """Return what an agent's journal says was executed under a key; that takes a look at all of it."""
+        _log.error("gate_view_not_confirmed", idempotency_key=key, agent=agent, expected="an execution")
+        async for recorded in self._host.store.read(f"{GateActor.actor_type}/{agent}"):
+            entry = recorded.entry if recorded.kind == ExecutedEntry.kind else None
+            if isinstance(entry, ExecutedEntry) and entry.idempotency_key == key:
+                return _done(entry)
+        return None
+
+
+def _done(entry: ExecutedEntry) -> dict[str, JsonValue]:
+    return {"decision_id": entry.decision_id, "result": entry.result}

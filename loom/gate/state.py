@@ -39,12 +39,14 @@ class Escalation(BaseModel):
 
 
 class GateState(BaseModel):
-    """What holds for the agent; of its last thousand flows context and rejections; its last thousand escalations."""
+    """What holds for the agent; of its last thousand flows context, rejections and executions; as many escalations."""
 
     agent_state: dict[str, JsonValue] = Field(default_factory=dict)
     contexts: dict[str, str] = Field(default_factory=dict)
     rejections: dict[str, int] = Field(default_factory=dict)
     escalations: dict[str, Escalation] = Field(default_factory=dict)
+    executed: dict[str, list[str]] = Field(default_factory=dict)
+    """By flow, the keys under which something was executed."""
 
     def fold(self, entry: Entry) -> None:
         """Fold one entry; a new state of the agent makes every context an old one."""
@@ -67,6 +69,9 @@ class GateState(BaseModel):
             self._set(entry.idempotency_key, status="granted" if entry.granted else "denied")
         elif isinstance(entry, ExecutedEntry):
             self._set(entry.idempotency_key, status="executed")
+            self.executed[entry.flow_id] = [*self.executed.pop(entry.flow_id, ()), entry.idempotency_key]
+            if len(self.executed) > _MAX_FLOWS:
+                del self.executed[next(iter(self.executed))]
         elif isinstance(entry, ApprovalRequestedEntry) and entry.step is not None:
             self._set(entry.step.key, approval_id=entry.approval_id)
 

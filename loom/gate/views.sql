@@ -29,9 +29,11 @@ CREATE TABLE gate_turns (
   PRIMARY KEY (journal, command_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE gate_flows (
-  flow_id TEXT PRIMARY KEY,
-  rejections INTEGER NOT NULL
+-- The rejections that count towards the exhaustion of a flow, each by the position of its entry.
+CREATE TABLE gate_rejections (
+  flow_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  PRIMARY KEY (flow_id, position)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE gate_executions (

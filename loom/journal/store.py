@@ -155,6 +155,10 @@ class JournalStore(Protocol):
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        ...
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
         ...

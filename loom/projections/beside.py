@@ -122,6 +122,12 @@ class _Extent:
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
         return await self._reader.parts([position for position in positions if position <= self._tail], paths)
 
+    async def commands(
+        self, turns: Collection[tuple[str, str]], paths: Sequence[str]
+    ) -> Mapping[tuple[str, str], Part]:
+        found = await self._reader.commands(turns, paths)
+        return {turn: part for turn, part in found.items() if part.position <= self._tail}
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
         return [each for each in await self._reader.marks(turns) if each.position <= self._tail]
 

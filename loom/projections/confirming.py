@@ -46,6 +46,12 @@ class Entries(Protocol):
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
+    async def commands(
+        self, turns: Collection[tuple[str, str]], paths: Sequence[str]
+    ) -> Mapping[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        ...
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
         """Return the entries that say how turns got on, by position; a turn is (journal, command id)."""
         ...

@@ -315,6 +315,18 @@ class JournalStoreContract:
         with pytest.raises(ValueError, match="two or more"):
             await store.parts([1], ["payload"])
 
+    async def test_parts_of_commands_are_found_by_their_turns(self, place: Place) -> None:
+        store = await place.open()
+        await store.append(Append("a/1", 0, [received("c-1", {"a": 1}), note(command_id="c-1"), received("c-2")]))
+        await store.append(Append("a/2", 0, [received("c-1", {"a": 2})]))
+        turns = [("a/1", "c-1"), ("a/2", "c-1"), ("a/2", "c-2"), ("a/3", "c-1"), ("a/1", "c-1")]
+        found = await store.commands(turns, ("payload.a", "correlation_id"))
+        assert {turn: part.values for turn, part in found.items()} == {
+            ("a/1", "c-1"): (1, "c-1"), ("a/2", "c-1"): (2, "c-1"),
+        }  # fmt: skip
+        assert found["a/2", "c-1"].position == 4
+        assert await store.commands([], ("payload", "by")) == {}
+
     async def test_the_marks_of_turns_are_found_by_the_turn(self, place: Place) -> None:
         store = await place.open()
         for kind in sorted(MARKS):

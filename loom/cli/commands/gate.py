@@ -21,10 +21,14 @@ __all__ = ["add_to"]
 _Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The id of an agent.", show_default=False)]
 _Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 _EVENTS = """
-SELECT id, recorded_at, event, severity, dfid, agent, simulation_id, detail_json FROM decision_audit_events
+SELECT *, CASE event WHEN 'SIMULATION_END' THEN (
+  SELECT min(began.id) FROM decision_audit_events AS began
+  WHERE began.simulation_id = shown.simulation_id AND began.event = 'SIMULATION_START') END AS started_at
+FROM decision_audit_events AS shown
 WHERE (:run IS NULL OR simulation_id = :run) AND (:flow IS NULL OR dfid >= :flow AND dfid < :flow || x'ff')
 AND (:agent IS NULL OR agent = :agent) ORDER BY id DESC LIMIT :limit
 """
+_SHOWN = ("id", "recorded_at", "event", "severity", "dfid", "agent", "simulation_id", "detail_json")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -124,10 +128,13 @@ async def audit(
 
     from loom.cli.reading import open_readings
     from loom.gate import extension
+    from loom.gate.audit import CONFIRM_EVENTS
 
     async with open_readings(shell, extension) as readings:
         wanted = {"run": run, "flow": flow, "agent": agent, "limit": limit}
-        found = [dict(row) for row in await readings.queries.fetch(_EVENTS, wanted, names=("gate",))][::-1]
+        rows = await readings.queries.fetch(_EVENTS, wanted, names=("gate",))
+        kept = await readings.queries.confirmed(rows, CONFIRM_EVENTS)
+        found = [{name: row[name] for name in _SHOWN} for row in reversed(kept)]
     if shell.json:
         shell.output.document([{**row, "detail": json.loads(row.pop("detail_json"))} for row in found])
         return

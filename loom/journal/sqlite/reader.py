@@ -43,6 +43,13 @@ SELECT position, journal, sequence, kind, schema_version, command_id, recorded_a
   json_extract(CAST(body AS TEXT), {})
 FROM entries WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position
 """
+_COMMANDS = """
+SELECT position, journal, sequence, kind, schema_version, command_id, recorded_at_us,
+  json_extract(CAST(body AS TEXT), {})
+FROM json_each(?) AS turn CROSS JOIN entries INDEXED BY entries_by_command
+  ON journal = json_extract(turn.value, '$[0]') AND command_id = json_extract(turn.value, '$[1]')
+WHERE kind = 'command_received'
+"""
 
 MARKED = "(" + " OR ".join(f"kind = '{kind}'" for kind in sorted(MARKS)) + ")"
 """What the index on turns covers, in the words in which it is declared: SQLite takes it for nothing else."""
@@ -159,14 +166,20 @@ class Reader:
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
-        if len(paths) < 2:
-            raise ValueError(f"[{len(paths)}] paths were given; expected two or more, as one alone has another shape")
-        statement = _PARTS.format(", ".join("?" * len(paths)))
-        given = [f"$.{path}" for path in paths]
+        statement, given = _taking_apart(_PARTS, paths)
         found: dict[int, Part] = {}
         for some in _chunks(sorted(set(positions))):
-            page = await self._in_thread(lambda some=some: _read_parts(self._connected(), statement, (*given, some)))  # type: ignore[misc]
-            found |= {part.position: part for part in page}
+            for part in await self._parts(statement, (*given, json.dumps(some))):
+                found[part.position] = part
+        return found
+
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        statement, given = _taking_apart(_COMMANDS, paths)
+        found: dict[tuple[str, str], Part] = {}
+        for some in _chunks(sorted(set(turns))):
+            for part in await self._parts(statement, (*given, json.dumps(some))):
+                found[part.journal, str(part.command_id)] = part
         return found
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
@@ -213,6 +226,9 @@ class Reader:
         """Return a page, and whether there may be another: it is full by its number of entries, or by their size."""
         page = await self._in_thread(lambda: _read_page(self._connected(), statement, parameters))
         return page, len(page) == self._page or _size(page) >= _PAGE_BYTES
+
+    async def _parts(self, statement: str, parameters: Row) -> list[Part]:
+        return await self._in_thread(lambda: _read_parts(self._connected(), statement, parameters))
 
     async def _rows(self, statement: str, parameters: Row) -> list[Row]:
         return await self._in_thread(lambda: self._connected().execute(statement, parameters).fetchall())
@@ -268,8 +284,15 @@ def _read_page(connection: sqlite3.Connection, statement: str, parameters: Row) 
         cursor.close()
 
 
+def _taking_apart(statement: str, paths: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return a statement for so many paths, and the paths as SQLite writes them."""
+    if len(paths) < 2:
+        raise ValueError(f"[{len(paths)}] paths were given; expected two or more, as one alone has another shape")
+    return statement.format(", ".join("?" * len(paths))), tuple(f"$.{path}" for path in paths)
+
+
 def _read_parts(connection: sqlite3.Connection, statement: str, parameters: Row) -> list[Part]:
-    rows = connection.execute(statement, (*parameters[:-1], json.dumps(parameters[-1]))).fetchall()
+    rows = connection.execute(statement, parameters).fetchall()
     return [Part._make((*row[:-1], None if row[-1] is None else tuple(json.loads(row[-1])))) for row in rows]
 
 
