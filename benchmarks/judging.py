@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from loom import Actor, Command, Loom
 from loom.decisions import Decision, DecisionJournalEntry, PolicyReference
 from loom.journal import Append
@@ -45,21 +47,25 @@ class JudgingFigures(NamedTuple):
     read: float
 
 
-class _Nothing(Command[None]):
+class Nothing(Command[None]):
+    """A command that nobody sends."""
+
     pass
 
 
-class _Judged(Actor[None]):
+class Judged(Actor[None]):
+    """The actor whose decisions are judged."""
+
     actor_type = "judged"
     policy = TABLE
 
-    async def execute(self, command: _Nothing) -> None:
+    async def execute(self, command: Nothing) -> None:
         """Do nothing."""
 
 
 async def judging(path: Path, *, decisions: int) -> JudgingFigures:
     """Lay decisions down and judge them under a version with another limit, three times; the best counts."""
-    async with Loom.open(f"sqlite:///{path}", actors=[_Judged], by="bench") as loom:
+    async with Loom.open(f"sqlite:///{path}", actors=[Judged], by="bench") as loom:
         await _lay_down(loom, decisions)
         version = await loom.policies.register(TABLE.with_params(limit=20), by="bench")
         await loom.rebuild()
@@ -68,7 +74,7 @@ async def judging(path: Path, *, decisions: int) -> JudgingFigures:
     return JudgingFigures(judged, _rate(lambda: [TABLE.verdict(each) for each in facts], decisions), _parse(facts))
 
 
-def _facts(number: int) -> dict[str, object]:
+def _facts(number: int) -> dict[str, JsonValue]:
     return {"industry": ("health", "retail")[number % 2], "arr_usd": number % 1_000_000, "percent": number % 40}
 
 
@@ -106,7 +112,7 @@ def _rate(work: object, count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _parse(facts: list[dict[str, object]]) -> float:
+def _parse(facts: list[dict[str, JsonValue]]) -> float:
     texts = [json.dumps(each) for each in facts]
     return _rate(lambda: [json.loads(each) for each in texts], len(texts))
 

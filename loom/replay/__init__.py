@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loom.replay.against import AgainstCase, Cell, OutcomeJudgement
 from loom.replay.audit import Audit, AuditFinding
 from loom.replay.judging import Case, Judgement, Transition
 from loom.replay.rehearsal import Rehearsal
@@ -12,10 +13,13 @@ from loom.replay.selection import Selection
 from loom.replay.state import StateAfter
 
 __all__ = [
+    "AgainstCase",
     "Audit",
     "AuditFinding",
     "Case",
+    "Cell",
     "Judgement",
+    "OutcomeJudgement",
     "Rehearsal",
     "Replay",
     "Rerun",

@@ -7,39 +7,37 @@ is ever made up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from loom.policies.contract import AnyPolicy
-from loom.policies.evaluation import BAD_FACTS
 from loom.policies.registry import PolicyVersion
+from loom.replay.saying import Reason, Said, UnderWhich, label, not_judgeable, open_words, said_of
 from loom.replay.scenario import Scenario
 from loom.replay.selection import Recalled
 
-__all__ = ["OWN_VERSION", "Case", "CaseVerdict", "Judgement", "Reason", "Tally", "Transition", "UnderWhich", "judged"]
+__all__ = ["OBSERVED", "OWN_VERSION", "Case", "CaseVerdict", "Judgement", "Tally", "Transition", "judged"]
+
+OBSERVED = "observed"
+"""What stands for a policy where a decision was made before loom was there."""
 
 OWN_VERSION = "the version of each"
 """What a judgement is under where only the facts are others."""
 
-UnderWhich: TypeAlias = Callable[[str], tuple[PolicyVersion | None, AnyPolicy | None]]
-"""Returns, by the hash of the version that decided, the one to judge under, and its code; None where there is none."""
-
 CaseVerdict: TypeAlias = Literal["unchanged", "flipped", "indeterminate", "not_replayable"]
 """What became of a case; `indeterminate` is one about which the rule could say nothing then, and cannot now."""
-Reason: TypeAlias = Literal[
-    "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
-    "not_registered", "scenario_failed",
-]  # fmt: skip
-"""Why a case cannot be judged again. These words are stable."""
 
 _RANKS = {"deny": 0, "indeterminate": 1, "require_approval": 2, "allow": 3}
 _EXAMPLES = 5
+_MOST_OPEN = 1_000
 
 
 class Case(NamedTuple):
-    """One decision judged again: what was said then and what is said now, as effect, or effect and tier."""
+    """One decision judged again: what was said then and what is said now, as effect, or effect and tier.
+
+    `missing` are facts that were not recorded, where gaps were read, and `depends_on` those that decide an open case.
+    """
 
     decision_id: str
     journal: str
@@ -50,6 +48,8 @@ class Case(NamedTuple):
     new_rule: str | None
     reason: Reason | None = None
     untouched: bool = False
+    missing: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
 
 
 class Transition(BaseModel):
@@ -76,6 +76,9 @@ class Judgement(BaseModel):
     `defects` are cases that came out differently under the very version that they were judged under: that is damage,
     not a change.
 
+    Where `gaps` were read, `filled` counts the cases that were decided whatever their missing facts are, and `open`
+    those that were not, by what they depend on; no difference is a defect where a fact is missing.
+
     Of a `scenario` it says what was changed of the facts, and `untouched` counts the cases whose facts it left as they
     were; a difference is no defect where they are others.
     """
@@ -97,6 +100,9 @@ class Judgement(BaseModel):
     run_id: str | None = None
     scenario: dict[str, JsonValue] | None = None
     untouched: int = 0
+    gaps: bool = False
+    filled: int = 0
+    open: dict[str, int] = Field(default_factory=dict)
     left_out: int = 0
     """Rows of the views that are not what the journal says: they were not judged."""
 
@@ -106,49 +112,50 @@ class Judgement(BaseModel):
         return None if not self.cases else (self.unchanged + self.flipped) / self.cases
 
 
-def judged(page: Iterable[Recalled], under_which: UnderWhich, scenario: Scenario | None = None) -> Iterator[Case]:
+def judged(
+    page: Iterable[Recalled], under_which: UnderWhich, scenario: Scenario | None = None, *, gaps: bool = False
+) -> Iterator[Case]:
     """Yield what a version says about recorded decisions, or about the facts that a scenario makes of theirs.
 
     Without the code of a version its cases are `code_changed`; where a scenario cannot be made of what was recorded,
-    the case is `scenario_failed`.
+    the case is `scenario_failed`. With `gaps` a table says what holds whatever the missing facts are.
     """
     for recalled in page:
         under, policy = under_which(recalled.policy_hash)
-        reason = _not_judgeable(recalled, under, policy)
+        reason = not_judgeable(recalled, under, policy)
+        if reason is None and recalled.effect is None:
+            reason = "no_evaluation"
         if reason is not None:
-            yield _not_replayable(recalled, reason)
+            yield _not_replayable(recalled, Said(None, reason=reason))
             continue
         assert recalled.facts is not None  # noqa: S101 - looked at above
         facts = recalled.facts if scenario is None else scenario.facts(recalled.facts)
         if facts is None:
-            yield _not_replayable(recalled, "scenario_failed")
+            yield _not_replayable(recalled, Said(None, reason="scenario_failed"))
             continue
         assert policy is not None  # noqa: S101 - looked at above
-        said = policy.verdict_again(facts, recorded_rule=recalled.rule)
-        if said.rule == BAD_FACTS and recalled.rule != BAD_FACTS:
-            missing = "missing" in policy.evaluate_json(facts, ignore_unknown=True).details
-            yield _not_replayable(recalled, "missing_facts" if missing else "unusable_facts")
+        said = said_of(policy, facts, recorded_rule=recalled.rule, gaps=gaps)
+        if said.reason is not None:
+            yield _not_replayable(recalled, said)
             continue
-        old, new = _label(recalled.effect, recalled.tier), _label(said.effect, said.tier)
+        old, new = label(recalled.effect, recalled.tier), said.label
         verdict: CaseVerdict = "flipped" if old != new else "indeterminate" if new == "indeterminate" else "unchanged"
+        untouched = scenario is not None and facts == recalled.facts
         yield Case(
-            recalled.decision_id,
-            recalled.journal,
-            verdict,
-            old,
-            new,
-            recalled.rule,
-            said.rule,
-            untouched=scenario is not None and facts == recalled.facts,
-        )
+            recalled.decision_id, recalled.journal, verdict, old, new, recalled.rule, said.rule, None, untouched,
+            said.missing,
+        )  # fmt: skip
 
 
 class Tally:
     """Adds cases up, as they come, in memory that does not grow with them."""
 
-    def __init__(self, under: PolicyVersion | None, scenario: Scenario | None = None) -> None:
+    def __init__(self, under: PolicyVersion | None, scenario: Scenario | None = None, *, gaps: bool = False) -> None:
         self._under = under
         self._scenario = scenario
+        self._gaps = gaps
+        self._filled = 0
+        self._open: Counter[str] = Counter()
         self._policies: set[str] = set()
         self._untouched = 0
         self._verdicts: Counter[str] = Counter()
@@ -159,19 +166,24 @@ class Tally:
         self._of_policy = 0
 
     @property
-    def foreign(self) -> bool:
-        """Whether there were cases, and none of them of this policy."""
-        return self._under is not None and bool(self._verdicts) and not self._of_policy
+    def foreign(self) -> int:
+        """How many cases there were, if none of them is of this policy."""
+        return 0 if self._under is None or self._of_policy else self._verdicts.total()
 
     def add(self, recalled: Recalled, case: Case) -> None:
         """Count a case."""
         self._verdicts[case.verdict] += 1
-        self._of_policy += self._under is not None and recalled.policy_name == self._under.name
-        self._policies.add(recalled.policy_name)
+        self._of_policy += case.reason != "other_policy"
+        self._policies.add(recalled.policy_name or OBSERVED)
         self._untouched += case.untouched
-        self._compared[recalled.policy_version] += 1
+        self._compared[recalled.policy_version or OBSERVED] += 1
         if case.reason is not None:
             self._reasons[case.reason] += 1
+        if case.missing:
+            if case.reason is None:
+                self._filled += 1
+            else:
+                self._open[open_words(case.reason, case.depends_on)] += 1
         if case.verdict == "flipped":
             count, examples = self._flips.get((str(case.old), str(case.new)), (0, []))
             if len(examples) < _EXAMPLES:
@@ -180,7 +192,7 @@ class Tally:
         judged_again = case.verdict in ("unchanged", "indeterminate")
         differs = case.verdict == "flipped" or (judged_again and case.old_rule != case.new_rule)
         own = self._under is None or recalled.policy_hash == self._under.hash
-        if differs and own and (self._scenario is None or case.untouched):
+        if differs and own and not case.missing and (self._scenario is None or case.untouched):
             self._defects.append(case.decision_id)
 
     def judgement(self, *, run_id: str | None = None, left_out: int = 0) -> Judgement:
@@ -200,31 +212,17 @@ class Tally:
             indeterminate=self._verdicts["indeterminate"],
             not_replayable=dict(sorted(self._reasons.items())), transitions=tuple(transitions),
             defects=tuple(self._defects), run_id=run_id, left_out=left_out,
+            gaps=self._gaps, filled=self._filled, open=dict(self._open.most_common(_MOST_OPEN)),
         )  # fmt: skip
 
 
-def _not_judgeable(recalled: Recalled, under: PolicyVersion | None, policy: AnyPolicy | None) -> Reason | None:
-    if under is None:
-        return "not_registered"
-    if recalled.policy_name != under.name:
-        return "other_policy"
-    if not under.has_rule:
-        return "no_rule"
-    if policy is None:
-        return "code_changed"
-    if recalled.facts is None:
-        return "no_facts"
-    return "no_evaluation" if recalled.effect is None else None
+def _not_replayable(recalled: Recalled, said: Said) -> Case:
+    old = None if recalled.effect is None else label(recalled.effect, recalled.tier)
+    return Case(
+        recalled.decision_id, recalled.journal, "not_replayable", old, None, recalled.rule, None, said.reason, False,
+        said.missing, said.depends_on,
+    )  # fmt: skip
 
 
-def _not_replayable(recalled: Recalled, reason: Reason) -> Case:
-    old = None if recalled.effect is None else _label(recalled.effect, recalled.tier)
-    return Case(recalled.decision_id, recalled.journal, "not_replayable", old, None, recalled.rule, None, reason)
-
-
-def _label(effect: str | None, tier: str | None) -> str:
-    return str(effect) if tier is None else f"{effect}:{tier}"
-
-
-def _rank(label: str) -> int:
-    return _RANKS.get(label.partition(":")[0], 0)
+def _rank(of: str) -> int:
+    return _RANKS.get(of.partition(":")[0], 0)

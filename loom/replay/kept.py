@@ -14,7 +14,8 @@ from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import BAD_FACTS
 from loom.policies.registry import PolicyVersion
-from loom.replay.judging import Case, UnderWhich
+from loom.replay.judging import Case
+from loom.replay.saying import UnderWhich
 from loom.replay.scenario import Scenario
 
 __all__ = ["REPLAY_TYPE", "Keeper"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from typing import Any, Literal, TypeVar, overload
 
 from loom.actors.system import ActorSystem
 from loom.decisions.runs import Runs
@@ -14,25 +12,26 @@ from loom.decisions.traces import Traces
 from loom.errors import (
     AdmissionError,
     JournalReadOnlyError,
-    PolicyCodeChangedError,
-    PolicyMismatchError,
-    PolicyNotRegisteredError,
 )
 from loom.identity import By
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
-from loom.policies.registry import PolicyRegistry, PolicyVersion
-from loom.policies.version import unregistered
+from loom.policies.registry import PolicyRegistry
 from loom.projections import Queries
-from loom.replay.judging import OWN_VERSION, Case, Judgement, Tally, UnderWhich, judged
+from loom.replay.against import ALSO, AgainstCase, AgainstTally, OutcomeJudgement, compared
+from loom.replay.asking import Askable, Asked, check_own
+from loom.replay.done import OutcomeMap
+from loom.replay.judging import OWN_VERSION, Case, Judgement, Tally, judged
 from loom.replay.kept import Keeper
 from loom.replay.rehearsal import Rehearsal, rehearse
 from loom.replay.rerun import Rerun, RerunCase, rerun
-from loom.replay.scenario import Change, Scenario, WhatIf
+from loom.replay.scenario import Change, WhatIf
 from loom.replay.selection import Recall, Recalled, Selection, count
 from loom.replay.state import StateAfter, fold_state, fold_states
 
 __all__ = ["Decisions", "Progress", "Replay"]
+
+T = TypeVar("T")
 
 Decisions = Selection | Iterable[str]
 """Which decisions: a selection, or their ids."""
@@ -61,6 +60,7 @@ class Replay:
         self._system = system
         self._queries = queries
         self._policies = policies
+        self._askable = Askable(policies)
         self._runs = runs
         self._draft = make_draft
 
@@ -78,6 +78,7 @@ class Replay:
 
     # --- judging again --------------------------------------------------------------------------
 
+    @overload
     async def judge(
         self,
         decisions: Decisions,
@@ -85,44 +86,141 @@ class Replay:
         under: str | AnyPolicy | None = None,
         facts: Change | None = None,
         what_if: WhatIf | None = None,
+        gaps: bool = False,
         keep: bool = False,
         by: By | None = None,
         progress: Progress | None = None,
-    ) -> Judgement:
+    ) -> Judgement: ...
+
+    @overload
+    async def judge(
+        self,
+        decisions: Decisions,
+        *,
+        under: str | AnyPolicy | None = None,
+        against: Literal["outcome"],
+        mapping: Mapping[str, str] | None = None,
+        per: Collection[str] = (),
+        weigh: str | None = None,
+        gaps: bool = False,
+        progress: Progress | None = None,
+    ) -> OutcomeJudgement: ...
+
+    async def judge(
+        self,
+        decisions: Decisions,
+        *,
+        under: str | AnyPolicy | None = None,
+        facts: Change | None = None,
+        what_if: WhatIf | None = None,
+        against: Literal["outcome"] | None = None,
+        mapping: Mapping[str, str] | None = None,
+        per: Collection[str] = (),
+        weigh: str | None = None,
+        gaps: bool = False,
+        keep: bool = False,
+        by: By | None = None,
+        progress: Progress | None = None,
+    ) -> Judgement | OutcomeJudgement:
         """Judge recorded facts under another version of their policy, or other facts, and return what has changed.
 
         `under` is a registered version, or a policy that nobody has registered, to see what it would do; without it,
         each decision is judged under its own. `facts` gets a copy of recorded facts and returns those to judge;
-        `what_if` declares them: `{"percent": "-10 %"}`. With `keep` each case that could be judged becomes a trace in a
-        run of its own, in the name of `by`: a replay run, or a simulation where the facts are others; without, nothing
-        is written. Raises `PolicyNotRegisteredError`, `PolicyMismatchError` where no decision is of that policy, and
-        `AdmissionError` where neither a version nor a scenario is given.
+        `what_if` declares them: `{"percent": "-10 %"}`. With `gaps` a table also says what holds whatever the facts are
+        that were not recorded. With `keep` each case that could be judged becomes a trace in a run of its own, in the
+        name of `by`: a replay run, or a simulation where the facts are others; without, nothing is written.
+
+        With `against="outcome"` it says what the rule says against what was done, by a `mapping` of outcomes to
+        effects: `{"granted:true": "allow", "granted:false": "deny"}`; without one, what the rule says alone. It is told
+        apart `per` month or decider, and `weigh` names a fact whose sum each cell has.
+
+        Raises `PolicyNotRegisteredError`, `PolicyMismatchError` where no decision is of that policy, and
+        `AdmissionError` where it is not said what differs, or what is given makes no sense.
         """
-        asked = self._asked(under, facts, what_if)
-        if keep and asked.version is not None and not isinstance(under, str):
+        asked = self._askable.asked(under, facts, what_if, gaps=gaps, against=against is not None)
+        if against is not None:
+            return await self._against(chosen(decisions), asked, mapping, per=per, weigh=weigh, progress=progress)
+        if keep and gaps:
+            raise AdmissionError("a judgement over [gaps] is to be kept; expected a read: leave out keep or gaps")
+        return await self._again(chosen(decisions), asked, keep=keep, by=by, progress=progress)
+
+    async def _again(
+        self, selection: Selection, asked: Asked, *, keep: bool, by: By | None, progress: Progress | None
+    ) -> Judgement:
+        if keep and asked.version is not None and asked.version.number == 0:
             self._policies.resolve_hash(asked.version.hash_bytes)  # law 3: what is kept names a registered version
-        tally = Tally(asked.version, asked.scenario)
-        selection = chosen(decisions)
-        total = await count(self._queries, selection) if progress is not None else 0
+        tally = Tally(asked.version, asked.scenario, gaps=asked.gaps)
         run_id, keeper = await self._keeper(selection, asked, by=by) if keep else (None, None)
-        done, recall = 0, Recall(self._queries, selection)
-        async for page in recall.pages():
-            # In a thread, so that a loom that decides meanwhile goes on doing so.
-            cases = await asyncio.to_thread(_judge_page, page, asked, tally)
+
+        def judge(page: list[Recalled]) -> list[Case]:
+            cases = list(judged(page, asked.under_which, asked.scenario, gaps=asked.gaps))
+            for recalled, case in zip(page, cases, strict=True):
+                tally.add(recalled, case)
+            return cases
+
+        recall = Recall(self._queries, selection)
+        async for cases in self._each(recall, selection, judge, progress):
             if keeper is not None:
                 await keeper.keep(cases)
-            done += len(page)
-            if progress is not None:
-                progress(done, total)
-        if tally.foreign and asked.version is not None:
-            raise PolicyMismatchError(
-                f"version [{asked.version.version}] is of policy [{asked.version.name}], and none of the [{done}] "
-                "decisions are; expected a version of their own policy: see `loom policies`"
-            )
+        check_own(asked, of_another=tally.foreign)
         judgement = tally.judgement(run_id=run_id, left_out=recall.left_out)
         if run_id is not None and self._runs is not None:
             await self._runs.end(run_id, result=judgement.model_dump(mode="json", exclude={"run_id"}), by=by)
         return judgement
+
+    async def _against(
+        self,
+        selection: Selection,
+        asked: Asked,
+        mapping: Mapping[str, str] | None,
+        *,
+        per: Collection[str],
+        weigh: str | None,
+        progress: Progress | None,
+    ) -> OutcomeJudgement:
+        means = None if mapping is None else OutcomeMap(mapping)
+        tally = AgainstTally(asked.version, means, per=per, weigh=weigh, gaps=asked.gaps)
+
+        def compare(page: list[Recalled]) -> None:
+            for recalled, case in zip(page, compared(page, asked.under_which, means, gaps=asked.gaps), strict=True):
+                tally.add(recalled, case)
+
+        recall = Recall(self._queries, selection, also=ALSO)
+        async for _ in self._each(recall, selection, compare, progress):
+            pass
+        check_own(asked, of_another=tally.foreign)
+        return tally.judgement(left_out=recall.left_out)
+
+    async def _each(
+        self,
+        recall: Recall,
+        selection: Selection,
+        judge: Callable[[list[Recalled]], T],
+        progress: Progress | None,
+    ) -> AsyncIterator[T]:
+        """Yield what comes of each page; in a thread, so that a loom that decides meanwhile goes on doing so."""
+        total = await count(self._queries, selection) if progress is not None else 0
+        done = 0
+        async for page in recall.pages():
+            yield await asyncio.to_thread(judge, page)
+            done += len(page)
+            if progress is not None:
+                progress(done, total)
+
+    async def cases_against(
+        self,
+        decisions: Decisions,
+        *,
+        under: str | AnyPolicy | None = None,
+        mapping: Mapping[str, str] | None = None,
+        gaps: bool = False,
+    ) -> AsyncIterator[AgainstCase]:
+        """Yield every case of the rule against what was done, oldest decision first: what a cell is made of."""
+        asked = self._askable.asked(under, None, None, gaps=gaps, against=True)
+        means = None if mapping is None else OutcomeMap(mapping)
+        async for page in Recall(self._queries, chosen(decisions), also=ALSO).pages():
+            for case in compared(page, asked.under_which, means, gaps=gaps):
+                yield case
 
     async def cases(
         self,
@@ -131,11 +229,12 @@ class Replay:
         under: str | None = None,
         facts: Change | None = None,
         what_if: WhatIf | None = None,
+        gaps: bool = False,
     ) -> AsyncIterator[Case]:
         """Yield every case of judging again, oldest decision first; nothing is written."""
-        asked = self._asked(under, facts, what_if)
+        asked = self._askable.asked(under, facts, what_if, gaps=gaps)
         async for page in Recall(self._queries, chosen(decisions)).pages():
-            for case in judged(page, asked.under_which, asked.scenario):
+            for case in judged(page, asked.under_which, asked.scenario, gaps=gaps):
                 yield case
 
     async def run(self, decisions: Decisions, *, under: str, progress: Progress | None = None) -> Rerun:
@@ -154,37 +253,7 @@ class Replay:
                     progress(len(cases), total)
         return Rerun(policy=version.name, under=version.version, hash=version.hash, cases=tuple(cases))
 
-    def _asked(self, under: str | AnyPolicy | None, facts: Change | None, what_if: WhatIf | None) -> _Asked:
-        scenario = Scenario.of(facts, what_if)
-        if under is None:
-            if scenario is None:
-                raise AdmissionError(
-                    "decisions are to be judged again under [no version] and on [no other facts]; expected one of "
-                    "[under, facts, what_if]: say what differs"
-                )
-            return _Asked(None, scenario, cache(self._own))
-        if isinstance(under, AnyPolicy):
-            version, policy = unregistered(under), under
-            return _Asked(version, scenario, lambda _: (version, policy))
-        resolved = self._policies.resolve(under)
-        runnable = self._runnable(resolved)
-        return _Asked(resolved, scenario, lambda _: (resolved, runnable))
-
-    def _own(self, policy_hash: str) -> tuple[PolicyVersion | None, AnyPolicy | None]:
-        """Return the version that a decision names, and its code; None for what there is not."""
-        try:
-            version = self._policies.resolve(policy_hash)
-        except PolicyNotRegisteredError:
-            return None, None
-        return version, self._runnable(version)
-
-    def _runnable(self, version: PolicyVersion) -> AnyPolicy | None:
-        try:
-            return self._policies.runnable(version) if version.has_rule else None
-        except PolicyCodeChangedError:
-            return None
-
-    async def _keeper(self, selection: Selection, asked: _Asked, *, by: By | None) -> tuple[str, Keeper]:
+    async def _keeper(self, selection: Selection, asked: Asked, *, by: By | None) -> tuple[str, Keeper]:
         if self._runs is None:
             raise JournalReadOnlyError("a replay cannot be kept by a reader; expected an open loom: open one")
         version = asked.version
@@ -211,22 +280,6 @@ class Replay:
         return run.run_id, keeper
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What decisions are judged under: one version or each its own, on their facts or on those of a scenario."""
-
-    version: PolicyVersion | None
-    scenario: Scenario | None
-    under_which: UnderWhich
-
-
 def chosen(decisions: Decisions) -> Selection:
     """Return the selection that is meant."""
     return decisions if isinstance(decisions, Selection) else Selection(ids=tuple(decisions))
-
-
-def _judge_page(page: list[Recalled], asked: _Asked, tally: Tally) -> list[Case]:
-    cases = list(judged(page, asked.under_which, asked.scenario))
-    for recalled, case in zip(page, cases, strict=True):
-        tally.add(recalled, case)
-    return cases

@@ -58,13 +58,17 @@ class Selection:
 
 
 class Recalled(NamedTuple):
-    """What judging needs of a decision: where it stands, its version, what was said then, and the facts."""
+    """What judging needs of a decision: where it stands, its version, what was said then, and the facts.
+
+    An observed one has no policy, and nothing was said.
+    `more` has what else was asked for, in that order.
+    """
 
     position: int
     decision_id: str
     journal: str
     sequence: int
-    policy_name: str
+    policy_name: str | None
     policy_version: str
     policy_hash: str
     effect: str | None
@@ -72,20 +76,24 @@ class Recalled(NamedTuple):
     run_id: str | None
     tier: str | None
     facts: Mapping[str, JsonValue] | None
+    recorded_at_us: int = 0
+    more: tuple[Any, ...] = ()
 
 
 class Recall:
     """Reads the decisions of a selection, oldest first, out of their entries: the views only say where they are.
 
-    `left_out` counts the rows of the views that are not what the journal says; nothing rests on them.
+    `also` names what else of each decision is wanted. `left_out` counts the rows of the views that are not what the
+    journal says; nothing rests on them.
     """
 
-    def __init__(self, queries: Queries, selection: Selection) -> None:
+    def __init__(self, queries: Queries, selection: Selection, *, also: Sequence[str] = ()) -> None:
         self._queries = queries
         self._selection = selection
         given = _given(selection)
         exact = {_EXACT[name]: value for name, value in given.items() if name in _EXACT and value is not None}
-        self._names = tuple(dict.fromkeys((*_READ, *exact)))
+        self._names = tuple(dict.fromkeys((*_READ, *exact, *also)))
+        self._also = [self._names.index(name) for name in also]
         self._exact = [(self._names.index(name), value) for name, value in exact.items()]
         self._version = given["policy_version"]
         self._actor = (given["actor_type"], given["actor_key"])
@@ -129,7 +137,9 @@ class Recall:
         if not self._is_meant(part, part.values):
             return self._differs(position, "it is not of the selection")
         decision_id, *said = part.values[: len(_READ)]
-        return Recalled(position, decision_id, part.journal, part.sequence, *said)
+        more = tuple([part.values[index] for index in self._also])
+        found = (position, decision_id, part.journal, part.sequence, *said, part.recorded_at_us, more)
+        return Recalled._make(found)
 
     def _is_meant(self, part: Part, values: tuple[Any, ...]) -> bool:
         """Tell whether a decision matches the selection, by what its own entry says."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
+from loom.cli.commands.against import AgainstAsked, judge_against
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
@@ -71,6 +73,25 @@ async def judge(
     until: UntilOption = None,
     decision: DecisionOption = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case that did not stay as it was.")] = False,
+    gaps: Annotated[
+        bool, typer.Option("--gaps", help="Also say what holds whatever the facts are that were not recorded.")
+    ] = False,
+    against: Annotated[
+        Literal["outcome"] | None, typer.Option("--against", help="Compare the rule with what was done.")
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME:VALUE=EFFECT", help="What was done in which outcome: granted:true=allow."),
+    ] = None,
+    per: Annotated[list[str] | None, typer.Option("--per", help="Apart by month, or by decider.")] = None,
+    weigh: Annotated[str | None, typer.Option("--weigh", metavar="FACT", help="Weigh the cases by this fact.")] = None,
+    cell: Annotated[
+        str | None, typer.Option("--cell", metavar="SAYS/DONE", help="List the cases of one cell: deny/allow.")
+    ] = None,
+    max_differing: Annotated[
+        float,
+        typer.Option("--max-differing", metavar="PERCENT", min=0, max=100, help="Exit with 1 where more differ."),
+    ] = 0,
     min_coverage: CoverageOption = 50,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the result as traces in a replay run.")] = False,
     by: Annotated[str | None, typer.Option("--by", help="Who keeps it.")] = None,
@@ -81,18 +102,29 @@ async def judge(
     recorded number is changed by so much, or so many percent of it; any other value takes its place. Exit code 1:
     something flips, or comes out differently under the very version it was made under. Exit code 3: nothing does, and
     too little could be judged to say so.
+
+    With --against outcome: what the rule says by what was done, as --map says. Exit code 1: more than --max-differing
+    of the cases differ in which the two can agree or differ.
     """
     changes = _changes(what_if) if what_if else None
-    if under is None and changes is None:
-        raise typer.BadParameter("expected a version or other facts: give --under or --what-if", param_hint="--under")
+    if under is None and changes is None and not gaps and against is None:
+        raise typer.BadParameter(
+            "expected a version or other facts: give --under, --what-if, --gaps or --against", param_hint="--under"
+        )
     selection = selection_of(
         policy=policy, policy_version=version, run_id=run, journal=of, since=since, until=until, ids=decision
     )
+    if against is not None:
+        _check_alone({"--keep": keep, "--what-if": changes is not None})
+        given = AgainstAsked(under, maps, per or [], weigh, gaps, cell, cases, max_differing, min_coverage)
+        return await judge_against(shell, selection, given)
+    _check_needs_against({"--map": maps, "--per": per, "--weigh": weigh, "--cell": cell})
     if keep:
+        _check_alone({"--gaps": gaps}, "--keep")
         found = await _kept(shell, selection, under, changes, by)
         listed: list[Case] = []
     else:
-        found, listed = await _judged(shell, selection, under, changes, listing=cases)
+        found, listed = await _judged(shell, selection, under, changes, listing=cases, gaps=gaps)
     if shell.json:
         document = found.model_dump(mode="json")
         shell.output.document(
@@ -111,13 +143,25 @@ async def judge(
     return EXIT_UNSURE if too_little(shell, found.coverage, min_coverage) else None
 
 
-def too_little(shell: Shell, coverage: float | None, min_coverage: float) -> bool:
-    """Tell whether too few cases could be judged, and say so beside the answer."""
+def _check_alone(given: Mapping[str, bool], option: str = "--against") -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise typer.BadParameter(f"[{option}] is given with [{name}]; expected one of them", param_hint=name)
+
+
+def _check_needs_against(given: Mapping[str, object]) -> None:
+    for name, value in given.items():
+        if value:
+            raise typer.BadParameter("expected --against outcome: only what was done is told apart so", param_hint=name)
+
+
+def too_little(shell: Shell, coverage: float | None, min_coverage: float, found: str = "that nothing flips") -> bool:
+    """Tell whether too few cases could be judged, and say so with the answer."""
     if coverage is None or 100 * coverage >= min_coverage:
         return False
     shell.output.note(
         f"coverage is {coverage:.1%}, and at least {min_coverage:g} % was asked for (--min-coverage): "
-        "that nothing flips says little"
+        f"{found} says little"
     )
     return True
 
@@ -141,7 +185,13 @@ def _changes(what_if: list[str]) -> dict[str, Any]:
 
 
 async def _judged(
-    shell: Shell, selection: Selection, under: str | None, what_if: dict[str, Any] | None, *, listing: bool
+    shell: Shell,
+    selection: Selection,
+    under: str | None,
+    what_if: dict[str, Any] | None,
+    *,
+    listing: bool,
+    gaps: bool,
 ) -> tuple[Judgement, list[Case]]:
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import replaying
@@ -149,10 +199,10 @@ async def _judged(
     shell.allow_imports()
     async with open_readings(shell) as readings, replaying(readings, shell) as again:
         with shell.output.progress("judging again") as tell:
-            found = await again.judge(selection, under=under, what_if=what_if, progress=tell)
+            found = await again.judge(selection, under=under, what_if=what_if, gaps=gaps, progress=tell)
         listed = []
         if listing:
-            every = again.cases(selection, under=under, what_if=what_if)
+            every = again.cases(selection, under=under, what_if=what_if, gaps=gaps)
             listed = [case async for case in every if case.verdict != "unchanged"]
         return found, listed
 
@@ -192,8 +242,12 @@ def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:
         output.say(f"what if: {said}{untouched}", style="cyan")
     rows = [["unchanged", f"{found.unchanged:,}"], ["flipped", f"{found.flipped:,}"]]
     rows += [["indeterminate then and now", f"{found.indeterminate:,}"]] if found.indeterminate else []
+    rows += [["decided whatever is missing", f"{found.filled:,}"]] if found.gaps else []
+    rows += [[f"open: {words}", f"{count:,}"] for words, count in found.open.items()]
     rows += [
-        [f"not replayable: {reason.replace('_', ' ')}", f"{count:,}"] for reason, count in found.not_replayable.items()
+        [f"not replayable: {reason.replace('_', ' ')}", f"{count:,}"]
+        for reason, count in found.not_replayable.items()
+        if reason not in ("open", "not_looked_at")
     ]
     rows.append(["coverage", coverage])
     output.table([Column("", "dim"), Column("", right=True)], rows, header=False)

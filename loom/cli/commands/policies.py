@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import JsonValue
 
 from loom.cli.command import command
 from loom.cli.commands import auditing, tables
@@ -13,6 +12,9 @@ from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, moment, named, one_line, safe, who
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 __all__ = ["add_to"]
 
