@@ -38,6 +38,7 @@ __all__ = [
     "DivergenceError",
     "DuplicateCommandError",
     "DuplicateKindError",
+    "DuplicateOwnIdError",
     "EffectFailedError",
     "EmbeddingError",
     "EntryUnreadableError",
@@ -269,6 +270,16 @@ class DuplicateCommandError(AppendRefusedError):
         super().__init__(f"journal [{journal}] has received command [{command_id}] before: read its reply instead")
         self.journal = journal
         self.command_id = command_id
+
+
+class DuplicateOwnIdError(AppendRefusedError):
+    """Nothing was appended: a decision with this own id was imported before."""
+
+    kind = "conflict"
+
+    def __init__(self, *, own_id: str) -> None:
+        super().__init__(f"own id [{own_id}] was imported before: compare the rows, and import the others")
+        self.own_id = own_id
 
 
 class WriterFencedError(AppendRefusedError):

@@ -31,6 +31,7 @@ from loom.cli.commands import (
     runs,
     suggestions,
     turns,
+    upgrade,
     verify,
 )
 
@@ -71,6 +72,7 @@ for part in (
     replay,
     drift,
     verify,
+    upgrade,
     doctor,
     export,
     archive,

@@ -225,6 +225,10 @@ class ReadOnlyStore:
         """Return turn → what the entry with which its command was received holds at two or more paths."""
         return await self._reader.commands(turns, paths)
 
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Refuse: nothing is imported here."""
+        raise _refusal("of an import")
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have."""
         return await self._reader.marks(turns)

@@ -20,10 +20,24 @@ from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameErr
 from loom.identity import Identity
 from loom.journal.admission import parse_json
 
-__all__ = ["KINDS", "Entry", "KindRegistry", "Part", "PersonEntry", "Recorded", "Step", "UnknownEntry", "at_path"]
+__all__ = [
+    "BODY_SCHEME",
+    "KINDS",
+    "Entry",
+    "KindRegistry",
+    "Part",
+    "PersonEntry",
+    "Recorded",
+    "Step",
+    "UnknownEntry",
+    "at_path",
+]
 
 _KIND = re.compile(r"[a-z][a-z0-9]*(?:[_.][a-z0-9]+)*\Z")
 _MAX_KIND = 64
+
+BODY_SCHEME = 1
+"""The scheme of bodies that this loom writes, and the only one that it reads."""
 
 
 class Step(NamedTuple):
@@ -101,7 +115,8 @@ class PersonEntry(Entry):
 class UnknownEntry(Entry):
     """An entry whose body this process cannot interpret, kept as it was stored.
 
-    `problem` is `unknown_kind`, `newer_schema` or `erased` (the body was pruned or erased, and that is declared).
+    `problem` is `unknown_kind`, `newer_schema`, `newer_scheme` (its body is hashed in a way that this loom does not
+    know) or `erased` (the body was pruned or erased, and that is declared).
     """
 
     of_kind: str
@@ -259,6 +274,8 @@ class Recorded:
     body: bytes | None
     body_digest: bytes
     entry_hash: bytes
+    body_scheme: int = 1
+    """How the digest of the body was made; this loom knows 1, and reads nothing out of a body of another."""
     _entry: Entry | None = field(default=None, repr=False)
     _plain: dict[str, Any] | None = field(default=None, init=False, repr=False)
     _is_parsed: bool = field(default=False, init=False, repr=False)
@@ -268,6 +285,10 @@ class Recorded:
     @property
     def entry(self) -> Entry:
         """The entry itself, decoded on first use."""
+        if self._entry is None and self.body_scheme != BODY_SCHEME and self.body is not None:
+            self._entry = UnknownEntry(
+                of_kind=self.kind, of_schema=self.schema_version, problem="newer_scheme", body=parse_json(self.body)
+            )
         if self._entry is None:
             self._entry = KINDS.decode(self.kind, self.schema_version, self.body)
         return self._entry
@@ -276,7 +297,8 @@ class Recorded:
     def plain(self) -> dict[str, Any] | None:
         """The body as plain JSON in the present shape of its kind; see `KindRegistry.plain`."""
         if not self._is_parsed:
-            self._plain = KINDS.plain(self.kind, self.schema_version, self.body)
+            body = self.body if self.body_scheme == BODY_SCHEME else None
+            self._plain = KINDS.plain(self.kind, self.schema_version, body)
             self._is_parsed = True
         return self._plain
 

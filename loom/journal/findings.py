@@ -16,6 +16,7 @@ CODES = {
     "REWRITTEN": "entries are not those whose hashes were written down outside the database",
     "EPOCH_FELL": "an entry is of an earlier writer than the entry before it",
     "TIME_FELL": "an entry is older than the entry before it",
+    "NEWER_SCHEME": "an entry is hashed in a way that this loom does not know",
     "SCHEMA_CHANGED": "a table, an index or a trigger is not what it was made as",
     "INDEX_DAMAGED": "a read by index would not give what the table holds",
     "DAMAGED": "something cannot be read",

@@ -14,6 +14,7 @@ from loom.journal.entry import Entry, PersonEntry
 __all__ = [
     "ENDINGS",
     "MARKS",
+    "OWN_IDS",
     "CommandReceivedEntry",
     "PrunedEntry",
     "TurnAbandonedEntry",
@@ -128,6 +129,10 @@ ENDINGS = frozenset({TurnCompletedEntry.kind, TurnFailedEntry.kind, TurnAbandone
 
 MARKS = ENDINGS | {"approval_requested", "approval_escalated", "approval_answered"}
 """The kinds that say how a turn got on: whom it asked, what came of that, and its end. Stores find them by turn."""
+
+
+OWN_IDS = frozenset({"decision_observed"})
+"""The kinds whose header has an own id of its source where others have a command id: each is taken once."""
 
 
 class PrunedEntry(PersonEntry):

@@ -159,6 +159,13 @@ class JournalStore(Protocol):
         """Return turn → what the entry with which its command was received holds at two or more paths."""
         ...
 
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Return own id → position of the observed decisions that have one of these, the name of its source included.
+
+        A store takes each own id once in a workspace: the append of another is a `DuplicateOwnIdError`.
+        """
+        ...
+
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
         ...

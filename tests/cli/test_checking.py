@@ -16,7 +16,7 @@ from loom.clock import SystemClock
 from loom.journal.export import verify_export
 from loom.journal.sqlite import SqliteStore
 from tests.cli.support import RunningLoom, environment, invoke, run
-from tests.journal.support import SetClock, notes
+from tests.journal.support import SetClock, as_format, notes
 from tests.projections.tampering import tamper as change_views
 
 
@@ -247,3 +247,13 @@ def test_views_that_hold_more_than_the_journal_are_no_sign_of_health(copied: Pat
     assert views["found"] == "12 entries ahead of the journal: an older backup of the journal was restored"
     found = invoke("verify", "--views", "--json", config=copied).json["views"]
     assert {each["code"] for each in found["findings"]} == {"AHEAD"}
+
+
+def test_an_older_journal_is_upgraded_and_a_present_one_left(copied: Path) -> None:
+    journal = copied.parent / "data" / "w" / "journal.db"
+    assert invoke("upgrade", config=copied).out.startswith("The journal is of format 3 already")
+    as_format(journal, 2)
+    done = invoke("upgrade", "--json", config=copied).json
+    assert (done["before"], done["after"], done["original"]) == (2, 3, f"{journal}.format-2")
+    assert done["entries"] == invoke("verify", "--json", config=copied).json["size"]
+    assert invoke("verify", config=copied).code == 0

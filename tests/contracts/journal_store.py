@@ -14,6 +14,7 @@ from loom.errors import (
     AppendRefusedError,
     AppendUnknownError,
     DuplicateCommandError,
+    DuplicateOwnIdError,
     JournalBusyError,
     JournalClosedError,
     JournalForeignError,
@@ -282,6 +283,14 @@ class JournalStoreContract:
         assert (found.sequence, found.kind) == (2, "command_received")
         assert await store.find_command("a/1", "c-2") is None
         assert await store.find_command("a/2", "c-1") is None
+
+    async def test_an_own_id_of_a_source_is_taken_once_in_the_workspace(self, place: Place) -> None:
+        store = await place.open()
+        await store.append(Append("a/1", 0, [mark("decision_observed", "bank:1"), note(command_id="bank:2")]))
+        with pytest.raises(DuplicateOwnIdError, match="bank:1"):
+            await store.append(Append("a/2", 0, [mark("decision_observed", "bank:1")]))
+        assert await store.own_ids(["bank:1", "bank:2"]) == {"bank:1": 1}
+        assert await store.own_ids([]) == {}
 
     async def test_entries_are_found_by_their_positions_and_those_that_are_not_there_are_left_out(
         self, place: Place

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +16,8 @@ from loom.journal import Append, Draft, Entry, JournalStore, Receipt, Recorded, 
 from loom.journal.chain import Header, body_digest, entry_hash, genesis
 from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite.connection import APPLICATION_ID, SCHEMAS
+from loom.journal.sqlite.reader import COLUMNS
 
 START_US = 1_760_000_000_000_000
 
@@ -58,6 +62,20 @@ def mark(kind: str, command_id: str | None) -> Draft:
 
 def notes(journal: str, expected: int, count: int = 1, *, text: str = "") -> Append:
     return Append(journal, expected, [note(text or f"{expected + i + 1}") for i in range(count)])
+
+
+def as_format(path: Path, version: int) -> None:
+    """Take a journal, its log folded, back to what a loom of an older format would have made of it."""
+    older = path.with_suffix(".older")
+    with closing(sqlite3.connect(older, isolation_level=None)) as db:
+        db.executescript(SCHEMAS[version])
+        db.execute("ATTACH ? AS newer", (str(path),))
+        db.execute(f"INSERT INTO entries SELECT {COLUMNS} FROM newer.entries ORDER BY position")
+        db.execute("INSERT INTO meta SELECT key, value FROM newer.meta WHERE key <> 'format'")
+        db.execute("INSERT INTO writer SELECT one, epoch FROM newer.writer")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {version}")
+    older.replace(path)
 
 
 async def collected(stream: AsyncIterator[Recorded]) -> list[Recorded]:

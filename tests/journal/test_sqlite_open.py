@@ -59,7 +59,7 @@ async def test_every_pragma_that_matters_holds(tmp_path: Path) -> None:
     await store.close()
     assert found == {
         "journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "recursive_triggers": 1, "trusted_schema": 0,
-        "cell_size_check": 1, "application_id": APPLICATION_ID, "user_version": 2, "fullfsync": 1,
+        "cell_size_check": 1, "application_id": APPLICATION_ID, "user_version": 3, "fullfsync": 1,
         "checkpoint_fullfsync": 1,
     }  # fmt: skip
 
@@ -122,11 +122,11 @@ async def test_a_journal_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     await filled(path, COUNTS)
     newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version = 3")
+    newer.execute("PRAGMA user_version = 4")
     newer.close()
-    with pytest.raises(JournalFormatError, match=r"format \[3\]"):
+    with pytest.raises(JournalFormatError, match=r"format \[4\]"):
         await SqliteStore.open(path)
-    with pytest.raises(JournalFormatError, match=r"format \[3\]"):
+    with pytest.raises(JournalFormatError, match=r"format \[4\]"):
         await collected(Reader(path).read_all())
 
 

@@ -17,10 +17,10 @@ from loom.errors import JournalCorruptError
 from loom.journal import Append, Recorded
 from loom.journal.kinds import ENDINGS, MARKS
 from loom.journal.sqlite import Reader, SqliteStore, connection
-from loom.journal.sqlite.connection import SCHEMA, connect_reader, expected_schema, has_turn_index, schema_of
+from loom.journal.sqlite.connection import FORMAT_3, connect_reader, expected_schema, has_turn_index, schema_of
 from loom.journal.sqlite.reader import _ASKED, _MARKS, _UNFINISHED
 from loom.journal.sqlite.verify import verify
-from tests.journal.support import PLENTY, collected, mark, note, notes, received
+from tests.journal.support import PLENTY, as_format, collected, mark, note, notes, received
 
 GOLDEN = Path(__file__).parents[1] / "reliability" / "golden" / "0.1.0"
 
@@ -35,10 +35,7 @@ async def write(path: Path) -> None:
 
 
 def as_format_1(path: Path) -> None:
-    """Take a journal back to what an earlier loom made of it."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("DROP INDEX entries_by_turn")
-        db.execute("PRAGMA user_version = 1")
+    as_format(path, 1)
 
 
 def names(entries: Iterable[Recorded]) -> list[tuple[str, str | None, str]]:
@@ -75,7 +72,7 @@ def test_the_kinds_that_are_indexed_are_those_that_say_how_a_turn_got_on() -> No
 
 def test_open_turns_are_looked_for_in_indexes_and_not_in_the_table() -> None:
     with closing(sqlite3.connect(":memory:")) as db:
-        db.executescript(SCHEMA + connection.FORMAT_2)
+        db.executescript(FORMAT_3)
         marked = _MARKS.format(index="INDEXED BY entries_by_turn")
         for statement, given in ((_UNFINISHED, ()), (_ASKED, ()), (marked, ("[]",))):
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
@@ -99,7 +96,7 @@ async def test_a_journal_of_format_1_is_read_without_the_index_and_gets_it_when_
     await store.close()
     with closing(connect_reader(path)) as db:
         assert has_turn_index(db)
-        assert schema_of(db) == expected_schema()
+        assert schema_of(db) == expected_schema(2)
         assert db.execute("PRAGMA user_version").fetchone() == (2,)
     assert verify(path).ok
 
@@ -132,7 +129,7 @@ async def test_a_disk_without_room_for_the_index_leaves_a_journal_of_format_1_as
     def no_room(script: str) -> list[str]:
         raise full
 
-    monkeypatch.setattr(connection, "_statements", no_room)
+    monkeypatch.setattr(connection, "statements_in", no_room)
     store = await SqliteStore.open(path, options=PLENTY)
     await store.append(notes("a/3", 0))
     assert names(await collected(store.unfinished())) == EXPECTED[0]

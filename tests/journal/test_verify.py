@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import sqlite3
@@ -12,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from loom.errors import JournalNotFoundError
-from loom.journal import Append, draft
+from loom.journal import Append, Recorded, draft
 from loom.journal.chain import Header, body_digest, entry_hash, genesis
+from loom.journal.entry import UnknownEntry
 from loom.journal.kinds import PrunedEntry
-from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
 from loom.journal.sqlite.heads import HeadsFile, WrittenHead
 from loom.journal.sqlite.verify import Verification, verify
-from tests.journal.support import PLENTY, collected, fill, filled, notes, received
+from tests.journal.support import PLENTY, as_format, collected, fill, filled, notes, received
 
 COUNTS = {"a/1": 12, "b/1": 8, "a/2": 4}
 """Positions run a/1 1, b/1 1, a/2 1, a/1 2, …: a/1 sequence 5 stands at 13, b/1 sequence 5 at 14."""
@@ -29,8 +31,6 @@ ANCHORED = SqliteOptions(writer=WriterOptions(min_free_bytes=0, head_every=8))
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A journal of 24 entries and a turn's beginning, whose heads were written down after every eight."""
-    import asyncio
-
     path = tmp_path_factory.mktemp("sound") / "journal.db"
     asyncio.run(write(path))
     return path
@@ -278,11 +278,45 @@ def test_a_journal_made_all_anew_is_given_away_by_every_head(journal: Path) -> N
     assert found.anchored_through == 0
 
 
-def test_an_epoch_that_falls_is_noticed_although_the_chain_holds(journal: Path) -> None:
+def test_an_epoch_that_falls_within_a_journal_is_noticed_although_the_chain_holds(journal: Path) -> None:
+    with attacker(journal) as db:
+        db.execute("UPDATE entries SET epoch = 0 WHERE journal = 'a/1' AND sequence > 2")
+        rehash(db, journal="a/1", first=3)
+    assert "EPOCH_FELL" in faults(verify(journal))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_over_all_positions_epochs_never_fall_only_in_the_formats_of_before(journal: Path, version: int) -> None:
     with attacker(journal) as db:
         db.execute("UPDATE entries SET epoch = 0 WHERE journal = 'c/1'")
         rehash(db, journal="c/1", first=1)
-    assert "EPOCH_FELL" in faults(verify(journal))
+    if version == 2:
+        as_format(journal, 2)
+    assert ("EPOCH_FELL" in faults(verify(journal))) == (version == 2)
+
+
+def test_a_body_scheme_that_nobody_knows_is_noticed_and_nothing_is_read_out_of_it(journal: Path) -> None:
+    with attacker(journal) as db:
+        db.execute("UPDATE entries SET body_scheme = 2 WHERE position = 3")
+    assert faults(verify(journal)) == {"NEWER_SCHEME"}
+    [third] = [each for each in asyncio.run(read_through(journal)) if each.position == 3]
+    assert third.plain is None
+    assert isinstance(third.entry, UnknownEntry)
+    assert third.entry.problem == "newer_scheme"
+
+
+async def read_through(path: Path) -> list[Recorded]:
+    reader = Reader(path)
+    try:
+        return await collected(reader.read_all())
+    finally:
+        await reader.close()
+
+
+def test_meta_and_header_say_one_format(journal: Path) -> None:
+    with attacker(journal) as db:
+        db.execute("UPDATE meta SET value = '4' WHERE key = 'format'")
+    assert faults(verify(journal)) == {"SCHEMA_CHANGED"}
 
 
 def test_an_epoch_of_the_writer_that_was_set_back_is_noticed(journal: Path) -> None:

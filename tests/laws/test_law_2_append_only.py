@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from loom.journal import Append, draft
 from loom.journal.kinds import PrunedEntry
 from loom.journal.sqlite import SqliteStore
-from loom.journal.sqlite.connection import SCHEMA
-from tests.journal.support import fill, note, received
+from loom.journal.sqlite.connection import FORMAT_3
+from tests.journal.support import fill, mark, note, received
 
 COLUMNS = [
     "position", "journal", "sequence", "kind", "schema_version", "command_id", "epoch", "recorded_at_us",
-    "clock_back_us", "policy_hash", "salt", "body", "body_digest", "entry_hash",
+    "clock_back_us", "policy_hash", "salt", "body", "body_digest", "entry_hash", "body_scheme",
 ]  # fmt: skip
 
-ROW = "9, 'a/1', 7, 'x', 1, NULL, 1, 1, 0, NULL, x'', x'', x'', x''"
+ROW = "10, 'a/1', 7, 'x', 1, NULL, 1, 1, 0, NULL, x'', x'', x'', x'', 1"
+
+OBSERVED = ROW.replace("'x', 1, NULL", "'decision_observed', 1, 'bank:1'")
 
 HOSTILE = [
     "DELETE FROM entries",
@@ -37,19 +39,22 @@ HOSTILE = [
     "UPDATE OR IGNORE entries SET kind = 'x' WHERE position = 2",
     "UPDATE entries SET body = NULL, salt = NULL, epoch = 9 WHERE position = 1",
     "UPDATE entries SET body = NULL, salt = NULL, kind = 'x' WHERE position = 1",
-    f"INSERT INTO entries VALUES ({ROW.replace('9,', '11,', 1)})",
-    f"INSERT INTO entries VALUES ({ROW.replace('9,', '3,', 1)})",
+    "UPDATE entries SET body = NULL, salt = NULL, body_scheme = 2 WHERE position = 1",
+    f"INSERT INTO entries VALUES ({OBSERVED.replace(chr(39) + 'bank:1' + chr(39), 'NULL')})",
+    f"INSERT OR REPLACE INTO entries VALUES ({OBSERVED})",
+    f"INSERT INTO entries VALUES ({ROW.replace('10,', '11,', 1)})",
+    f"INSERT INTO entries VALUES ({ROW.replace('10,', '3,', 1)})",
     f"INSERT INTO entries VALUES ({ROW.replace('7,', '9,', 1)})",
-    f"INSERT INTO entries VALUES ({ROW.replace('9,', 'NULL,', 1)})",
-    f"INSERT OR REPLACE INTO entries VALUES ({ROW.replace('9,', '1,', 1)})",
-    f"INSERT OR IGNORE INTO entries VALUES ({ROW.replace('9,', '1,', 1)})",
+    f"INSERT INTO entries VALUES ({ROW.replace('10,', 'NULL,', 1)})",
+    f"INSERT OR REPLACE INTO entries VALUES ({ROW.replace('10,', '1,', 1)})",
+    f"INSERT OR IGNORE INTO entries VALUES ({ROW.replace('10,', '1,', 1)})",
     f"REPLACE INTO entries VALUES ({ROW.replace('7,', '1,', 1)})",
     "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE position = 1",
-    "INSERT INTO entries SELECT 9, 'c/1', 2, 'command_received', 1, 'c-1', 1, 1, 0, NULL, x'', x'', x'', x''",
-    "INSERT INTO entries (position) VALUES (9)",
-    "INSERT INTO entries VALUES (9, 'a/1', 7, 'x', 1, NULL, 1, 'text', 0, NULL, x'', x'', x'', x'')",
+    "INSERT INTO entries SELECT 10, 'c/1', 2, 'command_received', 1, 'c-1', 1, 1, 0, NULL, x'', x'', x'', x'', 1",
+    "INSERT INTO entries (position) VALUES (10)",
+    "INSERT INTO entries VALUES (10, 'a/1', 7, 'x', 1, NULL, 1, 'text', 0, NULL, x'', x'', x'', x'', 1)",
     "INSERT INTO entries SELECT position, journal, sequence, kind, schema_version, command_id, epoch, recorded_at_us,"
-    " clock_back_us, policy_hash, salt, x'00', body_digest, entry_hash FROM entries WHERE position = 1"
+    " clock_back_us, policy_hash, salt, x'00', body_digest, entry_hash, 1 FROM entries WHERE position = 1"
     " ON CONFLICT (position) DO UPDATE SET body = excluded.body",
     "DELETE FROM meta",
     "UPDATE meta SET value = 'other'",
@@ -64,11 +69,12 @@ HOSTILE = [
 
 @pytest.fixture
 async def journal(tmp_path: Path) -> Path:
-    """Eight entries; the fourth of `a/1`, at position 8, declares sequences 1 and 2 of it gone."""
+    """Nine entries; the fourth of `a/1`, at position 9, declares sequences 1 and 2 of it gone."""
     path = tmp_path / "journal.db"
     store = await SqliteStore.open(path)
     await fill(store, {"a/1": 3, "b/1": 3})
     await store.append(Append("c/1", 0, [received("c-1")]))
+    await store.append(Append("d/1", 0, [mark("decision_observed", "bank:1")]))
     pruned = PrunedEntry(journal="a/1", first_sequence=1, last_sequence=2, by="ada", reason="age")
     await store.append(Append("a/1", 3, [draft(pruned)]))
     await store.close()
@@ -143,7 +149,7 @@ async def test_the_entry_that_declares_a_pruning_and_what_comes_after_it_are_not
             st.integers(-1, 5),
             st.sampled_from(["a", "b"]),
             st.integers(-1, 4),
-            st.sampled_from(["x", "command_received"]),
+            st.sampled_from(["x", "command_received", "decision_observed"]),
             st.sampled_from([None, "c-1", "c-2"]),
         ),
         max_size=12,
@@ -153,12 +159,12 @@ def test_no_insert_of_any_kind_changes_what_stands_or_leaves_a_gap(
     inserts: list[tuple[str, int, str, int, str, str | None]],
 ) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(SCHEMA)
+    connection.executescript(FORMAT_3)
     standing: list[tuple[object, ...]] = []
     for verb, position, journal, sequence, kind, command_id in inserts:
-        row = (position, journal, sequence, kind, 1, command_id, 1, 1, 0, None, b"", b"", b"", b"")
+        row = (position, journal, sequence, kind, 1, command_id, 1, 1, 0, None, b"", b"", b"", b"", 1)
         try:
-            connection.execute(f"{verb} INTO entries VALUES ({', '.join('?' * 14)})", row)
+            connection.execute(f"{verb} INTO entries VALUES ({', '.join('?' * 15)})", row)
         except sqlite3.IntegrityError:
             pass
         else:

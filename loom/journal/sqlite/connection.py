@@ -24,24 +24,36 @@ __all__ = [
     "FORMAT",
     "connect_reader",
     "connect_writer",
+    "epochs_are_per_journal",
     "expected_schema",
+    "format_differs",
+    "format_of",
+    "has_own_ids",
     "has_turn_index",
     "has_wal_reset_bug",
     "reader_uri",
     "schema_changes",
     "schema_of",
+    "statements_in",
 ]
 
 APPLICATION_ID = 0x4C4F4F4D
 """`LOOM`, in the header of every journal file."""
 
-FORMAT = 2
-"""The format of the schema, in the header's user version. A journal of format 1 is raised to it when it is written."""
+FORMAT = 3
+"""The format of new journals, in the header's user version and in `meta`.
+
+A journal of format 1 gets the index of format 2 when it is written; to 3 only `loom upgrade` takes one, by copying it.
+"""
 
 SCHEMA = (resource_files("loom.journal.sqlite") / "schema.sql").read_text(encoding="utf-8")
 FORMAT_2 = (resource_files("loom.journal.sqlite") / "format_2.sql").read_text(encoding="utf-8")
+FORMAT_3 = (resource_files("loom.journal.sqlite") / "format_3.sql").read_text(encoding="utf-8")
+SCHEMAS = {1: SCHEMA, 2: SCHEMA + FORMAT_2, 3: FORMAT_3}
+"""The schema of each format."""
 
 _HEADER_BYTES = 100
+_OWN_IDS_SINCE = 3
 _MINIMUM = (3, 37, 0)  # STRICT tables
 
 _log = get_logger(__name__)
@@ -126,7 +138,7 @@ def expected_schema(version: int = FORMAT) -> dict[str, str]:
     """Return name → SQL of everything that the schema of a format creates, as SQLite itself keeps it."""
     scratch = sqlite3.connect(":memory:")
     try:
-        scratch.executescript(SCHEMA if version == 1 else SCHEMA + FORMAT_2)
+        scratch.executescript(SCHEMAS[version])
         return schema_of(scratch)
     finally:
         scratch.close()
@@ -134,7 +146,8 @@ def expected_schema(version: int = FORMAT) -> dict[str, str]:
 
 def schema_changes(connection: sqlite3.Connection) -> dict[str, str]:
     """Return name → `is gone`, `was changed` or `does not belong there` of what is not as the file's format has it."""
-    found, expected = schema_of(connection), expected_schema(1 if _version_of(connection) == 1 else FORMAT)
+    version = format_of(connection)
+    found, expected = schema_of(connection), expected_schema(version if version in SCHEMAS else FORMAT)
     return {
         name: "is gone" if name not in found else "was changed" if name in expected else "does not belong there"
         for name in sorted(found.keys() | expected.keys())
@@ -145,6 +158,23 @@ def schema_changes(connection: sqlite3.Connection) -> dict[str, str]:
 def has_turn_index(connection: sqlite3.Connection) -> bool:
     """Tell whether entries can be found by their turn: a journal that was never written by this loom has no index."""
     return schema_of(connection).get("entries_by_turn") == expected_schema()["entries_by_turn"]
+
+
+def has_own_ids(version: int) -> bool:
+    """Tell whether a format keeps own ids, and body schemes: what observed decisions need."""
+    return version >= _OWN_IDS_SINCE
+
+
+def epochs_are_per_journal(version: int) -> bool:
+    """Tell whether epochs never fall within a journal, in place of over all positions."""
+    return version >= _OWN_IDS_SINCE
+
+
+def format_differs(connection: sqlite3.Connection) -> bool:
+    """Tell whether what `meta` says of the format is not what the header says; meta of formats 1 and 2 has nothing."""
+    found = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    version = format_of(connection)
+    return (None if found is None else found[0]) != (str(version) if version >= _OWN_IDS_SINCE else None)
 
 
 def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
@@ -163,7 +193,7 @@ def _connect(uri: str, path: Path, busy_timeout_s: float, *, writing: bool) -> s
 def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
     """Return True for an empty database; raise for one that is not a journal that this loom knows."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = _version_of(connection)
+    version = format_of(connection)
     if application == 0 and version == 0 and not schema_of(connection):
         return True
     if application != APPLICATION_ID:
@@ -179,7 +209,8 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def _version_of(connection: sqlite3.Connection) -> int:
+def format_of(connection: sqlite3.Connection) -> int:
+    """Return the format of a journal, as its header says it."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -189,8 +220,9 @@ def _create_schema(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _statements(SCHEMA + FORMAT_2):
+        for statement in statements_in(SCHEMAS[FORMAT]):
             connection.execute(statement)
+        connection.execute("INSERT INTO meta (key, value) VALUES ('format', ?)", (str(FORMAT),))
         connection.execute("INSERT INTO writer (one, epoch) VALUES (1, 0)")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -202,18 +234,18 @@ def _create_schema(connection: sqlite3.Connection) -> None:
 
 
 def _raise_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Take a journal of an older format to this one, all of it or nothing; entries stay as they are, byte for byte.
+    """Give a journal of format 1 the index of format 2, or leave it; entries stay as they are, byte for byte.
 
     A disk without room for the index leaves the journal as it is: it can be written without, and is read more slowly.
     """
-    if _version_of(connection) != 1 or schema_changes(connection):  # what was changed is refused by the caller
+    if format_of(connection) != 1 or schema_changes(connection):  # what was changed is refused by the caller
         return
-    _log.info("journal_format_raised", journal=str(path), format=FORMAT)
+    _log.info("journal_format_raised", journal=str(path), format=2)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for statement in _statements(FORMAT_2):
+        for statement in statements_in(FORMAT_2):
             connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("PRAGMA user_version = 2")
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
@@ -224,15 +256,15 @@ def _raise_format(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _compare_schema(connection: sqlite3.Connection, path: Path) -> None:
-    changes = schema_changes(connection)
+    changes = [*schema_changes(connection), *(["meta"] if format_differs(connection) else [])]
     if changes:
         raise JournalCorruptError(
             f"schema of journal [{path}] was changed at [{', '.join(changes)}]; expected the one of format "
-            f"[{_version_of(connection)}]: run `loom verify`, then restore a backup"
+            f"[{format_of(connection)}]: run `loom verify`, then restore a backup"
         )
 
 
-def _statements(script: str) -> list[str]:
+def statements_in(script: str) -> list[str]:
     """Split a script into statements where SQLite itself says that one is complete."""
     statements, pending = [], ""
     for line in script.splitlines(keepends=True):

@@ -11,6 +11,7 @@ from loom.errors import (
     JournalBusyError,
     JournalCorruptError,
     JournalForeignError,
+    JournalFormatError,
     JournalReadOnlyError,
     LoomError,
 )
@@ -70,4 +71,12 @@ def explained(error: Exception, path: Path, *, writing: bool) -> LoomError:
         f"journal [{path}] cannot be read [{type(error).__name__}: {error}]; expected a sound database on a sound "
         "disk: "
         "run `loom verify`"
+    )
+
+
+def keeps_no_own_ids(path: Path, version: int) -> JournalFormatError:
+    """Say that a journal is of a format without own ids, and what takes it to the next."""
+    return JournalFormatError(
+        f"journal [{path}] is of format [{version}], which keeps no own ids; expected [3] or newer: stop what writes "
+        "it, and run `loom upgrade`, which copies it"
     )

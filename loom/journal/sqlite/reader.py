@@ -20,16 +20,19 @@ from loom.errors import JournalClosedError, LoomError
 from loom.identity import check_limit
 from loom.journal.entry import Part, Recorded
 from loom.journal.kinds import ENDINGS, MARKS
-from loom.journal.sqlite.connection import connect_reader, has_turn_index
-from loom.journal.sqlite.faults import explained
+from loom.journal.sqlite.connection import connect_reader, format_of, has_own_ids, has_turn_index
+from loom.journal.sqlite.faults import explained, keeps_no_own_ids
 
-__all__ = ["COLUMNS", "MARKED", "Reader"]
+__all__ = ["COLUMNS", "COLUMNS_3", "MARKED", "Reader"]
 
 COLUMNS = (
     "position, journal, sequence, kind, schema_version, command_id, epoch, recorded_at_us, clock_back_us, "
     "policy_hash, salt, body, body_digest, entry_hash"
 )
-"""The columns of an entry in the order of the fields of `Recorded`."""
+"""The columns of an entry in the order of the fields of `Recorded`, of formats 1 and 2."""
+
+COLUMNS_3 = f"{COLUMNS}, body_scheme"
+"""The same of format 3."""
 
 _BY_SEQUENCE = (
     f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants only
@@ -87,6 +90,10 @@ ORDER BY position
 """  # noqa: S608
 _REQUESTED = "SELECT journal, command_id FROM entries WHERE kind = 'approval_requested'"
 _ASKED_SLOWLY = _UNFINISHED_SLOWLY.replace("ORDER BY", f"AND (journal, command_id) IN ({_REQUESTED}) ORDER BY")
+_OWN_IDS = """
+SELECT command_id, position FROM entries INDEXED BY entries_by_own_id
+WHERE kind = 'decision_observed' AND command_id IN (SELECT value FROM json_each(?))
+"""
 _TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 # One seek a name: grouping would walk all entries of all journals.
@@ -123,6 +130,7 @@ class Reader:
         self._process = os.getpid()
         self._closed = False
         self._indexed = False
+        self._has_schemes = False
 
     async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream one journal by sequence: those after `after`, up to and with `until`."""
@@ -203,6 +211,20 @@ class Reader:
             (str(name), int(sequence)) for name, sequence in await self._rows(_JOURNALS, (after, check_limit(limit)))
         ]
 
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Return own id → position of the observed decisions that have one of these, the name of its source included.
+
+        Raises `JournalFormatError` for a journal that keeps none.
+        """
+        if not has_own_ids(await self.format()):
+            raise keeps_no_own_ids(self._path, await self.format())
+        rows = [row for some in _chunks(sorted(set(ids))) for row in await self._rows(_OWN_IDS, (json.dumps(some),))]
+        return {str(own_id): int(position) for own_id, position in rows}
+
+    async def format(self) -> int:
+        """Return the format of the journal."""
+        return await self._in_thread(lambda: format_of(self._connected()))
+
     async def tail(self) -> int:
         """Return the last position there is, 0 in an empty journal."""
         return int((await self._rows(_TAIL, ()))[0][0])
@@ -224,14 +246,14 @@ class Reader:
 
     async def _pages(self, statement: str, parameters: Row) -> tuple[list[Row], bool]:
         """Return a page, and whether there may be another: it is full by its number of entries, or by their size."""
-        page = await self._in_thread(lambda: _read_page(self._connected(), statement, parameters))
+        page = await self._in_thread(lambda: _read_page(self._connected(), self._stated(statement), parameters))
         return page, len(page) == self._page or _size(page) >= _PAGE_BYTES
 
     async def _parts(self, statement: str, parameters: Row) -> list[Part]:
         return await self._in_thread(lambda: _read_parts(self._connected(), statement, parameters))
 
     async def _rows(self, statement: str, parameters: Row) -> list[Row]:
-        return await self._in_thread(lambda: self._connected().execute(statement, parameters).fetchall())
+        return await self._in_thread(lambda: self._connected().execute(self._stated(statement), parameters).fetchall())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._closed or self._process != os.getpid():
@@ -256,7 +278,12 @@ class Reader:
             self._connection = connect_reader(self._path, busy_timeout_s=self._busy_timeout_s)
             row = self._connection.execute(_WORKSPACE).fetchone()
             self._workspace = "" if row is None else str(row[0])
+            self._has_schemes = has_own_ids(format_of(self._connection))
         return self._connection
+
+    def _stated(self, statement: str) -> str:
+        """Return a statement in the words of the file's format; called behind `_connected`, in the same thread."""
+        return statement.replace(COLUMNS, COLUMNS_3) if self._has_schemes else statement
 
     def _recorded(self, row: Row) -> Recorded:
         return Recorded(*row, workspace=self._workspace)

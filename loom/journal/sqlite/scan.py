@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from loom.clock import AHEAD_US
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, Header, body_digest, entry_hash, genesis
+from loom.journal.entry import BODY_SCHEME
 from loom.journal.findings import Findings
 from loom.journal.grants import Grants
-from loom.journal.kinds import MARKS
+from loom.journal.kinds import MARKS, OWN_IDS
 
 __all__ = ["Scan"]
 
@@ -43,6 +44,7 @@ class _Last(NamedTuple):
 
     sequence: int
     entry_hash: bytes
+    epoch: int = 0
 
 
 class _Said(NamedTuple):
@@ -57,6 +59,8 @@ class Scan:
 
     def __init__(self, workspace: str, *, findings: Findings, now_us: int) -> None:
         self.workspace = workspace
+        self.per_journal = False
+        """Whether epochs never fall within a journal, as from format 3 on, or over all positions."""
         self.watched: dict[int, bytes] = {}
         """The hashes found at the positions that somebody asked for."""
         self.size = 0
@@ -68,6 +72,7 @@ class Scan:
         self.by_command = (0, 0)
         self.by_pruned = (0, 0)
         self.by_turn = (0, 0)
+        self.by_own_id = (0, 0)
         self._findings = findings
         self._now_us = now_us
         self._latest = _Said(0, 0)
@@ -111,7 +116,7 @@ class Scan:
             gone = f"{self.size + 1}..{position - 1}" if position > self.size + 2 else f"{self.size + 1}"
             self._findings.add("MISSING", f"position {gone}: there is no entry", position=self.size + 1)
         self.size = position
-        if epoch < self.epoch:
+        if epoch < self.epoch and not self.per_journal:
             self._findings.add(
                 "EPOCH_FELL", f"position {position} is of epoch {epoch}, after {self.epoch}", position=position
             )
@@ -136,9 +141,13 @@ class Scan:
             self.by_pruned = _added(self.by_pruned, (position,))
         if kind in MARKS:
             self.by_turn = _added(self.by_turn, (journal, command_id, position))
+        if kind in OWN_IDS:
+            self.by_own_id = _added(self.by_own_id, (command_id, position))
 
     def _check(self, row: tuple[Any, ...]) -> None:
-        position, journal, sequence, kind, schema, command_id, epoch, at, back, policy, salt, body, digest, found = row
+        position, journal, sequence, kind, schema, command_id, epoch, at, back, policy, salt, body, digest, found = row[
+            :14
+        ]
         if position in self.watched:
             self.watched[position] = found
         header = Header(
@@ -146,8 +155,14 @@ class Scan:
         )  # fmt: skip
         if len(digest) != HASH_BYTES or len(found) != HASH_BYTES:
             raise ValueError(f"hashes of {len(digest)} and {len(found)} bytes")
-        sound = self._check_body(header, salt, body, digest)
+        known = self._check_scheme(header, row[14] if len(row) > 14 else BODY_SCHEME)
+        sound = known and self._check_body(header, salt, body, digest)
         last = self._last.get(journal) or _Last(0, genesis(self.workspace, journal))
+        if self.per_journal and epoch < last.epoch:
+            self._findings.add(
+                "EPOCH_FELL", f"{_name(header)} is of epoch {epoch}, after {last.epoch} in its journal",
+                position=position, journal=journal, sequence=sequence,
+            )  # fmt: skip
         if sequence <= last.sequence:
             self._late.add((journal, sequence))
             self._findings.add(
@@ -158,13 +173,23 @@ class Scan:
             return
         if sequence > last.sequence + 1:
             self._gaps.append((journal, last.sequence + 1, sequence - 1, position))
-        elif entry_hash(header, digest, last.entry_hash) != found:
+        elif known and entry_hash(header, digest, last.entry_hash) != found:
             self._suspects.append(_Suspect(header, digest, last.entry_hash, found))
         elif sound and kind == "pruned":
             self._declare(body)
         elif sound:
             self._grants.take(header, body)
-        self._last[journal] = _Last(sequence, found)
+        self._last[journal] = _Last(sequence, found, max(epoch, last.epoch))
+
+    def _check_scheme(self, header: Header, scheme: Any) -> bool:
+        if scheme == BODY_SCHEME:
+            return True
+        self._findings.add(
+            "NEWER_SCHEME",
+            f"{_name(header)} is hashed by scheme {scheme}, which this loom does not know: read it with a newer one",
+            position=header.position, journal=header.journal, sequence=header.sequence,
+        )  # fmt: skip
+        return False
 
     def _check_body(self, header: Header, salt: Any, body: Any, digest: bytes) -> bool:
         if body is None and salt is None:

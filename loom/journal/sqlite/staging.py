@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from loom.errors import LoomError, SequenceConflictError
+from loom.errors import AppendUnknownError, LoomError, SequenceConflictError
 from loom.journal.chain import Header, entry_hash
 from loom.journal.store import Append, Head, Receipt
 
-__all__ = ["Outcome", "Staged", "Tail", "stage"]
+__all__ = ["Outcome", "Staged", "Tail", "lost", "stage"]
 
 Outcome = Receipt | LoomError
 """What became of one append of a batch."""
@@ -67,3 +67,14 @@ def stage(
         staged.outcomes.append(Receipt(append.journal, sequence, position, previous, at))
         staged.tail = Tail(position, previous, at)
     return staged
+
+
+def lost(append: Append, failure: BaseException) -> Outcome:
+    """Say that nobody knows what became of an append; a store that is opened again does, by reading."""
+    return AppendUnknownError(
+        f"journal [{append.journal}] may or may not have gone on from sequence [{append.expected}] [{failure!r}]; "
+        "expected a sound writer: open the journal again and look",
+        journal=append.journal,
+        sequence=append.expected + len(append.drafts),
+        entry_hash=b"",
+    )

@@ -19,11 +19,14 @@ from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.identity import check_workspace
 from loom.journal.entry import Part, Recorded
+from loom.journal.kinds import OWN_IDS
+from loom.journal.sqlite.connection import has_own_ids
+from loom.journal.sqlite.faults import keeps_no_own_ids
 from loom.journal.sqlite.files import JournalFiles, WriterLock, check_filesystem
 from loom.journal.sqlite.options import SqliteOptions
 from loom.journal.sqlite.queue import AppendQueue, Waiting
 from loom.journal.sqlite.reader import Reader
-from loom.journal.sqlite.staging import Outcome, Tail
+from loom.journal.sqlite.staging import Outcome, Tail, lost
 from loom.journal.sqlite.writer import Writer
 from loom.journal.store import Append, Head, Receipt, check_name
 from loom.telemetry import get_logger
@@ -62,6 +65,7 @@ class SqliteStore:
         self._callbacks: list[Callable[[int], None]] = []
         self._acknowledged = 0
         self._recorded_at_us = 0
+        self._format = 0
         self._closed: str | None = None
         self._closing: asyncio.Task[None] | None = None
         self._released = False
@@ -83,6 +87,7 @@ class SqliteStore:
             store._release()
             raise
         store._acknowledged = tail.position
+        store._format = await store._in_thread(lambda: store._writer.format)
         store._recorded_at_us = tail.recorded_at_us
         behind_us = tail.recorded_at_us - clock.now_us() if tail.position else 0
         if behind_us > AHEAD_US:
@@ -113,6 +118,8 @@ class SqliteStore:
         """Put an append in line and return its outcome to come; the order of calls is the order of entries."""
         self._check_open()
         check_name(append.journal, what="journal")
+        if not has_own_ids(self._format) and any(draft.kind in OWN_IDS for draft in append.drafts):
+            raise keeps_no_own_ids(self.files.journal, self._format)
         future = self._queue.put(append)
         if self._idle.is_set():
             self._idle.clear()
@@ -164,6 +171,10 @@ class SqliteStore:
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
         """Return turn → what the entry with which its command was received holds at two or more paths."""
         return await self._reader.commands(turns, paths)
+
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Return own id → position of observed decisions; raise `JournalFormatError` where the format keeps none."""
+        return await self._reader.own_ids(ids)
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
         """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
@@ -253,7 +264,7 @@ class SqliteStore:
             _log.error("writer_failed", journal=str(self.files.journal), error=repr(failure))
             self._closed = f"is closed, as its writer failed [{failure!r}]; expected a sound one: open it again"
         self._pump()
-        outcomes = done.result() if failure is None else [_lost(each.append, failure) for each in batch]
+        outcomes = done.result() if failure is None else [lost(each.append, failure) for each in batch]
         position = at_us = 0
         for (_, future, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Receipt):
@@ -327,17 +338,6 @@ def _poison_all() -> None:
 
 
 os.register_at_fork(after_in_child=_poison_all)
-
-
-def _lost(append: Append, failure: BaseException) -> Outcome:
-    """Say that nobody knows what became of an append; a store that is opened again does, by reading."""
-    return AppendUnknownError(
-        f"journal [{append.journal}] may or may not have gone on from sequence [{append.expected}] [{failure!r}]; "
-        "expected a sound writer: open the journal again and look",
-        journal=append.journal,
-        sequence=append.expected + len(append.drafts),
-        entry_hash=b"",
-    )
 
 
 def _give(future: asyncio.Future[Receipt], error: LoomError) -> None:

@@ -14,10 +14,19 @@ from typing import Any
 from loom.clock import SystemClock
 from loom.errors import JournalNotFoundError, LoomError
 from loom.journal.findings import Finding, Findings, Verification
-from loom.journal.sqlite.connection import connect_reader, has_turn_index, schema_changes
+from loom.journal.sqlite.connection import (
+    FORMAT,
+    connect_reader,
+    epochs_are_per_journal,
+    format_differs,
+    format_of,
+    has_own_ids,
+    has_turn_index,
+    schema_changes,
+)
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.heads import HeadsFile, WrittenHead
-from loom.journal.sqlite.reader import COLUMNS, MARKED
+from loom.journal.sqlite.reader import COLUMNS, COLUMNS_3, MARKED
 from loom.journal.sqlite.scan import Scan
 
 __all__ = ["Finding", "Progress", "Verification", "verify", "verify_connection"]
@@ -25,7 +34,7 @@ __all__ = ["Finding", "Progress", "Verification", "verify", "verify_connection"]
 Progress = Callable[[int, int], None]
 """Called with how many entries are done, and how many there are."""
 
-_ENTRIES = f"SELECT {COLUMNS} FROM entries NOT INDEXED ORDER BY position"  # noqa: S608 - constants only
+_ENTRIES = "SELECT {} FROM entries NOT INDEXED ORDER BY position"
 _TOTAL = "SELECT coalesce(max(position), 0) FROM entries NOT INDEXED"
 _META = "SELECT key, value FROM meta"
 _EPOCH = "SELECT epoch FROM writer WHERE one = 1"
@@ -35,6 +44,8 @@ _BY_COMMAND = (
 )
 _PRUNED = "SELECT position FROM entries INDEXED BY entries_pruned WHERE kind = 'pruned'"
 _BY_TURN = f"SELECT journal, command_id, position FROM entries INDEXED BY entries_by_turn WHERE {MARKED}"  # noqa: S608
+
+_BY_OWN_ID = "SELECT command_id, position FROM entries INDEXED BY entries_by_own_id WHERE kind = 'decision_observed'"
 
 _PROGRESS_EVERY = 4_096
 _INTEGRITY_MESSAGES = 100
@@ -76,6 +87,7 @@ class _Verifier:
         self._name = name
         self._wanted = workspace
         self._progress = progress
+        self._format = FORMAT
         self._findings = Findings()
         self._scan = Scan("", findings=self._findings, now_us=SystemClock().now_us())
 
@@ -108,6 +120,7 @@ class _Verifier:
         for head in heads:
             self._scan.watched.setdefault(head.position, b"")
         self._guarded("snapshot", lambda: connection.execute("BEGIN").close())
+        self._guarded("format", lambda: self._look_at_format(connection))
         self._guarded("meta", lambda: self._check_meta(connection))
         self._guarded("schema", lambda: self._check_schema(connection))
         self._guarded("integrity check", lambda: self._check_integrity(connection))
@@ -118,6 +131,8 @@ class _Verifier:
             self._compare_index(connection, "entries_by_command", _BY_COMMAND, self._scan.by_command)
             self._compare_index(connection, "entries_pruned", _PRUNED, self._scan.by_pruned)
             self._guarded("index by turn", lambda: self._compare_turn_index(connection))
+            if has_own_ids(self._format):
+                self._compare_index(connection, "entries_by_own_id", _BY_OWN_ID, self._scan.by_own_id)
 
     def _guarded(self, what: str, step: Callable[[], None]) -> None:
         try:
@@ -129,11 +144,17 @@ class _Verifier:
                 position=self._scan.size or None,
             )
 
+    def _look_at_format(self, connection: sqlite3.Connection) -> None:
+        self._format = format_of(connection)
+        self._scan.per_journal = epochs_are_per_journal(self._format)
+
     def _check_meta(self, connection: sqlite3.Connection) -> None:
         found = {str(key): str(value) for key, value in connection.execute(_META)}
         self._scan.workspace = found.get("workspace", "")
-        if found.keys() - {"workspace"}:
-            self._findings.add("SCHEMA_CHANGED", f"meta has unknown keys {sorted(found.keys() - {'workspace'})}")
+        if unknown := found.keys() - {"workspace", "format"}:
+            self._findings.add("SCHEMA_CHANGED", f"meta has unknown keys {sorted(unknown)}")
+        if format_differs(connection):
+            self._findings.add("SCHEMA_CHANGED", f"meta says format {found.get('format')}, not {self._format}")
         if self._wanted is not None and found.get("workspace") != self._wanted:
             self._findings.add(
                 "TAMPERED",
@@ -153,7 +174,8 @@ class _Verifier:
     def _scan_table(self, connection: sqlite3.Connection) -> None:
         total = int(connection.execute(_TOTAL).fetchone()[0])
         try:
-            for done, row in enumerate(connection.execute(_ENTRIES), start=1):
+            entries = _ENTRIES.format(COLUMNS_3 if has_own_ids(self._format) else COLUMNS)
+            for done, row in enumerate(connection.execute(entries), start=1):
                 self._scan.take(row)
                 if done % _PROGRESS_EVERY == 0:
                     self._progress(done, max(done, total))

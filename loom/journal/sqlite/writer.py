@@ -17,15 +17,19 @@ from loom.errors import (
     AppendUnknownError,
     DiskFullError,
     DuplicateCommandError,
+    DuplicateOwnIdError,
     JournalReadOnlyError,
     LoomError,
     SequenceConflictError,
 )
+from loom.journal.kinds import OWN_IDS
+from loom.journal.sqlite.connection import format_of
 from loom.journal.sqlite.faults import BUSY, code_of, explained
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.housekeeping import Housekeeping
 from loom.journal.sqlite.link import Link
 from loom.journal.sqlite.options import WriterOptions
+from loom.journal.sqlite.reader import COLUMNS
 from loom.journal.sqlite.staging import Outcome, Staged, Tail, stage
 from loom.journal.store import Append, Head, Receipt
 from loom.telemetry import get_logger
@@ -35,9 +39,14 @@ __all__ = ["Outcome", "Tail", "Writer", "WriterOptions"]
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Rows go in by the dozen: SQLite's step gives the interpreter lock away, and a thread that has to ask a busy event loop
 # for it back after every single row gets it back some hundred times a second.
-_INSERTS = {rows: f"INSERT INTO entries VALUES {', '.join([_ROW] * rows)}" for rows in (128, 32, 8, 2, 1)}  # noqa: S608
+_INSERTS = {
+    rows: f"INSERT INTO entries ({COLUMNS}) VALUES {', '.join([_ROW] * rows)}"  # noqa: S608 - constants only
+    for rows in (128, 32, 8, 2, 1)
+}
 _RESOLVE = "SELECT position, entry_hash, recorded_at_us FROM entries WHERE journal = ? AND sequence = ?"
 _COMMAND = "SELECT 1 FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"
+
+_OWN_ID = "SELECT 1 FROM entries WHERE command_id = ? AND kind = 'decision_observed'"
 
 _LAST = "SELECT coalesce(max(sequence), 0) FROM entries WHERE journal = ?"
 _PRUNE = """
@@ -75,6 +84,11 @@ class Writer:
                 raise explained(error, self._files.journal, writing=True) from error
             raise
         return self._link.tail
+
+    @property
+    def format(self) -> int:
+        """The format of the file."""
+        return format_of(self._link.connection())
 
     def commit(self, batch: Sequence[Append]) -> list[Outcome]:
         """Append a batch in one transaction and say what became of each append, in order; never raises."""
@@ -193,11 +207,20 @@ class Writer:
             known = None
         if command is not None and known is not None:
             return DuplicateCommandError(journal=append.journal, command_id=command)
+        for draft in append.drafts:
+            if draft.kind in OWN_IDS and draft.command_id is not None and self._is_taken(draft.command_id):
+                return DuplicateOwnIdError(own_id=draft.command_id)
         return AppendRefusedError(
             f"journal [{append.journal}] did not accept [{len(append.drafts)}] entries; expected drafts made by "
             "`draft` that "
             "its schema allows, and no other program that writes the file: see the log (nothing was written)"
         )
+
+    def _is_taken(self, own_id: str) -> bool:
+        try:
+            return self._link.connection().execute(_OWN_ID, (own_id,)).fetchone() is not None
+        except (sqlite3.Error, LoomError, UnicodeError):
+            return False
 
     def _not_begun(self, error: Exception, count: int) -> list[Outcome] | None:
         """Undo what was begun; None if the fault may be with one append alone."""
