@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from loom.actors import Actor, ActorRef, Approver, Command, Sources, Told
+    from loom.actors import Actor, ActorRef, Approver, Command, Sources, TellReceipt
     from loom.config import LoomConfig
     from loom.decisions import (
         Alternative,
@@ -83,7 +83,7 @@ __all__ = [
     "Run",
     "SetOf",
     "Sources",
-    "Told",
+    "TellReceipt",
     "UnknownEntry",
     "Window",
     "allow",
@@ -104,7 +104,7 @@ if not _typing.TYPE_CHECKING:
             "Approver",
             "Command",
             "Sources",
-            "Told",
+            "TellReceipt",
         ),
         "loom.config": ("LoomConfig",),
         "loom.decisions": (

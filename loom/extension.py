@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, JsonValue, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
-from loom.actors import Actor, ActorRef, Reactor, Reactors, Standings
+from loom.actors import Actor, ActorRef
 from loom.config import LoomConfig, Section
 from loom.decisions import Traces
 from loom.errors import ConfigError
@@ -28,6 +28,8 @@ from loom.journal.store import Draft, JournalStore
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Projection, Queries
+from loom.reactors import Reactor, Reactors
+from loom.standings import Standings
 
 __all__ = ["Extension", "Host", "Named", "Operation", "extensions_of", "installed"]
 

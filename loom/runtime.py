@@ -22,10 +22,8 @@ from loom.actors import (
     Approvals,
     Approver,
     DeadlineClock,
-    Reactors,
     Services,
     Sources,
-    Standings,
     Turns,
     TurnsView,
 )
@@ -50,8 +48,10 @@ from loom.operations import Operations
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
 from loom.precedents.similarity import Embed
 from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
+from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
+from loom.standings import Standings
 from loom.telemetry import get_logger
 from loom.workspace import (
     Workspace,

@@ -23,7 +23,7 @@ from loom.errors import KINDS_OF_ANSWERS, ActorPrunedError, ApprovalAnsweredErro
 from loom.journal.control import ControlServer, _result, control_call
 from loom.journal.sqlite import WriterLock
 from loom.telemetry import ANSWER_LEVELS, get_logger, log_answer
-from loom.web.app import STATUSES, refused_with
+from loom.web.api import STATUSES, refused_with
 from tests.web.support import served
 
 

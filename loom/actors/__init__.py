@@ -5,11 +5,10 @@ from __future__ import annotations
 from loom.actors.actor import Actor
 from loom.actors.approvals import Approvals, DeadlineClock
 from loom.actors.command import COMMANDS, Command
-from loom.actors.reactors import Reaction, Reactor, Reactors
+from loom.actors.dispatch import TellReceipt
 from loom.actors.reference import ActorRef
 from loom.actors.services import ActorOptions, Approver, Services, Sources
-from loom.actors.standings import Standing, StandingChangedEntry, Standings
-from loom.actors.system import ActorSystem, Told
+from loom.actors.system import ActorSystem
 from loom.actors.turns import TurnListing, Turns
 from loom.actors.turns_view import TurnsProjection, TurnSummary, TurnsView
 
@@ -23,15 +22,9 @@ __all__ = [
     "Approver",
     "Command",
     "DeadlineClock",
-    "Reaction",
-    "Reactor",
-    "Reactors",
     "Services",
     "Sources",
-    "Standing",
-    "StandingChangedEntry",
-    "Standings",
-    "Told",
+    "TellReceipt",
     "TurnListing",
     "TurnSummary",
     "Turns",

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Generic, Literal, cast, overload
 from pydantic import BaseModel, JsonValue
 from typing_extensions import TypeVar
 
-from loom.actors import consent, deciding, effects, lookups
+from loom.actors import verbs
 from loom.actors.command import Command, Handles, Sent
-from loom.actors.current import current_turn
+from loom.actors.ports import StateRef
+from loom.actors.turn_context import current_turn
+from loom.actors.verbs import DecisionDraft
 from loom.decisions.decision import Alternative, ApprovalGiven, DecisionInput, PrecedentReference
 from loom.decisions.entries import PrecedentFound
 from loom.errors import InvalidNameError
@@ -26,23 +28,12 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.precedents.equivalence import EquivalenceRule
 
-__all__ = ["Actor", "Held"]
+__all__ = ["Actor"]
 
 State = TypeVar("State", default=None)
 T = TypeVar("T")
 C = TypeVar("C")
 R = TypeVar("R")
-
-
-class Held:
-    """The place where a state lies; a turn that was resumed has one of its own until it has caught up."""
-
-    __slots__ = ("folding", "state")
-
-    def __init__(self, state: Any) -> None:
-        self.state = state
-        self.folding = False
-        """Whether `apply` is at work on it: no verb may be called then (law 7)."""
 
 
 class Actor(Generic[State]):
@@ -74,7 +65,7 @@ class Actor(Generic[State]):
     key: str
     """The second half of the journal's name: which one of its type this actor is."""
 
-    _held: Held
+    _state_ref: StateRef
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -102,12 +93,12 @@ class Actor(Generic[State]):
     @property
     def state(self) -> State:
         """What the journal folds to, as far as this turn has come."""
-        state: State = self._held.state
+        state: State = self._state_ref.state
         return state
 
     @state.setter
     def state(self, state: State) -> None:
-        self._held.state = state
+        self._state_ref.state = state
 
     @property
     def requester(self) -> Identity | None:
@@ -161,7 +152,7 @@ class Actor(Generic[State]):
         The value is what JSON makes of it, as a `returns` if given. A fetcher that raises, takes longer than
         `timeout_s` (by default the config's) or returns what is no JSON is a `LookupFailedError`, live and resumed.
         """
-        return await lookups.gather_context(
+        return await verbs.gather_context(
             current_turn(self, "gather_context"),
             system=system,
             entity=entity,
@@ -175,12 +166,12 @@ class Actor(Generic[State]):
 
     def evaluate(self, facts: BaseModel | Mapping[str, object]) -> Evaluation:
         """Ask the policy version pinned for this turn about facts; what it says is journaled with them."""
-        return lookups.evaluate(current_turn(self, "evaluate"), facts)
+        return verbs.evaluate(current_turn(self, "evaluate"), facts)
 
     @property
     def parameters(self) -> Mapping[str, object]:
         """The parameters of the policy version pinned for this turn, as JSON has them."""
-        return lookups.parameters(current_turn(self, "parameters"))
+        return verbs.parameters(current_turn(self, "parameters"))
 
     async def find_precedents(
         self,
@@ -200,7 +191,7 @@ class Actor(Generic[State]):
         the rest, the decisions whose rationale is nearest to a text, and none below `min_similarity` (a cosine): they
         are labelled as suggestions, and are no precedents of the decision unless it names them.
         """
-        return await lookups.find_precedents(
+        return await verbs.find_precedents(
             current_turn(self, "find_precedents"),
             facts=facts,
             facets=facets,
@@ -229,7 +220,7 @@ class Actor(Generic[State]):
         At the deadline (UTC, or `timeout_s` from now) the request is denied, or goes to the next of `escalate_to`,
         and is denied when there is none left. It is never granted by the clock.
         """
-        return await consent.request_approval(
+        return await verbs.request_approval(
             current_turn(self, "request_approval"),
             approver=approver,
             reason=reason,
@@ -270,8 +261,27 @@ class Actor(Generic[State]):
         registered is refused. `enrich` says whether a critic is to look at it, whatever the modes are; the budget has
         the last word.
         """
-        given = {name: value for name, value in locals().items() if name != "self"}
-        return await deciding.record_decision(current_turn(self, "record_decision"), **given)
+        draft = DecisionDraft(
+            rationale=rationale,
+            outcome=outcome,
+            decision_type=decision_type,
+            reasoning=reasoning,
+            alternatives=alternatives,
+            rationale_author=rationale_author,
+            is_exception=is_exception,
+            exception_reason=exception_reason,
+            confidence=confidence,
+            context=context,
+            parent=parent,
+            inputs=inputs,
+            facts=facts,
+            evaluation=evaluation,
+            precedents=precedents,
+            approvals=approvals,
+            policy=policy,
+            enrich=enrich,
+        )
+        return await verbs.record_decision(current_turn(self, "record_decision"), draft)
 
     async def record(self, entry: Entry, *, key: str | None = None) -> None:
         """Journal an entry of your own: `apply` sees it, and so do projections.
@@ -279,7 +289,7 @@ class Actor(Generic[State]):
         Entries of one kind that are recorded by branches at the same time each need a `key` of their own, where the
         branches wait for other things than verbs: else a resumed turn cannot tell whose is whose.
         """
-        await deciding.record(current_turn(self, "record"), entry, key=key)
+        await verbs.record(current_turn(self, "record"), entry, key=key)
 
     # --- the world outside ----------------------------------------------------------------------
 
@@ -319,7 +329,7 @@ class Actor(Generic[State]):
         It happens at least once, each time with the same `key`, which `effect` gets so that the other side can tell a
         repeat. With `repeatable=False` a turn that was cut short in between stops for a person instead.
         """
-        return await effects.perform(
+        return await verbs.perform(
             current_turn(self, "perform"), action=action, effect=effect, key=key, repeatable=repeatable, returns=returns
         )
 
@@ -334,7 +344,7 @@ class Actor(Generic[State]):
     ) -> R:
         """Send another actor a command and return its reply; actors that would wait in a circle are refused."""
         cls, sent = cast("type[Actor[Any]]", actor), cast("Command[R]", command)
-        reply: R = await effects.ask(current_turn(self, "ask"), cls, actor_key, sent, timeout_s=timeout_s, key=key)
+        reply: R = await verbs.ask(current_turn(self, "ask"), cls, actor_key, sent, timeout_s=timeout_s, key=key)
         return reply
 
     async def tell(
@@ -342,19 +352,19 @@ class Actor(Generic[State]):
     ) -> None:
         """Send another actor a command and go on once it is durable there."""
         cls, sent = cast("type[Actor[Any]]", actor), cast("Command[Any]", command)
-        await effects.tell(current_turn(self, "tell"), cls, actor_key, sent, key=key)
+        await verbs.tell(current_turn(self, "tell"), cls, actor_key, sent, key=key)
 
     async def now(self, *, key: str | None = None) -> datetime:
         """Return the time (UTC), the same again when the turn is resumed."""
-        return await effects.now(current_turn(self, "now"), key=key)
+        return await verbs.now(current_turn(self, "now"), key=key)
 
     async def new_id(self, *, key: str | None = None) -> str:
         """Return a new unique id, the same again when the turn is resumed."""
-        return await effects.new_id(current_turn(self, "new_id"), key=key)
+        return await verbs.new_id(current_turn(self, "new_id"), key=key)
 
     async def random(self, *, key: str | None = None) -> float:
         """Return a random number in [0, 1), the same again when the turn is resumed."""
-        return await effects.random(current_turn(self, "random"), key=key)
+        return await verbs.random(current_turn(self, "random"), key=key)
 
 
 def state_type(cls: type[Actor[Any]]) -> Any:

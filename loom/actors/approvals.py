@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 
-from loom.actors import people
-from loom.actors.gate import Gate
+from loom.actors import interventions
+from loom.actors.keyed_lock import KeyedLock
 from loom.actors.requests import asked_us
 from loom.actors.services import Services
 from loom.actors.system import ActorSystem
@@ -40,7 +40,7 @@ class Approvals:
         self._services: Services = system.services
         self._requests = system.services.requests
         self._chains = chains
-        self._gate = Gate()
+        self._lock = KeyedLock()
 
     async def pending(self, approver: str | None = None, *, limit: int = 100, after: int = 0) -> tuple[Approval, ...]:
         """Return what waits for an answer, oldest first; `after` is the position of the last one already seen."""
@@ -84,7 +84,7 @@ class Approvals:
     async def _answer(self, approval_id: str, *, granted: bool, who: Identity, comment: str | None) -> Approval:
         approval = await self._chains.get(approval_id)
         approval_id = approval.approval_id
-        async with self._gate.at(approval_id):
+        async with self._lock.hold(approval_id):
             approval = await self._chains.again(approval)
             _check_pending(approval)
             if is_self(who, *await self._requesters(approval), approval.journal, approval.actor_type):
@@ -114,7 +114,7 @@ class Approvals:
     async def _expire_quietly(self, approval: Approval) -> bool:
         """Do what a request says for its deadline; one that cannot be seen to now does not hold the others up."""
         try:
-            async with self._gate.at(approval.approval_id):
+            async with self._lock.hold(approval.approval_id):
                 approval = await self._chains.again(approval)
                 if approval.pending and await self._requests.expired(approval):
                     await self._append(approval, await self._at_deadline(approval))
@@ -151,7 +151,7 @@ class Approvals:
     async def _append(self, approval: Approval, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry) -> None:
         assert approval.command_id is not None  # noqa: S101 - only turns ask
         try:
-            await people.answer(self._system, approval.journal, approval.command_id, entry)
+            await interventions.answer(self._system, approval.journal, approval.command_id, entry)
         finally:  # whatever came of it
             self._requests.look_again(approval.journal, approval.command_id)
 

@@ -1,4 +1,18 @@
-"""A cell: one actor while it is awake. It alone appends to its journal, runs its turns and folds its state."""
+"""A cell: one actor while it is awake. It alone appends to its journal, runs its turns and folds its state.
+
+Who may call what, when. All of it on the event loop of the loom.
+
+- The owner makes a cell, awaits `wake` once, then `resume`s what that returned; from then on it may `accept` commands,
+  and `stop` it.
+- Turns and their runner use what `TurnHost` names: see `ports`.
+- What is done about a turn from outside (`interventions`) runs in `keep_awake_for`, under `operator_lock`.
+
+What holds: `sequence` is that of the last entry in line, so an append that expects another one was overtaken, and the
+cell is invalid from then on: nothing is written by it any more, its turns are cut short, and the owner wakes another
+cell, which reads what the journal holds. `open` has every turn without an ending, `turns` those of them that wait or
+run here, `stuck` those that wait for a person. The shared state is folded up to the last entry of the turn that has
+the lock, never further.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +22,19 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from loom.actors import driving
-from loom.actors.actor import Actor, Held
+from loom.actors.actor import Actor
 from loom.actors.command import Command
+from loom.actors.failures import Failures, construction_failed
+from loom.actors.ports import Messenger, StateRef
 from loom.actors.recovery import recover, resumed_turn
 from loom.actors.services import Services
-from loom.actors.slot import Slot
 from loom.actors.snapshots import SnapshotKeeper
 from loom.actors.state import Fold
-from loom.actors.supervision import Failures, not_made, rebuilt
 from loom.actors.turn import Turn
+from loom.actors.turn_lock import TurnLock
+from loom.actors.turn_runner import drive
 from loom.errors import (
     ActorStoppedError,
     AppendRefusedError,
@@ -35,9 +50,6 @@ from loom.journal.store import Append, Draft, Receipt, draft
 from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
 
-if TYPE_CHECKING:
-    from loom.actors.system import ActorSystem
-
 __all__ = ["Cell"]
 
 T = TypeVar("T")
@@ -45,12 +57,47 @@ T = TypeVar("T")
 _log = get_logger("loom.actors")
 
 
+class CellOwner(Protocol):
+    """What a cell asks of the system that woke it."""
+
+    services: Services
+    resumes: bool
+    """Whether turns that were cut short are driven again here."""
+    closing: bool
+    """Whether nothing more is taken."""
+
+    @property
+    def messenger(self) -> Messenger:
+        """Sends commands to other actors."""
+        ...
+
+    def make(self, cls: type[Actor[Any]]) -> Actor[Any]:
+        """Make an instance of an actor class."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+        """Run something in the context in which the loom was opened."""
+        ...
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that is let go when the loom closes."""
+        ...
+
+    def on_invalidated(self, cell: Cell) -> None:
+        """Let a cell go that could not write."""
+        ...
+
+    def stop_actor(self, cell: Cell, error: LoomError) -> None:
+        """Take no more commands for an actor."""
+        ...
+
+
 class Cell:
     """Made by `ActorSystem` when an actor is first spoken to, and let go when it has been idle."""
 
-    def __init__(self, system: ActorSystem, cls: type[Actor[Any]], journal: str) -> None:
-        self.system = system
-        self.services: Services = system.services
+    def __init__(self, owner: CellOwner, cls: type[Actor[Any]], journal: str) -> None:
+        self.services: Services = owner.services
+        self.messenger: Messenger = owner.messenger
         self.cls = cls
         self.journal = journal
         self.key = parse_journal_name(journal).key
@@ -61,25 +108,31 @@ class Cell:
         self.open: dict[str, int] = {}
         """Every turn without an end, whether it runs here or not: command id → sequence of its first entry."""
         self.stuck: dict[str, LoomError] = {}
-        self.slot = Slot(self.start_next)
-        self.dead: LoomError | None = None
+        self.lock: TurnLock[Turn] = TurnLock(self.start_next)
+        self.invalidated_by: LoomError | None = None
         self.failures = Failures(self.services.options)
         self.last_used = time.monotonic()
-        self.by_people = asyncio.Lock()
+        self.operator_lock = asyncio.Lock()
         """Held while something is done about a turn from outside it: answered, retried, abandoned."""
-        self.actor = self.new_actor()
-        self.state = Fold(self.actor)
-        self.meanwhile: list[tuple[int, Callable[[], Entry]]] | None = None
+        self.appended_during_rebuild: list[tuple[int, Callable[[], Entry]]] | None = None
         """What is put in line while the state is folded anew."""
+        self._owner = owner
         self._mailbox: deque[Turn] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._written: asyncio.Future[Receipt] | None = None
         self._snapshots = SnapshotKeeper(self.services, cls, journal)
+        self.actor = self.new_actor()
+        self.state = Fold(self.actor)
 
     @property
-    def held(self) -> Held:
+    def state_ref(self) -> StateRef:
         """Where the shared state lies."""
-        return self.state.actor._held
+        return self.state.actor._state_ref
+
+    @property
+    def closing(self) -> bool:
+        """Whether the loom takes nothing more."""
+        return self._owner.closing
 
     @property
     def idle(self) -> bool:
@@ -88,10 +141,10 @@ class Cell:
 
     def new_actor(self) -> Actor[Any]:
         """Make an instance of the actor with a state of its own, at its beginning."""
-        actor = self.system.classes.make(self.cls)
+        actor = self._owner.make(self.cls)
         actor.key = self.key
-        actor._held = Held(None)
-        actor._held.state = actor.initial_state()
+        actor._state_ref = StateRef(None)
+        actor._state_ref.state = actor.initial_state()
         return actor
 
     # --- waking ---------------------------------------------------------------------------------
@@ -104,7 +157,7 @@ class Cell:
         # Here as well: an actor that is spoken to now and then would never have one that is used.
         if self._snapshots.due(recovered.sequence):
             self._snapshots.take(self.state, recovered.sequence, recovered.entry_hash, unfinished=self.open)
-        return await self.resumable(recovered.unfinished) if self.system.resumes else []
+        return await self.resumable(recovered.unfinished) if self._owner.resumes else []
 
     async def resumable(self, unfinished: Iterable[list[Recorded]]) -> list[Turn]:
         """Return turns that were cut short, ready to be driven again; those that wait for a person are stuck."""
@@ -122,13 +175,13 @@ class Cell:
         """Drive turns again in the order in which they were received: what ran goes on first, what waited waits."""
         for turn in turns:
             self.turns[turn.command_id] = turn
-            if turn.script is None:
+            if turn.recorded_steps is None:
                 self._mailbox.append(turn)
                 continue
-            if not turn.script.parked:
-                self.slot.claim(turn)
-            self.spawn(turn)
-        if self.slot.free:
+            if not turn.recorded_steps.parked:
+                self.lock.claim(turn)
+            self.run_turn(turn)
+        if self.lock.free:
             self.start_next()
 
     # --- the journal ----------------------------------------------------------------------------
@@ -145,20 +198,20 @@ class Cell:
 
     def write(self, ready: Draft) -> asyncio.Future[Receipt]:
         """Put an entry in line for the journal."""
-        if self.dead is not None:
+        if self.invalidated_by is not None:
             raise AppendRefusedError(
-                f"actor [{self.journal}] was given up [{self.dead}]; expected one that is awake: it is rebuilt at the "
-                "next command"
+                f"actor [{self.journal}] was given up [{self.invalidated_by}]; expected one that is awake: it is "
+                "rebuilt at the next command"
             )
         drafts = (*self._snapshots.riding(), ready)
         self._written = self.services.store.submit(Append(self.journal, self.sequence, drafts))
-        self._snapshots.ride(self._written, spawn=self.in_background)
+        self._snapshots.ride(self._written, spawn=self.keep_awake_for)
         self.sequence += len(drafts)
         _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
         entry = partial(_decoded, ready)
         self.state.feed(self.sequence, entry)
-        if self.meanwhile is not None:
-            self.meanwhile.append((self.sequence, entry))
+        if self.appended_during_rebuild is not None:
+            self.appended_during_rebuild.append((self.sequence, entry))
         return self._written
 
     async def write_and_wait(self, ready: Draft) -> Receipt:
@@ -169,10 +222,10 @@ class Cell:
             receipt = await self.services.store.resolve(unknown)
             if receipt is not None:
                 return receipt
-            self.die(unknown)
+            self.invalidate(unknown)
             raise
         except LoomError as error:
-            self.die(error)
+            self.invalidate(error)
             raise self.refusal(error) from error
 
     @property
@@ -185,15 +238,15 @@ class Cell:
         try:
             self.state.until(until)
         except ActorStoppedError as error:
-            self.system.stop_actor(self, error)
+            self._owner.stop_actor(self, error)
             raise
 
-    def die(self, error: LoomError) -> None:
+    def invalidate(self, error: LoomError) -> None:
         """Give the cell up: what it knows of its journal is not so any more. Its turns are resumed by the next one."""
-        if self.dead is not None:
+        if self.invalidated_by is not None:
             return
-        self.dead = error
-        self.system.gave_up(self)
+        self.invalidated_by = error
+        self._owner.on_invalidated(self)
         _log.warning("actor_given_up", journal=self.journal, error=str(error))
         for turn in self._empty():
             # Whether its command stands is known when the append of it has come back.
@@ -203,8 +256,8 @@ class Cell:
 
     def refusal(self, error: LoomError) -> LoomError:
         """Return why something was not appended: what came after a failed append failed because of that one."""
-        if isinstance(error, SequenceConflictError) and self.dead is not None:
-            return self.dead
+        if isinstance(error, SequenceConflictError) and self.invalidated_by is not None:
+            return self.invalidated_by
         return error
 
     # --- commands -------------------------------------------------------------------------------
@@ -228,28 +281,36 @@ class Cell:
         self.turns[command_id] = turn
         self.open[command_id] = self.sequence
         self._mailbox.append(turn)
-        if self.slot.free:
+        if self.lock.free:
             self.start_next()
         return turn
 
     def start_next(self) -> None:
         """Begin the turn of the command that has waited longest; called when the slot is free."""
-        if self._mailbox and self.dead is None and not self.system.closing:
+        if self._mailbox and self.invalidated_by is None and not self._owner.closing:
             turn = self._mailbox.popleft()
-            self.slot.claim(turn)
-            self.spawn(turn)
+            self.lock.claim(turn)
+            self.run_turn(turn)
 
-    def spawn(self, turn: Turn) -> None:
+    def run_turn(self, turn: Turn) -> None:
         """Run a turn in a task of its own."""
         turn.actor = turn.actor or self.actor
-        turn.task = self.in_background(driving.drive(self, turn), name=str(turn))
+        turn.task = self.keep_awake_for(drive(turn), name=str(turn))
 
-    def in_background(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+    def keep_awake_for(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Run something that keeps the cell awake, in the context in which the loom was opened."""
-        task = self.system.spawn(work, name=name)
+        task = self.spawn(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+        """Run something in the context in which the loom was opened."""
+        return self._owner.spawn(work, name=name)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something that is let go when the loom closes."""
+        return self._owner.in_background(work)
 
     def ended(self, command_id: str, receipt: Receipt | None) -> None:
         """Take note that a turn has come to its end for good, which is durable; keep a snapshot if it is time."""
@@ -267,16 +328,38 @@ class Cell:
         """Rebuild the actor after a turn of it has failed; stop it when that happens too often."""
         stopped = self.failures.too_many(self.journal)
         if stopped is not None:
-            self.system.stop_actor(self, stopped)
+            self._owner.stop_actor(self, stopped)
         else:
             try:
-                self.state = await rebuilt(self)
+                self.state = await self._rebuilt()
             except LoomError as error:
-                self.die(error)
+                self.invalidate(error)
             except Exception as error:  # its constructor or its first state: code of a user's
-                self.system.stop_actor(self, not_made(self.journal, error))
+                self._owner.stop_actor(self, construction_failed(self.journal, error))
             else:
                 self.actor = self.state.actor
+
+    async def _rebuilt(self) -> Fold:
+        """Fold the journal again: after a failure nobody knows what the state in memory is.
+
+        What is put in line in the meantime is noted, and comes after what is read, so that the new state lacks nothing.
+        """
+        fold = Fold(self.new_actor())
+        if not fold.wanted:
+            return fold
+        until, self.appended_during_rebuild = self.sequence, []
+        try:
+            if self.written is not None:
+                await asyncio.wait([self.written])
+            await recover(self.services, self.cls, self.journal, fold, until=until)
+            for sequence, entry in self.appended_during_rebuild:
+                fold.feed(sequence, entry)
+        finally:
+            self.appended_during_rebuild = None
+        shared = self.state_ref
+        shared.state = fold.actor.state
+        fold.actor._state_ref = shared
+        return fold
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -306,7 +389,7 @@ class Cell:
         """Give up at once where a command could not be journaled: nothing that came after it can be either."""
         error = None if accepted.cancelled() else accepted.exception()
         if isinstance(error, LoomError) and not isinstance(error, AppendUnknownError):
-            self.die(error)
+            self.invalidate(error)
 
 
 def _refuse(turn: Turn, error: LoomError, _: object) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from loom.actors.cell import Cell
 from loom.actors.stopped import StoppedActor
+from loom.actors.system import ActorSystem
 from loom.errors import ActorNotStoppedError
 from loom.telemetry import get_logger
-
-if TYPE_CHECKING:
-    from loom.actors.cell import Cell
-    from loom.actors.system import ActorSystem
 
 __all__ = ["ActorListing", "ActorState", "list_actors", "restart_actor"]
 
@@ -78,7 +76,7 @@ async def restart_actor(system: ActorSystem, journal: str, *, by: str) -> ActorL
 
 
 def _of_cell(cell: Cell) -> ActorListing:
-    running = cell.slot.owner is not None
+    running = cell.lock.owner is not None
     state: ActorState = "running" if running else "parked" if cell.turns else "idle"
     why = None if not cell.stuck else str(next(iter(cell.stuck.values())))
     return ActorListing(

@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS
-from loom.actors.effects import in_doubt
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
-from loom.actors.script import LooseScript, Script, step_of
+from loom.actors.ports import TurnHost
 from loom.actors.services import Services
 from loom.actors.snapshots import is_journaled
 from loom.actors.state import Fold, Snapshot
+from loom.actors.steps import RecordedSteps, UnorderedSteps, step_of
 from loom.actors.turn import NOT_RESUMABLE, Turn
+from loom.actors.verbs.effect import in_doubt
 from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
@@ -33,12 +34,7 @@ from loom.journal.kinds import (
 from loom.journal.store import Receipt
 from loom.policies.registry import PolicyVersion
 
-if TYPE_CHECKING:
-    from loom.actors.cell import Cell
-
 __all__ = ["Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
-
-"""The kinds with which a turn ends for good."""
 
 _Compare: TypeAlias = Callable[[Recorded, Entry], None]
 
@@ -108,69 +104,69 @@ def receipt_of(recorded: Recorded) -> Receipt:
 # --- turns that were cut short ------------------------------------------------------------------
 
 
-async def resumed_turn(cell: Cell, entries: Sequence[Recorded]) -> Turn | LoomError:
+async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | LoomError:
     """Return the turn that these entries begin, ready to be driven again; or why it has to wait for a person."""
     command_id = entries[0].command_id
     try:
         attempts, may_repeat = _attempts(entries)
-        if attempts >= cell.services.options.resume_attempts:
+        if attempts >= host.services.options.resume_attempts:
             return TurnStuckError(
-                f"turn [{cell.journal}#{command_id}] was resumed [{attempts}] times without getting any further; "
-                "expected it to end: mend the cause, then `loom turns retry`, or `loom turns abandon`"
+                f"turn [{host.journal}#{command_id}] was resumed [{attempts}] times without getting any further; "
+                "expected it to end: correct the cause, then `loom turns retry`, or `loom turns abandon`"
             )
         if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
-            return in_doubt(f"{cell.journal}#{command_id}", action)
-        turn = _turn(cell, entries)
+            return in_doubt(f"{host.journal}#{command_id}", action)
+        turn = _turn(host, entries)
         turn.attempt, turn.may_repeat = attempts + 1, may_repeat
         last = entries[-1].entry
         turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
         if any(step_of(recorded) is not None for recorded in entries):
-            await _give_script(turn, entries, before_last=turn.go_live)
+            await _give_recorded_steps(turn, entries, before_last=turn.continue_live)
     except ActorStoppedError:
         raise
     except (LoomError, ValidationError) as error:
         return TurnStuckError(
-            f"turn [{cell.journal}#{command_id}] cannot be read [{error}]; expected what the code at hand can read: "
-            "mend the code, then `loom turns retry`, or `loom turns abandon`"
+            f"turn [{host.journal}#{command_id}] cannot be read [{error}]; expected what the code at hand can read: "
+            "correct the code, then `loom turns retry`, or `loom turns abandon`"
         )
     return turn
 
 
 async def replayed_turn(
-    cell: Cell, entries: Sequence[Recorded], *, compare: _Compare, under: PolicyVersion | None = None
+    host: TurnHost, entries: Sequence[Recorded], *, compare: _Compare, under: PolicyVersion | None = None
 ) -> Turn:
     """Return a finished turn ready to be driven again with nothing but what it once recorded.
 
     Under another version than its own, steps come back whenever they are asked for: its code may pass some over.
     """
-    cell.sequence = entries[-1].sequence
-    turn = _turn(cell, entries)
+    host.sequence = entries[-1].sequence
+    turn = _turn(host, entries)
     turn.compare = compare
     recorded = [each for each in entries if each.kind not in ENDINGS]
-    await _give_script(turn, recorded, before_last=_nothing, in_order=under is None)
+    await _give_recorded_steps(turn, recorded, before_last=_nothing, in_order=under is None)
     if under is not None:
         turn.policy = under
         turn.counterfactual = True
     return turn
 
 
-def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
+def _turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn:
     """Return the turn that recorded entries begin, with the answers that people have given it."""
     first, received = entries[0], entries[0].entry
     if not isinstance(received, CommandReceivedEntry) or first.command_id is None:
         raise NotReplayableError(
-            f"command [{first.command_id}] of journal [{cell.journal}] was erased; expected its body: abandon the turn",
+            f"command [{first.command_id}] of journal [{host.journal}] was erased; expected its body: abandon the turn",
             reason=f"{NOT_RESUMABLE}: erased",
         )
     accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
     accepted.set_result(receipt_of(first))
     turn = Turn(
-        cell,
-        COMMANDS.decode(received.command_type, received.payload, among=commands_of(cell.cls)),
+        host,
+        COMMANDS.decode(received.command_type, received.payload, among=commands_of(host.cls)),
         received,
         command_id=first.command_id,
         sequence=first.sequence,
-        policy=cell.services.policies.resolve_hash(first.policy_hash or b""),
+        policy=host.services.policies.resolve_hash(first.policy_hash or b""),
         accepted=accepted,
     )
     for recorded in entries:
@@ -181,20 +177,21 @@ def _turn(cell: Cell, entries: Sequence[Recorded]) -> Turn:
     return turn
 
 
-async def _give_script(
+async def _give_recorded_steps(
     turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]], in_order: bool = True
 ) -> None:
-    """Give a turn its script and an actor instance of its own, whose state is what the turn saw when it began."""
-    cell = turn.cell
-    turn.actor = cell.new_actor()
-    fold = Fold(turn.actor)
+    """Give a turn its recorded steps and an actor instance of its own, whose state is what it saw when it began."""
+    host = turn.host
+    actor: Actor[Any] = host.new_actor()
+    turn.actor = actor
+    fold = Fold(actor)
     if fold.wanted:
         beginning = _beginning(entries)
-        async for recorded in cell.services.store.read(cell.journal, until=entries[-1].sequence):
+        async for recorded in host.services.store.read(host.journal, until=entries[-1].sequence):
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
             fold.until(min(recorded.sequence, beginning))
     else:
-        turn.actor._held = cell.held
+        actor._state_ref = host.state_ref
 
     def released(recorded: Recorded) -> None:
         try:
@@ -202,8 +199,8 @@ async def _give_script(
         except ActorStoppedError as error:
             turn.stop(error)
 
-    script = Script if in_order else LooseScript
-    turn.script = script(entries, released=released, before_last=before_last)
+    make = RecordedSteps if in_order else UnorderedSteps
+    turn.recorded_steps = make(entries, released=released, before_last=before_last)
 
 
 async def _nothing() -> None:

@@ -8,8 +8,9 @@ from typing_extensions import TypeVar
 
 from loom.actors.actor import Actor
 from loom.actors.command import Command, Handles, Sent, decode_reply
-from loom.actors.current import turn_of_caller
-from loom.actors.system import ActorSystem, Told
+from loom.actors.dispatch import TellReceipt
+from loom.actors.system import ActorSystem
+from loom.actors.turn_context import turn_of_caller
 from loom.errors import NoTurnError
 from loom.identity import By, journal_name
 
@@ -56,7 +57,7 @@ class ActorRef(Generic[A]):
         """
         self._not_from_a_turn("ask")
         sent = cast("Command[R]", command)
-        plain = await self._system.ask(self._cls, self._key, sent, command_id=id, by=by, timeout_s=timeout_s)
+        plain = await self._system.messenger.ask(self._cls, self._key, sent, command_id=id, by=by, timeout_s=timeout_s)
         reply: R = decode_reply(type(sent), plain)
         return reply
 
@@ -66,11 +67,11 @@ class ActorRef(Generic[A]):
         *,
         id: str | None = None,
         by: By | None = None,
-    ) -> Told:
+    ) -> TellReceipt:
         """Send a command and return once it is durable; its turn runs by itself."""
         self._not_from_a_turn("tell")
         sent = cast("Command[Any]", command)
-        return await self._system.tell(self._cls, self._key, sent, command_id=id, by=by)
+        return await self._system.messenger.tell(self._cls, self._key, sent, command_id=id, by=by)
 
     async def restart(self) -> None:
         """Let the actor take commands again after it was stopped, and resume what it had begun."""

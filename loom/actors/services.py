@@ -11,7 +11,6 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from loom.actors.requests import OpenRequests
-from loom.actors.snapshots import KeptSnapshot
 from loom.clock import Clock, SystemClock, datetime_from_us
 from loom.decisions.decision import Decision
 from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
@@ -22,7 +21,7 @@ from loom.policies.registry import PolicyRegistry
 from loom.precedents.registry import EquivalenceRegistry
 from loom.telemetry import get_logger
 
-__all__ = ["ActorOptions", "Approver", "PrecedentIndex", "Services", "Snapshots", "Sources"]
+__all__ = ["ActorOptions", "Approver", "KeptSnapshot", "PrecedentIndex", "Services", "Snapshots", "Sources"]
 
 
 _log = get_logger("loom.actors")
@@ -56,6 +55,40 @@ class PrecedentIndex(Protocol):
         limit: int = 5,
     ) -> tuple[PrecedentFound, ...]:
         """Return earlier decisions, newest first; those near to a text, if there is one, nearest first."""
+        ...
+
+
+class KeptSnapshot(Protocol):
+    """A snapshot as it was found: the state after one entry, which is named by sequence and hash."""
+
+    @property
+    def journal(self) -> str:
+        """The journal that was folded."""
+        ...
+
+    @property
+    def actor_type(self) -> str:
+        """The type of the actor."""
+        ...
+
+    @property
+    def state_version(self) -> int:
+        """The version of its state."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """The last entry that was folded."""
+        ...
+
+    @property
+    def entry_hash(self) -> bytes:
+        """The hash of that entry."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The state, and the turns without an end."""
         ...
 
 

@@ -10,58 +10,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from loom.actors.actor import Actor
 from loom.actors.entries import SnapshotTakenEntry
+from loom.actors.services import KeptSnapshot, Services
 from loom.actors.state import Fold
 from loom.journal.chain import SALT_BYTES
 from loom.journal.store import Draft, JournalStore, Receipt, draft
 from loom.telemetry import get_logger
 
-if TYPE_CHECKING:
-    from loom.actors.actor import Actor
-    from loom.actors.services import Services
-
-__all__ = ["KeptSnapshot", "SnapshotKeeper", "is_journaled"]
+__all__ = ["SnapshotKeeper", "is_journaled"]
 
 _NOTED_WITHIN = 2_000
 """After how many entries the one with the digest stands at the latest: what was in line before it is bounded."""
 
 _log = get_logger("loom.actors")
-
-
-class KeptSnapshot(Protocol):
-    """A snapshot as it was found: the state after one entry, which is named by sequence and hash."""
-
-    @property
-    def journal(self) -> str:
-        """The journal that was folded."""
-        ...
-
-    @property
-    def actor_type(self) -> str:
-        """The type of the actor."""
-        ...
-
-    @property
-    def state_version(self) -> int:
-        """The version of its state."""
-        ...
-
-    @property
-    def sequence(self) -> int:
-        """The last entry that was folded."""
-        ...
-
-    @property
-    def entry_hash(self) -> bytes:
-        """The hash of that entry."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """The state, and the turns without an end."""
-        ...
 
 
 class _Taken(NamedTuple):

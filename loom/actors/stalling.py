@@ -16,14 +16,12 @@ import gc
 import sys
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from loom.actors.current import turn_in
+from loom.actors.steps import RecordedSteps
+from loom.actors.turn import Turn
+from loom.actors.turn_context import turn_in
 from loom.errors import DivergenceError
-
-if TYPE_CHECKING:
-    from loom.actors.script import Script
-    from loom.actors.turn import Turn
 
 __all__ = ["Stall", "StallWatch", "divergence"]
 
@@ -39,9 +37,9 @@ class Stall:
     `looks` is how often it has to be certain without any progress in between.
     """
 
-    def __init__(self, turn: Turn, script: Script, patience_s: float, *, looks: int = _LOOKS) -> None:
+    def __init__(self, turn: Turn, steps: RecordedSteps, patience_s: float, *, looks: int = _LOOKS) -> None:
         self._turn = turn
-        self._script = script
+        self._steps = steps
         self._patience_s = patience_s
         self._looks = looks
         self._certain = 0
@@ -52,14 +50,14 @@ class Stall:
     def look(self) -> DivergenceError | None:
         """Return the error of a turn that does not get any further, or None if it may."""
         now = asyncio.get_running_loop().time()
-        if self._script.progress != self._progress or self._script.going_live:
-            self._progress, self._since = self._script.progress, now
+        if self._steps.progress != self._progress or self._steps.continuing_live:
+            self._progress, self._since = self._steps.progress, now
             self._certain, self._delay_s = 0, _FIRST_LOOK_S / 2
         elif now - self._since >= self._patience_s:
-            return divergence(self._turn, self._script, f"it stalled for {self._patience_s:g} s")
-        self._certain = self._certain + 1 if _certain(self._turn, self._script) else 0
+            return divergence(self._turn, self._steps, f"it stalled for {self._patience_s:g} s")
+        self._certain = self._certain + 1 if _certain(self._turn, self._steps) else 0
         if self._certain >= self._looks:
-            return divergence(self._turn, self._script, "it waits, and nothing in it can ask for what was recorded")
+            return divergence(self._turn, self._steps, "it waits, and nothing in it can ask for what was recorded")
         self._delay_s = _FIRST_LOOK_S if self._certain else min(self._delay_s * 2, _LOOK_AT_LEAST_EVERY_S)
         return None
 
@@ -72,10 +70,10 @@ class Stall:
 class StallWatch:
     """Stops a turn that does not get any further through what it once did."""
 
-    def __init__(self, turn: Turn, script: Script, patience_s: float) -> None:
+    def __init__(self, turn: Turn, steps: RecordedSteps, patience_s: float) -> None:
         self._turn = turn
-        self._script = script
-        self._stall = Stall(turn, script, patience_s)
+        self._steps = steps
+        self._stall = Stall(turn, steps, patience_s)
         self._timer: asyncio.TimerHandle | None = None
         self._look()
 
@@ -85,7 +83,7 @@ class StallWatch:
             self._timer.cancel()
 
     def _look(self) -> None:
-        if self._script.finished:
+        if self._steps.finished:
             return
         error = self._stall.look()
         if error is not None:
@@ -97,9 +95,9 @@ class StallWatch:
         )
 
 
-def divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
+def divergence(turn: Turn, steps: RecordedSteps, what: str) -> DivergenceError:
     """Return the error of a turn whose code does not do what its journal says, naming both sides."""
-    expected, found = script.expected(), script.found()
+    expected, found = steps.expected(), steps.found()
     asked = f", asking for [{', '.join(found)}]" if found else ""
     return DivergenceError(
         f"turn [{turn}] does not do what its journal says: {what}{asked}; expected it to ask next for "
@@ -114,9 +112,9 @@ def divergence(turn: Turn, script: Script, what: str) -> DivergenceError:
 # --- certainty -----------------------------------------------------------------------------------
 
 
-def _certain(turn: Turn, script: Script) -> bool:
+def _certain(turn: Turn, steps: RecordedSteps) -> bool:
     """Return whether nothing in a turn can ask for its next recorded step any more."""
-    if not script.starved:
+    if not steps.starved:
         return False
     own: list[asyncio.Task[Any]] = []
     for task in asyncio.all_tasks():
@@ -126,17 +124,17 @@ def _certain(turn: Turn, script: Script) -> bool:
         if turn_in(context) is turn:
             own.append(task)
     waiting = set(own)
-    if not own or not all(_waits(task, script, waiting) for task in own):
+    if not own or not all(_waits(task, steps, waiting) for task in own):
         return False
     return not any(_sets_going(handle, turn) for handle in _handles())
 
 
-def _waits(task: asyncio.Task[Any], script: Script, own: set[asyncio.Task[Any]]) -> bool:
-    """Return whether a task waits for the script, or for tasks of the same turn and nothing else."""
+def _waits(task: asyncio.Task[Any], steps: RecordedSteps, own: set[asyncio.Task[Any]]) -> bool:
+    """Return whether a task waits for the steps, or for tasks of the same turn and nothing else."""
     awaited = getattr(task, "_fut_waiter", None)
     if awaited is None or awaited.done() or task.cancelling():
         return False
-    if task in script.inside:
+    if task in steps.inside:
         return True
     children = _children(task, awaited)
     return bool(children) and all(child in own for child in children)

@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from loom.actors.actor import Actor, Held, folds, state_type
+from loom.actors.actor import Actor, folds, state_type
 from loom.actors.entries import SnapshotTakenEntry
+from loom.actors.ports import StateRef
 from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
 
@@ -48,7 +49,7 @@ class Fold:
         pending = self._pending
         while pending and pending[0][0] <= sequence:
             at, entry = pending.popleft()
-            held = self.actor._held
+            held = self.actor._state_ref
             held.folding = True
             try:
                 folded = entry()
@@ -65,7 +66,7 @@ class Fold:
             except Exception as error:
                 raise ActorStoppedError(
                     f"[{type(self.actor).__name__}.apply] raised [{error!r}] on sequence [{at}]; expected it never to "
-                    "fail, as the entry is a fact: mend apply, then open the loom again"
+                    "fail, as the entry is a fact: correct apply, then open the loom again"
                 ) from error
             finally:
                 held.folding = False
@@ -78,7 +79,7 @@ class Fold:
                 state = _adapter_of(self.actor).validate_json(json.dumps(snapshot.state))
             except (ValidationError, PydanticSchemaGenerationError):
                 return False
-            self.actor._held = Held(state)
+            self.actor._state_ref = StateRef(state)
         self.sequence = at
         return True
 

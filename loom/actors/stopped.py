@@ -1,4 +1,4 @@
-"""Actors that take no commands: those that were stopped, until when and why, and those that are barred for good.
+"""Actors that take no commands: those that were stopped, until when and why, and those that are blocked for good.
 
 One that was stopped comes back by itself after a back-off, which doubles with every stop that follows soon, up to a
 bound, and varies by chance, so that what failed together does not come back together. Nothing of this lasts: another
@@ -116,7 +116,7 @@ class StoppedActors:
                 stopped.delay_s, partial(self._back, journal), context=contextvars.Context()
             )
 
-    def bar(self, journal: str, why: LoomError) -> bool:
+    def block(self, journal: str, why: LoomError) -> bool:
         """Take no more commands for good; False for an actor that is stopped for something else, which is kept."""
         found = self.get(journal)
         if found is not None and not isinstance(found.why, type(why)):

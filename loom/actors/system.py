@@ -9,22 +9,20 @@ from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from pydantic import JsonValue
-
 from loom.actors.actor import Actor
 from loom.actors.cell import Cell
 from loom.actors.classes import ActorClasses, Factory
-from loom.actors.command import Command
-from loom.actors.post import Post, Told
+from loom.actors.dispatch import Dispatcher
+from loom.actors.failures import construction_failed
 from loom.actors.services import Services
 from loom.actors.stopped import StoppedActor, StoppedActors
-from loom.actors.supervision import not_made
 from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
 from loom.identity import By, parse_journal_name
+from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
 
-__all__ = ["ActorSystem", "Told"]
+__all__ = ["ActorSystem"]
 
 T = TypeVar("T")
 
@@ -42,7 +40,8 @@ class ActorSystem:
         self.resumes = resumes
         self.closing = False
         self.classes = ActorClasses(services.policies, services.rules, by=by, configured=configured)
-        self._post = Post(self)
+        self.messenger = Dispatcher(self)
+        """Sends commands to these actors."""
         self._cells: dict[str, Cell] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
         self.stopped = StoppedActors(services.options, self._comes_back)
@@ -73,34 +72,13 @@ class ActorSystem:
         """Tell whether there is code for an actor type."""
         return self.classes.knows(actor_type)
 
-    # --- commands -------------------------------------------------------------------------------
+    def make(self, cls: type[Actor[Any]]) -> Actor[Any]:
+        """Make an instance of an actor class, by the factory it was registered with if there is one."""
+        return self.classes.make(cls)
 
-    async def ask(
-        self,
-        cls: type[Actor[Any]],
-        key: str,
-        command: Command[Any],
-        *,
-        command_id: str | None = None,
-        by: By | None = None,
-        timeout_s: float | None = None,
-        sender: Turn | None = None,
-    ) -> JsonValue:
-        """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn."""
-        return await self._post.ask(cls, key, command, command_id=command_id, by=by, timeout_s=timeout_s, sender=sender)
-
-    async def tell(
-        self,
-        cls: type[Actor[Any]],
-        key: str,
-        command: Command[Any],
-        *,
-        command_id: str | None = None,
-        by: By | None = None,
-        sender: Turn | None = None,
-    ) -> Told:
-        """Send a command and return once it is durable."""
-        return await self._post.tell(cls, key, command, command_id=command_id, by=by, sender=sender)
+    def pin(self, cls: type[Actor[Any]]) -> PolicyVersion:
+        """Return the policy version that a turn of this class begins under: the one adopted now."""
+        return self.classes.pin(cls)
 
     # --- cells ----------------------------------------------------------------------------------
 
@@ -122,7 +100,7 @@ class ActorSystem:
                 waking.add_done_callback(partial(self._woken, journal))
             await asyncio.shield(waking)
 
-    def unplugged(self, journal: str) -> Cell:
+    def detached_cell(self, journal: str) -> Cell:
         """Return a cell that is not awake: to look at its actor's class, or to replay what it did."""
         return Cell(self, self.classes.get(parse_journal_name(journal).actor_type), journal)
 
@@ -152,7 +130,7 @@ class ActorSystem:
     def waits_for(self, journal: str) -> list[str]:
         """Return the journals whose actors the running turn of an actor has asked and waits for."""
         cell = self._cells.get(journal)
-        return [] if cell is None or cell.slot.owner is None else list(+cell.slot.owner.asking)
+        return [] if cell is None or cell.lock.owner is None else list(+cell.lock.owner.asking)
 
     def _woken(self, journal: str, waking: asyncio.Task[None]) -> None:
         del self._waking[journal]
@@ -163,7 +141,7 @@ class ActorSystem:
         try:
             if (before := self._still_writing.get(journal)) is not None:
                 await asyncio.wait([before])
-            cell = self.unplugged(journal)
+            cell = self.detached_cell(journal)
             turns = await cell.wake()
         except ActorStoppedError as error:
             self.stopped.stop(journal, error)
@@ -171,7 +149,7 @@ class ActorSystem:
         except LoomError:
             raise
         except Exception as error:  # its constructor, factory or first state: code of a user's
-            stopped = not_made(journal, error)
+            stopped = construction_failed(journal, error)
             self.stopped.stop(journal, stopped)
             raise stopped from error
         if self.closing:
@@ -181,7 +159,7 @@ class ActorSystem:
 
     # --- those that are given up, stopped or idle -----------------------------------------------
 
-    def gave_up(self, cell: Cell) -> None:
+    def on_invalidated(self, cell: Cell) -> None:
         """Let a cell go that could not write; its actor is woken again by and by if it has turns to resume."""
         self._forget(cell)
         if cell.open and self.resumes:
@@ -195,19 +173,19 @@ class ActorSystem:
         self._forget(cell)
         cell.stop(lambda _: error)
 
-    def bar(self, journal: str, why: LoomError) -> bool:
+    def block(self, journal: str, why: LoomError) -> bool:
         """Take no more commands for an actor that is at rest; False for one that is at work, or stopped already."""
         cell = self._cells.get(journal)
         if journal in self._waking or (cell is not None and not cell.idle):
             return False
-        if not self.stopped.bar(journal, why):  # what it was stopped for is not forgotten
+        if not self.stopped.block(journal, why):  # what it was stopped for is not forgotten
             return False
         if cell is not None:
             self._forget(cell)
         return True
 
-    def unbar(self, journal: str) -> None:
-        """Let an actor take commands again that was barred."""
+    def unblock(self, journal: str) -> None:
+        """Let an actor take commands again that was blocked."""
         self.stopped.release(journal)
 
     async def restart(self, journal: str) -> None:

@@ -2,6 +2,19 @@
 
 Everything that a turn does beyond computing is a *step*. A step that the journal already holds is fed back; the next
 one runs for real and is journaled, or, in a replay, is not run at all.
+
+Who may call what, when. All of it on the event loop of the loom.
+
+- Verbs, in the tasks of the turn's own code: `step`, then `take`; where `take` returns None the turn has its actor to
+  itself, and the verb does its work, `write`s what came of it, and may wait for `durable`. `write_when_live` is for
+  verbs that cannot wait.
+- The runner, in the turn's main task: `end` once, after everything else; nothing of the turn is written after that.
+- From outside: `stop` cancels the code, `answer` hands in what a person said, `refuse` ends the wait for a reply,
+  `close` lets go of everything. Each may be called at any time and more than once.
+
+What holds: an entry is written only by a turn that has the lock, that was not stopped and has not ended. Once `halt`
+or `stop` was called, every verb raises `TurnStopped`, whatever the code makes of it. A reply is set after the turn's
+last entry is durable (law 4).
 """
 
 from __future__ import annotations
@@ -11,13 +24,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import JsonValue
 
-from loom.actors.script import REACTION, Phase, Script
+from loom.actors.command import Command
+from loom.actors.parking import Answer, Parking
+from loom.actors.ports import Decider, TurnHost
+from loom.actors.services import Services
+from loom.actors.steps import Phase, RecordedSteps
+from loom.decisions.decision import ApprovalGiven, Decision, DecisionInput
+from loom.decisions.entries import EvaluatedEntry, PrecedentFound
 from loom.errors import (
     ActorStoppedError,
     AmbiguousStepError,
@@ -33,14 +51,6 @@ from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnDiv
 from loom.journal.store import Draft, Receipt
 from loom.policies.registry import PolicyVersion
 
-if TYPE_CHECKING:
-    from loom.actors.actor import Actor
-    from loom.actors.cell import Cell
-    from loom.actors.command import Command
-    from loom.actors.services import Services
-    from loom.decisions.decision import ApprovalGiven, Decision, DecisionInput
-    from loom.decisions.entries import ApprovalAnsweredEntry, EvaluatedEntry, PrecedentFound
-
 __all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped"]
 
 NOT_RESUMABLE = "not_resumable"
@@ -50,9 +60,6 @@ _MAX_KEY = 200
 
 _IMMEDIATE = frozenset({"evaluate", "record", "record_decision", "now", "new_id", "random"})
 """Verbs that wait for nothing outside: live they are never in flight twice, so resumed they may be."""
-
-Answer = tuple["ApprovalAnsweredEntry", datetime]
-"""What somebody answered, and when that was recorded."""
 
 
 class TurnStopped(BaseException):
@@ -83,7 +90,7 @@ class Turn:
 
     def __init__(
         self,
-        cell: Cell,
+        host: TurnHost,
         command: Command[Any],
         received: CommandReceivedEntry,
         *,
@@ -92,7 +99,7 @@ class Turn:
         policy: PolicyVersion,
         accepted: asyncio.Future[Receipt],
     ) -> None:
-        self.cell = cell
+        self.host = host
         self.command = command
         self.received = received
         self.command_id = command_id
@@ -102,11 +109,11 @@ class Turn:
         self.accepted = accepted
         """Done when its first entry is durable."""
         self.reply: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
-        self.held = False
+        self.reply_held = False
         """Whether its reply is let out later, by somebody else."""
-        self.actor: Actor[Any] | None = None
+        self.actor: Decider | None = None
         self.task: asyncio.Task[None] | None = None
-        self.script: Script | None = None
+        self.recorded_steps: RecordedSteps | None = None
         """What is fed back, in a turn that was cut short or is replayed."""
         self.compare: Callable[[Recorded, Entry], None] | None = None
         """In a replay: told what was recorded and what the code would record now. Then nothing is ever written."""
@@ -126,29 +133,26 @@ class Turn:
         self.receipt: Receipt | None = None
         self.stopped: LoomError | None = None
         self.closed = False
-        self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._parking = Parking(self._park)
         self._written: asyncio.Future[Receipt] | None = None
         self._resuming: asyncio.Future[Receipt] | None = None
         self._occurrences: Counter[tuple[str, str]] = Counter()
         self._in_flight: set[tuple[str, str]] = set()
         self._deferred: list[Draft] = []
         self._away = False
-        self._parking = False
-        self._busy = 0
-        self._open_approvals = 0
 
     def __str__(self) -> str:
-        return f"{self.cell.journal}#{self.command_id}"
+        return f"{self.host.journal}#{self.command_id}"
 
     @property
     def services(self) -> Services:
         """What it reaches beyond its own actor."""
-        return self.cell.services
+        return self.host.services
 
     @property
     def parked(self) -> bool:
         """Whether the turn waits for people and has nothing else under way."""
-        return self._open_approvals > 0 and self._busy == 0 and not self.closed
+        return self._parking.parked and not self.closed
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -169,13 +173,13 @@ class Turn:
 
     async def take(self, step: Step, phase: Phase = "end") -> Recorded | None:
         """Return what the journal holds of a step, when it is its turn; None if it is to be done for real, now."""
-        if self.script is not None:
-            if self.script.has(step, phase):
-                return await self.script.take(step, phase)
-            await self.script.wait(step)
+        if self.recorded_steps is not None:
+            if self.recorded_steps.has(step, phase):
+                return await self.recorded_steps.take(step, phase)
+            await self.recorded_steps.wait(step)
             if self.compare is not None:
                 raise self.never_recorded(step)
-        await self.go_live()
+        await self.continue_live()
         return None
 
     def never_recorded(self, step: Step) -> TurnStopped:
@@ -196,12 +200,12 @@ class Turn:
             reason=f"{NOT_RESUMABLE}: {problem}",
         )
 
-    async def go_live(self, *, after: Step | None = None) -> None:
+    async def continue_live(self, *, after: Step | None = None) -> None:
         """Have the actor to itself and do things for real; the journal says so of a turn that was away.
 
         `after` is the approval that a parked turn goes on from.
         """
-        await self.cell.slot.acquire(self)
+        await self.host.lock.acquire(self)
         self.check_open()
         if self.attempt:
             self.attempt, attempt = 0, self.attempt
@@ -222,21 +226,21 @@ class Turn:
 
     def draft(self, entry: Entry, *, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
-        return self.cell.draft(entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes)
+        return self.host.draft(entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes)
 
     def write(self, draft: Draft) -> None:
         """Journal what a step did, and show it to `apply`. Waits for nothing: see `durable`."""
         self._put(draft)
         if self.actor is not None:
-            self.actor._held = self.cell.held
+            self.actor._state_ref = self.host.state_ref
         try:
-            self.cell.fold(self.cell.sequence)
+            self.host.fold(self.host.sequence)
         except ActorStoppedError as error:
             raise self.halt(error) from error
 
     def write_when_live(self, draft: Draft) -> None:
         """Journal what a step did that cannot wait, now or as soon as the turn runs for real."""
-        if self.cell.slot.owner is self and not self.attempt:
+        if self.host.lock.owner is self and not self.attempt:
             self.write(draft)
         else:
             self._deferred.append(draft)
@@ -256,24 +260,24 @@ class Turn:
             try:
                 receipt = await self.services.store.resolve(unknown)
             except LoomError as error:
-                raise self._given_up(error) from error
+                raise self._invalidate_host(error) from error
             if receipt is None:
-                raise self._given_up(unknown) from unknown
+                raise self._invalidate_host(unknown) from unknown
             self.receipt = receipt
         except LoomError as error:
-            raise self._given_up(error) from error
+            raise self._invalidate_host(error) from error
 
     def _put(self, draft: Draft) -> asyncio.Future[Receipt]:
         self.check_open()
         try:
-            self._written = self.cell.write(draft)
+            self._written = self.host.write(draft)
         except LoomError as error:
-            raise self._given_up(error) from error
+            raise self._invalidate_host(error) from error
         return self._written
 
-    def _given_up(self, error: LoomError) -> TurnStopped:
+    def _invalidate_host(self, error: LoomError) -> TurnStopped:
         """Give up the turn and its cell after a failed write; return what to raise."""
-        self.cell.die(error)
+        self.host.invalidate(error)
         return self.halt(self.cut_short(error))
 
     def cut_short(self, error: BaseException) -> LoomError:
@@ -282,7 +286,7 @@ class Turn:
         if accepted.done() and not accepted.cancelled():
             refused = accepted.exception()
             if isinstance(refused, LoomError) and not isinstance(refused, AppendUnknownError):
-                return self.cell.refusal(refused)
+                return self.host.refusal(refused)
         interrupted = TurnInterruptedError(
             f"turn [{self}] could not be journaled [{error}]; expected a journal that can be written: it is resumed "
             "when it can be; ask again with the same id for its reply"
@@ -293,47 +297,21 @@ class Turn:
     # --- parking --------------------------------------------------------------------------------
 
     async def wait_for_answer(self, approval_id: str) -> Answer:
-        """Wait for a person; meanwhile other turns of the actor may run."""
-        answer = self._answer_to(approval_id)
-        self._open_approvals += 1
-        self._busy -= 1
-        self._park_soon()
-        try:
-            return await asyncio.shield(answer)
-        finally:
-            self._open_approvals -= 1
-            self._busy += 1
+        """Wait for a person; other turns of the actor may run in the meantime."""
+        return await self._parking.wait_for(approval_id)
 
     def answered(self, approval_id: str) -> bool:
         """Tell whether a request of this turn has its answer."""
-        return self._answer_to(approval_id).done()
+        return self._parking.answered(approval_id)
 
     def answer(self, answer: Answer) -> None:
         """Hand in what somebody answered; only the first answer counts."""
-        future = self._answer_to(answer[0].approval_id)
-        if not future.done():
-            future.set_result(answer)
+        self._parking.answer(answer)
 
-    def _answer_to(self, approval_id: str) -> asyncio.Future[Answer]:
-        future = self._answers.get(approval_id)
-        if future is None:
-            future = self._answers[approval_id] = asyncio.get_running_loop().create_future()
-        return future
-
-    def _park_soon(self) -> None:
-        """Look whether the turn is parked once its code has had the chance to begin another step."""
-        if not self._parking:
-            self._parking = True
-            self._park(REACTION)
-
-    def _park(self, rounds: int) -> None:
-        if rounds and self.parked:
-            asyncio.get_running_loop().call_soon(self._park, rounds - 1)
-            return
-        self._parking = False
-        if self.parked:
-            self._away = self._away or self.cell.slot.owner is self
-            self.cell.slot.release(self)
+    def _park(self) -> None:
+        if not self.closed:
+            self._away = self._away or self.host.lock.owner is self
+            self.host.lock.release(self)
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -372,9 +350,9 @@ class Turn:
     def close(self) -> None:
         """Let everything go that the turn held."""
         self.closed = True
-        if self.script is not None:
-            self.script.cancel()
-        self.cell.slot.release(self)
+        if self.recorded_steps is not None:
+            self.recorded_steps.cancel()
+        self.host.lock.release(self)
 
 
 class _Stepping:
@@ -388,13 +366,11 @@ class _Stepping:
 
     def __enter__(self) -> Step:
         self._turn._in_flight.add((self._step.verb, self._step.key))
-        self._turn._busy += 1
+        self._turn._parking.step_begins()
         return self._step
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._turn._in_flight.discard((self._step.verb, self._step.key))
-        self._turn._busy -= 1
-        if self._turn._open_approvals:
-            self._turn._park_soon()
+        self._turn._parking.step_ends()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from loom.actors import people
+from loom.actors import interventions
 from loom.actors.system import ActorSystem
 from loom.actors.turns_view import TurnStatus, TurnSummary, TurnsView
 from loom.errors import AdmissionError, TurnNotFoundError
@@ -65,7 +65,7 @@ class Turns:
         who = Identity.of(by)
         summary = await self._open(command_id)
         retried = TurnRetriedEntry(**who.written(), reason=reason)
-        await people.retry(self._system, summary.journal, summary.command_id, retried)
+        await interventions.retry(self._system, summary.journal, summary.command_id, retried)
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def abandon(self, command_id: str, *, by: By, reason: str) -> TurnListing:
@@ -75,7 +75,7 @@ class Turns:
             raise AdmissionError("giving up a turn needs a reason; expected one in a person's words: say why")
         summary = await self._open(command_id)
         abandoned = TurnAbandonedEntry(**who.written(), reason=reason)
-        await people.abandon(self._system, summary.journal, summary.command_id, abandoned)
+        await interventions.abandon(self._system, summary.journal, summary.command_id, abandoned)
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def _open(self, command_id: str) -> TurnSummary:

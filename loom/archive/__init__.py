@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from loom.archive.manifest import ArchivedJournal, Manifest
 from loom.archive.reading import Archive, ArchiveVerification
-from loom.archive.register import ArchivedEntry, Archives, Bars, Pruned
+from loom.archive.register import ActorBlocker, ArchivedEntry, Archives, Pruned
 from loom.archive.retention import Retention, RetentionOverriddenEntry
 from loom.archive.sealing import Sealed, seal
 
 __all__ = [
+    "ActorBlocker",
     "Archive",
     "ArchiveVerification",
     "ArchivedEntry",
     "ArchivedJournal",
     "Archives",
-    "Bars",
     "Manifest",
     "Pruned",
     "Retention",

@@ -24,7 +24,7 @@ from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import PrunedEntry
 from loom.journal.store import Draft, JournalStore, draft
 
-__all__ = ["ARCHIVES_JOURNAL", "ArchivedEntry", "Archives", "Bars", "PrunableStore", "Pruned"]
+__all__ = ["ARCHIVES_JOURNAL", "ActorBlocker", "ArchivedEntry", "Archives", "PrunableStore", "Pruned"]
 
 ARCHIVES_JOURNAL = "loom/archives"
 
@@ -54,14 +54,14 @@ class PrunableStore(JournalStore, Protocol):
         ...
 
 
-class Bars(Protocol):
+class ActorBlocker(Protocol):
     """Keeps actors from taking commands: the actors of a running loom."""
 
-    def bar(self, journal: str, why: LoomError) -> bool:
+    def block(self, journal: str, why: LoomError) -> bool:
         """Take no more commands for an actor that is at rest; False for one that is at work."""
         ...
 
-    def unbar(self, journal: str) -> None:
+    def unblock(self, journal: str) -> None:
         """Let it take commands again."""
         ...
 
@@ -121,7 +121,7 @@ class Archives:
         return self._known[entry.digest]
 
     async def prune(
-        self, archive: Archive, *, by: By, reason: str, override: str | None = None, bars: Bars | None = None
+        self, archive: Archive, *, by: By, reason: str, override: str | None = None, blocker: ActorBlocker | None = None
     ) -> Pruned:
         """Take the bodies of sealed journals out of the journal, in a person's name; hashes and chains stay.
 
@@ -129,7 +129,7 @@ class Archives:
         `JournalCorruptError` where anything is amiss, and then nothing is taken. A journal that went on since, or that
         the archive holds as context, or whose actor is at work, or that retention keeps, is left; `override` says why
         retention is not to count, and is journaled first. Killed in between, it is gone on with when it is asked for
-        again. `bars` keeps the actors of a running loom from taking commands meanwhile, and from then on.
+        again. `blocker` keeps the actors of a running loom from taking commands meanwhile, and from then on.
         """
         who = Identity.of(by)
         await self.load()
@@ -149,16 +149,18 @@ class Archives:
                 left[name] = "context"
             elif name in kept:
                 left[name] = f"retention keeps it until {kept[name]:%Y-%m-%d %H:%M} UTC"
-            elif (why := await self._pruned_one(name, last, by=who, reason=reason, bars=bars)) is not None:
+            elif (why := await self._pruned_one(name, last, by=who, reason=reason, blocker=blocker)) is not None:
                 left[name] = why
             else:
                 done.append(name)
         return Pruned(tuple(done), left)
 
-    async def _pruned_one(self, name: str, last: int, *, by: Identity, reason: str, bars: Bars | None) -> str | None:
+    async def _pruned_one(
+        self, name: str, last: int, *, by: Identity, reason: str, blocker: ActorBlocker | None
+    ) -> str | None:
         """Take the bodies of one journal away; return why it is left, if it is."""
         pruned = ActorPrunedError(f"journal [{name}] is pruned; expected all of it: read it in the archive")
-        if bars is not None and not bars.bar(name, pruned):
+        if blocker is not None and not blocker.block(name, pruned):
             return "its actor is at work, or stopped"
         try:
             if (await self._store.head(name)).sequence == last:
@@ -170,11 +172,11 @@ class Archives:
         except SequenceConflictError:
             pass
         except BaseException:
-            if bars is not None:
-                bars.unbar(name)
+            if blocker is not None:
+                blocker.unblock(name)
             raise
-        if bars is not None:
-            bars.unbar(name)
+        if blocker is not None:
+            blocker.unblock(name)
         return "it went on since"
 
     def _kept(self, archive: Archive) -> dict[str, datetime]:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field, JsonValue
 
 from loom.actors import Actor
-from loom.actors.current import current_turn
+from loom.actors.turn_context import current_turn
 from loom.circuits.chain import ChainReply, RunChain, Step, StepReply
 from loom.circuits.definition import Circuit
 from loom.circuits.entries import (
@@ -114,7 +114,7 @@ class CircuitActor(Actor[ClientState]):
             reason = f"circuit [{step.circuit_id}] is not registered"
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
         definition, step = circuit.definition, named_step(circuit.definition, step)
-        if current_turn(self, "record").script is None:  # else it was held against the definition of its time
+        if current_turn(self, "record").recorded_steps is None:  # else it was held against the definition of its time
             check_step(circuit, step)
         inputs, provenance = inputs_of(circuit, command, step, found)
         too_large = _problem_of(partial(check_room, "inputs", inputs, self._room))
@@ -155,11 +155,9 @@ class CircuitActor(Actor[ClientState]):
 
     def _pinned(self, place: int) -> str | None:
         """Return the version that this step was entered under, where that was recorded: the turn keeps to it."""
-        script = current_turn(self, "record").script
+        steps = current_turn(self, "record").recorded_steps
         # What is not registered is entered by nobody, and ends its chain: the nth step is the nth that was entered.
-        entered = (
-            None if script is None else script.peek(TurnStep("record", CircuitEnteredEntry.kind, place - 1), "end")
-        )
+        entered = None if steps is None else steps.peek(TurnStep("record", CircuitEnteredEntry.kind, place - 1), "end")
         return entered.entry.version if entered is not None and isinstance(entered.entry, CircuitEnteredEntry) else None
 
     async def _run(self, attempt: Attempt) -> dict[str, Any]:

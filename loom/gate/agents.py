@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from loom.actors import StandingChangedEntry
 from loom.gate.entries import ContractRegisteredEntry, HandshakeEntry
 from loom.journal.entry import Recorded
+from loom.standings import StandingChangedEntry
 
 __all__ = ["register"]
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from loom.actors import StandingChangedEntry
 from loom.decisions import DecisionJournalEntry
 from loom.decisions.entries import RunEndedEntry, RunStartedEntry
 from loom.gate.agents import register
@@ -30,6 +29,7 @@ from loom.journal.kinds import CommandReceivedEntry
 from loom.monitors import FindingEntry, MonitorTickEntry
 from loom.projections import Confirmation
 from loom.projections.sql import script
+from loom.standings import StandingChangedEntry
 
 __all__ = ["CONFIRM_EVENTS", "GateProjection"]
 

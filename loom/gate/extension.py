@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from loom.actors import Standing
 from loom.extension import Extension, Named, Operation
 from loom.gate.audit import GateProjection
 from loom.gate.contracts import contract_of
 from loom.gate.gate import Gate
 from loom.gate.monitor import PROFITABILITY
 from loom.gate.validation import gate_validation
+from loom.standings import Standing
 
 __all__ = ["extension"]
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from loom.actors import Standings
 from loom.errors import InvalidNameError
 from loom.extension import Host
 from loom.gate.actor import GateActor
@@ -33,6 +32,7 @@ from loom.gate.state import is_reasoned_rejection
 from loom.gate.validation import Validator
 from loom.identity import derived_id, new_id
 from loom.monitors import Monitor, watch
+from loom.standings import Standings
 from loom.telemetry import get_logger
 
 __all__ = ["Flow", "Gate"]

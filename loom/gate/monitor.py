@@ -6,7 +6,6 @@ import math
 
 from pydantic import JsonValue
 
-from loom.actors import StandingChangedEntry, Standings
 from loom.gate.entries import ExecutedEntry
 from loom.journal.entry import Recorded
 from loom.monitors import (
@@ -18,6 +17,7 @@ from loom.monitors import (
     full_window_without_credit,
     rolling_mean_of,
 )
+from loom.standings import StandingChangedEntry, Standings
 
 __all__ = ["PROFITABILITY", "profitability_monitor"]
 

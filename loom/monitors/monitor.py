@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, JsonValue
 
-from loom.actors import Actor, Command, Reaction
+from loom.actors import Actor, Command
 from loom.extension import Host
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded
 from loom.monitors.entries import FindingEntry, MonitorTickEntry, ObservedEntry, WindowResetEntry
 from loom.policies import Evaluation
 from loom.policies.contract import AnyPolicy
+from loom.reactors import Reaction
 
 __all__ = ["MAX_WINDOW", "Finding", "Monitor", "Observation", "Reset", "Tick", "watch"]
 

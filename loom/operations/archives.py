@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from loom.archive import Archive, Archives, Bars
+from loom.archive import ActorBlocker, Archive, Archives
 from loom.extension import Named
 from loom.operations.arguments import Arguments
 
@@ -38,10 +38,12 @@ async def add_archive(archives: Archives, given: AddArchive) -> JsonValue:
         return (await archives.add(archive, by=given.by, override=given.override)).model_dump(mode="json")
 
 
-async def prune_archive(archives: Archives, bars: Bars, given: PruneArchive) -> JsonValue:
+async def prune_archive(archives: Archives, blocker: ActorBlocker, given: PruneArchive) -> JsonValue:
     """Verify an archive, and take the bodies of its journals away."""
     with _opened(given.file) as archive:
-        pruned = await archives.prune(archive, by=given.by, reason=given.reason, override=given.override, bars=bars)
+        pruned = await archives.prune(
+            archive, by=given.by, reason=given.reason, override=given.override, blocker=blocker
+        )
     return {"journals": list(pruned.journals), "left": dict(pruned.left)}
 
 

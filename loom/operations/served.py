@@ -221,14 +221,15 @@ class Operations:
     async def _send(self, given: Send) -> JsonValue:
         """Send a command and wait until its turn has ended or waits for somebody, for `timeout_s` at most."""
         system = self._loom.actors
-        cell = system.unplugged(given.journal)
+        cell = system.detached_cell(given.journal)
         command = _command(cell.cls, given)
         if not command.by_hand:
             raise AdmissionError(
                 f"command [{given.command_type}] is not sent by hand; expected what prepares it to do so"
             )
         command_id = given.id or system.services.sources.new_id()
-        asked = asyncio.ensure_future(system.ask(cell.cls, cell.key, command, command_id=command_id, by=given.by))
+        asking = system.messenger.ask(cell.cls, cell.key, command, command_id=command_id, by=given.by)
+        asked = asyncio.ensure_future(asking)
         try:
             status = await self._settled(asked, given.journal, command_id, given.timeout_s)
             said: dict[str, JsonValue] = {"journal": given.journal, "command_id": command_id, "status": status}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator
 
 from loom.config import Section, named_in
 from loom.config.models import importable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
-__all__ = ["Embed", "Hint", "Similarity", "SimilarityConfig", "check_nearness", "usable"]
+__all__ = ["Embed", "Similarity", "SimilarityConfig", "check_nearness", "usable"]
 
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """Turns texts into vectors of one length."""
@@ -57,17 +57,6 @@ class SimilarityConfig(Section):
         return embed
 
 
-class Hint(BaseModel):
-    """A decision whose rationale is near to what was asked. `basis` says what that is worth: a suggestion."""
-
-    model_config = ConfigDict(frozen=True)
-
-    basis: Literal["suggested by similarity"] = "suggested by similarity"
-    decision_id: str
-    rationale: str
-    similarity: float
-
-
 class Similarity:
     """Keeps the vectors of rationales in memory, and brings them up to date when it is asked."""
 
@@ -87,21 +76,6 @@ class Similarity:
         self._pages: list[NDArray[float32]] = []
         self._rows: dict[int, int] = {}
         self._after = 0
-
-    async def suggest(self, text: str, *, limit: int = 5, min_similarity: float | None = None) -> tuple[Hint, ...]:
-        """Return the decisions whose rationale is nearest to a text, nearest first, by cosine.
-
-        With other filters: `loom.precedents.find(similar_to=…)` and `loom.memory.search(similar_to=…)`.
-        """
-        from loom.precedents.search import Precedents
-
-        found = await Precedents(self._queries, similarity=self).find(
-            similar_to=text, min_similarity=min_similarity, limit=limit
-        )
-        return tuple(
-            Hint(decision_id=each.decision_id, rationale=each.rationale, similarity=each.similarity or 0.0)
-            for each in found
-        )
 
     async def nearest(
         self, text: str, positions: Sequence[int], *, min_similarity: float | None, limit: int

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors.command import encode_reply
-from loom.actors.current import enter
-from loom.actors.lookups import failure_of
 from loom.actors.recovery import replayed_turn
 from loom.actors.stalling import Stall
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
+from loom.actors.turn_context import enter
+from loom.actors.verbs.shared import failure_of
 from loom.errors import DivergenceError, LoomError, NotReplayableError, UnknownActorError
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
@@ -69,7 +69,7 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
     try:
         if (reason := _not_replayable(ending)) is not None:
             return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
-        turn = await replayed_turn(system.unplugged(journal), entries, compare=compare)
+        turn = await replayed_turn(system.detached_cell(journal), entries, compare=compare)
         said = await drive(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
@@ -81,8 +81,8 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=reason)
     except LoomError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
-    if turn.script is not None and not turn.script.finished:
-        differences.append(f"it never asked for [{', '.join(turn.script.expected())}]")
+    if turn.recorded_steps is not None and not turn.recorded_steps.finished:
+        differences.append(f"it never asked for [{', '.join(turn.recorded_steps.expected())}]")
     if said != _recorded(ending):
         differences.append(f"it ended with [{said!r:.200}] instead of [{_recorded(ending)!r:.200}]")
     reason = "; ".join(differences) or None
@@ -110,7 +110,7 @@ def _recorded(ending: Entry) -> tuple[str, JsonValue]:
 
 async def drive(turn: Turn) -> tuple[str, JsonValue]:
     """Run the turn in a task of its own; return how it ended, as its journal would say it."""
-    task: asyncio.Task[Any] = turn.cell.system.spawn(_execute(turn))
+    task: asyncio.Task[Any] = turn.host.spawn(_execute(turn))
     turn.task = task
     try:
         await _watched(turn, task)
@@ -129,8 +129,8 @@ async def drive(turn: Turn) -> tuple[str, JsonValue]:
 
 async def _watched(turn: Turn, task: asyncio.Task[Any]) -> None:
     """Wait for the end of a turn; one that does not get any further is stopped."""
-    assert turn.script is not None  # noqa: S101 - a turn that is replayed has its script
-    stall = Stall(turn, turn.script, turn.services.options.divergence_timeout_s, looks=1)
+    assert turn.recorded_steps is not None  # noqa: S101 - a turn that is replayed has its script
+    stall = Stall(turn, turn.recorded_steps, turn.services.options.divergence_timeout_s, looks=1)
     while not task.done():
         error = stall.look()
         if error is not None:

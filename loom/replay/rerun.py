@@ -127,7 +127,7 @@ async def _drive(system: ActorSystem, recalled: Recalled, entries: list[Recorded
     if recalled.policy_name != under.name:
         return _Driven(before, after, "other_policy", ())
     try:
-        cell = system.unplugged(recalled.journal)
+        cell = system.detached_cell(recalled.journal)
         turn = await replayed_turn(cell, entries, compare=_nothing, under=under)
         turn.decided = after.append
         said, told = await drive(turn)
@@ -138,7 +138,7 @@ async def _drive(system: ActorSystem, recalled: Recalled, entries: list[Recorded
         reason = "no_code"
     except LoomError as error:
         reason = "code_changed" if type(error).__name__ == "PolicyCodeChangedError" else type(error).__name__
-    left = () if turn is None or turn.script is None else tuple(turn.script.expected())
+    left = () if turn is None or turn.recorded_steps is None else tuple(turn.recorded_steps.expected())
     return _Driven(before, after, reason, left)
 
 

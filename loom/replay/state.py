@@ -26,7 +26,7 @@ async def fold_states(
     store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None
 ) -> AsyncIterator[StateAfter]:
     """Yield the state after each entry of a journal, up to and with sequence `until`."""
-    fold = Fold(system.unplugged(journal).actor)
+    fold = Fold(system.detached_cell(journal).actor)
     async for recorded in store.read(journal, until=until):
         fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
         fold.until(recorded.sequence)

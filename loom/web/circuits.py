@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from loom.circuits import ChainReply, Circuits, StepReply
-from loom.web.app import Api, Workspace, read_body, takes
+from loom.web.api import Api, Workspace, read_body, takes
 from loom.web.guard import Refused
 from loom.web.shapes import (
     AuditAnswer,

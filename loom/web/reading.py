@@ -14,7 +14,7 @@ from loom.journal.listing import journal_as_json
 from loom.operations import policy_as_json
 from loom.replay import Selection
 from loom.reports import report
-from loom.web.app import Api, Workspace, read_body, takes
+from loom.web.api import Api, Workspace, read_body, takes
 from loom.web.guard import Refused
 from loom.web.keys import KEYS_JOURNAL
 from loom.web.shapes import (

@@ -18,7 +18,7 @@ from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.errors import ActorFailedError, ActorNotStoppedError, ActorPrunedError, ActorStoppedError
 from tests.actors.agents import Carry, Do, Interpreter, Lend, Lender, World
 from tests.actors.support import kinds, opened, until
-from tests.actors.test_supervision import Clumsy, Spoil, Unmakeable
+from tests.actors.test_failures import Clumsy, Spoil, Unmakeable
 
 
 class Line:
@@ -115,10 +115,10 @@ async def test_without_a_back_off_a_person_restarts_it() -> None:
 
 async def test_what_was_pruned_never_comes_back(line: Line) -> None:
     assert line.stop(why=ActorPrunedError("pruned")).until is None
-    assert line.stopped.bar("a/2", ActorPrunedError("pruned"))
+    assert line.stopped.block("a/2", ActorPrunedError("pruned"))
     line.stop("a/3")
-    assert not line.stopped.bar("a/3", ActorPrunedError("pruned")), "what it was stopped for is not forgotten"
-    assert line.stopped.bar("a/2", ActorPrunedError("again"))
+    assert not line.stopped.block("a/3", ActorPrunedError("pruned")), "what it was stopped for is not forgotten"
+    assert line.stopped.block("a/2", ActorPrunedError("again"))
 
 
 async def test_who_asks_is_told_how_long_it_takes(line: Line) -> None:

@@ -90,7 +90,7 @@ async def test_many_with_one_command_id_at_once_run_one_turn(tmp_path: Path) -> 
         replies = await asyncio.gather(*(ref.ask(FETCH, id="same") for _ in range(50)))
         assert replies == [{"x": {"key": "x"}}] * 50
         assert world.calls == {"fetch x": 1}
-        assert len(loom.actors._post._gate) == 0
+        assert len(loom.actors.messenger._lock) == 0
 
 
 async def test_a_repeated_command_id_with_other_contents_is_a_conflict(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ async def parked(loom: Loom, count: int = 1) -> list[Any]:
     async def looks() -> Any:
         open_now = await loom.approvals.pending()
         waiting = [loom.actors.running(each.journal, str(each.command_id)) for each in open_now]
-        away = all(turn and turn.parked and turn.cell.slot.owner is not turn for turn in waiting)
+        away = all(turn and turn.parked and turn.host.lock.owner is not turn for turn in waiting)
         return open_now if len(open_now) == count and away else None
 
     return list(await until(looks))
@@ -187,7 +187,7 @@ async def _received(loom: Loom, count: int) -> bool:
 
 
 def _free(loom: Loom) -> bool:
-    return loom.actors._cells["interpreter/one"].slot.free
+    return loom.actors._cells["interpreter/one"].lock.free
 
 
 async def test_an_approval_is_granted_in_another_life_of_the_process(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from loom.actors import Actor, Command
-from loom.actors.actor import Held
+from loom.actors.ports import StateRef
 from loom.actors.recovery import recover
 from loom.actors.state import Fold, Snapshot
 from loom.journal import Entry
@@ -77,7 +77,7 @@ async def test_the_state_is_the_same_with_and_without_a_snapshot(tmp_path: Path)
             patch.setattr(Fold, "start", start)
             assert (await state_of(loom))["notes"] == [*"abcde", "last"]
         assert begun  # it did begin at the snapshot
-        assert loom.actors._cells["interpreter/one"].held.state == await loom.replay.state("interpreter/one")
+        assert loom.actors._cells["interpreter/one"].state_ref.state == await loom.replay.state("interpreter/one")
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_a_snapshot_that_cannot_be_trusted_is_passed_over(
 async def test_a_snapshot_from_after_the_end_of_what_is_read_is_passed_over(tmp_path: Path) -> None:
     await with_snapshot(tmp_path)
     async with opened(tmp_path, snapshot_every=0) as loom:
-        cell = loom.actors.unplugged("interpreter/one")
+        cell = loom.actors.detached_cell("interpreter/one")
         recovered = await recover(cell.services, cell.cls, cell.journal, cell.state, until=3)
         assert (recovered.sequence, recovered.snapshot) == (3, 0)
         assert cell.state.actor.state.notes == ["a"]
@@ -167,7 +167,7 @@ async def test_a_snapshot_that_was_forged_is_passed_over_and_the_state_is_made_o
         begun.clear()
         async with opened(tmp_path, snapshot_every=0) as loom:
             await noted(loom, "more")
-            assert loom.actors._cells["interpreter/one"].held.state.notes[:6] == [*"abcde", "more"]
+            assert loom.actors._cells["interpreter/one"].state_ref.state.notes[:6] == [*"abcde", "more"]
             assert begun == used
     assert "snapshot_differs" in caplog.text
 
@@ -253,7 +253,7 @@ async def test_the_entry_of_a_snapshot_belongs_to_no_turn_and_is_not_shown_to_ap
         taken = [each for each in recorded if each.kind == "snapshot_taken"]
         assert len(taken) >= 2
         assert {each.command_id for each in taken} == {None}
-        shown = loom.actors._cells["watching/one"].held.state.notes
+        shown = loom.actors._cells["watching/one"].state_ref.state.notes
         assert shown == [each.kind for each in recorded if each.kind != "snapshot_taken"]
         assert (await loom.replay.state("watching/one")).notes == shown
         assert [each.verdict async for each in loom.replay.verify("watching/one")] == ["same"] * 4
@@ -361,7 +361,7 @@ def test_a_state_that_is_kept_comes_back_equal_or_is_not_kept(state: Rich) -> No
 
 def _holding(state: Rich) -> Fold:
     actor = RichActor()
-    actor._held = Held(state)
+    actor._state_ref = StateRef(state)
     return Fold(actor)
 
 

@@ -450,7 +450,7 @@ async def test_an_actor_that_is_awake_takes_nothing_more_once_it_is_pruned(data:
         at = (await loom.store.head("notes/old-1")).sequence
         await loom.actors.cell("notes/old-1")
         pruned = await Archives(loom.store).prune(
-            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
+            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", blocker=loom.actors
         )
         assert "notes/old-1" in pruned.journals
         with pytest.raises(ActorPrunedError):
@@ -463,7 +463,7 @@ async def test_what_an_actor_was_stopped_for_is_not_forgotten(data: Path, tmp_pa
     async with opened(data, LATER) as loom:
         loom.actors.stop_actor(await loom.actors.cell("notes/old-1"), ActorStoppedError("it failed too often"))
         pruned = await Archives(loom.store).prune(
-            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
+            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", blocker=loom.actors
         )
         assert pruned.left["notes/old-1"] == "its actor is at work, or stopped"
         with pytest.raises(ActorStoppedError, match="failed too often"):
@@ -483,7 +483,7 @@ async def test_an_actor_that_is_at_work_is_left(data: Path, tmp_path: Path) -> N
         while len(await loom.approvals.pending()) < 2:
             await loom.reached()
         pruned = await Archives(loom.store).prune(
-            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", bars=loom.actors
+            Archive(tmp_path / "a.zip"), by="vera", reason="a year has passed", blocker=loom.actors
         )
         assert pruned.journals == ("notes/old-2",)
         assert pruned.left["notes/old-1"] == "its actor is at work, or stopped"

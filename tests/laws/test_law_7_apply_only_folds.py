@@ -22,7 +22,7 @@ async def live_and_rebuilt(directory: Path, program: Program) -> None:
         await loom.actor(Interpreter, "one").ask(Carry(program=program), by="bob")
         cell = loom.actors._cells["interpreter/one"]
         cell.fold(cell.sequence)
-        live = cell.held.state
+        live = cell.state_ref.state
         assert live == await loom.replay.state("interpreter/one")
     async with opened(directory, snapshot_every=1) as loom:
         assert live == await loom.replay.state("interpreter/one")
@@ -51,7 +51,7 @@ class Deciding(Folding):
 
 async def test_a_verb_cannot_be_called_within_apply(tmp_path: Path) -> None:
     async with opened(tmp_path, agents=[Deciding]) as loom:
-        with pytest.raises(ActorStoppedError, match=r"\[evaluate\] of \[Deciding\] was called within apply"):
+        with pytest.raises(ActorStoppedError, match=r"\[evaluate\] of \[Deciding\] was called from apply\(\)"):
             await loom.actor(Deciding, "one").ask(Carry(program=[Do(verb="note", key="n")]))
         await loom.store.head("deciding/one")
         assert "evaluated" not in await kinds(loom, "deciding/one")

@@ -15,6 +15,7 @@ from loom.config import LoomConfig
 from loom.decisions import PrecedentFound, PrecedentReference
 from loom.errors import AdmissionError, ConfigError, EmbeddingError
 from loom.journal.entry import KINDS
+from loom.precedents.search import Precedents
 from loom.precedents.similarity import Similarity, SimilarityConfig
 from tests.cli.support import configured, invoke
 from tests.precedents.embedding import by_letters
@@ -65,19 +66,23 @@ async def looked_up(loom: Loom) -> PrecedentReferencedEntry:
     return seen
 
 
+async def suggest(loom: Loom, similar: Similarity, text: str, *, limit: int = 5) -> tuple[PrecedentFound, ...]:
+    return await Precedents(loom.queries, similarity=similar).find(similar_to=text, limit=limit)
+
+
 # --- over decisions ----------------------------------------------------------------------------
 
 
 async def test_the_nearest_come_first_and_say_that_they_are_only_suggested(loom: Loom) -> None:
     similar = Similarity(loom.queries, by_letters)
     before = await loom.precedents.classes()
-    first, second, *_ = await similar.suggest("a good customer", limit=4)
+    first, second, *_ = await suggest(loom, similar, "a good customer", limit=4)
     assert [first.rationale, second.rationale] == ["a good customer", "a goode custommer"]
     assert first.similarity == pytest.approx(1.0)
     assert {each.basis for each in (first, second)} == {"suggested by similarity"}
     assert await loom.precedents.classes() == before
     await loom.actor(Rememberer, "one").ask(Keep(size=1, region="n", words="a good customer again"))
-    assert len(await similar.suggest("good", limit=10)) == 5
+    assert len(await suggest(loom, similar, "good", limit=10)) == 5
 
 
 async def test_a_store_without_decisions_has_none_to_suggest(tmp_path: Path) -> None:
@@ -163,7 +168,7 @@ async def test_asked_by_many_at_once_each_decision_is_embedded_once(loom: Loom) 
     similar = Similarity(loom.queries, counting)
     async with asyncio.TaskGroup() as group:
         for _ in range(5):
-            group.create_task(similar.suggest("good"))
+            group.create_task(suggest(loom, similar, "good"))
     assert sorted(seen) == sorted([*(words for _, _, words in KEPT), *["good"] * 5])
 
 
@@ -251,16 +256,16 @@ async def test_vectors_that_make_no_sense_are_refused(loom: Loom) -> None:
 
     for embed in (wrong, few):
         with pytest.raises(EmbeddingError, match="expected one finite vector for each"):
-            await Similarity(loom.queries, embed).suggest("good")
+            await suggest(loom, Similarity(loom.queries, embed), "good")
     with pytest.raises(EmbeddingError, match="could not be turned into vectors"):
-        await Similarity(loom.queries, words).suggest("good")  # type: ignore[arg-type]
+        await suggest(loom, Similarity(loom.queries, words), "good")  # type: ignore[arg-type]
     lengths = iter((2, 3))
 
     async def two_models(texts: Sequence[str]) -> list[list[float]]:
         return [[1.0] * next(lengths)] * len(texts)
 
     with pytest.raises(EmbeddingError, match="one model for all"):
-        await Similarity(loom.queries, two_models).suggest("good")
+        await suggest(loom, Similarity(loom.queries, two_models), "good")
 
 
 def test_a_look_up_of_before_is_read_as_one_without_similarity() -> None:

@@ -52,7 +52,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "another command under a known id is taken for the same one",
-        "loom/actors/post.py",
+        "loom/actors/dispatch.py",
         "_check_same",
         "elif _canonical(first) != _canonical(entry):",
         "elif False:",
@@ -60,9 +60,9 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "an actor may ask in a circle",
-        "loom/actors/post.py",
-        "Post._check_circle",
-        "if at == sender.cell.journal:",
+        "loom/actors/dispatch.py",
+        "Dispatcher._check_circle",
+        "if at == sender.host.journal:",
         "if False:",
         ("tests/actors/test_asking.py",),
     ),
@@ -524,7 +524,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "figures: a look-up that failed reads as an empty one",
-        "loom/actors/lookups.py",
+        "loom/actors/verbs/lookup.py",
         "gather_context",
         "failure=gathered.failure,\n            )\n        )",
         "\n            )\n        )",
@@ -588,7 +588,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "a reply is let out before its critic has spoken",
-        "loom/actors/driving.py",
+        "loom/actors/turn_runner.py",
         "_complete",
         "if hold is None or not live or not turn.gathered.decisions:",
         "if True:",
@@ -604,7 +604,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "a result that nobody looked up is a look-up",
-        "loom/actors/handed_in.py",
+        "loom/actors/verbs/handed_in.py",
         "_input",
         ', source="handed_in")',
         ")",
@@ -612,7 +612,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "a precedent that nobody knows is taken",
-        "loom/actors/handed_in.py",
+        "loom/actors/verbs/handed_in.py",
         "_named",
         "if decision is None:",
         "if False:",
@@ -692,11 +692,11 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "a subject reinstates itself",
-        "loom/actors/standings.py",
+        "loom/standings/standings.py",
         "Standings.reinstate",
         "if is_self(by, subject):",
         "if False:",
-        ("tests/actors/test_standings.py",),
+        ("tests/standings/test_standings.py",),
     ),
     Act(
         "an agent re-arms what stops it",

@@ -22,7 +22,8 @@ from starlette.routing import Match
 from loom import Actor, Command, Loom, LoomConfig
 from loom.circuits import Circuit, Circuits
 from loom.circuits import extension as circuits
-from loom.web.app import REFUSALS, Api, create_app
+from loom.web.api import REFUSALS, Api
+from loom.web.app import create_app
 from loom.web.config import WebConfig
 from loom.web.extension import extension as web
 from loom.web.keys import Role, keys_of

@@ -45,9 +45,9 @@ def add_to(app: typer.Typer) -> None:
 
 async def status(shell: Shell) -> None:
     """List contracts, and agents whose standing was ever changed."""
-    from loom.actors.standings import Standings
     from loom.cli.reading import no_draft, open_journal
     from loom.gate import Contracts
+    from loom.standings import Standings
 
     async with open_journal(shell) as reader:
         store: Any = reader

@@ -209,6 +209,8 @@ class _Following:
         """Send the commands to one actor, in order; a turn that failed is journaled as such, and that is that."""
         for command_id, command in commands:
             try:
-                await self._actors.ask(cls, key, command, command_id=command_id, by=f"reactor {self._reactor.name}")
+                await self._actors.messenger.ask(
+                    cls, key, command, command_id=command_id, by=f"reactor {self._reactor.name}"
+                )
             except (ActorFailedError, TurnAbandonedError) as error:
                 _log.error("reaction_failed", reactor=self._reactor.name, actor=key, error=str(error))

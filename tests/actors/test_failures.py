@@ -49,8 +49,8 @@ async def test_a_failed_actor_is_rebuilt_from_its_journal(tmp_path: Path) -> Non
         with pytest.raises(ActorFailedError):
             await loom.actor(Clumsy, "one").ask(Spoil(note="one"))
         cell = loom.actors._cells["clumsy/one"]
-        assert cell.held.state.notes == ["one"]
-        assert cell.held.state == await loom.replay.state("clumsy/one")
+        assert cell.state_ref.state.notes == ["one"]
+        assert cell.state_ref.state == await loom.replay.state("clumsy/one")
 
 
 async def test_entries_that_come_in_while_it_is_rebuilt_are_not_missed(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ async def test_entries_that_come_in_while_it_is_rebuilt_are_not_missed(tmp_path:
             others.append(asyncio.create_task(ref.tell(Spoil(note=f"{len(others)}", fails=False))))
         await asyncio.gather(failing, *others, return_exceptions=True)
         await until(lambda: not loom.actors._cells["clumsy/one"].turns)
-        assert loom.actors._cells["clumsy/one"].held.state == await loom.replay.state("clumsy/one")
+        assert loom.actors._cells["clumsy/one"].state_ref.state == await loom.replay.state("clumsy/one")
 
 
 async def test_too_many_failures_in_a_window_stop_the_actor_until_it_is_restarted(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_an_apply_that_raises_stops_the_actor_and_loses_no_entry(
         with pytest.raises(ActorStoppedError):
             await loom.actor(Brittle, "one").restart()
     async with opened(tmp_path, agents=[Brittle]) as loom:
-        with pytest.raises(ActorStoppedError, match="mend apply"):
+        with pytest.raises(ActorStoppedError, match="correct apply"):
             await loom.actor(Brittle, "one").ask(Spoil(note="n"), id="c")
         monkeypatch.setattr(Brittle, "broken", False)
         await loom.actor(Brittle, "one").restart()
@@ -212,7 +212,7 @@ async def test_actors_that_were_let_go_leave_nothing_behind(tmp_path: Path) -> N
             system._still_writing,
         ]  # fmt: skip
         assert [len(each) for each in held] == [0] * len(held)
-        assert len(system._post._gate) == 0
+        assert len(system.messenger._lock) == 0
 
 
 async def test_commands_sent_while_actors_come_and_go_all_have_their_reply(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from loom.actors.lookups import expect
 from loom.actors.turn import Turn
+from loom.actors.verbs.shared import expect
 from loom.decisions.decision import DecisionInput, PrecedentReference, Relation
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
@@ -92,7 +92,7 @@ def _related(
 
 def _recorded(turn: Turn, step: Step) -> tuple[PrecedentReference, ...] | None:
     """Return the precedents of the decision that this step recorded before; None where it did not."""
-    recorded = None if turn.script is None else turn.script.peek(step, "end")
+    recorded = None if turn.recorded_steps is None else turn.recorded_steps.peek(step, "end")
     return None if recorded is None else expect(recorded.entry, DecisionJournalEntry, turn).decision.precedents
 
 

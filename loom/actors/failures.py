@@ -1,21 +1,14 @@
-"""What becomes of an actor whose turn failed: it is rebuilt from its journal, and stopped when it fails too often."""
+"""When an actor fails too often, and the errors of one that is stopped for it."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
-from loom.actors.recovery import recover
 from loom.actors.services import ActorOptions
-from loom.actors.state import Fold
 from loom.errors import ActorStoppedError
 
-if TYPE_CHECKING:
-    from loom.actors.cell import Cell
-
-__all__ = ["Failures", "not_made", "rebuilt"]
+__all__ = ["Failures", "construction_failed"]
 
 
 class Failures:
@@ -44,30 +37,7 @@ class Failures:
         )
 
 
-async def rebuilt(cell: Cell) -> Fold:
-    """Fold the journal again, as after a failure nobody knows what the state in memory is.
-
-    What is put in line meanwhile is noted, and comes after what is read, so that nothing is missing in the new state.
-    """
-    fold = Fold(cell.new_actor())
-    if not fold.wanted:
-        return fold
-    until, cell.meanwhile = cell.sequence, []
-    try:
-        if cell.written is not None:
-            await asyncio.wait([cell.written])
-        await recover(cell.services, cell.cls, cell.journal, fold, until=until)
-        for sequence, entry in cell.meanwhile:
-            fold.feed(sequence, entry)
-    finally:
-        cell.meanwhile = None
-    shared = cell.held
-    shared.state = fold.actor.state
-    fold.actor._held = shared
-    return fold
-
-
-def not_made(journal: str, error: Exception) -> ActorStoppedError:
+def construction_failed(journal: str, error: Exception) -> ActorStoppedError:
     """Return the error of an actor that cannot be made at all."""
     stopped = ActorStoppedError(
         f"actor [{journal}] cannot be made [{type(error).__name__}: {error}]; expected a constructor, or factory, and "

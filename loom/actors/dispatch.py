@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue, ValidationError
 
 from loom.actors.actor import Actor
+from loom.actors.cell import Cell
 from loom.actors.command import Command
-from loom.actors.driving import failure_told
-from loom.actors.gate import Gate
+from loom.actors.keyed_lock import KeyedLock
 from loom.actors.recovery import receipt_of
+from loom.actors.services import Services
 from loom.actors.turn import Turn
+from loom.actors.turn_runner import turn_failed_error
 from loom.decisions.runs import current_run
 from loom.errors import (
     AdmissionError,
@@ -29,15 +31,34 @@ from loom.identity import By, Identity, journal_name
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import Receipt, check_name
+from loom.policies.registry import PolicyVersion
 
-if TYPE_CHECKING:
-    from loom.actors.cell import Cell
-    from loom.actors.system import ActorSystem
-
-__all__ = ["Post", "Told"]
+__all__ = ["Cells", "Dispatcher", "TellReceipt"]
 
 
-class Told(NamedTuple):
+class Cells(Protocol):
+    """Where a dispatcher finds the actor that a command is for."""
+
+    services: Services
+
+    async def know(self, cls: type[Actor[Any]]) -> None:
+        """Register a class by first use."""
+        ...
+
+    async def cell(self, journal: str) -> Cell:
+        """Return the cell of an actor, waking it if need be."""
+        ...
+
+    def pin(self, cls: type[Actor[Any]]) -> PolicyVersion:
+        """Return the policy version that a turn of this class begins under."""
+        ...
+
+    def waits_for(self, journal: str) -> list[str]:
+        """Return the journals whose actors the running turn of an actor has asked and waits for."""
+        ...
+
+
+class TellReceipt(NamedTuple):
     """What `tell` gives back: the command is durable, at this place; asking again with its id gives its reply."""
 
     journal: str
@@ -52,13 +73,13 @@ class _Sent(NamedTuple):
     cell: Cell
 
 
-class Post:
+class Dispatcher:
     """Sends commands. A turn that does names itself as `sender`: its requester and correlation id go along."""
 
-    def __init__(self, system: ActorSystem) -> None:
-        self._system = system
-        self._services = system.services
-        self._gate = Gate()
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._services = cells.services
+        self._lock = KeyedLock()
 
     async def ask(
         self,
@@ -79,7 +100,7 @@ class Post:
             sender.asking[journal] += 1
         try:
             async with asyncio.timeout(timeout_s):
-                waiting = (*sender.received.waiting, sender.cell.journal) if sender else ()
+                waiting = (*sender.received.waiting, sender.host.journal) if sender else ()
                 entry = self._entry(command, known_id, by=by, sender=sender, waiting=waiting)
                 sent = await self._send(cls, journal, command, entry, known_id, fresh=command_id is None)
                 return await asyncio.shield(sent.reply)
@@ -101,7 +122,7 @@ class Post:
         command_id: str | None = None,
         by: By | None = None,
         sender: Turn | None = None,
-    ) -> Told:
+    ) -> TellReceipt:
         """Send a command and return once it is durable."""
         known_id = command_id or self._services.sources.new_id()
         entry = self._entry(command, known_id, by=by, sender=sender, waiting=())
@@ -116,7 +137,7 @@ class Post:
             receipt = resolved
         except LoomError as error:
             raise sent.cell.refusal(error) from error
-        return Told(receipt.journal, known_id, receipt.sequence, receipt.position)
+        return TellReceipt(receipt.journal, known_id, receipt.sequence, receipt.position)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -129,7 +150,7 @@ class Post:
         except ValueError as error:  # a lone surrogate, say
             raise AdmissionError(
                 f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: "
-                "mend the value"
+                "correct the value"
             ) from error
         return CommandReceivedEntry(
             command_type=command.command_type,
@@ -153,11 +174,11 @@ class Post:
     ) -> _Sent:
         """Have a command accepted by its cell; one that came before is answered from what was recorded."""
         check_name(command_id, what="command id")
-        await self._system.know(cls)
+        await self._cells.know(cls)
         if fresh:
             return await self._accept(cls, journal, command, entry, command_id)
-        async with self._gate.at((journal, command_id)):
-            cell = await self._system.cell(journal)
+        async with self._lock.hold((journal, command_id)):
+            cell = await self._cells.cell(journal)
             turn = cell.turns.get(command_id)
             if turn is not None:
                 _check_same(turn.received, entry, journal, command_id)
@@ -173,24 +194,24 @@ class Post:
     ) -> _Sent:
         copy = _read_back(command, entry.payload)
         await self._services.store.room()
-        cell = await self._system.cell(journal)
-        turn = cell.accept(copy, entry, command_id, self._system.classes.pin(cls))
+        cell = await self._cells.cell(journal)
+        turn = cell.accept(copy, entry, command_id, self._cells.pin(cls))
         return _Sent(turn.reply, turn.accepted, cell)
 
     def _check_circle(self, sender: Turn, journal: str) -> None:
         """Refuse to wait for an actor whose running turn waits, through however many others, for the one that asks."""
         seen: set[str] = set()
-        following: list[tuple[str, tuple[str, ...]]] = [(journal, (sender.cell.journal, journal))]
+        following: list[tuple[str, tuple[str, ...]]] = [(journal, (sender.host.journal, journal))]
         while following:
             at, path = following.pop()
-            if at == sender.cell.journal:
+            if at == sender.host.journal:
                 raise AskCycleError(
                     f"asking would never end [{' → '.join(path)}]; expected actors that do not wait in a circle: "
                     "tell instead"
                 )
             if at not in seen:
                 seen.add(at)
-                following += [(each, (*path, each)) for each in self._system.waits_for(at)]
+                following += [(each, (*path, each)) for each in self._cells.waits_for(at)]
 
     # --- commands that came before --------------------------------------------------------------
 
@@ -223,7 +244,7 @@ def _read_back(command: Command[Any], payload: JsonValue) -> Command[Any]:
     except ValidationError as error:
         raise AdmissionError(
             f"command [{command.command_type}] cannot be read back from what is journaled of it "
-            f"[{error.errors()[0]['msg']}]; expected fields that survive JSON: mend its types"
+            f"[{error.errors()[0]['msg']}]; expected fields that survive JSON: correct its types"
         ) from error
 
 
@@ -250,7 +271,7 @@ def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
 
 def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None:
     if isinstance(ending, TurnFailedEntry) and isinstance(received.entry, CommandReceivedEntry):
-        return failure_told(
+        return turn_failed_error(
             received.journal, received.entry.command_type, type_name=ending.type_name, message=ending.message
         )
     if isinstance(ending, TurnAbandonedEntry):

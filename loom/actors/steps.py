@@ -17,7 +17,7 @@ from loom.actors.entries import AskedEntry, EffectIntendedEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step, UnknownEntry
 
-__all__ = ["REACTION", "LooseScript", "Phase", "Script", "step_of"]
+__all__ = ["REACTION", "Phase", "RecordedSteps", "UnorderedSteps", "step_of"]
 
 Phase = Literal["begin", "end"]
 """Some steps take two entries: an intent before, a result after. Others have only the end."""
@@ -35,7 +35,7 @@ class _Item(NamedTuple):
     recorded: Recorded
 
 
-class Script:
+class RecordedSteps:
     """What a turn did before it was cut short.
 
     `released` is called with each entry as its step gets it; `before_last` is awaited before the last one is given
@@ -79,7 +79,7 @@ class Script:
         return not self._left
 
     @property
-    def going_live(self) -> bool:
+    def continuing_live(self) -> bool:
         """Whether the last recorded step was matched and only waits for the actor to be free."""
         return self._last is not None
 
@@ -138,7 +138,7 @@ class Script:
             self._blocked.remove(step)
 
     def cancel(self) -> None:
-        """Stop whatever is still going on for this script."""
+        """Stop whatever is still going on for these steps."""
         if self._last is not None:
             self._last.cancel()
 
@@ -210,7 +210,7 @@ class Script:
             self._advance()
 
 
-class LooseScript(Script):
+class UnorderedSteps(RecordedSteps):
     """Gives every recorded step out as soon as it is asked for, in whatever order.
 
     For code that runs under another version: it may pass recorded steps over, and nobody waits for those.

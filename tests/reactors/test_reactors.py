@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from loom import Actor, Command, Entry, Extension, Loom, LoomConfig
-from loom.actors import Reaction
 from loom.errors import DuplicateKindError, ReactorLagError
 from loom.journal.entry import Recorded
+from loom.reactors import Reaction
 
 
 class SaidEntry(Entry):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from loom.actors.lookups import digest, expect
 from loom.actors.turn import Turn
+from loom.actors.verbs.shared import digest, expect
 from loom.clock import datetime_from_us, instant, us_from_datetime
 from loom.decisions.decision import ApprovalGiven
 from loom.decisions.entries import ApprovalRequestedEntry
@@ -39,7 +39,7 @@ async def request_approval(
         if recorded is None:
             if deadline is not None:
                 turn.services.requests.set_deadline(request.approval_id, deadline, at=asked)
-            with turn.services.requests.asking(turn.cell.journal, turn.command_id):
+            with turn.services.requests.asking(turn.host.journal, turn.command_id):
                 turn.write(ready)
                 await turn.durable()
         else:
@@ -56,19 +56,19 @@ async def request_approval(
 
 async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> ApprovalGiven:
     """Wait for the answer and go on: the turn may have been parked for days."""
-    continued = turn.script is not None and turn.script.has(step, "end")
+    continued = turn.recorded_steps is not None and turn.recorded_steps.has(step, "end")
     if continued:
         await turn.take(step, "end")
-    elif turn.script is not None:
-        await turn.script.wait(step)
+    elif turn.recorded_steps is not None:
+        await turn.recorded_steps.wait(step)
     if not turn.answered(request.approval_id) and turn.compare is None:
         # Again after a restart, as nobody knows whether the messenger had been on his way before it.
-        turn.cell.system.in_background(turn.services.deliver(request, journal=turn.cell.journal))
+        turn.host.in_background(turn.services.deliver(request, journal=turn.host.journal))
     answer, answered_at = await turn.wait_for_answer(request.approval_id)
     if not continued:
         if turn.compare is not None:
             raise turn.never_recorded(step)
-        await turn.go_live(after=step)
+        await turn.continue_live(after=step)
     return ApprovalGiven(
         approval_id=request.approval_id, approver=request.approver, granted=answer.granted, by=answer.by,
         identity_source=answer.identity_source, via=answer.via, role=answer.role, answered_at=answered_at,
@@ -93,7 +93,7 @@ def _request(
     return ApprovalRequestedEntry(
         step=step,
         approval_id=derived_id(
-            "approval", store.workspace, turn.cell.journal, turn.command_id, step.key, str(step.occurrence)
+            "approval", store.workspace, turn.host.journal, turn.command_id, step.key, str(step.occurrence)
         ),
         approver=approver,
         reason=reason,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any
 
+from loom.actors.ports import Decider
 from loom.actors.turn import Turn
 from loom.errors import NoTurnError
-
-if TYPE_CHECKING:
-    from loom.actors.actor import Actor
 
 __all__ = ["current_turn", "enter", "turn_in", "turn_of_caller"]
 
@@ -21,7 +18,7 @@ def enter(turn: Turn) -> None:
     _current.set(turn)
 
 
-def current_turn(actor: Actor[Any], verb: str) -> Turn:
+def current_turn(actor: Decider, verb: str) -> Turn:
     """Return the turn in which a verb was called; raise `NoTurnError` outside one, or in another actor's."""
     turn = _current.get(None)
     if turn is None or turn.actor is not actor:
@@ -29,9 +26,10 @@ def current_turn(actor: Actor[Any], verb: str) -> Turn:
             f"[{verb}] of [{type(actor).__name__}] was called outside a turn; expected it within execute: "
             "send the actor a command instead"
         )
-    if actor._held.folding:
+    if actor._state_ref.folding:
         raise NoTurnError(
-            f"[{verb}] of [{type(actor).__name__}] was called within apply; expected it to fold, and nothing more"
+            f"[{verb}] of [{type(actor).__name__}] was called from apply(); verbs cannot be called there: "
+            "apply folds, and nothing more"
         )
     return turn
 

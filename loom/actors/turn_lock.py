@@ -1,23 +1,32 @@
-"""Whose turn it is: one turn of an actor runs at a time, and those that go on come before those that begin."""
+"""Whose turn it is: one turn of an actor runs at a time, and those that go on come before those that begin.
+
+A turn takes the lock when it begins and gives it back when it ends, or while it is parked. `claim` never waits: it is
+for whoever starts turns. `acquire` is for the tasks of a turn. `on_free` is called when the lock is given back and
+nobody is in line for it, and may `claim` it at once for the next turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from loom.actors.turn import Turn
-
-__all__ = ["Slot"]
+__all__ = ["TurnLock"]
 
 
-class Slot:
+class _Turn(Protocol):
+    closed: bool
+
+
+T = TypeVar("T", bound=_Turn)
+
+
+class TurnLock(Generic[T]):
     """Held by the turn that runs. `on_free` is called when nobody has it and nobody waits for it."""
 
     def __init__(self, on_free: Callable[[], None]) -> None:
-        self.owner: Turn | None = None
-        self._line: dict[Turn, list[asyncio.Future[None]]] = {}
+        self.owner: T | None = None
+        self._line: dict[T, list[asyncio.Future[None]]] = {}
         self._on_free = on_free
 
     @property
@@ -25,23 +34,23 @@ class Slot:
         """Whether nobody has it and nobody waits for it."""
         return self.owner is None and not self._line
 
-    def claim(self, turn: Turn) -> None:
-        """Take the slot, or a place in line for it, without waiting."""
+    def claim(self, turn: T) -> None:
+        """Take the lock, or a place in line for it, without waiting."""
         if self.free:
             self.owner = turn
         elif self.owner is not turn:
             self._line.setdefault(turn, [])
 
-    async def acquire(self, turn: Turn) -> None:
-        """Wait for the slot, in order of asking; several tasks of one turn may, and get it together."""
+    async def acquire(self, turn: T) -> None:
+        """Wait for the lock, in order of asking; several tasks of one turn may, and get it together."""
         self.claim(turn)
         while self.owner is not turn and not turn.closed:
             granted = asyncio.get_running_loop().create_future()
             self._line.setdefault(turn, []).append(granted)
             await granted
 
-    def release(self, turn: Turn) -> None:
-        """Take note that a turn does not want the slot, whether it has it or stands in line."""
+    def release(self, turn: T) -> None:
+        """Take note that a turn does not want the lock, whether it has it or is in line."""
         _wake(self._line.pop(turn, []))
         if self.owner is not turn:
             return

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
+from loom.actors.cell import Cell
+from loom.actors.system import ActorSystem
 from loom.clock import datetime_from_us
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
 from loom.errors import (
@@ -25,10 +26,6 @@ from loom.identity import short
 from loom.journal.entry import Entry
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 from loom.journal.store import Append, JournalStore, draft
-
-if TYPE_CHECKING:
-    from loom.actors.cell import Cell
-    from loom.actors.system import ActorSystem
 
 __all__ = ["abandon", "answer", "retry"]
 
@@ -108,12 +105,12 @@ async def _do(
         return
 
     async def one_at_a_time() -> None:
-        async with cell.by_people:
+        async with cell.operator_lock:
             if command_id not in cell.open:
                 raise _has_ended(journal, command_id)
             await in_cell(cell)
 
-    await asyncio.shield(cell.in_background(one_at_a_time()))
+    await asyncio.shield(cell.keep_awake_for(one_at_a_time()))
 
 
 async def _append(store: JournalStore, journal: str, entry: Entry, command_id: str) -> None:

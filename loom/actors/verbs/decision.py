@@ -1,17 +1,22 @@
-"""The verbs that write down: `record_decision` and `record`."""
+"""The verb `record_decision`: joins what agent code says with what its turn has gathered, and journals it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from loom.actors.handed_in import inputs_of, precedents_of
-from loom.actors.lookups import expect, plain_facts
 from loom.actors.turn import Turn
+from loom.actors.verbs.evaluation import plain_facts
+from loom.actors.verbs.handed_in import inputs_of, precedents_of
+from loom.actors.verbs.shared import expect
 from loom.decisions.decision import (
+    Alternative,
+    ApprovalGiven,
     Decision,
+    DecisionInput,
     PolicyReference,
     PrecedentClass,
     PrecedentReference,
@@ -21,32 +26,70 @@ from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
 from loom.identity import parse_journal_name
 from loom.journal.admission import json_value
-from loom.journal.entry import Entry, PersonEntry, Step
+from loom.journal.entry import Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.spans import count_decision
 
+__all__ = ["DecisionDraft", "record_decision"]
 
-async def record_decision(turn: Turn, **given: Any) -> str:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionDraft:
+    """What agent code says of a decision. What is None is taken from the turn: see `Actor.record_decision`."""
+
+    rationale: str
+    outcome: Mapping[str, object] | None
+    decision_type: str | None
+    reasoning: Sequence[str]
+    alternatives: Sequence[Alternative | Mapping[str, str]]
+    rationale_author: Literal["developer", "model", "human"]
+    is_exception: bool | None
+    exception_reason: str | None
+    confidence: float | None
+    context: Mapping[str, object] | None
+    parent: str | None
+    inputs: Sequence[DecisionInput | object] | None
+    facts: BaseModel | Mapping[str, object] | None
+    evaluation: Evaluation | None
+    precedents: Sequence[PrecedentReference | str] | None
+    approvals: Sequence[ApprovalGiven] | None
+    policy: str | None
+    enrich: Literal["always", "never"] | None
+
+
+async def record_decision(turn: Turn, given: DecisionDraft) -> str:
     """See `Actor.record_decision`."""
     services = turn.services
-    version = turn.policy if given["policy"] is None else services.policies.resolve(given["policy"])
+    version = turn.policy if given.policy is None else services.policies.resolve(given.policy)
     services.policies.resolve_hash(version.hash_bytes)  # law 3: no decision without a registered version
-    evaluation = _evaluation(turn, given["evaluation"])
-    is_exception = given["is_exception"]
+    evaluation = _evaluation(turn, given.evaluation)
+    is_exception = given.is_exception
     if is_exception is None:
         is_exception = evaluation is not None and evaluation.is_exception
-    decision_type = given["decision_type"] or ("exception" if is_exception else "policy_application")
+    decision_type = given.decision_type or ("exception" if is_exception else "policy_application")
     with turn.step("record_decision", decision_type) as step:
-        given |= {"is_exception": is_exception, "outcome": _outcome(turn, given["outcome"])}
-        if given["precedents"] is not None:
-            given["precedents"] = await precedents_of(turn, step, given["precedents"], given["outcome"])
-        decision = _decision(turn, step, version, evaluation, given)
-        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given["enrich"])
+        outcome = _outcome(turn, given.outcome)
+        precedents = (
+            _precedents_seen(turn, outcome)
+            if given.precedents is None
+            else await precedents_of(turn, step, given.precedents, outcome)
+        )
+        decision = _decision(
+            turn,
+            step,
+            given,
+            version=version,
+            evaluation=evaluation,
+            is_exception=is_exception,
+            outcome=outcome,
+            precedents=precedents,
+        )
+        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
         if turn.counterfactual:
             return await _decided_again(turn, step, decision)
-        if turn.script is None or not turn.script.has(step, "end"):
+        if turn.recorded_steps is None or not turn.recorded_steps.has(step, "end"):
             await _check_parent(turn, decision.parent_decision_id)
         recorded = await turn.take(step)
         if recorded is None:
@@ -69,35 +112,12 @@ def _as_it_was(entry: DecisionJournalEntry) -> DecisionJournalEntry:
 
 async def _decided_again(turn: Turn, step: Step, decision: Decision) -> str:
     """Tell what would be decided now; nothing is written, and what was decided then is not fed back."""
-    if turn.script is not None and turn.script.has(step, "end"):
-        await turn.script.take(step, "end")
+    if turn.recorded_steps is not None and turn.recorded_steps.has(step, "end"):
+        await turn.recorded_steps.take(step, "end")
     if turn.decided is not None:
         turn.decided(decision)
     turn.gathered.decisions.append(decision.decision_id)
     return decision.decision_id
-
-
-async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
-    """See `Actor.record`."""
-    own = next((cls for cls in type(entry).__mro__ if cls.__module__.startswith(_OWN) and cls not in _BASES), None)
-    if own is not None and issubclass(own, Entry):
-        raise AdmissionError(
-            f"kind [{getattr(type(entry), 'kind', '-')}] is loom's own [{own.__name__}]; expected an entry of yours: "
-            "subclass Entry, or use the verb for it"
-        )
-    with turn.step("record", key or type(entry).kind) as step:
-        entry = entry.model_copy(update={"step": step})
-        json_value(entry.model_dump(), limits=turn.services.limits)  # bytes and the like hide from a serialiser
-        ready = turn.draft(entry)
-        recorded = await turn.take(step)
-        if recorded is None:
-            turn.write(ready)
-        elif turn.compare is not None:
-            turn.compare(recorded, entry)
-
-
-_OWN = ("loom.journal.", "loom.policies.", "loom.decisions.", "loom.actors.")
-_BASES = (Entry, PersonEntry)
 
 
 def _evaluation(turn: Turn, given: Evaluation | None) -> Evaluation | None:
@@ -107,49 +127,62 @@ def _evaluation(turn: Turn, given: Evaluation | None) -> Evaluation | None:
 
 
 def _decision(
-    turn: Turn, step: Step, version: PolicyVersion, evaluation: Evaluation | None, given: Mapping[str, Any]
+    turn: Turn,
+    step: Step,
+    given: DecisionDraft,
+    *,
+    version: PolicyVersion,
+    evaluation: Evaluation | None,
+    is_exception: bool,
+    outcome: dict[str, JsonValue],
+    precedents: tuple[Any, ...],
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
     gathered = turn.gathered
-    outcome = given["outcome"]
-    facts = _facts(turn, given["facts"])
-    reason = given["exception_reason"] or (None if evaluation is None else evaluation.exception_reason)
+    facts = _facts(turn, given.facts)
+    reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
+    said: dict[str, Any] = {"alternatives": given.alternatives, "reasoning": given.reasoning}  # the model checks them
     try:
         return Decision(
             decision_id=decision_id(
-                workspace=turn.services.store.workspace, journal=turn.cell.journal, command_id=turn.command_id,
-                decision_type=step.key, occurrence=step.occurrence, policy_hash=version.hash,
+                workspace=turn.services.store.workspace,
+                journal=turn.host.journal,
+                command_id=turn.command_id,
+                decision_type=step.key,
+                occurrence=step.occurrence,
+                policy_hash=version.hash,
             ),
             decision_type=step.key,
-            rationale=given["rationale"],
-            rationale_author=given["rationale_author"],
-            reasoning=given["reasoning"],
-            inputs=tuple(gathered.inputs) if given["inputs"] is None else inputs_of(turn, given["inputs"]),
-            alternatives=given["alternatives"],
+            rationale=given.rationale,
+            rationale_author=given.rationale_author,
+            inputs=tuple(gathered.inputs) if given.inputs is None else inputs_of(turn, given.inputs),
             policy=PolicyReference(
-                name=version.name, version=version.version, hash=version.hash,
+                name=version.name,
+                version=version.version,
+                hash=version.hash,
                 rule=None if evaluation is None else evaluation.rule,
             ),
             facts=facts,
             evaluation=evaluation,
             outcome=outcome,
-            precedents=_precedents(turn, given["precedents"], outcome),
+            precedents=precedents,
             precedent_class=_class(turn, facts, outcome),
-            is_exception=given["is_exception"],
-            exception_reason=reason if given["is_exception"] else None,
-            approvals=tuple(gathered.approvals if given["approvals"] is None else given["approvals"]),
-            context=_context(turn, given["context"]),
-            confidence=given["confidence"],
-            parent_decision_id=given["parent"],
+            is_exception=is_exception,
+            exception_reason=reason if is_exception else None,
+            approvals=tuple(gathered.approvals if given.approvals is None else given.approvals),
+            context=_context(turn, given.context),
+            confidence=given.confidence,
+            parent_decision_id=given.parent,
             causation_id=turn.command_id,
             run_id=turn.received.run_id,
-        )  # fmt: skip
+            **said,
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise AdmissionError(
             f"decision of turn [{turn}] is not whole at [{where}] [{first['msg']}]; expected a decision as "
-            "record_decision describes it: mend that argument",
+            "record_decision describes it: correct that argument",
             path=f"$.{where}",
         ) from error
 
@@ -166,12 +199,8 @@ def _facts(turn: Turn, given: BaseModel | Mapping[str, object] | None) -> dict[s
     return None if turn.gathered.evaluated is None else turn.gathered.evaluated.facts
 
 
-def _precedents(
-    turn: Turn, given: Sequence[PrecedentReference] | None, outcome: dict[str, JsonValue]
-) -> tuple[PrecedentReference, ...]:
+def _precedents_seen(turn: Turn, outcome: dict[str, JsonValue]) -> tuple[PrecedentReference, ...]:
     """Relate the precedents that the turn saw: one with the same outcome was followed, another one distinguished."""
-    if given is not None:
-        return tuple(given)
     return tuple(
         PrecedentReference(
             decision_id=found.decision_id, relation="followed" if found.outcome == outcome else "distinguished"
@@ -189,7 +218,7 @@ def _class(turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, Js
 
 
 def _context(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
-    actor_type, key = parse_journal_name(turn.cell.journal)
+    actor_type, key = parse_journal_name(turn.host.journal)
     known = {} if turn.actor is None else turn.actor.context()
     merged: Any = json_value(
         {"actor_type": actor_type, "actor_key": key, **known, **(given or {})}, limits=turn.services.limits

@@ -1,18 +1,25 @@
-"""How a turn is driven from its first line to its end, however it ends."""
+"""How a turn is driven from its first line to its end, however it ends.
+
+`drive` is the body of the turn's main task, and the one place that ends turns. Before it: the command is in line for
+the journal, and the turn has the lock of its actor, or a recorded past that says that it was parked. After it: the
+journal holds an ending, or the turn is stuck (it waits for a person), or it was cut short (a later cell resumes it);
+its reply is set or refused, and it has left its host. That holds however the code of the actor ends, also when it
+swallows a cancellation.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
 from loom.actors.command import encode_reply
-from loom.actors.current import enter
-from loom.actors.lookups import failure_of, keepable
 from loom.actors.stalling import StallWatch, divergence
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
+from loom.actors.turn_context import enter
+from loom.actors.verbs.shared import failure_of, keepable
 from loom.errors import (
     ActorFailedError,
     ActorStoppedError,
@@ -26,10 +33,7 @@ from loom.journal.kinds import TurnCompletedEntry, TurnDivergedEntry, TurnFailed
 from loom.spans import span
 from loom.telemetry import bind_turn, get_logger
 
-if TYPE_CHECKING:
-    from loom.actors.cell import Cell
-
-__all__ = ["drive", "failure_told"]
+__all__ = ["drive", "turn_failed_error"]
 
 _STEPS_KEPT = 20
 """So many steps of each side of a divergence are journaled: they begin at the one that nobody asks for."""
@@ -40,85 +44,85 @@ _Reason = Literal["raised", "policy_code_changed", "not_resumable"]
 _log = get_logger("loom.actors")
 
 
-async def drive(cell: Cell, turn: Turn) -> None:
+async def drive(turn: Turn) -> None:
     """Run a turn to its end in the current task; its caller is told, whatever happens."""
     enter(turn)
     about: dict[str, str | bool | float] = {
-        "loom.journal": cell.journal, "loom.turn": turn.command_id, "loom.command": turn.received.command_type,
+        "loom.journal": turn.host.journal, "loom.turn": turn.command_id, "loom.command": turn.received.command_type,
         "loom.correlation": turn.received.correlation_id, "loom.policy": turn.policy.version,
-        "loom.resumed": turn.script is not None,
+        "loom.resumed": turn.recorded_steps is not None,
     }  # fmt: skip
     with (
         span("loom.turn", about) as under_way,
-        bind_turn(journal=cell.journal, turn=turn.command_id, correlation_id=turn.received.correlation_id),
+        bind_turn(journal=turn.host.journal, turn=turn.command_id, correlation_id=turn.received.correlation_id),
     ):
         try:
-            await _run(cell, turn)
+            await _run(turn)
             under_way.set_attribute("loom.outcome", "replied")
         except BaseException as error:
-            await _end_badly(cell, turn, error)
+            await _end_badly(turn, error)
             under_way.set_attribute("loom.outcome", "failed" if turn.stopped is None else "stopped")
             under_way.set_attribute("loom.error", type(turn.stopped or error).__name__)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:
-            _tell(turn)
-            cell.leave(turn)
+            _settle(turn)
+            turn.host.leave(turn)
 
 
-async def _run(cell: Cell, turn: Turn) -> None:
-    await _begin(cell, turn)
+async def _run(turn: Turn) -> None:
+    await _begin(turn)
     assert turn.actor is not None  # noqa: S101 - a turn that runs has its actor
-    if turn.script is None:
+    if turn.recorded_steps is None:
         reply = await turn.actor.execute(turn.command)
     else:
-        watch = StallWatch(turn, turn.script, cell.services.options.divergence_timeout_s)
+        watch = StallWatch(turn, turn.recorded_steps, turn.host.services.options.divergence_timeout_s)
         try:
             reply = await turn.actor.execute(turn.command)
         finally:
             watch.stop()
-    await _complete(cell, turn, reply)
+    await _complete(turn, reply)
 
 
-async def _begin(cell: Cell, turn: Turn) -> None:
+async def _begin(turn: Turn) -> None:
     """See to it that the turn's state at its first line can be told again from the journal."""
     turn.check_open()
-    if turn.script is not None:
-        if not turn.script.parked:  # it ran when it was cut short: nobody else runs before it
-            await cell.slot.acquire(turn)
+    if turn.recorded_steps is not None:
+        if not turn.recorded_steps.parked:  # it ran when it was cut short: nobody else runs before it
+            await turn.host.lock.acquire(turn)
         return
     if turn.attempt:
-        await turn.go_live()
-    elif cell.sequence != turn.sequence:
+        await turn.continue_live()
+    elif turn.host.sequence != turn.sequence:
         turn.write(turn.draft(TurnStartedEntry()))
-    cell.fold(cell.sequence)
+    turn.host.fold(turn.host.sequence)
 
 
-async def _complete(cell: Cell, turn: Turn, reply: Any) -> None:
+async def _complete(turn: Turn, reply: Any) -> None:
     """Journal the reply, and let it out once everything that the turn wrote is durable (law 4)."""
-    plain = encode_reply(turn.command, reply, limits=cell.services.limits)
-    if turn.script is not None and not turn.script.finished:
-        raise turn.halt(divergence(turn, turn.script, f"its code replied [{plain!s:.200}]"))
-    await turn.go_live()
+    plain = encode_reply(turn.command, reply, limits=turn.host.services.limits)
+    if turn.recorded_steps is not None and not turn.recorded_steps.finished:
+        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{plain!s:.200}]"))
+    await turn.continue_live()
     turn.end(TurnCompletedEntry(reply=plain))
     await turn.durable()
-    cell.ended(turn.command_id, turn.receipt)
-    hold = cell.services.hold_reply
+    turn.host.ended(turn.command_id, turn.receipt)
+    hold = turn.host.services.hold_reply
     live = turn.compare is None and not turn.counterfactual
     if hold is None or not live or not turn.gathered.decisions:
-        _let_out(turn, plain)
+        _release_reply(turn, plain)
         return
-    turn.held = True
-    held = cell.system.in_background(_held(hold, tuple(turn.gathered.decisions)))
-    held.add_done_callback(lambda _: _let_out(turn, plain))  # however it ended, also before it began
+    turn.reply_held = True
+    held = turn.host.in_background(_release_later(hold, tuple(turn.gathered.decisions)))
+    held.add_done_callback(lambda _: _release_reply(turn, plain))  # however it ended, also before it began
 
 
-def _let_out(turn: Turn, reply: JsonValue) -> None:
+def _release_reply(turn: Turn, reply: JsonValue) -> None:
     if not turn.reply.done():
         turn.reply.set_result(reply)
 
 
-async def _held(hold: Callable[[Sequence[str]], Awaitable[None]], decisions: Sequence[str]) -> None:
+async def _release_later(hold: Callable[[Sequence[str]], Awaitable[None]], decisions: Sequence[str]) -> None:
     """Wait for what a reply is held for. Its turn has ended: whatever goes wrong here, the reply is let out."""
     try:
         await hold(decisions)
@@ -126,30 +130,30 @@ async def _held(hold: Callable[[Sequence[str]], Awaitable[None]], decisions: Seq
         _log.warning("reply_not_held", error=str(error))
 
 
-async def _end_badly(cell: Cell, turn: Turn, error: BaseException) -> None:
+async def _end_badly(turn: Turn, error: BaseException) -> None:
     """Tell apart what ended a turn: it was stopped, cut short, or its code does not do what it did; or it failed."""
     task = asyncio.current_task()
     if turn.stopped is None and isinstance(error, KeyboardInterrupt | SystemExit):
         turn.halt(turn.shut_down())
     if turn.stopped is None and isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         turn.halt(turn.shut_down())
-    if turn.stopped is None and turn.script is not None and not turn.script.finished:
-        turn.halt(divergence(turn, turn.script, f"its code raised [{_shown(error)}]"))
+    if turn.stopped is None and turn.recorded_steps is not None and not turn.recorded_steps.finished:
+        turn.halt(divergence(turn, turn.recorded_steps, f"its code raised [{_in_words(error)}]"))
     stopped = turn.stopped
     if stopped is None:
-        await _fail(cell, turn, error, "raised")
-    elif isinstance(stopped, PolicyCodeChangedError) and (turn.script is None or turn.script.finished):
-        await _fail(cell, turn, stopped, "policy_code_changed")
+        await _fail(turn, error, "raised")
+    elif isinstance(stopped, PolicyCodeChangedError) and (turn.recorded_steps is None or turn.recorded_steps.finished):
+        await _fail(turn, stopped, "policy_code_changed")
     elif isinstance(stopped, NotReplayableError) and stopped.reason.startswith(NOT_RESUMABLE):
-        await _fail(cell, turn, stopped, "not_resumable")
-    elif cell.dead is None and not cell.system.closing and not isinstance(stopped, _NOT_STUCK):
-        cell.stuck[turn.command_id] = stopped
+        await _fail(turn, stopped, "not_resumable")
+    elif turn.host.invalidated_by is None and not turn.host.closing and not isinstance(stopped, _NOT_STUCK):
+        turn.host.stuck[turn.command_id] = stopped
         _log.error("turn_stuck", why=type(stopped).__name__, error=str(stopped))
         if isinstance(stopped, DivergenceError):
-            await _keep_divergence(cell, turn, stopped)
+            await _keep_divergence(turn, stopped)
 
 
-async def _keep_divergence(cell: Cell, turn: Turn, error: DivergenceError) -> None:
+async def _keep_divergence(turn: Turn, error: DivergenceError) -> None:
     """Journal that a turn diverged, and in what; once, however often it is driven again and does the same."""
     entry = TurnDivergedEntry(
         what=keepable(error.what, 500), expected=_shortened(error.expected), found=_shortened(error.found)
@@ -157,7 +161,9 @@ async def _keep_divergence(cell: Cell, turn: Turn, error: DivergenceError) -> No
     if entry == turn.diverged:
         return
     try:
-        await cell.write_and_wait(cell.draft(entry, command_id=turn.command_id, policy_hash=turn.policy.hash_bytes))
+        await turn.host.write_and_wait(
+            turn.host.draft(entry, command_id=turn.command_id, policy_hash=turn.policy.hash_bytes)
+        )
     except LoomError as failed:
         _log.warning("divergence_not_journaled", error=str(failed))
     else:
@@ -168,41 +174,43 @@ def _shortened(steps: Sequence[str]) -> tuple[str, ...]:
     return tuple(keepable(step, 300) for step in steps[:_STEPS_KEPT])
 
 
-async def _fail(cell: Cell, turn: Turn, error: BaseException, reason: _Reason) -> None:
+async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     """Journal the failure: the turn's entries stand, and the actor is rebuilt from its journal."""
     failure = failure_of(error)
     turn.stopped = None
     try:
-        await turn.go_live()
+        await turn.continue_live()
         turn.end(TurnFailedEntry(type_name=failure.type_name, message=failure.message, reason=reason))
         await turn.durable()
-        cell.ended(turn.command_id, turn.receipt)
+        turn.host.ended(turn.command_id, turn.receipt)
         _log.warning("turn_failed", error=failure.type_name, message=failure.message)
-        await cell.failed()
+        await turn.host.failed()
     except (TurnStopped, asyncio.CancelledError):
         return
-    told = failure_told(cell.journal, turn.received.command_type, type_name=failure.type_name, message=failure.message)
-    told.__cause__ = error if isinstance(error, Exception) else None
-    turn.refuse(told)
+    failed = turn_failed_error(
+        turn.host.journal, turn.received.command_type, type_name=failure.type_name, message=failure.message
+    )
+    failed.__cause__ = error if isinstance(error, Exception) else None
+    turn.refuse(failed)
 
 
-def _tell(turn: Turn) -> None:
+def _settle(turn: Turn) -> None:
     """Tell whoever waits why there is no reply; that a turn was abandoned is said by whoever has journaled it."""
-    if turn.held:
+    if turn.reply_held:
         return
     if not isinstance(turn.stopped, TurnAbandonedError):
         turn.refuse(turn.stopped or turn.shut_down())
 
 
-def failure_told(journal: str, command_type: str, *, type_name: str, message: str) -> ActorFailedError:
+def turn_failed_error(journal: str, command_type: str, *, type_name: str, message: str) -> ActorFailedError:
     """Return what a caller is told of a turn that failed: the same words now and whenever it is asked for again."""
     return ActorFailedError(
         f"actor [{journal}] failed on [{command_type}] with [{type_name}: {message}]; expected a reply: what it had "
-        "written stands; mend the cause and send a new command",
+        "written stands; correct the cause and send a new command",
         type_name=type_name,
     )
 
 
-def _shown(error: BaseException) -> str:
+def _in_words(error: BaseException) -> str:
     failure = failure_of(error)
     return f"{failure.type_name}: {failure.message:.200}"

@@ -1,0 +1,81 @@
+"""The verb `perform`: does something in the world, the intent durable before and the result journaled after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
+from loom.actors.turn import Turn
+from loom.actors.verbs.shared import attempt, expect, failure_of, typed
+from loom.errors import AdmissionError, EffectFailedError, TurnStuckError
+from loom.journal.entry import Step
+
+__all__ = ["in_doubt", "perform"]
+
+T = TypeVar("T")
+
+
+async def perform(
+    turn: Turn,
+    *,
+    action: str,
+    effect: Callable[[str], Awaitable[Any] | Any],
+    key: str,
+    repeatable: bool,
+    returns: type[T] | None,
+) -> Any:
+    """See `Actor.perform`."""
+    with turn.step("perform", key) as step:
+        intent = EffectIntendedEntry(step=step, action=action, key=key, repeatable=repeatable)
+        ready = turn.draft(intent)
+        intended = await turn.take(step, "begin")
+        if intended is None:
+            turn.write(ready)
+        elif turn.compare is not None:
+            turn.compare(intended, intent)
+        recorded = await turn.take(step)
+        if recorded is not None:
+            performed = expect(recorded.entry, EffectPerformedEntry, turn)
+        else:
+            if intended is not None and not turn.may_repeat:
+                _check_repeatable(turn, expect(intended.entry, EffectIntendedEntry, turn))
+            performed = await _perform(turn, step, action, effect, key)
+        if performed.failure is not None:
+            raise EffectFailedError(performed.failure.type_name, performed.failure.message)
+        return typed(performed.result, returns)
+
+
+def in_doubt(turn: str, action: str) -> TurnStuckError:
+    """Return the error of a turn that stops for a person, as nobody knows whether an effect has happened."""
+    return TurnStuckError(
+        f"turn [{turn}] was cut short while it performed [{action}], which is not repeatable; expected a person to "
+        "look whether it happened: then `loom turns retry` (it is done again) or `loom turns abandon`"
+    )
+
+
+def _check_repeatable(turn: Turn, intended: EffectIntendedEntry) -> None:
+    """Stop for a person where an effect may have happened and must not happen twice."""
+    if not intended.repeatable:
+        raise turn.halt(in_doubt(str(turn), intended.action))
+
+
+async def _perform(
+    turn: Turn, step: Step, action: str, effect: Callable[[str], Awaitable[Any] | Any], key: str
+) -> EffectPerformedEntry:
+    """Do it, once the intent is durable (law 4), and write down what came of it."""
+    await turn.durable()
+    began = time.perf_counter()
+    result, failure = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
+    duration_ms = round((time.perf_counter() - began) * 1000, 3)
+    performed = EffectPerformedEntry(
+        step=step, action=action, key=key, result=result, failure=failure, duration_ms=duration_ms
+    )
+    try:
+        ready = turn.draft(performed)
+    except AdmissionError as error:
+        performed = performed.model_copy(update={"result": None, "failure": failure_of(error)})
+        ready = turn.draft(performed)
+    turn.write(ready)
+    return performed

@@ -1,0 +1,132 @@
+"""The verbs `ask` and `tell`: send another actor a command, once, however often the turn is driven."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from loom.actors.command import Command, decode_reply
+from loom.actors.entries import AskedEntry, AskRepliedEntry, ToldEntry
+from loom.actors.ports import Decider
+from loom.actors.turn import Turn
+from loom.actors.verbs.shared import expect, failure_of
+from loom.decisions.entries import Failure
+from loom.errors import ActorFailedError, AskCycleError, LoomClosedError, LoomError, TurnInterruptedError
+from loom.identity import derived_id, journal_name
+from loom.journal.entry import Step
+
+__all__ = ["ask", "tell"]
+
+_ASK_AGAIN_S = 0.1
+
+
+async def ask(
+    turn: Turn,
+    actor: type[Decider],
+    actor_key: str,
+    command: Command[Any],
+    *,
+    timeout_s: float | None,
+    key: str | None,
+) -> Any:
+    """See `Actor.ask`."""
+    journal = journal_name(actor.actor_type, actor_key)
+    if journal in (*turn.received.waiting, turn.host.journal):
+        circle = " → ".join((*turn.received.waiting, turn.host.journal, journal))
+        raise AskCycleError(
+            f"asking would never end [{circle}]; expected actors that do not wait in a circle: tell instead"
+        )
+    with turn.step("ask", key or f"{journal} {command.command_type}") as step:
+        command_id = _derived_command_id(turn, step)
+        question = AskedEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
+        ready = turn.draft(question)
+        asked = await turn.take(step, "begin")
+        if asked is None:
+            turn.write(ready)
+        elif turn.compare is not None:
+            turn.compare(asked, question)
+        recorded = await turn.take(step)
+        if recorded is not None:
+            replied = expect(recorded.entry, AskRepliedEntry, turn)
+        else:
+            await turn.durable()
+            replied = await _ask(turn, step, actor, actor_key, command, command_id, timeout_s)
+            turn.write(turn.draft(replied))
+        if replied.failure is not None:
+            raise _failed(replied.failure)
+        return decode_reply(type(command), replied.reply)
+
+
+async def _ask(
+    turn: Turn,
+    step: Step,
+    actor: type[Decider],
+    actor_key: str,
+    command: Command[Any],
+    command_id: str,
+    timeout_s: float | None,
+) -> AskRepliedEntry:
+    """Wait for the reply; that the other turn was cut short is not an answer: it is resumed, and asked for again."""
+    ends = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        left_s = None if ends is None else max(0.0, ends - time.monotonic())
+        try:
+            reply = await turn.host.messenger.ask(
+                actor, actor_key, command, command_id=command_id, timeout_s=left_s, sender=turn
+            )
+        except LoomClosedError as error:
+            raise turn.halt(turn.shut_down()) from error
+        except TurnInterruptedError:
+            await asyncio.sleep(_ASK_AGAIN_S)
+        except LoomError as error:
+            return AskRepliedEntry(step=step, failure=_failure_of(error))
+        else:
+            return AskRepliedEntry(step=step, reply=reply)
+
+
+async def tell(turn: Turn, actor: type[Decider], actor_key: str, command: Command[Any], *, key: str | None) -> None:
+    """See `Actor.tell`. TellReceipt first and journaled then: the derived id makes telling twice once."""
+    journal = journal_name(actor.actor_type, actor_key)
+    with turn.step("tell", key or f"{journal} {command.command_type}") as step:
+        command_id = _derived_command_id(turn, step)
+        told = ToldEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
+        ready = turn.draft(told)
+        recorded = await turn.take(step)
+        if recorded is not None:
+            before = expect(recorded.entry, ToldEntry, turn)
+            if turn.compare is not None:
+                turn.compare(recorded, told.model_copy(update={"failure": before.failure}))
+            told = before
+        else:
+            await turn.durable()
+            try:
+                await turn.host.messenger.tell(actor, actor_key, command, command_id=command_id, sender=turn)
+            except LoomClosedError as error:
+                raise turn.halt(turn.shut_down()) from error
+            except LoomError as error:
+                told = told.model_copy(update={"failure": _failure_of(error)})
+                ready = turn.draft(told)
+            turn.write(ready)
+        if told.failure is not None:
+            raise _failed(told.failure)
+
+
+def _failure_of(error: LoomError) -> Failure:
+    """Return how another actor failed: by the exception that its own code raised, if that is what it was."""
+    failure = failure_of(error)
+    return failure.model_copy(update={"type_name": error.type_name}) if isinstance(error, ActorFailedError) else failure
+
+
+def _failed(failure: Failure) -> LoomError:
+    """Return what a failed ask or tell raises, live and resumed alike."""
+    if failure.type_name == AskCycleError.__name__:
+        return AskCycleError(failure.message)
+    return ActorFailedError(failure.message, type_name=failure.type_name)
+
+
+def _derived_command_id(turn: Turn, step: Step) -> str:
+    return derived_id(
+        "command", turn.services.store.workspace, turn.host.journal, turn.command_id, step.verb, step.key,
+        str(step.occurrence),
+    )  # fmt: skip

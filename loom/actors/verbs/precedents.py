@@ -1,0 +1,112 @@
+"""The verb `find_precedents`: looks for earlier decisions, and journals which were seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, JsonValue
+
+from loom.actors.turn import Turn
+from loom.actors.verbs.evaluation import plain_facts
+from loom.actors.verbs.shared import digest, expect, failure_of
+from loom.decisions.entries import Failure, PrecedentFound, PrecedentReferencedEntry
+from loom.errors import AdmissionError, LookupFailedError, LoomError
+from loom.journal.admission import json_value
+from loom.precedents.similarity import check_nearness
+
+__all__ = ["find_precedents"]
+
+_MAX_PRECEDENTS = 1_000
+
+
+async def find_precedents(
+    turn: Turn,
+    *,
+    facts: BaseModel | Mapping[str, object] | None,
+    facets: Mapping[str, JsonValue] | None,
+    text: str | None,
+    similar_to: str | None,
+    min_similarity: float | None,
+    limit: int,
+    key: str | None,
+) -> tuple[PrecedentFound, ...]:
+    """See `Actor.find_precedents`."""
+    if not 0 < limit <= _MAX_PRECEDENTS:
+        raise AdmissionError(
+            f"limit of precedents is [{limit}]; expected [1 to {_MAX_PRECEDENTS}]: ask for as many as "
+            "somebody will read"
+        )
+    check_nearness(similar_to, min_similarity)
+    situation = None if facts is None else _situation(turn, facts)
+    if situation is None and not facets and not text and not similar_to:
+        raise AdmissionError(
+            "precedents are looked for by nothing; expected [facts, facets, text or similar_to]: give one of them"
+        )
+    asked: dict[str, JsonValue] = {"situation": situation, "facets": dict(facets or {}), "text": text, "limit": limit}
+    if similar_to is not None:  # what did not ask for it has the key that it always had
+        asked |= {"similar_to": similar_to, "min_similarity": min_similarity}
+    plain = json_value(asked, limits=turn.services.limits)
+    with turn.step("find_precedents", key or digest(plain)) as step:
+        recorded = await turn.take(step)
+        if recorded is not None:
+            seen = expect(recorded.entry, PrecedentReferencedEntry, turn)
+        else:
+            found, position, failure = await _find(
+                turn,
+                situation=situation,
+                facets=facets,
+                text=text,
+                similar_to=similar_to,
+                min_similarity=min_similarity,
+                limit=limit,
+            )
+            seen = PrecedentReferencedEntry(
+                step=step,
+                situation=situation,
+                facets=dict(facets) if facets else None,
+                text=text,
+                similar_to=similar_to,
+                min_similarity=min_similarity,
+                found=found,
+                failure=failure,
+                position=position,
+            )
+            turn.write(turn.draft(seen))
+        if seen.failure is not None:
+            raise LookupFailedError(seen.failure.type_name, seen.failure.message)
+        known = {precedent.decision_id for precedent in turn.gathered.precedents}
+        turn.gathered.precedents.extend(  # a suggestion is no precedent until the agent's code names it as one
+            found for found in seen.found if found.decision_id not in known and found.basis is None
+        )
+        return seen.found
+
+
+async def _find(
+    turn: Turn, *, similar_to: str | None, **asked: Any
+) -> tuple[tuple[PrecedentFound, ...], int | None, Failure | None]:
+    """Ask the index; a function of a user's that turns texts into vectors has as long as a fetcher has."""
+    precedents = turn.services.precedents
+    timeout_s = None if similar_to is None else turn.services.options.lookup_timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            position = await precedents.position()
+            found = await precedents.find(
+                **asked, similar_to=similar_to, exclude_turn=(turn.host.journal, turn.command_id)
+            )
+    except TimeoutError:
+        return (), None, Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
+    except LoomError as error:  # an index that lags or has stopped
+        return (), None, failure_of(error)
+    return found, position, None
+
+
+def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:
+    rule = None if turn.actor is None else turn.actor.equivalence
+    if rule is None:
+        raise AdmissionError(
+            f"actor [{turn.host.journal}] has no equivalence rule; expected one to find precedents by facts: "
+            "set equivalence on its class, or look by facets or text"
+        )
+    return rule.situation_key(plain_facts(facts, turn))

@@ -1,0 +1,103 @@
+"""What the verbs share: recorded entries, values as JSON, and failures in the form that is journaled."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from loom.actors.turn import Turn
+from loom.decisions.entries import Failure
+from loom.errors import LookupFailedError, NotReplayableError
+from loom.journal.admission import Limits, json_value
+from loom.journal.entry import Entry
+
+__all__ = ["attempt", "digest", "expect", "failure_of", "keepable", "typed"]
+
+E = TypeVar("E", bound=Entry)
+
+_MAX_MESSAGE = 2_000
+
+
+def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
+    """Return a recorded entry as what its step needs; a body that is gone stops the turn for good."""
+    if isinstance(entry, cls):
+        return entry
+    problem = getattr(entry, "problem", "another kind")
+    raise turn.halt(
+        NotReplayableError(
+            f"turn [{turn}] cannot go on from an entry that is of [{problem}]; expected a [{cls.kind}]: bring back the "
+            "code that reads it and `loom turns retry`, or `loom turns abandon`",
+            reason=problem,
+        )
+    )
+
+
+async def attempt(
+    work: Callable[[], Awaitable[Any] | Any], *, timeout_s: float | None, limits: Limits
+) -> tuple[JsonValue, Failure | None]:
+    """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed."""
+    try:
+        async with asyncio.timeout(timeout_s) as patience:
+            raw = work()
+            if inspect.isawaitable(raw):
+                raw = await raw
+        return json_value(raw, limits=limits), None
+    except TimeoutError as error:
+        if patience.expired():
+            return None, Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
+        return None, failure_of(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return None, failure_of(error)  # something that it waited for was cancelled, not the turn
+    except Exception as error:
+        return None, failure_of(error)
+
+
+def digest(value: JsonValue) -> str:
+    """Return a digest of plain JSON that is the same whenever the same code asks the same thing."""
+    raw = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(raw.encode()).hexdigest()[:32]
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return an exception in the form that is journaled: its type, and its words as far as they can be kept."""
+    return Failure(type_name=keepable(type(error).__name__, 200), message=keepable(_words(error), _MAX_MESSAGE))
+
+
+def _words(error: BaseException) -> str:
+    try:
+        words = str(error)
+        if isinstance(error, BaseExceptionGroup):  # says how many there are, not which
+            words += ": " + "; ".join(f"{type(inner).__name__}: {_words(inner)}" for inner in error.exceptions[:5])
+    except Exception:  # its __str__ is code of a user's
+        return "its message cannot be read"
+    return words
+
+
+def keepable(text: str, longest: int) -> str:
+    """Return text as far as it can be journaled."""
+    return text[:longest].replace("\x00", "�").encode(errors="replace").decode()
+
+
+@lru_cache(maxsize=1_024)
+def _adapter(returns: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(returns)
+
+
+def typed(value: JsonValue, returns: Any) -> Any:
+    """Return plain JSON as a type, or as it is; what does not fit is a `LookupFailedError`."""
+    if returns is None:
+        return value
+    try:
+        return _adapter(returns).validate_json(json.dumps(value))
+    except ValidationError as error:
+        raise LookupFailedError("ValidationError", f"result is no {returns!r}: {error.errors()[0]['msg']}") from error

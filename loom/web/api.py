@@ -1,0 +1,176 @@
+"""What the routes of the API share: workspaces and keys, bodies that are read, errors as answers."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query, Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from loom.errors import AdmissionError, AnswerKind, LoomError
+from loom.journal.admission import parse_json
+from loom.runtime import Loom
+from loom.telemetry import get_logger
+from loom.web.config import WebConfig
+from loom.web.failures import FailedKeys, named_as, peer_of
+from loom.web.guard import Caller, RateLimit, Refused, key_given, same_origin
+from loom.web.keys import ApiKey, Keys, keys_of
+
+__all__ = [
+    "FAILED",
+    "REFUSALS",
+    "STATUSES",
+    "Api",
+    "Workspace",
+    "Workspaces",
+    "described",
+    "read_body",
+    "refused_with",
+    "takes",
+]
+
+Body = TypeVar("Body", bound=BaseModel)
+
+Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspace it is about.")]
+
+REFUSALS: Mapping[int, str] = {
+    400: "no JSON, or no HTTP", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
+    409: "it does not go together with what is there", 410: "erased, or pruned", 413: "too large",
+    421: "this host is not served", 422: "of another shape", 429: "too often", 431: "its headers are too long",
+    500: "a fault of the server", 503: "busy: try again",
+}  # fmt: skip
+"""What is refused, and what each status means here."""
+
+STATUSES: Mapping[AnswerKind, int] = {
+    "not_found": 404,
+    "conflict": 409,
+    "refused": 403,
+    "busy": 503,
+    "invalid": 422,
+    "fault": 500,
+}
+"""What each kind of error is answered with; what is gone for good is a 410."""
+
+_log = get_logger("loom.web")
+
+FAILED = Refused(500, "failed", "it could not be done; the log of the server says why")
+"""The answer where the server itself is at fault."""
+
+Workspaces = Mapping[str, Callable[[], Loom]]
+"""By name, what opens the loom of a workspace."""
+
+
+class Api:
+    """What the routes lean on: the looms that are open, their keys, the bounds."""
+
+    def __init__(self, config: WebConfig) -> None:
+        self.config = config
+        self._looms: dict[str, Loom] = {}
+        self._keys: dict[str, Keys] = {}
+        self._rates = RateLimit(config.requests_per_minute)
+        self._failed = FailedKeys(config.failed_keys_per_minute)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, workspaces: Workspaces) -> AsyncIterator[None]:
+        """Have every workspace open."""
+        async with contextlib.AsyncExitStack() as stack:
+            for name, opens in workspaces.items():
+                loom = await stack.enter_async_context(opens())
+                self._looms[name], self._keys[name] = loom, keys_of(loom)
+            yield
+        self._looms.clear()
+
+    def loom(self, workspace: str) -> Loom:
+        """Return the loom of a workspace that is served; for whoever serves it, not for a route: see `caller`."""
+        return self._looms[workspace]
+
+    async def caller(self, request: Request, what: str) -> tuple[Loom, Caller]:
+        """Return the loom that a request is about and whose key it came with.
+
+        A workspace that is not there and one that is not the key's are answered alike: nobody learns which there are.
+        """
+        if not same_origin(request):
+            raise Refused(403, "cross_origin", "requests of other sites are not taken")
+        _check_query(request)
+        workspace = request.query_params.get("workspaceId", "")
+        key = self._key(request, workspace)
+        self._rates.take(key.key_id)
+        caller = Caller(key, workspace)
+        if not caller.may(what):
+            raise Refused(403, "forbidden", f"the role [{key.role}] may not {what} here")
+        return self._looms[workspace], caller
+
+    def _key(self, request: Request, workspace: str) -> ApiKey:
+        """Return the key that a request came with; raise `Refused` for one that opens nothing, or is guessed at."""
+        text, keys = key_given(request), self._keys.get(workspace)
+        peer = peer_of(request.client.host if request.client else None)
+        named = named_as(workspace, Keys.named_in(text or ""))
+        if text is not None:
+            self._failed.check(named, peer)
+        key = None if keys is None else keys.who(text)
+        if key is not None:
+            return key
+        if text is not None:
+            self._failed.failed(named, peer)
+        raise Refused(
+            401, "unauthorized", "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
+            headers={"WWW-Authenticate": "Bearer"},
+        )  # fmt: skip
+
+
+async def read_body(request: Request, model: type[Body]) -> Body:
+    """Return the body of a request: strict JSON of this shape; raise `Refused` for anything else."""
+    try:
+        raw = await request.body()
+    except ClientDisconnect as error:  # the answer goes nowhere
+        raise Refused(408, "request_timeout", "the body of the request did not come") from error
+    try:
+        value = parse_json(raw)
+        return model.model_validate(value)
+    except AdmissionError as error:
+        raise Refused(400, "bad_json", str(error)) from error
+    except ValidationError as error:
+        raise Refused(422, "bad_request", described(error.errors(include_url=False, include_input=False))) from error
+    except RecursionError as error:
+        raise Refused(400, "bad_json", "it is nested too deeply") from error
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that `read_body` reads."""
+    schema = model.model_json_schema()
+    known = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).removeprefix("#/$defs/")
+            return inlined(known[name]) if name in known else {key: inlined(each) for key, each in part.items()}
+        return [inlined(each) for each in part] if isinstance(part, list) else part
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+
+
+def _check_query(request: Request) -> None:
+    """Refuse parameters that the route does not know: a filter that is spelled wrong would let everything through."""
+    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        raise Refused(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
+
+
+def described(errors: Sequence[Any]) -> str:
+    """Return what is wrong, and where: a few of them at most."""
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the body'}: {each['msg']}" for each in errors[:5])
+
+
+def refused_with(error: LoomError) -> Refused:
+    """Return the refusal that an error is. What is wrong with the server itself is for its log, not for callers."""
+    code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
+    wait_s = getattr(error, "retry_after_s", None) or 1
+    headers = {"Retry-After": str(math.ceil(wait_s))} if error.kind == "busy" else {}
+    status = 410 if error.gone else STATUSES[error.kind]
+    return Refused(status, code, FAILED.message if error.kind == "fault" else str(error), headers=headers)
