@@ -17,7 +17,7 @@ from loom.identity import Edge, Identity
 from loom.operations import Operations
 from loom.operations.arguments import Grant
 from loom.runtime import _asked
-from tests.cli.agents import NoteAgent
+from tests.cli.agents import Fail, Note, NoteAgent
 
 
 async def test_what_is_not_offered_is_refused_by_name(tmp_path: Path) -> None:
@@ -65,6 +65,19 @@ async def test_everything_that_comes_back_is_plain_json(tmp_path: Path) -> None:
             await operations.call("status", {}),
         ]
         assert json.loads(json.dumps(said)) == said
+
+
+async def test_a_status_is_looked_for_before_the_limit_cuts(tmp_path: Path) -> None:
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[NoteAgent], by="robin") as loom:
+        with pytest.raises(LoomError, match="no ink"):
+            await loom.actor(NoteAgent, "b").ask(Fail(text="no ink"))
+        for number in range(3):
+            await loom.actor(NoteAgent, "a").ask(Note(text=f"note {number}"))
+
+        wanted: dict[str, JsonValue] = {"unfinished": False, "status": "failed", "limit": 1}
+        [found] = await Operations(loom).call("turns.list", wanted)  # type: ignore[misc]
+
+        assert found["status"] == "failed"  # type: ignore[index]
 
 
 async def test_a_command_that_fails_comes_back_with_its_error(tmp_path: Path) -> None:

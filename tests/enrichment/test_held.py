@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from loom import Loom, LoomConfig
 from loom.enrichment import BudgetsConfig, Critic, DecisionTracesConfig, EnrichmentConfig
+from loom.enrichment.critic import CriticAnswer, CriticRequest
 from loom.errors import CriticError
 from tests.enrichment.agents import Clerk, CountingCritic, Decide
 
@@ -84,6 +86,28 @@ async def test_a_critic_that_does_not_answer_holds_a_reply_for_its_timeout_at_mo
         await loom.actor(Clerk, "a").ask(Decide())
         took_s = time.monotonic() - began
     assert took_s >= 0.29
+
+
+class Stubborn(CountingCritic):
+    """Goes on when it is cancelled, as code that catches everything does."""
+
+    async def analyse(self, request: CriticRequest) -> CriticAnswer:
+        while not self.go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.go.wait()
+        return await super().analyse(request)
+
+
+async def test_a_critic_that_ignores_its_timeout_holds_no_reply_for_ever(tmp_path: Path) -> None:
+    critic = Stubborn()
+    critic.go.clear()
+    async with opened(tmp_path, critic, timeout_s=0.1) as loom:
+        try:
+            async with asyncio.timeout(60):
+                decision_id = await loom.actor(Clerk, "a").ask(Decide())
+            assert (await loom.traces.get(decision_id)).enrichments == ()
+        finally:
+            critic.go.set()
 
 
 async def test_what_is_held_is_let_out_when_the_loom_closes_and_the_reply_is_the_recorded_one(tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ ACTS: tuple[Act, ...] = (
     Act(
         "an execution that the views invent is taken for one",
         "loom/gate/gate.py",
-        "Gate._executed",
-        "or entry.idempotency_key != key:",
-        ":",
+        "Gate._confirmed",
+        "if isinstance(entry, ExecutedEntry) and entry.idempotency_key == key:",
+        "if isinstance(entry, ExecutedEntry):",
         ("tests/gate/test_views.py",),
     ),
     Act(
