@@ -552,7 +552,7 @@ ACTS: tuple[Act, ...] = (
         "Operations._list_turns",
         "if given.status in (None, each.status):",
         "if True:",
-        ("tests/cli/test_limits.py", "tests/cli/test_acting.py"),
+        ("tests/test_operations.py",),
     ),
     Act(
         "figures: approvals are filtered after the limit",
