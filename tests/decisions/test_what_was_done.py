@@ -96,7 +96,7 @@ async def test_an_older_decision_does_not_say_whether_its_look_up_failed_and_is_
 ) -> None:
     with monkeypatch.context() as earlier:
         earlier.setattr(DecisionJournalEntry, "schema_version", 1)
-        earlier.setattr("loom.actors.lookups.DecisionInput", _without_failure)
+        earlier.setattr("loom.actors.verbs.lookup.DecisionInput", _without_failure)
         async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Looker], by="robin") as loom:
             decision_id = await loom.actor(Looker, "down").ask(Look(fails=True))
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Looker], by="robin") as loom:

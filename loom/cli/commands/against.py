@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
+from loom.cli.coverage import too_little
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
@@ -56,7 +57,6 @@ class AgainstAsked:
 
 async def judge_against(shell: Shell, selection: Selection, asked: AgainstAsked) -> int | None:
     """Compare and print; return the exit code."""
-    from loom.cli.commands.judging import too_little
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import replaying
 

@@ -10,6 +10,7 @@ import typer
 
 from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
 from loom.cli.commands.against import AgainstAsked, judge_against
+from loom.cli.coverage import too_little
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
@@ -27,7 +28,6 @@ __all__ = [
     "UntilOption",
     "judge",
     "selection_of",
-    "too_little",
 ]
 
 RunOption = Annotated[str | None, typer.Option("--run", "-r", help="Only decisions of this run.")]
@@ -153,17 +153,6 @@ def _check_needs_against(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if value:
             raise typer.BadParameter("expected --against outcome: only what was done is told apart so", param_hint=name)
-
-
-def too_little(shell: Shell, coverage: float | None, min_coverage: float, found: str = "that nothing flips") -> bool:
-    """Tell whether too few cases could be judged, and say so with the answer."""
-    if coverage is None or 100 * coverage >= min_coverage:
-        return False
-    shell.output.note(
-        f"coverage is {coverage:.1%}, and at least {min_coverage:g} % was asked for (--min-coverage): "
-        f"{found} says little"
-    )
-    return True
 
 
 def selection_of(*, ids: list[str] | None, since: datetime | None, until: datetime | None, **given: Any) -> Selection:

@@ -15,8 +15,8 @@ from loom.cli.commands.judging import (
     SinceOption,
     UntilOption,
     selection_of,
-    too_little,
 )
+from loom.cli.coverage import too_little
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import compact, one_line, shortened
