@@ -58,12 +58,21 @@ class ContextGatheredEntry(Entry):
 
 
 class EvaluatedEntry(Entry):
-    """The policy version pinned for the turn was asked about facts; its hash is in the entry's header."""
+    """The policy version pinned for the turn was asked about facts; its hash is in the entry's header.
+
+    Schema 2 has the condition that failed in a rule of a table, not in words alone.
+    """
 
     kind: ClassVar[str] = "evaluated"
+    schema_version: ClassVar[int] = 2
 
     facts: dict[str, JsonValue]
     evaluation: Evaluation
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: it has no conditions."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class PrecedentFound(_Frozen):
@@ -122,10 +131,13 @@ class PrecedentReferencedEntry(Entry):
 
 
 class ApprovalRequestedEntry(PersonEntry):
-    """Somebody's consent was asked for. `shown` is a digest of what it rests on: facts, evaluation, policy version."""
+    """Somebody's consent was asked for. `shown` is a digest of what it rests on: facts, evaluation, policy version.
+
+    Schema 3 has the condition that failed in a rule of a table, not in words alone.
+    """
 
     kind: ClassVar[str] = "approval_requested"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     person: ClassVar[str] = "requested_by"
 
     approval_id: str
@@ -138,6 +150,11 @@ class ApprovalRequestedEntry(PersonEntry):
     deadline: datetime | None = None
     on_deadline: Literal["deny", "escalate"] = "deny"
     escalate_to: tuple[str, ...] = ()
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 2 as it is: it has no conditions."""
+        return body if version == 2 else super().upcast(version, body)
 
 
 class ApprovalAnsweredEntry(PersonEntry):
@@ -173,11 +190,11 @@ class DecisionJournalEntry(Entry):
     """Something was decided.
 
     Schema 2 says of an input how its look-up failed; before, that read as an empty result. Schema 3 says of an approval
-    where the name of the person who answered comes from.
+    where the name of the person who answered comes from. Schema 4 has the condition that failed in a rule of a table.
     """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     decision: Decision
     enrich: Literal["always", "never"] | None = None
@@ -186,7 +203,7 @@ class DecisionJournalEntry(Entry):
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return an older body as it is: what it does not say is optional now."""
-        return body if version in (1, 2) else super().upcast(version, body)
+        return body if version in (1, 2, 3) else super().upcast(version, body)
 
     @model_validator(mode="after")
     def _not_observed(self) -> DecisionJournalEntry:

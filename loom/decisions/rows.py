@@ -20,6 +20,9 @@ ROW = (
 """What of a decision its row is made of."""
 
 
+_AS_THEY_ARE = frozenset({3, DecisionJournalEntry.schema_version})
+"""The schemas whose bodies hold what is asked for where this one has it."""
+
 Header: TypeAlias = Recorded | Part
 """Where an entry is, and when it was recorded: of one that was read in full, or in part."""
 
@@ -38,9 +41,9 @@ async def decision_parts(entries: Entries, positions: Collection[int], names: Se
     An entry whose body is gone has no values; one that is no decision, or cannot be read, is left out.
     """
     parts = await entries.parts(positions, [f"decision.{name}" for name in names])
-    kind, schema = DecisionJournalEntry.kind, DecisionJournalEntry.schema_version
+    kind = DecisionJournalEntry.kind
     found = {at: each for at, each in parts.items() if each.kind == kind}
-    others = [at for at, each in found.items() if each.schema_version != schema and each.values is not None]
+    others = [at for at, each in found.items() if each.schema_version not in _AS_THEY_ARE and each.values is not None]
     for at, recorded in (await entries.at(others)).items() if others else ():
         written = written_decision(recorded)
         if written is None:

@@ -25,7 +25,16 @@ from loom.policies.cases import (
 )
 from loom.policies.contract import AnyPolicy, Verdict
 from loom.policies.describe import describe_model
-from loom.policies.evaluation import BAD_FACTS, NO_MATCH, RULE_FAILED, Evaluation, Facts, Params, RuleMiss
+from loom.policies.evaluation import (
+    BAD_FACTS,
+    NO_MATCH,
+    RULE_FAILED,
+    Evaluation,
+    Facts,
+    FailedCondition,
+    Params,
+    RuleMiss,
+)
 from loom.policies.policy import Policy, policy
 from loom.policies.tables import Finding, Table, lint, load_table
 
@@ -39,6 +48,7 @@ __all__ = [
     "Effect",
     "Evaluation",
     "Facts",
+    "FailedCondition",
     "Finding",
     "Json",
     "Params",

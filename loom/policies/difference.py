@@ -13,7 +13,7 @@ from loom.policies.version import PolicyVersion
 __all__ = ["Change", "Difference", "conditions_in_words", "difference"]
 
 Part: TypeAlias = Literal[
-    "fact", "parameter", "limit", "rule", "otherwise", "hit policy", "constant", "language", "name"
+    "fact", "parameter", "limit", "rule", "otherwise", "hit policy", "missing facts", "constant", "language", "name"
 ]
 
 
@@ -73,6 +73,9 @@ def _tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
         yield from _mapping("parameter", old["parameters"].get(name, {}), new["parameters"].get(name, {}), f"{name}.")
     if old["hit_policy"] != new["hit_policy"]:
         yield Change("hit policy", "hit policy", old["hit_policy"], new["hit_policy"])
+    missing = [document.get("missing", "indeterminate") for document in (old, new)]
+    if missing[0] != missing[1]:
+        yield Change("missing facts", "missing facts", *missing)
     yield from _rows("limit", old["limits"], new["limits"])
     yield from _rows("rule", old["rules"], new["rules"])
     before, after = old["otherwise"] or {}, new["otherwise"] or {}

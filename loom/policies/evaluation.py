@@ -6,7 +6,7 @@ An evaluation is not the outcome: what was done in the end, after consent, is re
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ __all__ = [
     "EffectName",
     "Evaluation",
     "Facts",
+    "FailedCondition",
     "Params",
     "RuleMiss",
     "Scalar",
@@ -40,13 +41,29 @@ RULE_FAILED = "error"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
+class FailedCondition(NamedTuple):
+    """The condition that failed in a rule of a table, as the table has it: fact, operator, value.
+
+    `value` is what the fact is compared with: what a parameter stands for, a list where the operator takes one.
+    """
+
+    fact: str
+    operator: str
+    value: Scalar | tuple[Scalar, ...]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class RuleMiss(BaseModel):
-    """One rule that lost, and the condition that failed in it."""
+    """One rule that lost, and the condition that failed in it: in words and, for a table, as the table has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     rule: str = Field(min_length=1)
     why: str = Field(min_length=1)
+    condition: FailedCondition | None = Field(default=None, exclude_if=_is_none)
 
 
 class Evaluation(BaseModel):

@@ -215,6 +215,8 @@ class Policy(AnyPolicy, Generic[P, F]):
             for name in sorted(Evaluation.model_fields)
             if getattr(evaluation, name) != Evaluation.model_fields[name].get_default(call_default_factory=True)
         }
+        if "why_not" in said:  # a field that a later loom added, and that is not set, is no part of a vector
+            said["why_not"] = [each.model_dump() for each in evaluation.why_not]
         return {"facts": tagged(facts), "evaluation": tagged(said)}
 
     def __repr__(self) -> str:

@@ -114,5 +114,5 @@ ATTRIBUTES = _words(
     name value
     year month day hour minute second microsecond days seconds microseconds
     """
-).union(Evaluation.model_fields, RuleMiss.model_fields)
+).union(Evaluation.model_fields, ("rule", "why"))
 """Attributes that are data, beside the fields of the parameters and facts."""

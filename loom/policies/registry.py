@@ -27,7 +27,8 @@ from loom.policies.canonical import Document, implicit_document, parse_version, 
 from loom.policies.contract import AnyPolicy
 from loom.policies.difference import Difference, difference
 from loom.policies.entries import PolicyAdoptedEntry, PolicyProposedEntry, PolicyRegisteredEntry, Trigger
-from loom.policies.tables.table import LANGUAGE, table_of
+from loom.policies.tables.document import LANGUAGE
+from loom.policies.tables.table import table_of
 from loom.policies.version import Adoption, PolicyVersion
 from loom.telemetry import get_logger
 

@@ -14,7 +14,7 @@ from loom.journal.admission import json_value
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.policies.tables import Table
-from loom.policies.tables.table import LANGUAGE
+from loom.policies.tables.document import LANGUAGE
 
 __all__ = ["evaluate", "parameters", "plain_facts"]
 

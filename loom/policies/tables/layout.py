@@ -35,6 +35,9 @@ _DECIMAL = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 Kind: TypeAlias = Literal["integer", "decimal", "boolean", "string"]
+_SEVERAL = "several"
+"""The rule of an evaluation over gaps that several rules give: see `loom.policies.tables.missing`."""
+
 Scalar: TypeAlias = StrictBool | StrictInt | StrictStr
 
 
@@ -202,6 +205,8 @@ class TableLayout(_Frozen):
     rules: tuple[Row, ...]
     otherwise: Row | None = None
     """The row for what no rule is about; without one such a case is indeterminate."""
+    missing: Literal["indeterminate", "three_valued"] = "indeterminate"
+    """What a missing fact makes of a case; `three_valued` answers where the answer is the same whatever it is."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -216,6 +221,8 @@ class TableLayout(_Frozen):
         names = [row.name for row in self.rows]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"rules [{', '.join(twice)}] are there twice; expected each name once")
+        if self.missing == "three_valued" and _SEVERAL in names:
+            raise ValueError(f"rule name [{_SEVERAL}] is taken by loom where a missing fact is [three_valued]")
         if not self.rules and self.otherwise is None:
             raise ValueError("there is no rule; expected one at least")
         if self.otherwise is not None and self.otherwise.when:

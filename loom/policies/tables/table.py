@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
@@ -14,21 +13,19 @@ from loom.errors import AdmissionError, PolicyCodeChangedError, PolicyTableError
 from loom.journal.admission import parse_json
 from loom.policies.canonical import Document, Json, version_hash
 from loom.policies.contract import AnyPolicy, Verdict
-from loom.policies.evaluation import BAD_FACTS, NO_MATCH, EffectName, Evaluation, RuleMiss
+from loom.policies.evaluation import BAD_FACTS, NO_MATCH, EffectName, Evaluation, FailedCondition, RuleMiss
 from loom.policies.naming import check_policy_name
 from loom.policies.tables.classes import ValueClasses
-from loom.policies.tables.compiled import Bad, CompiledTable
+from loom.policies.tables.compiled import Bad, CompiledTable, condition_test
+from loom.policies.tables.document import LANGUAGE, SEMANTICS, THREE_VALUED, document_of
 from loom.policies.tables.gaps import Partial, PartialTable
 from loom.policies.tables.layout import Condition, ParameterRef, Row, Scalar, TableLayout
 from loom.policies.tables.lint import lint
+from loom.policies.tables.missing import SEVERAL, Answer, ThreeValued
 from loom.policies.tables.nearest import Nearest, NearestCases
 from loom.policies.tables.values import canonical_facts
 
-__all__ = ["LANGUAGE", "SEMANTICS", "Table", "table_of"]
-
-LANGUAGE = "table"
-SEMANTICS = 1
-"""What the rows mean. If that changes the number rises, and the evaluator of every older one stays."""
+__all__ = ["LANGUAGE", "SEMANTICS", "THREE_VALUED", "Table", "table_of"]
 
 _LONGEST_SHOWN = 80
 _MAX_DEPTH = 20
@@ -42,10 +39,11 @@ class Table(AnyPolicy):
         self.name = check_policy_name(layout.name)
         self.layout = layout
         self._source = source
-        self._document = _document(layout)
+        self._document = document_of(layout)
         self._compiled = CompiledTable(layout)
         self._partial: PartialTable | None = None
         self._nearest: NearestCases | None = None
+        self._three_valued: ThreeValued | None = None
         try:
             self.version_hash = version_hash(self._document)
         except AdmissionError as error:
@@ -117,7 +115,12 @@ class Table(AnyPolicy):
         if not isinstance(given, Mapping):
             return Evaluation(effect="indeterminate", rule=BAD_FACTS, why="the facts are not an object of JSON")
         values = self._compiled.values(given, ignore_unknown=ignore_unknown)
-        return _bad_facts(values) if isinstance(values, Bad) else self._evaluation(values)
+        if not isinstance(values, Bad):
+            return self._evaluation(values)
+        answer = self._over_gaps(given) if set(values.problems) == {"missing"} else None
+        if answer is None:
+            return _bad_facts(values)
+        return self._filled(given, answer) if answer.is_decided else answer.undecided()
 
     def facts(self, raw: Mapping[str, object]) -> dict[str, object]:
         """Return facts with every exact value in the form that the table asks for, to be recorded and judged.
@@ -153,13 +156,49 @@ class Table(AnyPolicy):
 
     def verdict(self, facts: Mapping[str, object]) -> Verdict:
         """Return effect, rule and tier alone, for recorded facts that may be more than this version asks for."""
-        return self._compiled.verdict(facts)
+        said = self._compiled.verdict(facts)
+        answer = self._over_gaps(facts) if said.rule == BAD_FACTS else None
+        if answer is None or not answer.is_decided:
+            return said
+        row = answer.rows[0]
+        return Verdict(row.effect, row.name if len(answer.rows) == 1 else SEVERAL, row.tier)
+
+    def _over_gaps(self, facts: Mapping[str, object]) -> Answer | None:
+        """Return what semantics 2 says of a case with gaps; None for another case, and under semantics 1."""
+        if self.layout.missing != "three_valued":
+            return None
+        if self._three_valued is None:
+            self._three_valued = ThreeValued(self._compiled, ValueClasses(self.layout))
+        return self._three_valued.answer(facts)
+
+    def _filled(self, facts: Mapping[str, object], answer: Answer) -> Evaluation:
+        """Return the evaluation that is the same whatever is missing."""
+        known = self._compiled.read(facts)
+        row, missing = answer.rows[0], ", ".join(answer.missing)
+        names = ", ".join(each.name for each in answer.rows)
+        whatever = f"whatever [{missing}] {'is' if len(answer.missing) == 1 else 'are'}"
+        alone = len(answer.rows) == 1
+        misses = tuple(
+            self._miss_over_gaps(each, {} if isinstance(known, Bad) else known, missing)
+            for each in self.layout.rows
+            if each not in answer.rows
+        )
+        return Evaluation(
+            effect=row.effect, rule=row.name if alone else SEVERAL, tier=row.tier, why_not=misses,
+            why=f"{row.why}, {whatever}" if alone else f"one of [{names}] holds, {whatever}",
+            is_exception=row.exception is not None, exception_reason=row.exception,
+            details={"missing": missing, **({} if alone else {"rules": names})},
+        )  # fmt: skip
+
+    def _miss_over_gaps(self, row: Row, known: Mapping[str, Any], missing: str) -> RuleMiss:
+        for condition in row.when:
+            if condition.fact in known and not condition_test(self.layout, condition)(known[condition.fact]):
+                return self._failed(row, condition, known[condition.fact])
+        return RuleMiss(rule=row.name, why=f"it does not come first, whatever [{missing}] may be")
 
     def _evaluation(self, values: list[Any]) -> Evaluation:
         hit, clash = self._compiled.hit(values)
-        misses = tuple(
-            RuleMiss(rule=row.name, why=self._why_not(row, values, hit)) for row in self.layout.rows if row is not hit
-        )
+        misses = tuple(self._miss(row, values, hit) for row in self.layout.rows if row is not hit)
         if hit is None:
             why = f"rules [{clash}] hold at once" if clash else "no rule matches these facts"
             return Evaluation(effect="indeterminate", rule=NO_MATCH, why=why, why_not=misses)
@@ -168,14 +207,22 @@ class Table(AnyPolicy):
             is_exception=hit.exception is not None, exception_reason=hit.exception,
         )  # fmt: skip
 
-    def _why_not(self, row: Row, values: list[Any], hit: Row | None) -> str:
+    def _miss(self, row: Row, values: list[Any], hit: Row | None) -> RuleMiss:
         failed = self._compiled.failed(row, values)
         if failed is not None:
-            condition, value = failed
-            return f"{condition.fact} is {_shown(value)}, not {self._said(condition)}"
+            return self._failed(row, *failed)
         if row is self.layout.otherwise:
-            return "a rule before it holds" if hit is not None else "several rules hold"
-        return "it holds too, and only one rule may" if hit is None else f"[{hit.name}] holds and comes first"
+            return RuleMiss(rule=row.name, why="a rule before it holds" if hit is not None else "several rules hold")
+        why = "it holds too, and only one rule may" if hit is None else f"[{hit.name}] holds and comes first"
+        return RuleMiss(rule=row.name, why=why)
+
+    def _failed(self, row: Row, condition: Condition, value: object) -> RuleMiss:
+        operands = tuple(self.layout.value(each) for each in condition.operands)
+        compared = operands if condition.many else operands[0]
+        return RuleMiss(
+            rule=row.name, why=f"{condition.fact} is {_shown(value)}, not {self._said(condition)}",
+            condition=FailedCondition(condition.fact, condition.operator, compared),
+        )  # fmt: skip
 
     def _said(self, condition: Condition) -> str:
         shown = [
@@ -193,7 +240,7 @@ class Table(AnyPolicy):
         """Return why a version cannot be run as a table, or None: a table needs nothing but its document."""
         if document.get("language") != LANGUAGE:
             return "it is not a table"
-        if document.get("semantics") != SEMANTICS:
+        if document.get("semantics") not in (SEMANTICS, THREE_VALUED):
             return "its semantics are of a newer loom"
         return None if document.get("name") == self.name else "it is another policy"
 
@@ -212,10 +259,13 @@ class Table(AnyPolicy):
 
 def table_of(document: Mapping[str, object]) -> Table:
     """Return the table that a registered document is; it was checked when it was registered."""
-    if document.get("semantics") != SEMANTICS:
+    known = {SEMANTICS: "indeterminate", THREE_VALUED: "three_valued"}
+    semantics: Any = document.get("semantics")
+    if known.get(semantics) != document.get("missing", "indeterminate"):
         raise PolicyCodeChangedError(
-            f"table [{document.get('name')}] has semantics [{document.get('semantics')}]; expected at most "
-            f"[{SEMANTICS}]: evaluate it with the loom that registered it"
+            f"table [{document.get('name')}] has semantics [{semantics}] and missing "
+            f"[{document.get('missing', 'indeterminate')}]; expected [1], or [2] for three_valued: "
+            "evaluate it with the loom that registered it"
         )
     return Table.of({k: v for k, v in document.items() if k not in ("language", "semantics")}, checked=False)
 
@@ -248,34 +298,6 @@ def _foreign(value: object, place: str, depth: int = 0) -> str | None:
     items: Any = value.items() if isinstance(value, Mapping) else enumerate(value)
     found = (_foreign(item, f"{place}.{key}", depth + 1) for key, item in items)
     return next((each for each in found if each is not None), None)
-
-
-def _document(layout: TableLayout) -> Document:
-    """Return the one form in which a table is hashed: nothing that is left out, nothing that does not count."""
-
-    def row(each: Row) -> Json:
-        cells: list[Json] = [[c.fact, c.operator, _operands(c)] for c in each.when]
-        return {"name": each.name, "when": cells, **each.model_dump(exclude={"name", "when"}, exclude_none=True)}
-
-    return {
-        "format": layout.format,
-        "language": LANGUAGE,
-        "semantics": SEMANTICS,
-        "name": layout.name,
-        "facts": {name: json.loads(fact.model_dump_json(exclude_none=True)) for name, fact in layout.facts.items()},
-        "parameters": {name: each.model_dump(exclude_none=True) for name, each in layout.parameters.items()},
-        "limits": [row(each) for each in layout.limits],
-        "hit_policy": layout.hit_policy,
-        "rules": [row(each) for each in layout.rules],
-        "otherwise": None if layout.otherwise is None else row(layout.otherwise),
-    }
-
-
-def _operands(condition: Condition) -> Json:
-    plain: list[Json] = [
-        {"param": each.param} if isinstance(each, ParameterRef) else each for each in condition.operands
-    ]
-    return plain if condition.many else plain[0]
 
 
 def _bad_facts(bad: Bad) -> Evaluation:
