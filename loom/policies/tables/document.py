@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from loom.policies.canonical import Document, Json
 from loom.policies.tables.layout import Condition, ParameterRef, Row, TableLayout
 
-__all__ = ["LANGUAGE", "SEMANTICS", "THREE_VALUED", "document_of"]
+__all__ = ["LANGUAGE", "SEMANTICS", "THREE_VALUED", "document_of", "semantics_known"]
 
 LANGUAGE = "table"
 SEMANTICS = 1
 """What the rows mean. If that changes the number rises, and the evaluator of every older one stays."""
 THREE_VALUED = 2
 """What they mean in a table that says `missing: three_valued`; see `loom.policies.tables.missing`."""
+
+
+_MISSING: Mapping[object, str] = {SEMANTICS: "indeterminate", THREE_VALUED: "three_valued"}
+
+
+def semantics_known(document: Mapping[str, object]) -> bool:
+    """Return whether this loom can evaluate a registered table: by its semantics, and what it says of missing facts."""
+    return _MISSING.get(document.get("semantics")) == document.get("missing", "indeterminate")
 
 
 def document_of(layout: TableLayout) -> Document:

@@ -17,7 +17,7 @@ from loom.policies.evaluation import BAD_FACTS, NO_MATCH, EffectName, Evaluation
 from loom.policies.naming import check_policy_name
 from loom.policies.tables.classes import ValueClasses
 from loom.policies.tables.compiled import Bad, CompiledTable, condition_test
-from loom.policies.tables.document import LANGUAGE, SEMANTICS, THREE_VALUED, document_of
+from loom.policies.tables.document import LANGUAGE, document_of, semantics_known
 from loom.policies.tables.gaps import Partial, PartialTable
 from loom.policies.tables.layout import Condition, ParameterRef, Row, Scalar, TableLayout
 from loom.policies.tables.lint import lint
@@ -25,7 +25,7 @@ from loom.policies.tables.missing import SEVERAL, Answer, ThreeValued
 from loom.policies.tables.nearest import Nearest, NearestCases
 from loom.policies.tables.values import canonical_facts
 
-__all__ = ["LANGUAGE", "SEMANTICS", "THREE_VALUED", "Table", "table_of"]
+__all__ = ["Table", "table_of"]
 
 _LONGEST_SHOWN = 80
 _MAX_DEPTH = 20
@@ -240,7 +240,7 @@ class Table(AnyPolicy):
         """Return why a version cannot be run as a table, or None: a table needs nothing but its document."""
         if document.get("language") != LANGUAGE:
             return "it is not a table"
-        if document.get("semantics") not in (SEMANTICS, THREE_VALUED):
+        if not semantics_known(document):
             return "its semantics are of a newer loom"
         return None if document.get("name") == self.name else "it is another policy"
 
@@ -259,11 +259,9 @@ class Table(AnyPolicy):
 
 def table_of(document: Mapping[str, object]) -> Table:
     """Return the table that a registered document is; it was checked when it was registered."""
-    known = {SEMANTICS: "indeterminate", THREE_VALUED: "three_valued"}
-    semantics: Any = document.get("semantics")
-    if known.get(semantics) != document.get("missing", "indeterminate"):
+    if not semantics_known(document):
         raise PolicyCodeChangedError(
-            f"table [{document.get('name')}] has semantics [{semantics}] and missing "
+            f"table [{document.get('name')}] has semantics [{document.get('semantics')}] and missing "
             f"[{document.get('missing', 'indeterminate')}]; expected [1], or [2] for three_valued: "
             "evaluate it with the loom that registered it"
         )
