@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import aiosqlite
-
 from loom.errors import AdmissionError, ProjectionFailedError
 from loom.journal.entry import Recorded
 from loom.journal.sqlite.connection import reader_uri
+from loom.journal.sqlite.reading import Parameters, ReadConnection, Reading
 from loom.projections.projection import Checkpoint, Projection
 from loom.projections.sql import is_damage
 from loom.projections.writer import Checkpoints, Identity, ViewsWriter, identify
@@ -26,9 +25,6 @@ from loom.projections.writer import Checkpoints, Identity, ViewsWriter, identify
 __all__ = ["Parameters", "Views", "ViewsLostError"]
 
 T = TypeVar("T")
-
-Parameters = Sequence[object] | Mapping[str, object]
-"""What is bound to a statement."""
 
 _CHECKPOINTS = "SELECT name, version, shape, position, entry_hash, failed FROM checkpoints"
 
@@ -49,7 +45,7 @@ class Views:
         self._busy_timeout_s = busy_timeout_s
         self._writer: ViewsWriter | None = None
         self._executor: ThreadPoolExecutor | None = None
-        self._reader: aiosqlite.Connection | None = None
+        self._reader: ReadConnection | None = None
         self._reader_identity: Identity | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -89,7 +85,7 @@ class Views:
         connection = await asyncio.shield(asyncio.ensure_future(self._open_reader()))
         identity = self._reader_identity
         try:
-            return list(await connection.execute_fetchall(statement, parameters))
+            return await connection.fetch(statement, parameters)
         except UnicodeEncodeError as error:
             raise AdmissionError(
                 f"text [{error.object!r:.40}] was asked for; expected [text that UTF-8 can say]: mend the value"
@@ -137,19 +133,21 @@ class Views:
             raise self._is_closed()
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, work))
 
-    async def _open_reader(self) -> aiosqlite.Connection:
+    async def _open_reader(self) -> ReadConnection:
         async with self._opening:
             if self._closed:
                 raise self._is_closed()
             identity = identify(self.path)
-            if self._reader is not None and identity == self._reader_identity:
+            if self._reader is not None and identity == self._reader_identity and self._reader.is_alive:
                 return self._reader
             await self._close_reader()
             if identity is None:
                 raise self._lost("it is missing")
             path, timeout = self.path, self._busy_timeout_s
             try:
-                self._reader = await aiosqlite.Connection(lambda: _connect_reader(path, busy_timeout_s=timeout), 1)
+                self._reader = await ReadConnection.open(
+                    lambda: _connect_reader(path, busy_timeout_s=timeout), name="loom-views-reader"
+                )
             except sqlite3.DatabaseError as error:
                 raise self._lost(str(error), identity if is_damage(error) else None) from error
             self._reader_identity = identity
@@ -172,9 +170,11 @@ class Views:
         )
 
 
-def _connect_reader(path: Path, *, busy_timeout_s: float) -> sqlite3.Connection:
+def _connect_reader(path: Path, *, busy_timeout_s: float) -> Reading:
     """Open a views file for reading only; it never checkpoints and cannot change anything."""
-    connection = sqlite3.connect(reader_uri(path), uri=True, isolation_level=None, timeout=busy_timeout_s)
+    connection = sqlite3.connect(
+        reader_uri(path), uri=True, isolation_level=None, timeout=busy_timeout_s, factory=Reading
+    )
     try:
         connection.row_factory = sqlite3.Row
         for pragma in ("query_only = ON", "trusted_schema = OFF", "temp_store = MEMORY", "mmap_size = 0"):

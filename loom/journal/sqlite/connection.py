@@ -7,6 +7,7 @@ import sqlite3
 from functools import lru_cache
 from importlib.resources import files as resource_files
 from pathlib import Path
+from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 from loom.errors import (
@@ -22,6 +23,7 @@ from loom.telemetry import get_logger
 __all__ = [
     "APPLICATION_ID",
     "FORMAT",
+    "SCHEMA_ROWS",
     "connect_reader",
     "connect_writer",
     "epochs_are_per_journal",
@@ -52,9 +54,13 @@ FORMAT_3 = (resource_files("loom.journal.sqlite") / "format_3.sql").read_text(en
 SCHEMAS = {1: SCHEMA, 2: SCHEMA + FORMAT_2, 3: FORMAT_3}
 """The schema of each format."""
 
+SCHEMA_ROWS = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+
 _HEADER_BYTES = 100
 _OWN_IDS_SINCE = 3
 _MINIMUM = (3, 37, 0)  # STRICT tables
+
+C = TypeVar("C", bound=sqlite3.Connection)
 
 _log = get_logger(__name__)
 
@@ -114,11 +120,17 @@ def reader_uri(path: Path) -> str:
     return f"file:{quote(str(path))}?mode=ro{immutable}"
 
 
-def connect_reader(path: Path, *, busy_timeout_s: float = 10.0) -> sqlite3.Connection:
+@overload
+def connect_reader(path: Path, *, busy_timeout_s: float = 10.0) -> sqlite3.Connection: ...
+@overload
+def connect_reader(path: Path, *, busy_timeout_s: float = 10.0, factory: type[C]) -> C: ...
+def connect_reader(
+    path: Path, *, busy_timeout_s: float = 10.0, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """Open a journal for reading only; it never checkpoints and cannot change anything."""
     if not path.exists():
         raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
-    connection = _connect(reader_uri(path), path, busy_timeout_s, writing=False)
+    connection = _connect(reader_uri(path), path, busy_timeout_s, writing=False, factory=factory)
     try:
         _harden(connection)
         connection.execute("PRAGMA query_only = ON")
@@ -179,15 +191,17 @@ def format_differs(connection: sqlite3.Connection) -> bool:
 
 def schema_of(connection: sqlite3.Connection) -> dict[str, str]:
     """Return name → SQL of every table, index, trigger and view of a database."""
-    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
-    return {str(name): str(sql) for name, sql in rows}
+    return {str(name): str(sql) for name, sql in connection.execute(SCHEMA_ROWS)}
 
 
-def _connect(uri: str, path: Path, busy_timeout_s: float, *, writing: bool) -> sqlite3.Connection:
+def _connect(uri: str, path: Path, busy_timeout_s: float, *, writing: bool, **more: Any) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout_s, cached_statements=64)
+        found: sqlite3.Connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=busy_timeout_s, cached_statements=64, **more
+        )
     except sqlite3.Error as error:
         raise explained(error, path, writing=writing) from error
+    return found
 
 
 def _recognise(connection: sqlite3.Connection, path: Path) -> bool:

@@ -1,17 +1,16 @@
 """Streaming reads of a journal: one read-only connection, one short transaction a page, never a checkpoint.
 
-A page is read by one function in one thread, so a reader that is cancelled leaves neither a statement nor a snapshot
-open, which would keep the writer's log from being folded into the database.
+The connection is aiosqlite's (`SharedConnection`). A page is executed and fetched in one go, by a cursor that ends with
+it, so a reader that is cancelled leaves neither a statement nor a snapshot open, which would keep the writer's log from
+being folded into the database.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +19,9 @@ from loom.errors import JournalClosedError, LoomError
 from loom.identity import check_limit
 from loom.journal.entry import Part, Recorded
 from loom.journal.kinds import ENDINGS, MARKS
-from loom.journal.sqlite.connection import connect_reader, format_of, has_own_ids, has_turn_index
+from loom.journal.sqlite.connection import SCHEMA_ROWS, connect_reader, expected_schema, format_of, has_own_ids
 from loom.journal.sqlite.faults import explained, keeps_no_own_ids
+from loom.journal.sqlite.reading import Reading, SharedConnection
 
 __all__ = ["COLUMNS", "COLUMNS_3", "MARKED", "Reader"]
 
@@ -38,6 +38,9 @@ _BY_SEQUENCE = (
     f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants only
 )
 _BY_POSITION = f"SELECT {COLUMNS} FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608
+_PAGES = frozenset(
+    each.replace(COLUMNS, some) for each in (_BY_SEQUENCE, _BY_POSITION) for some in (COLUMNS, COLUMNS_3)
+)
 _COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"  # noqa: S608
 _AT = f"SELECT {COLUMNS} FROM entries WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"  # noqa: S608
 # SQLite takes a body apart in a fraction of the time that Python needs, and once for all paths.
@@ -53,6 +56,7 @@ FROM json_each(?) AS turn CROSS JOIN entries INDEXED BY entries_by_command
   ON journal = json_extract(turn.value, '$[0]') AND command_id = json_extract(turn.value, '$[1]')
 WHERE kind = 'command_received'
 """
+_PARTS_BEGIN = _PARTS.partition("{}")[0]
 
 MARKED = "(" + " OR ".join(f"kind = '{kind}'" for kind in sorted(MARKS)) + ")"
 """What the index on turns covers, in the words in which it is declared: SQLite takes it for nothing else."""
@@ -94,6 +98,7 @@ _OWN_IDS = """
 SELECT command_id, position FROM entries INDEXED BY entries_by_own_id
 WHERE kind = 'decision_observed' AND command_id IN (SELECT value FROM json_each(?))
 """
+_FORMAT = "PRAGMA user_version"
 _TAIL = "SELECT coalesce(max(position), 0) FROM entries"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
 # One seek a name: grouping would walk all entries of all journals.
@@ -124,8 +129,7 @@ class Reader:
         self._path = path
         self._page = page
         self._busy_timeout_s = busy_timeout_s
-        self._executor: ThreadPoolExecutor | None = None
-        self._connection: sqlite3.Connection | None = None
+        self._connection = SharedConnection(self._connect, name="loom-reader")
         self._workspace = ""
         self._process = os.getpid()
         self._closed = False
@@ -177,7 +181,7 @@ class Reader:
         statement, given = _taking_apart(_PARTS, paths)
         found: dict[int, Part] = {}
         for some in _chunks(sorted(set(positions))):
-            for part in await self._parts(statement, (*given, json.dumps(some))):
+            for part in await self._rows(statement, (*given, json.dumps(some))):
                 found[part.position] = part
         return found
 
@@ -186,7 +190,7 @@ class Reader:
         statement, given = _taking_apart(_COMMANDS, paths)
         found: dict[tuple[str, str], Part] = {}
         for some in _chunks(sorted(set(turns))):
-            for part in await self._parts(statement, (*given, json.dumps(some))):
+            for part in await self._rows(statement, (*given, json.dumps(some))):
                 found[part.journal, str(part.command_id)] = part
         return found
 
@@ -223,7 +227,7 @@ class Reader:
 
     async def format(self) -> int:
         """Return the format of the journal."""
-        return await self._in_thread(lambda: format_of(self._connected()))
+        return int((await self._rows(_FORMAT, ()))[0][0])
 
     async def tail(self) -> int:
         """Return the last position there is, 0 in an empty journal."""
@@ -237,78 +241,85 @@ class Reader:
     async def close(self) -> None:
         """Close the connection, if one was opened. Closing twice is harmless."""
         self._closed = True
-        executor, self._executor = self._executor, None
-        if executor is None or self._process != os.getpid():
-            return
-        closing = asyncio.get_running_loop().run_in_executor(executor, self._disconnect)
-        executor.shutdown(wait=False)
-        await asyncio.shield(closing)
+        if self._process == os.getpid():
+            await self._connection.close()
 
     async def _pages(self, statement: str, parameters: Row) -> tuple[list[Row], bool]:
         """Return a page, and whether there may be another: it is full by its number of entries, or by their size."""
-        page = await self._in_thread(lambda: _read_page(self._connected(), self._stated(statement), parameters))
+        page = await self._rows(statement, parameters)
         return page, len(page) == self._page or _size(page) >= _PAGE_BYTES
 
-    async def _parts(self, statement: str, parameters: Row) -> list[Part]:
-        return await self._in_thread(lambda: _read_parts(self._connected(), statement, parameters))
-
-    async def _rows(self, statement: str, parameters: Row) -> list[Row]:
-        return await self._in_thread(lambda: self._connected().execute(self._stated(statement), parameters).fetchall())
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def _rows(self, statement: str, parameters: Row) -> list[Any]:
         if self._closed or self._process != os.getpid():
-            why = "is closed" if self._closed else "was opened for reading by the parent of this forked process"
-            raise JournalClosedError(f"journal [{self._path}] {why}; expected an open one: open it again")
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loom-reader")
+            raise self._is_closed()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            connection = self._connection.open or await self._connection.opened()
+            return await connection.fetch(self._stated(statement), parameters)
         except LoomError:
             raise
         except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
-            raise explained(error, self._path, writing=False) from error
+            raise self._failed(error) from error
 
     async def _has_turn_index(self) -> bool:
         if not self._indexed:  # once there it stays; one that somebody drops is an error to whoever asks
-            self._indexed = await self._in_thread(lambda: has_turn_index(self._connected()))
+            found = dict(await self._rows(SCHEMA_ROWS, ()))
+            self._indexed = found.get("entries_by_turn") == expected_schema()["entries_by_turn"]
         return self._indexed
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect_reader(self._path, busy_timeout_s=self._busy_timeout_s)
-            row = self._connection.execute(_WORKSPACE).fetchone()
-            self._workspace = "" if row is None else str(row[0])
-            self._has_schemes = has_own_ids(format_of(self._connection))
-        return self._connection
+    def _failed(self, error: Exception) -> LoomError:
+        """Return what to raise for an error of SQLite, or of a connection that was closed meanwhile."""
+        return self._is_closed() if self._closed else explained(error, self._path, writing=False)
+
+    def _is_closed(self) -> JournalClosedError:
+        why = "is closed" if self._closed else "was opened for reading by the parent of this forked process"
+        return JournalClosedError(f"journal [{self._path}] {why}; expected an open one: open it again")
+
+    def _connect(self) -> Reading:
+        connection = connect_reader(self._path, busy_timeout_s=self._busy_timeout_s, factory=_Reading)
+        row = connection.execute(_WORKSPACE).fetchone()
+        self._workspace = "" if row is None else str(row[0])
+        self._has_schemes = has_own_ids(format_of(connection))
+        return connection
 
     def _stated(self, statement: str) -> str:
-        """Return a statement in the words of the file's format; called behind `_connected`, in the same thread."""
+        """Return a statement in the words of the file's format, which is known once there is a connection."""
         return statement.replace(COLUMNS, COLUMNS_3) if self._has_schemes else statement
 
     def _recorded(self, row: Row) -> Recorded:
         return Recorded(*row, workspace=self._workspace)
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+
+class _Reading(Reading):
+    """Gives pages and parts cursors of their own, so that each is fetched in one go."""
+
+    def cursor_of(self, sql: str) -> type[sqlite3.Cursor]:
+        return _Page if sql in _PAGES else _Parts if sql.startswith(_PARTS_BEGIN) else sqlite3.Cursor
 
 
-def _read_page(connection: sqlite3.Connection, statement: str, parameters: Row) -> list[Row]:
-    """Read until the page is full, in entries (the statement's own limit) or in bytes; the statement ends with it."""
-    cursor = connection.execute(statement, parameters)
-    try:
-        rows: list[Row] = []
-        size = 0
-        while size < _PAGE_BYTES:
-            chunk = cursor.fetchmany(_CHUNK)
-            rows += chunk
-            size += _size(chunk)
-            if len(chunk) < _CHUNK:
-                break
-        return rows
-    finally:
-        cursor.close()
+class _Page(sqlite3.Cursor):
+    """Reads until the page is full, in entries (the statement's own limit) or in bytes; the statement ends with it."""
+
+    def fetchall(self) -> list[Row]:
+        try:
+            rows: list[Row] = []
+            size = 0
+            while size < _PAGE_BYTES:
+                chunk = self.fetchmany(_CHUNK)
+                rows += chunk
+                size += _size(chunk)
+                if len(chunk) < _CHUNK:
+                    break
+            return rows
+        finally:
+            self.close()
+
+
+class _Parts(sqlite3.Cursor):
+    """Reads rows of a statement on parts as what they are."""
+
+    def fetchall(self) -> list[Part]:
+        rows = super().fetchall()
+        return [Part._make((*row[:-1], None if row[-1] is None else tuple(json.loads(row[-1])))) for row in rows]
 
 
 def _taking_apart(statement: str, paths: Sequence[str]) -> tuple[str, tuple[str, ...]]:
@@ -316,11 +327,6 @@ def _taking_apart(statement: str, paths: Sequence[str]) -> tuple[str, tuple[str,
     if len(paths) < 2:
         raise ValueError(f"[{len(paths)}] paths were given; expected two or more, as one alone has another shape")
     return statement.format(", ".join("?" * len(paths))), tuple(f"$.{path}" for path in paths)
-
-
-def _read_parts(connection: sqlite3.Connection, statement: str, parameters: Row) -> list[Part]:
-    rows = connection.execute(statement, parameters).fetchall()
-    return [Part._make((*row[:-1], None if row[-1] is None else tuple(json.loads(row[-1])))) for row in rows]
 
 
 def _chunks(values: Sequence[T], *, of: int = _AT_ONCE) -> Iterator[Sequence[T]]:
