@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import api, gate, history, judging, memory, peers, precedents, raw, routing
+from benchmarks import api, gate, growth, history, judging, memory, peers, precedents, raw, routing
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
 
@@ -197,6 +197,23 @@ def api_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     )  # fmt: skip
 
 
+def growth_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Every query on a journal, and on one that is many times as long."""
+    del with_peers
+    few, many = 10_000, max(int(1_000_000 * scale), 20_000)
+    costs = {}
+    for entries in (few, many):
+        with scratch() as place:
+            asyncio.run(growth.lay_down(place / "journal.db", entries=entries))
+            asyncio.run(growth.costs_s(place / "journal.db"))  # what is done once, as views are made, is not counted
+            costs[entries] = asyncio.run(growth.costs_s(place / "journal.db"))
+    for name, cost in costs[many].items():
+        ratio = cost / costs[few][name]
+        yield Figure(
+            f"{name}, after {many:,} entries", cost * 1e3, "ms of CPU", ratio, f"after {few:,}", "≤ 1.2", ratio <= 1.2
+        )
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "history": history_figures,
@@ -205,6 +222,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "judge": judge_figures,
     "routing": routing_figures,
     "gate": gate_figures,
+    "growth": growth_figures,
     "api": api_figures,
 }
 """What `--only` can name."""

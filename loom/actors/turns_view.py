@@ -72,7 +72,7 @@ class TurnsProjection:
     """Keeps one row for each command that was received."""
 
     name = "turns"
-    version = 3
+    version = 4
     kinds = None
     schema = script("loom.actors", "turns_view.sql")
     tables = ("turns", "turn_open")
@@ -134,11 +134,14 @@ _BY_PREFIX = f"""
 SELECT {_COLUMNS} FROM turns
 WHERE command_id >= ? AND command_id < ? AND (? IS NULL OR journal = ?) ORDER BY command_id LIMIT 3
 """  # noqa: S608
-_LIST = f"""
-SELECT {_COLUMNS} FROM turns
-WHERE received_position < :before AND (:status IS NULL OR status = :status) AND (:journal IS NULL OR journal = :journal)
-ORDER BY received_position DESC LIMIT :limit
-"""  # noqa: S608
+_LIST = f"SELECT {_COLUMNS} FROM turns WHERE received_position < :before"  # noqa: S608
+_NEWEST = " ORDER BY received_position DESC LIMIT :limit"
+# What follows from a status is said beside it, so that an index gives those that are few.
+_OF_STATUS = " AND status = :status"
+_UNFINISHED = " AND ended IS NULL"
+_ENDED_BADLY = " AND ended = :status AND ended IS NOT NULL AND ended <> 'completed'"
+_IMPLIED: dict[TurnStatus, str] = {"completed": "", "failed": _ENDED_BADLY, "abandoned": _ENDED_BADLY}
+_OF_JOURNAL = " AND journal = :journal"
 _NAMES = ("turns",)
 _PAGE = 1_000
 
@@ -218,7 +221,12 @@ class TurnsView:
     ) -> Sequence[sqlite3.Row]:
         bound = 2**63 - 1 if before is None else before
         parameters = {"status": status, "journal": journal, "limit": limit, "before": bound}
-        return await self._queries.fetch(_LIST, parameters, names=_NAMES)
+        statement = _LIST
+        if status is not None:
+            statement += _OF_STATUS + _IMPLIED.get(status, _UNFINISHED)
+        if journal is not None:
+            statement += _OF_JOURNAL
+        return await self._queries.fetch(statement + _NEWEST, parameters, names=_NAMES)
 
     async def _unfinished(
         self, journal: str | None, *, after: int, page: int

@@ -45,6 +45,8 @@ CREATE INDEX turns_by_command ON turns (command_id);
 
 CREATE INDEX turns_unfinished ON turns (received_position) WHERE ended IS NULL;
 
+CREATE INDEX turns_failed ON turns (ended, received_position) WHERE ended IS NOT NULL AND ended <> 'completed';
+
 -- What of an unfinished turn is open: an approval, or an effect that may not be done twice.
 CREATE TABLE turn_open (
   journal TEXT NOT NULL,

@@ -40,8 +40,11 @@ _OTHERS = {
     "policy_hash": "policy_hash = :policy_hash",
     "original": "origin = 'original'",
     "no_exception": "is_exception = 0",
-    "status": "status = :status",
 }
+_STATUS = "status = :status"
+# SQLite takes an index of some statuses only where the statement itself says that it asks for one of them.
+_RARE = ["status NOT IN ('open', 'completed')"]
+_STATUSES: dict[str, list[str]] = {"open": ["status = 'open'"], "completed": []}
 
 
 def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
@@ -61,6 +64,8 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     indexed = [condition for name, condition in _FILTERS.items() if name in wanted]
     conditions = indexed[:1] + [f"+{each}" for each in indexed[1:]]  # a plus keeps SQLite from taking another index
     conditions += [_OTHERS[name] for name in _OTHERS if name in wanted]
+    if "status" in wanted:
+        conditions += [f"+{_STATUS}"] if indexed else [_STATUS, *_STATUSES.get(str(wanted["status"]), _RARE)]
     conditions += [_SINCE] if "since" in wanted else []
     # One upper bound, as SQLite takes one and tries the other on every row.
     conditions += [f"position < min(:after, {_UNTIL})" if "until" in wanted else "position < :after"]

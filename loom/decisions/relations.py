@@ -21,8 +21,9 @@ WITH RECURSIVE line (id, depth) AS (
   FROM line JOIN trace_decisions AS above ON above.decision_id = line.id
   WHERE line.depth < :depth
 )
-SELECT min(line.depth) AS depth, {SUMMARY}
-FROM line JOIN trace_decisions ON decision_id = line.id GROUP BY decision_id ORDER BY depth DESC LIMIT :limit
+SELECT line.depth AS depth, {SUMMARY}
+FROM (SELECT id, min(depth) AS depth FROM line GROUP BY id) AS line CROSS JOIN trace_decisions ON decision_id = line.id
+ORDER BY line.depth DESC LIMIT :limit
 """  # noqa: S608
 _DESCENDANTS = f"""
 WITH RECURSIVE tree (id, depth) AS (
@@ -32,8 +33,9 @@ WITH RECURSIVE tree (id, depth) AS (
   FROM tree JOIN trace_decisions AS below ON below.parent_decision_id = tree.id
   WHERE tree.depth < :depth
 )
-SELECT min(tree.depth) AS depth, {SUMMARY}
-FROM tree JOIN trace_decisions ON decision_id = tree.id GROUP BY decision_id ORDER BY depth, position LIMIT :limit
+SELECT tree.depth AS depth, {SUMMARY}
+FROM (SELECT id, min(depth) AS depth FROM tree GROUP BY id) AS tree CROSS JOIN trace_decisions ON decision_id = tree.id
+ORDER BY tree.depth, position LIMIT :limit
 """  # noqa: S608
 # A replay stands after what it replays: a link the other way is none, and no line can bite its own tail.
 _ORIGINALS = f"""

@@ -57,7 +57,7 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 5
+    version = 6
     kinds = frozenset({"command_received", "decision", "outcome_observed", "turn_diverged", "turn_resumed", *_ENDINGS})
     schema = script("loom.decisions", "traces.sql")
     tables = (

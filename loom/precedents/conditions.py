@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -20,6 +20,7 @@ EXISTS (SELECT 1 FROM precedent_facets AS g
         WHERE g.name = :facet_{0} AND g.value = :value_{0} AND g.position = p.position)
 """
 _WORDS = "p.position IN (SELECT rowid FROM precedent_words WHERE precedent_words MATCH :words)"
+_MATCH = "w.precedent_words MATCH :words"
 _SITUATION = "p.situation = :situation"
 _PRECEDENT = "p.precedent = :precedent"
 _TYPE = "p.decision_type = :decision_type"
@@ -30,12 +31,12 @@ _MAX_TERMS = 32
 
 
 class Asked(NamedTuple):
-    """A condition with its parameters; `words` is the full-text expression, `by_facet` whether a facet leads."""
+    """A condition with its parameters; `words` is the full-text expression, `led_by` the table that is gone through."""
 
     condition: str
     bound: dict[str, object]
     words: str | None
-    by_facet: bool
+    led_by: Literal["precedents", "facets", "words"]
 
 
 def asked_for(
@@ -54,11 +55,12 @@ def asked_for(
         return None
     bound: dict[str, object] = {"before": 2**63 - 1 if before is None else before}
     narrow = bool(situation or precedent or words or facets)
+    by_words = bool(words) and not (situation or precedent or facets)
     exact = (
         ("situation", situation, _SITUATION),
         ("precedent", precedent, _PRECEDENT),
         ("decision_type", decision_type, _AMONG_OTHERS if narrow else _TYPE),
-        ("words", words, _WORDS),
+        ("words", words, _MATCH if by_words else _WORDS),
     )
     conditions = [USABLE, *(condition for _, value, condition in exact if value is not None)]
     bound |= {name: value for name, value, _ in exact if value is not None}
@@ -66,7 +68,8 @@ def asked_for(
         conditions.append(_EXCLUDE)
         bound["journal"], bound["command_id"] = exclude_turn
     conditions += _facet_conditions(facets or {}, bound)
-    return Asked(" AND ".join(conditions), bound, words, bool(facets))
+    led_by: Literal["precedents", "facets", "words"] = "facets" if facets else "words" if by_words else "precedents"
+    return Asked(" AND ".join(conditions), bound, words, led_by)
 
 
 def match_expression(text: str) -> str:

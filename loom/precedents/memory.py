@@ -27,6 +27,11 @@ _FIND_BY_COMMAND = f"SELECT {SUMMARY}, command_type FROM trace_decisions WHERE "
 _POSITIONS = "SELECT position FROM trace_decisions WHERE "
 _ORIGINAL = "position IN (SELECT position FROM precedents WHERE excluded IS NULL)"
 _AMONG = "position IN (SELECT value FROM json_each(:positions))"
+_FIND_BY_WORDS = f"""
+SELECT {SUMMARY} FROM (SELECT rowid AS place FROM precedent_words WHERE precedent_words MATCH :words) AS worded
+CROSS JOIN trace_decisions ON position = worded.place WHERE
+"""  # noqa: S608
+_NEWEST_OF_WORDS = " ORDER BY worded.place DESC LIMIT :limit"
 _NEWEST = " ORDER BY position DESC LIMIT :limit"
 _FACET = "position IN (SELECT position FROM precedent_facets WHERE name = :facet_{0} AND value = :value_{0})"
 _WORDS = "position IN (SELECT rowid FROM precedent_words WHERE precedent_words MATCH :words)"
@@ -89,6 +94,10 @@ class Memory:
             conditions.append(_CLASS)
         matches, parameters = matching({**_dates(given), "after": 2**63 - 1 if after is None else after})
         select = _FIND if given.get("command_type") is None else _FIND_BY_COMMAND
+        newest, asks_more = _NEWEST, bool(conditions)
+        if conditions == [_WORDS] and similar_to is None and _NARROW.isdisjoint(given):
+            # The index of words is read backwards, and no further than the limit asks.
+            select, newest, conditions = _FIND_BY_WORDS, _NEWEST_OF_WORDS, []
         near: dict[int, float] = {}
         if similar_to is not None:
             conditions.append(_ORIGINAL)
@@ -98,7 +107,7 @@ class Memory:
                 similar_to, [row["position"] for row in matching_rows], min_similarity=min_similarity, limit=limit
             )
             matches, parameters = _AMONG, {"positions": json.dumps(list(near))}
-        statement = select + " AND ".join([matches, *conditions]) + _NEWEST
+        statement = select + " AND ".join([matches, *conditions]) + newest
         rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
         names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if text is not None else ()))
         hits = await confirmed_decisions(self._queries, rows, names=names)
@@ -107,7 +116,7 @@ class Memory:
         for hit in hits:
             alike_too = alike is None or alike in (hit.decision.get("precedent_class") or {}).values()
             worded = text is None or hit.row["position"] in said
-            original = not conditions or is_original(hit.decision)
+            original = not asks_more or is_original(hit.decision)
             if alike_too and worded and original and has_facets(hit, facets or {}) and _came_to(hit, outcome or {}):
                 found.append(DecisionSummary.of(hit.row))
             else:
@@ -126,6 +135,8 @@ _KNOWN = frozenset(
         "run_id", "origin", "status", "since", "until",
     }
 )  # fmt: skip
+_NARROW = _KNOWN - {"origin", "status", "since", "until"}
+"""What has an index of its own that gives fewer than words do."""
 
 
 def _dates(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,16 +37,14 @@ CASE WHEN p.overruled_by IS NOT NULL THEN
   (SELECT later.position FROM precedents AS later WHERE later.decision_id = p.overruled_by) END AS overruled_at
 """
 _FIND = f"SELECT {_COLUMNS} FROM precedents AS p"  # noqa: S608 - constants only
-_FIND_BY_FACET = f"""
-SELECT {_COLUMNS} FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
-"""  # noqa: S608
-_POSITIONS = "SELECT p.position FROM precedents AS p"
-_POSITIONS_BY_FACET = """
-SELECT p.position FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
-"""
+# What leads is read backwards, and no further than the limit asks: the newest come first out of each of these.
+_LED_BY = {
+    "precedents": ("precedents AS p", "p.position"),
+    "facets": ("precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position", "f.position"),
+    "words": ("precedent_words AS w CROSS JOIN precedents AS p ON p.position = w.rowid", "w.rowid"),
+}
 _PRECEDENT = "p.precedent = :precedent"
 _NEWEST = "ORDER BY p.position DESC LIMIT :limit"
-_NEWEST_OF_FACET = "ORDER BY f.position DESC LIMIT :limit"
 _CLASS = """
 SELECT class.precedent, class.rule, class.situation, class.support,
   (
@@ -174,13 +172,13 @@ class Precedents:
         )
         if asked is None:
             return ()
+        source, place = _LED_BY[asked.led_by]
         if similar_to is None:
-            select, order = (_FIND_BY_FACET, _NEWEST_OF_FACET) if asked.by_facet else (_FIND, _NEWEST)
-            statement = f"{select} WHERE {asked.condition} {order}"
+            statement = f"SELECT {_COLUMNS} FROM {source} WHERE {asked.condition} ORDER BY {place} DESC LIMIT :limit"  # noqa: S608
             rows = await self._queries.fetch(statement, {**asked.bound, "limit": limit}, names=_NAMES)
             near: dict[int, float] = {}
         else:
-            statement = f"{_POSITIONS_BY_FACET if asked.by_facet else _POSITIONS} WHERE {asked.condition}"
+            statement = f"SELECT p.position FROM {source} WHERE {asked.condition}"  # noqa: S608
             matching = await self._queries.fetch(statement, asked.bound, names=_NAMES)
             near = await usable(self._similarity).nearest(
                 similar_to, [row["position"] for row in matching], min_similarity=min_similarity, limit=limit

@@ -50,6 +50,7 @@ _START = "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, 0, x'', NULL)"
 _RETRY = "UPDATE checkpoints SET failed = NULL WHERE name = ?"
 _MOVE = "UPDATE checkpoints SET position = ?, entry_hash = ?, failed = ? WHERE name = ?"
 _OBJECTS = "SELECT count(*) FROM sqlite_schema"
+_ROWS_ANALYSED = 400
 
 _log = get_logger("loom.projections")
 
@@ -112,6 +113,7 @@ class ViewsWriter:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
+                connection.execute(f"PRAGMA analysis_limit = {_ROWS_ANALYSED}")  # else it takes as long as history
                 connection.execute("PRAGMA optimize")
             connection.close()
 

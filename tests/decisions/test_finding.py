@@ -39,7 +39,9 @@ INDEXED: list[tuple[dict[str, Any], str]] = [
     ({"command_type": "request_discount"}, "trace_by_command"),
     ({"is_exception": True}, "trace_exceptions"),
     ({"origin": "replayed"}, "trace_replayed"),
-    ({"run_id": "r", "origin": "replayed", "status": "settled"}, "trace_by_run"),
+    ({"run_id": "r", "origin": "replayed", "status": "failed"}, "trace_by_run"),
+    ({"status": "failed"}, "trace_failed"),
+    ({"status": "abandoned"}, "trace_failed"),
 ]
 
 

@@ -184,3 +184,24 @@ async def test_an_index_that_hides_or_invents_a_turn_is_a_finding(tmp_path: Path
     found = verify(path)
     assert set(found.counts) - {"UNANCHORED_TAIL"} == {"INDEX_DAMAGED"}
     assert any(f"entries_by_turn leads to {entries} entries, the table has 2" in line for line in found.lines())
+
+
+async def test_what_has_no_end_is_the_same_however_often_it_was_asked_for_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    store = await SqliteStore.open(path, options=PLENTY)
+    asked_often = Reader(path)
+    try:
+        for number in range(4):
+            await store.append(Append(f"a/{number}", 0, [received("c-1")]))
+            if number % 2:  # one of before, and one that comes and goes between two looks
+                await store.append(Append(f"a/{number - 1}", 1, [mark("turn_completed", "c-1")]))
+                ended = [received("c-1"), note(), mark("turn_failed", "c-1")]
+                await store.append(Append(f"b/{number}", 0, ended))
+            found = names(await collected(asked_often.unfinished()))
+            asked_once = Reader(path)
+            assert found == names(await collected(asked_once.unfinished()))
+            await asked_once.close()
+        assert [journal for journal, _, _ in found] == ["a/1", "a/3"]
+    finally:
+        await asked_often.close()
+        await store.close()

@@ -68,12 +68,19 @@ SELECT {COLUMNS} FROM entries {{index}} WHERE {MARKED} AND (journal, command_id)
   SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
 ORDER BY position
 """  # noqa: S608
-_UNFINISHED = f"""
-SELECT position FROM entries AS received INDEXED BY entries_by_command
-WHERE kind = 'command_received' AND NOT EXISTS (
+_NOT_ENDED = f"""
+kind = 'command_received' AND NOT EXISTS (
   SELECT 1 FROM entries AS ending INDEXED BY entries_by_turn
   WHERE ending.journal = received.journal AND ending.command_id = received.command_id AND {_ENDED} AND {MARKED})
-ORDER BY position
+"""  # noqa: S608
+_UNFINISHED = f"""
+SELECT position FROM entries AS received INDEXED BY entries_by_command WHERE {_NOT_ENDED} ORDER BY position
+"""  # noqa: S608
+# An ending is for good: only what had none when it was looked for last, and what came since, need be looked at again.
+_STILL_UNFINISHED = f"""
+SELECT position FROM entries AS received WHERE position IN (SELECT value FROM json_each(?)) AND {_NOT_ENDED}
+UNION ALL
+SELECT position FROM entries AS received NOT INDEXED WHERE position > ? AND {_NOT_ENDED} ORDER BY position
 """  # noqa: S608
 # Few turns ask, so those that do are looked for among the marks, and not among the commands.
 _ASKED = f"""
@@ -134,6 +141,8 @@ class Reader:
         self._process = os.getpid()
         self._closed = False
         self._indexed = False
+        self._unfinished: tuple[list[int], int] = ([], 0)
+        """The commands whose turns had no end when they were looked for last, and the last position at that time."""
         self._has_schemes = False
 
     async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
@@ -202,12 +211,26 @@ class Reader:
 
     async def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
         """Stream the `CommandReceivedEntry` of every turn without an end, by position, or where it has `asked`."""
-        indexed = await self._has_turn_index()
-        statement = (_ASKED if asked else _UNFINISHED) if indexed else (_ASKED_SLOWLY if asked else _UNFINISHED_SLOWLY)
-        positions = [row[0] for row in await self._rows(statement, ())]
+        if not await self._has_turn_index():
+            positions = [row[0] for row in await self._rows(_ASKED_SLOWLY if asked else _UNFINISHED_SLOWLY, ())]
+        elif asked:
+            positions = [row[0] for row in await self._rows(_ASKED, ())]
+        else:
+            positions = await self._still_unfinished()
         for some in _chunks(positions, of=_STREAMED):
             for recorded in (await self.at(some)).values():
                 yield recorded
+
+    async def _still_unfinished(self) -> list[int]:
+        [(tail,)] = await self._rows(_TAIL, ())
+        before, looked_to = self._unfinished
+        if looked_to == 0:
+            rows = await self._rows(_UNFINISHED, ())
+        else:
+            rows = await self._rows(_STILL_UNFINISHED, (json.dumps(before), looked_to))
+        positions = [row[0] for row in rows]
+        self._unfinished = (positions, tail)
+        return positions
 
     async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
         """Return names and last sequences of journals by name."""
