@@ -45,6 +45,7 @@ from loom.decisions.entries import (
     RunStartedEntry,
 )
 from loom.decisions.explanation import Explanation, ExplanationLine, ExplanationSection, explain
+from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.run import Run, RunStatus, VersionSeen
 from loom.decisions.runs import RUN_JOURNAL, Runs, RunsView, current_run
 from loom.decisions.runs_view import RunsProjection
@@ -61,6 +62,7 @@ from loom.decisions.traces import Traces
 from loom.decisions.traces_view import TracesProjection
 
 __all__ = [
+    "IMPORT_WORDS",
     "RUN_JOURNAL",
     "Alternative",
     "Analysis",

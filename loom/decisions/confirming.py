@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from loom.decisions.imports import ImportEnds
 from loom.decisions.rows import ROW, Header, decision_row, decisions_at, written_decision
 from loom.errors import ErasedError
 from loom.journal.entry import Recorded
-from loom.journal.kinds import ENDINGS
+from loom.journal.kinds import ENDINGS, OWN_IDS
 from loom.projections import Entries, Queries, Row
 from loom.projections.confirming import differing
 
@@ -40,26 +41,40 @@ class Confirmed(NamedTuple):
 class TurnEnds:
     """How turns ended, out of the journal."""
 
-    def __init__(self, endings: Iterable[Recorded]) -> None:
+    def __init__(self, endings: Iterable[Recorded], imports: ImportEnds | None = None) -> None:
+        self._imports = imports or ImportEnds()
         self._of: dict[tuple[str, str | None], list[Recorded]] = {}
         for ending in endings:
             if ending.kind in ENDINGS:
                 self._of.setdefault((ending.journal, ending.command_id), []).append(ending)
 
     @classmethod
-    async def of(cls, entries: Entries, recorded: Iterable[Header]) -> TurnEnds:
-        """Return how the turns ended that some entries belong to."""
-        turns = {(each.journal, each.command_id) for each in recorded if each.command_id is not None}
-        return cls(await entries.marks(turns) if turns else ())
+    async def of(cls, queries: Queries, recorded: Iterable[Header]) -> TurnEnds:
+        """Return how the turns and imports ended that some entries belong to."""
+        recorded = list(recorded)
+        turns = {
+            (each.journal, each.command_id)
+            for each in recorded
+            if each.command_id is not None and each.kind not in OWN_IDS
+        }
+        imports = await imports_of(queries) if any(each.kind in OWN_IDS for each in recorded) else None
+        return cls(await queries.entries.marks(turns) if turns else (), imports)
 
-    def status(self, recorded: Header) -> DecisionStatus:
-        """Return what became of the turn of a decision, since."""
+    def status(self, recorded: Header, *, run_id: str | None = None) -> DecisionStatus:
+        """Return what became of the turn of a decision, since, or of the import whose run brought it in."""
+        if recorded.kind in OWN_IDS:
+            return self._imports.status(run_id)
         if recorded.command_id is None:
             return "settled"
         return next((_STATUSES[each.kind] for each in self._later(recorded)), "open")
 
-    def excluded(self, recorded: Header) -> str | None:
-        """Return why a decision is no precedent: its turn `failed` or was `abandoned`; None where it is one."""
+    def excluded(self, recorded: Header, *, run_id: str | None = None) -> str | None:
+        """Return why a decision is no precedent: its turn `failed` or was `abandoned`, or its import is `unfinished`.
+
+        None where it is one.
+        """
+        if recorded.kind in OWN_IDS:
+            return EXCLUDED[self._imports.status(run_id)]
         kinds = (each.kind for each in self._later(recorded))
         return next((kind.removeprefix("turn_") for kind in kinds if kind in ("turn_failed", "turn_abandoned")), None)
 
@@ -73,6 +88,17 @@ class TurnEnds:
     def _later(self, recorded: Header) -> Iterable[Recorded]:
         turn = (recorded.journal, recorded.command_id)
         return (each for each in self._of.get(turn, ()) if each.position > recorded.position)
+
+
+EXCLUDED: Mapping[DecisionStatus, str | None] = {
+    "open": "unfinished", "settled": None, "failed": "failed", "abandoned": "abandoned",
+}  # fmt: skip
+"""Why what an import brought in is no precedent, by what became of the import."""
+
+
+async def imports_of(queries: Queries) -> ImportEnds:
+    """Return how imports ended, as of now."""
+    return await queries.kept(ImportEnds).load(queries.entries)
 
 
 Told: TypeAlias = Callable[[Header, Mapping[str, Any]], Mapping[str, object]]
@@ -97,7 +123,7 @@ async def confirmed_decisions(
     """
     if not rows:
         return []
-    found, ends = await _looked_up(queries.entries, rows, names)
+    found, ends = await _looked_up(queries, rows, names)
     kept: list[Confirmed] = []
     for row in rows:
         header, decision = found.get(row["position"], (None, None))
@@ -122,7 +148,7 @@ async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded
             f"decision [{row['decision_id']}] has no body any more; expected one that was not pruned: read it in the "
             "archive that was made before"
         )
-    ends = await TurnEnds.of(queries.entries, [] if recorded is None else [recorded])
+    ends = await TurnEnds.of(queries, [] if recorded is None else [recorded])
     decision = None if recorded is None else written_decision(recorded)
     confirmed, problem = await _confirm(queries.entries, row, recorded, decision, ends, decision_row)
     if confirmed is None or recorded is None:
@@ -131,18 +157,20 @@ async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded
 
 
 async def _looked_up(
-    entries: Entries, rows: Sequence[Row], names: Sequence[str]
+    queries: Queries, rows: Sequence[Row], names: Sequence[str]
 ) -> tuple[Mapping[int, _Found], TurnEnds]:
-    """Return the decisions of rows, and how their turns ended where the rows rest on that."""
+    """Return the decisions of rows, and how their turns and imports ended where the rows rest on that."""
+    entries = queries.entries
     columns, at = frozenset(rows[0].keys()), decisions_at(entries, [row["position"] for row in rows], names)
     if not columns & {"status", "excluded", *_OF_COMMANDS}:
         return await at, TurnEnds(())
     if not columns >= {"journal", "command_id"}:
         found = await at
-        return found, await TurnEnds.of(entries, [header for header, _ in found.values()])
+        return found, await TurnEnds.of(queries, [header for header, _ in found.values()])
     turns = {(row["journal"], row["command_id"]) for row in rows if row["command_id"] is not None}
     found, marks = await asyncio.gather(at, entries.marks(turns))
-    return found, TurnEnds(marks)
+    observed = any(header.kind in OWN_IDS for header, _ in found.values())
+    return found, TurnEnds(marks, await imports_of(queries) if observed else None)
 
 
 async def _confirm(
@@ -164,18 +192,21 @@ async def _confirm(
     if (problem := differing(plain, said)) is not None:
         return None, problem
     if "status" in plain:
-        status = ends.status(header)
+        status = ends.status(header, run_id=decision.get("run_id"))
         if plain["status"] not in ("open", status):  # a view that lags may still show what has ended as open
             return None, f"its turn is {status}"
         plain["status"] = status
-    if "excluded" in plain and (excluded := ends.excluded(header)) != plain["excluded"]:
-        return None, None if plain["excluded"] is None else f"its turn is not {plain['excluded']} but {excluded}"
+    if "excluded" in plain:
+        excluded = ends.excluded(header, run_id=decision.get("run_id"))
+        if excluded != plain["excluded"]:
+            lags = plain["excluded"] in (None, "unfinished")
+            return None, None if lags else f"its turn is not {plain['excluded']} but {excluded}"
     return Confirmed(plain, header, decision), None
 
 
 async def _of_command(entries: Entries, header: Header, ends: TurnEnds) -> dict[str, object] | None:
     """Return what a decision takes over from the command of its turn; None where that cannot be read any more."""
-    if header.command_id is None:
+    if header.command_id is None or header.kind in OWN_IDS:
         return dict.fromkeys(_OF_COMMANDS)
     received = await entries.find_command(header.journal, header.command_id)
     if received is None or received.position > header.position or ends.ended_between(received, header):

@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from pydantic import BaseModel, ConfigDict
 
 from loom.decisions.approvals import Approval
+from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.layout import (
     ExplanationLine,
     Tone,
@@ -91,10 +92,12 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
     """Explain a decision from its trace; `alike` says in words what its precedent class is made from, by attribute."""
     kind = trace.decision_type.replace("_", " ").capitalize()
     asked = f"asked for by {trace.requester}" if trace.by else "asked for by nobody in particular"
+    if trace.origin == "observed":
+        asked = f"decided by {trace.decider}" if trace.decider else "nobody says who decided"
     command = f"{trace.command_type}, " if trace.command_type else ""
     return Explanation(
         decision_id=trace.decision_id,
-        title=harmless(f"{kind} by {trace.journal}, {moment(trace.recorded_at)}"),
+        title=harmless(f"{kind} by {trace.journal}, {moment(trace.decided_at)}"),
         subtitle=harmless(f"decision {short(trace.decision_id)} · {command}{asked} · entry {trace.sequence}"),
         sections=tuple(
             ExplanationSection(question=question, lines=tuple(lines))
@@ -128,10 +131,25 @@ def _what(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         yield labelled("confidence", f"{decision.confidence:.2f} of 1")
     for name, value in decision.context.items():
         yield labelled(name, in_words(value), "quiet")
+    yield from _source(trace)
     if trace.origin == "replayed":
         yield labelled("replayed from", short(trace.replayed_from or "unknown"), "quiet")
     if trace.run_id is not None:
         yield labelled("run", trace.run_id if trace.run is None else _run(trace.run), "quiet")
+
+
+def _source(trace: DecisionTrace) -> Iterator[ExplanationLine]:
+    """Say where an observed decision was read, and what of it is only claimed."""
+    if trace.source is None:
+        return
+    source = trace.source
+    where = f"{source.name}, own id {source.own_id}, row {source.row:,} of the file {short(source.digest)}"
+    yield labelled("observed", f"made before loom was there; read from {where}")
+    if trace.decision.decided_at is None:
+        yield labelled("decided at", f"its source does not say; recorded {moment(trace.recorded_at)}", "quiet")
+    else:
+        yield labelled("decided at", f"{moment(trace.decided_at)}, as its source claims", "quiet")
+        yield labelled("recorded at", moment(trace.recorded_at), "quiet")
 
 
 def _why(trace: DecisionTrace) -> Iterator[ExplanationLine]:
@@ -246,9 +264,12 @@ def _status(trace: DecisionTrace, effect: Effect) -> str:
 
 def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     text, tone = _ENDS[trace.status]
-    if trace.divergence is not None:
+    if trace.origin == "observed":
+        yield labelled("import", IMPORT_WORDS[trace.status], "plain" if trace.status == "settled" else "bad")
+    elif trace.divergence is not None:
         text, tone = f"Its turn is stuck, as its code does not do what its journal says: {trace.divergence}.", "bad"
-    yield labelled("turn", text, tone)
+    if trace.origin != "observed":
+        yield labelled("turn", text, tone)
     for seen in trace.outcomes:
         verdict, tone = _VERDICTS[seen.correct]
         feedback = f": “{seen.feedback}”" if seen.feedback else ""

@@ -10,11 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 from loom.clock import us_from_datetime
 from loom.decisions.trace import DecisionSummary
 
-__all__ = ["matching", "within"]
+__all__ = ["ByTime", "matching", "within"]
+
+ByTime: TypeAlias = Literal["decided", "recorded"]
+"""Whether a time is that at which decisions were made, as their source claims of observed ones, or were recorded."""
 
 _LAST = 2**63 - 1
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
@@ -22,11 +26,20 @@ _SHORT_VERSION = re.compile(r"v[0-9]+_[0-9a-f]{8}\Z")
 _FROM_THEN = "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
 _SINCE = f"position >= ({_FROM_THEN.format(':since')})"
 _UNTIL = f"coalesce(({_FROM_THEN.format(':until')}), :after)"
+# Observed decisions may have been made at any time before they were recorded: bounds of position are those of the
+# others, widened by where observed ones are, and each is looked at.
+_OBSERVED = "(SELECT {}(position) FROM trace_decisions WHERE origin = 'observed')"
+_DECIDED_SINCE = (
+    f"position >= min(coalesce(({_FROM_THEN.format(':since')}), {_LAST}), coalesce({_OBSERVED.format('min')}, {_LAST}))"
+    " AND +decided_at_us >= :since"
+)
+_DECIDED_UNTIL = f"max({_UNTIL}, coalesce({_OBSERVED.format('max')} + 1, 0))"
 # In the order in which they lead: what is met most rarely comes first.
 _FILTERS = {
     "actor_key": "actor_key = :actor_key",
     "run_id": "run_id = :run_id",
     "replayed": "origin = 'replayed'",
+    "observed": "origin = 'observed'",
     "exception": "is_exception = 1",
     "command_type": "command_type = :command_type",
     "decision_type": "decision_type = :decision_type",
@@ -53,6 +66,7 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     `given` has the arguments of `Traces.find` by name.
     """
     wanted = {name: _plain(value) for name, value in given.items() if value is not None}
+    recorded = wanted.pop("by_time", "decided") == "recorded"
     version, is_exception, origin = (wanted.pop(name, None) for name in ("policy_version", "is_exception", "origin"))
     if isinstance(version, str):
         name = "policy_hash" if _HASH.match(version) else "policy_version"
@@ -60,28 +74,32 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     if is_exception is not None:
         wanted["exception" if is_exception else "no_exception"] = True
     if origin is not None:
-        wanted["replayed" if origin == "replayed" else "original"] = True
+        wanted[str(origin)] = True
     indexed = [condition for name, condition in _FILTERS.items() if name in wanted]
     conditions = indexed[:1] + [f"+{each}" for each in indexed[1:]]  # a plus keeps SQLite from taking another index
     conditions += [_OTHERS[name] for name in _OTHERS if name in wanted]
     if "status" in wanted:
         conditions += [f"+{_STATUS}"] if indexed else [_STATUS, *_STATUSES.get(str(wanted["status"]), _RARE)]
-    conditions += [_SINCE] if "since" in wanted else []
+    conditions += [_SINCE if recorded else _DECIDED_SINCE] if "since" in wanted else []
+    conditions += ["+decided_at_us < :until"] if "until" in wanted and not recorded else []
     # One upper bound, as SQLite takes one and tries the other on every row.
-    conditions += [f"position < min(:after, {_UNTIL})" if "until" in wanted else "position < :after"]
+    until = _UNTIL if recorded else _DECIDED_UNTIL
+    conditions += [f"position < min(:after, {until})" if "until" in wanted else "position < :after"]
     wanted.setdefault("after", _LAST)
     return " AND ".join(conditions), wanted
 
 
 def within(
-    found: DecisionSummary, *, since: datetime | None = None, until: datetime | None = None, status: str | None = None
+    found: DecisionSummary,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    status: str | None = None,
+    by_time: ByTime = "decided",
 ) -> bool:
     """Tell whether a decision lies within a time and has a status: no row of a view says that of itself alone."""
-    return (
-        (since is None or found.recorded_at >= since)
-        and (until is None or found.recorded_at < until)
-        and status in (None, found.status)
-    )
+    at = found.recorded_at if by_time == "recorded" else found.decided_at
+    return (since is None or at >= since) and (until is None or at < until) and status in (None, found.status)
 
 
 def _plain(value: object) -> object:

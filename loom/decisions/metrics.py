@@ -13,12 +13,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.decisions.conduct import Departure
+from loom.decisions.finding import ByTime
 from loom.decisions.trends import Bucket, Measure, Trend, trend_of
 from loom.errors import AdmissionError
 from loom.identity import Identity
@@ -27,6 +28,7 @@ from loom.projections import Queries
 __all__ = ["DecisionMetrics", "Departures", "GroupBy", "Metrics", "score"]
 
 GroupBy: TypeAlias = Literal["decision_type", "actor_type", "journal", "policy_version"]
+MeasuredOrigin: TypeAlias = Literal["original", "observed", "any"]
 Tier: TypeAlias = Literal["excellent", "good", "fair", "poor"]
 
 _TIERS: tuple[tuple[float, Tier], ...] = ((0.8, "excellent"), (0.6, "good"), (0.4, "fair"), (0.0, "poor"))
@@ -50,7 +52,9 @@ WITH scored AS (
   LEFT JOIN trace_outcomes AS outcome ON outcome.position = (
     SELECT max(position) FROM trace_outcomes AS seen WHERE seen.decision_id = trace_decisions.decision_id
   )
-  WHERE origin = 'original' AND trace_decisions.recorded_at_us >= :since AND trace_decisions.recorded_at_us < :until
+  WHERE trace_decisions.decided_at_us >= :since AND trace_decisions.decided_at_us < :until
+    AND (origin = 'original' AND :origin <> 'observed'
+      OR origin = 'observed' AND status = 'settled' AND :origin <> 'original')
 )
 """
 _SUM = """
@@ -66,7 +70,7 @@ sum(correct IS NOT NULL AND score < 0.4) AS poor
 _ALL = f"{_SCORED} SELECT {_SUM} FROM scored"  # noqa: S608 - constants only
 _BY = f"{_SCORED} SELECT {{0}} AS name, {_SUM} FROM scored GROUP BY {{0}} ORDER BY decisions DESC, name"  # noqa: S608
 _OVER_TIME = f"""
-{_SCORED} SELECT (recorded_at_us - :since) / :length AS number, {_SUM} FROM scored GROUP BY number ORDER BY number
+{_SCORED} SELECT (decided_at_us - :since) / :length AS number, {_SUM} FROM scored GROUP BY number ORDER BY number
 """  # noqa: S608 - constants only
 _DEPARTED = """
 SELECT policy_name, policy_version, departure, actor_type, by, identity_source, via, count(*) AS decisions,
@@ -80,6 +84,7 @@ _DAYS = """
 SELECT count(DISTINCT recorded_at_us / 86400000000) FROM trace_decisions
 WHERE origin = 'original' AND recorded_at_us >= :since AND recorded_at_us < :until
 """
+_RECORDED = ("decided_at_us", "recorded_at_us")
 _NAMES = ("traces", "approvals")
 
 
@@ -152,25 +157,45 @@ def score(
 
 
 class Metrics:
-    """Sums decisions up. Windows are half open: `until` itself is left out."""
+    """Sums decisions up. Windows are half open: `until` itself is left out.
+
+    Observed decisions have no rule to go by, so that they are in it only where `origin` says so: `observed` has those
+    of imports that have ended, `any` those and the original ones. Times are those at which decisions were made, as the
+    source claims of observed ones, or `by_time` recorded.
+    """
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
 
-    async def of(self, *, since: datetime | None = None, until: datetime | None = None) -> DecisionMetrics:
+    async def of(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        origin: MeasuredOrigin = "original",
+        by_time: ByTime = "decided",
+    ) -> DecisionMetrics:
         """Return the figures of all decisions of a window."""
-        rows = await self._queries.fetch(_ALL, _window(since, until), names=_NAMES)
+        bounds = {**_window(since, until), "origin": origin}
+        rows = await self._queries.fetch(_timed(_ALL, by_time), bounds, names=_NAMES)
         return _metrics("all", dict(rows[0]))
 
     async def by(
-        self, group: GroupBy, *, since: datetime | None = None, until: datetime | None = None
+        self,
+        group: GroupBy,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        origin: MeasuredOrigin = "original",
+        by_time: ByTime = "decided",
     ) -> tuple[DecisionMetrics, ...]:
         """Return the figures of each group, the largest first."""
         if group not in get_args(GroupBy):
             raise AdmissionError(
                 f"decisions cannot be grouped by [{group!r:.40}]; expected one of [{', '.join(get_args(GroupBy))}]"
             )
-        rows = await self._queries.fetch(_BY.format(group), _window(since, until), names=_NAMES)
+        bounds = {**_window(since, until), "origin": origin}
+        rows = await self._queries.fetch(_timed(_BY.format(group), by_time), bounds, names=_NAMES)
         return tuple(_metrics(str(row["name"]), dict(row)) for row in rows)
 
     async def departures(
@@ -185,13 +210,28 @@ class Metrics:
         return tuple(sorted(found, key=lambda each: -each.decisions))
 
     async def trend(
-        self, measure: Measure, *, since: datetime, until: datetime, bucket: timedelta = timedelta(days=1)
+        self,
+        measure: Measure,
+        *,
+        since: datetime,
+        until: datetime,
+        bucket: timedelta = timedelta(days=1),
+        origin: MeasuredOrigin = "original",
+        by_time: ByTime = "decided",
     ) -> Trend:
         """Return a measure over time, in buckets of equal length from `since` on."""
-        return (await self.trends((measure,), since=since, until=until, bucket=bucket))[measure]
+        given: Any = {"since": since, "until": until, "bucket": bucket, "origin": origin, "by_time": by_time}
+        return (await self.trends((measure,), **given))[measure]
 
     async def trends(
-        self, measures: Sequence[Measure], *, since: datetime, until: datetime, bucket: timedelta = timedelta(days=1)
+        self,
+        measures: Sequence[Measure],
+        *,
+        since: datetime,
+        until: datetime,
+        bucket: timedelta = timedelta(days=1),
+        origin: MeasuredOrigin = "original",
+        by_time: ByTime = "decided",
     ) -> dict[Measure, Trend]:
         """Return several measures over time, out of one look at the decisions."""
         length = bucket // timedelta(microseconds=1)
@@ -201,7 +241,8 @@ class Metrics:
                 f"buckets of [{bucket}] from [{since}] to [{until}] are not 1 to {_MOST_BUCKETS}; "
                 "expected [fewer, longer ones]: choose another length"
             )
-        rows = await self._queries.fetch(_OVER_TIME, {**bounds, "length": length}, names=_NAMES)
+        given = {**bounds, "length": length, "origin": origin}
+        rows = await self._queries.fetch(_timed(_OVER_TIME, by_time), given, names=_NAMES)
         found = {row["number"]: _metrics("", dict(row)) for row in rows}
         count = math.ceil((bounds["until"] - bounds["since"]) / length)
         return {
@@ -213,6 +254,10 @@ class Metrics:
         """Return on how many days (UTC) decisions were made; this reads no decision in full."""
         rows = await self._queries.fetch(_DAYS, _window(since, until), names=("traces",))
         return int(rows[0][0])
+
+
+def _timed(statement: str, by_time: ByTime) -> str:
+    return statement.replace(*_RECORDED) if by_time == "recorded" else statement
 
 
 def _buckets(

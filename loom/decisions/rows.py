@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
+from loom.clock import us_from_datetime
 from loom.decisions.conduct import departure_in, verdict_in
-from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.journal.entry import Part, Recorded, at_path
 from loom.projections import Entries
 
-__all__ = ["ROW", "Header", "decision_parts", "decision_row", "decisions_at", "written_decision"]
+__all__ = [
+    "DECISION_KINDS",
+    "ROW",
+    "Header",
+    "decided_at_us",
+    "decision_parts",
+    "decision_row",
+    "decisions_at",
+    "written_decision",
+]
 
 ROW = (
     "decision_id", "decision_type", "is_exception", "policy", "evaluation.effect", "parent_decision_id", "run_id",
-    "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals",
+    "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals", "decided_at",
+    "decided_by",
 )  # fmt: skip
 """What of a decision its row is made of."""
 
+DECISION_KINDS = {cls.kind: cls for cls in (DecisionJournalEntry, DecisionObservedEntry)}
+"""The kinds that hold a decision, and what reads them."""
 
-_AS_THEY_ARE = frozenset({3, DecisionJournalEntry.schema_version})
+_BESIDE = ("decided_by", "source")
+"""What of an observed decision its entry says beside it."""
+
+
+_AS_THEY_ARE = {kind: {cls.schema_version} for kind, cls in DECISION_KINDS.items()}
+_AS_THEY_ARE[DecisionJournalEntry.kind].add(3)
 """The schemas whose bodies hold what is asked for where this one has it."""
 
 Header: TypeAlias = Recorded | Part
@@ -29,9 +48,11 @@ Header: TypeAlias = Recorded | Part
 
 def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
     """Return the decision that an entry holds, as plain JSON; None where it holds none that can be read."""
-    if recorded.kind != DecisionJournalEntry.kind or recorded.plain is None:
+    if recorded.kind not in DECISION_KINDS or recorded.plain is None:
         return None
     decision: Mapping[str, Any] = recorded.plain["decision"]
+    if recorded.kind == DecisionObservedEntry.kind:
+        return {**decision, **{name: recorded.plain.get(name) for name in _BESIDE}}
     return decision
 
 
@@ -40,10 +61,14 @@ async def decision_parts(entries: Entries, positions: Collection[int], names: Se
 
     An entry whose body is gone has no values; one that is no decision, or cannot be read, is left out.
     """
-    parts = await entries.parts(positions, [f"decision.{name}" for name in names])
-    kind = DecisionJournalEntry.kind
-    found = {at: each for at, each in parts.items() if each.kind == kind}
-    others = [at for at, each in found.items() if each.schema_version not in _AS_THEY_ARE and each.values is not None]
+    paths = [name if name.partition(".")[0] in _BESIDE else f"decision.{name}" for name in names]
+    parts = await entries.parts(positions, paths)
+    found = {at: each for at, each in parts.items() if each.kind in DECISION_KINDS}
+    others = [
+        at
+        for at, each in found.items()
+        if each.schema_version not in _AS_THEY_ARE[each.kind] and each.values is not None
+    ]
     for at, recorded in (await entries.at(others)).items() if others else ():
         written = written_decision(recorded)
         if written is None:
@@ -68,7 +93,7 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
 
     Who asked for it, and what became of its turn, other entries say.
     """
-    policy, evaluation = decision["policy"], decision.get("evaluation")
+    policy, evaluation = decision.get("policy") or {}, decision.get("evaluation")
     alike = decision.get("precedent_class") or {}
     outcome = decision.get("outcome") or {}
     actor_type, _, actor_key = header.journal.partition("/")
@@ -82,12 +107,14 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
         "actor_key": actor_key,
         "decision_type": decision["decision_type"],
         "is_exception": int(decision.get("is_exception") or 0),
-        "policy_name": policy["name"],
-        "policy_version": policy["version"],
-        "policy_hash": policy["hash"],
+        "policy_name": policy.get("name"),
+        "policy_version": policy.get("version"),
+        "policy_hash": policy.get("hash"),
         "rule": policy.get("rule"),
         "effect": None if evaluation is None else evaluation["effect"],
         "recorded_at_us": header.recorded_at_us,
+        "decided_at_us": decided_at_us(header, decision.get("decided_at")),
+        "decided_by": decision.get("decided_by"),
         "parent_decision_id": decision.get("parent_decision_id"),
         "run_id": decision.get("run_id"),
         "origin": decision.get("origin") or "original",
@@ -100,6 +127,11 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
         "verdict": verdict_in(decision),
         "departure": departure_in(decision),
     }
+
+
+def decided_at_us(header: Header, claimed: str | None) -> int:
+    """Return when a decision was made: what its source claims, else when it was recorded."""
+    return header.recorded_at_us if claimed is None else us_from_datetime(datetime.fromisoformat(claimed))
 
 
 def _gathered(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from loom.decisions.decision import PolicyReference
 from loom.decisions.entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
+from loom.decisions.imports import RUN_JOURNAL
 from loom.decisions.run import Run, RunStatus
 from loom.errors import AdmissionError, InvalidNameError, LoomError, RunConflictError, RunNotFoundError
 from loom.identity import By, Identity, check_limit, journal_name, new_id
@@ -28,9 +29,6 @@ from loom.projections import Queries
 from loom.telemetry import get_logger
 
 __all__ = ["RUN_JOURNAL", "Runs", "RunsView", "current_run"]
-
-RUN_JOURNAL = "loom/runs"
-"""The journal of runs."""
 
 _MAX_REASON = 2_000
 

@@ -12,8 +12,8 @@ from loom.clock import datetime_from_us
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.approvals import Approval
 from loom.decisions.conduct import Departure, Verdict
-from loom.decisions.decision import Decision, DecisionInput, Failure, Relation
-from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.decision import Decision, DecisionInput, Failure, ObservedSource, Relation
+from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
 from loom.identity import Identity
@@ -36,12 +36,12 @@ __all__ = [
 
 SUMMARY = """
 decision_id, position, journal, sequence, command_id, actor_type, actor_key, decision_type, is_exception, policy_name,
-policy_version, policy_hash, rule, effect, recorded_at_us, parent_decision_id, run_id, origin, replayed_from,
-confidence, rationale, outcome, verdict, departure, status
+policy_version, policy_hash, rule, effect, recorded_at_us, decided_at_us, decided_by,
+parent_decision_id, run_id, origin, replayed_from, confidence, rationale, outcome, verdict, departure, status
 """
-"""The columns of `trace_decisions` that a `DecisionSummary` is made of, and the one that a version is found by."""
+"""The columns of `trace_decisions` that a `DecisionSummary` is made of, and two that decisions are looked for by."""
 
-_NOT_OF_A_ROW = frozenset({"recorded_at", "similarity"})
+_NOT_OF_A_ROW = frozenset({"recorded_at", "decided_at", "similarity"})
 
 
 class _Frozen(BaseModel):
@@ -52,6 +52,7 @@ class DecisionSummary(_Frozen):
     """One decision in a list: where it stands, what it was about, and what became of its turn.
 
     `status` is `open` while the turn goes on, `settled` when it ended with a reply, `failed` or `abandoned` if not.
+    That of an observed decision, which has no policy, is what became of its import: `open` while that is unfinished.
     """
 
     decision_id: str
@@ -63,14 +64,16 @@ class DecisionSummary(_Frozen):
     actor_key: str
     decision_type: str
     is_exception: bool
-    policy_name: str
-    policy_version: str
+    policy_name: str | None
+    policy_version: str | None
     rule: str | None
     effect: str | None
     recorded_at: datetime
+    decided_at: datetime
+    """When it was decided: what the source of an observed one claims, else when it was recorded."""
     parent_decision_id: str | None
     run_id: str | None
-    origin: Literal["original", "replayed"]
+    origin: Literal["original", "replayed", "observed"]
     replayed_from: str | None
     confidence: float | None
     rationale: str
@@ -88,7 +91,8 @@ class DecisionSummary(_Frozen):
         """Return the summary that a confirmed row holds."""
         plain: dict[str, Any] = {name: row[name] for name in DecisionSummary.model_fields if name not in _NOT_OF_A_ROW}
         plain["outcome"] = json.loads(plain["outcome"])
-        return DecisionSummary(**plain, recorded_at=datetime_from_us(row["recorded_at_us"]))
+        plain |= {name: datetime_from_us(row[f"{name}_us"]) for name in ("recorded_at", "decided_at")}
+        return DecisionSummary(**plain)
 
 
 class PrecedentSeen(_Frozen):
@@ -203,6 +207,11 @@ class DecisionTrace(DecisionSummary):
     entry_hash: str
     schema_version: int
     decision: Decision
+    source: ObservedSource | None = None
+    """Where an observed decision was read."""
+    decided_by: str | None = None
+    decided_identity_source: str | None = None
+    decided_via: str | None = None
     precedents: tuple[PrecedentSeen, ...]
     approvals: tuple[Approval, ...]
     effects: tuple[Effect, ...]
@@ -222,6 +231,12 @@ class DecisionTrace(DecisionSummary):
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
     @property
+    def decider(self) -> Identity | None:
+        """Who made an observed decision, as its source claims; None where it does not say, and for any other."""
+        by, source, via = self.decided_by, self.decided_identity_source, self.decided_via
+        return None if by is None else Identity(by, source, via)
+
+    @property
     def context(self) -> tuple[DecisionInput, ...]:
         """The look-ups that it rests on."""
         return self.decision.inputs
@@ -229,8 +244,9 @@ class DecisionTrace(DecisionSummary):
     @staticmethod
     def decision_in(row: Row) -> Decision:
         """Return the decision out of the entry that a row of the view holds as it was stored."""
-        entry = KINDS.decode("decision", row["schema_version"], row["body"])
-        if not isinstance(entry, DecisionJournalEntry):
+        kind = DecisionObservedEntry.kind if row["origin"] == "observed" else DecisionJournalEntry.kind
+        entry = KINDS.decode(kind, row["schema_version"], row["body"])
+        if not isinstance(entry, DecisionJournalEntry | DecisionObservedEntry):
             raise EntryUnreadableError(
                 f"decision [{row['decision_id']}] is stored in schema [{row['schema_version']}], which is newer; "
                 f"expected at most [{DecisionJournalEntry.schema_version}]: read it with the loom that wrote it"

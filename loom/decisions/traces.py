@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from loom.decisions.approvals import ApprovalChains
 from loom.decisions.confirming import Confirmed, confirmed_decisions, confirmed_one
 from loom.decisions.decision import Decision, PrecedentReference
 from loom.decisions.effects_view import EffectsProjection
 from loom.decisions.enrichments_view import EnrichmentsProjection
-from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.explanation import Explanation, explain
-from loom.decisions.finding import matching, within
+from loom.decisions.finding import ByTime, matching, within
 from loom.decisions.relations import chain_of, lineage_of
 from loom.decisions.run import Run
 from loom.decisions.runs import RunsView
@@ -87,13 +87,15 @@ class Traces:
     async def get(self, decision_id: str) -> DecisionTrace:
         """Return the decision with this id, or the one whose id begins so; raise `DecisionNotFoundError`."""
         (row, *_), recorded = await self._one(decision_id)
-        if not isinstance(recorded.entry, DecisionJournalEntry):
+        entry = recorded.entry
+        if not isinstance(entry, DecisionJournalEntry | DecisionObservedEntry):
             raise EntryUnreadableError(
                 f"decision [{row['decision_id']}] is written in a way that cannot be read; expected one of schema "
                 f"[{DecisionJournalEntry.schema_version}] at most: read it with the loom that wrote it"
             )
-        decision = recorded.entry.decision
-        turn = (row["journal"], row["command_id"]) if row["command_id"] else None
+        decision = entry.decision
+        observed = entry if isinstance(entry, DecisionObservedEntry) else None
+        turn = (row["journal"], row["command_id"]) if row["command_id"] and observed is None else None
         approvals = () if turn is None else await self._approvals.of_turn(*turn)
         effects, left_out = ((), 0) if turn is None else await self._effects(turn, decided=recorded.position)
         return DecisionTrace(
@@ -106,6 +108,7 @@ class Traces:
             entry_hash=recorded.entry_hash.hex(),
             schema_version=recorded.schema_version,
             decision=decision,
+            **({} if observed is None else _observed(observed)),
             approvals=approvals,
             effects=effects,
             effects_left_out=left_out,
@@ -115,7 +118,7 @@ class Traces:
             children=await self._ids(_CHILDREN, decision.decision_id),
             replays=await self._ids(_REPLAYS, decision.decision_id),
             run=await self._run(decision.run_id),
-            divergence=await self._divergence(row["journal"], row["command_id"]) if row["status"] == "open" else None,
+            divergence=await self._divergence(*turn) if turn is not None and row["status"] == "open" else None,
         )
 
     async def known(self, decision_id: str) -> Decision | None:
@@ -137,15 +140,17 @@ class Traces:
         policy: str | None = None,
         policy_version: str | None = None,
         run_id: str | None = None,
-        origin: Literal["original", "replayed"] | None = None,
+        origin: Literal["original", "replayed", "observed"] | None = None,
         status: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        by_time: ByTime = "decided",
         limit: int = 50,
         after: int | None = None,
     ) -> tuple[DecisionSummary, ...]:
-        """Return the decisions that match everything given, newest first.
+        """Return the decisions that match everything given, newest first: observed ones too, unless `origin` says.
 
+        `since` and `until` are when decisions were made, as their source claims of observed ones, or were recorded.
         `policy_version` is a version id or a full hash; `until` itself is left out; `after` is the position of the last
         one already seen.
         """
@@ -154,12 +159,13 @@ class Traces:
                 "decision_type": decision_type, "command_type": command_type, "is_exception": is_exception,
                 "actor_type": actor_type, "actor_key": actor_key, "policy": policy, "policy_version": policy_version,
                 "run_id": run_id, "origin": origin, "status": status, "since": since, "until": until, "after": after,
+                "by_time": by_time,
             }
         )  # fmt: skip
         select = _FIND if command_type is None else _FIND_BY_COMMAND
         rows = await self._queries.fetch(f"{select}{matches}{_NEWEST}", {**parameters, "limit": limit}, names=_NAMES)
         found = [DecisionSummary.of(each.row) for each in await confirmed_decisions(self._queries, rows)]
-        return tuple(each for each in found if within(each, since=since, until=until, status=status))
+        return tuple(each for each in found if within(each, since=since, until=until, status=status, by_time=by_time))
 
     async def chain(self, decision_id: str) -> DecisionChain:
         """Return what led to a decision, outermost first, and what followed from it, nearest first.
@@ -232,3 +238,9 @@ class Traces:
     async def _ids(self, statement: str, decision_id: str) -> tuple[str, ...]:
         rows = await self._queries.fetch(statement, (decision_id, _RELATED), names=_NAMES, consistent=False)
         return tuple(each.row["decision_id"] for each in await confirmed_decisions(self._queries, rows))
+
+
+def _observed(entry: DecisionObservedEntry) -> dict[str, Any]:
+    """Return where an observed decision was read, and who made it as its source claims."""
+    who = {"decided_identity_source": entry.identity_source, "decided_via": entry.via}
+    return {"source": entry.source, "decided_by": entry.decided_by, **who}

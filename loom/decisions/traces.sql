@@ -1,4 +1,5 @@
--- One row for each decision.
+-- One row for each decision. Observed ones have no policy; when they were decided is what their source claims, else when
+-- they were recorded.
 CREATE TABLE trace_decisions (
   position INTEGER PRIMARY KEY,
   decision_id TEXT NOT NULL UNIQUE,
@@ -14,12 +15,14 @@ CREATE TABLE trace_decisions (
   actor_key TEXT NOT NULL,
   decision_type TEXT NOT NULL,
   is_exception INTEGER NOT NULL,
-  policy_name TEXT NOT NULL,
-  policy_version TEXT NOT NULL,
-  policy_hash TEXT NOT NULL,
+  policy_name TEXT,
+  policy_version TEXT,
+  policy_hash TEXT,
   rule TEXT,
   effect TEXT,
   recorded_at_us INTEGER NOT NULL,
+  decided_at_us INTEGER NOT NULL,
+  decided_by TEXT,
   entry_hash BLOB NOT NULL,
   parent_decision_id TEXT,
   run_id TEXT,
@@ -53,6 +56,12 @@ CREATE INDEX trace_by_version ON trace_decisions (policy_version, position);
 CREATE INDEX trace_by_run ON trace_decisions (run_id, position) WHERE run_id IS NOT NULL;
 
 CREATE INDEX trace_by_time ON trace_decisions (recorded_at_us);
+
+CREATE INDEX trace_by_decided ON trace_decisions (decided_at_us);
+
+CREATE INDEX trace_observed ON trace_decisions (position) WHERE origin = 'observed';
+
+CREATE INDEX trace_importing ON trace_decisions (run_id) WHERE origin = 'observed' AND status = 'open';
 
 CREATE INDEX trace_exceptions ON trace_decisions (position) WHERE is_exception = 1;
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from loom.clock import us_from_datetime
-from loom.decisions.entries import OutcomeObservedEntry
+from loom.decisions.entries import DECISIONS, OutcomeObservedEntry, RunEndedEntry
+from loom.decisions.imports import IMPORT_ENDS
 from loom.decisions.rows import decision_row, written_decision
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry
@@ -18,7 +19,8 @@ __all__ = ["TracesProjection"]
 
 _COLUMNS = (
     "position", "decision_id", "journal", "sequence", "command_id", "actor_type", "actor_key", "decision_type",
-    "is_exception", "policy_name", "policy_version", "policy_hash", "rule", "effect", "recorded_at_us", "entry_hash",
+    "is_exception", "policy_name", "policy_version", "policy_hash", "rule", "effect", "recorded_at_us",
+    "decided_at_us", "decided_by", "entry_hash",
     "parent_decision_id", "run_id", "origin", "replayed_from", "confidence", "rationale", "situation", "precedent",
     "outcome", "verdict", "departure",
 )  # fmt: skip
@@ -33,6 +35,7 @@ ON CONFLICT DO NOTHING
 _KEEP = "INSERT INTO trace_bodies VALUES (?, ?, ?)"
 _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
+_IMPORTED = "UPDATE trace_decisions SET status = ? WHERE run_id = ? AND origin = 'observed' AND status = 'open'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
 _DIVERGE = "INSERT INTO trace_divergences VALUES (?, ?, ?, ?)"
 _GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
@@ -57,8 +60,10 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 6
-    kinds = frozenset({"command_received", "decision", "outcome_observed", "turn_diverged", "turn_resumed", *_ENDINGS})
+    version = 7
+    kinds = frozenset(
+        {"command_received", "outcome_observed", "run_ended", "turn_diverged", "turn_resumed", *DECISIONS, *_ENDINGS}
+    )
     schema = script("loom.decisions", "traces.sql")
     tables = (
         "trace_decisions", "trace_bodies", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
@@ -84,6 +89,8 @@ class TracesProjection:
             view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
         elif isinstance(entry, TurnDivergedEntry):
             view.execute(_DIVERGE, (recorded.position, recorded.journal, recorded.command_id, entry.in_words()))
+        elif isinstance(entry, RunEndedEntry):
+            view.execute(_IMPORTED, (IMPORT_ENDS[entry.status], entry.run_id))
         elif isinstance(entry, OutcomeObservedEntry):
             correct = None if entry.correct is None else int(entry.correct)
             actual = json.dumps(entry.actual, ensure_ascii=False, sort_keys=True)
@@ -102,8 +109,10 @@ def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Conne
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
     view.execute(_KEEP, (recorded.position, recorded.schema_version, recorded.body))
-    view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
+    if row["policy_hash"] is not None:
+        view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
     if row["run_id"] is not None:  # it counts towards its run
         new = view.execute(_RUN_ACTOR, (row["run_id"], recorded.journal)).rowcount
-        view.execute(_RUN_VERSION, (row["run_id"], *version, recorded.position))
+        if row["policy_hash"] is not None:
+            view.execute(_RUN_VERSION, (row["run_id"], *version, recorded.position))
         view.execute(_RUN, (row["run_id"], new, recorded.recorded_at_us, recorded.recorded_at_us))

@@ -29,9 +29,12 @@ _CONDITIONS = {
     "policy": "t.policy_name = :{0}policy",
     "actor_type": "t.actor_type = :{0}actor_type",
     "decision_type": "t.decision_type = :{0}decision_type",
-    "since_us": "t.recorded_at_us >= :{0}since_us",
-    "until_us": "t.recorded_at_us < :{0}until_us",
+    "since_us": "t.decided_at_us >= :{0}since_us",
+    "until_us": "t.decided_at_us < :{0}until_us",
+    "recorded_since_us": "t.recorded_at_us >= :{0}recorded_since_us",
+    "recorded_until_us": "t.recorded_at_us < :{0}recorded_until_us",
 }
+_RECORDED = {"since_us": "recorded_since_us", "until_us": "recorded_until_us"}
 # Whatever is no precedent is no part of a pattern: what was replayed, and what belongs to a turn that failed.
 _WINDOW = """
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
@@ -54,7 +57,7 @@ _ACTORS = f"SELECT t.journal, p.precedent, count(*) AS decisions {_WINDOW} AND p
 _BY_ACTOR = " GROUP BY t.journal, p.precedent"
 _CASES = """
 SELECT t.position, t.decision_id, t.journal, t.decision_type, t.policy_name, t.effect, p.rule, p.situation, p.precedent,
-  p.outcome, b.schema_version, b.body
+  p.outcome, t.origin, b.schema_version, b.body
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
 LEFT JOIN trace_bodies AS b ON b.position = t.position
 WHERE p.excluded IS NULL AND t.position <= :at AND t.position > :after
@@ -66,7 +69,7 @@ SELECT run_id FROM runs WHERE run_id >= :low AND run_id < :high
 UNION SELECT run_id FROM trace_runs WHERE run_id >= :low AND run_id < :high ORDER BY run_id LIMIT 3
 """
 _ONE = """
-SELECT decision_id, schema_version, body FROM trace_decisions LEFT JOIN trace_bodies USING (position)
+SELECT decision_id, origin, schema_version, body FROM trace_decisions LEFT JOIN trace_bodies USING (position)
 WHERE position = ?
 """
 _NAMES = ("traces", "precedents")
@@ -160,7 +163,7 @@ class WindowReader:
     async def select(self, window: Window) -> Selected:
         """Return the window with full ids; raise `RunNotFoundError` or `PolicyNotRegisteredError` for unknown ones."""
         values: dict[str, object] = {
-            name: value
+            _RECORDED.get(name, name) if window.by_time == "recorded" else name: value
             for name in ("policy", "actor_type", "decision_type", "since_us", "until_us")
             if (value := getattr(window, name)) is not None
         }
@@ -228,7 +231,8 @@ class WindowReader:
 
     async def versions(self, selected: Selected) -> list[tuple[PolicyReference, int]]:
         """Return the policy versions that decided, first seen first, and how often."""
-        rows = await self._fetch(f"{_VERSIONS}{selected.conditions()}{_BY_VERSION}", selected.bound())
+        conditions = f"{selected.conditions()} AND t.policy_hash IS NOT NULL"
+        rows = await self._fetch(f"{_VERSIONS}{conditions}{_BY_VERSION}", selected.bound())
         return [(PolicyReference(name=row[0], version=row[1], hash=row[2]), row["decisions"]) for row in rows]
 
     async def answers(self, selected: Selected) -> Counter[tuple[str, str | None, str]]:
@@ -292,7 +296,7 @@ def _written(row: sqlite3.Row) -> dict[str, Any]:
         return {}
     body = json.loads(row["body"])
     step = body.get("step")
-    if row["schema_version"] != DecisionJournalEntry.schema_version:
+    if row["origin"] != "observed" and row["schema_version"] != DecisionJournalEntry.schema_version:
         decision = DecisionTrace.decision_in(row)
         written: dict[str, Any] = {"facts": decision.facts, "context": decision.context}
     else:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loom.clock import us_from_datetime
+from loom.decisions.finding import ByTime
 from loom.errors import WindowError
 
 __all__ = ["Window", "WindowCount"]
 
 
 class Window(BaseModel):
-    """Original, usable decisions that match everything given; `since` is inside, `until` is not.
+    """Original and observed, usable decisions that match everything given; `since` is inside, `until` is not.
 
-    `run` and `policy_version` may be shortened as long as they name one thing. Raises `WindowError` for a time without
-    a zone, or one that ends before it begins.
+    Times are those at which decisions were made, as their source claims of observed ones, or `by_time` recorded. `run`
+    and `policy_version` may be shortened as long as they name one thing. Raises `WindowError` for a time without a
+    zone, or one that ends before it begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,7 @@ class Window(BaseModel):
     decision_type: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    by_time: ByTime = Field(default="decided", exclude_if=lambda by_time: by_time == "decided")
 
     @model_validator(mode="after")
     def _is_a_time(self) -> Self:
@@ -46,7 +49,7 @@ class Window(BaseModel):
         named = (
             ("run", self.run), ("version", self.policy_version), ("policy", self.policy),
             ("actor type", self.actor_type), ("type", self.decision_type), ("from", _day(self.since)),
-            ("until", _day(self.until)),
+            ("until", _day(self.until)), ("by time", None if self.by_time == "decided" else self.by_time),
         )  # fmt: skip
         return " ".join(f"{name} {value}" for name, value in named if value is not None) or "all decisions"
 

@@ -195,8 +195,8 @@ def _decision_node(decision: Mapping[str, Any], journal: str, *, kind: NodeKind)
         "decision_type": decision["decision_type"],
         "effect": (decision.get("evaluation") or {}).get("effect"),
         "journal": journal,
-        "policy_version": decision["policy"]["version"],
-        "rule": decision["policy"].get("rule"),
+        "policy_version": (decision["policy"] or {}).get("version"),
+        "rule": (decision["policy"] or {}).get("rule"),
         "run_id": decision.get("run_id"),
         "origin": decision.get("origin") or "original",
         "rationale": decision["rationale"],
@@ -219,10 +219,10 @@ def _beside(decision: Mapping[str, Any]) -> Iterator[_Beside]:
     elif (facts := decision.get("facts")) is not None:
         node = Node(id=f"context:{_digest(facts)}", kind="context", label=_short(f"facts {_plain(facts)}"))
         yield _Beside(node, "were the facts of")
-    policy = decision["policy"]
-    told = {"name": policy["name"], "version": policy["version"]}
-    label = f"{policy['name']} {policy['version']}"
-    yield _Beside(Node(id=f"policy:{policy['hash']}", kind="policy", label=label, attributes=told), "judged")
+    if policy := decision["policy"]:  # an observed one has none
+        told = {"name": policy["name"], "version": policy["version"]}
+        label = f"{policy['name']} {policy['version']}"
+        yield _Beside(Node(id=f"policy:{policy['hash']}", kind="policy", label=label, attributes=told), "judged")
     if outcome := decision.get("outcome"):
         said = (f"{name} {value if isinstance(value, str) else _plain(value)}" for name, value in outcome.items())
         label, identity = _short(", ".join(said)), f"outcome:{_digest(outcome)}"

@@ -84,7 +84,8 @@ class Hits:
         for hit in hits:
             row = hit.row
             superseded: Literal["policy", "overruled"] | None = None
-            if self._hash_adopted(row["policy_name"]) not in (None, row["policy_hash"]):
+            policy = row["policy_name"]
+            if policy is not None and self._hash_adopted(policy) not in (None, row["policy_hash"]):
                 superseded = "policy"
             if row["overruled_at"] is not None and row["decision_id"] in overruling.get(row["overruled_at"], ()):
                 superseded = "overruled"
@@ -97,7 +98,7 @@ class Hits:
         if not positions:
             return {}
         found = await decisions_at(self._queries.entries, sorted(positions), ("precedents", "origin"))
-        ends = await TurnEnds.of(self._queries.entries, [header for header, _ in found.values()])
+        ends = await TurnEnds.of(self._queries, [header for header, _ in found.values()])
         return {
             position: overruled_in(decision)
             for position, (header, decision) in found.items()

@@ -9,6 +9,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from loom.decisions.confirming import EXCLUDED
+from loom.decisions.entries import DECISIONS, RunEndedEntry
+from loom.decisions.imports import IMPORT_ENDS
 from loom.decisions.rows import Header, written_decision
 from loom.journal.admission import MAX_INTEGER
 from loom.journal.entry import Recorded
@@ -23,10 +26,10 @@ __all__ = [
 _INSERT = """
 INSERT INTO precedents (
   position, decision_id, journal, command_id, decision_type, rule, situation, precedent, outcome, rationale,
-  is_exception, recorded_at_us, policy_name, policy_version, policy_hash, overruled_by
+  is_exception, recorded_at_us, policy_name, policy_version, policy_hash, import_id, excluded, overruled_by
 )
 VALUES (:position, :decision_id, :journal, :command_id, :decision_type, :rule, :situation, :precedent, :outcome,
-  :rationale, :is_exception, :recorded_at_us, :policy_name, :policy_version, :policy_hash, (
+  :rationale, :is_exception, :recorded_at_us, :policy_name, :policy_version, :policy_hash, :import_id, :excluded, (
     SELECT later.decision_id FROM precedent_overrulings AS o JOIN precedents AS later USING (position)
     WHERE o.decision_id = :decision_id ORDER BY o.position LIMIT 1
   ))
@@ -53,6 +56,12 @@ _OF_TURN = """
 SELECT position, precedent, policy_name, policy_hash FROM precedents
 WHERE journal = ? AND command_id = ? AND excluded IS NULL ORDER BY position
 """
+_COUNT_IMPORTED = """
+INSERT INTO precedent_classes SELECT precedent, rule, situation, count(*) FROM precedents
+WHERE import_id = ? AND excluded = 'unfinished' AND precedent IS NOT NULL GROUP BY precedent
+ON CONFLICT DO UPDATE SET support = support + excluded.support
+"""
+_IMPORTED = "UPDATE precedents SET excluded = ? WHERE import_id = ? AND excluded = 'unfinished'"
 _EXCLUDE = "UPDATE precedents SET excluded = ? WHERE position = ?"
 _UNCOUNT = (
     "UPDATE precedent_classes SET support = support - 1 WHERE precedent = :precedent",
@@ -69,23 +78,27 @@ WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?,
 
 ROW = (
     "decision_id", "decision_type", "precedent_class", "outcome", "rationale", "is_exception", "policy", "origin",
+    "run_id",
 )  # fmt: skip
 """What of a decision its row is made of, and whether it has one."""
 
+_NOT_IMPORTED = {"import_id": None, "excluded": None}
 _MAX_FACETS = 64
 _MAX_FACET = 256  # characters of a name or a value; nobody searches for longer ones
 
 
 class PrecedentsProjection:
-    """Keeps every original decision as a precedent, until its turn fails or is given up.
+    """Keeps every original decision as a precedent, until its turn fails or is given up, and every observed one.
+
+    What an import brings in counts from the end of that import on.
 
     Beside them it counts the classes, and keeps what says that a precedent is superseded: which policy versions are
     adopted, and which decisions were overruled.
     """
 
     name = "precedents"
-    version = 2
-    kinds = frozenset({"decision", "policy_adopted", "turn_failed", "turn_abandoned"})
+    version = 3
+    kinds = frozenset({"policy_adopted", "run_ended", "turn_failed", "turn_abandoned", *DECISIONS})
     schema = script("loom.precedents", "index.sql")
     tables = (
         "precedents", "precedent_classes", "precedent_supports", "precedent_policies", "precedent_overrulings",
@@ -103,15 +116,22 @@ class PrecedentsProjection:
                 _include(recorded, decision, view)
             return
         entry = recorded.entry
-        if isinstance(entry, PolicyAdoptedEntry):
+        if isinstance(entry, RunEndedEntry):
+            excluded = EXCLUDED[IMPORT_ENDS[entry.status]]
+            if excluded is None:
+                view.execute(_COUNT_IMPORTED, (entry.run_id,))
+            view.execute(_IMPORTED, (excluded, entry.run_id))
+        elif isinstance(entry, PolicyAdoptedEntry):
             view.execute(_ADOPT, (entry.name, entry.hash))
 
 
 def _include(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
     row = precedent_row(recorded, decision)
-    if not view.execute(_INSERT, row).rowcount:
+    observed = decision.get("origin") == "observed"
+    imported = {"import_id": decision.get("run_id"), "excluded": "unfinished"} if observed else _NOT_IMPORTED
+    if not view.execute(_INSERT, {**row, **imported}).rowcount:
         return
-    if row["precedent"] is not None:
+    if row["precedent"] is not None and not observed:
         view.execute(_COUNT_CLASS, row)
         view.execute(_COUNT_POLICY, row)
     view.executemany(_FACET, [(*facet, recorded.position) for facet in facets_of(decision)])
@@ -146,7 +166,7 @@ def facet_text(value: JsonValue) -> str | None:
 
 def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
     """Return column → value of the row of `precedents`, as far as the decision's own entry says it."""
-    policy, alike = decision["policy"], decision.get("precedent_class") or {}
+    policy, alike = decision.get("policy") or {}, decision.get("precedent_class") or {}
     return {
         "position": header.position,
         "decision_id": decision["decision_id"],
@@ -160,15 +180,15 @@ def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, obje
         "rationale": decision["rationale"],
         "is_exception": int(decision.get("is_exception") or 0),
         "recorded_at_us": header.recorded_at_us,
-        "policy_name": policy["name"],
-        "policy_version": policy["version"],
-        "policy_hash": policy["hash"],
+        "policy_name": policy.get("name"),
+        "policy_version": policy.get("version"),
+        "policy_hash": policy.get("hash"),
     }
 
 
 def is_original(decision: Mapping[str, Any]) -> bool:
-    """Tell whether a decision may be a precedent at all: one that was replayed may not."""
-    return (decision.get("origin") or "original") == "original"
+    """Tell whether a decision may be a precedent at all: one that was replayed may not, one that is observed may."""
+    return (decision.get("origin") or "original") != "replayed"
 
 
 def words_of(decision: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
--- Original decisions that may serve as precedents; `excluded` says why one may not any more, `overruled_by` names the
+-- Original and observed decisions that may serve as precedents; `excluded` says why one may not any more, `overruled_by` names the
 -- first usable decision that overruled it.
 CREATE TABLE precedents (
   position INTEGER PRIMARY KEY,
@@ -13,9 +13,10 @@ CREATE TABLE precedents (
   rationale TEXT NOT NULL,
   is_exception INTEGER NOT NULL,
   recorded_at_us INTEGER NOT NULL,
-  policy_name TEXT NOT NULL,
-  policy_version TEXT NOT NULL,
-  policy_hash TEXT NOT NULL,
+  policy_name TEXT,
+  policy_version TEXT,
+  policy_hash TEXT,
+  import_id TEXT,
   overruled_by TEXT,
   excluded TEXT
 ) STRICT;
@@ -27,6 +28,9 @@ CREATE INDEX precedents_by_class ON precedents (precedent, position)
 WHERE precedent IS NOT NULL AND excluded IS NULL;
 
 CREATE INDEX precedents_by_type ON precedents (decision_type, position) WHERE excluded IS NULL;
+
+-- What an import has brought in that has not ended.
+CREATE INDEX precedents_unfinished ON precedents (import_id) WHERE excluded = 'unfinished';
 
 CREATE INDEX precedents_by_turn ON precedents (journal, command_id);
 

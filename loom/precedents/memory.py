@@ -121,7 +121,7 @@ class Memory:
                 found.append(DecisionSummary.of(hit.row))
             else:
                 self._queries.differences.add("precedents", hit.row["position"], "it is not what was looked for")
-        times = {name: given.get(name) for name in ("since", "until", "status")}
+        times: dict[str, Any] = {name: given[name] for name in ("since", "until", "status", "by_time") if name in given}
         kept = [each for each in found if within(each, **times)]
         if similar_to is None:
             return tuple(kept)

@@ -98,11 +98,11 @@ class PrecedentSupport(BaseModel):
 
 
 class PrecedentMember(PrecedentFound):
-    """One decision of a class, with the policy version it was decided under; the next page begins after `position`."""
+    """One decision of a class; the next page begins after `position`. An observed one has no policy version."""
 
     position: int
-    policy: str
-    policy_version: str
+    policy: str | None
+    policy_version: str | None
 
 
 class Precedents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from loom.errors import ProjectionFailedError
 from loom.identity import check_limit
@@ -13,6 +14,8 @@ from loom.projections.projector import Projector
 from loom.projections.views import Parameters, Views, ViewsLostError
 
 __all__ = ["Queries"]
+
+T = TypeVar("T")
 
 
 class Queries:
@@ -37,6 +40,7 @@ class Queries:
         self._timeout_s = timeout_s
         self._tail = tail
         self._entries = entries if entries is not None or projector is None else projector.entries
+        self._kept: dict[Callable[[], Any], Any] = {}
         self.differences = Differences()
         """What was met in the views that the journal does not say."""
 
@@ -48,6 +52,13 @@ class Queries:
                 f"views [{self._views.path}] are read without their journal; expected both: open a loom"
             )
         return self._entries
+
+    def kept(self, make: Callable[[], T]) -> T:
+        """Return what readers share that fold the journal further at each look: one of each class, made when asked."""
+        if make not in self._kept:
+            self._kept[make] = make()
+        found: T = self._kept[make]
+        return found
 
     async def confirmed(self, rows: Sequence[Row], how: Confirmation) -> list[Row]:
         """Return those rows that their entries in the journal give; the others are left out, and logged."""

@@ -281,7 +281,7 @@ def _grouping(name: str) -> Grouping:
 
 def _group(grouping: Grouping, recalled: Recalled) -> str:
     if grouping == "month":
-        return datetime_from_us(recalled.recorded_at_us).astimezone(UTC).strftime("%Y-%m")
+        return datetime_from_us(recalled.decided_at_us).astimezone(UTC).strftime("%Y-%m")
     answers: Any = recalled.more[1] or ()
     named = [each["by"] for each in answers if each.get("by")]
     return str(named[-1]) if named else _BY_RULE

@@ -46,6 +46,7 @@ class AuditFinding(BaseModel):
 class Audit(BaseModel):
     """What an audit came to: how many were confirmed, and of how many something is to be said.
 
+    `observed` are counted apart: they were decided before loom was there, under no version, which is no fault.
     `mixed_runs` are runs whose decisions name more than one version of one policy. Findings are kept up to 1,000 of
     each code; `counts` has all of them.
     """
@@ -59,6 +60,7 @@ class Audit(BaseModel):
     missing_versions: tuple[str, ...]
     mixed_runs: dict[str, tuple[str, ...]]
     findings: tuple[AuditFinding, ...]
+    observed: int = 0
     left_out: int = 0
     """Rows of the views that are not what the journal says: what they hide was not looked at."""
 
@@ -107,7 +109,7 @@ class _Looked:
     def __init__(self, policies: PolicyRegistry) -> None:
         self._policies = policies
         self._known: dict[str, tuple[PolicyVersion | None, AnyPolicy | None]] = {}
-        self._decisions = self._confirmed = 0
+        self._decisions = self._confirmed = self._observed = 0
         self._counts: Counter[str] = Counter()
         self._versions: Counter[str] = Counter()
         self._missing: dict[str, None] = {}
@@ -117,6 +119,9 @@ class _Looked:
 
     def at(self, recalled: Recalled) -> None:
         """Look at one decision."""
+        if recalled.policy_version is None:
+            self._observed += 1
+            return
         self._decisions += 1
         self._versions[recalled.policy_version] += 1
         if recalled.run_id is not None:
@@ -142,11 +147,11 @@ class _Looked:
         return Audit(
             decisions=self._decisions, confirmed=self._confirmed, counts=dict(sorted(self._counts.items())),
             versions=dict(sorted(self._versions.items())), missing_versions=tuple(self._missing),
-            mixed_runs=mixed_runs, findings=tuple(self._findings), left_out=left_out,
+            mixed_runs=mixed_runs, findings=tuple(self._findings), left_out=left_out, observed=self._observed,
         )  # fmt: skip
 
     def _judge(self, recalled: Recalled) -> tuple[AuditCode, str] | None:
-        version, policy = self._version(recalled.policy_hash)
+        version, policy = self._version(recalled.policy_hash or "")
         if version is None:
             return "version_missing", f"[{recalled.policy_hash}] is not registered"
         if not version.has_rule:

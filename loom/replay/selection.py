@@ -11,9 +11,12 @@ from typing import Any, Literal, NamedTuple
 from pydantic import JsonValue
 
 from loom.clock import us_from_datetime
-from loom.decisions.finding import matching
-from loom.decisions.rows import decision_parts
+from loom.decisions.confirming import imports_of
+from loom.decisions.finding import ByTime, matching
+from loom.decisions.imports import ImportEnds
+from loom.decisions.rows import decided_at_us, decision_parts
 from loom.journal.entry import Part
+from loom.journal.kinds import OWN_IDS
 from loom.projections import Queries
 
 __all__ = ["Recall", "Recalled", "Selection", "count"]
@@ -29,6 +32,9 @@ _READ = (
 )  # fmt: skip
 _EXACT = {"run_id": "run_id", "decision_type": "decision_type", "origin": "origin", "policy": "policy.name"}
 """The conditions of a selection that are values of a decision."""
+_ENDED = "(origin <> 'observed' OR status = 'settled')"
+"""What an import brought in is judged once that has ended."""
+_RUN = _READ.index("run_id")
 _COUNT = "SELECT count(*) FROM trace_decisions"
 
 
@@ -36,7 +42,8 @@ _COUNT = "SELECT count(*) FROM trace_decisions"
 class Selection:
     """Decisions that match everything that is given; `ids` may be how ids begin. `until` itself is left out.
 
-    Only original decisions are meant, unless `origin` is `replayed` or `any`, or a run or ids are given.
+    Only original decisions are meant, unless `origin` is another or `any`, or a run or ids are given. Times are those
+    at which decisions were made, as their source claims of observed ones, unless they go `by_time=recorded`.
     """
 
     run_id: str | None = None
@@ -48,12 +55,14 @@ class Selection:
     decision_type: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    origin: Literal["original", "replayed", "any"] | None = None
+    origin: Literal["original", "replayed", "observed", "any"] | None = None
     ids: tuple[str, ...] = ()
+    by_time: ByTime = "decided"
 
     def plain(self) -> dict[str, object]:
         """Return what is given, as JSON has it."""
-        shown = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        shown = {key: value for key, value in asdict(self).items() if value not in (None, ()) and key != "by_time"}
+        shown |= {"by_time": self.by_time} if self.by_time != "decided" else {}
         return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in shown.items()}
 
 
@@ -69,8 +78,8 @@ class Recalled(NamedTuple):
     journal: str
     sequence: int
     policy_name: str | None
-    policy_version: str
-    policy_hash: str
+    policy_version: str | None
+    policy_hash: str | None
     effect: str | None
     rule: str | None
     run_id: str | None
@@ -78,6 +87,7 @@ class Recalled(NamedTuple):
     facts: Mapping[str, JsonValue] | None
     recorded_at_us: int = 0
     more: tuple[Any, ...] = ()
+    decided_at_us: int = 0
 
 
 class Recall:
@@ -92,13 +102,15 @@ class Recall:
         self._selection = selection
         given = _given(selection)
         exact = {_EXACT[name]: value for name, value in given.items() if name in _EXACT and value is not None}
-        self._names = tuple(dict.fromkeys((*_READ, *exact, *also)))
+        self._names = tuple(dict.fromkeys((*_READ, *exact, *also, "decided_at")))
+        self._decided_at = self._names.index("decided_at")
         self._also = [self._names.index(name) for name in also]
         self._exact = [(self._names.index(name), value) for name, value in exact.items()]
         self._version = given["policy_version"]
         self._actor = (given["actor_type"], given["actor_key"])
         self._since_us = 0 if selection.since is None else us_from_datetime(selection.since)
         self._until_us = _LAST if selection.until is None else us_from_datetime(selection.until)
+        self._imports = ImportEnds()
         self.left_out = 0
 
     async def pages(self) -> AsyncIterator[list[Recalled]]:
@@ -121,6 +133,7 @@ class Recall:
         """Return the decisions of a page, and the position it ends at if there may be more."""
         conditions, parameters = _conditions(self._selection)
         where = " AND ".join([*conditions, "trace_decisions.position > :behind"])
+        self._imports = await imports_of(self._queries)
         statement = f"{_LOOK} WHERE {where} ORDER BY trace_decisions.position LIMIT {_PAGE}"
         rows = await self._queries.fetch(statement, {**parameters, "behind": behind}, names=_NAMES)
         positions = [row["position"] for row in rows]
@@ -136,9 +149,12 @@ class Recall:
             return None
         if not self._is_meant(part, part.values):
             return self._differs(position, "it is not of the selection")
+        if part.kind in OWN_IDS and self._imports.status(part.values[_RUN]) != "settled":
+            return None
         decision_id, *said = part.values[: len(_READ)]
         more = tuple([part.values[index] for index in self._also])
-        found = (position, decision_id, part.journal, part.sequence, *said, part.recorded_at_us, more)
+        decided = decided_at_us(part, part.values[self._decided_at])
+        found = (position, decision_id, part.journal, part.sequence, *said, part.recorded_at_us, more, decided)
         return Recalled._make(found)
 
     def _is_meant(self, part: Part, values: tuple[Any, ...]) -> bool:
@@ -150,11 +166,16 @@ class Recall:
                 return False
         _, _, version, full_hash, *_ = values
         return (
-            self._since_us <= part.recorded_at_us < self._until_us
+            self._since_us <= self._at_us(part, values) < self._until_us
             and all(values[index] == value for index, value in self._exact)
             and self._version in (None, version, version.removeprefix("policy_"), full_hash)
             and (not self._selection.ids or values[0].startswith(self._selection.ids))
         )
+
+    def _at_us(self, part: Part, values: tuple[Any, ...]) -> int:
+        if self._selection.by_time == "recorded":
+            return part.recorded_at_us
+        return decided_at_us(part, values[self._decided_at])
 
     def _differs(self, position: int, problem: str) -> Recalled | None:
         self.left_out += 1
@@ -186,6 +207,7 @@ def _conditions(selection: Selection) -> tuple[list[str], dict[str, Any]]:
     ids: Sequence[str] = selection.ids
     condition, parameters = matching(_given(selection))
     conditions = [condition] if condition else []
+    conditions.append(_ENDED)
     if ids:
         alternatives = []
         for number, begin in enumerate(ids[:_IDS]):

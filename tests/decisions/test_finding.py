@@ -168,6 +168,7 @@ def matches(each: DecisionSummary, wanted: dict[str, Any], sent: set[str], hashe
 
 
 def _names_of(each: DecisionSummary, hashes: dict[str, str]) -> set[str]:
+    assert each.policy_version is not None
     return {each.policy_version, each.policy_version.removeprefix("policy_"), hashes[each.decision_id]}
 
 

@@ -206,6 +206,7 @@ async def test_a_replay_is_fed_the_suggestions_that_were_seen_and_embeds_nothing
         await loom.actor(Suggester, "s").ask(Suggest(text="good"))
         before = asked
         [decision] = await loom.traces.find(actor_type="suggester")
+        assert decision.policy_version is not None
         verified = await loom.replay.run([decision.decision_id], under=decision.policy_version)
         assert [each.verdict for each in verified.cases] == ["unchanged"]
         assert asked == before

@@ -64,8 +64,11 @@ async def audit(
         said = {"verdict": found.verdict, "sound": found.sound, "unconfirmed": found.unconfirmed}
         shell.output.document({**found.model_dump(mode="json"), **said})
         return ends if found.decisions else None
+    if found.observed:
+        many = f"{found.observed:,} observed {'decision' if found.observed == 1 else 'decisions'}"
+        shell.output.say(f"{many} under no version, which is no fault: made before loom was there.", style="dim")
     if not found.decisions:
-        shell.output.say("No decisions match: nothing was audited.")
+        shell.output.say("No decisions match: nothing was audited." if not found.observed else "No others match.")
         return None
     style = {"sound": "green", "not_sound": "red", "unconfirmed": "yellow"}[found.verdict]
     shell.output.say(f"{found.decisions:,} decisions: {_in_words(found)}", style=style)

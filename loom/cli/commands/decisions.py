@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from loom.cli.reading import Readings
-    from loom.decisions import DecisionChain, DecisionLineage, DecisionSummary, Explanation
+    from loom.decisions import IMPORT_WORDS, DecisionChain, DecisionLineage, DecisionSummary, Explanation
 
 __all__ = ["add_to", "explained"]
 
@@ -183,11 +183,13 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
 
     def row(each: DecisionSummary) -> list[str | Text]:
         kind = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
-        if each.status in ("failed", "abandoned"):
+        if each.origin == "observed":
+            kind.append(" (observed)" if each.status == "settled" else f" (observed, {IMPORT_WORDS[each.status]})")
+        elif each.status in ("failed", "abandoned"):
             kind.append(f" ({each.status})", style="red")
-        cells: list[str | Text] = [each.decision_id[:12], output.moment(each.recorded_at), kind]
+        cells: list[str | Text] = [each.decision_id[:12], output.moment(each.decided_at), kind]
         cells += [one_line(each.journal, 40)] if roomy else []
-        cells += [one_line(each.policy_version, 24), one_line(each.rule or "-", 24)] if wide else []
+        cells += [one_line(each.policy_version or each.origin, 24), one_line(each.rule or "-", 24)] if wide else []
         cells.append(_came_to(each, longest=400 if not output.for_eyes else 60 if roomy else 22))
         near = [f"{each.similarity or 0.0:.2f}"] if suggested else []
         return [*near, *cells, one_line(each.rationale, 140 if output.for_eyes else 400)]
@@ -263,7 +265,8 @@ def _print_lineage(output: Output, lineage: DecisionLineage) -> None:
 def _as_member(each: DecisionSummary) -> str:
     effect = (each.effect or each.decision_type).replace("_", " ")
     run = f" in run {one_line(each.run_id, 40)}" if each.run_id else ""
-    return f"{each.decision_id[:12]}  {moment(each.recorded_at)}  {effect} under {each.policy_version}{run}"
+    under = f"under {each.policy_version}" if each.policy_version else each.origin
+    return f"{each.decision_id[:12]}  {moment(each.recorded_at)}  {effect} {under}{run}"
 
 
 def _in_line(each: DecisionSummary) -> str:
