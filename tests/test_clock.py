@@ -40,6 +40,17 @@ def test_the_system_clock_tells_how_much_time_has_gone_by_counting_suspension_wh
         assert abs(time.clock_gettime(time.CLOCK_BOOTTIME) * 1e6 - clock.elapsed_us()) < 1e6
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock of this system counts suspension")
+def test_an_hour_of_suspension_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, before = time.clock_gettime_ns, SystemClock().elapsed_us()
+
+    def after_an_hour(clock: int) -> int:
+        return read(clock) + (3_600_000_000_000 if clock == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime_ns", after_an_hour)
+    assert SystemClock().elapsed_us() - before >= 3_600_000_000
+
+
 def test_a_clock_that_tells_the_time_of_day_alone_is_taken_at_its_word() -> None:
     class OfDay:
         def now_us(self) -> int:

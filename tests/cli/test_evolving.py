@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from loom import Loom
+from loom.cli.commands.decisions import _print as print_decisions
+from loom.cli.output import Output
+from loom.decisions import DecisionSummary
 from loom.decisions.alerts import ALERT_JOURNAL, AnomalyFoundEntry
 from loom.journal import Append
 from tests.cli.agents import Note, NoteAgent
@@ -80,6 +85,27 @@ def test_figures_and_decisions_can_be_read_on_a_narrow_terminal(config: Path, co
             assert " 12 " in shown
         else:
             assert sum("granted=true" in line for line in lines) == 12
+
+
+def test_a_long_rationale_takes_few_lines_of_a_narrow_terminal(config: Path) -> None:
+    async def newest() -> DecisionSummary:
+        async with Loom.open(config, by="robin") as loom:
+            [found] = await loom.traces.find(limit=1)
+        long = "the customer had three outages in a quarter; " * 4
+        return found.model_copy(
+            update={
+                "decision_type": "policy_application",
+                "outcome": {"granted": True, "percent": 15},
+                "rationale": long,
+            }
+        )
+
+    output, written = Output(), StringIO()
+    output.console = Console(file=written, width=80, force_terminal=True, color_system=None)
+    print_decisions(output, [asyncio.run(newest())])
+    shown = written.getvalue().splitlines()
+    assert "granted=true" in shown[2]
+    assert len(shown) < 10, "\n".join(shown)
 
 
 def test_decisions_show_their_outcome_and_whether_it_went_against_the_rule(config: Path) -> None:

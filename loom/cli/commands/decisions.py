@@ -179,7 +179,8 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
     if suggested:
         output.note("suggested by similarity: near in their words, which makes no precedent of them")
         columns.insert(0, Column("near", right=True))
-    columns += [Column("outcome", wraps=True), Column("rationale", wide=True, wraps=True)]
+    said = [Column("outcome", wraps=True), Column("rationale", wide=True, wraps=True)]
+    columns += said if roomy else [Column("outcome, and why", wide=True, wraps=True)]
 
     def row(each: DecisionSummary) -> list[str | Text]:
         kind = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
@@ -190,9 +191,10 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
         cells: list[str | Text] = [each.decision_id[:12], output.moment(each.decided_at), kind]
         cells += [one_line(each.journal, 40)] if roomy else []
         cells += [one_line(each.policy_version or each.origin, 24), one_line(each.rule or "-", 24)] if wide else []
-        cells.append(_came_to(each, longest=400 if not output.for_eyes else 60 if roomy else 22))
+        came_to = _came_to(each, longest=60 if output.for_eyes else 400)
+        why = one_line(each.rationale, 140 if output.for_eyes else 400)
         near = [f"{each.similarity or 0.0:.2f}"] if suggested else []
-        return [*near, *cells, one_line(each.rationale, 140 if output.for_eyes else 400)]
+        return [*near, *cells, *([came_to, why] if roomy else [came_to.append(f"\n{why}", style="default")])]
 
     output.table(columns, [row(each) for each in found])
 
