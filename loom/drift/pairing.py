@@ -54,7 +54,7 @@ class Naming:
                 "at which step: give them in a list, the subject first"
             )
         declared: Any = [] if rule is None else rule.document()["attributes"]
-        exact = tuple(str(each["exact"]) for each in declared if "exact" in each)
+        exact = tuple(str(each["exact"]) for each in declared if "exact" in each and "from" not in each)
         return cls(tuple(pair_by or ()), exact)
 
     def of_case(self, case: Case) -> tuple[str, str, str] | None:

@@ -280,7 +280,7 @@ def _case(row: sqlite3.Row, rule: EquivalenceRule | None) -> Case:
         situation = precedent = None
         if facts is not None:
             with contextlib.suppress(AdmissionError):  # facts without what the rule looks at have no class of it
-                anew = rule.classify(facts, outcome)
+                anew = rule.classify(facts, outcome, context=written.get("context") or {})
                 situation, precedent = anew.situation, anew.precedent
     return Case(
         position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,

@@ -229,7 +229,7 @@ class Comparison:
         decision_id, decision = await self._reader.decision(where.newest[precedent])
         alike: dict[str, str] = {}
         if decision is not None and self._chosen is not None:
-            alike = self._chosen.describe(decision.facts or {}, decision.outcome)
+            alike = self._chosen.describe(decision.facts or {}, decision.outcome, context=decision.context)
         elif decision is not None:
             alike = self._rules.describe(decision)
         return ClassShift(

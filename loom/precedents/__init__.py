@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, SetOf
+from loom.precedents.contradictions import Contradiction, Contradictions
+from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, FromContext, SetOf
 from loom.precedents.index import PrecedentsProjection
 from loom.precedents.memory import Memory
 from loom.precedents.registry import EQUIVALENCE_JOURNAL, EquivalenceRegistry, RuleVersion
@@ -12,8 +13,11 @@ __all__ = [
     "EQUIVALENCE_JOURNAL",
     "Attribute",
     "Bin",
+    "Contradiction",
+    "Contradictions",
     "EquivalenceRegistry",
     "EquivalenceRule",
+    "FromContext",
     "Memory",
     "PrecedentMember",
     "PrecedentSupport",

@@ -52,14 +52,17 @@ class Hits:
         *,
         facets: Mapping[str, JsonValue] | None = None,
         words: str | None = None,
+        also: Sequence[str] = (),
     ) -> list[Confirmed]:
         """Return the rows of `precedents` that are what their entries say, and match facets and words.
 
-        A row gets `superseded`: why it would not be gone by any more, or None.
+        A row gets `superseded`: why it would not be gone by any more, or None. `also` names what else of the decisions
+        is read.
         """
         if not rows:
             return []
         names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if words is not None else ()))
+        names = tuple(dict.fromkeys((*names, *also)))
         found = await confirmed_decisions(self._queries, rows, table=_TABLE, told=precedent_row, names=names)
         kept = [each for each in found if self._matches(each, facets)]
         if words is not None:

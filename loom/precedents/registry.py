@@ -145,7 +145,7 @@ class EquivalenceRegistry:
         if known is None:
             return {}
         words = {"rule": f"{known.name}, version {known.version}"}
-        return words | known.rule.describe(decision.facts or {}, decision.outcome)
+        return words | known.rule.describe(decision.facts or {}, decision.outcome, context=decision.context)
 
     def _known(self, full_hash: str) -> RuleVersion | None:
         return self._versions.get(full_hash) or self._at_hand.get(full_hash)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from loom.clock import datetime_from_us
-from loom.decisions.confirming import confirmed_decisions
+from loom.decisions.confirming import Confirmed, confirmed_decisions
 from loom.decisions.entries import PrecedentFound
 from loom.errors import (
     DecisionNotFoundError,
@@ -20,11 +19,13 @@ from loom.errors import (
 from loom.identity import By
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.conditions import AMONG, USABLE, asked_for
+from loom.precedents.contradictions import Contradictions, contradictions
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.hits import Hits
 from loom.precedents.index import ROW, precedent_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
 from loom.precedents.similarity import Similarity, check_nearness, usable
+from loom.precedents.support import PrecedentMember, PrecedentSupport
 from loom.projections import Queries, Row
 from loom.projections.sql import prefix_range
 
@@ -73,36 +74,6 @@ _CLASS_OF = "SELECT position, decision_id, precedent FROM precedents WHERE decis
 _OF_CLASS = f"SELECT {_COLUMNS}, p.rule FROM precedents AS p WHERE p.position IN (SELECT value FROM json_each(?))"  # noqa: S608
 _CLASS_NAMED = "SELECT precedent FROM precedent_classes WHERE precedent >= ? AND precedent < ? LIMIT 3"
 _NAMES = ("precedents",)
-
-
-class PrecedentSupport(BaseModel):
-    """A class of decisions that had like facts and a like outcome, and how many there are.
-
-    `outcome`, `decision_type` and `decision_id` are those of the newest one. `rule` is the full hash of the rule that
-    made the class. `superseded` says how many of `support` are no longer what would be gone by: the policy version they
-    were decided under is not the adopted one any more, or a later decision overruled them.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    precedent: str
-    situation: str
-    rule: str
-    support: int
-    superseded: int
-    first_at: datetime
-    last_at: datetime
-    decision_id: str
-    decision_type: str
-    outcome: dict[str, JsonValue]
-
-
-class PrecedentMember(PrecedentFound):
-    """One decision of a class; the next page begins after `position`. An observed one has no policy version."""
-
-    position: int
-    policy: str | None
-    policy_version: str | None
 
 
 class Precedents:
@@ -216,6 +187,16 @@ class Precedents:
         statement = _CLASS.format(f"{_LARGEST}{where} {_LARGEST_FIRST}")
         return await self._supports(await self._queries.fetch(statement, bound, names=_NAMES))
 
+    async def contradictions(self, *, rule: str | None = None, limit: int = 20) -> Contradictions:
+        """Return the situations that were decided in more than one way, those first where most were not like the rest.
+
+        Each has its outcomes with counts, first and last, who decided, and the recorded fact that separates them best,
+        where one does so better than chance. `rule` is as in `classes`.
+        """
+        rules = self._registry()
+        chosen = None if rule is None else rules.resolve(rule).hash
+        return await contradictions(self._queries, self._hits, rules, rule=chosen, limit=limit)
+
     async def members(
         self, precedent: str, *, limit: int = 50, after: int | None = None
     ) -> tuple[PrecedentMember, ...]:
@@ -272,17 +253,26 @@ class Precedents:
         """Return classes as their oldest and newest decisions say they are; how many there are, the view counts."""
         places = json.dumps([row[name] for row in rows for name in ("oldest", "newest")])
         fetched = await self._queries.fetch(_OF_CLASS, (places,), names=_NAMES, consistent=False) if rows else ()
-        members = {each.row["position"]: each.row for each in await self._hits.confirmed(fetched)}
+        confirmed = await self._hits.confirmed(fetched, also=("facts", "context"))
+        members = {each.row["position"]: each for each in confirmed}
         found = []
         for row in rows:
             oldest, newest = members.get(row["oldest"]), members.get(row["newest"])
             if oldest is None or newest is None:
                 continue
-            if _are_of(row, oldest, newest):
-                found.append(_support(row, oldest, newest))
+            if _are_of(row, oldest.row, newest.row):
+                found.append(_support(row, oldest.row, newest.row, words=self._named(row["rule"], newest)))
             else:
                 self._queries.differences.add("precedent_classes", row["precedent"], "its decisions are of another")
         return tuple(found)
+
+    def _named(self, rule: str, newest: Confirmed) -> str:
+        """Return the name of a class, by its newest decision."""
+        if self._rules is None or not self._rules.knows(rule):
+            return ""
+        said = newest.decision
+        facts, outcome, context = (said.get(name) or {} for name in ("facts", "outcome", "context"))
+        return self._rules.resolve(rule).rule.named(facts, outcome, context=context)
 
     def _registry(self) -> EquivalenceRegistry:
         if self._rules is None:
@@ -313,7 +303,7 @@ def _are_of(row: Row, *members: Row) -> bool:
     return all(each[name] == row[name] for each in members for name in ("precedent", "rule", "situation"))
 
 
-def _support(row: Row, oldest: Row, newest: Row) -> PrecedentSupport:
+def _support(row: Row, oldest: Row, newest: Row, *, words: str) -> PrecedentSupport:
     return PrecedentSupport(
         precedent=row["precedent"],
         situation=row["situation"],
@@ -325,4 +315,5 @@ def _support(row: Row, oldest: Row, newest: Row) -> PrecedentSupport:
         decision_id=newest["decision_id"],
         decision_type=newest["decision_type"],
         outcome=json.loads(newest["outcome"]),
+        words=words,
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import plain_facts
 from loom.actors.verbs.handed_in import inputs_of, precedents_of
-from loom.actors.verbs.shared import expect
+from loom.actors.verbs.shared import context_of, expect
 from loom.decisions.decision import (
     Alternative,
     ApprovalGiven,
@@ -24,7 +24,6 @@ from loom.decisions.decision import (
 )
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
-from loom.identity import parse_journal_name
 from loom.journal.admission import json_value
 from loom.journal.entry import Step
 from loom.policies.evaluation import Evaluation
@@ -139,7 +138,7 @@ def _decision(
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
     gathered = turn.gathered
-    facts = _facts(turn, given.facts)
+    facts, context = _facts(turn, given.facts), context_of(turn, given.context)
     reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
     said: dict[str, Any] = {"alternatives": given.alternatives, "reasoning": given.reasoning}  # the model checks them
     try:
@@ -166,11 +165,11 @@ def _decision(
             evaluation=evaluation,
             outcome=outcome,
             precedents=precedents,
-            precedent_class=_class(turn, facts, outcome),
+            precedent_class=_class(turn, facts, outcome, context),
             is_exception=is_exception,
             exception_reason=reason if is_exception else None,
             approvals=tuple(gathered.approvals if given.approvals is None else given.approvals),
-            context=_context(turn, given.context),
+            context=context,
             confidence=given.confidence,
             parent_decision_id=given.parent,
             causation_id=turn.command_id,
@@ -209,21 +208,14 @@ def _precedents_seen(turn: Turn, outcome: dict[str, JsonValue]) -> tuple[Precede
     )
 
 
-def _class(turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, JsonValue]) -> PrecedentClass | None:
+def _class(
+    turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, JsonValue], context: dict[str, JsonValue]
+) -> PrecedentClass | None:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None or facts is None:
         return None
     turn.services.rules.resolve(rule.hash)  # a key by a rule that nobody can look up would say nothing later
-    return rule.classify(facts, outcome)
-
-
-def _context(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
-    actor_type, key = parse_journal_name(turn.host.journal)
-    known = {} if turn.actor is None else turn.actor.context()
-    merged: Any = json_value(
-        {"actor_type": actor_type, "actor_key": key, **known, **(given or {})}, limits=turn.services.limits
-    )
-    return dict(merged)
+    return rule.classify(facts, outcome, context=context)
 
 
 async def _check_parent(turn: Turn, parent: str | None) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, JsonValue
 
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import plain_facts
-from loom.actors.verbs.shared import digest, expect, failure_of
+from loom.actors.verbs.shared import context_of, digest, expect, failure_of
 from loom.decisions.entries import Failure, PrecedentFound, PrecedentReferencedEntry
 from loom.errors import AdmissionError, LookupFailedError, LoomError
 from loom.journal.admission import json_value
@@ -109,4 +109,4 @@ def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:
             f"actor [{turn.host.journal}] has no equivalence rule; expected one to find precedents by facts: "
             "set equivalence on its class, or look by facets or text"
         )
-    return rule.situation_key(plain_facts(facts, turn))
+    return rule.situation_key(plain_facts(facts, turn), context=context_of(turn))

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -15,10 +15,11 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from loom.actors.turn import Turn
 from loom.decisions.entries import Failure
 from loom.errors import LookupFailedError, NotReplayableError
+from loom.identity import parse_journal_name
 from loom.journal.admission import Limits, json_value
 from loom.journal.entry import Entry
 
-__all__ = ["attempt", "digest", "expect", "failure_of", "keepable", "typed"]
+__all__ = ["attempt", "context_of", "digest", "expect", "failure_of", "keepable", "typed"]
 
 E = TypeVar("E", bound=Entry)
 
@@ -101,3 +102,13 @@ def typed(value: JsonValue, returns: Any) -> Any:
         return _adapter(returns).validate_json(json.dumps(value))
     except ValidationError as error:
         raise LookupFailedError("ValidationError", f"result is no {returns!r}: {error.errors()[0]['msg']}") from error
+
+
+def context_of(turn: Turn, given: Mapping[str, object] | None = None) -> dict[str, JsonValue]:
+    """Return the context of a decision: what is given, and what the actor knows of itself."""
+    actor_type, key = parse_journal_name(turn.host.journal)
+    known = {} if turn.actor is None else turn.actor.context()
+    merged: Any = json_value(
+        {"actor_type": actor_type, "actor_key": key, **known, **(given or {})}, limits=turn.services.limits
+    )
+    return dict(merged)

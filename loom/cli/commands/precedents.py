@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.contradicting import contradictions
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, one_line, who
@@ -29,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="List classes of like cases, what is in one, and the rules that make them.")
     command(group, "list", default=True)(precedents)
     command(group, "show")(show)
+    command(group, "contradictions")(contradictions)
     command(group, "rules")(rules)
     app.add_typer(group, name="precedents", rich_help_panel="Read back")
 
@@ -67,12 +69,13 @@ async def precedents(
         raise typer.BadParameter("expected [--rule alone]: it chooses among classes", param_hint="--rule")
     async with open_readings(shell) as readings:
         known = await rules_of(readings.reader)
+        asking = Precedents(readings.queries, known)
         if of is None and not searched:
             full_hash = None if rule is None else known.resolve(rule).hash
-            classes = await readings.precedents.classes(rule=full_hash, limit=limit)
+            classes = await asking.classes(rule=full_hash, limit=limit)
             _print_classes(shell.output, classes, known)
             return None
-        kind = None if of is None else await readings.precedents.of(of)
+        kind = None if of is None else await asking.of(of)
         if of is not None and kind is None:
             shell.output.note("this decision has no class: its actor has no equivalence rule, or its turn failed")
             return EXIT_NO
@@ -101,10 +104,12 @@ async def show(
     """Show one class: what makes its cases alike, and the decisions in it, newest first."""
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import rules_of
+    from loom.precedents import Precedents
 
     async with open_readings(shell) as readings:
-        kind = await readings.precedents.get(precedent)
-        await _show(shell.output, readings, await rules_of(readings.reader), kind, limit=limit, after=after)
+        known = await rules_of(readings.reader)
+        kind = await Precedents(readings.queries, known).get(precedent)
+        await _show(shell.output, readings, known, kind, limit=limit, after=after)
 
 
 async def rules(
@@ -182,11 +187,14 @@ def _print_heading(output: Output, kind: PrecedentSupport) -> None:
 
 def _declared(attributes: list[dict[str, Any]]) -> str:
     """Return the attributes of a rule on one line: `energy in 5 parts of 0 to 0.9`."""
+    from fractions import Fraction
 
     def one(each: dict[str, Any]) -> str:
+        if "from" in each:
+            return f"{one({name: said for name, said in each.items() if name != 'from'})} of the {each['from']}"
+        if "at" in each:
+            return f"{each['bin']} at {', '.join(f'{float(Fraction(border)):g}' for border in each['at'])}"
         if "bin" in each:
-            from fractions import Fraction
-
             low, high = (f"{float(Fraction(each[end])):g}" for end in ("low", "high"))
             return f"{each['bin']} in {each['bins']} parts of {low} to {high}"
         return f"set of {each['set']}" if "set" in each else str(each["exact"])
@@ -206,13 +214,13 @@ def _print_classes(output: Output, classes: tuple[PrecedentSupport, ...], known:
     columns = [Column("class", "cyan"), Column("cases", right=True), Column("superseded", "yellow", right=True)]
     columns += [Column("rule")] if several or roomy else []
     columns += [Column("last (UTC)", "dim"), Column("newest", "cyan")] if roomy else []
-    columns += [Column("outcome", wide=True, wraps=True)]
+    columns += [Column("like cases → outcome", wide=True, wraps=True)]
 
     def row(each: PrecedentSupport) -> list[str]:
         cells = [each.precedent[:12], str(each.support), str(each.superseded or "-")]
         cells += [_named(known, each.rule)] if several or roomy else []
         cells += [output.moment(each.last_at), each.decision_id[:12]] if roomy else []
-        return [*cells, compact(each.outcome)]
+        return [*cells, one_line(each.words) or compact(each.outcome)]
 
     output.table(columns, [row(each) for each in classes])
 

@@ -1,0 +1,43 @@
+"""A class of precedents and one decision of it, as they are read back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from loom.decisions.entries import PrecedentFound
+
+__all__ = ["PrecedentMember", "PrecedentSupport"]
+
+
+class PrecedentSupport(BaseModel):
+    """A class of decisions that had like facts and a like outcome, and how many there are.
+
+    `words` name it by its attributes, as its newest decision has them; empty under a rule that is not known here.
+    `outcome`, `decision_type` and `decision_id` are those of the newest one. `rule` is the full hash of the rule that
+    made the class. `superseded` says how many of `support` are no longer what would be gone by: the policy version they
+    were decided under is not the adopted one any more, or a later decision overruled them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    precedent: str
+    situation: str
+    rule: str
+    support: int
+    superseded: int
+    first_at: datetime
+    last_at: datetime
+    decision_id: str
+    decision_type: str
+    outcome: dict[str, JsonValue]
+    words: str = ""
+
+
+class PrecedentMember(PrecedentFound):
+    """One decision of a class; the next page begins after `position`. An observed one has no policy version."""
+
+    position: int
+    policy: str | None
+    policy_version: str | None
