@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 from decimal import Context, Decimal, InvalidOperation
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -18,6 +18,7 @@ from loom.clock import datetime_from_us
 from loom.errors import AdmissionError
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyVersion
+from loom.precedents.contradictions import decider_of
 from loom.replay.done import OutcomeMap
 from loom.replay.judging import OBSERVED, OWN_VERSION
 from loom.replay.saying import Reason, UnderWhich, not_judgeable, open_words, said_of
@@ -46,8 +47,7 @@ THEN_AND_NOW = "indeterminate then and now"
 _EXAMPLES = 5
 _MOST_GROUPS = 1_000
 _OTHERS = "(others)"
-_BY_RULE = "(the rule alone)"
-ALSO = ("outcome", "approvals")
+ALSO = ("outcome", "approvals", "origin", "decided_by")
 """What is read of a decision beyond what judging needs."""
 _EXACT = Context(prec=60)
 
@@ -282,9 +282,7 @@ def _grouping(name: str) -> Grouping:
 def _group(grouping: Grouping, recalled: Recalled) -> str:
     if grouping == "month":
         return datetime_from_us(recalled.decided_at_us).astimezone(UTC).strftime("%Y-%m")
-    answers: Any = recalled.more[1] or ()
-    named = [each["by"] for each in answers if each.get("by")]
-    return str(named[-1]) if named else _BY_RULE
+    return decider_of(dict(zip(ALSO, recalled.more, strict=True)))
 
 
 def _number(value: JsonValue) -> Decimal | None:

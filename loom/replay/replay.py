@@ -26,7 +26,7 @@ from loom.replay.kept import Keeper
 from loom.replay.rehearsal import Rehearsal, rehearse
 from loom.replay.rerun import Rerun, RerunCase, rerun
 from loom.replay.scenario import Change, WhatIf
-from loom.replay.selection import Recall, Recalled, Selection, count
+from loom.replay.selection import Recall, Recalled, Selection, count, made_by_anybody
 from loom.replay.state import StateAfter, fold_state, fold_states
 
 __all__ = ["Decisions", "Progress", "Replay"]
@@ -132,7 +132,8 @@ class Replay:
 
         With `against="outcome"` it says what the rule says against what was done, by a `mapping` of outcomes to
         effects: `{"granted:true": "allow", "granted:false": "deny"}`; without one, what the rule says alone. It is told
-        apart `per` month or decider, and `weigh` names a fact whose sum each cell has.
+        apart `per` month or decider, and `weigh` names a fact whose sum each cell has. Observed decisions are taken,
+        too, unless the selection says which are meant.
 
         Raises `PolicyNotRegisteredError`, `PolicyMismatchError` where no decision is of that policy, and
         `AdmissionError` where it is not said what differs, or what is given makes no sense.
@@ -185,11 +186,14 @@ class Replay:
             for recalled, case in zip(page, compared(page, asked.under_which, means, gaps=asked.gaps), strict=True):
                 tally.add(recalled, case)
 
-        recall = Recall(self._queries, selection, also=ALSO)
-        async for _ in self._each(recall, selection, compare, progress):
-            pass
+        left_out = 0
+        for each in made_by_anybody(selection):
+            recall = Recall(self._queries, each, also=ALSO)
+            async for _ in self._each(recall, each, compare, progress):
+                pass
+            left_out += recall.left_out
         check_own(asked, of_another=tally.foreign)
-        return tally.judgement(left_out=recall.left_out)
+        return tally.judgement(left_out=left_out)
 
     async def _each(
         self,
@@ -215,12 +219,16 @@ class Replay:
         mapping: Mapping[str, str] | None = None,
         gaps: bool = False,
     ) -> AsyncIterator[AgainstCase]:
-        """Yield every case of the rule against what was done, oldest decision first: what a cell is made of."""
+        """Yield every case of the rule against what was done: what a cell is made of.
+
+        Those of turns come first, then observed ones, each in the order in which they were recorded.
+        """
         asked = self._askable.asked(under, None, None, gaps=gaps, against=True)
         means = None if mapping is None else OutcomeMap(mapping)
-        async for page in Recall(self._queries, chosen(decisions), also=ALSO).pages():
-            for case in compared(page, asked.under_which, means, gaps=gaps):
-                yield case
+        for selection in made_by_anybody(chosen(decisions)):
+            async for page in Recall(self._queries, selection, also=ALSO).pages():
+                for case in compared(page, asked.under_which, means, gaps=gaps):
+                    yield case
 
     async def cases(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from loom.journal.entry import Part
 from loom.journal.kinds import OWN_IDS
 from loom.projections import Queries
 
-__all__ = ["Recall", "Recalled", "Selection", "count"]
+__all__ = ["Recall", "Recalled", "Selection", "count", "made_by_anybody"]
 
 _PAGE = 2_000
 _LAST = 2**63 - 1
@@ -168,7 +168,7 @@ class Recall:
         return (
             self._since_us <= self._at_us(part, values) < self._until_us
             and all(values[index] == value for index, value in self._exact)
-            and self._version in (None, version, version.removeprefix("policy_"), full_hash)
+            and self._version in (None, version, (version or "").removeprefix("policy_"), full_hash)
             and (not self._selection.ids or values[0].startswith(self._selection.ids))
         )
 
@@ -181,6 +181,13 @@ class Recall:
         self.left_out += 1
         self._queries.differences.add("trace_decisions", position, problem)
         return None
+
+
+def made_by_anybody(selection: Selection) -> tuple[Selection, ...]:
+    """Return the selections that take observed decisions as well, where it is not said which are meant."""
+    if selection.origin is not None or selection.run_id is not None or selection.ids:
+        return (selection,)
+    return replace(selection, origin="original"), replace(selection, origin="observed")
 
 
 async def count(queries: Queries, selection: Selection) -> int:

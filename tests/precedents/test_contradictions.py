@@ -21,6 +21,7 @@ from loom.journal import Append, draft
 from loom.precedents import Bin, EquivalenceRule
 from loom.precedents.separating import best_separation, splits_of
 from tests.cli.support import CONFIG, invoke
+from tests.observing import Seen, observe
 
 RULE = EquivalenceRule("credit", attributes=("purpose", Bin("income", at=[50, 100])), outcome=("granted",))
 DECIDED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,7 +44,7 @@ def cases(count: int, *, seed: int, planted: bool) -> list[tuple[dict[str, Any],
     draw = random.Random(seed)
     found = []
     for _ in range(count):
-        facts = {
+        facts: dict[str, Any] = {
             "purpose": draw.choice(["home", "car"]),
             "income": draw.randrange(0, 150),
             "ratio": f"{draw.randrange(0, 100) / 100:.2f}",
@@ -63,7 +64,7 @@ async def laid_down(loom: Loom, given: list[tuple[dict[str, Any], bool, str]]) -
     drafts = []
     for number, (facts, granted, by) in enumerate(given):
         answer = ApprovalGiven(approval_id="a", approver="vp", granted=granted, by=by, answered_at=DECIDED)
-        outcome = {"granted": granted}
+        outcome: dict[str, Any] = {"granted": granted}
         decision = Decision(
             decision_id=f"{number:064x}", decision_type="loan", rationale="so", policy=policy, facts=facts,
             outcome=outcome, approvals=(answer,), precedent_class=RULE.classify(facts, outcome),
@@ -208,3 +209,19 @@ async def test_where_every_situation_has_one_outcome_there_are_none(tmp_path: Pa
         found = await loom.precedents.contradictions()
 
     assert (found.contradictory, found.others, found.listed) == (0, 0, ())
+
+
+async def test_observed_decisions_count_by_their_own_time_and_decider(tmp_path: Path) -> None:
+    facts = {"purpose": "home", "income": 70}
+    early, late = datetime(2012, 5, 1, tzinfo=UTC), datetime(2019, 5, 1, tzinfo=UTC)
+    seen = [Seen(facts, {"granted": True}, late, "carol"), Seen(facts, {"granted": False}, early)]
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Clerk], by="robin") as loom:
+        await observe(loom, seen, rule=RULE)
+        [found] = (await loom.precedents.contradictions()).listed
+
+    assert (found.first_at, found.last_at) == (early, late)
+    assert {each.words: each.deciders for each in found.outcomes} == {
+        "granted yes": {"carol": 1},
+        "granted no": {"(nobody says)": 1},
+    }
+    assert found.separation is None, "two cases separate nothing"

@@ -22,6 +22,7 @@ from loom.policies.evaluation import Evaluation
 from loom.policies.tables import Table
 from loom.replay import Selection
 from tests.cli.support import CONFIG, invoke
+from tests.observing import Seen, observe
 
 TABLE = Table.of(
     {
@@ -279,3 +280,44 @@ def test_the_shell_refuses_what_makes_no_sense(config: Path, options: tuple[str,
 
 def test_what_tells_outcomes_apart_needs_an_outcome(config: Path) -> None:
     assert invoke("replay", "judge", "--gaps", "--weigh", "income", config=config).code == 2
+
+
+async def test_what_people_decided_before_loom_was_there_is_compared_by_its_own_time(tmp_path: Path) -> None:
+    draw = random.Random(11)
+    times = [datetime(2014 + number % 3, 1 + number % 2, 3, tzinfo=UTC) for number in range(len(CASES))]
+    seen = [
+        Seen(each.facts, {"granted": each.granted}, at, draw.choice(["carol", "dan", None]))
+        for each, at in zip(CASES, times, strict=True)
+    ]
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Clerk], by="robin") as loom:
+        await observe(loom, seen)
+        await observe(loom, seen, journal="loan/unfinished", source="other", ends=False)
+        found = await loom.replay.judge(
+            Selection(), under=TABLE, against="outcome", mapping=MAPPING, gaps=True, per=("month", "decider")
+        )
+        late = await loom.replay.judge(
+            Selection(since=datetime(2016, 1, 1, tzinfo=UTC)),
+            under=TABLE,
+            against="outcome",
+            mapping=MAPPING,
+            gaps=True,
+        )
+        own = await loom.replay.judge(Selection(), against="outcome", gaps=True)
+        plain = await loom.replay.judge(Selection(origin="observed"), under=TABLE)
+
+    months: Counter[str] = Counter()
+    people: Counter[str] = Counter()
+    usable = 0
+    for each in seen:
+        effects = set() if None in each.facts.values() else {one.partition(":")[0] for one in filled(each.facts)}
+        if len(effects) == 1:
+            months[f"{each.decided_at:%Y-%m}"] += 1
+            people[each.decided_by or "(nobody says)"] += 1
+            usable += 1
+    assert {name: sum(each.cases for each in cells) for name, cells in found.groups["month"].items()} == months
+    assert {name: sum(each.cases for each in cells) for name, cells in found.groups["decider"].items()} == people
+    assert (found.cases, found.compared) == (len(seen), {"observed": len(seen)}), "the unfinished import is left out"
+    assert sum(each.cases for each in found.cells) == usable
+    assert late.cases == sum(each.decided_at.year == 2016 for each in seen)
+    assert own.not_replayable == {"no_rule": len(seen)}, "nobody says under which rule"
+    assert plain.not_replayable == {"no_evaluation": len(seen)}, "there is no old and new"
