@@ -81,8 +81,10 @@ class Views:
 
         Raises `ViewsLostError` where there is no sound views file, `AdmissionError` for text that no view can hold.
         """
-        # To its end, even when nobody waits any more: a connection that is opened halfway would never be closed.
-        connection = await asyncio.shield(asyncio.ensure_future(self._open_reader()))
+        connection: ReadConnection | None = None
+        while connection is None or connection is not self._reader:  # it may be closed, or be another one, meanwhile
+            # To its end, even when nobody waits any more: a connection that is opened halfway would never be closed.
+            connection = await asyncio.shield(asyncio.ensure_future(self._open_reader()))
         identity = self._reader_identity
         try:
             return await connection.fetch(statement, parameters)

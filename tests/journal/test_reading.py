@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loom.errors import JournalClosedError, JournalNotFoundError
+from loom.errors import JournalClosedError, JournalNotFoundError, ProjectionFailedError
 from loom.journal.sqlite.reader import Reader
 from loom.journal.sqlite.reading import ReadConnection, Reading, to_its_end
 from loom.projections.views import Views
@@ -97,6 +97,19 @@ async def test_views_that_are_read_and_cancelled_anywhere_leave_no_thread(tmp_pa
     await cut_short(views.close, after=2)
     await views.close()
     assert readers() == before
+
+
+@pytest.mark.parametrize("after", range(8))
+async def test_views_that_are_closed_under_their_readers_say_so(tmp_path: Path, after: int) -> None:
+    views = Views(tmp_path / "views.db")
+    await views.start([])
+    await views.fetch("SELECT 1")
+    asked = [asyncio.ensure_future(views.fetch("SELECT 1 AS one")) for _ in range(5)]
+    for _ in range(after):
+        await asyncio.sleep(0)
+    await views.close()
+    for ended in await asyncio.gather(*asked, return_exceptions=True):
+        assert isinstance(ended, ProjectionFailedError) or [row["one"] for row in ended] == [1]  # type: ignore[union-attr]
 
 
 async def test_those_who_open_at_once_share_one_connection_and_a_failure_is_everybodys(
