@@ -18,9 +18,11 @@ from loom.routing import (
     AgentSignals,
     DecisionRecord,
     ForbiddenSignalError,
+    RearmRefusedError,
     Router,
     SignalReader,
     care_optimizer,
+    choose_baseline,
     record,
 )
 from loom.routing.optimizer import OptimizerParams
@@ -74,6 +76,40 @@ CARE optimization may NEVER read from:
   - recovery evaluation details
   - run content/payloads
   - safety event logs
+"""
+
+EMISSION = """
+EMIT CARE_ROUTING_OPTIMIZED decision IF AND ONLY IF:
+  - optimization_enabled = true
+  - AND optimized_choice != baseline_choice
+
+DO NOT EMIT decision IF:
+  - optimization_disabled (baseline path)
+  - optimized_choice == baseline_choice (no change)
+
+Silence is allowed ONLY when baseline == optimized.
+"""
+
+KILL_SWITCH = """
+IF kill_switch activated:
+  - Immediately revert to baseline CARE
+  - Log kill_switch_activated event
+  - No optimization decisions emitted
+  - Deterministic behavior restored
+
+Kill-switch takes effect within 1 request cycle.
+No gradual rollback. Instant revert.
+"""
+
+REPLAY = """
+GIVEN: Same request_id, same signals at decision time
+WHEN: Replay executed
+THEN: Same routing decision must be made
+
+If replay diverges from original decision:
+  - HALT optimization
+  - Investigate signal drift
+  - Do not re-enable until root cause resolved
 """
 
 FEATURE_FLAG = """\
@@ -250,6 +286,25 @@ async def test_the_feature_flag_of_the_document_loads_as_it_is_there(tmp_path: P
         assert (await Router.of(loom).status()).mode == "shadow"
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("different", [True, False])
+async def test_a_decision_is_emitted_exactly_where_the_rule_of_the_document_says(
+    tmp_path: Path, *, enabled: bool, different: bool
+) -> None:
+    emit, silent = EMISSION.split("DO NOT EMIT")
+    names = {"optimization_enabled": enabled, "true": True, "optimized_choice": different, "baseline_choice": False}
+    emitted = all(
+        (names[left] == names[right]) == (sign == "=") for left, sign, right in re.findall(r"(\w+) (!?=) (\w+)", emit)
+    )
+    assert emitted == (enabled and different), "as it is read here"
+    assert "optimization_disabled" in silent
+    async with routing(tmp_path, "active" if enabled else "disabled") as loom:
+        if different:
+            await history_for_b(loom)
+        await Router.of(loom).choose(REQUEST, CANDIDATES, request_id="r-1")
+        assert len(await decisions(loom)) == emitted
+
+
 PHASES: list[tuple[Any, str, int, int]] = [
     ("disabled", "agent-a", 0, 0),
     ("shadow", "agent-a", 0, 1),
@@ -277,13 +332,41 @@ async def test_each_phase_of_the_rollout_uses_and_emits_what_the_document_says(
 async def test_the_kill_switch_logs_its_event_and_restores_the_baseline(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    [event] = re.findall(r"Log (\w+) event", KILL_SWITCH)
     async with routing(tmp_path) as loom:
         await history_for_b(loom)
         router = Router.of(loom)
         await router.kill(by="mira", reason="it looks odd")
-        assert "kill_switch_activated" in caplog.text
-        assert (await router.choose(REQUEST, CANDIDATES, request_id="r-1")).agent == "agent-a"
+        assert event in caplog.text
+        for number in range(2):  # from the first request on, and always the same
+            assert (await router.choose(REQUEST, CANDIDATES, request_id=f"r-{number}")).agent == "agent-a"
         assert await decisions(loom) == []
+
+
+async def test_a_replay_is_what_the_requirement_of_the_document_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halt, investigate, resolved = re.findall(r"  - (.+)", REPLAY)
+    async with routing(tmp_path) as loom:
+        await history_for_b(loom)
+        router = Router.of(loom)
+        chosen = await router.choose(REQUEST, CANDIDATES, request_id="r-1")
+        same = await router.replay("r-1")
+        assert (same.agent, same.diverged) == (chosen.agent, False)
+        with monkeypatch.context() as patch:
+            patch.setattr("loom.routing.replay.choose_baseline", another_baseline)
+            assert (await router.replay("r-1")).differences, investigate
+        assert router.switch.engaged, halt
+        assert (await router.choose(REQUEST, CANDIDATES, request_id="r-2")).agent == "agent-a"
+        with pytest.raises(RearmRefusedError):
+            await router.rearm(by="vera", reason="it will be all right")
+        await router.rearm(by="vera", reason="looked into", cause="a rule that was changed by hand")
+        assert not router.switch.engaged, resolved
+
+
+def another_baseline(request: Any, candidates: Any) -> Any:
+    """Choose as a baseline would whose code was changed."""
+    return choose_baseline(request, candidates).model_copy(update={"agent": "agent-b"})
 
 
 # --- explainability ----------------------------------------------------------------------------------
