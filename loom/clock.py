@@ -6,7 +6,7 @@ Order never comes from a clock (design: Integrity); what a clock says is a claim
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
@@ -26,6 +26,8 @@ AHEAD_US = 10 * 60 * 1_000_000
 
 _ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Counts while the machine is suspended where the system has such a clock, as Linux does."""
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -76,13 +78,12 @@ class SystemClock:
 
 def datetime_from_us(us: int) -> datetime:
     """Return the aware UTC datetime of so many microseconds since 1970."""
-    seconds, micros = divmod(us, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+    return _BEGINNING + timedelta(microseconds=us)
 
 
 def us_from_datetime(moment: datetime) -> int:
     """Return microseconds since 1970 of an aware datetime; a naive one is a ValueError."""
     if moment.tzinfo is None:
         raise ValueError(f"datetime [{moment.isoformat()}] has no time zone; expected an aware one: add tzinfo=UTC")
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = moment - _BEGINNING
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

@@ -11,6 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from loom.errors import InvalidNameError, OutOfRangeError
@@ -144,6 +145,7 @@ def journal_name(actor_type: str, key: str) -> str:
     return f"{actor_type}/{key}"
 
 
+@lru_cache(maxsize=8_192)
 def parse_journal_name(name: str) -> JournalName:
     """Return the two halves of a journal's name; raise `InvalidNameError` if it has none."""
     actor_type, slash, key = name.partition("/")
@@ -200,12 +202,11 @@ def _folded(by: By) -> str:
 
 def derived_id(domain: str, *parts: str) -> str:
     """Return the SHA-256, as 64 hex digits, of length-prefixed parts: the same parts give the same id."""
-    digest = hashlib.sha256(f"loom/{domain}/v1\n".encode())
+    pieces = [f"loom/{domain}/v1\n".encode()]
     for part in parts:
         raw = part.encode()
-        digest.update(len(raw).to_bytes(8, "big"))
-        digest.update(raw)
-    return digest.hexdigest()
+        pieces += (len(raw).to_bytes(8, "big"), raw)
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 class _Entropy(threading.local):

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from loom.errors import AdmissionError, UnknownActorError
 from loom.journal.admission import Limits, json_value
@@ -133,4 +134,4 @@ def encode_reply(command: Command[Any], reply: object, *, limits: Limits) -> Jso
 
 def decode_reply(cls: type[Command[Any]], plain: JsonValue) -> Any:
     """Return the typed reply of a recorded one."""
-    return _adapter(cls).validate_json(json.dumps(plain))
+    return _adapter(cls).validate_json(to_json(plain, inf_nan_mode="constants"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue, ValidationError
+from pydantic_core import from_json
 
 from loom.actors.actor import Actor
 from loom.actors.cell import Cell
@@ -34,6 +36,9 @@ from loom.journal.store import Receipt, check_name
 from loom.policies.registry import PolicyVersion
 
 __all__ = ["Cells", "Dispatcher", "TellReceipt"]
+
+
+_NO_LIMIT: AbstractAsyncContextManager[object] = nullcontext()
 
 
 class Cells(Protocol):
@@ -97,12 +102,12 @@ class Dispatcher:
         known_id = command_id or self._services.sources.new_id()
         if sender is not None:
             self._check_circle(sender, journal)
-            sender.asking[journal] += 1
+            sender.asking[journal] = sender.asking.get(journal, 0) + 1
         try:
-            async with asyncio.timeout(timeout_s):
+            async with _NO_LIMIT if timeout_s is None else asyncio.timeout(timeout_s):
                 waiting = (*sender.received.waiting, sender.host.journal) if sender else ()
-                entry = self._entry(command, known_id, by=by, sender=sender, waiting=waiting)
-                sent = await self._send(cls, journal, command, entry, known_id, fresh=command_id is None)
+                entry, text = self._entry(command, known_id, by=by, sender=sender, waiting=waiting)
+                sent = await self._send(cls, journal, command, entry, text, known_id, fresh=command_id is None)
                 return await asyncio.shield(sent.reply)
         except TimeoutError:
             raise AskTimeoutError(
@@ -125,9 +130,9 @@ class Dispatcher:
     ) -> TellReceipt:
         """Send a command and return once it is durable."""
         known_id = command_id or self._services.sources.new_id()
-        entry = self._entry(command, known_id, by=by, sender=sender, waiting=())
+        entry, text = self._entry(command, known_id, by=by, sender=sender, waiting=())
         journal = journal_name(cls.actor_type, key)
-        sent = await self._send(cls, journal, command, entry, known_id, fresh=command_id is None)
+        sent = await self._send(cls, journal, command, entry, text, known_id, fresh=command_id is None)
         try:
             receipt = await asyncio.shield(sent.accepted)
         except AppendUnknownError as unknown:
@@ -143,16 +148,18 @@ class Dispatcher:
 
     def _entry(
         self, command: Command[Any], command_id: str, *, by: By | None, sender: Turn | None, waiting: tuple[str, ...]
-    ) -> CommandReceivedEntry:
+    ) -> tuple[CommandReceivedEntry, str]:
+        """Return the entry of a command, and the JSON that its payload was read from."""
         who = Identity.of(by) if by is not None else sender.received.identity if sender else None
         try:
-            payload = json.loads(command.model_dump_json())
+            text = command.model_dump_json()
+            payload = from_json(text)
         except ValueError as error:  # a lone surrogate, say
             raise AdmissionError(
                 f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: "
                 "correct the value"
             ) from error
-        return CommandReceivedEntry(
+        entry = CommandReceivedEntry(
             command_type=command.command_type,
             payload=payload,
             **({} if who is None else who.written()),
@@ -161,6 +168,7 @@ class Dispatcher:
             waiting=waiting,
             run_id=sender.received.run_id if sender else current_run(self._services.store),
         )
+        return entry, text
 
     async def _send(
         self,
@@ -168,6 +176,7 @@ class Dispatcher:
         journal: str,
         command: Command[Any],
         entry: CommandReceivedEntry,
+        text: str,
         command_id: str,
         *,
         fresh: bool,
@@ -176,7 +185,7 @@ class Dispatcher:
         check_name(command_id, what="command id")
         await self._cells.know(cls)
         if fresh:
-            return await self._accept(cls, journal, command, entry, command_id)
+            return await self._accept(cls, journal, command, entry, text, command_id)
         async with self._lock.hold((journal, command_id)):
             cell = await self._cells.cell(journal)
             turn = cell.turns.get(command_id)
@@ -185,15 +194,22 @@ class Dispatcher:
                 return _Sent(turn.reply, turn.accepted, cell)
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
-                return await self._accept(cls, journal, command, entry, command_id)
+                return await self._accept(cls, journal, command, entry, text, command_id)
             _check_same(before.entry, entry, journal, command_id)
             return await self._sent_before(cell, before, command_id)
 
     async def _accept(
-        self, cls: type[Actor[Any]], journal: str, command: Command[Any], entry: CommandReceivedEntry, command_id: str
+        self,
+        cls: type[Actor[Any]],
+        journal: str,
+        command: Command[Any],
+        entry: CommandReceivedEntry,
+        text: str,
+        command_id: str,
     ) -> _Sent:
-        copy = _read_back(command, entry.payload)
-        await self._services.store.room()
+        copy = _read_back(command, text)
+        if not self._services.store.has_room:
+            await self._services.store.room()
         cell = await self._cells.cell(journal)
         turn = cell.accept(copy, entry, command_id, self._cells.pin(cls))
         return _Sent(turn.reply, turn.accepted, cell)
@@ -237,10 +253,10 @@ class Dispatcher:
         return None
 
 
-def _read_back(command: Command[Any], payload: JsonValue) -> Command[Any]:
+def _read_back(command: Command[Any], text: str) -> Command[Any]:
     """Return a command as a resumed turn gets it; its sender may go on changing what is inside of its own."""
     try:
-        return type(command).model_validate_json(json.dumps(payload))
+        return type(command).model_validate_json(text)
     except ValidationError as error:
         raise AdmissionError(
             f"command [{command.command_type}] cannot be read back from what is journaled of it "

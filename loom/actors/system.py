@@ -130,7 +130,9 @@ class ActorSystem:
     def waits_for(self, journal: str) -> list[str]:
         """Return the journals whose actors the running turn of an actor has asked and waits for."""
         cell = self._cells.get(journal)
-        return [] if cell is None or cell.lock.owner is None else list(+cell.lock.owner.asking)
+        if cell is None or cell.lock.owner is None:
+            return []
+        return [each for each, times in cell.lock.owner.asking.items() if times > 0]
 
     def _woken(self, journal: str, waking: asyncio.Task[None]) -> None:
         del self._waking[journal]

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -100,6 +99,8 @@ class Turn:
         accepted: asyncio.Future[Receipt],
     ) -> None:
         self.host = host
+        self.services: Services = host.services
+        """What it reaches beyond its own actor."""
         self.command = command
         self.received = received
         self.command_id = command_id
@@ -128,7 +129,7 @@ class Turn:
         self.may_repeat = False
         """Whether a person has let it do again what may not be done twice."""
         self.gathered = Gathered()
-        self.asking: Counter[str] = Counter()
+        self.asking: dict[str, int] = {}
         """The journals whose actors it has asked and waits for."""
         self.receipt: Receipt | None = None
         self.stopped: LoomError | None = None
@@ -136,7 +137,7 @@ class Turn:
         self._parking = Parking(self._park)
         self._written: asyncio.Future[Receipt] | None = None
         self._resuming: asyncio.Future[Receipt] | None = None
-        self._occurrences: Counter[tuple[str, str]] = Counter()
+        self._occurrences: dict[tuple[str, str], int] = {}
         self._in_flight: set[tuple[str, str]] = set()
         self._deferred: list[Draft] = []
         self._away = False
@@ -145,14 +146,20 @@ class Turn:
         return f"{self.host.journal}#{self.command_id}"
 
     @property
-    def services(self) -> Services:
-        """What it reaches beyond its own actor."""
-        return self.host.services
-
-    @property
     def parked(self) -> bool:
         """Whether the turn waits for people and has nothing else under way."""
         return self._parking.parked and not self.closed
+
+    @property
+    def live(self) -> bool:
+        """Whether it has the actor to itself and may go on writing: then `continue_live` would wait for nothing."""
+        return (
+            self.host.lock.owner is self
+            and not (self.attempt or self._away or self._deferred or self.closed)
+            and self._resuming is None
+            and self.stopped is None
+            and self.services.store.has_room
+        )
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -167,7 +174,7 @@ class Turn:
                 f"step [{verb} {key}] is in flight twice in turn [{self}]; expected steps that can be told apart: "
                 "give each its own key="
             )
-        occurrence = self._occurrences[verb, key]
+        occurrence = self._occurrences.get((verb, key), 0)
         self._occurrences[verb, key] = occurrence + 1
         return _Stepping(self, Step(verb, key, occurrence))
 
@@ -179,7 +186,8 @@ class Turn:
             await self.recorded_steps.wait(step)
             if self.compare is not None:
                 raise self.never_recorded(step)
-        await self.continue_live()
+        if not self.live:
+            await self.continue_live()
         return None
 
     def never_recorded(self, step: Step) -> TurnStopped:

@@ -103,7 +103,8 @@ async def _complete(turn: Turn, reply: Any) -> None:
     plain = encode_reply(turn.command, reply, limits=turn.host.services.limits)
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
         raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{plain!s:.200}]"))
-    await turn.continue_live()
+    if not turn.live:
+        await turn.continue_live()
     turn.end(TurnCompletedEntry(reply=plain))
     await turn.durable()
     turn.host.ended(turn.command_id, turn.receipt)

@@ -187,6 +187,11 @@ class ReadOnlyStore:
         """Refuse."""
         raise _refusal(append.journal)
 
+    @property
+    def has_room(self) -> bool:
+        """Nothing waits to be written."""
+        return True
+
     async def room(self) -> None:
         """Return at once: nothing waits to be written."""
 

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["HASH_BYTES", "SALT_BYTES", "Header", "body_digest", "entry_hash", "genesis"]
+__all__ = [
+    "HASH_BYTES",
+    "SALT_BYTES",
+    "Header",
+    "body_digest",
+    "entry_hash",
+    "genesis",
+    "hash_after",
+    "journal_fields",
+    "turn_fields",
+]
 
 HASH_BYTES = 32
 """The length of every hash: SHA-256 in full."""
@@ -52,24 +63,47 @@ def genesis(workspace: str, journal: str) -> bytes:
     return hashlib.sha256(_GENESIS + _field(workspace.encode()) + _field(journal.encode())).digest()
 
 
+def hash_after(
+    of_journal: bytes,
+    kind: str,
+    of_turn: bytes,
+    numbers: tuple[int, int, int, int, int, int],
+    digest: bytes,
+    previous: bytes,
+) -> bytes:
+    """Return what `entry_hash` does, given `journal_fields`, `turn_fields` and the numbers of a header in its order."""
+    sequence, position, schema, epoch, at, back = numbers
+    packed = _NUMBERS.pack(8, sequence, 8, position, 8, schema, 8, epoch, 8, at, 8, back)
+    return hashlib.sha256(b"".join((of_journal, _kind_field(kind), of_turn, packed, digest, previous))).digest()
+
+
+def journal_fields(workspace: str, journal: str) -> bytes:
+    """Return what the hashed text of every entry of a journal begins with."""
+    return _DOMAIN + _field(workspace.encode()) + _field(journal.encode())
+
+
+@lru_cache(maxsize=1_024)
+def turn_fields(command_id: str | None, policy_hash: bytes | None) -> bytes:
+    """Return the part of the hashed text that the entries of a turn have in common."""
+    command = _ABSENT if command_id is None else _field(command_id.encode())
+    return command + (_ABSENT if policy_hash is None else _field(policy_hash))
+
+
+@lru_cache(maxsize=1_024)
+def _kind_field(kind: str) -> bytes:
+    return _field(kind.encode())
+
+
 def entry_hash(header: Header, digest: bytes, previous: bytes) -> bytes:
     """Return SHA-256(domain ‖ header fields ‖ body digest ‖ previous hash): 32 bytes."""
-    workspace, journal, kind, command_id, policy_hash, sequence, position, schema, epoch, at, back = header
-    return hashlib.sha256(
-        b"".join(
-            (
-                _DOMAIN,
-                _field(workspace.encode()),
-                _field(journal.encode()),
-                _field(kind.encode()),
-                _ABSENT if command_id is None else _field(command_id.encode()),
-                _ABSENT if policy_hash is None else _field(policy_hash),
-                _NUMBERS.pack(8, sequence, 8, position, 8, schema, 8, epoch, 8, at, 8, back),
-                digest,
-                previous,
-            )
-        )
-    ).digest()
+    return hash_after(
+        journal_fields(header.workspace, header.journal),
+        header.kind,
+        turn_fields(header.command_id, header.policy_hash),
+        header[5:],
+        digest,
+        previous,
+    )
 
 
 def _field(raw: bytes) -> bytes:

@@ -10,18 +10,18 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from loom.errors import AdmissionError
 from loom.journal.admission import Limits, admit, admit_written, json_value
-from loom.journal.entry import KINDS, Entry, Step
+from loom.journal.entry import KINDS, Entry
 
 __all__ = ["serialise"]
 
-_PLAIN = frozenset({str, int, float, bool, NoneType, Step, datetime})
+_PLAIN = frozenset({str, int, float, bool, NoneType, datetime})
 
 
 def serialise(entry: Entry, *, limits: Limits) -> bytes:
@@ -82,9 +82,11 @@ def _is_plain(annotation: Any, above: frozenset[type]) -> bool:
         return arguments[0] is str and _is_plain(arguments[1], above)
     if not isinstance(annotation, type):
         return False
-    return annotation in _PLAIN or (
-        issubclass(annotation, BaseModel) and (annotation in above or _is_plain_model(annotation, above))
-    )
+    if annotation in _PLAIN:
+        return True
+    if issubclass(annotation, tuple) and hasattr(annotation, "_fields"):  # a named tuple is written as an array
+        return all(_is_plain(hint, above) for hint in get_type_hints(annotation, include_extras=True).values())
+    return issubclass(annotation, BaseModel) and (annotation in above or _is_plain_model(annotation, above))
 
 
 def _are_constraints(metadata: Iterable[object]) -> bool:

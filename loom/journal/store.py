@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from loom.errors import AdmissionError, AppendUnknownError
@@ -59,12 +60,18 @@ def draft(
 
 def check_name(name: str, *, what: str) -> None:
     """Refuse what cannot stand in the header of an entry: a name that is empty, too long or not printable."""
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+    if not _is_name(name):
         shown = name if len(name) <= 60 else name[:60] + "…"
         raise AdmissionError(
             f"{what} [{shown!a}] has [{len(name)}] characters; expected [1 to {MAX_NAME}, all of them printable]: "
             "choose another"
         )
+
+
+@lru_cache(maxsize=8_192)
+def _is_name(name: str) -> bool:
+    """Tell whether a name may be in a header; those of a turn are asked about with each of its entries."""
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,11 @@ class JournalStore(Protocol):
 
     async def append(self, append: Append) -> Receipt:
         """Append and wait until it is durable. Cancelling the wait does not touch the append."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would return at once."""
         ...
 
     async def room(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from loom.identity import Identity
@@ -38,7 +39,7 @@ class PolicyVersion:
     @property
     def hash_bytes(self) -> bytes:
         """The hash as the 32 bytes that entry headers carry."""
-        return bytes.fromhex(self.hash)
+        return _raw(self.hash)
 
     @property
     def has_rule(self) -> bool:
@@ -49,6 +50,11 @@ class PolicyVersion:
     def identity(self) -> Identity:
         """Who registered it, and where the name comes from."""
         return Identity(self.by, self.identity_source, self.via)
+
+
+@lru_cache(maxsize=1_024)
+def _raw(full_hash: str) -> bytes:
+    return bytes.fromhex(full_hash)
 
 
 class Adoption(NamedTuple):

@@ -7,6 +7,7 @@ import enum
 import json
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, JsonValue
 
 from loom.errors import AdmissionError
-from loom.journal.admission import MAX_INTEGER, Limits, admit, admit_written, json_value, parse_json
+from loom.journal.admission import MAX_INTEGER, Limits, _Walk, admit, admit_written, json_value, parse_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 NUMBERS = st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(allow_nan=False, allow_infinity=False)
@@ -225,6 +226,18 @@ WILD = st.recursive(
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(TEXT, inner, max_size=6),
     max_leaves=20,
 )
+
+
+@given(st.dictionaries(TEXT | st.integers(0, 3) | st.none(), WILD, max_size=4) | st.lists(WILD, max_size=4))
+def test_what_is_plain_already_comes_out_as_the_walk_would_give_it(value: Any) -> None:
+    def outcome(work: Callable[[], JsonValue]) -> str:
+        try:
+            return json.dumps(work())
+        except AdmissionError as error:
+            return str(error)
+
+    limits = Limits()
+    assert outcome(lambda: json_value(value)) == outcome(lambda: _Walk(limits).value(value, "$", limits.max_depth))
 
 
 @given(WILD, st.integers(1, 200), st.integers(1, 4), st.integers(1, 20))

@@ -44,14 +44,15 @@ async def attempt(
     work: Callable[[], Awaitable[Any] | Any], *, timeout_s: float | None, limits: Limits
 ) -> tuple[JsonValue, Failure | None]:
     """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed."""
+    patience: asyncio.Timeout | None = None
     try:
-        async with asyncio.timeout(timeout_s) as patience:
-            raw = work()
-            if inspect.isawaitable(raw):
+        raw = work()
+        if inspect.isawaitable(raw):
+            async with asyncio.timeout(timeout_s) as patience:
                 raw = await raw
         return json_value(raw, limits=limits), None
     except TimeoutError as error:
-        if patience.expired():
+        if patience is not None and patience.expired():
             return None, Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
         return None, failure_of(error)
     except asyncio.CancelledError as error:

@@ -73,9 +73,14 @@ class AppendQueue:
         if self._for_room:
             self._let_in()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the queue is at most half full and nobody waits."""
+        return not self._for_room and self._free() > 0
+
     async def room(self) -> None:
         """Wait while the queue is over half full; whoever waited longest goes on first."""
-        if self._free() > 0 and not self._for_room:
+        if self.has_room:
             return
         turn: asyncio.Future[None] = self._loop.create_future()
         self._for_room.append(turn)

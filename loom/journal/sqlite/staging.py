@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from loom.errors import AppendUnknownError, LoomError, SequenceConflictError
-from loom.journal.chain import Header, entry_hash
+from loom.journal.chain import hash_after, journal_fields, turn_fields
 from loom.journal.store import Append, Head, Receipt
 
 __all__ = ["Outcome", "Staged", "Tail", "lost", "stage"]
@@ -51,16 +51,14 @@ def stage(
             )
             continue
         sequence, previous = head
+        journal, of_journal, back = append.journal, journal_fields(workspace, append.journal), at - now_us
         for kind, schema, command_id, policy, salt, body, digest in append.drafts:
             sequence += 1
             position += 1
-            header = Header(
-                workspace, append.journal, kind, command_id, policy,
-                sequence, position, schema, epoch, at, at - now_us,
-            )  # fmt: skip
-            previous = entry_hash(header, digest, previous)
+            numbers = (sequence, position, schema, epoch, at, back)
+            previous = hash_after(of_journal, kind, turn_fields(command_id, policy), numbers, digest, previous)
             staged.rows.append(
-                (position, append.journal, sequence, kind, schema, command_id, epoch, at, at - now_us,
+                (position, journal, sequence, kind, schema, command_id, epoch, at, back,
                  policy, salt, body, digest, previous)
             )  # fmt: skip
         staged.heads[append.journal] = Head(sequence, previous)

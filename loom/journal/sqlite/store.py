@@ -130,6 +130,11 @@ class SqliteStore:
         """Append and wait until it is durable. Cancelling the wait does not touch the append."""
         return await asyncio.shield(self.submit(append))
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would return at once."""
+        return self._closed is None and self._queue.has_room
+
     async def room(self) -> None:
         """Wait while the queue of the writer is over half full: how a fast producer is slowed down."""
         self._check_open()
