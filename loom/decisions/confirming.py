@@ -7,18 +7,20 @@ ends of their turns. A row that says something else than the journal is left out
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from loom.decisions.imports import ImportEnds
 from loom.decisions.rows import ROW, Header, decision_row, decisions_at, written_decision
 from loom.errors import ErasedError
-from loom.journal.entry import Recorded
-from loom.journal.kinds import ENDINGS, OWN_IDS
+from loom.journal.entry import Part, Recorded
+from loom.journal.kinds import ENDINGS, OWN_IDS, CommandReceivedEntry
 from loom.projections import Entries, Queries, Row
 from loom.projections.confirming import differing
 
-__all__ = ["Confirmed", "DecisionStatus", "TurnEnds", "confirmed_decisions", "confirmed_one"]
+__all__ = [
+    "OF_COMMANDS", "Commands", "Confirmed", "DecisionStatus", "TurnEnds", "confirmed_decisions", "confirmed_one",
+]  # fmt: skip
 
 DecisionStatus: TypeAlias = Literal["open", "settled", "failed", "abandoned"]
 
@@ -27,7 +29,7 @@ _STATUSES: Mapping[str, DecisionStatus] = {
     "turn_failed": "failed",
     "turn_abandoned": "abandoned",
 }
-_OF_COMMANDS = ("command_type", "by", "identity_source", "via", "correlation_id")
+OF_COMMANDS = ("command_type", "by", "identity_source", "via", "correlation_id")
 
 
 class Confirmed(NamedTuple):
@@ -101,6 +103,34 @@ async def imports_of(queries: Queries) -> ImportEnds:
     return await queries.kept(ImportEnds).load(queries.entries)
 
 
+class Commands:
+    """What decisions take over from the commands of their turns, out of the journal."""
+
+    def __init__(self, received: Mapping[tuple[str, str], Part]) -> None:
+        self._of = received
+
+    @classmethod
+    async def of(cls, entries: Entries, turns: Collection[tuple[str, str]]) -> Commands:
+        """Return the commands of some turns."""
+        if not turns:
+            return cls({})
+        found = await entries.commands(turns, OF_COMMANDS)
+        for turn, part in found.items():
+            if part.schema_version != CommandReceivedEntry.schema_version and part.values is not None:
+                recorded = await entries.find_command(*turn)
+                plain = None if recorded is None else recorded.plain
+                values = None if plain is None else tuple(plain.get(name) for name in OF_COMMANDS)
+                found = {**found, turn: part._replace(values=values)}
+        return cls(found)
+
+    def said(self, header: Header, ends: TurnEnds) -> dict[str, object] | None:
+        """Return what a decision takes over from the command of its turn; None where that cannot be read any more."""
+        received = None if header.kind in OWN_IDS else self._of.get((header.journal, str(header.command_id)))
+        if received is None or received.position > header.position or ends.ended_between(received, header):
+            return dict.fromkeys(OF_COMMANDS)
+        return None if received.values is None else dict(zip(OF_COMMANDS, received.values, strict=True))
+
+
 Told: TypeAlias = Callable[[Header, Mapping[str, Any]], Mapping[str, object]]
 """Makes what the row of a decision should say."""
 
@@ -123,13 +153,13 @@ async def confirmed_decisions(
     """
     if not rows:
         return []
-    found, ends = await _looked_up(queries, rows, names)
+    found, ends, commands = await _looked_up(queries, rows, names)
     kept: list[Confirmed] = []
     for row in rows:
         header, decision = found.get(row["position"], (None, None))
         if header is not None and decision is None:
             continue
-        confirmed, problem = await _confirm(queries.entries, row, header, decision, ends, told)
+        confirmed, problem = _confirm(row, header, decision, ends, commands, told)
         if confirmed is not None:
             kept.append(confirmed)
         elif problem is not None:
@@ -148,9 +178,11 @@ async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded
             f"decision [{row['decision_id']}] has no body any more; expected one that was not pruned: read it in the "
             "archive that was made before"
         )
-    ends = await TurnEnds.of(queries, [] if recorded is None else [recorded])
+    read = [] if recorded is None else [recorded]
+    ends = await TurnEnds.of(queries, read)
+    commands = await Commands.of(queries.entries, _turns_of(read))
     decision = None if recorded is None else written_decision(recorded)
-    confirmed, problem = await _confirm(queries.entries, row, recorded, decision, ends, decision_row)
+    confirmed, problem = _confirm(row, recorded, decision, ends, commands, decision_row)
     if confirmed is None or recorded is None:
         raise queries.differences.add("trace_decisions", row["position"], problem or "")
     return confirmed, recorded
@@ -158,37 +190,47 @@ async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded
 
 async def _looked_up(
     queries: Queries, rows: Sequence[Row], names: Sequence[str]
-) -> tuple[Mapping[int, _Found], TurnEnds]:
-    """Return the decisions of rows, and how their turns and imports ended where the rows rest on that."""
+) -> tuple[Mapping[int, _Found], TurnEnds, Commands]:
+    """Return the decisions of rows, how their turns and imports ended and what their commands were."""
     entries = queries.entries
     columns, at = frozenset(rows[0].keys()), decisions_at(entries, [row["position"] for row in rows], names)
-    if not columns & {"status", "excluded", *_OF_COMMANDS}:
-        return await at, TurnEnds(())
+    of_commands = bool(columns & set(OF_COMMANDS))
+    if not of_commands and not columns & {"status", "excluded"}:
+        return await at, TurnEnds(()), Commands({})
     if not columns >= {"journal", "command_id"}:
         found = await at
-        return found, await TurnEnds.of(queries, [header for header, _ in found.values()])
-    turns = {(row["journal"], row["command_id"]) for row in rows if row["command_id"] is not None}
-    found, marks = await asyncio.gather(at, entries.marks(turns))
-    observed = any(header.kind in OWN_IDS for header, _ in found.values())
-    return found, TurnEnds(marks, await imports_of(queries) if observed else None)
+        headers = [header for header, _ in found.values()]
+        turns, ends = _turns_of(headers), await TurnEnds.of(queries, headers)
+    else:
+        turns = {(row["journal"], row["command_id"]) for row in rows if row["command_id"] is not None}
+        found, marks = await asyncio.gather(at, entries.marks(turns))
+        observed = any(header.kind in OWN_IDS for header, _ in found.values())
+        ends = TurnEnds(marks, await imports_of(queries) if observed else None)
+    return found, ends, await Commands.of(entries, turns) if of_commands else Commands({})
 
 
-async def _confirm(
-    entries: Entries,
+def _turns_of(headers: Iterable[Header]) -> set[tuple[str, str]]:
+    return {
+        (each.journal, each.command_id) for each in headers if each.command_id is not None and each.kind not in OWN_IDS
+    }
+
+
+def _confirm(
     row: Row,
     header: Header | None,
     decision: Mapping[str, Any] | None,
     ends: TurnEnds,
+    commands: Commands,
     told: Told,
 ) -> tuple[Confirmed | None, str | None]:
     if header is None or decision is None:
         return None, "there is no decision at its position"
     plain = dict(row)
     said = dict(told(header, decision))
-    if not plain.keys().isdisjoint(_OF_COMMANDS):
-        known = await _of_command(entries, header, ends)
-        said |= dict.fromkeys(_OF_COMMANDS) if known is None else known
-        plain |= dict.fromkeys(plain.keys() & set(_OF_COMMANDS)) if known is None else {}
+    if not plain.keys().isdisjoint(OF_COMMANDS):
+        known = commands.said(header, ends)
+        said |= dict.fromkeys(OF_COMMANDS) if known is None else known
+        plain |= dict.fromkeys(plain.keys() & set(OF_COMMANDS)) if known is None else {}
     if (problem := differing(plain, said)) is not None:
         return None, problem
     if "status" in plain:
@@ -202,14 +244,3 @@ async def _confirm(
             lags = plain["excluded"] in (None, "unfinished")
             return None, None if lags else f"its turn is not {plain['excluded']} but {excluded}"
     return Confirmed(plain, header, decision), None
-
-
-async def _of_command(entries: Entries, header: Header, ends: TurnEnds) -> dict[str, object] | None:
-    """Return what a decision takes over from the command of its turn; None where that cannot be read any more."""
-    if header.command_id is None or header.kind in OWN_IDS:
-        return dict.fromkeys(_OF_COMMANDS)
-    received = await entries.find_command(header.journal, header.command_id)
-    if received is None or received.position > header.position or ends.ended_between(received, header):
-        return dict.fromkeys(_OF_COMMANDS)
-    command = received.plain
-    return None if command is None else {name: command.get(name) for name in _OF_COMMANDS}

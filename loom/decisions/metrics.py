@@ -1,6 +1,6 @@
 """Figures of decisions: how good they were as far as that is known, and which went against their own rule.
 
-All of it is a read-side sum over the traces. The score of one decision is
+All of it is a sum over decisions, made when it is asked for. The score of one decision is
 0.4 outcome (correct 1, wrong 0, unknown 0.5) + 0.2 confidence (0.7 where none) + 0.3 policy (followed 1, exception 0.6,
 none 0.5, departed from 0) + 0.1, minus 0.2 for an exception, clamped to 0..1. The outcome is the one observed last.
 A group none of whose outcomes was observed has no quality: the rest of the formula alone says nothing about it.
@@ -8,24 +8,30 @@ A group none of whose outcomes was observed has no quality: the rest of the form
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from loom.clock import datetime_from_us, us_from_datetime
+from loom.decisions.approvals_view import ApprovalsProjection
 from loom.decisions.conduct import Departure
 from loom.decisions.finding import ByTime
+from loom.decisions.holding import MORE, held_decisions, hold_figures, positions_of
+from loom.decisions.sums import ALL, BY, DAYS, DEPARTED, OVER_TIME, POSITIONS, timed
+from loom.decisions.traces_view import TracesProjection
 from loom.decisions.trends import Bucket, Measure, Trend, trend_of
 from loom.errors import AdmissionError
 from loom.identity import Identity
 from loom.projections import Queries
+from loom.projections.private import PrivateViews
 
-__all__ = ["DecisionMetrics", "Departures", "GroupBy", "Metrics", "score"]
+__all__ = ["DecisionMetrics", "Departures", "Figures", "GroupBy", "Metrics", "score"]
 
 GroupBy: TypeAlias = Literal["decision_type", "actor_type", "journal", "policy_version"]
 MeasuredOrigin: TypeAlias = Literal["original", "observed", "any"]
@@ -33,59 +39,7 @@ Tier: TypeAlias = Literal["excellent", "good", "fair", "poor"]
 
 _TIERS: tuple[tuple[float, Tier], ...] = ((0.8, "excellent"), (0.6, "good"), (0.4, "fair"), (0.0, "poor"))
 _MOST_BUCKETS = 10_000
-_SCORED = """
-WITH scored AS (
-  SELECT trace_decisions.*, outcome.correct AS correct,
-    max(0.0, min(1.0,
-      0.4 * CASE outcome.correct WHEN 1 THEN 1.0 WHEN 0 THEN 0.0 ELSE 0.5 END
-      + 0.2 * coalesce(confidence, 0.7)
-      + 0.3 * CASE WHEN effect IS NULL THEN 0.5 WHEN departure IS NOT NULL THEN 0.0 WHEN is_exception THEN 0.6
-          ELSE 1.0 END
-      + 0.1 - 0.2 * is_exception)) AS score,
-    effect IS NOT NULL AND departure IS NULL AND json_extract(CAST(body AS TEXT), '$.decision.facts') IS NOT NULL
-      AND (effect <> 'require_approval' OR verdict = 'denied' OR EXISTS (
-        SELECT 1 FROM json_each(CAST(body AS TEXT), '$.decision.approvals') AS given
-        JOIN approvals ON approval_id = json_extract(given.value, '$.approval_id')
-        WHERE approvals.status = 'granted' AND answered_by IS NOT NULL))
-      AS whole
-  FROM trace_decisions JOIN trace_bodies USING (position)
-  LEFT JOIN trace_outcomes AS outcome ON outcome.position = (
-    SELECT max(position) FROM trace_outcomes AS seen WHERE seen.decision_id = trace_decisions.decision_id
-  )
-  WHERE trace_decisions.decided_at_us >= :since AND trace_decisions.decided_at_us < :until
-    AND (origin = 'original' AND :origin <> 'observed'
-      OR origin = 'observed' AND status = 'settled' AND :origin <> 'original')
-)
-"""
-_SUM = """
-count(*) AS decisions, CASE WHEN count(correct) THEN avg(score) END AS quality, sum(is_exception) AS exceptions,
-sum(verdict = 'denied') AS denials, sum(verdict IS NULL) AS unsaid, count(departure) AS departures,
-sum(effect IS NOT NULL) AS judged, count(correct) AS observed, sum(correct = 1) AS correct,
-sum(whole) AS whole, avg(confidence) AS confidence, count(confidence) AS confident,
-sum(correct IS NOT NULL AND score >= 0.8) AS excellent,
-sum(correct IS NOT NULL AND score >= 0.6 AND score < 0.8) AS good,
-sum(correct IS NOT NULL AND score >= 0.4 AND score < 0.6) AS fair,
-sum(correct IS NOT NULL AND score < 0.4) AS poor
-"""
-_ALL = f"{_SCORED} SELECT {_SUM} FROM scored"  # noqa: S608 - constants only
-_BY = f"{_SCORED} SELECT {{0}} AS name, {_SUM} FROM scored GROUP BY {{0}} ORDER BY decisions DESC, name"  # noqa: S608
-_OVER_TIME = f"""
-{_SCORED} SELECT (decided_at_us - :since) / :length AS number, {_SUM} FROM scored GROUP BY number ORDER BY number
-"""  # noqa: S608 - constants only
-_DEPARTED = """
-SELECT policy_name, policy_version, departure, actor_type, by, identity_source, via, count(*) AS decisions,
-  min(recorded_at_us) AS first_at_us, max(recorded_at_us) AS last_at_us, max(decision_id) AS example
-FROM trace_decisions
-WHERE departure IS NOT NULL AND origin = 'original' AND recorded_at_us >= :since AND recorded_at_us < :until
-GROUP BY policy_name, policy_version, departure, actor_type, by, identity_source, via
-ORDER BY policy_name, policy_version, departure, decisions DESC, actor_type, by
-"""
-_DAYS = """
-SELECT count(DISTINCT recorded_at_us / 86400000000) FROM trace_decisions
-WHERE origin = 'original' AND recorded_at_us >= :since AND recorded_at_us < :until
-"""
-_RECORDED = ("decided_at_us", "recorded_at_us")
-_NAMES = ("traces", "approvals")
+_NAMES = ("traces",)
 
 
 class DecisionMetrics(BaseModel):
@@ -156,16 +110,74 @@ def score(
     return max(0.0, min(1.0, raw))
 
 
+class Figures:
+    """The figures of one window, out of decisions that were read out of their entries."""
+
+    def __init__(self, views: PrivateViews, bounds: Mapping[str, int | str], by_time: ByTime) -> None:
+        self._views = views
+        self._bounds = bounds
+        self._by_time = by_time
+
+    async def of(self) -> DecisionMetrics:
+        """Return the figures of all decisions."""
+        rows = await self._views.fetch(timed(ALL, self._by_time), self._bounds)
+        return _metrics("all", dict(rows[0]))
+
+    async def by(self, group: GroupBy) -> tuple[DecisionMetrics, ...]:
+        """Return the figures of each group, the largest first."""
+        _check_group(group)
+        rows = await self._views.fetch(timed(BY.format(group), self._by_time), self._bounds)
+        return tuple(_metrics(str(row["name"]), dict(row)) for row in rows)
+
+    async def departures(self) -> tuple[Departures, ...]:
+        """Return the decisions that went against their own rule, by policy version and how; those with most first."""
+        alike: dict[tuple[str, str, Departure], list[sqlite3.Row]] = {}
+        for row in await self._views.fetch(DEPARTED, self._bounds):
+            alike.setdefault((row["policy_name"], row["policy_version"], row["departure"]), []).append(row)
+        found = [_departed(*which, rows) for which, rows in alike.items()]
+        return tuple(sorted(found, key=lambda each: -each.decisions))
+
+    async def over_time(self, length_us: int) -> dict[int, DecisionMetrics]:
+        """Return the figures of each stretch of time that has decisions, by its number from 0."""
+        rows = await self._views.fetch(timed(OVER_TIME, self._by_time), {**self._bounds, "length": length_us})
+        return {row["number"]: _metrics("", dict(row)) for row in rows}
+
+
 class Metrics:
     """Sums decisions up. Windows are half open: `until` itself is left out.
 
     Observed decisions have no rule to go by, so that they are in it only where `origin` says so: `observed` has those
     of imports that have ended, `any` those and the original ones. Times are those at which decisions were made, as the
     source claims of observed ones, or `by_time` recorded.
+
+    Each decision is read out of its entry, which takes some ten microseconds; the views only say which there are. For
+    several figures of one window ask within `over`.
     """
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
+
+    @contextlib.asynccontextmanager
+    async def over(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        origin: MeasuredOrigin = "original",
+        by_time: ByTime = "decided",
+    ) -> AsyncIterator[Figures]:
+        """Yield the figures of a window, whose decisions are read once."""
+        bounds = {**_window(since, until), "origin": origin}
+        views = PrivateViews(TracesProjection(), ApprovalsProjection())
+        try:
+            await views.widen("trace_decisions", *MORE)
+            await views.index("trace_outcomes", "decision_id", "position")
+            positions = await positions_of(self._queries, timed(POSITIONS, by_time), bounds, names=_NAMES)
+            async for page in held_decisions(self._queries, positions):
+                await hold_figures(self._queries, views, page)
+            yield Figures(views, bounds, by_time)
+        finally:
+            await views.close()
 
     async def of(
         self,
@@ -176,9 +188,8 @@ class Metrics:
         by_time: ByTime = "decided",
     ) -> DecisionMetrics:
         """Return the figures of all decisions of a window."""
-        bounds = {**_window(since, until), "origin": origin}
-        rows = await self._queries.fetch(_timed(_ALL, by_time), bounds, names=_NAMES)
-        return _metrics("all", dict(rows[0]))
+        async with self.over(since=since, until=until, origin=origin, by_time=by_time) as figures:
+            return await figures.of()
 
     async def by(
         self,
@@ -190,24 +201,16 @@ class Metrics:
         by_time: ByTime = "decided",
     ) -> tuple[DecisionMetrics, ...]:
         """Return the figures of each group, the largest first."""
-        if group not in get_args(GroupBy):
-            raise AdmissionError(
-                f"decisions cannot be grouped by [{group!r:.40}]; expected one of [{', '.join(get_args(GroupBy))}]"
-            )
-        bounds = {**_window(since, until), "origin": origin}
-        rows = await self._queries.fetch(_timed(_BY.format(group), by_time), bounds, names=_NAMES)
-        return tuple(_metrics(str(row["name"]), dict(row)) for row in rows)
+        _check_group(group)
+        async with self.over(since=since, until=until, origin=origin, by_time=by_time) as figures:
+            return await figures.by(group)
 
     async def departures(
         self, *, since: datetime | None = None, until: datetime | None = None
     ) -> tuple[Departures, ...]:
         """Return the decisions that went against their own rule, by policy version and how; those with most first."""
-        rows = await self._queries.fetch(_DEPARTED, _window(since, until), names=_NAMES)
-        alike: dict[tuple[str, str, Departure], list[sqlite3.Row]] = {}
-        for row in rows:
-            alike.setdefault((row["policy_name"], row["policy_version"], row["departure"]), []).append(row)
-        found = [_departed(*which, rows) for which, rows in alike.items()]
-        return tuple(sorted(found, key=lambda each: -each.decisions))
+        async with self.over(since=since, until=until) as figures:
+            return await figures.departures()
 
     async def trend(
         self,
@@ -241,9 +244,8 @@ class Metrics:
                 f"buckets of [{bucket}] from [{since}] to [{until}] are not 1 to {_MOST_BUCKETS}; "
                 "expected [fewer, longer ones]: choose another length"
             )
-        given = {**bounds, "length": length, "origin": origin}
-        rows = await self._queries.fetch(_timed(_OVER_TIME, by_time), given, names=_NAMES)
-        found = {row["number"]: _metrics("", dict(row)) for row in rows}
+        async with self.over(since=since, until=until, origin=origin, by_time=by_time) as figures:
+            found = await figures.over_time(length)
         count = math.ceil((bounds["until"] - bounds["since"]) / length)
         return {
             measure: trend_of(measure, _buckets(measure, found, count, bounds["since"], length), bucket_s=length / 1e6)
@@ -252,12 +254,15 @@ class Metrics:
 
     async def days_with_decisions(self, *, since: datetime, until: datetime) -> int:
         """Return on how many days (UTC) decisions were made; this reads no decision in full."""
-        rows = await self._queries.fetch(_DAYS, _window(since, until), names=("traces",))
+        rows = await self._queries.fetch(DAYS, _window(since, until), names=("traces",))
         return int(rows[0][0])
 
 
-def _timed(statement: str, by_time: ByTime) -> str:
-    return statement.replace(*_RECORDED) if by_time == "recorded" else statement
+def _check_group(group: str) -> None:
+    if group not in get_args(GroupBy):
+        raise AdmissionError(
+            f"decisions cannot be grouped by [{group!r:.40}]; expected one of [{', '.join(get_args(GroupBy))}]"
+        )
 
 
 def _buckets(

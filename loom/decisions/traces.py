@@ -44,7 +44,7 @@ from loom.journal.entry import Recorded
 from loom.projections import Confirmation, Queries
 from loom.projections.sql import prefix_range
 
-__all__ = ["Traces"]
+__all__ = ["CONFIRM_OUTCOMES", "Traces"]
 
 _BY_PREFIX = f"""
 SELECT {SUMMARY}, by, identity_source, via, command_type, correlation_id FROM trace_decisions
@@ -64,7 +64,7 @@ SELECT *, count(*) OVER () AS number FROM turn_effects WHERE journal = ? AND com
 """
 _NAMES = ("traces",)
 _RELATED = 1_000
-_CONFIRM_OUTCOMES = Confirmation(TracesProjection(), "trace_outcomes")
+CONFIRM_OUTCOMES = Confirmation(TracesProjection(), "trace_outcomes")
 _CONFIRM_EFFECTS = Confirmation(
     EffectsProjection(), "turn_effects", rests_on=lambda row: (row["position"], row["ended_position"])
 )
@@ -233,7 +233,7 @@ class Traces:
 
     async def _outcomes(self, decision_id: str) -> tuple[OutcomeObserved, ...]:
         rows = await self._queries.fetch(_OUTCOMES, (decision_id,), names=_NAMES, consistent=False)
-        return tuple(OutcomeObserved.of(row) for row in await self._queries.confirmed(rows, _CONFIRM_OUTCOMES))
+        return tuple(OutcomeObserved.of(row) for row in await self._queries.confirmed(rows, CONFIRM_OUTCOMES))
 
     async def _ids(self, statement: str, decision_id: str) -> tuple[str, ...]:
         rows = await self._queries.fetch(statement, (decision_id, _RELATED), names=_NAMES, consistent=False)

@@ -20,6 +20,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
+from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.registry import EquivalenceRegistry
 from loom.projections import Queries
 
@@ -82,8 +83,26 @@ class Drift:
         who = Identity.of(self._by if by is None else by)
         chosen = None if rule is None else self._rules.resolve(rule).rule
         line = await Line.adopted(self._policies, by=self._by)
-        reader = await WindowReader.now(self._queries, self._policies)
-        first, second = await _apart(reader, baseline, current)
+        async with WindowReader.now(self._queries, self._policies) as reader:
+            windows = await _apart(reader, baseline, current)
+            report = await self._compared(reader, windows, chosen, line, pair_by, split=split, limit=limit, tell=tell)
+        if keep:
+            await self._keep(report, by=who)
+        return report
+
+    async def _compared(
+        self,
+        reader: WindowReader,
+        windows: tuple[Selected, Selected],
+        chosen: EquivalenceRule | None,
+        line: Line,
+        pair_by: Sequence[str] | None,
+        *,
+        split: bool,
+        limit: int,
+        tell: Tell,
+    ) -> DriftReport:
+        first, second = windows
         sides = [await Side.read(reader, each, chosen) for each in (first, second)]
         comparison = Comparison(reader, self._rules, sides[0], sides[1], chosen, limit)
         outcomes = comparison.outcomes()
@@ -101,10 +120,7 @@ class Drift:
         reading = MetricReading(reader, self._queries, self._policies)
         both = [(side.selected, side.tally) for side in sides]
         metrics = await reading.compare(both[0], both[1], least=line.params.minimum_decisions, by=self._by)
-        report = await comparison.report(measured, judged, split=parts, pairs=pairs, metrics=metrics)
-        if keep:
-            await self._keep(report, by=who)
-        return report
+        return await comparison.report(measured, judged, split=parts, pairs=pairs, metrics=metrics)
 
     async def _keep(self, report: DriftReport, *, by: Identity) -> None:
         if self._journal is None:
@@ -117,6 +133,7 @@ class Drift:
 async def _apart(reader: WindowReader, baseline: Window, current: Window) -> tuple[Selected, Selected]:
     """Return both windows with full ids; raise `WindowError` where a decision is in both."""
     first, second = await reader.select(baseline), await reader.select(current)
+    await reader.hold(first, second)
     if shared := await reader.both(first, second):
         raise WindowError(
             f"windows [{first.window}] and [{second.window}] share [{shared}] decisions; expected none in both, as a "

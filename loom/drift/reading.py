@@ -10,14 +10,19 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from loom.decisions import TracesProjection
 from loom.decisions.decision import Decision, PolicyReference
 from loom.decisions.entries import DecisionJournalEntry
-from loom.decisions.trace import DecisionTrace
+from loom.decisions.holding import positions_of
 from loom.drift.window import Window
 from loom.errors import AdmissionError, RunNotFoundError
+from loom.journal.entry import Recorded
 from loom.policies.registry import PolicyRegistry
+from loom.precedents import PrecedentsProjection
 from loom.precedents.equivalence import EquivalenceRule
+from loom.precedents.hits import hold_precedents
 from loom.projections import Queries
+from loom.projections.private import PrivateViews
 from loom.projections.sql import prefix_range
 
 __all__ = ["Case", "Selected", "Tally", "WindowReader"]
@@ -57,21 +62,18 @@ _ACTORS = f"SELECT t.journal, p.precedent, count(*) AS decisions {_WINDOW} AND p
 _BY_ACTOR = " GROUP BY t.journal, p.precedent"
 _CASES = """
 SELECT t.position, t.decision_id, t.journal, t.decision_type, t.policy_name, t.effect, p.rule, p.situation, p.precedent,
-  p.outcome, t.origin, b.schema_version, b.body
+  p.outcome
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
-LEFT JOIN trace_bodies AS b ON b.position = t.position
 WHERE p.excluded IS NULL AND t.position <= :at AND t.position > :after
 """
-_IN_ORDER = " ORDER BY t.position LIMIT :limit"
 _AT = "SELECT coalesce(max(position), 0) AS position FROM trace_decisions"
+_IN_ORDER = " ORDER BY t.position LIMIT :limit"
+_POSITIONS = f"SELECT t.position {_WINDOW}"
 _RUNS = """
 SELECT run_id FROM runs WHERE run_id >= :low AND run_id < :high
 UNION SELECT run_id FROM trace_runs WHERE run_id >= :low AND run_id < :high ORDER BY run_id LIMIT 3
 """
-_ONE = """
-SELECT decision_id, origin, schema_version, body FROM trace_decisions LEFT JOIN trace_bodies USING (position)
-WHERE position = ?
-"""
+_ONE = "SELECT decision_id FROM trace_decisions WHERE position = ?"
 _NAMES = ("traces", "precedents")
 _PAGE = 1_000
 
@@ -152,13 +154,31 @@ class WindowReader:
     def __init__(self, queries: Queries, policies: PolicyRegistry, *, at: int) -> None:
         self._queries = queries
         self._policies = policies
+        self._held: PrivateViews | None = None
         self.at = at
 
     @classmethod
-    async def now(cls, queries: Queries, policies: PolicyRegistry) -> WindowReader:
-        """Return a reader of everything that is in the views now."""
+    @contextlib.asynccontextmanager
+    async def now(cls, queries: Queries, policies: PolicyRegistry) -> AsyncIterator[WindowReader]:
+        """Yield a reader of everything that is in the views now."""
         [row] = await queries.fetch(_AT, names=_NAMES)
-        return cls(queries, policies, at=row["position"])
+        reader = cls(queries, policies, at=min(row["position"], await queries.position(_NAMES)))
+        try:
+            yield reader
+        finally:
+            if reader._held is not None:
+                await reader._held.close()
+
+    async def hold(self, *windows: Selected) -> None:
+        """Read the decisions of windows out of their entries: the views only say where they are."""
+        views = PrivateViews(TracesProjection(), PrecedentsProjection())
+        positions: set[int] = set()
+        for each in windows:
+            bound = {**each.bound(), "at": self.at}
+            statement = f"{_POSITIONS}{each.conditions()}"
+            positions.update(await positions_of(self._queries, statement, bound, names=_NAMES))
+        await hold_precedents(self._queries, views, sorted(positions))
+        self._held = views
 
     async def select(self, window: Window) -> Selected:
         """Return the window with full ids; raise `RunNotFoundError` or `PolicyNotRegisteredError` for unknown ones."""
@@ -246,18 +266,25 @@ class WindowReader:
         while True:
             bound = {**selected.bound(), "after": after, "limit": _PAGE}
             rows = await self._fetch(f"{_CASES}{selected.conditions()}{_IN_ORDER}", bound)
-            yield [_case(row, rule) for row in rows]
+            found = await self._queries.entries.at([row["position"] for row in rows])
+            yield [_case(row, found[row["position"]], rule) for row in rows]
             if len(rows) < _PAGE:
                 return
             after = rows[-1]["position"]
 
     async def decision(self, position: int) -> tuple[str, Decision | None]:
         """Return the id of a decision, and the decision itself unless its body is gone."""
-        [row] = await self._queries.fetch(_ONE, (position,), names=_NAMES, consistent=False)
-        return row["decision_id"], None if row["body"] is None else DecisionTrace.decision_in(row)
+        [row] = await self._views.fetch(_ONE, (position,))
+        entry = (await self._queries.entries.at([position]))[position].entry
+        return row["decision_id"], entry.decision if isinstance(entry, DecisionJournalEntry) else None
 
     async def _fetch(self, statement: str, bound: dict[str, object]) -> list[sqlite3.Row]:
-        return await self._queries.fetch(statement, {**bound, "at": self.at}, names=_NAMES, consistent=False)
+        return await self._views.fetch(statement, {**bound, "at": self.at})
+
+    @property
+    def _views(self) -> PrivateViews:
+        assert self._held is not None  # noqa: S101 - windows are held before they are looked into
+        return self._held
 
     async def _run(self, run_id: str) -> str:
         low, high = prefix_range(run_id)
@@ -272,8 +299,8 @@ class WindowReader:
         )
 
 
-def _case(row: sqlite3.Row, rule: EquivalenceRule | None) -> Case:
-    written = _written(row)
+def _case(row: sqlite3.Row, recorded: Recorded, rule: EquivalenceRule | None) -> Case:
+    written = _written(recorded)
     facts, outcome = written.get("facts"), json.loads(row["outcome"])
     situation, precedent = row["situation"], row["precedent"]
     if rule is not None and row["rule"] != rule.hash:
@@ -284,24 +311,18 @@ def _case(row: sqlite3.Row, rule: EquivalenceRule | None) -> Case:
                 situation, precedent = anew.situation, anew.precedent
     return Case(
         position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,
-        precedent=precedent, facts=facts, erased=row["body"] is None, journal=row["journal"],
+        precedent=precedent, facts=facts, erased=recorded.body is None, journal=row["journal"],
         decision_type=row["decision_type"], occurrence=written.get("occurrence"), outcome=outcome,
         context=written.get("context") or {},
     )  # fmt: skip
 
 
-def _written(row: sqlite3.Row) -> dict[str, Any]:
+def _written(recorded: Recorded) -> dict[str, Any]:
     """Return the parts of a decision that are looked at; to read all of one takes several times as long."""
-    if row["body"] is None:
+    if (plain := recorded.plain) is None:
         return {}
-    body = json.loads(row["body"])
-    step = body.get("step")
-    if row["origin"] != "observed" and row["schema_version"] != DecisionJournalEntry.schema_version:
-        decision = DecisionTrace.decision_in(row)
-        written: dict[str, Any] = {"facts": decision.facts, "context": decision.context}
-    else:
-        written = body["decision"]
+    step, decision = plain.get("step"), plain["decision"]
     return {
-        "facts": written.get("facts"), "context": written.get("context"),
+        "facts": decision.get("facts"), "context": decision.get("context"),
         "occurrence": step[2] if isinstance(step, list) and len(step) == 3 else None,
     }  # fmt: skip

@@ -6,7 +6,6 @@ that person's name; another one adopts it. Both fail where another version has b
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Literal
@@ -14,6 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.clock import datetime_from_us
+from loom.decisions.confirming import confirmed_decisions
+from loom.decisions.rows import ROW
 from loom.errors import (
     PolicyTableError,
     SelfAdoptionError,
@@ -49,10 +50,9 @@ _GROWN = 1.5
 """How many times the cases there must be before a rejected suggestion comes back."""
 
 _EXCEPTIONS = """
-SELECT position, decision_id, policy_name, rule, recorded_at_us, verdict,
-  json_extract(CAST(body AS TEXT), '$.decision.exception_reason') AS reason,
-  json_extract(CAST(body AS TEXT), '$.decision.facts') AS facts
-FROM trace_decisions JOIN trace_bodies USING (position)
+SELECT position, decision_id, journal, command_id, policy_name, rule, recorded_at_us, verdict, is_exception, origin,
+  status
+FROM trace_decisions
 WHERE is_exception = 1 AND origin = 'original' AND status = 'settled' AND policy_name = :policy AND position > :after
 ORDER BY position LIMIT 2000
 """
@@ -331,13 +331,13 @@ async def _cases(queries: Queries, policy: str) -> AsyncIterator[ExceptionCase]:
     after = 0
     while True:
         rows = await queries.fetch(_EXCEPTIONS, {"policy": policy, "after": after}, names=("traces",))
-        for row in rows:
+        for row, _, decision in await confirmed_decisions(queries, rows, names=(*ROW, "exception_reason", "facts")):
             yield ExceptionCase(
                 decision_id=row["decision_id"],
                 policy=row["policy_name"],
-                reason=row["reason"] or "",
+                reason=decision["exception_reason"] or "",
                 rule=row["rule"] or "",
-                facts=json.loads(row["facts"] or "{}"),
+                facts=decision["facts"] or {},
                 granted={"granted": True, "denied": False}.get(row["verdict"]),
                 at=datetime_from_us(row["recorded_at_us"]),
             )

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import from_json
 
 from loom.clock import datetime_from_us
 from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameError
@@ -191,7 +192,7 @@ class KindRegistry:
         try:
             if schema_version < cls.schema_version:
                 return _upcast(cls, schema_version, body)
-            shape = json.loads(body)
+            shape = from_json(body)
         except EntryUnreadableError:
             raise
         except Exception as error:

@@ -7,17 +7,22 @@ import sqlite3
 
 from loom.journal.entry import Recorded
 from loom.monitors.entries import FindingEntry, MonitorTickEntry, ObservedEntry
+from loom.projections import Confirmation
 from loom.projections.sql import script
 
-__all__ = ["MonitorsProjection"]
+__all__ = ["CONFIRM_OBSERVATIONS", "MonitorsProjection"]
 
 _OBSERVED = """
-INSERT INTO monitor_observations (journal, position, monitor, subject, recorded_at_us, run_id, flow_id, value)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+INSERT INTO monitor_observations (
+  journal, position, monitor, subject, recorded_at_us, run_id, flow_id, value, seen_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-_TICKED = "UPDATE monitor_observations SET facts = ?, parameters = ?, rule = ? WHERE journal = ? AND position = ?"
+_TICKED = """
+UPDATE monitor_observations SET facts = ?, parameters = ?, rule = ?, ticked_at = ? WHERE journal = ? AND position = ?
+"""
 _FOUND = """
-UPDATE monitor_observations SET found = ?, intervention = ?, decision_id = ? WHERE journal = ? AND position = ?
+UPDATE monitor_observations SET found = ?, intervention = ?, decision_id = ?, found_at = ?
+WHERE journal = ? AND position = ?
 """
 
 
@@ -25,7 +30,7 @@ class MonitorsProjection:
     """Keeps one row for each observation, by the position at which it was seen."""
 
     name = "monitors"
-    version = 1
+    version = 2
     kinds = frozenset({ObservedEntry.kind, MonitorTickEntry.kind, FindingEntry.kind})
     schema = script("loom.monitors", "views.sql")
     tables = ("monitor_observations",)
@@ -37,9 +42,19 @@ class MonitorsProjection:
             monitor, _, subject = journal.partition("/")
             about = (entry.about.get("run_id"), entry.about.get("flow_id"))
             row = (journal, entry.position, monitor.removeprefix("monitor-"), subject, recorded.recorded_at_us)
-            view.execute(_OBSERVED, (*row, *about, entry.value))
+            view.execute(_OBSERVED, (*row, *about, entry.value, recorded.position))
         elif isinstance(entry, MonitorTickEntry):
             said = (json.dumps(entry.facts), json.dumps(entry.parameters), entry.rule)
-            view.execute(_TICKED, (*said, journal, entry.position))
+            view.execute(_TICKED, (*said, recorded.position, journal, entry.position))
         elif isinstance(entry, FindingEntry):
-            view.execute(_FOUND, (entry.why, entry.intervention, entry.decision_id, journal, entry.position))
+            found = (entry.why, entry.intervention, entry.decision_id, recorded.position)
+            view.execute(_FOUND, (*found, journal, entry.position))
+
+
+CONFIRM_OBSERVATIONS = Confirmation(
+    MonitorsProjection(),
+    "monitor_observations",
+    key=("journal", "position"),
+    rests_on=lambda row: (row["seen_at"], row["ticked_at"], row["found_at"]),
+)
+"""How observations are held against the entries of their monitors."""

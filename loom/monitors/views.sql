@@ -1,4 +1,5 @@
--- Every observation of every monitor; those of a full window with what was made of it.
+-- Every observation of every monitor; those of a full window with what was made of it. `position` is that of the entry in
+-- which it was seen; the last three are those of the monitor's own entries.
 CREATE TABLE monitor_observations (
   journal TEXT NOT NULL,
   position INTEGER NOT NULL,
@@ -14,6 +15,9 @@ CREATE TABLE monitor_observations (
   found TEXT,
   intervention TEXT,
   decision_id TEXT,
+  seen_at INTEGER NOT NULL,
+  ticked_at INTEGER,
+  found_at INTEGER,
   PRIMARY KEY (journal, position)
 ) STRICT, WITHOUT ROWID;
 

@@ -14,7 +14,8 @@ from typing import Literal
 from pydantic import JsonValue
 
 from loom.decisions.confirming import Confirmed, TurnEnds, confirmed_decisions
-from loom.decisions.rows import decisions_at
+from loom.decisions.holding import held_decisions
+from loom.decisions.rows import decision_row, decisions_at
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
 from loom.precedents.index import (
@@ -29,9 +30,10 @@ from loom.precedents.index import (
     words_of,
 )
 from loom.projections import Queries, Row
+from loom.projections.private import PrivateViews
 from loom.projections.sql import statements
 
-__all__ = ["Hits", "has_facets", "with_words"]
+__all__ = ["Hits", "has_facets", "hold_precedents", "with_words"]
 
 _TABLE = "precedents"
 _MATCH = "SELECT rowid FROM precedent_words WHERE precedent_words MATCH ?"
@@ -134,3 +136,24 @@ def with_words(hits: Sequence[Confirmed], words: str) -> frozenset[int]:
         index.execute(create)
         index.executemany(WORDS, [(each.row["position"], *words_of(each.decision)) for each in hits])
         return frozenset(row[0] for row in index.execute(_MATCH, (words,)))
+
+
+async def hold_precedents(queries: Queries, views: PrivateViews, positions: Sequence[int]) -> None:
+    """Add decisions and, of the original ones, their rows in the index to tables of one's own, as their entries say it.
+
+    Which later decision overruled one is left out: nobody sums that up.
+    """
+    async for page in held_decisions(queries, positions):
+        ends = await TurnEnds.of(queries, [each.recorded for each in page])
+        await views.add("trace_decisions", [decision_row(*each) for each in page])
+        await views.add(
+            _TABLE,
+            [
+                {
+                    **precedent_row(each.recorded, each.decision),
+                    "excluded": ends.excluded(each.recorded, run_id=each.decision.get("run_id")),
+                }
+                for each in page
+                if is_original(each.decision)
+            ],
+        )

@@ -27,7 +27,7 @@ _TABLE = re.compile(r"\s*(--[^\n]*\n\s*)*CREATE TABLE ")
 class PrivateViews:
     """Tables of some projections, empty at first, in a database that nobody else can open; close it when done.
 
-    They have no indexes but those of their keys: whoever asks for one makes it by `index`.
+    They have no indexes but those of their keys, `index` makes others; and a row may leave columns out.
     """
 
     def __init__(self, *projections: Projection) -> None:
@@ -39,13 +39,19 @@ class PrivateViews:
         for projection in projections:
             for statement in statements(projection.schema):
                 if _TABLE.match(statement):
-                    self._connection.execute(statement)
+                    self._connection.execute(statement.replace(" NOT NULL", ""))
 
     async def add(self, table: str, rows: Iterable[Row]) -> None:
-        """Insert rows, each with all columns that may not be empty; one that is there already is left as it is."""
+        """Insert rows that all have the same columns, their key among them; one that is there is left as it is."""
         plain = [dict(row) for row in rows]
         if plain:
             await self._run(lambda: self._insert(table, plain))
+
+    async def widen(self, table: str, *columns: str) -> None:
+        """Give a table more columns, for anything."""
+        for column in columns:
+            statement = f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column)} ANY"
+            await self._run(lambda statement=statement: self._connection.execute(statement))  # type: ignore[misc]
 
     async def index(self, table: str, *columns: str) -> None:
         """Index a table by some columns."""

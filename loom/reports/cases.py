@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,9 +11,10 @@ from loom.projections import Queries
 __all__ = ["Cases", "read_cases"]
 
 _COMPILED = """
-SELECT dfid, json_extract(detail_json, '$.session') AS session FROM decision_audit_events
+SELECT id AS position FROM decision_audit_events
 WHERE simulation_id = ? AND event = 'CONTEXT_COMPILED' ORDER BY id
 """
+_KIND = "gate.context_compiled"
 _MOST = 6
 
 
@@ -38,8 +38,7 @@ async def read_cases(queries: Queries, run: Run) -> Cases:
     """
     if "gate" not in {status.name for status in await queries.status()}:
         return Cases()
-    rows = await queries.fetch(_COMPILED, (run.run_id,), names=("gate",))
-    sessions = {row["dfid"]: json.loads(row["session"] or "{}") for row in rows}
+    sessions = await _sessions(queries, run)
     asked = run.parameters.get("columns")
     if isinstance(asked, Mapping):
         columns = {str(heading): str(field) for heading, field in asked.items()}
@@ -49,3 +48,20 @@ async def read_cases(queries: Queries, run: Run) -> Cases:
         found = dict.fromkeys(str(field) for session in sessions.values() for field in session)
         columns = {field: field for field in list(found)[:_MOST]}
     return Cases(columns if sessions else {}, sessions)
+
+
+async def _sessions(queries: Queries, run: Run) -> dict[str, dict[str, Any]]:
+    """Return the sessions of flows out of the entries that the views point at, of this run by their commands' word."""
+    rows = await queries.fetch(_COMPILED, (run.run_id,), names=("gate",))
+    found = await queries.entries.parts([row["position"] for row in rows], ("flow_id", "context.session"))
+    compiled = [each for each in found.values() if each.kind == _KIND and each.values is not None]
+    turns = {(each.journal, each.command_id) for each in compiled if each.command_id is not None}
+    commands = await queries.entries.commands(turns, ("run_id", "command_type")) if turns else {}
+    sessions: dict[str, dict[str, Any]] = {}
+    for each in compiled:
+        command = commands.get((each.journal, str(each.command_id)))
+        if command is not None and command.values is not None and command.values[0] == run.run_id and each.values:
+            sessions[each.values[0]] = each.values[1] or {}
+        else:
+            queries.differences.add("decision_audit_events", each.position, "it is of another run")
+    return sessions

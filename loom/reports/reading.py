@@ -1,4 +1,4 @@
-"""What a report is made of, read out of the views: the run, its decisions, what monitors saw of it."""
+"""What a report is made of, read out of entries that the views point at: a run, its decisions, what monitors saw."""
 
 from __future__ import annotations
 
@@ -7,22 +7,41 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from loom.clock import datetime_from_us
-from loom.decisions import Run, RunsView
+from loom.decisions import Run, RunsView, TracesProjection
+from loom.decisions.confirming import TurnEnds
+from loom.decisions.holding import held_decisions, positions_of
+from loom.decisions.rows import decision_row
 from loom.decisions.trace import DecisionSummary, DecisionTrace
+from loom.journal.entry import Recorded
+from loom.monitors import MonitorsProjection
+from loom.monitors.view import CONFIRM_OBSERVATIONS
 from loom.projections import Queries
-from loom.reports.cases import read_cases
+from loom.projections.private import PrivateViews
+from loom.reports.cases import Cases, read_cases
 
 __all__ = ["MOST", "Observed", "Reported", "RunReport", "Watched", "read_report"]
 
 MOST = 10_000
 """The most decisions, and observations, that a report lists and draws; its figures count all there are."""
 
+_PAGE = 1_000
+_OF_RUN = "SELECT position FROM trace_decisions WHERE run_id = ? ORDER BY position"
+_SEEN = "SELECT * FROM monitor_observations WHERE run_id = ? ORDER BY journal, position"
 _DECISIONS = """
 SELECT trace_decisions.*, schema_version, body FROM trace_decisions JOIN trace_bodies USING (position)
 WHERE run_id = ? ORDER BY position LIMIT ?
 """
 _EFFECTS = """
 SELECT coalesce(effect, 'no rule') AS effect, count(*) AS number FROM trace_decisions WHERE run_id = ? GROUP BY effect
+"""
+_COUNTED = """
+SELECT count(*) AS decisions, count(DISTINCT journal) AS actors, min(recorded_at_us) AS first_at_us,
+  max(recorded_at_us) AS last_at_us,
+  (SELECT json_group_array(json_object('name', policy_name, 'version', policy_version, 'hash', policy_hash,
+      'decisions', decisions))
+    FROM (SELECT policy_name, policy_version, policy_hash, count(*) AS decisions FROM trace_decisions
+      WHERE run_id = ? AND policy_hash IS NOT NULL GROUP BY policy_hash ORDER BY min(position))) AS versions
+FROM trace_decisions WHERE run_id = ?
 """
 _WATCHED = """
 SELECT monitor, subject, count(*) AS number, sum(found IS NOT NULL) AS found, min(position) AS first
@@ -98,8 +117,36 @@ class RunReport(NamedTuple):
 async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> RunReport:
     """Return what there is to report of a run, by its id or how that begins; raise `RunNotFoundError`."""
     run = await RunsView(queries).get(run_id)
-    cases = await read_cases(queries, run)
-    rows = await queries.fetch(_DECISIONS, (run.run_id, most), names=("traces", "runs"))
+    views = PrivateViews(TracesProjection(), MonitorsProjection())
+    try:
+        await _hold(queries, views, run.run_id)
+        return await _read(views, run, await read_cases(queries, run), most)
+    finally:
+        await views.close()
+
+
+async def _hold(queries: Queries, views: PrivateViews, run_id: str) -> None:
+    """Read what belongs to a run out of its entries; the views only say where they are."""
+    positions = await positions_of(queries, _OF_RUN, (run_id,), names=("traces",))
+    async for page in held_decisions(queries, positions):
+        ends = await TurnEnds.of(queries, [each.recorded for each in page])
+        await views.add(
+            "trace_decisions",
+            [
+                {**decision_row(*each), "status": ends.status(each.recorded, run_id=each.decision.get("run_id"))}
+                for each in page
+            ],
+        )
+        await views.add("trace_bodies", [_body(each.recorded) for each in page])
+    seen = await queries.fetch(_SEEN, (run_id,), names=("monitors",))
+    for first in range(0, len(seen), _PAGE):
+        await views.add(
+            "monitor_observations", await queries.confirmed(seen[first : first + _PAGE], CONFIRM_OBSERVATIONS)
+        )
+
+
+async def _read(views: PrivateViews, run: Run, cases: Cases, most: int) -> RunReport:
+    rows = await views.fetch(_DECISIONS, (run.run_id, most))
     decisions = []
     for number, row in enumerate(rows, start=1):
         decision = DecisionTrace.decision_in(row)
@@ -114,24 +161,25 @@ async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> Run
                 about=cases.of(decision),
             )
         )
-    effects = await queries.fetch(_EFFECTS, (run.run_id,), names=("traces",))
+    effects = await views.fetch(_EFFECTS, (run.run_id,))
     counted = {row["effect"]: row["number"] for row in effects}
-    watched = await queries.fetch(_WATCHED, (run.run_id,), names=("monitors",))
+    watched = await views.fetch(_WATCHED, (run.run_id,))
+    [seen] = await views.fetch(_COUNTED, (run.run_id, run.run_id))
     return RunReport(
-        run=run,
+        run=run.counted(seen) if counted else run,
         decisions=tuple(decisions),
         left_out=sum(counted.values()) - len(decisions),
         effects=counted,
-        watched=await _watched(queries, run.run_id, dict(watched[0]), most) if watched else None,
+        watched=await _watched(views, run.run_id, dict(watched[0]), most) if watched else None,
         others=tuple((row["monitor"], row["subject"], row["number"], row["found"]) for row in watched[1:]),
         columns=tuple(cases.columns),
     )
 
 
-async def _watched(queries: Queries, run_id: str, which: dict[str, Any], most: int) -> Watched:
+async def _watched(views: PrivateViews, run_id: str, which: dict[str, Any], most: int) -> Watched:
     wanted = {"run_id": run_id, "monitor": which["monitor"], "subject": which["subject"], "most": most}
     drawn, found, last = [
-        tuple(_observed(dict(row)) for row in await queries.fetch(statement, wanted, names=("monitors",)))
+        tuple(_observed(dict(row)) for row in await views.fetch(statement, wanted))
         for statement in (_DRAWN, _FOUND, _LAST)
     ]
     return Watched(
@@ -143,6 +191,10 @@ async def _watched(queries: Queries, run_id: str, which: dict[str, Any], most: i
         found=found,
         last=last[0],
     )
+
+
+def _body(recorded: Recorded) -> dict[str, object]:
+    return {"position": recorded.position, "schema_version": recorded.schema_version, "body": recorded.body}
 
 
 def _observed(row: dict[str, Any]) -> Observed:

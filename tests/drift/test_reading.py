@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
@@ -13,7 +12,9 @@ import pytest
 
 from loom.drift import Window
 from loom.drift.reading import WindowReader
+from loom.journal import PrunedEntry
 from tests.drift.windows import RULE, Bench, bench, even
+from tests.projections.tampering import tamper
 
 EARLY, LATE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -55,50 +56,80 @@ async def test_no_window_is_looked_for_in_the_whole_of_the_view(
 
 
 async def test_what_is_decided_after_the_reader_was_made_is_not_in_it(work: Bench) -> None:
-    reader = await WindowReader.now(work.asked.queries, work.policies)
-    selected = await reader.select(Window(run="one"))
-    before = await reader.tally(selected)
-    await work.decide(even(count=10), run="one")
-    after = await reader.tally(selected)
-    assert (after.classes, after.decisions) == (before.classes, 60)
-    assert sum([len(page) async for page in reader.cases(selected, None)]) == 60
-    later = await WindowReader.now(work.asked.queries, work.policies)
-    assert later.at > reader.at
-    assert (await later.tally(selected)).decisions == 70
+    async with WindowReader.now(work.asked.queries, work.policies) as reader:
+        selected = await reader.select(Window(run="one"))
+        await work.decide(even(count=10), run="one")
+        await reader.hold(selected)
+        tally = await reader.tally(selected)
+        assert tally.decisions == tally.classes.total() == 60
+        assert sum([len(page) async for page in reader.cases(selected, None)]) == 60
+    async with WindowReader.now(work.asked.queries, work.policies) as later:
+        assert later.at > reader.at
+        await later.hold(selected)
+        assert (await later.tally(selected)).decisions == 70
 
 
 async def test_classifying_anew_under_the_same_rule_gives_the_classes_that_were_recorded(work: Bench) -> None:
-    reader = await WindowReader.now(work.asked.queries, work.policies)
-    selected = await reader.select(Window(run="one"))
-    anew = await reader.tally_under(selected, RULE)
-    assert anew.by_actor == await reader.by_actor(selected)
-    anew.by_actor.clear()
-    assert anew == await reader.tally(selected)
+    async with WindowReader.now(work.asked.queries, work.policies) as reader:
+        selected = await reader.select(Window(run="one"))
+        await reader.hold(selected)
+        anew = await reader.tally_under(selected, RULE)
+        assert anew.by_actor == await reader.by_actor(selected)
+        anew.by_actor.clear()
+        assert anew == await reader.tally(selected)
 
 
 async def test_pages_hold_every_decision_once_and_in_order(work: Bench) -> None:
     await work.decide(even(count=2_100), run="many")
-    reader = await WindowReader.now(work.asked.queries, work.policies)
-    selected = await reader.select(Window(run="many"))
-    pages = [[each.position for each in page] async for page in reader.cases(selected, None)]
+    async with WindowReader.now(work.asked.queries, work.policies) as reader:
+        selected = await reader.select(Window(run="many"))
+        await reader.hold(selected)
+        pages = [[each.position for each in page] async for page in reader.cases(selected, None)]
     assert [len(page) for page in pages] == [1_000, 1_000, 100]
     positions = [each for page in pages for each in page]
     assert positions == sorted(set(positions))
 
 
-async def test_what_was_erased_is_named_and_neither_shown_nor_judged_again(work: Bench) -> None:
+TAMPERED = [
+    "UPDATE trace_decisions SET effect = 'deny'",
+    "UPDATE trace_decisions SET policy_hash = 'x', policy_version = 'x'",
+    "UPDATE trace_bodies SET body = CAST(replace(body, 'allow', 'deny') AS BLOB)",
+    "UPDATE precedents SET precedent = 'x', situation = 'y' WHERE position % 2",
+    "UPDATE precedents SET rule = 'x'",
+    "UPDATE precedents SET outcome = '{}'",
+]
+
+
+@pytest.mark.parametrize("statement", TAMPERED)
+async def test_nothing_is_compared_by_what_a_row_of_the_views_says(work: Bench, statement: str) -> None:
     whole = await work.compare("one", "two")
-    with contextlib.closing(sqlite3.connect(work.asked.store.files.views)) as views:
-        views.execute(
-            "DELETE FROM trace_bodies WHERE position IN (SELECT position FROM trace_decisions WHERE run_id = 'two')"
-        )
-        views.commit()
+    assert tamper(work.asked.store.files.views, statement) > 0
+    assert await work.compare("one", "two") == whole
+
+
+async def test_a_decision_of_another_run_is_not_put_into_a_window(work: Bench) -> None:
+    whole = await work.compare("one", "two")
+    await work.decide(even(count=30), run="three")
+    await work.compare("one", "two")
+    assert (
+        tamper(work.asked.store.files.views, "UPDATE trace_decisions SET run_id = 'two' WHERE run_id = 'three'") == 30
+    )
+    assert (await work.compare("one", "two")).counts == whole.counts
+
+
+async def test_a_view_can_hide_a_decision_from_a_window(work: Bench) -> None:
+    await work.compare("one", "two")
+    assert tamper(work.asked.store.files.views, "UPDATE trace_decisions SET run_id = 'x' WHERE position % 2") == 60
     report = await work.compare("one", "two")
-    assert report.counts == whole.counts
-    assert report.split is not None
-    assert report.split.not_rejudged == {"erased": 60}
-    assert report.rose
-    assert {(each.outcome, each.decision_type) for each in report.rose} == {(None, None)}
-    assert all(each.alike == {} for each in report.rose)
-    assert all(each.outcome is not None for each in report.fell)
-    assert any(f"Rose: class {report.rose[0].precedent[:12]}, from" in each for each in report.explanation)
+    assert (report.baseline.decisions, report.current.decisions) == (30, 30)
+
+
+async def test_what_was_pruned_is_in_no_window(work: Bench) -> None:
+    journals = {name: last for name, last in await work.asked.store.journals() if name.startswith("limit-agent/")}
+    await work.compare("one", "two")
+    for name, last in journals.items():
+        pruned = PrunedEntry(journal=name, first_sequence=1, last_sequence=last, by="ana", reason="asked to")
+        await work.asked.write("loom/pruning", pruned)
+        await work.asked.store.prune(name, until=last)
+    report = await work.compare("one", "two")
+    assert (report.baseline.decisions, report.current.decisions) == (0, 0)

@@ -66,9 +66,8 @@ async def metrics(
             last = end or tomorrow
             found = await asked.trend(trend, since=begin or last - timedelta(days=days), until=last)
             return _print_trend(shell, found)
-        every = await asked.of(since=begin, until=end)
-        groups = await asked.by(by, since=begin, until=end)
-        departed = await asked.departures(since=begin, until=end)
+        async with asked.over(since=begin, until=end) as figures:
+            every, groups, departed = await figures.of(), await figures.by(by), await figures.departures()
         alerts = await AlertsFound(await ReadOnlyStore.over(readings.reader)).find()
     if shell.json:
         shell.output.document(

@@ -1,0 +1,121 @@
+"""Decisions for sums: read out of their entries into tables of a process's own, where SQL adds them up.
+
+The views only say where the decisions are; what is in these tables is what the journal gives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from loom.decisions.approvals_view import ApprovalsProjection
+from loom.decisions.conduct import departure_in, verdict_in
+from loom.decisions.confirming import OF_COMMANDS, Commands, TurnEnds
+from loom.decisions.rows import decided_at_us, written_decision
+from loom.decisions.traces import CONFIRM_OUTCOMES
+from loom.journal.entry import Recorded
+from loom.journal.kinds import OWN_IDS
+from loom.projections import Queries
+from loom.projections.confirming import refolded
+from loom.projections.private import PrivateViews
+from loom.projections.views import Parameters
+
+__all__ = ["MORE", "Held", "held_decisions", "hold_figures", "positions_of"]
+
+MORE = ("has_facts", "asked")
+"""The columns that `hold_figures` adds to those of `trace_decisions`."""
+
+
+_PAGE = 1_000
+_OBSERVED = "SELECT * FROM trace_outcomes WHERE decision_id IN (SELECT value FROM json_each(?))"
+
+
+class Held(NamedTuple):
+    """A decision, and the entry that it was read out of."""
+
+    recorded: Recorded
+    decision: Mapping[str, Any]
+
+
+async def positions_of(queries: Queries, statement: str, parameters: Parameters, *, names: Iterable[str]) -> list[int]:
+    """Return the positions that a statement gives, in order and each once."""
+    rows = await queries.fetch(statement, parameters, names=names)
+    return sorted({row["position"] for row in rows})
+
+
+async def held_decisions(queries: Queries, positions: Sequence[int]) -> AsyncIterator[Sequence[Held]]:
+    """Yield the decisions at some positions page by page, in order.
+
+    What is pruned is left out. A position at which nobody decided is noted among the differences.
+    """
+    for first in range(0, len(positions), _PAGE):
+        some = positions[first : first + _PAGE]
+        found = await queries.entries.at(some)
+        page: list[Held] = []
+        for position in some:
+            recorded = found.get(position)
+            decision = None if recorded is None else written_decision(recorded)
+            if recorded is not None and decision is not None:
+                page.append(Held(recorded, decision))
+            elif recorded is None or recorded.body is not None:
+                queries.differences.add("trace_decisions", position, "there is no decision at its position")
+        yield page
+
+
+async def hold_figures(queries: Queries, views: PrivateViews, page: Sequence[Held]) -> None:
+    """Add what metrics sum up of decisions, and what came of them: observations, and answers of people."""
+    rows = [_row(each) for each in page]
+    observed = [each.recorded for each in page if each.recorded.kind in OWN_IDS]
+    ends = await TurnEnds.of(queries, observed)  # of an import that has not ended nothing counts yet
+    for each, row in zip(page, rows, strict=True):
+        row["status"] = ends.status(each.recorded, run_id=each.decision.get("run_id")) if observed else None
+    departed = [each for each, row in zip(page, rows, strict=True) if row["departure"] is not None]
+    by = await _asked_by(queries, departed) if departed else {}
+    unasked = dict.fromkeys(OF_COMMANDS)
+    await views.add("trace_decisions", [{**row, **by.get(row["position"], unasked)} for row in rows])
+    await _hold_what_came_of(queries, views, page)
+
+
+async def _asked_by(queries: Queries, page: Sequence[Held]) -> dict[int, dict[str, object]]:
+    """Return by position what the row of a decision takes over from the command of its turn: in whose name, say."""
+    turns = {(each.journal, each.command_id) for each, _ in page if each.command_id is not None}
+    ends = await TurnEnds.of(queries, [each.recorded for each in page])
+    commands = await Commands.of(queries.entries, turns)
+    return {each.position: commands.said(each, ends) or dict.fromkeys(OF_COMMANDS) for each, _ in page}
+
+
+async def _hold_what_came_of(queries: Queries, views: PrivateViews, page: Sequence[Held]) -> None:
+    """Add what was observed of decisions, and the requests for approval that they name, as entries say it."""
+    ids = json.dumps([each.decision["decision_id"] for each in page])
+    observed = await queries.fetch(_OBSERVED, (ids,), names=("traces",), consistent=False)
+    await views.add("trace_outcomes", await queries.confirmed(observed, CONFIRM_OUTCOMES))
+    asked = [each.recorded for each in page if each.decision.get("approvals")]
+    turns = {(each.journal, each.command_id) for each in asked if each.command_id is not None}
+    marks = await queries.entries.marks(turns) if turns else ()
+    await views.add("approvals", refolded(ApprovalsProjection(), marks, "approvals") if marks else ())
+
+
+def _row(held: Held) -> dict[str, Any]:
+    """Return what is summed up of a decision; a full row of the views would take twice as long."""
+    recorded, decision = held
+    policy, evaluation, approvals = decision.get("policy") or {}, decision.get("evaluation"), decision.get("approvals")
+    return {
+        "position": recorded.position,
+        "decision_id": decision["decision_id"],
+        "journal": recorded.journal,
+        "actor_type": recorded.journal.partition("/")[0],
+        "decision_type": decision["decision_type"],
+        "is_exception": int(decision.get("is_exception") or 0),
+        "policy_name": policy.get("name"),
+        "policy_version": policy.get("version"),
+        "effect": None if evaluation is None else evaluation["effect"],
+        "recorded_at_us": recorded.recorded_at_us,
+        "decided_at_us": decided_at_us(recorded, decision.get("decided_at")),
+        "origin": decision.get("origin") or "original",
+        "confidence": decision.get("confidence"),
+        "verdict": verdict_in(decision),
+        "departure": departure_in(decision),
+        "has_facts": decision.get("facts") is not None,
+        "asked": json.dumps(approvals) if approvals else "[]",
+    }
