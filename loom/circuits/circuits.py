@@ -23,6 +23,7 @@ from loom.circuits.reading import CircuitsView
 from loom.circuits.requests import Claims, Requests
 from loom.circuits.strategies import Strategies
 from loom.circuits.thresholds import Thresholds
+from loom.circuits.view import CONFIRM_EXECUTIONS
 from loom.circuits.wiring import Wiring
 from loom.errors import (
     AdmissionError,
@@ -40,8 +41,8 @@ __all__ = ["Circuits"]
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,99}\Z")
 _SUCCEEDED = """
-SELECT DISTINCT circuit_id FROM circuit_execution_logs WHERE execution_id = ? AND client_id = ? AND success = 1
-ORDER BY circuit_id
+SELECT position, circuit_id, client_id, execution_id, success FROM circuit_execution_logs
+WHERE execution_id = ? AND client_id = ? AND success = 1
 """
 _FALLS_BACK = "fallback_to_last_successful"
 _FIGURES = ("engagement_score", "conversion_score", "cycle_count", "decline_cycles")
@@ -246,7 +247,8 @@ class Circuits:
         Also those that succeeded as their failure mode put something in the place of their outputs.
         """
         rows = await self._host.queries.fetch(_SUCCEEDED, (execution_id, client_id), names=("circuits",))
-        return [str(row["circuit_id"]) for row in rows]
+        confirmed = await self._host.queries.confirmed(rows, CONFIRM_EXECUTIONS)
+        return sorted({str(row["circuit_id"]) for row in confirmed})
 
     async def require(self, client_id: str, execution_id: str, circuits: Sequence[str]) -> None:
         """Raise `CircuitDependencyError` unless circuits have succeeded for a client under an id; see `bound_to`."""

@@ -15,9 +15,10 @@ from loom.circuits.entries import (
     EscalationRepeatedEntry,
 )
 from loom.journal.entry import Recorded
+from loom.projections import Confirmation
 from loom.projections.sql import script
 
-__all__ = ["CircuitsProjection"]
+__all__ = ["CONFIRM_EXECUTIONS", "CircuitsProjection"]
 
 _ENTERED = "INSERT INTO circuit_entered VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET inputs = ?4"
 _GIVEN = "SELECT inputs FROM circuit_entered WHERE journal = ? AND execution_id = ? AND circuit_id = ?"
@@ -107,6 +108,10 @@ class CircuitsProjection:
             view.execute(_REPEATED, (recorded.position, entry.reason, recorded.recorded_at_us, entry.escalation_id))
         elif isinstance(entry, CycleCountedEntry | CorrectionEntry):
             _strategy(entry, recorded, key, view)
+
+
+CONFIRM_EXECUTIONS = Confirmation(CircuitsProjection(), "circuit_execution_logs")
+"""How executions are held against the entries that end them; what they were given is another entry's."""
 
 
 def _strategy(

@@ -8,15 +8,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.decisions import Traces
-from loom.projections import Queries
+from loom.projections import Queries, Row
+from loom.projections.confirming import refolded
 from loom.routing.config import CareOptimizationConfig, Mode, mode_of
 from loom.routing.entries import StopCondition
 from loom.routing.record import DecisionRecord
+from loom.routing.switch import SWITCH_JOURNAL
+from loom.routing.views import CONFIRM_STATE, RoutingProjection
 from loom.routing.words import TimelineEntry
 
 __all__ = ["RoutingStatus", "read_records", "read_status", "read_timeline"]
 
-_STATE = "SELECT what, recorded_at_us, body FROM care_state"
+_STATE = "SELECT * FROM care_state WHERE what = 'settings'"
 _TIMELINE = """
 SELECT decision_id, answered_with_baseline FROM care_requests
 WHERE decision_id IS NOT NULL ORDER BY position DESC LIMIT :limit
@@ -55,7 +58,9 @@ class RoutingStatus(BaseModel):
 
 async def read_status(queries: Queries, config: CareOptimizationConfig) -> RoutingStatus:
     """Return how routing stands, as the journal says; what it does not say is the config's."""
-    rows = {row["what"]: json.loads(row["body"]) for row in await queries.fetch(_STATE, names=_NAMES)}
+    shown = await queries.fetch(_STATE, names=_NAMES)
+    stands = [*await queries.confirmed(shown, CONFIRM_STATE), *await _switch(queries)]
+    rows = {row["what"]: json.loads(row["body"]) for row in stands}
     [counts] = await queries.fetch(_COUNTS, names=_NAMES)
     settings: dict[str, JsonValue] = rows.get("settings", {})
     switch: dict[str, JsonValue] = rows.get("switch", {})
@@ -80,6 +85,12 @@ async def read_status(queries: Queries, config: CareOptimizationConfig) -> Routi
             "answered_outside": counts["outside"],
         }
     )
+
+
+async def _switch(queries: Queries) -> list[Row]:
+    """Return how the kill switch stands, out of its own journal: a view might hide that it was engaged."""
+    entries = [recorded async for recorded in queries.entries.read(SWITCH_JOURNAL)]
+    return refolded(RoutingProjection(), entries, "care_state")
 
 
 async def read_timeline(queries: Queries, *, limit: int = 50) -> tuple[TimelineEntry, ...]:

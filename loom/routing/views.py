@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from loom.decisions import DecisionJournalEntry
 from loom.journal.entry import Recorded
+from loom.projections import Confirmation
 from loom.projections.sql import script
 from loom.routing.entries import (
     AnsweredWithBaselineEntry,
@@ -19,7 +20,7 @@ from loom.routing.entries import (
     OptimizationSetEntry,
 )
 
-__all__ = ["DECISION_TYPE", "WINDOW", "RoutingProjection", "nearest_rank"]
+__all__ = ["CONFIRM_STATE", "DECISION_TYPE", "WINDOW", "RoutingProjection", "nearest_rank"]
 
 DECISION_TYPE = "care_routing_optimized"
 
@@ -96,6 +97,10 @@ class RoutingProjection:
             what = "settings" if isinstance(entry, OptimizationSetEntry) else "switch"
             body = json.dumps({"kind": entry.kind, **entry.model_dump(mode="json", exclude={"step"})})
             view.execute(_STATE, (what, recorded.position, recorded.recorded_at_us, body))
+
+
+CONFIRM_STATE = Confirmation(RoutingProjection(), "care_state", key=("what",))
+"""How what was set is held against its entry."""
 
 
 def _execution(entry: ExecutionEntry, position: int, view: sqlite3.Connection) -> None:

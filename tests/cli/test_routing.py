@@ -10,6 +10,7 @@ import pytest
 from loom import Loom
 from loom.routing import Router
 from tests.cli.support import RunningLoom, invoke
+from tests.projections.tampering import tamper
 from tests.routing.support import CANDIDATES, REQUEST, history_for_b
 
 CONFIG = "data: data\nworkspace: main\ncareOptimization: {enabled: true, mode: active, killSwitch: true}\n"
@@ -70,6 +71,10 @@ def test_after_a_stop_the_shell_says_which_and_re_arms_with_a_cause_alone(config
     asyncio.run(stop())
     said = " ".join(invoke("routing", config=config).out.split())
     assert "engaged, by loom (system): for the test (not_explainable; `loom routing rearm` takes --cause" in said
+    [views] = config.parent.glob("data/*/*views*.db")
+    assert tamper(views, "DELETE FROM care_state WHERE what = 'switch'") == 1
+    hidden = invoke("routing", "status", "--json", config=config).json
+    assert (hidden["killed"], hidden["switch_condition"]) == (True, "not_explainable"), "the switch has its own journal"
     assert invoke("routing", "rearm", "--by", "vera", "-m", "fine", config=config).code == 1
     wrong = ("--cause", "a bad merge", "--replay", "nobody")
     assert invoke("routing", "rearm", "--by", "vera", "-m", "fine", *wrong, config=config).code == 1
