@@ -20,7 +20,7 @@ _MAX_FILE = 1_048_576
 def listed_circuits(modules: Sequence[str]) -> list[Circuit]:
     """Return the circuits that are defined in modules, by themselves or in a list."""
     found = []
-    for home, value in named_in(modules):
+    for home, value in named_in(modules, key="circuits.modules"):
         several = value if isinstance(value, list | tuple) else (value,)
         mine = (each for each in several if isinstance(each, Circuit))
         found += [each for each in mine if getattr(each.run, "__module__", None) == home]

@@ -87,7 +87,7 @@ def check_place(files: JournalFiles, config: LoomConfig) -> Iterator[Check]:
     yield from _room(existing, config)
     if not os.access(existing, os.W_OK | os.X_OK):
         yield Check(
-            "look", "directory", f"{directory} cannot be written", "reading works; nothing can be run or answered"
+            "bad", "directory", f"{directory} cannot be written", "reading works; nothing can be run or answered"
         )
         return
     if directory.exists() and directory.stat().st_mode & 0o077:

@@ -15,8 +15,10 @@ from loom.cli.checks import Check
 from loom.cli.text import one_line
 from loom.config import LoomConfig
 from loom.enrichment.config import DecisionTracesConfig
+from loom.errors import LoomError
 from loom.extension import Extension, extensions_of
 from loom.identity import check_person
+from loom.journal.control import check_group
 from loom.journal.sqlite import JournalFiles
 from loom.runtime import Loom
 from loom.workspace import Workspace, actors_of, critic_of
@@ -53,6 +55,9 @@ async def check_opening(place: Workspace) -> AsyncIterator[Check]:
     if foreign:
         yield Check("look", "extensions", f"not started here: {', '.join(foreign)}", "`loom run` starts them")
     yield await _opened(place)
+    group = config.operations.socket_group
+    if group is not None:
+        yield await _given(place.files.socket, group)
 
 
 async def _opened(place: Workspace) -> Check:
@@ -72,6 +77,15 @@ async def _opened(place: Workspace) -> Check:
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Check("ok", "starting", f"a loom of this config opens; parts started: {names}")
+
+
+async def _given(socket: Path, group: str) -> Check:
+    """Give a control socket to the group that is named, as `loom run` does with the real one."""
+    try:
+        await check_group(socket, group)
+    except LoomError as error:
+        return Check("bad", "socket", _said(error), "`loom run` does not start with this config")
+    return Check("ok", "socket", f"members of {group} can be let in")
 
 
 def _for_trial(config: LoomConfig) -> LoomConfig:

@@ -46,6 +46,30 @@ _ANSWER = Limits(max_bytes=_MAX_ANSWER, max_depth=64, max_nodes=5_000_000)
 _log = get_logger(__name__)
 
 
+async def check_group(path: Path, group: str) -> None:
+    """Raise `ConfigError` where a loom could not give its control socket to a group; nothing is left behind.
+
+    `path` is where it would be.
+    """
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise _too_long_for_a_group(path)
+    with tempfile.TemporaryDirectory(prefix="loom-") as directory:
+        trial = ControlServer(Path(directory, "control.sock"), _no_answer, group=group)
+        await trial.start()
+        await trial.close()
+
+
+async def _no_answer(name: str, arguments: Mapping[str, JsonValue], uid: int | None) -> JsonValue:
+    return None
+
+
+def _too_long_for_a_group(path: Path) -> ConfigError:
+    return ConfigError(
+        f"control socket [{path}] has a path of more than [{_MAX_PATH}] bytes; expected a shorter one, "
+        "as the group finds it beside the journal alone: move the data, or unset operations.socket_group"
+    )
+
+
 class ControlServer:
     """Answers requests over the control socket of a journal; only the holder of its writer lock may start one."""
 
@@ -111,10 +135,7 @@ class ControlServer:
         if len(os.fsencode(self._wanted)) <= _MAX_PATH:
             return self._wanted
         if self._group is not None:
-            raise ConfigError(
-                f"control socket [{self._wanted}] has a path of more than [{_MAX_PATH}] bytes; expected a shorter one, "
-                "as the group finds it beside the journal alone: move the data, or unset operations.socket_group"
-            )
+            raise _too_long_for_a_group(self._wanted)
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         name = f"loom-{hashlib.sha256(os.fsencode(self._wanted)).hexdigest()[:16]}.sock"
         if runtime and is_private(runtime) and len(os.fsencode(runtime)) + len(name) < _MAX_PATH:

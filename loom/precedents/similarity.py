@@ -47,7 +47,7 @@ class SimilarityConfig(Section):
 
     def function(self) -> Embed:
         """Import the function; raise `ConfigError` where there is none of that name."""
-        found = [value for _, value in named_in([self.embed])] if ":" in self.embed else []
+        found = [value for _, value in named_in([self.embed], key="similarity.embed")] if ":" in self.embed else []
         if len(found) != 1 or not callable(found[0]):
             raise ConfigError(
                 f"[similarity.embed] names [{self.embed}]; expected a function, as package.module:function: name one "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,7 @@ BROKEN = {
     "an extension that is not installed": ("extensions: [none_such]\n", ""),
     "a master key that is not there": ("sealing: {enabled: true}\nextensions: [circuits]\n", ""),
     "circuits that cannot be imported": ("circuits: {modules: [no_such_circuits]}\n", ""),
+    "a group that is not there": ("operations: {socket_group: no_such_group}\n", ""),
     "a module that is not there": ("modules: [no_such_module]\n", ""),
     "code that raises": ("", "raise RuntimeError('no luck')"),
     "an actor that has no execute": ("", "class Mine(Actor[None]):\n    pass"),
@@ -68,6 +71,28 @@ def _started(directory: Path) -> Answer:
     """Start a loom, in a copy of what doctor has to have left as it was."""
     assert {path.name for path in directory.iterdir()} <= {"loom.config.yaml", "mine.py", "__pycache__"}
     return run("run", "--once", cwd=directory)
+
+
+def test_a_path_that_is_too_long_for_the_socket_of_a_group_is_found(tmp_path: Path) -> None:
+    own = grp.getgrgid(os.getgid()).gr_name
+    config = tmp_path / "loom.config.yaml"
+    for data, code in (("data", 0), ("d" * 120, 1)):
+        config.write_text(f"data: {data}\noperations: {{socket_group: {own}}}\n", encoding="utf-8")
+        assert invoke("doctor", config=config).code == code
+
+
+def test_a_directory_that_cannot_be_written_is_a_promise_that_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "loom.config.yaml"
+    config.write_text("data: data\n", encoding="utf-8")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and may(path, mode))
+
+    said = invoke("doctor", config=config)
+
+    assert said.code == 1
+    assert "nothing can be run or answered" in " ".join(said.out.split())
 
 
 def test_a_mode_without_a_model_is_something_to_look_at(tmp_path: Path) -> None:
