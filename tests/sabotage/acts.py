@@ -517,7 +517,7 @@ ACTS: tuple[Act, ...] = (
     Act(
         "figures: a report counts what it lists",
         "loom/reports/reading.py",
-        "read_report",
+        "_read",
         "left_out=sum(counted.values()) - len(decisions),",
         "left_out=0,",
         ("tests/reports/test_reports.py",),
