@@ -17,6 +17,7 @@ from loom.errors import (
 )
 from loom.extension import Host
 from loom.identity import By, Identity, derived_id
+from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.store import check_name
 from loom.routing.actor import (
     ROUTER_KEY,
@@ -55,7 +56,6 @@ _CLOSED = """
 SELECT request_id, answered_with_baseline FROM care_requests
 WHERE answered_with_baseline IS NOT NULL AND decision_id IS NOT NULL
 """
-_AGENTS = "SELECT agent FROM care_signals"
 _NAMES = ("routing",)
 # These say that the caller asked for something that cannot be; the others that the router cannot answer now.
 _CALLERS = (AdmissionError, CommandConflictError, InvalidNameError, ForbiddenSignalError)
@@ -199,13 +199,21 @@ class Router:
         was stopped for, or of another one that is named. Raises `RearmRefusedError` where either is missing, and
         `SelfRearmError` for the name of loom, of the router, or of an agent that it has chosen among.
         """
-        agents = [str(row["agent"]) for row in await self._host.queries.fetch(_AGENTS, names=_NAMES)]
-        stopped = (RouterActor.actor_type, ROUTER_KEY, *agents)
+        stopped = (RouterActor.actor_type, ROUTER_KEY, *await self._chosen_among())
         stop = self.switch.stop
         replayed = None
         if stop is not None and cause is not None:
             replayed = await self._passed(replay or stop.request_id)
         await self.switch.rearm(by=by, reason=reason, cause=cause, replayed=replayed, looked_into=stop, stopped=stopped)
+
+    async def _chosen_among(self) -> set[str]:
+        """Return the agents that were candidates, by the router's own journal: no view may hide one (law 9)."""
+        found: set[str] = set()
+        async for recorded in self._host.store.read(f"{RouterActor.actor_type}/{ROUTER_KEY}"):
+            entry = recorded.entry
+            if isinstance(entry, CommandReceivedEntry) and entry.command_type == Route.command_type:
+                found |= {each.agent for each in Route.model_validate(entry.payload).candidates}
+        return found
 
     async def _passed(self, request_id: str | None) -> str:
         """Return the request whose replay gives what was chosen; raise `RearmRefusedError` where it does not."""

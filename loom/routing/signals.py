@@ -6,16 +6,16 @@ decided, or said by people.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol, TypeAlias, get_args
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from loom.errors import LoomError
 from loom.projections import Queries
 from loom.routing.request import Availability, Candidate, ContextSize
+from loom.routing.seen import Executions, Seen
 
 __all__ = [
     "ALLOWED_SIGNALS",
@@ -170,38 +170,34 @@ def _out_of_range(name: str, agent: str, value: object, expected: str) -> Signal
 
 
 class SignalReader:
-    """Reads the signals that the projection keeps, and availability out of the candidates themselves."""
+    """Reads signals out of executions, and availability out of the candidates themselves."""
 
     name: ClassVar[str] = "contracts.execution_metrics"
-    """What it is called as a source: the view that it reads, which any SQLite shell reads, too."""
+    """What it is called as a source: the view with the same figures, for any SQLite shell."""
 
     def __init__(self, queries: Queries, signals: Sequence[str] = tuple(ALLOWED_SIGNALS)) -> None:
         self.signals = check_signals(signals)
-        self._queries = queries
+        self._executions = Executions(queries)
 
     async def read(
         self, candidates: Sequence[Candidate], signals: Sequence[str] | None = None
     ) -> Mapping[str, AgentSignals]:
         """Return the signals of agents, by default all that this reader was made for.
 
-        They are those of the executions that the view holds, which may be some milliseconds behind the journal:
-        what was seen is what is recorded.
+        They are those of the executions that the view names, which may be some milliseconds behind the journal, each
+        read out of its entry: what was seen is what is recorded.
         """
         wanted = self.signals if signals is None else check_signals(signals)
-        agents = json.dumps([each.agent for each in candidates])
-        rows = await self._queries.fetch(_READ, (agents,), names=("routing",), consistent=False)
-        history = {row["agent"]: (row["samples"], json.loads(row["signals"])) for row in rows}
+        history = await self._executions.of([each.agent for each in candidates])
         found: dict[str, AgentSignals] = {}
         for each in candidates:
-            samples, values = history.get(each.agent, (0, {}))
-            known = {**values, "agent_availability": each.availability}
+            samples, values = history.get(each.agent, _NOTHING)
+            known: dict[str, Any] = {**values, "agent_availability": each.availability}
             found[each.agent] = AgentSignals(samples=samples, values={name: known.get(name) for name in wanted})
         return found
 
 
-_READ = """
-SELECT agent, samples, signals FROM "contracts.execution_metrics" WHERE agent IN (SELECT value FROM json_each(?))
-"""
+_NOTHING = Seen(0, {})
 
 SOURCES: Mapping[str, Callable[[Queries], SignalSource]] = {SignalReader.name: SignalReader}
 """Where signals may come from by name: aggregated metrics of executions, and nothing of what was decided or said."""

@@ -7,6 +7,7 @@ import math
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from loom.decisions import DecisionJournalEntry
 from loom.journal.entry import Recorded
@@ -20,7 +21,19 @@ from loom.routing.entries import (
     OptimizationSetEntry,
 )
 
-__all__ = ["CONFIRM_STATE", "DECISION_TYPE", "WINDOW", "RoutingProjection", "nearest_rank"]
+__all__ = [
+    "CONFIRM_STATE",
+    "DECISION_TYPE",
+    "WINDOW",
+    "Measures",
+    "RoutingProjection",
+    "measures_of",
+    "nearest_rank",
+    "signals_of",
+]
+
+Measures: TypeAlias = tuple[bool, float, int | None, bool, str | None]
+"""Of one execution: whether it succeeded, latency in ms, cost in micro-dollars, whether it recovered, context size."""
 
 DECISION_TYPE = "care_routing_optimized"
 
@@ -104,15 +117,19 @@ CONFIRM_STATE = Confirmation(RoutingProjection(), "care_state", key=("what",))
 
 
 def _execution(entry: ExecutionEntry, position: int, view: sqlite3.Connection) -> None:
-    measures = (entry.succeeded, entry.latency_ms, entry.cost_micro_usd, entry.recovered, entry.context_size)
-    view.execute(_ADD, (entry.agent, position, *measures))
+    view.execute(_ADD, (entry.agent, position, *measures_of(entry)))
     view.execute(_TRIM, {"agent": entry.agent, "window": WINDOW})
     rows = view.execute(_SEEN, (entry.agent,)).fetchall()
-    signals = _signals(rows)
+    signals = signals_of(rows)
     view.execute(_SIGNALS, {"agent": entry.agent, "samples": len(rows), "signals": json.dumps(signals), **signals})
 
 
-def _signals(rows: Sequence[Sequence[object]]) -> dict[str, object]:
+def measures_of(entry: ExecutionEntry) -> Measures:
+    """Return what an execution says in numbers."""
+    return entry.succeeded, entry.latency_ms, entry.cost_micro_usd, entry.recovered, entry.context_size
+
+
+def signals_of(rows: Sequence[Sequence[object]]) -> dict[str, object]:
     """Return what executions say; sums go from the oldest to the newest, so that they come out the same."""
     succeeded, latencies, costs, recovered, sizes = zip(*rows, strict=True)
     ordered = sorted(float(str(each)) for each in latencies)

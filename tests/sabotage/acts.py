@@ -131,6 +131,14 @@ ACTS: tuple[Act, ...] = (
         ("tests/gate/test_views.py",),
     ),
     Act(
+        "an execution that the views invent is a signal",
+        "loom/routing/seen.py",
+        "Executions._read",
+        "elif isinstance(entry, ExecutionEntry) and entry.agent == agent:",
+        "elif isinstance(entry, ExecutionEntry):",
+        ("tests/routing/test_views.py",),
+    ),
+    Act(
         "credit makes up for what was given away",
         "loom/monitors/rolling.py",
         "full_window_without_credit",
