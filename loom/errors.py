@@ -45,6 +45,8 @@ __all__ = [
     "EquivalenceRuleNotRegisteredError",
     "EquivalenceRuleTamperedError",
     "ErasedError",
+    "ImportMapError",
+    "ImportRefusedError",
     "InvalidNameError",
     "JournalBusyError",
     "JournalClosedError",
@@ -676,6 +678,22 @@ class DecisionNotFoundError(LoomError):
     """There is no decision with this id, or more than one begins with it."""
 
     kind = "not_found"
+
+
+class ImportMapError(LoomError):
+    """What is to say which column of an import is what does not."""
+
+    kind = "invalid"
+
+
+class ImportRefusedError(LoomError):
+    """Nothing was imported: rows, or the file, cannot be; `report` says which and why, and it is bounded."""
+
+    kind = "invalid"
+
+    def __init__(self, message: str, *, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class RunNotFoundError(LoomError):

@@ -38,6 +38,7 @@ from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ControlError, LoomClosedError
 from loom.evolution import Suggestions
 from loom.extension import Extension, extensions_of
+from loom.history import History
 from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
@@ -83,6 +84,7 @@ class Loom:
     actors: ActorSystem
     approvals: Approvals
     traces: Traces
+    history: History
     lineage: Lineage
     precedents: Precedents
     queries: Queries
@@ -284,6 +286,10 @@ class Loom:
         self.replay = Replay(
             self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
         )
+        self.history = History(
+            self.store, queries, self.runs, rules, self.actors, now=self.store.now, never=self.store.files.journal,
+            make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt),
+        )  # fmt: skip
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
         self.approvals = Approvals(self.actors, ApprovalChains(queries, waiting=services.requests.pending))

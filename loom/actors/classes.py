@@ -38,6 +38,7 @@ class ActorClasses:
         self._classes: dict[str, type[Actor[Any]]] = {}
         self._factories: dict[str, Factory] = {}
         self._implicit: dict[str, PolicyVersion] = {}
+        self._reserved: set[str] = set()
 
     async def register(self, cls: type[Actor[Any]], factory: Factory | None = None) -> bool:
         """Make a class known, its policy and its equivalence rule with it; return whether it was not known before.
@@ -45,6 +46,11 @@ class ActorClasses:
         A class that was defined again replaces its former self; another one of the same type is a
         `DuplicateKindError`.
         """
+        if cls.actor_type in self._reserved:
+            raise DuplicateKindError(
+                f"actor type [{cls.actor_type}] is that of imported decisions; expected a type of its own, as nobody "
+                "commands what was imported: set actor_type on the class"
+            )
         known = self._classes.get(cls.actor_type)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise DuplicateKindError(
@@ -66,6 +72,10 @@ class ActorClasses:
         if factory is not None:
             self._factories[cls.actor_type] = factory
         return known is not cls
+
+    def reserve(self, actor_type: str) -> None:
+        """Refuse code for an actor type from now on: its journals hold what was imported."""
+        self._reserved.add(actor_type)
 
     def known(self, cls: type[Actor[Any]]) -> bool:
         """Tell whether this very class is registered."""

@@ -19,6 +19,8 @@ from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
 from loom.identity import By, parse_journal_name
+from loom.journal.kinds import OWN_IDS
+from loom.journal.listing import first_of_type
 from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
 
@@ -55,7 +57,15 @@ class ActorSystem:
     # --- classes --------------------------------------------------------------------------------
 
     async def register(self, cls: type[Actor[Any]], factory: Factory | None = None) -> None:
-        """Make an actor class known, and its policy with it; its turns that waited for code are resumed."""
+        """Make an actor class known, and its policy with it; its turns that waited for code are resumed.
+
+        A type whose journals hold imported decisions is refused with a `DuplicateKindError`.
+        """
+        if (
+            not self.classes.knows(cls.actor_type)
+            and await first_of_type(self.services.store, cls.actor_type) in OWN_IDS
+        ):
+            self.reserve(cls.actor_type)
         if await self.classes.register(cls, factory):
             waited = self._without_code.pop(cls.actor_type, [])
             if waited and self.resumes and not self.closing:
@@ -67,6 +77,10 @@ class ActorSystem:
             raise _closed()
         if not self.classes.known(cls):
             await self.register(cls)
+
+    def reserve(self, actor_type: str) -> None:
+        """Refuse code for an actor type from now on: its journals hold what was imported."""
+        self.classes.reserve(actor_type)
 
     def knows(self, actor_type: str) -> bool:
         """Tell whether there is code for an actor type."""

@@ -185,8 +185,11 @@ class Runs(RunsView):
         reason: str | None = None,
         result: object = None,
         by: By | None = None,
+        importing: bool = False,
     ) -> Run:
         """Write down how a run ended, by its full id, and return it; `result` is plain JSON.
+
+        Only what is `importing` knows that an import is complete: for others that is a `RunConflictError`.
 
         Ending it again in the same way changes nothing, in another way is a `RunConflictError`. Turns that still go on
         are not stopped: what they decide belongs to the run.
@@ -203,6 +206,11 @@ class Runs(RunsView):
             before = self._runs.get(run_id)
             if before is None:
                 raise _not_found(run_id, "is not known")
+            if before.open and before.kind == "import" and status == "completed" and not importing:
+                raise RunConflictError(
+                    f"run [{run_id}] is an import that has not ended; expected that it is resumed, or abandoned: see "
+                    "`loom import`"
+                )
             if before.open:
                 return entry
             if differing := _differing(_end_of(before), entry):

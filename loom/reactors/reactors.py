@@ -26,6 +26,7 @@ from loom.errors import (
 from loom.identity import derived_id
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
+from loom.journal.kinds import OWN_IDS
 from loom.journal.store import Draft, JournalStore
 from loom.telemetry import get_logger
 
@@ -51,7 +52,10 @@ class Reaction(NamedTuple):
 
 
 class Reactor(Protocol):
-    """Looks at entries and says what is to be commanded. Pure: what it does is done by whom it commands."""
+    """Looks at entries and says what is to be commanded. Pure: what it does is done by whom it commands.
+
+    What was imported is history, and is shown to none.
+    """
 
     @property
     def name(self) -> str:
@@ -191,7 +195,7 @@ class _Following:
         until = min(self._store.acknowledged, self.position + _PAGE)
         asked: dict[tuple[type[Actor[Any]], str], list[tuple[str, Command[Any]]]] = defaultdict(list)
         async for recorded in self._store.read_all(after=self.position, until=until):
-            if recorded.kind in self._reactor.kinds:
+            if recorded.kind in self._reactor.kinds and recorded.kind not in OWN_IDS:  # nothing acts on history
                 for place, reaction in enumerate(self._reactor.react(recorded)):
                     command_id = derived_id("reaction", self._reactor.name, str(recorded.position), str(place))
                     asked[reaction.actor, reaction.key].append((command_id, reaction.command))
