@@ -58,9 +58,7 @@ async def import_file(
             if shell.json:
                 shell.output.document(run.model_dump(mode="json"))
             else:
-                shell.output.say(
-                    f"import {run.run_id} is abandoned: what it wrote is marked for good"
-                )
+                shell.output.say(f"import {run.run_id} is abandoned: what it wrote is marked for good")
             return None
         assert file is not None and map_file is not None  # noqa: S101, PT018 - see above
         rows = loom.history.rows(file, map_file, select=select)
