@@ -19,7 +19,7 @@ def test_nothing_else_is_public() -> None:
     modules = {
         "actors", "archive", "circuits", "clock", "config", "decisions", "drift", "enrichment", "errors", "evolution",
         "extension", "gate", "identity", "journal", "lineage", "monitors", "policies", "precedents", "projections",
-        "replay", "reports", "routing", "runtime", "sealing", "spans", "telemetry", "web",
+        "reactors", "replay", "reports", "routing", "runtime", "sealing", "spans", "standings", "telemetry", "web",
     }  # fmt: skip
     allowed = set(loom.__all__) | modules | {"annotations"} | {"cli", "testing", "operations", "workspace"}
     assert public <= allowed
