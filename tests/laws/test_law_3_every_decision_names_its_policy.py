@@ -1,4 +1,7 @@
-"""Law 3: every decision names a registered policy version and keeps the facts it was judged on."""
+"""Law 3: every decision names a registered policy version and keeps the facts it was judged on; or it is observed.
+
+An observed one has no policy and no evaluation, names who decided where that is known, and its source.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loom.actors import Command
-from loom.decisions import DecisionJournalEntry
-from loom.decisions.entries import EvaluatedEntry
-from loom.errors import PolicyNotRegisteredError
+from loom.decisions import Decision, DecisionJournalEntry, DecisionObservedEntry, ObservedSource
+from loom.decisions.entries import DECISIONS, EvaluatedEntry
+from loom.errors import AdmissionError, PolicyNotRegisteredError
+from loom.identity import Identity
 from loom.policies.registry import PolicyRegistry
 from tests.actors.agents import Case, Folding, Limits, discount
 from tests.actors.support import entries, opened
+from tests.history.support import bank, rows
 
 
 class Judge(Command[str]):
@@ -97,3 +102,45 @@ async def test_a_decision_under_a_version_that_is_not_registered_is_refused(tmp_
     async with opened(tmp_path, agents=[Catching]) as loom:
         assert await loom.actor(Catching, "one").ask(Judge(under=under)) == "refused"
         assert not [each for each in await entries(loom) if each.kind == "decision"]
+
+
+# --- observed ones --------------------------------------------------------------------------------
+
+
+async def test_an_observed_decision_has_no_policy_and_names_its_source_and_who_decided(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Judging]) as loom:
+        await loom.actor(Judging, "one").ask(Judge(percent=5))
+        done = await loom.history.load(rows(30), bank(), by="vera")
+        recorded = [each for each in await entries(loom) if each.kind in DECISIONS]
+    own_ids = set()
+    for each in recorded:
+        decision = each.entry.decision  # type: ignore[attr-defined]
+        observed = isinstance(each.entry, DecisionObservedEntry)
+        assert (decision.origin == "observed", decision.policy is None, each.policy_hash is None) == (observed,) * 3
+        if not isinstance(each.entry, DecisionObservedEntry):
+            continue
+        source = each.entry.source
+        assert decision.evaluation is None
+        assert decision.facts
+        assert (source.name, source.digest) == ("bank", done.report.file_digest)
+        assert each.command_id == f"bank:{source.own_id}"
+        own_ids.add(source.own_id)
+        who = rows(30)[source.row - 1]["who"] or None
+        assert each.entry.decided_by == who
+        assert who is None or each.entry.identity == Identity(who, "claimed", f"import:{source.digest}:{source.row}")
+    assert len(own_ids) == 30
+
+
+class Forging(Judging):
+    async def execute(self, command: Judge) -> str:
+        source = ObservedSource(name="bank", own_id="1", digest="d" * 64, row=1, row_digest="e" * 64)
+        forged = Decision(decision_id="f" * 64, decision_type="mortgage", rationale="because", origin="observed")
+        with pytest.raises(AdmissionError, match="is loom's own"):
+            await self.record(DecisionObservedEntry(decision=forged, source=source))
+        return "refused"
+
+
+async def test_a_turn_writes_no_observed_decision(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Forging]) as loom:
+        assert await loom.actor(Forging, "one").ask(Judge()) == "refused"
+        assert not [each for each in await entries(loom) if each.kind == "decision_observed"]
