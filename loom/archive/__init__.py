@@ -9,7 +9,7 @@ from __future__ import annotations
 from loom.archive.manifest import ArchivedJournal, Manifest
 from loom.archive.reading import Archive, ArchiveVerification
 from loom.archive.register import ActorBlocker, ArchivedEntry, Archives, Pruned
-from loom.archive.retention import Retention, RetentionOverriddenEntry
+from loom.archive.retention import Retention, RetentionOverriddenEntry, check_override
 from loom.archive.sealing import Sealed, seal
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Retention",
     "RetentionOverriddenEntry",
     "Sealed",
+    "check_override",
     "seal",
 ]

@@ -9,10 +9,9 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from loom.archive.durable import sync_file
 from loom.archive.reading import Archive
-from loom.archive.retention import Retention, RetentionOverriddenEntry
+from loom.archive.retention import Retention, RetentionOverriddenEntry, check_override
 from loom.errors import (
     ActorPrunedError,
-    AdmissionError,
     JournalCorruptError,
     LoomError,
     RetentionError,
@@ -197,10 +196,8 @@ class Archives:
         by: Identity,
         reason: str,
     ) -> None:
-        if not reason.strip():
-            raise AdmissionError("an override of retention has no reason; expected one: say why")
         entry = RetentionOverriddenEntry(
-            **by.written(), what=what, digest=archive.digest, kept_until=kept, reason=reason
+            **by.written(), what=what, digest=archive.digest, kept_until=kept, reason=check_override(reason)
         )
         await self._journal.append_if_missing(lambda: entry)
 

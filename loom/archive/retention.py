@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Literal, NamedTuple
 
 from loom.config import RetentionConfig
+from loom.errors import AdmissionError
 from loom.identity import parse_journal_name
 from loom.journal.entry import PersonEntry
 
-__all__ = ["Retention", "RetentionOverriddenEntry"]
+__all__ = ["Retention", "RetentionOverriddenEntry", "check_override"]
 
 
 class RetentionOverriddenEntry(PersonEntry):
@@ -55,3 +56,10 @@ class Retention(NamedTuple):
         """Return those that are kept still, of journals with the moments of their last entries, and until when."""
         kept = {name: self.kept_until(name, last_at) for name, last_at in journals.items()}
         return {name: until for name, until in kept.items() if until > now}
+
+
+def check_override(reason: str) -> str:
+    """Return why retention is overridden; raise `AdmissionError` where nothing is said."""
+    if not reason.strip():
+        raise AdmissionError("an override of retention has no reason; expected one: say why")
+    return reason

@@ -55,6 +55,10 @@ def test_what_retention_keeps_is_sealed_for_a_reason_alone_and_the_config_says_w
     assert (said.code, said.out) == (1, "")
     assert "longer than retention keeps it" in said.err
     assert not (tmp_path / "a.zip").exists()
+    said = invoke(*asked, "--override-retention", " ", config=config)
+    assert said.code == 2
+    assert "an override of retention has no reason" in said.err
+    assert not (tmp_path / "a.zip").exists(), "a file that no journal vouches for is not left behind"
     text = config.read_text()
     config.write_text(text + "retention: {keep_days: 365, kinds: {note-agent: 0}}\n")
     checks = {each["about"]: each["found"] for each in invoke("doctor", "--json", config=config).json["checks"]}

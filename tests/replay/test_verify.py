@@ -133,9 +133,10 @@ async def test_code_that_has_changed_is_found_out_and_nothing_is_touched(
     await recorded_turn(tmp_path, STEPS)
     monkeypatch.setattr(Changed, "change", staticmethod(change))
     world = World()
-    async with opened(tmp_path, world, agents=[Changed, Lender], resume=False, divergence_timeout_s=0.1) as loom:
+    async with opened(tmp_path, world, agents=[Changed, Lender], resume=False, divergence_timeout_s=600.0) as loom:
         before = [_bytes(each) for each in await entries(loom)]
-        (found,) = await verified(loom, "interpreter/one")
+        async with asyncio.timeout(60):  # it is said at the first such step, and not after a patience
+            (found,) = await verified(loom, "interpreter/one")
         assert found.verdict == verdict
         assert reason in str(found.reason)
         assert [_bytes(each) for each in await entries(loom)] == before

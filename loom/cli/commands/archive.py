@@ -68,7 +68,7 @@ async def seal(
     """
     from datetime import UTC, datetime
 
-    from loom.archive import Retention
+    from loom.archive import Retention, check_override
     from loom.archive import seal as seal_into
     from loom.cli.acting import act
     from loom.cli.reading import open_journal
@@ -77,6 +77,8 @@ async def seal(
 
     now = datetime.now(UTC)
     retention = Retention.of(shell.place.config.retention)
+    if override is not None:
+        check_override(override)  # before there is a file that the journal would not vouch for
     try:
         before = now - retention.shortest if older_than is None else parse_moment(older_than, now=now)
     except (ValueError, OverflowError) as error:
