@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
+from typing import Literal, TypeAlias
 
 from loom.drift.entries import DRIFT_JOURNAL, DriftComparedEntry
 from loom.drift.judging import Line, is_paired, measure
 from loom.drift.metrics import MetricReading
+from loom.drift.monthly import DriftByMonth, Told, gather, months_of, told_by
+from loom.drift.outcomes_alone import OUTCOMES_ALONE, OutcomesAlone
+from loom.drift.parts import DriftParts, three_parts
 from loom.drift.reading import Selected, WindowReader
 from loom.drift.report import DriftReport
 from loom.drift.sides import Comparison, Side
@@ -19,6 +23,7 @@ from loom.identity import By, Identity, check_limit
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
+from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.registry import EquivalenceRegistry
@@ -67,9 +72,9 @@ class Drift:
     ) -> DriftReport:
         """Compare the decisions of two windows by the classes of precedents that they are in.
 
-        `rule` names an equivalence rule by id, hash or name, under which decisions are classified anew that have no
-        class of it; without one, all classes must be of one rule. `pair_by` names the facts or context by which a
-        subject and its step are known in both windows, the subject first (`["customer", "step"]`; `actor` and `type`
+        `rule` names an equivalence rule by id, hash or name, or is `outcomes alone`: decisions that have no class of it
+        are classified anew; without one, all classes must be of one rule. `pair_by` names the facts or context by which
+        a subject and its step are known in both windows, the subject first (`["customer", "step"]`; `actor` and `type`
         name what the decision has itself); without it, that is the actor and the type of decision with the facts that
         have to be the same in a class. `split` asks how much is the population and how much the policy, which judges
         every current decision again. `limit` is how many classes are shown that rose, and how many that fell. `keep`
@@ -81,7 +86,7 @@ class Drift:
         """
         check_limit(limit)
         who = Identity.of(self._by if by is None else by)
-        chosen = None if rule is None else self._rules.resolve(rule).rule
+        chosen = self._chosen(rule)
         line = await Line.adopted(self._policies, by=self._by)
         async with WindowReader.now(self._queries, self._policies) as reader:
             windows = await _apart(reader, baseline, current)
@@ -122,6 +127,63 @@ class Drift:
         metrics = await reading.compare(both[0], both[1], least=line.params.minimum_decisions, by=self._by)
         return await comparison.report(measured, judged, split=parts, pairs=pairs, metrics=metrics)
 
+    async def parts(
+        self,
+        baseline: Window,
+        current: Window,
+        *,
+        rule: str | None = None,
+        under: str | AnyPolicy | None = None,
+    ) -> DriftParts:
+        """Return the three parts of a change: who came, what the rule said, what people did all else being equal.
+
+        `under` is a version, or a policy that nobody has registered, that is asked about every case in place of what
+        was recorded: for decisions that were made under no rule. `rule` and errors are as in `compare`.
+        """
+        line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
+        reader = await WindowReader.now(self._queries, self._policies)
+        first, second = await _apart(reader, baseline, current)
+        told = self._told(under)
+        both = [await gather(reader, each, self._rules, chosen, told=told, monthly=False) for each in (first, second)]
+        _check_one_rule(both[0].rules | both[1].rules)
+        before, now = (each.answers.get("", Counter()) for each in both)
+        names = {**both[0].situations, **both[1].situations}
+        outcomes = {**both[0].outcomes, **both[1].outcomes}
+        return await asyncio.to_thread(three_parts, before, now, outcomes, line.params, names=names)
+
+    async def by_month(
+        self,
+        window: Window | None = None,
+        *,
+        rule: str | None = None,
+        under: str | AnyPolicy | None = None,
+        against: Literal["previous", "first"] = "previous",
+    ) -> DriftByMonth:
+        """Return the three parts of drift for every month of a window against the one before, or against the first.
+
+        Months are those in which decisions were made (UTC), unless the window goes by when they were recorded. That
+        there are many months is reckoned with. `under` and `rule` are as in `parts`.
+        """
+        line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
+        reader = await WindowReader.now(self._queries, self._policies)
+        selected = await reader.select(window or Window())
+        found = await gather(reader, selected, self._rules, chosen, told=self._told(under), monthly=True)
+        _check_one_rule(found.rules)
+        by = next(iter(found.rules), None)
+        return await asyncio.to_thread(months_of, found, line.params, against=against, rule=by, position=reader.at)
+
+    def _chosen(self, rule: str | None) -> EquivalenceRule | None:
+        if rule == OUTCOMES_ALONE:
+            return OutcomesAlone()
+        return None if rule is None else self._rules.resolve(rule).rule
+
+    def _told(self, under: str | AnyPolicy | None) -> Told | None:
+        if under is None:
+            return None
+        return told_by(
+            under if isinstance(under, AnyPolicy) else self._policies.runnable(self._policies.resolve(under))
+        )
+
     async def _keep(self, report: DriftReport, *, by: Identity) -> None:
         if self._journal is None:
             raise JournalReadOnlyError(
@@ -140,6 +202,14 @@ async def _apart(reader: WindowReader, baseline: Window, current: Window) -> tup
             "window is not a sample against itself: let one end before the other begins"
         )
     return first, second
+
+
+def _check_one_rule(rules: Set[str]) -> None:
+    if len(rules) > 1:
+        raise WindowError(
+            f"decisions hold classes of [{len(rules)}] equivalence rules; expected one, as classes of two rules are "
+            "never the same: narrow the window to one actor type, or name a rule to classify all by"
+        )
 
 
 def _ignore(_: Recorded) -> None:

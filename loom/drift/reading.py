@@ -62,7 +62,7 @@ _ACTORS = f"SELECT t.journal, p.precedent, count(*) AS decisions {_WINDOW} AND p
 _BY_ACTOR = " GROUP BY t.journal, p.precedent"
 _CASES = """
 SELECT t.position, t.decision_id, t.journal, t.decision_type, t.policy_name, t.effect, p.rule, p.situation, p.precedent,
-  p.outcome
+  p.outcome, t.decided_at_us, t.recorded_at_us
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
 WHERE p.excluded IS NULL AND t.position <= :at AND t.position > :after
 """
@@ -146,6 +146,9 @@ class Case:
     occurrence: int | None = None
     outcome: dict[str, Any] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
+    rule: str | None = None
+    decided_at_us: int = 0
+    recorded_at_us: int = 0
 
 
 class WindowReader:
@@ -302,18 +305,19 @@ class WindowReader:
 def _case(row: sqlite3.Row, recorded: Recorded, rule: EquivalenceRule | None) -> Case:
     written = _written(recorded)
     facts, outcome = written.get("facts"), json.loads(row["outcome"])
-    situation, precedent = row["situation"], row["precedent"]
+    situation, precedent, by = row["situation"], row["precedent"], row["rule"]
     if rule is not None and row["rule"] != rule.hash:
-        situation = precedent = None
-        if facts is not None:
+        situation = precedent = by = None
+        if facts is not None or not rule.attributes:
             with contextlib.suppress(AdmissionError):  # facts without what the rule looks at have no class of it
-                anew = rule.classify(facts, outcome, context=written.get("context") or {})
-                situation, precedent = anew.situation, anew.precedent
+                anew = rule.classify(facts or {}, outcome, context=written.get("context") or {})
+                situation, precedent, by = anew.situation, anew.precedent, anew.rule
     return Case(
         position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,
         precedent=precedent, facts=facts, erased=recorded.body is None, journal=row["journal"],
         decision_type=row["decision_type"], occurrence=written.get("occurrence"), outcome=outcome,
-        context=written.get("context") or {},
+        context=written.get("context") or {}, rule=by, decided_at_us=row["decided_at_us"],
+        recorded_at_us=row["recorded_at_us"],
     )  # fmt: skip
 
 

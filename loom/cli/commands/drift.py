@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
+from loom.cli.commands.monthly import comparing, drift_by_month, print_parts
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, parse_moment
@@ -16,7 +17,7 @@ from loom.cli.text import one_line, parse_moment
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from loom.drift import ClassShift, DriftReport, PolicySplit, Window, WindowCount
+    from loom.drift import ClassShift, DriftParts, DriftReport, PolicySplit, Window, WindowCount
     from loom.drift.report import Metrics, MetricShift, TestPart
 
 __all__ = ["add_to"]
@@ -43,11 +44,22 @@ def add_to(app: typer.Typer) -> None:
 async def drift(
     shell: Shell,
     baseline: Annotated[
-        str, typer.Option("--baseline", "-b", metavar="WINDOW", help="What was usual.", show_default=False)
-    ],
+        str | None, typer.Option("--baseline", "-b", metavar="WINDOW", help="What was usual.", show_default=False)
+    ] = None,
     current: Annotated[
-        str, typer.Option("--current", "-n", metavar="WINDOW", help="What is asked about.", show_default=False)
-    ],
+        str | None, typer.Option("--current", "-n", metavar="WINDOW", help="What is asked about.", show_default=False)
+    ] = None,
+    by: Annotated[
+        Literal["month"] | None, typer.Option("--by", help="Every month against the one before it, in one call.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option("--in", metavar="WINDOW", help="With --by month: only of this window.")
+    ] = None,
+    first: Annotated[bool, typer.Option("--first", help="With --by month: every month against the first.")] = False,
+    under: Annotated[
+        str | None,
+        typer.Option("--under", "-u", metavar="VERSION", help="Ask this version what the rule says of each case."),
+    ] = None,
     rule: Annotated[
         str | None, typer.Option("--rule", help="Classify all by this equivalence rule: an id, a hash or a name.")
     ] = None,
@@ -68,8 +80,12 @@ async def drift(
     """Compare the decisions of two windows: did the pattern change, in which classes, and why.
 
     A WINDOW is run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE or FROM..UNTIL (2026-01-01..2026-02-01,
-    14d..7d, 7d..), or several of these with commas between them. Exits with 0 if no change was found, 1 if one was,
-    2 if it was asked wrongly, and 3 if there is too little data to say.
+    14d..7d, 7d..), or several of these with commas between them. The change is told apart in three parts: who came,
+    what the rule said in equal situations, what people did where both were equal. With --by month all months of a
+    window are compared so in one call. --rule "outcomes alone" looks at nothing but outcomes.
+
+    Exits with 0 if no change was found, 1 if one was, 2 if it was asked wrongly, and 3 if there is too little data to
+    say.
     """
     now = datetime.now(UTC)
     if at_least not in _SEVERITIES:
@@ -77,56 +93,34 @@ async def drift(
             f"[{at_least}] is no severity; expected one of [minor, warning, critical]: name one of these",
             param_hint="--at-least",
         )
+    if by is not None:
+        if baseline is not None or current is not None or pair_by is not None:
+            raise typer.BadParameter("expected --in alone: --by month compares every month", param_hint="--by")
+        asked = _window(window, "--in", now) if window is not None else None
+        return await drift_by_month(shell, asked, rule=rule, under=under, first=first)
+    if baseline is None or current is None:
+        raise typer.BadParameter("expected --baseline and --current, or --by month", param_hint="--baseline")
     windows = _window(baseline, "--baseline", now), _window(current, "--current", now)
     names = None if pair_by is None else [name.strip() for name in pair_by.split(",")]
-    report = await _compare(shell, *windows, rule=rule, pair_by=names, split=split, limit=limit)
+    report, parts = await _compare(shell, *windows, rule=rule, pair_by=names, split=split, limit=limit, under=under)
     if shell.json:
-        shell.output.document(report.model_dump(mode="json"))
+        shell.output.document({**report.model_dump(mode="json"), "parts": parts.model_dump(mode="json")})
     else:
         _print(shell.output, report)
+        print_parts(shell.output, parts)
     if report.severity is not None:
         return EXIT_NO if _SEVERITIES[report.severity] >= _SEVERITIES[at_least] else None
     return EXIT_UNSURE if report.state == "insufficient_data" else None
 
 
 async def _compare(
-    shell: Shell,
-    baseline: Window,
-    current: Window,
-    *,
-    rule: str | None,
-    pair_by: list[str] | None,
-    split: bool,
-    limit: int,
-) -> DriftReport:
+    shell: Shell, baseline: Window, current: Window, *, split: bool, under: str | None, **asked: Any
+) -> tuple[DriftReport, DriftParts]:
     """Compare with what the journal tells and, to judge again, with the policies of the config's modules."""
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import registry_of, rules_of
-    from loom.drift import Drift
-    from loom.errors import (
-        EquivalenceRuleNotRegisteredError,
-        PolicyNotRegisteredError,
-        RunNotFoundError,
-        WindowError,
-    )
-    from loom.policies import AnyPolicy
-    from loom.workspace import actors_of
-
-    shell.allow_imports()
-    actors = actors_of(shell.settings.modules) if split else ()
-    async with open_readings(shell) as readings:
-        policies = await registry_of(readings.reader)
-        for cls in actors:
-            if isinstance(cls.policy, AnyPolicy):
-                policies.attach(cls.policy)
-        comparing = Drift(readings.queries, policies, await rules_of(readings.reader), by="drift")
-        try:
-            with shell.output.progress("judging again") as tell:
-                return await comparing.compare(
-                    baseline, current, rule=rule, pair_by=pair_by, split=split, limit=limit, tell=tell
-                )
-        except (EquivalenceRuleNotRegisteredError, PolicyNotRegisteredError, RunNotFoundError) as error:
-            raise WindowError(str(error)) from error  # elsewhere that is an answer; here, 1 says that there is drift
+    async with comparing(shell, imports=split or under is not None) as drift:
+        with shell.output.progress("judging again") as tell:
+            report = await drift.compare(baseline, current, split=split, tell=tell, **asked)
+        return report, await drift.parts(baseline, current, rule=asked["rule"], under=under)
 
 
 def _window(text: str, option: str, now: datetime) -> Window:
