@@ -58,5 +58,5 @@ async def observe(
     for begin in range(0, len(drafts), 500):
         await loom.store.append(Append(journal, head.sequence + begin, drafts[begin : begin + 500]))
     if ends:
-        await loom.runs.end(run.run_id, by="robin")
+        await loom.runs.end(run.run_id, by="robin", importing=True)
     return ids

@@ -141,10 +141,10 @@ class Drift:
         was recorded: for decisions that were made under no rule. `rule` and errors are as in `compare`.
         """
         line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
-        reader = await WindowReader.now(self._queries, self._policies)
-        first, second = await _apart(reader, baseline, current)
         told = self._told(under)
-        both = [await gather(reader, each, self._rules, chosen, told=told, monthly=False) for each in (first, second)]
+        async with WindowReader.now(self._queries, self._policies) as reader:
+            windows = await _apart(reader, baseline, current)
+            both = [await gather(reader, each, self._rules, chosen, told=told, monthly=False) for each in windows]
         _check_one_rule(both[0].rules | both[1].rules)
         before, now = (each.answers.get("", Counter()) for each in both)
         names = {**both[0].situations, **both[1].situations}
@@ -165,9 +165,9 @@ class Drift:
         there are many months is reckoned with. `under` and `rule` are as in `parts`.
         """
         line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
-        reader = await WindowReader.now(self._queries, self._policies)
-        selected = await reader.select(window or Window())
-        found = await gather(reader, selected, self._rules, chosen, told=self._told(under), monthly=True)
+        async with WindowReader.now(self._queries, self._policies) as reader:
+            selected = await reader.select(window or Window())
+            found = await gather(reader, selected, self._rules, chosen, told=self._told(under), monthly=True)
         _check_one_rule(found.rules)
         by = next(iter(found.rules), None)
         return await asyncio.to_thread(months_of, found, line.params, against=against, rule=by, position=reader.at)
