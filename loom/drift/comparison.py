@@ -167,6 +167,7 @@ class Drift:
         line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
         async with WindowReader.now(self._queries, self._policies) as reader:
             selected = await reader.select(window or Window())
+            await reader.hold(selected)
             found = await gather(reader, selected, self._rules, chosen, told=self._told(under), monthly=True)
         _check_one_rule(found.rules)
         by = next(iter(found.rules), None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from loom.decisions import TracesProjection
 from loom.decisions.decision import Decision, PolicyReference
-from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.holding import positions_of
 from loom.drift.window import Window
 from loom.errors import AdmissionError, RunNotFoundError
@@ -279,7 +279,9 @@ class WindowReader:
         """Return the id of a decision, and the decision itself unless its body is gone."""
         [row] = await self._views.fetch(_ONE, (position,))
         entry = (await self._queries.entries.at([position]))[position].entry
-        return row["decision_id"], entry.decision if isinstance(entry, DecisionJournalEntry) else None
+        return row["decision_id"], entry.decision if isinstance(
+            entry, DecisionJournalEntry | DecisionObservedEntry
+        ) else None
 
     async def _fetch(self, statement: str, bound: dict[str, object]) -> list[sqlite3.Row]:
         return await self._views.fetch(statement, {**bound, "at": self.at})
