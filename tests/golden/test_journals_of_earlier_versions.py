@@ -18,11 +18,16 @@ from loom import Loom
 from loom.circuits import Circuits
 from loom.circuits.entries import CircuitEnteredEntry
 from loom.errors import ErasedError
+from loom.extension import installed
 from loom.journal.entry import KINDS, UnknownEntry
 from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY
+from loom.web.keys import KeyIssuedEntry
 from tests.golden import sealed
 from tests.golden.reading import GOLDEN, HERE, copied, said
+
+installed()  # the kinds of wings are known once their extensions are, and that of keys with the API
+assert KeyIssuedEntry.kind in KINDS
 
 BODIES = [json.loads(line) for line in (HERE / "bodies.jsonl").read_text(encoding="utf-8").splitlines()]
 
