@@ -6,7 +6,7 @@ import hashlib
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -21,11 +21,12 @@ from loom.errors import ConfigError
 from loom.identity import check_person
 from loom.journal.entry import Recorded
 from loom.journal.export import Readable, export_line
-from loom.journal.kinds import ENDINGS, CommandReceivedEntry
+from loom.journal.kinds import ENDINGS, OWN_IDS, CommandReceivedEntry
 from loom.journal.private import open_private
 
 __all__ = ["Sealed", "seal"]
 
+_RUN_ENDED = "run_ended"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
 _ABOUT = """This is an archive of loom: journals of decisions that had come to rest, sealed into one file.
 
@@ -54,9 +55,11 @@ class _Seen:
     first_at_us: int = 0
     last_at_us: int = 0
     head: bytes = b""
-    has_commands: bool = False
+    is_an_actors: bool = False
+    """Whether it took commands, or holds what was imported, which is dealt with in the same way."""
     is_pruned: bool = False
     unfinished: set[str] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
 
     def take(self, recorded: Recorded) -> None:
         self.entries += 1
@@ -66,13 +69,17 @@ class _Seen:
         self.is_pruned = self.is_pruned or recorded.body is None
         if recorded.command_id is None:
             return
+        if recorded.kind in OWN_IDS:
+            self.is_an_actors = True
+            if (said := recorded.plain) is not None:
+                self.imports.add(said["decision"]["run_id"])
         if recorded.kind == CommandReceivedEntry.kind:
-            self.has_commands = True
+            self.is_an_actors = True
             self.unfinished.add(recorded.command_id)
         elif recorded.kind in ENDINGS:
             self.unfinished.discard(recorded.command_id)
 
-    def why_left(self, before_us: int, *, is_kept: bool) -> str | None:
+    def why_left(self, before_us: int, *, is_kept: bool, ended: Collection[str]) -> str | None:
         """Return why a journal of an actor stays out, or None."""
         if self.last_at_us >= before_us:
             return "younger"
@@ -80,6 +87,8 @@ class _Seen:
             return "kept by retention"
         if self.is_pruned:
             return "pruned already"
+        if not self.imports.issubset(ended):
+            return "with an import that has not ended"
         return "with a turn that has no end" if self.unfinished else None
 
 
@@ -103,13 +112,16 @@ async def seal(
     """
     check_person(by)
     seen: dict[str, _Seen] = {}
+    ended: set[str] = set()
     async for recorded in source.read_all(until=until):
         seen.setdefault(recorded.journal, _Seen()).take(recorded)
+        if recorded.kind == _RUN_ENDED and recorded.plain is not None:
+            ended.add(recorded.plain["run_id"])
         progress(recorded.position, 2 * until)
     before_us = us_from_datetime(before)
-    ended_at = {name: datetime_from_us(each.last_at_us) for name, each in seen.items() if each.has_commands}
+    ended_at = {name: datetime_from_us(each.last_at_us) for name, each in seen.items() if each.is_an_actors}
     kept = {} if retention is None else retention.within(ended_at, now)
-    actors = {name: seen[name].why_left(before_us, is_kept=name in kept) for name in ended_at}
+    actors = {name: seen[name].why_left(before_us, is_kept=name in kept, ended=ended) for name in ended_at}
     context = {name for name in seen if name.startswith(CONTEXT) and name not in actors}
     chosen = {name for name, why in actors.items() if why is None}
     if not chosen:

@@ -112,6 +112,7 @@ class Chosen(Arguments):
     policy_version: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    by_time: Literal["decided", "recorded"] | None = None
     ids: tuple[str, ...] | None = None
 
 

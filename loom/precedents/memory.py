@@ -132,10 +132,10 @@ class Memory:
 _KNOWN = frozenset(
     {
         "decision_type", "command_type", "is_exception", "actor_type", "actor_key", "policy", "policy_version",
-        "run_id", "origin", "status", "since", "until",
+        "run_id", "origin", "status", "since", "until", "by_time",
     }
 )  # fmt: skip
-_NARROW = _KNOWN - {"origin", "status", "since", "until"}
+_NARROW = _KNOWN - {"origin", "status", "since", "until", "by_time"}
 """What has an index of its own that gives fewer than words do."""
 
 

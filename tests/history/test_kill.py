@@ -145,3 +145,20 @@ def test_an_unfinished_import_is_abandoned_from_the_shell(tmp_path: Path) -> Non
     again = invoke("import", tmp_path / "h.csv", "--map", tmp_path / "map.yaml", "--by", "vera", *at)
     assert again.code == 1
     assert "was imported by" in again.out
+
+
+def test_the_shell_lists_and_measures_by_either_time(tmp_path: Path) -> None:
+    written(tmp_path / "h.csv", rows(24))
+    (tmp_path / "map.yaml").write_text(json.dumps(bank()))
+    at = ("-j", tmp_path / "journal.db")
+    invoke("import", tmp_path / "h.csv", "--map", tmp_path / "map.yaml", "--by", "vera", *at)
+    march = ("--since", "2015-03-01", "--until", "2015-04-01")
+    assert len(invoke("decisions", *march, "--observed", *at, "--json").json) == 2
+    assert invoke("decisions", *march, "--by-time", "recorded", *at, "--json").json == []
+    measured = invoke("metrics", *march, "--origin", "observed", *at, "--json").json
+    assert measured["all"]["decisions"] == 2
+    assert invoke("metrics", *march, *at, "--json").json["all"]["decisions"] == 0
+    window = ("--baseline", "2015-01-01..2015-07-01", "--current", "2015-07-01..2016-01-01,time:recorded")
+    compared = invoke("drift", *window, *at)
+    assert "12 decisions of [from 2015-01-01 until 2015-07-01] are in no class" in compared.err
+    assert "window holds no decision" in compared.out  # as nothing was recorded then

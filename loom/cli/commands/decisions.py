@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
+from loom.cli.commands.judging import ByTimeOption
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, moment, one_line, parse_moment
@@ -50,9 +51,11 @@ async def decisions(
     replayed: Annotated[
         bool | None, typer.Option("--replayed/--original", help="Only replays of decisions, or only originals.")
     ] = None,
+    observed: Annotated[bool, typer.Option("--observed", help="Only imported ones.")] = False,
     status: Annotated[str | None, typer.Option(help="Whose turn is open, settled, failed or abandoned.")] = None,
     since: Annotated[str | None, typer.Option(help="From then on: 2h, 3d, 2026-01-31, 2026-01-31T12:00.")] = None,
     until: Annotated[str | None, typer.Option(help="Before then.")] = None,
+    by_time: ByTimeOption = "decided",
     text: Annotated[str | None, typer.Option(help="With these words in rationale and reasoning.")] = None,
     facet: Annotated[
         list[str] | None, typer.Option("--facet", "-f", metavar="NAME=VALUE", help="With exactly this fact or context.")
@@ -81,7 +84,7 @@ async def decisions(
         "decision_type": type,
         "command_type": sent,
         "is_exception": exception,
-        "origin": None if replayed is None else "replayed" if replayed else "original",
+        "origin": "observed" if observed else None if replayed is None else "replayed" if replayed else "original",
         "status": status,
         "since": _moment(since, "--since", now),
         "until": _moment(until, "--until", now),
@@ -101,7 +104,7 @@ async def decisions(
             "outcome": named_values(outcome or [], option="--outcome"), "alike": alike, "similar_to": similar_to,
             "min_similarity": min_similarity,
         }  # fmt: skip
-        found = await memory.search(**asked, **wanted, limit=limit)
+        found = await memory.search(**asked, **wanted, by_time=by_time, limit=limit)
     if shell.json:
         shell.output.document([each.model_dump(mode="json") for each in found])
     elif not found:

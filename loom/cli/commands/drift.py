@@ -28,8 +28,9 @@ _FIELDS = {
     "policy": "policy",
     "actor": "actor_type",
     "type": "decision_type",
+    "time": "by_time",
 }
-_FORMS = "run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE or FROM..UNTIL"
+_FORMS = "run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE, time:recorded or FROM..UNTIL"
 _SEVERITIES = {"minor": 0, "stable": 0, "warning": 1, "critical": 2}
 _STYLES = {"minor": "yellow", "stable": "yellow", "warning": "yellow", "critical": "red", "not_detected": "green"}
 _METHODS = {"permutation": "permutation", "sign_flips": "in pairs"}

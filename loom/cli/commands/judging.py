@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from loom.replay import Case, Judgement, Selection
 
 __all__ = [
+    "ByTimeOption",
     "CoverageOption",
     "DecisionOption",
     "JournalNameOption",
@@ -33,6 +34,10 @@ __all__ = [
 RunOption = Annotated[str | None, typer.Option("--run", "-r", help="Only decisions of this run.")]
 JournalNameOption = Annotated[
     str | None, typer.Option("--of", metavar="TYPE/KEY", help="Only decisions of this actor's journal.")
+]
+ByTimeOption = Annotated[
+    Literal["decided", "recorded"],
+    typer.Option("--by-time", help="When decisions were made, as the source of imported ones claims, or recorded."),
 ]
 SinceOption = Annotated[
     datetime | None,
@@ -71,6 +76,7 @@ async def judge(
     of: JournalNameOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    by_time: ByTimeOption = "decided",
     decision: DecisionOption = None,
     cases: Annotated[bool, typer.Option("--cases", help="List every case that did not stay as it was.")] = False,
     gaps: Annotated[
@@ -112,7 +118,14 @@ async def judge(
             "expected a version or other facts: give --under, --what-if, --gaps or --against", param_hint="--under"
         )
     selection = selection_of(
-        policy=policy, policy_version=version, run_id=run, journal=of, since=since, until=until, ids=decision
+        policy=policy,
+        policy_version=version,
+        run_id=run,
+        journal=of,
+        since=since,
+        until=until,
+        ids=decision,
+        by_time=by_time,
     )
     if against is not None:
         _check_alone({"--keep": keep, "--what-if": changes is not None})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loom.cli.command import EXIT_NO, command
-from loom.cli.commands.judging import SinceOption, UntilOption
+from loom.cli.commands.judging import ByTimeOption, SinceOption, UntilOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line
@@ -44,6 +44,10 @@ async def metrics(
     by: _Group = "decision_type",
     since: SinceOption = None,
     until: UntilOption = None,
+    by_time: ByTimeOption = "decided",
+    origin: Annotated[
+        Literal["original", "observed", "any"], typer.Option("--origin", help="Also, or only, imported decisions.")
+    ] = "original",
     trend: _Measure = None,
     days: Annotated[int, typer.Option(min=2, max=3_650, help="How many days of a trend.")] = 60,
 ) -> int | None:
@@ -59,14 +63,15 @@ async def metrics(
 
     begin = None if since is None else since.replace(tzinfo=UTC)
     end = None if until is None else until.replace(tzinfo=UTC)
+    of: Any = {"origin": origin, "by_time": by_time}
     async with open_readings(shell) as readings:
         asked = Metrics(readings.queries)
         if trend is not None:
             tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             last = end or tomorrow
-            found = await asked.trend(trend, since=begin or last - timedelta(days=days), until=last)
+            found = await asked.trend(trend, since=begin or last - timedelta(days=days), until=last, **of)
             return _print_trend(shell, found)
-        async with asked.over(since=begin, until=end) as figures:
+        async with asked.over(since=begin, until=end, **of) as figures:
             every, groups, departed = await figures.of(), await figures.by(by), await figures.departures()
         alerts = await AlertsFound(await ReadOnlyStore.over(readings.reader)).find()
     if shell.json:
