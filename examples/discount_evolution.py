@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 from loom import Actor, Command, EquivalenceRule, Loom, LoomConfig, Window
-from loom.decisions import Analysis, Decision, RiskAssessment
+from loom.decisions import Analysis, ApprovalRequestedEntry, Decision, RiskAssessment
 from loom.enrichment import (
     BudgetsConfig,
     Critic,
@@ -117,7 +117,7 @@ def critic() -> Critic:
     return LlmCritic(CriticConfig(), CriticLlmConfig(provider="openai-compatible", model=model))
 
 
-async def season(loom: Loom, name: str, seed: int) -> None:
+async def season(loom: Loom, inbox: Inbox, name: str, seed: int) -> None:
     """Have a season of requests decided, and answer for the vice president."""
     version = loom.policies.adopted("discount") or loom.policies.latest("discount")
     granted = asked = 0
@@ -126,20 +126,32 @@ async def season(loom: Loom, name: str, seed: int) -> None:
             told = asyncio.create_task(
                 loom.actor(DiscountDesk, f"desk-{number % 4}").ask(request, id=f"{name}-{number}", by="sales")
             )
-            asked += await answer(loom, request, told)
+            asked += await answer(loom, inbox, request, told)
             granted += await told
     print(f"{name}, under {version.version}: {REQUESTS} requests, {granted} granted, {asked} answered by the VP")
 
 
-async def answer(loom: Loom, request: RequestDiscount, told: asyncio.Task[bool]) -> bool:
+class Inbox:
+    """Where requests for approval arrive, as they would by mail."""
+
+    def __init__(self) -> None:
+        self.requests: asyncio.Queue[ApprovalRequestedEntry] = asyncio.Queue()
+
+    async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
+        """Take a request."""
+        await self.requests.put(request)
+
+
+async def answer(loom: Loom, inbox: Inbox, request: RequestDiscount, told: asyncio.Task[bool]) -> bool:
     """Answer the request for approval, if there is one before the reply."""
-    while not told.done():
-        for waiting in await loom.approvals.pending("vp_sales"):
-            give = loom.approvals.grant if vice_president(request) else loom.approvals.deny
-            await give(waiting.approval_id, by="dana", comment="as always")
-            return True
-        await asyncio.sleep(0)
-    return False
+    arrival = asyncio.create_task(inbox.requests.get())
+    await asyncio.wait({arrival, told}, return_when=asyncio.FIRST_COMPLETED)
+    if not arrival.done():
+        arrival.cancel()
+        return False
+    give = loom.approvals.grant if vice_president(request) else loom.approvals.deny
+    await give(arrival.result().approval_id, by="dana", comment="as always")
+    return True
 
 
 async def main() -> None:
@@ -149,15 +161,16 @@ async def main() -> None:
     )
     with tempfile.TemporaryDirectory() as directory:
         config = LoomConfig(data=Path(directory), sections={"decision_traces": traces})
+        inbox = Inbox()
         async with Loom.open(
-            config, actors=[DiscountDesk], by="robin", sources=fixed_sources(), critic=critic()
+            config, actors=[DiscountDesk], by="robin", sources=fixed_sources(), critic=critic(), approver=inbox
         ) as loom:
-            await story(loom)
+            await story(loom, inbox)
 
 
-async def story(loom: Loom) -> None:
+async def story(loom: Loom, inbox: Inbox) -> None:
     """Spring, a suggestion, autumn."""
-    await season(loom, "spring", seed=1)
+    await season(loom, inbox, "spring", seed=1)
 
     assert loom.enricher is not None
     await loom.enricher.idle()
@@ -181,7 +194,7 @@ async def story(loom: Loom) -> None:
         print(f"  {change}")
 
     print()
-    await season(loom, "autumn", seed=2)
+    await season(loom, inbox, "autumn", seed=2)
     report = await loom.drift.compare(Window(run="spring"), Window(run="autumn"))
     print(f"\nIs the pattern of autumn still that of spring? {report.state.replace('_', ' ')}.")
     for line in report.explanation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from operator import attrgetter
@@ -20,6 +19,7 @@ from loom.identity import Identity, check_limit, short
 from loom.journal.entry import Recorded
 from loom.policies.evaluation import Evaluation
 from loom.projections import Entries, Queries
+from loom.projections.confirming import folded_in_memory
 from loom.projections.sql import prefix_range
 
 __all__ = ["Approval", "ApprovalChains", "ApprovalEvent", "approvals_of", "waiting_in"]
@@ -245,12 +245,7 @@ def approvals_of(marks: Iterable[Recorded]) -> tuple[Approval, ...]:
 
     What a row should say is not written down a second time: the projection folds the entries again, in memory.
     """
-    projection = ApprovalsProjection()
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as view:
-        view.row_factory = sqlite3.Row
-        view.executescript(projection.schema)
-        for recorded in marks:
-            projection.apply(recorded, view)
+    with folded_in_memory(ApprovalsProjection(), marks) as view:
         rows = view.execute(_FOLDED).fetchall()
         events: dict[int, list[ApprovalEvent]] = {row["position"]: [] for row in rows}
         for row in view.execute(_EVENTS):

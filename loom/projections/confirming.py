@@ -8,8 +8,9 @@ time: the projection folds the entries again, alone, in memory.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from loom.errors import ViewsDifferError
@@ -18,9 +19,10 @@ from loom.projections.projection import Projection
 from loom.projections.sql import quoted, statements
 from loom.telemetry import get_logger
 
-__all__ = ["Confirmation", "Differences", "Entries", "Row", "differing", "refolded"]
+__all__ = ["Confirmation", "Differences", "Entries", "Row", "differing", "folded_in_memory", "refolded"]
 
 _MOST = 100
+_MOST_SCRATCH = 64
 
 _log = get_logger("loom.projections")
 
@@ -142,14 +144,51 @@ def differing(row: Row, told: Row | None) -> str | None:
 
 def refolded(projection: Projection, entries: Iterable[Recorded], table: str) -> list[Row]:
     """Return the rows of a table that a projection makes of some entries alone, folded in order of their positions."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as view:
-        view.row_factory = sqlite3.Row
-        for statement in statements(projection.schema):
-            view.execute(statement)
-        for recorded in sorted(entries, key=lambda each: each.position):
+    in_order = sorted(entries, key=lambda each: each.position)
+    with folded_in_memory(projection, in_order) as view:
+        return [dict(row) for row in view.execute(f"SELECT * FROM {quoted(table)}")]  # noqa: S608 - of a projection
+
+
+@contextmanager
+def folded_in_memory(projection: Projection, entries: Iterable[Recorded]) -> Iterator[sqlite3.Connection]:
+    """Yield a database in memory that holds what a projection makes of some entries, in the order given.
+
+    It is there until the block is left. The tables are made once for each thread and emptied by undoing what was done:
+    making them takes longer than folding the few entries of a turn.
+    """
+    view = _scratch.views.pop(projection.schema, None) or _empty(projection)
+    try:
+        view.execute("BEGIN")
+        for recorded in entries:
             if projection.kinds is None or recorded.kind in projection.kinds:
                 projection.apply(recorded, view)
-        return [dict(row) for row in view.execute(f"SELECT * FROM {quoted(table)}")]  # noqa: S608 - of a projection
+        yield view
+        view.execute("ROLLBACK")
+    except BaseException:
+        view.close()
+        raise
+    if len(_scratch.views) < _MOST_SCRATCH:
+        _scratch.views[projection.schema] = view
+    else:
+        view.close()
+
+
+def _empty(projection: Projection) -> sqlite3.Connection:
+    view = sqlite3.connect(":memory:", isolation_level=None)
+    view.row_factory = sqlite3.Row
+    for statement in statements(projection.schema):
+        view.execute(statement)
+    return view
+
+
+class _Scratch(threading.local):
+    """Databases in memory, empty, by the schema of a projection; each thread has its own."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, sqlite3.Connection] = {}
+
+
+_scratch = _Scratch()
 
 
 def _key(row: Row, how: Confirmation) -> tuple[object, ...]:
