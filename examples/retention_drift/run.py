@@ -142,7 +142,9 @@ async def run(given: argparse.Namespace) -> Path | None:
             "agent": agent, "simulation": simulation, "monitor": experiment.monitor.model_dump(),
             "ceiling": load_contract(experiment.contract).limits["discount_offered"], "columns": COLUMNS,
         }  # fmt: skip
-        async with loom.runs.run(run_id=run_id, parameters=parameters, seed=experiment.simulation.seed):
+        async with loom.runs.run(
+            kind="simulation", run_id=run_id, parameters=parameters, seed=experiment.simulation.seed
+        ):
             reason, decisions = await simulate(loom, experiment, model, run_id)
             await loom.runs.end(run_id, reason=reason, result={"stopped_reason": reason, "decisions": decisions})
         print(f"{run_id} stopped after {decisions} decisions: {reason}")

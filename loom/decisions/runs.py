@@ -138,7 +138,7 @@ class Runs(RunsView):
     async def start(
         self,
         *,
-        kind: RunKind = "simulation",
+        kind: RunKind | None = None,
         policies: Sequence[str] = (),
         parameters: Mapping[str, object] | None = None,
         seed: int | str | None = None,
@@ -148,7 +148,8 @@ class Runs(RunsView):
     ) -> Run:
         """Write down that a run begins, and return it; `by` is by default who opened the loom.
 
-        Equal parameters do not make an equal run: each call is a new one. The id of a run that there is gives that
+        `kind` is by default `live`: that cases are made up, whoever makes them up says. Equal parameters do not make an
+        equal run: each call is a new one. The id of a run that there is gives that
         run, if everything else is equal, and a `RunConflictError` if not. `policies` are version ids or hashes, and
         raise `PolicyNotRegisteredError` where they are not registered.
         """
@@ -156,7 +157,7 @@ class Runs(RunsView):
         plain: Any = json_value(dict(parameters or {}))
         try:
             entry = RunStartedEntry(
-                **Identity.of(self._by if by is None else by).written(), run_id=known_id, run_kind=kind,
+                **Identity.of(self._by if by is None else by).written(), run_id=known_id, run_kind=kind or "live",
                 policies=tuple(self._reference(version) for version in policies), parameters=plain, seed=seed,
                 note=note,
             )  # fmt: skip
@@ -167,7 +168,8 @@ class Runs(RunsView):
             before = self._runs.get(known_id)
             if before is None:
                 return entry
-            if differing := _differing(_start_of(before), entry):
+            asked = entry if kind is not None else entry.model_copy(update={"run_kind": before.kind})
+            if differing := _differing(_start_of(before), asked):
                 raise RunConflictError(
                     f"run [{known_id}] was started before, with [{differing}] other than now; expected the same: "
                     "give a new run another id, or none"
@@ -227,7 +229,7 @@ class Runs(RunsView):
     async def run(
         self,
         *,
-        kind: RunKind = "simulation",
+        kind: RunKind | None = None,
         policies: Sequence[str] = (),
         parameters: Mapping[str, object] | None = None,
         seed: int | str | None = None,
@@ -236,6 +238,8 @@ class Runs(RunsView):
         run_id: str | None = None,
     ) -> AsyncIterator[Run]:
         """Start a run, or go on with an open one by its id, and let all commands that are sent within belong to it.
+
+        `kind` is by default `live`, and that of the run where one is gone on with.
 
         It ends as `completed`, or as `failed` with the exception. Where the block is cancelled, or its process dies,
         the run stays open, and the same `run_id` with the same contents goes on with it. Tasks that are started within

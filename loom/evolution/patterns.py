@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.identity import derived_id
 
-__all__ = ["ExceptionCase", "ExceptionPattern", "mine"]
+__all__ = ["ExceptionCase", "ExceptionPattern", "has_shape", "mine"]
 
 Item: TypeAlias = tuple[str, str | bool]
 
@@ -68,6 +68,8 @@ class ExceptionPattern(BaseModel):
     first_seen: datetime
     last_seen: datetime
     examples: tuple[str, ...]
+    cut: tuple[str, str, JsonValue] | None = None
+    """The condition on a number that separates what was granted from what was refused, among all of this shape."""
 
     @property
     def worthwhile(self) -> bool:
@@ -79,6 +81,7 @@ class ExceptionPattern(BaseModel):
         plain = {name: str(v).lower() if isinstance(v, bool) else v for name, v in self.conditions.items()}
         told = [f"{name} is {value}" for name, value in plain.items()]
         told += [f"{name} is {low} to {high}" for name, (low, high) in self.ranges.items()]
+        told += [] if self.cut is None else [f"{self.cut[0]} {self.cut[1]} {self.cut[2]}"]
         return ", ".join(told) or "always"
 
 
@@ -161,6 +164,13 @@ def _pattern(
         first_seen=min(case.at for case in covered), last_seen=max(case.at for case in covered),
         examples=tuple(case.decision_id for case in covered[:5]),
     )  # fmt: skip
+
+
+def has_shape(facts: Mapping[str, JsonValue], pattern: ExceptionPattern) -> bool:
+    """Tell whether facts have the conditions of a pattern; its numbers are not looked at."""
+    return all(
+        type(facts.get(name)) is type(value) and facts[name] == value for name, value in pattern.conditions.items()
+    )
 
 
 def _ranges(covered: Sequence[ExceptionCase]) -> dict[str, tuple[int, int]]:

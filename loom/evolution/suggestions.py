@@ -6,15 +6,12 @@ that person's name; another one adopts it. Both fail where another version has b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from loom.clock import datetime_from_us
-from loom.decisions.confirming import confirmed_decisions
-from loom.decisions.rows import ROW
 from loom.errors import (
     PolicyTableError,
     SelfAdoptionError,
@@ -22,6 +19,7 @@ from loom.errors import (
     SuggestionSettledError,
     SuggestionStaleError,
 )
+from loom.evolution.cases import cases_of, cut_numbers
 from loom.evolution.entries import (
     SuggestionAdoptedEntry,
     SuggestionApprovedEntry,
@@ -29,7 +27,7 @@ from loom.evolution.entries import (
     SuggestionMadeEntry,
     SuggestionRejectedEntry,
 )
-from loom.evolution.patterns import ExceptionCase, ExceptionPattern, mine
+from loom.evolution.patterns import ExceptionPattern, mine
 from loom.identity import By, Identity, derived_id, same_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
@@ -48,14 +46,6 @@ SUGGESTION_JOURNAL = "loom/suggestions"
 
 _GROWN = 1.5
 """How many times the cases there must be before a rejected suggestion comes back."""
-
-_EXCEPTIONS = """
-SELECT position, decision_id, journal, command_id, policy_name, rule, recorded_at_us, verdict, is_exception, origin,
-  status
-FROM trace_decisions
-WHERE is_exception = 1 AND origin = 'original' AND status = 'settled' AND policy_name = :policy AND position > :after
-ORDER BY position LIMIT 2000
-"""
 
 
 class Suggestion(BaseModel):
@@ -188,7 +178,8 @@ class Suggestions(SuggestionsMade):
             if base is None or not _is_table(base):
                 continue
             for pattern in await self.patterns(name):
-                made = await self._suggest(pattern, base) if pattern.worthwhile else None
+                cut = await cut_numbers(self._queries, pattern, table_of(base.document).layout)
+                made = await self._suggest(cut, base) if cut.worthwhile else None
                 if made is not None:
                     new.append(made)
         return new
@@ -298,6 +289,8 @@ class Suggestions(SuggestionsMade):
             return None
         table, rule = made
         impact = await self._replay.judge(Selection(policy=base.name), under=table)
+        if not impact.flipped:  # a rule that changes no recorded answer is none that anybody has to look at
+            return None
         suggestion_id = derived_id("suggestion", base.hash, table.version_hash, str(len(before)))[:16]
         entry = SuggestionMadeEntry(
             suggestion_id=suggestion_id, policy=base.name, base=base.hash, table=table.written(), rule=rule,
@@ -309,7 +302,7 @@ class Suggestions(SuggestionsMade):
 
 async def patterns_of(queries: Queries, policy: str) -> list[ExceptionPattern]:
     """Return the patterns among the exceptions of a policy, those with most cases first."""
-    return mine([case async for case in _cases(queries, policy)])
+    return mine([case async for case in cases_of(queries, policy)])
 
 
 async def left_to_people(queries: Queries, policies: PolicyRegistry) -> list[ExceptionPattern]:
@@ -327,25 +320,6 @@ def _is_table(version: PolicyVersion) -> bool:
     return version.document.get("language") == "table"
 
 
-async def _cases(queries: Queries, policy: str) -> AsyncIterator[ExceptionCase]:
-    after = 0
-    while True:
-        rows = await queries.fetch(_EXCEPTIONS, {"policy": policy, "after": after}, names=("traces",))
-        for row, _, decision in await confirmed_decisions(queries, rows, names=(*ROW, "exception_reason", "facts")):
-            yield ExceptionCase(
-                decision_id=row["decision_id"],
-                policy=row["policy_name"],
-                reason=decision["exception_reason"] or "",
-                rule=row["rule"] or "",
-                facts=decision["facts"] or {},
-                granted={"granted": True, "denied": False}.get(row["verdict"]),
-                at=datetime_from_us(row["recorded_at_us"]),
-            )
-        if len(rows) < 2_000:
-            return
-        after = rows[-1]["position"]
-
-
 def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, str] | None:
     """Return the base with the pattern as a rule in front of the one it is an exception to; None if it would not do."""
     written = table_of(base.document).written()
@@ -354,8 +328,9 @@ def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, s
     when += [
         [name, "between", [low, high]]
         for name, (low, high) in pattern.ranges.items()
-        if known.get(name, {}).get("type") == "integer"
+        if known.get(name, {}).get("type") == "integer" and (pattern.cut is None or pattern.cut[0] != name)
     ]
+    when += [] if pattern.cut is None else [list(pattern.cut)]
     name = f"usual-{pattern.pattern_id[:8]}"
     names = [row["name"] for row in written["rules"]]
     if not when or name in names:

@@ -21,7 +21,12 @@ async def _fill(config: Path) -> None:
     async with Loom.open(config, by="robin") as loom:
         version = (await loom.policies.register(NoteAgent.policy, by="robin")).version
         async with loom.runs.run(
-            run_id="sim-1", policies=[version], parameters={"personas": 2, "evil": EVIL}, seed=7, note=EVIL
+            kind="simulation",
+            run_id="sim-1",
+            policies=[version],
+            parameters={"personas": 2, "evil": EVIL},
+            seed=7,
+            note=EVIL,
         ):
             for key in ("a", "b"):
                 await loom.actor(NoteAgent, key).ask(Note(text=f"note of {key}"), id=f"within-{key}", by="robin")

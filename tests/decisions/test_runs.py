@@ -88,7 +88,7 @@ async def test_starting_a_run_again_with_equal_content_gives_the_run_there_is(lo
 @pytest.mark.parametrize(
     ("change", "differing"),
     [
-        ({"kind": "live"}, "run_kind"),
+        ({"kind": "simulation"}, "run_kind"),
         ({"parameters": {"n": 1.0}}, "parameters"),
         ({"parameters": {"n": True}}, "parameters"),
         ({"seed": "7"}, "seed"),
@@ -353,3 +353,13 @@ async def test_a_run_is_gone_on_with_whichever_way_its_name_comes_in(loom: Loom)
     ended = await loom.runs.end("spring", by=Identity("kim", "os_user:1000", "socket"))
     assert str(ended.ender) == "kim (os_user:1000, via socket)"
     assert await loom.runs.end("spring", by="kim") == ended
+
+
+async def test_a_run_without_a_kind_is_live_and_goes_on_with_one_that_was_called_otherwise_before(loom: Loom) -> None:
+    plain = await loom.runs.start(run_id="plain")
+    before = await loom.runs.start(run_id="spring", kind="simulation", seed=1)
+
+    assert plain.kind == "live"
+    assert await loom.runs.start(run_id="spring", seed=1) == before
+    with pytest.raises(RunConflictError, match="kind"):
+        await loom.runs.start(run_id="spring", kind="live", seed=1)
