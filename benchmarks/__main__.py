@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--quick] [--no-peers] [--json FILE]`: every figure in one run, as a table and as JSON."""
+"""`python -m benchmarks [--quick] [--no-peers] [--json FILE]`: every figure in one run, as a table and as JSON.
+
+With `--against REV` it holds this checkout against another revision instead: both in one run, taking turns.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import api, gate, growth, history, judging, memory, peers, precedents, raw, routing
+from benchmarks import (
+    against,
+    api,
+    floor,
+    gate,
+    growth,
+    history,
+    judging,
+    memory,
+    peers,
+    precedents,
+    probe,
+    raw,
+    routing,
+)
 from benchmarks.measure import Figure, median, percentile
-from benchmarks.turns import TurnFigures, messages_per_second, record_decision_s, turns
+from benchmarks.revisions import here, made
+from benchmarks.turns import (
+    TurnFigures,
+    messages_per_second,
+    record_decision_s,
+    turns,
+    turns_without_views_per_second,
+)
 
 BODY = b'{"pad":"' + b"x" * 600 + b'"}'
 """About as long as the mean body of the workload's entries."""
@@ -30,8 +54,16 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true", help="leave eventsourcing and dbos out")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument("--only", choices=list(PARTS), help="only this part")
+    parser.add_argument("--against", metavar="REV", help="hold this checkout against that revision, in one run")
+    parser.add_argument("--rounds", type=int, default=3, help="with --against: of how many rounds the medians are")
+    parser.add_argument(
+        "--probe", action="append", choices=list(probe.PARTS), help="with --against: only this; can be repeated"
+    )
     given = parser.parse_args()
     scale = 0.1 if given.quick else 1.0
+    if given.against:
+        hold_against(given.against, rounds=given.rounds, parts=given.probe, scale=scale, to=given.json)
+        return
     figures: list[Figure] = []
     for part, measure in PARTS.items():
         if given.only in (None, part):
@@ -40,6 +72,21 @@ def main() -> None:
     if given.json:
         about = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "machine": platform.machine()}
         given.json.write_text(json.dumps({"about": about, "figures": [figure.plain() for figure in figures]}, indent=2))
+
+
+def hold_against(named: str, *, rounds: int, parts: list[str] | None, scale: float, to: Path | None) -> None:
+    """Measure this checkout and another revision in turns; print their ratios, and write them where that is wanted."""
+    now, then = here(), made(named)
+    began = against.load()
+    with scratch() as place:
+        found = against.measured(
+            [now, then], rounds=rounds, parts=parts or list(probe.PARTS), directory=place, scale=scale
+        )
+    lines = against.compared(found[now.name], found[then.name])
+    notes = [note for note in (f"Medians of {rounds} rounds; {began}, then {against.load()}.", then.note) if note]
+    print(against.table(lines, then=then.name), *notes, sep="\n\n")
+    if to:
+        to.write_text(json.dumps({"against": then.name, "notes": notes, "figures": lines}, indent=2))
 
 
 def turn_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
@@ -96,6 +143,22 @@ def peer_figures(place: Path, found: dict[int, TurnFigures], scale: float) -> It
     ratio = at_256 / dbos["at_256"]
     yield Figure("decisions at 256", at_256, "/s", ratio, "dbos at 256", "≥ 20", ratio >= 20)
     yield Figure("eventsourcing: repository load", sourcing["load_per_second"], "events/s")
+
+
+def floor_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Turns beside the least program that writes the same rows, the two in turns; neither has views."""
+    del with_peers
+    count, floors, seen = max(int(8_192 * scale), 512), [], []
+    with scratch() as place:
+        for number in range(3):
+            floors.append(asyncio.run(floor.turns_per_second(place / f"floor-{number}.db", in_flight=256, count=count)))
+            seen.append(
+                asyncio.run(turns_without_views_per_second(place / f"turns-{number}.db", in_flight=256, count=count))
+            )
+    limit, turned = median(floors), median(seen)
+    ratio, of = turned / limit, "the floor"
+    yield Figure("the floor: the same rows at 256, no views", limit, "/s")
+    yield Figure("turns at 256 ÷ floor, views off for both", turned, "/s", ratio, of, "≥ 0.6", ratio >= 0.6)
 
 
 def history_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
@@ -216,6 +279,7 @@ def growth_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
 
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
+    "floor": floor_figures,
     "history": history_figures,
     "memory": memory_figures,
     "precedents": precedent_figures,

@@ -6,13 +6,15 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from benchmarks.measure import median, percentile
 from benchmarks.workload import BenchAgent, DecideOnce, Ping, PingAgent
 from loom import Loom
 from loom.cli.serving import calm_collector
+from loom.projections import Projector
 
-__all__ = ["TurnFigures", "messages_per_second", "record_decision_s", "turns"]
+__all__ = ["TurnFigures", "messages_per_second", "record_decision_s", "turns", "turns_without_views_per_second"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,28 @@ async def turns(path: Path, *, in_flight: int, count: int) -> TurnFigures:
     return TurnFigures(
         in_flight, len(took) / elapsed, entries / elapsed, median(took), percentile(took, 0.99), lag, catch_up
     )
+
+
+async def turns_without_views_per_second(path: Path, *, in_flight: int, count: int) -> float:
+    """Return turns per second where no projection follows the journal: what is beside the floor."""
+
+    async def nothing(_: Projector) -> None:
+        """Fold nothing."""
+
+    with mock.patch.object(Projector, "_catch_up", nothing):
+        async with opened(path) as loom:
+            refs = [loom.actor(BenchAgent, f"agent-{number}") for number in range(in_flight)]
+            command = DecideOnce(customer="acme", percent=5)
+            await asyncio.gather(*(ref.ask(command) for ref in refs))
+
+            async def work(number: int) -> None:
+                for _ in range(count // in_flight):
+                    await refs[number].ask(command)
+
+            calm_collector()
+            began = time.perf_counter()
+            await asyncio.gather(*(work(number) for number in range(in_flight)))
+            return count // in_flight * in_flight / (time.perf_counter() - began)
 
 
 async def messages_per_second(path: Path, *, in_flight: int, count: int) -> float:
