@@ -46,6 +46,7 @@ from loom.decisions.entries import (
 )
 from loom.decisions.explanation import Explanation, ExplanationLine, ExplanationSection, explain
 from loom.decisions.imports import IMPORT_WORDS
+from loom.decisions.out import OutFormat
 from loom.decisions.run import Run, RunStatus, VersionSeen
 from loom.decisions.runs import RUN_JOURNAL, Runs, RunsView, current_run
 from loom.decisions.runs_view import RunsProjection
@@ -54,6 +55,7 @@ from loom.decisions.trace import (
     DecisionLineage,
     DecisionSummary,
     DecisionTrace,
+    DecisionWithBody,
     OutcomeObserved,
     PrecedentSeen,
     Related,
@@ -85,6 +87,7 @@ __all__ = [
     "DecisionObservedEntry",
     "DecisionSummary",
     "DecisionTrace",
+    "DecisionWithBody",
     "EffectsProjection",
     "EnrichmentEntry",
     "EnrichmentFailedEntry",
@@ -96,6 +99,7 @@ __all__ = [
     "ExplanationSection",
     "Failure",
     "ObservedSource",
+    "OutFormat",
     "OutcomeObserved",
     "OutcomeObservedEntry",
     "PolicyReference",

@@ -26,6 +26,7 @@ __all__ = [
     "DecisionLineage",
     "DecisionSummary",
     "DecisionTrace",
+    "DecisionWithBody",
     "Effect",
     "Enrichment",
     "OutcomeObserved",
@@ -93,6 +94,12 @@ class DecisionSummary(_Frozen):
         plain["outcome"] = json.loads(plain["outcome"])
         plain |= {name: datetime_from_us(row[f"{name}_us"]) for name in ("recorded_at", "decided_at")}
         return DecisionSummary(**plain)
+
+
+class DecisionWithBody(DecisionSummary):
+    """One decision in a list with all that was recorded of it; None where its body was pruned or erased."""
+
+    decision: Decision | None
 
 
 class PrecedentSeen(_Frozen):

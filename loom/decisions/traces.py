@@ -27,6 +27,7 @@ from loom.decisions.trace import (
     DecisionLineage,
     DecisionSummary,
     DecisionTrace,
+    DecisionWithBody,
     Effect,
     Enrichment,
     OutcomeObserved,
@@ -147,8 +148,11 @@ class Traces:
         by_time: ByTime = "decided",
         limit: int = 50,
         after: int | None = None,
+        with_body: bool = False,
     ) -> tuple[DecisionSummary, ...]:
         """Return the decisions that match everything given, newest first: observed ones too, unless `origin` says.
+
+        With `with_body` each is a `DecisionWithBody`: the page holds all that was recorded of its decisions.
 
         `since` and `until` are when decisions were made, as their source claims of observed ones, or were recorded.
         `policy_version` is a version id or a full hash; `until` itself is left out; `after` is the position of the last
@@ -165,7 +169,14 @@ class Traces:
         select = _FIND if command_type is None else _FIND_BY_COMMAND
         rows = await self._queries.fetch(f"{select}{matches}{_NEWEST}", {**parameters, "limit": limit}, names=_NAMES)
         found = [DecisionSummary.of(each.row) for each in await confirmed_decisions(self._queries, rows)]
-        return tuple(each for each in found if within(each, since=since, until=until, status=status, by_time=by_time))
+        kept = tuple(each for each in found if within(each, since=since, until=until, status=status, by_time=by_time))
+        return await self.with_bodies(kept) if with_body else kept
+
+    async def with_bodies(self, found: Sequence[DecisionSummary]) -> tuple[DecisionWithBody, ...]:
+        """Return decisions of a list with all that was recorded of them."""
+        entries = await self._queries.entries.at([each.position for each in found])
+        bodies = {at: getattr(recorded.entry, "decision", None) for at, recorded in entries.items()}
+        return tuple(DecisionWithBody(**dict(each), decision=bodies.get(each.position)) for each in found)
 
     async def chain(self, decision_id: str) -> DecisionChain:
         """Return what led to a decision, outermost first, and what followed from it, nearest first.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loom.cli.command import command
+from loom.cli.commands.decisions_out import OutAsked, write_out
 from loom.cli.commands.judging import ByTimeOption
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "explained"]
 
 _MEMBERS = 50
+_LISTED = 20
+_MOST_LISTED = 10_000
 _WIDE = 150
 _WIDEST = 100
 _PIPE = 1_000  # no terminal is so wide: nobody has said how wide the reader's is
@@ -73,9 +77,21 @@ async def decisions(
     min_similarity: Annotated[
         float | None, typer.Option("--min-similarity", min=-1, max=1, help="And none farther than this cosine.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
-) -> None:
-    """List decisions, newest first; those that similarity suggests, nearest first."""
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="At most so many: 20 in a list, all with --format.")
+    ] = None,
+    form: Annotated[
+        Literal["csv", "jsonl", "parquet"] | None, typer.Option("--format", help="As a file for other programs.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", metavar="NAMES", help="With --format: decision_id,facts.income,outcome.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="With --format: into a new file.")] = None,
+) -> int | None:
+    """List decisions, newest first; those that similarity suggests, nearest first.
+
+    With --format all that match are written, as CSV, JSON lines or Parquet; exit code 1 says that there are none.
+    """
     from loom.cli.reading import open_readings, similarity_in
     from loom.precedents import Memory
 
@@ -104,7 +120,14 @@ async def decisions(
             "outcome": named_values(outcome or [], option="--outcome"), "alike": alike, "similar_to": similar_to,
             "min_similarity": min_similarity,
         }  # fmt: skip
-        found = await memory.search(**asked, **wanted, by_time=by_time, limit=limit)
+        if form is not None:
+            given = OutAsked(form, columns, out, limit)
+            return await write_out(shell, memory, readings.traces, {**asked, **wanted, "by_time": by_time}, given)
+        if columns is not None or out is not None:
+            raise typer.BadParameter("expected --format: only a file has columns", param_hint="--format")
+        if limit is not None and limit > _MOST_LISTED:
+            raise typer.BadParameter(f"expected at most {_MOST_LISTED} in a list: take --format", param_hint="--limit")
+        found = await memory.search(**asked, **wanted, by_time=by_time, limit=limit or _LISTED)
     if shell.json:
         shell.output.document([each.model_dump(mode="json") for each in found])
     elif not found:
@@ -115,6 +138,7 @@ async def decisions(
         )
     else:
         _print(shell.output, found)
+    return None
 
 
 async def why(

@@ -13,7 +13,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.shell import Shell
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "opened_out"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ async def export(
     async with open_journal(shell) as reader:
         workspace = await reader.workspace() or shell.place.name
         total = await reader.tail()
-        with _opened(out) as stream, shell.output.progress("exporting") as tell:
+        with opened_out(out) as stream, shell.output.progress("exporting") as tell:
             async for line in export_lines(reader, workspace=workspace, journal=journal, after=after, until=until):
                 stream.write(line + "\n")
                 count += 1
@@ -55,7 +55,7 @@ async def export(
 
 
 @contextlib.contextmanager
-def _opened(out: Path | None) -> Iterator[TextIO]:
+def opened_out(out: Path | None) -> Iterator[TextIO]:
     """Yield standard output, or a file that takes its name when all of it is there; none is ever overwritten."""
     if out is None:
         # Bodies are UTF-8 to the byte, whatever the locale says.
