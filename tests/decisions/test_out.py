@@ -124,7 +124,7 @@ def test_parquet_holds_the_columns_as_text(tmp_path: Path) -> None:
     rows.write([{"a": "x", "b": None}, {"a": 5, "b": "=1"}])
     rows.close()
 
-    assert pyarrow.parquet.read_table(tmp_path / "d.parquet").to_pylist() == [
+    assert parquet.read_table(tmp_path / "d.parquet").to_pylist() == [
         {"a": "x", "b": None},
         {"a": "5", "b": "=1"},
     ]
