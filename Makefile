@@ -78,10 +78,11 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.runtime
 	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime | $(VENV)/.installed
+$(VENV)/.dev: requirements/dev.txt requirements/examples.txt $(VENV)/.runtime | $(VENV)/.installed
 	@echo "adding the tools for tests and checks"
 	@rm -f $(VENV)/.runtime
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/examples.txt
 	@touch $(VENV)/.runtime $(VENV)/.installed $@
 
 # An environment holds its own path and its Python's: one that was copied or moved, or whose Python is gone, is remade.

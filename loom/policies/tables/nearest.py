@@ -172,7 +172,8 @@ class NearestCases:
                 continue
             value, bound = reached
             distance = abs(value - at) / self._units[name]
-            if found not in nearest or distance < nearest[found].distance:
+            known = nearest.get(found)  # as near, a value that will do is more than a bound that will not
+            if known is None or (distance, bound is not None) < (known.distance, known.change.bound is not None):
                 nearest[found] = _Candidate(
                     found, distance, Change(name, _written(fact, at), _written(fact, value), bound)
                 )
