@@ -19,6 +19,9 @@ from tests.actors.support import until
 from tests.cli.support import RunningLoom, configured, environment, run
 
 
+pytestmark = pytest.mark.timeout(400)  # processes are started one after the other, on a machine that may be busy
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return configured(tmp_path, module="tests.cli.waiting")
@@ -50,7 +53,7 @@ def fields(config: Path) -> str:
 def interrupted(sender: subprocess.Popen[str]) -> str:
     """Interrupt a process and return what it says; the exit code is that of an interrupted one."""
     sender.send_signal(signal.SIGINT)
-    _, said = sender.communicate(timeout=60)
+    _, said = sender.communicate(timeout=200)
     assert sender.returncode == 130, said
     assert "Traceback" not in said
     return " ".join(said.split())
@@ -80,7 +83,7 @@ def test_a_signal_in_the_middle_of_a_read_is_never_swallowed(config: Path, again
 
 def test_while_the_turn_runs_in_this_process_it_was_cut_short_and_goes_on_later(config: Path) -> None:
     with sending(config, fields(config)) as sender:
-        asyncio.run(until((config.parent / "begun").exists, timeout_s=60))
+        asyncio.run(until((config.parent / "begun").exists, timeout_s=200))
         said = interrupted(sender)
 
     [command_id] = re.findall(r"turn (\S+) of waiting/a was cut short and goes on with the next `loom run`", said)
@@ -94,7 +97,7 @@ def test_while_the_turn_runs_in_this_process_it_was_cut_short_and_goes_on_later(
 def test_while_the_turn_runs_in_another_process_it_goes_on_there(config: Path) -> None:
     with RunningLoom(config) as running:
         with sending(config, fields(config)) as sender:
-            asyncio.run(until((config.parent / "begun").exists, timeout_s=60))
+            asyncio.run(until((config.parent / "begun").exists, timeout_s=200))
             said = interrupted(sender)
         [command_id] = re.findall(r"turn (\S+) of waiting/a goes on in the loom that runs", said)
 
