@@ -18,7 +18,6 @@ import pytest
 from tests.actors.support import until
 from tests.cli.support import RunningLoom, configured, environment, run
 
-
 pytestmark = pytest.mark.timeout(400)  # processes are started one after the other, on a machine that may be busy
 
 
