@@ -15,7 +15,7 @@ from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.serialisation import _checked
 
 _CALLS = 830
-"""Calls of Python functions on the event loop's thread, in a turn of five entries that is alone. Lower it when it falls."""
+"""Calls of Python functions on the event loop's thread, in a turn of five entries: to be lowered as it falls."""
 
 
 async def test_a_turn_makes_no_more_calls_than_it_did(tmp_path: Path) -> None:
