@@ -16,6 +16,7 @@ from loom.decisions.runs import Runs
 from loom.errors import ImportMapError, ImportRefusedError, RunConflictError
 from loom.history.checking import Checking, Progress
 from loom.history.map import ImportMap, load_map, map_of
+from loom.history.outcomes import OutcomeImport, OutcomeReport
 from loom.history.reading import PythonRows, Rows, rows_in
 from loom.history.report import ImportReport
 from loom.history.rows import Preparer
@@ -129,6 +130,17 @@ class History:
         if self._never is not None and Path(path).exists() and Path(path).samefile(self._never):
             raise ImportRefusedError(f"file [{path}] is the journal of this loom; expected another: see `loom archive`")
         return rows_in(path, select=select, delimiter=_map(given)[0].delimiter)
+
+    async def load_outcomes(
+        self, rows: Rows, mapping: Mapping[str, str], *, by: By | None, source: str | None = None
+    ) -> OutcomeReport:
+        """Write how decisions turned out, as rows say, in the name of a person; without `by` only say what would be.
+
+        `mapping` says which column is what: `id`, or `own_id` with the `source` that has it, and some of `correct`,
+        `actual`, `feedback`, `observed_at`. What was observed before is skipped; nothing is written where a row is
+        refused.
+        """
+        return await OutcomeImport(self._store, self._queries, now=self._now).load(rows, mapping, by=by, source=source)
 
     async def abandon(self, run_id: str, *, by: By, reason: str | None = None) -> Run:
         """Give an unfinished import up: what it wrote stays, marked for good, and its own ids stay taken."""

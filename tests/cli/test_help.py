@@ -25,7 +25,8 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_the_common_options(name: str) -> None:
-    said = invoke(*({"replay": ("replay", "state")}.get(name, (name,))), "--help")
+    leaf = {"replay": ("replay", "state"), "outcomes": ("outcomes", "import")}
+    said = invoke(*leaf.get(name, (name,)), "--help")
     assert said.code == 0
     for option in ("--config", "--journal", "--workspace", "--json"):
         assert option in said.out
