@@ -1,7 +1,8 @@
 """Journals that an earlier loom wrote verify, show and audit as they did; entries of every kind are read.
 
-What is under `tests/golden` is never made again: `bodies.jsonl` has bodies of every kind and schema, and each directory
-has a journal of one wing, with what was read out of it then.
+What is under `tests/golden` is never changed: `bodies.jsonl` has bodies of every kind and schema, as they were written
+when these were new (a new kind or schema adds some), and each directory has a journal of one wing, with what was read
+out of it then.
 """
 
 from __future__ import annotations
@@ -47,6 +48,13 @@ def test_a_stored_body_of_every_kind_is_read_by_its_class(stored: dict[str, str]
 
     assert not isinstance(entry, UnknownEntry)
     assert entry.kind == stored["kind"]
+
+
+def test_every_kind_of_looms_has_bodies_of_its_present_schema() -> None:
+    own = {kind: KINDS.get(kind) for kind in KINDS}
+    present = {(kind, cls.schema_version) for kind, cls in own.items() if cls and cls.__module__.startswith("loom.")}
+
+    assert present - {(each["kind"], int(each["schema_version"])) for each in BODIES} == set()
 
 
 async def test_what_an_earlier_vault_sealed_opens_and_what_it_erased_stays_erased(
