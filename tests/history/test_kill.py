@@ -162,3 +162,14 @@ def test_the_shell_lists_and_measures_by_either_time(tmp_path: Path) -> None:
     compared = invoke("drift", *window, *at)
     assert "12 decisions of [from 2015-01-01 until 2015-07-01] are in no class" in compared.err
     assert "window holds no decision" in compared.out  # as nothing was recorded then
+
+
+def test_a_list_is_headed_by_the_time_that_it_shows_and_views_verify(tmp_path: Path) -> None:
+    written(tmp_path / "h.csv", rows(6))
+    (tmp_path / "map.yaml").write_text(json.dumps(bank()))
+    at = ("-j", tmp_path / "journal.db")
+    invoke("import", tmp_path / "h.csv", "--map", tmp_path / "map.yaml", "--by", "vera", *at)
+    listed = invoke("decisions", *at).out
+    assert "decided (UTC)" in listed
+    assert "2015-07-05 10:00:00" in listed  # noon in Berlin
+    assert "VIEWS VERIFIED" in invoke("verify", "--views", *at).out

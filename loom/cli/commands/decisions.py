@@ -199,7 +199,7 @@ def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
     from rich.text import Text
 
     roomy, wide = output.width >= ROOMY, output.width >= _WIDE
-    columns = [Column("id", "cyan"), Column("recorded (UTC)", "dim"), Column("type")]
+    columns = [Column("id", "cyan"), Column("decided (UTC)", "dim"), Column("type")]
     columns += [Column("actor")] if roomy else []
     columns += [Column("policy"), Column("rule")] if wide else []
     suggested = any(each.similarity is not None for each in found)

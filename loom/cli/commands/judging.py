@@ -42,12 +42,12 @@ ByTimeOption = Annotated[
 SinceOption = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Recorded at this time or later (UTC)."
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Decided at this time or later (UTC)."
     ),
 ]
 UntilOption = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Recorded before this time (UTC)."),
+    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], help="Decided before this time (UTC)."),
 ]
 DecisionOption = Annotated[
     list[str] | None, typer.Option("--decision", "-d", help="This decision; may be given several times.")
