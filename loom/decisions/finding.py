@@ -56,8 +56,8 @@ _OTHERS = {
 }
 _STATUS = "status = :status"
 # SQLite takes an index of some statuses only where the statement itself says that it asks for one of them.
-_RARE = ["status NOT IN ('open', 'completed')"]
-_STATUSES: dict[str, list[str]] = {"open": ["status = 'open'"], "completed": []}
+_RARE = ["status NOT IN ('open', 'settled')"]
+_STATUSES: dict[str, list[str]] = {"open": ["status = 'open'"], "settled": []}
 
 
 def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:

@@ -67,7 +67,7 @@ CREATE INDEX trace_exceptions ON trace_decisions (position) WHERE is_exception =
 
 CREATE INDEX trace_departures ON trace_decisions (position) WHERE departure IS NOT NULL;
 
-CREATE INDEX trace_failed ON trace_decisions (status, position) WHERE status NOT IN ('open', 'completed');
+CREATE INDEX trace_failed ON trace_decisions (status, position) WHERE status NOT IN ('open', 'settled');
 
 CREATE INDEX trace_replayed ON trace_decisions (position) WHERE origin = 'replayed';
 
