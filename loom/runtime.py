@@ -317,12 +317,14 @@ class Loom:
         critic = self._critic or critic_of(config)
         if critic is None and wanted.llm_enrichment.mode != "never":
             _log.warning("critic_missing", mode=wanted.llm_enrichment.mode, expected="critic_llm in the config")
-        if critic is not None and self.resumes:
-            self.enricher = Enricher(
-                self.store, queries, critic, self.budget, wanted.llm_enrichment, now=self.now, make_draft=make_draft
-            )
+        if critic is None:
+            return
+        self.enricher = Enricher(
+            self.store, queries, critic, self.budget, wanted.llm_enrichment, now=self.now, make_draft=make_draft
+        )
+        self._stack.push_async_callback(self.enricher.close)
+        if self.resumes:  # else it asks about what it is told to, and follows nothing
             await self.enricher.start()
-            self._stack.push_async_callback(self.enricher.close)
             if not wanted.llm_enrichment.in_background:
                 self.actors.services.hold_reply = self.enricher.hold
 

@@ -10,23 +10,26 @@ import asyncio
 import contextlib
 import json
 import secrets
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.decision import Decision
 from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
-from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
+from loom.decisions.runs import RunsView
 from loom.enrichment.budget import Budget, Refused, Reservation
 from loom.enrichment.config import EnrichmentConfig
 from loom.enrichment.critic import Critic, CriticAnswer, fenced
-from loom.enrichment.entries import EnricherSetEntry, Settlement
-from loom.errors import AppendUnknownError, CriticError, LoomError
-from loom.identity import new_id
+from loom.enrichment.entries import EnricherSetEntry, ImportEnrichedEntry, Settlement
+from loom.errors import AppendUnknownError, CriticError, LoomError, RunConflictError
+from loom.identity import By, Identity, check_limit, new_id
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Append, Draft, JournalStore, draft
@@ -34,7 +37,7 @@ from loom.projections import Queries
 from loom.spans import note_enrichment, observe_budget, span
 from loom.telemetry import get_logger
 
-__all__ = ["ENRICHMENT_JOURNAL", "Enricher"]
+__all__ = ["ENRICHMENT_JOURNAL", "Enricher", "ImportEnriched"]
 
 ENRICHMENT_JOURNAL = "loom/enrichment"
 """The journal of what critics said."""
@@ -54,9 +57,29 @@ WHERE decision_id IN (SELECT value FROM json_each(:ids)) AND position > :after
   AND (enrich = 'always' OR (enrich IS NULL AND {}))
 ORDER BY position
 """
+_IMPORTED = """
+SELECT position, decision_id, journal, sequence FROM trace_decisions
+WHERE run_id = :run_id AND position > :after
+  AND decision_id NOT IN (SELECT decision_id FROM enrichments WHERE status = 'enriched')
+ORDER BY position LIMIT :limit
+"""
+_PAGE = 100
 _TYPES = "decision_type IN (SELECT value FROM json_each(:types))"
 
 _log = get_logger("loom.enrichment")
+
+
+Asked: TypeAlias = Literal["enriched", "failed", "refused"]
+"""What came of asking about one decision."""
+
+
+class ImportEnriched(NamedTuple):
+    """What came of asking about an import; `exhausted` says that the budget ended it, before all were asked about."""
+
+    run_id: str
+    enriched: int
+    failed: int
+    exhausted: bool
 
 
 class _Waiting(NamedTuple):
@@ -92,7 +115,7 @@ class Enricher:
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, asyncio.Task[Asked | None]] = {}
         self._dealt_with: set[str] = set()
         """Those that a look at the view which began earlier may still show as waiting."""
         self._places = asyncio.Semaphore(config.concurrency)
@@ -137,6 +160,37 @@ class Enricher:
                 if tasks:
                     await asyncio.wait(tasks)
 
+    async def enrich_import(self, run_id: str, *, by: By, limit: int | None = None) -> ImportEnriched:
+        """Ask about what an import brought in, oldest first, in the name of a person: nothing else ever does.
+
+        What has an enrichment is passed over; at most `limit` others are asked about, each out of the budget, until
+        that refuses. Raises `RunNotFoundError`, and `RunConflictError` for a run that is no import that has ended.
+        """
+        run = await RunsView(self._queries).get(run_id)
+        if run.kind != "import" or run.status != "completed":
+            raise RunConflictError(
+                f"run [{run.run_id}] is [{run.kind}, {run.status}]; expected an import that has ended: finish it first"
+            )
+        await self._settle_lost()
+        await self._write(ImportEnrichedEntry(run_id=run.run_id, **Identity.of(by).written()))
+        counts: Counter[Asked] = Counter()
+        after, left = 0, sys.maxsize if limit is None else check_limit(limit)
+        refused = False
+        while left and not refused:
+            bounds = {"run_id": run.run_id, "after": after, "limit": min(left, _PAGE)}
+            rows = await self._queries.fetch(_IMPORTED, bounds, names=("traces", "enrichments"))
+            if not rows:
+                break
+            at_once = self._config.concurrency
+            for first in range(0, len(rows), at_once):
+                tasks = [self._begin(_Waiting(*row)) for row in rows[first : first + at_once]]
+                counts.update(each for each in await asyncio.gather(*tasks) if each is not None)
+                refused = counts["refused"] > 0
+                if refused:
+                    break
+            after, left = rows[-1]["position"], left - len(rows)
+        return ImportEnriched(run.run_id, counts["enriched"], counts["failed"], refused)
+
     # --- following ------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
@@ -151,7 +205,7 @@ class Enricher:
                 await asyncio.sleep(_RETRY_S)
                 self._wake.set()
 
-    async def _look(self, among: Sequence[str] | None = None) -> list[asyncio.Task[None]]:
+    async def _look(self, among: Sequence[str] | None = None) -> list[asyncio.Task[Asked | None]]:
         """Begin what waits, all of it or some, and return the tasks of all that was found waiting."""
         async with self._looking:
             before = set(self._dealt_with)
@@ -175,7 +229,7 @@ class Enricher:
         rows = await self._queries.fetch(statement.format(condition), bounds, names=("enrichments",))
         return [_Waiting(*row) for row in rows]
 
-    def _begin(self, waiting: _Waiting) -> asyncio.Task[None]:
+    def _begin(self, waiting: _Waiting) -> asyncio.Task[Asked | None]:
         task = self._under_way.get(waiting.decision_id)
         if task is None:
             task = asyncio.create_task(self._enrich(waiting), name=f"enrich {waiting.decision_id[:12]}")
@@ -189,22 +243,24 @@ class Enricher:
 
     # --- one decision ---------------------------------------------------------------------------
 
-    async def _enrich(self, waiting: _Waiting) -> None:
+    async def _enrich(self, waiting: _Waiting) -> Asked | None:
+        asked: Asked | None = None
         try:
             async with self._places:
                 decision = await self._decision(waiting)
                 if decision is not None:
-                    await self._ask(decision)
+                    asked = await self._ask(decision)
                 self._dealt_with.add(waiting.decision_id)
         except LoomError as error:  # the journal cannot be written: it stays in line
             _log.warning("not_enriched", decision=waiting.decision_id, error=str(error))
             await asyncio.sleep(_RETRY_S)
+        return asked
 
-    async def _ask(self, decision: Decision) -> None:
+    async def _ask(self, decision: Decision) -> Asked:
         decision_id = decision.decision_id
         if self._budget.attempts(decision_id) >= _ATTEMPTS:
             await self._failed(decision_id, "Lost", f"[{_ATTEMPTS}] calls were cut short with their process", 0, 0.0)
-            return
+            return "failed"
         reserved = await self._budget.reserve(
             decision_id,
             reservation_id=new_id(),
@@ -215,7 +271,7 @@ class Enricher:
         if isinstance(reserved, Refused):
             refused = EnrichmentRefusedEntry(decision_id=decision_id, reason=reserved.reason, detail=reserved.detail)
             await self._write(refused)
-            return
+            return "refused"
         began = time.perf_counter()
         with span("loom.enrichment", {"loom.decision": decision_id}) as under_way:
             try:
@@ -226,11 +282,12 @@ class Enricher:
                 under_way.set_attribute("loom.outcome", type(error).__name__)
                 note_enrichment(status="failed", duration_s=time.perf_counter() - began, confidence=None)
                 await self._settle_failure(reserved, error, _ms_since(began))
-                return
+                return "failed"
             under_way.set_attribute("loom.outcome", "enriched")
             duration_s = time.perf_counter() - began
             note_enrichment(status="enriched", duration_s=duration_s, confidence=analysis.confidence)
             await self._settle_answer(reserved, answer, analysis, _ms_since(began))
+            return "enriched"
 
     async def _settle_answer(
         self, reserved: Reservation, answer: CriticAnswer, analysis: DecisionAnalysis, duration_ms: float
@@ -263,7 +320,7 @@ class Enricher:
 
     async def _decision(self, waiting: _Waiting) -> Decision | None:
         async for recorded in self._store.read(waiting.journal, after=waiting.sequence - 1, until=waiting.sequence):
-            if isinstance(recorded.entry, DecisionJournalEntry):
+            if isinstance(recorded.entry, DecisionJournalEntry | DecisionObservedEntry):
                 return recorded.entry.decision
         return None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, TypeAlias
 
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, PersonEntry
 
-__all__ = ["BudgetReservedEntry", "BudgetSettledEntry", "EnricherSetEntry", "Settlement"]
+__all__ = ["BudgetReservedEntry", "BudgetSettledEntry", "EnricherSetEntry", "ImportEnrichedEntry", "Settlement"]
 
 Settlement: TypeAlias = Literal["known", "unknown_price", "failed", "lost"]
 """How sure the cost is: `known`; else the worst case was counted: no price, a failed call, or nobody came back."""
@@ -20,6 +20,16 @@ class EnricherSetEntry(Entry):
     mode: str
     auto_enrich_on: tuple[str, ...]
     from_position: int
+
+
+class ImportEnrichedEntry(PersonEntry):
+    """A person asked that a critic look at what an import brought in: without that, nothing does."""
+
+    kind: ClassVar[str] = "import_enriched"
+    sources_since: ClassVar[int] = 1
+
+    run_id: str
+    by: str
 
 
 class BudgetReservedEntry(Entry):
