@@ -123,15 +123,17 @@ def golden() -> Iterator[tuple[type[PersonEntry], int, str]]:
     for line in BODIES.read_text(encoding="utf-8").splitlines():
         stored = json.loads(line)
         cls = KINDS.get(stored["kind"])
-        if cls is not None and issubclass(cls, PersonEntry):
-            yield cls, int(stored["schema_version"]), stored["body"]
+        if cls is None or not issubclass(cls, PersonEntry):
+            continue
+        if (schema := int(stored["schema_version"])) < cls.sources_since:  # the others are of today
+            yield cls, schema, stored["body"]
 
 
 @pytest.mark.parametrize(("cls", "schema", "body"), [*golden()], ids=lambda each: getattr(each, "kind", ""))
 def test_an_entry_of_before_has_no_source_and_a_new_one_always_has(
     cls: type[PersonEntry], schema: int, body: str
 ) -> None:
-    assert schema < cls.sources_since <= cls.schema_version
+    assert cls.sources_since <= cls.schema_version
     entry = KINDS.decode(cls.kind, schema, body.encode())
     assert isinstance(entry, cls)
     if entry.identity is None:
