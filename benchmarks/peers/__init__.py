@@ -13,13 +13,15 @@ _HERE = Path(__file__).parent
 
 
 def environment(directory: Path) -> Path:
-    """Return the Python of an environment with the peers in it, made at first use."""
+    """Return the Python of an environment with the peers in it, made at first use and when their list changes."""
     python = directory / "bin" / "python"
-    if not python.exists():
+    wanted, installed = (_HERE / "requirements.txt").read_text(), directory / "peers.txt"
+    if not installed.exists() or installed.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
         subprocess.run(
             [str(python), "-m", "pip", "install", "--quiet", "-r", str(_HERE / "requirements.txt")], check=True
         )
+        installed.write_text(wanted)
     return python
 
 

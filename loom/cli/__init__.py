@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the shell; its commands are imported only now."""
+    gc.disable()  # what is imported stays: a look for garbage among it finds none
     from loom.cli.app import main as run
 
+    gc.freeze()
+    gc.enable()
     run()

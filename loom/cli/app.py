@@ -37,6 +37,7 @@ from loom.cli.commands import (
     upgrade,
     verify,
 )
+from loom.cli.helping import Sections
 
 __all__ = ["app", "main"]
 
@@ -49,9 +50,11 @@ _EPILOG = (
 
 app = typer.Typer(
     name="loom",
+    cls=Sections,
     epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
 

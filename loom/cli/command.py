@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from loom.cli.helping import Deferred
 from loom.cli.output import Output, plain_error
 from loom.cli.shell import Shell
 from loom.errors import AnswerKind, LoomError
@@ -100,10 +101,10 @@ def command(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        as_command = _as_command(function)
+        made = functools.cache(lambda: _as_command(function))
         if default:
-            app.callback(invoke_without_command=True, help=app.info.help)(_unless_subcommand(as_command))
-        app.command(name, rich_help_panel=panel, help=function.__doc__)(as_command)
+            app.callback(invoke_without_command=True, help=app.info.help)(_unless_subcommand(made()))
+        app.command(name, cls=Deferred.of(made), rich_help_panel=panel, help=function.__doc__)(_in_its_place)
         return function
 
     return decorate
@@ -112,6 +113,10 @@ def command(
 def exit_code_of(error: LoomError) -> int:
     """Return the exit code for an error: 1 where it is the answer, 2 where something stands in the way of one."""
     return _EXIT_CODES[error.kind]
+
+
+def _in_its_place() -> None:
+    """Hold the place of a command in Typer's list: `Deferred` gives what is run."""
 
 
 def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,9 +6,10 @@ import json
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from loom.identity import Identity
+if TYPE_CHECKING:
+    from loom.identity import Identity
 
 __all__ = [
     "age",

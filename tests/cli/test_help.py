@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from loom.cli.app import app
+from loom.cli.helping import Deferred
 from tests.cli.support import environment, invoke, run
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -51,13 +52,30 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
         "from loom.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'pydantic', 'structlog', 'aiosqlite', 'anyio', 'asyncio', 'sqlite3', 'loom.runtime'}\n"
+        "heavy = {'pydantic', 'structlog', 'aiosqlite', 'anyio', 'asyncio', 'sqlite3', 'yaml', 'rich', 'pygments'}\n"
+        "heavy |= {'typer.rich_utils', 'loom.runtime'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stderr.strip() == "[]"
+
+
+def test_a_list_of_commands_works_out_the_options_of_none_of_them() -> None:
+    listed = typer.main.get_command(app)
+    assert all(name in listed.get_help(typer.Context(listed)) for name in COMMANDS)
+    deferred = [each for each in listed.commands.values() if isinstance(each, Deferred)]  # type: ignore[attr-defined]
+    assert len(deferred) > 10
+    assert not [each.name for each in deferred if "_built" in vars(each)]
+    assert [each.name for each in deferred[0].params]
+    assert "_built" in vars(deferred[0])
+
+
+def test_help_has_its_commands_and_options_in_sections() -> None:
+    said = invoke("--help").out
+    assert said.index("Which loom, and how:") < said.index("Run:") < said.index("Read back:") < said.index("Check:")
+    assert "Which loom, and how:" in invoke("why", "--help").out
 
 
 def test_version(tmp_path: Path) -> None:

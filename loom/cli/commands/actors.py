@@ -9,6 +9,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import age, one_line
@@ -32,7 +33,9 @@ _STYLES = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List actors: what they are at, what failed, until when they are stopped; restart one.")
+    group = typer.Typer(
+        cls=Sections, help="List actors: what they are at, what failed, until when they are stopped; restart one."
+    )
     command(group, "list", default=True)(actors)
     command(group, "restart")(restart)
     app.add_typer(group, name="actors", rich_help_panel="Answer")

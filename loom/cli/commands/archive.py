@@ -11,6 +11,7 @@ import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, moment, one_line, parse_moment, plain
@@ -35,7 +36,9 @@ _Journal = Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A journal of 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Seal journals that have come to rest into a file; verify, read, replay and prune.")
+    group = typer.Typer(
+        cls=Sections, help="Seal journals that have come to rest into a file; verify, read, replay and prune."
+    )
     command(group, "seal", default=True)(seal)
     command(group, "verify")(verify)
     command(group, "show")(show)

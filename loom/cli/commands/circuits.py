@@ -9,6 +9,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, who
@@ -29,7 +30,7 @@ _Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_defaul
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Run registered steps: the audit, strategies, escalations, erasure.")
+    group = typer.Typer(cls=Sections, help="Run registered steps: the audit, strategies, escalations, erasure.")
     command(group, "audit", default=True)(audit)
     command(group, "strategies")(strategies)
     command(group, "strategy")(strategy)

@@ -9,6 +9,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import named, who
@@ -33,7 +34,7 @@ _SHOWN = ("id", "recorded_at", "event", "severity", "dfid", "agent", "simulation
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Let agents propose: contracts, standings, the audit.")
+    group = typer.Typer(cls=Sections, help="Let agents propose: contracts, standings, the audit.")
     command(group, "status", default=True)(status)
     command(group, "register")(register)
     command(group, "suspend")(suspend)

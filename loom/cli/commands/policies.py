@@ -9,6 +9,7 @@ import typer
 from loom.cli.command import command
 from loom.cli.commands import auditing, tables
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, moment, named, one_line, safe, who
@@ -25,7 +26,7 @@ _Version = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List, show and adopt policy versions.")
+    group = typer.Typer(cls=Sections, help="List, show and adopt policy versions.")
     command(group, "list", default=True)(policies)
     command(group, "show")(show)
     command(group, "adopt")(adopt)

@@ -8,6 +8,7 @@ import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.contradicting import contradictions
+from loom.cli.helping import Sections
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, one_line, who
@@ -27,7 +28,7 @@ _WHY_SUPERSEDED = {"policy": "another version is adopted", "overruled": "overrul
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List classes of like cases, what is in one, and the rules that make them.")
+    group = typer.Typer(cls=Sections, help="List classes of like cases, what is in one, and the rules that make them.")
     command(group, "list", default=True)(precedents)
     command(group, "show")(show)
     command(group, "contradictions")(contradictions)

@@ -6,11 +6,11 @@ import itertools
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
 from loom.cli.commands.judging import judge
 from loom.cli.commands.rerunning import rerun
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, compact, moment, one_line, plain, shortened
@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="replay", rich_help_panel="Check")
 
 
-class _StateUnlessNamed(TyperGroup):
+class _StateUnlessNamed(Sections):
     """Takes `loom replay TYPE/KEY` for `loom replay state TYPE/KEY`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

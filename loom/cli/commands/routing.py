@@ -8,6 +8,7 @@ import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import named
@@ -23,7 +24,7 @@ _Request = Annotated[str, typer.Argument(metavar="REQUEST", help="The id of a re
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Choose agents under rails: status, timeline, kill switch, replay.")
+    group = typer.Typer(cls=Sections, help="Choose agents under rails: status, timeline, kill switch, replay.")
     command(group, "status", default=True)(status)
     command(group, "timeline")(timeline)
     command(group, "mode")(mode)

@@ -8,6 +8,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import age, compact, moment, one_line, shortened, who
@@ -26,7 +27,7 @@ _FEW = 10
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List and show runs; end one that was left open.")
+    group = typer.Typer(cls=Sections, help="List and show runs; end one that was left open.")
     command(group, "list", default=True)(runs)
     command(group, "show")(show)
     command(group, "end")(end)

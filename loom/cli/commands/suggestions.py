@@ -8,6 +8,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
@@ -23,7 +24,7 @@ _Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_defaul
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List, show, look for, approve, adopt and reject suggestions.")
+    group = typer.Typer(cls=Sections, help="List, show, look for, approve, adopt and reject suggestions.")
     command(group, "list", default=True)(suggestions)
     command(group, "show")(show)
     command(group, "look")(look)

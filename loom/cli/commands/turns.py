@@ -8,6 +8,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import age, named, one_line, shortened, who
@@ -39,7 +40,7 @@ _MEANING = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List turns without an end; retry or abandon those that are stuck.")
+    group = typer.Typer(cls=Sections, help="List turns without an end; retry or abandon those that are stuck.")
     command(group, "list", default=True)(turns)
     command(group, "retry")(retry)
     command(group, "abandon")(abandon)

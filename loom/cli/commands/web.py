@@ -10,6 +10,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 
@@ -22,7 +23,7 @@ __all__ = ["add_to"]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "serve", panel="Wings")(serve)
-    group = typer.Typer(help="Give and take away keys of the API.")
+    group = typer.Typer(cls=Sections, help="Give and take away keys of the API.")
     command(group, "list", default=True)(keys)
     command(group, "add")(add)
     command(group, "revoke")(revoke)

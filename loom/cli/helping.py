@@ -1,0 +1,90 @@
+"""How help is written: in sections, without Rich, whose import alone takes a third of the time of `loom --help`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+__all__ = ["Deferred", "Sections"]
+
+
+class Sections(TyperGroup):
+    """A group that shows its commands in sections, by the panel that each of them names."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, then the commands."""
+        _write(formatter, _options(self, ctx))
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the first paragraph of each command."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        _write(
+            formatter,
+            (
+                (getattr(each, "rich_help_panel", None) or "Commands", (name, (each.help or "").split("\n\n")[0]))
+                for name, each in commands
+                if each is not None and not each.hidden
+            ),
+        )
+
+
+class Deferred(TyperCommand):
+    """A command whose arguments and options are worked out when they are asked for: a list of commands needs none."""
+
+    made: ClassVar[Callable[[], Callable[..., Any]]]
+    """Makes the function that Typer reads."""
+
+    @classmethod
+    def of(cls, made: Callable[[], Callable[..., Any]]) -> type[Deferred]:
+        """Return the class of a command."""
+        return type(cls.__name__, (cls,), {"made": staticmethod(made)})
+
+    @functools.cached_property
+    def _built(self) -> Any:
+        alone = typer.Typer(add_completion=False)
+        alone.command(self.name)(type(self).made())
+        return typer.main.get_command(alone)
+
+    @property
+    def params(self) -> Any:
+        """Its arguments and options."""
+        return self._built.params
+
+    @params.setter
+    def params(self, given: Any) -> None:
+        """Leave what Typer reads off the function that holds its place."""
+
+    @property
+    def callback(self) -> Any:
+        """What runs it."""
+        return self._built.callback
+
+    @callback.setter
+    def callback(self, given: Any) -> None:
+        """Leave the function that holds its place."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options."""
+        _write(formatter, _options(self, ctx))
+
+
+def _options(command: Any, ctx: Any) -> Iterable[tuple[str, tuple[str, str]]]:
+    for parameter in command.get_params(ctx):
+        shown = parameter.get_help_record(ctx)
+        if shown is not None:
+            usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            yield getattr(parameter, "rich_help_panel", None) or usual, shown
+
+
+def _write(formatter: Any, shown: Iterable[tuple[str, tuple[str, str]]]) -> None:
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for panel, row in shown:
+        sections.setdefault(panel, []).append(row)
+    for panel, rows in sections.items():
+        with formatter.section(panel):
+            formatter.write_dl(rows)
