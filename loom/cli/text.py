@@ -53,6 +53,8 @@ def compact(value: Any, longest: int = 400) -> str:
 
 def named(said: Mapping[str, Any], field: str = "by") -> Identity | None:
     """Return the person that plain JSON names in a field, and where the name comes from; None for nobody."""
+    from loom.identity import Identity  # not for `--help`
+
     prefix = field.removesuffix("by")
     source, via = (said.get(f"{prefix}{name}", said.get(name)) for name in ("identity_source", "via"))
     return Identity(str(said[field]), source, via) if said.get(field) else None
