@@ -221,6 +221,7 @@ class DecisionObservedEntry(PersonEntry):
     """
 
     kind: ClassVar[str] = "decision_observed"
+    sources_since: ClassVar[int] = 1
     person: ClassVar[str] = "decided_by"
 
     decision: Decision

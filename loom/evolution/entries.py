@@ -37,6 +37,7 @@ class SuggestionApprovedEntry(PersonEntry):
     """A person wants a suggestion to become a version, and so proposes it: another person may adopt that."""
 
     kind: ClassVar[str] = "suggestion_approved"
+    sources_since: ClassVar[int] = 1
 
     suggestion_id: str
     by: str

@@ -48,6 +48,7 @@ class PolicyProposedEntry(PersonEntry):
     """A person proposed a version that was known already, as by approving a suggestion that comes to it."""
 
     kind: ClassVar[str] = "policy_proposed"
+    sources_since: ClassVar[int] = 1
 
     name: str
     version: str
