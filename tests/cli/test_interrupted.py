@@ -36,6 +36,7 @@ def sending(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing else runs in this process
     )
     try:
         yield sender
@@ -43,6 +44,11 @@ def sending(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         if sender.poll() is None:
             sender.kill()
         sender.communicate()
+
+
+def _heed_interrupts() -> None:
+    """Heed SIGINT, which a suite that was started in the background has been told to ignore, and would hand down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def fields(config: Path) -> str:
