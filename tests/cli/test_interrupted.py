@@ -36,7 +36,7 @@ def sending(config: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - nothing else runs in this process
+        preexec_fn=_heed_interrupts,
     )
     try:
         yield sender
