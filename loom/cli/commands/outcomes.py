@@ -9,6 +9,7 @@ import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
 from loom.cli.shell import Shell
 from loom.cli.text import one_line
 
@@ -20,7 +21,7 @@ __all__ = ["add_to"]
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    group = typer.Typer(help="Bring in how decisions turned out.")
+    group = typer.Typer(cls=Sections, help="Bring in how decisions turned out.")
     command(group, "import")(import_outcomes)
     app.add_typer(group, name="outcomes", rich_help_panel="Begin")
 
