@@ -410,7 +410,7 @@ async def test_a_cycle_that_comes_to_nothing_is_recorded(tmp_path: Path) -> None
 
 async def test_the_audit_of_a_run_reads_in_order_by_the_query_that_people_run(tmp_path: Path) -> None:
     async with gated(tmp_path) as loom:
-        async with loom.runs.run(run_id="run_36"):
+        async with loom.runs.run(kind="simulation", run_id="run_36"):
             desk = await Desk(loom, run_id="run_36").arrive()
             await desk.offer("i-1", 5)
             await loom.reactors.reached()
