@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from loom.config.environment import Environment
 from loom.config.models import LoomConfig, Section, canonical_key
 from loom.config.problems import Explainer, is_secret, two_spellings, unknown_key
-from loom.config.reading import MAX_BYTES, KeyPath, read_document, shown
+from loom.config.reading import MAX_BYTES, KeyPath, read_document, shown, shown_path
 from loom.errors import ConfigError
 
 __all__ = ["CONFIG_NAME", "find_config", "load_config", "parse_config"]
@@ -53,7 +53,7 @@ def parse_config(
     """Return the configuration in a YAML text, as `load_config` does; `data` stays as it is written."""
     extra = dict(sections or {})
     _check_section_names(extra)
-    source = shown(source)
+    source = shown_path(source)
     document = read_document(text, source=source)
     environment = Environment(os.environ if env is None else env, source=source)
     values = environment.fill(document)
@@ -154,7 +154,7 @@ def _read(source: str) -> str:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise ConfigError(
-                f"config file [{shown(source)}] is too long; expected [at most {MAX_BYTES} bytes]: shorten it"
+                f"config file [{shown_path(source)}] is too long; expected [at most {MAX_BYTES} bytes]: shorten it"
             )
         return raw.decode("utf-8-sig")
     except FileNotFoundError:
@@ -166,7 +166,7 @@ def _read(source: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         what, expected, cure = f"cannot be read: {reason}", "a readable file", "check its path and its permissions"
-    raise ConfigError(f"config file [{shown(source)}] {what}; expected [{expected}]: {cure}")
+    raise ConfigError(f"config file [{shown_path(source)}] {what}; expected [{expected}]: {cure}")
 
 
 def _check_owner(path: Path, directory: Path) -> None:
@@ -177,8 +177,8 @@ def _check_owner(path: Path, directory: Path) -> None:
         trusted = {0, os.geteuid()}
     if owner not in trusted:
         raise ConfigError(
-            f"config file [{shown(str(path))}] belongs to user [{owner}]; expected [you, or whose directory this is]: "
-            "name the file explicitly if you trust it"
+            f"config file [{shown_path(str(path))}] belongs to user [{owner}]; expected [you, or whose directory "
+            "this is]: name the file explicitly if you trust it"
         )
 
 

@@ -14,7 +14,18 @@ import yaml
 
 from loom.errors import ConfigError
 
-__all__ = ["HIDDEN", "MAX_BYTES", "Document", "KeyPath", "Problem", "dotted", "is_text", "read_document", "shown"]
+__all__ = [
+    "HIDDEN",
+    "MAX_BYTES",
+    "Document",
+    "KeyPath",
+    "Problem",
+    "dotted",
+    "is_text",
+    "read_document",
+    "shown",
+    "shown_path",
+]
 
 MAX_BYTES = 1024 * 1024
 """The longest configuration file, in bytes."""
@@ -32,6 +43,7 @@ _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _BASED = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|b[01_]+)\Z")
 _LONGEST_NUMBER = 64
 _LONGEST_SHOWN = 80
+_LONGEST_PATH = 4_096
 # What PyYAML lets escape on broken input besides its own errors: chr() out of range, digits that are none, and more.
 _PARSER_ERRORS = (yaml.YAMLError, ValueError, OverflowError, IndexError, KeyError, TypeError, RecursionError)
 
@@ -86,9 +98,14 @@ def dotted(path: KeyPath) -> str:
     return shown(".".join(str(part) for part in path))
 
 
-def shown(text: str) -> str:
+def shown_path(path: str) -> str:
+    """Return a path fit for one line of a message: whole, as nobody finds a file by the half of its path."""
+    return shown(path, longest=_LONGEST_PATH)
+
+
+def shown(text: str, *, longest: int = _LONGEST_SHOWN) -> str:
     """Return text fit for one line of a message: shortened, and with control characters escaped."""
-    short = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+    short = text if len(text) <= longest else text[:longest] + "…"
     return short if short.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 

@@ -492,8 +492,8 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "figures: unsaid exceptions count as granted",
-        "loom/evolution/suggestions.py",
-        "_cases",
+        "loom/evolution/cases.py",
+        "cases_of",
         'granted={"granted": True, "denied": False}.get(row["verdict"]),',
         'granted=row["verdict"] != "denied",',
         ("tests/evolution/test_suggestions.py",),
