@@ -15,7 +15,7 @@ __all__ = ["add_to"]
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "enrich", panel="Answer")(enrich)
+    command(app, "enrich", panel="History")(enrich)
 
 
 async def enrich(

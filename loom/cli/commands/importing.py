@@ -22,7 +22,7 @@ _LONGEST = 600
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, "import", panel="Begin")(import_file)
+    command(app, "import", panel="History")(import_file)
 
 
 async def import_file(

@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the command."""
     group = typer.Typer(cls=Sections, help="Bring in how decisions turned out.")
     command(group, "import")(import_outcomes)
-    app.add_typer(group, name="outcomes", rich_help_panel="Begin")
+    app.add_typer(group, name="outcomes", rich_help_panel="History")
 
 
 async def import_outcomes(
