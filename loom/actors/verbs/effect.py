@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.turn import Turn
-from loom.actors.verbs.shared import attempt, expect, failure_of, typed
-from loom.errors import AdmissionError, EffectFailedError, TurnStuckError
+from loom.actors.verbs.shared import attempt, expect, once, result_written, typed
+from loom.errors import EffectFailedError, TurnStuckError
 from loom.journal.entry import Step
 
 __all__ = ["in_doubt", "perform"]
@@ -29,12 +29,7 @@ async def perform(
     """See `Actor.perform`."""
     with turn.step("perform", key) as step:
         intent = EffectIntendedEntry(step=step, action=action, key=key, repeatable=repeatable)
-        ready = turn.draft(intent)
-        intended = await turn.take(step, "begin")
-        if intended is None:
-            turn.write(ready)
-        elif turn.compare is not None:
-            turn.compare(intended, intent)
+        intended = await once(turn, step, intent, "begin")
         recorded = await turn.take(step)
         if recorded is not None:
             performed = expect(recorded.entry, EffectPerformedEntry, turn)
@@ -72,10 +67,4 @@ async def _perform(
     performed = EffectPerformedEntry(
         step=step, action=action, key=key, result=result, failure=failure, duration_ms=duration_ms
     )
-    try:
-        ready = turn.draft(performed)
-    except AdmissionError as error:
-        performed = performed.model_copy(update={"result": None, "failure": failure_of(error)})
-        ready = turn.draft(performed)
-    turn.write(ready)
-    return performed
+    return result_written(turn, performed)

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from loom.actors.turn import Turn
-from loom.actors.verbs.shared import attempt, expect, failure_of, typed
+from loom.actors.verbs.shared import attempt, expect, result_written, typed
 from loom.clock import datetime_from_us
 from loom.decisions.decision import DecisionInput
 from loom.decisions.entries import ContextGatheredEntry, Failure
-from loom.errors import AdmissionError, LookupFailedError
+from loom.errors import LookupFailedError
 from loom.journal.admission import json_value
 from loom.spans import span
 
@@ -53,7 +53,7 @@ async def gather_context(
                 step=step, system=system, entity=entity, query=query, relevance=relevance, result=value,
                 failure=failure, retrieved_at=datetime_from_us(began_us), duration_ms=duration_ms,
             )  # fmt: skip
-            gathered = _written(turn, gathered)
+            gathered = result_written(turn, gathered)
         turn.gathered.inputs.append(
             DecisionInput(
                 system=gathered.system,
@@ -80,14 +80,3 @@ async def _fetch(
     began_us, began = services.sources.clock.now_us(), time.perf_counter()
     value, failure = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits)
     return value, failure, began_us, round((time.perf_counter() - began) * 1000, 3)
-
-
-def _written(turn: Turn, gathered: ContextGatheredEntry) -> ContextGatheredEntry:
-    """Journal a look-up; one whose value is too large to be kept is journaled as failed, not lost."""
-    try:
-        ready = turn.draft(gathered)
-    except AdmissionError as error:
-        gathered = gathered.model_copy(update={"result": None, "failure": failure_of(error)})
-        ready = turn.draft(gathered)
-    turn.write(ready)
-    return gathered

@@ -10,7 +10,7 @@ from loom.actors.command import Command, decode_reply
 from loom.actors.entries import AskedEntry, AskRepliedEntry, ToldEntry
 from loom.actors.ports import Decider
 from loom.actors.turn import Turn
-from loom.actors.verbs.shared import expect, failure_of
+from loom.actors.verbs.shared import expect, failure_of, once
 from loom.decisions.entries import Failure
 from loom.errors import ActorFailedError, AskCycleError, LoomClosedError, LoomError, TurnInterruptedError
 from loom.identity import derived_id, journal_name
@@ -40,12 +40,7 @@ async def ask(
     with turn.step("ask", key or f"{journal} {command.command_type}") as step:
         command_id = _derived_command_id(turn, step)
         question = AskedEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
-        ready = turn.draft(question)
-        asked = await turn.take(step, "begin")
-        if asked is None:
-            turn.write(ready)
-        elif turn.compare is not None:
-            turn.compare(asked, question)
+        await once(turn, step, question, "begin")
         recorded = await turn.take(step)
         if recorded is not None:
             replied = expect(recorded.entry, AskRepliedEntry, turn)

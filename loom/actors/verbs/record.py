@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loom.actors.turn import Turn
+from loom.actors.verbs.shared import once
 from loom.errors import AdmissionError
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, PersonEntry
@@ -24,9 +25,4 @@ async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
     with turn.step("record", key or type(entry).kind) as step:
         entry = entry.model_copy(update={"step": step})
         json_value(entry.model_dump(), limits=turn.services.limits)  # bytes and the like hide from a serialiser
-        ready = turn.draft(entry)
-        recorded = await turn.take(step)
-        if recorded is None:
-            turn.write(ready)
-        elif turn.compare is not None:
-            turn.compare(recorded, entry)
+        await once(turn, step, entry)

@@ -12,16 +12,19 @@ from typing import Any, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from loom.actors.entries import EffectPerformedEntry
+from loom.actors.steps import Phase
 from loom.actors.turn import Turn
-from loom.decisions.entries import Failure
-from loom.errors import LookupFailedError, NotReplayableError
+from loom.decisions.entries import ContextGatheredEntry, Failure
+from loom.errors import AdmissionError, LookupFailedError, NotReplayableError
 from loom.identity import parse_journal_name
 from loom.journal.admission import Limits, json_value
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, Recorded, Step
 
-__all__ = ["attempt", "context_of", "digest", "expect", "failure_of", "keepable", "typed"]
+__all__ = ["attempt", "context_of", "digest", "expect", "failure_of", "keepable", "once", "result_written", "typed"]
 
 E = TypeVar("E", bound=Entry)
+R = TypeVar("R", ContextGatheredEntry, EffectPerformedEntry)
 
 _MAX_MESSAGE = 2_000
 
@@ -38,6 +41,31 @@ def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
             reason=problem,
         )
     )
+
+
+async def once(turn: Turn, step: Step, entry: Entry, phase: Phase = "end") -> Recorded | None:
+    """Journal this half of a step if it is not recorded yet; else return what is, which a replay compares with it.
+
+    Raises `AdmissionError` for an entry that cannot be kept, before the step is taken.
+    """
+    ready = turn.draft(entry)
+    recorded = await turn.take(step, phase)
+    if recorded is None:
+        turn.write(ready)
+    elif turn.compare is not None:
+        turn.compare(recorded, entry)
+    return recorded
+
+
+def result_written(turn: Turn, entry: R) -> R:
+    """Journal what came back; a result that is too large to be kept is journaled as failed, not lost."""
+    try:
+        ready = turn.draft(entry)
+    except AdmissionError as error:
+        entry = entry.model_copy(update={"result": None, "failure": failure_of(error)})
+        ready = turn.draft(entry)
+    turn.write(ready)
+    return entry
 
 
 async def attempt(
