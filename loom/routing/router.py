@@ -210,7 +210,7 @@ class Router:
         """Return the agents that were candidates, by the router's own journal: no view may hide one (law 9)."""
         found: set[str] = set()
         async for recorded in self._host.store.read(f"{RouterActor.actor_type}/{ROUTER_KEY}"):
-            entry = recorded.entry
+            entry = recorded.entry if recorded.kind == CommandReceivedEntry.kind else None
             if isinstance(entry, CommandReceivedEntry) and entry.command_type == Route.command_type:
                 found |= {each.agent for each in Route.model_validate(entry.payload).candidates}
         return found
