@@ -60,7 +60,9 @@ ORDER BY position
 _IMPORTED = """
 SELECT position, decision_id, journal, sequence FROM trace_decisions
 WHERE run_id = :run_id AND position > :after
-  AND decision_id NOT IN (SELECT decision_id FROM enrichments WHERE status = 'enriched')
+  AND NOT EXISTS (
+    SELECT 1 FROM enrichments
+    WHERE enrichments.decision_id = trace_decisions.decision_id AND enrichments.status = 'enriched')
 ORDER BY position LIMIT :limit
 """
 _PAGE = 100
@@ -133,6 +135,8 @@ class Enricher:
     async def close(self) -> None:
         """Stop asking; calls that are under way are cut short, and their worst case counts."""
         tasks = [task for task in (self._task, *self._under_way.values()) if task is not None]
+        if not tasks:  # it followed nothing, and nothing is left open that was asked of it
+            return
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

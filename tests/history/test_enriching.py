@@ -72,3 +72,15 @@ def test_the_shell_says_that_there_is_no_critic(tmp_path: Path) -> None:
     said = invoke("enrich", "--import", "x", "--by", "vera", config=place)
     assert said.code == 2
     assert "no critic is set up" in said.err
+
+
+async def test_a_loom_that_follows_nothing_leaves_what_another_process_set_aside(tmp_path: Path) -> None:
+    async with Loom.open(config(tmp_path), by="robin") as loom:
+        await loom.budget.reserve("d", reservation_id="r", worst_case_micro_usd=1_000, patience_s=1.0)
+        before = loom.store.acknowledged
+    async with Loom.open(config(tmp_path), by="robin", critic=CountingCritic(), resume=False) as loom:
+        assert loom.enricher is not None
+    async with Loom.open(config(tmp_path), by="robin", resume=False) as loom:
+        written = [each.kind async for each in loom.store.read_all(after=before)]
+
+    assert "budget_settled" not in written
