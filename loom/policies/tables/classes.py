@@ -8,16 +8,19 @@ with one bit a row; the rows that match a case are the bits that the masks of al
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from loom.journal.admission import MAX_INTEGER
 from loom.policies.evaluation import EffectName
 from loom.policies.tables.compiled import CompiledTable, condition_test
 from loom.policies.tables.layout import Row, TableLayout, number, read
 
-__all__ = ["ValueClasses", "compared", "representatives"]
+__all__ = ["Outcome", "ValueClasses", "compared", "deciding", "representatives"]
+
+T = TypeVar("T")
 
 _EXACT = Context(prec=100)
 """Digits enough for every decimal that may be written, whatever the process has set."""
@@ -75,6 +78,29 @@ class ValueClasses:
             found = self._masks[name] = tuple(dict.fromkeys(self.mask(name, each) for each in values))
         return found
 
+    def narrowed(self, values: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+        """Return the rows that no value rules out, and the facts that a condition looks at and that are missing."""
+        mask, missing = self._all, []
+        for name in self.names:
+            if name in values:
+                mask &= self.mask(name, values[name])
+            else:
+                missing.append(name)
+        return mask, tuple(missing)
+
+    def filled(self, mask: int, missing: Sequence[str], *, most: int) -> dict[tuple[int, ...], Outcome] | None:
+        """Return the outcome of every way to fill gaps that the table can tell apart; None above `most` of them."""
+        choices = [self.masks(name) for name in missing]
+        if math.prod(map(len, choices)) > most:
+            return None
+        outcomes = {}
+        for combination in itertools.product(*choices):
+            left = mask
+            for each in combination:
+                left &= each
+            outcomes[combination] = self.outcome(left)
+        return outcomes
+
     def outcome(self, mask: int) -> Outcome:
         """Return what the table does where these rows match."""
         outcome = self._outcomes.get(mask)
@@ -99,6 +125,21 @@ class ValueClasses:
             return None
         lowest = mask & -mask
         return self._rows[lowest.bit_length() - 1] if lowest else None
+
+
+def deciding(answers: Mapping[tuple[int, ...], T], missing: Sequence[str]) -> tuple[str, ...]:
+    """Return the missing facts of which one alone can change the answer, all others being equal.
+
+    There is one where answers differ: between two combinations that differ, one fact after the other can be changed.
+    """
+    found = []
+    for place, name in enumerate(missing):
+        seen: dict[tuple[int, ...], T] = {}
+        for combination, answer in answers.items():
+            if seen.setdefault(combination[:place] + combination[place + 1 :], answer) != answer:
+                found.append(name)
+                break
+    return tuple(found)
 
 
 def compared(layout: TableLayout) -> list[str]:

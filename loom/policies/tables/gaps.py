@@ -5,13 +5,11 @@ This is a read in words of its own. Live evaluation does not change: there a mis
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from loom.policies.evaluation import EffectName
-from loom.policies.tables.classes import ValueClasses
+from loom.policies.tables.classes import ValueClasses, deciding
 from loom.policies.tables.compiled import Bad, CompiledTable
 
 __all__ = ["Partial", "PartialTable"]
@@ -58,7 +56,6 @@ class PartialTable:
     def __init__(self, compiled: CompiledTable, classes: ValueClasses) -> None:
         self._compiled = compiled
         self._classes = classes
-        self._compared = frozenset(classes.names)
         self._known: dict[tuple[int, tuple[str, ...]], Partial] = {}
 
     def partial(self, facts: Mapping[str, object]) -> Partial:
@@ -66,14 +63,7 @@ class PartialTable:
         values = self._compiled.read(facts)
         if isinstance(values, Bad):
             return Partial("unusable", problem=values.words)
-        mask = self._classes.everything
-        missing = []
-        for name in self._classes.names:
-            if name in values:
-                mask &= self._classes.mask(name, values[name])
-            else:
-                missing.append(name)
-        key = (mask, tuple(missing))
+        key = self._classes.narrowed(values)
         found = self._known.get(key)
         if found is None:
             found = self._look(*key)
@@ -83,39 +73,13 @@ class PartialTable:
 
     def _look(self, mask: int, missing: tuple[str, ...]) -> Partial:
         """Fill the gaps in every way that the table can tell apart."""
-        choices = [self._classes.masks(name) for name in missing]
-        if math.prod(len(each) for each in choices) > MAX_COMBINATIONS:
+        outcomes = self._classes.filled(mask, missing, most=MAX_COMBINATIONS)
+        if outcomes is None:
             return Partial("not_looked_at", missing)
-        outcomes = {
-            combination: self._classes.outcome(_joined(mask, combination))
-            for combination in itertools.product(*choices)
-        }
         effects = {combination: each.effect for combination, each in outcomes.items()}
         if len(set(effects.values())) > 1:
-            return Partial("open", missing, depends_on=_depends(effects, missing))
+            return Partial("open", missing, depends_on=deciding(effects, missing))
         rows = {None if each.row is None else (each.row.name, each.row.tier) for each in outcomes.values()}
         [effect] = set(effects.values())
         rule, tier = next(iter(rows)) or (None, None) if len(rows) == 1 else (None, None)
         return Partial("decided", missing, effect, rule, tier)
-
-
-def _joined(mask: int, combination: tuple[int, ...]) -> int:
-    for each in combination:
-        mask &= each
-    return mask
-
-
-def _depends(effects: Mapping[tuple[int, ...], EffectName], missing: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the facts of which one alone can change the effect, all others being equal.
-
-    There is one where effects differ: between two combinations that differ, one fact after the other can be changed.
-    """
-    found = []
-    for place, name in enumerate(missing):
-        seen: dict[tuple[int, ...], EffectName] = {}
-        for combination, effect in effects.items():
-            others = combination[:place] + combination[place + 1 :]
-            if seen.setdefault(others, effect) != effect:
-                found.append(name)
-                break
-    return tuple(found)

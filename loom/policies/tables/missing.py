@@ -7,13 +7,11 @@ Above 100,000 the answer is indeterminate. This is behaviour under a version has
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from loom.policies.evaluation import BAD_FACTS, Evaluation
-from loom.policies.tables.classes import ValueClasses
+from loom.policies.tables.classes import ValueClasses, deciding
 from loom.policies.tables.compiled import Bad, CompiledTable
 from loom.policies.tables.layout import Row
 
@@ -65,11 +63,7 @@ class ThreeValued:
         missing = tuple(name for name in self._names if name not in values) if isinstance(values, dict) else ()
         if isinstance(values, Bad) or not missing:
             return None
-        mask = self._classes.everything
-        for name in self._classes.names:
-            if name in values:
-                mask &= self._classes.mask(name, values[name])
-        key = (mask, missing)
+        key = (self._classes.narrowed(values)[0], missing)
         found = self._known.get(key)
         if found is None:
             found = self._look(*key)
@@ -79,18 +73,13 @@ class ThreeValued:
 
     def _look(self, mask: int, missing: tuple[str, ...]) -> Answer:
         asked = [name for name in self._classes.names if name in missing]
-        choices = [self._classes.masks(name) for name in asked]
-        if math.prod(len(each) for each in choices) > _MAX_COMBINATIONS:
+        outcomes = self._classes.filled(mask, asked, most=_MAX_COMBINATIONS)
+        if outcomes is None:
             return Answer(missing, problem="there are too many ways to fill it to look at")
-        hits: dict[tuple[int, ...], Row | None] = {}
-        for combination in itertools.product(*choices):
-            left = mask
-            for each in combination:
-                left &= each
-            hits[combination] = self._classes.outcome(left).row
+        hits = {combination: each.row for combination, each in outcomes.items()}
         alike = {combination: _alike(row) for combination, row in hits.items()}
         if len(set(alike.values())) > 1:
-            depends_on = _depends(alike, asked)
+            depends_on = deciding(alike, asked)
             return Answer(missing, depends_on=depends_on, problem=f"the answer depends on [{', '.join(depends_on)}]")
         rows = {row.name: row for row in hits.values() if row is not None}
         if len(rows) == 0 or None in hits.values():
@@ -101,15 +90,3 @@ class ThreeValued:
 
 def _alike(row: Row | None) -> _Alike:
     return ("indeterminate", None, None) if row is None else (row.effect, row.tier, row.exception)
-
-
-def _depends(alike: Mapping[tuple[int, ...], _Alike], asked: list[str]) -> tuple[str, ...]:
-    """Return the facts of which one alone can change the answer, all others being equal."""
-    found = []
-    for place, name in enumerate(asked):
-        seen: dict[tuple[int, ...], _Alike] = {}
-        for combination, answer in alike.items():
-            if seen.setdefault(combination[:place] + combination[place + 1 :], answer) != answer:
-                found.append(name)
-                break
-    return tuple(found)
