@@ -120,6 +120,8 @@ class Cell:
         self._mailbox: deque[Turn] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._written: asyncio.Future[Receipt] | None = None
+        self._grows_for: str | None = None
+        """The turn whose next entry goes into the append that was put in line last, as long as that is in line."""
         self._snapshots = SnapshotKeeper(self.services, cls, journal)
         self.actor = self.new_actor()
         self.state = Fold(self.actor)
@@ -196,28 +198,37 @@ class Cell:
             new_salt=self.services.sources.new_salt,
         )
 
-    def write(self, ready: Draft) -> asyncio.Future[Receipt]:
-        """Put an entry in line for the journal."""
+    def write(self, ready: Draft, *, apart: bool = False) -> asyncio.Future[Receipt]:
+        """Put an entry in line for the journal, in one append with what its turn has just put there unless `apart`.
+
+        What a turn writes without a wait is written whole or not at all: a full disk refuses all of it.
+        """
         if self.invalidated_by is not None:
             raise AppendRefusedError(
                 f"actor [{self.journal}] was given up [{self.invalidated_by}]; expected one that is awake: it is "
                 "rebuilt at the next command"
             )
-        drafts = (*self._snapshots.riding(), ready)
-        self._written = self.services.store.submit(Append(self.journal, self.sequence, drafts))
-        self._snapshots.ride(self._written, spawn=self.keep_awake_for)
-        self.sequence += len(drafts)
+        store, written = self.services.store, self._written
+        grows = not apart and ready.command_id == self._grows_for and not self._snapshots.waiting
+        if grows and written is not None and store.extend(written, ready):
+            self.sequence += 1
+        else:
+            drafts = (*self._snapshots.riding(), ready)
+            self._written = written = store.submit(Append(self.journal, self.sequence, drafts))
+            self._snapshots.ride(written, spawn=self.keep_awake_for)
+            self._grows_for = None if apart else ready.command_id
+            self.sequence += len(drafts)
         _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
         entry = partial(_decoded, ready)
         self.state.feed(self.sequence, entry)
         if self.appended_during_rebuild is not None:
             self.appended_during_rebuild.append((self.sequence, entry))
-        return self._written
+        return written
 
     async def write_and_wait(self, ready: Draft) -> Receipt:
         """Append an entry that belongs to no running step, and wait until it is durable."""
         try:
-            return await asyncio.shield(self.write(ready))
+            return await asyncio.shield(self.write(ready, apart=True))
         except AppendUnknownError as unknown:
             receipt = await self.services.store.resolve(unknown)
             if receipt is not None:
@@ -273,6 +284,7 @@ class Cell:
                 f"[{self.services.options.mailbox_size}]: wait for replies before sending more, or "
                 "raise actors.mailbox_size"
             )
+        self._grows_for = None
         accepted = self.write(self.draft(entry, command_id=command_id, policy_hash=policy.hash_bytes))
         accepted.add_done_callback(self._accepted)
         turn = Turn(

@@ -75,6 +75,7 @@ class TellReceipt(NamedTuple):
 class _Sent(NamedTuple):
     reply: asyncio.Future[JsonValue]
     accepted: asyncio.Future[Receipt]
+    sequence: int
     cell: Cell
 
 
@@ -142,7 +143,8 @@ class Dispatcher:
             receipt = resolved
         except LoomError as error:
             raise sent.cell.refusal(error) from error
-        return TellReceipt(receipt.journal, known_id, receipt.sequence, receipt.position)
+        after = receipt.sequence - sent.sequence  # entries of its turn that were appended together with it
+        return TellReceipt(receipt.journal, known_id, sent.sequence, receipt.position - after)
 
     # --- sending --------------------------------------------------------------------------------
 
@@ -191,7 +193,7 @@ class Dispatcher:
             turn = cell.turns.get(command_id)
             if turn is not None:
                 _check_same(turn.received, entry, journal, command_id)
-                return _Sent(turn.reply, turn.accepted, cell)
+                return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
                 return await self._accept(cls, journal, command, entry, text, command_id)
@@ -212,7 +214,7 @@ class Dispatcher:
             await self._services.store.room()
         cell = await self._cells.cell(journal)
         turn = cell.accept(copy, entry, command_id, self._cells.pin(cls))
-        return _Sent(turn.reply, turn.accepted, cell)
+        return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
 
     def _check_circle(self, sender: Turn, journal: str) -> None:
         """Refuse to wait for an actor whose running turn waits, through however many others, for the one that asks."""
@@ -244,7 +246,7 @@ class Dispatcher:
         else:
             reply.set_exception(_no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn))
             reply.exception()  # who only tells does not look
-        return _Sent(reply, accepted, cell)
+        return _Sent(reply, accepted, received.sequence, cell)
 
     async def _ending(self, received: Recorded, command_id: str) -> object:
         async for recorded in self._services.store.read(received.journal, after=received.sequence):

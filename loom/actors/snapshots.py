@@ -59,6 +59,11 @@ class SnapshotKeeper:
         if body is not None:
             self.at, self._taken = sequence, _Taken(body, sequence, entry_hash)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a snapshot was taken whose digest is not in line yet."""
+        return self._taken is not None
+
     def riding(self) -> tuple[Draft, ...]:
         """Return what is to be put in line before the next entry of the actor."""
         if self._taken is None:

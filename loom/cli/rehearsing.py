@@ -183,6 +183,10 @@ class ReadOnlyStore:
         """Refuse."""
         raise _refusal(append.journal)
 
+    def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
+        """Add nothing: nothing is in line."""
+        return False
+
     async def append(self, append: Append) -> Receipt:
         """Refuse."""
         raise _refusal(append.journal)

@@ -123,7 +123,15 @@ class JournalStore(Protocol):
         ...
 
     def submit(self, append: Append) -> asyncio.Future[Receipt]:
-        """Put an append in line and return its outcome to come; the order of calls is the order of entries."""
+        """Put an append in line and return its outcome to come; the order of calls is the order of a journal."""
+        ...
+
+    def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
+        """Add an entry to the last append of a journal while that is in line; False where it cannot be done.
+
+        All entries of an append are written, or none. The receipt is then that of the added entry: those before it
+        have the sequences and positions before its own.
+        """
         ...
 
     async def append(self, append: Append) -> Receipt:

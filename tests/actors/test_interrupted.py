@@ -52,6 +52,7 @@ def break_journal(
         return future
 
     monkeypatch.setattr(loom.store, "submit", submit)
+    monkeypatch.setattr(loom.store, "extend", lambda *_: False)
 
 
 def full() -> LoomError:
@@ -364,6 +365,7 @@ async def test_an_append_of_unknown_outcome_that_stands_is_as_good_as_any(
             return outer
 
         monkeypatch.setattr(loom.store, "submit", submit)
+        monkeypatch.setattr(loom.store, "extend", lambda *_: False)
         ref = loom.actor(Lender, "one")
         assert await ref.ask(Lend(key="k"), id="c") == "lent k"
         assert (await ref.tell(Lend(key="k"), id="c")).sequence == 1
@@ -606,6 +608,7 @@ async def test_an_actor_that_comes_back_waits_for_what_it_had_put_in_line_before
             return outer
 
         monkeypatch.setattr(loom.store, "submit", submit)
+        monkeypatch.setattr(loom.store, "extend", lambda *_: False)
         telling = asyncio.create_task(ref.tell(Lend(key="late"), id="late"))
         await until(lambda: "late" in cell.open)
         monkeypatch.setattr(loom.store, "submit", real)

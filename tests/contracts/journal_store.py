@@ -87,6 +87,35 @@ class JournalStoreContract:
         assert [receipt.sequence for receipt in receipts] == list(range(1, 501))
         assert_chained(await collected(store.read_all()))
 
+    async def test_an_append_takes_further_entries_while_it_is_in_line(self, place: Place) -> None:
+        store = await place.open()
+        first, other = store.submit(notes("a/1", 0)), store.submit(notes("a/2", 0))
+        assert store.extend(first, note("second"))
+        assert store.extend(first, note("third"))
+        after = store.submit(notes("a/1", 3))
+        receipt = await first
+        assert (receipt.sequence, receipt.position) == (3, 3)
+        assert ((await other).position, (await after).sequence) == (4, 4)
+        assert not store.extend(first, note("too late"))
+        assert not store.extend(after, note("too late"))
+        assert_chained(await collected(store.read_all()))
+
+    async def test_an_append_that_has_grown_is_written_whole_or_not_at_all(self, place: Place) -> None:
+        store = await place.open()
+        await store.append(Append("a/1", 0, [received("c-1")]))
+        first = store.submit(notes("a/1", 1))
+        assert store.extend(first, received("c-1"))
+        with pytest.raises(DuplicateCommandError):
+            await first
+        assert [entry.kind for entry in await collected(store.read("a/1"))] == ["command_received"]
+
+    async def test_an_append_grows_no_further_than_the_queue_has_room(self, place: Place) -> None:
+        store = await place.open(max_pending_entries=3)
+        first = store.submit(notes("a/1", 0))
+        assert [store.extend(first, note(str(number))) for number in range(4)] == [True, True, False, False]
+        assert (await first).sequence == 3
+        assert (await store.append(notes("a/1", 3))).position == 4
+
     async def test_what_follows_a_refused_append_in_line_is_refused_too(self, place: Place) -> None:
         store = await place.open()
         first, stale, follows = (store.submit(notes("a/1", sequence)) for sequence in (0, 5, 6))

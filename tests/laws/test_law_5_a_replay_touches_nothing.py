@@ -27,6 +27,7 @@ async def replay(directory: Path, program: Program) -> None:
         before = [_all_of(each) for each in await entries(loom)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loom.store, "submit", _refuse)
+            patch.setattr(loom.store, "extend", _refuse)
             patch.setattr(loom.store, "append", _refuse)
             patch.setattr(messenger, "deliver", _refuse)
             journals = [name for name, _ in await loom.store.journals() if not name.startswith("loom/")]

@@ -37,6 +37,7 @@ async def judged(path: Path, cases: list[dict[str, Any]], limit: int) -> None:
         before = everything(path)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loom.store, "submit", _refuse)
+            patch.setattr(loom.store, "extend", _refuse)
             patch.setattr(loom.store, "append", _refuse)
             found = await loom.replay.judge(Selection(), under=version.version)
             again = await loom.replay.run(Selection(), under=version.version)

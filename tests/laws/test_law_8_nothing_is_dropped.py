@@ -18,6 +18,7 @@ from tests.journal.support import assert_chained, collected, note, notes
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(0, 3), st.integers(1, 6)),
+        st.tuples(st.just("extend"), st.integers(0, 3), st.just(1)),
         st.tuples(st.just("stale"), st.integers(0, 3), st.integers(1, 3)),
         st.tuples(st.just("spoilt"), st.integers(0, 3), st.just(1)),
         st.tuples(st.just("cancelled"), st.integers(0, 3), st.integers(1, 3)),
@@ -45,6 +46,7 @@ async def live(path: Path, steps: list[tuple[str, int, int]], *, room: int, batc
     sequences = dict.fromkeys(range(4), 0)
     taken: list[tuple[asyncio.Future[Receipt], list[str]]] = []
     silent: list[str] = []
+    last: dict[int, tuple[asyncio.Future[Receipt], list[str]]] = {}
     for number, (what, journal, count) in enumerate(steps):
         if what == "breathe":
             for _ in range(count):
@@ -55,6 +57,11 @@ async def live(path: Path, steps: list[tuple[str, int, int]], *, room: int, batc
             continue
         texts = [f"{number}.{index}" for index in range(count)]
         drafts = [note(text) for text in texts]
+        if what == "extend":
+            if journal in last and store.extend(last[journal][0], drafts[0]):
+                last[journal][1].extend(texts)
+                sequences[journal] += 1
+            continue
         if what == "spoilt":
             drafts[0] = drafts[0]._replace(kind=None)  # type: ignore[arg-type]
         expected = sequences[journal] + (1 if what == "stale" else 0)
@@ -69,6 +76,8 @@ async def live(path: Path, steps: list[tuple[str, int, int]], *, room: int, batc
             silent += texts
         else:
             taken.append((future, texts))
+        if what == "submit":
+            last[journal] = taken[-1]
     await store.close()
     reader = Reader(path)
     written = [entry.entry.text for entry in await collected(reader.read_all())]  # type: ignore[attr-defined]

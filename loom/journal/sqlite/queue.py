@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import NamedTuple
 
 from loom.errors import AppendRefusedError, JournalBusyError
-from loom.journal.store import Append, Receipt
+from loom.journal.store import Append, Draft, Receipt
 
 __all__ = ["AppendQueue", "Waiting"]
 
+_MOST_TOGETHER = 64
+"""How many entries an append may grow to: all of them are written, or none."""
 
-class Waiting(NamedTuple):
-    """One append in line, and the future that will have its outcome."""
 
-    append: Append
-    future: asyncio.Future[Receipt]
-    size: int
+class Waiting(asyncio.Future[Receipt]):
+    """One append in line: the future of its outcome. It may grow until it is taken."""
+
+    def __init__(self, append: Append, *, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.drafts = list(append.drafts)
+        self.append = Append(append.journal, append.expected, self.drafts)
+        self.size = size
+        self.taken = False
 
 
 class AppendQueue:
@@ -33,7 +38,7 @@ class AppendQueue:
         self._bytes = 0
         self._for_room: deque[asyncio.Future[None]] = deque()
 
-    def put(self, append: Append) -> asyncio.Future[Receipt]:
+    def put(self, append: Append) -> Waiting:
         """Put an append in line; raise `JournalBusyError`, and queue nothing, where it does not fit any more."""
         entries = len(append.drafts)
         size = sum([len(draft.body) for draft in append.drafts])
@@ -48,28 +53,46 @@ class AppendQueue:
                 f"of [{size}] within [{self._max_entries}] and [{self._max_bytes}]: slow down, or await room() before "
                 "each command (nothing was written)"
             )
-        future: asyncio.Future[Receipt] = self._loop.create_future()
-        self._waiting.append(Waiting(append, future, size))
+        waiting = Waiting(append, size=size, loop=self._loop)
+        self._waiting.append(waiting)
         self._entries += entries
         self._bytes += size
-        return future
+        return waiting
+
+    def extend(self, waiting: Waiting, draft: Draft) -> bool:
+        """Add an entry to an append that is still in line; False where it is not, or where there is no room."""
+        size = len(draft.body)
+        if (
+            waiting.taken
+            or waiting.done()
+            or len(waiting.drafts) >= _MOST_TOGETHER
+            or self._entries >= self._max_entries
+            or self._bytes + size > self._max_bytes
+        ):
+            return False
+        waiting.drafts.append(draft)
+        waiting.size += size
+        self._entries += 1
+        self._bytes += size
+        return True
 
     def take(self) -> list[Waiting]:
         """Take whole appends from the front, at least one, as long as they fit into one batch; they still count."""
-        entries = 0
+        entries, until = 0, len(self._waiting)
         for index, waiting in enumerate(self._waiting):
-            entries += len(waiting.append.drafts)
+            entries += len(waiting.drafts)
             if entries > self._max_batch and index:
-                batch, self._waiting = self._waiting[:index], self._waiting[index:]
-                return batch
-        batch, self._waiting = self._waiting, []
+                until = index
+                break
+            waiting.taken = True
+        batch, self._waiting = self._waiting[:until], self._waiting[until:]
         return batch
 
     def done(self, batch: list[Waiting]) -> None:
         """Take note that a batch has been written or refused: it does not count any more."""
-        for append, _, size in batch:
-            self._entries -= len(append.drafts)
-            self._bytes -= size
+        for waiting in batch:
+            self._entries -= len(waiting.drafts)
+            self._bytes -= waiting.size
         if self._for_room:
             self._let_in()
 

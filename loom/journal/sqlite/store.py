@@ -28,7 +28,7 @@ from loom.journal.sqlite.queue import AppendQueue, Waiting
 from loom.journal.sqlite.reader import Reader
 from loom.journal.sqlite.staging import Outcome, Tail, lost
 from loom.journal.sqlite.writer import Writer
-from loom.journal.store import Append, Head, Receipt, check_name
+from loom.journal.store import Append, Draft, Head, Receipt, check_name
 from loom.telemetry import get_logger
 
 __all__ = ["SqliteOptions", "SqliteStore"]
@@ -120,11 +120,20 @@ class SqliteStore:
         check_name(append.journal, what="journal")
         if not has_own_ids(self._format) and any(draft.kind in OWN_IDS for draft in append.drafts):
             raise keeps_no_own_ids(self.files.journal, self._format)
-        future = self._queue.put(append)
+        waiting = self._queue.put(append)
         if self._idle.is_set():
             self._idle.clear()
             self._loop.call_soon(self._gather, _ROUNDS)
-        return future
+        return waiting
+
+    def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
+        """Add an entry to an append that is still in line; False where that cannot be done: submit it then."""
+        return (
+            self._closed is None
+            and isinstance(submitted, Waiting)
+            and draft.kind not in OWN_IDS
+            and self._queue.extend(submitted, draft)
+        )
 
     async def append(self, append: Append) -> Receipt:
         """Append and wait until it is durable. Cancelling the wait does not touch the append."""
@@ -271,21 +280,21 @@ class SqliteStore:
         self._pump()
         outcomes = done.result() if failure is None else [lost(each.append, failure) for each in batch]
         position = at_us = 0
-        for (_, future, _), outcome in zip(batch, outcomes, strict=True):
+        for waiting, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Receipt):
                 position, at_us = max(position, outcome.position), max(at_us, outcome.recorded_at_us)
-                if not future.done():
-                    future.set_result(outcome)
-            elif not future.done():
-                _give(future, outcome)
+                if not waiting.done():
+                    waiting.set_result(outcome)
+            elif not waiting.done():
+                _give(waiting, outcome)
         self._note(position, at_us)
 
     def _fail(self, batch: list[Waiting], error: Exception) -> None:
         self._queue.done(batch)
-        for _, future, _ in batch:
-            if not future.done():
+        for waiting in batch:
+            if not waiting.done():
                 _give(
-                    future, JournalClosedError(f"journal [{self.files.journal}] cannot be written any more [{error}]")
+                    waiting, JournalClosedError(f"journal [{self.files.journal}] cannot be written any more [{error}]")
                 )
 
     def _note(self, position: int, at_us: int) -> None:
