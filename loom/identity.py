@@ -238,9 +238,8 @@ _entropy = _Entropy()
 os.register_at_fork(after_in_child=_entropy.forget)
 
 
-def random_bytes(size: int) -> bytes:
-    """Return random bytes of the operating system's."""
-    return _entropy.take(size)
+random_bytes = _entropy.take
+"""Returns random bytes of the operating system's, so many as are asked for."""
 
 
 def new_id(

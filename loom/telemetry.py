@@ -79,6 +79,8 @@ class LoomLogger(structlog.BoundLoggerBase):
         self._emit(logging.CRITICAL, "critical", event, values)
 
     def _emit(self, level: int, method: str, event: str, values: dict[str, Any]) -> None:
+        if not structlog.is_configured() and not self._logger.isEnabledFor(level):
+            return
         theirs = _application_has_configured_structlog()
         if not theirs and not self._logger.isEnabledFor(level):
             return

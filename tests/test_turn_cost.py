@@ -14,7 +14,7 @@ from loom.decisions.entries import ContextGatheredEntry, DecisionJournalEntry, E
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.serialisation import _checked
 
-_CALLS = 830
+_CALLS = 720
 """Calls of Python functions on the event loop's thread, in a turn of five entries: to be lowered as it falls."""
 
 

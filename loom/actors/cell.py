@@ -46,6 +46,7 @@ from loom.errors import (
 from loom.identity import parse_journal_name
 from loom.journal.entry import KINDS, Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry
+from loom.journal.serialisation import EntryText
 from loom.journal.store import Append, Draft, Receipt, draft
 from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
@@ -188,7 +189,7 @@ class Cell:
 
     # --- the journal ----------------------------------------------------------------------------
 
-    def draft(self, entry: Entry, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
+    def draft(self, entry: Entry | EntryText, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
         return draft(
             entry,
@@ -274,9 +275,17 @@ class Cell:
     # --- commands -------------------------------------------------------------------------------
 
     def accept(
-        self, command: Command[Any], entry: CommandReceivedEntry, command_id: str, policy: PolicyVersion
+        self,
+        command: Command[Any],
+        entry: CommandReceivedEntry,
+        in_text: EntryText,
+        command_id: str,
+        policy: PolicyVersion,
     ) -> Turn:
-        """Journal a command that is new, and begin its turn when it is its turn; a full mailbox refuses."""
+        """Journal a command that is new, and begin its turn when it is its turn; a full mailbox refuses.
+
+        `in_text` is the same as `entry`, as it will be written.
+        """
         self.last_used = time.monotonic()
         if len(self._mailbox) >= self.services.options.mailbox_size:
             raise MailboxFullError(
@@ -285,7 +294,7 @@ class Cell:
                 "raise actors.mailbox_size"
             )
         self._grows_for = None
-        accepted = self.write(self.draft(entry, command_id=command_id, policy_hash=policy.hash_bytes))
+        accepted = self.write(self.draft(in_text, command_id=command_id, policy_hash=policy.hash_bytes))
         accepted.add_done_callback(self._accepted)
         turn = Turn(
             self, command, entry, command_id=command_id, sequence=self.sequence, policy=policy, accepted=accepted

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 from pydantic_core import to_json
 
 from loom.errors import AdmissionError, UnknownActorError
-from loom.journal.admission import Limits, json_value
+from loom.journal.admission import Limits, Written, written
 
 __all__ = [
     "COMMANDS",
@@ -119,17 +119,17 @@ def _adapter(cls: type[Command[Any]]) -> TypeAdapter[Any]:
     return TypeAdapter(reply_type(cls))
 
 
-def encode_reply(command: Command[Any], reply: object, *, limits: Limits) -> JsonValue:
-    """Return a reply as plain JSON; raise `AdmissionError` if it is not of the command's reply type."""
-    plain = json_value(reply, limits=limits)
+def encode_reply(command: Command[Any], reply: object, *, limits: Limits) -> Written:
+    """Return a reply as plain JSON with its text; raise `AdmissionError` if it is not of the command's reply type."""
+    encoded = written(reply, limits=limits)
     try:
-        decode_reply(type(command), plain)
+        _adapter(type(command)).validate_json(encoded.text)
     except ValidationError as error:
         raise AdmissionError(
             f"reply to [{command.command_type}] is a [{type(reply).__name__}]; expected [{reply_type(type(command))}] "
             f"[{error.errors()[0]['msg']}]: return that from execute"
         ) from error
-    return plain
+    return encoded
 
 
 def decode_reply(cls: type[Command[Any]], plain: JsonValue) -> Any:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from loom.actors.actor import Actor
 from loom.actors.cell import Cell
@@ -32,6 +32,8 @@ from loom.errors import (
 from loom.identity import By, Identity, journal_name
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.journal.plain import is_plain_model
+from loom.journal.serialisation import EntryText, json_text
 from loom.journal.store import Receipt, check_name
 from loom.policies.registry import PolicyVersion
 
@@ -79,6 +81,14 @@ class _Sent(NamedTuple):
     cell: Cell
 
 
+class _Outgoing(NamedTuple):
+    """A command on its way: its entry, that entry as it will be written, and the JSON of the command alone."""
+
+    entry: CommandReceivedEntry
+    in_text: EntryText
+    payload: str
+
+
 class Dispatcher:
     """Sends commands. A turn that does names itself as `sender`: its requester and correlation id go along."""
 
@@ -107,8 +117,8 @@ class Dispatcher:
         try:
             async with _NO_LIMIT if timeout_s is None else asyncio.timeout(timeout_s):
                 waiting = (*sender.received.waiting, sender.host.journal) if sender else ()
-                entry, text = self._entry(command, known_id, by=by, sender=sender, waiting=waiting)
-                sent = await self._send(cls, journal, command, entry, text, known_id, fresh=command_id is None)
+                outgoing = self._outgoing(command, known_id, by=by, sender=sender, waiting=waiting)
+                sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
                 return await asyncio.shield(sent.reply)
         except TimeoutError:
             raise AskTimeoutError(
@@ -131,9 +141,9 @@ class Dispatcher:
     ) -> TellReceipt:
         """Send a command and return once it is durable."""
         known_id = command_id or self._services.sources.new_id()
-        entry, text = self._entry(command, known_id, by=by, sender=sender, waiting=())
+        outgoing = self._outgoing(command, known_id, by=by, sender=sender, waiting=())
         journal = journal_name(cls.actor_type, key)
-        sent = await self._send(cls, journal, command, entry, text, known_id, fresh=command_id is None)
+        sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
         try:
             receipt = await asyncio.shield(sent.accepted)
         except AppendUnknownError as unknown:
@@ -148,14 +158,13 @@ class Dispatcher:
 
     # --- sending --------------------------------------------------------------------------------
 
-    def _entry(
+    def _outgoing(
         self, command: Command[Any], command_id: str, *, by: By | None, sender: Turn | None, waiting: tuple[str, ...]
-    ) -> tuple[CommandReceivedEntry, str]:
-        """Return the entry of a command, and the JSON that its payload was read from."""
+    ) -> _Outgoing:
         who = Identity.of(by) if by is not None else sender.received.identity if sender else None
         try:
-            text = command.model_dump_json()
-            payload = from_json(text)
+            payload = command.model_dump_json()
+            plain = from_json(payload)
         except ValueError as error:  # a lone surrogate, say
             raise AdmissionError(
                 f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: "
@@ -163,22 +172,23 @@ class Dispatcher:
             ) from error
         entry = CommandReceivedEntry(
             command_type=command.command_type,
-            payload=payload,
+            payload=plain,
             **({} if who is None else who.written()),
             correlation_id=sender.received.correlation_id if sender else command_id,
             causation_id=sender.command_id if sender else None,
             waiting=waiting,
             run_id=sender.received.run_id if sender else current_run(self._services.store),
         )
-        return entry, text
+        # What pydantic writes of other models may have a key twice: then what was read back is written.
+        text = payload.encode() if is_plain_model(type(command)) else to_json(plain)
+        return _Outgoing(entry, _in_text(entry, text), payload)
 
     async def _send(
         self,
         cls: type[Actor[Any]],
         journal: str,
         command: Command[Any],
-        entry: CommandReceivedEntry,
-        text: str,
+        outgoing: _Outgoing,
         command_id: str,
         *,
         fresh: bool,
@@ -187,33 +197,27 @@ class Dispatcher:
         check_name(command_id, what="command id")
         await self._cells.know(cls)
         if fresh:
-            return await self._accept(cls, journal, command, entry, text, command_id)
+            return await self._accept(cls, journal, command, outgoing, command_id)
         async with self._lock.hold((journal, command_id)):
             cell = await self._cells.cell(journal)
             turn = cell.turns.get(command_id)
             if turn is not None:
-                _check_same(turn.received, entry, journal, command_id)
+                _check_same(turn.received, outgoing.entry, journal, command_id)
                 return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
-                return await self._accept(cls, journal, command, entry, text, command_id)
-            _check_same(before.entry, entry, journal, command_id)
+                return await self._accept(cls, journal, command, outgoing, command_id)
+            _check_same(before.entry, outgoing.entry, journal, command_id)
             return await self._sent_before(cell, before, command_id)
 
     async def _accept(
-        self,
-        cls: type[Actor[Any]],
-        journal: str,
-        command: Command[Any],
-        entry: CommandReceivedEntry,
-        text: str,
-        command_id: str,
+        self, cls: type[Actor[Any]], journal: str, command: Command[Any], outgoing: _Outgoing, command_id: str
     ) -> _Sent:
-        copy = _read_back(command, text)
+        copy = _read_back(command, outgoing.payload)
         if not self._services.store.has_room:
             await self._services.store.room()
         cell = await self._cells.cell(journal)
-        turn = cell.accept(copy, entry, command_id, self._cells.pin(cls))
+        turn = cell.accept(copy, outgoing.entry, outgoing.in_text, command_id, self._cells.pin(cls))
         return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
 
     def _check_circle(self, sender: Turn, journal: str) -> None:
@@ -253,6 +257,24 @@ class Dispatcher:
             if recorded.command_id == command_id and recorded.kind in ENDINGS:
                 return recorded.entry
         return None
+
+
+def _in_text(entry: CommandReceivedEntry, payload: bytes) -> EntryText:
+    """Return the entry of a command as it will be written."""
+    texts = {
+        "command_type": json_text(entry.command_type),
+        "payload": payload,
+        "by": json_text(entry.by),
+        "correlation_id": json_text(entry.correlation_id),
+        "causation_id": json_text(entry.causation_id),
+    }
+    for name in ("identity_source", "via", "run_id"):
+        value = getattr(entry, name)
+        if value is not None:
+            texts[name] = json_text(value)
+    if entry.waiting:
+        texts["waiting"] = to_json(entry.waiting)
+    return EntryText(CommandReceivedEntry, texts)
 
 
 def _read_back(command: Command[Any], text: str) -> Command[Any]:

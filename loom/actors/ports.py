@@ -28,6 +28,7 @@ from loom.actors.turn_lock import TurnLock
 from loom.errors import LoomError
 from loom.identity import By
 from loom.journal.entry import Entry
+from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
 from loom.precedents.equivalence import EquivalenceRule
 
@@ -126,7 +127,7 @@ class TurnHost(Protocol):
         """Make an instance of the actor with a state of its own, at its beginning."""
         ...
 
-    def draft(self, entry: Entry, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
+    def draft(self, entry: Entry | EntryText, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
         ...
 

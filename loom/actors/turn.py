@@ -24,7 +24,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
@@ -34,7 +34,7 @@ from loom.actors.ports import Decider, TurnHost
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
 from loom.decisions.decision import ApprovalGiven, Decision, DecisionInput
-from loom.decisions.entries import EvaluatedEntry, PrecedentFound
+from loom.decisions.entries import PrecedentFound
 from loom.errors import (
     ActorStoppedError,
     AmbiguousStepError,
@@ -47,10 +47,12 @@ from loom.errors import (
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnDivergedEntry, TurnResumedEntry
+from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
+from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 
-__all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped"]
+__all__ = ["NOT_RESUMABLE", "Evaluated", "Turn", "TurnStopped"]
 
 NOT_RESUMABLE = "not_resumable"
 """How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
@@ -73,6 +75,13 @@ class TurnStopped(BaseException):
         self.error = error
 
 
+class Evaluated(NamedTuple):
+    """What the pinned policy was asked last, and what it said."""
+
+    facts: dict[str, JsonValue]
+    evaluation: Evaluation
+
+
 @dataclass(slots=True)
 class Gathered:
     """What a turn has seen so far; a decision takes it along."""
@@ -81,7 +90,7 @@ class Gathered:
     precedents: list[PrecedentFound] = field(default_factory=list)
     approvals: list[ApprovalGiven] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
-    evaluated: EvaluatedEntry | None = None
+    evaluated: Evaluated | None = None
 
 
 class Turn:
@@ -232,7 +241,7 @@ class Turn:
 
     # --- the journal ----------------------------------------------------------------------------
 
-    def draft(self, entry: Entry, *, policy_hash: bytes | None = None) -> Draft:
+    def draft(self, entry: Entry | EntryText, *, policy_hash: bytes | None = None) -> Draft:
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
         return self.host.draft(entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes)
 
@@ -253,7 +262,7 @@ class Turn:
         else:
             self._deferred.append(draft)
 
-    def end(self, entry: Entry) -> None:
+    def end(self, entry: Entry | EntryText) -> None:
         """Journal the end of the turn: nothing of it is written after that."""
         self._put(self.draft(entry))
         self.closed = True

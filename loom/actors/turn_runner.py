@@ -30,6 +30,7 @@ from loom.errors import (
     TurnAbandonedError,
 )
 from loom.journal.kinds import TurnCompletedEntry, TurnDivergedEntry, TurnFailedEntry, TurnStartedEntry
+from loom.journal.serialisation import EntryText
 from loom.spans import span
 from loom.telemetry import bind_turn, get_logger
 
@@ -100,22 +101,22 @@ async def _begin(turn: Turn) -> None:
 
 async def _complete(turn: Turn, reply: Any) -> None:
     """Journal the reply, and let it out once everything that the turn wrote is durable (law 4)."""
-    plain = encode_reply(turn.command, reply, limits=turn.host.services.limits)
+    encoded = encode_reply(turn.command, reply, limits=turn.host.services.limits)
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
-        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{plain!s:.200}]"))
+        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{encoded.value!s:.200}]"))
     if not turn.live:
         await turn.continue_live()
-    turn.end(TurnCompletedEntry(reply=plain))
+    turn.end(EntryText(TurnCompletedEntry, {"reply": encoded.text}))
     await turn.durable()
     turn.host.ended(turn.command_id, turn.receipt)
     hold = turn.host.services.hold_reply
     live = turn.compare is None and not turn.counterfactual
     if hold is None or not live or not turn.gathered.decisions:
-        _release_reply(turn, plain)
+        _release_reply(turn, encoded.value)
         return
     turn.reply_held = True
     held = turn.host.in_background(_release_later(hold, tuple(turn.gathered.decisions)))
-    held.add_done_callback(lambda _: _release_reply(turn, plain))  # however it ended, also before it began
+    held.add_done_callback(lambda _: _release_reply(turn, encoded.value))  # however it ended, also before it began
 
 
 def _release_reply(turn: Turn, reply: JsonValue) -> None:

@@ -1,6 +1,6 @@
 """The one gate that everything passes before it is journaled (design: Integrity).
 
-Two forms of the same rules: `json_value` takes what user code hands over and returns fresh, plain JSON;
+Two forms of the same rules: `written` takes what user code hands over and returns fresh, plain JSON with its text;
 `admit` takes the bytes that are about to be stored. Neither accepts what another machine could read differently.
 """
 
@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 from pydantic import BaseModel, JsonValue
-from pydantic_core import to_jsonable_python
+from pydantic_core import from_json, to_json, to_jsonable_python
 
 from loom.errors import AdmissionError
+from loom.journal.plain import is_plain_model
 
-__all__ = ["MAX_INTEGER", "Limits", "admit", "json_value", "parse_json"]
+__all__ = ["MAX_INTEGER", "Limits", "Written", "admit", "json_value", "parse_json", "written"]
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader agrees about (RFC 7493)."""
@@ -43,37 +44,55 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def json_value(value: object, *, limits: Limits = DEFAULT_LIMITS) -> JsonValue:
-    """Return `value` as fresh plain JSON, the same that a reader of the journal will get.
+class Written(NamedTuple):
+    """A value that was let through: fresh plain JSON, and its text as it goes into a body."""
+
+    value: JsonValue
+    text: bytes
+
+
+def written(value: object, *, limits: Limits = DEFAULT_LIMITS) -> Written:
+    """Return `value` as fresh plain JSON, the same that a reader of the journal will get, and its text.
 
     Models, dataclasses, enums, datetimes, decimals and UUIDs become what pydantic would write for them.
     Raises `AdmissionError`, naming the place, for everything that JSON cannot say.
     """
+    found = _at_once(value, limits)
+    if found is None:
+        plain = _Walk(limits).value(value, "$", limits.max_depth)
+        found = Written(plain, to_json(plain))
+    return found
+
+
+def json_value(value: object, *, limits: Limits = DEFAULT_LIMITS) -> JsonValue:
+    """Return `value` as `written` does, without its text."""
     kind = type(value)
-    if kind is dict or kind is list:
-        found = _plain_already(value, limits)
-        if found is not None:
-            return found
-    return _Walk(limits).value(value, "$", limits.max_depth)
+    if kind is str and value.isascii() and "\x00" not in value:  # type: ignore[attr-defined,operator]
+        return value  # type: ignore[return-value]
+    found = _at_once(value, limits)
+    return _Walk(limits).value(value, "$", limits.max_depth) if found is None else found.value
 
 
-def _plain_already(value: object, limits: Limits) -> JsonValue | None:
-    """Return a fresh copy of what is plain JSON from top to bottom, as most values are; None where it may not be.
+def _at_once(value: object, limits: Limits) -> Written | None:
+    """Return what a serialiser in Rust makes of a value, as good as most values; None where it may not be right.
 
-    The encoder of the standard library takes it apart in C. It coerces keys that are no text, and takes tuples for
-    lists: then what comes back is not equal, and the walk decides. It names the place of what is refused, too.
+    It coerces keys that are no text, and writes much that is no JSON as some text: then what comes back is not equal,
+    and the walk decides. It names the place of what is refused, too. Of a model of plain fields its text is right.
     """
+    model = value if isinstance(value, BaseModel) else None
+    if not (is_plain_model(type(model)) if model is not None else type(value) in _CONTAINERS):
+        return None
     try:
-        text = _ENCODER.encode(value).encode()
-    except (TypeError, ValueError, RecursionError):
+        text = to_json(value) if model is None else model.__pydantic_serializer__.to_json(model, warnings="error")
+    except Exception:  # values may bring serialisers of their own
         return None
-    if _is_suspect(text, limits):
+    if len(text) > limits.max_bytes or _is_suspect(text, limits):
         return None
-    plain: JsonValue = json.loads(text)
-    return plain if plain == value else None
+    plain: JsonValue = from_json(text)
+    return Written(plain, text) if model is not None or plain == value else None
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_CONTAINERS = frozenset({dict, list})
 
 
 def admit(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -120,7 +139,7 @@ def _is_suspect(body: bytes, limits: Limits) -> bool:
     opened = body.count(b"{") + body.count(b"[")
     return (
         opened > limits.max_depth
-        or opened + body.count(b",") + 1 > limits.max_nodes
+        or (len(body) >= limits.max_nodes and opened + body.count(b",") + 1 > limits.max_nodes)
         or b"NaN" in body
         or b"Infinity" in body
         or b"\\u" in body

@@ -6,26 +6,35 @@ different types as the same text. So an entry whose fields are not plain is dump
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Mapping
 from functools import lru_cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from json.encoder import encode_basestring as _quoted
+from typing import NamedTuple
 
-from pydantic import BaseModel, JsonValue
-from pydantic.fields import FieldInfo
+from pydantic_core import to_json
 
 from loom.errors import AdmissionError
 from loom.journal.admission import Limits, admit, admit_written, json_value
-from loom.journal.entry import KINDS, Entry
+from loom.journal.entry import KINDS, Entry, Step
+from loom.journal.plain import is_plain_model
 
-__all__ = ["serialise"]
-
-_PLAIN = frozenset({str, int, float, bool, NoneType, datetime})
+__all__ = ["EntryText", "json_text", "serialise", "step_text"]
 
 
-def serialise(entry: Entry, *, limits: Limits) -> bytes:
+class EntryText(NamedTuple):
+    """An entry of one of loom's own kinds as field → JSON text: of values that were checked, and are text, already.
+
+    It is written as the model would be, without the model; a field that is left out has its default.
+    """
+
+    cls: type[Entry]
+    texts: Mapping[str, bytes]
+
+
+def serialise(entry: Entry | EntryText, *, limits: Limits) -> bytes:
     """Return the body of an entry as it will be stored and hashed; raise `AdmissionError` if it may not be."""
+    if isinstance(entry, EntryText):
+        return admit_written(_joined(entry), limits=limits)
     cls = type(entry)
     plain = _checked(cls)
     try:
@@ -38,9 +47,51 @@ def serialise(entry: Entry, *, limits: Limits) -> bytes:
     except Exception as error:  # fields may bring serialisers of their own
         raise AdmissionError(
             f"entry of kind [{cls.kind}] cannot be written as JSON [{type(error).__name__}: {error}]; "
-            "expected [plain JSON values]: mend the value"
+            "expected [plain JSON values]: correct the value"
         ) from error
     return admit(body, limits=limits)
+
+
+def _joined(entry: EntryText) -> bytes:
+    parts = []
+    for name, before, default in _layout(entry.cls):
+        text = entry.texts.get(name, default)
+        if text is not None:
+            parts.append(before + text)
+    return b"{%s}" % b",".join(parts)
+
+
+def json_text(value: str | None) -> bytes:
+    """Return the JSON text of a string, or null; raise `AdmissionError` for a lone surrogate."""
+    if value is None:
+        return b"null"
+    try:
+        return _quoted(value).encode()
+    except UnicodeEncodeError:
+        json_value(value)
+        raise
+
+
+def step_text(step: Step) -> bytes:
+    """Return the JSON text of a step."""
+    return b"[%s,%s,%d]" % (json_text(step.verb), json_text(step.key), step.occurrence)
+
+
+@lru_cache(maxsize=1_024)
+def _layout(cls: type[Entry]) -> tuple[tuple[str, bytes, bytes | None], ...]:
+    """Return name, what is before its value, and the text of its default, of each field in the order of the model.
+
+    There is no text for a field that is required, or left out at its default.
+    """
+    layout = []
+    for name, info in cls.model_fields.items():
+        default = None
+        if not info.is_required():
+            value = info.get_default(call_default_factory=True)
+            if info.exclude_if is None or not info.exclude_if(value):
+                default = to_json(value)
+        layout.append((name, b'"%s":' % name.encode(), default))
+    return tuple(layout)
 
 
 @lru_cache(maxsize=4_096)
@@ -53,47 +104,4 @@ def _checked(cls: type[Entry]) -> bool:
             f"entry class [{cls.__qualname__}] has no kind of its own, only [{kind}]; expected one to be read back by: "
             "give the class a `kind`"
         )
-    return _is_plain_model(cls, frozenset())
-
-
-def _is_plain_model(cls: type[BaseModel], above: frozenset[type]) -> bool:
-    config, custom = cls.model_config, cls.__pydantic_decorators__
-    if config.get("ser_json_inf_nan") != "constants" or config.get("extra") == "allow":
-        return False
-    if config.get("serialize_by_alias") or custom.field_serializers or custom.model_serializers:
-        return False
-    return not custom.computed_fields and all(
-        _are_constraints(field.metadata) and _is_plain(field.annotation, above | {cls})
-        for field in cls.model_fields.values()
-    )
-
-
-def _is_plain(annotation: Any, above: frozenset[type]) -> bool:
-    if annotation is JsonValue:
-        return True
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _are_constraints(arguments[1:]) and _is_plain(arguments[0], above)
-    if origin is Literal:
-        return all(type(value) in _PLAIN for value in arguments)
-    if origin in (Union, UnionType, tuple, list):
-        return all(argument is Ellipsis or _is_plain(argument, above) for argument in arguments)
-    if origin is dict:
-        return arguments[0] is str and _is_plain(arguments[1], above)
-    if not isinstance(annotation, type):
-        return False
-    if annotation in _PLAIN:
-        return True
-    if issubclass(annotation, tuple) and hasattr(annotation, "_fields"):  # a named tuple is written as an array
-        return all(_is_plain(hint, above) for hint in get_type_hints(annotation, include_extras=True).values())
-    return issubclass(annotation, BaseModel) and (annotation in above or _is_plain_model(annotation, above))
-
-
-def _are_constraints(metadata: Iterable[object]) -> bool:
-    """Tell whether annotations only narrow what a field takes, as `ge=0` does, and have no say in how it is written."""
-    return all(
-        _are_constraints(item.metadata)
-        if isinstance(item, FieldInfo)
-        else not hasattr(item, "__get_pydantic_core_schema__")
-        for item in metadata
-    )
+    return is_plain_model(cls)

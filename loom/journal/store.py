@@ -16,7 +16,7 @@ from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import Entry, Part, PersonEntry, Recorded
-from loom.journal.serialisation import serialise
+from loom.journal.serialisation import EntryText, serialise
 
 __all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "draft"]
 
@@ -37,7 +37,7 @@ class Draft(NamedTuple):
 
 
 def draft(
-    entry: Entry,
+    entry: Entry | EntryText,
     *,
     command_id: str | None = None,
     policy_hash: bytes | None = None,
@@ -45,7 +45,7 @@ def draft(
     new_salt: Callable[[int], bytes] = random_bytes,
 ) -> Draft:
     """Serialise an entry, pass it through the admission gate and digest it; raise `AdmissionError`."""
-    if command_id is not None:
+    if command_id is not None and not _is_name(command_id):
         check_name(command_id, what="command id")
     if policy_hash is not None and len(policy_hash) != HASH_BYTES:
         raise AdmissionError(
@@ -55,7 +55,8 @@ def draft(
         entry = entry.model_copy(update=who.written(entry.person))  # what nothing established is claimed
     body = serialise(entry, limits=limits)
     salt = new_salt(SALT_BYTES)
-    return Draft(entry.kind, entry.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
+    of = entry.cls if isinstance(entry, EntryText) else entry
+    return Draft(of.kind, of.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
 
 
 def check_name(name: str, *, what: str) -> None:

@@ -120,7 +120,7 @@ async def drive(turn: Turn) -> tuple[str, JsonValue]:
     if turn.stopped is not None:
         raise turn.stopped
     try:
-        return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits)
+        return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits).value
     except NotReplayableError:  # the code itself says so: what it needs is erased
         raise
     except BaseException as error:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, JsonValue
 
-from loom.actors.turn import Turn
+from loom.actors.turn import Evaluated, Turn
 from loom.actors.verbs.shared import digest, expect
 from loom.decisions.entries import EvaluatedEntry
 from loom.errors import NoRuleError, PolicyCodeChangedError
-from loom.journal.admission import json_value
+from loom.journal.admission import Written, written
+from loom.journal.plain import is_plain_model
+from loom.journal.serialisation import EntryText, step_text
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.policies.tables import Table
@@ -21,18 +23,24 @@ __all__ = ["evaluate", "parameters", "plain_facts"]
 
 def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     """See `Actor.evaluate`. Synchronous: a rule is pure, so nothing is waited for."""
-    plain = plain_facts(facts, turn)
+    encoded = _encoded_facts(facts, turn)
+    plain = _object(encoded.value)
     with turn.step("evaluate", digest(plain)) as step:
         recorded = None if turn.recorded_steps is None else turn.recorded_steps.take_now(step)
-        if turn.counterfactual:
-            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts, plain))
-        elif recorded is not None:
-            evaluated = expect(recorded.entry, EvaluatedEntry, turn)
+        if recorded is not None and not turn.counterfactual:
+            entry = expect(recorded.entry, EvaluatedEntry, turn)
+            evaluated = Evaluated(entry.facts, entry.evaluation)
         else:
-            if turn.compare is not None:
+            if turn.compare is not None and not turn.counterfactual:
                 raise turn.never_recorded(step)
-            evaluated = EvaluatedEntry(step=step, facts=plain, evaluation=_judge(turn, facts, plain))
-            turn.write_when_live(turn.draft(evaluated))
+            evaluated = Evaluated(plain, _judge(turn, facts, plain))
+            if not turn.counterfactual:
+                texts = {
+                    "step": step_text(step),
+                    "facts": encoded.text,
+                    "evaluation": evaluated.evaluation.__pydantic_serializer__.to_json(evaluated.evaluation),
+                }
+                turn.write_when_live(turn.draft(EntryText(EvaluatedEntry, texts)))
         turn.gathered.evaluated = evaluated
         return evaluated.evaluation
 
@@ -72,8 +80,17 @@ def plain_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> dict[str
 
     NaN and infinity are refused, and so is a float for a decimal of a table.
     """
-    given = facts.model_dump(mode="json") if isinstance(facts, BaseModel) else dict(facts)
+    return _object(_encoded_facts(facts, turn).value)
+
+
+def _encoded_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> Written:
     table = _table(turn)
-    plain = json_value(given if table is None else table.facts(given), limits=turn.services.limits)
-    assert isinstance(plain, dict)  # noqa: S101 - a model dumps to an object
+    if table is None and isinstance(facts, BaseModel) and is_plain_model(type(facts)):
+        return written(facts, limits=turn.services.limits)
+    given = facts.model_dump(mode="json") if isinstance(facts, BaseModel) else dict(facts)
+    return written(given if table is None else table.facts(given), limits=turn.services.limits)
+
+
+def _object(plain: JsonValue) -> dict[str, JsonValue]:
+    assert isinstance(plain, dict)  # noqa: S101 - facts are an object
     return plain

@@ -94,8 +94,10 @@ async def attempt(
 
 def digest(value: JsonValue) -> str:
     """Return a digest of plain JSON that is the same whenever the same code asks the same thing."""
-    raw = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(raw.encode()).hexdigest()[:32]
+    return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()[:32]
+
+
+_SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -99,7 +99,7 @@ class AppendQueue:
     @property
     def has_room(self) -> bool:
         """Whether the queue is at most half full and nobody waits."""
-        return not self._for_room and self._free() > 0
+        return not self._for_room and self._bytes * 2 <= self._max_bytes and self._entries < self._max_entries // 2
 
     async def room(self) -> None:
         """Wait while the queue is over half full; whoever waited longest goes on first."""
