@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from loom.decisions import DecisionJournalEntry
 from loom.journal import Append, draft
 from tests.cli.agents import Note, NoteAgent
 from tests.cli.support import CONFIG, configured, invoke
+from tests.history.support import bank, rows, written
 from tests.projections.tampering import tamper
 from tests.replay.test_judging import CASES, V2, Ask, Other, Seller, decided, registered
 
@@ -90,6 +92,18 @@ def test_running_again_tells_what_would_be_decided(config: Path) -> None:
     assert "5 decisions run again under policy_v2_" in said.out
     assert "2 flipped, 3 unchanged; coverage 100.0%" in said.out
     assert invoke("replay", "run", "-u", V2.version_hash, "--json", config=config).json["counts"]["flipped"] == 2
+
+
+def test_running_again_goes_by_when_decisions_were_made_unless_by_when_they_were_recorded(config: Path) -> None:
+    file = written(config.parent / "h.csv", rows(24))
+    (config.parent / "map.yaml").write_text(json.dumps(bank()))
+    invoke("import", file, "--map", config.parent / "map.yaml", "--by", "vera", config=config)
+    [run] = [each for each in invoke("runs", "--json", config=config).json if each["kind"] == "import"]
+    march = ("--run", run["run_id"], "--since", "2015-03-01", "--until", "2015-04-01", "--json")
+    made = invoke("replay", "run", "-u", V2.version_hash, *march, config=config)
+    assert made.json["counts"] == {"not_replayable": 2}  # observed: no code decided them
+    recorded = invoke("replay", "run", "-u", V2.version_hash, *march, "--by-time", "recorded", config=config)
+    assert recorded.json["cases"] == []
 
 
 def test_the_states_of_an_actor_are_still_asked_for_by_its_name_alone(config: Path) -> None:

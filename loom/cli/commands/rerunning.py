@@ -8,6 +8,7 @@ import typer
 
 from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
 from loom.cli.commands.judging import (
+    ByTimeOption,
     CoverageOption,
     DecisionOption,
     JournalNameOption,
@@ -37,6 +38,7 @@ async def rerun(
     of: JournalNameOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    by_time: ByTimeOption = "decided",
     decision: DecisionOption = None,
     min_coverage: CoverageOption = 50,
 ) -> int | None:
@@ -50,7 +52,9 @@ async def rerun(
     from loom.cli.rehearsing import replaying
 
     shell.allow_imports()
-    selection = selection_of(policy=policy, run_id=run, journal=of, since=since, until=until, ids=decision)
+    selection = selection_of(
+        policy=policy, run_id=run, journal=of, since=since, until=until, ids=decision, by_time=by_time
+    )
     async with open_readings(shell) as readings, replaying(readings, shell) as again:
         with shell.output.progress("running again") as tell:
             found = await again.run(selection, under=under, progress=tell)
