@@ -24,6 +24,7 @@ from benchmarks import (
     growth,
     history,
     judging,
+    listing,
     memory,
     peers,
     precedents,
@@ -294,6 +295,13 @@ def growth_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         )
 
 
+def listing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Lists, windows and facet counts among a million decisions."""
+    del with_peers
+    with scratch() as place:
+        yield from listing.figures(place, scale)
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "floor": floor_figures,
@@ -305,6 +313,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "routing": routing_figures,
     "gate": gate_figures,
     "growth": growth_figures,
+    "listing": listing_figures,
     "api": api_figures,
 }
 """What `--only` can name."""

@@ -16,7 +16,7 @@ from loom.journal import Append
 from loom.journal.chain import body_digest
 from loom.journal.store import Draft
 
-__all__ = ["costs_s", "lay_down"]
+__all__ = ["caught_up", "costs_s", "lay_down"]
 
 _ENTRIES_OF_AN_ACTOR = 50
 """Journals are of one length, so that only the number of them grows."""
@@ -53,10 +53,11 @@ async def lay_down(path: Path, *, entries: int) -> None:
             number += 1
             if number % 1_000 == 0:
                 await last
-        await _caught_up(loom)
+        await caught_up(loom)
 
 
-async def _caught_up(loom: Loom) -> None:
+async def caught_up(loom: Loom) -> None:
+    """Wait until all views hold what is acknowledged, however long that takes."""
     while True:
         try:
             await loom.reached()
@@ -70,7 +71,7 @@ async def costs_s(path: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     began = time.process_time()
     async with Loom.open(f"sqlite:///{path}", actors=[BenchAgent], by="bench") as loom:
-        await _caught_up(loom)
+        await caught_up(loom)
         found["open"] = time.process_time() - began
         decisions = await loom.traces.find(limit=_PAGE)
         ids = [each.decision_id for each in decisions]

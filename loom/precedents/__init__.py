@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loom.precedents.contradictions import Contradiction, Contradictions
 from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, FromContext, SetOf
+from loom.precedents.facets import FacetCount, FacetCounts
 from loom.precedents.index import PrecedentsProjection
 from loom.precedents.memory import Memory
 from loom.precedents.registry import EQUIVALENCE_JOURNAL, EquivalenceRegistry, RuleVersion
@@ -17,6 +18,8 @@ __all__ = [
     "Contradictions",
     "EquivalenceRegistry",
     "EquivalenceRule",
+    "FacetCount",
+    "FacetCounts",
     "FromContext",
     "Memory",
     "PrecedentMember",

@@ -89,7 +89,13 @@ class Bin:
 
     def part(self, value: object) -> str:
         """Return the part that a value lies in: `10 to 20`, or `below 10` and `20 and above` at the ends of borders."""
-        index = self.index(value)
+        return self._part(self.index(value))
+
+    def parts(self) -> tuple[str, ...]:
+        """Return all parts there are, the lowest first."""
+        return tuple(map(self._part, range(self.bins if self.at is None else len(self.at) + 1)))
+
+    def _part(self, index: int) -> str:
         if self.at is None:
             start, end = self._range()
             width = (end - start) / self.bins

@@ -9,13 +9,16 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from loom.decisions.conduct import verdict_in
 from loom.decisions.confirming import EXCLUDED
 from loom.decisions.entries import DECISIONS, RunEndedEntry
 from loom.decisions.imports import IMPORT_ENDS
-from loom.decisions.rows import Header, written_decision
+from loom.decisions.rows import Header, decided_at_us, written_decision
 from loom.journal.admission import MAX_INTEGER
 from loom.journal.entry import Recorded
 from loom.policies.entries import PolicyAdoptedEntry
+from loom.precedents.entries import EquivalenceRuleRegisteredEntry
+from loom.precedents.sums import SUM_TABLES, count_decision, count_import, declare_facets, drop_import
 from loom.projections.sql import script
 
 __all__ = [
@@ -26,10 +29,12 @@ __all__ = [
 _INSERT = """
 INSERT INTO precedents (
   position, decision_id, journal, command_id, decision_type, rule, situation, precedent, outcome, rationale,
-  is_exception, recorded_at_us, policy_name, policy_version, policy_hash, import_id, excluded, overruled_by
+  is_exception, recorded_at_us, policy_name, policy_version, policy_hash, import_id, excluded, decided_at_us, effect,
+  verdict, overruled_by
 )
 VALUES (:position, :decision_id, :journal, :command_id, :decision_type, :rule, :situation, :precedent, :outcome,
-  :rationale, :is_exception, :recorded_at_us, :policy_name, :policy_version, :policy_hash, :import_id, :excluded, (
+  :rationale, :is_exception, :recorded_at_us, :policy_name, :policy_version, :policy_hash, :import_id, :excluded,
+  :decided_at_us, :effect, :verdict, (
     SELECT later.decision_id FROM precedent_overrulings AS o JOIN precedents AS later USING (position)
     WHERE o.decision_id = :decision_id ORDER BY o.position LIMIT 1
   ))
@@ -92,17 +97,19 @@ class PrecedentsProjection:
 
     What an import brings in counts from the end of that import on.
 
-    Beside them it counts the classes, and keeps what says that a precedent is superseded: which policy versions are
-    adopted, and which decisions were overruled.
+    Beside them it counts the classes, sums decisions up by day and declared facet, and keeps what says that a precedent
+    is superseded: which policy versions are adopted, and which decisions were overruled.
     """
 
     name = "precedents"
-    version = 3
-    kinds = frozenset({"policy_adopted", "run_ended", "turn_failed", "turn_abandoned", *DECISIONS})
-    schema = script("loom.precedents", "index.sql")
+    version = 4
+    kinds = frozenset(
+        {"policy_adopted", "equivalence_rule_registered", "run_ended", "turn_failed", "turn_abandoned", *DECISIONS}
+    )
+    schema = script("loom.precedents", "index.sql") + script("loom.precedents", "sums.sql")
     tables = (
         "precedents", "precedent_classes", "precedent_supports", "precedent_policies", "precedent_overrulings",
-        "precedent_facets", "precedent_words",
+        "precedent_facets", "precedent_words", *SUM_TABLES,
     )  # fmt: skip
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
@@ -120,21 +127,33 @@ class PrecedentsProjection:
             excluded = EXCLUDED[IMPORT_ENDS[entry.status]]
             if excluded is None:
                 view.execute(_COUNT_IMPORTED, (entry.run_id,))
+                count_import(view, entry.run_id)
+            else:
+                drop_import(view, entry.run_id)
             view.execute(_IMPORTED, (excluded, entry.run_id))
         elif isinstance(entry, PolicyAdoptedEntry):
             view.execute(_ADOPT, (entry.name, entry.hash))
+        elif isinstance(entry, EquivalenceRuleRegisteredEntry):
+            declare_facets(view, entry.document)
 
 
 def _include(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
-    row = precedent_row(recorded, decision)
-    observed = decision.get("origin") == "observed"
-    imported = {"import_id": decision.get("run_id"), "excluded": "unfinished"} if observed else _NOT_IMPORTED
-    if not view.execute(_INSERT, {**row, **imported}).rowcount:
+    observed, evaluation = decision.get("origin") == "observed", decision.get("evaluation")
+    row = {
+        **precedent_row(recorded, decision),
+        **({"import_id": decision.get("run_id"), "excluded": "unfinished"} if observed else _NOT_IMPORTED),
+        "decided_at_us": decided_at_us(recorded, decision.get("decided_at")),
+        "effect": None if evaluation is None else evaluation["effect"],
+        "verdict": verdict_in(decision),
+    }
+    if not view.execute(_INSERT, row).rowcount:
         return
     if row["precedent"] is not None and not observed:
         view.execute(_COUNT_CLASS, row)
         view.execute(_COUNT_POLICY, row)
-    view.executemany(_FACET, [(*facet, recorded.position) for facet in facets_of(decision)])
+    facets = facets_of(decision)
+    view.executemany(_FACET, [(*facet, recorded.position) for facet in facets])
+    count_decision(view, row, facets)
     view.execute(WORDS, (recorded.position, *words_of(decision)))
     for overruled in overruled_in(decision):
         view.execute(_OVERRULE, (overruled, recorded.position))

@@ -18,7 +18,10 @@ CREATE TABLE precedents (
   policy_hash TEXT,
   import_id TEXT,
   overruled_by TEXT,
-  excluded TEXT
+  excluded TEXT,
+  decided_at_us INTEGER,
+  effect TEXT,
+  verdict TEXT
 ) STRICT;
 
 CREATE INDEX precedents_by_situation ON precedents (situation, position)

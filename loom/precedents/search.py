@@ -21,6 +21,7 @@ from loom.policies.registry import PolicyRegistry
 from loom.precedents.conditions import AMONG, USABLE, asked_for
 from loom.precedents.contradictions import Contradictions, contradictions
 from loom.precedents.equivalence import EquivalenceRule
+from loom.precedents.facets import FacetCounts, facet_counts
 from loom.precedents.hits import Hits
 from loom.precedents.index import ROW, precedent_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
@@ -196,6 +197,17 @@ class Precedents:
         rules = self._registry()
         chosen = None if rule is None else rules.resolve(rule).hash
         return await contradictions(self._queries, self._hits, rules, rule=chosen, limit=limit)
+
+    async def facets(self, name: str, *, rule: str | None = None, limit: int = 50, **given: Any) -> FacetCounts:
+        """Return how many original and observed decisions have which value of a fact, or of the context.
+
+        What else is given is what `Traces.find` takes; decisions of imports that have not ended are left out. Where
+        `name` is an attribute of a registered equivalence rule, whole days (UTC) come out of sums, as long as nothing
+        but type, actor type, policy, origin, exceptions and time is asked by; a number with parts counts by part.
+        Everything else is read for `within_s` (1) seconds, newest first: `complete` says whether that was enough.
+        `rule` says which rule is meant, where several have the attribute; without it, the one registered last.
+        """
+        return await facet_counts(self._queries, self._registry(), name, rule=rule, limit=limit, **given)
 
     async def members(
         self, precedent: str, *, limit: int = 50, after: int | None = None

@@ -12,6 +12,7 @@ from loom.decisions import Approval, DecisionSummary, Explanation, Run
 from loom.drift import DriftReport, Window
 from loom.journal.listing import journal_as_json
 from loom.operations import policy_as_json
+from loom.precedents import FacetCounts
 from loom.replay import Selection
 from loom.reports import report
 from loom.web.api import Api, Workspace, read_body, takes
@@ -61,6 +62,27 @@ def router(api: Api) -> APIRouter:
             since=since, limit=limit, after=after,
         )  # fmt: skip
         return JSONResponse(_page([each.model_dump(mode="json") for each in found], limit))
+
+    @routes.get("/facets", response_model=FacetCounts)
+    async def facets(
+        request: Request,
+        workspaceId: Workspace,  # noqa: N803
+        name: Id,
+        limit: Limit = 50,
+        type: Annotated[str | None, Query(max_length=64)] = None,
+        policy: Annotated[str | None, Query(max_length=64)] = None,
+        actor_type: Annotated[str | None, Query(max_length=64)] = None,
+        exception: bool | None = None,  # noqa: FBT001 - a parameter of the query
+        since: AwareDatetime | None = None,
+        until: AwareDatetime | None = None,
+    ) -> JSONResponse:
+        """Return how many decisions there are of each value of a fact; `complete` says whether all were read."""
+        loom, _ = await api.caller(request, "read")
+        found = await loom.precedents.facets(
+            name, limit=limit, decision_type=type, policy=policy, actor_type=actor_type, is_exception=exception,
+            since=since, until=until,
+        )  # fmt: skip
+        return JSONResponse(found.model_dump(mode="json"))
 
     @routes.get("/decisions/{decision_id}", response_model=ExplainedTrace)
     async def decision(request: Request, decision_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803

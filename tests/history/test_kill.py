@@ -158,6 +158,14 @@ def test_the_shell_lists_and_measures_by_either_time(tmp_path: Path) -> None:
     measured = invoke("metrics", *march, "--origin", "observed", *at, "--json").json
     assert measured["all"]["decisions"] == 2
     assert invoke("metrics", *march, *at, "--json").json["all"]["decisions"] == 0
+    counted = invoke("decisions", "--facets", "town", *march, *at, "--json").json
+    assert (counted["decisions"], counted["complete"], counted["rule"]) == (2, True, None)
+    assert invoke("decisions", "--facets", "town", *march, "--by-time", "recorded", *at, "--json").json["values"] == []
+    said = invoke("decisions", "--facets", "town", *at)
+    assert "town of 24 decisions" in said.out
+    assert sum(line.split()[0] in ("Kiel", "Ulm") for line in said.out.splitlines() if line.strip()) == 2
+    refused = invoke("decisions", "--facets", "town", "--text", "no", *at)
+    assert "expected it without --text" in refused.err
     window = ("--baseline", "2015-01-01..2015-07-01", "--current", "2015-07-01..2016-01-01,time:recorded")
     compared = invoke("drift", *window, *at)
     assert "12 decisions of [from 2015-01-01 until 2015-07-01] are in no class" in compared.err

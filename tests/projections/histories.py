@@ -29,10 +29,27 @@ from loom.journal import (
     TurnRetriedEntry,
 )
 from loom.policies.entries import PolicyAdoptedEntry
-from tests.projections.journals import MOMENT, answer, command, decision, evaluation, request
+from loom.precedents import EquivalenceRule, FromContext
+from loom.precedents.entries import EquivalenceRuleRegisteredEntry
+from tests.projections.journals import MOMENT, RULE, answer, command, decision, evaluation, request
 
 Happening = tuple[str, str | None, Entry]
 """A journal, a command id, and what was recorded."""
+
+_RULES = (
+    RULE,
+    EquivalenceRule("discount", attributes=("percent", "deal.region"), outcome=("granted",)),
+    EquivalenceRule("industry", attributes=("industry", FromContext("customer")), outcome=("granted",)),
+)
+
+
+def registered(rule: EquivalenceRule) -> EquivalenceRuleRegisteredEntry:
+    """Return the entry that makes a rule known."""
+    version = f"rule_v1_{rule.hash[:8]}"
+    return EquivalenceRuleRegisteredEntry(
+        name=rule.name, number=1, version=version, hash=rule.hash, document=rule.document(), by="ana"
+    )
+
 
 _MAKERS: tuple[Callable[[str, int], Entry], ...] = (
     lambda name, n: command(by=f"person-{n % 2}"),
@@ -80,6 +97,7 @@ _MAKERS: tuple[Callable[[str, int], Entry], ...] = (
     lambda name, n: PolicyAdoptedEntry(
         name="discount", version="policy_v1_9af01c22", hash=("9af01c22" * 8, "f" * 64)[n % 2], by="ana"
     ),
+    lambda name, n: registered(_RULES[n % 3]),
     lambda name, n: TurnResumedEntry(attempt=1 + n % 4),
     lambda name, n: TurnContinuedEntry(),
     lambda name, n: TurnRetriedEntry(by="ana"),

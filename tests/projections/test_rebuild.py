@@ -29,8 +29,8 @@ from loom.precedents import PrecedentsProjection
 from loom.projections import Projection, Projector, Views, digest, dump
 from loom.projections.writer import ViewsWriter
 from tests.projections.every import every_projection
-from tests.projections.histories import Happening, histories
-from tests.projections.journals import decision, open_store, whole_turn, write
+from tests.projections.histories import Happening, histories, registered
+from tests.projections.journals import RULE, decision, open_store, whole_turn, write
 
 WORDS = "SELECT rowid FROM precedent_words WHERE precedent_words MATCH ? ORDER BY rowid"
 
@@ -168,7 +168,13 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
     entries = asyncio.run(
         record(
             tmp_path,
-            [("loom/runs", None, run), ("loom/policies", None, adopted), ("discount-agent/a", "u", within), *turn],
+            [
+                ("loom/runs", None, run),
+                ("loom/policies", None, adopted),
+                ("loom/equivalence", None, registered(RULE)),
+                ("discount-agent/a", "u", within),
+                *turn,
+            ],  # fmt: skip
         )
     )
     fold(tmp_path / "v", entries, batch=10)
@@ -178,6 +184,7 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
         names = {name for projection in folding for name in projection.tables}
         tables = {name: rows for name, rows in dump(views).items() if name in names}
         assert {name for name, rows in tables.items() if not rows} == {
+            "precedent_sums_waiting",
             "trace_divergences",
             "trace_outcomes",
             "trace_turns",

@@ -44,6 +44,10 @@ async def test_the_api_and_the_shell_say_the_same(tmp_path: Path) -> None:
         [approval] = await loom.approvals.list()
         pairs: list[tuple[str, tuple[str, ...]]] = [
             ("/api/decisions", ("decisions",)),
+            (
+                "/api/facets?name=business_profile&since=2020-01-01T00:00:00Z",
+                ("decisions", "--facets", "business_profile"),
+            ),
             (f"/api/decisions/{oldest.decision_id}", ("why", oldest.decision_id)),
             ("/api/approvals?status=all", ("approvals", "--all")),
             (f"/api/approvals/{approval.approval_id}", ("approvals", approval.approval_id)),

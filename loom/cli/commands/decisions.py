@@ -11,6 +11,7 @@ import typer
 
 from loom.cli.command import command
 from loom.cli.commands.decisions_out import OutAsked, write_out
+from loom.cli.commands.facets import print_facets
 from loom.cli.commands.judging import ByTimeOption
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
@@ -77,6 +78,9 @@ async def decisions(
     min_similarity: Annotated[
         float | None, typer.Option("--min-similarity", min=-1, max=1, help="And none farther than this cosine.")
     ] = None,
+    facets: Annotated[
+        str | None, typer.Option("--facets", metavar="NAME", help="Count them by the values of this fact or context.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, help="At most so many: 20 in a list, all with --format.")
     ] = None,
@@ -91,6 +95,7 @@ async def decisions(
     """List decisions, newest first; those that similarity suggests, nearest first.
 
     With --format all that match are written, as CSV, JSON lines or Parquet; exit code 1 says that there are none.
+    With --facets they are counted instead, replays and imports that have not ended aside.
     """
     from loom.cli.reading import open_readings, similarity_in
     from loom.precedents import Memory
@@ -120,6 +125,10 @@ async def decisions(
             "outcome": named_values(outcome or [], option="--outcome"), "alike": alike, "similar_to": similar_to,
             "min_similarity": min_similarity,
         }  # fmt: skip
+        if facets is not None:
+            asked |= {"format": form, "columns": columns, "out": out}
+            await print_facets(shell, readings, facets, {**wanted, "by_time": by_time}, asked, limit)
+            return None
         if form is not None:
             given = OutAsked(form, columns, out, limit)
             return await write_out(shell, memory, readings.traces, {**asked, **wanted, "by_time": by_time}, given)

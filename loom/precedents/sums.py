@@ -1,0 +1,259 @@
+"""Sums of decisions, kept per day and month and by the value of each declared facet, as decisions come in.
+
+A facet is declared by being an attribute of an equivalence rule in its last version. One that is declared late is
+counted over all there is. Decisions of an import count from the end of that import on.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from loom.errors import AdmissionError
+from loom.precedents.attributes import Attribute, Bin, FromContext, SetOf, declared
+
+__all__ = [
+    "DAY_US",
+    "EVERY",
+    "OTHERS",
+    "SUM_TABLES",
+    "count_decision",
+    "count_import",
+    "declaration_of",
+    "declare_facets",
+    "drop_import",
+    "month_of",
+    "value_text",
+]  # fmt: skip
+
+EVERY = 0
+"""The facet that every decision has."""
+
+OTHERS = ""
+"""What stands for all values without sums of their own."""
+
+SUM_TABLES = (
+    "precedent_sum_facets", "precedent_sum_rules", "precedent_sum_values", "precedent_sum_groups", "precedent_sums",
+    "precedent_sums_waiting",
+)  # fmt: skip
+DAY_US = 86_400_000_000
+_MOST_FACETS = 64
+_MOST_VALUES = 256
+_FACETS = "SELECT facet, name, declaration FROM precedent_sum_facets ORDER BY facet"
+_ADD_FACET = "INSERT INTO precedent_sum_facets (name, declaration) VALUES (?, ?)"
+_ADD_EVERY = "INSERT INTO precedent_sum_facets VALUES (0, '', '') ON CONFLICT DO NOTHING"
+_DECLARED_BY = "SELECT declaration FROM precedent_sum_rules WHERE rule = ?"
+_DECLARE = "INSERT INTO precedent_sum_rules VALUES (?, ?) ON CONFLICT DO NOTHING"
+_WITHDRAW = "DELETE FROM precedent_sum_rules WHERE rule = ? AND declaration = ?"
+_UNUSED = """
+SELECT facet FROM precedent_sum_facets AS f
+WHERE facet > 0 AND NOT EXISTS (SELECT 1 FROM precedent_sum_rules AS r WHERE r.declaration = f.declaration)
+"""
+_FORGET = tuple(
+    f"DELETE FROM {table} WHERE facet = ?"  # noqa: S608 - constants only
+    for table in ("precedent_sums", "precedent_sums_waiting", "precedent_sum_values", "precedent_sum_facets")
+)
+_VALUE = "SELECT number FROM precedent_sum_values WHERE facet = ? AND value = ?"
+_VALUES = "SELECT max(number) FROM precedent_sum_values WHERE facet = ?"
+_ADD_VALUE = "INSERT INTO precedent_sum_values VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_GROUP = """
+SELECT grp FROM precedent_sum_groups WHERE origin = ? AND decision_type = ? AND actor_type = ? AND policy = ?
+  AND effect = ? AND verdict = ? AND is_exception = ?
+"""
+_ADD_GROUP = """
+INSERT INTO precedent_sum_groups (origin, decision_type, actor_type, policy, effect, verdict, is_exception)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_COUNT = """
+INSERT INTO precedent_sums VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions
+"""
+_WAIT = """
+INSERT INTO precedent_sums_waiting VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET decisions = decisions + excluded.decisions
+"""
+_WAITING = """
+SELECT facet, value, decided_day, recorded_day, grp, decisions FROM precedent_sums_waiting WHERE import_id = ?
+"""
+_DROP = "DELETE FROM precedent_sums_waiting WHERE import_id = ?"
+_SHARED = f"""
+  iif(excluded = 'unfinished', import_id, '') AS waits_for, decided_at_us / {DAY_US} AS decided,
+  recorded_at_us / {DAY_US} AS recorded, iif(import_id IS NULL, 'original', 'observed') AS origin, decision_type,
+  substr(journal, 1, instr(journal, '/') - 1) AS actor_type, coalesce(policy_name, '') AS policy,
+  coalesce(effect, '') AS said, coalesce(verdict, '') AS done, is_exception, count(*) AS decisions
+"""
+_COUNTED = """
+(excluded IS NULL OR iif(import_id IS NULL, excluded IN ('failed', 'abandoned'), excluded = 'unfinished'))
+"""
+_GROUPED = """
+GROUP BY value, waits_for, decided, recorded, origin, decision_type, actor_type, policy, said, done, is_exception
+"""
+_OF_ALL = f"SELECT '' AS value, {_SHARED} FROM precedents WHERE {_COUNTED} {_GROUPED}"  # noqa: S608
+_OF_ONE = f"""
+SELECT f.value AS value, {_SHARED}
+FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
+WHERE f.name = ? AND {_COUNTED} {_GROUPED} ORDER BY min(f.position), value
+"""  # noqa: S608
+
+
+def count_decision(view: sqlite3.Connection, row: Mapping[str, Any], facets: Iterable[tuple[str, str]]) -> None:
+    """Count a decision, by its row of `precedents`, in the sums of its facets; that of an import waits for its end."""
+    known = view.execute(_FACETS).fetchall()
+    observed = row["excluded"] is not None
+    if not known or (observed and row["import_id"] is None):
+        return
+    group = _group(
+        view,
+        (
+            "observed" if observed else "original", row["decision_type"], row["journal"].partition("/")[0],
+            row["policy_name"] or "", row["effect"] or "", row["verdict"] or "", row["is_exception"],
+        ),
+    )  # fmt: skip
+    said: dict[str, list[str]] = {}
+    for name, text in facets:
+        said.setdefault(name, []).append(text)
+    days = row["decided_at_us"] // DAY_US, row["recorded_at_us"] // DAY_US
+    for facet, name, declaration in known:
+        for text in ("",) if facet == EVERY else said.get(name, ()):
+            value = text if facet == EVERY else value_text(declaration, text)
+            if value is not None:
+                _count(view, row["import_id"] or "", facet, _number(view, facet, value), *days, group, 1)
+
+
+def count_import(view: sqlite3.Connection, import_id: str) -> None:
+    """Let the decisions of an import count, which has ended."""
+    for each in view.execute(_WAITING, (import_id,)).fetchall():
+        _count(view, "", *each)
+    drop_import(view, import_id)
+
+
+def drop_import(view: sqlite3.Connection, import_id: str) -> None:
+    """Leave out the decisions of an import that was given up."""
+    view.execute(_DROP, (import_id,))
+
+
+def declare_facets(view: sqlite3.Connection, document: Mapping[str, Any]) -> None:
+    """Keep sums by the attributes of a rule, and no longer by those that only an earlier version of it had."""
+    rule, wanted = str(document.get("name")), dict(_facets_in(document))
+    before = {declaration for (declaration,) in view.execute(_DECLARED_BY, (rule,)).fetchall()}
+    for gone in sorted(before - wanted.keys()):
+        view.execute(_WITHDRAW, (rule, gone))
+    known = {declaration for _, _, declaration in view.execute(_FACETS).fetchall()}
+    fresh: list[tuple[str, str]] = []
+    for declaration, name in wanted.items():
+        if declaration not in known:
+            if len(known) + len(fresh) >= _MOST_FACETS:
+                continue
+            fresh.append((name, declaration))
+        view.execute(_DECLARE, (rule, declaration))
+    for (facet,) in view.execute(_UNUSED).fetchall():
+        for statement in _FORGET:
+            view.execute(statement, (facet,))
+    if fresh and view.execute(_ADD_EVERY).rowcount:
+        _count_all(view, EVERY, view.execute(_OF_ALL), "")
+    for name, declaration in fresh:
+        facet = view.execute(_ADD_FACET, (name, declaration)).lastrowid
+        _count_all(view, facet or 0, view.execute(_OF_ONE, (name,)), declaration)
+
+
+def declaration_of(attribute: Attribute) -> str | None:
+    """Return the text by which a declared facet is known; None for an attribute that no sums are kept by."""
+    if isinstance(attribute, FromContext):
+        attribute = attribute.inner
+    if isinstance(attribute, SetOf):
+        return None
+    name = attribute.name if isinstance(attribute, Bin) else attribute
+    if name.count(".") > 1:  # facets reach one step into objects
+        return None
+    plain = attribute.declaration() if isinstance(attribute, Bin) else {"exact": attribute}
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True)
+
+
+def value_text(declaration: str, text: str) -> str | None:
+    """Return under which value of a facet a recorded one counts: itself, or its part; None for one in no part."""
+    parts = _bin_of(declaration)
+    if parts is None:
+        return text
+    try:
+        return parts.part(json.loads(text))
+    except AdmissionError:
+        return None
+
+
+def month_of(day: int) -> int:
+    """Return the month in which a day lies, as year * 12 + month from 0."""
+    at = datetime.fromtimestamp(day * 86_400, UTC)
+    return at.year * 12 + at.month - 1
+
+
+def _facets_in(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield declaration and name of each facet of a rule; what declares nothing is refused where rules are read."""
+    attributes = document.get("attributes")
+    for each in attributes if isinstance(attributes, list) else ():
+        try:
+            attribute = declared(each)
+            declaration = declaration_of(attribute)
+        except (AdmissionError, AttributeError, KeyError, TypeError, ValueError):
+            continue
+        if declaration is not None:
+            inner = attribute.inner if isinstance(attribute, FromContext) else attribute
+            yield declaration, inner if isinstance(inner, str) else inner.name
+
+
+@lru_cache(maxsize=256)
+def _bin_of(declaration: str) -> Bin | None:
+    attribute = declared(json.loads(declaration))
+    return attribute if isinstance(attribute, Bin) else None
+
+
+def _count_all(view: sqlite3.Connection, facet: int, rows: sqlite3.Cursor, declaration: str) -> None:
+    for text, waits_for, decided, recorded, *about, decisions in rows.fetchall():
+        value = text if facet == EVERY else value_text(declaration, text)
+        if value is not None:
+            group = _group(view, tuple(about))
+            _count(view, waits_for, facet, _number(view, facet, value), decided, recorded, group, decisions)
+
+
+def _count(
+    view: sqlite3.Connection,
+    waits_for: str,
+    facet: int,
+    number: int,
+    decided: int,
+    recorded: int,
+    group: int,
+    decisions: int,
+) -> None:
+    if waits_for:
+        view.execute(_WAIT, (waits_for, facet, number, decided, recorded, group, decisions))
+        return
+    for by_time, day in ((0, decided),) if decided == recorded else ((1, decided), (2, recorded)):
+        view.execute(_COUNT, (facet, by_time, number, 0, day, group, decisions))
+        view.execute(_COUNT, (facet, by_time, number, 1, _month(day), group, decisions))
+
+
+_month = lru_cache(maxsize=4_096)(month_of)
+
+
+def _number(view: sqlite3.Connection, facet: int, value: str) -> int:
+    """Return the number of a value: its own, as long as there are any left."""
+    found = view.execute(_VALUE, (facet, value)).fetchone()
+    if found is not None:
+        return int(found[0])
+    last = view.execute(_VALUES, (facet,)).fetchone()[0]
+    if last is None:
+        view.execute(_ADD_VALUE, (facet, OTHERS, 0))
+        last = 0
+    if value == OTHERS or last >= _MOST_VALUES:
+        return 0
+    view.execute(_ADD_VALUE, (facet, value, last + 1))
+    return int(last) + 1
+
+
+def _group(view: sqlite3.Connection, row: tuple[object, ...]) -> int:
+    found = view.execute(_GROUP, row).fetchone()
+    return int(found[0]) if found is not None else view.execute(_ADD_GROUP, row).lastrowid or 0
