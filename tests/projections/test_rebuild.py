@@ -174,7 +174,7 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
                 ("loom/equivalence", None, registered(RULE)),
                 ("discount-agent/a", "u", within),
                 *turn,
-            ],  # fmt: skip
+            ],
         )
     )
     fold(tmp_path / "v", entries, batch=10)
