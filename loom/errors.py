@@ -86,6 +86,8 @@ __all__ = [
     "SequenceConflictError",
     "SnapshotError",
     "StandingError",
+    "SubjectHeldError",
+    "SubjectNotFoundError",
     "SuggestionNotFoundError",
     "SuggestionSettledError",
     "SuggestionStaleError",
@@ -361,6 +363,18 @@ class KeysNotWrittenError(LoomError):
     """The file of keys of a vault cannot be written: nothing was sealed, or a key is not destroyed yet."""
 
     kind = "busy"
+
+
+class SubjectHeldError(LoomError):
+    """A subject is on hold: nothing of it is erased or pruned until a person lifts the hold."""
+
+    kind = "refused"
+
+
+class SubjectNotFoundError(LoomError):
+    """There is nothing of a subject: no key, no erasure and no hold has this name."""
+
+    kind = "not_found"
 
 
 class StandingError(LoomError):

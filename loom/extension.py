@@ -29,6 +29,7 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Projection, Queries
 from loom.reactors import Reactor, Reactors
+from loom.sealing import Subjects
 from loom.standings import Standings
 
 __all__ = ["Extension", "Host", "Named", "Operation", "extensions_of", "installed"]
@@ -65,6 +66,7 @@ class Host(Protocol):
     traces: Traces
     standings: Standings
     reactors: Reactors
+    subjects: Subjects
 
     @property
     def store(self) -> JournalStore:

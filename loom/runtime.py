@@ -52,6 +52,7 @@ from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Vi
 from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
+from loom.sealing import SealingConfig, Subjects
 from loom.standings import Standings
 from loom.telemetry import get_logger
 from loom.workspace import (
@@ -98,6 +99,7 @@ class Loom:
     reactors: Reactors
     replay: Replay
     standings: Standings
+    subjects: Subjects
     suggestions: Suggestions
     drift: Drift
     budget: Budget
@@ -297,6 +299,12 @@ class Loom:
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft)
         await self.reactors.load()
+        sealing = config.sections.get("sealing")
+        self.subjects = await Subjects.open(
+            self.store, place.files.keys, sealing if isinstance(sealing, SealingConfig) else SealingConfig(),
+            make_draft=make_draft, needs_key=self.resumes,
+        )  # fmt: skip
+        self._stack.push_async_callback(self.subjects.close)
         deadlines = DeadlineClock(self.approvals, services)
         self.actors.start()
         if self.resumes:
@@ -304,6 +312,7 @@ class Loom:
             self._stack.push_async_callback(deadlines.close)
         await self._start_enricher(config, queries, make_draft)
         await self._start_parts()
+        await self.subjects.carry_out()
         if self.resumes and config.alerts.enabled:
             self.alerts.start()
             self._stack.push_async_callback(self.alerts.close)

@@ -29,6 +29,7 @@ from loom.policies.tables import Table, load_table
 from loom.precedents import PrecedentsProjection
 from loom.precedents.similarity import Embed, Similarity, SimilarityConfig
 from loom.projections import Projection, Queries
+from loom.sealing import SealingConfig
 
 __all__ = [
     "Workspace",
@@ -131,6 +132,7 @@ def sections() -> dict[str, type[Section]]:
         "decision_traces": DecisionTracesConfig,
         "critic_llm": CriticLlmConfig,
         "similarity": SimilarityConfig,
+        "sealing": SealingConfig,
     }
     return {**brought, **own}
 

@@ -32,10 +32,11 @@ from loom.errors import (
     ErasedError,
     InvalidNameError,
     StandingError,
+    SubjectNotFoundError,
 )
 from loom.extension import Host
 from loom.identity import By, Identity, derived_id, new_id
-from loom.sealing import Erasures, Fields, SealingConfig, Vault, master_key
+from loom.sealing import Erasures, Fields, SealingConfig, Subjects
 
 __all__ = ["Circuits"]
 
@@ -51,14 +52,14 @@ _FIGURES = ("engagement_score", "conversion_score", "cycle_count", "decline_cycl
 class Circuits:
     """`async with Circuits.open(loom)` starts it; with `extensions: [circuits]` in the config, `Circuits.of(loom)`."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, subjects: Subjects) -> None:
         self._host = host
         self._circuits: dict[str, Circuit] = {}
         self._thresholds = Thresholds(host.policies, by=host.by)
         self.strategies = Strategies(host.store)
         self.escalations = Escalations(host.store, make_draft=host.draft)
-        self._erasures = Erasures(host.store, make_draft=host.draft)
-        self.fields = Fields(self._erasures)
+        self._subjects = subjects
+        self.fields = Fields(subjects.erasures, subjects.vault)
         self._raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]] = {}
         self._callers: Claims = {}
         self._requests = Requests(host, self._callers)
@@ -83,13 +84,12 @@ class Circuits:
         Yours are those that are handed in, and those in the modules that the config lists. Where nothing is run, as in
         a replay, there is no need of a vault: `seals` is false.
         """
-        own = cls(host)
+        own = cls(host, host.subjects if seals else Subjects(Erasures(host.store, make_draft=host.draft)))
         for earlier in EARLIER:
             host.policies.attach(earlier)
         await own.escalations.load()
-        await own._erasures.load()
-        if seals:
-            await own._open_vault()
+        await own.fields.erasures.load()
+        own._subjects.add(knows=own._ran_for)
         known = (*core(own.strategies, seals=own._seals_core), *listed_circuits(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
@@ -141,7 +141,7 @@ class Circuits:
         known_id = execution_id or new_id()
         async with self._requests.begun(CircuitActor, client_id, known_id, by=by, is_new=execution_id is None) as send:
             steps = [(name, self._named(name, inputs)) for name, inputs in steps]
-            command = self._command(known_id, client_id, steps)
+            command = await self._command(known_id, client_id, steps)
             raw = {
                 (place, name): value
                 for place, ((_, inputs), step) in enumerate(zip(steps, command.steps, strict=True), start=1)
@@ -153,13 +153,13 @@ class Circuits:
         if self._raw.setdefault(which, raw) is raw:
             # Until the turn ends, not until its caller goes away: it needs them for its later steps.
             asked.add_done_callback(lambda _: self._raw.pop(which, None))
-        return self._opened(await asyncio.shield(asked), client_id)
+        return await self._opened(await asyncio.shield(asked), client_id)
 
     def _named(self, name: str, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
         circuit = self._circuits.get(name)
         return inputs if circuit is None else named(circuit.definition, inputs)
 
-    def _command(
+    async def _command(
         self, execution_id: str, client_id: str, steps: Sequence[tuple[str, Mapping[str, JsonValue]]]
     ) -> RunChain:
         """Return the chain as it may be written: what is not to be kept is not in it."""
@@ -169,11 +169,11 @@ class Circuits:
             handling = {} if circuit is None else circuit.definition.fields
             # The same request sent twice has to be the same bytes: what is sealed comes out the same for its place.
             once = f"{execution_id} {place}"
-            kept = self.fields.protect(_declared(circuit, inputs), handling, subject=client_id, once=once)
+            kept = await self.fields.protect(_declared(circuit, inputs), handling, subject=client_id, once=once)
             unwritten = tuple(field for field in kept.changed if handling[field] != "seal")
             gone = {field: inputs[field] for field in unwritten}
             vault = self.fields.vault
-            proof = vault.hashed(client_id, gone, about=once) if gone and vault is not None else None
+            proof = await vault.hashed(client_id, gone, about=once) if gone and vault is not None else None
             written.append(Step(circuit_id=name, inputs=kept.values, unwritten=unwritten, proof=proof))
         try:
             return RunChain(execution_id=execution_id, client_id=client_id, steps=tuple(written))
@@ -182,7 +182,7 @@ class Circuits:
                 f"this is no chain [{error.errors()[0]['msg']}]; expected 1 to 100 circuits"
             ) from error
 
-    def _opened(self, reply: ChainReply, client_id: str) -> ChainReply:
+    async def _opened(self, reply: ChainReply, client_id: str) -> ChainReply:
         """Return a reply with what was sealed in it opened for its caller; what is erased says so.
 
         What was fallen back to came out of another execution, whose caller may have been another: it stays sealed.
@@ -192,7 +192,7 @@ class Circuits:
             circuit = self._circuits.get(each.circuit_id)
             fell_back = each.substituted and circuit is not None and circuit.definition.failure_mode == _FALLS_BACK
             try:
-                data = None if fell_back else self.fields.reveal(each.data, subject=client_id)
+                data = None if fell_back else await self.fields.reveal(each.data, subject=client_id)
             except ErasedError:
                 data = None
             results.append(each.model_copy(update={"data": self.fields.shown(each.data) if data is None else data}))
@@ -204,18 +204,18 @@ class Circuits:
         Returns False where it was erased already. A client that nobody knows is a `StandingError`: a name that is
         spelled wrong must not look like an erasure.
         """
-        vault = self.fields.vault
-        if vault is None:
-            if self._sealing is not None:
-                master_key(file=self._sealing.key_file)  # says what is wrong with it
-            raise ConfigError("there is no vault; expected [sealing: {enabled: true}] in the config")
-        if self._erasures.get(client_id) is None:
-            there = (await self._host.store.head(f"{CircuitActor.actor_type}/{client_id}")).sequence
-            if not there and not vault.knows(client_id):
-                raise StandingError(
-                    f"client [{client_id:.80}] is not known; expected one that a circuit ran for: nothing was erased"
-                )
-        return await vault.erase(client_id, by=by, reason=reason)
+        try:
+            return await self._subjects.erase(client_id, by=by, reason=reason)
+        except SubjectNotFoundError as error:
+            raise StandingError(
+                f"client [{client_id:.80}] is not known; expected one that a circuit ran for: nothing was erased"
+            ) from error
+
+    async def _ran_for(self, client_id: str) -> bool:
+        """Tell whether a circuit ever ran for a client."""
+        if not _CLIENT.match(client_id):
+            return False
+        return (await self._host.store.head(f"{CircuitActor.actor_type}/{client_id}")).sequence > 0
 
     @property
     def _seals_core(self) -> bool:
@@ -227,19 +227,6 @@ class Circuits:
         """The section of the config, where sealing is enabled."""
         section = self._host.config.sections.get("sealing")
         return section if isinstance(section, SealingConfig) and section.enabled else None
-
-    async def _open_vault(self) -> None:
-        section = self._sealing
-        if section is not None:
-            try:
-                master = master_key(file=section.key_file)
-            except ConfigError:
-                if self._host.resumes:
-                    raise
-                return  # opened for a moment, by somebody who answers an approval, say: nothing is sealed meanwhile
-            vault = Vault(self._host.files.keys, master, self._erasures)
-            await vault.load()
-            self.fields.vault = vault
 
     async def succeeded(self, client_id: str, execution_id: str) -> list[str]:
         """Return the circuits that have succeeded for a client under an execution id, in order of their names.

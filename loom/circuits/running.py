@@ -47,8 +47,9 @@ def raw_inputs(wiring: Wiring, command: RunChain, given: Given) -> dict[str, Any
         lost = name in given.step.unwritten if earlier is None else earlier.lost
         raw[name] = came[key] if key in came else GONE if lost else given.inputs[name]
     try:
-        if any(is_sealed(value) for value in raw.values()):
-            wiring.fields.erasures.check(command.client_id)
+        for value in raw.values():
+            if is_sealed(value):
+                wiring.fields.erasures.check(command.client_id, generation=value.get("generation", 0))
     except ErasedError as error:
         raise NotReplayableError(str(error), reason="erased") from error
     return raw
@@ -71,13 +72,13 @@ class Attempt:
     async def run(self) -> dict[str, Any]:
         """Run the circuit, and its failure mode where it fails; return what may be written of it."""
         began = time.perf_counter()
-        given = self.wiring.fields.reveal(self.inputs, subject=self.client_id)
+        given = await self.wiring.fields.reveal(self.inputs, subject=self.client_id)
         try:
             check_inputs(given)
             result = await outcome_of(self.circuit.run, given)
-            return {"problem": None, **self._written(result), "latency_ms": _ms(began)}
+            return {"problem": None, **await self._written(result), "latency_ms": _ms(began)}
         except Exception as error:
-            failure = Failure(given, self._told(error), self._opened(), self._told)
+            failure = Failure(given, self._told(error), await self._opened(), self._told)
             return {**await self._absorbed(failure), "latency_ms": _ms(began)}
 
     async def _absorbed(self, failure: Failure) -> dict[str, Any]:
@@ -86,26 +87,26 @@ class Attempt:
         if absorbed is None:
             return {"problem": failure.problem, "outputs": None}
         try:
-            written = self._written(absorbed.result)
+            written = await self._written(absorbed.result)
         except Exception as error:
             return {"problem": f"{failure.problem}; instead: {failure.told(error)}", "outputs": None}
         return {"problem": absorbed.reason, **written}
 
-    def _written(self, result: Result) -> dict[str, Any]:
+    async def _written(self, result: Result) -> dict[str, Any]:
         """Keep outputs as they are for the steps to come, and return them as they may be written, if they may."""
         check_outputs(self.circuit, result)
         fields = self.wiring.fields
-        protected = fields.protect(result.outputs, self.circuit.definition.fields, subject=self.client_id)
+        protected = await fields.protect(result.outputs, self.circuit.definition.fields, subject=self.client_id)
         check_room("outputs", protected.values, self.room)
         kept = self.wiring.raw.get((self.client_id, self.execution_id))
         if kept is not None:
             kept.update({(-self.place, name): value for name, value in result.outputs.items()})
         return {"outputs": protected.values, "masked": list(protected.changed), "confidence": result.confidence}
 
-    def _opened(self) -> Mapping[str, JsonValue] | None:
+    async def _opened(self) -> Mapping[str, JsonValue] | None:
         """Return what it last came to, opened; None where it is erased, as if it had never been said."""
         try:
-            return None if self.last is None else self.wiring.fields.reveal(self.last, subject=self.client_id)
+            return None if self.last is None else await self.wiring.fields.reveal(self.last, subject=self.client_id)
         except ErasedError:
             return None
 

@@ -21,6 +21,7 @@ from loom.identity import check_person
 from loom.journal.control import check_group
 from loom.journal.sqlite import JournalFiles
 from loom.runtime import Loom
+from loom.sealing import KeyFile, SealingConfig, master_key
 from loom.workspace import Workspace, actors_of, critic_of
 
 __all__ = ["check_opening"]
@@ -65,8 +66,7 @@ async def _opened(place: Workspace) -> Check:
     directory = Path(tempfile.mkdtemp(prefix="loom-doctor-"))
     try:
         files = JournalFiles(directory / "journal.db")
-        if place.files.keys.exists():
-            files.keys.symlink_to(place.files.keys)  # the master key has to open what is there; nothing is written
+        await _check_keys(place)
         trial = Workspace(files, place.name, _for_trial(place.config), throw_away=directory)
         async with Loom(
             trial, actors=(), extensions=(), by=check_person("doctor"), sources=Sources(), approver=None, resume=True
@@ -77,6 +77,13 @@ async def _opened(place: Workspace) -> Check:
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Check("ok", "starting", f"a loom of this config opens; parts started: {names}")
+
+
+async def _check_keys(place: Workspace) -> None:
+    """Raise where the master key does not open the file of keys that is there; nothing is written."""
+    sealing = place.config.sections.get("sealing")
+    if isinstance(sealing, SealingConfig) and sealing.enabled:
+        await KeyFile(place.files.keys, master_key(file=sealing.key_file), workspace=place.name).check()
 
 
 async def _given(socket: Path, group: str) -> Check:

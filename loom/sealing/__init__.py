@@ -3,19 +3,60 @@
 from __future__ import annotations
 
 from loom.sealing.config import SealingConfig
-from loom.sealing.erasures import Erasures, SubjectErasedEntry, is_sealed
-from loom.sealing.fields import Fields, Handling, Protected
-from loom.sealing.vault import MASTER_KEY, Vault, master_key
+from loom.sealing.declaring import Node, Parts, declaration_of, declared_paths
+from loom.sealing.erasures import Erasures, SubjectErasedEntry
+from loom.sealing.fields import Fields, Protected
+from loom.sealing.keyfile import KeyFile
+from loom.sealing.keystore import KeyStore
+from loom.sealing.markers import (
+    Dropped,
+    Erased,
+    Handling,
+    Hashed,
+    Masked,
+    Sealed,
+    SealedValue,
+    Withheld,
+    is_sealed,
+)
+from loom.sealing.master import MASTER_KEY, master_key
+from loom.sealing.protecting import lost_in, open_sealed, proofs, protect, redacted, subjects_in, texts_in
+from loom.sealing.subject import check_subject
+from loom.sealing.subjects import Subjects
+from loom.sealing.vault import Keys, Vault
 
 __all__ = [
     "MASTER_KEY",
+    "Dropped",
+    "Erased",
     "Erasures",
     "Fields",
     "Handling",
+    "Hashed",
+    "KeyFile",
+    "KeyStore",
+    "Keys",
+    "Masked",
+    "Node",
+    "Parts",
     "Protected",
+    "Sealed",
+    "SealedValue",
     "SealingConfig",
     "SubjectErasedEntry",
+    "Subjects",
     "Vault",
+    "Withheld",
+    "check_subject",
+    "declaration_of",
+    "declared_paths",
     "is_sealed",
+    "lost_in",
     "master_key",
+    "open_sealed",
+    "proofs",
+    "protect",
+    "redacted",
+    "subjects_in",
+    "texts_in",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from loom.config import Section
 
@@ -17,3 +18,5 @@ class SealingConfig(Section):
     core_circuits: bool = True
     """Of the two, the first: false leaves the core circuits as they are where sealing is enabled."""
     key_file: Path | None = None
+    late_writes: Literal["refuse", "new_generation"] = "refuse"
+    """What becomes of something that is to be sealed for a subject who was erased: it is refused, or gets a new key."""

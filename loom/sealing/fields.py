@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
 from loom.errors import AdmissionError, ConfigError
 from loom.journal.admission import json_value
-from loom.sealing.erasures import Erasures, is_sealed
+from loom.sealing.erasures import Erasures
+from loom.sealing.markers import Handling, is_sealed
 from loom.sealing.vault import Vault
 
-__all__ = ["Fields", "Handling", "Protected"]
-
-Handling: TypeAlias = Literal["keep", "mask", "hash", "drop", "seal"]
+__all__ = ["Fields", "Protected"]
 
 _MASK = "***"
 
@@ -35,7 +34,7 @@ class Fields:
         self.vault = vault
         self.erasures = erasures
 
-    def protect(
+    async def protect(
         self,
         values: Mapping[str, JsonValue],
         handling: Mapping[str, Handling],
@@ -62,15 +61,15 @@ class Fields:
             if how == "mask":
                 written[name] = _MASK
             elif how == "hash":
-                written[name] = self._hashed(subject, name, value)
+                written[name] = await self._hashed(subject, name, value)
             elif how == "seal":
-                written[name] = self._sealing().seal(subject, value, about=name, once=once)
+                written[name] = await self._sealing().seal(subject, value, about=name, once=once)
         return Protected(written, tuple(changed))
 
-    def reveal(self, values: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
+    async def reveal(self, values: Mapping[str, Any], *, subject: str) -> dict[str, Any]:
         """Return values with what was sealed for a subject opened; raise `ErasedError` where that is gone."""
         return {
-            name: self._sealing().open(value, subject=subject) if is_sealed(value) else value
+            name: await self._sealing().open(value, subject=subject) if is_sealed(value) else value
             for name, value in values.items()
         }
 
@@ -78,10 +77,10 @@ class Fields:
         """Return values as anybody may see them: `sealed`, or `erased`."""
         return {name: self.erasures.shown(value) for name, value in values.items()}
 
-    def _hashed(self, subject: str, name: str, value: JsonValue) -> str:
+    async def _hashed(self, subject: str, name: str, value: JsonValue) -> str:
         """Return a hash by which equal values can be told; with a vault, nobody can guess at it without the key."""
         if self.vault is not None:
-            return self.vault.hashed(subject, value, about=name)
+            return await self.vault.hashed(subject, value, about=name)
         plain = json.dumps([subject, name, value], sort_keys=True, ensure_ascii=False)
         return f"sha256:{hashlib.sha256(plain.encode()).hexdigest()}"
 

@@ -1,234 +1,220 @@
 """Sealing: values that are encrypted before they are written, with a key for each subject that can be destroyed.
 
-AES-256-GCM. The data key of a subject is wrapped by a master key that comes from the environment or a file of its own,
-and lies, wrapped, in a file beside the journal. Destroying a subject's key makes everything sealed for it unreadable,
-wherever copies lie; the journal stays as it is, and verifies.
+AES-256-GCM. Destroying the key of a subject makes everything sealed with it unreadable, wherever copies lie; the
+journal stays as it is, and verifies. Keys have generations: a sealed value names the one that opens it, and an erasure
+ends those up to its own. What was sealed before there were generations is of generation 0.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
-import contextlib
 import hmac
 import json
-import os
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import JsonValue
 
-from loom.errors import ConfigError, ErasedError, KeysNotWrittenError
-from loom.identity import By
-from loom.journal.private import open_private
+from loom.errors import ErasedError
 from loom.sealing.erasures import Erasures
+from loom.sealing.keyfile_of_old import about_of_old
+from loom.sealing.keystore import KeyStore
+from loom.sealing.markers import SealedValue, placeholder_of
+from loom.sealing.master import aead
+from loom.sealing.subject import check_subject
 
-__all__ = ["MASTER_KEY", "Vault", "master_key"]
+__all__ = ["Keys", "LateWrites", "Vault"]
 
-MASTER_KEY = "LOOM_MASTER_KEY"
-"""The variable that holds the master key: 32 bytes in base64."""
+LateWrites: TypeAlias = Literal["refuse", "new_generation"]
+"""What becomes of a write about a subject that was erased."""
 
-_FORMAT = 1
-
-
-def master_key(*, file: Path | None = None, environ: Mapping[str, str] = os.environ) -> bytes:
-    """Return the master key out of the environment, or of a file that only its owner may read."""
-    if text := environ.get(MASTER_KEY):
-        source = f"variable {MASTER_KEY}"
-    elif file is not None:
-        source = f"file {file}"
-        try:
-            if file.stat().st_mode & 0o077:
-                raise ConfigError(f"master key in [{source}] may be read by others; expected mode 0600: chmod it")
-            text = file.read_text(encoding="ascii")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"master key in [{source}] cannot be read [{error}]; expected base64") from error
-    else:
-        raise ConfigError(
-            f"there is no master key; expected 32 bytes in base64 in [{MASTER_KEY}] "
-            "or in a file that the config names: make one with `openssl rand -base64 32`"
-        )
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(f"master key in [{source}] is none; expected 32 bytes in base64: `openssl rand -base64 32`")
-    return key
+_MOST_KEPT = 10_000
 
 
-class _KeysFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Keys:
+    """The keys of one subject, ready to be used without waiting; those that an erasure ended open nothing."""
 
-    format: Literal[1] = 1
-    subjects: dict[str, str]
-
-
-class Vault:
-    """The data keys of a workspace. `path` is where they lie, wrapped; nobody but the owner may read it."""
-
-    def __init__(self, path: Path, master: bytes, erasures: Erasures) -> None:
-        self._aead = _aead()
-        self._path = path
-        self._master = self._aead(master)
-        self._keys: dict[str, bytes] = {}
+    def __init__(self, subject: str, keys: Mapping[int, bytes], erasures: Erasures) -> None:
+        self.subject = subject
+        self.generation = max(keys)
+        """Of what is sealed now."""
+        self._keys = dict(keys)
         self._erasures = erasures
+        self._aead = aead()
+        self._ciphers = {generation: self._aead(key) for generation, key in keys.items()}
 
-    async def load(self) -> None:
-        """Read the keys and who was erased; a key that came back from a copy of the file is destroyed again."""
-        await self._erasures.load()
-        self._keys = {subject: self._unwrap(subject, wrapped) for subject, wrapped in self._read().items()}
-        kept = {subject: key for subject, key in self._keys.items() if self._erasures.get(subject) is None}
-        if kept != self._keys:
-            self._write(kept)
-            self._keys = kept
+    def check(self) -> None:
+        """Raise `ErasedError` where an erasure ended the newest of them."""
+        self._erasures.check(self.subject, generation=self.generation)
 
-    def seal(self, subject: str, value: JsonValue, *, about: str, once: str | None = None) -> JsonValue:
-        """Return a value encrypted for a subject; `about` says what it is, and it opens as nothing else.
+    def seal(self, value: JsonValue, *, about: str, once: str | None = None) -> JsonValue:
+        """Return a value encrypted; `about` says what it is, and it opens as nothing else.
 
         With `once` the nonce is derived from it, the value and the key: the same three give the same, others another.
-        Raises `ErasedError` for a subject that was erased: nothing new is kept about it.
         """
-        key = self._key(subject)
+        self.check()
+        generation = self.generation
         plain = json.dumps(value, ensure_ascii=False).encode()
         nonce = secrets.token_bytes(12)
         if once is not None:
             said = json.dumps([once, about]).encode() + b"\0" + plain
-            nonce = hmac.digest(hmac.digest(key, b"loom/nonce/v1", "sha256"), said, "sha256")[:12]
-        data = self._aead(key).encrypt(nonce, plain, _about(subject, about))
-        return {"$sealed": _FORMAT, "subject": subject, "about": about, "nonce": _text(nonce), "data": _text(data)}
+            nonce = hmac.digest(self._derived(b"loom/nonce/v1"), said, "sha256")[:12]
+        data = self._ciphers[generation].encrypt(nonce, plain, _about(self.subject, generation, about))
+        sealed = SealedValue(
+            self.subject, generation, about, _text(nonce), _text(data), format=1 if generation == 0 else 2
+        )
+        return sealed.as_json()
 
-    def hashed(self, subject: str, value: JsonValue, *, about: str) -> str:
-        """Return a keyed hash: the same for equal values of a subject, and nothing to guess at without its key."""
-        said = json.dumps([about, value], sort_keys=True, ensure_ascii=False).encode()
-        key = hmac.digest(self._key(subject), b"loom/hash/v1", "sha256")
-        return f"hmac-sha256:{hmac.digest(key, said, 'sha256').hex()}"
-
-    def open(self, sealed: JsonValue, *, subject: str) -> JsonValue:
-        """Return what was sealed for a subject; raise `ErasedError` where its key is gone, or the value was changed."""
-        given: Any = sealed
-        self._erasures.check(subject)
-        key = self._keys.get(subject)
-        if key is None:
-            raise ErasedError(f"there is no key of [{subject:.80}]; expected the file of keys: restore it")
+    def open(self, sealed: SealedValue) -> JsonValue:
+        """Return what was sealed; raise `ErasedError` where its key is gone, or the value was changed."""
+        self._erasures.check(self.subject, generation=sealed.generation)
+        cipher = self._ciphers.get(sealed.generation)
+        if cipher is None:
+            raise _without_key(self.subject)
         try:
-            nonce, data = base64.b64decode(given["nonce"]), base64.b64decode(given["data"])
-            plain = self._aead(key).decrypt(nonce, data, _about(subject, given["about"]))
+            nonce, data = base64.b64decode(sealed.nonce), base64.b64decode(sealed.data)
+            plain = cipher.decrypt(nonce, data, _about(self.subject, sealed.generation, sealed.about))
         except Exception as error:
-            raise ErasedError(f"what was sealed for [{subject:.80}] does not open; it was changed") from error
+            raise _changed(self.subject) from error
         value: JsonValue = json.loads(plain)
         return value
 
-    def knows(self, subject: str) -> bool:
-        """Tell whether there is a key of a subject."""
-        return subject in self._keys
+    def hashed(self, value: JsonValue, *, about: str) -> str:
+        """Return a keyed hash: the same for equal values of the subject, and nothing to guess at without its key."""
+        self.check()
+        said = json.dumps([about, value], sort_keys=True, ensure_ascii=False).encode()
+        return f"hmac-sha256:{hmac.digest(self._derived(b'loom/hash/v1'), said, 'sha256').hex()}"
 
-    async def erase(self, subject: str, *, by: By, reason: str) -> bool:
-        """Destroy the key of a subject, in a person's name; False where that was done already. It cannot be taken back.
+    def _derived(self, purpose: bytes) -> bytes:
+        return hmac.digest(self._keys[self.generation], purpose, "sha256")
 
-        It is journaled first: whatever happens in between, the next start destroys the key. Where the file of keys
-        cannot be written it is a `KeysNotWrittenError`: nothing opens any more, and asked for again it is done.
+
+class Vault:
+    """The keys of all subjects of a workspace; as many as were used last are kept at hand."""
+
+    def __init__(self, keys: KeyStore, erasures: Erasures, *, late_writes: LateWrites = "refuse") -> None:
+        self._store = keys
+        self._erasures = erasures
+        self._late_writes = late_writes
+        self._kept: OrderedDict[str, Keys] = OrderedDict()
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Open the keys, and read who was erased; keys that came back from a backup are destroyed again."""
+        await self._erasures.load()
+        await self._store.open()
+        for subject, generation in self._erasures.ended_after(self._store.destroyed_until):
+            await self._store.destroy(subject, until=generation)
+        await self._store.note_destroyed(self._erasures.sequence)
+
+    async def keys(self, subject: str) -> Keys:
+        """Return the keys of a subject to seal with, a new one where there is none; it is durable before it is used.
+
+        Raises `ErasedError` for a subject that was erased, unless late writes get a new generation.
         """
-        is_new = self._erasures.get(subject) is None
-        await self._erasures.add(subject, by=by, reason=reason)
-        if subject not in self._keys:
-            return is_new
-        self._write({each: key for each, key in self._keys.items() if each != subject})
-        del self._keys[subject]  # after the write: what is forgotten first is not written again when it is asked for
-        return True
+        kept = self._at_hand(subject)
+        if kept is not None and not self._erasures.is_ended(subject, kept.generation):
+            return kept
+        check_subject(subject)
+        async with self._lock:
+            found = await self._store.get(subject)
+            newest = max(found, default=None)
+            if newest is None or self._erasures.is_ended(subject, newest):
+                if self._late_writes == "refuse":
+                    self._erasures.check(subject)
+                ended = self._erasures.ended(subject)
+                newest = 1 if ended is None else ended + 1
+                key = secrets.token_bytes(32)
+                await self._store.put(subject, newest, key)
+                found[newest] = key
+            return self._keep(subject, found)
 
-    def _key(self, subject: str) -> bytes:
-        """Return the key of a subject, a new one where there is none yet; it is on the disk before it is used."""
-        self._erasures.check(subject)
-        key = self._keys.get(subject)
-        if key is None:
-            key = secrets.token_bytes(32)
-            self._write({**self._keys, subject: key})
-            self._keys[subject] = key
-        return key
+    async def known(self, subject: str) -> Keys | None:
+        """Return the keys of a subject to open with; None where there are none."""
+        kept = self._at_hand(subject)
+        if kept is not None:
+            return kept
+        async with self._lock:
+            found = await self._store.get(subject)
+            return self._keep(subject, found) if found else None
 
-    def _read(self) -> dict[str, str]:
-        """Return the keys as they lie there, wrapped."""
-        try:
-            raw = self._path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise ConfigError(f"file of keys [{self._path}] cannot be read [{error.strerror}]: mend it") from error
-        try:
-            return _KeysFile.model_validate_json(raw).subjects
-        except ValidationError as error:
-            raise ConfigError(
-                f"file of keys [{self._path}] is damaged; expected the one that was written: restore a copy of it"
-            ) from error
+    async def seal(self, subject: str, value: JsonValue, *, about: str, once: str | None = None) -> JsonValue:
+        """Return a value encrypted for a subject; see `Keys.seal`."""
+        return (await self.keys(subject)).seal(value, about=about, once=once)
 
-    def _write(self, keys: Mapping[str, bytes]) -> None:
-        """Write the whole file of keys again; what lay there before is overwritten, as far as the disk does that.
+    async def hashed(self, subject: str, value: JsonValue, *, about: str) -> str:
+        """Return a keyed hash of a value of a subject; see `Keys.hashed`."""
+        return (await self.keys(subject)).hashed(value, about=about)
 
-        The old file is whole until the new one is durable under its name. Raises `KeysNotWrittenError`.
-        """
-        subjects = {subject: self._wrap(subject, key) for subject, key in sorted(keys.items())}
-        raw = _KeysFile(subjects=subjects).model_dump_json().encode()
-        part = self._path.with_suffix(".part")
-        try:
-            with open(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            self._put_in_place(part)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise KeysNotWrittenError(
-                f"file of keys [{self._path}] cannot be written [{error.strerror}]; what was to be done with a key was "
-                "not done: make room, or mend the disk, and do it again"
-            ) from error
+    async def open(self, sealed: JsonValue, *, subject: str) -> JsonValue:
+        """Return what was sealed for a subject; raise `ErasedError` where its key is gone, or the value was changed."""
+        value: Any = placeholder_of(sealed)
+        if not isinstance(value, SealedValue) or value.subject != subject:
+            raise _changed(subject)
+        self._erasures.check(subject, generation=value.generation)
+        keys = await self.known(subject)
+        if keys is None:
+            raise _without_key(subject)
+        return keys.open(value)
 
-    def _put_in_place(self, part: Path) -> None:
-        """Give a durable file the name of the file of keys, then overwrite what had that name before."""
-        with contextlib.ExitStack() as stack:
-            old = None
-            with contextlib.suppress(FileNotFoundError):
-                old = stack.enter_context(self._path.open("r+b"))
-            os.replace(part, self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            stack.callback(os.close, directory)
-            os.fsync(directory)
-            if old is not None:
-                old.write(b"\0" * os.fstat(old.fileno()).st_size)
-                old.flush()
-                os.fsync(old.fileno())
+    async def knows(self, subject: str) -> bool:
+        """Tell whether there is a key of a subject that no erasure ended."""
+        keys = await self.known(subject)
+        return keys is not None and not self._erasures.is_ended(subject, keys.generation)
 
-    def _wrap(self, subject: str, key: bytes) -> str:
-        nonce = secrets.token_bytes(12)
-        return _text(nonce + self._master.encrypt(nonce, key, _about(subject, "data key")))
+    def is_erased(self, subject: str, generation: int) -> bool:
+        """Tell whether an erasure ended a generation of a subject's keys."""
+        return self._erasures.is_ended(subject, generation)
 
-    def _unwrap(self, subject: str, wrapped: str) -> bytes:
-        try:
-            raw = base64.b64decode(wrapped, validate=True)
-            key: bytes = self._master.decrypt(raw[:12], raw[12:], _about(subject, "data key"))
-        except Exception as error:
-            raise ConfigError(
-                f"file of keys [{self._path}] does not open with this master key; expected the one it was written with"
-            ) from error
-        return key
+    async def next_to_end(self, subject: str) -> int:
+        """Return the generation that an erasure of a subject would end now."""
+        found = await self._store.get(subject)
+        return max([*found, (self._erasures.ended(subject) or 0), 0 if found else 1])
 
+    async def destroy(self, subject: str, *, until: int) -> int:
+        """Destroy the keys of a subject up to and with a generation; return how many there were."""
+        async with self._lock:
+            count = await self._store.destroy(subject, until=until)
+            self._kept.pop(subject, None)  # after the write: what is forgotten first is not asked for again
+            return count
 
-def _aead() -> Any:
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError as error:
-        raise ConfigError(
-            "sealing needs a package that is not there [cryptography]; expected the extra [crypto]: "
-            "pip install 'loom-journal[crypto]'"
-        ) from error
-    return AESGCM
+    async def note_destroyed(self, sequence: int) -> None:
+        """Write down up to which sequence of the journal of erasures all keys were destroyed."""
+        await self._store.note_destroyed(sequence)
+
+    async def close(self) -> None:
+        """Close the store of keys, and forget those at hand."""
+        self._kept.clear()
+        await self._store.close()
+
+    def _at_hand(self, subject: str) -> Keys | None:
+        kept = self._kept.get(subject)
+        if kept is not None:
+            self._kept.move_to_end(subject)
+        return kept
+
+    def _keep(self, subject: str, found: Mapping[int, bytes]) -> Keys:
+        keys = self._kept[subject] = Keys(subject, found, self._erasures)
+        while len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return keys
 
 
-def _about(subject: str, about: str) -> bytes:
-    return json.dumps(["loom/sealed/v1", subject, about]).encode()
+def _without_key(subject: str) -> ErasedError:
+    return ErasedError(f"there is no key of [{subject:.80}]; expected the file of keys: restore it")
+
+
+def _changed(subject: str) -> ErasedError:
+    return ErasedError(f"what was sealed for [{subject:.80}] does not open; it was changed")
+
+
+def _about(subject: str, generation: int, about: str) -> bytes:
+    if generation == 0:
+        return about_of_old(subject, about)
+    return json.dumps(["loom/sealed/v2", subject, generation, about]).encode()
 
 
 def _text(raw: bytes) -> str:

@@ -124,7 +124,7 @@ def test_a_master_key_that_does_not_open_the_keys_at_hand_is_found(
         async with Loom.open(config, by="robin") as loom:
             vault = Circuits.of(loom).fields.vault
             assert vault is not None
-            vault.seal("ada", "secret", about="x")
+            await vault.seal("ada", "secret", about="x")
 
     asyncio.run(seal())
     keys = tmp_path / "data" / "default" / "journal.keys"

@@ -71,9 +71,9 @@ async def test_what_an_earlier_vault_sealed_opens_and_what_it_erased_stays_erase
         [bob] = await stored(loom, "circuits/bob")
         fields = Circuits.of(loom).fields
 
-        assert fields.reveal({"email": ada["inputs"]["email"]}, subject="ada") == {"email": sealed.ADA["email"]}
+        assert await fields.reveal({"email": ada["inputs"]["email"]}, subject="ada") == {"email": sealed.ADA["email"]}
         with pytest.raises(ErasedError):
-            fields.reveal({"email": bob["inputs"]["email"]}, subject="bob")
+            await fields.reveal({"email": bob["inputs"]["email"]}, subject="bob")
 
 
 async def stored(loom: Loom, journal: str) -> list[dict[str, Any]]:

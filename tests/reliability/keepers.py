@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loom import Loom, LoomConfig
 from loom.archive import seal
-from loom.sealing import Erasures, Vault
+from loom.sealing import Erasures, KeyFile, Subjects, Vault
 from tests.reliability.erasers import Note, Notes
 from tests.reliability.shim import Mode, Shim
 
@@ -33,15 +33,18 @@ def keys_recorded(path: str, journal: str, log: str) -> None:
 
 async def _keys(path: Path, journal: Path, shim: Shim) -> None:
     async with kept(journal) as loom:
-        vault = Vault(path / "journal.keys", MASTER, Erasures(loom.store))
+        erasures = Erasures(loom.store)
+        vault = Vault(KeyFile(path / "journal.keys", MASTER), erasures)
         await vault.load()
+        subjects = Subjects(erasures, vault)
         for number in range(SUBJECTS):
-            vault.seal(f"s-{number}", "a secret", about="x")
+            await vault.seal(f"s-{number}", "a secret", about="x")
             shim.mark(f"sealed s-{number}")
             if number % 2:
                 shim.mark(f"erasing s-{number}")
-                await vault.erase(f"s-{number}", by="vera", reason="asked for")
+                await subjects.erase(f"s-{number}", by="vera", reason="asked for")
                 shim.mark(f"erased s-{number}")
+        await vault.close()
 
 
 def archive_recorded(path: str, journal: str, log: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 from loom.archive import Archive
 from loom.errors import LoomError
 from loom.journal.sqlite.verify import verify
-from loom.sealing import Erasures, Vault
+from loom.sealing import KeyFile
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
 from tests.reliability.journals import rows_of
@@ -130,24 +130,16 @@ async def keys_left(path: Path, kept: set[str], erased: set[str]) -> str | None:
     """Return what is wrong with a file of keys that is left: keys that have to be there, and others that must not."""
     if not path.exists():
         return "the file of keys is gone" if kept else None
-    vault = Vault(path, MASTER, Nobody())
+    file = KeyFile(path, MASTER)
     try:
-        await vault.load()
+        await file.open()
+        lost = [each for each in sorted(kept) if not await file.get(each)]
+        back = [each for each in sorted(erased) if await file.get(each)]
     except LoomError as error:
         return str(error)
-    lost = sorted(each for each in kept if not vault.knows(each))
-    back = sorted(each for each in erased if vault.knows(each))
+    finally:
+        await file.close()
     return f"lost {lost}, back {back}" if lost or back else None
-
-
-class Nobody(Erasures):
-    """Erasures of a journal that is not at hand: what the file of keys holds is looked at by itself."""
-
-    def __init__(self) -> None:
-        self._erased = {}
-
-    async def load(self) -> None:
-        """Read nothing."""
 
 
 def cut_off(

@@ -1,0 +1,260 @@
+"""Plain JSON into JSON that may be written, by what is declared of it, and back; proofs, and free text.
+
+What is written is found again by its path: a sealed value opens at the path that it was sealed at, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from loom.errors import AdmissionError, ConfigError, ErasedError
+from loom.journal.admission import json_value
+from loom.sealing.declaring import Each, Leaf, Node, Parts
+from loom.sealing.markers import Erased, SealedValue, Withheld, placeholder_of
+from loom.sealing.subject import check_subject
+from loom.sealing.vault import Keys, Vault
+
+__all__ = ["lost_in", "open_sealed", "proofs", "protect", "redacted", "subjects_in", "texts_in"]
+
+_KEYED = ("seal", "hash")
+_SHORTEST_REDACTED = 4
+_REDACTED = "[sealed]"
+
+
+class _Found(NamedTuple):
+    """A declared value: where it stands, what is declared of it, whose it is."""
+
+    path: str
+    leaf: Leaf
+    value: JsonValue
+    subject: str | None
+
+
+async def protect(
+    value: JsonValue,
+    declaration: Node,
+    *,
+    vault: Vault | None,
+    subject: str | None = None,
+    once: str | None = None,
+    names: Collection[str] = (),
+) -> JsonValue:
+    """Return plain JSON as it may be written; null stays null.
+
+    `once`, such as a command id, makes what is sealed come out the same for the same one. `names` are those that stand
+    in headers, such as the journal key and the command id: a declared value must not be one of them, nor its subject.
+    Raises `AdmissionError` for such a value, for one that looks protected already (opening what somebody sends in
+    would open whatever they have a copy of), for one of another shape than declared, and where no subject is named;
+    `ConfigError` without a vault; `ErasedError` for a subject that was erased.
+    """
+    found = list(_found(value, declaration, "", subject))
+    keys: dict[str, Keys] = {}
+    for each in found:
+        _check(each, names)
+        if each.leaf.handling in _KEYED and (whose := _named(each)) not in keys:
+            keys[whose] = await _vault(vault, each.path).keys(whose)
+
+    def written(each: _Found) -> JsonValue:
+        match each.leaf.handling:
+            case "seal":
+                return keys[_named(each)].seal(each.value, about=each.path, once=once)
+            case "hash":
+                return Withheld("hash", keys[_named(each)].hashed(each.value, about=each.path)).as_json()
+            case "mask" | "drop":
+                return Withheld(each.leaf.handling).as_json()
+        return each.value
+
+    return _rebuilt(value, declaration, "", subject, written)
+
+
+async def open_sealed(
+    value: JsonValue, declaration: Node, *, vault: Vault | None, subject: str | None = None
+) -> JsonValue:
+    """Return JSON that was protected with what was sealed in it opened, and `Erased` in the place of what is erased.
+
+    What was masked, hashed or dropped stays so. Raises `ErasedError` for what does not open though it was not erased:
+    the keys are lost, or it was changed, or sealed for somebody else or elsewhere.
+    """
+    opened: dict[str, JsonValue] = {}
+    for each in _found(value, declaration, "", subject):
+        sealed = placeholder_of(each.value)
+        if not isinstance(sealed, SealedValue):
+            continue
+        if sealed.subject != each.subject or sealed.about != each.path:
+            raise ErasedError(
+                f"what was sealed at [{each.path}] does not open; it was sealed for another, or elsewhere"
+            )
+        holder = _vault(vault, each.path)
+        if holder.is_erased(sealed.subject, sealed.generation):
+            opened[each.path] = Erased().as_json()
+        else:
+            opened[each.path] = await holder.open(each.value, subject=sealed.subject)
+    return _rebuilt(value, declaration, "", subject, lambda each: opened.get(each.path, each.value))
+
+
+async def proofs(
+    value: JsonValue, declaration: Node, *, vault: Vault | None, subject: str | None = None, about: str
+) -> dict[str, str]:
+    """Return subject → keyed hash over all of the plain JSON, of each subject that something in it is declared for.
+
+    By it a command that is sent again is compared with the first, whatever was kept of either. `about` is its id.
+    """
+    found: dict[str, str] = {}
+    for whose in sorted(subjects_in(value, declaration, subject=subject)):
+        found[whose] = (await _vault(vault, about).keys(whose)).hashed(value, about=f"proof {about}")
+    return found
+
+
+def subjects_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
+    """Return the subjects of what is sealed or hashed in plain or protected JSON."""
+    return frozenset(_named(each) for each in _found(value, declaration, "", subject) if each.leaf.handling in _KEYED)
+
+
+def lost_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> str | None:
+    """Return why JSON that was protected and opened is not what it was: `masked`, `hashed`, `dropped` or `erased`."""
+    for each in _found(value, declaration, "", subject):
+        match placeholder_of(each.value):
+            case Withheld(how=how):
+                return _LOST[how]
+            case Erased():
+                return "erased"
+    return None
+
+
+_LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
+
+
+def texts_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
+    """Return the declared values of plain JSON as text, those that are part of one included."""
+    return frozenset(text for each in _found(value, declaration, "", subject) for text in _texts(each.value))
+
+
+def redacted(text: str, texts: Collection[str]) -> str:
+    """Return text with exact occurrences of others, of 4 characters or more, as `[sealed]`; the longest go first."""
+    for each in sorted(texts, key=lambda each: (-len(each), each)):
+        if len(each) >= _SHORTEST_REDACTED:
+            text = text.replace(each, _REDACTED)
+    return text
+
+
+def _found(value: JsonValue, node: Node, path: str, subject: str | None) -> Iterator[_Found]:
+    """Yield the declared values that are there."""
+    if value is None:
+        return
+    match node:
+        case Leaf():
+            yield _Found(path, node, value, subject)
+        case Parts(fields) if isinstance(value, dict):
+            for name, inner in fields.items():
+                if name in value:
+                    whose = _subject_of(inner, value, subject, path)
+                    yield from _found(value[name], inner, f"{path}/{_escaped(name)}", whose)
+        case Each(item) if isinstance(value, dict):
+            for name, each in value.items():
+                yield from _found(each, item, f"{path}/{_escaped(name)}", subject)
+        case Each(item) if isinstance(value, list):
+            for place, each in enumerate(value):
+                yield from _found(each, item, f"{path}/{place}", subject)
+        case _:
+            raise AdmissionError(
+                f"value at [{path or '/'}] is a [{type(value).__name__}], and something in it is declared to be "
+                "protected; expected an object or a list: declare the whole of it"
+            )
+
+
+def _rebuilt(
+    value: JsonValue, node: Node, path: str, subject: str | None, give: Callable[[_Found], JsonValue]
+) -> JsonValue:
+    """Return JSON with each declared value as `give` says."""
+    if value is None:
+        return None
+    match node:
+        case Leaf():
+            return give(_Found(path, node, value, subject))
+        case Parts(fields) if isinstance(value, dict):
+            return {
+                name: _rebuilt(
+                    each,
+                    fields[name],
+                    f"{path}/{_escaped(name)}",
+                    _subject_of(fields[name], value, subject, path),
+                    give,
+                )
+                if name in fields
+                else each
+                for name, each in value.items()
+            }
+        case Each(item) if isinstance(value, dict):
+            return {
+                name: _rebuilt(each, item, f"{path}/{_escaped(name)}", subject, give) for name, each in value.items()
+            }
+        case Each(item) if isinstance(value, list):
+            return [_rebuilt(each, item, f"{path}/{place}", subject, give) for place, each in enumerate(value)]
+    return value
+
+
+def _subject_of(node: Node, around: Mapping[str, JsonValue], subject: str | None, path: str) -> str | None:
+    """Return whose a field is: the usual one's, or that of the one whom another field of the object names."""
+    while isinstance(node, Each):
+        node = node.item
+    if not isinstance(node, Leaf) or node.subject is None:
+        return subject
+    named = around.get(node.subject)
+    if not isinstance(named, str):
+        raise AdmissionError(
+            f"field [{path}/{node.subject}] names no subject [{named!r:.40}]; expected the name of one: fill it in"
+        )
+    return named
+
+
+def _named(found: _Found) -> str:
+    if found.subject is None:
+        raise AdmissionError(
+            f"field [{found.path}] is {'sealed' if found.leaf.handling == 'seal' else 'hashed'} for a subject, "
+            "and none is named; expected one: name the subject"
+        )
+    return check_subject(found.subject)
+
+
+def _check(found: _Found, names: Collection[str]) -> None:
+    """Refuse a value that must not be written, or that would be written elsewhere in clear."""
+    json_value(found.value)  # what is not written is not looked at by the journal's own gate
+    if placeholder_of(found.value) is not None:
+        raise AdmissionError(f"field [{found.path}] looks like a protected value; expected a plain one: send that")
+    said = {*names} if found.subject is None else {*names, found.subject}
+    if not said.isdisjoint(_texts(found.value)):
+        raise AdmissionError(
+            f"field [{found.path}] is declared to be protected, and is the name of its subject, journal or command; "
+            "expected names that are not personal: they are written in clear"
+        )
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif value is not None and not isinstance(value, bool):
+        yield json.dumps(value)
+
+
+def _escaped(name: str) -> str:
+    """Return a name as it stands in a path (RFC 6901), so that no two places have one path."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _vault(vault: Vault | None, path: str) -> Vault:
+    if vault is None:
+        raise ConfigError(
+            f"field [{path}] is to be sealed or hashed, and there is no vault; expected a master key: fill in sealing: "
+            "in the config"
+        )
+    return vault
