@@ -14,7 +14,6 @@ import pytest
 from loom.errors import ConfigError, KeysNotWrittenError
 from loom.sealing import KeyFile
 from loom.sealing.keyfile import _FREE, _SLOT
-from tests.golden.sealed import MASTER as GOLDEN_MASTER
 from tests.sealing.powercut import disk_under
 
 MASTER = bytes(range(32))
@@ -243,12 +242,12 @@ async def test_a_file_of_the_first_format_is_replaced_and_overwritten_and_its_ke
     path = tmp_path / "a.keys"
     shutil.copy(GOLDEN, path)
     before = path.read_bytes()
-    await KeyFile(path, GOLDEN_MASTER, workspace="w").check()
+    await KeyFile(path, MASTER, workspace="w").check()
     with pytest.raises(ConfigError, match="does not open"):
         await KeyFile(path, bytes(32), workspace="w").check()
     assert path.read_bytes() == before, "a look changes nothing"
     with path.open("rb") as old, disk_under(tmp_path, monkeypatch) as disk:
-        file = await opened(path, GOLDEN_MASTER)
+        file = await opened(path, MASTER)
         assert old.read() == bytes(len(before)), "what had the name before is overwritten"
     [found] = (await file.get("ada")).items()
     assert found[0] == 0
@@ -259,7 +258,7 @@ async def test_a_file_of_the_first_format_is_replaced_and_overwritten_and_its_ke
     for state in disk.seen:
         cut = tmp_path / "cut.keys"
         cut.write_bytes(state["a.keys"])
-        again = await opened(cut, GOLDEN_MASTER)
+        again = await opened(cut, MASTER)
         assert (await again.get("ada"))[0] == found[1], "old or new, whenever the power is cut"
         await again.close()
 
