@@ -12,6 +12,7 @@ from loom.errors import LookupFailedError
 from loom.identity import CLAIMED, Identity
 from loom.journal.entry import Entry
 from loom.policies import Evaluation
+from loom.routing.ahead import ReadAhead
 from loom.routing.baseline import Baseline, choose_baseline
 from loom.routing.config import OPTIMIZING, Mode
 from loom.routing.entries import AnsweredWithBaselineEntry, OptimizationSetEntry
@@ -65,6 +66,11 @@ class Route(Command[Choice]):
     request: RoutingRequest
     candidates: tuple[Candidate, ...]
 
+    def eligible(self, baseline: Baseline) -> list[Candidate]:
+        """Return the candidates that passed the stages: those whose history counts."""
+        passed = {each.agent for each in baseline.eligible}
+        return [each for each in self.candidates if each.agent in passed]
+
 
 class SetOptimization(Command[bool]):
     """Say what history may do from here on. Answered with whether anything changed."""
@@ -111,9 +117,12 @@ class RouterActor(Actor[RouterState]):
         switch: KillSwitch,
         source: SignalSource,
         decision_of: Callable[[str], Awaitable[str | None]],
+        *,
+        ahead: ReadAhead | None = None,
     ) -> None:
         self._switch = switch
         self._source = source
+        self._ahead = ahead or ReadAhead(source)
         self._decision_of = decision_of
 
     async def execute(self, command: Route | SetOptimization | CloseRequest) -> Any:
@@ -223,10 +232,8 @@ class RouterActor(Actor[RouterState]):
         }
 
     async def _look(self, command: Route, baseline: Baseline) -> Looked:
-        eligible = {each.agent for each in baseline.eligible}
-
         async def fetch() -> Mapping[str, Any]:
-            asked = [each for each in command.candidates if each.agent in eligible]
+            asked = command.eligible(baseline)
             read = {} if self._switch.engaged else await self._read(asked, command.request_id)
             killed = self._switch.engaged  # it may have been thrown while the signals were read
             signals = {} if killed else {agent: each.model_dump() for agent, each in read.items()}
@@ -240,7 +247,7 @@ class RouterActor(Actor[RouterState]):
     async def _read(self, asked: Sequence[Candidate], request_id: str) -> Mapping[str, AgentSignals]:
         """Read signals; one that may not be seen, or is none, stops optimisation before the turn goes on."""
         try:
-            return checked(await self._source.read(asked))
+            return checked(await self._ahead.take(request_id, asked))
         except (ForbiddenSignalError, SignalRangeError) as error:
             await self._switch.stop_for("signal_refused", reason=str(error), request_id=request_id)
             raise

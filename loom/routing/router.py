@@ -11,6 +11,7 @@ from typing import Any
 from loom.errors import (
     ActorFailedError,
     AdmissionError,
+    AskTimeoutError,
     CommandConflictError,
     InvalidNameError,
     LoomError,
@@ -28,8 +29,9 @@ from loom.routing.actor import (
     SetOptimization,
     baseline_choice,
 )
-from loom.routing.baseline import choose_baseline
-from loom.routing.config import CareOptimizationConfig, Mode, mode_of
+from loom.routing.ahead import ReadAhead
+from loom.routing.baseline import Baseline, choose_baseline
+from loom.routing.config import OPTIMIZING, CareOptimizationConfig, Mode, mode_of
 from loom.routing.outside import Outside
 from loom.routing.reading import RoutingStatus, read_records, read_status, read_timeline
 from loom.routing.record import DecisionRecord
@@ -76,6 +78,9 @@ class Router:
         named = source or self._config.source
         self.source: SignalSource = source_named(named, host.queries) if isinstance(named, str) else named
         check_signals(self.source.signals)
+        self._ahead = ReadAhead(self.source)
+        self._optimizes = False
+        """Whether the last choice was one that history may change: then signals are read ahead of the next."""
         self.switch = KillSwitch(host.store, make_draft=host.draft)
         self.shadow = Shadow(host.policies, self.source, self.switch)
         self._watch = Watch(host.store, self.switch, journal=f"{RouterActor.actor_type}/{ROUTER_KEY}")
@@ -104,7 +109,9 @@ class Router:
         await router.switch.load()
         closed = await host.queries.fetch(_CLOSED, names=_NAMES)
         router._outside.closed.update((row["request_id"], row["answered_with_baseline"]) for row in closed)
-        await host.register(RouterActor, lambda: RouterActor(router.switch, router.source, router._decision_of))
+        await host.register(
+            RouterActor, lambda: RouterActor(router.switch, router.source, router._decision_of, ahead=router._ahead)
+        )
         if host.resumes:
             await router._begin_with_config()
             router._watch.look_soon()
@@ -146,7 +153,7 @@ class Router:
         try:
             if self._outside.answered(request_id):
                 return baseline_choice(request_id, baseline, mode="disabled", note=self._outside.answered(request_id))
-            choice = await self._ask(command, timeout_s)
+            choice = await self._ask(command, baseline, timeout_s)
         except _CALLERS:
             raise
         except LoomError as error:
@@ -156,18 +163,16 @@ class Router:
             _log.warning("care_baseline_outside", request=request_id, error=repr(error))
             self._outside.note(request_id, baseline.agent, note)
             return baseline_choice(request_id, baseline, mode="disabled", note=note)
+        self._optimizes = choice.mode in OPTIMIZING
         if choice.mode == "shadow" and choice.agent is not None and not self.switch.engaged:
             self.shadow.compare(choice, request, command.candidates)
         if choice.mode != "disabled":
             self._watch.look_soon()
         return choice
 
-    async def _ask(self, command: Route, timeout_s: float | None) -> Choice:
-        ref = self._host.actor(RouterActor, ROUTER_KEY)
+    async def _ask(self, command: Route, baseline: Baseline, timeout_s: float | None) -> Choice:
         # In the context of the loom: routing comes before any run, and belongs to none.
-        asked = asyncio.create_task(
-            ref.ask(command, id=command.request_id, timeout_s=timeout_s), context=self._context.copy()
-        )
+        asked = asyncio.create_task(self._asked(command, baseline, timeout_s), context=self._context.copy())
         try:
             choice = await asyncio.shield(asked)
         except asyncio.CancelledError:
@@ -178,10 +183,26 @@ class Router:
             return baseline_choice(command.request_id, choice.baseline, mode=choice.mode, note=closed)
         return choice
 
+    async def _asked(self, command: Route, baseline: Baseline, timeout_s: float | None) -> Choice:
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self._optimizes and not self.switch.engaged and baseline.agent is not None:
+                    patience = self._host.config.actors.lookup_timeout_s
+                    await self._ahead.read(command.request_id, command.eligible(baseline), timeout_s=patience)
+                return await self._host.actor(RouterActor, ROUTER_KEY).ask(command, id=command.request_id)
+        except TimeoutError:
+            raise AskTimeoutError(
+                f"router did not choose for request [{command.request_id}] within [{timeout_s}] s; expected a choice: "
+                "the caller has the baseline"
+            ) from None
+        finally:
+            self._ahead.forget(command.request_id)
+
     # --- what people do -------------------------------------------------------------------------
 
     async def set_mode(self, mode: Mode, *, by: By, reason: str | None = None, version: str | None = None) -> bool:
         """Say what history may do from here on; it is journaled, and beats the config. Return whether that is new."""
+        self._optimizes = False
         version = version or (await self.status()).version
         who = Identity.of(by)
         command = SetOptimization(mode=mode, version=version, by=who.name, reason=reason)
@@ -278,6 +299,9 @@ class Router:
         await self._watch.look()
 
     # --- inside ---------------------------------------------------------------------------------
+
+    def _actor(self) -> RouterActor:
+        return RouterActor(self.switch, self.source, self._decision_of, ahead=self._ahead)
 
     @property
     def _config(self) -> CareOptimizationConfig:

@@ -53,6 +53,7 @@ def fail(
         return future
 
     monkeypatch.setattr(loom.store, "submit", submit)
+    monkeypatch.setattr(loom.store, "extend", lambda *_: False)  # each entry an append of its own
 
 
 def full(_: Append) -> LoomError:
