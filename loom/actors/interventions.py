@@ -23,7 +23,7 @@ from loom.errors import (
     UnknownActorError,
 )
 from loom.identity import short
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, StepReference
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 from loom.journal.store import Append, JournalStore, draft
 
@@ -44,10 +44,12 @@ async def answer(
                 f"approval [{short(entry.approval_id)}] was answered just now; expected one that is pending: see "
                 "`loom approvals`"
             )
-        receipt = await cell.write_and_wait(cell.draft(entry, command_id=command_id))
+        ready = cell.draft(entry, command_id=command_id)
+        receipt = await cell.write_and_wait(ready)
         turn = cell.turns.get(command_id)
         if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
-            turn.answer((entry, datetime_from_us(receipt.recorded_at_us)))
+            answered_at = datetime_from_us(receipt.recorded_at_us)
+            turn.answer((entry, answered_at, StepReference(receipt.sequence, ready.body_digest.hex())))
 
     await _do(system, journal, command_id, entry, in_cell)
 

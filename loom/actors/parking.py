@@ -14,11 +14,12 @@ from typing import TypeAlias
 
 from loom.actors.steps import REACTION
 from loom.decisions.entries import ApprovalAnsweredEntry
+from loom.journal.entry import StepReference
 
 __all__ = ["Answer", "Parking"]
 
-Answer: TypeAlias = tuple[ApprovalAnsweredEntry, datetime]
-"""What somebody answered, and when that was recorded."""
+Answer: TypeAlias = tuple[ApprovalAnsweredEntry, datetime, StepReference]
+"""What somebody answered, when that was recorded, and which entry says so."""
 
 
 class Parking:

@@ -171,7 +171,7 @@ def _turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn:
     )
     for recorded in entries:
         if isinstance(recorded.entry, ApprovalAnsweredEntry):
-            turn.answer((recorded.entry, recorded.recorded_at))
+            turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))
     return turn

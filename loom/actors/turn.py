@@ -33,7 +33,7 @@ from loom.actors.parking import Answer, Parking
 from loom.actors.ports import Decider, TurnHost
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
-from loom.decisions.decision import ApprovalGiven, Decision, DecisionInput
+from loom.decisions.decision import ApprovalGiven, ApprovalReference, Decision, DecisionInput
 from loom.decisions.entries import PrecedentFound
 from loom.errors import (
     ActorStoppedError,
@@ -45,7 +45,7 @@ from loom.errors import (
     TurnInterruptedError,
 )
 from loom.journal.admission import json_value
-from loom.journal.entry import Entry, Recorded, Step
+from loom.journal.entry import Entry, Recorded, Step, StepReference
 from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnDivergedEntry, TurnResumedEntry
 from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
@@ -87,8 +87,12 @@ class Gathered:
     """What a turn has seen so far; a decision takes it along."""
 
     inputs: list[DecisionInput] = field(default_factory=list)
+    looked_up: list[StepReference] = field(default_factory=list)
+    """Which entries say what is in `inputs`."""
     precedents: list[PrecedentFound] = field(default_factory=list)
     approvals: list[ApprovalGiven] = field(default_factory=list)
+    answered: list[ApprovalReference] = field(default_factory=list)
+    """Which entries say what is in `approvals`."""
     decisions: list[str] = field(default_factory=list)
     evaluated: Evaluated | None = None
 
@@ -254,6 +258,11 @@ class Turn:
             self.host.fold(self.host.sequence)
         except ActorStoppedError as error:
             raise self.halt(error) from error
+
+    def written(self, draft: Draft) -> StepReference:
+        """Journal what a step did, and return how a later entry of the turn refers to it."""
+        self.write(draft)
+        return StepReference(self.host.sequence, draft.body_digest.hex())
 
     def write_when_live(self, draft: Draft) -> None:
         """Journal what a step did that cannot wait, now or as soon as the turn runs for real."""

@@ -175,6 +175,15 @@ class Archive:
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         return {at: Part.of(entry, paths) for at, entry in (await self.at(positions)).items()}
 
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        asked = frozenset(wanted)
+        return {
+            (entry.journal, entry.sequence): entry
+            async for entry in self.read_all()
+            if (entry.journal, entry.sequence) in asked
+        }
+
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
         """Return turn → what the entry with which its command was received holds at two or more paths."""
         found = {turn: await self.find_command(*turn) for turn in turns}

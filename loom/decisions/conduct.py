@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from loom.decisions.decision import Decision
+from loom.decisions.decision import GONE, Decision
 
 __all__ = [
     "DEPARTURES",
@@ -87,7 +87,7 @@ def departure_of(decision: Decision) -> Departure | None:
 
 def verdict_in(decision: Mapping[str, Any]) -> Verdict | None:
     """Return the same as `verdict_of`, of a decision as it was written."""
-    said, approvals, effect = granted(decision.get("outcome") or {}), decision.get("approvals") or (), _effect(decision)
+    said, approvals, effect = granted(decision.get("outcome") or {}), _answers(decision), _effect(decision)
     if said is not None:
         return "granted" if said else "denied"
     if _denied(approvals):
@@ -101,7 +101,7 @@ def verdict_in(decision: Mapping[str, Any]) -> Verdict | None:
 
 def departure_in(decision: Mapping[str, Any]) -> Departure | None:
     """Return the same as `departure_of`, of a decision as it was written."""
-    said, approvals, effect = granted(decision.get("outcome") or {}), decision.get("approvals") or (), _effect(decision)
+    said, approvals, effect = granted(decision.get("outcome") or {}), _answers(decision), _effect(decision)
     if said is None:
         return None
     if not said:
@@ -113,6 +113,18 @@ def departure_in(decision: Mapping[str, Any]) -> Departure | None:
     if _denied(approvals):
         return "granted_over_a_denial"
     return "granted_without_consent" if effect == "require_approval" and not _consent(approvals) else None
+
+
+def _answers(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return who was asked, what was answered and whether a person did, in the order of the answers."""
+    given = decision.get("approvals")
+    if given:
+        return sorted(given, key=lambda each: datetime.fromisoformat(each["answered_at"]))
+    referred = (decision.get("refers") or {}).get("approvals") or ()
+    return [
+        {"approver": approver, "granted": granted, "by": GONE if named else None}
+        for _, _, approver, granted, named in sorted(referred)
+    ]
 
 
 def _effect(decision: Mapping[str, Any]) -> str | None:
@@ -127,7 +139,4 @@ def _consent(approvals: Sequence[Mapping[str, Any]]) -> bool:
 
 def _denied(approvals: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether the last answer of one of those asked is a denial, by a person or by the deadline."""
-    if not approvals:
-        return False
-    in_order = sorted(approvals, key=lambda each: datetime.fromisoformat(each["answered_at"]))
-    return not all({each["approver"]: each["granted"] for each in in_order}.values())
+    return not all({each["approver"]: each["granted"] for each in approvals}.values())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from loom.decisions.imports import ImportEnds
+from loom.decisions.referring import Referred
 from loom.decisions.rows import ROW, Header, decision_row, decisions_at, written_decision
 from loom.errors import ErasedError
 from loom.journal.entry import Part, Recorded
@@ -144,16 +145,18 @@ async def confirmed_decisions(
     table: str = "trace_decisions",
     told: Told = decision_row,
     names: Sequence[str] = ROW,
+    joined: Collection[Referred] = (),
 ) -> list[Confirmed]:
     """Return the rows that are what their entries say, with the status of now where they have one.
 
-    A row has its `position`; `told` makes what it should say out of the `names` of its decision. Columns that nobody
-    tells are passed on as they are. Left out without a word are what was pruned, which a view that is rebuilt knows
+    A row has its `position`; `told` makes what it should say out of the `names` of its decision, of which those that
+    are `joined` are read out of the entries that it refers to. Columns that nobody tells are passed on as they are.
+    Left out without a word are what was pruned, which a view that is rebuilt knows
     nothing of, and what a view that lags does not know to be `excluded` yet.
     """
     if not rows:
         return []
-    found, ends, commands = await _looked_up(queries, rows, names)
+    found, ends, commands = await _looked_up(queries, rows, names, joined)
     kept: list[Confirmed] = []
     for row in rows:
         header, decision = found.get(row["position"], (None, None))
@@ -189,11 +192,12 @@ async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded
 
 
 async def _looked_up(
-    queries: Queries, rows: Sequence[Row], names: Sequence[str]
+    queries: Queries, rows: Sequence[Row], names: Sequence[str], joined: Collection[Referred]
 ) -> tuple[Mapping[int, _Found], TurnEnds, Commands]:
     """Return the decisions of rows, how their turns and imports ended and what their commands were."""
     entries = queries.entries
-    columns, at = frozenset(rows[0].keys()), decisions_at(entries, [row["position"] for row in rows], names)
+    columns = frozenset(rows[0].keys())
+    at = decisions_at(entries, [row["position"] for row in rows], names, joined=joined)
     of_commands = bool(columns & set(OF_COMMANDS))
     if not of_commands and not columns & {"status", "excluded"}:
         return await at, TurnEnds(()), Commands({})

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from loom.errors import PolicyNotRegisteredError
 from loom.identity import Identity, derived_id
+from loom.journal.entry import StepReference
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
+    "GONE",
     "Alternative",
     "ApprovalGiven",
+    "ApprovalReference",
     "Decision",
     "DecisionInput",
     "Failure",
@@ -21,6 +24,7 @@ __all__ = [
     "PolicyReference",
     "PrecedentClass",
     "PrecedentReference",
+    "References",
     "Relation",
     "decision_id",
     "observed_decision_id",
@@ -45,7 +49,8 @@ class DecisionInput(_Frozen):
     """One look-up that a decision rests on. `duration_ms` is what the look-up took.
 
     A look-up that failed has a `failure` and no result. What was recorded before there was this field does not say.
-    What was `handed_in` was looked up by nothing that the journal knows of: it has neither a time nor a duration.
+    What was `handed_in` was looked up by nothing that the journal knows of: it has neither a time nor a duration. What
+    is `gone` was looked up, and the entry that says what has no body any more, or is not there.
     """
 
     system: str
@@ -57,7 +62,7 @@ class DecisionInput(_Frozen):
     duration_ms: float | None = None
     masked: tuple[str, ...] = ()
     failure: Failure | None = None
-    source: Literal["look_up", "handed_in"] = "look_up"
+    source: Literal["look_up", "handed_in", "gone"] = "look_up"
 
 
 class Alternative(_Frozen):
@@ -110,6 +115,30 @@ class ApprovalGiven(_Frozen):
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
+GONE = "(gone)"
+"""What is said in place of what stood in an entry that has no body any more, or is not there."""
+
+
+class ApprovalReference(NamedTuple):
+    """The entry of an answer to a request for approval, and what of it the decision is judged by.
+
+    `approver` is who was asked; `named` tells whether a person answered, and not the deadline.
+    """
+
+    sequence: int
+    digest: str
+    approver: str
+    granted: bool
+    named: bool
+
+
+class References(_Frozen):
+    """The entries of its turn that a decision refers to, instead of saying again what they say."""
+
+    inputs: tuple[StepReference, ...] = ()
+    approvals: tuple[ApprovalReference, ...] = ()
+
+
 class ObservedSource(_Frozen):
     """Where an observed decision was read: the source by name, its own id there, and the row of which file.
 
@@ -138,6 +167,9 @@ class Decision(_Frozen):
 
     An `observed` decision was made before loom was there, by people or by another program: it has no policy and no
     evaluation. `decided_at` is what its source claims; None where nothing claims another time than that of its entry.
+
+    Look-ups and answers of its own turn are referred to: as it is written, they stand in `refers` alone, and `inputs`
+    and `approvals` are empty. One that is read with everything joined to it has both.
     """
 
     decision_id: str
@@ -164,6 +196,7 @@ class Decision(_Frozen):
     origin: Literal["original", "replayed", "observed"] = "original"
     replayed_from: str | None = None
     decided_at: datetime | None = Field(default=None, exclude_if=_is_none)
+    refers: References | None = Field(default=None, exclude_if=_is_none)
 
     @field_validator("rationale")
     @classmethod

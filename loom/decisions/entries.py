@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from loom.decisions.decision import Decision, Failure, ObservedSource, PolicyReference
-from loom.journal.entry import Entry, PersonEntry
+from loom.decisions.decision import (
+    GONE,
+    ApprovalGiven,
+    ApprovalReference,
+    Decision,
+    DecisionInput,
+    Failure,
+    ObservedSource,
+    PolicyReference,
+)
+from loom.journal.entry import Entry, PersonEntry, Recorded, ReferringEntry, StepReference
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
@@ -28,6 +38,8 @@ __all__ = [
     "RunEnding",
     "RunKind",
     "RunStartedEntry",
+    "approval_at",
+    "input_at",
 ]
 
 RunKind: TypeAlias = Literal["live", "simulation", "replay", "import"]
@@ -45,6 +57,7 @@ class ContextGatheredEntry(Entry):
     """A system was consulted: what was asked, what came back or how it failed, and how long it took."""
 
     kind: ClassVar[str] = "context_gathered"
+    is_referred_to: ClassVar[bool] = True
 
     system: str
     entity: str
@@ -55,6 +68,13 @@ class ContextGatheredEntry(Entry):
     retrieved_at: datetime
     duration_ms: float
     masked: tuple[str, ...] = ()
+
+    def as_input(self) -> DecisionInput:
+        """Return the look-up as a decision of its turn rests on it."""
+        return DecisionInput(
+            system=self.system, entity=self.entity, query=self.query, result=self.result, relevance=self.relevance,
+            retrieved_at=self.retrieved_at, duration_ms=self.duration_ms, masked=self.masked, failure=self.failure,
+        )  # fmt: skip
 
 
 class EvaluatedEntry(Entry):
@@ -166,6 +186,7 @@ class ApprovalAnsweredEntry(PersonEntry):
 
     kind: ClassVar[str] = "approval_answered"
     schema_version: ClassVar[int] = 2
+    is_referred_to: ClassVar[bool] = True
 
     approval_id: str
     granted: bool
@@ -173,6 +194,14 @@ class ApprovalAnsweredEntry(PersonEntry):
     role: str | None = None
     comment: str | None = None
     shown: str
+
+    def as_given(self, approver: str, answered_at: datetime) -> ApprovalGiven:
+        """Return the answer as a decision of its turn rests on it; `approver` is who was asked."""
+        return ApprovalGiven(
+            approval_id=self.approval_id, approver=approver, granted=self.granted, by=self.by,
+            identity_source=self.identity_source, via=self.via, role=self.role, answered_at=answered_at,
+            comment=self.comment,
+        )  # fmt: skip
 
 
 class ApprovalEscalatedEntry(Entry):
@@ -186,15 +215,18 @@ class ApprovalEscalatedEntry(Entry):
     deadline: datetime
 
 
-class DecisionJournalEntry(Entry):
+class DecisionJournalEntry(ReferringEntry):
     """Something was decided.
 
     Schema 2 says of an input how its look-up failed; before, that read as an empty result. Schema 3 says of an approval
     where the name of the person who answered comes from. Schema 4 has the condition that failed in a rule of a table.
+    Schema 5 refers to the look-ups and answers of its turn, where they are not given by name, and leaves out what is at
+    its default; a decision of an earlier schema keeps what it says.
     """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 4
+    schema_version: ClassVar[int] = 5
+    leaves_out_defaults: ClassVar[bool] = True
 
     decision: Decision
     enrich: Literal["always", "never"] | None = None
@@ -203,13 +235,57 @@ class DecisionJournalEntry(Entry):
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return an older body as it is: what it does not say is optional now."""
-        return body if version in (1, 2, 3) else super().upcast(version, body)
+        return body if version in (1, 2, 3, 4) else super().upcast(version, body)
+
+    def references(self) -> tuple[StepReference, ...]:
+        """Return the look-ups and answers that it refers to."""
+        refers = self.decision.refers
+        if refers is None:
+            return ()
+        return (*refers.inputs, *(StepReference(each.sequence, each.digest) for each in refers.approvals))
+
+    def joined(self, steps: Mapping[int, Recorded]) -> Self:
+        """Return it with its look-ups and answers filled in: `decision.refers` stays, and what is gone says so."""
+        refers = self.decision.refers
+        if refers is None:
+            return self
+        filled: dict[str, object] = {}
+        if refers.inputs:
+            filled["inputs"] = tuple(input_at(each, steps) for each in refers.inputs)
+        if refers.approvals:
+            filled["approvals"] = tuple(
+                approval_at(each, steps[each.sequence]) for each in refers.approvals if each.sequence in steps
+            )
+        return self.model_copy(update={"decision": self.decision.model_copy(update=filled)})
 
     @model_validator(mode="after")
-    def _not_observed(self) -> DecisionJournalEntry:
-        if self.decision.origin == "observed":
+    def _as_it_may_be(self) -> DecisionJournalEntry:
+        decision, refers = self.decision, self.decision.refers
+        if decision.origin == "observed":
             raise ValueError("decision is observed; expected one of a turn or a replay: observed ones have a kind")
+        if refers and ((refers.inputs and decision.inputs) or (refers.approvals and decision.approvals)):
+            raise ValueError("decision refers to steps and repeats some; expected all of a list here, or all elsewhere")
         return self
+
+
+def input_at(reference: StepReference, steps: Mapping[int, Recorded]) -> DecisionInput:
+    """Return the look-up that is referred to; one that cannot be read any more is said to be gone."""
+    step = steps.get(reference.sequence)
+    entry = None if step is None else step.entry
+    if isinstance(entry, ContextGatheredEntry):
+        return entry.as_input()
+    return DecisionInput(system=GONE, entity=f"entry {reference.sequence}", query="", source="gone")
+
+
+def approval_at(reference: ApprovalReference, step: Recorded) -> ApprovalGiven:
+    """Return the answer that is referred to; of one that has no body any more, what the decision says of it."""
+    entry = step.entry
+    if isinstance(entry, ApprovalAnsweredEntry):
+        return entry.as_given(reference.approver, step.recorded_at)
+    return ApprovalGiven(
+        approval_id=GONE, approver=reference.approver, granted=reference.granted,
+        by=GONE if reference.named else None, answered_at=step.recorded_at,
+    )  # fmt: skip
 
 
 class DecisionObservedEntry(PersonEntry):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from loom.decisions.approvals_view import ApprovalsProjection
 from loom.decisions.conduct import departure_in, verdict_in
 from loom.decisions.confirming import OF_COMMANDS, Commands, TurnEnds
+from loom.decisions.referring import Referred, filled, steps_of
 from loom.decisions.rows import decided_at_us, written_decision
 from loom.decisions.traces import CONFIRM_OUTCOMES
 from loom.journal.entry import Recorded
@@ -28,6 +29,7 @@ MORE = ("has_facts", "asked")
 
 
 _PAGE = 1_000
+_ANSWERS: tuple[Referred, ...] = ("approvals",)
 _OBSERVED = "SELECT * FROM trace_outcomes WHERE decision_id IN (SELECT value FROM json_each(?))"
 
 
@@ -60,7 +62,21 @@ async def held_decisions(queries: Queries, positions: Sequence[int]) -> AsyncIte
                 page.append(Held(recorded, decision))
             elif recorded is None or recorded.body is not None:
                 queries.differences.add("trace_decisions", position, "there is no decision at its position")
-        yield page
+        yield await _with_answers(queries, page)
+
+
+async def _with_answers(queries: Queries, page: list[Held]) -> list[Held]:
+    """Return decisions with the answers that they refer to, where some do."""
+    refers = [(each.recorded.journal, each.decision.get("refers")) for each in page]
+    steps = await steps_of(queries.entries, refers, _ANSWERS)
+    if not steps:
+        return page
+    return [
+        each._replace(decision={**each.decision, "approvals": filled("approvals", journal, said, steps)})
+        if said and said.get("approvals")
+        else each
+        for each, (journal, said) in zip(page, refers, strict=True)
+    ]
 
 
 async def hold_figures(queries: Queries, views: PrivateViews, page: Sequence[Held]) -> None:

@@ -7,9 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from pydantic_core import to_jsonable_python
+
 from loom.clock import us_from_datetime
 from loom.decisions.conduct import departure_in, verdict_in
+from loom.decisions.decision import Decision
 from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
+from loom.decisions.referring import Referred, filled, steps_of
 from loom.journal.entry import Part, Recorded, at_path
 from loom.projections import Entries
 
@@ -26,8 +30,8 @@ __all__ = [
 
 ROW = (
     "decision_id", "decision_type", "is_exception", "policy", "evaluation.effect", "parent_decision_id", "run_id",
-    "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals", "decided_at",
-    "decided_by",
+    "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals",
+    "refers", "decided_at", "decided_by",
 )  # fmt: skip
 """What of a decision its row is made of."""
 
@@ -39,8 +43,17 @@ _BESIDE = ("decided_by", "source")
 
 
 _AS_THEY_ARE = {kind: {cls.schema_version} for kind, cls in DECISION_KINDS.items()}
-_AS_THEY_ARE[DecisionJournalEntry.kind].add(3)
+_AS_THEY_ARE[DecisionJournalEntry.kind] |= {3, 4}
 """The schemas whose bodies hold what is asked for where this one has it."""
+
+_LEFT_OUT: Mapping[str, Any] = {
+    name: to_jsonable_python(field.get_default(call_default_factory=True))
+    for name, field in Decision.model_fields.items()
+    if not field.is_required() and field.exclude_if is None
+}
+"""What a decision says by leaving it out."""
+
+_DEFAULTS = {name: value for name, value in _LEFT_OUT.items() if value is not None}
 
 Header: TypeAlias = Recorded | Part
 """Where an entry is, and when it was recorded: of one that was read in full, or in part."""
@@ -53,15 +66,19 @@ def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
     decision: Mapping[str, Any] = recorded.plain["decision"]
     if recorded.kind == DecisionObservedEntry.kind:
         return {**decision, **{name: recorded.plain.get(name) for name in _BESIDE}}
-    return decision
+    return {**_LEFT_OUT, **decision}
 
 
-async def decision_parts(entries: Entries, positions: Collection[int], names: Sequence[str]) -> dict[int, Part]:
+async def decision_parts(
+    entries: Entries, positions: Collection[int], names: Sequence[str], *, joined: Collection[Referred] = ()
+) -> dict[int, Part]:
     """Return position → what the decisions of entries hold under some names, which may have a dot, two or more.
 
-    An entry whose body is gone has no values; one that is no decision, or cannot be read, is left out.
+    What is `joined`, of these names, is read out of the entries that a decision refers to, where it does. An entry
+    whose body is gone has no values; one that is no decision, or cannot be read, is left out.
     """
-    paths = [name if name.partition(".")[0] in _BESIDE else f"decision.{name}" for name in names]
+    asked = (*names, "refers") if joined else names
+    paths = [name if name.partition(".")[0] in _BESIDE else f"decision.{name}" for name in asked]
     parts = await entries.parts(positions, paths)
     found = {at: each for at, each in parts.items() if each.kind in DECISION_KINDS}
     others = [
@@ -74,17 +91,56 @@ async def decision_parts(entries: Entries, positions: Collection[int], names: Se
         if written is None:
             del found[at]
         else:
-            found[at] = found[at]._replace(values=tuple(at_path(written, name) for name in names))
-    return found
+            found[at] = found[at]._replace(values=tuple(at_path(written, name) for name in asked))
+    if joined:
+        found = await _joined(entries, found, names, joined)
+    fill = [(index, _DEFAULTS[name]) for index, name in enumerate(names) if name in _DEFAULTS]
+    return {at: _filled(each, fill) for at, each in found.items()} if fill else found
+
+
+async def _joined(
+    entries: Entries, found: Mapping[int, Part], names: Sequence[str], joined: Collection[Referred]
+) -> dict[int, Part]:
+    """Return parts, the last of whose values is what the decision refers to, with that in the place of it."""
+    refers = [(each.journal, each.values[-1]) for each in found.values() if each.values is not None]
+    steps = await steps_of(entries, refers, joined)
+    complete: dict[int, Part] = {}
+    for at, each in found.items():
+        if each.values is not None:
+            *values, said = each.values
+            for name in joined:
+                if said is not None and said.get(name):
+                    values[names.index(name)] = filled(name, each.journal, said, steps)
+            each = each._replace(values=tuple(values))
+        complete[at] = each
+    return complete
+
+
+def _filled(part: Part, fill: Sequence[tuple[int, Any]]) -> Part:
+    """Return a part with the defaults of what its decision leaves out."""
+    if part.values is None or all(part.values[index] is not None for index, _ in fill):
+        return part
+    values = list(part.values)
+    for index, default in fill:
+        if values[index] is None:
+            values[index] = default
+    return part._replace(values=tuple(values))
 
 
 async def decisions_at(
-    entries: Entries, positions: Collection[int], names: Sequence[str] = ROW
+    entries: Entries,
+    positions: Collection[int],
+    names: Sequence[str] = ROW,
+    *,
+    joined: Collection[Referred] = (),
 ) -> dict[int, tuple[Part, Mapping[str, Any] | None]]:
-    """Return position → part and decision of entries, with no more of it than `names`; None where the body is gone."""
+    """Return position → part and decision of entries, with no more of it than `names`; None where the body is gone.
+
+    What is `joined` is read out of the entries that a decision refers to.
+    """
     return {
         at: (part, None if part.values is None else _gathered(names, part.values))
-        for at, part in (await decision_parts(entries, positions, names)).items()
+        for at, part in (await decision_parts(entries, positions, names, joined=joined)).items()
     }
 
 

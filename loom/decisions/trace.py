@@ -17,7 +17,7 @@ from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
 from loom.identity import Identity
-from loom.journal.entry import KINDS
+from loom.journal.entry import Recorded
 from loom.projections import Row
 
 __all__ = [
@@ -249,14 +249,13 @@ class DecisionTrace(DecisionSummary):
         return self.decision.inputs
 
     @staticmethod
-    def decision_in(row: Row) -> Decision:
-        """Return the decision out of the entry that a row of the view holds as it was stored."""
-        kind = DecisionObservedEntry.kind if row["origin"] == "observed" else DecisionJournalEntry.kind
-        entry = KINDS.decode(kind, row["schema_version"], row["body"])
+    def decision_in(recorded: Recorded) -> Decision:
+        """Return the decision that an entry holds; raise `EntryUnreadableError` where none can be read."""
+        entry = recorded.entry
         if not isinstance(entry, DecisionJournalEntry | DecisionObservedEntry):
             raise EntryUnreadableError(
-                f"decision [{row['decision_id']}] is stored in schema [{row['schema_version']}], which is newer; "
-                f"expected at most [{DecisionJournalEntry.schema_version}]: read it with the loom that wrote it"
+                f"decision at position [{recorded.position}] is written in a way that cannot be read; expected one of "
+                f"schema [{DecisionJournalEntry.schema_version}] at most: read it with the loom that wrote it"
             )
         return entry.decision
 

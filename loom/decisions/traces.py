@@ -43,6 +43,7 @@ from loom.errors import (
 )
 from loom.journal.entry import Recorded
 from loom.projections import Confirmation, Queries
+from loom.projections.joining import join
 from loom.projections.sql import prefix_range
 
 __all__ = ["CONFIRM_OUTCOMES", "Traces"]
@@ -88,6 +89,7 @@ class Traces:
     async def get(self, decision_id: str) -> DecisionTrace:
         """Return the decision with this id, or the one whose id begins so; raise `DecisionNotFoundError`."""
         (row, *_), recorded = await self._one(decision_id)
+        await join(self._queries.entries, [recorded])
         entry = recorded.entry
         if not isinstance(entry, DecisionJournalEntry | DecisionObservedEntry):
             raise EntryUnreadableError(
@@ -126,6 +128,7 @@ class Traces:
         """Return the decision with this id, or whose id alone begins so; None where there is none, by its own entry."""
         try:
             _, recorded = await self._one(decision_id)
+            await join(self._queries.entries, [recorded])
         except (DecisionNotFoundError, ErasedError, ViewsDifferError):
             return None
         return recorded.entry.decision if isinstance(recorded.entry, DecisionJournalEntry) else None
@@ -175,6 +178,7 @@ class Traces:
     async def with_bodies(self, found: Sequence[DecisionSummary]) -> tuple[DecisionWithBody, ...]:
         """Return decisions of a list with all that was recorded of them."""
         entries = await self._queries.entries.at([each.position for each in found])
+        await join(self._queries.entries, entries.values())
         bodies = {at: getattr(recorded.entry, "decision", None) for at, recorded in entries.items()}
         return tuple(DecisionWithBody(**dict(each), decision=bodies.get(each.position)) for each in found)
 

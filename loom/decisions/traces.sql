@@ -106,13 +106,6 @@ CREATE TABLE trace_run_actors (
   PRIMARY KEY (run_id, journal)
 ) STRICT, WITHOUT ROWID;
 
--- The entries themselves, as they were stored.
-CREATE TABLE trace_bodies (
-  position INTEGER PRIMARY KEY,
-  schema_version INTEGER NOT NULL,
-  body BLOB NOT NULL
-) STRICT;
-
 -- Who asked for what, of turns that have not ended: what a decision takes over from its command.
 CREATE TABLE trace_turns (
   journal TEXT NOT NULL,

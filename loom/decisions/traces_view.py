@@ -32,7 +32,6 @@ FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = :journal AND tur
 WHERE true
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants only
-_KEEP = "INSERT INTO trace_bodies VALUES (?, ?, ?)"
 _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
 _IMPORTED = "UPDATE trace_decisions SET status = ? WHERE run_id = ? AND origin = 'observed' AND status = 'open'"
@@ -60,13 +59,13 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 7
+    version = 8
     kinds = frozenset(
         {"command_received", "outcome_observed", "run_ended", "turn_diverged", "turn_resumed", *DECISIONS, *_ENDINGS}
     )
     schema = script("loom.decisions", "traces.sql")
     tables = (
-        "trace_decisions", "trace_bodies", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
+        "trace_decisions", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
         "trace_run_versions", "trace_run_actors", "trace_divergences",
     )  # fmt: skip
 
@@ -108,7 +107,6 @@ def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Conne
     if not view.execute(_DECIDE, row).rowcount:
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
-    view.execute(_KEEP, (recorded.position, recorded.schema_version, recorded.body))
     if row["policy_hash"] is not None:
         view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
     if row["run_id"] is not None:  # it counts towards its run

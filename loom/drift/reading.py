@@ -22,6 +22,7 @@ from loom.precedents import PrecedentsProjection
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.hits import hold_precedents
 from loom.projections import Queries
+from loom.projections.joining import join
 from loom.projections.private import PrivateViews
 from loom.projections.sql import prefix_range
 
@@ -278,7 +279,9 @@ class WindowReader:
     async def decision(self, position: int) -> tuple[str, Decision | None]:
         """Return the id of a decision, and the decision itself unless its body is gone."""
         [row] = await self._views.fetch(_ONE, (position,))
-        entry = (await self._queries.entries.at([position]))[position].entry
+        recorded = (await self._queries.entries.at([position]))[position]
+        await join(self._queries.entries, [recorded])
+        entry = recorded.entry
         return row["decision_id"], entry.decision if isinstance(
             entry, DecisionJournalEntry | DecisionObservedEntry
         ) else None

@@ -34,6 +34,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.projections import Queries
+from loom.projections.joining import join
 from loom.spans import note_enrichment, observe_budget, span
 from loom.telemetry import get_logger
 
@@ -324,6 +325,7 @@ class Enricher:
 
     async def _decision(self, waiting: _Waiting) -> Decision | None:
         async for recorded in self._store.read(waiting.journal, after=waiting.sequence - 1, until=waiting.sequence):
+            await join(self._store, [recorded])
             if isinstance(recorded.entry, DecisionJournalEntry | DecisionObservedEntry):
                 return recorded.entry.decision
         return None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import from_json
@@ -29,7 +30,10 @@ __all__ = [
     "Part",
     "PersonEntry",
     "Recorded",
+    "ReferringEntry",
     "Step",
+    "StepReference",
+    "Steps",
     "UnknownEntry",
     "at_path",
 ]
@@ -53,6 +57,13 @@ class Step(NamedTuple):
         return f"{self.verb} {self.key}{again}"
 
 
+class StepReference(NamedTuple):
+    """An earlier entry of the same journal: its sequence, and the digest of its body in hex."""
+
+    sequence: int
+    digest: str
+
+
 class Entry(BaseModel):
     """A fact that is kept for good: subclass it, give it a `kind`, and `Actor.record` journals it.
 
@@ -63,6 +74,12 @@ class Entry(BaseModel):
 
     kind: ClassVar[str]
     schema_version: ClassVar[int] = 1
+
+    leaves_out_defaults: ClassVar[bool] = False
+    """Whether a field at its default is left out when it is written: then the defaults of its schema are fixed."""
+
+    is_referred_to: ClassVar[bool] = False
+    """Whether later entries of its turn may refer to it."""
 
     step: Step | None = None
     """Set by loom: the step that wrote this entry, if a step did."""
@@ -111,6 +128,21 @@ class PersonEntry(Entry):
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body of the last schema without sources as it is: none were kept."""
         return body if version == cls.sources_since - 1 else super().upcast(version, body)
+
+
+class ReferringEntry(Entry):
+    """An entry that refers to earlier entries of its journal, instead of saying again what they say."""
+
+    @abstractmethod
+    def references(self) -> tuple[StepReference, ...]:
+        """Return what it refers to, as it was written."""
+
+    @abstractmethod
+    def joined(self, steps: Mapping[int, Recorded]) -> Self:
+        """Return it with what it refers to filled in; `steps` has, by sequence, the entries that are still known.
+
+        It may not fail: what is not there, or has no body any more, is said to be gone.
+        """
 
 
 class UnknownEntry(Entry):
@@ -257,6 +289,10 @@ def at_path(value: Any, path: str) -> Any:
     return value
 
 
+Steps: TypeAlias = "Mapping[tuple[str, int], Recorded]"
+"""Entries that others refer to, by journal and sequence."""
+
+
 @dataclass(slots=True, eq=False)
 class Recorded:
     """An entry as the store returns it: the header that is hashed, the bytes as stored, decoded when asked for."""
@@ -280,19 +316,34 @@ class Recorded:
     _entry: Entry | None = field(default=None, repr=False)
     _plain: dict[str, Any] | None = field(default=None, init=False, repr=False)
     _is_parsed: bool = field(default=False, init=False, repr=False)
+    _steps: Steps | None = field(default=None, init=False, repr=False)
     workspace: str = field(default="", kw_only=True)
     """Whose entry it is, as its header says; empty where whoever read it does not know."""
 
     @property
     def entry(self) -> Entry:
-        """The entry itself, decoded on first use."""
+        """The entry itself, decoded on first use: as it was written, or joined where `join` said with what."""
         if self._entry is None and self.body_scheme != BODY_SCHEME and self.body is not None:
             self._entry = UnknownEntry(
                 of_kind=self.kind, of_schema=self.schema_version, problem="newer_scheme", body=parse_json(self.body)
             )
         if self._entry is None:
             self._entry = KINDS.decode(self.kind, self.schema_version, self.body)
+            if self._steps is not None:
+                self._entry = _joined(self._entry, self.journal, self._steps)
         return self._entry
+
+    def join(self, steps: Steps) -> None:
+        """Have `entry` say in full what it refers to, out of `steps`; nothing is decoded before that is asked for."""
+        self._steps = steps
+        if self._entry is not None:
+            self._entry = _joined(self._entry, self.journal, steps)
+
+    @property
+    def refers(self) -> bool:
+        """Whether it is of a kind that refers to earlier entries, and can be read."""
+        cls = KINDS.get(self.kind)
+        return cls is not None and issubclass(cls, ReferringEntry) and self.body is not None
 
     @property
     def plain(self) -> dict[str, Any] | None:
@@ -302,6 +353,11 @@ class Recorded:
             self._plain = KINDS.plain(self.kind, self.schema_version, body)
             self._is_parsed = True
         return self._plain
+
+    @property
+    def reference(self) -> StepReference:
+        """How a later entry of its journal refers to it."""
+        return StepReference(self.sequence, self.body_digest.hex())
 
     @property
     def recorded_at(self) -> datetime:
@@ -334,3 +390,14 @@ class Recorded:
         """The body as plain JSON, whatever its kind; None where it was pruned or erased."""
         value: JsonValue = None if self.body is None else json.loads(self.body)
         return value
+
+
+def _joined(entry: Entry, journal: str, steps: Steps) -> Entry:
+    """Return an entry with what it refers to; an entry that is not the one referred to counts as not there."""
+    if not isinstance(entry, ReferringEntry):
+        return entry
+    found = {each.sequence: steps.get((journal, each.sequence)) for each in entry.references()}
+    wanted = {each.sequence: each.digest for each in entry.references()}
+    return entry.joined(
+        {at: step for at, step in found.items() if step is not None and step.body_digest.hex() == wanted[at]}
+    )

@@ -14,6 +14,7 @@ CODES = {
     "REORDERED": "entries stand where they did not",
     "TRUNCATED": "entries are gone from the end",
     "REWRITTEN": "entries are not those whose hashes were written down outside the database",
+    "STRAY_REFERENCE": "an entry refers to one that is not there, or is another",
     "EPOCH_FELL": "an entry is of an earlier writer than the entry before it",
     "TIME_FELL": "an entry is older than the entry before it",
     "NEWER_SCHEME": "an entry is hashed in a way that this loom does not know",

@@ -38,7 +38,7 @@ def serialise(entry: Entry | EntryText, *, limits: Limits) -> bytes:
     cls = type(entry)
     plain = _checked(cls)
     try:
-        body = cls.__pydantic_serializer__.to_json(entry, warnings="error")
+        body = cls.__pydantic_serializer__.to_json(entry, warnings="error", exclude_defaults=cls.leaves_out_defaults)
         if plain:
             return admit_written(body, limits=limits)
         json_value(entry.model_dump(mode="json"), limits=limits)

@@ -176,6 +176,10 @@ class JournalStore(Protocol):
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         ...
 
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        ...
+
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
         """Return turn → what the entry with which its command was received holds at two or more paths."""
         ...

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from loom.decisions.decision import Decision
 from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.referring import Referred
 from loom.decisions.rows import decisions_at
 from loom.decisions.run import Run
 from loom.decisions.runs import RunsView
@@ -39,6 +40,7 @@ _READ = (
     "decision_id", "decision_type", "policy", "facts", "evaluation.effect", "inputs", "precedents", "precedent_class",
     "outcome", "parent_decision_id", "run_id", "origin", "replayed_from", "rationale",
 )  # fmt: skip
+_JOINED: tuple[Referred, ...] = ("inputs",)
 _MOST = 10_000
 _MOST_DESCRIBED = 500
 _LONGEST = 80
@@ -66,7 +68,7 @@ class Lineage:
         """
         check_limit(limit)
         name, positions = await self._meant(of, limit + 1)
-        found = await decisions_at(self._queries.entries, positions[:limit], _READ)
+        found = await decisions_at(self._queries.entries, positions[:limit], _READ, joined=_JOINED)
         decisions = {at: dict(decision) for at, (_, decision) in found.items() if decision is not None}
         journals = {at: part.journal for at, (part, _) in found.items()}
         drawing = _Drawing()
@@ -232,7 +234,7 @@ def _beside(decision: Mapping[str, Any]) -> Iterator[_Beside]:
 def _others(decision: Mapping[str, Any]) -> Iterator[tuple[str, str, NodeKind]]:
     """Yield the decisions that a decision names, and how it does."""
     for each in decision.get("precedents") or ():
-        yield each["decision_id"], f"was {each['relation']} by", "precedent"
+        yield each["decision_id"], f"was {each.get('relation', 'followed')} by", "precedent"
     if decision.get("parent_decision_id"):
         yield decision["parent_decision_id"], "led to", "decision"
     if decision.get("replayed_from"):

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from loom.decisions.confirming import Confirmed, TurnEnds, confirmed_decisions
 from loom.decisions.holding import held_decisions
+from loom.decisions.referring import Referred
 from loom.decisions.rows import decision_row, decisions_at
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
@@ -65,7 +66,10 @@ class Hits:
             return []
         names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if words is not None else ()))
         names = tuple(dict.fromkeys((*names, *also)))
-        found = await confirmed_decisions(self._queries, rows, table=_TABLE, told=precedent_row, names=names)
+        joined: tuple[Referred, ...] = ("approvals",) if "approvals" in also else ()
+        found = await confirmed_decisions(
+            self._queries, rows, table=_TABLE, told=precedent_row, names=names, joined=joined
+        )
         kept = [each for each in found if self._matches(each, facets)]
         if words is not None:
             said = with_words(kept, words)

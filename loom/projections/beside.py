@@ -122,6 +122,10 @@ class _Extent:
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
         return await self._reader.parts([position for position in positions if position <= self._tail], paths)
 
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Recorded]:
+        found = await self._reader.steps(wanted)
+        return {place: each for place, each in found.items() if each.position <= self._tail}
+
     async def commands(
         self, turns: Collection[tuple[str, str]], paths: Sequence[str]
     ) -> Mapping[tuple[str, str], Part]:

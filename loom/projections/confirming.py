@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from loom.errors import ViewsDifferError
 from loom.journal.entry import Part, Recorded
+from loom.projections.joining import join
 from loom.projections.projection import Projection
 from loom.projections.sql import quoted, statements
 from loom.telemetry import get_logger
@@ -46,6 +47,10 @@ class Entries(Protocol):
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        ...
+
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
         ...
 
     async def commands(
@@ -120,6 +125,7 @@ async def confirmed(entries: Entries, rows: Sequence[Row], how: Confirmation, di
         turns = {(each.journal, each.command_id) for each in found.values() if each.command_id is not None}
         received = [each for turn in turns if (each := await entries.find_command(*turn)) is not None]
     given = {each.position: each for each in [*found.values(), *received]}
+    await join(entries, given.values())
     told = {_key(row, how): row for row in refolded(how.projection, given.values(), how.table)}
     kept: list[Row] = []
     for row, positions in zip(rows, wanted, strict=True):

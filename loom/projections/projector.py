@@ -18,6 +18,7 @@ import anyio
 from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError
 from loom.journal.entry import Recorded
 from loom.projections.confirming import Entries
+from loom.projections.joining import OpenTurns
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
 from loom.projections.views import Views
 from loom.projections.writer import Checkpoints, Identity
@@ -33,6 +34,7 @@ _LINGER_S = 0.02
 _REST_S = 0.25
 _MAX_LAG = 50_000
 _CLOSE_S = 2.0
+_MOST_PLACES = 4
 
 _log = get_logger("loom.projections")
 
@@ -73,6 +75,8 @@ class Projector:
         self._projections = tuple(projections)
         self._batch = batch
         self._checkpoints: Checkpoints = {}
+        self._turns: dict[int, OpenTurns] = {}
+        """The turns that were open after positions at which projections are."""
         self._problem: str | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
@@ -189,10 +193,19 @@ class Projector:
                         f"journal holds no entry after position [{position}]; expected them up to [{target}]: "
                         "run `loom verify`"
                     )
+                await self._join(position, page)
                 began = time.perf_counter()
                 self._take(await self._views.apply(page))
                 if target - page[-1].position < _MAX_LAG:
                     await self._rest(min(max(time.perf_counter() - began, _LINGER_S), _REST_S))
+
+    async def _join(self, after: int, page: Sequence[Recorded]) -> None:
+        """Join a page with the steps of the turns that were open after a position, and with those in itself."""
+        turns = self._turns.pop(after, None) or OpenTurns(self._store)
+        await turns.take(page)
+        self._turns[page[-1].position] = turns
+        while len(self._turns) > _MOST_PLACES:
+            del self._turns[min(self._turns)]
 
     async def _rest(self, seconds: float) -> None:
         """Let entries gather, and others work, unless somebody waits for a view."""

@@ -19,6 +19,7 @@ from loom.journal.entry import Recorded
 from loom.journal.sqlite import JournalFiles, Reader
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.comparing import compare_tables
+from loom.projections.joining import OpenTurns
 from loom.projections.projection import Checkpoint, Projection, shape_of
 from loom.projections.projector import Progress
 from loom.projections.sql import statements
@@ -208,12 +209,13 @@ async def _fold(
         for projection, _ in wanted:
             for statement in statements(projection.schema):
                 connection.execute(statement)
-        after = 0
+        after, turns = 0, OpenTurns(reader)
         while after < last:
             page = await reader.page(after=after, until=last)
             if not page:
                 break
             pruned.note(page)
+            await turns.take(page)
             await asyncio.to_thread(_feed, connection, page, wanted, going, found)
             after = page[-1].position
             if progress is not None:

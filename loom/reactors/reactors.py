@@ -28,6 +28,7 @@ from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import OWN_IDS
 from loom.journal.store import Draft, JournalStore
+from loom.projections.joining import OpenTurns
 from loom.telemetry import get_logger
 
 __all__ = ["REACTORS_JOURNAL", "Reaction", "Reactor", "ReactorReachedEntry", "Reactors"]
@@ -156,6 +157,7 @@ class _Following:
         self.wake = asyncio.Event()
         self.wake.set()
         self._moved = asyncio.Condition()
+        self._turns = OpenTurns(store)
         self._task = asyncio.create_task(self._follow(), name=f"loom-reactor {reactor.name}")
 
     async def reached(self, position: int, *, timeout_s: float) -> None:
@@ -194,7 +196,9 @@ class _Following:
     async def _page(self) -> None:
         until = min(self._store.acknowledged, self.position + _PAGE)
         asked: dict[tuple[type[Actor[Any]], str], list[tuple[str, Command[Any]]]] = defaultdict(list)
-        async for recorded in self._store.read_all(after=self.position, until=until):
+        page = [recorded async for recorded in self._store.read_all(after=self.position, until=until)]
+        await self._turns.take(page)
+        for recorded in page:
             if recorded.kind in self._reactor.kinds and recorded.kind not in OWN_IDS:  # nothing acts on history
                 for place, reaction in enumerate(self._reactor.react(recorded)):
                     command_id = derived_id("reaction", self._reactor.name, str(recorded.position), str(place))

@@ -14,6 +14,7 @@ from loom.clock import us_from_datetime
 from loom.decisions.confirming import imports_of
 from loom.decisions.finding import ByTime, matching
 from loom.decisions.imports import ImportEnds
+from loom.decisions.referring import Referred
 from loom.decisions.rows import decided_at_us, decision_parts
 from loom.journal.entry import Part
 from loom.journal.kinds import OWN_IDS
@@ -105,6 +106,7 @@ class Recall:
         self._names = tuple(dict.fromkeys((*_READ, *exact, *also, "decided_at")))
         self._decided_at = self._names.index("decided_at")
         self._also = [self._names.index(name) for name in also]
+        self._joined: tuple[Referred, ...] = ("approvals",) if "approvals" in also else ()
         self._exact = [(self._names.index(name), value) for name, value in exact.items()]
         self._version = given["policy_version"]
         self._actor = (given["actor_type"], given["actor_key"])
@@ -137,7 +139,7 @@ class Recall:
         statement = f"{_LOOK} WHERE {where} ORDER BY trace_decisions.position LIMIT {_PAGE}"
         rows = await self._queries.fetch(statement, {**parameters, "behind": behind}, names=_NAMES)
         positions = [row["position"] for row in rows]
-        found = await decision_parts(self._queries.entries, positions, self._names) if rows else {}
+        found = await decision_parts(self._queries.entries, positions, self._names, joined=self._joined) if rows else {}
         page = [each for at in positions if (each := self._recalled(at, found.get(at))) is not None]
         return page, positions[-1] if len(rows) == _PAGE else None
 

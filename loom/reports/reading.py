@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from loom.clock import datetime_from_us
-from loom.decisions import Run, RunsView, TracesProjection
+from loom.decisions import Decision, Run, RunsView, TracesProjection
 from loom.decisions.confirming import TurnEnds
 from loom.decisions.holding import held_decisions, positions_of
 from loom.decisions.rows import decision_row
 from loom.decisions.trace import DecisionSummary, DecisionTrace
-from loom.journal.entry import Recorded
 from loom.monitors import MonitorsProjection
 from loom.monitors.view import CONFIRM_OBSERVATIONS
 from loom.projections import Queries
+from loom.projections.joining import join
 from loom.projections.private import PrivateViews
 from loom.reports.cases import Cases, read_cases
 
@@ -27,10 +28,7 @@ MOST = 10_000
 _PAGE = 1_000
 _OF_RUN = "SELECT position FROM trace_decisions WHERE run_id = ? ORDER BY position"
 _SEEN = "SELECT * FROM monitor_observations WHERE run_id = ? ORDER BY journal, position"
-_DECISIONS = """
-SELECT trace_decisions.*, schema_version, body FROM trace_decisions JOIN trace_bodies USING (position)
-WHERE run_id = ? ORDER BY position LIMIT ?
-"""
+_DECISIONS = "SELECT * FROM trace_decisions WHERE run_id = ? ORDER BY position LIMIT ?"
 _EFFECTS = """
 SELECT coalesce(effect, 'no rule') AS effect, count(*) AS number FROM trace_decisions WHERE run_id = ? GROUP BY effect
 """
@@ -119,14 +117,18 @@ async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> Run
     run = await RunsView(queries).get(run_id)
     views = PrivateViews(TracesProjection(), MonitorsProjection())
     try:
-        await _hold(queries, views, run.run_id)
-        return await _read(views, run, await read_cases(queries, run), most)
+        listed = await _hold(queries, views, run.run_id, most)
+        return await _read(views, run, await read_cases(queries, run), listed, most)
     finally:
         await views.close()
 
 
-async def _hold(queries: Queries, views: PrivateViews, run_id: str) -> None:
-    """Read what belongs to a run out of its entries; the views only say where they are."""
+async def _hold(queries: Queries, views: PrivateViews, run_id: str, most: int) -> dict[int, Decision]:
+    """Read what belongs to a run out of its entries; the views only say where they are.
+
+    Return position → decision of the first ones, as many as are listed.
+    """
+    listed: dict[int, Decision] = {}
     positions = await positions_of(queries, _OF_RUN, (run_id,), names=("traces",))
     async for page in held_decisions(queries, positions):
         ends = await TurnEnds.of(queries, [each.recorded for each in page])
@@ -137,19 +139,22 @@ async def _hold(queries: Queries, views: PrivateViews, run_id: str) -> None:
                 for each in page
             ],
         )
-        await views.add("trace_bodies", [_body(each.recorded) for each in page])
+        shown = [each.recorded for each in page[: most - len(listed)]]
+        await join(queries.entries, shown)
+        listed |= {each.position: DecisionTrace.decision_in(each) for each in shown}
     seen = await queries.fetch(_SEEN, (run_id,), names=("monitors",))
     for first in range(0, len(seen), _PAGE):
         await views.add(
             "monitor_observations", await queries.confirmed(seen[first : first + _PAGE], CONFIRM_OBSERVATIONS)
         )
+    return listed
 
 
-async def _read(views: PrivateViews, run: Run, cases: Cases, most: int) -> RunReport:
-    rows = await views.fetch(_DECISIONS, (run.run_id, most))
+async def _read(views: PrivateViews, run: Run, cases: Cases, listed: Mapping[int, Decision], most: int) -> RunReport:
+    rows = await views.fetch(_DECISIONS, (run.run_id, len(listed)))
     decisions = []
     for number, row in enumerate(rows, start=1):
-        decision = DecisionTrace.decision_in(row)
+        decision = listed[row["position"]]
         decisions.append(
             Reported(
                 number=number,
@@ -191,10 +196,6 @@ async def _watched(views: PrivateViews, run_id: str, which: dict[str, Any], most
         found=found,
         last=last[0],
     )
-
-
-def _body(recorded: Recorded) -> dict[str, object]:
-    return {"position": recorded.position, "schema_version": recorded.schema_version, "body": recorded.body}
 
 
 def _observed(row: dict[str, Any]) -> Observed:

@@ -20,6 +20,7 @@ from loom.errors import ActorFailedError, ApprovalAnsweredError, LoomError
 from loom.identity import journal_name
 from loom.journal import Append, Draft, Entry, Recorded, draft
 from loom.journal.kinds import TurnResumedEntry
+from loom.projections.joining import join
 from loom.runtime import Loom
 from loom.testing.sources import fixed_sources
 
@@ -156,6 +157,7 @@ class Scenario(Generic[A]):
     async def _happened(self, loom: Loom, reply: Any, error: LoomError | None) -> Happened:
         journal = journal_name(self._actor.actor_type, self._key)
         recorded = [entry async for entry in loom.store.read(journal) if entry.command_id == "the-command"]
+        await join(loom.store, recorded)
         state = await loom.replay.state(journal)
         return Happened(reply=reply, error=error, recorded=recorded, state=state)
 

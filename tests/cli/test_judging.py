@@ -142,7 +142,7 @@ def test_an_audit_rests_on_no_view_and_says_what_was_changed_there(config: Path)
     unchanged = invoke("policies", "audit", config=config)
     assert (unchanged.code, unchanged.out, unchanged.err) == (0, whole, "")
     tamper(
-        views, "UPDATE trace_decisions SET position = 9999 WHERE position = (SELECT max(position) FROM trace_bodies)"
+        views, "UPDATE trace_decisions SET position = 9999 WHERE position = (SELECT max(position) FROM trace_decisions)"
     )
     short = invoke("policies", "audit", config=config)
     assert short.code == 3

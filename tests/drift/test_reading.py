@@ -93,7 +93,6 @@ async def test_pages_hold_every_decision_once_and_in_order(work: Bench) -> None:
 TAMPERED = [
     "UPDATE trace_decisions SET effect = 'deny'",
     "UPDATE trace_decisions SET policy_hash = 'x', policy_version = 'x'",
-    "UPDATE trace_bodies SET body = CAST(replace(body, 'allow', 'deny') AS BLOB)",
     "UPDATE precedents SET precedent = 'x', situation = 'y' WHERE position % 2",
     "UPDATE precedents SET rule = 'x'",
     "UPDATE precedents SET outcome = '{}'",

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from loom.actors.turn import Turn
 from loom.actors.verbs.shared import digest, expect
 from loom.clock import datetime_from_us, instant, us_from_datetime
-from loom.decisions.decision import ApprovalGiven
+from loom.decisions.decision import ApprovalGiven, ApprovalReference
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import AdmissionError
 from loom.identity import check_person, derived_id
-from loom.journal.entry import Step
+from loom.journal.entry import Step, StepReference
 from loom.spans import span
 
 
@@ -48,13 +48,16 @@ async def request_approval(
                 turn.compare(recorded, request.model_copy(update={"deadline": before.deadline}))
             request = before
         with span("loom.approval", {"loom.approval": request.approval_id}) as under_way:
-            approval = await _answer(turn, step, request)
+            approval, reference = await _answer(turn, step, request)
             under_way.set_attribute("loom.granted", approval.granted)
         turn.gathered.approvals.append(approval)
+        turn.gathered.answered.append(
+            ApprovalReference(*reference, approval.approver, approval.granted, approval.by is not None)
+        )
         return approval
 
 
-async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> ApprovalGiven:
+async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> tuple[ApprovalGiven, StepReference]:
     """Wait for the answer and go on: the turn may have been parked for days."""
     continued = turn.recorded_steps is not None and turn.recorded_steps.has(step, "end")
     if continued:
@@ -64,16 +67,12 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> Ap
     if not turn.answered(request.approval_id) and turn.compare is None:
         # Again after a restart, as nobody knows whether the messenger had been on his way before it.
         turn.host.in_background(turn.services.deliver(request, journal=turn.host.journal))
-    answer, answered_at = await turn.wait_for_answer(request.approval_id)
+    answer, answered_at, reference = await turn.wait_for_answer(request.approval_id)
     if not continued:
         if turn.compare is not None:
             raise turn.never_recorded(step)
         await turn.continue_live(after=step)
-    return ApprovalGiven(
-        approval_id=request.approval_id, approver=request.approver, granted=answer.granted, by=answer.by,
-        identity_source=answer.identity_source, via=answer.via, role=answer.role, answered_at=answered_at,
-        comment=answer.comment,
-    )  # fmt: skip
+    return answer.as_given(request.approver, answered_at), reference
 
 
 def _request(

@@ -20,12 +20,13 @@ from loom.decisions.decision import (
     PolicyReference,
     PrecedentClass,
     PrecedentReference,
+    References,
     decision_id,
 )
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
 from loom.journal.admission import json_value
-from loom.journal.entry import Step
+from loom.journal.entry import Recorded, Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.spans import count_decision
@@ -84,7 +85,8 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
             outcome=outcome,
             precedents=precedents,
         )
-        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
+        whole = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
+        entry = _referring(turn, whole, given)
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
         if turn.counterfactual:
             return await _decided_again(turn, step, decision)
@@ -98,13 +100,27 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
         else:
             decision = expect(recorded.entry, DecisionJournalEntry, turn).decision
             if turn.compare is not None:
-                turn.compare(recorded, entry if recorded.schema_version > 1 else _as_it_was(entry))
+                turn.compare(recorded, entry if decision.refers is not None else _as_it_was(whole, recorded))
         turn.gathered.decisions.append(decision.decision_id)
         return decision.decision_id
 
 
-def _as_it_was(entry: DecisionJournalEntry) -> DecisionJournalEntry:
-    """Return a decision as schema 1 had it: without what it says of look-ups that failed."""
+def _referring(turn: Turn, entry: DecisionJournalEntry, given: DecisionDraft) -> DecisionJournalEntry:
+    """Return a decision that refers to what its turn has looked up and was answered, unless that was given by name."""
+    refers = References(
+        inputs=tuple(turn.gathered.looked_up) if given.inputs is None else (),
+        approvals=tuple(turn.gathered.answered) if given.approvals is None else (),
+    )
+    said: dict[str, object] = {name: () for name in ("inputs", "approvals") if getattr(refers, name)}
+    if not said:
+        return entry
+    return entry.model_copy(update={"decision": entry.decision.model_copy(update={**said, "refers": refers})})
+
+
+def _as_it_was(entry: DecisionJournalEntry, recorded: Recorded) -> DecisionJournalEntry:
+    """Return a decision as it was written before it referred to anything; schema 1 knew no look-ups that failed."""
+    if recorded.schema_version > 1:
+        return entry
     inputs = tuple(each.model_copy(update={"failure": None}) for each in entry.decision.inputs)
     return entry.model_copy(update={"decision": entry.decision.model_copy(update={"inputs": inputs})})
 

@@ -67,4 +67,4 @@ async def _perform(
     performed = EffectPerformedEntry(
         step=step, action=action, key=key, result=result, failure=failure, duration_ms=duration_ms
     )
-    return result_written(turn, performed)
+    return result_written(turn, performed)[0]

@@ -11,7 +11,6 @@ from pydantic import JsonValue
 from loom.actors.turn import Turn
 from loom.actors.verbs.shared import attempt, expect, result_written, typed
 from loom.clock import datetime_from_us
-from loom.decisions.decision import DecisionInput
 from loom.decisions.entries import ContextGatheredEntry, Failure
 from loom.errors import LookupFailedError
 from loom.journal.admission import json_value
@@ -39,7 +38,7 @@ async def gather_context(
     with turn.step("gather_context", key or f"{system}/{entity}/{query}") as step:
         recorded = await turn.take(step)
         if recorded is not None:
-            gathered = expect(recorded.entry, ContextGatheredEntry, turn)
+            gathered, reference = expect(recorded.entry, ContextGatheredEntry, turn), recorded.reference
             if gathered.masked and turn.compare is None:
                 raise turn.halt(turn.not_resumable("masked"))
         else:
@@ -53,20 +52,9 @@ async def gather_context(
                 step=step, system=system, entity=entity, query=query, relevance=relevance, result=value,
                 failure=failure, retrieved_at=datetime_from_us(began_us), duration_ms=duration_ms,
             )  # fmt: skip
-            gathered = result_written(turn, gathered)
-        turn.gathered.inputs.append(
-            DecisionInput(
-                system=gathered.system,
-                entity=gathered.entity,
-                query=gathered.query,
-                result=gathered.result,
-                relevance=gathered.relevance,
-                retrieved_at=gathered.retrieved_at,
-                duration_ms=gathered.duration_ms,
-                masked=gathered.masked,
-                failure=gathered.failure,
-            )
-        )
+            gathered, reference = result_written(turn, gathered)
+        turn.gathered.inputs.append(gathered.as_input())
+        turn.gathered.looked_up.append(reference)
         if gathered.failure is not None:
             raise LookupFailedError(gathered.failure.type_name, gathered.failure.message)
         return typed(gathered.result, returns)

@@ -19,7 +19,7 @@ from loom.decisions.entries import ContextGatheredEntry, Failure
 from loom.errors import AdmissionError, LookupFailedError, NotReplayableError
 from loom.identity import parse_journal_name
 from loom.journal.admission import Limits, json_value
-from loom.journal.entry import Entry, Recorded, Step
+from loom.journal.entry import Entry, Recorded, Step, StepReference
 
 __all__ = ["attempt", "context_of", "digest", "expect", "failure_of", "keepable", "once", "result_written", "typed"]
 
@@ -57,15 +57,14 @@ async def once(turn: Turn, step: Step, entry: Entry, phase: Phase = "end") -> Re
     return recorded
 
 
-def result_written(turn: Turn, entry: R) -> R:
-    """Journal what came back; a result that is too large to be kept is journaled as failed, not lost."""
+def result_written(turn: Turn, entry: R) -> tuple[R, StepReference]:
+    """Journal what came back, and how it is referred to; what is too large to be kept is journaled as failed."""
     try:
         ready = turn.draft(entry)
     except AdmissionError as error:
         entry = entry.model_copy(update={"result": None, "failure": failure_of(error)})
         ready = turn.draft(entry)
-    turn.write(ready)
-    return entry
+    return entry, turn.written(ready)
 
 
 async def attempt(

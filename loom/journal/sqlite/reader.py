@@ -43,6 +43,10 @@ _PAGES = frozenset(
 )
 _COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"  # noqa: S608
 _AT = f"SELECT {COLUMNS} FROM entries WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"  # noqa: S608
+_STEPS = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_by_sequence WHERE (journal, sequence) IN (
+  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
+"""  # noqa: S608
 # SQLite takes a body apart in a fraction of the time that Python needs, and once for all paths.
 _PARTS = """
 SELECT position, journal, sequence, kind, schema_version, command_id, recorded_at_us,
@@ -192,6 +196,15 @@ class Reader:
         for some in _chunks(sorted(set(positions))):
             for part in await self._rows(statement, (*given, json.dumps(some))):
                 found[part.position] = part
+        return found
+
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one."""
+        found: dict[tuple[str, int], Recorded] = {}
+        for some in _chunks(sorted(set(wanted))):
+            for row in await self._rows(_STEPS, (json.dumps(some),)):
+                recorded = self._recorded(row)
+                found[recorded.journal, recorded.sequence] = recorded
         return found
 
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:

@@ -14,6 +14,7 @@ from loom.journal.entry import BODY_SCHEME
 from loom.journal.findings import Findings
 from loom.journal.grants import Grants
 from loom.journal.kinds import MARKS, OWN_IDS
+from loom.journal.stray import StrayReferences
 
 __all__ = ["Scan"]
 
@@ -78,6 +79,7 @@ class Scan:
         self._latest = _Said(0, 0)
         self._ahead: dict[int, int] = {}
         self._grants = Grants(findings)
+        self._references = StrayReferences(findings)
         self._time = 0
         self._last: dict[str, _Last] = {}
         self._suspects: list[_Suspect] = []
@@ -179,6 +181,7 @@ class Scan:
             self._declare(body)
         elif sound:
             self._grants.take(header, body)
+        self._references.take(header, body if sound else None, digest)
         self._last[journal] = _Last(sequence, found, max(epoch, last.epoch))
 
     def _check_scheme(self, header: Header, scheme: Any) -> bool:

@@ -182,6 +182,10 @@ class SqliteStore:
         """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
         return await self._reader.parts(positions, paths)
 
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        return await self._reader.steps(wanted)
+
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
         """Return turn → what the entry with which its command was received holds at two or more paths."""
         return await self._reader.commands(turns, paths)

@@ -1,0 +1,113 @@
+"""Joining entries to the steps that they refer to: by whoever reads a journal, before anybody is handed the entries.
+
+What an entry refers to is held against the digest that it says. Steps are nearly always among the entries that were
+just read, and kept until their turn ends; what is missing, after a restart in the middle of a turn, is read again out
+of the journal by its sequence. No projection reads anything (design: Law 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from loom.errors import EntryUnreadableError
+from loom.journal.entry import KINDS, Recorded, ReferringEntry, Steps
+from loom.journal.kinds import ENDINGS, CommandReceivedEntry
+
+__all__ = ["OpenTurns", "StepSource", "join", "references_of"]
+
+_MOST_BYTES = 32 * 1024 * 1024
+
+
+class StepSource(Protocol):
+    """What steps are read from that went by before."""
+
+    async def steps(self, wanted: set[tuple[str, int]], /) -> Steps:
+        """Return (journal, sequence) → entry of those at which there is one."""
+        ...
+
+
+async def join(source: StepSource, recorded: Iterable[Recorded]) -> None:
+    """Have the entries that refer to others say in full what they refer to, with one reading for all of them."""
+    referring = [each for each in recorded if each.refers]
+    wanted = {place for each in referring for place in references_of(each)}
+    steps: Steps = await source.steps(wanted) if wanted else {}
+    for each in referring:
+        each.join(steps)
+
+
+def references_of(recorded: Recorded) -> list[tuple[str, int]]:
+    """Return what an entry refers to, by journal and sequence; nothing where it cannot be read."""
+    try:
+        entry = recorded.entry
+    except EntryUnreadableError:  # whoever asks for the entry is told
+        return []
+    if not isinstance(entry, ReferringEntry):
+        return []
+    return [(recorded.journal, each.sequence) for each in entry.references()]
+
+
+class OpenTurns:
+    """Follows the entries of a workspace by position, and keeps the steps of turns that have not ended.
+
+    What refers to steps is joined with them as it goes by; nothing is decoded for it before somebody asks. No more than
+    `most_bytes` are kept: the turns that began first go first, and their steps are read again.
+    """
+
+    def __init__(self, source: StepSource, *, most_bytes: int = _MOST_BYTES) -> None:
+        self._source = source
+        self._most_bytes = most_bytes
+        self._open: dict[tuple[str, str | None], dict[tuple[str, int], Recorded]] = {}
+        self._bytes = 0
+
+    async def take(self, page: Sequence[Recorded]) -> None:
+        """Join the entries of a page, the next one by position."""
+        known, missing = _kinds(), []
+        for recorded in page:
+            role = known.get(recorded.kind)
+            if role is None:
+                continue
+            turn = (recorded.journal, recorded.command_id)
+            if role == _BEGINS:
+                self._forget(turn)
+                self._open[turn] = {}
+            elif role == _ENDS:
+                self._forget(turn)
+            elif role == _STEP:
+                self._keep(turn, recorded)
+            elif recorded.body is None:
+                continue
+            elif (steps := self._open.get(turn)) is not None:
+                recorded.join(steps)
+            else:
+                missing.append(recorded)
+        if missing:
+            await join(self._source, missing)
+
+    def _keep(self, turn: tuple[str, str | None], recorded: Recorded) -> None:
+        steps = self._open.get(turn)
+        if steps is None or (recorded.journal, recorded.sequence) in steps:
+            return
+        steps[recorded.journal, recorded.sequence] = recorded
+        self._bytes += len(recorded.body or b"")
+        while self._bytes > self._most_bytes:
+            self._forget(next(iter(self._open)))
+
+    def _forget(self, turn: tuple[str, str | None]) -> None:
+        for step in self._open.pop(turn, {}).values():
+            self._bytes -= len(step.body or b"")
+
+
+_BEGINS, _ENDS, _STEP, _REFERS = "begins", "ends", "is a step", "refers"
+
+
+def _kinds() -> dict[str, str]:
+    """Return what the kinds of entries that count here are to a turn."""
+    roles = {**dict.fromkeys(ENDINGS, _ENDS), CommandReceivedEntry.kind: _BEGINS}
+    for kind in KINDS:
+        cls = KINDS.get(kind)
+        if cls is not None and issubclass(cls, ReferringEntry):
+            roles[kind] = _REFERS
+        elif cls is not None and cls.is_referred_to:
+            roles[kind] = _STEP
+    return roles
