@@ -24,6 +24,7 @@ from loom.journal.entry import Recorded
 from loom.journal.findings import Finding, Findings, told
 
 __all__ = [
+    "JOINED",
     "UNREADABLE",
     "ChainCheck",
     "ExportVerification",
@@ -33,6 +34,9 @@ __all__ = [
     "parse_line",
     "verify_export",
 ]
+
+JOINED = "joined"
+"""What a line says whose body was filled in: it is not the one that was hashed, and cannot be verified."""
 
 _BODY = ',"body":'
 _BASE64 = ',"body_base64":'
@@ -250,6 +254,8 @@ def parse_line(line: str) -> tuple[str, Recorded]:
     said = parse_json(line.encode())
     if not isinstance(said, dict):
         raise TypeError("not an object")
+    if said.get(JOINED):
+        raise ValueError("it is of a joined export, whose bodies are not those that were hashed: export without it")
     workspace, digest, found = _text(said["workspace"]), _bytes(said["body_digest"]), _bytes(said["entry_hash"])
     if digest is None or found is None:
         raise TypeError("hashes are missing")

@@ -156,6 +156,26 @@ def test_an_export_verifies_from_its_lines_alone(copied: Path, tmp_path: Path) -
     assert invoke("export", "note-agent/none", config=copied).code == 1
 
 
+def test_a_joined_export_has_what_decisions_rest_on_and_does_not_verify(copied: Path) -> None:
+    plain, joined = invoke("export", config=copied), invoke("export", "--joined", config=copied)
+    decisions = [
+        [each["body"]["decision"] for each in said.lines if each["kind"] == "decision"] for said in (plain, joined)
+    ]
+    results = {
+        (each["journal"], each["sequence"]): each["body"]["result"]
+        for each in plain.lines
+        if each["kind"] == "context_gathered"
+    }
+    journals = [each["journal"] for each in plain.lines if each["kind"] == "decision"]
+    for journal, apart, whole in zip(journals, *decisions, strict=True):
+        assert "inputs" not in apart
+        referred = [results[journal, sequence] for sequence, _ in apart["refers"]["inputs"]]
+        assert [each["result"] for each in whole["inputs"]] == referred != []
+    verdict = verify_export(joined.out.splitlines())
+    assert verdict.counts == {"DAMAGED": len(joined.lines)}
+    assert "joined export" in verdict.findings[0].message
+
+
 def test_an_export_goes_into_a_new_file_and_never_over_one(copied: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     said = invoke("export", "--out", out, config=copied)

@@ -29,11 +29,15 @@ async def export(
     after: Annotated[int, typer.Option(min=0, help="Only what stands after this sequence, or position.")] = 0,
     until: Annotated[int | None, typer.Option(min=1, help="Only what stands up to it.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Into a new file, for its owner only.")] = None,
+    joined: Annotated[
+        bool, typer.Option("--joined", help="With what decisions refer to filled in: this does not verify.")
+    ] = False,
 ) -> int | None:
     """Write every entry as a line of JSON: header, hashes, and the body to the byte as it is stored."""
     from loom.cli.reading import open_journal
     from loom.identity import parse_journal_name
     from loom.journal.export import export_lines
+    from loom.projections.joined_lines import joined_lines
 
     if journal is not None:
         parse_journal_name(journal)
@@ -42,7 +46,8 @@ async def export(
         workspace = await reader.workspace() or shell.place.name
         total = await reader.tail()
         with opened_out(out) as stream, shell.output.progress("exporting") as tell:
-            async for line in export_lines(reader, workspace=workspace, journal=journal, after=after, until=until):
+            lines = joined_lines if joined else export_lines
+            async for line in lines(reader, workspace=workspace, journal=journal, after=after, until=until):
                 stream.write(line + "\n")
                 count += 1
                 if count % 1_000 == 0:
