@@ -119,8 +119,9 @@ def _content(journal: Sequence[Recorded], history: Sequence[Recorded], *, ordere
     """Return what was journaled, without markers of resumption and without times; in order where order is fixed."""
     counted = [each for each in journal if not _is_marker(each) and not each.journal.startswith("loom/")]
     counted.sort(key=lambda each: each.journal)  # what is told runs at the same time, in a journal of its own
+    steps = {(each.journal, each.sequence): each for each in journal}
     before = [_line(each, body="as it was") for each in counted if each.position <= len(history)]
-    after = [_line(each, body=_body(each, ordered=ordered)) for each in counted if each.position > len(history)]
+    after = [_line(each, body=_body(each, steps, ordered=ordered)) for each in counted if each.position > len(history)]
     return before + (after if ordered else sorted(after))
 
 
@@ -134,9 +135,15 @@ def _line(recorded: Recorded, *, body: Any) -> str:
     return f"{recorded.journal} {recorded.command_id} {recorded.kind} {step} {json.dumps(body)}"
 
 
-def _body(recorded: Recorded, *, ordered: bool) -> Any:
+def _body(recorded: Recorded, steps: dict[tuple[str, int], Recorded], *, ordered: bool) -> Any:
     body: Any = recorded.body_json()
     _forget_times(body)
+    if recorded.kind == "decision":  # when its steps were looked up and answered is a matter of timing, and in a digest
+        for references in (body["decision"].get("refers") or {}).values():
+            for reference in references:
+                step = steps[recorded.journal, reference[0]]
+                assert step.body_digest.hex() == reference[1]
+                reference[:2] = [_body(step, steps, ordered=ordered)]
     return None if recorded.kind in _VARIES or (recorded.kind in _TELLS_ORDER and not ordered) else body
 
 

@@ -96,7 +96,9 @@ async def test_an_older_decision_does_not_say_whether_its_look_up_failed_and_is_
 ) -> None:
     with monkeypatch.context() as earlier:
         earlier.setattr(DecisionJournalEntry, "schema_version", 1)
-        earlier.setattr("loom.actors.verbs.lookup.DecisionInput", _without_failure)
+        earlier.setattr(DecisionJournalEntry, "leaves_out_defaults", False)
+        earlier.setattr("loom.actors.verbs.decision._referring", lambda turn, entry, given: entry)
+        earlier.setattr("loom.decisions.entries.DecisionInput", _without_failure)
         async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Looker], by="robin") as loom:
             decision_id = await loom.actor(Looker, "down").ask(Look(fails=True))
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Looker], by="robin") as loom:
@@ -117,7 +119,7 @@ def test_an_older_loom_calls_a_decision_with_failures_newer() -> None:
     newer = KINDS.decode("decision", DecisionJournalEntry.schema_version + 1, body)
     assert isinstance(newer, UnknownEntry)
     assert newer.problem == "newer_schema"
-    assert DecisionJournalEntry.schema_version == 4
+    assert DecisionJournalEntry.schema_version == 5
 
 
 async def test_effects_of_the_turn_are_told_with_their_keys_results_and_failures(tmp_path: Path) -> None:
