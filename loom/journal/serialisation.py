@@ -86,7 +86,7 @@ def _layout(cls: type[Entry]) -> tuple[tuple[str, bytes, bytes | None], ...]:
     layout = []
     for name, info in cls.model_fields.items():
         default = None
-        if not info.is_required():
+        if not info.is_required() and not cls.leaves_out_defaults:
             value = info.get_default(call_default_factory=True)
             if info.exclude_if is None or not info.exclude_if(value):
                 default = to_json(value)
