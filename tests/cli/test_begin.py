@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 from pathlib import Path
 
+from loom.journal import Recorded
+from loom.journal.sqlite.reader import Reader
 from tests.cli.support import REPOSITORY, run
+from tests.laws.test_law_10_each_value_once import repeated
 
 
 def test_what_init_writes_runs(tmp_path: Path) -> None:
@@ -64,11 +68,20 @@ def test_the_demo_tells_its_story_and_leaves_its_journal_where_it_says(tmp_path:
     assert run("turns", "--json", cwd=place).json == []
 
 
+async def entries_of(journal: Path) -> list[Recorded]:
+    reader = Reader(journal)
+    try:
+        return [each async for each in reader.read_all()]
+    finally:
+        await reader.close()
+
+
 def test_the_demo_in_json_and_where_it_is_told(tmp_path: Path) -> None:
     said = run("demo", "here", "--json", cwd=tmp_path)
     assert said.code == 0, said.err
     assert Path(said.json["journal"]).exists()
     assert said.json["state"] == {"granted": 4, "refused": 1, "highest_percent": 15}
+    assert repeated(asyncio.run(entries_of(Path(said.json["journal"])))) == []  # law 10
     again = run("demo", "here", cwd=tmp_path)
     assert again.code == 2
 
