@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 from loom.decisions.decision import (
     GONE,
@@ -16,8 +16,8 @@ from loom.decisions.decision import (
     DecisionInput,
     Failure,
     ObservedSource,
-    PolicyReference,
 )
+from loom.decisions.run_entries import RunEndedEntry, RunEnding, RunKind, RunStartedEntry
 from loom.journal.entry import Entry, PersonEntry, Recorded, ReferringEntry, StepReference
 from loom.policies.evaluation import Evaluation
 
@@ -41,12 +41,6 @@ __all__ = [
     "approval_at",
     "input_at",
 ]
-
-RunKind: TypeAlias = Literal["live", "simulation", "replay", "import"]
-"""Whether a run decided for real, about made-up cases, again about what was decided before, or brought history in."""
-
-RunEnding: TypeAlias = Literal["completed", "failed", "abandoned"]
-"""How a run ended: as it should, with an error, or because somebody gave it up."""
 
 
 class _Frozen(BaseModel):
@@ -72,9 +66,16 @@ class ContextGatheredEntry(Entry):
     def as_input(self) -> DecisionInput:
         """Return the look-up as a decision of its turn rests on it."""
         return DecisionInput(
-            system=self.system, entity=self.entity, query=self.query, result=self.result, relevance=self.relevance,
-            retrieved_at=self.retrieved_at, duration_ms=self.duration_ms, masked=self.masked, failure=self.failure,
-        )  # fmt: skip
+            system=self.system,
+            entity=self.entity,
+            query=self.query,
+            result=self.result,
+            relevance=self.relevance,
+            retrieved_at=self.retrieved_at,
+            duration_ms=self.duration_ms,
+            masked=self.masked,
+            failure=self.failure,
+        )
 
 
 class EvaluatedEntry(Entry):
@@ -198,10 +199,16 @@ class ApprovalAnsweredEntry(PersonEntry):
     def as_given(self, approver: str, answered_at: datetime) -> ApprovalGiven:
         """Return the answer as a decision of its turn rests on it; `approver` is who was asked."""
         return ApprovalGiven(
-            approval_id=self.approval_id, approver=approver, granted=self.granted, by=self.by,
-            identity_source=self.identity_source, via=self.via, role=self.role, answered_at=answered_at,
+            approval_id=self.approval_id,
+            approver=approver,
+            granted=self.granted,
+            by=self.by,
+            identity_source=self.identity_source,
+            via=self.via,
+            role=self.role,
+            answered_at=answered_at,
             comment=self.comment,
-        )  # fmt: skip
+        )
 
 
 class ApprovalEscalatedEntry(Entry):
@@ -283,9 +290,12 @@ def approval_at(reference: ApprovalReference, step: Recorded) -> ApprovalGiven:
     if isinstance(entry, ApprovalAnsweredEntry):
         return entry.as_given(reference.approver, step.recorded_at)
     return ApprovalGiven(
-        approval_id=GONE, approver=reference.approver, granted=reference.granted,
-        by=GONE if reference.named else None, answered_at=step.recorded_at,
-    )  # fmt: skip
+        approval_id=GONE,
+        approver=reference.approver,
+        granted=reference.granted,
+        by=GONE if reference.named else None,
+        answered_at=step.recorded_at,
+    )
 
 
 class DecisionObservedEntry(PersonEntry):
@@ -328,36 +338,3 @@ class OutcomeObservedEntry(PersonEntry):
     feedback: str | None = None
     observed_by: str
     observed_at: datetime
-
-
-class RunStartedEntry(PersonEntry):
-    """A run began, in the journal `loom/runs`. `policies` are the versions that it is meant to decide under."""
-
-    kind: ClassVar[str] = "run_started"
-    schema_version: ClassVar[int] = 3
-
-    run_id: str
-    run_kind: RunKind
-    by: str
-    policies: tuple[PolicyReference, ...] = ()
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    seed: int | str | None = None
-    note: str | None = None
-
-    @classmethod
-    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 2 as it is: 3 knows imports, too."""
-        return body if version == 2 else super().upcast(version, body)
-
-
-class RunEndedEntry(PersonEntry):
-    """A run ended. `result` is what whoever ended it has to say in numbers, such as the totals of a replay."""
-
-    kind: ClassVar[str] = "run_ended"
-    schema_version: ClassVar[int] = 2
-
-    run_id: str
-    status: RunEnding
-    by: str
-    reason: str | None = None
-    result: JsonValue = None

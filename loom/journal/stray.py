@@ -40,8 +40,10 @@ class StrayReferences:
                     self._findings.add(
                         "STRAY_REFERENCE",
                         f"{header.journal} sequence {header.sequence} refers to {sequence}, which is {problem}",
-                        position=header.position, journal=header.journal, sequence=header.sequence,
-                    )  # fmt: skip
+                        position=header.position,
+                        journal=header.journal,
+                        sequence=header.sequence,
+                    )
         known[header.sequence] = digest.hex()
 
 

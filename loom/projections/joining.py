@@ -62,9 +62,12 @@ class OpenTurns:
 
     async def take(self, page: Sequence[Recorded]) -> None:
         """Join the entries of a page, the next one by position."""
-        known, missing = _kinds(), []
+        roles: dict[str, str | None] = {}
+        missing = []
         for recorded in page:
-            role = known.get(recorded.kind)
+            if recorded.kind not in roles:
+                roles[recorded.kind] = _role_of(recorded.kind)
+            role = roles[recorded.kind]
             if role is None:
                 continue
             turn = (recorded.journal, recorded.command_id)
@@ -101,13 +104,13 @@ class OpenTurns:
 _BEGINS, _ENDS, _STEP, _REFERS = "begins", "ends", "is a step", "refers"
 
 
-def _kinds() -> dict[str, str]:
-    """Return what the kinds of entries that count here are to a turn."""
-    roles = {**dict.fromkeys(ENDINGS, _ENDS), CommandReceivedEntry.kind: _BEGINS}
-    for kind in KINDS:
-        cls = KINDS.get(kind)
-        if cls is not None and issubclass(cls, ReferringEntry):
-            roles[kind] = _REFERS
-        elif cls is not None and cls.is_referred_to:
-            roles[kind] = _STEP
-    return roles
+def _role_of(kind: str) -> str | None:
+    """Return what entries of a kind are to their turn, as far as it counts here."""
+    if kind == CommandReceivedEntry.kind:
+        return _BEGINS
+    if kind in ENDINGS:
+        return _ENDS
+    cls = KINDS.get(kind)
+    if cls is None:
+        return None
+    return _REFERS if issubclass(cls, ReferringEntry) else _STEP if cls.is_referred_to else None

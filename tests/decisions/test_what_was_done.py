@@ -97,7 +97,7 @@ async def test_an_older_decision_does_not_say_whether_its_look_up_failed_and_is_
     with monkeypatch.context() as earlier:
         earlier.setattr(DecisionJournalEntry, "schema_version", 1)
         earlier.setattr(DecisionJournalEntry, "leaves_out_defaults", False)
-        earlier.setattr("loom.actors.verbs.decision._referring", lambda turn, entry, given: entry)
+        earlier.setattr("loom.actors.verbs.decision._refers", lambda turn, step: False)
         earlier.setattr("loom.decisions.entries.DecisionInput", _without_failure)
         async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Looker], by="robin") as loom:
             decision_id = await loom.actor(Looker, "down").ask(Look(fails=True))

@@ -502,7 +502,7 @@ ACTS: tuple[Act, ...] = (
         "figures: a denial that came last is forgotten",
         "loom/decisions/conduct.py",
         "_denied",
-        'return not all({each["approver"]: each["granted"] for each in in_order}.values())',
+        'return not all({each["approver"]: each["granted"] for each in approvals}.values())',
         "return False",
         ("tests/decisions/test_conduct.py",),
     ),
@@ -564,10 +564,10 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "figures: a look-up that failed reads as an empty one",
-        "loom/actors/verbs/lookup.py",
-        "gather_context",
-        "failure=gathered.failure,\n            )\n        )",
-        "\n            )\n        )",
+        "loom/decisions/entries.py",
+        "ContextGatheredEntry.as_input",
+        "            failure=self.failure,\n",
+        "",
         ("tests/decisions/test_what_was_done.py",),
     ),
     Act(

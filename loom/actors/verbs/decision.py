@@ -26,7 +26,7 @@ from loom.decisions.decision import (
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
 from loom.journal.admission import json_value
-from loom.journal.entry import Recorded, Step
+from loom.journal.entry import Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.spans import count_decision
@@ -85,8 +85,7 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
             outcome=outcome,
             precedents=precedents,
         )
-        whole = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
-        entry = _referring(turn, whole, given)
+        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
         if turn.counterfactual:
             return await _decided_again(turn, step, decision)
@@ -100,27 +99,21 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
         else:
             decision = expect(recorded.entry, DecisionJournalEntry, turn).decision
             if turn.compare is not None:
-                turn.compare(recorded, entry if decision.refers is not None else _as_it_was(whole, recorded))
+                turn.compare(recorded, entry if recorded.schema_version > 1 else _as_it_was(entry))
         turn.gathered.decisions.append(decision.decision_id)
         return decision.decision_id
 
 
-def _referring(turn: Turn, entry: DecisionJournalEntry, given: DecisionDraft) -> DecisionJournalEntry:
-    """Return a decision that refers to what its turn has looked up and was answered, unless that was given by name."""
-    refers = References(
-        inputs=tuple(turn.gathered.looked_up) if given.inputs is None else (),
-        approvals=tuple(turn.gathered.answered) if given.approvals is None else (),
-    )
-    said: dict[str, object] = {name: () for name in ("inputs", "approvals") if getattr(refers, name)}
-    if not said:
-        return entry
-    return entry.model_copy(update={"decision": entry.decision.model_copy(update={**said, "refers": refers})})
+def _refers(turn: Turn, step: Step) -> bool:
+    """Tell whether a decision refers to what its turn has gathered: not where it is held against one that does not."""
+    if turn.counterfactual:
+        return False
+    recorded = None if turn.recorded_steps is None else turn.recorded_steps.peek(step, "end")
+    return recorded is None or expect(recorded.entry, DecisionJournalEntry, turn).decision.refers is not None
 
 
-def _as_it_was(entry: DecisionJournalEntry, recorded: Recorded) -> DecisionJournalEntry:
-    """Return a decision as it was written before it referred to anything; schema 1 knew no look-ups that failed."""
-    if recorded.schema_version > 1:
-        return entry
+def _as_it_was(entry: DecisionJournalEntry) -> DecisionJournalEntry:
+    """Return a decision as schema 1 had it: without what it says of look-ups that failed."""
     inputs = tuple(each.model_copy(update={"failure": None}) for each in entry.decision.inputs)
     return entry.model_copy(update={"decision": entry.decision.model_copy(update={"inputs": inputs})})
 
@@ -153,7 +146,7 @@ def _decision(
     precedents: tuple[Any, ...],
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
-    gathered = turn.gathered
+    inputs, approvals, refers = _rests_on(turn, step, given)
     facts, context = _facts(turn, given.facts), context_of(turn, given.context)
     reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
     said: dict[str, Any] = {"alternatives": given.alternatives, "reasoning": given.reasoning}  # the model checks them
@@ -170,7 +163,7 @@ def _decision(
             decision_type=step.key,
             rationale=given.rationale,
             rationale_author=given.rationale_author,
-            inputs=tuple(gathered.inputs) if given.inputs is None else inputs_of(turn, given.inputs),
+            inputs=inputs,
             policy=PolicyReference(
                 name=version.name,
                 version=version.version,
@@ -184,7 +177,8 @@ def _decision(
             precedent_class=_class(turn, facts, outcome, context),
             is_exception=is_exception,
             exception_reason=reason if is_exception else None,
-            approvals=tuple(gathered.approvals if given.approvals is None else given.approvals),
+            approvals=approvals,
+            refers=refers,
             context=context,
             confidence=given.confidence,
             parent_decision_id=given.parent,
@@ -200,6 +194,22 @@ def _decision(
             "record_decision describes it: correct that argument",
             path=f"$.{where}",
         ) from error
+
+
+def _rests_on(
+    turn: Turn, step: Step, given: DecisionDraft
+) -> tuple[tuple[Any, ...], tuple[Any, ...], References | None]:
+    """Return look-ups and answers of a decision, and the steps that it refers to in their place: see `References`."""
+    gathered = turn.gathered
+    inputs = tuple(gathered.inputs) if given.inputs is None else inputs_of(turn, given.inputs)
+    approvals = tuple(gathered.approvals if given.approvals is None else given.approvals)
+    refers = References(
+        inputs=tuple(gathered.looked_up) if given.inputs is None else (),
+        approvals=tuple(gathered.answered) if given.approvals is None else (),
+    )
+    if not (refers.inputs or refers.approvals) or not _refers(turn, step):
+        return inputs, approvals, None
+    return () if refers.inputs else inputs, () if refers.approvals else approvals, refers
 
 
 def _outcome(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
