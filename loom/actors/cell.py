@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
@@ -118,7 +117,7 @@ class Cell:
         self.appended_during_rebuild: list[tuple[int, Callable[[], Entry]]] | None = None
         """What is put in line while the state is folded anew."""
         self._owner = owner
-        self._mailbox: deque[Turn] = deque()
+        self._mailbox: list[Turn] = []  # an empty deque weighs as much as the rest of a cell
         self._tasks: set[asyncio.Task[Any]] = set()
         self._written: asyncio.Future[Receipt] | None = None
         self._grows_for: str | None = None
@@ -309,7 +308,7 @@ class Cell:
     def start_next(self) -> None:
         """Begin the turn of the command that has waited longest; called when the slot is free."""
         if self._mailbox and self.invalidated_by is None and not self._owner.closing:
-            turn = self._mailbox.popleft()
+            turn = self._mailbox.pop(0)
             self.lock.claim(turn)
             self.run_turn(turn)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 
 from loom.actors.services import ActorOptions
 from loom.errors import ActorStoppedError
@@ -14,9 +13,11 @@ __all__ = ["Failures", "construction_failed"]
 class Failures:
     """When an actor failed, as far back as its window goes."""
 
+    __slots__ = ("_options", "_times")
+
     def __init__(self, options: ActorOptions) -> None:
         self._options = options
-        self._times: deque[float] = deque(maxlen=options.max_failures + 1)
+        self._times: list[float] = []
 
     @property
     def recent(self) -> int:
@@ -27,7 +28,7 @@ class Failures:
     def too_many(self, journal: str) -> ActorStoppedError | None:
         """Count one more, and return the error of an actor that has failed too often within its window."""
         now = time.monotonic()
-        self._times.append(now)
+        self._times = [*self._times, now][-self._options.max_failures - 1 :]
         most, window_s = self._options.max_failures, self._options.failure_window_s
         if len(self._times) <= most or now - self._times[0] > window_s:
             return None

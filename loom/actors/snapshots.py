@@ -39,6 +39,8 @@ class _Taken(NamedTuple):
 class SnapshotKeeper:
     """Takes snapshots of one actor, and keeps each once its digest is durable: the one before is good until then."""
 
+    __slots__ = ("_cls", "_journal", "_services", "_taken", "at")
+
     def __init__(self, services: Services, cls: type[Actor[Any]], journal: str) -> None:
         self.at = 0
         """After which entry the last snapshot was taken."""

@@ -31,17 +31,19 @@ class Snapshot(BaseModel):
 class Fold:
     """Folds a journal, entry by entry and in order, into the state that an actor holds."""
 
+    __slots__ = ("_pending", "actor", "sequence", "wanted")
+
     def __init__(self, actor: Actor[Any]) -> None:
         self.actor = actor
         self.wanted = folds(type(actor))
         """Whether the actor folds anything at all."""
         self.sequence = 0
         """The sequence of the last entry that was folded."""
-        self._pending: deque[tuple[int, Callable[[], Entry]]] = deque()
+        self._pending: deque[tuple[int, Callable[[], Entry]]] | None = deque() if self.wanted else None
 
     def feed(self, sequence: int, entry: Callable[[], Entry]) -> None:
         """Put an entry in line; it is decoded only when it is folded."""
-        if self.wanted:
+        if self._pending is not None:
             self._pending.append((sequence, entry))
 
     def until(self, sequence: int) -> None:

@@ -24,6 +24,8 @@ T = TypeVar("T", bound=_Turn)
 class TurnLock(Generic[T]):
     """Held by the turn that runs. `on_free` is called when nobody has it and nobody waits for it."""
 
+    __slots__ = ("_line", "_on_free", "owner")
+
     def __init__(self, on_free: Callable[[], None]) -> None:
         self.owner: T | None = None
         self._line: dict[T, list[asyncio.Future[None]]] = {}

@@ -17,6 +17,8 @@ _MOST_TOGETHER = 64
 class Waiting(asyncio.Future[Receipt]):
     """One append in line: the future of its outcome. It may grow until it is taken."""
 
+    __slots__ = ("append", "drafts", "size", "taken")
+
     def __init__(self, append: Append, *, size: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self.drafts = list(append.drafts)

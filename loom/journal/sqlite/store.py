@@ -291,6 +291,7 @@ class SqliteStore:
                     waiting.set_result(outcome)
             elif not waiting.done():
                 _give(waiting, outcome)
+            waiting.drafts.clear()  # those who keep the future need its outcome alone
         self._note(position, at_us)
 
     def _fail(self, batch: list[Waiting], error: Exception) -> None:
