@@ -51,9 +51,20 @@ from loom.operations.arguments import (
     Send,
 )
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
+from loom.operations.subjects import (
+    EraseSubject,
+    ExportSubject,
+    HoldSubject,
+    LiftHold,
+    erase_subject,
+    export_subject,
+    hold_subject,
+    lift_hold,
+)
 from loom.policies.registry import PolicyRegistry
 from loom.projections import ProjectionStatus
 from loom.replay import Replay, Selection
+from loom.sealing import HandingOut, Subjects
 
 __all__ = ["Operations", "Served"]
 
@@ -71,6 +82,7 @@ class Served(Protocol):
     replay: Replay
     runs: Runs
     store: SqliteStore
+    subjects: Subjects
     suggestions: Suggestions
     turns: Turns
 
@@ -111,6 +123,7 @@ class Operations:
         self._loom = loom
         proposed = (loom.policies, loom.suggestions)
         archives = Archives(loom.store, retention=Retention.of(loom.config.retention))
+        handing_out = HandingOut(loom.store, loom.subjects)
         self._table: dict[str, _Operation] = {
             "actors.list": _Operation(Nothing, partial(actors_listed, loom.actors)),
             "actors.restart": _Operation(RestartActor, partial(actor_restarted, loom.actors)),
@@ -123,6 +136,10 @@ class Operations:
             "policies.adopt": _Operation(Adopt, partial(adopt_version, loom.policies)),
             "policies.register": _Operation(Register, partial(register_table, loom.policies)),
             "replay.keep": _Operation(Keep, self._keep),
+            "subjects.erase": _Operation(EraseSubject, partial(erase_subject, loom.subjects)),
+            "subjects.export": _Operation(ExportSubject, partial(export_subject, handing_out)),
+            "subjects.hold": _Operation(HoldSubject, partial(hold_subject, loom.subjects)),
+            "subjects.lift": _Operation(LiftHold, partial(lift_hold, loom.subjects)),
             "suggestions.adopt": _Operation(Judge, partial(adopt_suggestion, *proposed)),
             "suggestions.approve": _Operation(Judge, partial(approve_suggestion, *proposed)),
             "suggestions.look": _Operation(Look, self._look),

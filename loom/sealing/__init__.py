@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from loom.sealing.access import SubjectHandedOutEntry
+from loom.sealing.concerning import concerning, count_subjects
 from loom.sealing.config import SealingConfig
 from loom.sealing.declaring import Node, Parts, declaration_of, declared_paths
 from loom.sealing.erasures import Erasures, SubjectErasedEntry
 from loom.sealing.fields import Fields, Protected
+from loom.sealing.handing_out import HandingOut
 from loom.sealing.keyfile import KeyFile
 from loom.sealing.keystore import KeyStore
 from loom.sealing.markers import (
@@ -31,6 +34,7 @@ __all__ = [
     "Erased",
     "Erasures",
     "Fields",
+    "HandingOut",
     "Handling",
     "Hashed",
     "KeyFile",
@@ -44,10 +48,13 @@ __all__ = [
     "SealedValue",
     "SealingConfig",
     "SubjectErasedEntry",
+    "SubjectHandedOutEntry",
     "Subjects",
     "Vault",
     "Withheld",
     "check_subject",
+    "concerning",
+    "count_subjects",
     "declaration_of",
     "declared_paths",
     "is_sealed",

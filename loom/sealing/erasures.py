@@ -102,7 +102,6 @@ class Erasures:
     """Who was erased in a workspace, and who is held."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self.workspace = store.workspace
         self._journal = FoldedJournal(store, ERASURES_JOURNAL, self._fold, make_draft=make_draft)
         self._erased: dict[str, Erasure] = {}
         self._held: dict[str, SubjectHoldPlacedEntry] = {}

@@ -96,7 +96,7 @@ class KeyFile:
         return self._marked
 
     async def note_destroyed(self, sequence: int) -> None:
-        """Write down a later one; it is behind the syncs before it, and need not be synced itself."""
+        """Write down another one; it is behind the syncs before it, and need not be synced itself."""
         await self._alone(lambda: self._mark(sequence))
 
     async def close(self) -> None:
@@ -287,7 +287,7 @@ class KeyFile:
         return sum(_is_whole(place.raw) for place in torn)
 
     def _mark(self, sequence: int) -> None:
-        if self._descriptor is None or sequence <= self._marked:
+        if self._descriptor is None or sequence == self._marked:
             return
         try:
             _write(self._opened, _MARK.pack(sequence), _MARK_AT)

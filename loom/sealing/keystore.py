@@ -39,7 +39,7 @@ class KeyStore(Protocol):
         ...
 
     async def note_destroyed(self, sequence: int) -> None:
-        """Write down a later one."""
+        """Write down another one: a later one, or an earlier one where the journal itself came back from a backup."""
         ...
 
     async def close(self) -> None:

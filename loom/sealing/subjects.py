@@ -104,7 +104,7 @@ class Subjects:
         an erasure. Raises `SubjectHeldError` where a hold is on it. Where the keys cannot be written it is a
         `KeysNotWrittenError`: nothing opens any more, and asked for again, or at the next start, it is carried out.
         """
-        vault = self._vault()
+        vault = self.opened_vault()
         check_subject(subject)
         if not reason.strip():
             raise AdmissionError("an erasure has no reason; expected one: say why")
@@ -139,8 +139,16 @@ class Subjects:
         """Lift the hold on a subject in a person's name; False where there was none."""
         return await self.erasures.lift(subject, by=by, reason=reason)
 
+    def opened_vault(self) -> Vault:
+        """Return the vault; raise `ConfigError` where there is none."""
+        if self.vault is None:
+            raise ConfigError(
+                self._why_locked or "there is no vault; expected [sealing: {enabled: true}] in the config"
+            )
+        return self.vault
+
     async def _carry_out(self, wanted: str | None) -> tuple[str, ...]:
-        vault, done = self._vault(), []
+        vault, done = self.opened_vault(), []
         for erasure in self.erasures.unfinished():
             subject = erasure.entry.subject
             try:
@@ -157,10 +165,3 @@ class Subjects:
         if not self.erasures.unfinished():
             await vault.note_destroyed(self.erasures.sequence)
         return tuple(done)
-
-    def _vault(self) -> Vault:
-        if self.vault is None:
-            raise ConfigError(
-                self._why_locked or "there is no vault; expected [sealing: {enabled: true}] in the config"
-            )
-        return self.vault
