@@ -6,6 +6,8 @@ manifest says which journals these are, how long each is and with which hash it 
 
 from __future__ import annotations
 
+from loom.archive.adopting import Adoption, RetentionAdoptedEntry, RetentionWithdrawnEntry
+from loom.archive.due import CarriedOut, Due, DueJournal
 from loom.archive.manifest import ArchivedJournal, Manifest
 from loom.archive.reading import Archive, ArchiveVerification
 from loom.archive.register import ActorBlocker, ArchivedEntry, Archives, Pruned
@@ -14,15 +16,21 @@ from loom.archive.sealing import Sealed, seal
 
 __all__ = [
     "ActorBlocker",
+    "Adoption",
     "Archive",
     "ArchiveVerification",
     "ArchivedEntry",
     "ArchivedJournal",
     "Archives",
+    "CarriedOut",
+    "Due",
+    "DueJournal",
     "Manifest",
     "Pruned",
     "Retention",
+    "RetentionAdoptedEntry",
     "RetentionOverriddenEntry",
+    "RetentionWithdrawnEntry",
     "Sealed",
     "check_override",
     "seal",

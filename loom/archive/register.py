@@ -17,11 +17,13 @@ from loom.errors import (
     RetentionError,
     SequenceConflictError,
 )
-from loom.identity import By, Identity
+from loom.identity import By, Identity, parse_journal_name
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import PrunedEntry
 from loom.journal.store import Draft, JournalStore, draft
+from loom.sealing import Erasures, Subjects
+from loom.sealing.concerning import sealed_in
 
 __all__ = ["ARCHIVES_JOURNAL", "ActorBlocker", "ArchivedEntry", "Archives", "PrunableStore", "Pruned"]
 
@@ -73,7 +75,10 @@ class Pruned(NamedTuple):
 
 
 class Archives:
-    """The archives of one workspace. `retention` says what is not pruned yet; by default that of loom's own config."""
+    """The archives of one workspace. `retention` says what is not pruned yet; by default that of loom's own config.
+
+    `subjects` are those of a loom that is open: what is pruned is none of theirs who are held, whoever asks for it.
+    """
 
     def __init__(
         self,
@@ -81,8 +86,10 @@ class Archives:
         *,
         retention: Retention | None = None,
         make_draft: Callable[[Entry], Draft] = draft,
+        subjects: Subjects | None = None,
     ) -> None:
         self._store = store
+        self._subjects = Subjects(Erasures(store)) if subjects is None else subjects
         self._retention = Retention.of() if retention is None else retention
         self._journal = FoldedJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
         self._known: dict[str, ArchivedEntry] = {}
@@ -127,8 +134,9 @@ class Archives:
         The archive is verified first, from its first byte to its last, and held against the journal: raises
         `JournalCorruptError` where anything is amiss, and then nothing is taken. A journal that went on since, or that
         the archive holds as context, or whose actor is at work, or that retention keeps, is left; `override` says why
-        retention is not to count, and is journaled first. Killed in between, it is gone on with when it is asked for
-        again. `blocker` keeps the actors of a running loom from taking commands meanwhile, and from then on.
+        retention is not to count, and is journaled first. One of a subject on hold is left whatever is overridden.
+        Killed in between, it is gone on with when it is asked for again. `blocker` keeps the actors of a running loom
+        from taking commands meanwhile, and from then on.
         """
         who = Identity.of(by)
         await self.load()
@@ -148,11 +156,23 @@ class Archives:
                 left[name] = "context"
             elif name in kept:
                 left[name] = f"retention keeps it until {kept[name]:%Y-%m-%d %H:%M} UTC"
-            elif (why := await self._pruned_one(name, last, by=who, reason=reason, blocker=blocker)) is not None:
+            elif (why := await self._unless_held(name, last, by=who, reason=reason, blocker=blocker)) is not None:
                 left[name] = why
             else:
                 done.append(name)
         return Pruned(tuple(done), left)
+
+    async def _unless_held(
+        self, name: str, last: int, *, by: Identity, reason: str, blocker: ActorBlocker | None
+    ) -> str | None:
+        """Take the bodies of one journal away, unless it is of a subject on hold; nobody is held meanwhile."""
+        subjects = {parse_journal_name(name).key}
+        async for recorded in self._store.read(name, until=last):
+            subjects.update(each.subject for each in sealed_in(recorded))
+        async with self._subjects.unheld(subjects) as held:
+            if held is not None:
+                return f"subject [{held:.80}] is held"
+            return await self._pruned_one(name, last, by=by, reason=reason, blocker=blocker)
 
     async def _pruned_one(
         self, name: str, last: int, *, by: Identity, reason: str, blocker: ActorBlocker | None

@@ -18,13 +18,14 @@ from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, ArchivedJo
 from loom.archive.retention import Retention
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.errors import ConfigError
-from loom.identity import check_person
+from loom.identity import check_person, parse_journal_name
 from loom.journal.entry import Recorded
 from loom.journal.export import Readable, export_line
 from loom.journal.kinds import ENDINGS, OWN_IDS, CommandReceivedEntry
 from loom.journal.private import open_private
+from loom.sealing.concerning import sealed_in
 
-__all__ = ["Sealed", "seal"]
+__all__ = ["Sealed", "Seen", "look", "seal"]
 
 _RUN_ENDED = "run_ended"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
@@ -48,7 +49,7 @@ class Sealed(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """What is known of a journal once all of it was read."""
 
     entries: int = 0
@@ -60,8 +61,14 @@ class _Seen:
     is_pruned: bool = False
     unfinished: set[str] = field(default_factory=set)
     imports: set[str] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)
+    """For whom something in it is sealed, and whose name is its key."""
 
     def take(self, recorded: Recorded) -> None:
+        """Take the next entry in."""
+        if not self.entries:
+            self.subjects.add(parse_journal_name(recorded.journal).key)
+        self.subjects.update(each.subject for each in sealed_in(recorded))
         self.entries += 1
         self.first_at_us = self.first_at_us or recorded.recorded_at_us
         self.last_at_us = recorded.recorded_at_us
@@ -79,17 +86,35 @@ class _Seen:
         elif recorded.kind in ENDINGS:
             self.unfinished.discard(recorded.command_id)
 
-    def why_left(self, before_us: int, *, is_kept: bool, ended: Collection[str]) -> str | None:
-        """Return why a journal of an actor stays out, or None."""
+    def why_left(
+        self, before_us: int, *, is_kept: bool, ended: Collection[str], held: Collection[str] = ()
+    ) -> str | None:
+        """Return why a journal of an actor stays out, or None; `held` are subjects that nothing is pruned of."""
         if self.last_at_us >= before_us:
             return "younger"
         if is_kept:
             return "kept by retention"
         if self.is_pruned:
             return "pruned already"
+        if not self.subjects.isdisjoint(held):
+            return "of a subject on hold"
         if not self.imports.issubset(ended):
             return "with an import that has not ended"
         return "with a turn that has no end" if self.unfinished else None
+
+
+async def look(
+    source: Readable, *, until: int, progress: Callable[[int], None] = lambda done: None
+) -> tuple[dict[str, Seen], set[str]]:
+    """Return what is known of every journal by its name, and which runs have ended."""
+    seen: dict[str, Seen] = {}
+    ended: set[str] = set()
+    async for recorded in source.read_all(until=until):
+        seen.setdefault(recorded.journal, Seen()).take(recorded)
+        if recorded.kind == _RUN_ENDED and recorded.plain is not None:
+            ended.add(recorded.plain["run_id"])
+        progress(recorded.position)
+    return seen, ended
 
 
 async def seal(
@@ -102,26 +127,22 @@ async def seal(
     by: str,
     now: datetime,
     retention: Retention | None = None,
+    held: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sealed | None:
     """Seal the journals of actors that end before a moment into a new file; None, and no file, where there are none.
 
-    Those that `retention` keeps stay out; without one, `Archives.add` asks for an override. What they need to be
+    Those that `retention` keeps stay out; without one, `Archives.add` asks for an override. Those of subjects who are
+    `held` stay out as well. What they need to be
     understood comes with them whole: the journals of loom itself. `until` is the last position to be looked at. The
     file takes its name when all of it is on the disk, and is never overwritten: `ConfigError`.
     """
     check_person(by)
-    seen: dict[str, _Seen] = {}
-    ended: set[str] = set()
-    async for recorded in source.read_all(until=until):
-        seen.setdefault(recorded.journal, _Seen()).take(recorded)
-        if recorded.kind == _RUN_ENDED and recorded.plain is not None:
-            ended.add(recorded.plain["run_id"])
-        progress(recorded.position, 2 * until)
+    seen, ended = await look(source, until=until, progress=lambda done: progress(done, 2 * until))
     before_us = us_from_datetime(before)
     ended_at = {name: datetime_from_us(each.last_at_us) for name, each in seen.items() if each.is_an_actors}
     kept = {} if retention is None else retention.within(ended_at, now)
-    actors = {name: seen[name].why_left(before_us, is_kept=name in kept, ended=ended) for name in ended_at}
+    actors = {name: seen[name].why_left(before_us, is_kept=name in kept, ended=ended, held=held) for name in ended_at}
     context = {name for name in seen if name.startswith(CONTEXT) and name not in actors}
     chosen = {name for name, why in actors.items() if why is None}
     if not chosen:
@@ -144,7 +165,7 @@ async def seal(
     return Sealed(manifest, digest_of(raw), Counter(why for why in actors.values() if why is not None))
 
 
-def _listed(name: str, seen: _Seen, *, context: bool) -> ArchivedJournal:
+def _listed(name: str, seen: Seen, *, context: bool) -> ArchivedJournal:
     return ArchivedJournal(
         journal=name, entries=seen.entries, head=seen.head.hex(), first_at=datetime_from_us(seen.first_at_us),
         last_at=datetime_from_us(seen.last_at_us), context=context,

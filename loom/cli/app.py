@@ -30,6 +30,7 @@ from loom.cli.commands import (
     policies,
     precedents,
     replay,
+    retention,
     run,
     runs,
     subjects,
@@ -87,6 +88,7 @@ for part in (
     doctor,
     export,
     archive,
+    retention,
 ):
     part.add_to(app)
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from loom.actors import ActorSystem, Approvals, Turns
 from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS, Command
-from loom.archive import Archives, Retention
+from loom.archive import Adoption, Archives, Due, Retention
 from loom.config import LoomConfig
 from loom.decisions import Runs
 from loom.errors import (
@@ -51,6 +51,15 @@ from loom.operations.arguments import (
     Send,
 )
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
+from loom.operations.retention import (
+    AdoptRetention,
+    RunRetention,
+    WithdrawRetention,
+    adopt_retention,
+    list_due,
+    run_retention,
+    withdraw_retention,
+)
 from loom.operations.subjects import (
     EraseSubject,
     ExportSubject,
@@ -122,7 +131,10 @@ class Operations:
     def __init__(self, loom: Served) -> None:
         self._loom = loom
         proposed = (loom.policies, loom.suggestions)
-        archives = Archives(loom.store, retention=Retention.of(loom.config.retention))
+        retention = Retention.of(loom.config.retention)
+        archives = Archives(loom.store, retention=retention, subjects=loom.subjects)
+        adoption = Adoption(loom.store, retention)
+        due = Due(loom.store, adoption, loom.subjects.erasures, now=loom.store.now)
         handing_out = HandingOut(loom.store, loom.subjects)
         self._table: dict[str, _Operation] = {
             "actors.list": _Operation(Nothing, partial(actors_listed, loom.actors)),
@@ -144,6 +156,10 @@ class Operations:
             "suggestions.approve": _Operation(Judge, partial(approve_suggestion, *proposed)),
             "suggestions.look": _Operation(Look, self._look),
             "suggestions.reject": _Operation(Judge, self._reject_suggestion),
+            "retention.adopt": _Operation(AdoptRetention, partial(adopt_retention, adoption)),
+            "retention.due": _Operation(Nothing, partial(list_due, due)),
+            "retention.run": _Operation(RunRetention, partial(run_retention, due, archives, loom.actors)),
+            "retention.withdraw": _Operation(WithdrawRetention, partial(withdraw_retention, adoption)),
             "runs.end": _Operation(EndRun, self._end_run),
             "status": _Operation(Nothing, self._status),
             "turns.abandon": _Operation(Abandon, self._abandon),

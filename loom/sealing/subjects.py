@@ -8,7 +8,8 @@ because the process was killed, is carried out at the next start; nothing opens 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 from loom.errors import AdmissionError, ConfigError, SubjectNotFoundError
@@ -130,10 +131,24 @@ class Subjects:
 
     async def hold(self, subject: str, *, by: By, reason: str) -> bool:
         """Hold a subject in a person's name: it is not erased, and nothing of it pruned; False where it was held."""
+        async with self._lock:
+            return await self._hold(subject, by=by, reason=reason)
+
+    async def _hold(self, subject: str, *, by: By, reason: str) -> bool:
         newest = None
         if self.erasures.get(subject) is not None and self.vault is not None:
             newest = await self.vault.next_to_end(subject)
         return await self.erasures.hold(subject, by=by, reason=reason, newest=newest)
+
+    @contextlib.asynccontextmanager
+    async def unheld(self, subjects: Collection[str]) -> AsyncIterator[str | None]:
+        """Yield which of some subjects is held, None where none is; none of them can be held until this is left.
+
+        For what takes something of theirs away, as pruning does.
+        """
+        async with self._lock:
+            await self.erasures.load()
+            yield next((each for each in sorted(subjects) if each in self.erasures.held()), None)
 
     async def lift(self, subject: str, *, by: By, reason: str) -> bool:
         """Lift the hold on a subject in a person's name; False where there was none."""

@@ -19,7 +19,7 @@ from tests.golden.reading import HERE, copied
 
 LIVE = ("actors", "list")
 """It lists what only a running loom knows: see `test_actors.py`."""
-JOURNALS = ("care", "circuits", "evolution", "onboarding", "retention")
+JOURNALS = ("care", "circuits", "evolution", "onboarding", "retention", "sealed")
 ALSO: dict[str, tuple[str, ...]] = {"approvals": ("--all",), "turns": ("--all",)}
 """What a command has to be given to say anything of journals in which all is done."""
 

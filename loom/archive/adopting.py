@@ -1,0 +1,139 @@
+"""Retention that a named person adopted: without that, nothing is pruned for its age but by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from typing import ClassVar
+
+from loom.archive.retention import Retention
+from loom.errors import AdmissionError, RetentionError
+from loom.identity import By, Identity
+from loom.journal.entry import Entry, PersonEntry, Recorded
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
+
+__all__ = ["RETENTION_JOURNAL", "Adoption", "RetentionAdoptedEntry", "RetentionWithdrawnEntry"]
+
+RETENTION_JOURNAL = "loom/retention"
+
+
+class RetentionAdoptedEntry(PersonEntry):
+    """A person had the retention of the config carried out from then on, as long as it stays the same."""
+
+    kind: ClassVar[str] = "retention_adopted"
+    sources_since: ClassVar[int] = 1
+
+    digest: str
+    """Of the setting."""
+    keep_days: float
+    kinds: dict[str, float]
+    by: str
+    reason: str
+
+
+class RetentionWithdrawnEntry(PersonEntry):
+    """A person ended that retention is carried out."""
+
+    kind: ClassVar[str] = "retention_withdrawn"
+    sources_since: ClassVar[int] = 1
+
+    digest: str
+    by: str
+    reason: str
+
+
+class Adoption:
+    """Whether the retention that a config sets was adopted by a person, and by whom."""
+
+    def __init__(
+        self, store: JournalStore, retention: Retention, *, make_draft: Callable[[Entry], Draft] = draft
+    ) -> None:
+        self.retention = retention
+        self._journal = FoldedJournal(store, RETENTION_JOURNAL, self._fold, make_draft=make_draft)
+        self._adopted: RetentionAdoptedEntry | None = None
+
+    async def load(self) -> None:
+        """Read what was adopted."""
+        await self._journal.load()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the setting: any change of it is another."""
+        kinds = sorted((name, float(days)) for name, days in self.retention.kinds.items())
+        said = json.dumps(["loom/retention/v1", float(self.retention.keep_days), kinds])
+        return sha256(said.encode()).hexdigest()
+
+    @property
+    def adopted(self) -> RetentionAdoptedEntry | None:
+        """What was adopted last and not withdrawn, whether or not the setting is still the same."""
+        return self._adopted
+
+    async def adopt(self, *, by: By, reason: str, digest: str | None = None) -> bool:
+        """Journal in a person's name that the present setting is to be carried out; False where it was adopted.
+
+        `digest` is that of the setting that the person looked at: `RetentionError` where it is another now.
+        """
+        if digest is not None and not (digest and self.digest.startswith(digest)):
+            raise RetentionError(
+                f"retention is set to [{self.digest[:12]}], expected [{digest:.12}], which you looked at: look again"
+            )
+        entry = RetentionAdoptedEntry(
+            **Identity.of(by).written(), digest=self.digest, keep_days=self.retention.keep_days,
+            kinds=dict(self.retention.kinds), reason=_said(reason),
+        )  # fmt: skip
+        return await self._append(
+            lambda: entry if self._adopted is None or self._adopted.digest != entry.digest else None
+        )
+
+    async def withdraw(self, *, by: By, reason: str) -> bool:
+        """Journal in a person's name that it is carried out no longer; False where none was adopted."""
+        who = Identity.of(by).written()
+
+        def make() -> Entry | None:
+            adopted = self._adopted
+            return (
+                None if adopted is None else RetentionWithdrawnEntry(**who, digest=adopted.digest, reason=_said(reason))
+            )
+
+        return await self._append(make)
+
+    async def check(self) -> RetentionAdoptedEntry:
+        """Return who adopted the present setting; raise `RetentionError` where nobody did, or it was changed since."""
+        await self.load()
+        if self._adopted is None:
+            raise RetentionError(
+                "retention was adopted by nobody; expected a named person: look at `loom retention due`, then "
+                "`loom retention adopt --by`"
+            )
+        if self._adopted.digest != self.digest:
+            raise RetentionError(
+                f"retention is set to [{self.digest[:12]}], and [{self._adopted.identity}] adopted "
+                f"[{self._adopted.digest[:12]}]; expected the setting that was adopted: adopt this one, or set it back"
+            )
+        return self._adopted
+
+    async def _append(self, make: Callable[[], Entry | None]) -> bool:
+        appended = False
+
+        def noted() -> Entry | None:
+            nonlocal appended
+            entry = make()
+            appended = entry is not None
+            return entry
+
+        await self._journal.append_if_missing(noted)
+        return appended
+
+    def _fold(self, recorded: Recorded) -> None:
+        if isinstance(recorded.entry, RetentionAdoptedEntry):
+            self._adopted = recorded.entry
+        elif isinstance(recorded.entry, RetentionWithdrawnEntry):
+            self._adopted = None
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise AdmissionError("retention is adopted and withdrawn for a reason; expected one: say why")
+    return reason

@@ -1,0 +1,129 @@
+"""`loom retention`: what is due by age, adopted by a named person, and carried out in their name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.approvals import ByOption
+from loom.cli.helping import Sections
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+from loom.cli.text import moment
+
+__all__ = ["add_to"]
+
+_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(cls=Sections, help="Journals that are kept no longer: list what is due, adopt, carry it out.")
+    command(group, "due", default=True)(list_due)
+    command(group, "adopt")(adopt)
+    command(group, "withdraw")(withdraw)
+    command(group, "run")(run)
+    app.add_typer(group, name="retention", rich_help_panel="Check")
+
+
+async def list_due(shell: Shell) -> None:
+    """List the journals of actors whose retention is over, and why some of them are left. Nothing is changed."""
+    from datetime import UTC, datetime
+
+    from loom.archive import Adoption, Due, Retention
+    from loom.cli.reading import no_draft, open_journal
+    from loom.cli.rehearsing import ReadOnlyStore
+    from loom.operations.arguments import Nothing
+    from loom.operations.retention import list_due as what_is_due
+    from loom.sealing import Erasures
+
+    async with open_journal(shell) as reader:
+        store: Any = await ReadOnlyStore.over(reader)
+        adoption = Adoption(store, Retention.of(shell.place.config.retention), make_draft=no_draft)
+        erasures = Erasures(store, make_draft=no_draft)
+        due = Due(store, adoption, erasures, now=lambda: datetime.now(UTC))
+        said: Any = await what_is_due(due, Nothing())
+    if shell.json:
+        shell.output.document(said)
+        return
+    setting = f"setting {said['digest'][:12]}"
+    if said["in_force"]:
+        shell.output.say(f"{setting}, adopted by {said['adopted_by']}: `loom retention run` carries it out")
+    elif said["adopted_by"]:
+        shell.output.say(f"{setting}; {said['adopted_by']} adopted another: it is not carried out", style="yellow")
+    else:
+        shell.output.say(f"{setting}; nobody adopted it: it is not carried out", style="yellow")
+    if not said["due"]:
+        shell.output.say("Nothing is due.")
+        return
+    columns = [
+        Column("journal", "cyan"), Column("entries", right=True), Column("last (UTC)", "dim"),
+        Column("kept until (UTC)", "dim"), Column("left", wide=True),
+    ]  # fmt: skip
+    rows = [
+        (
+            each["journal"],
+            f"{each['entries']:,}",
+            moment(each["last_at"]),
+            moment(each["kept_until"]),
+            each["left"] or "",
+        )
+        for each in said["due"]
+    ]
+    shell.output.table(columns, rows)
+
+
+async def adopt(
+    shell: Shell,
+    by: ByOption,
+    reason: _Reason,
+    digest: Annotated[
+        str | None, typer.Option("--setting", help="The setting that you looked at, as `loom retention` shows it.")
+    ] = None,
+) -> None:
+    """Have the retention of the config carried out from now on, in your name, as long as the setting stays the same."""
+    said = await _act(shell, "adopt", {"by": by, "reason": reason, "digest": digest}, by)
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say(f"setting {said['digest'][:12]} is adopted{' already' if said['before'] else ''}")
+
+
+async def withdraw(shell: Shell, by: ByOption, reason: _Reason) -> None:
+    """End that retention is carried out, in your name."""
+    said = await _act(shell, "withdraw", {"by": by, "reason": reason}, by)
+    if shell.json:
+        shell.output.document(said)
+    else:
+        shell.output.say("retention is carried out no longer" if said["before"] else "nobody had adopted it")
+
+
+async def run(
+    shell: Shell,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The directory that the archive goes into.")] = Path(),
+) -> int | None:
+    """Seal what is due into an archive and prune it, in the name of the person who adopted the setting.
+
+    For a timer of the machine's. Subjects on hold, turns without an end and what went on since are left, with why. Exit
+    code 1: nothing was pruned, or nobody adopted the setting.
+    """
+    said = await _act(shell, "run", {"directory": str(out.absolute())}, "retention")
+    if shell.json:
+        shell.output.document(said)
+        return None if said["journals"] else EXIT_NO
+    count = len(said["journals"])
+    where = f", archived in {said['file']}" if said["file"] else ""
+    shell.output.say(f"{count} {'journal is' if count == 1 else 'journals are'} pruned for {said['by']}{where}")
+    for name, why in sorted(said["left"].items()):
+        shell.output.say(f"{name} was left: {why}", style="dim")
+    return None if said["journals"] else EXIT_NO
+
+
+async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str) -> Any:
+    from loom.cli.acting import act
+
+    said, _ = await act(shell, f"retention.{word}", arguments, by=by)
+    return said
