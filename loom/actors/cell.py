@@ -43,10 +43,10 @@ from loom.errors import (
     SequenceConflictError,
 )
 from loom.identity import parse_journal_name
-from loom.journal.entry import KINDS, Entry, Recorded
+from loom.journal.entry import Entry, Recorded
 from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.serialisation import EntryText
-from loom.journal.store import Append, Draft, Receipt, draft
+from loom.journal.store import Append, Draft, Receipt, decoded, draft
 from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
 
@@ -219,7 +219,7 @@ class Cell:
             self._grows_for = None if apart else ready.command_id
             self.sequence += len(drafts)
         _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
-        entry = partial(_decoded, ready)
+        entry = partial(decoded, ready)
         self.state.feed(self.sequence, entry)
         if self.appended_during_rebuild is not None:
             self.appended_during_rebuild.append((self.sequence, entry))
@@ -414,8 +414,3 @@ class Cell:
 
 def _refuse(turn: Turn, error: LoomError, _: object) -> None:
     turn.refuse(turn.cut_short(error))
-
-
-def _decoded(ready: Draft) -> Entry:
-    """Return an entry as a reader of the journal gets it, so that live and rebuilt state are the same."""
-    return KINDS.decode(ready.kind, ready.schema_version, ready.body)

@@ -33,8 +33,8 @@ from loom.actors.parking import Answer, Parking
 from loom.actors.ports import Decider, TurnHost
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
-from loom.decisions.decision import ApprovalGiven, ApprovalReference, Decision, DecisionInput
-from loom.decisions.entries import PrecedentFound
+from loom.decisions.decision import ApprovalGiven, ApprovalReference, Decision
+from loom.decisions.entries import ContextGatheredEntry, PrecedentFound
 from loom.errors import (
     ActorStoppedError,
     AmbiguousStepError,
@@ -52,7 +52,7 @@ from loom.journal.store import Draft, Receipt
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 
-__all__ = ["NOT_RESUMABLE", "Evaluated", "Turn", "TurnStopped"]
+__all__ = ["NOT_RESUMABLE", "Evaluated", "LookedUp", "Turn", "TurnStopped"]
 
 NOT_RESUMABLE = "not_resumable"
 """How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
@@ -82,13 +82,18 @@ class Evaluated(NamedTuple):
     evaluation: Evaluation
 
 
+class LookedUp(NamedTuple):
+    """A look-up of the turn: how a decision refers to it, and its entry, which is made where somebody asks for it."""
+
+    reference: StepReference
+    entry: Callable[[], ContextGatheredEntry]
+
+
 @dataclass(slots=True)
 class Gathered:
     """What a turn has seen so far; a decision takes it along."""
 
-    inputs: list[DecisionInput] = field(default_factory=list)
-    looked_up: list[StepReference] = field(default_factory=list)
-    """Which entries say what is in `inputs`."""
+    looked_up: list[LookedUp] = field(default_factory=list)
     precedents: list[PrecedentFound] = field(default_factory=list)
     approvals: list[ApprovalGiven] = field(default_factory=list)
     answered: list[ApprovalReference] = field(default_factory=list)

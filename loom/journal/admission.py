@@ -22,7 +22,7 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 from loom.errors import AdmissionError
 from loom.journal.plain import is_plain_model
 
-__all__ = ["MAX_INTEGER", "Limits", "Written", "admit", "json_value", "parse_json", "written"]
+__all__ = ["MAX_INTEGER", "NOTHING", "Limits", "Written", "admit", "json_value", "parse_json", "written"]
 
 MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader agrees about (RFC 7493)."""
@@ -49,6 +49,10 @@ class Written(NamedTuple):
 
     value: JsonValue
     text: bytes
+
+
+NOTHING = Written(None, b"null")
+"""None, as it is written."""
 
 
 def written(value: object, *, limits: Limits = DEFAULT_LIMITS) -> Written:

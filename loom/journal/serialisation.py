@@ -11,6 +11,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring as _quoted
 from typing import NamedTuple
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from loom.errors import AdmissionError
@@ -18,7 +19,7 @@ from loom.journal.admission import Limits, admit, admit_written, json_value
 from loom.journal.entry import KINDS, Entry, Step
 from loom.journal.plain import is_plain_model
 
-__all__ = ["EntryText", "json_text", "serialise", "step_text"]
+__all__ = ["EntryText", "json_text", "model_text", "serialise", "step_text"]
 
 
 class EntryText(NamedTuple):
@@ -70,6 +71,11 @@ def json_text(value: str | None) -> bytes:
     except UnicodeEncodeError:
         json_value(value)
         raise
+
+
+def model_text(model: BaseModel) -> bytes:
+    """Return the JSON text of a model of loom's own, which was checked when it was made."""
+    return model.__pydantic_serializer__.to_json(model)
 
 
 def step_text(step: Step) -> bytes:

@@ -9,16 +9,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from loom.errors import AdmissionError, AppendUnknownError
 from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
-from loom.journal.entry import Entry, Part, PersonEntry, Recorded
+from loom.journal.entry import KINDS, Entry, Part, PersonEntry, Recorded
 from loom.journal.serialisation import EntryText, serialise
 
-__all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "draft"]
+__all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "decoded", "draft"]
 
 MAX_NAME = 512
 """How many characters a command id or the name of a journal may have."""
@@ -57,6 +57,11 @@ def draft(
     salt = new_salt(SALT_BYTES)
     of = entry.cls if isinstance(entry, EntryText) else entry
     return Draft(of.kind, of.schema_version, command_id, policy_hash, salt, body, body_digest(salt, body))
+
+
+def decoded(ready: Draft) -> Any:
+    """Return an entry that was made ready as a reader of the journal gets it."""
+    return KINDS.decode(ready.kind, ready.schema_version, ready.body)
 
 
 def check_name(name: str, *, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -164,11 +165,8 @@ def _decision(
             rationale=given.rationale,
             rationale_author=given.rationale_author,
             inputs=inputs,
-            policy=PolicyReference(
-                name=version.name,
-                version=version.version,
-                hash=version.hash,
-                rule=None if evaluation is None else evaluation.rule,
+            policy=_policy(
+                version.name, version.version, version.hash, None if evaluation is None else evaluation.rule
             ),
             facts=facts,
             evaluation=evaluation,
@@ -196,20 +194,31 @@ def _decision(
         ) from error
 
 
+@lru_cache(maxsize=1_024)
+def _policy(name: str, version: str, hash: str, rule: str | None) -> PolicyReference:
+    return PolicyReference(name=name, version=version, hash=hash, rule=rule)
+
+
 def _rests_on(
     turn: Turn, step: Step, given: DecisionDraft
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], References | None]:
     """Return look-ups and answers of a decision, and the steps that it refers to in their place: see `References`."""
     gathered = turn.gathered
-    inputs = tuple(gathered.inputs) if given.inputs is None else inputs_of(turn, given.inputs)
-    approvals = tuple(gathered.approvals if given.approvals is None else given.approvals)
-    refers = References(
-        inputs=tuple(gathered.looked_up) if given.inputs is None else (),
-        approvals=tuple(gathered.answered) if given.approvals is None else (),
-    )
-    if not (refers.inputs or refers.approvals) or not _refers(turn, step):
-        return inputs, approvals, None
-    return () if refers.inputs else inputs, () if refers.approvals else approvals, refers
+    looked_up = gathered.looked_up if given.inputs is None else []
+    answered = gathered.answered if given.approvals is None else []
+    if (looked_up or answered) and _refers(turn, step):
+        refers = References(inputs=tuple([each.reference for each in looked_up]), approvals=tuple(answered))
+    else:
+        refers = None
+    if given.inputs is not None:
+        inputs = inputs_of(turn, given.inputs)
+    else:
+        inputs = tuple([each.entry().as_input() for each in looked_up]) if refers is None else ()
+    if given.approvals is not None:
+        approvals = tuple(given.approvals)
+    else:
+        approvals = tuple(gathered.approvals) if refers is None else ()
+    return inputs, approvals, refers
 
 
 def _outcome(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:

@@ -6,11 +6,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
+
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.turn import Turn
-from loom.actors.verbs.shared import attempt, expect, once, result_written, typed
+from loom.actors.verbs.shared import Came, attempt, expect, once, result_written, typed
 from loom.errors import EffectFailedError, TurnStuckError
 from loom.journal.entry import Step
+from loom.journal.serialisation import json_text, step_text
 
 __all__ = ["in_doubt", "perform"]
 
@@ -33,13 +36,14 @@ async def perform(
         recorded = await turn.take(step)
         if recorded is not None:
             performed = expect(recorded.entry, EffectPerformedEntry, turn)
+            value, text, failure = performed.result, None, performed.failure
         else:
             if intended is not None and not turn.may_repeat:
                 _check_repeatable(turn, expect(intended.entry, EffectIntendedEntry, turn))
-            performed = await _perform(turn, step, action, effect, key)
-        if performed.failure is not None:
-            raise EffectFailedError(performed.failure.type_name, performed.failure.message)
-        return typed(performed.result, returns)
+            (value, text), failure = await _perform(turn, step, action, effect, key)
+        if failure is not None:
+            raise EffectFailedError(failure.type_name, failure.message)
+        return typed(value, returns, text=text)
 
 
 def in_doubt(turn: str, action: str) -> TurnStuckError:
@@ -58,13 +62,16 @@ def _check_repeatable(turn: Turn, intended: EffectIntendedEntry) -> None:
 
 async def _perform(
     turn: Turn, step: Step, action: str, effect: Callable[[str], Awaitable[Any] | Any], key: str
-) -> EffectPerformedEntry:
+) -> Came:
     """Do it, once the intent is durable (law 4), and write down what came of it."""
     await turn.durable()
     began = time.perf_counter()
-    result, failure = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
+    came = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
     duration_ms = round((time.perf_counter() - began) * 1000, 3)
-    performed = EffectPerformedEntry(
-        step=step, action=action, key=key, result=result, failure=failure, duration_ms=duration_ms
-    )
-    return result_written(turn, performed)[0]
+    texts = {
+        "step": step_text(step),
+        "action": json_text(action),
+        "key": json_text(key),
+        "duration_ms": to_json(duration_ms),
+    }
+    return result_written(turn, EffectPerformedEntry, texts, came)[0]

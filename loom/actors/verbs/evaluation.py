@@ -12,7 +12,7 @@ from loom.decisions.entries import EvaluatedEntry
 from loom.errors import NoRuleError, PolicyCodeChangedError
 from loom.journal.admission import Written, written
 from loom.journal.plain import is_plain_model
-from loom.journal.serialisation import EntryText, step_text
+from loom.journal.serialisation import EntryText, model_text, step_text
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.policies.tables import Table
@@ -38,7 +38,7 @@ def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
                 texts = {
                     "step": step_text(step),
                     "facts": encoded.text,
-                    "evaluation": evaluated.evaluation.__pydantic_serializer__.to_json(evaluated.evaluation),
+                    "evaluation": model_text(evaluated.evaluation),
                 }
                 turn.write_when_live(turn.draft(EntryText(EvaluatedEntry, texts)))
         turn.gathered.evaluated = evaluated

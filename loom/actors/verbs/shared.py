@@ -8,23 +8,34 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from loom.actors.entries import EffectPerformedEntry
 from loom.actors.steps import Phase
 from loom.actors.turn import Turn
-from loom.decisions.entries import ContextGatheredEntry, Failure
+from loom.decisions.entries import Failure
 from loom.errors import AdmissionError, LookupFailedError, NotReplayableError
 from loom.identity import parse_journal_name
-from loom.journal.admission import Limits, json_value
-from loom.journal.entry import Entry, Recorded, Step, StepReference
+from loom.journal.admission import NOTHING, Limits, Written, json_value, written
+from loom.journal.entry import Entry, Recorded, Step
+from loom.journal.serialisation import EntryText, model_text
+from loom.journal.store import Draft
 
-__all__ = ["attempt", "context_of", "digest", "expect", "failure_of", "keepable", "once", "result_written", "typed"]
+__all__ = [
+    "Came",
+    "attempt",
+    "context_of",
+    "digest",
+    "expect",
+    "failure_of",
+    "keepable",
+    "once",
+    "result_written",
+    "typed",
+]
 
 E = TypeVar("E", bound=Entry)
-R = TypeVar("R", ContextGatheredEntry, EffectPerformedEntry)
 
 _MAX_MESSAGE = 2_000
 
@@ -57,19 +68,33 @@ async def once(turn: Turn, step: Step, entry: Entry, phase: Phase = "end") -> Re
     return recorded
 
 
-def result_written(turn: Turn, entry: R) -> tuple[R, StepReference]:
-    """Journal what came back, and how it is referred to; what is too large to be kept is journaled as failed."""
+class Came(NamedTuple):
+    """What came of code that reaches out: its value as JSON, or how it failed."""
+
+    result: Written = NOTHING
+    failure: Failure | None = None
+
+
+def result_written(turn: Turn, cls: type[Entry], texts: Mapping[str, bytes], came: Came) -> tuple[Came, Draft]:
+    """Journal what came back, with the other fields of its entry as texts; return it, and what was journaled.
+
+    A result that is too large to be kept is journaled as failed, not lost.
+    """
     try:
-        ready = turn.draft(entry)
+        ready = turn.draft(EntryText(cls, {**texts, **_texts_of(came)}))
     except AdmissionError as error:
-        entry = entry.model_copy(update={"result": None, "failure": failure_of(error)})
-        ready = turn.draft(entry)
-    return entry, turn.written(ready)
+        came = Came(failure=failure_of(error))
+        ready = turn.draft(EntryText(cls, {**texts, **_texts_of(came)}))
+    turn.write(ready)
+    return came, ready
 
 
-async def attempt(
-    work: Callable[[], Awaitable[Any] | Any], *, timeout_s: float | None, limits: Limits
-) -> tuple[JsonValue, Failure | None]:
+def _texts_of(came: Came) -> dict[str, bytes]:
+    failure = came.failure
+    return {"result": came.result.text} if failure is None else {"failure": model_text(failure)}
+
+
+async def attempt(work: Callable[[], Awaitable[Any] | Any], *, timeout_s: float | None, limits: Limits) -> Came:
     """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed."""
     patience: asyncio.Timeout | None = None
     try:
@@ -77,18 +102,18 @@ async def attempt(
         if inspect.isawaitable(raw):
             async with asyncio.timeout(timeout_s) as patience:
                 raw = await raw
-        return json_value(raw, limits=limits), None
+        return Came(written(raw, limits=limits))
     except TimeoutError as error:
         if patience is not None and patience.expired():
-            return None, Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
-        return None, failure_of(error)
+            return Came(failure=Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s"))
+        return Came(failure=failure_of(error))
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return None, failure_of(error)  # something that it waited for was cancelled, not the turn
+        return Came(failure=failure_of(error))  # something that it waited for was cancelled, not the turn
     except Exception as error:
-        return None, failure_of(error)
+        return Came(failure=failure_of(error))
 
 
 def digest(value: JsonValue) -> str:
@@ -124,12 +149,12 @@ def _adapter(returns: Any) -> TypeAdapter[Any]:
     return TypeAdapter(returns)
 
 
-def typed(value: JsonValue, returns: Any) -> Any:
-    """Return plain JSON as a type, or as it is; what does not fit is a `LookupFailedError`."""
+def typed(value: JsonValue, returns: Any, *, text: bytes | None = None) -> Any:
+    """Return plain JSON as a type, or as it is; what does not fit is a `LookupFailedError`. `text` is its JSON."""
     if returns is None:
         return value
     try:
-        return _adapter(returns).validate_json(json.dumps(value))
+        return _adapter(returns).validate_json(text or json.dumps(value))
     except ValidationError as error:
         raise LookupFailedError("ValidationError", f"result is no {returns!r}: {error.errors()[0]['msg']}") from error
 
