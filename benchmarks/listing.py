@@ -114,7 +114,7 @@ def _made(number: int) -> tuple[str, Draft]:
         evaluation=Evaluation(effect="allow" if about["outcome"]["granted"] else "deny", rule="r", why="so"),
         is_exception=number % 500 == 0, **about,
     )  # fmt: skip
-    return f"agent/{number // 50 % 100}", draft(DecisionJournalEntry(decision=decision), policy_hash=b"\xaa" * 32)
+    return f"agent/{number // _BATCH % 100}", draft(DecisionJournalEntry(decision=decision), policy_hash=b"\xaa" * 32)
 
 
 def _questions(loom: Loom, draw: random.Random) -> dict[str, Callable[[], Awaitable[Any]]]:

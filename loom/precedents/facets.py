@@ -25,25 +25,28 @@ from loom.identity import check_limit
 from loom.precedents.attributes import Bin, FromContext
 from loom.precedents.index import facets_of
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
-from loom.precedents.sums import DAY_US, EVERY, OTHERS, declaration_of, month_of, value_text
+from loom.precedents.sums import DAY, DAY_US, EVERY, MONTH, OTHERS, YEAR, declaration_of, month_of, value_text
 from loom.projections import Queries
 
 __all__ = ["FacetCount", "FacetCounts", "facet_counts"]
 
 _FACET = "SELECT facet FROM precedent_sum_facets WHERE declaration = ?"
 _SUMS = """
-SELECT v.value, g.verdict, g.is_exception, sum(s.decisions) AS decisions
-FROM json_each(:spans) AS span
-CROSS JOIN precedent_sum_values AS v
-CROSS JOIN precedent_sums AS s
-CROSS JOIN precedent_sum_groups AS g ON g.grp = s.grp
+WITH spans AS MATERIALIZED (
+  SELECT json_extract(value, '$[0]') AS span, json_extract(value, '$[1]') AS first, json_extract(value, '$[2]') AS last
+  FROM json_each(:spans)
+)
+SELECT v.value, s.grp, sum(s.decisions) AS decisions
+FROM spans CROSS JOIN precedent_sum_values AS v CROSS JOIN precedent_sums AS s
 WHERE v.facet = :facet AND s.facet = v.facet AND s.value = v.number AND s.by_time IN (0, :by_time)
-  AND s.span = json_extract(span.value, '$[0]') AND s.begin >= json_extract(span.value, '$[1]')
-  AND s.begin < json_extract(span.value, '$[2]')
-  AND (:origin IS NULL OR g.origin = :origin) AND (:decision_type IS NULL OR g.decision_type = :decision_type)
-  AND (:actor_type IS NULL OR g.actor_type = :actor_type) AND (:policy IS NULL OR g.policy = :policy)
-  AND (:is_exception IS NULL OR g.is_exception = :is_exception)
-GROUP BY v.value, g.verdict, g.is_exception
+  AND s.span = spans.span AND s.begin >= spans.first AND s.begin < spans.last
+GROUP BY s.value, s.grp
+"""
+_GROUPS = """
+SELECT grp, verdict, is_exception FROM precedent_sum_groups
+WHERE (:origin IS NULL OR origin = :origin) AND (:decision_type IS NULL OR decision_type = :decision_type)
+  AND (:actor_type IS NULL OR actor_type = :actor_type) AND (:policy IS NULL OR policy = :policy)
+  AND (:is_exception IS NULL OR is_exception = :is_exception)
 """
 _SUMMED_BY = ("origin", "decision_type", "actor_type", "policy", "is_exception")
 _NEWEST = """
@@ -228,7 +231,7 @@ def _us(at: datetime | None) -> int | None:
 def _split(
     since: int | None, until: int | None
 ) -> tuple[list[tuple[int, int, int]], list[tuple[int | None, int | None]]]:
-    """Return a window as spans of whole days (0, from, to) and months (1, from, to), and what of its ends is none."""
+    """Return a window as spans of whole days, months and years (which, from, to), and what of its ends is none."""
     first = _FIRST if since is None else -(-since // DAY_US)
     last = _LAST if until is None else until // DAY_US
     if first >= last:
@@ -238,15 +241,22 @@ def _split(
         edges.append((since, first * DAY_US))
     if until is not None and until % DAY_US:
         edges.append((last * DAY_US, until))
-    begin, end = _FIRST if since is None else _next_month(first), _LAST if until is None else month_of(last)
+    return _spans(first, last), edges
+
+
+def _spans(first: int, last: int) -> list[tuple[int, int, int]]:
+    """Return days from a first to before a last one, as whole years and months as far as they go."""
+    begin, end = _FIRST if first == _FIRST else _next_month(first), _LAST if last == _LAST else month_of(last)
     if begin >= end:
-        return [(0, first, last)], edges
-    spans = [(1, begin, end)]
-    if since is not None:
-        spans.append((0, first, _first_day(begin)))
-    if until is not None:
-        spans.append((0, _first_day(end), last))
-    return spans, edges
+        return [(DAY, first, last)]
+    found = [(DAY, first, _first_day(begin))] if begin != _FIRST else []
+    found += [(DAY, _first_day(end), last)] if end != _LAST else []
+    years = _FIRST if begin == _FIRST else -(-begin // 12), _LAST if end == _LAST else end // 12
+    if years[0] >= years[1]:
+        return [*found, (MONTH, begin, end)]
+    found += [(MONTH, begin, years[0] * 12)] if begin != _FIRST else []
+    found += [(MONTH, years[1] * 12, end)] if end != _LAST else []
+    return [*found, (YEAR, *years)]
 
 
 def _next_month(day: int) -> int:
@@ -263,17 +273,22 @@ def _first_day(month: int) -> int:
 async def _add_sums(
     queries: Queries, tally: _Tally, facet: int, spans: Sequence[tuple[int, int, int]], wanted: Mapping[str, Any]
 ) -> None:
-    bound = {name: wanted.get(name) for name in _SUMMED_BY} | {
-        "spans": json.dumps(spans), "by_time": 2 if wanted.get("by_time") == "recorded" else 1,
-    }  # fmt: skip
-    rows = await queries.fetch(_SUMS, {**bound, "facet": EVERY}, names=_NAMES)
-    tally.decisions += sum(row["decisions"] for row in rows)
-    rows = await queries.fetch(_SUMS, {**bound, "facet": facet}, names=_NAMES, consistent=False)
-    tally.others += sum(row["decisions"] for row in rows if row["value"] == OTHERS)
-    known = await _there(queries, tally, sorted({row["value"] for row in rows} - {OTHERS}))
-    for row in rows:
-        if row["value"] in known:
-            tally.add(row["value"], row["decisions"], verdict=row["verdict"], is_exception=row["is_exception"])
+    bound = {"spans": json.dumps(spans), "by_time": 2 if wanted.get("by_time") == "recorded" else 1}
+    rows = await queries.fetch(_GROUPS, {name: wanted.get(name) for name in _SUMMED_BY}, names=_NAMES)
+    groups = {row["grp"]: (row["verdict"], row["is_exception"]) for row in rows}
+
+    async def summed(of: int) -> list[tuple[str, int, int]]:
+        rows = await queries.fetch(_SUMS, {**bound, "facet": of}, names=_NAMES, consistent=False)
+        return [(row["value"], row["grp"], row["decisions"]) for row in rows if row["grp"] in groups]
+
+    tally.decisions += sum(decisions for _, _, decisions in await summed(EVERY))
+    found = await summed(facet)
+    tally.others += sum(decisions for value, _, decisions in found if value == OTHERS)
+    known = await _there(queries, tally, sorted({value for value, _, _ in found} - {OTHERS}))
+    for value, group, decisions in found:
+        if value in known:
+            verdict, is_exception = groups[group]
+            tally.add(value, decisions, verdict=verdict, is_exception=is_exception)
 
 
 async def _there(queries: Queries, tally: _Tally, values: Sequence[str]) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Sums of decisions, kept per day and month and by the value of each declared facet, as decisions come in.
+"""Sums of decisions, kept per day, month and year and by the value of each declared facet, as decisions come in.
 
 A facet is declared by being an attribute of an equivalence rule in its last version. One that is declared late is
 counted over all there is. Decisions of an import count from the end of that import on.
@@ -17,10 +17,13 @@ from loom.errors import AdmissionError
 from loom.precedents.attributes import Attribute, Bin, FromContext, SetOf, declared
 
 __all__ = [
+    "DAY",
     "DAY_US",
     "EVERY",
+    "MONTH",
     "OTHERS",
     "SUM_TABLES",
+    "YEAR",
     "count_decision",
     "count_import",
     "declaration_of",
@@ -29,6 +32,9 @@ __all__ = [
     "month_of",
     "value_text",
 ]  # fmt: skip
+
+DAY, MONTH, YEAR = 0, 1, 2
+"""What a sum is over, UTC: a day since 1970; a month, as year * 12 + month from 0; a year."""
 
 EVERY = 0
 """The facet that every decision has."""
@@ -232,8 +238,9 @@ def _count(
         view.execute(_WAIT, (waits_for, facet, number, decided, recorded, group, decisions))
         return
     for by_time, day in ((0, decided),) if decided == recorded else ((1, decided), (2, recorded)):
-        view.execute(_COUNT, (facet, by_time, number, 0, day, group, decisions))
-        view.execute(_COUNT, (facet, by_time, number, 1, _month(day), group, decisions))
+        month = _month(day)
+        for span, begin in ((DAY, day), (MONTH, month), (YEAR, month // 12)):
+            view.execute(_COUNT, (facet, by_time, number, span, begin, group, decisions))
 
 
 _month = lru_cache(maxsize=4_096)(month_of)

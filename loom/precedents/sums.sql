@@ -35,8 +35,8 @@ CREATE TABLE precedent_sum_groups (
   UNIQUE (origin, decision_type, actor_type, policy, effect, verdict, is_exception)
 ) STRICT;
 
--- How many decisions a facet's value has, per day (span 0, days since 1970) and per month (span 1, year * 12 + month from
--- 0), UTC. By time 0 is decided and recorded on the same day, 1 decided then, 2 recorded then.
+-- How many decisions a facet's value has, per day (span 0, days since 1970), per month (span 1, year * 12 + month from 0)
+-- and per year (span 2), UTC. By time 0 is decided and recorded on the same day, 1 decided then, 2 recorded then.
 CREATE TABLE precedent_sums (
   facet INTEGER NOT NULL,
   by_time INTEGER NOT NULL,
