@@ -26,14 +26,10 @@ _SHORT_VERSION = re.compile(r"v[0-9]+_[0-9a-f]{8}\Z")
 _FROM_THEN = "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
 _SINCE = f"position >= ({_FROM_THEN.format(':since')})"
 _UNTIL = f"coalesce(({_FROM_THEN.format(':until')}), :after)"
-# Observed decisions may have been made at any time before they were recorded: bounds of position are those of the
-# others, widened by where observed ones are, and each is looked at.
-_OBSERVED = "(SELECT {}(position) FROM trace_decisions WHERE origin = 'observed')"
-_DECIDED_SINCE = (
-    f"position >= min(coalesce(({_FROM_THEN.format(':since')}), {_LAST}), coalesce({_OBSERVED.format('min')}, {_LAST}))"
-    " AND +decided_at_us >= :since"
-)
-_DECIDED_UNTIL = f"max({_UNTIL}, coalesce({_OBSERVED.format('max')} + 1, 0))"
+# Observed decisions may have been made at any time before they were recorded: where those of a day are, the view keeps
+# by day, so that bounds of time are bounds of position for them as well, and each is looked at.
+_DAY_US = 86_400_000_000
+_OBSERVED = "(SELECT {} FROM trace_observed_days WHERE day BETWEEN :since_day AND :until_day)"
 # In the order in which they lead: what is met most rarely comes first.
 _FILTERS = {
     "actor_key": "actor_key = :actor_key",
@@ -80,13 +76,37 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     conditions += [_OTHERS[name] for name in _OTHERS if name in wanted]
     if "status" in wanted:
         conditions += [f"+{_STATUS}"] if indexed else [_STATUS, *_STATUSES.get(str(wanted["status"]), _RARE)]
-    conditions += [_SINCE if recorded else _DECIDED_SINCE] if "since" in wanted else []
-    conditions += ["+decided_at_us < :until"] if "until" in wanted and not recorded else []
+    if recorded:
+        conditions += [_SINCE] if "since" in wanted else []
+        until = _UNTIL if "until" in wanted else None
+    else:
+        decided, until = _decided(wanted)
+        conditions += decided
     # One upper bound, as SQLite takes one and tries the other on every row.
-    until = _UNTIL if recorded else _DECIDED_UNTIL
-    conditions += [f"position < min(:after, {until})" if "until" in wanted else "position < :after"]
+    conditions += ["position < :after" if until is None else f"position < min(:after, {until})"]
     wanted.setdefault("after", _LAST)
     return " AND ".join(conditions), wanted
+
+
+def _decided(wanted: dict[str, object]) -> tuple[list[str], str | None]:
+    """Return the conditions of a window by when decisions were made, and its upper bound; their parameters are added.
+
+    In front stands where recorded ones are, if there are any, then where the observed ones of its days are.
+    """
+    ends = [name for name in ("since", "until") if name in wanted]
+    if not ends:
+        return [], None
+    since, until = (
+        f"coalesce(({_FROM_THEN.format(f':{name}')}), {_LAST})" if name in ends else other
+        for name, other in (("since", "0"), ("until", str(_LAST)))
+    )
+    for name, other in (("since", -_LAST), ("until", _LAST)):
+        at = wanted.get(name)
+        wanted[f"{name}_day"] = at // _DAY_US if isinstance(at, int) else other
+    lower = f"min(iif({since} < {until}, {since}, {_LAST}), coalesce({_OBSERVED.format('min(first)')}, {_LAST}))"
+    upper = f"max(iif({since} < {until}, {until}, 0), coalesce({_OBSERVED.format('max(last)')} + 1, 0))"
+    exact = [f"+decided_at_us {sign} :{name}" for name, sign in (("since", ">="), ("until", "<")) if name in ends]
+    return [f"position >= {lower}", *exact], upper
 
 
 def within(

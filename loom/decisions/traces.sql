@@ -75,6 +75,13 @@ CREATE INDEX trace_by_parent ON trace_decisions (parent_decision_id) WHERE paren
 
 CREATE INDEX trace_by_original ON trace_decisions (replayed_from) WHERE replayed_from IS NOT NULL;
 
+-- Between which positions the observed decisions are that were made on a day (since 1970, UTC).
+CREATE TABLE trace_observed_days (
+  day INTEGER PRIMARY KEY,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL
+) STRICT;
+
 -- The policy versions that decisions name: the way from a full hash to the version id that is indexed.
 CREATE TABLE trace_versions (
   policy_hash TEXT PRIMARY KEY,

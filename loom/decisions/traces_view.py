@@ -40,6 +40,8 @@ _DIVERGE = "INSERT INTO trace_divergences VALUES (?, ?, ?, ?)"
 _GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
 _OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+_DAY_US = 86_400_000_000
+_OBSERVED_ON = "INSERT INTO trace_observed_days VALUES (?1, ?2, ?2) ON CONFLICT DO UPDATE SET last = excluded.last"
 _VERSION = "INSERT INTO trace_versions VALUES (?, ?) ON CONFLICT DO NOTHING"
 _RUN_ACTOR = "INSERT INTO trace_run_actors VALUES (?, ?) ON CONFLICT DO NOTHING"
 _RUN_VERSION = """
@@ -59,14 +61,14 @@ class TracesProjection:
     """Keeps every decision with what its turn came to, and every outcome that was observed."""
 
     name = "traces"
-    version = 8
+    version = 9
     kinds = frozenset(
         {"command_received", "outcome_observed", "run_ended", "turn_diverged", "turn_resumed", *DECISIONS, *_ENDINGS}
     )
     schema = script("loom.decisions", "traces.sql")
     tables = (
         "trace_decisions", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
-        "trace_run_versions", "trace_run_actors", "trace_divergences",
+        "trace_run_versions", "trace_run_actors", "trace_divergences", "trace_observed_days",
     )  # fmt: skip
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
@@ -107,6 +109,8 @@ def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Conne
     if not view.execute(_DECIDE, row).rowcount:
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
+    if row["origin"] == "observed":
+        view.execute(_OBSERVED_ON, (row["decided_at_us"] // _DAY_US, recorded.position))
     if row["policy_hash"] is not None:
         view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
     if row["run_id"] is not None:  # it counts towards its run

@@ -17,9 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loom.clock import datetime_from_us, us_from_datetime
-from loom.decisions import DecisionJournalEntry, DecisionSummary, PolicyReference, Traces, TracesProjection
+from loom.decisions import (
+    Decision,
+    DecisionJournalEntry,
+    DecisionObservedEntry,
+    DecisionSummary,
+    ObservedSource,
+    PolicyReference,
+    Traces,
+    TracesProjection,
+)
 from loom.decisions.finding import matching
-from loom.journal import Recorded, draft
+from loom.journal import Entry, Recorded, draft
 from loom.projections.sql import statements
 from tests.projections.journals import MOMENT, command, decision
 from tests.projections.reading import asked
@@ -79,7 +88,8 @@ async def test_a_filter_is_answered_from_its_index_in_order_without_sorting(
 
 async def test_bounds_of_time_are_bounds_of_position(tmp_path: Path) -> None:
     said = await plan({"since": NOW, "until": NOW + timedelta(days=1)})
-    assert said.count("USING COVERING INDEX trace_by_time (recorded_at_us>?)") == 2
+    assert said.count("USING COVERING INDEX trace_by_time (recorded_at_us>?)") >= 2
+    assert said.count("SEARCH trace_observed_days USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)") == 2
     assert "SEARCH trace_decisions USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in said
     assert "TEMP B-TREE" not in said
 
@@ -122,6 +132,83 @@ def view_of(entry: DecisionJournalEntry, *, copies: int) -> sqlite3.Connection:
         row = [other.get(name, value) for name, value in zip(columns, first, strict=True)]
         view.execute(f"INSERT INTO trace_decisions VALUES ({', '.join('?' * len(columns))})", row)
     return view
+
+
+DAY = timedelta(days=1)
+
+
+def dated(made: list[tuple[datetime | None, datetime]]) -> sqlite3.Connection:
+    """Return a view of decisions by when they were made, as a source claims if one does, and recorded."""
+    view = sqlite3.connect(":memory:")
+    for statement in statements(TracesProjection.schema):
+        view.execute(statement)
+    for position, (claimed, recorded) in enumerate(made, 1):
+        entry: Entry = DecisionJournalEntry(decision=decision(str(position)))
+        if claimed is not None:
+            source = ObservedSource(name="s", own_id=str(position), digest="d" * 64, row=position, row_digest="")
+            seen = Decision(
+                decision_id=str(position), decision_type="loan", rationale="so", origin="observed", decided_at=claimed,
+                run_id="r",
+            )  # fmt: skip
+            entry = DecisionObservedEntry(decision=seen, source=source)
+        ready = draft(entry)
+        TracesProjection().apply(
+            Recorded(
+                position=position, journal="a/b", sequence=position, kind=entry.kind,
+                schema_version=entry.schema_version, command_id=None, epoch=1,
+                recorded_at_us=us_from_datetime(recorded), clock_back_us=0, policy_hash=None, salt=ready.salt,
+                body=ready.body, body_digest=ready.body_digest, entry_hash=b"",
+            ),
+            view,
+        )  # fmt: skip
+    return view
+
+
+HOURS = st.integers(0, 24 * 12)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.none() | HOURS, st.integers(0, 24 * 2)), max_size=12),
+    st.tuples(st.none() | HOURS, st.none() | HOURS),
+    st.sampled_from(["decided", "recorded"]),
+)
+def test_a_window_holds_what_was_made_in_it_whenever_that_was_recorded(
+    made: list[tuple[int | None, int]], window: tuple[int | None, int | None], by_time: str
+) -> None:
+    """Time never goes back from one position to the next, and a claimed time is never later than the recorded one."""
+    begin, at, dates = NOW - 6 * DAY, NOW, []
+    for claimed, later in made:
+        at += timedelta(hours=later)
+        dates.append((None if claimed is None else min(begin + timedelta(hours=claimed), at), at))
+    since, until = (None if hours is None else begin + timedelta(hours=hours) for hours in window)
+    wanted = [
+        position
+        for position, (claimed, recorded) in enumerate(dates, 1)
+        for when in [recorded if by_time == "recorded" or claimed is None else claimed]
+        if (since is None or when >= since) and (until is None or when < until)
+    ]
+    matches, parameters = matching({"since": since, "until": until, "by_time": by_time})
+    with closing(dated(dates)) as view:
+        found = view.execute(f"SELECT position FROM trace_decisions WHERE {matches} ORDER BY position", parameters)
+        assert [row[0] for row in found] == wanted
+
+
+def test_a_window_among_observed_decisions_is_found_without_looking_at_the_others() -> None:
+    began = NOW - timedelta(days=400)
+    looked = 0
+
+    def count() -> int:
+        nonlocal looked
+        looked += 1
+        return 0
+
+    with closing(dated([(began + n * DAY / 3, NOW) for n in range(900)])) as view:
+        matches, parameters = matching({"since": began + 200 * DAY, "until": began + 201 * DAY})
+        view.set_progress_handler(count, 100)
+        query = f"SELECT position FROM trace_decisions WHERE {matches} ORDER BY position DESC LIMIT 50"
+        assert [row[0] for row in view.execute(query, parameters)] == [603, 602, 601]
+    assert looked < 10
 
 
 # --- against a filter in Python -------------------------------------------------------------------

@@ -125,6 +125,7 @@ async def test_sums_are_what_counting_each_decision_by_hand_gives(loom: Loom, tm
     await loom.precedents.register(PARTS, by="vera")
     [run] = [each for each in await loom.runs.find() if each.status == "open"]
     asked = [windows(draw) for _ in range(16)]
+    asked.append({"since": datetime(2014, 11, 4, 5, tzinfo=UTC), "until": datetime(2016, 5, 17, 4, tzinfo=UTC)})
     read = set()
     for ended in (False, True):
         for given in asked:

@@ -186,6 +186,7 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
         assert {name for name, rows in tables.items() if not rows} == {
             "precedent_sums_waiting",
             "trace_divergences",
+            "trace_observed_days",
             "trace_outcomes",
             "trace_turns",
             "turn_open",
