@@ -10,7 +10,7 @@ from typing import Any
 from loom.clock import us_from_datetime
 from loom.decisions.entries import DECISIONS, OutcomeObservedEntry, RunEndedEntry
 from loom.decisions.imports import IMPORT_ENDS
-from loom.decisions.rows import decision_row, written_decision
+from loom.decisions.rows import decided_at_us, decision_row, written_decision
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry
 from loom.projections.sql import script
@@ -110,7 +110,8 @@ def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Conne
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
     if row["origin"] == "observed":
-        view.execute(_OBSERVED_ON, (row["decided_at_us"] // _DAY_US, recorded.position))
+        decided = decided_at_us(recorded, decision.get("decided_at"))
+        view.execute(_OBSERVED_ON, (decided // _DAY_US, recorded.position))
     if row["policy_hash"] is not None:
         view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
     if row["run_id"] is not None:  # it counts towards its run
