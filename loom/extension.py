@@ -153,12 +153,12 @@ def installed() -> Mapping[str, Extension]:
         except Exception as error:
             raise ConfigError(
                 f"extension [{point.name}] of [{point.value}] cannot be loaded [{error!r}]; expected an Extension: "
-                "mend or uninstall the package that brings it"
+                "correct or uninstall the package that brings it"
             ) from error
         if not isinstance(extension, Extension) or extension.name != point.name:
             raise ConfigError(
                 f"extension [{point.name}] of [{point.value}] is [{extension!r:.80}]; expected an Extension of that "
-                "name: mend the package that brings it"
+                "name: correct the package that brings it"
             )
         found[point.name] = extension
     return found

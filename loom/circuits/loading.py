@@ -45,7 +45,7 @@ def load_circuits(path: str | Path, functions: Mapping[str, CircuitFunction]) ->
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"circuit in [{file}] is none at [{where}] [{first['msg']}]: mend it") from error
+            raise ConfigError(f"circuit in [{file}] is none at [{where}] [{first['msg']}]: correct it") from error
         if definition.circuit_id not in functions:
             raise ConfigError(
                 f"circuit [{definition.circuit_id}] of [{file}] has no function; expected one of that id: hand it in"

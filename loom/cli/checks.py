@@ -57,7 +57,7 @@ def check_machine() -> Iterator[Check]:
             "ok",
             "SQLite",
             f"{found}; it may lose rows when several processes checkpoint, so loom keeps to one that writes",
-            "let no other program write the journal file; SQLite 3.51.3 and later have this mended",
+            "let no other program write the journal file; SQLite 3.51.3 and later have this corrected",
         )
     else:
         yield Check("ok", "SQLite", found)
@@ -210,7 +210,10 @@ def _trial(directory: Path, config: LoomConfig) -> Check:
             connect_writer(Path(trial) / "trial.db", synchronous=synchronous, busy_timeout_s=1.0).close()
     except (LoomError, OSError) as error:
         return Check(
-            "bad", "durability", f"a trial journal cannot be made: {error}", "use another directory, or mend this one"
+            "bad",
+            "durability",
+            f"a trial journal cannot be made: {error}",
+            "use another directory, or correct this one",
         )
     if synchronous == "NORMAL":
         return Check(

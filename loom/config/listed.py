@@ -23,7 +23,7 @@ def named_in(modules: Sequence[str], *, key: str = "modules") -> Iterator[tuple[
             named: Mapping[str, object] = {name: getattr(module, name)} if name else dict(vars(module))
         except (ImportError, AttributeError) as error:
             raise ConfigError(
-                f"module [{wanted}] of [{key}] cannot be imported [{error}]; expected one: install it, or mend it"
+                f"module [{wanted}] of [{key}] cannot be imported [{error}]; expected one: install it, or correct it"
             ) from error
         for value in named.values():
             yield module.__name__, value

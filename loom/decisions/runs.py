@@ -326,6 +326,6 @@ def _unwritable(run_id: str, error: ValidationError) -> AdmissionError:
     where = ".".join(str(part) for part in first["loc"])
     return AdmissionError(
         f"run [{run_id}] cannot be written at [{where}] [{first['msg']}]; expected what `runs.start` and `runs.end` "
-        "describe: mend that argument",
+        "describe: correct that argument",
         path=f"$.{where}",
     )

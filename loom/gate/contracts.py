@@ -160,7 +160,7 @@ def contract_of(written: Mapping[str, Any], *, source: str = "<contract>") -> Re
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"contract in [{source}] is none at [{where}] [{first['msg']}]: mend it") from error
+        raise ConfigError(f"contract in [{source}] is none at [{where}] [{first['msg']}]: correct it") from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:

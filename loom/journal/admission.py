@@ -126,7 +126,9 @@ def parse_json(text: bytes | str) -> JsonValue:
     except AdmissionError:
         raise
     except (ValueError, RecursionError) as error:
-        raise AdmissionError(f"text is not JSON [{error}]; expected an I-JSON document (RFC 7493): mend it") from error
+        raise AdmissionError(
+            f"text is not JSON [{error}]; expected an I-JSON document (RFC 7493): correct it"
+        ) from error
     return value
 
 
@@ -234,7 +236,7 @@ def _dumped(model: BaseModel, path: str) -> object:
     except Exception as error:  # a model may bring serialisers of its own
         raise AdmissionError(
             f"value at [{path}] is a {type(model).__name__} that cannot be dumped [{type(error).__name__}: {error}]; "
-            "expected [what JSON can say]: mend the value first",
+            "expected [what JSON can say]: correct the value first",
             path=path,
         ) from error
 
@@ -264,7 +266,7 @@ def _number(value: float, path: str) -> float:
 
 
 def _refuse(path: str, what: str, expected: str) -> NoReturn:
-    raise AdmissionError(f"value at [{path}] {what}; expected [{expected}]: mend the value first", path=path)
+    raise AdmissionError(f"value at [{path}] {what}; expected [{expected}]: correct the value first", path=path)
 
 
 def _shown(value: object) -> str:
@@ -286,7 +288,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise AdmissionError(f"text contains [{name}]; expected [a finite number]: mend the value first")
+    raise AdmissionError(f"text contains [{name}]; expected [a finite number]: correct the value first")
 
 
 def _finite(text: str) -> float:

@@ -305,7 +305,7 @@ def _parsed(line: bytes) -> tuple[str, Mapping[str, JsonValue]]:
         request = parse_json(line)
     except AdmissionError as error:
         raise ControlError(
-            f"request is not JSON [{error!s:.200}]; expected one line of it: mend the client", kind="invalid"
+            f"request is not JSON [{error!s:.200}]; expected one line of it: correct the client", kind="invalid"
         ) from error
     match request:
         case {"op": str(op), "args": dict(args), **rest} if not rest:
@@ -313,7 +313,7 @@ def _parsed(line: bytes) -> tuple[str, Mapping[str, JsonValue]]:
         case {"op": str(op), **rest} if not rest:
             return op, {}
     raise ControlError(
-        'request makes no sense; expected [{"op": text, "args": object}]: mend the client', kind="invalid"
+        'request makes no sense; expected [{"op": text, "args": object}]: correct the client', kind="invalid"
     )
 
 

@@ -192,7 +192,7 @@ class Operations:
             given = operation.arguments.model_validate(dict(arguments), context={"edge": edge})
         except ValidationError as error:
             raise ControlError(
-                f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: mend them",
+                f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: correct them",
                 kind="invalid",
             ) from error
         return await operation.work(given)
@@ -320,7 +320,7 @@ def _command(cls: type[Actor[Any]], given: Send) -> Command[Any]:
     except ValidationError as error:
         raise AdmissionError(
             f"command [{given.command_type}] does not take this payload [{_problems(error)}]; expected its fields: "
-            "mend the JSON"
+            "correct the JSON"
         ) from error
 
 

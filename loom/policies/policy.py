@@ -208,7 +208,7 @@ class Policy(AnyPolicy, Generic[P, F]):
         if evaluation.rule == RULE_FAILED:
             raise PolicyRuleError(
                 f"example [{number}] of policy [{self.name}] breaks the rule [{evaluation.why}]; expected [an "
-                "evaluation]: mend the rule or the example"
+                "evaluation]: correct the rule or the example"
             )
         said = {
             name: getattr(evaluation, name)

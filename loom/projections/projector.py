@@ -270,7 +270,7 @@ class Projector:
         if self._problem is not None:
             raise ProjectionFailedError(
                 f"views [{self._views.path}] cannot follow the journal [{self._problem}]; expected a journal that "
-                "can be read and a disk that can be written: mend that and ask again"
+                "can be read and a disk that can be written: correct that and ask again"
             )
         if self._closing:
             raise ProjectionFailedError("projector is closed; expected an open one: open the loom again")
@@ -299,5 +299,5 @@ def _raise_failure(chosen: Sequence[Checkpoint]) -> None:
         if checkpoint.failed is not None:
             raise ProjectionFailedError(
                 f"projection [{checkpoint.name}] stopped after position [{checkpoint.position}] "
-                f"[{checkpoint.failed}]; expected it to go on: mend it and start again, or rebuild it"
+                f"[{checkpoint.failed}]; expected it to go on: correct it and start again, or rebuild it"
             )

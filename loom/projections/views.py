@@ -90,7 +90,7 @@ class Views:
             return await connection.fetch(statement, parameters)
         except UnicodeEncodeError as error:
             raise AdmissionError(
-                f"text [{error.object!r:.40}] was asked for; expected [text that UTF-8 can say]: mend the value"
+                f"text [{error.object!r:.40}] was asked for; expected [text that UTF-8 can say]: correct the value"
             ) from error
         except sqlite3.DatabaseError as error:
             if not is_damage(error):

@@ -201,7 +201,7 @@ class ViewsWriter:
         self._identity = identify(self._path)
 
     def _resume(self, connection: sqlite3.Connection, projection: Projection) -> Checkpoint:
-        """Return where a projection was; one that had failed may try again, as its code may have been mended."""
+        """Return where a projection was; one that had failed may try again, as its code may have been corrected."""
         row = connection.execute(_LOAD, (projection.name,)).fetchone()
         if row is None or (row[0], row[1]) != (projection.version, shape_of(projection)):
             return self._start(connection, projection)

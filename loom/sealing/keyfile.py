@@ -155,7 +155,7 @@ class KeyFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigError(f"file of keys [{self._path}] cannot be read [{error.strerror}]: mend it") from error
+            raise ConfigError(f"file of keys [{self._path}] cannot be read [{error.strerror}]: correct it") from error
 
     def _use(self, descriptor: int, first: bytes) -> None:
         self._descriptor = descriptor
@@ -321,7 +321,7 @@ class KeyFile:
     def _not_written(self, error: OSError) -> KeysNotWrittenError:
         return KeysNotWrittenError(
             f"file of keys [{self._path}] cannot be written [{error.strerror}]; what was to be done with a key was "
-            "not done: make room, or mend the disk, and do it again"
+            "not done: make room, or repair the disk, and do it again"
         )
 
     def _about_file(self) -> bytes:

@@ -38,7 +38,7 @@ def keys_of_old(path: Path, master: Any) -> dict[str, bytes]:
     try:
         subjects = _Document.model_validate_json(path.read_bytes()).subjects
     except OSError as error:
-        raise ConfigError(f"file of keys [{path}] cannot be read [{error.strerror}]: mend it") from error
+        raise ConfigError(f"file of keys [{path}] cannot be read [{error.strerror}]: correct it") from error
     except ValidationError as error:
         raise ConfigError(
             f"file of keys [{path}] is damaged; expected the one that was written: restore a copy of it"

@@ -178,7 +178,7 @@ def _step(reply: StepReply) -> dict[str, Any]:
 
 
 def _check_callers_fault(reply: ChainReply) -> None:
-    """Refuse what nobody but the caller can mend; it is audited all the same."""
+    """Refuse what nobody but the caller can correct; it is audited all the same."""
     first = reply.results[0]
     if first.code in ("unknown_circuit", "missing_input"):
         raise Refused(404 if first.code == "unknown_circuit" else 422, str(first.code), str(first.error))

@@ -102,7 +102,10 @@ async def _running(files: JournalFiles) -> AsyncIterator[Check]:
     )
     if failed:
         yield Check(
-            "bad", "projections", f"stopped: {', '.join(failed)}", "look at its log; mend the projection, then restart"
+            "bad",
+            "projections",
+            f"stopped: {', '.join(failed)}",
+            "look at its log; correct the projection, then restart",
         )
 
 
@@ -128,7 +131,7 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
         return
     failed = [each for each in status if each.failed]
     for each in failed:
-        yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "mend the projection, then start a loom")
+        yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "correct the projection, then start a loom")
     if behind < 0:
         yield Check(
             "bad", "views", f"{-behind} entries ahead of the journal: an older backup of the journal was restored",

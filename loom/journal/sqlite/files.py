@@ -69,7 +69,7 @@ class JournalFiles:
         except OSError as error:
             raise JournalReadOnlyError(
                 f"directory [{self.directory}] cannot be made [{error.strerror}]; "
-                "expected a place that can be written: choose another, or mend its permissions"
+                "expected a place that can be written: choose another, or correct its permissions"
             ) from error
 
 
@@ -104,7 +104,7 @@ class WriterLock:
         except OSError as error:
             raise JournalReadOnlyError(
                 f"lock file [{self._path}] cannot be opened for writing [{error.strerror}]; "
-                "expected a directory that can be written: mend its permissions, or read with a reader"
+                "expected a directory that can be written: correct its permissions, or read with a reader"
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

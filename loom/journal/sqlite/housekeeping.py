@@ -43,7 +43,7 @@ class Housekeeping:
             raise JournalReadOnlyError(
                 f"heads file [{self._files.heads}] cannot be read [{error.strerror}]; expected a file of the owner of "
                 "the "
-                "journal: mend its permissions"
+                "journal: correct its permissions"
             ) from error
         if last is None:
             return

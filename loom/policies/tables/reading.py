@@ -37,7 +37,7 @@ def read_table(path: str | Path, *, checked: bool = False) -> Table:
             f"table [{file}] cannot be read [{error.strerror}]; expected a file: check it"
         ) from error
     except (ValueError, AdmissionError, yaml.YAMLError, RecursionError) as error:  # a date that is none: ValueError
-        raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: mend it") from error
+        raise PolicyTableError(f"table [{file}] is neither YAML nor JSON [{error}]: correct it") from error
     return Table.of(written, source=text, checked=checked)
 
 

@@ -52,7 +52,7 @@ class Table(AnyPolicy):
         if errors:
             raise PolicyTableError(
                 f"table [{self.name}] has errors [{'; '.join(str(each) for each in errors)}]; expected [none]: "
-                "mend them, see `loom policies lint`"
+                "correct them, see `loom policies lint`"
             )
 
     @classmethod
