@@ -23,7 +23,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from loom.errors import ConfigError, KeysNotWrittenError
 from loom.journal.private import open_private
@@ -46,13 +46,6 @@ _SUM = struct.Struct(">I")
 _MARK_AT = _PAGE - 512
 _MARK = struct.Struct(">Q")
 _FREE = bytes(_SLOT)
-
-
-class _Place(NamedTuple):
-    """Where a slot lies, and what is in it."""
-
-    offset: int
-    raw: bytes
 
 
 class KeyFile:
@@ -219,10 +212,10 @@ class KeyFile:
 
     def _get(self, subject: str) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
-        for place in self._places(_digest(subject)):
-            if not _is_whole(place.raw):
+        for raw in self._slots_of(_digest(subject)):
+            if not _is_whole(raw):
                 continue
-            _, generation, _, nonce, wrapped = _USED.unpack_from(place.raw)
+            _, generation, _, nonce, wrapped = _USED.unpack_from(raw)
             try:
                 found[generation] = self._master.decrypt(nonce, wrapped, self._about_key(subject, generation))
             except Exception as error:
@@ -261,19 +254,24 @@ class KeyFile:
                 os.ftruncate(self._opened, _begin_of(level + 1) * _PAGE)  # sparse: it takes up no room yet
                 self._levels += 1
             offset, page = self._page(digest, level)
-            for slot in range(0, _PAGE, _SLOT):
-                if not _is_whole(page[slot : slot + _SLOT]):
-                    return offset + slot
+            slot = page[::_SLOT].find(b"\0")
+            if slot >= 0:
+                return offset + slot * _SLOT
         raise OSError(28, f"there is no room for another key after {_LEVELS} levels")
 
     def _destroy(self, subject: str, until: int) -> int:
-        digest = _digest(subject)
-        torn = [
-            place
-            for place in self._places(digest)
-            if not _is_whole(place.raw) or _USED.unpack_from(place.raw)[1] <= until
-        ]
-        self._to_free.update(place.offset for place in torn)
+        digest, count = _digest(subject), 0
+        for level in range(self._levels if self._descriptor is not None else 0):
+            offset, page = self._page(digest, level)
+            for at in range(0, _PAGE, _SLOT):
+                raw = page[at : at + _SLOT]
+                if raw == _FREE:
+                    continue
+                is_whole = _is_whole(raw)
+                if is_whole and (raw[8:40] != digest or _USED.unpack_from(raw)[1] > until):
+                    continue
+                count += is_whole  # what is left of a slot that was torn goes, whoever's it was
+                self._to_free.add(offset + at)
         if not self._to_free:
             return 0
         try:
@@ -284,7 +282,7 @@ class KeyFile:
             # After a sync that failed the system takes what was written for clean: it is written again next time.
             raise self._not_written(error) from error
         self._to_free.clear()
-        return sum(_is_whole(place.raw) for place in torn)
+        return count
 
     def _mark(self, sequence: int) -> None:
         if self._descriptor is None or sequence == self._marked:
@@ -295,16 +293,13 @@ class KeyFile:
             raise self._not_written(error) from error
         self._marked = sequence
 
-    def _places(self, digest: bytes) -> Iterator[_Place]:
+    def _slots_of(self, digest: bytes) -> Iterator[bytes]:
         """Yield the slots that are, or were to be, of a subject."""
-        if self._descriptor is None:
-            return
-        for level in range(self._levels):
-            offset, page = self._page(digest, level)
+        for level in range(self._levels if self._descriptor is not None else 0):
+            _, page = self._page(digest, level)
             at = page.find(digest)
             while at >= 0:
-                slot = at - at % _SLOT
-                yield _Place(offset + slot, page[slot : slot + _SLOT])
+                yield page[at - at % _SLOT :][:_SLOT]
                 at = page.find(digest, at + 1)
 
     def _page(self, digest: bytes, level: int) -> tuple[int, bytes]:
