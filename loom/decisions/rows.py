@@ -118,13 +118,14 @@ async def _joined(
 
 def _filled(part: Part, fill: Sequence[tuple[int, Any]]) -> Part:
     """Return a part with the defaults of what its decision leaves out."""
-    if part.values is None or all(part.values[index] is not None for index, _ in fill):
+    if part.values is None:
         return part
-    values = list(part.values)
+    values: list[Any] | None = None
     for index, default in fill:
-        if values[index] is None:
+        if part.values[index] is None:
+            values = values or list(part.values)
             values[index] = default
-    return part._replace(values=tuple(values))
+    return part if values is None else Part._make((*part[:-1], tuple(values)))
 
 
 async def decisions_at(

@@ -112,6 +112,7 @@ class Recall:
         self._actor = (given["actor_type"], given["actor_key"])
         self._since_us = 0 if selection.since is None else us_from_datetime(selection.since)
         self._until_us = _LAST if selection.until is None else us_from_datetime(selection.until)
+        self._by_recorded = selection.by_time == "recorded"
         self._imports = ImportEnds()
         self.left_out = 0
 
@@ -149,35 +150,34 @@ class Recall:
             return self._differs(position, "there is no decision at its position")
         if part.values is None:
             return None
-        if not self._is_meant(part, part.values):
+        values, recorded = part.values, part.recorded_at_us
+        claimed = values[self._decided_at]
+        decided = recorded if claimed is None else decided_at_us(part, claimed)
+        if not self._is_meant(part, values, recorded if self._by_recorded else decided):
             return self._differs(position, "it is not of the selection")
-        if part.kind in OWN_IDS and self._imports.status(part.values[_RUN]) != "settled":
+        if part.kind in OWN_IDS and self._imports.status(values[_RUN]) != "settled":
             return None
-        decision_id, *said = part.values[: len(_READ)]
-        more = tuple([part.values[index] for index in self._also])
-        decided = decided_at_us(part, part.values[self._decided_at])
-        found = (position, decision_id, part.journal, part.sequence, *said, part.recorded_at_us, more, decided)
-        return Recalled._make(found)
+        more = tuple([values[index] for index in self._also]) if self._also else ()
+        said = values[1 : len(_READ)]
+        return Recalled._make((position, values[0], part.journal, part.sequence, *said, recorded, more, decided))
 
-    def _is_meant(self, part: Part, values: tuple[Any, ...]) -> bool:
+    def _is_meant(self, part: Part, values: tuple[Any, ...], at_us: int) -> bool:
         """Tell whether a decision matches the selection, by what its own entry says."""
-        wanted_type, wanted_key = self._actor
-        if wanted_type is not None or wanted_key is not None:
+        if not self._since_us <= at_us < self._until_us:
+            return False
+        for index, value in self._exact:
+            if values[index] != value:
+                return False
+        if self._actor != (None, None):
+            wanted_type, wanted_key = self._actor
             actor_type, _, actor_key = part.journal.partition("/")
             if wanted_type not in (None, actor_type) or wanted_key not in (None, actor_key):
                 return False
-        _, _, version, full_hash, *_ = values
-        return (
-            self._since_us <= self._at_us(part, values) < self._until_us
-            and all(values[index] == value for index, value in self._exact)
-            and self._version in (None, version, (version or "").removeprefix("policy_"), full_hash)
-            and (not self._selection.ids or values[0].startswith(self._selection.ids))
-        )
-
-    def _at_us(self, part: Part, values: tuple[Any, ...]) -> int:
-        if self._selection.by_time == "recorded":
-            return part.recorded_at_us
-        return decided_at_us(part, values[self._decided_at])
+        if self._version is not None:
+            _, _, version, full_hash, *_ = values
+            if self._version not in (version, (version or "").removeprefix("policy_"), full_hash):
+                return False
+        return not self._selection.ids or values[0].startswith(self._selection.ids)
 
     def _differs(self, position: int, problem: str) -> Recalled | None:
         self.left_out += 1
