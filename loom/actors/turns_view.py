@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict
 
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.turns_confirmed import TurnsInJournal
+from loom.actors.turns_page import ABOUT, fold_page
 from loom.clock import datetime_from_us
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
 from loom.errors import TurnNotFoundError
 from loom.identity import Identity, check_limit
 from loom.journal.entry import Recorded, Step
-from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry, TurnFailedEntry, TurnResumedEntry
+from loom.journal.kinds import TurnDivergedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.projections import Queries
 from loom.projections.sql import prefix_range, script
 
@@ -81,6 +82,10 @@ class TurnsProjection:
         """Fold one entry into the tables."""
         if recorded.command_id is not None:
             _FOLDS.get(recorded.kind, _step)(recorded, recorded.command_id, view)
+
+    def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
+        """Fold entries into the tables, as `apply` of one after the other would."""
+        fold_page(page, view, self.apply, special=_FOLDS)
 
 
 class TurnSummary(BaseModel):
@@ -246,11 +251,8 @@ class TurnsView:
 
 
 def _receive(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
-    entry = recorded.entry
-    about: tuple[str | None, ...] = (None,) * 6
-    if isinstance(entry, CommandReceivedEntry):
-        who = (entry.by, entry.identity_source, entry.via)
-        about = (entry.command_type, *who, entry.correlation_id, entry.causation_id)
+    said = recorded.plain or {}
+    about = [said.get(name) for name in ABOUT]
     actor_type, _, actor_key = recorded.journal.partition("/")
     view.execute(
         _RECEIVE,

@@ -6,6 +6,7 @@ import sqlite3
 
 from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
 from loom.decisions.entries import DecisionJournalEntry
+from loom.decisions.rows import written_decision
 from loom.journal.entry import Recorded
 from loom.projections.sql import script
 
@@ -27,13 +28,14 @@ class EnrichmentsProjection:
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
+        if recorded.kind == DecisionJournalEntry.kind:
+            decision, said = written_decision(recorded), recorded.plain
+            if decision is not None and said is not None and decision["origin"] == "original":
+                row = (recorded.position, decision["decision_id"], recorded.journal, recorded.sequence)
+                view.execute(_WAIT, (*row, decision["decision_type"], said.get("enrich")))
+            return
         entry = recorded.entry
-        if isinstance(entry, DecisionJournalEntry):
-            decision = entry.decision
-            if decision.origin == "original":
-                row = (recorded.position, decision.decision_id, recorded.journal, recorded.sequence)
-                view.execute(_WAIT, (*row, decision.decision_type, entry.enrich))
-        elif isinstance(entry, EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry):
+        if isinstance(entry, EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry):
             view.execute(_DONE, (entry.decision_id,))
             view.execute(_KEEP, (recorded.position, entry.decision_id, recorded.recorded_at_us, *_said(entry)))
 

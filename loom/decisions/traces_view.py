@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loom.clock import us_from_datetime
 from loom.decisions.entries import DECISIONS, OutcomeObservedEntry, RunEndedEntry
 from loom.decisions.imports import IMPORT_ENDS
 from loom.decisions.rows import decided_at_us, decision_row, written_decision
+from loom.decisions.traces_page import TracesPage
 from loom.journal.entry import Recorded
 from loom.journal.kinds import CommandReceivedEntry, TurnDivergedEntry
 from loom.projections.sql import script
@@ -32,7 +33,13 @@ FROM (SELECT 1) LEFT JOIN trace_turns AS turn ON turn.journal = :journal AND tur
 WHERE true
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - constants only
+_WHOLE = f"""
+INSERT INTO trace_decisions ({", ".join(_COLUMNS)}, status, command_type, by, identity_source, via, correlation_id)
+VALUES (:{", :".join(_COLUMNS)}, :status, :command_type, :by, :identity_source, :via, :correlation_id)
+ON CONFLICT DO NOTHING
+"""  # noqa: S608
 _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_ABOUT = ("command_type", "by", "identity_source", "via", "correlation_id")
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
 _IMPORTED = "UPDATE trace_decisions SET status = ? WHERE run_id = ? AND origin = 'observed' AND status = 'open'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
@@ -84,11 +91,13 @@ class TracesProjection:
         if decision is not None:
             _decide(recorded, decision, view)
             return
+        if recorded.kind == CommandReceivedEntry.kind:
+            said = recorded.plain
+            if said is not None and recorded.command_id is not None:
+                view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *[said.get(name) for name in _ABOUT]))
+            return
         entry = recorded.entry
-        if isinstance(entry, CommandReceivedEntry) and recorded.command_id is not None:
-            about = (entry.command_type, entry.by, entry.identity_source, entry.via, entry.correlation_id)
-            view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *about))
-        elif isinstance(entry, TurnDivergedEntry):
+        if isinstance(entry, TurnDivergedEntry):
             view.execute(_DIVERGE, (recorded.position, recorded.journal, recorded.command_id, entry.in_words()))
         elif isinstance(entry, RunEndedEntry):
             view.execute(_IMPORTED, (IMPORT_ENDS[entry.status], entry.run_id))
@@ -103,10 +112,25 @@ class TracesProjection:
                 ),
             )  # fmt: skip
 
+    def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
+        """Fold entries into the tables, as `apply` of one after the other would."""
 
-def _decide(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
-    row = {**decision_row(recorded, decision), "entry_hash": recorded.entry_hash}
-    if not view.execute(_DECIDE, row).rowcount:
+        def write(recorded: Recorded, decision: Mapping[str, Any], of_turn: Mapping[str, Any]) -> None:
+            _decide(recorded, decision, view, of_turn=of_turn)
+
+        TracesPage(view, apply=self.apply, write=write, about=_ABOUT, statuses=_ENDINGS).fold(page)
+
+
+def _decide(
+    recorded: Recorded,
+    decision: Mapping[str, Any],
+    view: sqlite3.Connection,
+    *,
+    of_turn: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a decision; `of_turn` is what its turn says of it, where that is not to be looked for."""
+    row = {**decision_row(recorded, decision), "entry_hash": recorded.entry_hash, **(of_turn or {})}
+    if not view.execute(_DECIDE if of_turn is None else _WHOLE, row).rowcount:
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
     if row["origin"] == "observed":

@@ -40,6 +40,7 @@ _STARTED = "SELECT 1 FROM decision_audit_events WHERE simulation_id = ? AND even
 _REJECTED = "INSERT INTO gate_rejections VALUES (?, ?) ON CONFLICT DO NOTHING"
 _EXECUTED = "INSERT INTO gate_executions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _LONGEST, _MOST = 200, 20
+_VERDICT = "gate_verdict"
 
 
 _OWN = (
@@ -95,12 +96,14 @@ class GateProjection:
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
-        entry = recorded.entry
-        if isinstance(entry, CommandReceivedEntry):
-            if recorded.journal.startswith("gate/"):
-                about = (entry.run_id, entry.correlation_id, entry.causation_id)
+        if recorded.kind == CommandReceivedEntry.kind:
+            if recorded.journal.startswith("gate/") and (said := recorded.plain) is not None:
+                about = (said.get("run_id"), said["correlation_id"], said.get("causation_id"))
                 view.execute(_TURN, (recorded.journal, recorded.command_id, *about))
             return
+        if recorded.kind == DecisionJournalEntry.kind and not _is_verdict(recorded):
+            return
+        entry = recorded.entry
         if isinstance(entry, ContractRegisteredEntry | HandshakeEntry | StandingChangedEntry):
             register(entry, recorded, view)
         if isinstance(entry, ValidatedEntry) and is_reasoned_rejection(entry):
@@ -111,6 +114,12 @@ class GateProjection:
         event = _event_of(entry, recorded, view)
         if event is not None:
             _insert(event, recorded, view)
+
+
+def _is_verdict(recorded: Recorded) -> bool:
+    """Tell whether a decision is one of the gate, without reading all of it."""
+    said = recorded.plain
+    return said is not None and said["decision"]["decision_type"] == _VERDICT
 
 
 CONFIRM_EVENTS = Confirmation(
@@ -190,7 +199,7 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
         case ExecutedEntry():
             detail = {**entry.params, "idempotency_key": entry.idempotency_key, "result": entry.result}
             return _of_flow(f"{entry.policy_kind.partition('_')[0].upper()}_EXECUTED", entry, detail, agent)
-        case DecisionJournalEntry() if entry.decision.decision_type == "gate_verdict":
+        case DecisionJournalEntry() if entry.decision.decision_type == _VERDICT:
             decision = entry.decision
             flow, root = (str(decision.context.get(name)) for name in ("flow_id", "root_id"))
             detail = {**decision.outcome, "decision_id": decision.decision_id, "rationale": decision.rationale}

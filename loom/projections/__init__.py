@@ -5,7 +5,7 @@ from __future__ import annotations
 from loom.projections.beside import open_views_for_reading
 from loom.projections.confirming import Confirmation, Differences, Entries, Row
 from loom.projections.digest import digest, dump
-from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
+from loom.projections.projection import Checkpoint, PageProjection, Projection, ProjectionStatus
 from loom.projections.projector import EntrySource, Progress, Projector
 from loom.projections.queries import Queries
 from loom.projections.snapshots import Snapshot, Snapshots
@@ -17,6 +17,7 @@ __all__ = [
     "Differences",
     "Entries",
     "EntrySource",
+    "PageProjection",
     "Progress",
     "Projection",
     "ProjectionStatus",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from loom.journal.entry import Recorded
 
-__all__ = ["Checkpoint", "Projection", "ProjectionStatus", "shape_of"]
+__all__ = ["Checkpoint", "PageProjection", "Projection", "ProjectionStatus", "shape_of"]
 
 
 class Projection(Protocol):
@@ -47,6 +48,18 @@ class Projection(Protocol):
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables; called in the thread that writes the views."""
+        ...
+
+
+@runtime_checkable
+class PageProjection(Protocol):
+    """A projection that can fold several entries at once. Nothing but its cost depends on how they are divided."""
+
+    def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
+        """Fold entries of the kinds it wants, in order; the tables are as `apply` of one after the other leaves them.
+
+        Where it raises, the page is folded again, one entry after the other.
+        """
         ...
 
 

@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from loom.journal.entry import Recorded
 from loom.journal.private import create_private, keep_private
-from loom.projections.projection import Checkpoint, Projection, shape_of
+from loom.projections.projection import Checkpoint, PageProjection, Projection, shape_of
 from loom.projections.sql import concerns_the_file, is_damage, quoted, script, statements
 from loom.telemetry import get_logger
 
@@ -136,9 +136,14 @@ class ViewsWriter:
         A savepoint for each projection would do without the second time, and cost a fifth of every first one.
         """
         stops: dict[str, tuple[int, str]] = {}
+        singly: set[str] = set()
         while True:
             try:
-                return self._fold(connection, entries, stops)
+                return self._fold(connection, entries, stops, singly)
+            except _PageRaisedError as raised:
+                singly.add(raised.name)
+                _roll_back(connection)
+                connection.execute("BEGIN IMMEDIATE")
             except _RaisedError as raised:
                 _log.error("projection_failed", projection=raised.name, problem=str(raised))
                 again = raised.name in stops  # it does not even fail in the same place twice
@@ -147,7 +152,11 @@ class ViewsWriter:
                 connection.execute("BEGIN IMMEDIATE")
 
     def _fold(
-        self, connection: sqlite3.Connection, entries: Sequence[Recorded], stops: Mapping[str, tuple[int, str]]
+        self,
+        connection: sqlite3.Connection,
+        entries: Sequence[Recorded],
+        stops: Mapping[str, tuple[int, str]],
+        singly: Collection[str],
     ) -> Checkpoints:
         moved: Checkpoints = {}
         for name, projection in self._projections.items():
@@ -157,7 +166,10 @@ class ViewsWriter:
                 continue
             done, failed = stops.get(name, (len(entries) - first, None))
             todo = entries[first : first + done]
-            _feed(projection, todo, connection)
+            if isinstance(projection, PageProjection) and name not in singly:
+                _feed_page(projection, projection, todo, connection)
+            else:
+                _feed(projection, todo, connection)
             if todo:
                 checkpoint = checkpoint._replace(position=todo[-1].position, entry_hash=todo[-1].entry_hash)
             connection.execute(_MOVE, (checkpoint.position, checkpoint.entry_hash, failed, name))
@@ -247,6 +259,28 @@ class _RaisedError(Exception):
         super().__init__(f"{type(error).__name__}: {error} (at position {recorded.position}, kind {recorded.kind})")
         self.name = name
         self.done = done
+
+
+class _PageRaisedError(Exception):
+    """A projection raised on a page; on which entry, folding them one after the other tells."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def _feed_page(
+    projection: Projection, pages: PageProjection, entries: Sequence[Recorded], connection: sqlite3.Connection
+) -> None:
+    kinds = projection.kinds
+    wanted = entries if kinds is None else [each for each in entries if each.kind in kinds]
+    try:
+        if wanted:
+            pages.apply_page(wanted, connection)
+    except Exception as error:
+        if concerns_the_file(error):
+            raise
+        raise _PageRaisedError(projection.name) from error
 
 
 def _feed(projection: Projection, entries: Sequence[Recorded], connection: sqlite3.Connection) -> None:

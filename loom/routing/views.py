@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from loom.decisions import DecisionJournalEntry
+from loom.decisions.rows import written_decision
 from loom.journal.entry import Recorded
 from loom.projections import Confirmation
 from loom.projections.sql import script
@@ -95,14 +96,15 @@ class RoutingProjection:
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
+        if recorded.kind == DecisionJournalEntry.kind:
+            decision = written_decision(recorded)
+            if decision is not None and decision["decision_type"] == DECISION_TYPE and decision["origin"] == "original":
+                request_id = str(decision["context"].get("request_id"))
+                view.execute(_DECIDED, (request_id, recorded.position, decision["decision_id"]))
+            return
         entry = recorded.entry
         if isinstance(entry, ExecutionEntry):
             _execution(entry, recorded.position, view)
-        elif isinstance(entry, DecisionJournalEntry):
-            decision = entry.decision
-            if decision.decision_type == DECISION_TYPE and decision.origin == "original":
-                request_id = str(decision.context.get("request_id"))
-                view.execute(_DECIDED, (request_id, recorded.position, decision.decision_id))
         elif isinstance(entry, AnsweredWithBaselineEntry):
             row = (entry.request_id, recorded.position, entry.decision_id, entry.reason)
             view.execute(_ANSWERED, row)
