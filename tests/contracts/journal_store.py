@@ -365,6 +365,15 @@ class JournalStoreContract:
         assert found["a/2", "c-1"].position == 4
         assert await store.commands([], ("payload", "by")) == {}
 
+    async def test_steps_are_found_by_their_sequence(self, place: Place) -> None:
+        store = await place.open()
+        await store.append(Append("a/1", 0, [received("c-1"), note(command_id="c-1"), received("c-2")]))
+        await store.append(Append("a/2", 0, [received("c-1")]))
+        found = await store.steps({("a/1", 2), ("a/2", 1), ("a/2", 2), ("a/3", 1)})
+        assert {place: each.position for place, each in found.items()} == {("a/1", 2): 2, ("a/2", 1): 4}
+        assert all((each.journal, each.sequence) == place and each.body for place, each in found.items())
+        assert await store.steps(set()) == {}
+
     async def test_the_marks_of_turns_are_found_by_the_turn(self, place: Place) -> None:
         store = await place.open()
         for kind in sorted(MARKS):

@@ -18,7 +18,7 @@ from loom.journal import Append, Recorded
 from loom.journal.kinds import ENDINGS, MARKS
 from loom.journal.sqlite import Reader, SqliteStore, connection
 from loom.journal.sqlite.connection import FORMAT_3, connect_reader, expected_schema, has_turn_index, schema_of
-from loom.journal.sqlite.reader import _ASKED, _MARKS, _UNFINISHED
+from loom.journal.sqlite.reader import _ASKED, _MARKS, _STEPS, _UNFINISHED
 from loom.journal.sqlite.verify import verify
 from tests.journal.support import PLENTY, as_format, collected, mark, note, notes, received
 
@@ -79,6 +79,13 @@ def test_open_turns_are_looked_for_in_indexes_and_not_in_the_table() -> None:
             looked = [step for step in plan if step.startswith(("SCAN", "SEARCH")) and "entries" in step]
             assert looked
             assert all("entries_by_" in step for step in looked), plan
+
+
+def test_steps_are_looked_for_by_journal_and_sequence() -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(FORMAT_3)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {_STEPS}", ("[]",))]
+        assert "SEARCH entries USING INDEX entries_by_sequence (journal=? AND sequence=?)" in plan
 
 
 async def test_a_journal_of_format_1_is_read_without_the_index_and_gets_it_when_it_is_written(tmp_path: Path) -> None:

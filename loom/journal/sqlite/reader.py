@@ -44,8 +44,8 @@ _PAGES = frozenset(
 _COMMAND = f"SELECT {COLUMNS} FROM entries WHERE journal = ? AND command_id = ? AND kind = 'command_received'"  # noqa: S608
 _AT = f"SELECT {COLUMNS} FROM entries WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position"  # noqa: S608
 _STEPS = f"""
-SELECT {COLUMNS} FROM entries INDEXED BY entries_by_sequence WHERE (journal, sequence) IN (
-  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
+SELECT {COLUMNS} FROM json_each(?) AS wanted CROSS JOIN entries INDEXED BY entries_by_sequence
+  ON journal = json_extract(wanted.value, '$[0]') AND sequence = json_extract(wanted.value, '$[1]')
 """  # noqa: S608
 # SQLite takes a body apart in a fraction of the time that Python needs, and once for all paths.
 _PARTS = """
