@@ -16,21 +16,26 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from benchmarks.workload import ACCOUNT, Case, DecideOnce, Reply, bench
 from loom.cli.serving import calm_collector
 from loom.clock import datetime_from_us
-from loom.decisions import Decision, DecisionInput, DecisionJournalEntry, PolicyReference
+from loom.decisions import Decision, DecisionJournalEntry, PolicyReference
+from loom.decisions.decision import References
 from loom.decisions.entries import ContextGatheredEntry, EvaluatedEntry
 from loom.identity import derived_id, new_id, random_bytes
 from loom.journal.chain import SALT_BYTES, body_digest, genesis, hash_after, journal_fields, turn_fields
-from loom.journal.entry import Entry, Step
+from loom.journal.entry import Entry, Step, StepReference
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.sqlite.connection import connect_writer
 
 __all__ = ["turns_per_second"]
 
 _WORKSPACE = "default"
+_ACCOUNT: dict[str, JsonValue] = json.loads(json.dumps(ACCOUNT))
 _POLICY = bytes(range(32))
 _REFERENCE = PolicyReference(name="bench", version="policy_v1_00010203", hash=_POLICY.hex(), rule="within-limit")
 _ROWS_A_STATEMENT = (128, 32, 8, 1)
@@ -56,13 +61,29 @@ class Journal:
         self.fields = journal_fields(_WORKSPACE, self.name)
 
 
+class Kept(NamedTuple):
+    """An entry as it is stored."""
+
+    entry: Entry
+    salt: bytes
+    body: bytes
+    digest: bytes
+
+
+def kept_as(entry: Entry) -> Kept:
+    """Write an entry and digest it."""
+    body = type(entry).__pydantic_serializer__.to_json(entry, exclude_defaults=entry.leaves_out_defaults)
+    salt = random_bytes(SALT_BYTES)
+    return Kept(entry, salt, body, body_digest(salt, body))
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What a turn appends: its journal, its command, its entries, and what to tell once they are durable."""
 
     journal: Journal
     command_id: str
-    entries: Sequence[Entry]
+    entries: Sequence[Entry | Kept]
     durable: asyncio.Future[None]
 
 
@@ -77,7 +98,7 @@ class Writer:
         self._busy = False
         self._position = 0
 
-    def append(self, journal: Journal, command_id: str, entries: Sequence[Entry]) -> asyncio.Future[None]:
+    def append(self, journal: Journal, command_id: str, entries: Sequence[Entry | Kept]) -> asyncio.Future[None]:
         """Put the entries of a turn in line."""
         durable = self._loop.create_future()
         self._waiting.append(Turn(journal, command_id, entries, durable))
@@ -115,12 +136,16 @@ class Writer:
         self._connection.execute("COMMIT")
 
     def _rows(self, turn: Turn) -> list[tuple[object, ...]]:
-        journal, command_id, at, rows = turn.journal, turn.command_id, time.time_ns() // 1_000, []
+        journal, command_id, at, rows = (
+            turn.journal,
+            turn.command_id,
+            time.time_ns() // 1_000,
+            list[tuple[object, ...]](),
+        )
         shared = turn_fields(command_id, _POLICY)
         for entry in turn.entries:
-            body = type(entry).__pydantic_serializer__.to_json(entry)
-            salt = random_bytes(SALT_BYTES)
-            digest = body_digest(salt, body)
+            kept = entry if isinstance(entry, Kept) else kept_as(entry)
+            entry, salt, body, digest = kept
             journal.sequence += 1
             self._position += 1
             numbers = (journal.sequence, self._position, entry.schema_version, 1, at, 0)
@@ -157,16 +182,25 @@ async def turn(writer: Writer, journal: Journal, command: DecideOnce) -> Reply:
     payload = command.model_dump_json()
     command = DecideOnce.model_validate_json(payload)
     at = datetime_from_us(time.time_ns() // 1_000)
-    looked_up = DecisionInput(
-        system="crm", entity="account", query=command.customer, result=dict(ACCOUNT), relevance="size",
-        retrieved_at=at, duration_ms=0.01,
-    )  # fmt: skip
+    looked_up = kept_as(
+        ContextGatheredEntry(
+            step=Step("gather_context", "crm/account/acme", 0),
+            system="crm",
+            entity="account",
+            query=command.customer,
+            result=dict(_ACCOUNT),
+            relevance="size",
+            retrieved_at=at,
+            duration_ms=0.01,
+        )
+    )
+    refers = References(inputs=(StepReference(journal.sequence + 2, looked_up.digest.hex()),))
     facts = Case(industry=str(ACCOUNT["industry"]), arr_usd=500_000, percent=command.percent)
     evaluation = bench.evaluate(facts)
     plain = facts.model_dump()
     decision_id = derived_id("decision", _WORKSPACE, journal.name, command_id)
     decision = Decision(
-        decision_id=decision_id, decision_type="policy_application", rationale=evaluation.why, inputs=(looked_up,),
+        decision_id=decision_id, decision_type="policy_application", rationale=evaluation.why, refers=refers,
         policy=_REFERENCE, facts=plain, evaluation=evaluation, outcome={"granted": evaluation.allowed},
         context={"actor_type": "bench-agent", "actor_key": journal.name}, causation_id=command_id,
     )  # fmt: skip
@@ -179,10 +213,7 @@ async def turn(writer: Writer, journal: Journal, command: DecideOnce) -> Reply:
             CommandReceivedEntry(
                 command_type="DecideOnce", payload=json.loads(payload), correlation_id=command_id
             ),
-            ContextGatheredEntry(
-                step=Step("gather_context", "crm/account/acme", 0), system="crm", entity="account",
-                query=command.customer, result=looked_up.result, relevance="size", retrieved_at=at, duration_ms=0.01,
-            ),
+            looked_up,
             EvaluatedEntry(step=Step("evaluate", "facts", 0), facts=plain, evaluation=evaluation),
             DecisionJournalEntry(step=Step("record_decision", "policy_application", 0), decision=decision),
             TurnCompletedEntry(reply=json.loads(said)),
