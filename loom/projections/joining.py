@@ -57,48 +57,57 @@ class OpenTurns:
     def __init__(self, source: StepSource, *, most_bytes: int = _MOST_BYTES) -> None:
         self._source = source
         self._most_bytes = most_bytes
-        self._open: dict[tuple[str, str | None], dict[tuple[str, int], Recorded]] = {}
+        self._open: dict[tuple[str, str | None], _Kept] = {}
         self._bytes = 0
+        self._roles: dict[str, str | None] = {}
+        """What entries are to their turn, by kind."""
 
     async def take(self, page: Sequence[Recorded]) -> None:
         """Join the entries of a page, the next one by position."""
-        roles: dict[str, str | None] = {}
-        missing = []
+        turns, roles, missing = self._open, self._roles, []
         for recorded in page:
-            if recorded.kind not in roles:
-                roles[recorded.kind] = _role_of(recorded.kind)
-            role = roles[recorded.kind]
+            if recorded.kind in roles:
+                role = roles[recorded.kind]
+            else:
+                role = roles[recorded.kind] = _role_of(recorded.kind)
             if role is None:
                 continue
             turn = (recorded.journal, recorded.command_id)
-            if role == _BEGINS:
-                self._forget(turn)
-                self._open[turn] = {}
-            elif role == _ENDS:
-                self._forget(turn)
+            if role in (_BEGINS, _ENDS):
+                if turn in turns:
+                    self._bytes -= turns.pop(turn).size
+                if role == _BEGINS:
+                    turns[turn] = _Kept()
             elif role == _STEP:
-                self._keep(turn, recorded)
+                if turn in turns:
+                    self._keep(turns[turn], recorded)
             elif recorded.body is None:
                 continue
-            elif (steps := self._open.get(turn)) is not None:
-                recorded.join(steps)
+            elif turn in turns:
+                recorded.join(turns[turn])
             else:
                 missing.append(recorded)
         if missing:
             await join(self._source, missing)
 
-    def _keep(self, turn: tuple[str, str | None], recorded: Recorded) -> None:
-        steps = self._open.get(turn)
-        if steps is None or (recorded.journal, recorded.sequence) in steps:
-            return
-        steps[recorded.journal, recorded.sequence] = recorded
-        self._bytes += len(recorded.body or b"")
+    def _keep(self, steps: _Kept, recorded: Recorded) -> None:
+        place = (recorded.journal, recorded.sequence)
+        if place not in steps:
+            size = 0 if recorded.body is None else len(recorded.body)
+            steps[place] = recorded
+            steps.size += size
+            self._bytes += size
         while self._bytes > self._most_bytes:
-            self._forget(next(iter(self._open)))
+            self._bytes -= self._open.pop(next(iter(self._open))).size
 
-    def _forget(self, turn: tuple[str, str | None]) -> None:
-        for step in self._open.pop(turn, {}).values():
-            self._bytes -= len(step.body or b"")
+
+class _Kept(dict[tuple[str, int], Recorded]):
+    """The steps of a turn, and how many bytes their bodies have."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
 
 
 _BEGINS, _ENDS, _STEP, _REFERS = "begins", "ends", "is a step", "refers"
