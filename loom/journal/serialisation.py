@@ -54,12 +54,22 @@ def serialise(entry: Entry | EntryText, *, limits: Limits) -> bytes:
 
 
 def _joined(entry: EntryText) -> bytes:
-    parts = []
-    for name, before, default in _layout(entry.cls):
-        text = entry.texts.get(name, default)
-        if text is not None:
-            parts.append(before + text)
-    return b"{%s}" % b",".join(parts)
+    template, names = _template(entry.cls, tuple(entry.texts))
+    return template % tuple([entry.texts[name] for name in names])
+
+
+@lru_cache(maxsize=1_024)
+def _template(cls: type[Entry], given: tuple[str, ...]) -> tuple[bytes, tuple[str, ...]]:
+    """Return the body of an entry with places for the texts of some fields, and these in the order of the model."""
+    parts: list[bytes] = []
+    names: list[str] = []
+    for name, before, default in _layout(cls):
+        if name in given:
+            parts.append(before.replace(b"%", b"%%") + b"%b")
+            names.append(name)
+        elif default is not None:
+            parts.append((before + default).replace(b"%", b"%%"))
+    return b"{%b}" % b",".join(parts), tuple(names)
 
 
 def json_text(value: str | None) -> bytes:
