@@ -28,7 +28,7 @@ _RULES = ["a" * 64, "b" * 64]
 _POLICIES = ["c" * 64, "d" * 64]
 _APPEND = """
 INSERT INTO entries VALUES (:position, :journal, :sequence, 'decision', 1, :command_id, 1, :recorded_at_us, 0, NULL,
-  x'00', :body, x'00', x'00')
+  x'00', :body, x'00', x'00', 1)
 """
 
 
@@ -53,7 +53,8 @@ def _rows(first: int, count: int, situations: int) -> Iterator[dict[str, object]
             "outcome": f'{{"granted": {str(granted).lower()}}}', "rationale": f"case {number} was decided like others",
             "is_exception": int(position % 9 == 0), "recorded_at_us": 1_770_000_000_000_000 + position,
             "policy_name": "discount", "policy_version": f"policy_v{position % 2 + 1}_{_POLICIES[position % 2][:8]}",
-            "policy_hash": _POLICIES[position % 2],
+            "policy_hash": _POLICIES[position % 2], "import_id": None, "excluded": None,
+            "decided_at_us": 1_770_000_000_000_000 + position, "effect": None, "verdict": None,
         }  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import floor, revisions
+from benchmarks import floor, listing, precedents, revisions
 from benchmarks.against import MEASURES, aim_of, compared, table
 from benchmarks.probe import PARTS, group_of
 from benchmarks.turns import turns
+from loom.journal.sqlite.verify import verify
 
 
 def test_a_figure_is_shown_with_its_ratio_to_the_other_revision_and_whether_its_aim_is_met() -> None:
@@ -88,3 +89,13 @@ def form(value: object) -> object:
     if isinstance(value, dict):
         return {name: form(each) for name, each in value.items()}
     return [form(each) for each in value] if isinstance(value, list) else type(value).__name__
+
+
+async def test_what_is_listed_and_found_among_many_is_laid_down_as_it_would_be_written(tmp_path: Path) -> None:
+    found = await precedents.lookups(tmp_path, decisions=40, count=1)
+    assert min(map(len, found.values())) == 1
+    await listing.lay_down(tmp_path / "listed.db", decisions=60)
+    taken = await listing.costs_s(tmp_path / "listed.db", tries=1)
+    assert len(taken) > 15
+    verified = verify(tmp_path / "listed.db")
+    assert verified.ok

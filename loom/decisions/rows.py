@@ -12,13 +12,12 @@ from pydantic_core import to_jsonable_python
 from loom.clock import us_from_datetime
 from loom.decisions.conduct import departure_in, verdict_in
 from loom.decisions.decision import Decision
-from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
+from loom.decisions.entries import DECISIONS, DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.referring import Referred, filled, steps_of
 from loom.journal.entry import Part, Recorded, at_path
 from loom.projections import Entries
 
 __all__ = [
-    "DECISION_KINDS",
     "ROW",
     "Header",
     "decided_at_us",
@@ -35,14 +34,11 @@ ROW = (
 )  # fmt: skip
 """What of a decision its row is made of."""
 
-DECISION_KINDS = {cls.kind: cls for cls in (DecisionJournalEntry, DecisionObservedEntry)}
-"""The kinds that hold a decision, and what reads them."""
-
 _BESIDE = ("decided_by", "source")
 """What of an observed decision its entry says beside it."""
 
 
-_AS_THEY_ARE = {kind: {cls.schema_version} for kind, cls in DECISION_KINDS.items()}
+_AS_THEY_ARE = {cls.kind: {cls.schema_version} for cls in (DecisionJournalEntry, DecisionObservedEntry)}
 _AS_THEY_ARE[DecisionJournalEntry.kind] |= {3, 4}
 """The schemas whose bodies hold what is asked for where this one has it."""
 
@@ -61,7 +57,7 @@ Header: TypeAlias = Recorded | Part
 
 def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
     """Return the decision that an entry holds, as plain JSON; None where it holds none that can be read."""
-    if recorded.kind not in DECISION_KINDS or recorded.plain is None:
+    if recorded.kind not in DECISIONS or recorded.plain is None:
         return None
     decision: Mapping[str, Any] = recorded.plain["decision"]
     if recorded.kind == DecisionObservedEntry.kind:
@@ -80,7 +76,7 @@ async def decision_parts(
     asked = (*names, "refers") if joined else names
     paths = [name if name.partition(".")[0] in _BESIDE else f"decision.{name}" for name in asked]
     parts = await entries.parts(positions, paths)
-    found = {at: each for at, each in parts.items() if each.kind in DECISION_KINDS}
+    found = {at: each for at, each in parts.items() if each.kind in DECISIONS}
     others = [
         at
         for at, each in found.items()

@@ -59,7 +59,7 @@ CREATE INDEX trace_by_time ON trace_decisions (recorded_at_us);
 
 CREATE INDEX trace_by_decided ON trace_decisions (decided_at_us);
 
-CREATE INDEX trace_observed ON trace_decisions (position) WHERE origin = 'observed';
+CREATE INDEX trace_observed ON trace_decisions (origin, position) WHERE origin = 'observed';
 
 CREATE INDEX trace_importing ON trace_decisions (run_id) WHERE origin = 'observed' AND status = 'open';
 

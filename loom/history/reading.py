@@ -64,15 +64,14 @@ class Rows(Protocol):
 
 
 @dataclass
-class CsvFile:
-    """A file of comma-separated values in UTF-8, the names of its columns in the first line."""
+class _File:
+    """A file, by what it held when it was first looked at."""
 
     path: Path
-    delimiter: str = ","
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.digest = _digest_of(self.path)
+        self.digest = self.again()
 
     @property
     def name(self) -> str:
@@ -82,6 +81,13 @@ class CsvFile:
     def again(self) -> str:
         """Return the digest of the file as it is now."""
         return _digest_of(self.path)
+
+
+@dataclass
+class CsvFile(_File):
+    """A file of comma-separated values in UTF-8, the names of its columns in the first line."""
+
+    delimiter: str = ","
 
     def columns(self) -> Collection[str]:
         """Return the names in the first line; raise `ImportRefusedError` where one stands there twice or none does."""
@@ -123,23 +129,8 @@ class CsvFile:
 
 
 @dataclass
-class JsonLines:
+class JsonLines(_File):
     """A file with one JSON object in each line, in UTF-8."""
-
-    path: Path
-    digest: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.digest = _digest_of(self.path)
-
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self.path.name
-
-    def again(self) -> str:
-        """Return the digest of the file as it is now."""
-        return _digest_of(self.path)
 
     def columns(self) -> None:
         """Return None: each object has its own names."""
@@ -160,24 +151,17 @@ class JsonLines:
 
 
 @dataclass
-class SqliteSelect:
+class SqliteSelect(_File):
     """One SELECT on an SQLite file, which is opened for reading only; never a journal.
 
     The digest is that of the file and the statement. Rows come in the order of the statement: say ORDER BY in it.
     """
 
-    path: Path
     select: str
-    digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         with closing(self._connected()):  # which refuses a journal: it may not be opened by its name
-            self.digest = self.again()
-
-    @property
-    def name(self) -> str:
-        """The name of the file."""
-        return self.path.name
+            super().__post_init__()
 
     def again(self) -> str:
         """Return the digest of file and statement as they are now."""

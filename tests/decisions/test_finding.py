@@ -48,6 +48,7 @@ INDEXED: list[tuple[dict[str, Any], str]] = [
     ({"command_type": "request_discount"}, "trace_by_command"),
     ({"is_exception": True}, "trace_exceptions"),
     ({"origin": "replayed"}, "trace_replayed"),
+    ({"origin": "observed"}, "trace_observed"),
     ({"run_id": "r", "origin": "replayed", "status": "failed"}, "trace_by_run"),
     ({"status": "failed"}, "trace_failed"),
     ({"status": "abandoned"}, "trace_failed"),
@@ -84,6 +85,12 @@ async def test_a_filter_is_answered_from_its_index_in_order_without_sorting(
         rf"SEARCH trace_decisions USING INDEX {index} |SCAN trace_decisions USING INDEX {index}\b", said
     ), said
     assert "TEMP B-TREE" not in said
+
+
+async def test_what_is_open_is_not_looked_for_among_everything() -> None:
+    said = await plan({"status": "open"})
+    assert "SEARCH trace_decisions USING INTEGER PRIMARY KEY (rowid=?)" in said, said
+    assert "trace_decisions USING INDEX trace_open" in said or "USING COVERING INDEX trace_open" in said
 
 
 async def test_bounds_of_time_are_bounds_of_position(tmp_path: Path) -> None:
