@@ -129,7 +129,8 @@ def _questions(loom: Loom, draw: random.Random) -> dict[str, Callable[[], Awaita
     lists: dict[str, dict[str, Any]] = {
         "the newest": {}, "of one actor": _ACTOR, "of a type": _TYPE,
         "of a policy": {"policy": "bench"}, "exceptions": {"is_exception": True}, "observed": {"origin": "observed"},
-        "open, of which there are none": {"status": "open"}, "of a status that none has": {"status": "failed"}, "recorded on a day": recorded,
+        "open, of which there are none": {"status": "open"},
+        "of a status that none has": {"status": "failed"}, "recorded on a day": recorded,
     }  # fmt: skip
     asked: dict[str, Callable[[], Awaitable[Any]]] = {
         f"a list: {name}": lambda given=given: find(limit=_PAGE, **given) for name, given in lists.items()
