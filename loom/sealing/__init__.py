@@ -21,6 +21,7 @@ from loom.sealing.markers import (
     SealedValue,
     Withheld,
     is_sealed,
+    plain_of,
 )
 from loom.sealing.master import MASTER_KEY, master_key
 from loom.sealing.protecting import lost_in, open_sealed, proofs, protect, redacted, subjects_in, texts_in
@@ -61,6 +62,7 @@ __all__ = [
     "lost_in",
     "master_key",
     "open_sealed",
+    "plain_of",
     "proofs",
     "protect",
     "redacted",

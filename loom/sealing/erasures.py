@@ -172,6 +172,11 @@ class Erasures:
             asked = erasure.entry
             raise ErasedError(f"subject [{subject:.80}] was erased by [{asked.identity}]: {asked.reason}")
 
+    def is_carried_out(self, subject: str) -> bool:
+        """Tell whether the last erasure of a subject was carried out; False where there was none, too."""
+        erasure = self._erased.get(subject)
+        return erasure is not None and erasure.is_done
+
     def unfinished(self) -> list[Erasure]:
         """Return the erasures that were begun and not carried out, in their order."""
         return sorted((each for each in self._erased.values() if not each.is_done), key=lambda each: each.sequence)

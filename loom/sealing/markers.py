@@ -1,7 +1,8 @@
 """What a model says of its fields: `Annotated[str, Sealed()]`, and what stands in such a field once it was protected.
 
-A declared field admits, next to its own type, what may stand there instead: `SealedValue` as long as nothing opened it,
-`Erased` once its subject was erased, `Withheld` for what was never kept.
+A declared field admits, next to its own type, what may stand there instead: `SealedValue` as long as nothing opened
+it, `Erased` once its subject was erased, `Withheld` for what was never kept. Its plain value is written as JSON by
+`plain_of` alone, and protected then: everything else that writes it, a journal above all, is refused (law 11).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from pydantic import GetCoreSchemaHandler, JsonValue, SerializationInfo
+from pydantic import BaseModel, GetCoreSchemaHandler, JsonValue, SerializationInfo
 from pydantic_core import core_schema
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Withheld",
     "is_sealed",
     "placeholder_of",
+    "plain_of",
 ]
 
 Handling: TypeAlias = Literal["keep", "mask", "hash", "drop", "seal"]
@@ -122,8 +124,6 @@ class Marker:
     """What is declared of a field; base of the four."""
 
     handling: ClassVar[Handling]
-    is_written_plainly: ClassVar[bool] = True
-    """Whether a field is written as its own type says, or as plain JSON of this module's: see loom.journal."""
 
     @property
     def named_subject(self) -> str | None:
@@ -189,4 +189,18 @@ def _admit(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> An
 def _write(value: Any, serialise: core_schema.SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
     if isinstance(value, Erased | Withheld | SealedValue):
         return value.as_json() if info.mode == "json" else value
+    if value is not None and info.mode == "json" and info.context is not _PROTECTED_NEXT:
+        raise ValueError(
+            "a field that is declared to be protected would be written in clear; expected it to be protected before: "
+            "see `loom docs subjects`"
+        )
     return serialise(value)
+
+
+def plain_of(model: BaseModel) -> dict[str, JsonValue]:
+    """Return a model as plain JSON with its declared fields in clear, to be protected before anything is written."""
+    plain: dict[str, JsonValue] = model.model_dump(mode="json", context=_PROTECTED_NEXT)
+    return plain
+
+
+_PROTECTED_NEXT = {"loom": "what is written here is protected before it goes anywhere"}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from loom import Entry
-from loom.errors import AdmissionError, ConfigError, ErasedError
+from loom import Actor, Command, Entry, Loom
+from loom.errors import ActorFailedError, AdmissionError, ConfigError, ErasedError
 from loom.journal.entry import KINDS
 from loom.journal.store import draft
 from loom.sealing import (
@@ -30,6 +30,7 @@ from loom.sealing import (
     declared_paths,
     lost_in,
     open_sealed,
+    plain_of,
     proofs,
     protect,
     redacted,
@@ -74,8 +75,7 @@ SECRETS = ("ada@example.org", "1815-12-10", "+44 20 7946", "calls at night", "St
 
 
 def plain(**changes: Any) -> JsonValue:
-    said: JsonValue = json.loads(json.dumps(Application(**{**GIVEN, **changes}).model_dump(mode="json")))
-    return said
+    return plain_of(Application(**{**GIVEN, **changes}))
 
 
 DECLARED = declaration_of(Application)
@@ -102,7 +102,9 @@ async def test_what_is_declared_is_protected_and_opens_again_and_the_rest_is_as_
         after: Any = Application.model_validate(await open_sealed(written, DECLARED, vault=held, subject="c-7"))
         assert (after.email, after.age, after.addresses[0].street) == (Erased(), Erased(), Erased())
         assert after.guarantor.name == "Lord Byron", "that of another subject opens still"
-        assert KINDS.decode(Application.kind, 1, draft(after).body) == after, "and it is written as it is read"
+        await subjects.erase("g-1", by="vera", reason="he asked for it")
+        after = Application.model_validate(await open_sealed(written, DECLARED, vault=held, subject="c-7"))
+        assert KINDS.decode(Application.kind, 1, draft(after).body) == after, "it is written as it is read"
         with pytest.raises(ErasedError):
             await protect(plain(), DECLARED, vault=held, subject="c-7")
 
@@ -169,6 +171,42 @@ async def test_what_is_masked_or_dropped_needs_neither_vault_nor_subject() -> No
     assert written == {"phone": {"$withheld": "mask"}, "note": None}
     assert lost_in(written, declared) == "masked"
     assert await proofs({"phone": "+44"}, declared, vault=None, about="id-1") == {}
+
+
+async def test_what_is_declared_and_not_protected_yet_is_written_by_nothing(tmp_path: Path) -> None:
+    class Apply(Command[None]):
+        email: Annotated[str, Sealed()]
+
+    class Answer(BaseModel):
+        email: Annotated[str, Sealed()]
+
+    class Look(Command[Answer]):
+        what: str
+
+    class Desk(Actor[None]):
+        actor_type = "desk-declared"
+
+        async def execute(self, command: Apply | Look) -> Answer | None:
+            if isinstance(command, Apply):
+                return None
+            if command.what == "entry":
+                await self.record(Application(**GIVEN))
+            if command.what == "look-up":
+                await self.gather_context(
+                    system="crm", entity="e", query="q", fetcher=lambda: Answer(email="ada@example.org")
+                )
+            return Answer(email="ada@example.org")
+
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Desk], by="mira") as loom:
+        desk = loom.actor(Desk, "c-7")
+        with pytest.raises(AdmissionError, match="would be written in clear"):
+            await desk.ask(Apply(email="ada@example.org"))
+        with pytest.raises(AdmissionError, match="would be written in clear"):
+            draft(Application(**GIVEN))
+        for what in ("entry", "look-up", "reply"):
+            with pytest.raises(ActorFailedError):
+                await desk.ask(Look(what=what))
+    assert b"ada@example.org" not in b"".join(each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
 
 
 def test_a_model_that_declares_nothing_declares_nothing() -> None:

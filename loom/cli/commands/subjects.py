@@ -209,7 +209,9 @@ def _state(erasures: Erasures, subject: str, newest: int | None) -> str:
     if subject in erasures.held():
         return "held"
     ended = erasures.ended(subject)
-    return "sealed" if ended is None or (newest is not None and newest > ended) else "erased"
+    if ended is None or (newest is not None and newest > ended):
+        return "sealed"
+    return "erased" if erasures.is_carried_out(subject) else "being erased"
 
 
 def _words(erasures: Erasures, subject: str) -> str:
