@@ -254,6 +254,12 @@ class Loom:
         make_draft = self.draft
         self.policies = AuditedPolicies(self.store, make_draft=make_draft, now=self.store.now)
         await self.policies.load()
+        sealing = config.sections.get("sealing")
+        self.subjects = await Subjects.open(
+            self.store, place.files.keys, sealing if isinstance(sealing, SealingConfig) else SealingConfig(),
+            make_draft=make_draft, needs_key=self.resumes,
+        )  # fmt: skip
+        self._stack.push_async_callback(self.subjects.close)
         tables = tables_of(config)
         for table in tables:
             await self.policies.ensure(table, by=self.by)
@@ -269,7 +275,7 @@ class Loom:
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
-            find_decision=self.traces.known,
+            find_decision=self.traces.known, subjects=self.subjects,
         )  # fmt: skip
         self.metrics = Metrics(queries)
         self.alerts = Alerts(self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft)
@@ -299,12 +305,6 @@ class Loom:
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft)
         await self.reactors.load()
-        sealing = config.sections.get("sealing")
-        self.subjects = await Subjects.open(
-            self.store, place.files.keys, sealing if isinstance(sealing, SealingConfig) else SealingConfig(),
-            make_draft=make_draft, needs_key=self.resumes,
-        )  # fmt: skip
-        self._stack.push_async_callback(self.subjects.close)
         deadlines = DeadlineClock(self.approvals, services)
         self.actors.start()
         if self.resumes:

@@ -42,6 +42,9 @@ class Command(BaseModel, Generic[Reply]):
     by_hand: ClassVar[bool] = True
     """Whether it may be sent from the shell; one that something else has to prepare may not."""
 
+    subject_field: ClassVar[str | None] = None
+    """The field that names whose the declared fields are, as of `Annotated[str, Sealed()]`: see loom.sealing."""
+
     if TYPE_CHECKING:  # what makes a command a `Sent`; nothing calls it
 
         def _sent(self) -> Self: ...
@@ -90,6 +93,10 @@ class CommandRegistry:
         self, command_type: str, payload: JsonValue, *, among: tuple[type[Command[Any]], ...] = ()
     ) -> Command[Any]:
         """Return the command of a recorded payload, looking first `among` the commands that an actor declares."""
+        return self.class_of(command_type, among=among).model_validate_json(json.dumps(payload))
+
+    def class_of(self, command_type: str, *, among: tuple[type[Command[Any]], ...] = ()) -> type[Command[Any]]:
+        """Return the class of a command type, looking first `among` the commands that an actor declares."""
         declared = [cls for cls in among if cls.command_type == command_type]
         classes = declared or self._classes.get(command_type, [])
         if len(classes) != 1:
@@ -97,7 +104,7 @@ class CommandRegistry:
                 f"command type [{command_type}] is known [{len(classes)}] times; expected once: import the module that "
                 "defines it, or give equal names different command_type"
             )
-        return classes[0].model_validate_json(json.dumps(payload))
+        return classes[0]
 
 
 COMMANDS = CommandRegistry()

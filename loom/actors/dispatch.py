@@ -14,6 +14,7 @@ from loom.actors.actor import Actor
 from loom.actors.cell import Cell
 from loom.actors.command import Command
 from loom.actors.keyed_lock import KeyedLock
+from loom.actors.protected import Protected, check_not_erased, declared_of, protected
 from loom.actors.recovery import receipt_of
 from loom.actors.services import Services
 from loom.actors.turn import Turn
@@ -117,7 +118,9 @@ class Dispatcher:
         try:
             async with _NO_LIMIT if timeout_s is None else asyncio.timeout(timeout_s):
                 waiting = (*sender.received.waiting, sender.host.journal) if sender else ()
-                outgoing = self._outgoing(command, known_id, by=by, sender=sender, waiting=waiting)
+                outgoing = await self._outgoing(
+                    command, known_id, journal=journal, by=by, sender=sender, waiting=waiting
+                )
                 sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
                 return await asyncio.shield(sent.reply)
         except TimeoutError:
@@ -141,8 +144,8 @@ class Dispatcher:
     ) -> TellReceipt:
         """Send a command and return once it is durable."""
         known_id = command_id or self._services.sources.new_id()
-        outgoing = self._outgoing(command, known_id, by=by, sender=sender, waiting=())
         journal = journal_name(cls.actor_type, key)
+        outgoing = await self._outgoing(command, known_id, journal=journal, by=by, sender=sender, waiting=())
         sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
         try:
             receipt = await asyncio.shield(sent.accepted)
@@ -158,13 +161,23 @@ class Dispatcher:
 
     # --- sending --------------------------------------------------------------------------------
 
-    def _outgoing(
-        self, command: Command[Any], command_id: str, *, by: By | None, sender: Turn | None, waiting: tuple[str, ...]
+    async def _outgoing(
+        self,
+        command: Command[Any],
+        command_id: str,
+        *,
+        journal: str,
+        by: By | None,
+        sender: Turn | None,
+        waiting: tuple[str, ...],
     ) -> _Outgoing:
         who = Identity.of(by) if by is not None else sender.received.identity if sender else None
+        hidden: Protected | None = None
+        if declared_of(type(command)):
+            hidden = await protected(self._services, command, journal=journal, command_id=command_id)
         try:
-            payload = command.model_dump_json()
-            plain = from_json(payload)
+            payload = command.model_dump_json() if hidden is None else hidden.plain
+            plain = from_json(payload) if hidden is None else hidden.payload
         except ValueError as error:  # a lone surrogate, say
             raise AdmissionError(
                 f"command [{command.command_type}] cannot be written as JSON [{error}]; expected plain JSON values: "
@@ -178,9 +191,11 @@ class Dispatcher:
             causation_id=sender.command_id if sender else None,
             waiting=waiting,
             run_id=sender.received.run_id if sender else current_run(self._services.store),
+            subject=None if hidden is None else hidden.subject,
+            proofs={} if hidden is None else dict(hidden.proofs),
         )
         # What pydantic writes of other models may have a key twice: then what was read back is written.
-        text = payload.encode() if is_plain_model(type(command)) else to_json(plain)
+        text = payload.encode() if hidden is None and is_plain_model(type(command)) else to_json(plain)
         return _Outgoing(entry, _in_text(entry, text), payload)
 
     async def _send(
@@ -202,11 +217,13 @@ class Dispatcher:
             cell = await self._cells.cell(journal)
             turn = cell.turns.get(command_id)
             if turn is not None:
+                check_not_erased(self._services.subjects, turn.received)
                 _check_same(turn.received, outgoing.entry, journal, command_id)
                 return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
                 return await self._accept(cls, journal, command, outgoing, command_id)
+            check_not_erased(self._services.subjects, before.entry)
             _check_same(before.entry, outgoing.entry, journal, command_id)
             return await self._sent_before(cell, before, command_id)
 
@@ -268,12 +285,14 @@ def _in_text(entry: CommandReceivedEntry, payload: bytes) -> EntryText:
         "correlation_id": json_text(entry.correlation_id),
         "causation_id": json_text(entry.causation_id),
     }
-    for name in ("identity_source", "via", "run_id"):
+    for name in ("identity_source", "via", "run_id", "subject"):
         value = getattr(entry, name)
         if value is not None:
             texts[name] = json_text(value)
     if entry.waiting:
         texts["waiting"] = to_json(entry.waiting)
+    if entry.proofs:
+        texts["proofs"] = to_json(entry.proofs)
     return EntryText(CommandReceivedEntry, texts)
 
 
@@ -306,7 +325,8 @@ def _check_same(first: object, entry: CommandReceivedEntry, journal: str, comman
 
 def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
     """Return what a command says, so that 1, 1.0 and true are three things."""
-    return entry.command_type, json.dumps(entry.payload, sort_keys=True)
+    said = entry.proofs or entry.payload  # a proof is over all of the payload, also over what is not in it any more
+    return entry.command_type, json.dumps(said, sort_keys=True)
 
 
 def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None:

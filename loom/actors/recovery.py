@@ -14,6 +14,7 @@ from loom.actors.actor import Actor, commands_of
 from loom.actors.command import COMMANDS
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.ports import TurnHost
+from loom.actors.protected import opened_payload
 from loom.actors.services import Services
 from loom.actors.snapshots import is_journaled
 from loom.actors.state import Fold, Snapshot
@@ -116,7 +117,7 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
             )
         if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
             return in_doubt(f"{host.journal}#{command_id}", action)
-        turn = _turn(host, entries)
+        turn = await _turn(host, entries)
         turn.attempt, turn.may_repeat = attempts + 1, may_repeat
         last = entries[-1].entry
         turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
@@ -140,7 +141,7 @@ async def replayed_turn(
     Under another version than its own, steps come back whenever they are asked for: its code may pass some over.
     """
     host.sequence = entries[-1].sequence
-    turn = _turn(host, entries)
+    turn = await _turn(host, entries, replayed=True)
     turn.compare = compare
     recorded = [each for each in entries if each.kind not in ENDINGS]
     await _give_recorded_steps(turn, recorded, before_last=_nothing, in_order=under is None)
@@ -150,7 +151,7 @@ async def replayed_turn(
     return turn
 
 
-def _turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn:
+async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool = False) -> Turn:
     """Return the turn that recorded entries begin, with the answers that people have given it."""
     first, received = entries[0], entries[0].entry
     if not isinstance(received, CommandReceivedEntry) or first.command_id is None:
@@ -160,21 +161,33 @@ def _turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn:
         )
     accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
     accepted.set_result(receipt_of(first))
+    commands = commands_of(host.cls)
+    payload, lost = await opened_payload(host.services.subjects, received, commands)
     turn = Turn(
         host,
-        COMMANDS.decode(received.command_type, received.payload, among=commands_of(host.cls)),
+        COMMANDS.decode(received.command_type, payload, among=commands),
         received,
         command_id=first.command_id,
         sequence=first.sequence,
         policy=host.services.policies.resolve_hash(first.policy_hash or b""),
         accepted=accepted,
     )
+    if lost is not None:
+        turn.halt(_unreadable(turn, lost) if replayed else turn.not_resumable(lost))
     for recorded in entries:
         if isinstance(recorded.entry, ApprovalAnsweredEntry):
             turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))
     return turn
+
+
+def _unreadable(turn: Turn, why: str) -> NotReplayableError:
+    return NotReplayableError(
+        f"turn [{turn}] was given something that is [{why}]; expected a command that can be read: replay it where it "
+        "can be opened, if it can be",
+        reason=why,
+    )
 
 
 async def _give_recorded_steps(

@@ -19,6 +19,7 @@ from loom.journal.admission import Limits
 from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.registry import EquivalenceRegistry
+from loom.sealing import Subjects
 from loom.telemetry import get_logger
 
 __all__ = ["ActorOptions", "Approver", "KeptSnapshot", "PrecedentIndex", "Services", "Snapshots", "Sources"]
@@ -149,6 +150,8 @@ class Services:
     approver: Approver | None = None
     hold_reply: Callable[[Sequence[str]], Awaitable[None]] | None = None
     """Awaited with the decisions of a turn before its reply is let out, when all of it is durable."""
+    subjects: Subjects | None = None
+    """Seals and opens declared fields; None where nothing is opened, as in a replay beside a running loom."""
     find_decision: Callable[[str], Awaitable[Decision | None]] | None = None
     """Returns the decision with an id, or whose id alone begins so; None where there is none."""
     requests: OpenRequests = field(init=False)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from loom.actors.command import encode_reply
+from loom.actors.protected import NOT_KEPT, declared_of
 from loom.actors.stalling import StallWatch, divergence
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
 from loom.actors.turn_context import enter
@@ -179,6 +180,8 @@ def _shortened(steps: Sequence[str]) -> tuple[str, ...]:
 async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     """Journal the failure: the turn's entries stand, and the actor is rebuilt from its journal."""
     failure = failure_of(error)
+    if reason == "raised" and declared_of(type(turn.command)):  # words repeat what they are about
+        failure = failure.model_copy(update={"message": NOT_KEPT})
     turn.stopped = None
     try:
         await turn.continue_live()

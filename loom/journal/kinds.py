@@ -5,7 +5,7 @@ What happens inside a turn is recorded by the kinds of `loom.decisions` and `loo
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -32,7 +32,7 @@ class CommandReceivedEntry(PersonEntry):
     """A command was accepted: the first entry of its turn. Its id is unique in the journal among these entries."""
 
     kind: ClassVar[str] = "command_received"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     command_type: str
     payload: JsonValue
@@ -44,6 +44,15 @@ class CommandReceivedEntry(PersonEntry):
     """The journals whose turns wait for the reply, outermost first: an ask back into one of them would never end."""
     run_id: str | None = Field(default=None, exclude_if=lambda run_id: run_id is None)
     """The run that the turn belongs to, and whatever it sends; not written down where there is none."""
+    subject: str | None = Field(default=None, exclude_if=lambda subject: subject is None)
+    """Whose the declared fields of the payload are; not written down where nothing is declared."""
+    proofs: dict[str, str] = Field(default_factory=dict, exclude_if=lambda proofs: not proofs)
+    """Subject → keyed hash over all of the payload as it came in, where something of it is sealed or hashed."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body from before fields could be declared as it is: nothing was protected."""
+        return body if version == 2 else super().upcast(version, body)
 
 
 class TurnStartedEntry(Entry):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from loom.actors.protected import NOT_KEPT, declared_of
 from loom.actors.steps import Phase
 from loom.actors.turn import Turn
 from loom.decisions.entries import Failure
@@ -80,6 +81,8 @@ def result_written(turn: Turn, cls: type[Entry], texts: Mapping[str, bytes], cam
 
     A result that is too large to be kept is journaled as failed, not lost.
     """
+    if came.failure is not None and declared_of(type(turn.command)):
+        came = Came(failure=came.failure.model_copy(update={"message": NOT_KEPT}))
     try:
         ready = turn.draft(EntryText(cls, {**texts, **_texts_of(came)}))
     except AdmissionError as error:

@@ -1,0 +1,121 @@
+"""Commands with declared fields: protected before they are journaled, opened before a turn that was cut short goes on.
+
+What is sealed comes out the same for the same command id; what is not kept at all is compared by proofs, one for each
+subject, so that an id that is sent again with something else is told apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from loom.actors.command import COMMANDS, Command
+from loom.actors.services import Services
+from loom.errors import AdmissionError, ErasedError
+from loom.identity import parse_journal_name
+from loom.journal.kinds import CommandReceivedEntry
+from loom.sealing import Subjects, declaration_of, lost_in, open_sealed, plain_of, proofs, protect
+from loom.sealing.concerning import with_sealed
+from loom.sealing.declaring import Parts
+from loom.sealing.markers import SealedValue
+
+__all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "opened_payload", "protected"]
+
+NOT_KEPT = "(what it says is not kept, as there are protected fields)"
+"""What is journaled in the place of the words of an error, of a turn whose command declares fields."""
+
+
+class Protected(NamedTuple):
+    """A command as it is journaled: its payload, whose it is, proofs of all of it; and its JSON in clear."""
+
+    payload: JsonValue
+    subject: str | None
+    proofs: Mapping[str, str]
+    plain: str
+
+
+def declared_of(cls: type[Command[Any]]) -> Parts:
+    """Return what a class of commands declares of its fields; raise `ConfigError` for what cannot be followed."""
+    return declaration_of(cls)
+
+
+async def protected(services: Services, command: Command[Any], *, journal: str, command_id: str) -> Protected:
+    """Return a command with declared fields as it may be journaled.
+
+    Raises `AdmissionError` where it names no subject, or says in clear what it declares; `ErasedError` for a subject
+    that was erased; `ConfigError` where there is no vault.
+    """
+    declared = declared_of(type(command))
+    try:
+        plain: Any = plain_of(command)
+    except ValueError as error:
+        raise AdmissionError(
+            f"command [{command.command_type}] cannot be written as JSON [{type(error).__name__}]; expected plain JSON "
+            "values: correct the value"
+        ) from error
+    subject = subject_of(command, plain)
+    vault = None if services.subjects is None else services.subjects.vault
+    names = (parse_journal_name(journal).key, journal, command_id)
+    payload = await protect(plain, declared, vault=vault, subject=subject, once=command_id, names=names)
+    found = await proofs(plain, declared, vault=vault, subject=subject, about=command_id)
+    return Protected(payload, subject, found, json.dumps(plain, ensure_ascii=False))
+
+
+def subject_of(command: Command[Any], plain: Mapping[str, JsonValue]) -> str | None:
+    """Return whose a command is by the field that its class names; None where it names none."""
+    name = type(command).subject_field
+    if name is None:
+        return None
+    subject = plain.get(name)
+    if not isinstance(subject, str):
+        raise AdmissionError(
+            f"command [{command.command_type}] names no subject in [{name}] [{subject!r:.40}]; expected the name of "
+            "one: fill it in"
+        )
+    return subject
+
+
+def check_not_erased(subjects: Subjects | None, received: object) -> None:
+    """Raise `ErasedError` for a command that came before and has values of a subject who was erased since."""
+    if subjects is None or not isinstance(received, CommandReceivedEntry):
+        return
+    erasures = subjects.erasures
+
+    def check(sealed: SealedValue) -> JsonValue:
+        erasures.check(sealed.subject, generation=sealed.generation)
+        return None
+
+    with_sealed(received.payload, check)
+
+
+async def opened_payload(
+    subjects: Subjects | None, received: CommandReceivedEntry, among: tuple[type[Command[Any]], ...]
+) -> tuple[JsonValue, str | None]:
+    """Return the payload of a recorded command, opened, and why a turn cannot go on from it, where it cannot.
+
+    That is `masked`, `hashed`, `dropped` or `erased`, or `sealed` where there is no vault to open it with.
+    """
+    declared = declared_of(COMMANDS.class_of(received.command_type, among=among))
+    if not declared:
+        return received.payload, None
+    vault = None if subjects is None else subjects.vault
+    payload, closed = received.payload, False
+    try:
+        if vault is not None:
+            payload = await open_sealed(payload, declared, vault=vault, subject=received.subject)
+    except ErasedError:
+        closed = True
+    why = lost_in(payload, declared, subject=received.subject)
+    if why is None and (closed or vault is None) and payload_is_sealed(payload):
+        why = "sealed"
+    return payload, why
+
+
+def payload_is_sealed(payload: JsonValue) -> bool:
+    """Tell whether something in a payload is sealed."""
+    found = []
+    with_sealed(payload, lambda sealed: found.append(sealed))
+    return bool(found)
