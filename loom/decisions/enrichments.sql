@@ -1,4 +1,10 @@
--- Decisions that no critic has looked at; what of these is to be looked at, the modes say.
+-- Since when an enricher follows the journal: there is no row where none ever did.
+CREATE TABLE enrichment_followed (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  position INTEGER NOT NULL
+) STRICT;
+
+-- Decisions since then that no critic has looked at; what of these is to be looked at, the modes say.
 CREATE TABLE enrichment_waiting (
   position INTEGER PRIMARY KEY,
   decision_id TEXT NOT NULL UNIQUE,

@@ -12,19 +12,28 @@ from loom.projections.sql import script
 
 __all__ = ["EnrichmentsProjection"]
 
-_WAIT = "INSERT INTO enrichment_waiting VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_WAIT = """
+INSERT INTO enrichment_waiting SELECT ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM enrichment_followed)
+ON CONFLICT DO NOTHING
+"""
+_FOLLOW = "INSERT INTO enrichment_followed VALUES (1, ?) ON CONFLICT DO NOTHING"
+_SET = "enricher_set"
+"""The kind of the entries that say that an enricher follows; they are its own."""
 _DONE = "DELETE FROM enrichment_waiting WHERE decision_id = ?"
 _KEEP = "INSERT INTO enrichments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class EnrichmentsProjection:
-    """Keeps one row for each decision that nobody has looked at, and one for each time somebody has."""
+    """Keeps one row for each decision that is still to be looked at, and one for each time a critic has looked.
+
+    Where no enricher has ever followed the journal, no decision waits for one.
+    """
 
     name = "enrichments"
-    version = 1
-    kinds = frozenset({"decision", "enrichment", "enrichment_refused", "enrichment_failed"})
+    version = 2
+    kinds = frozenset({_SET, "decision", "enrichment", "enrichment_refused", "enrichment_failed"})
     schema = script("loom.decisions", "enrichments.sql")
-    tables = ("enrichment_waiting", "enrichments")
+    tables = ("enrichment_waiting", "enrichments", "enrichment_followed")
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -33,6 +42,9 @@ class EnrichmentsProjection:
             if decision is not None and said is not None and decision["origin"] == "original":
                 row = (recorded.position, decision["decision_id"], recorded.journal, recorded.sequence)
                 view.execute(_WAIT, (*row, decision["decision_type"], said.get("enrich")))
+            return
+        if recorded.kind == _SET:
+            view.execute(_FOLLOW, (recorded.position,))
             return
         entry = recorded.entry
         if isinstance(entry, EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry):

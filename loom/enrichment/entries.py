@@ -13,7 +13,10 @@ Settlement: TypeAlias = Literal["known", "unknown_price", "failed", "lost"]
 
 
 class EnricherSetEntry(Entry):
-    """The enricher was set to other modes; decisions after `from_position` are judged by these."""
+    """The enricher was set to other modes; decisions after `from_position` are judged by these.
+
+    Of the first such entry of a journal it is those after the entry itself: before, nothing waits for an enricher.
+    """
 
     kind: ClassVar[str] = "enricher_set"
 
