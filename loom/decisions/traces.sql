@@ -23,7 +23,6 @@ CREATE TABLE trace_decisions (
   recorded_at_us INTEGER NOT NULL,
   decided_at_us INTEGER NOT NULL,
   decided_by TEXT,
-  entry_hash BLOB NOT NULL,
   parent_decision_id TEXT,
   run_id TEXT,
   origin TEXT NOT NULL,

@@ -21,7 +21,7 @@ __all__ = ["TracesProjection"]
 _COLUMNS = (
     "position", "decision_id", "journal", "sequence", "command_id", "actor_type", "actor_key", "decision_type",
     "is_exception", "policy_name", "policy_version", "policy_hash", "rule", "effect", "recorded_at_us",
-    "decided_at_us", "decided_by", "entry_hash",
+    "decided_at_us", "decided_by",
     "parent_decision_id", "run_id", "origin", "replayed_from", "confidence", "rationale", "situation", "precedent",
     "outcome", "verdict", "departure",
 )  # fmt: skip
@@ -129,7 +129,7 @@ def _decide(
     of_turn: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a decision; `of_turn` is what its turn says of it, where that is not to be looked for."""
-    row = {**decision_row(recorded, decision), "entry_hash": recorded.entry_hash, **(of_turn or {})}
+    row = {**decision_row(recorded, decision), **(of_turn or {})}
     if not view.execute(_DECIDE if of_turn is None else _WHOLE, row).rowcount:
         return
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])

@@ -60,7 +60,7 @@ def columns_of(table: str) -> dict[str, str]:
 
 
 SHOWN = [
-    name for name in columns_of("trace_decisions") if name not in ("position", "situation", "precedent", "entry_hash")
+    name for name in columns_of("trace_decisions") if name not in ("position", "situation", "precedent")
 ]
 """What of a row is shown or looked for; nothing reads the two classes, or the hash, out of this table."""
 SENT = ("command_type", "by", "identity_source", "via", "correlation_id")

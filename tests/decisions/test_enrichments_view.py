@@ -1,4 +1,4 @@
-"""Which decisions wait for a critic: those after an enricher first followed the journal, and none where none ever did."""
+"""Which decisions wait for a critic: those after an enricher first followed, and none where none ever did."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ async def test_an_audit_finds_a_version_that_is_not_there_a_wrong_evaluation_and
 
 UNUSED = [
     "effect = 'allow'", "rule = 'x'", "policy_hash = 'ab'", "policy_name = 'x'", "policy_version = 'x'",
-    "decision_id = 'x'", "journal = 'x/y'", "sequence = 77", "rationale = 'x'", "entry_hash = x'00'",
+    "decision_id = 'x'", "journal = 'x/y'", "sequence = 77", "rationale = 'x'",
 ]  # fmt: skip
 
 
