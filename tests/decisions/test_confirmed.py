@@ -59,10 +59,8 @@ def columns_of(table: str) -> dict[str, str]:
         return {row[1]: row[2] for row in view.execute(f"PRAGMA table_info({table})")}
 
 
-SHOWN = [
-    name for name in columns_of("trace_decisions") if name not in ("position", "situation", "precedent")
-]
-"""What of a row is shown or looked for; nothing reads the two classes, or the hash, out of this table."""
+SHOWN = [name for name in columns_of("trace_decisions") if name not in ("position", "situation", "precedent")]
+"""What of a row is shown or looked for; nothing reads the two classes out of this table."""
 SENT = ("command_type", "by", "identity_source", "via", "correlation_id")
 """What only the trace of one decision shows."""
 
