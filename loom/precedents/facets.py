@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -136,7 +136,8 @@ async def facet_counts(
     until_s, complete = time.monotonic() + within_s, True
     for since, until in windows:
         complete &= await _read(queries, tally, {**wanted, "since": since, "until": until}, until_s=until_s)
-    return tally.counts(limit=limit, complete=complete)
+    there = await _there(queries, tally, [value for value in tally.ranked()[:limit] if value not in tally.met])
+    return tally.counts(there | tally.met, limit=limit, complete=complete)
 
 
 class _Tally:
@@ -146,6 +147,7 @@ class _Tally:
         self.name = name
         self.declared = declared
         self.decisions = self.others = self.read = 0
+        self.met: set[str] = set()
         self._of: dict[str, Counter[str]] = {}
 
     def add(self, value: str, decisions: int, *, verdict: str | None, is_exception: int) -> None:
@@ -163,12 +165,17 @@ class _Tally:
         for name, text in facets_of(hit.decision):
             value = text if self.declared is None else value_text(self.declared.declaration, text)
             if name == self.name and value is not None:
+                self.met.add(value)
                 self.add(value, 1, **about)
 
-    def counts(self, *, limit: int, complete: bool) -> FacetCounts:
-        """Return what it comes to."""
+    def ranked(self) -> list[str]:
+        """Return the values, those that most decisions have first."""
+        return sorted(self._of, key=lambda value: (-self._of[value]["decisions"], value))
+
+    def counts(self, there: Collection[str], *, limit: int, complete: bool) -> FacetCounts:
+        """Return what it comes to, without values that are not there."""
         plain = self.declared is None or self.declared.bin is None
-        ranked = sorted(self._of.items(), key=lambda each: (-each[1]["decisions"], each[0]))
+        ranked = self.ranked()
         return FacetCounts(
             facet=self.name, rule=None if self.declared is None else self.declared.rule.version,
             decisions=self.decisions, others=self.others, read=self.read, complete=complete,
@@ -178,7 +185,7 @@ class _Tally:
                     value=json.loads(value) if plain else value, decisions=found["decisions"],
                     granted=found["granted"], denied=found["denied"], exceptions=found["exceptions"],
                 )
-                for value, found in ranked[:limit]
+                for value, found in ((each, self._of[each]) for each in ranked[:limit] if each in there)
             ),
         )  # fmt: skip
 
@@ -284,9 +291,8 @@ async def _add_sums(
     tally.decisions += sum(decisions for _, _, decisions in await summed(EVERY))
     found = await summed(facet)
     tally.others += sum(decisions for value, _, decisions in found if value == OTHERS)
-    known = await _there(queries, tally, sorted({value for value, _, _ in found} - {OTHERS}))
     for value, group, decisions in found:
-        if value in known:
+        if value != OTHERS:
             verdict, is_exception = groups[group]
             tally.add(value, decisions, verdict=verdict, is_exception=is_exception)
 
