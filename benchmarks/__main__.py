@@ -20,9 +20,11 @@ from benchmarks import (
     against,
     api,
     floor,
+    gaps,
     gate,
     growth,
     history,
+    imports,
     judging,
     listing,
     memory,
@@ -295,6 +297,23 @@ def growth_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         )
 
 
+def import_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Decisions that are brought in, judged over gaps, and their nearest allowed cases."""
+    del with_peers
+    with scratch() as place:
+        seen = asyncio.run(imports.importing(place, max(int(50_000 * scale), 1_000)))
+        yield Figure("imported, wall", seen.imported, "decisions/s", aim="≥ 2,000", met=seen.imported >= 2_000)
+        yield Figure("imported and in the views, CPU of all threads", seen.cpu_us, "µs")
+    with scratch() as place:
+        judged = asyncio.run(gaps.gaps(place, decisions=max(int(50_000 * scale), 2_000)))
+        met = judged.over_gaps >= 50_000
+        yield Figure("judged over gaps, CPU", judged.over_gaps, "decisions/s", aim="≥ 50,000", met=met)
+        yield Figure("judged over gaps against outcomes, CPU", judged.against_outcome, "decisions/s")
+        yield Figure("judged, whole facts, CPU", judged.whole, "decisions/s")
+    slow = percentile(gaps.nearest_s(cases=max(int(500 * scale), 50)), 0.95)
+    yield Figure("nearest allowed case, p95, CPU", slow * 1e3, "ms", aim="≤ 2", met=slow <= 2e-3)
+
+
 def listing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     """Lists, windows and facet counts among a million decisions."""
     del with_peers
@@ -313,6 +332,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "routing": routing_figures,
     "gate": gate_figures,
     "growth": growth_figures,
+    "imports": import_figures,
     "listing": listing_figures,
     "api": api_figures,
 }

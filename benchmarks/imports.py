@@ -37,7 +37,7 @@ MAP = map_of(
 class ImportFigures(NamedTuple):
     """Rows per second that are looked at, and that are imported from the first look to the end; until views have them.
 
-    `journal_bytes` and `views_bytes` are per decision.
+    `journal_bytes` and `views_bytes` are per decision, and so is `cpu_us`: of all threads, until views have it.
     """
 
     checked: float
@@ -45,6 +45,7 @@ class ImportFigures(NamedTuple):
     in_views: float
     journal_bytes: float
     views_bytes: float
+    cpu_us: float
 
 
 def rows(path: Path, count: int) -> Path:
@@ -70,7 +71,7 @@ async def importing(directory: Path, count: int) -> ImportFigures:
     path = rows(directory / "rows.csv", count)
     async with Loom.open(f"sqlite:///{directory}/journal.db", by="bench") as loom:
         given = loom.history.rows(path, MAP)
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         await loom.history.check(given, MAP)
         looked = time.perf_counter()
         await loom.history.load(given, MAP, by="bench")
@@ -81,9 +82,10 @@ async def importing(directory: Path, count: int) -> ImportFigures:
                 break
             except Exception:  # noqa: S112 - the views are behind: asked again until they are not
                 continue
-        seen = time.perf_counter()
+        seen, worked = time.perf_counter(), time.process_time() - worked
     size, views = ((directory / name).stat().st_size / count for name in ("journal.db", "journal.views.db"))
-    return ImportFigures(count / (looked - begun), count / (ended - looked), count / (seen - looked), size, views)
+    rates = (count / (looked - begun), count / (ended - looked), count / (seen - looked))
+    return ImportFigures(*rates, size, views, worked / count * 1e6)
 
 
 def main() -> None:
@@ -94,7 +96,7 @@ def main() -> None:
     sys.stdout.write(
         f"{count:,} rows: looked at {found.checked:,.0f}/s, imported {found.imported:,.0f}/s (looked at and written), "
         f"in the views {found.in_views:,.0f}/s; per decision {found.journal_bytes:,.0f} bytes of journal, "
-        f"{found.views_bytes:,.0f} of views\n"
+        f"{found.views_bytes:,.0f} of views, {found.cpu_us:,.0f} µs of CPU\n"
     )
 
 
