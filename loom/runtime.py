@@ -27,6 +27,7 @@ from loom.actors import (
     Turns,
     TurnsView,
 )
+from loom.actors.forgetting import end_turns_of_erased
 from loom.clock import datetime_from_us
 from loom.config import LoomConfig
 from loom.decisions import ApprovalChains, Runs, Traces
@@ -289,6 +290,7 @@ class Loom:
         self._stack.push_async_callback(self.actors.close)
         for cls in [*self._to_register, *actors_of(config.modules)]:
             await self.actors.register(cls)
+        end_turns_of_erased(self.actors, self.subjects)
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)
         self.replay = Replay(

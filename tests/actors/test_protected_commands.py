@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -176,6 +177,27 @@ async def test_a_turn_that_was_cut_short_goes_on_from_what_is_sealed_and_from_no
         assert failed.reason == "not_resumable"
         assert ending in failed.message
         assert seen == [], "nothing of it ran"
+
+
+async def test_turns_that_are_under_way_end_before_it_is_said_that_their_subject_is_erased(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        waiting = {}
+        for subject in ("c-7", "c-8"):
+            sent = Apply(customer_id=subject, email=EMAIL, what="ask")
+            waiting[subject] = asyncio.ensure_future(loom.actor(Desk, subject.replace("-", "")).ask(sent))
+        while len(await loom.approvals.pending()) < 2:
+            await asyncio.sleep(0)
+        await loom.subjects.erase("c-7", by="vera", reason="she asked for it")
+        with pytest.raises(ActorFailedError, match="erased"):
+            await asyncio.wait_for(waiting["c-7"], 20)
+        order = [each.kind async for each in loom.store.read_all() if each.kind in ("turn_failed", "subject_erased")]
+        assert order == ["turn_failed", "subject_erased"]
+        [left] = await loom.approvals.pending()
+        assert left.journal == "desk/c8"
+        await loom.approvals.grant(left.approval_id, by="boss")
+        assert await waiting["c-8"] == "granted True for 15"
+        assert not await loom.turns.unfinished()
+    assert verify(tmp_path / "default" / "journal.db", workspace="default").ok
 
 
 async def test_what_an_error_says_is_not_kept_where_fields_are_declared(tmp_path: Path) -> None:
