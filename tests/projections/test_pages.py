@@ -9,14 +9,17 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loom.journal import Recorded
+from loom.decisions import DecisionJournalEntry
+from loom.journal import Recorded, TurnCompletedEntry, TurnResumedEntry
 from loom.projections import PageProjection, Projection
 from loom.projections.sql import quoted, statements
 from tests.projections.every import every_projection
 from tests.projections.histories import Happening, histories
+from tests.projections.journals import command, decision, request
 from tests.projections.test_rebuild import record
 
 PAGED: list[Projection] = [each for each in every_projection() if isinstance(each, PageProjection)]
@@ -47,6 +50,40 @@ def folded(projection: Projection, entries: Sequence[Recorded], sizes: Sequence[
 
 def test_there_are_projections_that_fold_pages() -> None:
     assert {each.name for each in PAGED} >= {"turns", "traces"}
+
+
+def decided(name: str) -> DecisionJournalEntry:
+    return DecisionJournalEntry(decision=decision(name, run_id="one"))
+
+
+DONE = TurnCompletedEntry(reply=None)
+ODD: dict[str, tuple[list[Happening], list[int]]] = {
+    "a decision before its command": (
+        [("a/1", "t", decided("a")), ("a/1", "t", command()), ("a/1", "t", DONE)], [1, 2],
+    ),
+    "a request before its command": (
+        [("a/1", "t", request("a")), ("a/1", "t", command()), ("a/1", "t", DONE)], [1, 2],
+    ),
+    "decisions of one run, in turns of this page and of the one before": (
+        [("a/1", "t", command()), ("a/2", "u", command()), ("a/2", "u", decided("u")), ("a/1", "t", decided("t")),
+         ("a/2", "u", DONE), ("a/1", "t", DONE)], [1, 5],
+    ),
+    "a decision after the end of its turn": (
+        [("a/1", "t", command()), ("a/1", "t", decided("a")), ("a/1", "t", DONE), ("a/1", "t", decided("b"))], [9],
+    ),
+    "a turn that diverges between its decisions": (
+        [("a/1", "t", command()), ("a/1", "t", decided("a")), ("a/1", "t", TurnResumedEntry(attempt=1)),
+         ("a/1", "t", decided("b")), ("a/1", "t", DONE)], [9],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_what_is_odd_in_a_page_is_folded_as_it_comes(tmp_path: Path, name: str) -> None:
+    happenings, sizes = ODD[name]
+    entries = await record(tmp_path, happenings)
+    for projection in PAGED:
+        assert folded(projection, entries, sizes) == folded(projection, entries, None)
 
 
 @settings(max_examples=60, deadline=None)
