@@ -172,6 +172,9 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         if look_up.source == "handed_in":
             yield labelled("handed in", in_words(look_up.result))
             continue
+        if look_up.source == "gone":
+            yield labelled("looked up", f"{look_up.entity} of its journal says what, and is gone", "quiet")
+            continue
         asked = f"{look_up.entity} {look_up.query} in {look_up.system}"
         when = [] if look_up.retrieved_at is None else [moment(look_up.retrieved_at)]
         when += [] if look_up.duration_ms is None else [f"took {took(look_up.duration_ms / 1000)}"]
