@@ -96,14 +96,22 @@ _COUNTED = """
 (excluded IS NULL OR iif(import_id IS NULL, excluded IN ('failed', 'abandoned'), excluded = 'unfinished'))
 """
 _GROUPED = """
-GROUP BY value, waits_for, decided, recorded, origin, decision_type, actor_type, policy, said, done, is_exception
+GROUP BY 1, waits_for, decided, recorded, origin, decision_type, actor_type, policy, said, done, is_exception
 """
-_OF_ALL = f"SELECT '' AS value, {_SHARED} FROM precedents WHERE {_COUNTED} {_GROUPED}"  # noqa: S608
+_OF_ALL = f"SELECT 0 AS value, {_SHARED} FROM precedents WHERE {_COUNTED} {_GROUPED}"  # noqa: S608
+_NUMBERED = (
+    "CREATE TEMP TABLE IF NOT EXISTS numbered (value TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID",
+    "DELETE FROM temp.numbered",
+)
+_ADD_NUMBER = "INSERT INTO temp.numbered VALUES (?, ?)"
 _OF_ONE = f"""
-SELECT f.value AS value, {_SHARED}
+SELECT coalesce(n.number, :other) AS value, {_SHARED}
 FROM precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position
-WHERE f.name = ? AND {_COUNTED} {_GROUPED} ORDER BY min(f.position), value
+LEFT JOIN temp.numbered AS n ON n.value = f.value
+WHERE f.name = :name AND {_COUNTED} {_GROUPED} HAVING coalesce(n.number, :other) IS NOT NULL
+ORDER BY min(f.position), 1
 """  # noqa: S608
+_FREQUENT = "SELECT value FROM precedent_facets WHERE name = ? GROUP BY value ORDER BY count(*) DESC, value LIMIT ?"
 
 
 def count_decision(view: sqlite3.Connection, row: Mapping[str, Any], facets: Iterable[tuple[str, str]]) -> None:
@@ -160,10 +168,12 @@ def declare_facets(view: sqlite3.Connection, document: Mapping[str, Any]) -> Non
         for statement in _FORGET:
             view.execute(statement, (facet,))
     if fresh and view.execute(_ADD_EVERY).rowcount:
-        _count_all(view, EVERY, view.execute(_OF_ALL), "")
+        _number(view, EVERY, OTHERS)
+        _count_all(view, EVERY, view.execute(_OF_ALL))
     for name, declaration in fresh:
-        facet = view.execute(_ADD_FACET, (name, declaration)).lastrowid
-        _count_all(view, facet or 0, view.execute(_OF_ONE, (name,)), declaration)
+        facet = view.execute(_ADD_FACET, (name, declaration)).lastrowid or 0
+        other = _number_values(view, facet, name, declaration)
+        _count_all(view, facet, view.execute(_OF_ONE, {"name": name, "other": other}))
 
 
 def declaration_of(attribute: Attribute) -> str | None:
@@ -216,12 +226,21 @@ def _bin_of(declaration: str) -> Bin | None:
     return attribute if isinstance(attribute, Bin) else None
 
 
-def _count_all(view: sqlite3.Connection, facet: int, rows: sqlite3.Cursor, declaration: str) -> None:
-    for text, waits_for, decided, recorded, *about, decisions in rows.fetchall():
-        value = text if facet == EVERY else value_text(declaration, text)
+def _number_values(view: sqlite3.Connection, facet: int, name: str, declaration: str) -> int | None:
+    """Give the values that most decisions have numbers, or the parts, for `_OF_ONE`; return that of all others."""
+    for statement in _NUMBERED:
+        view.execute(statement)
+    most = _MOST_VALUES if _bin_of(declaration) is None else -1
+    for (text,) in view.execute(_FREQUENT, (name, most)).fetchall():
+        value = value_text(declaration, text)
         if value is not None:
-            group = _group(view, tuple(about))
-            _count(view, waits_for, facet, _number(view, facet, value), decided, recorded, group, decisions)
+            view.execute(_ADD_NUMBER, (text, _number(view, facet, value)))
+    return 0 if most > 0 else None
+
+
+def _count_all(view: sqlite3.Connection, facet: int, rows: sqlite3.Cursor) -> None:
+    for number, waits_for, decided, recorded, *about, decisions in rows.fetchall():
+        _count(view, waits_for, facet, int(number), decided, recorded, _group(view, tuple(about)), decisions)
 
 
 def _count(
