@@ -34,7 +34,7 @@ async def _fill(config: Path) -> None:
         await loom.runs.start(run_id="replay-1", kind="replay", by="dana")
         first = (await loom.traces.get((await loom.traces.find(run_id="sim-1"))[-1].decision_id)).decision
         again = first.replace(
-            decision_id="f" * 64, origin="replayed", replayed_from=first.decision_id, run_id="replay-1"
+            decision_id="f" * 64, origin="replayed", replayed_from=first.decision_id, run_id="replay-1", refers=None
         )
         await loom.store.append(Append("replay/one", 0, (draft(DecisionJournalEntry(decision=again)),)))
         await loom.reached()
