@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import selectors
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,8 +18,12 @@ from loom.decisions.entries import ContextGatheredEntry, DecisionJournalEntry, E
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.serialisation import _checked
 
-_CALLS = 720
-"""Calls of Python functions on the event loop's thread, in a turn of five entries: to be lowered as it falls."""
+_CALLS = 520
+"""Calls of Python functions on the event loop's thread, in a turn of five entries: to be lowered as it falls.
+
+Those of the event loop itself are left out: how often it goes round depends on how busy the machine is.
+"""
+_LOOP = (os.path.dirname(asyncio.__file__), selectors.__file__, threading.__file__)
 
 
 async def test_a_turn_makes_no_more_calls_than_it_did(tmp_path: Path) -> None:
@@ -23,7 +31,7 @@ async def test_a_turn_makes_no_more_calls_than_it_did(tmp_path: Path) -> None:
 
     def count(frame: FrameType, event: str, _: Any) -> None:
         nonlocal calls
-        calls += event == "call"
+        calls += event == "call" and not frame.f_code.co_filename.startswith(_LOOP)
 
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[BenchAgent], by="robin") as loom:
         actor = loom.actor(BenchAgent, "one")
