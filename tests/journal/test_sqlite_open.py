@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import io
 import os
 import shutil
@@ -466,3 +467,26 @@ async def test_nothing_opens_the_database_except_sqlite(tmp_path: Path, monkeypa
     await opened_and_closed(path)
     assert str(JournalFiles(path).heads) in opened
     assert [name for name in opened if os.path.basename(name).startswith("journal.db")] == []
+
+
+async def test_a_new_journal_has_large_pages_and_an_older_one_keeps_its_own(tmp_path: Path) -> None:
+    def pages(path: Path) -> int:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+    new, old = tmp_path / "new.db", tmp_path / "old.db"
+    store = await SqliteStore.open(new)
+    await store.append(notes("a/1", 0))
+    await store.close()
+    with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA page_size = 4096")
+        connection.execute("VACUUM")
+    new.rename(old)
+    new.with_suffix(".heads").rename(old.with_suffix(".heads"))
+    again = await SqliteStore.open(old)
+    await again.append(notes("a/1", 1))
+    await again.close()
+    fresh = await SqliteStore.open(new)
+    await fresh.close()
+    assert (pages(old), pages(new)) == (4_096, 8_192)

@@ -23,6 +23,7 @@ from loom.telemetry import get_logger
 __all__ = [
     "APPLICATION_ID",
     "FORMAT",
+    "PAGE_BYTES",
     "SCHEMA_ROWS",
     "connect_reader",
     "connect_writer",
@@ -55,6 +56,9 @@ SCHEMAS = {1: SCHEMA, 2: SCHEMA + FORMAT_2, 3: FORMAT_3}
 """The schema of each format."""
 
 SCHEMA_ROWS = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name"
+
+PAGE_BYTES = 8_192
+"""The pages of new files: bodies are large for pages of 4 KiB, which then end empty. A file keeps the pages it has."""
 
 _HEADER_BYTES = 100
 _OWN_IDS_SINCE = 3
@@ -92,6 +96,7 @@ def connect_writer(path: Path, *, synchronous: str, busy_timeout_s: float, creat
         _recognise(connection, path)
         if not size:
             keep_private(path)  # the log and its index take their permissions from the database
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a file that is new; others keep theirs
         _set(connection, "journal_mode", "WAL", "wal")
         _set(connection, "synchronous", synchronous, {"FULL": 2, "NORMAL": 1}[synchronous])
         _set(connection, "wal_autocheckpoint", "0", 0)

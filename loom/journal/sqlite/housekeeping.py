@@ -17,7 +17,8 @@ from loom.telemetry import get_logger
 
 __all__ = ["Housekeeping"]
 
-_PAGE_BYTES = 4_096
+_BUDGET_PAGE_BYTES = 4_096
+"""What `checkpoint_pages` counts in, whatever the pages of the file are."""
 _ALARM = 16
 
 _log = get_logger(__name__)
@@ -41,9 +42,8 @@ class Housekeeping:
             last = self._heads_file.last()
         except OSError as error:
             raise JournalReadOnlyError(
-                f"heads file [{self._files.heads}] cannot be read [{error.strerror}]; expected a file of the owner of "
-                "the "
-                "journal: correct its permissions"
+                f"heads file [{self._files.heads}] cannot be read [{error.strerror}]; expected a file of the "
+                "owner of the journal: correct its permissions"
             ) from error
         if last is None:
             return
@@ -52,9 +52,8 @@ class Housekeeping:
             what = "cut" if found is None else "rewritten"
             raise JournalCorruptError(
                 f"journal [{self._files.journal}] was {what} at or before position [{last.position}]; expected the "
-                "entry "
-                f"[{last.entry_hash.hex()[:12]}…] that [{self._files.heads.name}] names: run `loom verify`, restore a "
-                "backup"
+                f"entry [{last.entry_hash.hex()[:12]}…] that [{self._files.heads.name}] names: run `loom verify`, "
+                "restore a backup"
             )
         self._written = last.position
 
@@ -94,7 +93,7 @@ class Housekeeping:
 
     @property
     def _budget_bytes(self) -> int:
-        return self._options.checkpoint_pages * _PAGE_BYTES
+        return self._options.checkpoint_pages * _BUDGET_PAGE_BYTES
 
     def _checkpoint(self) -> bool:
         """Fold the log into the database and truncate it; False if a reader is in the way, which is no error."""

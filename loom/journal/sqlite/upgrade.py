@@ -20,6 +20,7 @@ from loom.journal.private import create_private
 from loom.journal.sqlite.connection import (
     APPLICATION_ID,
     FORMAT,
+    PAGE_BYTES,
     SCHEMAS,
     connect_writer,
     format_of,
@@ -127,6 +128,7 @@ def _settle(files: JournalFiles) -> int:
 def _copy(files: JournalFiles, made: Path, before: int, progress: Progress) -> int:
     connection = sqlite3.connect(f"file:{quote(str(made))}?mode=rw", uri=True, isolation_level=None)
     try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("ATTACH ? AS old", (f"file:{quote(str(files.journal))}?mode=ro",))
