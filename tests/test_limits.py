@@ -15,6 +15,7 @@ from loom.extension import installed
 
 FILLED: dict[str, Any] = {
     "text": "delay",
+    "name": "town",
     "precedent": "0" * 64,
     "baseline": Window(),
     "current": Window(),
