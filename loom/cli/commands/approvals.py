@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from loom.decisions import Approval
 
-__all__ = ["ByOption", "add_to"]
+__all__ = ["ByOption", "ReasonOption", "add_to"]
 
 ByOption = Annotated[
     str,
@@ -24,6 +24,7 @@ ByOption = Annotated[
         "--by", envvar="LOOM_BY", help="Who you are: your answer is journaled in this name.", show_default=False
     ),
 ]
+ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 _ApprovalId = Annotated[
     str, typer.Argument(metavar="ID", help="A request, or how its id begins: see `loom approvals`.", show_default=False)
 ]

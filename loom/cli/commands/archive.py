@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import EXIT_NO, command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -221,7 +221,7 @@ async def prune(
     shell: Shell,
     file: _File,
     by: ByOption,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)],
+    reason: ReasonOption,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
     override: _Override = None,
 ) -> int | None:

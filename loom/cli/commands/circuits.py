@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -25,7 +25,6 @@ __all__ = ["add_to"]
 
 _Client = Annotated[str | None, typer.Option("--client", help="Only this client.", show_default=False)]
 _Days = Annotated[float, typer.Option("--days", min=0.001, max=36_500, help="How far back.")]
-_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -175,7 +174,7 @@ async def close(
     shell: Shell,
     id: Annotated[str, typer.Argument(metavar="ID", help="The id of an escalation, or how it begins.")],
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
 ) -> None:
     """Say in your name that somebody looked at an escalation."""
     said = await _act(shell, "close", {"id": id, "by": by, "reason": reason})
@@ -189,7 +188,7 @@ async def erase(
     shell: Shell,
     client: Annotated[str, typer.Argument(help="Whose key is destroyed.", show_default=False)],
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
 ) -> None:
     """Destroy the key of a client: what was sealed for it can be read by nobody any more. It cannot be taken back."""

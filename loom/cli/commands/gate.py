@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _Agent = Annotated[str, typer.Argument(metavar="AGENT", help="The id of an agent.", show_default=False)]
-_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 _EVENTS = """
 SELECT *, CASE event WHEN 'SIMULATION_END' THEN (
   SELECT min(began.id) FROM decision_audit_events AS began
@@ -102,17 +101,17 @@ async def register(
         shell.output.say(f"{said['contract_id']} {said['version']} is registered, hash {said['hash']}")
 
 
-async def suspend(shell: Shell, agent: _Agent, by: ByOption, reason: _Reason) -> None:
+async def suspend(shell: Shell, agent: _Agent, by: ByOption, reason: ReasonOption) -> None:
     """Take an agent's standing away."""
     _print_standing(shell, await _act(shell, "suspend", {"agent": agent, "by": by, "reason": reason}))
 
 
-async def reinstate(shell: Shell, agent: _Agent, by: ByOption, reason: _Reason) -> None:
+async def reinstate(shell: Shell, agent: _Agent, by: ByOption, reason: ReasonOption) -> None:
     """Give a suspended agent its standing back; its monitors begin afresh."""
     _print_standing(shell, await _act(shell, "reinstate", {"agent": agent, "by": by, "reason": reason}))
 
 
-async def retire(shell: Shell, agent: _Agent, by: ByOption, reason: _Reason) -> None:
+async def retire(shell: Shell, agent: _Agent, by: ByOption, reason: ReasonOption) -> None:
     """End an agent's standing for good."""
     _print_standing(shell, await _act(shell, "retire", {"agent": agent, "by": by, "reason": reason}))
 

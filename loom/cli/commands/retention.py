@@ -8,15 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from loom.cli.command import EXIT_NO, command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import moment
 
 __all__ = ["add_to"]
-
-_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,7 +77,7 @@ async def list_due(shell: Shell) -> None:
 async def adopt(
     shell: Shell,
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
     digest: Annotated[
         str | None, typer.Option("--setting", help="The setting that you looked at, as `loom retention` shows it.")
     ] = None,
@@ -92,7 +90,7 @@ async def adopt(
         shell.output.say(f"setting {said['digest'][:12]} is adopted{' already' if said['before'] else ''}")
 
 
-async def withdraw(shell: Shell, by: ByOption, reason: _Reason) -> None:
+async def withdraw(shell: Shell, by: ByOption, reason: ReasonOption) -> None:
     """End that retention is carried out, in your name."""
     said = await _act(shell, "withdraw", {"by": by, "reason": reason}, by)
     if shell.json:

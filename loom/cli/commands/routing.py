@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from loom.cli.command import EXIT_NO, command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 _Request = Annotated[str, typer.Argument(metavar="REQUEST", help="The id of a request.", show_default=False)]
 
 
@@ -76,7 +75,7 @@ async def mode(
     _print_status(shell, await _act(shell, "mode", {"mode": mode, "by": by, "reason": reason, "version": version}))
 
 
-async def kill(shell: Shell, by: ByOption, reason: _Reason) -> None:
+async def kill(shell: Shell, by: ByOption, reason: ReasonOption) -> None:
     """Stop optimisation at once: the baseline alone chooses."""
     _print_status(shell, await _act(shell, "kill", {"by": by, "reason": reason}))
 
@@ -84,7 +83,7 @@ async def kill(shell: Shell, by: ByOption, reason: _Reason) -> None:
 async def rearm(
     shell: Shell,
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
     cause: Annotated[
         str | None, typer.Option("--cause", help="What made the system stop it, where it did.", show_default=False)
     ] = None,

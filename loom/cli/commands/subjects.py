@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import EXIT_NO, command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _Subject = Annotated[str, typer.Argument(metavar="SUBJECT", help="Whose.", show_default=False)]
-_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -123,7 +122,7 @@ async def export(
     shell: Shell,
     subject: _Subject,
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Into this new file, for its owner only; by default here.")
     ] = None,
@@ -143,7 +142,7 @@ async def erase(
     shell: Shell,
     subject: _Subject,
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
 ) -> None:
     """Destroy the keys of a person: what was sealed opens for nobody any more. It cannot be taken back.
@@ -168,7 +167,7 @@ async def hold(
     shell: Shell,
     subject: _Subject,
     by: ByOption,
-    reason: _Reason,
+    reason: ReasonOption,
     lift: Annotated[bool, typer.Option("--lift", help="Lift the hold instead.")] = False,
 ) -> None:
     """Hold a person: nothing sealed for them is erased, and no journal of theirs pruned, until the hold is lifted."""

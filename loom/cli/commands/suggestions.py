@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="A suggestion, or how its id begins.", show_default=False)]
-_Reason = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -112,7 +111,7 @@ async def _say_what_is_left(shell: Shell, policy: str | None) -> None:
             )
 
 
-async def approve(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
+async def approve(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOption) -> None:
     """Make the rule a version that you propose; another person adopts it."""
     approved: Any = await _judged(shell, "suggestions.approve", suggestion_id, by, reason)
     if shell.json:
@@ -122,7 +121,7 @@ async def approve(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reaso
         shell.output.note(f"another person adopts it: loom suggestions adopt {suggestion_id} --by NAME -m WHY")
 
 
-async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
+async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOption) -> None:
     """Let new turns pin a suggestion that another person has approved."""
     adopted: Any = await _judged(shell, "suggestions.adopt", suggestion_id, by, reason)
     if shell.json:
@@ -131,7 +130,7 @@ async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason)
         shell.output.say(f"adopted as {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
 
 
-async def reject(shell: Shell, suggestion_id: _Id, by: ByOption, reason: _Reason) -> None:
+async def reject(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOption) -> None:
     """Do not want it; it comes back when there is much more of it."""
     rejected: Any = await _judged(shell, "suggestions.reject", suggestion_id, by, reason)
     if shell.json:

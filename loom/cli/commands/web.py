@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from loom.cli.command import command
-from loom.cli.commands.approvals import ByOption
+from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
@@ -123,7 +123,7 @@ async def revoke(
     shell: Shell,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a key.")],
     by: ByOption,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why.", show_default=False)],
+    reason: ReasonOption,
 ) -> None:
     """Have a key open nothing any more, at once."""
     said = await _act(shell, "revoke", {"key_id": key_id, "by": by, "reason": reason}, by)
