@@ -1,4 +1,4 @@
-"""Keys of subjects: what writing, destroying and erasing one costs beside ten of them, and beside a million.
+"""Keys of subjects: what writing, destroying and erasing one costs with ten of them, and with a million.
 
 `python -m benchmarks.sealing [--subjects N]` lays the keys down in the file directly, without a sync for each.
 """

@@ -1,7 +1,7 @@
 """Commands with declared fields: protected before they are journaled, opened before a turn that was cut short goes on.
 
 What is sealed comes out the same for the same command id; what is not kept at all is compared by proofs, one for each
-subject, so that an id that is sent again with something else is told apart.
+subject, so that an id that is sent again with something else is refused.
 """
 
 from __future__ import annotations

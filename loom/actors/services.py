@@ -151,7 +151,7 @@ class Services:
     hold_reply: Callable[[Sequence[str]], Awaitable[None]] | None = None
     """Awaited with the decisions of a turn before its reply is let out, when all of it is durable."""
     subjects: Subjects | None = None
-    """Seals and opens declared fields; None where nothing is opened, as in a replay beside a running loom."""
+    """Seals and opens declared fields; None where nothing is opened, as where another process runs the loom."""
     find_decision: Callable[[str], Awaitable[Decision | None]] | None = None
     """Returns the decision with an id, or whose id alone begins so; None where there is none."""
     requests: OpenRequests = field(init=False)

@@ -264,11 +264,6 @@ class Turn:
         except ActorStoppedError as error:
             raise self.halt(error) from error
 
-    def written(self, draft: Draft) -> StepReference:
-        """Journal what a step did, and return how a later entry of the turn refers to it."""
-        self.write(draft)
-        return StepReference(self.host.sequence, draft.body_digest.hex())
-
     def write_when_live(self, draft: Draft) -> None:
         """Journal what a step did that cannot wait, now or as soon as the turn runs for real."""
         if self.host.lock.owner is self and not self.attempt:

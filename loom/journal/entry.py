@@ -396,8 +396,9 @@ def _joined(entry: Entry, journal: str, steps: Steps) -> Entry:
     """Return an entry with what it refers to; an entry that is not the one referred to counts as not there."""
     if not isinstance(entry, ReferringEntry):
         return entry
-    found = {each.sequence: steps.get((journal, each.sequence)) for each in entry.references()}
-    wanted = {each.sequence: each.digest for each in entry.references()}
-    return entry.joined(
-        {at: step for at, step in found.items() if step is not None and step.body_digest.hex() == wanted[at]}
-    )
+    found = {}
+    for reference in entry.references():
+        step = steps.get((journal, reference.sequence))
+        if step is not None and step.body_digest.hex() == reference.digest:
+            found[reference.sequence] = step
+    return entry.joined(found)

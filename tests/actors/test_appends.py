@@ -11,7 +11,7 @@ import pytest
 from loom.errors import DiskFullError
 from loom.journal import Append, Draft, Receipt
 from loom.runtime import Loom
-from tests.actors.agents import Carry, Do, Interpreter, World
+from tests.actors.agents import Carry, Do, Interpreter, NotedEntry, World
 from tests.actors.support import entries, kinds, opened
 
 TURN = ["command_received", "context_gathered", "evaluated", "decision", "turn_completed"]
@@ -73,6 +73,20 @@ async def test_the_receipt_of_a_tell_is_that_of_its_command(tmp_path: Path) -> N
         await ref.ask(WORK, id="c")
         [received] = [each for each in await entries(loom) if each.command_id == "c" and each.kind == TURN[0]]
         assert {(each.sequence, each.position) for each in told} == {(received.sequence, received.position)}
+
+
+async def test_what_is_written_from_outside_a_turn_is_an_append_of_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        await loom.actor(Interpreter, "one").ask(WORK)
+        cell = await loom.actors.cell("interpreter/one")
+        first, answer, after = (cell.draft(NotedEntry(text=text), command_id="c") for text in ("1", "2", "3"))
+        before = cell.sequence
+        cell.write(first)
+        answered = asyncio.create_task(cell.write_and_wait(answer))
+        await asyncio.sleep(0)
+        later = cell.write(after)
+        assert (await answered).sequence == before + 2
+        assert (await later).sequence == before + 3
 
 
 async def test_a_full_disk_refuses_all_that_a_turn_wrote_without_a_wait(tmp_path: Path) -> None:
