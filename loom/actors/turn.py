@@ -33,6 +33,7 @@ from loom.actors.parking import Answer, Parking
 from loom.actors.ports import Decider, TurnHost
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
+from loom.actors.turn_subjects import TurnSubjects
 from loom.decisions.decision import ApprovalGiven, ApprovalReference, Decision
 from loom.decisions.entries import ContextGatheredEntry, PrecedentFound
 from loom.errors import (
@@ -147,6 +148,7 @@ class Turn:
         self.may_repeat = False
         """Whether a person has let it do again what may not be done twice."""
         self.gathered = Gathered()
+        self._protected: TurnSubjects | None = None
         self.asking: dict[str, int] = {}
         """The journals whose actors it has asked and waits for."""
         self.receipt: Receipt | None = None
@@ -162,6 +164,13 @@ class Turn:
 
     def __str__(self) -> str:
         return f"{self.host.journal}#{self.command_id}"
+
+    @property
+    def protected(self) -> TurnSubjects:
+        """Whose protected values it has handled, those of its command included."""
+        if self._protected is None:
+            self._protected = TurnSubjects.of(self.command, subject=self.received.subject)
+        return self._protected
 
     @property
     def parked(self) -> bool:

@@ -129,8 +129,9 @@ _LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
 
 
 def texts_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
-    """Return the declared values of plain JSON as text, those that are part of one included."""
-    return frozenset(text for each in _found(value, declaration, "", subject) for text in _texts(each.value))
+    """Return the declared values of plain JSON as text, parts of one included; nothing of what stands for one."""
+    plain = (each.value for each in _found(value, declaration, "", subject) if placeholder_of(each.value) is None)
+    return frozenset(text for each in plain for text in _texts(each))
 
 
 def redacted(text: str, texts: Collection[str]) -> str:

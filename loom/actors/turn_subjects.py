@@ -1,0 +1,67 @@
+"""Whose protected values a turn has handled, and which: what free text and the words of errors must not repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pydantic import BaseModel
+
+from loom.sealing import declaration_of, plain_of, redacted, subjects_in, texts_in
+
+__all__ = ["TurnSubjects"]
+
+
+class TurnSubjects:
+    """The protected values of one turn: those of its command, and what its steps add.
+
+    It is held in memory alone. A turn that is driven again adds the same values in the same order of its steps.
+    """
+
+    __slots__ = ("_subjects", "_texts", "_touched")
+
+    def __init__(self) -> None:
+        self._subjects: set[str] = set()
+        self._texts: set[str] = set()
+        self._touched = False
+
+    @classmethod
+    def of(cls, model: BaseModel, *, subject: str | None) -> TurnSubjects:
+        """Return those of a model, such as a command, whose values are its own plain ones. `subject` is its default."""
+        found = cls()
+        found.add_model(model, subject=subject)
+        return found
+
+    @property
+    def subjects(self) -> frozenset[str]:
+        """The subjects whose values were handled."""
+        return frozenset(self._subjects)
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The protected values as plain text, parts of objects and lists included."""
+        return frozenset(self._texts)
+
+    @property
+    def touched(self) -> bool:
+        """Whether the turn has handled anything that is declared: then the words of its errors are not kept."""
+        return self._touched
+
+    def add(self, subject: str | None, texts: Collection[str]) -> None:
+        """Take note of protected values; `subject` is None for what was masked or dropped, which needs none."""
+        self._touched = True
+        self._texts.update(texts)
+        if subject is not None:
+            self._subjects.add(subject)
+
+    def add_model(self, model: BaseModel, *, subject: str | None) -> None:
+        """Take note of the declared values of a model; one that declares nothing adds nothing."""
+        declared = declaration_of(type(model))
+        if not declared:
+            return
+        plain = plain_of(model)
+        self.add(None, texts_in(plain, declared, subject=subject))
+        self._subjects |= subjects_in(plain, declared, subject=subject)
+
+    def redact(self, text: str) -> str:
+        """Return free text with exact occurrences of the protected values, of 4 characters or more, as `[sealed]`."""
+        return redacted(text, self._texts) if self._texts else text
