@@ -27,6 +27,7 @@ from loom.sealing.master import MASTER_KEY, master_key
 from loom.sealing.protecting import lost_in, open_sealed, proofs, protect, redacted, subjects_in, texts_in
 from loom.sealing.subject import check_subject
 from loom.sealing.subjects import Subjects
+from loom.sealing.together import is_together, open_for_all, seal_for_all, subjects_together
 from loom.sealing.vault import Keys, Vault
 
 __all__ = [
@@ -59,13 +60,17 @@ __all__ = [
     "declaration_of",
     "declared_paths",
     "is_sealed",
+    "is_together",
     "lost_in",
     "master_key",
+    "open_for_all",
     "open_sealed",
     "plain_of",
     "proofs",
     "protect",
     "redacted",
+    "seal_for_all",
     "subjects_in",
+    "subjects_together",
     "texts_in",
 ]
