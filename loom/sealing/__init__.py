@@ -7,6 +7,7 @@ from loom.sealing.concerning import concerning, count_subjects
 from loom.sealing.config import SealingConfig
 from loom.sealing.declaring import Node, Parts, declaration_of, declared_paths
 from loom.sealing.erasures import Erasures, SubjectErasedEntry
+from loom.sealing.facts import OpenedFacts, opened_facts, why_closed
 from loom.sealing.fields import Fields, Protected
 from loom.sealing.handing_out import HandingOut
 from loom.sealing.keyfile import KeyFile
@@ -44,6 +45,7 @@ __all__ = [
     "Keys",
     "Masked",
     "Node",
+    "OpenedFacts",
     "Parts",
     "Protected",
     "Sealed",
@@ -65,6 +67,7 @@ __all__ = [
     "master_key",
     "open_for_all",
     "open_sealed",
+    "opened_facts",
     "plain_of",
     "proofs",
     "protect",
@@ -73,4 +76,5 @@ __all__ = [
     "subjects_in",
     "subjects_together",
     "texts_in",
+    "why_closed",
 ]

@@ -1,0 +1,104 @@
+"""Facts that are sealed in a decision: whether they can be judged as they are, and opened in memory to be judged again.
+
+A fact was sealed at its own path below `/facts`; it opens there and nowhere else, with no class of facts at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+from pydantic import JsonValue
+
+from loom.errors import ErasedError
+from loom.sealing.erasures import Erasures
+from loom.sealing.markers import Erased, Placeholder, SealedValue, Withheld, placeholder_of
+from loom.sealing.vault import Vault
+
+__all__ = ["FACTS_AT", "Closed", "OpenedFacts", "opened_facts", "why_closed"]
+
+FACTS_AT = "/facts"
+"""Below which path the facts of a decision are sealed."""
+
+Closed: TypeAlias = Literal["sealed", "erased"]
+"""Why facts cannot be judged as they are recorded."""
+
+
+class OpenedFacts(NamedTuple):
+    """Facts in plain, or why they are not; `subjects` are those for whom something was opened."""
+
+    facts: dict[str, JsonValue] | None
+    why: Closed | None = None
+    subjects: frozenset[str] = frozenset()
+
+
+def why_closed(facts: Mapping[str, JsonValue], erasures: Erasures | None = None) -> Closed | None:
+    """Return why recorded facts cannot be judged without opening them: `erased` wins; None where nothing is sealed.
+
+    Without `erasures`, what was erased counts as `sealed` too.
+    """
+    why: Closed | None = None
+    for _, stands in _placeholders(facts, FACTS_AT):
+        if isinstance(stands, Erased):
+            return "erased"
+        if isinstance(stands, SealedValue):
+            if erasures is not None and erasures.is_ended(stands.subject, stands.generation):
+                return "erased"
+            why = "sealed"
+        elif isinstance(stands, Withheld):
+            why = "sealed"
+    return why
+
+
+async def opened_facts(facts: Mapping[str, JsonValue], vault: Vault | None) -> OpenedFacts:
+    """Return the recorded facts of a decision with what is sealed in them opened, in memory alone.
+
+    `sealed` says that there is no vault, that a key is lost, or that a value was sealed for something else; `erased`
+    that the subject of one of them was erased. Who may open, and that it is journaled, is the caller's to see to.
+    """
+    opened: dict[str, JsonValue] = {}
+    subjects: set[str] = set()
+    why: Closed | None = None
+    for path, stands in _placeholders(facts, FACTS_AT):
+        if isinstance(stands, Erased) or (
+            isinstance(stands, SealedValue) and vault is not None and vault.is_erased(stands.subject, stands.generation)
+        ):
+            return OpenedFacts(None, "erased")
+        if not isinstance(stands, SealedValue) or vault is None or stands.about != path:
+            why = "sealed"
+            continue
+        try:
+            opened[path] = await vault.open(stands.as_json(), subject=stands.subject)
+        except ErasedError:
+            why = "sealed"
+        subjects.add(stands.subject)
+    if why is not None:
+        return OpenedFacts(None, why)
+    plain = {name: _rebuilt(value, f"{FACTS_AT}/{_escaped(name)}", opened) for name, value in facts.items()}
+    return OpenedFacts(plain, None, frozenset(subjects))
+
+
+def _placeholders(value: object, path: str) -> Iterator[tuple[str, Placeholder]]:
+    stands = placeholder_of(value)
+    if stands is not None:
+        yield path, stands
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _placeholders(each, f"{path}/{_escaped(name)}")
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            yield from _placeholders(each, f"{path}/{place}")
+
+
+def _rebuilt(value: JsonValue, path: str, opened: Mapping[str, JsonValue]) -> JsonValue:
+    if path in opened:
+        return opened[path]
+    if isinstance(value, dict):
+        return {name: _rebuilt(each, f"{path}/{_escaped(name)}", opened) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rebuilt(each, f"{path}/{place}", opened) for place, each in enumerate(value)]
+    return value
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
