@@ -56,11 +56,13 @@ class LoomLogger(structlog.BoundLoggerBase):
 
     def debug(self, event: str, **values: object) -> None:
         """Log what helps to find a fault."""
-        self._emit(logging.DEBUG, "debug", event, values)
+        if self._logger.isEnabledFor(logging.DEBUG) or structlog.is_configured():
+            self._emit(logging.DEBUG, "debug", event, values)
 
     def info(self, event: str, **values: object) -> None:
         """Log what happened as it should."""
-        self._emit(logging.INFO, "info", event, values)
+        if self._logger.isEnabledFor(logging.INFO) or structlog.is_configured():
+            self._emit(logging.INFO, "info", event, values)
 
     def warning(self, event: str, **values: object) -> None:
         """Log what somebody should look at."""
@@ -79,8 +81,6 @@ class LoomLogger(structlog.BoundLoggerBase):
         self._emit(logging.CRITICAL, "critical", event, values)
 
     def _emit(self, level: int, method: str, event: str, values: dict[str, Any]) -> None:
-        if not structlog.is_configured() and not self._logger.isEnabledFor(level):
-            return
         theirs = _application_has_configured_structlog()
         if not theirs and not self._logger.isEnabledFor(level):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
@@ -34,7 +35,7 @@ from loom.identity import By, Identity, journal_name
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.plain import is_plain_model
-from loom.journal.serialisation import EntryText, json_text
+from loom.journal.serialisation import EntryText, json_text, name_text
 from loom.journal.store import Receipt, check_name
 from loom.policies.registry import PolicyVersion
 
@@ -76,7 +77,8 @@ class TellReceipt(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    reply: asyncio.Future[JsonValue]
+    reply: Callable[[], Awaitable[JsonValue]]
+    """Waits for it; each wait is one caller's own."""
     accepted: asyncio.Future[Receipt]
     sequence: int
     cell: Cell
@@ -122,7 +124,7 @@ class Dispatcher:
                     command, known_id, journal=journal, by=by, sender=sender, waiting=waiting
                 )
                 sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
-                return await asyncio.shield(sent.reply)
+                return await sent.reply()
         except TimeoutError:
             raise AskTimeoutError(
                 f"actor [{journal}] did not reply to [{command.command_type}] within [{timeout_s}] s; "
@@ -256,17 +258,16 @@ class Dispatcher:
 
     async def _sent_before(self, cell: Cell, received: Recorded, command_id: str) -> _Sent:
         """Answer from the journal how a turn ended; one without an end is stuck, or is not resumed here."""
-        loop = asyncio.get_running_loop()
-        reply: asyncio.Future[JsonValue] = loop.create_future()
-        accepted: asyncio.Future[Receipt] = loop.create_future()
+        accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         accepted.set_result(receipt_of(received))
         ending = await self._ending(received, command_id)
         turn = f"turn [{received.journal}#{command_id}]"
-        if isinstance(ending, TurnCompletedEntry):
-            reply.set_result(ending.reply)
-        else:
-            reply.set_exception(_no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn))
-            reply.exception()  # who only tells does not look
+
+        async def reply() -> JsonValue:
+            if isinstance(ending, TurnCompletedEntry):
+                return ending.reply
+            raise _no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn)
+
         return _Sent(reply, accepted, received.sequence, cell)
 
     async def _ending(self, received: Recorded, command_id: str) -> object:
@@ -279,9 +280,9 @@ class Dispatcher:
 def _in_text(entry: CommandReceivedEntry, payload: bytes) -> EntryText:
     """Return the entry of a command as it will be written."""
     texts = {
-        "command_type": json_text(entry.command_type),
+        "command_type": name_text(entry.command_type),
         "payload": payload,
-        "by": json_text(entry.by),
+        "by": name_text(entry.by),
         "correlation_id": json_text(entry.correlation_id),
         "causation_id": json_text(entry.causation_id),
     }

@@ -10,6 +10,7 @@ Who may call what, when. All of it on the event loop of the loom.
   verbs that cannot wait.
 - The runner, in the turn's main task: `end` once, after everything else; nothing of the turn is written after that.
 - From outside: `stop` cancels the code, `answer` hands in what a person said, `refuse` ends the wait for a reply,
+  `reply` gives a caller something to wait for,
   `close` lets go of everything. Each may be called at any time and more than once.
 
 What holds: an entry is written only by a turn that has the lock, that was not stopped and has not ended. Once `halt`
@@ -90,6 +91,22 @@ class LookedUp(NamedTuple):
     entry: Callable[[], ContextGatheredEntry]
 
 
+class _Replied(NamedTuple):
+    """How a turn answers those who asked: with a reply, or with an error."""
+
+    reply: JsonValue
+    error: LoomError | None = None
+
+    def give(self, caller: asyncio.Future[JsonValue]) -> None:
+        """Answer a caller who still waits."""
+        if caller.done():
+            return
+        if self.error is None:
+            caller.set_result(self.reply)
+        else:
+            caller.set_exception(self.error)
+
+
 @dataclass(slots=True)
 class Gathered:
     """What a turn has seen so far; a decision takes it along."""
@@ -128,7 +145,6 @@ class Turn:
         self.policy = policy
         self.accepted = accepted
         """Done when its first entry is durable."""
-        self.reply: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
         self.reply_held = False
         """Whether its reply is let out later, by somebody else."""
         self.actor: Decider | None = None
@@ -154,6 +170,8 @@ class Turn:
         self.receipt: Receipt | None = None
         self.stopped: LoomError | None = None
         self.closed = False
+        self._replied: _Replied | None = None
+        self._callers: list[asyncio.Future[JsonValue]] = []
         self._parking = Parking(self._park)
         self._written: asyncio.Future[Receipt] | None = None
         self._resuming: asyncio.Future[Receipt] | None = None
@@ -290,7 +308,7 @@ class Turn:
         if self._written is None:
             return
         try:
-            self.receipt = await asyncio.shield(self._written)
+            self.receipt = await self._written
         except AppendUnknownError as unknown:
             try:
                 receipt = await self.services.store.resolve(unknown)
@@ -376,11 +394,27 @@ class Turn:
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
+    def reply(self) -> asyncio.Future[JsonValue]:
+        """Return the reply to come, for one caller: cancelling it ends the wait of that caller alone."""
+        caller: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
+        self._callers.append(caller)
+        if self._replied is not None:
+            self._replied.give(caller)
+        return caller
+
+    def release(self, reply: JsonValue) -> None:
+        """Let the reply out to every caller, those included that come later; the first outcome counts."""
+        self._settle(_Replied(reply))
+
     def refuse(self, error: LoomError) -> None:
-        """Tell whoever waits for the reply that there is none."""
-        if not self.reply.done():
-            self.reply.set_exception(error)
-            self.reply.exception()  # a turn that was told, not asked, has nobody waiting
+        """Tell every caller that there is no reply; the first outcome counts."""
+        self._settle(_Replied(None, error))
+
+    def _settle(self, replied: _Replied) -> None:
+        if self._replied is None:
+            self._replied = replied
+            for caller in self._callers:
+                replied.give(caller)
 
     def close(self) -> None:
         """Let everything go that the turn held."""

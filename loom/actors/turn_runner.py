@@ -13,8 +13,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
-from pydantic import JsonValue
-
 from loom.actors.command import encode_reply
 from loom.actors.protected import NOT_KEPT, declared_of
 from loom.actors.stalling import StallWatch, divergence
@@ -113,16 +111,11 @@ async def _complete(turn: Turn, reply: Any) -> None:
     hold = turn.host.services.hold_reply
     live = turn.compare is None and not turn.counterfactual
     if hold is None or not live or not turn.gathered.decisions:
-        _release_reply(turn, encoded.value)
+        turn.release(encoded.value)
         return
     turn.reply_held = True
     held = turn.host.in_background(_release_later(hold, tuple(turn.gathered.decisions)))
-    held.add_done_callback(lambda _: _release_reply(turn, encoded.value))  # however it ended, also before it began
-
-
-def _release_reply(turn: Turn, reply: JsonValue) -> None:
-    if not turn.reply.done():
-        turn.reply.set_result(reply)
+    held.add_done_callback(lambda _: turn.release(encoded.value))  # however it ended, also before it began
 
 
 async def _release_later(hold: Callable[[Sequence[str]], Awaitable[None]], decisions: Sequence[str]) -> None:

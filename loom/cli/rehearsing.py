@@ -23,7 +23,7 @@ from loom.identity import By, Identity
 from loom.journal.chain import genesis
 from loom.journal.entry import Entry, Part, Recorded
 from loom.journal.sqlite import JournalFiles, Reader
-from loom.journal.store import Append, Draft, Head, Receipt
+from loom.journal.store import Append, Draft, Head, Receipt, Submitted
 from loom.policies import AnyPolicy, Document, implicit_document, version_hash, version_id
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.precedents import EquivalenceRegistry, EquivalenceRule, Precedents, RuleVersion
@@ -183,7 +183,7 @@ class ReadOnlyStore:
         """The time of the last entry that was there."""
         return 0 if self._last is None else self._last.recorded_at_us
 
-    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+    def submit(self, append: Append) -> Submitted:
         """Refuse."""
         raise _refusal(append.journal)
 

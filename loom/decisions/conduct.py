@@ -61,10 +61,10 @@ _WORDS = _YES | _NO
 
 def granted(outcome: Mapping[str, JsonValue]) -> bool | None:
     """Return whether an outcome says that something was granted, or not; None where it does not say."""
-    if any(outcome.get(name) is True for name in _DONE):
-        return True
     said = set[bool]()
     for name, value in outcome.items():
+        if value is True and name in _DONE:
+            return True
         if isinstance(value, bool) and name in _SAID:
             said.add(value == (name in GRANTED))
         elif isinstance(value, str) and name in SAYING and value.lower() in _WORDS:

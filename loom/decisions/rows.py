@@ -34,6 +34,7 @@ ROW = (
 )  # fmt: skip
 """What of a decision its row is made of."""
 
+_as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time
 _BESIDE = ("decided_by", "source")
 """What of an observed decision its entry says beside it."""
 
@@ -57,11 +58,12 @@ Header: TypeAlias = Recorded | Part
 
 def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
     """Return the decision that an entry holds, as plain JSON; None where it holds none that can be read."""
-    if recorded.kind not in DECISIONS or recorded.plain is None:
+    plain = recorded.plain if recorded.kind in DECISIONS else None
+    if plain is None:
         return None
-    decision: Mapping[str, Any] = recorded.plain["decision"]
+    decision: Mapping[str, Any] = plain["decision"]
     if recorded.kind == DecisionObservedEntry.kind:
-        return {**decision, **{name: recorded.plain.get(name) for name in _BESIDE}}
+        return {**decision, **{name: plain.get(name) for name in _BESIDE}}
     return {**_LEFT_OUT, **decision}
 
 
@@ -176,7 +178,7 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
         "rationale": decision["rationale"],
         "situation": alike.get("situation"),
         "precedent": alike.get("precedent"),
-        "outcome": json.dumps(outcome, ensure_ascii=False),
+        "outcome": _as_text(outcome),
         "verdict": verdict_in(decision),
         "departure": departure_in(decision),
     }

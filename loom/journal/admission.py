@@ -101,7 +101,8 @@ _CONTAINERS = frozenset({dict, list})
 
 def admit(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return the bytes of a JSON body, wherever they come from, if they may be stored; else raise `AdmissionError`."""
-    _check_size(body, limits)
+    if len(body) > limits.max_bytes:
+        raise _too_large(body, limits)
     value = parse_json(body)
     if _is_suspect(body, limits):
         json_value(value, limits=limits)
@@ -113,7 +114,8 @@ def admit_written(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
     It is JSON then, and repeats no key. What cannot offend is let through by counting; only a suspect is parsed.
     """
-    _check_size(body, limits)
+    if len(body) > limits.max_bytes:
+        raise _too_large(body, limits)
     if _is_suspect(body, limits):
         json_value(parse_json(body), limits=limits)
     return body
@@ -132,12 +134,11 @@ def parse_json(text: bytes | str) -> JsonValue:
     return value
 
 
-def _check_size(body: bytes, limits: Limits) -> None:
-    if len(body) > limits.max_bytes:
-        raise AdmissionError(
-            f"body has [{len(body)}] bytes; expected at most [{limits.max_bytes}]: "
-            "journal a reference to it instead, or raise journal.max_entry_bytes"
-        )
+def _too_large(body: bytes, limits: Limits) -> AdmissionError:
+    return AdmissionError(
+        f"body has [{len(body)}] bytes; expected at most [{limits.max_bytes}]: "
+        "journal a reference to it instead, or raise journal.max_entry_bytes"
+    )
 
 
 def _is_suspect(body: bytes, limits: Limits) -> bool:

@@ -19,7 +19,7 @@ from loom.journal.admission import Limits, admit, admit_written, json_value
 from loom.journal.entry import KINDS, Entry, Step
 from loom.journal.plain import is_plain_model
 
-__all__ = ["EntryText", "json_text", "model_text", "serialise", "step_text"]
+__all__ = ["EntryText", "json_text", "model_text", "name_text", "serialise", "step_text"]
 
 
 class EntryText(NamedTuple):
@@ -55,7 +55,7 @@ def serialise(entry: Entry | EntryText, *, limits: Limits) -> bytes:
 
 def _joined(entry: EntryText) -> bytes:
     template, names = _template(entry.cls, tuple(entry.texts))
-    return template % tuple([entry.texts[name] for name in names])
+    return template % tuple(map(entry.texts.__getitem__, names))
 
 
 @lru_cache(maxsize=1_024)
@@ -88,9 +88,13 @@ def model_text(model: BaseModel) -> bytes:
     return model.__pydantic_serializer__.to_json(model)
 
 
+name_text = lru_cache(maxsize=4_096)(json_text)
+"""The same, for what comes again and again: names of verbs, kinds, systems, people."""
+
+
 def step_text(step: Step) -> bytes:
     """Return the JSON text of a step."""
-    return b"[%s,%s,%d]" % (json_text(step.verb), json_text(step.key), step.occurrence)
+    return b"[%s,%s,%d]" % (name_text(step.verb), json_text(step.key), step.occurrence)
 
 
 @lru_cache(maxsize=1_024)

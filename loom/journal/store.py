@@ -18,7 +18,7 @@ from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import KINDS, Entry, Part, PersonEntry, Recorded
 from loom.journal.serialisation import EntryText, serialise
 
-__all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "decoded", "draft"]
+__all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "Submitted", "decoded", "draft"]
 
 MAX_NAME = 512
 """How many characters a command id or the name of a journal may have."""
@@ -106,6 +106,14 @@ class Receipt(NamedTuple):
     recorded_at_us: int
 
 
+class Submitted(asyncio.Future[Receipt]):
+    """The outcome of an append to come. No waiter can cancel it; a task that is cancelled meanwhile hears it first."""
+
+    def cancel(self, msg: object = None) -> bool:
+        """Refuse: the append is written or not, whoever waits for it."""
+        return False
+
+
 class JournalStore(Protocol):
     """Append-only journals of one workspace, with one writer.
 
@@ -128,7 +136,7 @@ class JournalStore(Protocol):
         """The time of the last entry known to be durable; time does not go back behind it."""
         ...
 
-    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+    def submit(self, append: Append) -> Submitted:
         """Put an append in line and return its outcome to come; the order of calls is the order of a journal."""
         ...
 

@@ -89,6 +89,7 @@ ROW = (
 
 _NOT_IMPORTED = {"import_id": None, "excluded": None}
 _MAX_FACETS = 64
+_as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time
 _MAX_FACET = 256  # characters of a name or a value; nobody searches for longer ones
 
 
@@ -180,7 +181,7 @@ def facet_text(value: JsonValue) -> str | None:
         value = int(value)
     if isinstance(value, dict | list):
         return None
-    return json.dumps(value, ensure_ascii=False)
+    return _as_text(value)
 
 
 def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
@@ -195,7 +196,7 @@ def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, obje
         "rule": alike.get("rule"),
         "situation": alike.get("situation"),
         "precedent": alike.get("precedent"),
-        "outcome": json.dumps(decision.get("outcome") or {}, ensure_ascii=False),
+        "outcome": _as_text(decision.get("outcome") or {}),
         "rationale": decision["rationale"],
         "is_exception": int(decision.get("is_exception") or 0),
         "recorded_at_us": header.recorded_at_us,

@@ -30,6 +30,7 @@ from loom.journal import Append, Entry, Receipt, Recorded
 from loom.journal.chain import body_digest
 from loom.journal.kinds import TurnCompletedEntry, TurnFailedEntry, TurnResumedEntry
 from loom.journal.sqlite import SqliteStore
+from loom.journal.store import Submitted
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Folding, Interpreter, Lend, Lender, World
 from tests.actors.support import entries, kinds, lay_down, opened, until
@@ -44,10 +45,10 @@ def break_journal(
     """Let appends fail that match."""
     real = loom.store.submit
 
-    def submit(append: Append) -> asyncio.Future[Receipt]:
+    def submit(append: Append) -> Submitted:
         if not when(append):
             return real(append)
-        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        future = Submitted()
         future.get_loop().call_soon(future.set_exception, error())
         return future
 
@@ -346,11 +347,11 @@ async def test_an_append_of_unknown_outcome_that_stands_is_as_good_as_any(
     async with opened(tmp_path) as loom:
         real = loom.store.submit
 
-        def submit(append: Append) -> asyncio.Future[Receipt]:
+        def submit(append: Append) -> Submitted:
             inner = real(append)
             if append.drafts[0].kind not in ("turn_completed", "command_received"):
                 return inner
-            outer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            outer = Submitted()
 
             def landed(done: asyncio.Future[Receipt]) -> None:
                 receipt = done.result()
@@ -600,8 +601,8 @@ async def test_an_actor_that_comes_back_waits_for_what_it_had_put_in_line_before
         held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         real = loom.store.submit
 
-        def submit(append: Append) -> asyncio.Future[Receipt]:
-            outer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        def submit(append: Append) -> Submitted:
+            outer = Submitted()
             held.add_done_callback(
                 lambda _: real(append).add_done_callback(lambda done: outer.set_result(done.result()))
             )

@@ -13,6 +13,7 @@ import pytest
 from loom.actors import Actor, Command
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal import Append, Receipt
+from loom.journal.store import Submitted
 from loom.runtime import Loom
 from tests.actors.agents import NotedEntry
 from tests.actors.support import opened
@@ -30,10 +31,10 @@ class Durability:
         self._at = 0.0
         self._real = loom.store.submit
 
-    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+    def submit(self, append: Append) -> Submitted:
         turn = str(append.drafts[0].command_id)
         self.submitted[turn] += len(append.drafts)
-        outer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        outer = Submitted()
         self._real(append).add_done_callback(lambda inner: self._keep(inner, outer, turn, len(append.drafts)))
         return outer
 

@@ -16,7 +16,7 @@ from loom.decisions.entries import ContextGatheredEntry
 from loom.errors import LookupFailedError
 from loom.journal.admission import json_value
 from loom.journal.entry import StepReference
-from loom.journal.serialisation import json_text, step_text
+from loom.journal.serialisation import json_text, name_text, step_text
 from loom.journal.store import decoded
 from loom.spans import span
 
@@ -50,10 +50,10 @@ async def gather_context(
         else:
             asked = {
                 "step": step_text(step),
-                "system": json_text(system),
-                "entity": json_text(entity),
+                "system": name_text(system),
+                "entity": name_text(entity),
                 "query": json_text(query),
-                "relevance": json_text(relevance),
+                "relevance": name_text(relevance),
             }
             patience = timeout_s if timeout_s is not None else turn.services.options.lookup_timeout_s
             with span("loom.lookup", {"loom.system": system, "loom.entity": entity}) as under_way:

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from loom.errors import AppendRefusedError, JournalBusyError
-from loom.journal.store import Append, Draft, Receipt
+from loom.journal.store import Append, Draft, Submitted
 
 __all__ = ["AppendQueue", "Waiting"]
 
@@ -14,7 +14,7 @@ _MOST_TOGETHER = 64
 """How many entries an append may grow to: all of them are written, or none."""
 
 
-class Waiting(asyncio.Future[Receipt]):
+class Waiting(Submitted):
     """One append in line: the future of its outcome. It may grow until it is taken."""
 
     __slots__ = ("append", "drafts", "size", "taken")

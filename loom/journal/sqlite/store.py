@@ -28,7 +28,7 @@ from loom.journal.sqlite.queue import AppendQueue, Waiting
 from loom.journal.sqlite.reader import Reader
 from loom.journal.sqlite.staging import Outcome, Tail, lost
 from loom.journal.sqlite.writer import Writer
-from loom.journal.store import Append, Draft, Head, Receipt, check_name
+from loom.journal.store import Append, Draft, Head, Receipt, Submitted, check_name
 from loom.telemetry import get_logger
 
 __all__ = ["SqliteOptions", "SqliteStore"]
@@ -114,7 +114,7 @@ class SqliteStore:
         """Return the time by the clock that entries are stamped with, never earlier than the last entry."""
         return datetime_from_us(max(self._clock.now_us(), self._recorded_at_us))
 
-    def submit(self, append: Append) -> asyncio.Future[Receipt]:
+    def submit(self, append: Append) -> Submitted:
         """Put an append in line and return its outcome to come; the order of calls is the order of entries."""
         self._check_open()
         check_name(append.journal, what="journal")
