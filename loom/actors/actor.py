@@ -86,6 +86,15 @@ class Actor(Generic[State]):
         cls = state_type(type(self))
         return cast("State", None if cls is None else cls())
 
+    @classmethod
+    def upcast_state(cls, version: int, state: JsonValue) -> JsonValue:
+        """Return a state of `state_version` as JSON in the shape of `version + 1`.
+
+        An actor starts from a checkpoint of its state where bodies of its journal were pruned: then its entries cannot
+        be folded again, and the state of an older version is all that there is. By default it cannot be read.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no step from state_version {version}: override upcast_state")
+
     def context(self) -> Mapping[str, JsonValue]:
         """Return what the actor knows of itself and the business searches decisions by: tenant, environment, …"""
         return {}

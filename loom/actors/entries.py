@@ -1,16 +1,18 @@
 """The entries that let a turn resume: what it asked of others, did in the world, and drew from clock and chance.
 
-And the one that binds a snapshot, which lies outside the journal, to it.
+And two about its state: the one that binds a snapshot, which lies outside the journal, to it, and the one that holds
+the state itself, so that bodies before it can go.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from loom.decisions.entries import Failure
 from loom.journal.entry import Entry
+from loom.journal.ranges import BodyRange
 
 __all__ = [
     "AskRepliedEntry",
@@ -18,6 +20,7 @@ __all__ = [
     "EffectIntendedEntry",
     "EffectPerformedEntry",
     "SnapshotTakenEntry",
+    "StateCheckpointEntry",
     "ToldEntry",
     "ValueDrawnEntry",
 ]
@@ -98,3 +101,20 @@ class SnapshotTakenEntry(Entry):
     """The entry after which the state was so."""
     digest: str
     """SHA-256 of the snapshot's bytes, which are salted, in hex digits."""
+
+
+class StateCheckpointEntry(Entry):
+    """The state after all entries before this one: an actor starts from it where bodies before it are gone.
+
+    It belongs to no turn, and is not shown to `apply`. The state is in clear where the journal concerns no subject,
+    and sealed for all of its subjects otherwise: one of the two is None.
+    """
+
+    kind: ClassVar[str] = "state_checkpoint"
+
+    actor_type: str
+    state_version: int
+    state: JsonValue = None
+    sealed: JsonValue = None
+    pruned: tuple[BodyRange, ...] = Field(default=())
+    """The bodies that were going to be taken away when it was made."""

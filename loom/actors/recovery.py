@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from loom.actors.actor import Actor, commands_of
+from loom.actors.checkpoints import Refold, refolded
 from loom.actors.command import COMMANDS
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.ports import TurnHost
@@ -55,17 +56,33 @@ class Recovered:
 async def recover(
     services: Services, cls: type[Actor[Any]], journal: str, fold: Fold, *, until: int | None = None
 ) -> Recovered:
-    """Read a journal from its snapshot on, all of it or up to a sequence, and fold it."""
-    recovered = Recovered()
+    """Read a journal from its snapshot on, all of it or up to a sequence, and fold it.
+
+    Raises `ActorPrunedError` where bodies are gone that no checkpoint of the state makes up for.
+    """
     if (await services.store.head(journal)).sequence == 0:
-        return recovered
-    read_after, recovered.snapshot = await _begin(services, cls, journal, fold, until=until)
+        return Recovered()
+    begin = await _begin(services, cls, journal, fold, until=until)
+    refold = Refold(services, fold, journal)
+    recovered = await _read(services, journal, refold, begin, until=until)
+    if not refold.check():
+        fold.reset()
+        refold = refold.again()
+        recovered = await _read(services, journal, refold, (0, 0), until=until)
+        refold.check()
+    return recovered
+
+
+async def _read(
+    services: Services, journal: str, refold: Refold, begin: tuple[int, int], *, until: int | None
+) -> Recovered:
+    recovered = Recovered()
+    read_after, recovered.snapshot = begin
     turns: dict[str, list[Recorded]] = {}
     async for recorded in services.store.read(journal, after=read_after, until=until):
         recovered.sequence, recovered.entry_hash = recorded.sequence, recorded.entry_hash
         if recorded.sequence > recovered.snapshot:
-            fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
-            fold.until(recorded.sequence)
+            await refold.take(recorded)
         command_id = recorded.command_id
         if command_id is None:
             continue
@@ -200,9 +217,9 @@ async def _give_recorded_steps(
     fold = Fold(actor)
     if fold.wanted:
         beginning = _beginning(entries)
-        async for recorded in host.services.store.read(host.journal, until=entries[-1].sequence):
+        await refolded(host.services, fold, host.journal, until=beginning)
+        async for recorded in host.services.store.read(host.journal, after=beginning, until=entries[-1].sequence):
             fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
-            fold.until(min(recorded.sequence, beginning))
     else:
         actor._state_ref = host.state_ref
 

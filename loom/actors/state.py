@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from loom.actors.actor import Actor, folds, state_type
-from loom.actors.entries import SnapshotTakenEntry
+from loom.actors.entries import SnapshotTakenEntry, StateCheckpointEntry
 from loom.actors.ports import StateRef
 from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
@@ -46,8 +46,11 @@ class Fold:
         if self._pending is not None:
             self._pending.append((sequence, entry))
 
-    def until(self, sequence: int) -> None:
-        """Fold what is in line up to a sequence; raise `ActorStoppedError` where `apply` raises."""
+    def until(self, sequence: int, *, gaps: bool = False) -> None:
+        """Fold what is in line up to a sequence; raise `ActorStoppedError` where `apply` raises.
+
+        Where the beginning is gone, that is an `ActorPrunedError`, unless `gaps` says that it is folded as erased.
+        """
         pending = self._pending
         while pending and pending[0][0] <= sequence:
             at, entry = pending.popleft()
@@ -56,12 +59,12 @@ class Fold:
             try:
                 folded = entry()
                 # A gap is for `apply` to judge; without its beginning a state would be another actor's.
-                if at == 1 and isinstance(folded, UnknownEntry) and folded.problem == "erased":
+                if at == 1 and not gaps and isinstance(folded, UnknownEntry) and folded.problem == "erased":
                     raise ActorPrunedError(
                         f"[{type(self.actor).__name__}] has lost the beginning of its journal, which was pruned; "
                         "expected all of it, as its state is made of it: read it in the archive, it takes nothing more"
                     )
-                if not isinstance(folded, SnapshotTakenEntry):
+                if not isinstance(folded, SnapshotTakenEntry | StateCheckpointEntry):
                     self.actor.apply(folded)
             except ActorStoppedError:
                 raise
@@ -91,15 +94,33 @@ class Fold:
         if self.wanted:
             if self.sequence != at:
                 return None
-            try:
-                adapter = _adapter_of(self.actor)
-                written = adapter.dump_json(self.actor.state)
-                if adapter.validate_json(written) != self.actor.state:
-                    return None
-                state = json.loads(written)
-            except (ValueError, TypeError, PydanticSchemaGenerationError):
+            written = self.written()
+            if written is None:
                 return None
+            state = json.loads(written)
         return Snapshot(state=state, unfinished=dict(unfinished), salt=salt).model_dump_json().encode()
+
+    def written(self) -> bytes | None:
+        """Return the state as JSON, or None if it would not come back equal."""
+        try:
+            adapter = _adapter_of(self.actor)
+            written = adapter.dump_json(self.actor.state)
+            return written if adapter.validate_json(written) == self.actor.state else None
+        except (ValueError, TypeError, PydanticSchemaGenerationError):
+            return None
+
+    def reset(self) -> None:
+        """Go back to the beginning, whatever was folded before."""
+        if self._pending is not None:
+            self._pending.clear()
+            self.actor._state_ref = StateRef(self.actor.initial_state())
+        self.sequence = 0
+
+    def restart(self, state: JsonValue, *, at: int) -> bool:
+        """Begin at a state that was written, whatever was folded before; return whether it can be read."""
+        if self._pending is not None:
+            self._pending.clear()
+        return self.start(Snapshot(state=state), at=at)
 
 
 def _adapter_of(actor: Actor[Any]) -> TypeAdapter[Any]:

@@ -25,6 +25,7 @@ from loom.journal.admission import parse_json
 __all__ = [
     "BODY_SCHEME",
     "KINDS",
+    "SEALED_SCHEME",
     "Entry",
     "KindRegistry",
     "Part",
@@ -43,6 +44,9 @@ _MAX_KIND = 64
 
 BODY_SCHEME = 1
 """The scheme of bodies that this loom writes, and the only one that it reads."""
+
+SEALED_SCHEME = 0
+"""What is said of a body that lies encrypted in an archive: it is no body to be read, but what is there of it."""
 
 
 class Step(NamedTuple):
@@ -149,7 +153,7 @@ class UnknownEntry(Entry):
     """An entry whose body this process cannot interpret, kept as it was stored.
 
     `problem` is `unknown_kind`, `newer_schema`, `newer_scheme` (its body is hashed in a way that this loom does not
-    know) or `erased` (the body was pruned or erased, and that is declared).
+    know), `sealed` (it lies encrypted in an archive) or `erased` (it was pruned or erased, and that is declared).
     """
 
     of_kind: str
@@ -324,8 +328,9 @@ class Recorded:
     def entry(self) -> Entry:
         """The entry itself, decoded on first use: as it was written, or joined where `join` said with what."""
         if self._entry is None and self.body_scheme != BODY_SCHEME and self.body is not None:
+            problem = "sealed" if self.body_scheme == SEALED_SCHEME else "newer_scheme"
             self._entry = UnknownEntry(
-                of_kind=self.kind, of_schema=self.schema_version, problem="newer_scheme", body=parse_json(self.body)
+                of_kind=self.kind, of_schema=self.schema_version, problem=problem, body=parse_json(self.body)
             )
         if self._entry is None:
             self._entry = KINDS.decode(self.kind, self.schema_version, self.body)
@@ -340,10 +345,15 @@ class Recorded:
             self._entry = _joined(self._entry, self.journal, steps)
 
     @property
+    def has_body(self) -> bool:
+        """Whether there is a body to be read: it was not pruned or erased, and is not sealed in an archive."""
+        return self.body is not None and self.body_scheme != SEALED_SCHEME
+
+    @property
     def refers(self) -> bool:
         """Whether it is of a kind that refers to earlier entries, and can be read."""
         cls = KINDS.get(self.kind)
-        return cls is not None and issubclass(cls, ReferringEntry) and self.body is not None
+        return cls is not None and issubclass(cls, ReferringEntry) and self.has_body
 
     @property
     def plain(self) -> dict[str, Any] | None:

@@ -148,10 +148,17 @@ class PrunedEntry(PersonEntry):
     """The bodies of a range of a journal were taken away on purpose; the chain still verifies without them."""
 
     kind: ClassVar[str] = "pruned"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     journal: str
     first_sequence: int
     last_sequence: int
     by: str
     reason: str
+    archive: str | None = None
+    """The digest of the archive that holds them; None in entries from before that was written down."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body from before the archive was named as it is."""
+        return body if version == 2 else super().upcast(version, body)

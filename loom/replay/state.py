@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any, NamedTuple
 
+from loom.actors.checkpoints import Refold
 from loom.actors.state import Fold
 from loom.actors.system import ActorSystem
 from loom.errors import JournalNotFoundError
@@ -25,11 +25,22 @@ class StateAfter(NamedTuple):
 async def fold_states(
     store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None
 ) -> AsyncIterator[StateAfter]:
-    """Yield the state after each entry of a journal, up to and with sequence `until`."""
+    """Yield the state after each entry of a journal, up to and with sequence `until`.
+
+    Where bodies were pruned, no state is yielded before the checkpoint that makes up for them.
+    """
     fold = Fold(system.detached_cell(journal).actor)
+    refold = Refold(system.services, fold, journal)
     async for recorded in store.read(journal, until=until):
-        fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
-        fold.until(recorded.sequence)
+        await refold.take(recorded)
+        if refold.is_whole:
+            yield StateAfter(recorded, fold.actor.state)
+    if refold.check():
+        return
+    fold.reset()
+    refold = refold.again()
+    async for recorded in store.read(journal, until=until):
+        await refold.take(recorded)
         yield StateAfter(recorded, fold.actor.state)
 
 

@@ -218,6 +218,14 @@ class SqliteStore:
         self._check_open()
         await self._in_thread(lambda: self._writer.prune(journal, until))
 
+    async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Take bodies of a journal away by ranges (first, last), where journaled `PrunedEntry`s say so.
+
+        All or nothing, as `prune`, but the journal may go on meanwhile.
+        """
+        self._check_open()
+        await self._in_thread(lambda: self._writer.prune_bodies(journal, ranges))
+
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Have `callback` called on the event loop with each new acknowledged position."""
         self._callbacks.append(callback)

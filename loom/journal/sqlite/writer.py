@@ -51,7 +51,7 @@ _OWN_ID = "SELECT 1 FROM entries WHERE command_id = ? AND kind = 'decision_obser
 _LAST = "SELECT coalesce(max(sequence), 0) FROM entries WHERE journal = ?"
 _PRUNE = """
 UPDATE entries SET body = NULL, salt = NULL
-WHERE journal = ? AND sequence <= ? AND body IS NOT NULL AND kind <> 'pruned'
+WHERE journal = ? AND sequence BETWEEN ? AND ? AND body IS NOT NULL AND kind <> 'pruned'
 """
 
 _FREE_SPACE_EVERY = 64  # batches
@@ -125,7 +125,14 @@ class Writer:
             raise explained(error, self._files.journal, writing=False) from error
 
     def prune(self, journal: str, until: int) -> None:
-        """Take bodies away; the schema sees to it that an entry has declared it."""
+        """Take all bodies of a journal away that goes no further; the schema sees to it that an entry declared it."""
+        self._take_away(journal, [(1, until)], last=until)
+
+    def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Take bodies away by ranges of sequences, in one transaction; entries have to have declared each."""
+        self._take_away(journal, ranges, last=None)
+
+    def _take_away(self, journal: str, ranges: Sequence[tuple[int, int]], *, last: int | None) -> None:
         if self._link.refusal is not None:
             raise self._link.refusal
         try:
@@ -135,11 +142,11 @@ class Writer:
             connection.execute("PRAGMA trusted_schema = ON")
             connection.execute("BEGIN IMMEDIATE")
             self._link.check_epoch()
-            last = connection.execute(_LAST, (journal,)).fetchone()[0]
-            if last != until:
+            found = connection.execute(_LAST, (journal,)).fetchone()[0]
+            if last is not None and found != last:
                 connection.execute("ROLLBACK")
-                raise SequenceConflictError(journal=journal, expected=until, at=last)
-            connection.execute(_PRUNE, (journal, until))
+                raise SequenceConflictError(journal=journal, expected=last, at=found)
+            connection.executemany(_PRUNE, [(journal, first, until) for first, until in ranges])
             connection.execute("COMMIT")
             self._link.check_identity()
             connection.execute("PRAGMA trusted_schema = OFF")

@@ -1,0 +1,90 @@
+"""Making a checkpoint of an actor's state, before bodies of its journal are taken away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+
+from loom.actors.actor import folds
+from loom.actors.cell import Cell
+from loom.actors.checkpoints import about_state, refolded
+from loom.actors.entries import StateCheckpointEntry
+from loom.actors.state import Fold
+from loom.actors.system import ActorSystem
+from loom.errors import LoomError
+from loom.identity import parse_journal_name
+from loom.journal.ranges import BodyRange
+from loom.journal.store import draft
+from loom.sealing import Subjects, seal_for_all
+
+__all__ = ["Checkpoints"]
+
+
+class Checkpoints:
+    """Journals the states of actors, sealed for the subjects of their journals."""
+
+    def __init__(self, actors: ActorSystem, subjects: Subjects) -> None:
+        self._actors = actors
+        self._subjects = subjects
+
+    async def make(self, journal: str, *, pruned: Sequence[BodyRange], subjects: Collection[str]) -> str | None:
+        """Journal the state of an actor, sealed for some subjects; return why that cannot be done, None once it is.
+
+        `pruned` are the bodies that are going to be taken away. Those that concern a subject who was erased count as
+        erased, so that nothing of it is in the state. An actor that folds no state needs no checkpoint. One that is at
+        work is left, as is one whose code is not here.
+        """
+        actor_type = parse_journal_name(journal).actor_type
+        if not self._actors.knows(actor_type):
+            return "its state cannot be kept: there is no code of its actor here"
+        cls = self._actors.classes.get(actor_type)
+        try:
+            cell = await self._actors.cell(journal)
+        except LoomError as error:
+            return f"its actor does not start: {error!s:.300}"
+        if cell.open or cell.stuck:
+            return "with a turn that has no end"
+        if not folds(cls):
+            return None
+        gone = [each for each in pruned if self._is_erased(each)]
+        living = {name for name in subjects if await self._lives(name)}
+        return await cell.keep_awake_for(self._made(cell, pruned, gone, living))
+
+    async def _made(
+        self, cell: Cell, pruned: Sequence[BodyRange], gone: Sequence[BodyRange], subjects: Collection[str]
+    ) -> str | None:
+        async with cell.operator_lock:
+            sequence = cell.sequence
+            fold = Fold(cell.new_actor())
+            try:
+                await refolded(cell.services, fold, cell.journal, until=sequence, gone=gone)
+                state = fold.written()
+                if state is None:
+                    return f"its state cannot be kept: as JSON it does not come back equal [{cell.cls.__name__}]"
+                plain = json.loads(state)
+                sealed = None
+                if subjects:
+                    sealed = await seal_for_all(
+                        self._subjects.opened_vault(), subjects, state, about_state(cell.journal)
+                    )
+                entry = StateCheckpointEntry(
+                    actor_type=cell.cls.actor_type, state_version=cell.cls.state_version,
+                    state=plain if sealed is None else None, sealed=sealed, pruned=tuple(pruned),
+                )  # fmt: skip
+                ready = draft(entry, limits=cell.services.limits, new_salt=cell.services.sources.new_salt)
+                if cell.open or cell.sequence != sequence or cell.invalidated_by is not None:
+                    return "its actor is at work"
+                await cell.write_and_wait(ready)
+            except LoomError as error:
+                return f"its state cannot be kept: {error!s:.300}"
+        return None
+
+    def _is_erased(self, bodies: BodyRange) -> bool:
+        ended = self._subjects.erasures.is_ended
+        return any(ended(name, generation) for name, generation in bodies.subjects.items())
+
+    async def _lives(self, subject: str) -> bool:
+        """Tell whether a subject was not erased, or has keys of a later generation."""
+        if self._subjects.erasures.get(subject) is None:
+            return True
+        return self._subjects.vault is not None and await self._subjects.vault.knows(subject)

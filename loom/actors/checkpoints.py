@@ -1,0 +1,165 @@
+"""Folding a journal out of which bodies were taken: an actor starts from a checkpoint of its state that is journaled.
+
+A checkpoint is the truth where a snapshot is a cache: the bodies before it may be gone. It is made before they go. One
+that was sealed for a subject who was erased since does not open. Then the state is folded from what is there, the
+bodies that were pruned for that subject as erased ones, as if the subject had been erased in them; where bodies of
+others are gone as well, nobody can say what the state was, and the actor takes nothing more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pydantic import JsonValue
+
+from loom.actors.entries import StateCheckpointEntry
+from loom.actors.services import Services
+from loom.actors.state import Fold
+from loom.errors import ActorPrunedError, ErasedError
+from loom.journal.entry import Entry, Recorded, UnknownEntry
+from loom.journal.ranges import BodyRange
+from loom.sealing import open_for_all
+
+__all__ = ["Refold", "about_state", "refolded"]
+
+
+def about_state(journal: str) -> str:
+    """Return as what the state of a checkpoint is sealed: that of this journal."""
+    return f"state of {journal}"
+
+
+class Refold:
+    """Folds entries as they are read, and starts from checkpoints where bodies are gone. One for each pass.
+
+    Give it all entries in order, from the beginning or from a snapshot on, and then call `check`. `gone` are ranges
+    whose bodies count as gone though they are there still.
+    """
+
+    def __init__(
+        self, services: Services, fold: Fold, journal: str, *, gone: Sequence[BodyRange] = (), erased: bool = False
+    ) -> None:
+        self._services = services
+        self._fold = fold
+        self._journal = journal
+        self._gone = gone
+        self._folds_erased = erased
+        """Whether bodies that were pruned for erased subjects are folded as erased: on the second pass."""
+        self._missing: list[int] = []
+        """The sequences without a body that no checkpoint covers yet."""
+        self._checkpoints = 0
+        self._ranges: list[BodyRange] = []
+        self._why: str | None = None
+        """Why the checkpoint that came last could not be used."""
+
+    async def take(self, recorded: Recorded, entry: Callable[[], Entry] | None = None) -> None:
+        """Fold an entry, decoded by `entry` where that is given."""
+        if not self._fold.wanted:
+            return
+        sequence = recorded.sequence
+        if recorded.kind == StateCheckpointEntry.kind and await self._starts(recorded):
+            return
+        if not recorded.has_body:
+            self._missing.append(sequence)
+        if self._missing and not self._folds_erased:
+            return  # what comes before the next checkpoint counts for nothing, and could be misread without the bodies
+        gone = any(sequence in each for each in self._gone)
+        self._fold.feed(sequence, partial(_erased, recorded) if gone else entry or partial(getattr, recorded, "entry"))
+        self._fold.until(sequence, gaps=self._folds_erased or gone)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the state is that of all entries so far: no body is missing that a checkpoint has to make up for."""
+        return self._folds_erased or not self._missing
+
+    def check(self) -> bool:
+        """Return whether the state is the one of the journal; False asks for another pass with `again`.
+
+        Raises `ActorPrunedError` where bodies are gone that no checkpoint makes up for.
+        """
+        if not self._missing:
+            return True
+        if not self._checkpoints and self._missing[0] != 1:
+            return self._folds_erased  # a gap is for `apply` to judge; without its beginning a state would be another's
+        subjects = self._services.subjects
+        for sequence in self._missing:
+            ranges = [each for each in self._ranges if sequence in each]
+            if subjects is None or not any(
+                subjects.erasures.is_ended(name, generation)
+                for each in ranges
+                for name, generation in each.subjects.items()
+            ):
+                raise self._pruned(sequence)
+        return self._folds_erased
+
+    def again(self) -> Refold:
+        """Return the second pass, once the fold is at its beginning: what was pruned for who was erased is erased."""
+        return Refold(self._services, self._fold, self._journal, gone=self._gone, erased=True)
+
+    async def _starts(self, recorded: Recorded) -> bool:
+        """Start from a checkpoint, if it opens and can be read; return whether that was so."""
+        entry = recorded.entry
+        if not isinstance(entry, StateCheckpointEntry):
+            return False
+        self._checkpoints += 1
+        self._ranges.extend(entry.pruned)
+        try:
+            state = self._upcast(entry, await self._opened(entry))
+        except ErasedError as error:
+            self._why = str(error)
+            return False
+        except Exception as error:  # a step between versions is code of a user's
+            self._why = (
+                f"it is of state version [{entry.state_version}], and the class of "
+                f"[{type(self._fold.actor).state_version}] [{error!s:.200}]"
+            )
+            return False
+        if not self._fold.restart(state, at=recorded.sequence):
+            self._why = "its state cannot be read by the class"
+            return False
+        self._missing.clear()
+        self._why = None
+        return True
+
+    async def _opened(self, entry: StateCheckpointEntry) -> JsonValue:
+        if entry.sealed is None:
+            return entry.state
+        subjects = self._services.subjects
+        if subjects is None or subjects.vault is None:
+            raise ErasedError("it is sealed, and there is no vault to open it with")
+        state: JsonValue = json.loads(await open_for_all(subjects.vault, entry.sealed, about_state(self._journal)))
+        return state
+
+    def _upcast(self, entry: StateCheckpointEntry, state: JsonValue) -> JsonValue:
+        cls = type(self._fold.actor)
+        if entry.state_version > cls.state_version:
+            raise ValueError("it is newer than the class")
+        for version in range(entry.state_version, cls.state_version):
+            state = cls.upcast_state(version, state)
+        return state
+
+    def _pruned(self, sequence: int) -> ActorPrunedError:
+        why = "no checkpoint follows" if self._why is None else f"its checkpoint is of no use: {self._why}"
+        return ActorPrunedError(
+            f"[{self._journal}] has lost the body of sequence [{sequence}], which was pruned, and {why}; expected all "
+            "of its journal, or a checkpoint: read it in the archive, it takes nothing more"
+        )
+
+
+async def refolded(
+    services: Services, fold: Fold, journal: str, *, until: int | None = None, gone: Sequence[BodyRange] = ()
+) -> None:
+    """Fold a journal from its beginning, all of it or up to a sequence; see `Refold.check` for what is raised."""
+    refold = Refold(services, fold, journal, gone=gone)
+    while True:
+        async for recorded in services.store.read(journal, until=until):
+            await refold.take(recorded)
+        if refold.check():
+            return
+        fold.reset()
+        refold = refold.again()
+
+
+def _erased(recorded: Recorded) -> Entry:
+    return UnknownEntry(of_kind=recorded.kind, of_schema=recorded.schema_version, problem="erased")
