@@ -389,7 +389,7 @@ ACTS: tuple[Act, ...] = (
     Act(
         "a prune leaves bodies in free pages",
         "loom/journal/sqlite/writer.py",
-        "Writer.prune",
+        "Writer._take_away",
         'connection.execute("PRAGMA secure_delete = ON")',
         "pass",
         ("tests/archive/test_archive.py",),
