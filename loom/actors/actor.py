@@ -128,6 +128,8 @@ class Actor(Generic[State]):
         returns: type[T],
         timeout_s: float | None = None,
         key: str | None = None,
+        protect: Mapping[str, str] | None = None,
+        subject: str | None = None,
     ) -> T: ...
 
     @overload
@@ -142,6 +144,8 @@ class Actor(Generic[State]):
         returns: None = None,
         timeout_s: float | None = None,
         key: str | None = None,
+        protect: Mapping[str, str] | None = None,
+        subject: str | None = None,
     ) -> Any: ...
 
     async def gather_context(
@@ -155,11 +159,17 @@ class Actor(Generic[State]):
         returns: Any = None,
         timeout_s: float | None = None,
         key: str | None = None,
+        protect: Mapping[str, str] | None = None,
+        subject: str | None = None,
     ) -> Any:
         """Look something up, journal what came back and how long it took, and return it.
 
         The value is what JSON makes of it, as a `returns` if given. A fetcher that raises, takes longer than
         `timeout_s` (by default the config's) or returns what is no JSON is a `LookupFailedError`, live and resumed.
+
+        `protect` says by path what of the result is sealed, hashed, masked or dropped before it is journaled, as
+        `{"email": "seal", "contacts.*.phone": "mask"}`; `$result` is all of it, and `$query` the query. Declared fields
+        of `returns` say the same. It is the data of `subject`, by default of whom the command names.
         """
         return await verbs.gather_context(
             current_turn(self, "gather_context"),
@@ -171,6 +181,8 @@ class Actor(Generic[State]):
             returns=returns,
             timeout_s=timeout_s,
             key=key,
+            protect=protect,
+            subject=subject,
         )
 
     def evaluate(self, facts: BaseModel | Mapping[str, object]) -> Evaluation:

@@ -22,7 +22,8 @@ from loom.actors.state import Fold, Snapshot
 from loom.actors.steps import RecordedSteps, UnorderedSteps, step_of
 from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.actors.verbs.effect import in_doubt
-from loom.decisions.entries import ApprovalAnsweredEntry
+from loom.actors.verbs.protected_lookup import stop_if_lost
+from loom.decisions.entries import ApprovalAnsweredEntry, ContextGatheredEntry
 from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import (
@@ -196,6 +197,8 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
             turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))
+        elif isinstance(recorded.entry, ContextGatheredEntry) and recorded.entry.protected:
+            stop_if_lost(turn, recorded.entry, replayed=replayed)
     return turn
 
 

@@ -53,6 +53,7 @@ from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
+from loom.sealing import Keys
 
 __all__ = ["NOT_RESUMABLE", "Evaluated", "LookedUp", "Turn", "TurnStopped"]
 
@@ -85,10 +86,14 @@ class Evaluated(NamedTuple):
 
 
 class LookedUp(NamedTuple):
-    """A look-up of the turn: how a decision refers to it, and its entry, which is made where somebody asks for it."""
+    """A look-up of the turn: how a decision refers to it, and its entry, which is made where somebody asks for it.
+
+    `plain` is what the code got, where that is not what its entry says.
+    """
 
     reference: StepReference
     entry: Callable[[], ContextGatheredEntry]
+    plain: tuple[JsonValue] | None = None
 
 
 class _Replied(NamedTuple):
@@ -165,6 +170,8 @@ class Turn:
         """Whether a person has let it do again what may not be done twice."""
         self.gathered = Gathered()
         self._protected: TurnSubjects | None = None
+        self.keys: dict[str, Keys] = {}
+        """The keys that it has at hand, by subject, where it protects something itself."""
         self.asking: dict[str, int] = {}
         """The journals whose actors it has asked and waits for."""
         self.receipt: Receipt | None = None

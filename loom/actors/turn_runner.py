@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from loom.actors.command import encode_reply
-from loom.actors.protected import NOT_KEPT, declared_of
+from loom.actors.keeping import hold_keys_of_command
+from loom.actors.protected import NOT_KEPT
 from loom.actors.stalling import StallWatch, divergence
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
 from loom.actors.turn_context import enter
@@ -87,6 +88,8 @@ async def _run(turn: Turn) -> None:
 async def _begin(turn: Turn) -> None:
     """See to it that the turn's state at its first line can be told again from the journal."""
     turn.check_open()
+    if type(turn.command).subject_field is not None:
+        await hold_keys_of_command(turn)
     if turn.recorded_steps is not None:
         if not turn.recorded_steps.parked:  # it ran when it was cut short: nobody else runs before it
             await turn.host.lock.acquire(turn)
@@ -173,7 +176,7 @@ def _shortened(steps: Sequence[str]) -> tuple[str, ...]:
 async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     """Journal the failure: the turn's entries stand, and the actor is rebuilt from its journal."""
     failure = failure_of(error)
-    if reason == "raised" and declared_of(type(turn.command)):  # words repeat what they are about
+    if reason == "raised" and turn.protected.touched:  # words repeat what they are about
         failure = failure.model_copy(update={"message": NOT_KEPT})
     turn.stopped = None
     try:

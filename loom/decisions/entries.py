@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from loom.decisions.decision import (
     GONE,
@@ -47,10 +47,24 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class ContextGatheredEntry(Entry):
-    """A system was consulted: what was asked, what came back or how it failed, and how long it took."""
+    """A system was consulted: what was asked, what came back or how it failed, and how long it took.
+
+    Schema 2 knows values that were protected: `protected` are the places of those in the result, as JSON pointers, and
+    `protected_query` is what was kept of a query that says `[sealed]`, `[hashed]`, `[masked]` or `[dropped]`. `masked`
+    are names that a circuit withheld.
+    """
 
     kind: ClassVar[str] = "context_gathered"
+    schema_version: ClassVar[int] = 2
     is_referred_to: ClassVar[bool] = True
 
     system: str
@@ -62,6 +76,13 @@ class ContextGatheredEntry(Entry):
     retrieved_at: datetime
     duration_ms: float
     masked: tuple[str, ...] = ()
+    protected: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    protected_query: JsonValue = Field(default=None, exclude_if=_is_none)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: nothing in it is protected."""
+        return body if version == 1 else super().upcast(version, body)
 
     def as_input(self) -> DecisionInput:
         """Return the look-up as a decision of its turn rests on it."""

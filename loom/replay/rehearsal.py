@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors.command import encode_reply
+from loom.actors.keeping import hold_keys_of_command
 from loom.actors.recovery import replayed_turn
 from loom.actors.stalling import Stall
 from loom.actors.system import ActorSystem
@@ -144,4 +145,6 @@ async def _execute(turn: Turn) -> Any:
     enter(turn)
     turn.check_open()
     assert turn.actor is not None  # noqa: S101 - a turn that is replayed has its actor
+    if type(turn.command).subject_field is not None:
+        await hold_keys_of_command(turn)
     return await turn.actor.execute(turn.command)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from loom.sealing.access import SubjectHandedOutEntry
 from loom.sealing.concerning import concerning, count_subjects
 from loom.sealing.config import SealingConfig
-from loom.sealing.declaring import Node, Parts, declaration_of, declared_paths
+from loom.sealing.declaring import (
+    Each,
+    Leaf,
+    Node,
+    Parts,
+    declaration_of,
+    declared_by,
+    declared_in,
+    declared_paths,
+    merged,
+)
 from loom.sealing.erasures import Erasures, SubjectErasedEntry
 from loom.sealing.facts import OpenedFacts, opened_facts, why_closed
 from loom.sealing.fields import Fields, Protected
@@ -25,7 +35,17 @@ from loom.sealing.markers import (
     plain_of,
 )
 from loom.sealing.master import MASTER_KEY, master_key
-from loom.sealing.protecting import lost_in, open_sealed, proofs, protect, redacted, subjects_in, texts_in
+from loom.sealing.protecting import (
+    lost_in,
+    open_sealed,
+    paths_in,
+    proofs,
+    protect,
+    protect_with,
+    redacted,
+    subjects_in,
+    texts_in,
+)
 from loom.sealing.subject import check_subject
 from loom.sealing.subjects import Subjects
 from loom.sealing.together import is_together, open_for_all, seal_for_all, subjects_together
@@ -34,6 +54,7 @@ from loom.sealing.vault import Keys, Vault
 __all__ = [
     "MASTER_KEY",
     "Dropped",
+    "Each",
     "Erased",
     "Erasures",
     "Fields",
@@ -43,6 +64,7 @@ __all__ = [
     "KeyFile",
     "KeyStore",
     "Keys",
+    "Leaf",
     "Masked",
     "Node",
     "OpenedFacts",
@@ -60,17 +82,22 @@ __all__ = [
     "concerning",
     "count_subjects",
     "declaration_of",
+    "declared_by",
+    "declared_in",
     "declared_paths",
     "is_sealed",
     "is_together",
     "lost_in",
     "master_key",
+    "merged",
     "open_for_all",
     "open_sealed",
     "opened_facts",
+    "paths_in",
     "plain_of",
     "proofs",
     "protect",
+    "protect_with",
     "redacted",
     "seal_for_all",
     "subjects_in",

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from loom.errors import ConfigError
 from loom.sealing.markers import Handling, Marker
 
-__all__ = ["Each", "Leaf", "Node", "Parts", "declaration_of", "declared_paths"]
+__all__ = ["Each", "Leaf", "Node", "Parts", "declaration_of", "declared_by", "declared_in", "declared_paths", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class Each:
 
 Node: TypeAlias = Leaf | Parts | Each
 
+Names: TypeAlias = Literal["written", "aliased", "read"]
+"""By which of its names a field is found: that which it is written by, by alias where it has one, or is read by."""
+
 _HANDLINGS = ("mask", "hash", "drop", "seal")
 _LISTS: frozenset[object] = frozenset(
     {list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable}
@@ -60,6 +63,54 @@ def declaration_of(cls: type[BaseModel]) -> Parts:
     set, in a key of a dict, in one of several models, in a model that holds itself, in a class that is no model.
     """
     return _Reading(cls).parts(cls)
+
+
+@lru_cache(maxsize=4_096)
+def declared_by(cls: Any, *, names: Names = "read") -> Node | None:
+    """Return what a type declares of the JSON that it is read from, as `list[Account]` of a look-up's result.
+
+    A field that has an alias is found by that, and by its name where the class takes that too; or, as `aliased`, by the
+    alias that it is written by. None where nothing is declared. Raises `ConfigError`.
+    """
+    return _Reading(cls, names=names).whole()
+
+
+def declared_in(value: object) -> Node | None:
+    """Return what the models in a value declare of its JSON, as `plain_of` writes it by alias.
+
+    Raises `ConfigError` for a list whose models declare different things.
+    """
+    if isinstance(value, BaseModel):
+        return declared_by(type(value), names="aliased")
+    if isinstance(value, Mapping):
+        found = {str(name): declared_in(each) for name, each in value.items()}
+        parts = Parts({name: each for name, each in found.items() if each is not None})
+        return parts if parts else None
+    if not isinstance(value, list | tuple):
+        return None
+    nodes = [declared_in(each) for each in value]
+    item = next((each for each in nodes if each is not None), None)
+    if item is None:
+        return None
+    if any(each != item for each in nodes):
+        raise ConfigError("a list has models that declare different things; expected one: declare the path of it")
+    return Each(item)
+
+
+def merged(one: Node | None, other: Node | None) -> Node | None:
+    """Return what two declarations of the same JSON say together; raise `ConfigError` where they disagree."""
+    if one is None or other is None or one == other:
+        return one or other
+    if isinstance(one, Parts) and isinstance(other, Parts):
+        names = {**one.fields, **other.fields}
+        together = {name: merged(one.fields.get(name), other.fields.get(name)) for name in names}
+        return Parts({name: each for name, each in together.items() if each is not None})
+    if isinstance(one, Each) and isinstance(other, Each):
+        item = merged(one.item, other.item)
+        return Each(item) if item is not None else one
+    raise ConfigError(
+        "a value is declared in two ways, by its model and by a path; expected one declaration of each value: drop one"
+    )
 
 
 def declared_paths(paths: Mapping[str, str]) -> Node:
@@ -98,10 +149,19 @@ def _node_of(place: Mapping[str, Any] | Leaf, path: str) -> Node:
 class _Reading:
     """Reads the declarations of one class."""
 
-    def __init__(self, cls: type[BaseModel]) -> None:
+    def __init__(self, cls: Any, *, names: Names = "written") -> None:
         self._cls = cls
+        self._by = names
         self._above: list[type[BaseModel]] = []
         self._held_by_itself: set[type[BaseModel]] = set()
+
+    def whole(self) -> Node | None:
+        """Return what a type declares that need not be a model; None where it declares nothing."""
+        return self._node(self._cls, (), self._named)
+
+    @property
+    def _named(self) -> str:
+        return getattr(self._cls, "__qualname__", None) or f"{self._cls!s:.80}"
 
     def parts(self, cls: type[BaseModel]) -> Parts:
         if not cls.__pydantic_complete__ and not cls.model_rebuild(raise_errors=False):
@@ -115,16 +175,27 @@ class _Reading:
                 continue
             if isinstance(node, Leaf) and node.subject is not None:
                 self._check_subject_field(cls, node.subject, where)
-            written = name
-            if cls.model_config.get("serialize_by_alias"):
-                written = field.serialization_alias or name
-            fields[written] = node
+            fields |= dict.fromkeys(self._names(cls, name, field, where), node)
         self._above.pop()
         if fields and cls in self._held_by_itself:
             raise self._refused(
                 cls.__qualname__, "holds itself, and declares fields", "declare the whole field that holds it"
             )
         return Parts(fields)
+
+    def _names(self, cls: type[BaseModel], name: str, field: FieldInfo, where: str) -> Iterable[str]:
+        """Return the names that a field has in the JSON that is written, or that is read."""
+        config = cls.model_config
+        if self._by != "read":
+            aliased = self._by == "aliased" or config.get("serialize_by_alias")
+            return [(field.serialization_alias or name) if aliased else name]
+        alias = field.validation_alias
+        if alias is None:
+            return [name]
+        if not isinstance(alias, str):
+            raise self._refused(where, "is read from several places", "give it one alias, or declare the path")
+        by_name = config.get("validate_by_name") or config.get("populate_by_name")
+        return [alias, name] if by_name else [alias]
 
     def _node(self, annotation: Any, metadata: Iterable[object], where: str) -> Node | None:
         markers = list(_markers(metadata))
@@ -186,7 +257,7 @@ class _Reading:
 
     def _refused(self, where: str, problem: str, cure: str) -> ConfigError:
         return ConfigError(
-            f"declaration of [{where}] in [{self._cls.__qualname__}] cannot be followed: it {problem}; "
+            f"declaration of [{where}] in [{self._named}] cannot be followed: it {problem}; "
             f"expected Sealed, Masked, Hashed or Dropped on a field: {cure}"
         )
 

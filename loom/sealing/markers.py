@@ -197,9 +197,9 @@ def _write(value: Any, serialise: core_schema.SerializerFunctionWrapHandler, inf
     return serialise(value)
 
 
-def plain_of(model: BaseModel) -> dict[str, JsonValue]:
+def plain_of(model: BaseModel, *, by_alias: bool | None = None) -> dict[str, JsonValue]:
     """Return a model as plain JSON with its declared fields in clear, to be protected before anything is written."""
-    plain: dict[str, JsonValue] = model.model_dump(mode="json", context=_PROTECTED_NEXT)
+    plain: dict[str, JsonValue] = model.model_dump(mode="json", context=_PROTECTED_NEXT, by_alias=by_alias)
     return plain
 
 

@@ -18,7 +18,17 @@ from loom.sealing.markers import Erased, SealedValue, Withheld, placeholder_of
 from loom.sealing.subject import check_subject
 from loom.sealing.vault import Keys, Vault
 
-__all__ = ["lost_in", "open_sealed", "proofs", "protect", "redacted", "subjects_in", "texts_in"]
+__all__ = [
+    "lost_in",
+    "open_sealed",
+    "paths_in",
+    "proofs",
+    "protect",
+    "protect_with",
+    "redacted",
+    "subjects_in",
+    "texts_in",
+]
 
 _KEYED = ("seal", "hash")
 _SHORTEST_REDACTED = 4
@@ -51,13 +61,36 @@ async def protect(
     would open whatever they have a copy of), for one of another shape than declared, and where no subject is named;
     `ConfigError` without a vault; `ErasedError` for a subject that was erased.
     """
-    found = list(_found(value, declaration, "", subject))
     keys: dict[str, Keys] = {}
+    found = list(_found(value, declaration, "", subject))
     for each in found:
         _check(each, names)
         if each.leaf.handling in _KEYED and (whose := _named(each)) not in keys:
             keys[whose] = await _vault(vault, each.path).keys(whose)
+    return _protected(keys, value, declaration, subject=subject, once=once)
 
+
+def protect_with(
+    keys: Mapping[str, Keys],
+    value: JsonValue,
+    declaration: Node,
+    *,
+    subject: str | None = None,
+    once: str | None = None,
+    names: Collection[str] = (),
+) -> JsonValue:
+    """Return what `protect` does, with the keys of all subjects at hand: for code that cannot wait.
+
+    Raises `KeyError` for a subject whose keys are not among them.
+    """
+    for each in _found(value, declaration, "", subject):
+        _check(each, names)
+    return _protected(keys, value, declaration, subject=subject, once=once)
+
+
+def _protected(
+    keys: Mapping[str, Keys], value: JsonValue, declaration: Node, *, subject: str | None, once: str | None
+) -> JsonValue:
     def written(each: _Found) -> JsonValue:
         match each.leaf.handling:
             case "seal":
@@ -112,6 +145,11 @@ async def proofs(
 def subjects_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
     """Return the subjects of what is sealed or hashed in plain or protected JSON."""
     return frozenset(_named(each) for each in _found(value, declaration, "", subject) if each.leaf.handling in _KEYED)
+
+
+def paths_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> tuple[str, ...]:
+    """Return where declared values are in plain or protected JSON, as JSON pointers (RFC 6901); not where null is."""
+    return tuple(each.path for each in _found(value, declaration, "", subject))
 
 
 def lost_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> str | None:

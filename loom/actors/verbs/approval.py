@@ -95,7 +95,7 @@ def _request(
             "approval", store.workspace, turn.host.journal, turn.command_id, step.key, str(step.occurrence)
         ),
         approver=approver,
-        reason=reason,
+        reason=turn.protected.redact(reason),
         shown=derived_id(
             "shown",
             digest(dict(facts) if facts is not None else None),

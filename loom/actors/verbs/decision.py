@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from loom.actors.keeping import without_texts
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import plain_facts
 from loom.actors.verbs.handed_in import inputs_of, precedents_of
@@ -150,7 +151,13 @@ def _decision(
     inputs, approvals, refers = _rests_on(turn, step, given)
     facts, context = _facts(turn, given.facts), context_of(turn, given.context)
     reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
-    said: dict[str, Any] = {"alternatives": given.alternatives, "reasoning": given.reasoning}  # the model checks them
+    # The model checks them.
+    said: dict[str, Any] = {
+        "rationale": given.rationale,
+        "alternatives": given.alternatives,
+        "reasoning": given.reasoning,
+    }
+    said = without_texts(turn, {**said, "exception_reason": reason if is_exception else None})
     try:
         return Decision(
             decision_id=decision_id(
@@ -162,7 +169,6 @@ def _decision(
                 policy_hash=version.hash,
             ),
             decision_type=step.key,
-            rationale=given.rationale,
             rationale_author=given.rationale_author,
             inputs=inputs,
             policy=_policy(
@@ -174,7 +180,6 @@ def _decision(
             precedents=precedents,
             precedent_class=_class(turn, facts, outcome, context),
             is_exception=is_exception,
-            exception_reason=reason if is_exception else None,
             approvals=approvals,
             refers=refers,
             context=context,

@@ -30,6 +30,7 @@ async def perform(
     returns: type[T] | None,
 ) -> Any:
     """See `Actor.perform`."""
+    action = turn.protected.redact(action)
     with turn.step("perform", key) as step:
         intent = EffectIntendedEntry(step=step, action=action, key=key, repeatable=repeatable)
         intended = await once(turn, step, intent, "begin")

@@ -31,8 +31,12 @@ def inputs_of(turn: Turn, given: Sequence[Any]) -> tuple[Any, ...]:
     A result that a look-up of the turn gave is that look-up. Another value is marked as handed in: when it was
     retrieved, and how long that took, nobody says.
     """
-    looked_up = [each.entry() for each in turn.gathered.looked_up]
-    known = {_text(each.result): each.as_input() for each in looked_up if each.failure is None}
+    looked_up = [(each.entry(), each.plain) for each in turn.gathered.looked_up]
+    known = {
+        _text(entry.result if plain is None else plain[0]): entry.as_input()
+        for entry, plain in looked_up
+        if entry.failure is None
+    }
     return tuple(_input(turn, value, number, known) for number, value in enumerate(given, start=1))
 
 

@@ -7,15 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from pydantic import JsonValue
 from pydantic_core import to_json
 
 from loom.actors.turn import LookedUp, Turn
-from loom.actors.verbs.shared import Came, attempt, expect, result_written, typed
+from loom.actors.verbs.protected_lookup import LookupProtection, opened_result, protection_of
+from loom.actors.verbs.shared import Came, attempt, expect, failure_of, result_written, typed
 from loom.clock import datetime_from_us
-from loom.decisions.entries import ContextGatheredEntry
-from loom.errors import LookupFailedError
+from loom.decisions.entries import ContextGatheredEntry, Failure
+from loom.errors import AdmissionError, LookupFailedError
 from loom.journal.admission import json_value
-from loom.journal.entry import StepReference
+from loom.journal.entry import Recorded, Step, StepReference
 from loom.journal.serialisation import json_text, name_text, step_text
 from loom.journal.store import decoded
 from loom.spans import span
@@ -36,28 +38,29 @@ async def gather_context(
     returns: type[T] | None,
     timeout_s: float | None,
     key: str | None,
+    protect: Mapping[str, str] | None,
+    subject: str | None,
 ) -> Any:
     """See `Actor.gather_context`."""
     json_value([system, entity, query, relevance])  # what cannot be journaled is refused before anything is done
-    with turn.step("gather_context", key or f"{system}/{entity}/{query}") as step:
+    protection = await protection_of(turn, protect=protect, returns=returns, subject=subject, query=query)
+    named = query if protection is None else protection.query
+    with turn.step("gather_context", key or f"{system}/{entity}/{named}") as step:
         recorded = await turn.take(step)
         if recorded is not None:
-            entry = expect(recorded.entry, ContextGatheredEntry, turn)
-            if entry.masked and turn.compare is None:
-                raise turn.halt(turn.not_resumable("masked"))
-            turn.gathered.looked_up.append(LookedUp(recorded.reference, lambda: entry))
-            value, text, failure = entry.result, None, entry.failure
+            value, failure = await _given_again(turn, recorded)
+            text = None
         else:
             asked = {
                 "step": step_text(step),
                 "system": name_text(system),
                 "entity": name_text(entity),
-                "query": json_text(query),
-                "relevance": name_text(relevance),
+                **({"query": json_text(query)} if protection is None else protection.asked()),
+                "relevance": name_text(relevance if relevance is None else turn.protected.redact(relevance)),
             }
             patience = timeout_s if timeout_s is not None else turn.services.options.lookup_timeout_s
             with span("loom.lookup", {"loom.system": system, "loom.entity": entity}) as under_way:
-                came = await _fetch(turn, asked, fetcher, patience)
+                came = await _fetch(turn, step, asked, fetcher, patience, protection)
                 under_way.set_attribute("loom.outcome", "found" if came.failure is None else came.failure.type_name)
             (value, text), failure = came
         if failure is not None:
@@ -65,16 +68,44 @@ async def gather_context(
         return typed(value, returns, text=text)
 
 
+async def _given_again(turn: Turn, recorded: Recorded) -> tuple[JsonValue, Failure | None]:
+    """Return what a recorded look-up found, as the code got it, or how it failed."""
+    entry = expect(recorded.entry, ContextGatheredEntry, turn)
+    if entry.masked and turn.compare is None:
+        raise turn.halt(turn.not_resumable("masked"))
+    value = await opened_result(turn, entry) if entry.protected else entry.result
+    plain = (value,) if entry.protected else None
+    turn.gathered.looked_up.append(LookedUp(recorded.reference, lambda: entry, plain))
+    return value, entry.failure
+
+
 async def _fetch(
-    turn: Turn, asked: Mapping[str, bytes], fetcher: Callable[[], Awaitable[Any] | Any], timeout_s: float | None
+    turn: Turn,
+    step: Step,
+    asked: Mapping[str, bytes],
+    fetcher: Callable[[], Awaitable[Any] | Any],
+    timeout_s: float | None,
+    protection: LookupProtection | None,
 ) -> Came:
-    """Run a fetcher, and journal what it was `asked` and what came of it, when it began and how long it took."""
+    """Run a fetcher, and journal what it was `asked` and what came of it, when it began and how long it took.
+
+    What is protected is written so; the code gets what came.
+    """
     services = turn.services
     began_us, began = services.sources.clock.now_us(), time.perf_counter()
-    came = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits)
+    made = None if protection is None else protection.made
+    came = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits, made=made)
     duration_ms = round((time.perf_counter() - began) * 1000, 3)
     took = {"retrieved_at": to_json(datetime_from_us(began_us)), "duration_ms": to_json(duration_ms)}
-    came, ready = result_written(turn, ContextGatheredEntry, {**asked, **took}, came)
+    hidden, places, refused = came, dict[str, bytes](), False
+    if protection is not None:
+        try:
+            hidden, places = await protection.protected(step, came)
+        except AdmissionError as error:  # it is of another shape than declared, or must not be written at all
+            hidden, refused = Came(failure=failure_of(error)), True
+    texts = {**asked, **took, **places}
+    written, ready = result_written(turn, ContextGatheredEntry, texts, hidden, own_words=refused)
     reference = StepReference(turn.host.sequence, ready.body_digest.hex())
-    turn.gathered.looked_up.append(LookedUp(reference, partial(decoded, ready)))
-    return came
+    plain = (came.result.value,) if places and written.failure is None else None
+    turn.gathered.looked_up.append(LookedUp(reference, partial(decoded, ready), plain))
+    return came if written.failure is None else written

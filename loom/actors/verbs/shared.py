@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from loom.actors.protected import NOT_KEPT, declared_of
+from loom.actors.protected import NOT_KEPT
 from loom.actors.steps import Phase
 from loom.actors.turn import Turn
 from loom.decisions.entries import Failure
@@ -76,12 +76,15 @@ class Came(NamedTuple):
     failure: Failure | None = None
 
 
-def result_written(turn: Turn, cls: type[Entry], texts: Mapping[str, bytes], came: Came) -> tuple[Came, Draft]:
+def result_written(
+    turn: Turn, cls: type[Entry], texts: Mapping[str, bytes], came: Came, *, own_words: bool = False
+) -> tuple[Came, Draft]:
     """Journal what came back, with the other fields of its entry as texts; return it, and what was journaled.
 
-    A result that is too large to be kept is journaled as failed, not lost.
+    A result that is too large to be kept is journaled as failed, not lost. Words of a failure that are loom's
+    `own_words` are kept also where protected values were handled.
     """
-    if came.failure is not None and declared_of(type(turn.command)):
+    if came.failure is not None and not own_words and turn.protected.touched:
         came = Came(failure=came.failure.model_copy(update={"message": NOT_KEPT}))
     try:
         ready = turn.draft(EntryText(cls, {**texts, **_texts_of(came)}))
@@ -97,15 +100,24 @@ def _texts_of(came: Came) -> dict[str, bytes]:
     return {"result": came.result.text} if failure is None else {"failure": model_text(failure)}
 
 
-async def attempt(work: Callable[[], Awaitable[Any] | Any], *, timeout_s: float | None, limits: Limits) -> Came:
-    """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed."""
+async def attempt(
+    work: Callable[[], Awaitable[Any] | Any],
+    *,
+    timeout_s: float | None,
+    limits: Limits,
+    made: Callable[[Any], Any] | None = None,
+) -> Came:
+    """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed.
+
+    `made` makes the value something that may be looked at as JSON, where not everything in it may.
+    """
     patience: asyncio.Timeout | None = None
     try:
         raw = work()
         if inspect.isawaitable(raw):
             async with asyncio.timeout(timeout_s) as patience:
                 raw = await raw
-        return Came(written(raw, limits=limits))
+        return Came(written(raw if made is None else made(raw), limits=limits))
     except TimeoutError as error:
         if patience is not None and patience.expired():
             return Came(failure=Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s"))
