@@ -63,6 +63,7 @@ __all__ = [
     "MailboxFullError",
     "NoRuleError",
     "NoTurnError",
+    "NotAReaderError",
     "NotReplayableError",
     "OutOfRangeError",
     "PolicyCodeChangedError",
@@ -367,6 +368,12 @@ class KeysNotWrittenError(LoomError):
 
 class SubjectHeldError(LoomError):
     """A subject is on hold: nothing of it is erased or pruned until a person lifts the hold."""
+
+    kind = "refused"
+
+
+class NotAReaderError(LoomError):
+    """Somebody is to open what is sealed who is not among the readers, or whose name is only claimed."""
 
     kind = "refused"
 

@@ -32,7 +32,7 @@ from loom.reactors import Reactor, Reactors
 from loom.sealing import Subjects
 from loom.standings import Standings
 
-__all__ = ["Extension", "Host", "Named", "Operation", "extensions_of", "installed"]
+__all__ = ["Extension", "Host", "Named", "Operation", "Reader", "extensions_of", "installed"]
 
 _GROUP = "loom.extensions"
 
@@ -57,6 +57,22 @@ Named: TypeAlias = Annotated[
 
 What is established of the name depends on where it came in; an argument of type `str` is claimed, in Python.
 """
+
+
+def _identify_reader(value: object, info: ValidationInfo) -> Identity:
+    """Take the name of a person who is to open what is sealed as what its edge establishes of it."""
+    claimed = _identify(value, info)
+    edge = (info.context or {}).get("edge")
+    return edge.reader(claimed.name) if isinstance(edge, Edge) else claimed
+
+
+Reader: TypeAlias = Annotated[
+    Identity,
+    PlainValidator(_identify_reader),
+    PlainSerializer(lambda identity: identity.name, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+"""The type of a `by` under which something sealed is opened: the account that runs loom may be established, too."""
 
 
 class Host(Protocol):

@@ -98,16 +98,29 @@ By: TypeAlias = str | Identity
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Where a name came in, and the account at the other end where the operating system says which it is."""
+    """Where a name came in, and the account at the other end where the operating system says which it is.
+
+    `uid` counts where accounts other than the owner's may come in. `account` is whoever it is, the owner, too.
+    """
 
     via: str
     uid: int | None = None
+    account: int | None = None
 
     def identity(self, name: str) -> Identity:
         """Return what is established of a name: it is the account's own, and not the account that runs loom."""
         if self.uid is not None and self.uid not in (os.getuid(), os.geteuid()) and name == _account(self.uid):
             return Identity(name, f"os_user:{self.uid}", self.via)
         return Identity(name, CLAIMED, self.via)
+
+    def reader(self, name: str) -> Identity:
+        """Return what is established of the name of a person who is to open what is sealed.
+
+        Readers are named in the config one by one, so that the account that runs loom may be one of them.
+        """
+        if self.account is not None and name == _account(self.account):
+            return Identity(name, f"os_user:{self.account}", self.via)
+        return self.identity(name)
 
 
 def _account(uid: int) -> str | None:

@@ -53,7 +53,8 @@ from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Vi
 from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
-from loom.sealing import SealingConfig, Subjects
+from loom.replay.sealed import Sights
+from loom.sealing import Openings, SealingConfig, Subjects
 from loom.standings import Standings
 from loom.telemetry import get_logger
 from loom.workspace import (
@@ -269,6 +270,8 @@ class Loom:
         queries, snapshots = await self._open_views(config)
         self.queries = queries
         self.policies.queries = queries
+        sights = Sights(self.subjects.erasures, Openings(self.store, self.subjects, make_draft=make_draft))
+        self.policies.sights = sights
         self.traces = Traces(queries, alike=rules.describe)
         self.lineage = Lineage(queries, alike=rules.describe)
         similarity = similarity_of(config, queries, self._embed)
@@ -294,8 +297,9 @@ class Loom:
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)
         self.replay = Replay(
-            self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, make_draft=make_draft
-        )
+            self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, sights=sights,
+            make_draft=make_draft,
+        )  # fmt: skip
         self.history = History(
             self.store, queries, self.runs, rules, self.actors, now=self.store.now, never=self.store.files.journal,
             make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt),
@@ -384,4 +388,4 @@ async def _asked(
     operations: Operations, group: str | None, name: str, arguments: Mapping[str, JsonValue], uid: int | None
 ) -> JsonValue:
     """Do what is asked over the control socket; the account counts only where others than the owner may connect."""
-    return await operations.call(name, arguments, edge=Edge("socket", None if group is None else uid))
+    return await operations.call(name, arguments, edge=Edge("socket", None if group is None else uid, uid))

@@ -7,6 +7,7 @@ runs next goes on from it.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,12 +24,13 @@ from loom.operations import Operations
 from loom.runtime import Loom
 from loom.workspace import Workspace
 
-__all__ = ["act", "open_loom", "over_socket"]
+__all__ = ["act", "act_with_code", "open_loom", "over_socket"]
 
 _TRIES = 40
 _PAUSE_S = 0.05
 _STARTING = "NobodyListens"
 _ANSWER_TIMEOUT_S = 30.0
+_LONG_S = 3_600.0
 
 
 async def act(
@@ -52,12 +54,30 @@ async def act(
             if place.files.exists() and takes_requests(place.files.lock):
                 return await over_socket(place.files, operation, arguments), True
             async with open_loom(without_code(place), by=by, extensions=extensions) as loom:
-                return await Operations(loom).call(operation, arguments, edge=Edge("shell")), False
+                return await Operations(loom).call(operation, arguments, edge=_edge()), False
         except (ControlError, JournalLockedError) as error:
             if attempt == _TRIES or (isinstance(error, ControlError) and error.type_name != _STARTING):
                 raise
         await asyncio.sleep(_PAUSE_S)
     raise AssertionError("a loop that returns or raises")
+
+
+async def act_with_code(shell: Shell, operation: str, arguments: Mapping[str, JsonValue], *, by: str) -> JsonValue:
+    """Do something that needs the code of policies and actors; return what came of it.
+
+    The loom that runs does it. Without one, the workspace is opened for a moment with the modules of the config.
+    """
+    check_person(by)
+    place = shell.existing
+    if takes_requests(place.files.lock):
+        return await over_socket(place.files, operation, arguments, timeout_s=_LONG_S)
+    shell.allow_imports()
+    async with open_loom(place, by=by) as loom:
+        return await Operations(loom).call(operation, arguments, edge=_edge())
+
+
+def _edge() -> Edge:
+    return Edge("shell", account=os.getuid())
 
 
 async def over_socket(

@@ -24,9 +24,10 @@ from loom.journal.store import Draft
 from loom.precedents import Precedents
 from loom.precedents.similarity import Similarity
 from loom.projections import Queries, open_views_for_reading
+from loom.sealing import Erasures
 from loom.workspace import own_projections, similarity_of
 
-__all__ = ["Readings", "no_draft", "open_journal", "open_readings", "similarity_in"]
+__all__ = ["Readings", "erasures_of", "no_draft", "open_journal", "open_readings", "similarity_in"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ def similarity_in(readings: Readings, shell: Shell) -> Similarity | None:
 def no_draft(_: Entry) -> Draft:
     """Stand in for what makes entries ready: whoever only reads a journal writes none."""
     raise AssertionError("nothing is written from here")
+
+
+async def erasures_of(reader: Reader) -> Erasures:
+    """Return who was erased and who is held, as a journal tells it, to be asked only."""
+    erasures = Erasures(reader, make_draft=no_draft)  # type: ignore[arg-type]
+    await erasures.load()
+    return erasures
 
 
 @contextlib.asynccontextmanager

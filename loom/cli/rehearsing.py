@@ -29,6 +29,8 @@ from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.precedents import EquivalenceRegistry, EquivalenceRule, Precedents, RuleVersion
 from loom.projections import Queries, Views
 from loom.replay import Replay
+from loom.replay.sealed import Sights
+from loom.sealing import Erasures
 from loom.workspace import actors_of
 
 __all__ = ["ReadOnlyStore", "registry_of", "replaying", "replaying_archive", "rules_of"]
@@ -129,7 +131,9 @@ async def _replaying(
         for extension in installed().values():  # whether the config asks for them or not: they make code known, no more
             if extension.replays is not None:
                 await stack.enter_async_context(extension.replays(host))
-        yield Replay(store, system, queries=queries, policies=policies)
+        erasures = Erasures(store, make_draft=host.draft)
+        await erasures.load()
+        yield Replay(store, system, queries=queries, policies=policies, sights=Sights(erasures))
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,30 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from loom.actors.turns_view import TurnStatus
 from loom.decisions import RunEnding
-from loom.extension import Named
+from loom.extension import Named, Reader
 
 __all__ = [
     "Abandon",
     "Adopt",
     "Arguments",
+    "AuditDecisions",
     "Chosen",
+    "CompareDecisions",
     "Deny",
     "EndRun",
     "Grant",
     "Judge",
+    "JudgeDecisions",
     "Keep",
     "ListApprovals",
     "ListTurns",
     "Look",
     "Nothing",
+    "Opening",
     "Register",
     "Retry",
     "Send",
@@ -114,14 +118,56 @@ class Chosen(Arguments):
     until: datetime | None = None
     by_time: Literal["decided", "recorded"] | None = None
     ids: tuple[str, ...] | None = None
+    origin: Literal["original", "replayed", "observed", "any"] | None = None
 
 
-class Keep(Arguments):
+class Opening(Arguments):
+    """By whom what is sealed in the facts is opened for it, and why; both or neither."""
+
+    opened_by: Reader | None = None
+    opened_why: str | None = None
+
+    @model_validator(mode="after")
+    def _are_both_given(self) -> Opening:
+        if (self.opened_by is None) != (self.opened_why is None):
+            raise ValueError("[opened_by] and [opened_why] belong together: give both or neither")
+        return self
+
+
+class Keep(Opening):
     """Which decisions are judged again under which version, or on which other facts, and kept in whose name."""
 
     under: str | None = None
     what_if: dict[str, JsonValue] | None = None
     by: Named
+    selection: Chosen = Chosen()
+
+
+class JudgeDecisions(Opening):
+    """Which decisions are judged again, under which version or on which other facts; with `listed`, case by case."""
+
+    selection: Chosen = Chosen()
+    under: str | None = None
+    what_if: dict[str, JsonValue] | None = None
+    gaps: bool = False
+    listed: bool = False
+
+
+class CompareDecisions(Opening):
+    """Which decisions are held against what was done, under which version; with `listed`, case by case."""
+
+    selection: Chosen = Chosen()
+    under: str | None = None
+    mapping: dict[str, str] | None = None
+    per: tuple[str, ...] = ()
+    weigh: str | None = None
+    gaps: bool = False
+    listed: bool = False
+
+
+class AuditDecisions(Opening):
+    """Which decisions are judged again under their own version."""
+
     selection: Chosen = Chosen()
 
 

@@ -37,10 +37,13 @@ from loom.operations.archives import AddArchive, PruneArchive, add_archive, prun
 from loom.operations.arguments import (
     Abandon,
     Adopt,
+    AuditDecisions,
+    CompareDecisions,
     Deny,
     EndRun,
     Grant,
     Judge,
+    JudgeDecisions,
     Keep,
     ListApprovals,
     ListTurns,
@@ -50,6 +53,7 @@ from loom.operations.arguments import (
     Retry,
     Send,
 )
+from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
 from loom.operations.retention import (
     AdoptRetention,
@@ -70,9 +74,9 @@ from loom.operations.subjects import (
     hold_subject,
     lift_hold,
 )
-from loom.policies.registry import PolicyRegistry
 from loom.projections import ProjectionStatus
-from loom.replay import Replay, Selection
+from loom.replay import Replay
+from loom.replay.audit import AuditedPolicies
 from loom.sealing import HandingOut, Subjects
 
 __all__ = ["Operations", "Served"]
@@ -96,7 +100,7 @@ class Served(Protocol):
     turns: Turns
 
     @property
-    def policies(self) -> PolicyRegistry:
+    def policies(self) -> AuditedPolicies:
         """The registry of policies."""
         ...
 
@@ -145,9 +149,12 @@ class Operations:
             "approvals.deny": _Operation(Deny, partial(deny, loom.approvals)),
             "approvals.grant": _Operation(Grant, partial(grant, loom.approvals)),
             "approvals.list": _Operation(ListApprovals, partial(list_approvals, loom.approvals)),
+            "policies.audit": _Operation(AuditDecisions, partial(audit_decisions, loom.policies, loom.replay)),
             "policies.adopt": _Operation(Adopt, partial(adopt_version, loom.policies)),
             "policies.register": _Operation(Register, partial(register_table, loom.policies)),
-            "replay.keep": _Operation(Keep, self._keep),
+            "replay.keep": _Operation(Keep, partial(keep_judgement, loom.replay)),
+            "replay.judge": _Operation(JudgeDecisions, partial(judge_decisions, loom.replay)),
+            "replay.compare": _Operation(CompareDecisions, partial(compare_decisions, loom.replay)),
             "subjects.erase": _Operation(EraseSubject, partial(erase_subject, loom.subjects)),
             "subjects.export": _Operation(ExportSubject, partial(export_subject, handing_out)),
             "subjects.hold": _Operation(HoldSubject, partial(hold_subject, loom.subjects)),
@@ -204,13 +211,6 @@ class Operations:
 
     async def _abandon(self, given: Abandon) -> JsonValue:
         return _plain(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
-
-    async def _keep(self, given: Keep) -> JsonValue:
-        selection = Selection(**given.selection.model_dump(exclude_none=True))
-        judged = await self._loom.replay.judge(
-            selection, under=given.under, what_if=given.what_if, keep=True, by=given.by
-        )
-        return _plain(judged)
 
     async def _look(self, given: Look) -> JsonValue:
         return [_plain(each) for each in await self._loom.suggestions.look(given.policy)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from loom.extension import Named
+from loom.extension import Named, Reader
 from loom.operations.arguments import Arguments
 from loom.sealing import HandingOut, Subjects
 
@@ -30,8 +30,12 @@ class EraseSubject(_InAName):
     """Whose keys are destroyed, by whom and why."""
 
 
-class ExportSubject(_InAName):
+class ExportSubject(Arguments):
     """Whose data is handed out, to whom and why."""
+
+    subject: str
+    by: Reader
+    reason: str
 
 
 class HoldSubject(_InAName):

@@ -140,13 +140,21 @@ def compared(
     for recalled in page:
         under, policy = under_which(recalled.policy_hash)
         done = None if mapping is None else mapping.done(recalled.more[0])
-        yield _case(recalled, under, policy, done, gaps=gaps)
+        yield _case(recalled, under, policy, done, gaps=gaps, mapped=mapping is not None)
 
 
 def _case(
-    recalled: Recalled, under: PolicyVersion | None, policy: AnyPolicy | None, done: str | None, *, gaps: bool
+    recalled: Recalled,
+    under: PolicyVersion | None,
+    policy: AnyPolicy | None,
+    done: str | None,
+    *,
+    gaps: bool,
+    mapped: bool,
 ) -> AgainstCase:
     reason = not_judgeable(recalled, under, policy)
+    if reason is None and mapped and done is None:
+        reason = recalled.outcome_closed  # what was done may be in what nobody has opened
     if reason is not None:
         return AgainstCase(recalled.decision_id, recalled.journal, None, done, None, reason)
     assert policy is not None and recalled.facts is not None  # noqa: S101, PT018 - looked at above

@@ -18,17 +18,21 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.projections import Queries
 from loom.projections.confirming import differing
+from loom.replay.sealed import AsRecorded, Sights
 from loom.replay.selection import Recall, Recalled, Selection
 
 __all__ = ["Audit", "AuditCode", "AuditFinding", "AuditVerdict", "AuditedPolicies", "audit"]
 
-AuditCode: TypeAlias = Literal["version_missing", "mismatch", "no_rule", "no_facts", "no_evaluation", "code_changed"]
+AuditCode: TypeAlias = Literal[
+    "version_missing", "mismatch", "no_rule", "no_facts", "no_evaluation", "code_changed", "sealed", "erased"
+]
 """What can be said of a decision beside that it is confirmed. These words are stable."""
 
 AuditVerdict: TypeAlias = Literal["sound", "not_sound", "unconfirmed"]
 """What an audit comes to: all that was judged by a rule says so again; something speaks against it; neither."""
 
 _KEPT = 1_000
+_UNCONFIRMED: tuple[AuditCode, ...] = ("code_changed", "no_facts", "no_evaluation", "sealed", "erased")
 
 
 class AuditFinding(BaseModel):
@@ -67,7 +71,7 @@ class Audit(BaseModel):
     @property
     def unconfirmed(self) -> int:
         """How many decisions under a rule could not be judged again: nothing is known of them."""
-        return sum(self.counts.get(code, 0) for code in ("code_changed", "no_facts", "no_evaluation"))
+        return sum(self.counts.get(code, 0) for code in _UNCONFIRMED)
 
     @property
     def verdict(self) -> AuditVerdict:
@@ -86,11 +90,11 @@ class Audit(BaseModel):
         return self.verdict == "sound"
 
 
-async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection) -> Audit:
-    """Look at every decision of a selection, original and replayed."""
+async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection, *, sight: AsRecorded) -> Audit:
+    """Look at every decision of a selection, original and replayed, as `sight` lets it be read."""
     looked, recall = _Looked(policies), Recall(queries, selection)
     async for page in recall.pages():
-        for recalled in page:
+        for recalled in await sight.page(page):
             looked.at(recalled)
     return looked.audit(await _mixed_runs(queries, looked.runs), left_out=recall.left_out)
 
@@ -99,10 +103,16 @@ class AuditedPolicies(PolicyRegistry):
     """The registry of policies with the audit of what was decided under them."""
 
     queries: Queries
+    sights: Sights
 
-    async def audit(self, selection: Selection | None = None) -> Audit:
-        """Return what speaks for and against the decisions of a selection; without one, of all there are."""
-        return await audit(self.queries, self, selection or Selection(origin="any"))
+    async def audit(self, selection: Selection | None = None, *, opened: AsRecorded | None = None) -> Audit:
+        """Return what speaks for and against the decisions of a selection; without one, of all there are.
+
+        Those on sealed facts are `sealed`, or `erased`, and not confirmed, unless they are `opened` (see
+        `Replay.opening`).
+        """
+        sight = opened or self.sights.as_recorded()
+        return await audit(self.queries, self, selection or Selection(origin="any"), sight=sight)
 
 
 class _Looked:
@@ -162,10 +172,13 @@ class _Looked:
             return "no_evaluation", "it was recorded without an evaluation"
         if policy is None:
             return "code_changed", "the code at hand does not give its version"
+        if recalled.closed is not None:
+            return recalled.closed, _CLOSED[recalled.closed]
         try:
             said = policy.verdict_again(recalled.facts, recorded_rule=recalled.rule)
         except (LoomError, ValueError) as error:
-            return "mismatch", f"its facts cannot be judged any more [{error}]"
+            said_of_it = type(error).__name__ if recalled.opened else error  # its words may say what was sealed
+            return "mismatch", f"its facts cannot be judged any more [{said_of_it}]"
         then, now = (recalled.effect, recalled.rule, recalled.tier), (said.effect, said.rule, said.tier)
         if then == now:
             return None
@@ -182,6 +195,9 @@ class _Looked:
                 pass
             self._known[full_hash] = version, policy
         return self._known[full_hash]
+
+
+_CLOSED = {"sealed": "its facts are sealed, and nobody opened them", "erased": "its facts are erased"}
 
 
 async def _mixed_runs(queries: Queries, runs: Collection[str]) -> dict[str, tuple[str, ...]]:

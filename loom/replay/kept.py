@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
 
 from loom.decisions.decision import Decision, PolicyReference
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.traces import Traces
-from loom.errors import AppendUnknownError
+from loom.errors import AppendUnknownError, ErasedError
 from loom.identity import derived_id, journal_name
 from loom.journal.entry import Entry
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
-from loom.policies.evaluation import BAD_FACTS
+from loom.policies.evaluation import BAD_FACTS, Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.replay.judging import Case
 from loom.replay.saying import UnderWhich
 from loom.replay.scenario import Scenario
+from loom.sealing import Opened, SealedValue
+from loom.sealing.facts import FACTS_AT, placeholders_in
+from loom.sealing.protecting import escaped, redacted, unescaped
 
 __all__ = ["REPLAY_TYPE", "Keeper"]
 
@@ -35,6 +43,7 @@ class Keeper:
         run_id: str,
         under_which: UnderWhich,
         scenario: Scenario | None = None,
+        opened: Opened | None = None,
         make_draft: Callable[..., Draft] = draft,
     ) -> None:
         self._store = store
@@ -42,6 +51,7 @@ class Keeper:
         self._run_id = run_id
         self._under_which = under_which
         self._scenario = scenario
+        self._opened = opened
         self._draft = make_draft
         self._journal = journal_name(REPLAY_TYPE, run_id)
         self._sequence = 0
@@ -54,7 +64,11 @@ class Keeper:
                 original = (await self._traces.get(case.decision_id)).decision
                 version, policy = self._under_which(original.under.hash)
                 assert version is not None and policy is not None  # noqa: S101, PT018 - the case was judged by them
-                entry: Entry = DecisionJournalEntry(decision=self._replayed(original, case, version, policy))
+                try:
+                    again = await self._replayed(original, case, version, policy)
+                except ErasedError:  # erased since it was judged: there is nothing to keep
+                    continue
+                entry: Entry = DecisionJournalEntry(decision=again)
                 drafts.append(self._draft(entry, policy_hash=version.hash_bytes))
         if not drafts:
             return
@@ -69,12 +83,12 @@ class Keeper:
             receipt = resolved
         self._sequence = receipt.sequence
 
-    def _replayed(self, original: Decision, case: Case, version: PolicyVersion, policy: AnyPolicy) -> Decision:
+    async def _replayed(self, original: Decision, case: Case, version: PolicyVersion, policy: AnyPolicy) -> Decision:
         known_bad = case.old_rule == BAD_FACTS
-        facts = original.facts or {}
-        if self._scenario is not None:
-            facts = self._scenario.facts(facts) or {}
-        evaluation = policy.evaluate_json(facts, ignore_unknown=not known_bad)
+        recorded, texts = await self._read(original)
+        facts = recorded if self._scenario is None else self._scenario.facts(recorded) or {}
+        said = policy.evaluate_json(facts, ignore_unknown=not known_bad)
+        evaluation = _without_texts(said, texts) if texts else said
         words = {"unchanged": f"unchanged: {case.new}", "indeterminate": "indeterminate, then and now"}
         change = words.get(case.verdict, f"{case.old} → {case.new}")
         return Decision(
@@ -82,7 +96,7 @@ class Keeper:
             decision_type=original.decision_type,
             rationale=f"{self._asked(version)}: {change}; {evaluation.why}",
             policy=PolicyReference(name=version.name, version=version.version, hash=version.hash, rule=evaluation.rule),
-            facts=facts if self._scenario is not None else original.facts,
+            facts=await self._written(original, facts) if self._scenario is not None else original.facts,
             evaluation=evaluation,
             outcome={},
             is_exception=evaluation.is_exception,
@@ -93,7 +107,82 @@ class Keeper:
             replayed_from=original.decision_id,
         )
 
+    async def _read(self, original: Decision) -> tuple[Mapping[str, JsonValue], frozenset[str]]:
+        """Return the facts that a decision was made on, opened as they were for judging, and what was sealed of it."""
+        facts = original.facts or {}
+        if self._opened is None:
+            return facts, frozenset()
+        opened = await self._opened.facts(facts)
+        if opened.facts is None:
+            raise ErasedError(f"the facts of [{original.decision_id}] do not open any more")
+        return opened.facts, opened.texts
+
+    async def _written(self, original: Decision, facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Return changed facts with what was sealed in them sealed again, for the same subject at the same place.
+
+        A change that is a function may have put what was sealed anywhere, so that all it gives is sealed.
+        """
+        assert self._scenario is not None  # noqa: S101 - facts are changed by one
+        sealed = {path: each for path, each in placeholders_in(original.facts, "") if isinstance(each, SealedValue)}
+        if not sealed or self._opened is None:
+            return dict(facts)
+        subjects = sorted({each.subject for each in sealed.values()})
+        if "what_if" not in self._scenario.said:
+            return {
+                name: await self._sealed_for(subjects, value, f"{FACTS_AT}/{escaped(name)}")
+                for name, value in facts.items()
+            }
+        written: Any = copy.deepcopy(dict(facts))
+        for path, each in sealed.items():
+            keys = await self._opened.vault.keys(each.subject)
+            home, at = _place(written, path)
+            if at is not None:  # what was put in the place of all around it came from whoever asked
+                home[at] = keys.seal(home[at], about=each.about, once=f"{self._run_id} {original.decision_id}")
+        return dict(written)
+
+    async def _sealed_for(self, subjects: Sequence[str], value: JsonValue, about: str) -> JsonValue:
+        """Return a value sealed for subjects, one within the other: the keys of all are needed."""
+        assert self._opened is not None  # noqa: S101 - what was not opened is not sealed again
+        for subject in subjects:
+            value = await self._opened.vault.seal(subject, value, about=about)
+        return value
+
     def _asked(self, version: PolicyVersion) -> str:
         if self._scenario is None:
             return f"judged again under {version.version}"
         return f"simulated under {version.version}, what if {self._scenario.in_words()}"
+
+
+def _place(value: Any, path: str) -> tuple[Any, Any]:
+    """Return what holds the value at a path, and under which name or place; None where there is none."""
+    *parents, last = [unescaped(each) for each in path.removeprefix("/").split("/")]
+    for name in parents:
+        value = value[_at(value, name)] if _at(value, name) is not None else None
+    return value, _at(value, last)
+
+
+def _at(value: Any, name: str) -> str | int | None:
+    if isinstance(value, dict):
+        return name if name in value else None
+    return int(name) if isinstance(value, list) and name.isdigit() and int(name) < len(value) else None
+
+
+def _without_texts(evaluation: Evaluation, texts: Collection[str]) -> Evaluation:
+    """Return what a rule said with the values that were opened for it left out of its words and details."""
+
+    def short(words: str | None) -> str | None:
+        return None if words is None else redacted(words, texts)
+
+    details = {
+        name: "[sealed]" if json.dumps(value) in texts else redacted(value, texts) if isinstance(value, str) else value
+        for name, value in evaluation.details.items()
+        if value not in texts
+    }
+    return evaluation.model_copy(
+        update={
+            "why": short(evaluation.why),
+            "exception_reason": short(evaluation.exception_reason),
+            "details": details,
+            "why_not": tuple(each.model_copy(update={"why": short(each.why)}) for each in evaluation.why_not),
+        }
+    )

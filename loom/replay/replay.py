@@ -26,6 +26,7 @@ from loom.replay.kept import Keeper
 from loom.replay.rehearsal import Rehearsal, rehearse
 from loom.replay.rerun import Rerun, RerunCase, rerun
 from loom.replay.scenario import Change, WhatIf
+from loom.replay.sealed import AsRecorded, Sight, Sights
 from loom.replay.selection import Recall, Recalled, Selection, count, made_by_anybody
 from loom.replay.state import StateAfter, fold_state, fold_states
 
@@ -54,6 +55,7 @@ class Replay:
         queries: Queries,
         policies: PolicyRegistry,
         runs: Runs | None = None,
+        sights: Sights | None = None,
         make_draft: Callable[..., Draft] = draft,
     ) -> None:
         self._store = store
@@ -62,6 +64,7 @@ class Replay:
         self._policies = policies
         self._askable = Askable(policies)
         self._runs = runs
+        self._sights = sights or Sights()
         self._draft = make_draft
 
     async def state(self, journal: str, *, until: int | None = None) -> Any:
@@ -89,6 +92,7 @@ class Replay:
         gaps: bool = False,
         keep: bool = False,
         by: By | None = None,
+        opened: AsRecorded | None = None,
         progress: Progress | None = None,
     ) -> Judgement: ...
 
@@ -103,6 +107,7 @@ class Replay:
         per: Collection[str] = (),
         weigh: str | None = None,
         gaps: bool = False,
+        opened: AsRecorded | None = None,
         progress: Progress | None = None,
     ) -> OutcomeJudgement: ...
 
@@ -120,6 +125,7 @@ class Replay:
         gaps: bool = False,
         keep: bool = False,
         by: By | None = None,
+        opened: AsRecorded | None = None,
         progress: Progress | None = None,
     ) -> Judgement | OutcomeJudgement:
         """Judge recorded facts under another version of their policy, or other facts, and return what has changed.
@@ -139,19 +145,49 @@ class Replay:
         `AdmissionError` where it is not said what differs, or what is given makes no sense.
         """
         asked = self._askable.asked(under, facts, what_if, gaps=gaps, against=against is not None)
+        sight = opened or self._sights.as_recorded()
         if against is not None:
-            return await self._against(chosen(decisions), asked, mapping, per=per, weigh=weigh, progress=progress)
+            return await self._against(
+                chosen(decisions), asked, mapping, sight=sight, per=per, weigh=weigh, progress=progress
+            )
         if keep and gaps:
             raise AdmissionError("a judgement over [gaps] is to be kept; expected a read: leave out keep or gaps")
-        return await self._again(chosen(decisions), asked, keep=keep, by=by, progress=progress)
+        return await self._again(chosen(decisions), asked, keep=keep, by=by, sight=sight, progress=progress)
+
+    async def opening(
+        self,
+        decisions: Decisions,
+        *,
+        by: By,
+        reason: str,
+        against: Literal["outcome"] | None = None,
+        purpose: Literal["judge", "audit"] = "judge",
+    ) -> AsRecorded:
+        """Return what opens the sealed facts of decisions for judging and auditing, in memory, in a reader's name.
+
+        That is one entry in `loom/access`, before anything is opened; nothing is journaled where nothing is sealed.
+        What is compared `against` the outcome has that opened, too. Raises `NotAReaderError` for anybody whom
+        `sealing.readers` does not name, `AdmissionError` without a reason, `ConfigError` without a vault.
+        """
+        selection = chosen(decisions)
+        meant = (selection,) if against is None else made_by_anybody(selection)
+        recalls = [Recall(self._queries, each, also=ALSO if against else ()) for each in meant]
+        return await self._sights.opening(recalls, by=by, reason=reason, purpose=purpose)
 
     async def _again(
-        self, selection: Selection, asked: Asked, *, keep: bool, by: By | None, progress: Progress | None
+        self,
+        selection: Selection,
+        asked: Asked,
+        *,
+        keep: bool,
+        by: By | None,
+        sight: AsRecorded,
+        progress: Progress | None,
     ) -> Judgement:
         if keep and asked.version is not None and asked.version.number == 0:
             self._policies.resolve_hash(asked.version.hash_bytes)  # law 3: what is kept names a registered version
         tally = Tally(asked.version, asked.scenario, gaps=asked.gaps)
-        run_id, keeper = await self._keeper(selection, asked, by=by) if keep else (None, None)
+        run_id, keeper = await self._keeper(selection, asked, by=by, sight=sight) if keep else (None, None)
 
         def judge(page: list[Recalled]) -> list[Case]:
             cases = list(judged(page, asked.under_which, asked.scenario, gaps=asked.gaps))
@@ -160,7 +196,7 @@ class Replay:
             return cases
 
         recall = Recall(self._queries, selection)
-        async for cases in self._each(recall, selection, judge, progress):
+        async for cases in self._each(recall, sight, judge, progress):
             if keeper is not None:
                 await keeper.keep(cases)
         check_own(asked, of_another=tally.foreign)
@@ -175,6 +211,7 @@ class Replay:
         asked: Asked,
         mapping: Mapping[str, str] | None,
         *,
+        sight: AsRecorded,
         per: Collection[str],
         weigh: str | None,
         progress: Progress | None,
@@ -189,7 +226,7 @@ class Replay:
         left_out = 0
         for each in made_by_anybody(selection):
             recall = Recall(self._queries, each, also=ALSO)
-            async for _ in self._each(recall, each, compare, progress):
+            async for _ in self._each(recall, sight, compare, progress):
                 pass
             left_out += recall.left_out
         check_own(asked, of_another=tally.foreign)
@@ -198,15 +235,15 @@ class Replay:
     async def _each(
         self,
         recall: Recall,
-        selection: Selection,
+        sight: AsRecorded,
         judge: Callable[[list[Recalled]], T],
         progress: Progress | None,
     ) -> AsyncIterator[T]:
         """Yield what comes of each page; in a thread, so that a loom that decides meanwhile goes on doing so."""
-        total = await count(self._queries, selection) if progress is not None else 0
+        total = await count(self._queries, recall.selection) if progress is not None else 0
         done = 0
         async for page in recall.pages():
-            yield await asyncio.to_thread(judge, page)
+            yield await asyncio.to_thread(judge, await sight.page(page))
             done += len(page)
             if progress is not None:
                 progress(done, total)
@@ -218,6 +255,7 @@ class Replay:
         under: str | AnyPolicy | None = None,
         mapping: Mapping[str, str] | None = None,
         gaps: bool = False,
+        opened: AsRecorded | None = None,
     ) -> AsyncIterator[AgainstCase]:
         """Yield every case of the rule against what was done: what a cell is made of.
 
@@ -225,9 +263,10 @@ class Replay:
         """
         asked = self._askable.asked(under, None, None, gaps=gaps, against=True)
         means = None if mapping is None else OutcomeMap(mapping)
+        sight = opened or self._sights.as_recorded()
         for selection in made_by_anybody(chosen(decisions)):
             async for page in Recall(self._queries, selection, also=ALSO).pages():
-                for case in compared(page, asked.under_which, means, gaps=gaps):
+                for case in compared(await sight.page(page), asked.under_which, means, gaps=gaps):
                     yield case
 
     async def cases(
@@ -238,11 +277,13 @@ class Replay:
         facts: Change | None = None,
         what_if: WhatIf | None = None,
         gaps: bool = False,
+        opened: AsRecorded | None = None,
     ) -> AsyncIterator[Case]:
         """Yield every case of judging again, oldest decision first; nothing is written."""
         asked = self._askable.asked(under, facts, what_if, gaps=gaps)
+        sight = opened or self._sights.as_recorded()
         async for page in Recall(self._queries, chosen(decisions)).pages():
-            for case in judged(page, asked.under_which, asked.scenario, gaps=gaps):
+            for case in judged(await sight.page(page), asked.under_which, asked.scenario, gaps=gaps):
                 yield case
 
     async def run(self, decisions: Decisions, *, under: str, progress: Progress | None = None) -> Rerun:
@@ -261,7 +302,9 @@ class Replay:
                     progress(len(cases), total)
         return Rerun(policy=version.name, under=version.version, hash=version.hash, cases=tuple(cases))
 
-    async def _keeper(self, selection: Selection, asked: Asked, *, by: By | None) -> tuple[str, Keeper]:
+    async def _keeper(
+        self, selection: Selection, asked: Asked, *, by: By | None, sight: AsRecorded
+    ) -> tuple[str, Keeper]:
         if self._runs is None:
             raise JournalReadOnlyError("a replay cannot be kept by a reader; expected an open loom: open one")
         version = asked.version
@@ -283,6 +326,7 @@ class Replay:
             run_id=run.run_id,
             under_which=asked.under_which,
             scenario=asked.scenario,
+            opened=sight.opened if isinstance(sight, Sight) else None,
             make_draft=self._draft,
         )
         return run.run_id, keeper

@@ -25,7 +25,7 @@ UnderWhich: TypeAlias = Callable[[str | None], tuple[PolicyVersion | None, AnyPo
 
 Reason: TypeAlias = Literal[
     "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
-    "not_registered", "scenario_failed", "open", "not_looked_at",
+    "not_registered", "scenario_failed", "open", "not_looked_at", "sealed", "erased",
 ]  # fmt: skip
 """Why a case cannot be judged again. These words are stable."""
 
@@ -53,7 +53,7 @@ def not_judgeable(recalled: Recalled, under: PolicyVersion | None, policy: AnyPo
         return "no_rule"
     if policy is None:
         return "code_changed"
-    return "no_facts" if recalled.facts is None else None
+    return "no_facts" if recalled.facts is None else recalled.closed
 
 
 def said_of(policy: AnyPolicy, facts: Mapping[str, JsonValue], *, recorded_rule: str | None, gaps: bool) -> Said:

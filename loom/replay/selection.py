@@ -89,6 +89,11 @@ class Recalled(NamedTuple):
     recorded_at_us: int = 0
     more: tuple[Any, ...] = ()
     decided_at_us: int = 0
+    closed: Literal["sealed", "erased"] | None = None
+    """Why the facts cannot be read whole."""
+    outcome_closed: Literal["sealed", "erased"] | None = None
+    opened: bool = False
+    """Whether something of it was sealed, and was opened."""
 
 
 class Recall:
@@ -100,7 +105,7 @@ class Recall:
 
     def __init__(self, queries: Queries, selection: Selection, *, also: Sequence[str] = ()) -> None:
         self._queries = queries
-        self._selection = selection
+        self.selection = selection
         given = _given(selection)
         exact = {_EXACT[name]: value for name, value in given.items() if name in _EXACT and value is not None}
         self._names = tuple(dict.fromkeys((*_READ, *exact, *also, "decided_at")))
@@ -134,7 +139,7 @@ class Recall:
 
     async def _page(self, behind: int) -> tuple[list[Recalled], int | None]:
         """Return the decisions of a page, and the position it ends at if there may be more."""
-        conditions, parameters = _conditions(self._selection)
+        conditions, parameters = _conditions(self.selection)
         where = " AND ".join([*conditions, "trace_decisions.position > :behind"])
         self._imports = await imports_of(self._queries)
         statement = f"{_LOOK} WHERE {where} ORDER BY trace_decisions.position LIMIT {_PAGE}"
@@ -177,7 +182,7 @@ class Recall:
             _, _, version, full_hash, *_ = values
             if self._version not in (version, (version or "").removeprefix("policy_"), full_hash):
                 return False
-        return not self._selection.ids or values[0].startswith(self._selection.ids)
+        return not self.selection.ids or values[0].startswith(self.selection.ids)
 
     def _differs(self, position: int, problem: str) -> Recalled | None:
         self.left_out += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loom.sealing.access import SubjectHandedOutEntry
+from loom.sealing.access import SealedOpenedEntry, SubjectHandedOutEntry
 from loom.sealing.concerning import concerning, count_subjects
 from loom.sealing.config import SealingConfig
 from loom.sealing.declaring import (
@@ -35,6 +35,7 @@ from loom.sealing.markers import (
     plain_of,
 )
 from loom.sealing.master import MASTER_KEY, master_key
+from loom.sealing.opening import Opened, Openings, check_reader
 from loom.sealing.protecting import (
     lost_in,
     open_sealed,
@@ -67,10 +68,13 @@ __all__ = [
     "Leaf",
     "Masked",
     "Node",
+    "Opened",
     "OpenedFacts",
+    "Openings",
     "Parts",
     "Protected",
     "Sealed",
+    "SealedOpenedEntry",
     "SealedValue",
     "SealingConfig",
     "SubjectErasedEntry",
@@ -78,6 +82,7 @@ __all__ = [
     "Subjects",
     "Vault",
     "Withheld",
+    "check_reader",
     "check_subject",
     "concerning",
     "count_subjects",

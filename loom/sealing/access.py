@@ -1,12 +1,14 @@
-"""Who was given what there is of a subject: a journal of it."""
+"""Who was given what there is of a subject, and who opened what is sealed: a journal of it."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import JsonValue
+
 from loom.journal.entry import PersonEntry
 
-__all__ = ["ACCESS_JOURNAL", "SubjectHandedOutEntry"]
+__all__ = ["ACCESS_JOURNAL", "SealedOpenedEntry", "SubjectHandedOutEntry"]
 
 ACCESS_JOURNAL = "loom/access"
 
@@ -20,6 +22,26 @@ class SubjectHandedOutEntry(PersonEntry):
     subject: str
     entries: int
     """How many entries that were."""
+    until: int
+    """The last position that was looked at."""
+    by: str
+    reason: str
+
+
+class SealedOpenedEntry(PersonEntry):
+    """What is sealed for subjects was opened in memory, for a purpose, in a person's name; written before it is done.
+
+    There is one for each run that opens something, or as many as the names of the subjects need.
+    """
+
+    kind: ClassVar[str] = "sealed_opened"
+    sources_since: ClassVar[int] = 1
+
+    subjects: tuple[str, ...]
+    purpose: str
+    """What it was opened for: `judge`, `audit`."""
+    what: dict[str, JsonValue]
+    """Which records were meant, as they were asked for."""
     until: int
     """The last position that was looked at."""
     by: str

@@ -5,7 +5,7 @@ It is read from the journals themselves, all of them: a view could hide somethin
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ _OF_LOOM = (
     "subject_hold_placed",
     "subject_hold_lifted",
     "subject_handed_out",
+    "sealed_opened",
 )
 
 
@@ -72,10 +73,14 @@ async def concerning(source: Readable, subject: str, *, until: int | None = None
         if (
             (recorded.journal, recorded.command_id) in turns
             or parse_journal_name(recorded.journal).key == subject
-            or (recorded.kind in _OF_LOOM and (recorded.plain or {}).get("subject") == subject)
+            or (recorded.kind in _OF_LOOM and _names(recorded.plain or {}, subject))
             or any(each.subject == subject for each in sealed_in(recorded))
         ):
             yield recorded
+
+
+def _names(body: Mapping[str, Any], subject: str) -> bool:
+    return body.get("subject") == subject or subject in body.get("subjects", ())
 
 
 def sealed_in(recorded: Recorded) -> Iterator[SealedValue]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
+
+from pydantic import field_validator
 
 from loom.config import Section
 
 __all__ = ["SealingConfig"]
+
+_READER = re.compile(r"(?:api_key:[0-9a-f]{16}|os_user:(?:0|[1-9][0-9]{0,9}))\Z")
 
 
 class SealingConfig(Section):
@@ -20,3 +25,16 @@ class SealingConfig(Section):
     key_file: Path | None = None
     late_writes: Literal["refuse", "new_generation"] = "refuse"
     """What becomes of something that is to be sealed for a subject who was erased: it is refused, or gets a new key."""
+    readers: tuple[str, ...] = ()
+    """Who may open what is sealed: `api_key:<id>` and `os_user:<uid>`. A name that is only claimed opens nothing."""
+
+    @field_validator("readers")
+    @classmethod
+    def _are_established(cls, readers: tuple[str, ...]) -> tuple[str, ...]:
+        for reader in readers:
+            if not _READER.match(reader):
+                raise ValueError(
+                    f"reader [{reader:.60}] is none; expected [api_key:<id of 16 hex digits>] or [os_user:<uid>]: "
+                    "names that are only claimed open nothing"
+                )
+        return readers

@@ -1,11 +1,12 @@
 """Facts that are sealed in a decision: whether they can be judged as they are, and opened in memory to be judged again.
 
-A fact was sealed at its own path below `/facts`; it opens there and nowhere else, with no class of facts at hand.
+A fact was sealed at its own path below `/facts`; it opens there and nowhere else, with no class of facts at hand. An
+outcome is opened by the same way below `/outcome`, and what circuits came to below its own name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
@@ -13,23 +14,28 @@ from pydantic import JsonValue
 from loom.errors import ErasedError
 from loom.sealing.erasures import Erasures
 from loom.sealing.markers import Erased, Placeholder, SealedValue, Withheld, placeholder_of
+from loom.sealing.protecting import escaped, texts_of
 from loom.sealing.vault import Vault
 
-__all__ = ["FACTS_AT", "Closed", "OpenedFacts", "opened_facts", "why_closed"]
+__all__ = ["FACTS_AT", "OUTCOME_AT", "Closed", "OpenedFacts", "opened_facts", "placeholders_in", "why_closed"]
 
 FACTS_AT = "/facts"
 """Below which path the facts of a decision are sealed."""
+
+OUTCOME_AT = "/outcome"
+"""Below which path the outcome of a decision is sealed."""
 
 Closed: TypeAlias = Literal["sealed", "erased"]
 """Why facts cannot be judged as they are recorded."""
 
 
 class OpenedFacts(NamedTuple):
-    """Facts in plain, or why they are not; `subjects` are those for whom something was opened."""
+    """Facts in plain, or why they are not; for whom something was opened, and its texts."""
 
     facts: dict[str, JsonValue] | None
     why: Closed | None = None
     subjects: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
 
 
 def why_closed(facts: Mapping[str, JsonValue], erasures: Erasures | None = None) -> Closed | None:
@@ -38,7 +44,7 @@ def why_closed(facts: Mapping[str, JsonValue], erasures: Erasures | None = None)
     Without `erasures`, what was erased counts as `sealed` too.
     """
     why: Closed | None = None
-    for _, stands in _placeholders(facts, FACTS_AT):
+    for _, stands in placeholders_in(facts, FACTS_AT):
         if isinstance(stands, Erased):
             return "erased"
         if isinstance(stands, SealedValue):
@@ -50,21 +56,31 @@ def why_closed(facts: Mapping[str, JsonValue], erasures: Erasures | None = None)
     return why
 
 
-async def opened_facts(facts: Mapping[str, JsonValue], vault: Vault | None) -> OpenedFacts:
+async def opened_facts(
+    facts: Mapping[str, JsonValue],
+    vault: Vault | None,
+    *,
+    subjects_of: Collection[str] | None = None,
+    at: str = FACTS_AT,
+) -> OpenedFacts:
     """Return the recorded facts of a decision with what is sealed in them opened, in memory alone.
 
-    `sealed` says that there is no vault, that a key is lost, or that a value was sealed for something else; `erased`
-    that the subject of one of them was erased. Who may open, and that it is journaled, is the caller's to see to.
+    `sealed` says that there is no vault, that a key is lost, that a value was sealed for something else, or for none of
+    the subjects that are meant; `erased` that the subject of one of them was erased. Who may open, and that it is
+    journaled, is the caller's to see to. `at` is `/outcome` for an outcome.
     """
     opened: dict[str, JsonValue] = {}
     subjects: set[str] = set()
     why: Closed | None = None
-    for path, stands in _placeholders(facts, FACTS_AT):
+    for path, stands in placeholders_in(facts, at):
         if isinstance(stands, Erased) or (
             isinstance(stands, SealedValue) and vault is not None and vault.is_erased(stands.subject, stands.generation)
         ):
             return OpenedFacts(None, "erased")
-        if not isinstance(stands, SealedValue) or vault is None or stands.about != path:
+        if not isinstance(stands, SealedValue) or vault is None or not _is_at_home(stands.about, path):
+            why = "sealed"
+            continue
+        if subjects_of is not None and stands.subject not in subjects_of:
             why = "sealed"
             continue
         try:
@@ -74,31 +90,34 @@ async def opened_facts(facts: Mapping[str, JsonValue], vault: Vault | None) -> O
         subjects.add(stands.subject)
     if why is not None:
         return OpenedFacts(None, why)
-    plain = {name: _rebuilt(value, f"{FACTS_AT}/{_escaped(name)}", opened) for name, value in facts.items()}
-    return OpenedFacts(plain, None, frozenset(subjects))
+    plain = {name: _rebuilt(value, f"{at}/{escaped(name)}", opened) for name, value in facts.items()}
+    texts = frozenset(text for value in opened.values() for text in texts_of(value))
+    return OpenedFacts(plain, None, frozenset(subjects), texts)
 
 
-def _placeholders(value: object, path: str) -> Iterator[tuple[str, Placeholder]]:
+def placeholders_in(value: object, path: str = FACTS_AT) -> Iterator[tuple[str, Placeholder]]:
+    """Yield path and placeholder of everything in plain JSON that stands for a value that is not there."""
     stands = placeholder_of(value)
     if stands is not None:
         yield path, stands
     elif isinstance(value, Mapping):
         for name, each in value.items():
-            yield from _placeholders(each, f"{path}/{_escaped(name)}")
+            yield from placeholders_in(each, f"{path}/{escaped(name)}")
     elif isinstance(value, list):
         for place, each in enumerate(value):
-            yield from _placeholders(each, f"{path}/{place}")
+            yield from placeholders_in(each, f"{path}/{place}")
 
 
 def _rebuilt(value: JsonValue, path: str, opened: Mapping[str, JsonValue]) -> JsonValue:
     if path in opened:
         return opened[path]
     if isinstance(value, dict):
-        return {name: _rebuilt(each, f"{path}/{_escaped(name)}", opened) for name, each in value.items()}
+        return {name: _rebuilt(each, f"{path}/{escaped(name)}", opened) for name, each in value.items()}
     if isinstance(value, list):
         return [_rebuilt(each, f"{path}/{place}", opened) for place, each in enumerate(value)]
     return value
 
 
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+def _is_at_home(about: str, path: str) -> bool:
+    """Tell whether a value stands where it was sealed for; circuits name the field alone, whatever holds it."""
+    return about == path or (not about.startswith("/") and path.endswith(f"/{escaped(about)}"))

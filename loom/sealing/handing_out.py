@@ -8,13 +8,14 @@ from typing import Any
 from pydantic import JsonValue
 
 from loom.errors import AdmissionError, ErasedError, SubjectNotFoundError
-from loom.identity import By, Identity
+from loom.identity import By
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.sealing.access import ACCESS_JOURNAL, SubjectHandedOutEntry
 from loom.sealing.concerning import concerning, sealed_in, with_sealed
 from loom.sealing.markers import SealedValue
+from loom.sealing.opening import check_reader
 from loom.sealing.subject import check_subject
 from loom.sealing.subjects import Subjects
 from loom.sealing.vault import Keys
@@ -36,13 +37,13 @@ class HandingOut:
         """Return every entry that concerns a subject with its values opened, after journaling who is given it and why.
 
         Values of others stay `sealed`, and what was erased is `erased`. Raises `SubjectNotFoundError` where nothing is
-        known of it, `ConfigError` without a vault, and `ErasedError` for a value that does not open though it was not
-        erased.
+        known of it, `NotAReaderError` for anybody whom `sealing.readers` does not name, `ConfigError` without a vault,
+        and `ErasedError` for a value that does not open though it was not erased.
         """
         check_subject(subject)
         if not reason.strip():
             raise AdmissionError("data of a person is handed out for a reason; expected one: say why")
-        vault = self._subjects.opened_vault()
+        who, vault = check_reader(by, self._subjects.readers), self._subjects.opened_vault()
         until = self._store.acknowledged
         keys = await vault.known(subject)
         found = [
@@ -50,7 +51,6 @@ class HandingOut:
         ]
         if not found:
             raise SubjectNotFoundError(f"subject [{subject:.80}] is in no journal; expected one that is: name another")
-        who = Identity.of(by)
         entry = SubjectHandedOutEntry(**who.written(), subject=subject, entries=len(found), until=until, reason=reason)
         await self._access.append_if_missing(lambda: entry)
         return {"subject": subject, "workspace": self._store.workspace, "until": until, "entries": found}

@@ -19,6 +19,7 @@ from loom.sealing.subject import check_subject
 from loom.sealing.vault import Keys, Vault
 
 __all__ = [
+    "escaped",
     "lost_in",
     "open_sealed",
     "paths_in",
@@ -28,6 +29,8 @@ __all__ = [
     "redacted",
     "subjects_in",
     "texts_in",
+    "texts_of",
+    "unescaped",
 ]
 
 _KEYED = ("seal", "hash")
@@ -169,7 +172,7 @@ _LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
 def texts_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
     """Return the declared values of plain JSON as text, parts of one included; nothing of what stands for one."""
     plain = (each.value for each in _found(value, declaration, "", subject) if placeholder_of(each.value) is None)
-    return frozenset(text for each in plain for text in _texts(each))
+    return frozenset(text for each in plain for text in texts_of(each))
 
 
 def redacted(text: str, texts: Collection[str]) -> str:
@@ -191,10 +194,10 @@ def _found(value: JsonValue, node: Node, path: str, subject: str | None) -> Iter
             for name, inner in fields.items():
                 if name in value:
                     whose = _subject_of(inner, value, subject, path)
-                    yield from _found(value[name], inner, f"{path}/{_escaped(name)}", whose)
+                    yield from _found(value[name], inner, f"{path}/{escaped(name)}", whose)
         case Each(item) if isinstance(value, dict):
             for name, each in value.items():
-                yield from _found(each, item, f"{path}/{_escaped(name)}", subject)
+                yield from _found(each, item, f"{path}/{escaped(name)}", subject)
         case Each(item) if isinstance(value, list):
             for place, each in enumerate(value):
                 yield from _found(each, item, f"{path}/{place}", subject)
@@ -219,7 +222,7 @@ def _rebuilt(
                 name: _rebuilt(
                     each,
                     fields[name],
-                    f"{path}/{_escaped(name)}",
+                    f"{path}/{escaped(name)}",
                     _subject_of(fields[name], value, subject, path),
                     give,
                 )
@@ -229,7 +232,7 @@ def _rebuilt(
             }
         case Each(item) if isinstance(value, dict):
             return {
-                name: _rebuilt(each, item, f"{path}/{_escaped(name)}", subject, give) for name, each in value.items()
+                name: _rebuilt(each, item, f"{path}/{escaped(name)}", subject, give) for name, each in value.items()
             }
         case Each(item) if isinstance(value, list):
             return [_rebuilt(each, item, f"{path}/{place}", subject, give) for place, each in enumerate(value)]
@@ -265,29 +268,35 @@ def _check(found: _Found, names: Collection[str]) -> None:
     if placeholder_of(found.value) is not None:
         raise AdmissionError(f"field [{found.path}] looks like a protected value; expected a plain one: send that")
     said = {*names} if found.subject is None else {*names, found.subject}
-    if not said.isdisjoint(_texts(found.value)):
+    if not said.isdisjoint(texts_of(found.value)):
         raise AdmissionError(
             f"field [{found.path}] is declared to be protected, and is the name of its subject, journal or command; "
             "expected names that are not personal: they are written in clear"
         )
 
 
-def _texts(value: JsonValue) -> Iterator[str]:
+def texts_of(value: JsonValue) -> Iterator[str]:
+    """Yield the values of plain JSON as text, those that are part of one included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _texts(each)
+            yield from texts_of(each)
     elif isinstance(value, list):
         for each in value:
-            yield from _texts(each)
+            yield from texts_of(each)
     elif value is not None and not isinstance(value, bool):
         yield json.dumps(value)
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """Return a name as it stands in a path (RFC 6901), so that no two places have one path."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+def unescaped(name: str) -> str:
+    """Return a name that stands in a path as it is."""
+    return name.replace("~1", "/").replace("~0", "~")
 
 
 def _vault(vault: Vault | None, path: str) -> Vault:

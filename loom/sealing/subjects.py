@@ -38,9 +38,11 @@ Knows = Callable[[str], Awaitable[bool]]
 class Subjects:
     """Erases and holds subjects. `vault` is None where nothing is sealed: then nobody can be erased."""
 
-    def __init__(self, erasures: Erasures, vault: Vault | None = None) -> None:
+    def __init__(self, erasures: Erasures, vault: Vault | None = None, *, readers: Collection[str] = ()) -> None:
         self.erasures = erasures
         self.vault = vault
+        self.readers = frozenset(readers)
+        """Who may open what is sealed: sources of identities, as the config names them."""
         self._forgetting: list[Forget] = []
         self._knowing: list[Knows] = []
         self._lock = asyncio.Lock()
@@ -63,7 +65,7 @@ class Subjects:
         """
         erasures = Erasures(store, make_draft=make_draft)
         await erasures.load()
-        own = cls(erasures)
+        own = cls(erasures, readers=config.readers)
         if not config.enabled:
             return own
         try:

@@ -182,11 +182,17 @@ def router(api: Api) -> APIRouter:
 
     @routes.post("/replay/judge", response_model=JudgementAnswer, openapi_extra=takes(JudgeRequest))
     async def judge(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
-        """Judge recorded decisions again under another version; nothing is kept."""
-        loom, _ = await api.caller(request, "read")
+        """Judge recorded decisions again under another version; nothing is kept.
+
+        With `open_why`, sealed facts are opened in memory for a key that `sealing.readers` names; that is journaled.
+        """
+        loom, caller = await api.caller(request, "read")
         given = await read_body(request, JudgeRequest)
         selection = Selection(run_id=given.run_id, policy=given.policy, ids=given.ids)
-        found = await loom.replay.judge(selection, under=given.under)
+        opened = None
+        if given.open_why is not None:
+            opened = await loom.replay.opening(selection, by=caller.identity, reason=given.open_why)
+        found = await loom.replay.judge(selection, under=given.under, opened=opened)
         return JSONResponse({**found.model_dump(mode="json"), "coverage": found.coverage})
 
     @routes.get("/drift", response_model=DriftReport)

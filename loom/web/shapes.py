@@ -329,6 +329,8 @@ class JudgeRequest(_Shape):
     policy: str | None = None
     run_id: str | None = None
     ids: tuple[str, ...] = ()
+    open_why: str | None = Field(default=None, min_length=1, max_length=1_000)
+    """Why sealed facts are opened for it; null leaves them sealed."""
 
 
 class ExplainedTrace(DecisionTrace):

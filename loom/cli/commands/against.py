@@ -38,6 +38,8 @@ class AgainstAsked:
     cases: bool
     max_differing: float
     min_coverage: float
+    opening: Mapping[str, str]
+    """By whom and why what is sealed is opened; empty where it is not."""
 
     def mapping(self) -> dict[str, str] | None:
         """Return the mapping that `name:value=effect` options say."""
@@ -57,24 +59,12 @@ class AgainstAsked:
 
 async def judge_against(shell: Shell, selection: Selection, asked: AgainstAsked) -> int | None:
     """Compare and print; return the exit code."""
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import replaying
-
     mapping = asked.mapping()
-    per: Any = asked.per
     if unknown := [each for each in asked.per if each not in _WORDS]:
         raise typer.BadParameter(f"[{unknown[0]}] is no grouping; expected one of [{', '.join(_WORDS)}]")
-    shell.allow_imports()
-    async with open_readings(shell) as readings, replaying(readings, shell) as again:
-        with shell.output.progress("comparing") as tell:
-            found = await again.judge(
-                selection, under=asked.under, against="outcome", mapping=mapping, per=per, weigh=asked.weigh,
-                gaps=asked.gaps, progress=tell,
-            )  # fmt: skip
-        listed = []
-        if asked.cell is not None or asked.cases:
-            every = again.cases_against(selection, under=asked.under, mapping=mapping, gaps=asked.gaps)
-            listed = [each async for each in every if _is_wanted(each, asked.cell)]
+    compare = _compared_opened if asked.opening else _compared
+    found, every = await compare(shell, selection, asked, mapping)
+    listed = [each for each in every if _is_wanted(each, asked.cell)]
     if shell.json:
         document = found.model_dump(mode="json")
         more = {"listed": [{**each._asdict(), "verdict": each.verdict} for each in listed]} if listed else {}
@@ -88,6 +78,41 @@ async def judge_against(shell: Shell, selection: Selection, asked: AgainstAsked)
     return (
         EXIT_UNSURE if too_little(shell, found.coverage, asked.min_coverage, "the rule against what was done") else None
     )
+
+
+async def _compared(
+    shell: Shell, selection: Selection, asked: AgainstAsked, mapping: dict[str, str] | None
+) -> tuple[OutcomeJudgement, list[AgainstCase]]:
+    from loom.cli.reading import open_readings
+    from loom.cli.rehearsing import replaying
+
+    per: Any = asked.per
+    shell.allow_imports()
+    async with open_readings(shell) as readings, replaying(readings, shell) as again:
+        with shell.output.progress("comparing") as tell:
+            found = await again.judge(
+                selection, under=asked.under, against="outcome", mapping=mapping, per=per, weigh=asked.weigh,
+                gaps=asked.gaps, progress=tell,
+            )  # fmt: skip
+        listed = []
+        if asked.cell is not None or asked.cases:
+            every = again.cases_against(selection, under=asked.under, mapping=mapping, gaps=asked.gaps)
+            listed = [each async for each in every if _is_wanted(each, asked.cell)]
+    return found, listed
+
+
+async def _compared_opened(
+    shell: Shell, selection: Selection, asked: AgainstAsked, mapping: dict[str, str] | None
+) -> tuple[OutcomeJudgement, list[AgainstCase]]:
+    from loom.cli.acting import act_with_code
+    from loom.replay import AgainstCase, OutcomeJudgement
+
+    wanted = {"under": asked.under, "mapping": mapping, "weigh": asked.weigh}
+    arguments: dict[str, Any] = {name: given for name, given in wanted.items() if given is not None}
+    arguments |= {"selection": selection.plain(), "per": asked.per, "gaps": asked.gaps, **asked.opening}
+    arguments["listed"] = asked.cell is not None or asked.cases
+    said: Any = await act_with_code(shell, "replay.compare", arguments, by=asked.opening["opened_by"])
+    return OutcomeJudgement.model_validate(said["found"]), [AgainstCase(**each) for each in said["listed"]]
 
 
 def _is_wanted(case: AgainstCase, cell: str | None) -> bool:

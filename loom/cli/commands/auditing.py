@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
-from loom.cli.commands.judging import DecisionOption, JournalNameOption, RunOption, selection_of
+from loom.cli.commands.judging import (
+    DecisionOption,
+    JournalNameOption,
+    OpenOption,
+    RunOption,
+    WhyOption,
+    opening_of,
+    selection_of,
+)
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
 
 if TYPE_CHECKING:
+    from loom.replay import Selection
     from loom.replay.audit import Audit
 
 __all__ = ["add_to"]
@@ -24,6 +34,8 @@ _CODES = {
     "no_facts": "not confirmed: no facts recorded",
     "no_evaluation": "not confirmed: no evaluation recorded",
     "code_changed": "not confirmed: other code",
+    "sealed": "not confirmed: facts are sealed",
+    "erased": "not confirmed: facts are erased",
 }
 
 
@@ -33,32 +45,27 @@ def add_to(group: typer.Typer) -> None:
 
 
 async def audit(
-    shell: Shell, run: RunOption = None, of: JournalNameOption = None, decision: DecisionOption = None
+    shell: Shell,
+    run: RunOption = None,
+    of: JournalNameOption = None,
+    decision: DecisionOption = None,
+    opens: OpenOption = False,
+    by: Annotated[str | None, typer.Option("--by", help="Who opens what is sealed.")] = None,
+    why: WhyOption = None,
 ) -> int | None:
     """Judge every decision again under its own version, and compare with what was recorded.
 
     Exit code 1: a version is missing, an evaluation does not come out again, or a run mixes versions. Exit code 3:
     nothing speaks against the record, and not all of it, or nothing, could be confirmed.
-    """
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import registry_of
-    from loom.extension import installed
-    from loom.policies import AnyPolicy
-    from loom.replay.audit import audit as audited
-    from loom.workspace import actors_of
 
-    shell.allow_imports()
+    Decisions on sealed facts cannot be confirmed, unless --open has them opened in memory for a reader whom the config
+    names; that is journaled first, and done by the loom that runs.
+    """
     selection = selection_of(
         run_id=run, journal=of, ids=decision, since=None, until=None, origin=None if run or decision else "any"
     )
-    async with open_readings(shell) as readings:
-        registry = await registry_of(readings.reader)
-        for policy in (each for extension in installed().values() for each in extension.policies):
-            registry.attach(policy)
-        for cls in actors_of(shell.settings.modules):
-            if isinstance(cls.policy, AnyPolicy):
-                registry.attach(cls.policy)
-        found = await audited(readings.queries, registry, selection)
+    opening = opening_of(by, why, opens=opens)
+    found = await (_audited_opened(shell, selection, opening) if opening else _audited(shell, selection))
     ends = {"sound": None, "not_sound": EXIT_NO, "unconfirmed": EXIT_UNSURE}[found.verdict]
     if shell.json:
         said = {"verdict": found.verdict, "sound": found.sound, "unconfirmed": found.unconfirmed}
@@ -97,6 +104,35 @@ async def audit(
         if total > _SHOWN:
             shell.output.say(f"{min(len(serious), _SHOWN)} of {total:,} are listed", style="dim")
     return ends
+
+
+async def _audited(shell: Shell, selection: Selection) -> Audit:
+    from loom.cli.reading import erasures_of, open_readings
+    from loom.cli.rehearsing import registry_of
+    from loom.extension import installed
+    from loom.policies import AnyPolicy
+    from loom.replay.audit import audit as audited
+    from loom.replay.sealed import AsRecorded
+    from loom.workspace import actors_of
+
+    shell.allow_imports()
+    async with open_readings(shell) as readings:
+        registry = await registry_of(readings.reader)
+        for policy in (each for extension in installed().values() for each in extension.policies):
+            registry.attach(policy)
+        for cls in actors_of(shell.settings.modules):
+            if isinstance(cls.policy, AnyPolicy):
+                registry.attach(cls.policy)
+        sight = AsRecorded(await erasures_of(readings.reader))
+        return await audited(readings.queries, registry, selection, sight=sight)
+
+
+async def _audited_opened(shell: Shell, selection: Selection, opening: Mapping[str, str]) -> Audit:
+    from loom.cli.acting import act_with_code
+    from loom.replay.audit import Audit
+
+    arguments: dict[str, Any] = {"selection": selection.plain(), **opening}
+    return Audit.model_validate(await act_with_code(shell, "policies.audit", arguments, by=opening["opened_by"]))
 
 
 def _in_words(found: Audit) -> str:

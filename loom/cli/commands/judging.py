@@ -24,10 +24,13 @@ __all__ = [
     "CoverageOption",
     "DecisionOption",
     "JournalNameOption",
+    "OpenOption",
     "RunOption",
     "SinceOption",
     "UntilOption",
+    "WhyOption",
     "judge",
+    "opening_of",
     "selection_of",
 ]
 
@@ -58,6 +61,24 @@ CoverageOption = Annotated[
         "--min-coverage", metavar="PERCENT", min=0, max=100, help="Exit with 3 where fewer of 100 could be judged."
     ),
 ]
+
+OpenOption = Annotated[
+    bool, typer.Option("--open", help="Open what is sealed, in memory, as --by, for what --why says.")
+]
+WhyOption = Annotated[str | None, typer.Option("--why", help="With --open: why it is opened.")]
+
+
+def opening_of(by: str | None, why: str | None, *, opens: bool) -> dict[str, str]:
+    """Return by whom and why what is sealed is opened, as operations take it; empty where it is not."""
+    if not opens:
+        if why is not None:
+            raise typer.BadParameter("expected --open: only an opening has a reason", param_hint="--why")
+        return {}
+    if not by or not why or not why.strip():
+        raise typer.BadParameter(
+            "what is sealed is opened by a person, for a reason; expected --by and --why", param_hint="--open"
+        )
+    return {"opened_by": by, "opened_why": why}
 
 
 async def judge(
@@ -100,7 +121,9 @@ async def judge(
     ] = 0,
     min_coverage: CoverageOption = 50,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the result as traces in a replay run.")] = False,
-    by: Annotated[str | None, typer.Option("--by", help="Who keeps it.")] = None,
+    opens: OpenOption = False,
+    by: Annotated[str | None, typer.Option("--by", help="Who keeps it, or opens what is sealed.")] = None,
+    why: WhyOption = None,
 ) -> int | None:
     """Judge recorded decisions under another version of their policy, or on other facts: which would flip?
 
@@ -108,6 +131,9 @@ async def judge(
     recorded number is changed by so much, or so many percent of it; any other value takes its place. Exit code 1:
     something flips, or comes out differently under the very version it was made under. Exit code 3: nothing does, and
     too little could be judged to say so.
+
+    Decisions on sealed facts cannot be judged, unless --open has them opened in memory for a reader whom the config
+    names; that is journaled first, and done by the loom that runs.
 
     With --against outcome: what the rule says by what was done, as --map says. Exit code 1: more than --max-differing
     of the cases differ in which the two can agree or differ.
@@ -127,15 +153,18 @@ async def judge(
         ids=decision,
         by_time=by_time,
     )
+    opening = opening_of(by, why, opens=opens)
     if against is not None:
         _check_alone({"--keep": keep, "--what-if": changes is not None})
-        given = AgainstAsked(under, maps, per or [], weigh, gaps, cell, cases, max_differing, min_coverage)
+        given = AgainstAsked(under, maps, per or [], weigh, gaps, cell, cases, max_differing, min_coverage, opening)
         return await judge_against(shell, selection, given)
     _check_needs_against({"--map": maps, "--per": per, "--weigh": weigh, "--cell": cell})
     if keep:
         _check_alone({"--gaps": gaps}, "--keep")
-        found = await _kept(shell, selection, under, changes, by)
+        found = await _kept(shell, selection, under, changes, by, opening)
         listed: list[Case] = []
+    elif opening:
+        found, listed = await _judged_opened(shell, selection, under, changes, opening, listing=cases, gaps=gaps)
     else:
         found, listed = await _judged(shell, selection, under, changes, listing=cases, gaps=gaps)
     if shell.json:
@@ -209,23 +238,41 @@ async def _judged(
         return found, listed
 
 
+async def _judged_opened(
+    shell: Shell,
+    selection: Selection,
+    under: str | None,
+    what_if: dict[str, Any] | None,
+    opening: Mapping[str, str],
+    *,
+    listing: bool,
+    gaps: bool,
+) -> tuple[Judgement, list[Case]]:
+    from loom.cli.acting import act_with_code
+    from loom.replay import Case, Judgement
+
+    arguments: dict[str, Any] = {"selection": selection.plain(), "gaps": gaps, "listed": listing, **opening}
+    arguments |= {name: given for name, given in (("under", under), ("what_if", what_if)) if given is not None}
+    said: Any = await act_with_code(shell, "replay.judge", arguments, by=opening["opened_by"])
+    return Judgement.model_validate(said["found"]), [Case(**each) for each in said["listed"]]
+
+
 async def _kept(
-    shell: Shell, selection: Selection, under: str | None, what_if: dict[str, Any] | None, by: str | None
+    shell: Shell,
+    selection: Selection,
+    under: str | None,
+    what_if: dict[str, Any] | None,
+    by: str | None,
+    opening: Mapping[str, str],
 ) -> Judgement:
-    from loom.cli.acting import open_loom, over_socket
-    from loom.identity import Edge, check_person
-    from loom.journal.control import takes_requests
-    from loom.operations import Operations
+    from loom.cli.acting import act_with_code
+    from loom.identity import check_person
     from loom.replay import Judgement
 
-    arguments: dict[str, Any] = {"selection": selection.plain(), "by": check_person(by)}
+    person = check_person(by)
+    arguments: dict[str, Any] = {"selection": selection.plain(), "by": person, **opening}
     arguments |= {name: given for name, given in (("under", under), ("what_if", what_if)) if given is not None}
-    place = shell.existing
-    if takes_requests(place.files.lock):
-        return Judgement.model_validate(await over_socket(place.files, "replay.keep", arguments, timeout_s=3_600))
-    shell.allow_imports()
-    async with open_loom(place, by=str(by)) as loom:
-        return Judgement.model_validate(await Operations(loom).call("replay.keep", arguments, edge=Edge("shell")))
+    return Judgement.model_validate(await act_with_code(shell, "replay.keep", arguments, by=person))
 
 
 def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:

@@ -41,11 +41,11 @@ async def list_subjects(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many.")] = 1_000,
 ) -> None:
     """List for whom something is sealed, who is erased and who is held. All journals are read; no key is needed."""
-    from loom.cli.reading import open_journal
+    from loom.cli.reading import erasures_of, open_journal
     from loom.sealing import count_subjects
 
     async with open_journal(shell) as reader:
-        erasures = await _erasures(reader)
+        erasures = await erasures_of(reader)
         found = await count_subjects(reader)
     names = sorted({*found, *erasures.held(), *(each.entry.subject for each in erasures.every())})
     listed: list[dict[str, Any]] = []
@@ -84,13 +84,13 @@ async def list_subjects(
 
 async def show(shell: Shell, subject: _Subject) -> int | None:
     """Show every entry that concerns a person, over all journals; what is sealed stays so. Exit code 1: none."""
-    from loom.cli.reading import open_journal
+    from loom.cli.reading import erasures_of, open_journal
     from loom.cli.summaries import summary_of
     from loom.sealing import check_subject, concerning
 
     check_subject(subject)
     async with open_journal(shell) as reader:
-        erasures = await _erasures(reader)
+        erasures = await erasures_of(reader)
         found = [recorded async for recorded in concerning(reader, subject)]
     if not found:
         if shell.json:
@@ -185,15 +185,6 @@ async def _act(shell: Shell, word: str, subject: str, by: str, reason: str) -> A
 
     said, _ = await act(shell, f"subjects.{word}", {"subject": subject, "by": by, "reason": reason}, by=by)
     return said
-
-
-async def _erasures(reader: Any) -> Erasures:
-    from loom.cli.reading import no_draft
-    from loom.sealing import Erasures
-
-    erasures = Erasures(reader, make_draft=no_draft)
-    await erasures.load()
-    return erasures
 
 
 def _shown(recorded: Recorded, erasures: Erasures) -> Recorded:
