@@ -164,7 +164,8 @@ class Recall:
             return None
         more = tuple([values[index] for index in self._also]) if self._also else ()
         said = values[1 : len(_READ)]
-        return Recalled._make((position, values[0], part.journal, part.sequence, *said, recorded, more, decided))
+        found = (position, values[0], part.journal, part.sequence, *said, recorded, more, decided)
+        return Recalled._make((*found, None, None, False))
 
     def _is_meant(self, part: Part, values: tuple[Any, ...], at_us: int) -> bool:
         """Tell whether a decision matches the selection, by what its own entry says."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from tests.cli.support import invoke
 ENV = {MASTER_KEY: base64.b64encode(bytes(range(32))).decode()}
 INPUTS = {"business_profile": "Ada's bakery in Soho", "campaign_goal": "sell more rye bread"}
 NAMED = ("--by", "vera", "-m", "she asked")
+ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
+READER = ("--by", ACCOUNT, "-m", "she asked")
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     asyncio.run(fill())
     file = tmp_path / "loom.config.yaml"
-    file.write_text("data: data\nextensions: [circuits]\nsealing: {enabled: true}\n")
+    file.write_text(f"data: data\nextensions: [circuits]\nsealing: {{enabled: true, readers: ['os_user:{os.getuid()}']}}\n")
     return file
 
 
@@ -53,16 +57,16 @@ def test_what_there_is_of_a_person_is_listed_shown_handed_out_held_and_erased(co
     assert invoke("subjects", "show", "carl", config=config).code == 1
 
     out = tmp_path / "ada.json"
-    assert invoke("subjects", "export", "ada", *NAMED, "-o", out, config=config).code == 0
+    assert invoke("subjects", "export", "ada", *READER, "-o", out, config=config).code == 0
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     document = json.loads(out.read_text())
     assert "rye bread" in json.dumps(document["entries"])
     assert '"$sealed"' not in out.read_text()
     last = invoke("subjects", "show", "ada", "--json", config=config).lines[-1]
     assert (last["kind"], last["body"]["by"], last["body"]["entries"]) == (
-        "subject_handed_out", "vera", len(document["entries"]),
+        "subject_handed_out", ACCOUNT, len(document["entries"]),
     )  # fmt: skip
-    assert invoke("subjects", "export", "carl", *NAMED, config=config).code == 1
+    assert invoke("subjects", "export", "carl", *READER, config=config).code == 1
 
     assert invoke("subjects", "hold", "ada", *NAMED, config=config).out == "ada is held\n"
     assert invoke("subjects", "hold", "ada", *NAMED, "--json", config=config).json["before"] is True
@@ -81,7 +85,7 @@ def test_what_there_is_of_a_person_is_listed_shown_handed_out_held_and_erased(co
     assert (typo.code, "nothing was erased" in typo.err) == (1, True)
     assert invoke("subjects", "hold", "ada", *NAMED, config=config).code == 1, "too late"
     assert [each["state"] for each in invoke("subjects", "--json", config=config).json] == ["erased", "sealed"]
-    after = invoke("subjects", "export", "ada", *NAMED, config=config).json
+    after = invoke("subjects", "export", "ada", *READER, config=config).json
     assert "rye bread" not in json.dumps(after)
     assert '"erased"' in json.dumps(after)
     assert "erased by vera" in invoke("subjects", "show", "ada", config=config).out
@@ -90,10 +94,10 @@ def test_what_there_is_of_a_person_is_listed_shown_handed_out_held_and_erased(co
 def test_nothing_is_handed_out_without_the_key_or_a_reason_and_a_look_needs_neither(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blank = invoke("subjects", "export", "ada", "--by", "vera", "-m", " ", config=config)
+    blank = invoke("subjects", "export", "ada", "--by", ACCOUNT, "-m", " ", config=config)
     assert (blank.code, "expected one: say why" in blank.err) == (2, True)
     monkeypatch.delenv(MASTER_KEY)
-    locked = invoke("subjects", "export", "ada", *NAMED, config=config)
+    locked = invoke("subjects", "export", "ada", *READER, config=config)
     assert (locked.code, locked.out) == (2, "")
     assert "there is no master key" in locked.err
     assert len(invoke("subjects", "--json", config=config).json) == 2

@@ -21,14 +21,14 @@ async def test_facts_open_where_they_were_sealed_and_say_why_they_do_not(tmp_pat
         assert facts["amount"] == 5
         assert why_closed(PLAIN, erasures) is None
         assert why_closed(facts, erasures) == "sealed"
-        assert await opened_facts(PLAIN, None) == (PLAIN, None, frozenset())
-        assert await opened_facts(facts, vault) == (PLAIN, None, frozenset({"c-7"}))
-        assert await opened_facts(facts, None) == (None, "sealed", frozenset())
+        assert (await opened_facts(PLAIN, None))[:3] == (PLAIN, None, frozenset())
+        assert (await opened_facts(facts, vault))[:3] == (PLAIN, None, frozenset({"c-7"}))
+        assert (await opened_facts(facts, None))[:3] == (None, "sealed", frozenset())
         moved = {"other": facts["age"], "amount": 5}
-        assert await opened_facts(moved, vault) == (None, "sealed", frozenset()), "it opens at its own path alone"
+        assert (await opened_facts(moved, vault))[:3] == (None, "sealed", frozenset()), "it opens at its own path alone"
         assert why_closed({"x": {"$withheld": "mask"}}) == "sealed"
         await subjects.erase("c-7", by="vera", reason="she asked for it")
         assert why_closed(facts, erasures) == "erased"
         assert why_closed(facts) == "sealed", "without the erasures it is not known"
         assert why_closed({"x": {"$erased": 1}}) == "erased"
-        assert await opened_facts(facts, vault) == (None, "erased", frozenset())
+        assert (await opened_facts(facts, vault))[:3] == (None, "erased", frozenset())

@@ -129,6 +129,8 @@ async def test_everything_that_is_read_is_what_the_journal_holds_page_by_page(tm
         judged = {"under": one["decision"]["policy"]["hash"], "policy": "circuit-cx01-intent-detection"}
         found = (await client.call("POST", "/api/replay/judge", judged, role="reader")).json
         assert found["cases"] == 5
+        opening = await client.call("POST", "/api/replay/judge", {**judged, "open_why": "a complaint"}, role="reader")
+        assert (opening.status, "none of the readers" in opening.json["error"]["message"]) == (403, True)
         async with client.loom().runs.run(run_id="season"):
             pass
         runs = (await client.call("GET", "/api/runs", role="reader")).json["items"]
