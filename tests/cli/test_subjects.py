@@ -36,7 +36,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     asyncio.run(fill())
     file = tmp_path / "loom.config.yaml"
-    file.write_text(f"data: data\nextensions: [circuits]\nsealing: {{enabled: true, readers: ['os_user:{os.getuid()}']}}\n")
+    file.write_text(
+        f"data: data\nextensions: [circuits]\nsealing: {{enabled: true, readers: ['os_user:{os.getuid()}']}}\n"
+    )
     return file
 
 

@@ -32,7 +32,7 @@ ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 READERS = ("api_key:0123456789abcdef", f"os_user:{os.getuid()}")
 OF_ADA = Selection(journal="seller/ada")
 SECRET = {"percent": 31, "industry": "a secret trade"}
-QUOTES = Table.of({**TABLE, "otherwise": {"name": "else", "effect": "deny", "why": "not {industry}"}})  # type: ignore[dict-item]
+QUOTES = Table.of({**TABLE, "otherwise": {"name": "else", "effect": "deny", "why": "not {industry}"}})
 
 
 @pytest.fixture(autouse=True)
@@ -163,8 +163,8 @@ async def test_a_kept_replay_has_its_copy_sealed_for_the_same_subject(tmp_path: 
             OF_ADA, facts=lambda facts: {**facts, "percent": 40}, under=v2, keep=True, by="vera", opened=opened
         )
         copies: list[Any] = []
-        for run in (kept, other, by_code):
-            async for each in loom.store.read(f"replay/{run.run_id}"):
+        for judged in (kept, other, by_code):
+            async for each in loom.store.read(f"replay/{judged.run_id}"):
                 assert b"secret trade" not in (each.body or b"")
                 copies.append(each.entry)
         again, what_if, function = [each.decision for each in copies]
