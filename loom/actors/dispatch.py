@@ -15,7 +15,8 @@ from loom.actors.actor import Actor
 from loom.actors.cell import Cell
 from loom.actors.command import Command
 from loom.actors.keyed_lock import KeyedLock
-from loom.actors.protected import Protected, check_not_erased, declared_of, protected
+from loom.actors.protected import Protected, check_not_erased, is_protected, protected
+from loom.actors.protected_replies import declared_reply, protected_reply, reply_again, same_asker
 from loom.actors.recovery import receipt_of
 from loom.actors.services import Services
 from loom.actors.turn import Turn
@@ -175,7 +176,8 @@ class Dispatcher:
     ) -> _Outgoing:
         who = Identity.of(by) if by is not None else sender.received.identity if sender else None
         hidden: Protected | None = None
-        if declared_of(type(command)):
+        declared_reply(type(command))  # what cannot be protected is refused before anything is done
+        if is_protected(type(command)):
             hidden = await protected(self._services, command, journal=journal, command_id=command_id)
         try:
             payload = command.model_dump_json() if hidden is None else hidden.plain
@@ -221,13 +223,26 @@ class Dispatcher:
             if turn is not None:
                 check_not_erased(self._services.subjects, turn.received)
                 _check_same(turn.received, outgoing.entry, journal, command_id)
-                return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
+                return _Sent(self._reply_of(turn, outgoing.entry), turn.accepted, turn.sequence, cell)
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
                 return await self._accept(cls, journal, command, outgoing, command_id)
             check_not_erased(self._services.subjects, before.entry)
             _check_same(before.entry, outgoing.entry, journal, command_id)
-            return await self._sent_before(cell, before, command_id)
+            return await self._sent_before(cell, before, command_id, command, outgoing.entry)
+
+    def _reply_of(self, turn: Turn, again: CommandReceivedEntry) -> Callable[[], Awaitable[JsonValue]]:
+        """Return what waits for the reply of a turn that is under way; others than its own asker get it sealed."""
+        if declared_reply(type(turn.command)) is None or same_asker(turn.received, again):
+            return turn.reply
+
+        async def sealed() -> JsonValue:
+            return await protected_reply(
+                self._services, turn.command, await turn.reply(), journal=turn.host.journal,
+                command_id=turn.command_id, subject=turn.received.subject,
+            )  # fmt: skip
+
+        return sealed
 
     async def _accept(
         self, cls: type[Actor[Any]], journal: str, command: Command[Any], outgoing: _Outgoing, command_id: str
@@ -256,16 +271,21 @@ class Dispatcher:
 
     # --- commands that came before --------------------------------------------------------------
 
-    async def _sent_before(self, cell: Cell, received: Recorded, command_id: str) -> _Sent:
+    async def _sent_before(
+        self, cell: Cell, received: Recorded, command_id: str, command: Command[Any], again: CommandReceivedEntry
+    ) -> _Sent:
         """Answer from the journal how a turn ended; one without an end is stuck, or is not resumed here."""
         accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         accepted.set_result(receipt_of(received))
         ending = await self._ending(received, command_id)
         turn = f"turn [{received.journal}#{command_id}]"
+        said: JsonValue = None
+        if isinstance(ending, TurnCompletedEntry) and isinstance(received.entry, CommandReceivedEntry):
+            said = await reply_again(self._services.subjects, command, ending.reply, first=received.entry, again=again)
 
         async def reply() -> JsonValue:
             if isinstance(ending, TurnCompletedEntry):
-                return ending.reply
+                return said
             raise _no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn)
 
         return _Sent(reply, accepted, received.sequence, cell)

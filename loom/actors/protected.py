@@ -1,5 +1,8 @@
 """Commands with declared fields: protected before they are journaled, opened before a turn that was cut short goes on.
 
+A class that names whose its commands are, by `subject_field`, has that journaled with each of them, also where the
+command itself declares nothing: what its turn replies, records and looks up is for that subject then.
+
 What is sealed comes out the same for the same command id; what is not kept at all is compared by proofs, one for each
 subject, so that an id that is sent again with something else is refused.
 """
@@ -17,12 +20,12 @@ from loom.actors.services import Services
 from loom.errors import AdmissionError, ErasedError
 from loom.identity import parse_journal_name
 from loom.journal.kinds import CommandReceivedEntry
-from loom.sealing import Subjects, declaration_of, lost_in, open_sealed, plain_of, proofs, protect
+from loom.sealing import Subjects, declaration_of, declared_plain, lost_in, open_sealed, proofs, protect
 from loom.sealing.concerning import with_sealed
 from loom.sealing.declaring import Parts
 from loom.sealing.markers import SealedValue
 
-__all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "opened_payload", "protected"]
+__all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "is_protected", "opened_payload", "protected"]
 
 NOT_KEPT = "(what it says is not kept, as there are protected fields)"
 """What is journaled in the place of the words of an error, of a turn whose command declares fields."""
@@ -42,6 +45,11 @@ def declared_of(cls: type[Command[Any]]) -> Parts:
     return declaration_of(cls)
 
 
+def is_protected(cls: type[Command[Any]]) -> bool:
+    """Tell whether commands of a class are journaled with whose they are, or with something protected in them."""
+    return cls.subject_field is not None or bool(declaration_of(cls))
+
+
 async def protected(services: Services, command: Command[Any], *, journal: str, command_id: str) -> Protected:
     """Return a command with declared fields as it may be journaled.
 
@@ -50,7 +58,7 @@ async def protected(services: Services, command: Command[Any], *, journal: str, 
     """
     declared = declared_of(type(command))
     try:
-        plain: Any = plain_of(command)
+        plain: Any = declared_plain(command, declared)
     except ValueError as error:
         raise AdmissionError(
             f"command [{command.command_type}] cannot be written as JSON [{type(error).__name__}]; expected plain JSON "
@@ -58,6 +66,8 @@ async def protected(services: Services, command: Command[Any], *, journal: str, 
         ) from error
     subject = subject_of(command, plain)
     vault = None if services.subjects is None else services.subjects.vault
+    if subject is not None and vault is not None:
+        vault.check_taken(subject)
     names = (parse_journal_name(journal).key, journal, command_id)
     payload = await protect(plain, declared, vault=vault, subject=subject, once=command_id, names=names)
     found = await proofs(plain, declared, vault=vault, subject=subject, about=command_id)
@@ -80,15 +90,19 @@ def subject_of(command: Command[Any], plain: Mapping[str, JsonValue]) -> str | N
 
 def check_not_erased(subjects: Subjects | None, received: object) -> None:
     """Raise `ErasedError` for a command that came before and has values of a subject who was erased since."""
-    if subjects is None or not isinstance(received, CommandReceivedEntry):
-        return
+    if subjects is not None and isinstance(received, CommandReceivedEntry):
+        check_values(subjects, received.payload)
+
+
+def check_values(subjects: Subjects, value: JsonValue) -> None:
+    """Raise `ErasedError` where something in JSON is sealed for a subject who was erased since."""
     erasures = subjects.erasures
 
     def check(sealed: SealedValue) -> JsonValue:
         erasures.check(sealed.subject, generation=sealed.generation)
         return None
 
-    with_sealed(received.payload, check)
+    with_sealed(value, check)
 
 
 async def opened_payload(

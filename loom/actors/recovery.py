@@ -16,6 +16,7 @@ from loom.actors.command import COMMANDS
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.ports import TurnHost
 from loom.actors.protected import opened_payload
+from loom.actors.protected_steps import gone_of_steps
 from loom.actors.services import Services
 from loom.actors.snapshots import is_journaled
 from loom.actors.state import Fold, Snapshot
@@ -190,8 +191,9 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
         policy=host.services.policies.resolve_hash(first.policy_hash or b""),
         accepted=accepted,
     )
+    lost = lost or gone_of_steps(host.services.subjects, entries)
     if lost is not None:
-        turn.halt(_unreadable(turn, lost) if replayed else turn.not_resumable(lost))
+        turn.halt(turn.gone(lost, replayed=replayed))
     for recorded in entries:
         if isinstance(recorded.entry, ApprovalAnsweredEntry):
             turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))
@@ -200,14 +202,6 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
         elif isinstance(recorded.entry, ContextGatheredEntry) and recorded.entry.protected:
             stop_if_lost(turn, recorded.entry, replayed=replayed)
     return turn
-
-
-def _unreadable(turn: Turn, why: str) -> NotReplayableError:
-    return NotReplayableError(
-        f"turn [{turn}] was given something that is [{why}]; expected a command that can be read: replay it where it "
-        "can be opened, if it can be",
-        reason=why,
-    )
 
 
 async def _give_recorded_steps(

@@ -32,6 +32,7 @@ from pydantic import JsonValue
 from loom.actors.command import Command
 from loom.actors.parking import Answer, Parking
 from loom.actors.ports import Decider, TurnHost
+from loom.actors.protected_replies import declared_reply
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
 from loom.actors.turn_subjects import TurnSubjects
@@ -198,6 +199,11 @@ class Turn:
         return self._protected
 
     @property
+    def withholds_words(self) -> bool:
+        """Whether the words of its errors are not kept: they repeat what they are about, which may be protected."""
+        return self.protected.touched or declared_reply(type(self.command)) is not None
+
+    @property
     def parked(self) -> bool:
         """Whether the turn waits for people and has nothing else under way."""
         return self._parking.parked and not self.closed
@@ -258,6 +264,16 @@ class Turn:
             f"turn [{self}] would have to go on from something that was [{problem}]; expected it in the journal: "
             "send a new command",
             reason=f"{NOT_RESUMABLE}: {problem}",
+        )
+
+    def gone(self, problem: str, *, replayed: bool = False) -> NotReplayableError:
+        """Return the error of a turn that comes to something that is `problem`; a replay says it in its own words."""
+        if self.compare is None and not replayed:
+            return self.not_resumable(problem)
+        return NotReplayableError(
+            f"turn [{self}] was given something that is [{problem}]; expected what can be read: replay it where it can "
+            "be opened, if it can be",
+            reason=problem,
         )
 
     async def continue_live(self, *, after: Step | None = None) -> None:

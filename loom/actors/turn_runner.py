@@ -13,9 +13,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
-from loom.actors.command import encode_reply
+from pydantic_core import to_json
+
 from loom.actors.keeping import hold_keys_of_command
 from loom.actors.protected import NOT_KEPT
+from loom.actors.protected_replies import declared_reply, encoded_reply, protected_reply
 from loom.actors.stalling import StallWatch, divergence
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
 from loom.actors.turn_context import enter
@@ -103,12 +105,20 @@ async def _begin(turn: Turn) -> None:
 
 async def _complete(turn: Turn, reply: Any) -> None:
     """Journal the reply, and let it out once everything that the turn wrote is durable (law 4)."""
-    encoded = encode_reply(turn.command, reply, limits=turn.host.services.limits)
+    encoded = encoded_reply(turn.command, reply, limits=turn.host.services.limits)
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
-        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{encoded.value!s:.200}]"))
+        said = NOT_KEPT if turn.withholds_words else f"{encoded.value!s:.200}"
+        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{said}]"))
+    text = encoded.text
+    if declared_reply(type(turn.command)) is not None:
+        kept = await protected_reply(
+            turn.services, turn.command, encoded.value, journal=turn.host.journal, command_id=turn.command_id,
+            subject=turn.received.subject,
+        )  # fmt: skip
+        text = to_json(kept)
     if not turn.live:
         await turn.continue_live()
-    turn.end(EntryText(TurnCompletedEntry, {"reply": encoded.text}))
+    turn.end(EntryText(TurnCompletedEntry, {"reply": text}))
     await turn.durable()
     turn.host.ended(turn.command_id, turn.receipt)
     hold = turn.host.services.hold_reply
@@ -137,7 +147,7 @@ async def _end_badly(turn: Turn, error: BaseException) -> None:
     if turn.stopped is None and isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         turn.halt(turn.shut_down())
     if turn.stopped is None and turn.recorded_steps is not None and not turn.recorded_steps.finished:
-        turn.halt(divergence(turn, turn.recorded_steps, f"its code raised [{_in_words(error)}]"))
+        turn.halt(divergence(turn, turn.recorded_steps, f"its code raised [{_in_words(turn, error)}]"))
     stopped = turn.stopped
     if stopped is None:
         await _fail(turn, error, "raised")
@@ -176,7 +186,7 @@ def _shortened(steps: Sequence[str]) -> tuple[str, ...]:
 async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     """Journal the failure: the turn's entries stand, and the actor is rebuilt from its journal."""
     failure = failure_of(error)
-    if reason == "raised" and turn.protected.touched:  # words repeat what they are about
+    if reason == "raised" and turn.withholds_words:  # words repeat what they are about
         failure = failure.model_copy(update={"message": NOT_KEPT})
     turn.stopped = None
     try:
@@ -212,6 +222,8 @@ def turn_failed_error(journal: str, command_type: str, *, type_name: str, messag
     )
 
 
-def _in_words(error: BaseException) -> str:
+def _in_words(turn: Turn, error: BaseException) -> str:
     failure = failure_of(error)
+    if turn.withholds_words:
+        return f"{failure.type_name}: {NOT_KEPT}"
     return f"{failure.type_name}: {failure.message:.200}"

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from loom.actors.command import encode_reply
 from loom.actors.keeping import hold_keys_of_command
+from loom.actors.protected_replies import encoded_reply, gone_in_reply, protected_reply
 from loom.actors.recovery import replayed_turn
 from loom.actors.stalling import Stall
 from loom.actors.system import ActorSystem
@@ -70,8 +70,16 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
     try:
         if (reason := _not_replayable(ending)) is not None:
             return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
+        if (reason := _gone(system, entries[0].entry, ending)) is not None:
+            return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
         turn = await replayed_turn(system.detached_cell(journal), entries, compare=compare)
         said = await drive(turn)
+        if said[0] == "replied":  # what is sealed comes out the same for the same command id
+            kept = await protected_reply(
+                turn.services, turn.command, said[1], journal=journal, command_id=command_id,
+                subject=turn.received.subject,
+            )  # fmt: skip
+            said = "replied", kept
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
     except UnknownActorError:
@@ -101,6 +109,14 @@ def _not_replayable(ending: Entry) -> str | None:
     return None
 
 
+def _gone(system: ActorSystem, received: Entry, ending: Entry) -> str | None:
+    """Return why a reply cannot be compared: it was erased, or nothing here opens what is sealed."""
+    if not isinstance(ending, TurnCompletedEntry) or not isinstance(received, CommandReceivedEntry):
+        return None
+    subjects = system.services.subjects
+    return gone_in_reply(subjects, received.command_type, ending.reply, also_withheld=False)
+
+
 def _recorded(ending: Entry) -> tuple[str, JsonValue]:
     if isinstance(ending, TurnCompletedEntry):
         return "replied", ending.reply
@@ -121,7 +137,7 @@ async def drive(turn: Turn) -> tuple[str, JsonValue]:
     if turn.stopped is not None:
         raise turn.stopped
     try:
-        return "replied", encode_reply(turn.command, task.result(), limits=turn.services.limits).value
+        return "replied", encoded_reply(turn.command, task.result(), limits=turn.services.limits).value
     except NotReplayableError:  # the code itself says so: what it needs is erased
         raise
     except BaseException as error:

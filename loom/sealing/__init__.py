@@ -11,6 +11,7 @@ from loom.sealing.declaring import (
     Node,
     Parts,
     declaration_of,
+    declaration_of_type,
     declared_by,
     declared_in,
     declared_paths,
@@ -37,6 +38,8 @@ from loom.sealing.markers import (
 from loom.sealing.master import MASTER_KEY, master_key
 from loom.sealing.opening import Opened, Openings, check_reader
 from loom.sealing.protecting import (
+    declared_plain,
+    gone_in,
     lost_in,
     open_sealed,
     paths_in,
@@ -87,9 +90,12 @@ __all__ = [
     "concerning",
     "count_subjects",
     "declaration_of",
+    "declaration_of_type",
     "declared_by",
     "declared_in",
     "declared_paths",
+    "declared_plain",
+    "gone_in",
     "is_sealed",
     "is_together",
     "lost_in",

@@ -15,7 +15,18 @@ from pydantic.fields import FieldInfo
 from loom.errors import ConfigError
 from loom.sealing.markers import Handling, Marker
 
-__all__ = ["Each", "Leaf", "Node", "Parts", "declaration_of", "declared_by", "declared_in", "declared_paths", "merged"]
+__all__ = [
+    "Each",
+    "Leaf",
+    "Node",
+    "Parts",
+    "declaration_of",
+    "declaration_of_type",
+    "declared_by",
+    "declared_in",
+    "declared_paths",
+    "merged",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,14 @@ def declaration_of(cls: type[BaseModel]) -> Parts:
     set, in a key of a dict, in one of several models, in a model that holds itself, in a class that is no model.
     """
     return _Reading(cls).parts(cls)
+
+
+def declaration_of_type(annotation: Any) -> Node | None:
+    """Return what any type declares, such as `list[Account]`; None where it declares nothing.
+
+    Raises `ConfigError` as `declaration_of` does.
+    """
+    return _Reading(annotation).whole()
 
 
 @lru_cache(maxsize=4_096)

@@ -7,12 +7,13 @@ it, `Erased` once its subject was erased, `Withheld` for what was never kept. It
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, GetCoreSchemaHandler, JsonValue, SerializationInfo
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_jsonable_python
 
 __all__ = [
     "Dropped",
@@ -26,6 +27,7 @@ __all__ = [
     "SealedValue",
     "Withheld",
     "is_sealed",
+    "marked_plain",
     "placeholder_of",
     "plain_of",
 ]
@@ -189,7 +191,11 @@ def _admit(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> An
 def _write(value: Any, serialise: core_schema.SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
     if isinstance(value, Erased | Withheld | SealedValue):
         return value.as_json() if info.mode == "json" else value
-    if value is not None and info.mode == "json" and info.context is not _PROTECTED_NEXT:
+    if value is not None and info.mode == "json" and isinstance(info.context, _ProtectedNext):
+        context = info.context
+        context.written += 1
+        return serialise(value) if context.mark is None else {context.mark: serialise(value)}
+    if value is not None and info.mode == "json":
         raise ValueError(
             "a field that is declared to be protected would be written in clear; expected it to be protected before: "
             "see `loom docs subjects`"
@@ -199,8 +205,24 @@ def _write(value: Any, serialise: core_schema.SerializerFunctionWrapHandler, inf
 
 def plain_of(model: BaseModel, *, by_alias: bool | None = None) -> dict[str, JsonValue]:
     """Return a model as plain JSON with its declared fields in clear, to be protected before anything is written."""
-    plain: dict[str, JsonValue] = model.model_dump(mode="json", context=_PROTECTED_NEXT, by_alias=by_alias)
+    plain: dict[str, JsonValue] = model.model_dump(mode="json", context=_ProtectedNext(), by_alias=by_alias)
     return plain
 
 
-_PROTECTED_NEXT = {"loom": "what is written here is protected before it goes anywhere"}
+def marked_plain(value: object) -> tuple[Any, str, int]:
+    """Return a value as plain JSON with its declared fields in clear, each within an object under a mark of its own.
+
+    Also the mark, and how many there are: whoever takes the mark off each that is led to knows whether it was all.
+    """
+    context = _ProtectedNext(mark=secrets.token_hex(16))
+    return to_jsonable_python(value, context=context), str(context.mark), context.written
+
+
+class _ProtectedNext:
+    """Says that what is written is protected before it goes anywhere; counts what was written in clear."""
+
+    __slots__ = ("mark", "written")
+
+    def __init__(self, mark: str | None = None) -> None:
+        self.mark = mark
+        self.written = 0

@@ -14,12 +14,14 @@ from pydantic import JsonValue
 from loom.errors import AdmissionError, ConfigError, ErasedError
 from loom.journal.admission import json_value
 from loom.sealing.declaring import Each, Leaf, Node, Parts
-from loom.sealing.markers import Erased, SealedValue, Withheld, placeholder_of
+from loom.sealing.markers import Erased, SealedValue, Withheld, marked_plain, placeholder_of
 from loom.sealing.subject import check_subject
 from loom.sealing.vault import Keys, Vault
 
 __all__ = [
+    "declared_plain",
     "escaped",
+    "gone_in",
     "lost_in",
     "open_sealed",
     "paths_in",
@@ -108,19 +110,20 @@ def _protected(
 
 
 async def open_sealed(
-    value: JsonValue, declaration: Node, *, vault: Vault | None, subject: str | None = None
+    value: JsonValue, declaration: Node, *, vault: Vault | None, subject: str | None = None, as_named: bool = False
 ) -> JsonValue:
     """Return JSON that was protected with what was sealed in it opened, and `Erased` in the place of what is erased.
 
-    What was masked, hashed or dropped stays so. Raises `ErasedError` for what does not open though it was not erased:
-    the keys are lost, or it was changed, or sealed for somebody else or elsewhere.
+    What was masked, hashed or dropped stays so. `as_named` opens each value for the subject that it names itself: for
+    what is read out of a journal, where nothing that came in sealed is ever written. Raises `ErasedError` for what does
+    not open though it was not erased: the keys are lost, or it was changed, or sealed for somebody else or elsewhere.
     """
     opened: dict[str, JsonValue] = {}
     for each in _found(value, declaration, "", subject):
         sealed = placeholder_of(each.value)
         if not isinstance(sealed, SealedValue):
             continue
-        if sealed.subject != each.subject or sealed.about != each.path:
+        if sealed.about != each.path or not (as_named or sealed.subject == each.subject):
             raise ErasedError(
                 f"what was sealed at [{each.path}] does not open; it was sealed for another, or elsewhere"
             )
@@ -167,6 +170,50 @@ def lost_in(value: JsonValue, declaration: Node, *, subject: str | None = None) 
 
 
 _LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
+
+
+def gone_in(value: JsonValue, declaration: Node, *, vault: Vault | None, also_withheld: bool = True) -> str | None:
+    """Return why protected JSON cannot be opened as it was; None where it can. Nothing is opened, and no key read.
+
+    That is `masked`, `hashed` or `dropped`, unless `also_withheld` is false; `erased`; or `sealed` without a vault.
+    """
+    sealed = None
+    for each in _found(value, declaration, "", None):
+        match placeholder_of(each.value):
+            case Withheld(how=how) if also_withheld:
+                return _LOST[how]
+            case Erased():
+                return "erased"
+            case SealedValue(subject=subject, generation=generation):
+                if vault is not None and vault.is_erased(subject, generation):
+                    return "erased"
+                sealed = "sealed" if vault is None else None
+    return sealed
+
+
+def declared_plain(value: object, declaration: Node) -> JsonValue:
+    """Return a value as plain JSON with what is declared of it in clear, to be protected before anything is written.
+
+    Raises `AdmissionError` where something is declared that the declaration does not lead to, as in a field of type
+    `Any`: nothing would protect that.
+    """
+    marked, mark, written = marked_plain(value)
+    led_to = 0
+
+    def unmarked(each: _Found) -> JsonValue:
+        nonlocal led_to
+        if not isinstance(each.value, dict) or mark not in each.value:  # plain JSON was given, or what stands for it
+            return each.value
+        led_to += 1
+        return each.value[mark]
+
+    plain = _rebuilt(marked, declaration, "", None, unmarked)
+    if led_to != written:
+        raise AdmissionError(
+            f"[{type(value).__name__}] has a declared value where its type does not say so; expected types that name "
+            "every model with declared fields: name it, instead of Any or a base of it"
+        )
+    return plain
 
 
 def texts_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:

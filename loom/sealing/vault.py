@@ -132,6 +132,12 @@ class Vault:
                 found[newest] = key
             return self._keep(subject, found)
 
+    def check_taken(self, subject: str) -> None:
+        """Raise `ErasedError` for a subject of whom nothing is taken any more; `InvalidNameError` for what is none."""
+        check_subject(subject)
+        if self._late_writes == "refuse":
+            self._erasures.check(subject)
+
     async def known(self, subject: str) -> Keys | None:
         """Return the keys of a subject to open with; None where there are none."""
         kept = self._at_hand(subject)

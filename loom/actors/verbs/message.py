@@ -10,6 +10,7 @@ from loom.actors.command import Command, decode_reply
 from loom.actors.entries import AskedEntry, AskRepliedEntry, ToldEntry
 from loom.actors.ports import Decider
 from loom.actors.turn import Turn
+from loom.actors.verbs.replied import given, given_again, note_sent
 from loom.actors.verbs.shared import expect, failure_of, once
 from loom.decisions.entries import Failure
 from loom.errors import ActorFailedError, AskCycleError, LoomClosedError, LoomError, TurnInterruptedError
@@ -37,6 +38,7 @@ async def ask(
         raise AskCycleError(
             f"asking would never end [{circle}]; expected actors that do not wait in a circle: tell instead"
         )
+    note_sent(turn, command)
     with turn.step("ask", key or f"{journal} {command.command_type}") as step:
         command_id = _derived_command_id(turn, step)
         question = AskedEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
@@ -44,13 +46,16 @@ async def ask(
         recorded = await turn.take(step)
         if recorded is not None:
             replied = expect(recorded.entry, AskRepliedEntry, turn)
+            reply = await given_again(turn, command, replied.reply)
         else:
             await turn.durable()
             replied = await _ask(turn, step, actor, actor_key, command, command_id, timeout_s)
-            turn.write(turn.draft(replied))
+            reply = replied.reply
+            kept = await given(turn, command, command_id, reply)
+            turn.write(turn.draft(replied if kept is reply else replied.model_copy(update={"reply": kept})))
         if replied.failure is not None:
             raise _failed(replied.failure)
-        return decode_reply(type(command), replied.reply)
+        return decode_reply(type(command), reply)
 
 
 async def _ask(
@@ -83,6 +88,7 @@ async def _ask(
 async def tell(turn: Turn, actor: type[Decider], actor_key: str, command: Command[Any], *, key: str | None) -> None:
     """See `Actor.tell`. TellReceipt first and journaled then: the derived id makes telling twice once."""
     journal = journal_name(actor.actor_type, actor_key)
+    note_sent(turn, command)
     with turn.step("tell", key or f"{journal} {command.command_type}") as step:
         command_id = _derived_command_id(turn, step)
         told = ToldEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)

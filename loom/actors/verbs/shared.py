@@ -84,7 +84,7 @@ def result_written(
     A result that is too large to be kept is journaled as failed, not lost. Words of a failure that are loom's
     `own_words` are kept also where protected values were handled.
     """
-    if came.failure is not None and not own_words and turn.protected.touched:
+    if came.failure is not None and not own_words and turn.withholds_words:
         came = Came(failure=came.failure.model_copy(update={"message": NOT_KEPT}))
     try:
         ready = turn.draft(EntryText(cls, {**texts, **_texts_of(came)}))

@@ -1,0 +1,135 @@
+"""Replies with declared fields: protected before they are journaled, and opened again for who asked and no one else.
+
+A reply is sealed for the subject of its command, or those that its fields name. What is sealed comes out the same for
+the same command id, so that an actor which asked for it journals the very same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any
+
+from pydantic import JsonValue
+
+from loom.actors.command import COMMANDS, Command, encode_reply, reply_type
+from loom.actors.protected import check_values
+from loom.actors.services import Services
+from loom.errors import AdmissionError, ConfigError, UnknownActorError
+from loom.identity import parse_journal_name
+from loom.journal.admission import Limits, Written
+from loom.journal.kinds import CommandReceivedEntry
+from loom.sealing import Node, Subjects, Vault, declaration_of_type, declared_plain, gone_in, open_sealed, protect
+from loom.sealing.declaring import Each, Leaf
+
+__all__ = [
+    "declared_reply",
+    "encoded_reply",
+    "gone_in_reply",
+    "protected_reply",
+    "reply_again",
+]
+
+
+@lru_cache(maxsize=4_096)
+def declared_reply(cls: type[Command[Any]]) -> Node | None:
+    """Return what the reply type of a class of commands declares; None where it declares nothing.
+
+    Raises `ConfigError` for what cannot be followed, and where a field is for the subject of the command and the
+    command names none.
+    """
+    declared = declaration_of_type(reply_type(cls))
+    if declared is not None and cls.subject_field is None and _needs_subject(declared):
+        raise ConfigError(
+            f"reply to [{cls.command_type}] has fields that are sealed or hashed for the subject of the command, which "
+            "names none; expected subject_field on the command, or Sealed(subject=…): name it"
+        )
+    return declared
+
+
+def _needs_subject(node: Node) -> bool:
+    if isinstance(node, Leaf):
+        return node.handling in ("seal", "hash") and node.subject is None
+    if isinstance(node, Each):
+        return _needs_subject(node.item)
+    return any(_needs_subject(each) for each in node.fields.values())
+
+
+def encoded_reply(command: Command[Any], reply: object, *, limits: Limits) -> Written:
+    """Return a reply as plain JSON with its text, as its caller gets it; one that declares fields is not to be written.
+
+    Raises `AdmissionError` if it is not of the command's reply type.
+    """
+    declared = declared_reply(type(command))
+    if declared is None:
+        return encode_reply(command, reply, limits=limits)
+    try:
+        plain = declared_plain(reply, declared)
+    except AdmissionError:
+        raise
+    except ValueError as error:
+        raise AdmissionError(
+            f"reply to [{command.command_type}] cannot be written as JSON [{type(error).__name__}]; expected plain "
+            "JSON values: correct the value"
+        ) from error
+    return encode_reply(command, plain, limits=limits)
+
+
+async def protected_reply(
+    services: Services, command: Command[Any], plain: JsonValue, *, journal: str, command_id: str, subject: str | None
+) -> JsonValue:
+    """Return the plain JSON of a reply as it may be journaled; the same whenever it is called for the same command id.
+
+    `journal` is that in which it is going to be written. Raises what `loom.sealing.protect` does.
+    """
+    declared = declared_reply(type(command))
+    if declared is None:
+        return plain
+    names: Collection[str] = (parse_journal_name(journal).key, journal, command_id)
+    return await protect(
+        plain, declared, vault=_vault(services.subjects), subject=subject, once=f"reply {command_id}", names=names
+    )
+
+
+async def reply_again(
+    subjects: Subjects | None,
+    command: Command[Any],
+    reply: JsonValue,
+    *,
+    first: CommandReceivedEntry,
+    again: CommandReceivedEntry,
+) -> JsonValue:
+    """Return a journaled reply for a command that is sent again: opened for the same name from the same source alone.
+
+    Others get it sealed. Raises `ErasedError` where something in it is of a subject who was erased.
+    """
+    declared = declared_reply(type(command))
+    if declared is None or subjects is None:
+        return reply
+    check_values(subjects, reply)
+    if subjects.vault is None or not same_asker(first, again):
+        return reply
+    return await open_sealed(reply, declared, vault=subjects.vault, as_named=True)
+
+
+def same_asker(first: CommandReceivedEntry, again: CommandReceivedEntry) -> bool:
+    """Tell whether two commands are of one name, established in the same way."""
+    return (first.by, first.identity_source) == (again.by, again.identity_source)
+
+
+def gone_in_reply(
+    subjects: Subjects | None, command_type: str, reply: JsonValue, *, also_withheld: bool = True
+) -> str | None:
+    """Return why a turn cannot go on from a reply that it was given, where it cannot; see `loom.sealing.gone_in`.
+
+    A command type that is not known here, or more than once, is left to the code that asks.
+    """
+    try:
+        declared = declared_reply(COMMANDS.class_of(command_type))
+    except UnknownActorError:
+        return None
+    return None if declared is None else gone_in(reply, declared, vault=_vault(subjects), also_withheld=also_withheld)
+
+
+def _vault(subjects: Subjects | None) -> Vault | None:
+    return None if subjects is None else subjects.vault

@@ -1,0 +1,29 @@
+"""What a recorded turn would have to go on from, and cannot: told from its entries before anything of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loom.actors.entries import AskedEntry, AskRepliedEntry
+from loom.actors.protected_replies import gone_in_reply
+from loom.journal.entry import Recorded, Step
+from loom.sealing import Subjects
+
+__all__ = ["gone_of_steps"]
+
+
+def gone_of_steps(subjects: Subjects | None, entries: Sequence[Recorded]) -> str | None:
+    """Return why what the steps of a turn gave it cannot be given again: `masked`, `hashed`, `dropped`, `erased`.
+
+    Or `sealed`, where there is no vault. None where all of it can.
+    """
+    asked: dict[Step | None, str] = {}
+    for recorded in entries:
+        if recorded.kind == AskedEntry.kind and isinstance(recorded.entry, AskedEntry):
+            asked[recorded.entry.step] = recorded.entry.command_type
+        elif recorded.kind == AskRepliedEntry.kind and isinstance(recorded.entry, AskRepliedEntry):
+            command_type = asked.get(recorded.entry.step)
+            lost = None if command_type is None else gone_in_reply(subjects, command_type, recorded.entry.reply)
+            if lost is not None:
+                return lost
+    return None
