@@ -9,6 +9,7 @@ from __future__ import annotations
 from loom.archive.adopting import Adoption, RetentionAdoptedEntry, RetentionWithdrawnEntry
 from loom.archive.due import CarriedOut, Due, DueJournal
 from loom.archive.manifest import ArchivedJournal, Manifest
+from loom.archive.pruning import BodiesPruned, BodyPruning, Checkpointer, bodies_of_kinds, bodies_of_subject
 from loom.archive.reading import Archive, ArchiveVerification
 from loom.archive.register import ActorBlocker, ArchivedEntry, Archives, Pruned
 from loom.archive.retention import Retention, RetentionOverriddenEntry, check_override
@@ -22,7 +23,10 @@ __all__ = [
     "ArchivedEntry",
     "ArchivedJournal",
     "Archives",
+    "BodiesPruned",
+    "BodyPruning",
     "CarriedOut",
+    "Checkpointer",
     "Due",
     "DueJournal",
     "Manifest",
@@ -32,6 +36,8 @@ __all__ = [
     "RetentionOverriddenEntry",
     "RetentionWithdrawnEntry",
     "Sealed",
+    "bodies_of_kinds",
+    "bodies_of_subject",
     "check_override",
     "seal",
 ]

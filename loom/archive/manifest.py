@@ -32,12 +32,18 @@ class ArchivedJournal(_Said):
     last_at: AwareDatetime
     context: bool = False
     """Whether it is there so that the others can be understood: policies, rules, runs. Such a one is never pruned."""
+    partial: bool = Field(default=False, exclude_if=lambda partial: not partial)
+    """Whether only some of its bodies were chosen: the journal goes on with the rest of them."""
+    missing: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda missing: not missing)
+    """The sequences, as ranges (first, last), whose bodies are not in it: what stays in the journal, what was pruned
+    before, and what concerns a subject who was erased. Only an encrypted archive leaves bodies out."""
 
 
 class Manifest(_Said):
     """Which journals an archive holds, of which workspace, sealed when and by whom."""
 
-    format: Literal["loom.archive/1"] = "loom.archive/1"
+    format: Literal["loom.archive/1", "loom.archive/2"] = "loom.archive/1"
+    """2 is an encrypted one: bodies that concern subjects are sealed for them, and some may be missing."""
     workspace: str
     before: AwareDatetime
     """Every journal that is not context ends before this moment."""
@@ -51,6 +57,11 @@ class Manifest(_Said):
     """Of the lines as they lie in the archive."""
     readme_sha256: Hash
     journals: tuple[ArchivedJournal, ...]
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether bodies that concern subjects are sealed in it."""
+        return self.format == "loom.archive/2"
 
     def raw(self) -> bytes:
         """Return it as it lies in an archive."""

@@ -12,14 +12,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from loom.archive.closed import opened, parse_archived
 from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, Manifest, digest_of
 from loom.clock import us_from_datetime
-from loom.errors import JournalCorruptError, JournalNotFoundError
+from loom.errors import ErasedError, JournalCorruptError, JournalNotFoundError
 from loom.identity import check_limit
-from loom.journal.entry import Part, Recorded
-from loom.journal.export import UNREADABLE, ChainCheck, Readable, parse_line
+from loom.journal.entry import SEALED_SCHEME, Part, Recorded
+from loom.journal.export import UNREADABLE, ChainCheck, Readable
 from loom.journal.findings import Finding, Findings, told
 from loom.journal.kinds import ENDINGS, MARKS, CommandReceivedEntry
+from loom.journal.ranges import within
+from loom.sealing import Vault
 
 __all__ = ["Archive", "ArchiveVerification"]
 
@@ -37,6 +40,8 @@ class ArchiveVerification:
     journals: int
     findings: tuple[Finding, ...]
     counts: dict[str, int]
+    closed: int = 0
+    """How many bodies are sealed: of these it is known that they are there, and not what they say."""
 
     @property
     def ok(self) -> bool:
@@ -45,15 +50,21 @@ class ArchiveVerification:
 
     def lines(self) -> Iterator[str]:
         """Return the verdict, then each finding, as text for people."""
-        what = f"{self.entries} entries of {self.journals} journals"
+        sealed = f" ({self.closed} sealed)" if self.closed else ""
+        what = f"{self.entries} entries of {self.journals} journals{sealed}"
         return told(what, self.findings, self.counts)
 
 
 class Archive:
-    """An archive that is open for reading. It is read from its beginning for each question: it is cold storage."""
+    """An archive that is open for reading. It is read from its beginning for each question: it is cold storage.
 
-    def __init__(self, path: Path) -> None:
+    With a `vault`, the bodies of an encrypted one are opened as they are read: those of subjects who were erased are
+    gone, as pruned ones are. Without one they come back as `UnknownEntry`, `sealed`.
+    """
+
+    def __init__(self, path: Path, *, vault: Vault | None = None) -> None:
         self.path = path
+        self._vault = vault
         try:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError as error:
@@ -80,15 +91,15 @@ class Archive:
         findings = Findings()
         chains = ChainCheck(findings)
         times: dict[str, tuple[int, int]] = {}
-        context = {each.journal for each in self.manifest.journals if each.context}
+        missing: dict[str, list[int]] = {}
         sha256 = hashlib.sha256()
-        count = position = 0
+        count = position = closed = 0
         try:
             for number, raw in enumerate(self._raw_lines(), start=1):
                 count = number
                 sha256.update(raw)
                 try:
-                    workspace, entry = parse_line(raw.decode().rstrip("\n"))
+                    workspace, entry = parse_archived(raw.decode().rstrip("\n"))
                 except UNREADABLE as error:
                     findings.add("DAMAGED", f"line {number} is not one of an archive: {type(error).__name__}: {error}")
                     continue
@@ -98,8 +109,9 @@ class Archive:
                     findings.add("REORDERED", f"line {number} stands after a later position", position=entry.position)
                 position = max(position, entry.position)
                 times[entry.journal] = (times.get(entry.journal, (entry.recorded_at_us, 0))[0], entry.recorded_at_us)
-                if entry.body is None and entry.journal not in context:
-                    chains.tell("TAMPERED", entry, "has no body, and an archive leaves none out")
+                if entry.body is None:
+                    missing.setdefault(entry.journal, []).append(entry.sequence)
+                closed += entry.body_scheme == SEALED_SCHEME
                 chains.check(entry, workspace, whole=True)
         except (JournalCorruptError, *_DAMAGED) as error:
             findings.add("DAMAGED", f"the entries end after line {count}: {error}")
@@ -107,9 +119,27 @@ class Archive:
             findings.add("TAMPERED", "the entries are not those that the manifest was made for")
         self._hold_against_manifest(chains, count, findings)
         self._check_manifest(times, position, findings)
+        self._check_missing(missing, closed, findings)
         return ArchiveVerification(
-            self.digest, count, len(chains.last), tuple(findings.kept), dict(findings.counts)
+            self.digest, count, len(chains.last), tuple(findings.kept), dict(findings.counts), closed
         )  # fmt: skip
+
+    async def verify_closed(self, vault: Vault) -> list[Finding]:
+        """Return what is wrong with sealed bodies: each opens and is what was digested, unless its subject was erased.
+
+        `verify` says all that can be said without keys.
+        """
+        findings = Findings()
+        for line in self.lines():
+            entry = self._entry(line)
+            try:
+                await opened(entry, vault)
+            except ErasedError as error:
+                findings.add(
+                    "DAMAGED", f"{entry.journal} sequence {entry.sequence} does not open: {error}",
+                    position=entry.position, journal=entry.journal, sequence=entry.sequence,
+                )  # fmt: skip
+        return findings.kept
 
     async def compare(self, source: Readable) -> list[Finding]:
         """Return where the journal that it came from says something else now. Equal heads say that all is equal."""
@@ -148,7 +178,7 @@ class Archive:
             if entry.journal == journal and entry.sequence > after:
                 if until is not None and entry.sequence > until:
                     return
-                yield entry
+                yield await self._opened(entry)
 
     async def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
         """Stream all of it by position."""
@@ -157,7 +187,7 @@ class Archive:
             if until is not None and entry.position > until:
                 return
             if entry.position > after:
-                yield entry
+                yield await self._opened(entry)
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the entry with which a command was received, or None."""
@@ -230,9 +260,23 @@ class Archive:
 
     def _entry(self, line: str) -> Recorded:
         try:
-            return parse_line(line)[1]
+            return parse_archived(line)[1]
         except UNREADABLE as error:
             raise self._damaged(error) from error
+
+    async def _opened(self, entry: Recorded) -> Recorded:
+        return entry if self._vault is None else await opened(entry, self._vault)
+
+    def _check_missing(self, missing: Mapping[str, list[int]], closed: int, findings: Findings) -> None:
+        """Hold the entries without a body against those that the manifest says are left out."""
+        for each in self.manifest.journals:
+            if not each.context and tuple(within(missing.get(each.journal, ()))) != each.missing:
+                findings.add(
+                    "TAMPERED", f"{each.journal} has other entries without a body than the manifest says",
+                    journal=each.journal,
+                )  # fmt: skip
+        if not self.manifest.is_encrypted and (closed or any(each.missing for each in self.manifest.journals)):
+            findings.add("TAMPERED", "bodies are sealed or left out, and the manifest says that it is not encrypted")
 
     def _hold_against_manifest(self, chains: ChainCheck, count: int, findings: Findings) -> None:
         said = {each.journal: each for each in self.manifest.journals}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -50,6 +50,10 @@ class PrunableStore(JournalStore, Protocol):
         """Take the bodies of a journal away, up to and with a sequence."""
         ...
 
+    async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Take bodies of a journal away by ranges (first, last)."""
+        ...
+
     def now(self) -> datetime:
         """Return the time by the clock that entries are stamped with."""
         ...
@@ -93,7 +97,7 @@ class Archives:
         self._retention = Retention.of() if retention is None else retention
         self._journal = FoldedJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
         self._known: dict[str, ArchivedEntry] = {}
-        self._pruned: dict[str, int] = {}
+        self._pruned: dict[str, list[tuple[int, int]]] = {}
 
     async def load(self) -> None:
         """Read them."""
@@ -112,15 +116,31 @@ class Archives:
         """
         who = Identity.of(by)
         await self.load()
-        await self._check(archive)
+        await self.check(archive)
         kept = self._kept(archive)
         if kept:
             if override is None:
                 raise _too_young(kept)
             await self._override("archive", archive, kept, by=who, reason=override)
+        return await self._vouch_for(archive, by=who)
+
+    async def add_bodies(
+        self, archive: Archive, *, by: Identity, overridden: dict[str, datetime], override: str | None
+    ) -> ArchivedEntry:
+        """Write down that an archive of single bodies was made, verified and synced first.
+
+        `overridden` are journals that retention keeps, and until when; why that is not to count is journaled.
+        """
+        await self.check(archive)
+        await self._make_durable(archive)
+        if overridden and override is not None:
+            await self._override("prune", archive, overridden, by=by, reason=override)
+        return await self._vouch_for(archive, by=by)
+
+    async def _vouch_for(self, archive: Archive, *, by: Identity) -> ArchivedEntry:
         chosen = [each for each in archive.manifest.journals if not each.context]
         entry = ArchivedEntry(
-            **who.written(), digest=archive.digest, file=archive.path.name, journals=len(chosen),
+            **by.written(), digest=archive.digest, file=archive.path.name, journals=len(chosen),
             entries=archive.manifest.entries,
         )  # fmt: skip
         await self._journal.append_if_missing(lambda: None if entry.digest in self._known else entry)
@@ -140,7 +160,7 @@ class Archives:
         """
         who = Identity.of(by)
         await self.load()
-        await self._check(archive)
+        await self.check(archive)
         if self.get(archive.digest) is None:
             raise _unfit(archive, "this journal knows of no such archive")
         await self._make_durable(archive)
@@ -154,16 +174,22 @@ class Archives:
             name, last = listed.journal, listed.entries
             if listed.context:
                 left[name] = "context"
+            elif listed.partial:
+                left[name] = "only some of its bodies are in it"
             elif name in kept:
                 left[name] = f"retention keeps it until {kept[name]:%Y-%m-%d %H:%M} UTC"
-            elif (why := await self._unless_held(name, last, by=who, reason=reason, blocker=blocker)) is not None:
+            elif (
+                why := await self._unless_held(
+                    name, last, by=who, reason=reason, archive=archive.digest, blocker=blocker
+                )
+            ) is not None:
                 left[name] = why
             else:
                 done.append(name)
         return Pruned(tuple(done), left)
 
     async def _unless_held(
-        self, name: str, last: int, *, by: Identity, reason: str, blocker: ActorBlocker | None
+        self, name: str, last: int, *, by: Identity, reason: str, archive: str, blocker: ActorBlocker | None
     ) -> str | None:
         """Take the bodies of one journal away, unless it is of a subject on hold; nobody is held meanwhile."""
         subjects = {parse_journal_name(name).key}
@@ -172,10 +198,10 @@ class Archives:
         async with self._subjects.unheld(subjects) as held:
             if held is not None:
                 return f"subject [{held:.80}] is held"
-            return await self._pruned_one(name, last, by=by, reason=reason, blocker=blocker)
+            return await self._pruned_one(name, last, by=by, reason=reason, archive=archive, blocker=blocker)
 
     async def _pruned_one(
-        self, name: str, last: int, *, by: Identity, reason: str, blocker: ActorBlocker | None
+        self, name: str, last: int, *, by: Identity, reason: str, archive: str, blocker: ActorBlocker | None
     ) -> str | None:
         """Take the bodies of one journal away; return why it is left, if it is."""
         pruned = ActorPrunedError(f"journal [{name}] is pruned; expected all of it: read it in the archive")
@@ -183,9 +209,7 @@ class Archives:
             return "its actor is at work, or stopped"
         try:
             if (await self._store.head(name)).sequence == last:
-                await self._declare(
-                    PrunedEntry(journal=name, first_sequence=1, last_sequence=last, **by.written(), reason=reason)
-                )
+                await self.declare(name, 1, last, by=by, reason=reason, archive=archive)
                 await self._store.prune(name, until=last)
                 return None
         except SequenceConflictError:
@@ -203,7 +227,7 @@ class Archives:
         ended_at = {
             each.journal: each.last_at
             for each in archive.manifest.journals
-            if not each.context and self._pruned.get(each.journal, 0) < each.entries
+            if not each.context and not self.is_declared(each.journal, 1, each.entries)
         }
         return self._retention.within(ended_at, self._store.now())
 
@@ -228,14 +252,23 @@ class Archives:
         except OSError as error:
             raise _unfit(archive, f"it cannot be made durable: {error.strerror}") from error
 
-    async def _declare(self, entry: PrunedEntry) -> None:
-        """Write down that bodies are gone, before they are; once is enough."""
-        already = self._pruned.get(entry.journal, 0) >= entry.last_sequence
-        await self._journal.append_if_missing(lambda: None if already else entry)
+    async def declare(self, journal: str, first: int, last: int, *, by: Identity, reason: str, archive: str) -> None:
+        """Write down that bodies are gone, before they are; once is enough. `archive` is a digest."""
+        entry = PrunedEntry(
+            journal=journal, first_sequence=first, last_sequence=last, **by.written(), reason=reason, archive=archive
+        )
+        await self._journal.append_if_missing(lambda: None if self.is_declared(journal, first, last) else entry)
 
-    async def _check(self, archive: Archive) -> None:
+    def is_declared(self, journal: str, first: int, last: int) -> bool:
+        """Tell whether an entry says that these bodies of a journal are gone."""
+        return any(one <= first and last <= other for one, other in self._pruned.get(journal, ()))
+
+    async def check(self, archive: Archive) -> None:
+        """Raise `JournalCorruptError` for an archive that bodies must not be taken away for."""
         found = await asyncio.to_thread(archive.verify)
         wrong = [*found.findings, *await archive.compare(self._store)]
+        if found.closed and not wrong:  # what does not open would be gone for good
+            wrong = await archive.verify_closed(self._subjects.opened_vault())
         if archive.workspace != self._store.workspace:
             problem = f"it is of workspace {archive.workspace}"
         elif wrong:
@@ -249,7 +282,7 @@ class Archives:
         if isinstance(entry, ArchivedEntry):
             self._known[entry.digest] = entry
         elif isinstance(entry, PrunedEntry):
-            self._pruned[entry.journal] = max(self._pruned.get(entry.journal, 0), entry.last_sequence)
+            self._pruned.setdefault(entry.journal, []).append((entry.first_sequence, entry.last_sequence))
 
 
 def _too_young(kept: Mapping[str, datetime]) -> RetentionError:

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-from loom.archive.durable import sync_name
-from loom.archive.manifest import CONTEXT, ENTRIES, MANIFEST, README, ArchivedJournal, Manifest, digest_of
+from loom.archive.closed import closed_line, headed_line
+from loom.archive.manifest import CONTEXT, ArchivedJournal, Manifest, digest_of
+from loom.archive.part import ArchivePart
 from loom.archive.retention import Retention
+from loom.archive.whose import Whose
 from loom.clock import datetime_from_us, us_from_datetime
-from loom.errors import ConfigError
 from loom.identity import check_person, parse_journal_name
 from loom.journal.entry import Recorded
 from loom.journal.export import Readable, export_line
 from loom.journal.kinds import ENDINGS, OWN_IDS, CommandReceivedEntry
-from loom.journal.private import open_private
+from loom.journal.ranges import within
+from loom.sealing import Erasures, Vault
 from loom.sealing.concerning import sealed_in
 
-__all__ = ["Sealed", "Seen", "look", "seal"]
+__all__ = ["Lines", "Sealed", "Seen", "listed", "look", "seal"]
 
 _RUN_ENDED = "run_ended"
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
-_ABOUT = """This is an archive of loom: journals of decisions that had come to rest, sealed into one file.
-
-manifest.json   which journals, how long each is, with which hash each ends, and the SHA-256 of entries.jsonl
-entries.jsonl   every entry as one line of JSON, by position; a line ends with the body to the byte as it was stored
-
-`loom archive verify FILE` verifies every hash and every chain, and `loom archive show FILE` reads it. Without loom: the
-hash of an entry is SHA-256 over its header, the digest of its body and the hash of the entry before it in its journal;
-docs/journal-format.md of loom says how to the byte.
-"""
 
 
 class Sealed(NamedTuple):
@@ -58,22 +47,26 @@ class Seen:
     head: bytes = b""
     is_an_actors: bool = False
     """Whether it took commands, or holds what was imported, which is dealt with in the same way."""
-    is_pruned: bool = False
+    bodies: int = 0
+    """How many entries have their body."""
     unfinished: set[str] = field(default_factory=set)
     imports: set[str] = field(default_factory=set)
-    subjects: set[str] = field(default_factory=set)
-    """For whom something in it is sealed, and whose name is its key."""
+    has_commands: bool = False
+    """Whether it took commands: then an actor starts from it."""
+    sealed_for: set[str] = field(default_factory=set)
+    """For whom something in it is sealed."""
+    key: str = ""
 
     def take(self, recorded: Recorded) -> None:
         """Take the next entry in."""
         if not self.entries:
-            self.subjects.add(parse_journal_name(recorded.journal).key)
-        self.subjects.update(each.subject for each in sealed_in(recorded))
+            self.key = parse_journal_name(recorded.journal).key
+        self.sealed_for.update(each.subject for each in sealed_in(recorded))
         self.entries += 1
         self.first_at_us = self.first_at_us or recorded.recorded_at_us
         self.last_at_us = recorded.recorded_at_us
         self.head = recorded.entry_hash
-        self.is_pruned = self.is_pruned or recorded.body is None
+        self.bodies += recorded.body is not None
         if recorded.command_id is None:
             return
         if recorded.kind in OWN_IDS:
@@ -81,22 +74,36 @@ class Seen:
             if (said := recorded.plain) is not None:
                 self.imports.add(said["decision"]["run_id"])
         if recorded.kind == CommandReceivedEntry.kind:
-            self.is_an_actors = True
+            self.is_an_actors = self.has_commands = True
             self.unfinished.add(recorded.command_id)
         elif recorded.kind in ENDINGS:
             self.unfinished.discard(recorded.command_id)
 
+    @property
+    def is_pruned(self) -> bool:
+        """Whether any body is gone."""
+        return self.bodies < self.entries
+
     def why_left(
-        self, before_us: int, *, is_kept: bool, ended: Collection[str], held: Collection[str] = ()
+        self,
+        before_us: int,
+        *,
+        is_kept: bool,
+        ended: Collection[str],
+        held: Collection[str] = (),
+        is_encrypted: bool = False,
     ) -> str | None:
-        """Return why a journal of an actor stays out, or None; `held` are subjects that nothing is pruned of."""
+        """Return why a journal of an actor stays out, or None; `held` are subjects that nothing is pruned of.
+
+        An encrypted archive takes one in of which single bodies are gone.
+        """
         if self.last_at_us >= before_us:
             return "younger"
         if is_kept:
             return "kept by retention"
-        if self.is_pruned:
+        if self.is_pruned and not (is_encrypted and self.bodies):
             return "pruned already"
-        if not self.subjects.isdisjoint(held):
+        if not (self.sealed_for | {self.key}).isdisjoint(held):
             return "of a subject on hold"
         if not self.imports.issubset(ended):
             return "with an import that has not ended"
@@ -104,17 +111,55 @@ class Seen:
 
 
 async def look(
-    source: Readable, *, until: int, progress: Callable[[int], None] = lambda done: None
+    source: Readable,
+    *,
+    until: int,
+    whose: Whose | None = None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[dict[str, Seen], set[str]]:
-    """Return what is known of every journal by its name, and which runs have ended."""
+    """Return what is known of every journal by its name, and which runs have ended; `whose` is shown all of it."""
     seen: dict[str, Seen] = {}
     ended: set[str] = set()
     async for recorded in source.read_all(until=until):
         seen.setdefault(recorded.journal, Seen()).take(recorded)
+        if whose is not None:
+            whose.take(recorded)
         if recorded.kind == _RUN_ENDED and recorded.plain is not None:
             ended.add(recorded.plain["run_id"])
         progress(recorded.position)
     return seen, ended
+
+
+class Lines:
+    """The lines of an archive: in clear, or with the bodies that concern subjects sealed for them."""
+
+    def __init__(self, workspace: str, *, vault: Vault | None = None, whose: Whose | None = None) -> None:
+        self._workspace = workspace
+        self._vault = vault
+        self.whose = whose
+        """None for an archive in clear; otherwise it has to be shown all entries first."""
+        self.missing: dict[str, set[int]] = {}
+        """By journal, the sequences whose bodies were left out."""
+
+    async def of(self, recorded: Recorded, subjects: Mapping[str, int] | None = None) -> str:
+        """Return the line of an entry. What concerns a subject who was erased is left out of an encrypted archive.
+
+        `subjects` are those whom it concerns, with the generations of their keys, where that is known.
+        """
+        if recorded.body is None:
+            return self.without_body(recorded)
+        if subjects is None and self.whose is not None:
+            subjects = await self.whose.of(recorded)
+        if self.whose is None or self._vault is None or not subjects:
+            return export_line(recorded, workspace=self._workspace)
+        if self.whose.is_erased(subjects):
+            return self.without_body(recorded)
+        return await closed_line(recorded, workspace=self._workspace, vault=self._vault, subjects=subjects)
+
+    def without_body(self, recorded: Recorded) -> str:
+        """Return the line of an entry whose body is not in the archive."""
+        self.missing.setdefault(recorded.journal, set()).add(recorded.sequence)
+        return headed_line(recorded, workspace=self._workspace)
 
 
 async def seal(
@@ -128,36 +173,45 @@ async def seal(
     now: datetime,
     retention: Retention | None = None,
     held: Collection[str] = (),
+    vault: Vault | None = None,
+    erasures: Erasures | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sealed | None:
     """Seal the journals of actors that end before a moment into a new file; None, and no file, where there are none.
 
     Those that `retention` keeps stay out; without one, `Archives.add` asks for an override. Those of subjects who are
     `held` stay out as well. What they need to be
-    understood comes with them whole: the journals of loom itself. `until` is the last position to be looked at. The
+    understood comes with them whole: the journals of loom itself. With a `vault` and its `erasures` the archive is
+    encrypted: each body that concerns subjects is sealed for them. `until` is the last position to be looked at. The
     file takes its name when all of it is on the disk, and is never overwritten: `ConfigError`.
     """
     check_person(by)
-    seen, ended = await look(source, until=until, progress=lambda done: progress(done, 2 * until))
-    before_us = us_from_datetime(before)
+    whose = None if vault is None or erasures is None else Whose(vault, erasures)
+    lines = Lines(workspace, vault=vault, whose=whose)
+    seen, ended = await look(source, until=until, whose=whose, progress=lambda done: progress(done, 2 * until))
+    before_us, encrypted = us_from_datetime(before), whose is not None
     ended_at = {name: datetime_from_us(each.last_at_us) for name, each in seen.items() if each.is_an_actors}
     kept = {} if retention is None else retention.within(ended_at, now)
-    actors = {name: seen[name].why_left(before_us, is_kept=name in kept, ended=ended, held=held) for name in ended_at}
+    actors = {
+        name: seen[name].why_left(before_us, is_kept=name in kept, ended=ended, held=held, is_encrypted=encrypted)
+        for name in ended_at
+    }
     context = {name for name in seen if name.startswith(CONTEXT) and name not in actors}
     chosen = {name for name, why in actors.items() if why is None}
     if not chosen:
         return None
-    with _Part(out) as part:
+    with ArchivePart(out, is_encrypted=encrypted) as part:
         async for recorded in source.read_all(until=until):
             if recorded.journal in chosen or recorded.journal in context:
-                part.line(export_line(recorded, workspace=workspace))
+                part.line(await lines.of(recorded))
             progress(until + recorded.position, 2 * until)
         manifest = Manifest(
+            format="loom.archive/2" if encrypted else "loom.archive/1",
             workspace=workspace, before=before, sealed_at=now, by=by, loom=version("loom-journal"),
             entries=part.lines, last_position=until, entries_sha256=part.sha256.hexdigest(),
-            readme_sha256=hashlib.sha256(_ABOUT.encode()).hexdigest(),
+            readme_sha256=part.readme_sha256,
             journals=tuple(
-                _listed(name, seen[name], context=name in context) for name in sorted(chosen | context)
+                listed(name, seen[name], lines, context=name in context) for name in sorted(chosen | context)
             ),
         )  # fmt: skip
         raw = manifest.raw()
@@ -165,62 +219,10 @@ async def seal(
     return Sealed(manifest, digest_of(raw), Counter(why for why in actors.values() if why is not None))
 
 
-def _listed(name: str, seen: Seen, *, context: bool) -> ArchivedJournal:
+def listed(name: str, seen: Seen, lines: Lines, *, context: bool = False) -> ArchivedJournal:
+    """Return what a manifest says of a journal."""
+    missing = () if context else tuple(within(lines.missing.get(name, ())))
     return ArchivedJournal(
         journal=name, entries=seen.entries, head=seen.head.hex(), first_at=datetime_from_us(seen.first_at_us),
-        last_at=datetime_from_us(seen.last_at_us), context=context,
+        last_at=datetime_from_us(seen.last_at_us), context=context, missing=missing,
     )  # fmt: skip
-
-
-class _Part:
-    """An archive in the making: a file beside the one that it becomes, for its owner only."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self._path = out.with_name(f"{out.name}.part")
-        self.lines = 0
-        self.sha256 = hashlib.sha256()
-
-    def __enter__(self) -> _Part:
-        if self._out.exists():
-            raise ConfigError(f"file [{self._out}] is there already; expected a new name: name one with --out")
-        try:
-            descriptor = open_private(self._path, os.O_WRONLY | os.O_TRUNC)
-        except OSError as error:
-            raise ConfigError(f"file [{self._out}] cannot be made [{error.strerror}]: choose another") from error
-        self._file = open(descriptor, "wb")
-        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
-        self._entries: IO[bytes] = self._zip.open(_info(ENTRIES), "w", force_zip64=True)
-        return self
-
-    def line(self, text: str) -> None:
-        """Write a line."""
-        raw = text.encode() + b"\n"
-        self._entries.write(raw)
-        self.sha256.update(raw)
-        self.lines += 1
-
-    def finish(self, manifest: bytes) -> None:
-        """Write the manifest; give the file its name once all of it is on the disk, and sync the name as well."""
-        self._entries.close()
-        self._zip.writestr(_info(MANIFEST), manifest)
-        self._zip.writestr(_info(README), _ABOUT)
-        self._zip.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        os.link(self._path, self._out)
-        sync_name(self._out)
-
-    def __exit__(self, *_: object) -> None:
-        if not self._entries.closed:
-            self._entries.close()
-        self._zip.close()
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
-def _info(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _LONG_AGO)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    info.external_attr = 0o600 << 16
-    return info

@@ -160,7 +160,7 @@ async def test_a_seal_that_is_cut_short_leaves_no_file(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("loom.archive.sealing._Part.line", full)
+    monkeypatch.setattr("loom.archive.part.ArchivePart.line", full)
     with pytest.raises(OSError, match="No space"):
         await sealed(data, tmp_path / "a.zip")
     assert [each.name for each in tmp_path.iterdir()] == ["data"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from loom import Actor, Command, Entry, Extension, Loom, LoomConfig
 from loom.archive import Archive, Archives, Retention, seal
-from loom.archive.sealing import _Part
+from loom.archive.part import ArchivePart
 from loom.circuits import Circuits, Result, circuit, extension
 from loom.journal.folded import FoldedJournal
 from loom.journal.sqlite import SqliteStore
@@ -138,7 +138,7 @@ def seal_until_killed(path: str, out: str, step: int) -> None:
     """Seal an archive, and die at a step of it."""
     steps = _Steps(step)
     for name in ("line", "finish"):
-        steps.wrap(_Part, name)
+        steps.wrap(ArchivePart, name)
     steps.wrap(FoldedJournal, "_append")
 
     async def work() -> None:
