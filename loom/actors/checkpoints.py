@@ -141,8 +141,9 @@ class Refold:
 
     def _pruned(self, sequence: int) -> ActorPrunedError:
         why = "no checkpoint follows" if self._why is None else f"its checkpoint is of no use: {self._why}"
+        what = "the beginning of its journal" if sequence == 1 else f"the body of sequence [{sequence}]"
         return ActorPrunedError(
-            f"[{self._journal}] has lost the body of sequence [{sequence}], which was pruned, and {why}; expected all "
+            f"[{self._journal}] has lost {what}, which was pruned, and {why}; expected all "
             "of its journal, or a checkpoint: read it in the archive, it takes nothing more"
         )
 

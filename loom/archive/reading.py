@@ -21,7 +21,6 @@ from loom.journal.entry import SEALED_SCHEME, Part, Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable
 from loom.journal.findings import Finding, Findings, told
 from loom.journal.kinds import ENDINGS, MARKS, CommandReceivedEntry
-from loom.journal.ranges import within
 from loom.sealing import Vault
 
 __all__ = ["Archive", "ArchiveVerification"]
@@ -91,7 +90,7 @@ class Archive:
         findings = Findings()
         chains = ChainCheck(findings)
         times: dict[str, tuple[int, int]] = {}
-        missing: dict[str, list[int]] = {}
+        left_out = _LeftOut(self.manifest)
         sha256 = hashlib.sha256()
         count = position = closed = 0
         try:
@@ -109,8 +108,8 @@ class Archive:
                     findings.add("REORDERED", f"line {number} stands after a later position", position=entry.position)
                 position = max(position, entry.position)
                 times[entry.journal] = (times.get(entry.journal, (entry.recorded_at_us, 0))[0], entry.recorded_at_us)
-                if entry.body is None:
-                    missing.setdefault(entry.journal, []).append(entry.sequence)
+                if left_out.is_wrong(entry):
+                    chains.tell("TAMPERED", entry, "has no body where the manifest leaves none out, or the other way")
                 closed += entry.body_scheme == SEALED_SCHEME
                 chains.check(entry, workspace, whole=True)
         except (JournalCorruptError, *_DAMAGED) as error:
@@ -119,7 +118,8 @@ class Archive:
             findings.add("TAMPERED", "the entries are not those that the manifest was made for")
         self._hold_against_manifest(chains, count, findings)
         self._check_manifest(times, position, findings)
-        self._check_missing(missing, closed, findings)
+        if closed and not self.manifest.is_encrypted:
+            findings.add("TAMPERED", "bodies are sealed, and the manifest says that it is not encrypted")
         return ArchiveVerification(
             self.digest, count, len(chains.last), tuple(findings.kept), dict(findings.counts), closed
         )  # fmt: skip
@@ -267,17 +267,6 @@ class Archive:
     async def _opened(self, entry: Recorded) -> Recorded:
         return entry if self._vault is None else await opened(entry, self._vault)
 
-    def _check_missing(self, missing: Mapping[str, list[int]], closed: int, findings: Findings) -> None:
-        """Hold the entries without a body against those that the manifest says are left out."""
-        for each in self.manifest.journals:
-            if not each.context and tuple(within(missing.get(each.journal, ()))) != each.missing:
-                findings.add(
-                    "TAMPERED", f"{each.journal} has other entries without a body than the manifest says",
-                    journal=each.journal,
-                )  # fmt: skip
-        if not self.manifest.is_encrypted and (closed or any(each.missing for each in self.manifest.journals)):
-            findings.add("TAMPERED", "bodies are sealed or left out, and the manifest says that it is not encrypted")
-
     def _hold_against_manifest(self, chains: ChainCheck, count: int, findings: Findings) -> None:
         said = {each.journal: each for each in self.manifest.journals}
         for name in sorted({name for _, name in chains.last} - set(said)):
@@ -325,6 +314,22 @@ class Archive:
             f"archive [{self.path}] cannot be read [{type(error).__name__}: {str(error)[:200]}]; expected one that "
             "`loom archive` has written: take a copy of it"
         )
+
+
+class _LeftOut:
+    """Which bodies a manifest says are not in its archive."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._missing = {each.journal: each.missing for each in manifest.journals if not each.context}
+        self._is_encrypted = manifest.is_encrypted
+
+    def is_wrong(self, entry: Recorded) -> bool:
+        """Tell whether an entry has no body where it should have one, or the other way."""
+        ranges = self._missing.get(entry.journal)
+        if ranges is None:
+            return False
+        left_out = self._is_encrypted and any(first <= entry.sequence <= last for first, last in ranges)
+        return left_out != (entry.body is None)
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
