@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from loom.sealing import Vault
 
 __all__ = ["Archive", "ArchiveVerification"]
 
+_NO_END = 2**63
 _MOST_MANIFEST_BYTES = 268_435_456
 _MOST_LINE_BYTES = 268_435_456
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError, ValueError, NotImplementedError)
@@ -320,7 +322,7 @@ class _LeftOut:
     """Which bodies a manifest says are not in its archive."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._missing = {each.journal: each.missing for each in manifest.journals if not each.context}
+        self._missing = {each.journal: sorted(each.missing) for each in manifest.journals if not each.context}
         self._is_encrypted = manifest.is_encrypted
 
     def is_wrong(self, entry: Recorded) -> bool:
@@ -328,7 +330,8 @@ class _LeftOut:
         ranges = self._missing.get(entry.journal)
         if ranges is None:
             return False
-        left_out = self._is_encrypted and any(first <= entry.sequence <= last for first, last in ranges)
+        at = bisect_right(ranges, (entry.sequence, _NO_END))  # they are in order
+        left_out = self._is_encrypted and at > 0 and entry.sequence <= ranges[at - 1][1]
         return left_out != (entry.body is None)
 
 
