@@ -1,0 +1,115 @@
+"""R26, of any actor: people erased at random moments amid kills; nothing of theirs is anywhere, nor can be guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loom.actors.verbs.shared import digest as step_key
+from loom.journal.sqlite.verify import verify
+from tests.reliability.board import SEED, Tally, row
+from tests.reliability.forgetters import CANDIDATES, MARK, marker, said_by
+from tests.reliability.forks import Zygote
+from tests.reliability.guessing import Files, texts_of_files
+
+ERASURES = 500
+IN_ONE_LIFE = 60
+MOST_LIVES = 60
+
+
+@pytest.fixture(scope="session")
+def forgetters() -> Iterator[Zygote]:
+    with Zygote(module="tests.reliability.forgetters") as forking:
+        yield forking
+
+
+@pytest.mark.seconds(50)
+@row("R26")
+def test_people_who_were_erased_amid_kills_are_in_no_file_and_cannot_be_guessed(
+    tmp_path: Path, tally: Tally, forgetters: Zygote
+) -> None:
+    draw = random.Random(SEED)
+    keys: dict[str, bytes] = {}
+    begun: set[str] = set()
+    erased: set[str] = set()
+    killed = 0
+    for life in range(MOST_LIVES):
+        last = len(begun) >= ERASURES
+        after = None if last else draw.uniform(0.15, 2.5)
+        given = {"path": str(tmp_path), "life": life, "subjects": 1 if last else IN_ONE_LIFE, "kill_after_s": after}
+        with forgetters.fork("forget_until_killed", **given, seed=draw.randint(0, 2**31)) as child:
+            said = [line.split() for line in child.rest()]
+            killed += child.wait() == -signal.SIGKILL
+        keys |= {each[1]: bytes.fromhex(each[2]) for each in said if each[0] == "known"}
+        begun |= {each[1] for each in said if each[0] == "erasing"}
+        erased |= {each[1] for each in said if each[0] == "erased"}
+        if last:
+            break
+    with forgetters.fork("hand_over", path=str(tmp_path)) as child:
+        tally.check(child.wait() == 0, "nothing could be handed over")
+    tally.check(len(begun) >= ERASURES, f"only {len(begun)} erasures were begun")
+    tally.check(killed >= 3, f"only {killed} lives were killed")
+    _look(tmp_path, keys, erased, tally)
+    _refused(tmp_path, sorted(erased)[:20], tally, forgetters)
+    _guess(tmp_path, sorted(erased), tally)
+    _control(tmp_path / "control", tally)
+    tally.note(f"{killed} lives killed, {len(begun)} erasures begun, {len(erased)} answered by a support agent's loom")
+    found = verify(tmp_path / "data" / "default" / "journal.db", workspace="default")
+    tally.check(found.ok, list(found.lines()))
+
+
+def _look(path: Path, keys: dict[str, bytes], erased: set[str], tally: Tally) -> None:
+    for name, raw in texts_of_files(path):
+        tally.tried()
+        for mark in (MARK.encode(), MARK[::-1].encode()):
+            at = raw.find(mark)
+            tally.check(at < 0, f"{name} has a value of a declared field: {raw[max(at - 80, 0) : at + 60]!r}")
+        for subject in erased:
+            tally.check(keys[subject] not in raw, f"{name} has the key of {subject}")
+
+
+def _refused(path: Path, subjects: list[str], tally: Tally, forgetters: Zygote) -> None:
+    with forgetters.fork("refused", path=str(path), subjects=subjects) as child:
+        said = [line.split() for line in child.rest()]
+        child.wait()
+    tally.tried(len(subjects))
+    tally.check(said == [["refused", each] for each in subjects], f"somebody who was erased was heard again: {said}")
+
+
+def _guess(path: Path, erased: list[str], tally: Tally) -> None:
+    files = Files(path)
+    for subject in erased:
+        what, value = said_by(subject)
+        tally.tried()
+        confirmed = files.confirms(subject, what)
+        tally.check(value not in confirmed, f"a digest confirms that {subject} said {value}")
+        if what != "postcode":
+            tally.check(value not in files.confirms_by_body(subject, what), f"a body confirms what {subject} said")
+
+
+def _control(path: Path, tally: Tally) -> None:
+    """Have today's digests that know no key found, each of another value, and a marker in clear."""
+    path.mkdir()
+    age, postcode, said = CANDIDATES["age"][47], CANDIDATES["postcode"][4_711], "yes"
+    (path / "unkeyed.txt").write_text(
+        "\n".join(
+            (
+                step_key({"value": age}),
+                hashlib.sha256(json.dumps({"value": postcode}, separators=(",", ":")).encode()).hexdigest(),
+                f"sha256:{hashlib.sha256(json.dumps(['p-c-1', 'value', said]).encode()).hexdigest()}",
+                marker("p-c-1", "email"),
+            )
+        )
+    )
+    files = Files(path)
+    found = int(files.confirms("p-c-1", "age") == [age])
+    found += files.confirms("p-c-1", "postcode") == [postcode]
+    found += files.confirms("p-c-1", "yes or no") == [said]
+    found += any(MARK.encode() in raw for _, raw in texts_of_files(path))
+    tally.control(trials=4, found=found)
