@@ -9,7 +9,8 @@ follow from that kind, for errors of extensions, too: an error class of yours se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "ApprovalNotFoundError",
     "AskCycleError",
     "AskTimeoutError",
-    "CircuitDependencyError",
     "CommandConflictError",
     "ConfigError",
     "ControlError",
@@ -81,7 +81,6 @@ __all__ = [
     "RunNotFoundError",
     "SelfAdoptionError",
     "SelfApprovalError",
-    "SelfRearmError",
     "SelfReinstatementError",
     "SeparationOfDutiesError",
     "SequenceConflictError",
@@ -331,20 +330,6 @@ class ReactorLagError(LoomError):
     """A reactor has not dealt with a position in time."""
 
     kind = "busy"
-
-
-class CircuitDependencyError(LoomError):
-    """Somebody is bound to circuits that have not succeeded."""
-
-    kind = "conflict"
-
-    @classmethod
-    def of(cls, execution_id: str, missing: Sequence[str]) -> CircuitDependencyError:
-        """Return the error of an execution that has not had these circuits succeed."""
-        return cls(
-            f"execution [{execution_id:.80}] has no success of [{', '.join(missing)}]; expected it before anybody "
-            "acts on it: run these circuits first"
-        )
 
 
 class ErasedError(LoomError):
@@ -691,10 +676,6 @@ class SelfReinstatementError(SeparationOfDutiesError):
     """A subject may not give itself its standing back."""
 
 
-class SelfRearmError(SeparationOfDutiesError):
-    """What a kill switch stops may not re-arm it."""
-
-
 class DecisionNotFoundError(LoomError):
     """There is no decision with this id, or more than one begins with it."""
 
@@ -744,3 +725,25 @@ class ControlError(LoomError):
         super().__init__(message)
         self.type_name = type_name
         self.kind = kind
+
+
+def __getattr__(name: str) -> type[LoomError]:
+    """Return an error that lives with the extension that raises it by now; import it from there."""
+    if name.endswith("Error"):
+        import importlib.metadata
+        import warnings
+
+        for point in importlib.metadata.entry_points(group="loom.extensions"):
+            with contextlib.suppress(Exception):  # a package that cannot be loaded brings no error
+                point.load()
+        found = next((each for each in _every(LoomError) if each.__name__ == name), None)
+        if found is not None:
+            warnings.warn(f"import {name} from {found.__module__}", DeprecationWarning, stacklevel=2)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _every(cls: type[LoomError]) -> Iterator[type[LoomError]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _every(each)

@@ -7,20 +7,20 @@ fills in a section of it, or where it is handed to `Loom.open`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, JsonValue, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from loom.actors import Actor, ActorRef
 from loom.config import LoomConfig, Section
-from loom.decisions import Traces
-from loom.errors import ConfigError
+from loom.decisions import Decision, Run, Traces
+from loom.errors import ConfigError, LoomError
 from loom.identity import Edge, Identity
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles
@@ -32,11 +32,28 @@ from loom.reactors import Reactor, Reactors
 from loom.sealing import Subjects
 from loom.standings import Standings
 
-__all__ = ["Extension", "Host", "Named", "Operation", "Reader", "extensions_of", "installed"]
+__all__ = [
+    "ActorFactory",
+    "Cases",
+    "Check",
+    "Extension",
+    "Host",
+    "Mark",
+    "Named",
+    "Operation",
+    "Reader",
+    "Routes",
+    "extensions_of",
+    "installed",
+]
+
+if TYPE_CHECKING:  # the extra `server`
+    from fastapi import APIRouter
 
 _GROUP = "loom.extensions"
 
 A = TypeVar("A", bound=Actor[Any])
+P = TypeVar("P")
 
 
 def _identify(value: object, info: ValidationInfo) -> Identity:
@@ -118,6 +135,10 @@ class Host(Protocol):
         """Return the handle of one actor."""
         ...
 
+    def part(self, cls: type[P]) -> P:
+        """Return the part of that class that another extension started; raise `ConfigError` where none has."""
+        ...
+
     async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
         """Make an actor class known; what waited for its code is resumed."""
         ...
@@ -129,6 +150,46 @@ class Host(Protocol):
     def now(self) -> datetime:
         """Return the time by the loom's clock."""
         ...
+
+
+class ActorFactory(NamedTuple, Generic[A]):
+    """An actor class that is made with something: `make` is called for each actor that is woken."""
+
+    cls: type[A]
+    make: Callable[[], A]
+
+
+Routes: TypeAlias = "Callable[[Any], APIRouter]"
+"""Takes the `loom.ext.http.Api` of a server, and returns the routes of an extension."""
+
+Mark = Literal["ok", "look", "bad"]
+"""It is so; a person should look at it; a promise cannot be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that `loom doctor` looked at: what it is about, what was found, and what to do about it."""
+
+    mark: Mark
+    about: str
+    found: str
+    advice: str = ""
+
+
+class Cases(NamedTuple):
+    """What the decisions of a run were about, for the table of a report.
+
+    Heading → name of a field of a case; and the cases by what `key` names in the context of a decision.
+    """
+
+    columns: Mapping[str, str] = {}
+    cases: Mapping[str, Mapping[str, Any]] = {}
+    key: str = "case_id"
+
+    def of(self, decision: Decision) -> tuple[Any, ...]:
+        """Return the cells of a decision, None for what its case does not say."""
+        case = self.cases.get(str(decision.context.get(self.key)), {})
+        return tuple(case.get(field) for field in self.columns.values())
 
 
 class Operation(NamedTuple):
@@ -145,11 +206,14 @@ class Extension:
     `start` is entered once the loom is open and left before it closes; what it yields is `loom.parts[name]`.
     `operations` are named `<extension>.<word>` over the control socket. `replays` is entered instead of `start` where
     journals are only replayed: it makes actors known, on a host that is not resumed and that nothing is written to.
-    `policies` are the rules that it decides by, earlier ones, too: an audit judges again with them.
+    `policies` are the rules that it decides by, earlier ones, too: an audit judges again with them. `routes` are served
+    by `loom serve`, and `errors` say with which status the API answers errors of its own. `checks` are asked by
+    `loom doctor` and `cases` by `loom report`. Shell commands are named by the package under `loom.commands`: the shell
+    would have to import all of every extension otherwise, whatever is asked of it.
     """
 
     name: str
-    actors: Sequence[type[Actor[Any]]] = ()
+    actors: Sequence[type[Actor[Any]] | ActorFactory[Any]] = ()
     projections: Sequence[Projection] = ()
     policies: Sequence[AnyPolicy] = ()
     reactors: Sequence[Reactor] = ()
@@ -157,6 +221,10 @@ class Extension:
     operations: Mapping[str, Operation] = field(default_factory=dict)
     start: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
     replays: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
+    routes: Routes | None = None
+    errors: Mapping[type[LoomError], int] = field(default_factory=dict)
+    checks: Callable[[LoomConfig], Iterable[Check]] | None = None
+    cases: Callable[[Queries, Run], Awaitable[Cases]] | None = None
 
 
 @cache

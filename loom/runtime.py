@@ -36,9 +36,9 @@ from loom.decisions.metrics import Metrics
 from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
-from loom.errors import ControlError, LoomClosedError
+from loom.errors import ConfigError, ControlError, LoomClosedError
 from loom.evolution import Suggestions
-from loom.extension import Extension, extensions_of
+from loom.extension import ActorFactory, Extension, extensions_of
 from loom.history import History
 from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
@@ -73,6 +73,7 @@ from loom.workspace import (
 __all__ = ["Loom"]
 
 A = TypeVar("A", bound=Actor[Any])
+P = TypeVar("P")
 
 _log = get_logger("loom.runtime")
 
@@ -115,7 +116,7 @@ class Loom:
         self,
         place: Workspace,
         *,
-        actors: Sequence[type[Actor[Any]]],
+        actors: Sequence[type[Actor[Any]] | ActorFactory[Any]],
         extensions: Sequence[Extension],
         by: By,
         sources: Sources,
@@ -128,7 +129,7 @@ class Loom:
         self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
         """What was handed in, and what the config asks for."""
         self._identity = Identity.of(by)
-        self._to_register = [*actors, *(cls for extension in self.extensions for cls in extension.actors)]
+        self._to_register = [*actors, *(each for extension in self.extensions for each in extension.actors)]
         self._sources = sources
         self._approver = approver
         self._critic = critic
@@ -143,7 +144,7 @@ class Loom:
         source: str | Path | LoomConfig,
         *,
         workspace: str | None = None,
-        actors: Sequence[type[Actor[Any]]] = (),
+        actors: Sequence[type[Actor[Any]] | ActorFactory[Any]] = (),
         extensions: Sequence[Extension] = (),
         by: By | None = None,
         sources: Sources | None = None,
@@ -188,6 +189,16 @@ class Loom:
     def actor(self, cls: type[A], key: str) -> ActorRef[A]:
         """Return the handle of one actor; it wakes when it is spoken to."""
         return ActorRef(self.actors, cls, key)
+
+    def part(self, cls: type[P]) -> P:
+        """Return the part of that class that an extension started; raise `ConfigError` where none has."""
+        for part in self.parts.values():
+            if isinstance(part, cls):
+                return part
+        raise ConfigError(
+            f"no extension of this loom has started a [{cls.__name__}]; expected one that does: name it in "
+            "extensions: of the config, or hand it to Loom.open(extensions=…)"
+        )
 
     async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
         """Make an actor class known before its first command; `factory` makes its instances, with what they need."""
@@ -291,8 +302,9 @@ class Loom:
         named = [table.name for table in tables]
         self.actors = ActorSystem(services, resumes=self.resumes, by=self.by, configured=named)
         self._stack.push_async_callback(self.actors.close)
-        for cls in [*self._to_register, *actors_of(config.modules)]:
-            await self.actors.register(cls)
+        for made in [*self._to_register, *actors_of(config.modules)]:
+            cls, make = made if isinstance(made, ActorFactory) else (made, None)
+            await self.actors.register(cls, make)
         end_turns_of_erased(self.actors, self.subjects)
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)

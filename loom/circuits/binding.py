@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from loom.actors import Actor, Command
 from loom.circuits.circuits import Circuits
-from loom.errors import CircuitDependencyError, InvalidNameError
+from loom.circuits.errors import CircuitDependencyError
+from loom.errors import InvalidNameError
 
 __all__ = ["bound_to"]
 

@@ -16,6 +16,7 @@ from loom.circuits.chain import ChainReply, RunChain, Step
 from loom.circuits.core import core
 from loom.circuits.definition import Circuit, CircuitDefinition
 from loom.circuits.earlier import EARLIER
+from loom.circuits.errors import CircuitDependencyError
 from loom.circuits.escalations import Escalations
 from loom.circuits.inputs import named
 from loom.circuits.loading import listed_circuits
@@ -27,7 +28,6 @@ from loom.circuits.view import CONFIRM_EXECUTIONS
 from loom.circuits.wiring import Wiring
 from loom.errors import (
     AdmissionError,
-    CircuitDependencyError,
     ConfigError,
     ErasedError,
     InvalidNameError,

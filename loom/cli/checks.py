@@ -8,24 +8,20 @@ import platform
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from loom.cli.text import age, moment, size
 from loom.clock import AHEAD_US, datetime_from_us, us_from_datetime
 from loom.config import LoomConfig
 from loom.errors import JournalNotFoundError, LoomError
+from loom.extension import Check
 from loom.journal.sqlite import JournalFiles, WriterLock, filesystem_of
 from loom.journal.sqlite.connection import connect_reader, connect_writer, has_wal_reset_bug, schema_changes
 from loom.journal.sqlite.files import REFUSED_FILESYSTEMS, SUSPECT_FILESYSTEMS
 from loom.journal.sqlite.heads import HeadsFile
 
-__all__ = ["Check", "Mark", "check_journal", "check_machine", "check_place"]
-
-Mark = Literal["ok", "look", "bad"]
-"""It is so; somebody should look at it; a promise cannot be kept."""
+__all__ = ["check_journal", "check_machine", "check_place"]
 
 _OLDEST_SQLITE = (3, 37, 0)
 _TIGHT = 10
@@ -34,16 +30,6 @@ _LAST = "SELECT position, recorded_at_us, clock_back_us FROM entries ORDER BY po
 _BEHIND_US = 1_000_000
 _HASH_AT = "SELECT entry_hash FROM entries WHERE position = ?"
 _WORKSPACE = "SELECT value FROM meta WHERE key = 'workspace'"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at: what it is about, what was found, and what to do about it."""
-
-    mark: Mark
-    about: str
-    found: str
-    advice: str = ""
 
 
 def check_machine() -> Iterator[Check]:

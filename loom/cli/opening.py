@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from loom.actors import Sources
-from loom.cli.checks import Check
 from loom.cli.text import one_line
 from loom.config import LoomConfig
 from loom.enrichment.config import DecisionTracesConfig
 from loom.errors import LoomError
-from loom.extension import Extension, extensions_of
+from loom.extension import Check, Extension, extensions_of
 from loom.identity import check_person
 from loom.journal.control import check_group
 from loom.journal.sqlite import JournalFiles

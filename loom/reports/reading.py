@@ -13,12 +13,12 @@ from loom.decisions.confirming import TurnEnds
 from loom.decisions.holding import held_decisions, positions_of
 from loom.decisions.rows import decision_row
 from loom.decisions.trace import DecisionSummary, DecisionTrace
+from loom.extension import Cases, installed
 from loom.monitors import MonitorsProjection
 from loom.monitors.view import CONFIRM_OBSERVATIONS
 from loom.projections import Queries
 from loom.projections.joining import join
 from loom.projections.private import PrivateViews
-from loom.reports.cases import Cases, read_cases
 
 __all__ = ["MOST", "Observed", "Reported", "RunReport", "Watched", "read_report"]
 
@@ -118,7 +118,7 @@ async def read_report(queries: Queries, run_id: str, *, most: int = MOST) -> Run
     views = PrivateViews(TracesProjection(), MonitorsProjection())
     try:
         listed = await _hold(queries, views, run.run_id, most)
-        return await _read(views, run, await read_cases(queries, run), listed, most)
+        return await _read(views, run, await _cases(queries, run), listed, most)
     finally:
         await views.close()
 
@@ -148,6 +148,14 @@ async def _hold(queries: Queries, views: PrivateViews, run_id: str, most: int) -
             "monitor_observations", await queries.confirmed(seen[first : first + _PAGE], CONFIRM_OBSERVATIONS)
         )
     return listed
+
+
+async def _cases(queries: Queries, run: Run) -> Cases:
+    """Return what the decisions of a run were about, by the first extension that knows."""
+    for extension in installed().values():
+        if extension.cases is not None and (found := await extension.cases(queries, run)).columns:
+            return found
+    return Cases()
 
 
 async def _read(views: PrivateViews, run: Run, cases: Cases, listed: Mapping[int, Decision], most: int) -> RunReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from loom.errors import AdmissionError, LoomError, SelfRearmError
+from loom.errors import AdmissionError, LoomError, SeparationOfDutiesError
 from loom.identity import By, Identity, is_self
 from loom.journal.entry import Entry, Recorded
 from loom.journal.folded import FoldedJournal
@@ -13,7 +13,7 @@ from loom.journal.store import Draft, JournalStore
 from loom.routing.entries import KillSwitchEngagedEntry, KillSwitchRearmedEntry, StopCondition
 from loom.telemetry import get_logger
 
-__all__ = ["SWITCH_JOURNAL", "KillSwitch", "RearmRefusedError"]
+__all__ = ["SWITCH_JOURNAL", "KillSwitch", "RearmRefusedError", "SelfRearmError"]
 
 SWITCH_JOURNAL = "care/kill-switch"
 
@@ -26,6 +26,10 @@ class RearmRefusedError(LoomError):
     """A switch that a stop condition engaged was to be re-armed without its cause, or without a replay that passes."""
 
     kind = "refused"
+
+
+class SelfRearmError(SeparationOfDutiesError):
+    """What a kill switch stops may not re-arm it."""
 
 
 class KillSwitch:

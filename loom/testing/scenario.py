@@ -8,7 +8,7 @@ does that cannot be resumed shows up as a difference.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from loom.actors.entries import ValueDrawnEntry
 from loom.decisions import Decision, DecisionJournalEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import ActorFailedError, ApprovalAnsweredError, LoomError
+from loom.extension import ActorFactory, Extension
 from loom.identity import journal_name
 from loom.journal import Append, Draft, Entry, Recorded, draft
 from loom.journal.kinds import TurnResumedEntry
@@ -89,7 +90,8 @@ class Happened:
 class Scenario(Generic[A]):
     """A story about one actor: `await Scenario(Agent).given(…).when(command)`, then `.then(…)` of what happened.
 
-    `answers` says who grants (True) or denies (False) what they are asked; whoever is not named grants.
+    `answers` says who grants (True) or denies (False) what they are asked; a name that is not in it grants. `make`
+    makes the actor where its class takes something, and `extensions` are those that it needs.
     """
 
     def __init__(
@@ -100,8 +102,12 @@ class Scenario(Generic[A]):
         answers: Mapping[str, bool] | None = None,
         always_resume: bool = False,
         sources: Sources | None = None,
+        make: Callable[[], A] | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self._actor = actor
+        self._made = actor if make is None else ActorFactory(actor, make)
+        self._extensions = tuple(extensions)
         self._key = key
         self._answers = dict(answers or {})
         self._always_resume = always_resume
@@ -129,7 +135,8 @@ class Scenario(Generic[A]):
         answerer = _Answerer(self._answers)
         loom = Loom.open(
             "sqlite://",
-            actors=[self._actor],
+            actors=[self._made],
+            extensions=self._extensions,
             by=_REQUESTER,
             sources=sources or self._sources or fixed_sources(),
             approver=answerer,

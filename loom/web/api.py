@@ -54,7 +54,7 @@ STATUSES: Mapping[AnswerKind, int] = {
     "invalid": 422,
     "fault": 500,
 }
-"""What each kind of error is answered with; what is gone for good is a 410."""
+"""What each kind of error is answered with."""
 
 _log = get_logger("loom.web")
 
@@ -66,14 +66,20 @@ Workspaces = Mapping[str, Callable[[], Loom]]
 
 
 class Api:
-    """What the routes lean on: the looms that are open, their keys, the bounds."""
+    """What all routes share: the looms that are open, their keys, the bounds."""
 
-    def __init__(self, config: WebConfig) -> None:
+    def __init__(self, config: WebConfig, *, errors: Mapping[type[LoomError], int] | None = None) -> None:
         self.config = config
+        self._errors = dict(errors or {})
         self._looms: dict[str, Loom] = {}
         self._keys: dict[str, Keys] = {}
         self._rates = RateLimit(config.requests_per_minute)
         self._failed = FailedKeys(config.failed_keys_per_minute)
+
+    def status_of(self, error: LoomError) -> int:
+        """Return with which status an error is answered: the one that its extension gives it, else that of its kind."""
+        own = next((self._errors[each] for each in type(error).__mro__ if each in self._errors), None)
+        return own or status_of(error)
 
     @contextlib.asynccontextmanager
     async def serving(self, workspaces: Workspaces) -> AsyncIterator[None]:
@@ -167,10 +173,16 @@ def described(errors: Sequence[Any]) -> str:
     return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the body'}: {each['msg']}" for each in errors[:5])
 
 
-def refused_with(error: LoomError) -> Refused:
+def status_of(error: LoomError) -> int:
+    """Return with which status an error of its kind is answered; what is gone for good is a 410."""
+    return 410 if error.gone else STATUSES[error.kind]
+
+
+def refused_with(error: LoomError, *, status: int | None = None) -> Refused:
     """Return the refusal that an error is. What is wrong with the server itself is for its log, not for callers."""
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
     wait_s = getattr(error, "retry_after_s", None) or 1
     headers = {"Retry-After": str(math.ceil(wait_s))} if error.kind == "busy" else {}
-    status = 410 if error.gone else STATUSES[error.kind]
-    return Refused(status, code, FAILED.message if error.kind == "fault" else str(error), headers=headers)
+    return Refused(
+        status or status_of(error), code, FAILED.message if error.kind == "fault" else str(error), headers=headers
+    )

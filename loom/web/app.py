@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Security
@@ -13,8 +13,9 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from loom.errors import LoomError
+from loom.extension import Extension, installed
 from loom.telemetry import get_logger, log_answer
-from loom.web import circuits, reading
+from loom.web import reading
 from loom.web.api import FAILED, REFUSALS, Api, Workspaces, described, refused_with
 from loom.web.config import WebConfig
 from loom.web.guard import Bounds, Refused, refusal
@@ -25,10 +26,15 @@ __all__ = ["create_app"]
 _log = get_logger("loom.web")
 
 
-def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastAPI:
-    """Return the application for some workspaces, which are opened when it starts and closed when it ends."""
-    settings = config or WebConfig()
-    api = Api(settings)
+def create_app(
+    workspaces: Workspaces, config: WebConfig | None = None, *, extensions: Sequence[Extension] | None = None
+) -> FastAPI:
+    """Return the application for some workspaces, which are opened when it starts and closed when it ends.
+
+    `extensions` bring routes and errors with a status of their own: by default all that are installed.
+    """
+    settings, brought = config or WebConfig(), tuple(installed().values() if extensions is None else extensions)
+    api = Api(settings, errors={error: status for each in brought for error, status in each.errors.items()})
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -49,7 +55,9 @@ def create_app(workspaces: Workspaces, config: WebConfig | None = None) -> FastA
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _no_route)
     bearer = [Security(HTTPBearer(auto_error=False, description="A key: see `loom keys add`."))]
-    app.include_router(circuits.router(api), dependencies=bearer)
+    for each in brought:
+        if each.routes is not None:
+            app.include_router(each.routes(api), dependencies=bearer)
     app.include_router(reading.router(api), dependencies=bearer)
 
     @app.get("/health", tags=["loom"])
@@ -86,4 +94,5 @@ async def _no_route(_: Request, error: Exception) -> JSONResponse:
 async def _loom_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LoomError)  # noqa: S101 - what it is registered for
     log_answer(_log, "request_answered", error, path=request.url.path)
-    return refusal(refused_with(error))
+    api: Api = request.app.state.api
+    return refusal(refused_with(error, status=api.status_of(error)))

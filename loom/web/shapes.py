@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, create_model
 
@@ -11,318 +11,75 @@ from loom.replay import Judgement
 
 __all__ = [
     "AnswerRequest",
-    "AuditAnswer",
-    "ChainAnswer",
-    "ChainRequest",
-    "CloseRequest",
-    "CycleAnswer",
-    "CycleRequest",
-    "DashboardAnswer",
     "DenyRequest",
     "EntryAnswer",
     "ErrorAnswer",
-    "EscalationAnswer",
-    "ExecuteAnswer",
-    "ExecuteRequest",
     "ExplainedTrace",
-    "HealthAnswer",
-    "HealthRequest",
     "JournalAnswer",
     "JudgeRequest",
     "JudgementAnswer",
     "Listed",
     "Page",
     "PolicyAnswer",
+    "Shape",
 ]
 
 T = TypeVar("T")
 
-Client = Annotated[str, Field(min_length=1, max_length=100)]
-Circuit = Annotated[str, Field(min_length=1, max_length=64)]
-Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Json = dict[str, JsonValue]
 
 
-class _Shape(BaseModel):
+class Shape(BaseModel):
+    """What every request and every answer is: nothing in it is unknown, and nothing changes it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 # --- in general ------------------------------------------------------------------------------------
 
 
-class Problem(_Shape):
+class Problem(Shape):
     """What is wrong: a code for programs, a message for people."""
 
     code: str
     message: str
 
 
-class ErrorAnswer(_Shape):
+class ErrorAnswer(Shape):
     """A refusal."""
 
     error: Problem
 
 
-class Page(_Shape, Generic[T]):
+class Page(Shape, Generic[T]):
     """A page of a list; `after=` with `next_after` goes on from there, and null says that there is no more."""
 
     items: list[T]
     next_after: int | str | None
 
 
-class Listed(_Shape, Generic[T]):
+class Listed(Shape, Generic[T]):
     """A list that is short enough to be whole."""
 
     items: list[T]
 
 
-# --- circuits --------------------------------------------------------------------------------------
-
-
-class ExecuteRequest(_Shape):
-    """Run one circuit."""
-
-    circuitId: Circuit  # noqa: N815 - the field of the API
-    clientId: Client  # noqa: N815
-    inputs: Json = Field(default_factory=dict)
-
-
-class ChainedCircuit(_Shape):
-    """One circuit of a chain."""
-
-    circuitId: Circuit  # noqa: N815
-    inputs: Json = Field(default_factory=dict)
-
-
-class ChainRequest(_Shape):
-    """Run circuits one after the other."""
-
-    clientId: Client  # noqa: N815
-    circuits: tuple[ChainedCircuit, ...] = Field(min_length=1, max_length=100)
-
-
-class HealthRequest(_Shape):
-    """Ask how a strategy does."""
-
-    clientId: Client  # noqa: N815
-    audienceSegment: Client  # noqa: N815
-
-
-class CycleRequest(_Shape):
-    """Count a cycle."""
-
-    clientId: Client  # noqa: N815
-    audienceSegment: Client  # noqa: N815
-    engagementScore: Score  # noqa: N815
-    conversionScore: Score  # noqa: N815
-    confidence: Score | None = None
-    """How sure the figures are."""
-
-
-class CloseRequest(_Shape):
-    """Close an escalation. Who does, the key says."""
-
-    reason: str = Field(min_length=1, max_length=10_000)
-
-
-class StepAnswer(_Shape):
-    """What came of a circuit."""
-
-    circuit_id: str
-    success: bool
-    data: Json
-    confidence: float
-    substituted: bool
-    error: str | None
-    provenance: dict[str, str]
-    decision_trace: list[str]
-
-
-class ExecuteAnswer(StepAnswer):
-    """What came of a circuit that was run by itself."""
-
-    execution_id: str
-
-
-class ChainAnswer(_Shape):
-    """What came of a chain: the results so far."""
-
-    success: bool
-    execution_id: str
-    confidence: float
-    results: list[StepAnswer]
-    final_output: Json
-    total_decision_path: list[str]
-
-
-class Execution(_Shape):
-    """An execution, as the audit has it. What was sealed says `sealed`, or `erased`."""
-
-    position: int
-    client_id: str
-    circuit_id: str
-    execution_id: str
-    timestamp: AwareDatetime
-    success: bool
-    latency_ms: float
-    confidence_score: float
-    substituted: bool
-    error: str | None
-    decision_path: list[str]
-    inputs: Json | None
-    outputs: Json | None
-
-
-class Target(_Shape):
-    """What a figure is expected to be, and whether it is; null where there is nothing to compare."""
-
-    target: str
-    value: float | None
-    met: bool | None
-
-
-class Metrics(_Shape):
-    """How executions went: the share that succeeded by itself, and how many came to what a failure mode put in."""
-
-    total_executions: int
-    success_rate: float | None
-    substituted_count: int
-    avg_latency_ms: float | None
-    p50_latency_ms: float | None
-    p95_latency_ms: float | None
-    avg_confidence: float | None
-    error_count: int
-    targets: dict[str, Target]
-
-
-class AuditAnswer(_Shape):
-    """A page of executions, newest first, and the metrics of all that match the filters, on this page or not."""
-
-    workspace_id: str
-    client_id: str | None
-    circuit_id: str | None
-    execution_history: list[Execution]
-    metrics: Metrics
-    by_circuit: dict[str, Metrics]
-    next_before: int | None
-
-
-class Health(_Shape):
-    """How a strategy does."""
-
-    needs_correction: bool
-    reason: str
-    confidence: float | None = None
-    action_type: Literal["rotate_strategy", "log_and_monitor", "escalate_to_admin"] | None = None
-
-
-class StrategyMetrics(_Shape):
-    """The figures of a strategy after its last cycle."""
-
-    engagement_score: float | None
-    conversion_score: float | None
-    cycle_count: int
-    decline_cycles: int
-
-
-class Correction(_Shape):
-    """What the last correction came to."""
-
-    success: bool
-    new_strategy_id: str | None
-    log_id: str
-
-
-class HealthAnswer(_Shape):
-    """How a strategy does, and what was last corrected."""
-
-    workspace_id: str
-    client_id: str
-    audience_segment: str
-    needs_correction: bool
-    health_status: Health
-    current_metrics: StrategyMetrics | None
-    correction_result: Correction | None
-
-
-class CycleAnswer(_Shape):
-    """What came of a cycle."""
-
-    workspace_id: str
-    client_id: str
-    audience_segment: str
-    message: str
-    updated_metrics: StrategyMetrics
-    health_status: Health
-
-
-class Summary(_Shape):
-    """What was corrected, and how often people were asked to look: `escalations` counts the repeated ones too."""
-
-    total_corrections: int
-    successful_rotations: int
-    escalations: int
-    repeated_escalations: int
-    avg_correction_confidence: float | None
-
-
-class StrategyState(StrategyMetrics):
-    """A strategy of a client and segment."""
-
-    client_id: str
-    audience_segment: str
-    strategy_id: str
-    updated_at: AwareDatetime
-    last_rotated_at: AwareDatetime | None
-
-
-class EscalationAnswer(_Shape):
-    """Something that a person is to look at."""
-
-    escalation_id: str
-    cause: str
-    reason: str
-    about: Json
-    opened_at: AwareDatetime
-    repeats: int
-    closed_by: str | None
-    closed_because: str | None
-    identity_source: str | None
-    via: str | None
-    open: bool
-
-
-class DashboardAnswer(_Shape):
-    """Every strategy, what was corrected, what waits for a person, and how executions went."""
-
-    workspace_id: str
-    days: float
-    summary: Summary
-    monitored: int
-    """Declines that were too unsure for a rotation, and are watched."""
-    notifications: list[EscalationAnswer]
-    """What people are to look at, oldest first."""
-    metrics: Metrics
-    by_circuit: dict[str, Metrics]
-    strategy_states: list[StrategyState]
-
-
 # --- what a workspace holds ------------------------------------------------------------------------
 
 
-class AnswerRequest(_Shape):
+class AnswerRequest(Shape):
     """What a person has to say when granting a request for approval. Who it is, the key says."""
 
     comment: str | None = Field(default=None, max_length=10_000)
 
 
-class DenyRequest(_Shape):
+class DenyRequest(Shape):
     """Why a person denies a request for approval. Who it is, the key says."""
 
     comment: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
 
 
-class JudgeRequest(_Shape):
+class JudgeRequest(Shape):
     """Which decisions are judged again, under which version."""
 
     under: str = Field(min_length=1, max_length=200)
@@ -341,14 +98,14 @@ class ExplainedTrace(DecisionTrace):
 
 JudgementAnswer = create_model(
     "JudgementAnswer",
-    __base__=_Shape,
+    __base__=Shape,
     __doc__="What another version would have decided, and how much of it could be judged.",
     **{name: (field.annotation, field) for name, field in Judgement.model_fields.items()},  # type: ignore[call-overload]
     coverage=(float | None, ...),
 )
 
 
-class AdoptionAnswer(_Shape):
+class AdoptionAnswer(Shape):
     """Who adopted the version that new turns pin, or whose code did at start, and why."""
 
     by: str
@@ -359,7 +116,7 @@ class AdoptionAnswer(_Shape):
     at: AwareDatetime
 
 
-class PolicyAnswer(_Shape):
+class PolicyAnswer(Shape):
     """A version of a policy."""
 
     name: str
@@ -379,7 +136,7 @@ class PolicyAnswer(_Shape):
     about: Json
 
 
-class JournalAnswer(_Shape):
+class JournalAnswer(Shape):
     """A journal: how long it is, and what stands last in it."""
 
     journal: str
@@ -388,7 +145,7 @@ class JournalAnswer(_Shape):
     last_kind: str | None
 
 
-class EntryAnswer(_Shape):
+class EntryAnswer(Shape):
     """An entry of a journal: its header, and its body, which is null where it was pruned."""
 
     position: int

@@ -17,6 +17,7 @@ from loom import Actor, Command, Loom
 from loom.circuits import (
     CORE,
     CircuitDefinition,
+    CircuitDependencyError,
     Circuits,
     Result,
     bound_to,
@@ -27,7 +28,6 @@ from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, Subst
 from loom.errors import (
     ActorFailedError,
     AdmissionError,
-    CircuitDependencyError,
     CommandConflictError,
     ConfigError,
     InvalidNameError,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loom.circuits import Circuits
-from loom.errors import CircuitDependencyError
+from loom.circuits import CircuitDependencyError, Circuits
 from tests.circuits.support import failing, wired
 from tests.projections.tampering import tamper
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from loom import Loom
-from loom.cli.commands.gate import _EVENTS as EVENTS
 from loom.gate.audit import CONFIRM_EVENTS
+from loom.gate.shell import _EVENTS as EVENTS
 from tests.gate.support import Desk, gated
 
 ANY = {"run": None, "flow": None, "agent": None}

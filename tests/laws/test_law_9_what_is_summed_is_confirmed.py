@@ -17,12 +17,12 @@ import pytest
 from pydantic import BaseModel
 
 from loom import Loom
-from loom.cli.commands.gate import _EVENTS as GATE_EVENTS
 from loom.config import LoomConfig
 from loom.decisions.metrics import GroupBy
 from loom.errors import LoomError
 from loom.extension import installed
 from loom.gate.audit import CONFIRM_EVENTS
+from loom.gate.shell import _EVENTS as GATE_EVENTS
 from loom.projections.sql import quoted
 from loom.reports.reading import read_report
 from tests.golden.reading import ACTORS, GOLDEN, copied

@@ -19,12 +19,11 @@ from loom.errors import (
     LoomError,
     NotReplayableError,
     PolicyCodeChangedError,
-    SelfRearmError,
     TurnNotFoundError,
 )
 from loom.identity import Identity
 from loom.journal.store import Append, Receipt
-from loom.routing import AgentSignals, ForbiddenSignalError, RearmRefusedError, Router, care_optimizer
+from loom.routing import AgentSignals, ForbiddenSignalError, RearmRefusedError, Router, SelfRearmError, care_optimizer
 from loom.routing.baseline import Baseline
 from loom.routing.entries import AnsweredWithBaselineEntry
 from loom.routing.optimizer import OptimizerParams

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loom.errors import SelfRearmError
-from loom.routing import Router
+from loom.routing import Router, SelfRearmError
 from loom.routing.actor import ROUTER_KEY
 from tests.projections.tampering import tamper
 from tests.routing.support import CANDIDATES, REQUEST, executions, history_for_b, observe, routing

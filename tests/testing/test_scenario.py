@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
 import pytest
 from pydantic import BaseModel
 
 from loom import Actor, Command, DecisionJournalEntry, Entry, Sources
+from loom.ext import ActorFactory, Extension, Host
 from loom.testing import FixedClock, Scenario, fixed_sources
 
 
@@ -131,3 +135,41 @@ def test_a_fixed_clock_stands_still_and_goes_where_it_is_moved() -> None:
     assert clock.now_us() - began == 1_500_000
     clock.advance(-2)
     assert clock.now_us() - began == -500_000
+
+
+class Ask(Command[int]):
+    """What does it cost?"""
+
+    item: str
+
+
+class Clerk(Actor[None]):
+    """Looks things up in what it was made with."""
+
+    def __init__(self, prices: Mapping[str, int]) -> None:
+        self._prices = prices
+
+    async def execute(self, command: Ask) -> int:
+        found: int = await self.gather_context(
+            system="prices", entity="item", query=command.item, fetcher=lambda: self._prices[command.item]
+        )
+        return found
+
+
+async def test_an_actor_with_a_constructor_is_made_as_the_scenario_says_also_where_it_is_resumed() -> None:
+    scenario = Scenario(Clerk, make=lambda: Clerk({"tea": 3}), always_resume=True)
+    (await scenario.when(Ask(item="tea"))).then(reply=3)
+
+
+async def test_a_scenario_runs_with_the_extensions_that_its_actor_needs() -> None:
+    entered: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def start(host: Host) -> AsyncIterator[str]:
+        entered.append(host.by)
+        yield "started"
+
+    brought = Extension(name="prices", start=start, actors=[ActorFactory(Clerk, lambda: Clerk({"tea": 4}))])
+    scenario = Scenario(Clerk, make=lambda: Clerk({"tea": 4}), extensions=[brought])
+    (await scenario.when(Ask(item="tea"))).then(reply=4)
+    assert len(entered) == 1

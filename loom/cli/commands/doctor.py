@@ -15,7 +15,7 @@ from loom.cli.text import moment, one_line
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from loom.cli.checks import Check
+    from loom.extension import Check
     from loom.journal.sqlite import JournalFiles
 
 __all__ = ["add_to"]
@@ -44,10 +44,11 @@ async def doctor(shell: Shell) -> int | None:
 
 
 async def _all(shell: Shell) -> AsyncIterator[Check]:
-    from loom.cli.checks import Check, check_journal, check_machine, check_place
+    from loom.cli.checks import check_journal, check_machine, check_place
     from loom.cli.kept import check_keeping
     from loom.cli.opening import check_opening
     from loom.errors import LoomError
+    from loom.extension import Check, installed
 
     for check in check_machine():
         yield check
@@ -62,6 +63,9 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
     yield Check("ok", "config", f"{where}; workspace {place.name}")
     for check in check_keeping(place.config):
         yield check
+    for extension in installed().values():
+        for check in () if extension.checks is None else extension.checks(place.config):
+            yield check
     for check in check_place(place.files, place.config):
         yield check
     shell.allow_imports()
@@ -81,8 +85,9 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
 async def _running(files: JournalFiles) -> AsyncIterator[Check]:
     """Ask the loom that holds the lock, if one does."""
     from loom.cli.acting import over_socket
-    from loom.cli.checks import Check, lock_of
+    from loom.cli.checks import lock_of
     from loom.errors import ControlError
+    from loom.extension import Check
 
     held, about = lock_of(files)
     if not held:
@@ -117,9 +122,9 @@ def _since(about: dict[str, object]) -> str:
 
 
 async def _views(shell: Shell) -> AsyncIterator[Check]:
-    from loom.cli.checks import Check
     from loom.cli.reading import open_readings
     from loom.errors import LoomError
+    from loom.extension import Check
 
     behind = await _lag_on_disk(shell)
     try:

@@ -60,13 +60,17 @@ async def report(
 
 
 async def _extensions(shell: Shell) -> tuple[Extension, ...]:
-    """Return the gate where something came through it: the report says what that was about."""
+    """Return the extensions that say what decisions were about, where they have a journal: their views are read."""
     from loom.cli.reading import open_journal
-    from loom.gate import extension
+    from loom.extension import installed
 
+    found = []
     async with open_journal(shell) as reader:
-        named = await reader.journals(after="gate/", limit=1)
-    return (extension,) if any(name.startswith("gate/") for name, _ in named) else ()
+        for name, extension in installed().items():
+            named = await reader.journals(after=f"{name}/", limit=1) if extension.cases is not None else ()
+            if any(journal.startswith(f"{name}/") for journal, _ in named):
+                found.append(extension)
+    return tuple(found)
 
 
 async def _newest(readings: Readings) -> str:

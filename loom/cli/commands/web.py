@@ -73,13 +73,14 @@ async def serve(
 
 
 def _open(shell: Shell, name: str, by: str) -> Loom:
-    from loom.circuits import extension as circuits
     from loom.cli.acting import open_loom
+    from loom.extension import installed
     from loom.web.extension import extension as web
     from loom.workspace import locate
 
     place = shell.place if name == shell.place.name else locate(shell.settings, workspace=name)
-    return open_loom(place, by=by, resume=True, extensions=(circuits, web))
+    served = [each for each in installed().values() if each.routes is not None]
+    return open_loom(place, by=by, resume=True, extensions=(*served, web))
 
 
 async def keys(shell: Shell) -> None:

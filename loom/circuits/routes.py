@@ -7,10 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
-from loom.circuits import ChainReply, Circuits, StepReply
-from loom.web.api import Api, Workspace, read_body, takes
-from loom.web.guard import Refused
-from loom.web.shapes import (
+from loom.circuits.chain import ChainReply, StepReply
+from loom.circuits.circuits import Circuits
+from loom.circuits.shapes import (
     AuditAnswer,
     ChainAnswer,
     ChainRequest,
@@ -23,8 +22,8 @@ from loom.web.shapes import (
     ExecuteRequest,
     HealthAnswer,
     HealthRequest,
-    Listed,
 )
+from loom.ext.http import Api, Listed, Refused, Workspace, read_body, takes
 
 __all__ = ["router"]
 

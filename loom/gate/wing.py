@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.extension import Extension, Named, Operation
 from loom.gate.audit import GateProjection
+from loom.gate.cases import read_cases
 from loom.gate.contracts import contract_of
 from loom.gate.gate import Gate
 from loom.gate.monitor import PROFITABILITY
@@ -72,4 +73,5 @@ extension = Extension(
         "retire": Operation(ChangeStanding, _retire),
     },
     start=Gate.open,
+    cases=read_cases,
 )

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loom.cli.command import command
-from loom.cli.commands.approvals import ByOption, ReasonOption
-from loom.cli.helping import Sections
-from loom.cli.output import Column
-from loom.cli.shell import Shell
-from loom.cli.text import named, who
+from loom.ext.shell import ByOption, Column, ReasonOption, Sections, Shell, command, named, who
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -45,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def status(shell: Shell) -> None:
     """List contracts, and agents whose standing was ever changed."""
-    from loom.cli.reading import no_draft, open_journal
+    from loom.ext.acting import no_draft, open_journal
     from loom.gate import Contracts
     from loom.standings import Standings
 
@@ -126,7 +121,7 @@ async def audit(
     """Show what happened, newest last, under the names that auditors know."""
     import json
 
-    from loom.cli.reading import open_readings
+    from loom.ext.acting import open_readings
     from loom.gate import extension
     from loom.gate.audit import CONFIRM_EVENTS
 
@@ -149,7 +144,7 @@ async def audit(
 
 
 async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue]) -> Any:
-    from loom.cli.acting import act
+    from loom.ext.acting import act
     from loom.gate import extension
 
     said, _ = await act(shell, f"gate.{word}", arguments, by=str(arguments["by"]), extensions=(extension,))

@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from loom.cli.command import EXIT_NO, command
-from loom.cli.commands.approvals import ByOption, ReasonOption
-from loom.cli.helping import Sections
-from loom.cli.output import Column
-from loom.cli.shell import Shell
-from loom.cli.text import named
+from loom.ext.shell import EXIT_NO, ByOption, Column, ReasonOption, Sections, Shell, command, named
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -35,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def status(shell: Shell) -> None:
     """Show what history may do, who said so, and how the kill switch stands."""
-    from loom.cli.reading import open_readings
+    from loom.ext.acting import open_readings
     from loom.routing import CareOptimizationConfig, extension
     from loom.routing.reading import read_status
 
@@ -50,7 +45,7 @@ async def timeline(
     shell: Shell, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20
 ) -> None:
     """Show the choices that history changed, newest first: baseline, choice, reason, confidence, signals."""
-    from loom.cli.reading import open_readings
+    from loom.ext.acting import open_readings
     from loom.routing import extension
     from loom.routing.reading import read_timeline
 
@@ -121,7 +116,7 @@ async def replay(shell: Shell, request_id: _Request, by: ByOption) -> int:
 
 
 async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue], *, by: str | None = None) -> Any:
-    from loom.cli.acting import act
+    from loom.ext.acting import act
     from loom.routing import extension
 
     said, _ = await act(shell, f"routing.{word}", arguments, by=by or str(arguments["by"]), extensions=(extension,))

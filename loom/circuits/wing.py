@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.circuits.circuits import Circuits
+from loom.circuits.core import CLIENT_DATA
 from loom.circuits.decline import strategy_decline
 from loom.circuits.earlier import EARLIER
 from loom.circuits.view import CircuitsProjection
-from loom.extension import Extension, Named, Operation
+from loom.config import LoomConfig
+from loom.extension import Check, Extension, Named, Operation
 from loom.sealing import SealingConfig
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 __all__ = ["extension"]
 
@@ -66,6 +73,27 @@ async def _close(circuits: Circuits, given: Close) -> JsonValue:
     return {"id": closed.escalation_id, "open": False}
 
 
+def _checks(config: LoomConfig) -> Iterator[Check]:
+    """Say whether what circuits are given of clients is encrypted."""
+    section = config.sections.get("sealing")
+    if not isinstance(section, SealingConfig) or not section.enabled:
+        yield Check(
+            "ok", "sealing", "off: what circuits are given and come to is written as it is, but for their own fields",
+            "sealing: {enabled: true} encrypts the data of clients at rest; see `loom docs circuits`",
+        )  # fmt: skip
+    elif not section.core_circuits:
+        yield Check("ok", "sealing", "on for fields of your circuits; core_circuits: false leaves the core as it is")
+    else:
+        count = sum(map(len, CLIENT_DATA.values()))
+        yield Check("ok", "sealing", f"on: {count} fields of the core circuits, and those of yours, are encrypted")
+
+
+def _routes(api: Any) -> APIRouter:
+    from loom.circuits.routes import router  # the extra `server`
+
+    return router(api)
+
+
 extension = Extension(
     name="circuits",
     projections=(CircuitsProjection(),),
@@ -78,4 +106,6 @@ extension = Extension(
     },
     start=Circuits.open,
     replays=partial(Circuits.open, seals=False),
+    routes=_routes,
+    checks=_checks,
 )

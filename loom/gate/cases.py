@@ -1,14 +1,15 @@
-"""What the decisions of a run were about, where they came through the gate: columns of the report's table."""
+"""What the decisions of a run were about that came through the gate: columns of the table of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from loom.decisions import Decision, Run
+from loom.decisions import Run
+from loom.extension import Cases
 from loom.projections import Queries
 
-__all__ = ["Cases", "read_cases"]
+__all__ = ["read_cases"]
 
 _COMPILED = """
 SELECT id AS position FROM decision_audit_events
@@ -16,18 +17,6 @@ WHERE simulation_id = ? AND event = 'CONTEXT_COMPILED' ORDER BY id
 """
 _KIND = "gate.context_compiled"
 _MOST = 6
-
-
-class Cases(NamedTuple):
-    """Heading → name of a field of a flow's session; and the sessions by flow."""
-
-    columns: Mapping[str, str] = {}
-    sessions: Mapping[str, Mapping[str, Any]] = {}
-
-    def of(self, decision: Decision) -> tuple[Any, ...]:
-        """Return the cells of a decision, None for what its flow does not say."""
-        session = self.sessions.get(str(decision.context.get("flow_id")), {})
-        return tuple(session.get(field) for field in self.columns.values())
 
 
 async def read_cases(queries: Queries, run: Run) -> Cases:
@@ -47,7 +36,7 @@ async def read_cases(queries: Queries, run: Run) -> Cases:
     else:
         found = dict.fromkeys(str(field) for session in sessions.values() for field in session)
         columns = {field: field for field in list(found)[:_MOST]}
-    return Cases(columns if sessions else {}, sessions)
+    return Cases(columns if sessions else {}, sessions, "flow_id")
 
 
 async def _sessions(queries: Queries, run: Run) -> dict[str, dict[str, Any]]:

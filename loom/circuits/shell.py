@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loom.cli.command import command
-from loom.cli.commands.approvals import ByOption, ReasonOption
-from loom.cli.helping import Sections
-from loom.cli.output import Column
-from loom.cli.shell import Shell
-from loom.cli.text import one_line, who
+from loom.ext.shell import ByOption, Column, ReasonOption, Sections, Shell, command, one_line, who
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -143,7 +138,7 @@ async def escalations(
 ) -> None:
     """List what people are to look at."""
     from loom.circuits.escalations import Escalations
-    from loom.cli.reading import no_draft, open_journal
+    from loom.ext.acting import no_draft, open_journal
 
     async with open_journal(shell) as reader:
         store: Any = reader
@@ -213,7 +208,7 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
 
     from loom.circuits import CircuitsView, extension
     from loom.circuits.escalations import Escalations
-    from loom.cli.reading import no_draft, open_readings
+    from loom.ext.acting import no_draft, open_readings
     from loom.sealing import Erasures, Fields
 
     async with open_readings(shell, extension) as readings:
@@ -272,7 +267,7 @@ def _how(execution: dict[str, Any]) -> str:
 
 async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue]) -> Any:
     from loom.circuits import extension
-    from loom.cli.acting import act
+    from loom.ext.acting import act
 
     said, _ = await act(shell, f"circuits.{word}", arguments, by=str(arguments["by"]), extensions=(extension,))
     return said

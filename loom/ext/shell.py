@@ -1,0 +1,28 @@
+"""The shell kit: what the commands of a wing are made of.
+
+A package offers a function that takes the Typer app under the entry-point group `loom.commands`. The shell imports that
+module at each start, whatever is asked of it: keep its imports to this kit, and import the wing inside the commands.
+"""
+
+from __future__ import annotations
+
+from loom.cli.command import EXIT_NO, EXIT_OK, command
+from loom.cli.commands.approvals import ByOption, ReasonOption
+from loom.cli.helping import Sections
+from loom.cli.output import Column
+from loom.cli.shell import Shell
+from loom.cli.text import named, one_line, who
+
+__all__ = [
+    "EXIT_NO",
+    "EXIT_OK",
+    "ByOption",
+    "Column",
+    "ReasonOption",
+    "Sections",
+    "Shell",
+    "command",
+    "named",
+    "one_line",
+    "who",
+]
