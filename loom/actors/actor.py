@@ -256,7 +256,7 @@ class Actor(Generic[State]):
         self,
         *,
         rationale: str,
-        outcome: Mapping[str, object] | None = None,
+        outcome: BaseModel | Mapping[str, object] | None = None,
         decision_type: str | None = None,
         reasoning: Sequence[str] = (),
         alternatives: Sequence[Alternative | Mapping[str, str]] = (),
@@ -273,6 +273,7 @@ class Actor(Generic[State]):
         approvals: Sequence[ApprovalGiven] | None = None,
         policy: str | None = None,
         enrich: Literal["always", "never"] | None = None,
+        protect: Mapping[str, str] | None = None,
     ) -> str:
         """Journal a decision and return its id.
 
@@ -280,11 +281,13 @@ class Actor(Generic[State]):
         be given instead: `inputs` also as the results themselves, which are marked as handed in unless a look-up of the
         turn gave them; `precedents` also by id, or by how one begins. A blank rationale or a policy version that is not
         registered is refused. `enrich` says whether a critic is to look at it, whatever the modes are; the budget has
-        the last word.
+        the last word. `protect` says by path what of the outcome is sealed, hashed, masked or dropped, as declared
+        fields of an outcome that is a model do.
         """
         draft = DecisionDraft(
             rationale=rationale,
             outcome=outcome,
+            protect=protect,
             decision_type=decision_type,
             reasoning=reasoning,
             alternatives=alternatives,

@@ -23,21 +23,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
 from loom.actors.command import Command
+from loom.actors.gathered import Gathered
 from loom.actors.parking import Answer, Parking
 from loom.actors.ports import Decider, TurnHost
 from loom.actors.protected_replies import declared_reply
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
 from loom.actors.turn_subjects import TurnSubjects
-from loom.decisions.decision import ApprovalGiven, ApprovalReference, Decision
-from loom.decisions.entries import ContextGatheredEntry, PrecedentFound
+from loom.decisions.decision import Decision
 from loom.errors import (
     ActorStoppedError,
     AmbiguousStepError,
@@ -48,15 +47,14 @@ from loom.errors import (
     TurnInterruptedError,
 )
 from loom.journal.admission import json_value
-from loom.journal.entry import Entry, Recorded, Step, StepReference
+from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry, TurnDivergedEntry, TurnResumedEntry
 from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
-from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.sealing import Keys
 
-__all__ = ["NOT_RESUMABLE", "Evaluated", "LookedUp", "Turn", "TurnStopped"]
+__all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped"]
 
 NOT_RESUMABLE = "not_resumable"
 """How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
@@ -79,24 +77,6 @@ class TurnStopped(BaseException):
         self.error = error
 
 
-class Evaluated(NamedTuple):
-    """What the pinned policy was asked last, and what it said."""
-
-    facts: dict[str, JsonValue]
-    evaluation: Evaluation
-
-
-class LookedUp(NamedTuple):
-    """A look-up of the turn: how a decision refers to it, and its entry, which is made where somebody asks for it.
-
-    `plain` is what the code got, where that is not what its entry says.
-    """
-
-    reference: StepReference
-    entry: Callable[[], ContextGatheredEntry]
-    plain: tuple[JsonValue] | None = None
-
-
 class _Replied(NamedTuple):
     """How a turn answers those who asked: with a reply, or with an error."""
 
@@ -111,19 +91,6 @@ class _Replied(NamedTuple):
             caller.set_result(self.reply)
         else:
             caller.set_exception(self.error)
-
-
-@dataclass(slots=True)
-class Gathered:
-    """What a turn has seen so far; a decision takes it along."""
-
-    looked_up: list[LookedUp] = field(default_factory=list)
-    precedents: list[PrecedentFound] = field(default_factory=list)
-    approvals: list[ApprovalGiven] = field(default_factory=list)
-    answered: list[ApprovalReference] = field(default_factory=list)
-    """Which entries say what is in `approvals`."""
-    decisions: list[str] = field(default_factory=list)
-    evaluated: Evaluated | None = None
 
 
 class Turn:

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from loom.errors import AdmissionError, PolicyRuleError
 from loom.policies.canonical import Json, canonical, tagged
 from loom.policies.evaluation import Facts, Params
+from loom.sealing.markers import Marker
 
 __all__ = ["describe_model", "enum_is_plain", "field_names"]
 
@@ -192,6 +193,8 @@ def _bounds(where: str, metadata: Iterable[object]) -> dict[str, Json]:
 
 def _pairs(where: str, metadata: Iterable[object]) -> Iterator[tuple[str, object]]:
     for item in metadata:
+        if isinstance(item, Marker):  # how a fact is kept changes no answer
+            continue
         known = next((name for kind, name in _BOUNDS if isinstance(item, kind)), None)
         if known is not None:
             yield known, getattr(item, known)

@@ -20,6 +20,7 @@ from loom.policies.entries import PolicyAdoptedEntry
 from loom.precedents.entries import EquivalenceRuleRegisteredEntry
 from loom.precedents.sums import SUM_TABLES, count_decision, count_import, declare_facets, drop_import
 from loom.projections.sql import script
+from loom.sealing.markers import placeholder_of
 
 __all__ = [
     "ROW", "WORDS", "PrecedentsProjection", "facet_text", "facets_of", "is_original", "overruled_in", "precedent_row",
@@ -236,6 +237,8 @@ def facets_of(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _flat(source: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
     for name, value in source.items():
         if isinstance(value, dict):
+            if placeholder_of(value) is not None:  # nobody finds a case by what is sealed
+                continue
             yield from ((f"{name}.{inner}", item) for inner, item in value.items())
         else:
             yield name, value

@@ -88,6 +88,7 @@ def _request(
     evaluated = turn.gathered.evaluated
     facts = None if evaluated is None else evaluated.facts
     evaluation = None if evaluated is None else evaluated.evaluation
+    keyed = None if evaluated is None or evaluated.kept is None else evaluated.kept.digest
     store = turn.services.store
     return ApprovalRequestedEntry(
         step=step,
@@ -98,7 +99,7 @@ def _request(
         reason=turn.protected.redact(reason),
         shown=derived_id(
             "shown",
-            digest(dict(facts) if facts is not None else None),
+            digest(dict(facts) if facts is not None else None) if keyed is None else keyed,
             digest(None if evaluation is None else evaluation.model_dump(mode="json")),
             turn.policy.hash,
         ),

@@ -11,8 +11,10 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from loom.actors.keeping import without_texts
 from loom.actors.turn import Turn
-from loom.actors.verbs.evaluation import plain_facts
+from loom.actors.verbs.evaluation import GivenFacts, given_facts
 from loom.actors.verbs.handed_in import inputs_of, precedents_of
+from loom.actors.verbs.protected_facts import check_not_sealed, hold_keys_of_facts, without_facts
+from loom.actors.verbs.protected_outcome import Outcome, protected_outcome
 from loom.actors.verbs.shared import context_of, expect
 from loom.decisions.decision import (
     Alternative,
@@ -27,7 +29,6 @@ from loom.decisions.decision import (
 )
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
-from loom.journal.admission import json_value
 from loom.journal.entry import Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
@@ -41,7 +42,8 @@ class DecisionDraft:
     """What agent code says of a decision. What is None is taken from the turn: see `Actor.record_decision`."""
 
     rationale: str
-    outcome: Mapping[str, object] | None
+    outcome: BaseModel | Mapping[str, object] | None
+    protect: Mapping[str, str] | None
     decision_type: str | None
     reasoning: Sequence[str]
     alternatives: Sequence[Alternative | Mapping[str, str]]
@@ -71,7 +73,9 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
         is_exception = evaluation is not None and evaluation.is_exception
     decision_type = given.decision_type or ("exception" if is_exception else "policy_application")
     with turn.step("record_decision", decision_type) as step:
-        outcome = _outcome(turn, given.outcome)
+        outcome = await protected_outcome(turn, step, given.outcome, given.protect)
+        if given.facts is not None:
+            await hold_keys_of_facts(turn, given.facts)
         precedents = (
             _precedents_seen(turn, outcome)
             if given.precedents is None
@@ -132,7 +136,7 @@ async def _decided_again(turn: Turn, step: Step, decision: Decision) -> str:
 
 def _evaluation(turn: Turn, given: Evaluation | None) -> Evaluation | None:
     if given is not None:
-        return given
+        return without_facts(turn, given, None)
     return None if turn.gathered.evaluated is None else turn.gathered.evaluated.evaluation
 
 
@@ -144,12 +148,12 @@ def _decision(
     version: PolicyVersion,
     evaluation: Evaluation | None,
     is_exception: bool,
-    outcome: dict[str, JsonValue],
+    outcome: Outcome,
     precedents: tuple[Any, ...],
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
-    inputs, approvals, refers = _rests_on(turn, step, given)
     facts, context = _facts(turn, given.facts), context_of(turn, given.context)
+    inputs, approvals, refers = _rests_on(turn, step, given)
     reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
     # The model checks them.
     said: dict[str, Any] = {
@@ -174,9 +178,9 @@ def _decision(
             policy=_policy(
                 version.name, version.version, version.hash, None if evaluation is None else evaluation.rule
             ),
-            facts=facts,
+            facts=None if facts is None else facts.written,
             evaluation=evaluation,
-            outcome=outcome,
+            outcome=outcome.written,
             precedents=precedents,
             precedent_class=_class(turn, facts, outcome, context),
             is_exception=is_exception,
@@ -226,36 +230,33 @@ def _rests_on(
     return inputs, approvals, refers
 
 
-def _outcome(turn: Turn, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
-    plain = json_value(dict(given or {}), limits=turn.services.limits)
-    assert isinstance(plain, dict)  # noqa: S101 - a dictionary is an object
-    return plain
-
-
-def _facts(turn: Turn, given: BaseModel | Mapping[str, object] | None) -> dict[str, JsonValue] | None:
+def _facts(turn: Turn, given: BaseModel | Mapping[str, object] | None) -> GivenFacts | None:
     if given is not None:
-        return plain_facts(given, turn)
-    return None if turn.gathered.evaluated is None else turn.gathered.evaluated.facts
+        return given_facts(given, turn)
+    evaluated = turn.gathered.evaluated
+    return None if evaluated is None else GivenFacts(evaluated.facts, b"", evaluated.kept)
 
 
-def _precedents_seen(turn: Turn, outcome: dict[str, JsonValue]) -> tuple[PrecedentReference, ...]:
+def _precedents_seen(turn: Turn, outcome: Outcome) -> tuple[PrecedentReference, ...]:
     """Relate the precedents that the turn saw: one with the same outcome was followed, another one distinguished."""
     return tuple(
         PrecedentReference(
-            decision_id=found.decision_id, relation="followed" if found.outcome == outcome else "distinguished"
+            decision_id=found.decision_id, relation="followed" if outcome.is_like(found.outcome) else "distinguished"
         )
         for found in turn.gathered.precedents
     )
 
 
 def _class(
-    turn: Turn, facts: dict[str, JsonValue] | None, outcome: dict[str, JsonValue], context: dict[str, JsonValue]
+    turn: Turn, facts: GivenFacts | None, outcome: Outcome, context: dict[str, JsonValue]
 ) -> PrecedentClass | None:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None or facts is None:
         return None
     turn.services.rules.resolve(rule.hash)  # a key by a rule that nobody can look up would say nothing later
-    return rule.classify(facts, outcome, context=context)
+    if facts.kept is not None or outcome.declared is not None:
+        check_not_sealed(rule, None if facts.kept is None else facts.kept.declared, outcome.declared)
+    return rule.classify(facts.plain, outcome.plain, context=context)
 
 
 async def _check_parent(turn: Turn, parent: str | None) -> None:

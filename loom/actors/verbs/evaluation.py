@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pydantic import BaseModel, JsonValue
+from pydantic_core import to_json
 
-from loom.actors.turn import Evaluated, Turn
+from loom.actors.gathered import Evaluated, KeptFacts
+from loom.actors.turn import Turn
+from loom.actors.verbs.protected_facts import declared_facts, kept_facts, without_facts
 from loom.actors.verbs.shared import digest, expect
 from loom.decisions.entries import EvaluatedEntry
-from loom.errors import NoRuleError, PolicyCodeChangedError
+from loom.errors import AdmissionError, NoRuleError, PolicyCodeChangedError
 from loom.journal.admission import Written, written
 from loom.journal.plain import is_plain_model
 from loom.journal.serialisation import EntryText, model_text, step_text
@@ -17,27 +21,50 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import Evaluation
 from loom.policies.tables import Table
 from loom.policies.tables.document import LANGUAGE
+from loom.sealing import SealedValue, plain_of
+from loom.sealing.markers import placeholder_of
 
-__all__ = ["evaluate", "parameters", "plain_facts"]
+__all__ = ["GivenFacts", "evaluate", "given_facts", "parameters"]
+
+_MARK = b'"$sealed"'
+
+
+class GivenFacts(NamedTuple):
+    """Facts as they are journaled, with their text; and what they are in plain, where that is something else."""
+
+    written: dict[str, JsonValue]
+    text: bytes
+    kept: KeptFacts | None = None
+
+    @property
+    def plain(self) -> dict[str, JsonValue]:
+        """What the rule is asked about."""
+        return self.written if self.kept is None else self.kept.plain
+
+    @property
+    def digest(self) -> str:
+        """What stands for them in the key of a step: nobody can try values at it where they are sealed."""
+        keyed = None if self.kept is None else self.kept.digest
+        return digest(self.written) if keyed is None else keyed
 
 
 def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
     """See `Actor.evaluate`. Synchronous: a rule is pure, so nothing is waited for."""
-    encoded = _encoded_facts(facts, turn)
-    plain = _object(encoded.value)
-    with turn.step("evaluate", digest(plain)) as step:
+    given = given_facts(facts, turn)
+    with turn.step("evaluate", given.digest) as step:
         recorded = None if turn.recorded_steps is None else turn.recorded_steps.take_now(step)
         if recorded is not None and not turn.counterfactual:
             entry = expect(recorded.entry, EvaluatedEntry, turn)
-            evaluated = Evaluated(entry.facts, entry.evaluation)
+            evaluated = Evaluated(entry.facts, entry.evaluation, given.kept)
         else:
             if turn.compare is not None and not turn.counterfactual:
                 raise turn.never_recorded(step)
-            evaluated = Evaluated(plain, _judge(turn, facts, plain))
+            evaluation = without_facts(turn, _judge(turn, facts, given.plain), given.kept)
+            evaluated = Evaluated(given.written, evaluation, given.kept)
             if not turn.counterfactual:
                 texts = {
                     "step": step_text(step),
-                    "facts": encoded.text,
+                    "facts": given.text,
                     "evaluation": model_text(evaluated.evaluation),
                 }
                 turn.write_when_live(turn.draft(EntryText(EvaluatedEntry, texts)))
@@ -75,12 +102,30 @@ def _pinned(turn: Turn) -> AnyPolicy:
         raise turn.halt(error) from error
 
 
-def plain_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> dict[str, JsonValue]:
-    """Return facts as the plain JSON that is journaled, with exact values in the form that the turn's table asks for.
+def given_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> GivenFacts:
+    """Return facts as the JSON that is journaled, with exact values in the form that the turn's table asks for.
 
-    NaN and infinity are refused, and so is a float for a decimal of a table.
+    NaN and infinity are refused, and so is a float for a decimal of a table; a value that looks sealed, too, as nothing
+    that somebody has a copy of may be opened. Declared fields are sealed, with the keys that the turn has at hand.
     """
-    return _object(_encoded_facts(facts, turn).value)
+    declared = declared_facts(type(facts)) if isinstance(facts, BaseModel) else None
+    if declared is None:
+        encoded = _encoded_facts(facts, turn)
+        if _MARK in encoded.text:
+            _refuse_copies(encoded.value)
+        return GivenFacts(_object(encoded.value), encoded.text)
+    assert isinstance(facts, BaseModel)  # noqa: S101 - nothing else declares
+    plain, table = plain_of(facts), _table(turn)
+    exact = written(plain if table is None else table.facts(plain), limits=turn.services.limits).value
+    kept = kept_facts(turn, declared, _object(exact))
+    return GivenFacts(kept.written, to_json(kept.written), kept)
+
+
+def _refuse_copies(value: JsonValue) -> None:
+    if isinstance(placeholder_of(value), SealedValue):
+        raise AdmissionError("a fact looks like a sealed value; expected a plain one: hand in that")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_copies(each)
 
 
 def _encoded_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> Written:

@@ -8,13 +8,16 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from loom.actors.keeping import keys_at_hand, names_of, plain_result, subject_of_turn
 from loom.actors.turn import Turn
+from loom.actors.verbs.protected_outcome import Outcome
 from loom.actors.verbs.shared import expect
 from loom.decisions.decision import DecisionInput, PrecedentReference, Relation
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
 from loom.journal.admission import json_value
 from loom.journal.entry import Step
+from loom.sealing import Parts, declared_in, protect_with, subjects_in
 
 __all__ = ["HANDED_IN", "inputs_of", "precedents_of"]
 
@@ -43,16 +46,21 @@ def inputs_of(turn: Turn, given: Sequence[Any]) -> tuple[Any, ...]:
 def _input(turn: Turn, value: Any, number: int, known: Mapping[str, DecisionInput]) -> Any:
     if isinstance(value, DecisionInput) or (isinstance(value, Mapping) and value.keys() >= _LOOK_UP):
         return value
-    plain = json_value(value, limits=turn.services.limits)
+    declared = declared_in(value)
+    plain = json_value(value if declared is None else plain_result(value), limits=turn.services.limits)
     looked_up = known.get(_text(plain))
     if looked_up is not None:
         return looked_up
+    if declared is not None:
+        subject, node, whole = subject_of_turn(turn), Parts({"result": declared}), {"result": plain}
+        keys = keys_at_hand(turn, subjects_in(whole, node, subject=subject))
+        once = f"{turn.command_id} input {number}"
+        hidden: Any = protect_with(keys, whole, node, subject=subject, once=once, names=names_of(turn))
+        plain = hidden["result"]
     return DecisionInput(system=HANDED_IN, entity=f"value {number}", query="", result=plain, source="handed_in")
 
 
-async def precedents_of(
-    turn: Turn, step: Step, given: Sequence[Any], outcome: Mapping[str, JsonValue]
-) -> tuple[Any, ...]:
+async def precedents_of(turn: Turn, step: Step, given: Sequence[Any], outcome: Outcome) -> tuple[Any, ...]:
     """Return precedents as a decision holds them; those named by an id, or how one begins, are looked up.
 
     One with the same outcome is followed, another one distinguished. A turn that is driven again looks nothing up: what
@@ -66,7 +74,7 @@ async def _named(
     turn: Turn,
     name: str,
     before: Sequence[PrecedentReference] | None,
-    outcome: Mapping[str, JsonValue],
+    outcome: Outcome,
 ) -> PrecedentReference:
     wanted = name.removeprefix(_PREFIX)
     if before is not None:
@@ -88,10 +96,8 @@ async def _named(
     return _related(decision.decision_id, decision.outcome, outcome)
 
 
-def _related(
-    decision_id: str, earlier: Mapping[str, JsonValue], outcome: Mapping[str, JsonValue]
-) -> PrecedentReference:
-    relation: Relation = "followed" if earlier == outcome else "distinguished"
+def _related(decision_id: str, earlier: Mapping[str, JsonValue], outcome: Outcome) -> PrecedentReference:
+    relation: Relation = "followed" if outcome.is_like(earlier) else "distinguished"
     return PrecedentReference(decision_id=decision_id, relation=relation)
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from loom.actors.turn import LookedUp, Turn
+from loom.actors.gathered import LookedUp
+from loom.actors.turn import Turn
 from loom.actors.verbs.protected_lookup import LookupProtection, opened_result, protection_of
 from loom.actors.verbs.shared import Came, attempt, expect, failure_of, result_written, typed
 from loom.clock import datetime_from_us

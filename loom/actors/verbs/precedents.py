@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from loom.actors.turn import Turn
-from loom.actors.verbs.evaluation import plain_facts
+from loom.actors.verbs.evaluation import given_facts
+from loom.actors.verbs.protected_facts import check_facets, check_not_sealed, declared_facts, hold_keys_of_facts
 from loom.actors.verbs.shared import context_of, digest, expect, failure_of
 from loom.decisions.entries import Failure, PrecedentFound, PrecedentReferencedEntry
 from loom.errors import AdmissionError, LookupFailedError, LoomError
@@ -39,7 +40,10 @@ async def find_precedents(
             "somebody will read"
         )
     check_nearness(similar_to, min_similarity)
-    situation = None if facts is None else _situation(turn, facts)
+    situation = None if facts is None else await _situation(turn, facts)
+    _check_facets(turn, facets, facts)
+    text = None if text is None else turn.protected.redact(text)  # as it is in the words that are looked through
+    similar_to = None if similar_to is None else turn.protected.redact(similar_to)
     if situation is None and not facets and not text and not similar_to:
         raise AdmissionError(
             "precedents are looked for by nothing; expected [facts, facets, text or similar_to]: give one of them"
@@ -102,11 +106,28 @@ async def _find(
     return found, position, None
 
 
-def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:
+async def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None:
         raise AdmissionError(
             f"actor [{turn.host.journal}] has no equivalence rule; expected one to find precedents by facts: "
             "set equivalence on its class, or look by facets or text"
         )
-    return rule.situation_key(plain_facts(facts, turn), context=context_of(turn))
+    await hold_keys_of_facts(turn, facts)
+    given = given_facts(facts, turn)
+    if given.kept is not None:
+        check_not_sealed(rule, given.kept.declared)
+    return rule.situation_key(given.plain, context=context_of(turn))
+
+
+def _check_facets(turn: Turn, facets: Mapping[str, JsonValue] | None, facts: object) -> None:
+    """Refuse a facet that is sealed among the facts at hand, or among those that the actor's rule is asked about."""
+    if not facets:
+        return
+    evaluated, rule = turn.gathered.evaluated, getattr(turn.host.cls.policy, "facts_model", None)
+    declared = [
+        None if evaluated is None or evaluated.kept is None else evaluated.kept.declared,
+        declared_facts(type(facts)) if isinstance(facts, BaseModel) else None,
+        None if rule is None else declared_facts(rule),
+    ]
+    check_facets(facets, declared)
