@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -176,20 +177,20 @@ async def test_no_digest_of_facts_can_be_tried_without_the_key(tmp_path: Path) -
     async with opened(tmp_path) as loom:
         await loom.actor(Desk, "c7").tell(judge("ask"), id="one")
         while not await loom.approvals.pending():
-            await loom.reached()
+            await asyncio.sleep(0)
         evaluated, asked = await entry_of(loom, EvaluatedEntry), await entry_of(loom, ApprovalRequestedEntry)
         await loom.actor(Desk, "c8").tell(judge("ask", customer_id="c-8"), id="one")
         while len(await loom.approvals.pending()) < 2:
-            await loom.reached()
+            await asyncio.sleep(0)
         other = await entry_of(loom, ApprovalRequestedEntry, "desk/c8")
     assert asked.facts == evaluated.facts
     assert asked.reason == "[sealed], she is a minor"
     assert asked.shown != other.shown, "the same facts of two subjects are shown by two digests"
     raw = written(tmp_path)
     for age in range(121):
-        plain = {"age": age, "note": NOTE, "percent": 5}
+        plain: Any = {"age": age, "note": NOTE, "percent": 5}
         text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-        for guess in (digest(dict(plain)), hashlib.sha256(text).hexdigest()):
+        for guess in (digest(plain), hashlib.sha256(text).hexdigest()):
             assert guess.encode() not in raw
     step = evaluated.step
     assert step is not None
@@ -201,7 +202,7 @@ async def test_a_turn_that_waits_goes_on_with_the_same_digests_or_ends(tmp_path:
     async with opened(tmp_path) as loom:
         await loom.actor(Desk, "c7").tell(judge("ask"), id="one")
         while not await loom.approvals.pending():
-            await loom.reached()
+            await asyncio.sleep(0)
     async with opened(tmp_path, resume=False) as loom:
         [waiting] = await loom.approvals.pending()
         await loom.approvals.grant(waiting.approval_id, by="ada")
@@ -246,8 +247,7 @@ async def test_an_audit_and_a_judgement_never_call_sealed_facts_a_mismatch(tmp_p
         await loom.actor(Desk, "c8").ask(judge(customer_id="c-8"), id="one")
         await loom.subjects.erase("c-8", by="vera", reason="she asked for it")
         audit = await loom.policies.audit(Selection(origin="any"))
-        assert "mismatch" not in audit.counts
-        assert audit.confirmed == 0
+        assert audit.counts == {"sealed": 1, "erased": 1}
 
 
 async def test_facts_that_declare_nothing_have_the_keys_that_they_always_had(tmp_path: Path) -> None:
