@@ -84,6 +84,11 @@ class KeyFile:
         return await self._alone(lambda: self._destroy(subject, until))
 
     @property
+    def is_new(self) -> bool:
+        """Whether there is no file yet: it is made with the first key."""
+        return self._descriptor is None
+
+    @property
     def destroyed_until(self) -> int:
         """The sequence in the journal of erasures up to which these keys had all been destroyed."""
         return self._marked

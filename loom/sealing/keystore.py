@@ -31,6 +31,11 @@ class KeyStore(Protocol):
         ...
 
     @property
+    def is_new(self) -> bool:
+        """Whether no key was ever put into it: it is made with the first."""
+        ...
+
+    @property
     def destroyed_until(self) -> int:
         """The sequence in the journal of erasures up to which these keys had all been destroyed.
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from loom.errors import AdmissionError, ConfigError, SubjectNotFoundError
 from loom.identity import By
 from loom.journal.entry import Entry
 from loom.journal.store import Draft, JournalStore, draft
+from loom.sealing.concerning import sealed_in
 from loom.sealing.config import SealingConfig
 from loom.sealing.erasures import Erasures
 from loom.sealing.keyfile import KeyFile
@@ -75,7 +77,9 @@ class Subjects:
                 raise
             own._why_locked = str(error)
             return own
-        vault = Vault(KeyFile(keys, master, workspace=store.workspace), erasures, late_writes=config.late_writes)
+        before_first = None if config.keys_lost else partial(_refuse_lost, store, keys)
+        file = KeyFile(keys, master, workspace=store.workspace)
+        vault = Vault(file, erasures, late_writes=config.late_writes, before_first=before_first)
         await vault.load()
         own.vault = vault
         return own
@@ -182,3 +186,16 @@ class Subjects:
         if not self.erasures.unfinished():
             await vault.note_destroyed(self.erasures.sequence)
         return tuple(done)
+
+
+async def _refuse_lost(store: JournalStore, keys: Path) -> None:
+    """Raise `ConfigError` where the keys of what the journal has sealed are not there: no others take their place.
+
+    All of the journal is read, once in the life of a workspace: before its file of keys is made.
+    """
+    async for recorded in store.read_all():
+        if any(sealed_in(recorded)):
+            raise ConfigError(
+                f"there is no file of keys [{keys}], and entry [{recorded.position}] has something sealed; expected "
+                "the file: restore it from a backup, or, where there is none, set [sealing: {keys_lost: true}]"
+            )

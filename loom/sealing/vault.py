@@ -13,7 +13,7 @@ import hmac
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -95,10 +95,19 @@ class Keys:
 class Vault:
     """The keys of all subjects of a workspace; as many as were used last are kept at hand."""
 
-    def __init__(self, keys: KeyStore, erasures: Erasures, *, late_writes: LateWrites = "refuse") -> None:
+    def __init__(
+        self,
+        keys: KeyStore,
+        erasures: Erasures,
+        *,
+        late_writes: LateWrites = "refuse",
+        before_first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take a store of keys; `before_first` is asked before the first key is put into one that is new."""
         self._store = keys
         self._erasures = erasures
         self._late_writes = late_writes
+        self._before_first = before_first
         self._kept: OrderedDict[str, Keys] = OrderedDict()
         self._lock = asyncio.Lock()
 
@@ -128,6 +137,8 @@ class Vault:
                 ended = self._erasures.ended(subject)
                 newest = 1 if ended is None else ended + 1
                 key = secrets.token_bytes(32)
+                if self._before_first is not None and self._store.is_new:
+                    await self._before_first()
                 await self._store.put(subject, newest, key)
                 found[newest] = key
             return self._keep(subject, found)

@@ -162,7 +162,14 @@ def test_what_is_no_key_of_32_bytes_is_refused_and_not_repeated(text: str) -> No
 
 
 def test_the_section_has_no_place_for_a_key() -> None:
-    assert set(SealingConfig.model_fields) == {"enabled", "core_circuits", "key_file", "late_writes", "readers"}
+    assert set(SealingConfig.model_fields) == {
+        "enabled",
+        "core_circuits",
+        "key_file",
+        "late_writes",
+        "readers",
+        "keys_lost",
+    }
 
 
 # --- fields ----------------------------------------------------------------------------------------
