@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
+from pydantic import JsonValue
+
 from loom.actors.actor import folds
 from loom.actors.cell import Cell
 from loom.actors.checkpoints import about_state, refolded
-from loom.actors.entries import StateCheckpointEntry
+from loom.actors.entries import BodiesClosedEntry, StateCheckpointEntry
 from loom.actors.state import Fold
 from loom.actors.system import ActorSystem
+from loom.archive.closed import closed_body
 from loom.errors import LoomError
 from loom.identity import parse_journal_name
+from loom.journal.entry import Entry
 from loom.journal.ranges import BodyRange
-from loom.journal.store import draft
+from loom.journal.store import Draft, draft
 from loom.sealing import Subjects, seal_for_all
 
 __all__ = ["Checkpoints"]
+
+_OF_KEY = 32
+"""How many bytes the sequence of a body takes at most, next to what is sealed of it."""
 
 
 class Checkpoints:
@@ -27,8 +34,13 @@ class Checkpoints:
         self._actors = actors
         self._subjects = subjects
 
-    async def make(self, journal: str, *, pruned: Sequence[BodyRange], subjects: Collection[str]) -> str | None:
+    async def make(
+        self, journal: str, *, pruned: Sequence[BodyRange], subjects: Collection[str], keeps: bool = False
+    ) -> str | None:
         """Journal the state of an actor, sealed for some subjects; return why that cannot be done, None once it is.
+
+        Of a journal that concerns several subjects it `keeps` the bodies as well, each sealed for its own: with them
+        the actor goes on when one of the others is erased.
 
         `pruned` are the bodies that are going to be taken away. Those that concern a subject who was erased count as
         erased, so that nothing of it is in the state. An actor that folds no state needs no checkpoint. One that is at
@@ -48,10 +60,16 @@ class Checkpoints:
             return None
         gone = [each for each in pruned if self._is_erased(each)]
         living = {name for name in subjects if await self._lives(name)}
-        return await cell.keep_awake_for(self._made(cell, pruned, gone, living))
+        return await cell.keep_awake_for(self._made(cell, pruned, gone, living, keeps=keeps and len(living) > 1))
 
     async def _made(
-        self, cell: Cell, pruned: Sequence[BodyRange], gone: Sequence[BodyRange], subjects: Collection[str]
+        self,
+        cell: Cell,
+        pruned: Sequence[BodyRange],
+        gone: Sequence[BodyRange],
+        subjects: Collection[str],
+        *,
+        keeps: bool,
     ) -> str | None:
         async with cell.operator_lock:
             sequence = cell.sequence
@@ -71,13 +89,39 @@ class Checkpoints:
                     actor_type=cell.cls.actor_type, state_version=cell.cls.state_version,
                     state=plain if sealed is None else None, sealed=sealed, pruned=tuple(pruned),
                 )  # fmt: skip
-                ready = draft(entry, limits=cell.services.limits, new_salt=cell.services.sources.new_salt)
+                ready = self._draft(cell, entry)
+                kept = await self._closed(cell, [each for each in pruned if each not in gone]) if keeps else []
                 if cell.open or cell.sequence != sequence or cell.invalidated_by is not None:
                     return "its actor is at work"
                 await cell.write_and_wait(ready)
+                for each in kept:
+                    await cell.write_and_wait(each)
             except LoomError as error:
                 return f"its state cannot be kept: {error!s:.300}"
         return None
+
+    async def _closed(self, cell: Cell, pruned: Sequence[BodyRange]) -> list[Draft]:
+        """Return entries with the bodies of some ranges, each sealed for its subjects; none is larger than may be."""
+        vault, drafts = self._subjects.opened_vault(), list[Draft]()
+        bodies: dict[int, JsonValue] = {}
+        size = 0
+        for each in pruned:
+            if not each.subjects:
+                continue
+            async for recorded in cell.services.store.read(cell.journal, after=each.first - 1, until=each.last):
+                if recorded.body is None:
+                    continue
+                sealed = await closed_body(recorded, vault=vault, subjects=each.subjects)
+                long = len(json.dumps(sealed)) + _OF_KEY
+                if bodies and size + long > cell.services.limits.max_bytes // 2:
+                    drafts.append(self._draft(cell, BodiesClosedEntry(bodies=bodies)))
+                    bodies, size = {}, 0
+                bodies[recorded.sequence] = sealed
+                size += long
+        return [*drafts, self._draft(cell, BodiesClosedEntry(bodies=bodies))] if bodies else drafts
+
+    def _draft(self, cell: Cell, entry: Entry) -> Draft:
+        return draft(entry, limits=cell.services.limits, new_salt=cell.services.sources.new_salt)
 
     def _is_erased(self, bodies: BodyRange) -> bool:
         ended = self._subjects.erasures.is_ended

@@ -1,22 +1,23 @@
 """Folding a journal out of which bodies were taken: an actor starts from a checkpoint of its state that is journaled.
 
 A checkpoint is the truth where a snapshot is a cache: the bodies before it may be gone. It is made before they go. One
-that was sealed for a subject who was erased since does not open. Then the state is folded from what is there, the
-bodies that were pruned for that subject as erased ones, as if the subject had been erased in them; where bodies of
-others are gone as well, nobody can say what the state was, and the actor takes nothing more.
+that was sealed for a subject who was erased since does not open. Then the state is folded from what is there: bodies
+that were pruned for that subject count as erased, and bodies of others are taken from where the journal keeps them
+sealed. Where it does not keep them, nobody can say what the state was, and the actor takes nothing more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from pydantic import JsonValue
 
-from loom.actors.entries import StateCheckpointEntry
+from loom.actors.entries import BodiesClosedEntry, StateCheckpointEntry
 from loom.actors.services import Services
 from loom.actors.state import Fold
+from loom.archive.closed import opened, with_closed
 from loom.errors import ActorPrunedError, ErasedError
 from loom.journal.entry import Entry, Recorded, UnknownEntry
 from loom.journal.ranges import BodyRange
@@ -38,14 +39,22 @@ class Refold:
     """
 
     def __init__(
-        self, services: Services, fold: Fold, journal: str, *, gone: Sequence[BodyRange] = (), erased: bool = False
+        self,
+        services: Services,
+        fold: Fold,
+        journal: str,
+        *,
+        gone: Sequence[BodyRange] = (),
+        closed: Mapping[int, JsonValue] | None = None,
     ) -> None:
         self._services = services
         self._fold = fold
         self._journal = journal
         self._gone = gone
-        self._folds_erased = erased
+        self._folds_erased = closed is not None
         """Whether bodies that were pruned for erased subjects are folded as erased: on the second pass."""
+        self._closed: dict[int, JsonValue] = dict(closed or {})
+        """By sequence, the bodies that are kept sealed in the journal."""
         self._missing: list[int] = []
         """The sequences without a body that no checkpoint covers yet."""
         self._checkpoints = 0
@@ -60,8 +69,12 @@ class Refold:
         sequence = recorded.sequence
         if recorded.kind == StateCheckpointEntry.kind and await self._starts(recorded):
             return
+        if recorded.kind == BodiesClosedEntry.kind and isinstance(said := recorded.entry, BodiesClosedEntry):
+            self._closed.update(said.bodies)
         if not recorded.has_body:
             self._missing.append(sequence)
+            if self._folds_erased and sequence in self._closed:
+                recorded = await self._reopened(recorded)
         if self._missing and not self._folds_erased:
             return  # what comes before the next checkpoint counts for nothing, and could be misread without the bodies
         gone = any(sequence in each for each in self._gone)
@@ -85,17 +98,32 @@ class Refold:
         subjects = self._services.subjects
         for sequence in self._missing:
             ranges = [each for each in self._ranges if sequence in each]
-            if subjects is None or not any(
-                subjects.erasures.is_ended(name, generation)
-                for each in ranges
-                for name, generation in each.subjects.items()
+            if sequence not in self._closed and (
+                subjects is None
+                or not any(
+                    subjects.erasures.is_ended(name, generation)
+                    for each in ranges
+                    for name, generation in each.subjects.items()
+                )
             ):
                 raise self._pruned(sequence)
         return self._folds_erased
 
     def again(self) -> Refold:
         """Return the second pass, once the fold is at its beginning: what was pruned for who was erased is erased."""
-        return Refold(self._services, self._fold, self._journal, gone=self._gone, erased=True)
+        return Refold(self._services, self._fold, self._journal, gone=self._gone, closed=self._closed)
+
+    async def _reopened(self, recorded: Recorded) -> Recorded:
+        """Return a pruned entry with the body that is kept of it, or without, where its subject was erased."""
+        subjects = self._services.subjects
+        if subjects is None or subjects.vault is None:
+            self._why = "it is sealed, and there is no vault to open it with"
+            raise self._pruned(recorded.sequence)
+        try:
+            return await opened(with_closed(recorded, self._closed[recorded.sequence]), subjects.vault)
+        except ErasedError as error:
+            self._why = str(error)
+            raise self._pruned(recorded.sequence) from error
 
     async def _starts(self, recorded: Recorded) -> bool:
         """Start from a checkpoint, if it opens and can be read; return whether that was so."""

@@ -17,6 +17,7 @@ from loom.journal.ranges import BodyRange
 __all__ = [
     "AskRepliedEntry",
     "AskedEntry",
+    "BodiesClosedEntry",
     "EffectIntendedEntry",
     "EffectPerformedEntry",
     "SnapshotTakenEntry",
@@ -118,3 +119,16 @@ class StateCheckpointEntry(Entry):
     sealed: JsonValue = None
     pruned: tuple[BodyRange, ...] = Field(default=())
     """The bodies that were going to be taken away when it was made."""
+
+
+class BodiesClosedEntry(Entry):
+    """Bodies that are going to be taken away, each sealed for its subjects: of a journal that concerns several.
+
+    The state in a checkpoint opens with the keys of all of them. When one was erased, it is folded out of these. It
+    belongs to no turn, and is not shown to `apply`.
+    """
+
+    kind: ClassVar[str] = "bodies_closed"
+
+    bodies: dict[int, JsonValue]
+    """By sequence, the salt and the body, sealed."""

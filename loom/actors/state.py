@@ -11,12 +11,15 @@ from typing import Any
 from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from loom.actors.actor import Actor, folds, state_type
-from loom.actors.entries import SnapshotTakenEntry, StateCheckpointEntry
+from loom.actors.entries import BodiesClosedEntry, SnapshotTakenEntry, StateCheckpointEntry
 from loom.actors.ports import StateRef
 from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
 
 __all__ = ["Fold", "Snapshot"]
+
+_OF_STATE = (BodiesClosedEntry, SnapshotTakenEntry, StateCheckpointEntry)
+"""What is about the state, and not of it."""
 
 
 class Snapshot(BaseModel):
@@ -64,7 +67,7 @@ class Fold:
                         f"[{type(self.actor).__name__}] has lost the beginning of its journal, which was pruned; "
                         "expected all of it, as its state is made of it: read it in the archive, it takes nothing more"
                     )
-                if not isinstance(folded, SnapshotTakenEntry | StateCheckpointEntry):
+                if not isinstance(folded, _OF_STATE):
                     self.actor.apply(folded)
             except ActorStoppedError:
                 raise

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from hashlib import sha256
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import Field
 
 from loom.archive.retention import Retention
 from loom.errors import AdmissionError, RetentionError
@@ -23,14 +25,22 @@ class RetentionAdoptedEntry(PersonEntry):
     """A person had the retention of the config carried out from then on, as long as it stays the same."""
 
     kind: ClassVar[str] = "retention_adopted"
+    schema_version: ClassVar[int] = 2
     sources_since: ClassVar[int] = 1
 
     digest: str
     """Of the setting."""
     keep_days: float
     kinds: dict[str, float]
+    bodies: dict[str, float] = Field(default_factory=dict, exclude_if=lambda bodies: not bodies)
+    """For how many days single bodies are kept, by kind of entry."""
     by: str
     reason: str
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body from before single bodies had days as it is: there were none."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class RetentionWithdrawnEntry(PersonEntry):
@@ -62,8 +72,10 @@ class Adoption:
     def digest(self) -> str:
         """The SHA-256 of the setting: any change of it is another."""
         kinds = sorted((name, float(days)) for name, days in self.retention.kinds.items())
-        said = json.dumps(["loom/retention/v1", float(self.retention.keep_days), kinds])
-        return sha256(said.encode()).hexdigest()
+        said: list[object] = ["loom/retention/v1", float(self.retention.keep_days), kinds]
+        if self.retention.bodies:
+            said.append(sorted((name, float(days)) for name, days in self.retention.bodies.items()))
+        return sha256(json.dumps(said).encode()).hexdigest()
 
     @property
     def adopted(self) -> RetentionAdoptedEntry | None:
@@ -81,7 +93,7 @@ class Adoption:
             )
         entry = RetentionAdoptedEntry(
             **Identity.of(by).written(), digest=self.digest, keep_days=self.retention.keep_days,
-            kinds=dict(self.retention.kinds), reason=_said(reason),
+            kinds=dict(self.retention.kinds), bodies=dict(self.retention.bodies), reason=_said(reason),
         )  # fmt: skip
         return await self._append(
             lambda: entry if self._adopted is None or self._adopted.digest != entry.digest else None

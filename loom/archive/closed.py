@@ -20,7 +20,7 @@ from loom.journal.export import export_line, parse_line
 from loom.sealing import Vault, is_together, open_for_all, seal_for_all
 from loom.sealing.concerning import sealed_in
 
-__all__ = ["closed_line", "headed_line", "opened", "parse_archived"]
+__all__ = ["closed_body", "closed_line", "headed_line", "opened", "parse_archived", "with_closed"]
 
 _NO_BODY = ',"body":null}'
 _SEALED = ',"sealed":'
@@ -33,10 +33,20 @@ def headed_line(recorded: Recorded, *, workspace: str) -> str:
 
 async def closed_line(recorded: Recorded, *, workspace: str, vault: Vault, subjects: Collection[str]) -> str:
     """Return the line of an entry with its salt and its body sealed for all of some subjects."""
+    sealed = await closed_body(recorded, vault=vault, subjects=subjects)
+    return headed_line(recorded, workspace=workspace).removesuffix(_NO_BODY) + _closing(sealed)
+
+
+async def closed_body(recorded: Recorded, *, vault: Vault, subjects: Collection[str]) -> JsonValue:
+    """Return the salt and the body of an entry sealed for all of some subjects."""
     if recorded.body is None or recorded.salt is None:
         raise ValueError(f"entry {recorded.journal}#{recorded.sequence} has no body; expected one")
-    sealed = await seal_for_all(vault, subjects, recorded.salt + recorded.body, _about(recorded))
-    return headed_line(recorded, workspace=workspace).removesuffix(_NO_BODY) + _closing(sealed)
+    return await seal_for_all(vault, subjects, recorded.salt + recorded.body, _about(recorded))
+
+
+def with_closed(recorded: Recorded, sealed: JsonValue) -> Recorded:
+    """Return an entry whose body is gone with what is sealed of it: see `opened`."""
+    return replace(recorded, body=_text(sealed).encode(), body_scheme=SEALED_SCHEME, _entry=None)
 
 
 def parse_archived(line: str) -> tuple[str, Recorded]:
@@ -51,7 +61,7 @@ def parse_archived(line: str) -> tuple[str, Recorded]:
     if not is_together(sealed) or not line.endswith(_closing(sealed)):
         raise ValueError("what is sealed in it was written anew")
     workspace, entry = parse_line(line.removesuffix(_closing(sealed)) + _NO_BODY)
-    return workspace, replace(entry, body=_text(sealed).encode(), body_scheme=SEALED_SCHEME, _entry=None)
+    return workspace, with_closed(entry, sealed)
 
 
 async def opened(recorded: Recorded, vault: Vault) -> Recorded:

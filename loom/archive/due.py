@@ -8,14 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from loom.archive.adopting import Adoption
+from loom.archive.adopting import Adoption, RetentionAdoptedEntry
+from loom.archive.pruning import BodiesPruned, BodyPruning, Chosen, bodies_of_kinds
 from loom.archive.reading import Archive
 from loom.archive.register import ActorBlocker, Archives, Pruned
 from loom.archive.sealing import look, seal
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.identity import Identity
 from loom.journal.store import JournalStore
-from loom.sealing import Erasures
+from loom.sealing import Erasures, Vault
 
 __all__ = ["CarriedOut", "Due", "DueJournal"]
 
@@ -36,15 +37,26 @@ class CarriedOut(NamedTuple):
     file: Path | None
     pruned: Pruned
     by: Identity
+    bodies: BodiesPruned | None = None
+    """The single bodies that were pruned, where retention says of which kinds."""
 
 
 class Due:
     """Tells what is due by the retention that is set, and prunes it where a person adopted that setting."""
 
     def __init__(
-        self, store: JournalStore, adoption: Adoption, erasures: Erasures, *, now: Callable[[], datetime]
+        self,
+        store: JournalStore,
+        adoption: Adoption,
+        erasures: Erasures,
+        *,
+        now: Callable[[], datetime],
+        vault: Vault | None = None,
+        pruning: BodyPruning | None = None,
     ) -> None:
         self._store = store
+        self._vault = vault
+        self._pruning = pruning
         self._now = now
         self._adoption = adoption
         self._erasures = erasures
@@ -63,11 +75,20 @@ class Due:
         for name, each in seen.items():
             last_at = datetime_from_us(each.last_at_us)
             until = self._adoption.retention.kept_until(name, last_at)
-            if not each.is_an_actors or each.is_pruned or until > now:
+            if not each.is_an_actors or not each.bodies or until > now:
                 continue
-            left = each.why_left(us_from_datetime(now) + 1, is_kept=False, ended=ended, held=held)
+            left = each.why_left(
+                us_from_datetime(now) + 1, is_kept=False, ended=ended, held=held, is_encrypted=self._vault is not None
+            )
+            if self._vault is None and each.is_pruned:
+                continue
             found.append(DueJournal(name, each.entries, last_at, until, left))
         return sorted(found, key=lambda each: (each.kept_until, each.journal))
+
+    async def bodies(self) -> Chosen:
+        """Return the single bodies whose days are over, of journals that are kept as such."""
+        days = self._adoption.retention.bodies
+        return await bodies_of_kinds(self._store, days, now=self._now) if days else {}
 
     async def carry_out(
         self, archives: Archives, directory: Path, *, blocker: ActorBlocker | None = None
@@ -79,6 +100,24 @@ class Due:
         """
         adopted = await self._adoption.check()
         who = Identity(adopted.by, adopted.identity_source, adopted.via)
+        done = await self._journals(adopted, archives, directory, by=who, blocker=blocker)
+        chosen = await self.bodies()
+        if not chosen or self._pruning is None:
+            return done
+        file = directory / f"{self._store.workspace}-bodies-{self._now():%Y-%m-%d}-{self._store.acknowledged}.loom.zip"
+        reason = _reason(adopted)
+        return done._replace(bodies=await self._pruning.carry_out(chosen, file, by=who, reason=reason, is_due=True))
+
+    async def _journals(
+        self,
+        adopted: RetentionAdoptedEntry,
+        archives: Archives,
+        directory: Path,
+        *,
+        by: Identity,
+        blocker: ActorBlocker | None,
+    ) -> CarriedOut:
+        who = by
         due = await self.listed()
         left = {each.journal: each.left for each in due if each.left is not None}
         if len(left) == len(due):
@@ -88,17 +127,21 @@ class Due:
         file = directory / f"{self._store.workspace}-{now:%Y-%m-%d}-{until}.loom.zip"
         sealed = await seal(
             self._store, file, workspace=self._store.workspace, until=until, before=now,
-            by=who.name, now=now, retention=self._adoption.retention, held=self._erasures.held(),
+            by=who.name, now=now, retention=self._adoption.retention, held=self._erasures.held(), vault=self._vault,
+            erasures=self._erasures,
         )  # fmt: skip
         if sealed is None:
             return CarriedOut(None, Pruned((), left), who)
         archive = await asyncio.to_thread(Archive, file)
         try:
             await archives.add(archive, by=who)
-            reason = f"retention [{adopted.digest[:12]}] that was adopted: {adopted.reason}"
-            pruned = await archives.prune(archive, by=who, reason=reason, blocker=blocker)
+            pruned = await archives.prune(archive, by=who, reason=_reason(adopted), blocker=blocker)
         finally:
             archive.close()
         context = {name for name, why in pruned.left.items() if why == "context"}
         rest = {name: why for name, why in pruned.left.items() if name not in context}
         return CarriedOut(file, Pruned(pruned.journals, {**left, **rest}), who)
+
+
+def _reason(adopted: RetentionAdoptedEntry) -> str:
+    return f"retention [{adopted.digest[:12]}] that was adopted: {adopted.reason}"

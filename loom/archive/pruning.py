@@ -19,6 +19,7 @@ from loom.archive.whose import Whose
 from loom.clock import datetime_from_us
 from loom.errors import AdmissionError
 from loom.identity import By, Identity, parse_journal_name
+from loom.journal.export import Readable
 from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.ranges import BodyRange, ranges_of, within
 from loom.sealing import Subjects
@@ -32,8 +33,13 @@ Chosen: TypeAlias = Mapping[str, Mapping[int, Collection[str]]]
 class Checkpointer(Protocol):
     """Journals the state of an actor, so that it can go on without bodies: the actors of a running loom."""
 
-    async def make(self, journal: str, *, pruned: Sequence[BodyRange], subjects: Collection[str]) -> str | None:
-        """Journal the state, sealed for subjects; return why that cannot be done, None once it is."""
+    async def make(
+        self, journal: str, *, pruned: Sequence[BodyRange], subjects: Collection[str], keeps: bool = False
+    ) -> str | None:
+        """Journal the state, sealed for subjects; return why that cannot be done, None once it is.
+
+        It `keeps` the bodies, sealed for their subjects, where that is needed to go on once one of them is erased.
+        """
         ...
 
 
@@ -108,7 +114,9 @@ class BodyPruning:
             await self._archives.add_bodies(archive, by=who, overridden=overridden, override=override)
             done: dict[str, int] = {}
             for name, bodies in going.items():
-                why = await self._prune(name, bodies, seen[name], by=who, reason=reason, archive=archive.digest)
+                why = await self._prune(
+                    name, bodies, seen[name], by=who, reason=reason, archive=archive.digest, keeps=not is_due
+                )
                 if why is None:
                     done[name] = len(bodies)
                 else:
@@ -168,6 +176,7 @@ class BodyPruning:
         by: Identity,
         reason: str,
         archive: str,
+        keeps: bool,
     ) -> str | None:
         """Take the bodies of one journal away; return why it is left, if it is. Nobody is held meanwhile."""
         async with self._subjects.unheld(_named(journal, bodies)) as held:
@@ -175,7 +184,7 @@ class BodyPruning:
                 return f"subject [{held:.80}] is held"
             if seen.has_commands:
                 whose = seen.sealed_for | _all(bodies)
-                why = await self._checkpoints.make(journal, pruned=ranges_of(bodies), subjects=whose)
+                why = await self._checkpoints.make(journal, pruned=ranges_of(bodies), subjects=whose, keeps=keeps)
                 if why is not None:
                     return why
             ranges = within(bodies)
@@ -220,7 +229,7 @@ async def bodies_of_subject(store: PrunableStore, subject: str, *, subjects: Sub
     return chosen
 
 
-async def bodies_of_kinds(store: PrunableStore, days: Mapping[str, float], *, now: Callable[[], datetime]) -> Chosen:
+async def bodies_of_kinds(store: Readable, days: Mapping[str, float], *, now: Callable[[], datetime]) -> Chosen:
     """Return the bodies of entries of some kinds that are older than so many days; `type:kind` is of one actor type.
 
     Those with which commands came in are never among them: by these it is known what was asked.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 from loom.config import RetentionConfig
@@ -35,12 +36,14 @@ class Retention(NamedTuple):
     keep_days: float
     kinds: Mapping[str, float]
     """By actor type, where it is not `keep_days`."""
+    bodies: Mapping[str, float] = MappingProxyType({})
+    """For how many days single bodies are kept, by the kind of their entry, or `type:kind` for one actor type."""
 
     @classmethod
     def of(cls, config: RetentionConfig | None = None) -> Retention:
         """Return what a config says; by default what loom's own says."""
         config = config or RetentionConfig()
-        return cls(config.keep_days, dict(config.kinds))
+        return cls(config.keep_days, dict(config.kinds), dict(config.bodies))
 
     @property
     def shortest(self) -> timedelta:

@@ -161,6 +161,7 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     ),
     "run_ended": lambda body: f"{body['run_id']} {body['status']}{_by(body)}{_because(body)}",
     "run_started": _run,
+    "bodies_closed": lambda body: f"{len(body['bodies'])} bodies that were pruned, sealed for their subjects",
     "state_checkpoint": lambda body: f"the state here, {'sealed' if body['sealed'] else 'in clear'}",
     "snapshot_taken": lambda body: f"of the state after sequence {body['sequence']}",
     "told": lambda body: f"{body['journal']} {body['command_type']}",

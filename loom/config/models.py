@@ -180,6 +180,10 @@ class RetentionConfig(Section):
     keep_days: _Days = 365.0
     kinds: Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")], _Days] = Field(default_factory=dict)
     """By the type of the actor, where it is not `keep_days`."""
+    bodies: Mapping[Annotated[str, Field(pattern=r"^([a-z][a-z0-9-]{0,63}:)?[a-z][a-z0-9_.]{0,63}$")], _Days] = Field(
+        default_factory=dict
+    )
+    """For how many days single bodies are kept, by the kind of the entry, or `type:kind`; others as their journal."""
 
 
 def _lower(value: object) -> object:

@@ -6,19 +6,31 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import AwareDatetime, JsonValue
 
-from loom.archive import ActorBlocker, Archive, Archives
+from loom.archive import ActorBlocker, Archive, Archives, Retention, check_override, seal
 from loom.extension import Named
+from loom.identity import Identity
+from loom.journal.sqlite import SqliteStore
 from loom.operations.arguments import Arguments
+from loom.sealing import Subjects
 
-__all__ = ["AddArchive", "PruneArchive", "add_archive", "prune_archive"]
+__all__ = ["AddArchive", "EncryptArchive", "PruneArchive", "add_archive", "encrypt_archive", "prune_archive"]
 
 
 class AddArchive(Arguments):
     """Which file the journal is to vouch for, and who made it; `override` is why retention is not to count."""
 
     file: Path
+    by: Named
+    override: str | None = None
+
+
+class EncryptArchive(Arguments):
+    """Into which new file journals are sealed that end before a moment, with their bodies sealed for their subjects."""
+
+    file: Path
+    before: AwareDatetime
     by: Named
     override: str | None = None
 
@@ -36,6 +48,24 @@ async def add_archive(archives: Archives, given: AddArchive) -> JsonValue:
     """Verify an archive, and write down that it was made."""
     with _opened(given.file) as archive:
         return (await archives.add(archive, by=given.by, override=given.override)).model_dump(mode="json")
+
+
+async def encrypt_archive(
+    store: SqliteStore, archives: Archives, subjects: Subjects, retention: Retention, given: EncryptArchive
+) -> JsonValue:
+    """Seal journals into an encrypted archive, and write down that it was made; null where there are none."""
+    if given.override is not None:
+        check_override(given.override)
+    sealed = await seal(
+        store, given.file, workspace=store.workspace, until=store.acknowledged, before=given.before,
+        by=Identity.of(given.by).name, now=store.now(), retention=retention if given.override is None else None,
+        held=subjects.erasures.held(), vault=subjects.opened_vault(), erasures=subjects.erasures,
+    )  # fmt: skip
+    if sealed is None:
+        return None
+    with _opened(given.file) as archive:
+        added = await archives.add(archive, by=given.by, override=given.override)
+    return {**added.model_dump(mode="json"), "left": dict(sealed.left)}
 
 
 async def prune_archive(archives: Archives, blocker: ActorBlocker, given: PruneArchive) -> JsonValue:

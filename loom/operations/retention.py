@@ -73,6 +73,7 @@ async def list_due(due: Due, _: Nothing) -> JsonValue:
         "adopted_by": None if adopted is None else str(adopted.identity),
         "in_force": adopted is not None and adopted.digest == due.adoption.digest,
         "due": found,
+        "bodies": {name: len(chosen) for name, chosen in (await due.bodies()).items()},
     }
 
 
@@ -84,4 +85,11 @@ async def run_retention(due: Due, archives: Archives, blocker: ActorBlocker, giv
         "by": str(done.by),
         "journals": list(done.pruned.journals),
         "left": dict(done.pruned.left),
+        "bodies": None
+        if done.bodies is None
+        else {
+            "file": None if done.bodies.file is None else str(done.bodies.file),
+            "journals": dict(done.bodies.journals),
+            "left": dict(done.bodies.left),
+        },
     }

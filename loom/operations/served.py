@@ -16,8 +16,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from loom.actors import ActorSystem, Approvals, Turns
 from loom.actors.actor import Actor, commands_of
+from loom.actors.checkpointing import Checkpoints
 from loom.actors.command import COMMANDS, Command
-from loom.archive import Adoption, Archives, Due, Retention
+from loom.archive import Adoption, Archives, BodyPruning, Due, Retention
 from loom.config import LoomConfig
 from loom.decisions import Runs
 from loom.errors import (
@@ -33,7 +34,14 @@ from loom.identity import Edge
 from loom.journal.sqlite import SqliteStore
 from loom.operations.actors import RestartActor, actor_restarted, actors_listed
 from loom.operations.answering import deny, grant, list_approvals
-from loom.operations.archives import AddArchive, PruneArchive, add_archive, prune_archive
+from loom.operations.archives import (
+    AddArchive,
+    EncryptArchive,
+    PruneArchive,
+    add_archive,
+    encrypt_archive,
+    prune_archive,
+)
 from loom.operations.arguments import (
     Abandon,
     Adopt,
@@ -55,6 +63,7 @@ from loom.operations.arguments import (
 )
 from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
+from loom.operations.pruning import PruneClear, PruneSubject, prune_clear, prune_subject, scan_clear
 from loom.operations.retention import (
     AdoptRetention,
     RunRetention,
@@ -138,13 +147,20 @@ class Operations:
         retention = Retention.of(loom.config.retention)
         archives = Archives(loom.store, retention=retention, subjects=loom.subjects)
         adoption = Adoption(loom.store, retention)
-        due = Due(loom.store, adoption, loom.subjects.erasures, now=loom.store.now)
+        checkpoints = Checkpoints(loom.actors, loom.subjects)
+        pruning = BodyPruning(loom.store, archives, loom.subjects, checkpoints, retention=retention)
+        due = Due(
+            loom.store, adoption, loom.subjects.erasures, now=loom.store.now, vault=loom.subjects.vault, pruning=pruning
+        )
         handing_out = HandingOut(loom.store, loom.subjects)
         self._table: dict[str, _Operation] = {
             "actors.list": _Operation(Nothing, partial(actors_listed, loom.actors)),
             "actors.restart": _Operation(RestartActor, partial(actor_restarted, loom.actors)),
             "actors.send": _Operation(Send, self._send),
             "archives.add": _Operation(AddArchive, partial(add_archive, archives)),
+            "archives.encrypt": _Operation(
+                EncryptArchive, partial(encrypt_archive, loom.store, archives, loom.subjects, retention)
+            ),
             "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives, loom.actors)),
             "approvals.deny": _Operation(Deny, partial(deny, loom.approvals)),
             "approvals.grant": _Operation(Grant, partial(grant, loom.approvals)),
@@ -159,6 +175,9 @@ class Operations:
             "subjects.export": _Operation(ExportSubject, partial(export_subject, handing_out)),
             "subjects.hold": _Operation(HoldSubject, partial(hold_subject, loom.subjects)),
             "subjects.lift": _Operation(LiftHold, partial(lift_hold, loom.subjects)),
+            "subjects.prune": _Operation(PruneSubject, partial(prune_subject, loom.store, loom.subjects, pruning)),
+            "subjects.prune_clear": _Operation(PruneClear, partial(prune_clear, loom.store, loom.actors, pruning)),
+            "subjects.scan": _Operation(Nothing, partial(scan_clear, loom.store, loom.actors)),
             "suggestions.adopt": _Operation(Judge, partial(adopt_suggestion, *proposed)),
             "suggestions.approve": _Operation(Judge, partial(approve_suggestion, *proposed)),
             "suggestions.look": _Operation(Look, self._look),

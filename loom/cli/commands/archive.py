@@ -18,6 +18,7 @@ from loom.cli.text import as_json, moment, one_line, parse_moment, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from loom.archive import Archive
 
@@ -63,6 +64,9 @@ async def seal(
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who does it; by default the user of the machine.")] = None,
     override: _Override = None,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Seal each body for the people whom it concerns; takes the vault.")
+    ] = False,
 ) -> int | None:
     """Seal journals of actors to which nothing came for that long into a file, with what they need to be understood.
 
@@ -86,6 +90,8 @@ async def seal(
         before = now - retention.shortest if older_than is None else parse_moment(older_than, now=now)
     except (ValueError, OverflowError) as error:
         raise ConfigError(f"[{older_than}] is no age; expected one such as [365d], or a date: name one") from error
+    if encrypt:
+        return await _encrypted(shell, out or Path(f"{shell.place.name}-{now:%Y-%m-%d}.loom.zip"), before, by, override)
     async with open_journal(shell) as reader:
         workspace = await reader.workspace() or shell.place.name
         path = out or Path(f"{workspace}-{now:%Y-%m-%d}.loom.zip")
@@ -95,13 +101,7 @@ async def seal(
                 retention=retention if override is None else None, progress=tell,
             )  # fmt: skip
     if sealed is None:
-        if shell.json:
-            shell.output.document(None)
-        shell.output.note(
-            f"no journal of an actor has been at rest since {moment(before)}"
-            + ("" if override is not None else ", or longer than retention keeps it: see [retention] in the config")
-        )
-        return EXIT_NO
+        return _none(shell, before, override)
     manifest = sealed.manifest
     chosen = [each for each in manifest.journals if not each.context]
     arguments: dict[str, Any] = {"file": str(path.absolute()), "by": manifest.by, "override": override}
@@ -116,6 +116,43 @@ async def seal(
         shell.output.say(f"{count} left: {why}", style="dim")
     shell.output.say(f"digest {sealed.digest}", style="dim")
     return None
+
+
+async def _encrypted(shell: Shell, path: Path, before: datetime, by: str | None, override: str | None) -> int | None:
+    """Have the loom that runs seal, or one that is opened for a moment: it has the keys."""
+    from loom.cli.acting import act
+    from loom.cli.serving import person
+
+    name = person(by)
+    arguments: dict[str, Any] = {
+        "file": _in_full(path), "before": before.isoformat(), "by": name, "override": override,
+    }  # fmt: skip
+    said: Any = (await act(shell, "archives.encrypt", arguments, by=name))[0]
+    if said is None:
+        return _none(shell, before, override)
+    if shell.json:
+        shell.output.document({**said, "file": str(path)})
+        return None
+    journals = "1 journal" if said["journals"] == 1 else f"{said['journals']} journals"
+    shell.output.say(f"{journals}, {said['entries']} entries in all, encrypted, in {path}", style="bold")
+    for why, count in sorted(said["left"].items()):
+        shell.output.say(f"{count} left: {why}", style="dim")
+    shell.output.say(f"digest {said['digest']}", style="dim")
+    return None
+
+
+def _none(shell: Shell, before: datetime, override: str | None) -> int:
+    if shell.json:
+        shell.output.document(None)
+    shell.output.note(
+        f"no journal of an actor has been at rest since {moment(before)}"
+        + ("" if override is not None else ", or longer than retention keeps it: see [retention] in the config")
+    )
+    return EXIT_NO
+
+
+def _in_full(path: Path) -> str:
+    return str(path.absolute())
 
 
 async def verify(shell: Shell, file: _File) -> int | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import EXIT_NO, command
+from loom.cli.commands import pruning
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column
@@ -33,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     command(group, "export")(export)
     command(group, "erase")(erase)
     command(group, "hold")(hold)
+    pruning.add_to(group)
     app.add_typer(group, name="subjects", rich_help_panel="Answer")
 
 
