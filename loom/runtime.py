@@ -314,7 +314,7 @@ class Loom:
         )  # fmt: skip
         self.history = History(
             self.store, queries, self.runs, rules, self.actors, now=self.store.now, never=self.store.files.journal,
-            make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt),
+            make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt), subjects=self.subjects,
         )  # fmt: skip
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)

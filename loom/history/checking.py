@@ -15,6 +15,7 @@ from loom.history.map import ImportMap
 from loom.history.reading import RawRow, Rows
 from loom.history.report import ImportReport, Reporting
 from loom.history.rows import Prepared, Preparer, Problem
+from loom.history.sealing import RowSealing
 from loom.history.seen import Seen
 from loom.journal.store import JournalStore
 from loom.projections import Queries
@@ -32,7 +33,14 @@ class Checking:
     """Looks at every row of a file. `run_id` is that of the import that is resumed, if one is."""
 
     def __init__(
-        self, store: JournalStore, queries: Queries, rows: Rows, given: ImportMap, preparer: Preparer, seen: Seen
+        self,
+        store: JournalStore,
+        queries: Queries,
+        rows: Rows,
+        given: ImportMap,
+        preparer: Preparer,
+        seen: Seen,
+        sealing: RowSealing,
     ) -> None:
         self._store = store
         self._queries = queries
@@ -40,6 +48,7 @@ class Checking:
         self._map = given
         self._preparer = preparer
         self._seen = seen
+        self._sealing = sealing
         self._reporting = Reporting()
 
     async def report(self, *, now: datetime, run_id: str | None, progress: Progress) -> ImportReport:
@@ -51,7 +60,7 @@ class Checking:
             good = []
             for raw in chunk:
                 met.update(raw.cells if columns is None else ())
-                if (prepared := self._prepared(raw, now)) is not None:
+                if (prepared := await self._prepared(raw, now)) is not None:
                     good.append(prepared)
             await self._compare(good, run_id)
             progress(self._reporting.rows, 0)
@@ -59,7 +68,7 @@ class Checking:
         if columns is None:
             self._check_met(met)
         self._check_unchanged()
-        if not self._map.protect:
+        if not self._map.protect and not self._map.sealed():
             self._reporting.notes["protect: is not in the map: every value is written as it is"] += 1
         return self._reporting.report(file=self._rows.name, file_digest=self._rows.digest, map_digest=self._map.digest)
 
@@ -86,12 +95,17 @@ class Checking:
             message = f"no row has a column [{', '.join(gone)}]; expected what the map names"
             self._reporting.refuse([Problem(0, gone[0], "column_gone", message)])
 
-    def _prepared(self, raw: RawRow, now: datetime) -> Prepared | None:
+    async def _prepared(self, raw: RawRow, now: datetime) -> Prepared | None:
         """Return a row that can be imported as far as the file itself goes, and is the first of its own id."""
         reporting = self._reporting
         reporting.rows += 1
         prepared, problems = self._preparer.prepare(raw, now=now)
-        if prepared is None:
+        if prepared is not None:
+            count = len(prepared.seals)
+            prepared, problems = await self._sealing.sealed(prepared)
+            if count and not problems:
+                reporting.notes["{} values are sealed for whom they are about"] += count
+        if prepared is None or problems:
             reporting.refuse(problems)
             return None
         if self._seen.take(prepared):

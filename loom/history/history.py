@@ -20,6 +20,7 @@ from loom.history.outcomes import OutcomeImport, OutcomeReport
 from loom.history.reading import PythonRows, Rows, rows_in
 from loom.history.report import ImportReport
 from loom.history.rows import Preparer
+from loom.history.sealing import RowSealing
 from loom.history.seen import Seen
 from loom.history.writing import Writing
 from loom.identity import By
@@ -28,7 +29,7 @@ from loom.journal.listing import first_of_type
 from loom.journal.store import Draft, JournalStore
 from loom.precedents.registry import EquivalenceRegistry
 from loom.projections import Queries
-from loom.sealing import MASTER_KEY, master_key
+from loom.sealing import MASTER_KEY, Subjects, master_key
 
 __all__ = ["History", "ImportReport", "Imported"]
 
@@ -78,6 +79,7 @@ class History:
         make_draft: Callable[..., Draft],
         never: Path | None = None,
         secret: Callable[[], bytes | None] = lambda: master_key() if MASTER_KEY in os.environ else None,
+        subjects: Subjects | None = None,
     ) -> None:
         self._store = store
         self._queries = queries
@@ -88,6 +90,7 @@ class History:
         self._draft = make_draft
         self._never = never
         self._secret = secret
+        self._subjects = subjects
 
     async def check(
         self, rows: Iterable[Mapping[str, object]] | Rows, given: Map, *, progress: Progress = lambda done, total: None
@@ -164,6 +167,11 @@ class History:
     ) -> Imported | ImportReport:
         mapped, base = _map(given)
         rows = _rows_of(given_rows)
+        subjects = self._subjects
+        sealing = RowSealing(
+            mapped, None if subjects is None else subjects.vault, None if subjects is None else subjects.erasures,
+            writes=by is not None,
+        )  # fmt: skip
         fresh = await self._check_type(mapped.type)
         await self._store.own_ids(())  # a journal of an older format says so before anything is read
         before = await self._before(mapped, rows, by=by, resume=resume)
@@ -173,7 +181,7 @@ class History:
             mapped, workspace=self._store.workspace, digest=rows.digest, base=base, rule=rule, secret=self._secret()
         )
         with closing(Seen()) as seen:
-            checking = Checking(self._store, self._queries, rows, mapped, preparer, seen)
+            checking = Checking(self._store, self._queries, rows, mapped, preparer, seen, sealing)
             report = await checking.report(now=now, run_id=None if before is None else before.run_id, progress=progress)
             if by is None:
                 return report

@@ -25,7 +25,7 @@ __all__ = ["FORMAT", "Cell", "Handling", "ImportMap", "Moment", "load_map", "map
 FORMAT = "loom.import/1"
 
 Handling: TypeAlias = Literal["mask", "hash", "drop", "seal"]
-"""What becomes of a value before it is written; `seal` is refused for now."""
+"""What becomes of a value before it is written; `seal` is for whom the map's `subject` names."""
 
 Kind: TypeAlias = Literal["text", "integer", "decimal", "boolean"]
 Rounding: TypeAlias = Literal["half_even", "half_up", "half_down", "down", "up", "floor", "ceiling"]
@@ -35,13 +35,23 @@ _FACT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
 _MAX_FILE = 1_048_576
 _PROTECTED = re.compile(r"(?:facts|outcome|context)\.[^.].*\Z|decided_by\Z|rationale\Z")
 
+_SECTIONS = ("facts", "outcome", "context")
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class SealFor(_Strict):
+    """For whom a value is sealed: whom the column `subject` names; without it, whom the map's `subject` does."""
+
+    subject: str | None = None
+
+
 class Cell(_Strict):
     """One value: out of a `column`, or the same `value` for every row.
+
+    `seal: {column: …, subject: …}` is a column that is sealed for whom another one names.
 
     `as` is what it is read as; a decimal has `places` and is rounded by `rounding` where it has more. `values` declares
     which there may be, and what each of them means. `empty` are the cells in which nothing stands; nothing is no fact.
@@ -55,6 +65,18 @@ class Cell(_Strict):
     values: dict[str, JsonValue] | None = None
     empty: tuple[str, ...] = ("",)
     required: bool = False
+    seal: SealFor | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _column_within(cls, given: Any) -> Any:
+        """Take `seal: {column: …, subject: …}` as a column that is sealed."""
+        if not isinstance(given, dict) or not isinstance(given.get("seal"), dict) or "column" not in given["seal"]:
+            return given
+        if "column" in given:
+            raise ValueError("a value has two columns, one of them under seal; expected one")
+        rest = {name: value for name, value in given["seal"].items() if name != "column"}
+        return {**given, "column": given["seal"]["column"], "seal": rest}
 
     @field_validator("values", mode="before")
     @classmethod
@@ -140,16 +162,40 @@ class ImportMap(_Strict):
         journal_name(self.type, "key")
         if bad := [name for name in (*self.facts, *self.outcome, *self.context) if not _FACT.match(name)]:
             raise ValueError(f"[{', '.join(bad)}] are no names; expected letters, digits, _ . - and no digit first")
-        if sealed := [path for path, how in self.protect.items() if how == "seal"]:
-            raise ValueError(f"seal is not there for imports yet [{', '.join(sealed)}]; expected mask, hash or drop")
         if unknown := [path for path in self.protect if not self._has(path)]:
             raise ValueError(
                 f"[{', '.join(unknown)}] under protect is nothing of this map; expected paths such as facts.x"
             )
+        self._check_sealed()
         for name, cell in self.outcome.items():
             if cell.values is None and cell.kind in (None, "text") and cell.column is not None:
                 raise ValueError(f"outcome [{name}] declares no values; expected values:, or as: boolean or a number")
         return self
+
+    def sealed(self) -> dict[str, str | None]:
+        """Return path → the column that names for whom it is sealed, None for whom `subject` of the map names."""
+        found: dict[str, str | None] = {path: None for path, how in self.protect.items() if how == "seal"}
+        for section in _SECTIONS:
+            for name, cell in getattr(self, section).items():
+                if cell.seal is not None:
+                    found[f"{section}.{name}"] = cell.seal.subject
+        return found
+
+    def _check_sealed(self) -> None:
+        alone = (self.key, self.own_id, self.rationale, self.decider, self.subject)
+        sealed = self.sealed()
+        if any(each is not None and each.seal is not None for each in alone) or any("." not in path for path in sealed):
+            raise ValueError(
+                "only values of facts, outcome and context are sealed; expected mask, hash or drop elsewhere"
+            )
+        if twice := [path for path in sealed if self.protect.get(path, "seal") != "seal"]:
+            raise ValueError(f"[{', '.join(twice)}] are sealed, and protected otherwise; expected the one or the other")
+        nobody = [path for path, column in sealed.items() if column is None]
+        if nobody and self.subject is None:
+            raise ValueError(
+                f"[{', '.join(nobody)}] are sealed, and nobody is named for whom; expected subject: in the map, or "
+                "seal: {column: …, subject: …}"
+            )
 
     @property
     def digest(self) -> str:
@@ -166,7 +212,8 @@ class ImportMap(_Strict):
         """Return the columns that rows must have."""
         cells = (*self.facts.values(), *self.outcome.values(), *self.context.values())
         alone = (self.key, self.own_id, self.rationale, self.decided_at, self.decider, self.subject)
-        return {each.column for each in (*cells, *alone) if each is not None and each.column is not None}
+        named = {column for column in self.sealed().values() if column is not None}
+        return named | {each.column for each in (*cells, *alone) if each is not None and each.column is not None}
 
     def _has(self, path: str) -> bool:
         section, dot, name = path.partition(".")

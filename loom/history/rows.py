@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
@@ -53,6 +54,13 @@ class Prepared(NamedTuple):
     content: dict[str, Any]
     canonical: str
     digest: str
+    seals: Mapping[str, str | None] = MappingProxyType({})
+    """Path → for whom it is to be sealed, None where the row does not say; empty once that was done."""
+
+    def with_content(self, content: dict[str, Any]) -> Prepared:
+        """Return the row with its content sealed."""
+        canonical = _canonical(self.journal, content)
+        return Prepared(self.row, self.own_id, self.journal, content, canonical, _digest(canonical))
 
     @classmethod
     def of(cls, row: int, own_id: str, canonical: str) -> Prepared:
@@ -104,6 +112,7 @@ class Preparer:
         self._decider = None if given.decider is None else cell_reader(given.decider)
         self._subject = None if given.subject is None else cell_reader(given.subject)
         self._moment = None if given.decided_at is None else moment_reader(given.decided_at)
+        self._sealed = given.sealed()
         self._type = given.decision_type or given.type.replace("-", "_")
 
     def prepare(self, raw: RawRow, *, now: datetime) -> tuple[Prepared | None, list[Problem]]:
@@ -121,8 +130,9 @@ class Preparer:
             problems.append(Problem(raw.number, _column(self._map.key), "bad_key", str(error)))
         if problems or own_id is None:
             return None, problems
-        canonical = json.dumps([journal, content], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return Prepared(raw.number, own_id, journal, content, canonical, _digest(canonical)), problems
+        canonical = _canonical(journal, content)
+        seals = self._seals(raw, content)
+        return Prepared(raw.number, own_id, journal, content, canonical, _digest(canonical), seals), problems
 
     def entry(self, prepared: Prepared, *, run_id: str) -> DecisionObservedEntry:
         """Return the entry of a row. What was prepared is plain and checked: it is not looked through again."""
@@ -151,6 +161,17 @@ class Preparer:
         by = content["decided_by"]
         who = {} if by is None else {"decided_by": by, "identity_source": CLAIMED, "via": source.via}
         return DecisionObservedEntry.model_construct(decision=decision, source=source, **who)
+
+    def _seals(self, raw: RawRow, content: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return for whom each value is to be sealed that is there."""
+        found: dict[str, str | None] = {}
+        for path, column in self._sealed.items():
+            section, _, name = path.partition(".")
+            if content[section].get(name) is None:
+                continue
+            named = content["context"].get("subject") if column is None else raw.cells.get(column)
+            found[path] = None if named is None or not str(named).strip() else str(named).strip()
+        return found
 
     def _own(self, raw: RawRow, problems: list[Problem]) -> str | None:
         if self._own_id is None:
@@ -185,7 +206,8 @@ class Preparer:
             "decided_at": self._decided_at(raw, now, problems),
         }
         for path, how in self._map.protect.items():
-            self._protect(content, path, how)
+            if how != "seal":
+                self._protect(content, path, how)
         return content
 
     def _section(
@@ -271,9 +293,17 @@ class Preparer:
         if self._rule is None:
             return None
         try:
-            return self._rule.classify(content["facts"], content["outcome"])
+            return self._rule.classify(self._in_clear(content, "facts"), self._in_clear(content, "outcome"))
         except AdmissionError:  # facts without what the rule looks at have no class
             return None
+
+    def _in_clear(self, content: Mapping[str, Any], section: str) -> dict[str, Any]:
+        """Return what is not sealed: no class is made of what is."""
+        return {name: value for name, value in content[section].items() if f"{section}.{name}" not in self._sealed}
+
+
+def _canonical(journal: str, content: Mapping[str, Any]) -> str:
+    return json.dumps([journal, content], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _digest(canonical: str) -> str:
