@@ -281,7 +281,8 @@ class Loom:
         queries, snapshots = await self._open_views(config)
         self.queries = queries
         self.policies.queries = queries
-        sights = Sights(self.subjects.erasures, Openings(self.store, self.subjects, make_draft=make_draft))
+        openings = Openings(self.store, self.subjects, make_draft=make_draft)
+        sights = Sights(self.subjects.erasures, openings)
         self.policies.sights = sights
         self.traces = Traces(queries, alike=rules.describe)
         self.lineage = Lineage(queries, alike=rules.describe)
@@ -318,7 +319,8 @@ class Loom:
         )  # fmt: skip
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
-        self.approvals = Approvals(self.actors, ApprovalChains(queries, waiting=services.requests.pending))
+        chains = ApprovalChains(queries, waiting=services.requests.pending)
+        self.approvals = Approvals(self.actors, chains, openings)
         self.standings = Standings(self.store, make_draft=make_draft)
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 from loom.actors import interventions
 from loom.actors.keyed_lock import KeyedLock
@@ -17,11 +18,14 @@ from loom.errors import (
     AdmissionError,
     ApprovalAnsweredError,
     ApprovalExpiredError,
+    ConfigError,
     LoomError,
     SelfApprovalError,
 )
 from loom.identity import By, Identity, is_self, short
 from loom.journal.kinds import CommandReceivedEntry
+from loom.sealing import Openings, SealedValue
+from loom.sealing.facts import placeholders_in
 from loom.telemetry import get_logger
 
 __all__ = ["Approvals", "DeadlineClock"]
@@ -35,11 +39,12 @@ _log = get_logger("loom.actors")
 class Approvals:
     """What people are asked for, and the only way to answer."""
 
-    def __init__(self, system: ActorSystem, chains: ApprovalChains) -> None:
+    def __init__(self, system: ActorSystem, chains: ApprovalChains, openings: Openings | None = None) -> None:
         self._system = system
         self._services: Services = system.services
         self._requests = system.services.requests
         self._chains = chains
+        self._openings = openings
         self._lock = KeyedLock()
 
     async def pending(self, approver: str | None = None, *, limit: int = 100, after: int = 0) -> tuple[Approval, ...]:
@@ -55,6 +60,31 @@ class Approvals:
     async def get(self, approval_id: str) -> Approval:
         """Return a request by its id or an unambiguous beginning of it."""
         return await self._chains.get(approval_id)
+
+    async def shown(self, approval_id: str, *, by: By) -> Approval:
+        """Return a request with what its approver is shown opened; that it is done is journaled in `loom/access` first.
+
+        It is for the person whom the request names now, and for readers, by an API key or an account. What was erased
+        since is `erased`, and where something is, or nothing opens, the rest stays `sealed`. Raises `NotAReaderError`,
+        and `ConfigError` where there is no vault.
+        """
+        approval, subjects = await self._chains.get(approval_id), self._services.subjects
+        sealed = [each for _, each in placeholders_in(approval.facts) if isinstance(each, SealedValue)]
+        if not sealed or approval.facts is None:
+            return approval
+        if subjects is None or self._openings is None:
+            raise ConfigError("there is no vault; expected [sealing: {enabled: true}] in the config")
+        readable = {each.subject for each in sealed if not subjects.erasures.is_ended(each.subject, each.generation)}
+        opened = await self._openings.show(
+            readable,
+            to=by,
+            asked_of=approval.approver,
+            reason=f"asked for consent: {approval.reason}",
+            what={"approval_id": approval.approval_id, "journal": approval.journal, "shown": approval.shown},
+        )
+        found = await opened.facts(approval.facts)
+        facts: Any = subjects.erasures.shown(approval.facts) if found.facts is None else found.facts
+        return approval.model_copy(update={"facts": facts})
 
     async def grant(self, approval_id: str, *, by: By, comment: str | None = None) -> Approval:
         """Grant a request in the name of a person, who may not be the one who asked; return it as answered."""

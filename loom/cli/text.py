@@ -45,7 +45,11 @@ def one_line(text: str, longest: int = 400) -> str:
 
 
 def compact(value: Any, longest: int = 400) -> str:
-    """Return a JSON value on one line: an object as name=value, text as it is."""
+    """Return a JSON value on one line: an object as name=value, text as it is, and what is sealed as `[sealed]`."""
+    if isinstance(value, dict | list):
+        from loom.sealing.markers import worded
+
+        value = worded(value)
     if isinstance(value, dict):
         return one_line(", ".join(f"{name}={_inner(item)}" for name, item in value.items()) or "{}", longest)
     return one_line(value if isinstance(value, str) else _inner(value), longest)

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from loom.sealing.markers import placeholder_of, worded
+
 __all__ = [
     "ExplanationLine",
     "Tone",
@@ -67,7 +69,7 @@ def laid_out(line: ExplanationLine, column: int, width: int) -> Iterator[str]:
 def flat(facts: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
     """Yield facts by name; those within an object as `object.name`."""
     for name, value in facts.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and placeholder_of(value) is None:
             yield from ((f"{name}.{inner}", item) for inner, item in value.items())
         else:
             yield name, value
@@ -79,6 +81,7 @@ def in_words(value: JsonValue) -> str:
         return "yes" if value else "no"
     if value is None:
         return "nothing"
+    value = worded(value)
     text = value if isinstance(value, str) and value.strip() else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 

@@ -6,9 +6,9 @@ from pydantic import JsonValue
 
 from loom.actors import Approvals
 from loom.decisions import Approval
-from loom.operations.arguments import Deny, Grant, ListApprovals
+from loom.operations.arguments import Deny, Grant, ListApprovals, ShowApproval
 
-__all__ = ["deny", "grant", "list_approvals"]
+__all__ = ["deny", "grant", "list_approvals", "show_approval"]
 
 
 async def grant(approvals: Approvals, given: Grant) -> JsonValue:
@@ -19,6 +19,11 @@ async def grant(approvals: Approvals, given: Grant) -> JsonValue:
 async def deny(approvals: Approvals, given: Deny) -> JsonValue:
     """Deny a request."""
     return _plain(await approvals.deny(given.id, by=given.by, comment=given.comment))
+
+
+async def show_approval(approvals: Approvals, given: ShowApproval) -> JsonValue:
+    """Return a request with what is sealed in it opened, to whom it names."""
+    return _plain(await approvals.shown(given.id, by=given.by))
 
 
 async def list_approvals(approvals: Approvals, given: ListApprovals) -> JsonValue:

@@ -32,6 +32,7 @@ __all__ = [
     "Register",
     "Retry",
     "Send",
+    "ShowApproval",
 ]
 
 _MOST = 10_000
@@ -61,6 +62,13 @@ class Deny(Arguments):
     id: str
     by: Named
     comment: str
+
+
+class ShowApproval(Arguments):
+    """Which request is shown with what is sealed in it opened, and to whom."""
+
+    id: str
+    by: Reader
 
 
 class ListApprovals(Arguments):

@@ -33,7 +33,7 @@ from loom.extension import Extension
 from loom.identity import Edge
 from loom.journal.sqlite import SqliteStore
 from loom.operations.actors import RestartActor, actor_restarted, actors_listed
-from loom.operations.answering import deny, grant, list_approvals
+from loom.operations.answering import deny, grant, list_approvals, show_approval
 from loom.operations.archives import (
     AddArchive,
     EncryptArchive,
@@ -60,6 +60,7 @@ from loom.operations.arguments import (
     Register,
     Retry,
     Send,
+    ShowApproval,
 )
 from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
@@ -165,6 +166,7 @@ class Operations:
             "approvals.deny": _Operation(Deny, partial(deny, loom.approvals)),
             "approvals.grant": _Operation(Grant, partial(grant, loom.approvals)),
             "approvals.list": _Operation(ListApprovals, partial(list_approvals, loom.approvals)),
+            "approvals.show": _Operation(ShowApproval, partial(show_approval, loom.approvals)),
             "policies.audit": _Operation(AuditDecisions, partial(audit_decisions, loom.policies, loom.replay)),
             "policies.adopt": _Operation(Adopt, partial(adopt_version, loom.policies)),
             "policies.register": _Operation(Register, partial(register_table, loom.policies)),

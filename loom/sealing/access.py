@@ -39,7 +39,7 @@ class SealedOpenedEntry(PersonEntry):
 
     subjects: tuple[str, ...]
     purpose: str
-    """What it was opened for: `judge`, `audit`."""
+    """What it was opened for: `judge`, `audit`, or `approval` where it was shown to whom was asked."""
     what: dict[str, JsonValue]
     """Which records were meant, as they were asked for."""
     until: int

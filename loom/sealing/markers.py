@@ -30,6 +30,7 @@ __all__ = [
     "marked_plain",
     "placeholder_of",
     "plain_of",
+    "worded",
 ]
 
 Handling: TypeAlias = Literal["keep", "mask", "hash", "drop", "seal"]
@@ -119,6 +120,23 @@ def placeholder_of(value: object) -> Placeholder | None:
     if how in ("mask", "hash", "drop") and (digest is None or isinstance(digest, str)):
         return Withheld(how, digest)
     return None
+
+
+def worded(value: JsonValue) -> JsonValue:
+    """Return JSON for people: what stands for a value that is not there says what became of it, as `[sealed]`."""
+    match placeholder_of(value):
+        case SealedValue():
+            return "[sealed]"
+        case Erased():
+            return "[erased]"
+        case Withheld(how=how):
+            return _WORDS[how]
+    if isinstance(value, dict):
+        return {name: worded(each) for name, each in value.items()}
+    return [worded(each) for each in value] if isinstance(value, list) else value
+
+
+_WORDS = {"mask": "[masked]", "hash": "[hashed]", "drop": "[dropped]"}
 
 
 @dataclass(frozen=True, slots=True)

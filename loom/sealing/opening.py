@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pydantic import JsonValue
 
 from loom.errors import AdmissionError, NotAReaderError
-from loom.identity import CLAIMED, By, Identity
+from loom.identity import CLAIMED, By, Identity, same_person
 from loom.journal.entry import Entry
 from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
@@ -83,8 +83,25 @@ class Openings:
         Of those who were erased nothing opens, and they are not named; where no other is left, nothing is journaled.
         Raises `NotAReaderError`, `AdmissionError` without a reason, `ConfigError` without a vault.
         """
-        who, vault = self.check(by, reason), self._subjects.opened_vault()
-        named = sorted(subjects)
+        return await self._begin(self.check(by, reason), subjects, reason=reason, purpose=purpose, what=what)
+
+    async def show(
+        self, subjects: Collection[str], *, to: By, asked_of: str, reason: str, what: Mapping[str, JsonValue]
+    ) -> Opened:
+        """Journal that what is sealed for subjects is shown to a person who was asked, and return what opens it.
+
+        `asked_of` is the name that the request has. Raises `NotAReaderError` for anybody else who is no reader, and for
+        a name that is only claimed; `ConfigError` without a vault.
+        """
+        who = Identity.of(to)
+        if who.source in (None, CLAIMED) or not same_person(who, asked_of):
+            who = check_reader(who, self._subjects.readers)
+        return await self._begin(who, subjects, reason=reason, purpose="approval", what=what)
+
+    async def _begin(
+        self, who: Identity, subjects: Collection[str], *, reason: str, purpose: str, what: Mapping[str, JsonValue]
+    ) -> Opened:
+        vault, named = self._subjects.opened_vault(), sorted(subjects)
         until = self._store.acknowledged
         for names in _in_parts(named):
             entry = SealedOpenedEntry(

@@ -23,6 +23,7 @@ from loom.replay.selection import Selection
 from loom.sealing import MASTER_KEY, Masked, Sealed, SealingConfig, is_sealed, opened_facts, why_closed
 
 NOTE, EMAIL, AGE = "calls at night", "ada@example.org", 17
+GUARDIAN = "guardian"
 seen: list[Any] = []
 
 
@@ -85,7 +86,7 @@ class Desk(Actor[None]):
         if what == "text":
             await self.find_precedents(text=f"about {NOTE}", facets={"percent": 5})
         if what == "ask":
-            await self.request_approval(approver="guardian", reason=f"{NOTE}, she is a minor")
+            await self.request_approval(approver=GUARDIAN, reason=f"{NOTE}, she is a minor")
         if what == "given":
             await self.record_decision(
                 rationale="r", facts=AgeFacts(age=99), outcome=Outcome(granted=True, letter=EMAIL)

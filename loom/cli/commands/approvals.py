@@ -47,19 +47,47 @@ async def approvals(
     all: Annotated[bool, typer.Option("--all", help="Also those that were answered, newest first.")] = False,
     approver: Annotated[str | None, typer.Option(help="Only what this approver is asked for.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    opens: Annotated[
+        bool, typer.Option("--open", help="Of one request: open what is sealed, as --by. It is journaled first.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", envvar="LOOM_BY", help="With --open: who you are.", show_default=False)
+    ] = None,
 ) -> None:
-    """List what waits for somebody's consent, oldest first, or show one request."""
-    found = await _found(shell, approval_id, approver, every=all, limit=limit)
+    """List what waits for somebody's consent, oldest first, or show one request.
+
+    What is sealed in a request is opened for the person whom it names, or a reader, by the account.
+    """
+    if opens:
+        found: tuple[Approval, ...] = (await _opened(shell, approval_id, by),)
+    else:
+        found = await _found(shell, approval_id, approver, every=all, limit=limit)
+    _print(shell, found, approval_id, approver, every=all)
+
+
+def _print(
+    shell: Shell, found: tuple[Approval, ...], approval_id: str | None, approver: str | None, *, every: bool
+) -> None:
     if shell.json:
         shown = [each.model_dump(mode="json") for each in found]
         shell.output.document(shown[0] if approval_id is not None else shown)
     elif approval_id is not None:
         _print_one(shell.output, found[0])
     elif not found:
-        nothing = "Nothing was ever asked" if all else "Nothing waits for an answer"
+        nothing = "Nothing was ever asked" if every else "Nothing waits for an answer"
         shell.output.say(f"{nothing}{f' of {approver}' if approver else ''}.")
     else:
-        _print_list(shell.output, found, with_status=all)
+        _print_list(shell.output, found, with_status=every)
+
+
+async def _opened(shell: Shell, approval_id: str | None, by: str | None) -> Approval:
+    from loom.cli.acting import act
+    from loom.decisions import Approval
+
+    if approval_id is None or by is None:
+        raise typer.BadParameter("what is sealed is opened of one request, for a person; expected ID and --by")
+    said, _ = await act(shell, "approvals.show", {"id": approval_id, "by": by}, by=by)
+    return Approval.model_validate(said)
 
 
 async def _found(
