@@ -176,12 +176,12 @@ class EndpointModel:
         return True
 
     def _call(self, path: str, body: object, timeout_s: float) -> Any:
-        request = urllib.request.Request(  # noqa: S310 - an endpoint that the config names
+        request = urllib.request.Request(
             f"{self._llm.base_url.rstrip('/')}/{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return json.load(answer)
 
 
