@@ -1,13 +1,13 @@
-"""The machinery of views: folded out of the journal, deleted without loss, read when they are up to date."""
+"""The machinery of views: tables that are folded from the journal and can be deleted without loss."""
 
 from __future__ import annotations
 
-from loom.projections.beside import open_views_for_reading
 from loom.projections.confirming import Confirmation, Differences, Entries, Row
 from loom.projections.digest import digest, dump
 from loom.projections.projection import Checkpoint, PageProjection, Projection, ProjectionStatus
 from loom.projections.projector import EntrySource, Progress, Projector
 from loom.projections.queries import Queries
+from loom.projections.read_only import open_views_for_reading
 from loom.projections.snapshots import Snapshot, Snapshots
 from loom.projections.views import Views
 

@@ -1,4 +1,4 @@
-"""Comparing a table of two databases row by row, in the order of its key, with no more than a row of each in memory."""
+"""Compare a table of two databases row by row, in the order of its key, with one row of each in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Difference", "compare_tables"]
 
 
 class Difference(NamedTuple):
-    """A row that is not as it should be: `DIFFERS` in some columns, is `MISSING`, or `INVENTED`; and the row itself."""
+    """A row with a fault: it `DIFFERS` in some columns, is `MISSING`, or `INVENTED`. With the row itself."""
 
     code: str
     key: str
@@ -25,9 +25,9 @@ _FTS = "SELECT 1 FROM sqlite_schema WHERE name = ? AND sql LIKE 'CREATE VIRTUAL 
 
 
 def compare_tables(there: sqlite3.Connection, told: sqlite3.Connection, table: str) -> Iterator[Difference | int]:
-    """Yield how a table differs from what it should be, and at last how many rows it should have.
+    """Yield the differences of a table from the expected one, and at the end how many rows are expected.
 
-    Of a full-text index the words are compared, by document, column and place: how they lie on disk tells nothing.
+    A full-text index is compared by its words, with document, column and place. Its layout on disk means nothing.
     """
     names, keys = _columns(told, table)
     pairs = _rows(there, table, names, keys), _rows(told, table, names, keys)
@@ -36,14 +36,14 @@ def compare_tables(there: sqlite3.Connection, told: sqlite3.Connection, table: s
     while ours is not None or theirs is not None:
         order = 1 if ours is None else -1 if theirs is None else _order(ours[:width], theirs[:width])
         if order < 0 and ours is not None:
-            yield Difference("INVENTED", _shown(ours[:width]), (), dict(zip(names, ours, strict=True)))
+            yield Difference("INVENTED", _key_as_text(ours[:width]), (), dict(zip(names, ours, strict=True)))
             ours = next(pairs[0], None)
             continue
         if order > 0 and theirs is not None:
-            yield Difference("MISSING", _shown(theirs[:width]), (), dict(zip(names, theirs, strict=True)))
+            yield Difference("MISSING", _key_as_text(theirs[:width]), (), dict(zip(names, theirs, strict=True)))
         elif ours is not None and theirs is not None:
             if differing := tuple(n for n, a, b in zip(names, ours, theirs, strict=True) if not _same(a, b)):
-                yield Difference("DIFFERS", _shown(ours[:width]), differing, dict(zip(names, ours, strict=True)))
+                yield Difference("DIFFERS", _key_as_text(ours[:width]), differing, dict(zip(names, ours, strict=True)))
             ours = next(pairs[0], None)
         theirs = next(pairs[1], None)
         count += 1
@@ -94,5 +94,5 @@ def _same(a: object, b: object) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _shown(key: Sequence[object]) -> str:
+def _key_as_text(key: Sequence[object]) -> str:
     return " ".join(each.hex() if isinstance(each, bytes) else str(each) for each in key)

@@ -1,8 +1,8 @@
-"""Holding rows of views against the entries they were made from.
+"""Compare rows of views with the entries that they were made from.
 
-A views file is a cache that anybody who may write it can change. Whatever is shown or used of a row is therefore held
-against its entries in the journal: a view can hide, but not invent. What a row should say is not written down a second
-time: the projection folds the entries again, alone, in memory.
+A views file is a cache, and everyone with write access can change it. Therefore each row that is shown or used is
+compared with its entries in the journal: a view can hide rows, but not invent them. The expected row has no code of its
+own: the projection folds those entries again, in memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = get_logger("loom.projections")
 
 
 class Row(Protocol):
-    """A row by the names of its columns: one of SQLite's, or a dictionary."""
+    """A row by the names of its columns: a row of SQLite, or a dictionary."""
 
     def keys(self) -> Iterable[str]:
         """Return the names of its columns."""
@@ -39,10 +39,10 @@ class Row(Protocol):
 
 
 class Entries(Protocol):
-    """What rows are held against: the journal, as far as it has to be asked for that."""
+    """What rows are compared with: the part of the journal's interface that this needs."""
 
     async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
-        """Return position → entry of those positions at which there is one."""
+        """Return position → entry, for the positions that have one."""
         ...
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
@@ -50,17 +50,17 @@ class Entries(Protocol):
         ...
 
     async def steps(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        """Return (journal, sequence) → entry, for those that exist. This reads what decisions refer to."""
         ...
 
     async def commands(
         self, turns: Collection[tuple[str, str]], paths: Sequence[str]
     ) -> Mapping[tuple[str, str], Part]:
-        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        """Return turn → what the `CommandReceivedEntry` of the turn holds at two or more paths."""
         ...
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
-        """Return the entries that say how turns got on, by position; a turn is (journal, command id)."""
+        """Return the entries about the progress of turns, by position. A turn is (journal, command id)."""
         ...
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
@@ -77,7 +77,7 @@ class Entries(Protocol):
 
 
 class Differences:
-    """What was met in the views that the journal does not say: logged once for each row, and the first ones kept."""
+    """Rows of the views that differ from the journal. Each is logged once, and the first ones are kept."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], str] = {}
@@ -87,7 +87,7 @@ class Differences:
         return iter([f"{table} {key}: {problem}" for (table, key), problem in self._found.items()])
 
     def add(self, table: str, key: object, problem: str) -> ViewsDifferError:
-        """Take note of a row, and return the error that refuses it."""
+        """Record a row that differs, and return the error that refuses it."""
         row = (table, str(key))
         if row not in self._found:
             self.count += 1
@@ -101,10 +101,10 @@ class Differences:
 
 
 class Confirmation(NamedTuple):
-    """How the rows of a table are held against their entries.
+    """How the rows of a table are compared with their entries.
 
-    `key` are the columns that name a row. `rests_on` returns the positions of the entries that a row is made from, as
-    far as the row says them; with `commands` the entries come in with which their turns were received.
+    `key` are the columns that identify a row. `rests_on` returns the positions of the entries that a row is made from,
+    as far as the row contains them. `commands` adds the entries with which the commands of their turns were received.
     """
 
     projection: Projection
@@ -115,7 +115,7 @@ class Confirmation(NamedTuple):
 
 
 async def confirmed(entries: Entries, rows: Sequence[Row], how: Confirmation, differences: Differences) -> list[Row]:
-    """Return the rows that their entries give; note is taken of the others, unless bodies of their entries are gone."""
+    """Return the rows that match their entries. Record the others, unless bodies of their entries are pruned."""
     if not rows:
         return []
     wanted = [[at for at in how.rests_on(row) if at is not None] for row in rows]
@@ -126,12 +126,12 @@ async def confirmed(entries: Entries, rows: Sequence[Row], how: Confirmation, di
         received = [each for turn in turns if (each := await entries.find_command(*turn)) is not None]
     given = {each.position: each for each in [*found.values(), *received]}
     await join(entries, given.values())
-    told = {_key(row, how): row for row in refolded(how.projection, given.values(), how.table)}
+    expected = {_key(row, how): row for row in refolded(how.projection, given.values(), how.table)}
     kept: list[Row] = []
     for row, positions in zip(rows, wanted, strict=True):
         if any(at in found and found[at].body is None for at in positions):
-            continue  # pruned: a view that is rebuilt knows nothing of it
-        problem = differing(row, told.get(_key(row, how)))
+            continue  # pruned: a rebuilt view does not have this row
+        problem = differing(row, expected.get(_key(row, how)))
         if problem is None:
             kept.append(row)
         else:
@@ -139,17 +139,17 @@ async def confirmed(entries: Entries, rows: Sequence[Row], how: Confirmation, di
     return kept
 
 
-def differing(row: Row, told: Row | None) -> str | None:
-    """Return how a row differs from what its entries give, in the columns that both have; None where it does not."""
-    if told is None:
+def differing(row: Row, expected: Row | None) -> str | None:
+    """Return how a row differs from the expected one, in the columns that both have; None where it does not."""
+    if expected is None:
         return "no entry gives it"
-    both = set(told.keys())
-    names = [name for name in row.keys() if name in both and row[name] != told[name]]  # noqa: SIM118 - no mapping
+    both = set(expected.keys())
+    names = [name for name in row.keys() if name in both and row[name] != expected[name]]  # noqa: SIM118 - no mapping
     return f"other than its entry in {', '.join(names)}" if names else None
 
 
 def refolded(projection: Projection, entries: Iterable[Recorded], table: str) -> list[Row]:
-    """Return the rows of a table that a projection makes of some entries alone, folded in order of their positions."""
+    """Return the rows of a table that a projection makes from these entries alone, folded by position."""
     in_order = sorted(entries, key=lambda each: each.position)
     with folded_in_memory(projection, in_order) as view:
         return [dict(row) for row in view.execute(f"SELECT * FROM {quoted(table)}")]  # noqa: S608 - of a projection
@@ -157,10 +157,10 @@ def refolded(projection: Projection, entries: Iterable[Recorded], table: str) ->
 
 @contextmanager
 def folded_in_memory(projection: Projection, entries: Iterable[Recorded]) -> Iterator[sqlite3.Connection]:
-    """Yield a database in memory that holds what a projection makes of some entries, in the order given.
+    """Yield a database in memory with the tables that a projection makes from entries, in the order given.
 
-    It is there until the block is left. The tables are made once for each thread and emptied by undoing what was done:
-    making them takes longer than folding the few entries of a turn.
+    It exists until the block ends. Each thread creates the tables once and empties them by a rollback: to create them
+    takes longer than to fold the few entries of a turn.
     """
     view = _scratch.views.pop(projection.schema, None) or _empty(projection)
     try:
@@ -188,7 +188,7 @@ def _empty(projection: Projection) -> sqlite3.Connection:
 
 
 class _Scratch(threading.local):
-    """Databases in memory, empty, by the schema of a projection; each thread has its own."""
+    """Empty databases in memory, by the schema of a projection. Each thread has its own."""
 
     def __init__(self) -> None:
         self.views: dict[str, sqlite3.Connection] = {}

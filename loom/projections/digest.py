@@ -1,6 +1,6 @@
-"""What the views say, independent of how they came about: rows in order, and one hash over them.
+"""The content of the views, independent of their history: rows in order, and one hash over them.
 
-Two views files that were folded out of the same journal must agree in this, whatever happened in between.
+Two views files that were folded from the same journal must agree in this, whatever happened to each of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _OWN = frozenset({"checkpoints", "snapshots"})
 
 
 def dump(connection: sqlite3.Connection, tables: Iterable[str] | None = None) -> dict[str, list[tuple[object, ...]]]:
-    """Return table → sorted rows of all plain tables of all projections, or of those that are named.
+    """Return table → sorted rows of all plain tables of all projections, or of the projections that are named.
 
-    Full-text indexes are left out, as are the tables behind them: how they lie on disk depends on the batches.
+    Full-text indexes and their tables are left out: their layout on disk depends on the batches.
     """
     plain = [str(name) for (name,) in connection.execute(_TABLES) if not str(name).startswith("sqlite_")]
     chosen = [name for name in plain if name not in _OWN] if tables is None else sorted(set(tables) & set(plain))

@@ -1,6 +1,6 @@
-"""Entries as lines of JSON in which what they refer to is filled in: to be read, not to be verified.
+"""Entries as lines of JSON, with what they refer to filled in: for reading, not for verification.
 
-Their bodies are not those that were hashed. Each line says so, and `verify_export` refuses it by that.
+Their bodies are not those that were hashed. Each line says so, and `verify_export` therefore refuses it.
 """
 
 from __future__ import annotations

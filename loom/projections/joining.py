@@ -1,8 +1,8 @@
-"""Joining entries to the steps that they refer to: by whoever reads a journal, before anybody is handed the entries.
+"""Join entries to the steps that they refer to. Readers of a journal do this before they pass the entries on.
 
-What an entry refers to is held against the digest that it says. Steps are nearly always among the entries that were
-just read, and kept until their turn ends; what is missing, after a restart in the middle of a turn, is read again out
-of the journal by its sequence. No projection reads anything (design: Law 7).
+Each step is compared with the digest in the entry that refers to it. Steps are nearly always among the entries that
+were just read, and are kept until their turn ends. After a restart in the middle of a turn, the missing ones are read
+again from the journal by sequence. No projection reads anything (design: Law 7).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _MOST_BYTES = 32 * 1024 * 1024
 
 
 class StepSource(Protocol):
-    """What steps are read from that went by before."""
+    """Where earlier steps are read from."""
 
     async def steps(self, wanted: set[tuple[str, int]], /) -> Steps:
-        """Return (journal, sequence) → entry of those at which there is one."""
+        """Return (journal, sequence) → entry, for those that exist."""
         ...
 
 
 async def join(source: StepSource, recorded: Iterable[Recorded]) -> None:
-    """Have the entries that refer to others say in full what they refer to, with one reading for all of them."""
+    """Fill in what entries refer to, with one read for all of them."""
     referring = [each for each in recorded if each.refers]
     wanted = {place for each in referring for place in references_of(each)}
     steps: Steps = await source.steps(wanted) if wanted else {}
@@ -37,10 +37,10 @@ async def join(source: StepSource, recorded: Iterable[Recorded]) -> None:
 
 
 def references_of(recorded: Recorded) -> list[tuple[str, int]]:
-    """Return what an entry refers to, by journal and sequence; nothing where it cannot be read."""
+    """Return what an entry refers to, by journal and sequence; an empty list where the entry cannot be read."""
     try:
         entry = recorded.entry
-    except EntryUnreadableError:  # whoever asks for the entry is told
+    except EntryUnreadableError:  # the caller gets this error when it reads the entry
         return []
     if not isinstance(entry, ReferringEntry):
         return []
@@ -50,8 +50,8 @@ def references_of(recorded: Recorded) -> list[tuple[str, int]]:
 class OpenTurns:
     """Follows the entries of a workspace by position, and keeps the steps of turns that have not ended.
 
-    What refers to steps is joined with them as it goes by; nothing is decoded for it before somebody asks. No more than
-    `most_bytes` are kept: the turns that began first go first, and their steps are read again.
+    Entries that refer to steps are joined with them on the way; bodies are decoded only on demand. At most `most_bytes`
+    are kept: the oldest turns are dropped first, and their steps are read again when needed.
     """
 
     def __init__(self, source: StepSource, *, most_bytes: int = _MOST_BYTES) -> None:
@@ -60,10 +60,10 @@ class OpenTurns:
         self._open: dict[tuple[str, str | None], _Kept] = {}
         self._bytes = 0
         self._roles: dict[str, str | None] = {}
-        """What entries are to their turn, by kind."""
+        """The role of entries in their turn, by kind."""
 
     async def take(self, page: Sequence[Recorded]) -> None:
-        """Join the entries of a page, the next one by position."""
+        """Join the entries of the next page by position."""
         turns, roles, missing = self._open, self._roles, []
         for recorded in page:
             if recorded.kind in roles:
@@ -102,7 +102,7 @@ class OpenTurns:
 
 
 class _Kept(dict[tuple[str, int], Recorded]):
-    """The steps of a turn, and how many bytes their bodies have."""
+    """The steps of a turn, and the size of their bodies in bytes."""
 
     __slots__ = ("size",)
 
@@ -114,7 +114,7 @@ _BEGINS, _ENDS, _STEP, _REFERS = "begins", "ends", "is a step", "refers"
 
 
 def _role_of(kind: str) -> str | None:
-    """Return what entries of a kind are to their turn, as far as it counts here."""
+    """Return the role that entries of a kind have in their turn; None where it does not matter here."""
     if kind == CommandReceivedEntry.kind:
         return _BEGINS
     if kind in ENDINGS:

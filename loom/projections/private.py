@@ -1,7 +1,7 @@
-"""Tables of a process's own: rows that were held against their entries, for sums to be made of.
+"""Private tables of a process: rows that were compared with their entries, as a basis for sums.
 
-A sum that is made in the views file rests on every row there. One that is made in here rests on rows that the journal
-gives: what somebody put into the views, or changed there, is not among them.
+A sum over the views file depends on every row there. A sum over these tables depends only on rows that match the
+journal: rows that were inserted or changed in the views file by other means are not among them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _TABLE = re.compile(r"\s*(--[^\n]*\n\s*)*CREATE TABLE ")
 
 
 class PrivateViews:
-    """Tables of some projections, empty at first, in a database that nobody else can open; close it when done.
+    """Tables of some projections, empty at first, in a database that only this process can open. Close it when done.
 
-    They have no indexes but those of their keys, `index` makes others; and a row may leave columns out.
+    They have the indexes of their keys only; `index` creates others. A row may leave columns out.
     """
 
     def __init__(self, *projections: Projection) -> None:
-        # Without a name SQLite spills to a file that is deleted already.
+        # Without a name SQLite spills to a file that is already deleted.
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA journal_mode = OFF")
@@ -42,13 +42,13 @@ class PrivateViews:
                     self._connection.execute(statement.replace(" NOT NULL", ""))
 
     async def add(self, table: str, rows: Iterable[Row]) -> None:
-        """Insert rows that all have the same columns, their key among them; one that is there is left as it is."""
+        """Insert rows that all have the same columns, including their key. An existing row is left as it is."""
         plain = [dict(row) for row in rows]
         if plain:
             await self._run(lambda: self._insert(table, plain))
 
     async def widen(self, table: str, *columns: str) -> None:
-        """Give a table more columns, for anything."""
+        """Add columns of any type to a table."""
         for column in columns:
             statement = f"ALTER TABLE {quoted(table)} ADD COLUMN {quoted(column)} ANY"
             await self._run(lambda statement=statement: self._connection.execute(statement))  # type: ignore[misc]
@@ -62,11 +62,11 @@ class PrivateViews:
     async def fetch(
         self, statement: str, parameters: Parameters = (), *, names: Iterable[str] = (), consistent: bool = True
     ) -> list[sqlite3.Row]:
-        """Return rows, asked for as of `Queries`: names and consistency say nothing here."""
+        """Return rows, with the parameters of `Queries.fetch`; names and consistency have no effect here."""
         return await self._run(lambda: self._connection.execute(statement, parameters).fetchall())
 
     async def close(self) -> None:
-        """Drop all of it."""
+        """Delete the tables."""
         await self._run(self._connection.close)
 
     def _insert(self, table: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What a projection is: tables that are folded out of the journal, and nothing that lasts (design: Law 1)."""
+"""What a projection is: tables that are folded from the journal and can be rebuilt at any time (design: Law 1)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ __all__ = ["Checkpoint", "PageProjection", "Projection", "ProjectionStatus", "sh
 
 
 class Projection(Protocol):
-    """Tables folded out of the entries of a workspace, in the order of their positions.
+    """Tables that are folded from the entries of a workspace, in the order of their positions.
 
-    `apply` may read and write its own tables, and nothing else: no clock, no chance, no I/O, no state in Python
-    (design: Law 7). What it makes out of an entry depends on that entry and the ones before it.
+    `apply` may read and write its own tables, and nothing else: no clock, no randomness, no I/O, no state in Python
+    (design: Law 7). Its result for an entry depends on that entry and the earlier ones.
     """
 
     @property
     def name(self) -> str:
-        """What it is called, once in a workspace."""
+        """Its name, unique in a workspace."""
         ...
 
     @property
     def version(self) -> int:
-        """Raise it when `apply` changes: the tables are then built anew."""
+        """Raise it when `apply` changes: the tables are then rebuilt."""
         ...
 
     @property
     def kinds(self) -> frozenset[str] | None:
-        """The kinds of entries it wants to see; None for all."""
+        """The kinds of entries that it folds; None for all."""
         ...
 
     @property
     def schema(self) -> str:
-        """The SQL that creates its tables and indexes, one statement after the other."""
+        """The SQL statements that create its tables and indexes."""
         ...
 
     @property
@@ -47,24 +47,24 @@ class Projection(Protocol):
         ...
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
-        """Fold one entry into the tables; called in the thread that writes the views."""
+        """Fold one entry into the tables. It is called in the thread that writes the views."""
         ...
 
 
 @runtime_checkable
 class PageProjection(Protocol):
-    """A projection that can fold several entries at once. Nothing but its cost depends on how they are divided."""
+    """A projection that can fold several entries at once. The size of the pages affects only the cost."""
 
     def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
-        """Fold entries of the kinds it wants, in order; the tables are as `apply` of one after the other leaves them.
+        """Fold entries of its kinds, in order, with the same result as `apply` for each of them.
 
-        Where it raises, the page is folded again, one entry after the other.
+        If it raises, the page is folded again, entry by entry.
         """
         ...
 
 
 class Checkpoint(NamedTuple):
-    """How far a projection has come: the last entry that is in its tables, and the error it stopped with."""
+    """The position of a projection: the last entry that is in its tables, and the error with which it stopped."""
 
     name: str
     version: int
@@ -75,7 +75,7 @@ class Checkpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProjectionStatus:
-    """A checkpoint as people ask for it; `lag` is the number of entries that are not in the tables yet."""
+    """The state of a projection, for people; `lag` is the number of entries that are not in the tables yet."""
 
     name: str
     version: int
@@ -85,5 +85,5 @@ class ProjectionStatus:
 
 
 def shape_of(projection: Projection) -> str:
-    """Return a digest of a projection's tables, so that a schema edited without a new version is noticed, too."""
+    """Return a digest of a projection's schema, so that a schema that changed without a new version is found too."""
     return hashlib.sha256(json.dumps([projection.schema, list(projection.tables)]).encode()).hexdigest()

@@ -1,8 +1,8 @@
 """The projector: it follows the journal and keeps every projection at the last acknowledged entry.
 
-One task reads pages by position and hands them to the thread of the views. Those that are furthest go first, so a
-projection that is being rebuilt does not hold the others up. As long as nobody waits for a view it lets entries gather
-and leaves half of the time to those who decide; whoever waits hurries it.
+One task reads pages by position and passes them to the thread of the views. The projections that are furthest go first,
+so a rebuild does not delay the others. While no reader waits for a view, the projector pauses: entries gather, and half
+of the time is left to the actors. A waiting reader ends the pause.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from loom.telemetry import get_logger
 __all__ = ["EntrySource", "Progress", "Projector"]
 
 Progress = Callable[[int, int], None]
-"""Called with how many entries are done, and how many there are."""
+"""Called with the number of entries that are done, and the number of all."""
 
 _PAGE_BYTES = 16 * 1024 * 1024
-_LINGER_S = 0.02
-_REST_S = 0.25
+_MIN_PAUSE_S = 0.02
+_MAX_PAUSE_S = 0.25
 _MAX_LAG = 50_000
 _CLOSE_S = 2.0
 _MOST_PLACES = 4
@@ -40,11 +40,11 @@ _log = get_logger("loom.projections")
 
 
 class EntrySource(Entries, Protocol):
-    """What the projector needs of a `JournalStore`, and those who hold what it made against the entries."""
+    """What the projector needs from a `JournalStore`, with what the comparison of rows with entries needs."""
 
     @property
     def acknowledged(self) -> int:
-        """The position up to which everything is known to be durable."""
+        """The position up to which all entries are known to be durable."""
         ...
 
     def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
@@ -52,14 +52,14 @@ class EntrySource(Entries, Protocol):
         ...
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
-        """Have `callback` called with each new acknowledged position."""
+        """Call `callback` with each new acknowledged position."""
         ...
 
 
 class Projector:
-    """Keeps projections up with a journal. `start` it, ask `reached` before reading, `close` it.
+    """Keeps projections up to date with a journal. `start` it, await `reached` before reading, `close` it.
 
-    `batch` bounds how many entries are in memory and in one transaction.
+    `batch` limits the number of entries in memory and in one transaction.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Projector:
         names = [projection.name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ProjectionFailedError(
-                f"projections [{', '.join(sorted(twice))}] are there twice; expected [each name once]: rename one"
+                f"projections [{', '.join(sorted(twice))}] are registered twice; expected [each name once]: rename one"
             )
         self._store = store
         self._views = views
@@ -76,26 +76,26 @@ class Projector:
         self._batch = batch
         self._checkpoints: Checkpoints = {}
         self._turns: dict[int, OpenTurns] = {}
-        """The turns that were open after positions at which projections are."""
+        """The turns that were open after each position of a projection."""
         self._problem: str | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._pause_ends = asyncio.Event()
         self._waiting = 0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open the views, drop what does not belong to this journal, and begin to catch up."""
+        """Open the views, reset projections that do not belong to this journal, and begin to catch up."""
         self._checkpoints = await self._views.start(self._projections)
-        await self._distrust()
+        await self._reset_strangers()
         self._store.on_commit(lambda _: self._wake.set())
         self._wake.set()
         self._task = asyncio.create_task(self._run(), name="loom-projector")
 
     @property
     def head(self) -> int:
-        """The acknowledged position: what a consistent read has to wait for."""
+        """The acknowledged position, for which a consistent read has to wait."""
         return self._store.acknowledged
 
     @property
@@ -104,7 +104,7 @@ class Projector:
         return self._store
 
     def status(self) -> tuple[ProjectionStatus, ...]:
-        """Return where each projection stands, by name."""
+        """Return the position of each projection, by name."""
         head = self._store.acknowledged
         return tuple(
             ProjectionStatus(each.name, each.version, each.position, max(0, head - each.position), each.failed)
@@ -112,7 +112,7 @@ class Projector:
         )
 
     async def reached(self, position: int, names: Iterable[str] | None = None, *, timeout_s: float = 10.0) -> None:
-        """Wait until projections (all by default) hold everything up to a position.
+        """Wait until projections (all by default) hold all entries up to a position.
 
         Raises `ProjectionFailedError` where one has stopped, `ProjectionLagError` where one is not there in time.
         """
@@ -131,25 +131,25 @@ class Projector:
             ) from None
 
     async def rebuild(self, names: Iterable[str] | None = None, *, progress: Progress | None = None) -> None:
-        """Empty projections (all by default) and fold the whole journal into them again; wait until that is done."""
+        """Empty projections (all by default), fold the whole journal into them again, and wait for the end of that."""
         chosen = self._chosen(names)
         self._take(await self._views.reset(chosen))
         self._wake.set()
         await self.caught_up(chosen, progress=progress)
 
     async def caught_up(self, names: Iterable[str] | None = None, *, progress: Progress | None = None) -> None:
-        """Wait, however long it takes, until projections hold what is acknowledged now."""
+        """Wait without a time limit until projections hold the entries that are acknowledged now."""
         await self._wait(self._store.acknowledged, self._chosen(names), progress)
 
-    async def mend(self, damaged: Identity | None = None) -> None:
-        """Begin the views file anew if it was deleted, replaced or found to be damaged, and catch up."""
-        self._take(await self._views.mend(damaged))
+    async def repair(self, damaged: Identity | None = None) -> None:
+        """Create the views file again if it was deleted, replaced or found to be damaged, and catch up."""
+        self._take(await self._views.repair(damaged))
         self._wake.set()
 
     async def close(self) -> None:
-        """Catch up for a moment, so that whoever reads the views by hand finds all of it, and stop.
+        """Catch up for two seconds at most, so that the file is complete for people who read it by hand, and stop.
 
-        What is left after two seconds is caught up with at the next start.
+        The next start folds the entries that are left.
         """
         alive = [name for name, checkpoint in self._checkpoints.items() if checkpoint.failed is None]
         if self._task is not None and not self._closing:
@@ -157,7 +157,7 @@ class Projector:
                 await self.reached(self._store.acknowledged, alive, timeout_s=_CLOSE_S)
         self._closing = True
         self._wake.set()
-        self._hurry.set()
+        self._pause_ends.set()
         if self._task is not None:
             await asyncio.shield(self._task)
         self._tell()
@@ -168,10 +168,10 @@ class Projector:
         while not self._closing:
             await self._wake.wait()
             self._wake.clear()
-            await self._rest(_LINGER_S)
+            await self._pause(_MIN_PAUSE_S)
             try:
                 await self._catch_up()
-            except Exception as error:  # whatever it is, the next entry or query tries again
+            except Exception as error:  # any error: the next entry or query tries again
                 self._problem = f"{type(error).__name__}: {error}"
                 _log.exception("projector_stalled")
                 self._tell()
@@ -197,27 +197,27 @@ class Projector:
                 began = time.perf_counter()
                 self._take(await self._views.apply(page))
                 if target - page[-1].position < _MAX_LAG:
-                    await self._rest(min(max(time.perf_counter() - began, _LINGER_S), _REST_S))
+                    await self._pause(min(max(time.perf_counter() - began, _MIN_PAUSE_S), _MAX_PAUSE_S))
 
     async def _join(self, after: int, page: Sequence[Recorded]) -> None:
-        """Join a page with the steps of the turns that were open after a position, and with those in itself."""
+        """Join a page with the steps of the turns that were open after a position, and with its own steps."""
         turns = self._turns.pop(after, None) or OpenTurns(self._store)
         await turns.take(page)
         self._turns[page[-1].position] = turns
         while len(self._turns) > _MOST_PLACES:
             del self._turns[min(self._turns)]
 
-    async def _rest(self, seconds: float) -> None:
-        """Let entries gather, and others work, unless somebody waits for a view."""
+    async def _pause(self, seconds: float) -> None:
+        """Pause, so that entries gather and actors can work, unless a reader waits for a view."""
         if self._waiting or self._closing:
             return
-        self._hurry.clear()
+        self._pause_ends.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._hurry.wait()
+                await self._pause_ends.wait()
 
     async def _page(self, after: int, target: int) -> list[Recorded]:
-        """Return the next entries after a position, bounded in number and in bytes."""
+        """Return the next entries after a position, limited in number and in bytes."""
         page: list[Recorded] = []
         size = 0
         stream = self._store.read_all(after=after, until=min(target, after + self._batch))
@@ -233,8 +233,8 @@ class Projector:
                 await close()
         return page
 
-    async def _distrust(self) -> None:
-        """Reset projections whose last entry is not what the journal holds there: it was restored from a backup."""
+    async def _reset_strangers(self) -> None:
+        """Reset projections whose last entry is not in the journal at that position: it was restored from a backup."""
         held: dict[int, bytes | None] = {0: b""}
         for position in {checkpoint.position for checkpoint in self._checkpoints.values()} - {0}:
             held[position] = None
@@ -260,7 +260,7 @@ class Projector:
                 return
             self._raise_problem()
             self._waiting += 1
-            self._hurry.set()
+            self._pause_ends.set()
             try:
                 await moved.wait()
             finally:

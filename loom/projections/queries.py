@@ -1,4 +1,4 @@
-"""Reading views: first wait until they hold what was acknowledged, then read."""
+"""Read views: first wait until they hold all acknowledged entries, then read."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Queries:
-    """Reads views that the projector of this process follows, or, without one, those that lie there.
+    """Reads the views that the projector of this process updates, or, without a projector, the views file as it is.
 
-    With a projector every read waits, `timeout_s` at most, until what was acknowledged when it was asked is there.
-    Without one it reads at once; `status` then needs `tail`, which says how long the journal is. `entries` is the
-    journal that rows are held against, by default the one that the projector follows.
+    With a projector every read waits, `timeout_s` at most, until the views hold all entries that were acknowledged when
+    it began. Without one it reads at once; `status` then needs `tail`, which returns the last position of the journal.
+    `entries` is the journal that rows are compared with, by default the one that the projector follows.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Queries:
         self._entries = entries if entries is not None or projector is None else projector.entries
         self._kept: dict[Callable[[], Any], Any] = {}
         self.differences = Differences()
-        """What was met in the views that the journal does not say."""
+        """The rows of the views that differ from the journal."""
 
     @property
     def entries(self) -> Entries:
-        """The journal that rows are held against."""
+        """The journal that rows are compared with."""
         if self._entries is None:
             raise ProjectionFailedError(
                 f"views [{self._views.path}] are read without their journal; expected both: open a loom"
@@ -54,18 +54,18 @@ class Queries:
         return self._entries
 
     def kept(self, make: Callable[[], T]) -> T:
-        """Return what readers share that fold the journal further at each look: one of each class, made when asked."""
+        """Return the shared reader of a class. The first call makes it; each use folds the journal further."""
         if make not in self._kept:
             self._kept[make] = make()
         found: T = self._kept[make]
         return found
 
     async def confirmed(self, rows: Sequence[Row], how: Confirmation) -> list[Row]:
-        """Return those rows that their entries in the journal give; the others are left out, and logged."""
+        """Return the rows that match their entries in the journal. The others are left out, and logged."""
         return await confirmed(self.entries, rows, how, self.differences)
 
     async def position(self, names: Iterable[str]) -> int:
-        """Return up to which position, at least, the tables of projections hold the journal from now on."""
+        """Return the position up to which the tables of projections hold the journal, at least."""
         wanted = frozenset(names)
         if self._projector is not None:
             await self._projector.reached(self._projector.head, wanted, timeout_s=self._timeout_s)
@@ -74,28 +74,28 @@ class Queries:
     async def fetch(
         self, statement: str, parameters: Parameters = (), *, names: Iterable[str], consistent: bool = True
     ) -> list[sqlite3.Row]:
-        """Return rows out of the tables of the projections that are named.
+        """Return rows from the tables of the projections that are named.
 
-        A parameter of the name `limit` is how many rows at most. Raises `OutOfRangeError` where it is below 1,
+        A parameter named `limit` is the maximum number of rows. Raises `OutOfRangeError` where it is below 1,
         `ProjectionFailedError` where a projection has stopped, `ProjectionLagError` where waiting took too long.
         """
         if isinstance(parameters, Mapping) and isinstance(limit := parameters.get("limit"), int):
             check_limit(limit)
         wanted = tuple(names)
         if self._projector is None:
-            await self._check_beside(wanted)
+            await self._check_usable(wanted)
             return await self._views.fetch(statement, parameters)
         position = self._projector.head if consistent else 0
         await self._projector.reached(position, wanted, timeout_s=self._timeout_s)
         try:
             return await self._views.fetch(statement, parameters)
-        except ViewsLostError as lost:  # deleted or damaged under us: it is built again from the journal
-            await self._projector.mend(lost.damaged)
+        except ViewsLostError as lost:  # deleted or damaged while it was open: it is rebuilt from the journal
+            await self._projector.repair(lost.damaged)
         await self._projector.reached(position, wanted, timeout_s=self._timeout_s)
         return await self._views.fetch(statement, parameters)
 
     async def status(self) -> tuple[ProjectionStatus, ...]:
-        """Return where each projection stands, by name."""
+        """Return the position of each projection, by name."""
         if self._projector is not None:
             return self._projector.status()
         head = await self._tail() if self._tail is not None else 0
@@ -104,7 +104,7 @@ class Queries:
             for name, (at, _) in sorted((await self._views.checkpoints()).items())
         )
 
-    async def _check_beside(self, names: tuple[str, ...]) -> None:
+    async def _check_usable(self, names: tuple[str, ...]) -> None:
         held = await self._views.checkpoints()
         for name in names:
             checkpoint: Checkpoint | None = held[name][0] if name in held else None

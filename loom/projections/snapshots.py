@@ -1,4 +1,4 @@
-"""Snapshots of actors' states: kept in the views file, as they are an optimisation and may vanish at any time."""
+"""Snapshots of actor states. They are kept in the views file: they are an optimisation, and may be lost at any time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = get_logger("loom.projections")
 
 
 class Snapshot(NamedTuple):
-    """The state of an actor after one entry of its journal, which is named by sequence and hash."""
+    """The state of an actor after one entry of its journal, identified by sequence and hash."""
 
     journal: str
     actor_type: str
@@ -31,7 +31,7 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """Keeps the last snapshot of each journal. What fails in here is logged and costs a longer fold, nothing else."""
+    """Keeps the last snapshot of each journal. A failure here is logged, and costs a longer fold, nothing else."""
 
     def __init__(self, views: Views) -> None:
         self._views = views

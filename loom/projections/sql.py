@@ -1,4 +1,4 @@
-"""How the views database is spoken to: scripts taken apart, errors told apart."""
+"""Helpers for the views database: they split scripts into statements, and classify errors."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FILE = _DAMAGE | {
 
 
 def script(package: str, name: str) -> str:
-    """Return the text of a .sql file that lies beside the modules of a package."""
+    """Return the text of a .sql file in the folder of a package."""
     return (resource_files(package) / name).read_text(encoding="utf-8")
 
 
 def statements(text: str) -> list[str]:
-    """Split a script where SQLite itself says that a statement is complete.
+    """Split a script into statements, as SQLite itself reports them complete.
 
-    `executescript` would commit the transaction it is called in.
+    `executescript` would commit the open transaction.
     """
     found, pending = [], ""
     for piece in re.split(r"(?<=;)", text):
@@ -43,13 +43,13 @@ def statements(text: str) -> list[str]:
 
 
 def quoted(name: str) -> str:
-    """Return a name as an SQL identifier, for the places where none can be bound."""
+    """Return a name as an SQL identifier, for places where no parameter can be bound."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
 
 
 def prefix_range(prefix: str) -> tuple[str, str]:
-    """Return the bounds, lower included, between which all ids lie that begin so; none do for what begins no id."""
+    """Return bounds, the lower one included, of all ids with this prefix; an empty range for what is no such prefix."""
     try:
         prefix.encode()
     except UnicodeEncodeError:
@@ -63,7 +63,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def concerns_the_file(error: BaseException) -> bool:
-    """Tell whether an error is about the file or the disk, and not about the statement that met it."""
+    """Tell whether an error is about the file or the disk, and not about the statement."""
     return _code(error) in _FILE
 
 

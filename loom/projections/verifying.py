@@ -1,7 +1,7 @@
-"""Verifying views: fold the journal again into a file of its own, and compare every table with it, row by row.
+"""Verify views: fold the journal again into a temporary file, and compare every table with it, row by row.
 
-What is compared is what lies there, at the position up to which it was folded: beside a running loom as well as without
-one. Nothing is written beside the journal, and nothing is repaired: a views file that is deleted is rebuilt.
+The views are compared as they are, at the position up to which they were folded, with or without a running loom.
+Nothing is written next to the journal, and nothing is repaired: to repair a views file, delete it; it is rebuilt.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ __all__ = ["VIEW_CODES", "VIEW_DECLARED", "ViewFinding", "ViewsVerification", "v
 
 VIEW_CODES = {
     "DIFFERS": "a row is not what the journal gives",
-    "MISSING": "a row that the journal gives is not there",
-    "INVENTED": "a row is there that no entry gives",
-    "SCHEMA_CHANGED": "a table, an index or a trigger is not what it was made as",
+    "MISSING": "a row that the journal gives is missing",
+    "INVENTED": "a row exists that no entry gives",
+    "SCHEMA_CHANGED": "a table, an index or a trigger was changed",
     "AHEAD": "the views hold more than the journal: an older backup of the journal was restored",
-    "OF_ANOTHER_JOURNAL": "the views were folded out of another journal",
+    "OF_ANOTHER_JOURNAL": "the views were folded from another journal",
     "STOPPED": "a projection has stopped at an error",
     "DAMAGED": "something cannot be read",
     "NOT_FOLDED": "a projection cannot be folded again",
     "OUTDATED": "the tables are of another version of their projection: the next loom rebuilds them",
-    "PRUNED": "a row rests on bodies that were pruned, or may: views that are rebuilt know nothing of them",
+    "PRUNED": "a row depends on pruned bodies, or may: rebuilt views do not have it",
     "UNKNOWN": "the tables are of a projection that is not installed here: they were not compared",
 }
-"""Every code there is, with what it means."""
+"""Every code, with its meaning."""
 
 VIEW_DECLARED = frozenset({"OUTDATED", "PRUNED", "UNKNOWN"})
-"""The codes that are told and are no fault."""
+"""The codes that are reported but are no fault."""
 
 _MOST_PER_CODE = 100
 _CHECKPOINTS = "SELECT name, version, shape, position, entry_hash, failed FROM checkpoints"
@@ -52,20 +52,20 @@ _OWN = ("checkpoints", "snapshots")
 
 @dataclass(slots=True)
 class _Pruned:
-    """Entries whose bodies are gone: what was folded out of them before is not folded again."""
+    """Entries whose bodies are pruned: what was folded from them earlier cannot be folded again."""
 
     positions: set[int] = field(default_factory=set)
     journals: set[str] = field(default_factory=set)
 
     def note(self, page: Sequence[Recorded]) -> None:
-        """Take note of those of a page."""
+        """Record the pruned entries of a page."""
         for recorded in page:
             if recorded.body is None:
                 self.positions.add(recorded.position)
                 self.journals.add(recorded.journal)
 
     def may_be_of(self, row: Mapping[str, object]) -> bool:
-        """Tell whether a row may rest on one of them; of one that names no entry nobody can tell."""
+        """Tell whether a row may depend on one of them. For a row that names no entry this cannot be excluded."""
         if not self.positions:
             return False
         named = [value for name, value in row.items() if name.endswith("position")]
@@ -77,7 +77,7 @@ class _Pruned:
 
 @dataclass(frozen=True, slots=True)
 class ViewFinding:
-    """One thing that was found: in which table, in the row of which key, and in which columns, as far as that is so."""
+    """One finding, with its projection, table, key of the row, and columns, where they apply."""
 
     code: str
     message: str
@@ -89,7 +89,7 @@ class ViewFinding:
 
 @dataclass(slots=True)
 class ViewsVerification:
-    """What is known of a views file after all of it was compared; `compared` is rows by table."""
+    """The result of the comparison of a views file; `compared` is the number of rows by table."""
 
     path: str
     position: int = 0
@@ -99,17 +99,17 @@ class ViewsVerification:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing was found but what is declared."""
+        """Tell whether there is no fault: no finding with a code that is not in `VIEW_DECLARED`."""
         return all(code in VIEW_DECLARED for code in self.counts)
 
     def add(self, code: str, message: str, **where: Any) -> None:
-        """Take one finding in; of one code only so many are kept, and the others counted."""
+        """Add a finding. Of each code the first 100 are kept, and the others only counted."""
         self.counts[code] = self.counts.get(code, 0) + 1
         if self.counts[code] <= _MOST_PER_CODE:
             self.findings.append(ViewFinding(code, message, **where))
 
     def verdict(self) -> str:
-        """Return what it comes to in a line."""
+        """Return the result in one line."""
         faults = sum(count for code, count in self.counts.items() if code not in VIEW_DECLARED)
         rows = f"{sum(self.compared.values())} rows of {len(self.compared)} tables, at position {self.position}"
         noun = "finding" if faults == 1 else "findings"
@@ -119,7 +119,7 @@ class ViewsVerification:
 async def verify_views(
     files: JournalFiles, projections: Sequence[Projection], *, progress: Progress | None = None
 ) -> ViewsVerification:
-    """Compare the views of a journal with what the journal gives; without a views file there is nothing to compare."""
+    """Compare the views of a journal with what the journal gives. Without a views file nothing is compared."""
     found = ViewsVerification(str(files.views))
     if not files.views.exists():
         return found
@@ -141,7 +141,7 @@ async def verify_views(
 
 
 def _copy(original: Path, path: Path) -> None:
-    """Copy views as they are at one moment: a comparison takes long, and a loom may go on writing them."""
+    """Copy views as they are at one moment: a comparison takes long, and a loom may write to them meanwhile."""
     with closing(sqlite3.connect(reader_uri(original), uri=True)) as source, closing(sqlite3.connect(path)) as target:
         source.backup(target)
 
@@ -199,7 +199,7 @@ async def _fold(
     pruned: _Pruned,
     progress: Progress | None,
 ) -> list[Projection]:
-    """Fold projections into a new file, each up to its position; return those that could be folded."""
+    """Fold projections into a new file, each up to its position. Return those that could be folded."""
     going = dict.fromkeys(range(len(wanted)))
     last = max((position for _, position in wanted), default=0)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -240,7 +240,7 @@ def _feed(
             for recorded in page:
                 if recorded.position <= until and (kinds is None or recorded.kind in kinds):
                     projection.apply(recorded, connection)
-        except Exception as error:  # it stopped in the views as well, or they could not say so
+        except Exception as error:  # the views stopped at it as well, or did not record that
             found.add("NOT_FOLDED", f"projection [{projection.name}]: {type(error).__name__}: {error}",
                       projection=projection.name)  # fmt: skip
             del going[index]
@@ -255,17 +255,17 @@ def _compare(
     pruned: _Pruned,
     found: ViewsVerification,
 ) -> None:
-    with closing(_opened(copy)) as there, closing(_opened(rebuilt)) as told:
+    with closing(_opened(copy)) as there, closing(_opened(rebuilt)) as expected:
         changed = set()
-        for name, problem in _schema_changes(there, told, projections, checkpoints):
+        for name, problem in _schema_changes(there, expected, projections, checkpoints):
             found.add("SCHEMA_CHANGED", f"{name} {problem}", table=name)
             changed.add(name)
         for projection in projections:
             for table in projection.tables:
-                if table in changed or _is_view(told, table):
+                if table in changed or _is_view(expected, table):
                     continue
                 count = 0
-                for difference in compare_tables(there, told, table):
+                for difference in compare_tables(there, expected, table):
                     if isinstance(difference, int):
                         count = difference
                     else:
@@ -284,12 +284,12 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _schema_changes(
     there: sqlite3.Connection,
-    told: sqlite3.Connection,
+    rebuilt: sqlite3.Connection,
     projections: Sequence[Projection],
     checkpoints: Collection[str],
 ) -> Iterator[tuple[str, str]]:
-    """Yield what of the schema is not as the projections make it; tables of others are left alone."""
-    found, expected = _schema(there), _schema(told)
+    """Yield what in the schema differs from that of the projections. Tables of other owners are ignored."""
+    found, expected = _schema(there), _schema(rebuilt)
     compared = {table for projection in projections for table in projection.tables}
     everything = {each.name for each in projections} >= set(checkpoints)
     for name in sorted(found.keys() | expected.keys()):
@@ -302,7 +302,7 @@ def _schema_changes(
 
 
 def _is_view(connection: sqlite3.Connection, name: str) -> bool:
-    """Tell whether a name is that of a view of SQLite's, which holds nothing itself."""
+    """Tell whether a name is that of an SQL view, which has no rows of its own."""
     return (
         connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ? AND type = 'view'", (name,)).fetchone()
         is not None

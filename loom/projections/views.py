@@ -1,7 +1,7 @@
 """The views file of a workspace: one thread that writes it, one read-only connection that reads it.
 
-It lies beside the journal and may be deleted at any time. SQLite's locks are lost when a file is opened twice by one
-process in another way, so nothing opens it except through SQLite (reliability: finding 2).
+It is next to the journal and may be deleted at any time. A process loses SQLite's locks on a file when it opens and
+closes that file by other means, so nothing opens it except through SQLite (reliability: finding 2).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHECKPOINTS = "SELECT name, version, shape, position, entry_hash, failed FROM c
 
 
 class ViewsLostError(ProjectionFailedError):
-    """There is no sound views file to read. `damaged` says which file was found damaged, if one was there."""
+    """There is no sound views file to read. `damaged` identifies the file that was found damaged, if there is one."""
 
     def __init__(self, message: str, *, damaged: Identity | None = None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class ViewsLostError(ProjectionFailedError):
 
 
 class Views:
-    """A views file. `start` makes this process the one that writes it; reading alone needs no start."""
+    """A views file. `start` makes this process its writer; reading needs no start."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0) -> None:
         self.path = path
@@ -51,13 +51,13 @@ class Views:
         self._closed = False
 
     async def start(self, projections: Sequence[Projection]) -> Checkpoints:
-        """Open the file for writing, creating what is missing, and return where each projection stands."""
+        """Open the file for writing, create what is missing, and return the checkpoint of each projection."""
         self._writer = ViewsWriter(self.path, projections, busy_timeout_s=self._busy_timeout_s)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loom-views")
         return await self._in_thread(self._writer.open)
 
     async def apply(self, entries: Sequence[Recorded]) -> Checkpoints:
-        """Fold a page of entries into the projections that are to have them next."""
+        """Fold a page of entries into the projections for which it is the next one."""
         writer = self._started()
         return await self._in_thread(lambda: writer.apply(entries))
 
@@ -66,31 +66,31 @@ class Views:
         writer, chosen = self._started(), list(names)
         return await self._in_thread(lambda: writer.reset(chosen))
 
-    async def mend(self, damaged: Identity | None = None) -> Checkpoints:
-        """Begin the file anew if it is not the one that was opened, or if that one was found to be damaged."""
+    async def repair(self, damaged: Identity | None = None) -> Checkpoints:
+        """Create the file again if it is not the one that was opened, or if that one was found to be damaged."""
         writer = self._started()
-        return await self._in_thread(lambda: writer.mend(damaged))
+        return await self._in_thread(lambda: writer.repair(damaged))
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something else in the thread that writes, in a transaction of its own."""
+        """Run other work in the thread that writes, in its own transaction."""
         writer = self._started()
         return await self._in_thread(lambda: writer.write(work))
 
     async def fetch(self, statement: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
-        """Read on the read-only connection, opened at first use and again whenever the file was replaced.
+        """Read on the read-only connection. It is opened at first use, and again when the file was replaced.
 
         Raises `ViewsLostError` where there is no sound views file, `AdmissionError` for text that no view can hold.
         """
         connection: ReadConnection | None = None
-        while connection is None or connection is not self._reader:  # it may be closed, or be another one, meanwhile
-            # To its end, even when nobody waits any more: a connection that is opened halfway would never be closed.
+        while connection is None or connection is not self._reader:  # it may be closed or replaced meanwhile
+            # Shielded, as a cancelled caller would leave a half-opened connection that is never closed.
             connection = await asyncio.shield(asyncio.ensure_future(self._open_reader()))
         identity = self._reader_identity
         try:
             return await connection.fetch(statement, parameters)
         except UnicodeEncodeError as error:
             raise AdmissionError(
-                f"text [{error.object!r:.40}] was asked for; expected [text that UTF-8 can say]: correct the value"
+                f"text [{error.object!r:.40}] was asked for; expected [text that UTF-8 can encode]: correct the value"
             ) from error
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
@@ -99,7 +99,7 @@ class Views:
             raise self._lost(str(error), identity) from error
 
     async def checkpoints(self) -> dict[str, tuple[Checkpoint, str]]:
-        """Return the checkpoints that the file holds, each with the shape of its tables, by name."""
+        """Return the checkpoints in the file, each with the shape of its tables, by name."""
         rows = await self.fetch(_CHECKPOINTS)
         return {
             row["name"]: (
@@ -130,7 +130,7 @@ class Views:
         return self._writer
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run in the thread of the views; a cancelled wait leaves the work to finish."""
+        """Run in the thread of the views. If the caller is cancelled, the work still finishes."""
         if self._executor is None:
             raise self._is_closed()
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, work))
@@ -167,13 +167,13 @@ class Views:
     def _lost(self, problem: str, damaged: Identity | None = None) -> ViewsLostError:
         return ViewsLostError(
             f"views file [{self.path}] cannot be read [{problem}]; expected one that a projector has written: "
-            "delete it if it is there, and start again: it is rebuilt from the journal",
+            "delete it if it exists, and start again: it is rebuilt from the journal",
             damaged=damaged,
         )
 
 
 def _connect_reader(path: Path, *, busy_timeout_s: float) -> Reading:
-    """Open a views file for reading only; it never checkpoints and cannot change anything."""
+    """Open a views file for reading only. The connection never checkpoints and cannot change anything."""
     connection = sqlite3.connect(
         reader_uri(path), uri=True, isolation_level=None, timeout=busy_timeout_s, factory=Reading
     )

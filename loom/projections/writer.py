@@ -1,7 +1,7 @@
-"""The one connection that writes the views; everything in here runs in the thread of the views.
+"""The one connection that writes the views. All code here runs in the thread of the views.
 
-View changes and checkpoints move in one transaction. A projection that raises keeps what it had made of the entries
-before and stops there, alone; the others go on.
+Changes of views and checkpoints are in one transaction. A projection that raises keeps its rows of the earlier entries
+and stops there; the others go on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Checkpoints = dict[str, Checkpoint]
 """The checkpoint of each projection by its name."""
 
 Identity = tuple[int, int]
-"""Device and inode: which file a path led to."""
+"""Device and inode: they identify the file at a path."""
 
 APPLICATION_ID = 0x4C4F4F56
 """`LOOV`, in the header of every views file."""
@@ -58,7 +58,7 @@ _log = get_logger("loom.projections")
 class ViewsWriter:
     """Folds entries into a views file. Not thread-safe: one thread opens, uses and closes it.
 
-    The file may be deleted, damaged or replaced at any time: it is then set aside and begun anew.
+    The file may be deleted, damaged or replaced at any time. It is then renamed, and a new one is created.
     """
 
     def __init__(self, path: Path, projections: Sequence[Projection], *, busy_timeout_s: float = 10.0) -> None:
@@ -70,34 +70,34 @@ class ViewsWriter:
         self._identity: Identity | None = None
 
     def open(self) -> Checkpoints:
-        """Open the file or begin a new one; projections of another version or shape start from nothing."""
+        """Open the file or create a new one. Projections of another version or shape start empty."""
         try:
             self._open()
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            self._begin_anew(str(error))
+            self._recreate(str(error))
         return dict(self._checkpoints)
 
     def apply(self, entries: Sequence[Recorded]) -> Checkpoints:
-        """Fold a page of entries, gapless by position, into every projection that is to have them next."""
+        """Fold a page of entries, gapless by position, into every projection for which it is the next one."""
         return self._transact(lambda connection: self._advance_all(connection, entries))
 
     def reset(self, names: Iterable[str]) -> Checkpoints:
-        """Empty the tables of some projections; they start from the first entry again."""
+        """Empty the tables of some projections. They start from the first entry again."""
         chosen = [self._projections[name] for name in names]
         return self._transact(lambda connection: {each.name: self._start(connection, each) for each in chosen})
 
-    def mend(self, damaged: Identity | None = None) -> Checkpoints:
-        """Begin the file anew if it is not the one that was opened, or if that one was found to be damaged."""
+    def repair(self, damaged: Identity | None = None) -> Checkpoints:
+        """Create the file again if it is not the one that was opened, or if that one was found to be damaged."""
         if not self._is_ours():
-            self._begin_anew("it was deleted or replaced")
+            self._recreate("it was deleted or replaced")
         elif damaged == self._identity:
-            self._begin_anew("a reader found it damaged")
+            self._recreate("a reader found it damaged")
         return dict(self._checkpoints)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something else in a transaction of its own."""
+        """Run other work in its own transaction."""
         connection = self._usable()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -113,7 +113,9 @@ class ViewsWriter:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
-                connection.execute(f"PRAGMA analysis_limit = {_ROWS_ANALYSED}")  # else it takes as long as history
+                connection.execute(
+                    f"PRAGMA analysis_limit = {_ROWS_ANALYSED}"
+                )  # without it, the analysis reads all rows
                 connection.execute("PRAGMA optimize")
             connection.close()
 
@@ -125,15 +127,15 @@ class ViewsWriter:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            self._begin_anew(str(error))
+            self._recreate(str(error))
         else:
             self._checkpoints.update(moved)
         return dict(self._checkpoints)
 
     def _advance_all(self, connection: sqlite3.Connection, entries: Sequence[Recorded]) -> Checkpoints:
-        """Fold a page into all projections; where one raises, begin the page again and stop that one just before.
+        """Fold a page into all projections. If one raises, fold the page again and stop that one before the entry.
 
-        A savepoint for each projection would do without the second time, and cost a fifth of every first one.
+        A savepoint for each projection would save the second fold, but cost a fifth of every first one.
         """
         stops: dict[str, tuple[int, str]] = {}
         singly: set[str] = set()
@@ -146,7 +148,7 @@ class ViewsWriter:
                 connection.execute("BEGIN IMMEDIATE")
             except _RaisedError as raised:
                 _log.error("projection_failed", projection=raised.name, problem=str(raised))
-                again = raised.name in stops  # it does not even fail in the same place twice
+                again = raised.name in stops  # it failed at another entry than the first time
                 stops[raised.name] = (0 if again else raised.done, str(raised))
                 _roll_back(connection)
                 connection.execute("BEGIN IMMEDIATE")
@@ -182,14 +184,14 @@ class ViewsWriter:
         if self._connection is None:
             self.open()
         elif not self._is_ours():
-            self._begin_anew("it was deleted or replaced")
+            self._recreate("it was deleted or replaced")
         if self._connection is None:
             raise sqlite3.OperationalError("views could not be opened")
         return self._connection
 
     def _open(self) -> None:
         for path in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
-            keep_private(path)  # an earlier loom made them as its umask had it
+            keep_private(path)  # an earlier loom created them with the permissions of its umask
         create_private(self._path)
         connection = sqlite3.connect(
             self._path, isolation_level=None, timeout=self._busy_timeout_s, cached_statements=512
@@ -213,7 +215,7 @@ class ViewsWriter:
         self._identity = identify(self._path)
 
     def _resume(self, connection: sqlite3.Connection, projection: Projection) -> Checkpoint:
-        """Return where a projection was; one that had failed may try again, as its code may have been corrected."""
+        """Return the checkpoint of a projection. One that had failed tries again: its code may have been corrected."""
         row = connection.execute(_LOAD, (projection.name,)).fetchone()
         if row is None or (row[0], row[1]) != (projection.version, shape_of(projection)):
             return self._start(connection, projection)
@@ -221,7 +223,7 @@ class ViewsWriter:
         return Checkpoint(projection.name, projection.version, row[3], row[4])
 
     def _start(self, connection: sqlite3.Connection, projection: Projection) -> Checkpoint:
-        """Drop what a projection had, under this version or an earlier one, and create its tables empty."""
+        """Drop the tables of a projection, of this version or an earlier one, and create them empty."""
         row = connection.execute(_LOAD, (projection.name,)).fetchone()
         earlier = () if row is None else json.loads(row[2])
         for table in dict.fromkeys((*earlier, *projection.tables)):
@@ -237,8 +239,8 @@ class ViewsWriter:
     def _is_ours(self) -> bool:
         return self._identity is not None and identify(self._path) == self._identity
 
-    def _begin_anew(self, problem: str) -> None:
-        """Put the file aside under another name, in place of what lay there, and open a new one."""
+    def _recreate(self, problem: str) -> None:
+        """Rename the file, replace an earlier one of that name, and open a new one."""
         _log.warning("views_begun_anew", path=str(self._path), problem=problem)
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -262,7 +264,7 @@ class _RaisedError(Exception):
 
 
 class _PageRaisedError(Exception):
-    """A projection raised on a page; on which entry, folding them one after the other tells."""
+    """A projection raised on a page. To find the entry, the page is folded entry by entry."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -286,7 +288,7 @@ def _feed_page(
 def _feed(projection: Projection, entries: Sequence[Recorded], connection: sqlite3.Connection) -> None:
     kinds, apply, done = projection.kinds, projection.apply, 0
     try:
-        for done, recorded in enumerate(entries):  # noqa: B007 - `done` says where it raised
+        for done, recorded in enumerate(entries):  # noqa: B007 - `done` is the index of the entry that raised
             if kinds is None or recorded.kind in kinds:
                 apply(recorded, connection)
     except Exception as error:
@@ -296,7 +298,7 @@ def _feed(projection: Projection, entries: Sequence[Recorded], connection: sqlit
 
 
 def _recognise(connection: sqlite3.Connection) -> None:
-    """Raise what a damaged file raises for a database that is something else, or of a newer format."""
+    """Raise the error of a damaged file for a database that is not a views file, or has a newer format."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if (application, version) == (0, 0) and connection.execute(_OBJECTS).fetchone()[0] == 0:
@@ -314,7 +316,7 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 
 def identify(path: Path) -> Identity | None:
-    """Return which file lies at a path, None if there is none."""
+    """Return the identity of the file at a path, None if there is none."""
     try:
         found = os.stat(path)
     except OSError:

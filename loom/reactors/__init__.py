@@ -1,4 +1,4 @@
-"""Entries in, commands out: the only way by which what was written leads to something being done."""
+"""Entries in, commands out: the only way in which journal entries lead to further actions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Reactors: entries in, commands out. The only way by which what was written leads to something being done.
+"""Reactors: entries in, commands out. They are the only way in which journal entries lead to further actions.
 
-Each follows the journal from where it was, in order. A command it sends has an id made of the reactor, the position of
-the entry and its place among the commands of that entry: sent again after a crash, it is answered from the journal.
+Each follows the journal in order, from its last position. The id of a command that it sends consists of the reactor,
+the position of the entry, and the command's place among those of that entry. If the command is sent again after a
+crash, it is answered from the journal.
 """
 
 from __future__ import annotations
@@ -53,28 +54,28 @@ class Reaction(NamedTuple):
 
 
 class Reactor(Protocol):
-    """Looks at entries and says what is to be commanded. Pure: what it does is done by whom it commands.
+    """Reads entries and returns commands. It is pure: the actors that receive the commands act.
 
-    What was imported is history, and is shown to none.
+    Imported entries are history, and are passed to no reactor.
     """
 
     @property
     def name(self) -> str:
-        """What it is called, once in a workspace, and for ever: its place in the journal is kept under it."""
+        """Its name, unique in a workspace. It must never change: the reactor's position is stored under it."""
         ...
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of entries that it looks at."""
+        """The kinds of entries that it reads."""
         ...
 
     def react(self, recorded: Recorded) -> Sequence[Reaction]:
-        """Return what is to be done about an entry."""
+        """Return the commands that follow from an entry."""
         ...
 
 
 class ReactorReachedEntry(Entry):
-    """A reactor has dealt with everything up to a position."""
+    """A reactor has handled all entries up to a position."""
 
     kind: ClassVar[str] = "reactor_reached"
 
@@ -83,7 +84,7 @@ class ReactorReachedEntry(Entry):
 
 
 class Reactors:
-    """Has reactors follow the journal: `add` one, `reached` waits for all, `close` them."""
+    """Runs reactors along the journal: `add` one, `reached` waits for all, `close` stops them."""
 
     def __init__(self, store: JournalStore, actors: ActorSystem, *, make_draft: Callable[[Entry], Draft]) -> None:
         self._store = store
@@ -93,40 +94,42 @@ class Reactors:
         self._following: dict[str, _Following] = {}
 
     async def load(self) -> None:
-        """Read how far each reactor had come."""
+        """Read the last position of each reactor."""
         await self._journal.load()
         self._store.on_commit(self._tell)
 
     def add(self, reactor: Reactor) -> None:
-        """Begin to follow; everything since it was last seen, or since the beginning for a new one, is caught up on."""
+        """Begin to follow the journal from the reactor's last position; a new reactor starts at the first entry."""
         if reactor.name in self._following:
-            raise DuplicateKindError(f"reactor [{reactor.name}] is there twice: give one of them another name")
+            raise DuplicateKindError(
+                f"reactor [{reactor.name}] is registered twice; expected [each name once]: rename one"
+            )
         self._following[reactor.name] = _Following(
             self._store, self._actors, reactor, after=self._noted.get(reactor.name, 0), note=self._note
         )
 
     def position(self, name: str) -> int:
-        """Return how far a reactor has come."""
+        """Return the position of a reactor."""
         return self._following[name].position
 
     async def reached(self, position: int | None = None, *, timeout_s: float = 30.0) -> None:
-        """Wait until every reactor has dealt with a position, by default the last acknowledged one.
+        """Wait until every reactor has handled a position, by default the last acknowledged one.
 
-        What a reaction has written may again be of interest to a reactor: that is a later position. Raises
-        `ReactorLagError` where it takes too long.
+        A reaction may write entries that reactors read too: they have later positions. Raises `ReactorLagError`
+        where it takes too long.
         """
         wanted = self._store.acknowledged if position is None else position
         for following in self._following.values():
             await following.reached(wanted, timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """Stop following, and note how far each has come."""
+        """Stop following, and store the position of each reactor."""
         for following in self._following.values():
             await following.close()
         for name, following in self._following.items():
             if following.position - self._noted.get(name, 0) < _WORTH_NOTING:
                 continue
-            with contextlib.suppress(LoomError):  # the next start sends again what was not noted
+            with contextlib.suppress(LoomError):  # the next start sends the commands after the stored position again
                 await self._note(name, following.position)
 
     async def _note(self, name: str, position: int) -> None:
@@ -187,7 +190,7 @@ class _Following:
                 pause_s = _AGAIN_S
             except LoomClosedError:
                 return
-            except Exception as error:  # whatever it is, what was not dealt with is dealt with again
+            except Exception as error:  # any error: what was not handled is handled again
                 _log.warning("reactor_stalled", reactor=self._reactor.name, error=repr(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _AGAIN_AT_LEAST_EVERY_S)
@@ -214,7 +217,7 @@ class _Following:
             self._noted = self.position
 
     async def _command(self, cls: type[Actor[Any]], key: str, commands: Sequence[tuple[str, Command[Any]]]) -> None:
-        """Send the commands to one actor, in order; a turn that failed is journaled as such, and that is that."""
+        """Send the commands to one actor, in order. A failed turn is journaled, and not sent again."""
         for command_id, command in commands:
             try:
                 await self._actors.messenger.ask(

@@ -1,4 +1,4 @@
-"""Standings: who may act. Automation may take it away at once; only a named person gives it back."""
+"""Standings: who may act. Automation may suspend a subject at once; only a named person may reinstate it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StandingName: TypeAlias = Literal["ACTIVE", "SUSPENDED", "RETIRED"]
 
 
 class StandingChangedEntry(PersonEntry):
-    """Somebody may act no longer, or may again."""
+    """The standing of a subject changed: it may no longer act, or may act again."""
 
     kind: ClassVar[str] = "standing_changed"
     schema_version: ClassVar[int] = 2
@@ -31,11 +31,11 @@ class StandingChangedEntry(PersonEntry):
     trigger: Literal["person", "system"]
     reason: str
     cause: str | None = None
-    """The decision that led to it, where one did."""
+    """The decision that led to it, if there is one."""
 
 
 class Standing(NamedTuple):
-    """How somebody stands, since when, by whom and why. One about whom nothing was ever said is active."""
+    """The standing of a subject, since when, by whom and why. A subject without an entry is active."""
 
     subject: str
     standing: StandingName = "ACTIVE"
@@ -50,14 +50,14 @@ class Standing(NamedTuple):
 
     @property
     def identity(self) -> Identity | None:
-        """Who changed it last and where the name comes from; None where nobody did."""
+        """Who changed it last, and the source of that name; None if it was never changed."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
 class Standings:
-    """Who may act, out of one journal. What is asked is answered from memory; a suspension holds from its first moment.
+    """Who may act, from one journal. Queries are answered from memory. A suspension has effect before it is written.
 
-    As with a kill switch, one that cannot be written still holds in this process, and the error is raised.
+    As with a kill switch, a suspension that cannot be written still has effect in this process; the error is raised.
     """
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
@@ -66,18 +66,18 @@ class Standings:
         self._held: set[str] = set()
 
     async def load(self) -> None:
-        """Read how everybody stands."""
+        """Read the standings from the journal."""
         await self._journal.load()
 
     def of(self, subject: str) -> Standing:
-        """Return how somebody stands."""
+        """Return the standing of a subject."""
         standing = self._standings.get(subject, Standing(subject))
         if subject in self._held and standing.standing == "ACTIVE":
             return standing._replace(standing="SUSPENDED", reason="being suspended")
         return standing
 
     def all(self) -> tuple[Standing, ...]:
-        """Return everybody about whom something was said, by name."""
+        """Return the standings of all subjects that have an entry, by name."""
         return tuple(self.of(subject) for subject in sorted(self._standings))
 
     async def suspend(
@@ -89,7 +89,7 @@ class Standings:
         trigger: Literal["person", "system"] = "person",
         cause: str | None = None,
     ) -> Standing:
-        """Take somebody's standing away; automation may. One that is not active is left as it is."""
+        """Suspend a subject; automation may do this too. A subject that is not active is left as it is."""
         entry = self._entry(subject, "SUSPENDED", by=by, trigger=trigger, reason=reason, cause=cause)
 
         def missing() -> Entry | None:
@@ -102,9 +102,9 @@ class Standings:
         return self.of(subject)
 
     async def reinstate(self, subject: str, *, by: By, reason: str) -> Standing:
-        """Give a suspended one its standing back, in the name of a person; raise `StandingError` for any other.
+        """Reinstate a suspended subject in the name of a person; raise `StandingError` if it is not suspended.
 
-        A name that is the subject's own is a `SelfReinstatementError`.
+        Raises `SelfReinstatementError` if the name is the subject's own.
         """
         if is_self(by, subject):
             raise SelfReinstatementError(
@@ -115,7 +115,7 @@ class Standings:
         def missing() -> Entry | None:
             if self.of(subject).standing != "SUSPENDED":
                 raise StandingError(
-                    f"[{subject}] is [{self.of(subject).standing}]; expected one that is suspended: see how it stands"
+                    f"[{subject}] is [{self.of(subject).standing}]; expected [SUSPENDED]: look at its standing"
                 )
             return entry
 
@@ -123,7 +123,7 @@ class Standings:
         return self.of(subject)
 
     async def retire(self, subject: str, *, by: By, reason: str) -> Standing:
-        """End somebody's standing for good, in the name of a person."""
+        """Retire a subject in the name of a person. A retired subject cannot be reinstated."""
         entry = self._entry(subject, "RETIRED", by=by, trigger="person", reason=reason)
         await self._journal.append_if_missing(lambda: None if self.of(subject).standing == "RETIRED" else entry)
         return self.of(subject)
@@ -140,7 +140,7 @@ class Standings:
     ) -> StandingChangedEntry:
         check_person(subject, what="subject")
         if not reason.strip():
-            raise AdmissionError("reason is blank; expected why, in a person's words: say it")
+            raise AdmissionError("reason is blank; expected a text: give the reason")
         who = Identity.of_system(by) if trigger == "system" and isinstance(by, str) else Identity.of(by)
         return StandingChangedEntry(
             **who.written(), subject=subject, standing=standing, trigger=trigger, reason=reason, cause=cause

@@ -131,7 +131,7 @@ async def test_filters_narrow_what_is_found_before_the_limit(loom: Asked) -> Non
     assert await found(decision_type="noise", limit=2) == ["noise2", "noise1"]
     assert await found(decision_type="nothing") == []
     assert await found(decision_type="' OR 1=1 --") == []
-    with pytest.raises(AdmissionError, match="that UTF-8 can say"):
+    with pytest.raises(AdmissionError, match="that UTF-8 can encode"):
         await found(decision_type="\ud800")
 
 

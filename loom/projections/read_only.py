@@ -1,4 +1,4 @@
-"""Reading views without writing anything where they lie: beside a running loom, or in a directory that is read-only."""
+"""Read views without writing next to them: while another loom runs, or in a directory that is read-only."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["open_views_for_reading"]
 async def open_views_for_reading(
     files: JournalFiles, projections: Sequence[Projection], *, progress: Progress | None = None
 ) -> AsyncIterator[Queries]:
-    """Yield queries over the views of a journal, without taking its lock and without writing beside it.
+    """Yield queries over the views of a journal. Take no lock, and write nothing in its directory.
 
-    Views that a running loom keeps up are read as they are: they may lag, and `status` says by how much. Others are
-    read as they are if they hold the whole journal; if not, a copy in a temporary directory is brought up to date.
+    Views that a running loom updates are read as they are: they may lag, and `status` says by how much. Other views
+    are read as they are if they hold the whole journal. If not, a copy in a temporary directory is brought up to date.
     """
     reader = Reader(files.journal)
     views = Views(files.views)
@@ -46,7 +46,7 @@ async def open_views_for_reading(
 
 
 async def _usable(views: Views, reader: Reader, projections: Sequence[Projection], *, live: bool) -> bool:
-    """Tell whether views are of these projections and of this journal, and up to date or kept so by somebody."""
+    """Tell whether views are of these projections and this journal, and are up to date or updated by a running loom."""
     try:
         held = await views.checkpoints()
     except (ViewsLostError, sqlite3.Error):
@@ -88,7 +88,7 @@ async def _copy(
 
 
 def _back_up(original: Path, path: Path) -> None:
-    """Copy views so that only what is new has to be folded; what cannot be copied is folded from the start."""
+    """Copy views so that only new entries have to be folded. What cannot be copied is folded from the start."""
     if not original.exists():
         return
     create_private(path)
@@ -103,7 +103,7 @@ def _back_up(original: Path, path: Path) -> None:
 
 
 class _Extent:
-    """A journal as it was when it was opened: what a projector reads of it, and how far."""
+    """A journal up to the position that it had when it was opened."""
 
     def __init__(self, reader: Reader, tail: int) -> None:
         self._reader = reader
@@ -145,4 +145,4 @@ class _Extent:
         return self._reader.read(journal, after=after, until=until)
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
-        """Never call it: the extent is fixed."""
+        """Ignore the callback: the extent is fixed."""
