@@ -33,6 +33,7 @@ from benchmarks import (
     probe,
     raw,
     routing,
+    subjects,
 )
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.revisions import here, made
@@ -321,6 +322,13 @@ def listing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         yield from listing.figures(place, scale)
 
 
+def subject_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """What sealing costs a turn, a new subject, and an erasure among a million of them."""
+    del with_peers
+    with scratch() as place:
+        yield from subjects.figures(place, scale)
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "floor": floor_figures,
@@ -334,6 +342,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "growth": growth_figures,
     "imports": import_figures,
     "listing": listing_figures,
+    "subjects": subject_figures,
     "api": api_figures,
 }
 """What `--only` can name."""

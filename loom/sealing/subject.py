@@ -6,6 +6,7 @@ It stands in headers that are hashed and in values that anybody may read, so tha
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 from loom.errors import InvalidNameError
 
@@ -19,11 +20,16 @@ def check_subject(subject: object) -> str:
 
     Raises `InvalidNameError`. Two spellings of one name would be two subjects, of whom one is erased and one is not.
     """
-    problem = None
     if not isinstance(subject, str):
         raise InvalidNameError(
             f"subject is a [{type(subject).__name__}]; expected [1 to {_LONGEST} printable characters]: name one"
         )
+    return _checked(subject)
+
+
+@lru_cache(maxsize=4_096)
+def _checked(subject: str) -> str:
+    problem = None
     if not subject or len(subject) > _LONGEST:
         problem = f"has {len(subject)} characters"
     elif not subject.isprintable():

@@ -14,6 +14,7 @@ import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -32,6 +33,8 @@ LateWrites: TypeAlias = Literal["refuse", "new_generation"]
 """What becomes of a write about a subject that was erased."""
 
 _MOST_KEPT = 10_000
+_PLAIN = json.JSONEncoder(ensure_ascii=False).encode
+_SORTED = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 
 class Keys:
@@ -43,6 +46,7 @@ class Keys:
         """Of what is sealed now."""
         self._keys = dict(keys)
         self._erasures = erasures
+        self._macs: dict[bytes, hmac.HMAC] = {}
         self._aead = aead()
         self._ciphers = {generation: self._aead(key) for generation, key in keys.items()}
 
@@ -57,11 +61,12 @@ class Keys:
         """
         self.check()
         generation = self.generation
-        plain = json.dumps(value, ensure_ascii=False).encode()
-        nonce = secrets.token_bytes(12)
-        if once is not None:
+        plain = _PLAIN(value).encode()
+        if once is None:
+            nonce = secrets.token_bytes(12)
+        else:
             said = json.dumps([once, about]).encode() + b"\0" + plain
-            nonce = hmac.digest(self._derived(b"loom/nonce/v1"), said, "sha256")[:12]
+            nonce = self._digest(b"loom/nonce/v1", said)[:12]
         data = self._ciphers[generation].encrypt(nonce, plain, _about(self.subject, generation, about))
         sealed = SealedValue(
             self.subject, generation, about, _text(nonce), _text(data), format=1 if generation == 0 else 2
@@ -85,11 +90,18 @@ class Keys:
     def hashed(self, value: JsonValue, *, about: str) -> str:
         """Return a keyed hash: the same for equal values of the subject, and nothing to guess at without its key."""
         self.check()
-        said = json.dumps([about, value], sort_keys=True, ensure_ascii=False).encode()
-        return f"hmac-sha256:{hmac.digest(self._derived(b'loom/hash/v1'), said, 'sha256').hex()}"
+        said = _SORTED([about, value]).encode()
+        return f"hmac-sha256:{self._digest(b'loom/hash/v1', said).hex()}"
 
-    def _derived(self, purpose: bytes) -> bytes:
-        return hmac.digest(self._keys[self.generation], purpose, "sha256")
+    def _digest(self, purpose: bytes, said: bytes) -> bytes:
+        """Return an HMAC under the key that is derived for a purpose; that is made ready once."""
+        ready = self._macs.get(purpose)
+        if ready is None:
+            derived = hmac.digest(self._keys[self.generation], purpose, "sha256")
+            ready = self._macs[purpose] = hmac.new(derived, digestmod="sha256")
+        mac = ready.copy()
+        mac.update(said)
+        return mac.digest()
 
 
 class Vault:
@@ -228,6 +240,7 @@ def _changed(subject: str) -> ErasedError:
     return ErasedError(f"what was sealed for [{subject:.80}] does not open; it was changed")
 
 
+@lru_cache(maxsize=4_096)
 def _about(subject: str, generation: int, about: str) -> bytes:
     if generation == 0:
         return about_of_old(subject, about)
