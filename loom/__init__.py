@@ -48,6 +48,7 @@ if _typing.TYPE_CHECKING:
     from loom.precedents import Bin, EquivalenceRule, SetOf
     from loom.projections import Projection
     from loom.runtime import Loom
+    from loom.sealing import Dropped, Erased, Hashed, Masked, Sealed
 
 __all__ = [
     "Actor",
@@ -63,16 +64,20 @@ __all__ = [
     "DecisionJournalEntry",
     "DecisionTrace",
     "DriftReport",
+    "Dropped",
     "Entry",
     "EquivalenceRule",
+    "Erased",
     "Evaluation",
     "Explanation",
     "Extension",
     "Facts",
+    "Hashed",
     "JournalStore",
     "Loom",
     "LoomConfig",
     "LoomError",
+    "Masked",
     "OutcomeObservedEntry",
     "Params",
     "Policy",
@@ -81,6 +86,7 @@ __all__ = [
     "Projection",
     "Recorded",
     "Run",
+    "Sealed",
     "SetOf",
     "Sources",
     "TellReceipt",
@@ -154,6 +160,13 @@ if not _typing.TYPE_CHECKING:
         "loom.projections": ("Projection",),
         "loom.extension": ("Extension",),
         "loom.runtime": ("Loom",),
+        "loom.sealing": (
+            "Dropped",
+            "Erased",
+            "Hashed",
+            "Masked",
+            "Sealed",
+        ),
     }
     _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -27,7 +27,7 @@ from loom.actors import (
     Turns,
     TurnsView,
 )
-from loom.actors.forgetting import end_turns_of_erased
+from loom.actors.forgetting import forget_erased
 from loom.clock import datetime_from_us
 from loom.config import LoomConfig
 from loom.decisions import ApprovalChains, Runs, Traces
@@ -306,7 +306,7 @@ class Loom:
         for made in [*self._to_register, *actors_of(config.modules)]:
             cls, make = made if isinstance(made, ActorFactory) else (made, None)
             await self.actors.register(cls, make)
-        end_turns_of_erased(self.actors, self.subjects)
+        forget_erased(self.actors, self.subjects)
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)
         self.replay = Replay(

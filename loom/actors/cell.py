@@ -26,7 +26,8 @@ from typing import Any, Protocol, TypeVar
 from loom.actors.actor import Actor
 from loom.actors.command import Command
 from loom.actors.failures import Failures, construction_failed
-from loom.actors.ports import Messenger, StateRef
+from loom.actors.ports import Messenger, Seen, StateRef
+from loom.actors.rebuilding import rebuild
 from loom.actors.recovery import recover, resumed_turn
 from loom.actors.services import Services
 from loom.actors.snapshots import SnapshotKeeper
@@ -114,8 +115,10 @@ class Cell:
         self.last_used = time.monotonic()
         self.operator_lock = asyncio.Lock()
         """Held while something is done about a turn from outside it: answered, retried, abandoned."""
-        self.appended_during_rebuild: list[tuple[int, Callable[[], Entry]]] | None = None
-        """What is put in line while the state is folded anew."""
+        self.rebuilding = asyncio.Lock()
+        """Held while the state is folded anew."""
+        self.appended_during_rebuild: list[tuple[int, Seen]] | None = None
+        """What is put in line meanwhile."""
         self._owner = owner
         self._mailbox: list[Turn] = []  # an empty deque takes 760 bytes
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -130,6 +133,11 @@ class Cell:
     def state_ref(self) -> StateRef:
         """Where the shared state lies."""
         return self.state.actor._state_ref
+
+    @property
+    def holds_subjects(self) -> bool:
+        """Whether values of subjects may be in the state."""
+        return bool(self.state.subjects)
 
     @property
     def closing(self) -> bool:
@@ -158,7 +166,7 @@ class Cell:
         self.open = {str(entries[0].command_id): entries[0].sequence for entries in recovered.unfinished}
         # Here as well: an actor that is spoken to now and then would never have one that is used.
         if self._snapshots.due(recovered.sequence):
-            self._snapshots.take(self.state, recovered.sequence, recovered.entry_hash, unfinished=self.open)
+            self._take_snapshot(recovered.sequence, recovered.entry_hash)
         return await self.resumable(recovered.unfinished) if self._owner.resumes else []
 
     async def resumable(self, unfinished: Iterable[list[Recorded]]) -> list[Turn]:
@@ -198,10 +206,11 @@ class Cell:
             new_salt=self.services.sources.new_salt,
         )
 
-    def write(self, ready: Draft, *, apart: bool = False) -> asyncio.Future[Receipt]:
+    def write(self, ready: Draft, *, apart: bool = False, seen: Seen | None = None) -> asyncio.Future[Receipt]:
         """Put an entry in line for the journal, in one append with what its turn has just put there unless `apart`.
 
-        What a turn writes without a wait is written whole or not at all: a full disk refuses all of it.
+        What a turn writes without a wait is written whole or not at all: a full disk refuses all of it. `seen` is the
+        entry as `apply` sees it, where that is not as it is journaled.
         """
         if self.invalidated_by is not None:
             raise AppendRefusedError(
@@ -219,10 +228,10 @@ class Cell:
             self._grows_for = None if apart else ready.command_id
             self.sequence += len(drafts)
         _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
-        entry = partial(decoded, ready)
-        self.state.feed(self.sequence, entry)
+        shown = Seen(partial(decoded, ready)) if seen is None else seen
+        self.state.feed(self.sequence, shown)
         if self.appended_during_rebuild is not None:
-            self.appended_during_rebuild.append((self.sequence, entry))
+            self.appended_during_rebuild.append((self.sequence, shown))
         return written
 
     async def write_and_wait(self, ready: Draft) -> Receipt:
@@ -341,7 +350,10 @@ class Cell:
             return
         with suppress(ActorStoppedError):  # the turn has ended, whatever `apply` makes of it
             self.fold(receipt.sequence)
-        self._snapshots.take(self.state, receipt.sequence, receipt.entry_hash, unfinished=self.open)
+        self._take_snapshot(receipt.sequence, receipt.entry_hash)
+
+    def _take_snapshot(self, sequence: int, entry_hash: bytes) -> None:
+        self._snapshots.take(self.state, sequence, entry_hash, unfinished=self.open, spawn=self.keep_awake_for)
 
     async def failed(self) -> None:
         """Rebuild the actor after a turn of it has failed; stop it when that happens too often."""
@@ -350,35 +362,11 @@ class Cell:
             self._owner.stop_actor(self, stopped)
         else:
             try:
-                self.state = await self._rebuilt()
+                await rebuild(self, folded=self.sequence)
             except LoomError as error:
                 self.invalidate(error)
             except Exception as error:  # its constructor or its first state: code of a user's
                 self._owner.stop_actor(self, construction_failed(self.journal, error))
-            else:
-                self.actor = self.state.actor
-
-    async def _rebuilt(self) -> Fold:
-        """Fold the journal again: after a failure nobody knows what the state in memory is.
-
-        What is put in line in the meantime is noted, and comes after what is read, so that the new state lacks nothing.
-        """
-        fold = Fold(self.new_actor())
-        if not fold.wanted:
-            return fold
-        until, self.appended_during_rebuild = self.sequence, []
-        try:
-            if self.written is not None:
-                await asyncio.wait([self.written])
-            await recover(self.services, self.cls, self.journal, fold, until=until)
-            for sequence, entry in self.appended_during_rebuild:
-                fold.feed(sequence, entry)
-        finally:
-            self.appended_during_rebuild = None
-        shared = self.state_ref
-        shared.state = fold.actor.state
-        fold.actor._state_ref = shared
-        return fold
 
     # --- the end --------------------------------------------------------------------------------
 

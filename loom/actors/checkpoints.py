@@ -15,13 +15,15 @@ from functools import partial
 from pydantic import JsonValue
 
 from loom.actors.entries import BodiesClosedEntry, StateCheckpointEntry
+from loom.actors.ports import Seen
+from loom.actors.protected_entries import seen_by_apply
 from loom.actors.services import Services
 from loom.actors.state import Fold
 from loom.archive.closed import opened, with_closed
 from loom.errors import ActorPrunedError, ErasedError
 from loom.journal.entry import Entry, Recorded, UnknownEntry
 from loom.journal.ranges import BodyRange
-from loom.sealing import open_for_all
+from loom.sealing import open_for_all, subjects_together
 
 __all__ = ["Refold", "about_state", "refolded"]
 
@@ -78,7 +80,11 @@ class Refold:
         if self._missing and not self._folds_erased:
             return  # what comes before the next checkpoint counts for nothing, and could be misread without the bodies
         gone = any(sequence in each for each in self._gone)
-        self._fold.feed(sequence, partial(_erased, recorded) if gone else entry or partial(getattr, recorded, "entry"))
+        if gone or entry is not None:
+            seen = Seen(partial(_erased, recorded) if gone or entry is None else entry)
+        else:
+            seen = await seen_by_apply(self._services, recorded)
+        self._fold.feed(sequence, seen)
         self._fold.until(sequence, gaps=self._folds_erased or gone)
 
     @property
@@ -143,7 +149,7 @@ class Refold:
                 f"[{type(self._fold.actor).state_version}] [{error!s:.200}]"
             )
             return False
-        if not self._fold.restart(state, at=recorded.sequence):
+        if not self._fold.restart(state, at=recorded.sequence, subjects=subjects_together(entry.sealed)):
             self._why = "its state cannot be read by the class"
             return False
         self._missing.clear()

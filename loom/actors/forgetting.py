@@ -1,4 +1,4 @@
-"""Turns that are under way while a subject of theirs is erased: they end, as what they work on is gone."""
+"""What becomes of actors while a subject is erased: its turns end, and what is in memory or in a snapshot is let go."""
 
 from __future__ import annotations
 
@@ -8,33 +8,76 @@ from functools import partial
 
 from loom.actors.cell import Cell
 from loom.actors.protected import check_not_erased
+from loom.actors.rebuilding import rebuild
 from loom.actors.system import ActorSystem
-from loom.errors import ErasedError
+from loom.actors.turn import Turn
+from loom.errors import ErasedError, TurnInterruptedError
+from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Subjects
+from loom.sealing.concerning import with_sealed
 
-__all__ = ["end_turns_of_erased"]
+__all__ = ["forget_erased"]
 
 
-def end_turns_of_erased(actors: ActorSystem, subjects: Subjects) -> None:
-    """Have every turn end, as failed, whose command has something sealed for a subject that is erased."""
+def forget_erased(actors: ActorSystem, subjects: Subjects) -> None:
+    """Have the turns of subjects end that are erased, as failed, and actors let go of what they hold of them."""
     subjects.add(forget=partial(_forget, actors, subjects))
 
 
-async def _forget(actors: ActorSystem, subjects: Subjects, _: str) -> None:
+async def _forget(actors: ActorSystem, subjects: Subjects, subject: str) -> None:
     """Stop them, and wait for a while until their ends are journaled; whatever their code does, it writes no more."""
-    stopped = set(_stopped(actors.cells(), subjects)) - {asyncio.current_task()}
+    await actors.woken()  # what is read from here on is read as erased
+    stopped = set(_stopped(actors.cells(), subjects, subject)) - {asyncio.current_task()}
     if stopped:
         await asyncio.wait(stopped, timeout=actors.services.options.shutdown_grace_s)
+    for cell in actors.cells():
+        if subject in cell.state.subjects:
+            await _let_go(actors, cell)
+    await actors.services.snapshots.forget(subject)
 
 
-def _stopped(cells: Iterable[Cell], subjects: Subjects) -> Iterable[asyncio.Task[None]]:
+def _stopped(cells: Iterable[Cell], subjects: Subjects, subject: str) -> Iterable[asyncio.Task[None]]:
     for cell in cells:
         for turn in list(cell.turns.values()):
-            try:
-                check_not_erased(subjects, turn.received)
-            except ErasedError:
-                if turn.closed:
-                    continue
-                turn.stop(turn.not_resumable("erased"))
-                if turn.task is not None:
-                    yield turn.task
+            if turn.closed or not _concerns(turn, subjects, subject):
+                continue
+            turn.stop(turn.erased(subject))
+            if turn.task is not None:
+                yield turn.task
+
+
+def _concerns(turn: Turn, subjects: Subjects, subject: str) -> bool:
+    """Tell whether a turn works on something of an erased subject: of its command, or of what its steps gave it."""
+    try:
+        check_not_erased(subjects, turn.received)
+    except ErasedError:
+        return True
+    if subject not in turn.protected.subjects:
+        return False
+    return subject not in _sealed_for(turn.received)  # else its keys are of a later generation
+
+
+def _sealed_for(received: CommandReceivedEntry) -> set[str]:
+    found: set[str] = set()
+    with_sealed(received.payload, lambda sealed: found.add(sealed.subject))
+    return found
+
+
+async def _let_go(actors: ActorSystem, cell: Cell) -> None:
+    """Have an actor forget its state: one that is idle wakes again when it is spoken to, another folds it anew."""
+    if cell.idle:
+        actors.let_go(cell)
+    elif any(_has_own_state(cell, turn) for turn in cell.turns.values()):
+        cell.invalidate(
+            TurnInterruptedError(
+                f"actor [{cell.journal}] was let go, as its state may have held something of a subject that was "
+                "erased; expected one without it: its turns go on by themselves"
+            )
+        )
+    else:
+        await rebuild(cell, folded=cell.state.sequence)
+
+
+def _has_own_state(cell: Cell, turn: Turn) -> bool:
+    """Tell whether a turn that was resumed has a state of its own still, which was folded before the erasure."""
+    return turn.actor is not None and turn.actor._state_ref is not cell.state_ref

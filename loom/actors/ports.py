@@ -17,8 +17,8 @@ Who may call what, when:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Any, ClassVar, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from pydantic import JsonValue
 
@@ -32,7 +32,7 @@ from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
 from loom.precedents.equivalence import EquivalenceRule
 
-__all__ = ["Decider", "Messenger", "StateRef", "TurnHost"]
+__all__ = ["Decider", "Messenger", "Seen", "StateRef", "TurnHost"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,15 @@ class StateRef:
         self.state = state
         self.folding = False
         """Whether `apply` is at work on it: no verb may be called then (law 7)."""
+
+
+class Seen(NamedTuple):
+    """An entry as `apply` sees it where that is not as it is journaled: opened, and for whom something in it was."""
+
+    entry: Callable[[], Entry]
+    subjects: frozenset[str] = frozenset()
+    has_erased: bool = False
+    """Whether something in it was erased."""
 
 
 class Decider(Protocol):
@@ -131,8 +140,13 @@ class TurnHost(Protocol):
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
         ...
 
-    def write(self, ready: Draft) -> asyncio.Future[Receipt]:
-        """Put an entry in line for the journal."""
+    @property
+    def holds_subjects(self) -> bool:
+        """Whether values of subjects may be in the state that the turns of this actor share."""
+        ...
+
+    def write(self, ready: Draft, *, seen: Seen | None = None) -> asyncio.Future[Receipt]:
+        """Put an entry in line for the journal; `seen` is it as `apply` sees it, where that differs."""
         ...
 
     async def write_and_wait(self, ready: Draft) -> Receipt:

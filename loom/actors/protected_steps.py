@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loom.actors.entries import AskedEntry, AskRepliedEntry
+from loom.actors.protected_entries import gone_in_entry
 from loom.actors.protected_replies import gone_in_reply
 from loom.journal.entry import Recorded, Step
 from loom.sealing import Subjects
@@ -26,4 +27,6 @@ def gone_of_steps(subjects: Subjects | None, entries: Sequence[Recorded]) -> str
             lost = None if command_type is None else gone_in_reply(subjects, command_type, recorded.entry.reply)
             if lost is not None:
                 return lost
+        elif (lost := gone_in_entry(subjects, recorded)) is not None:
+            return lost
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -16,10 +15,11 @@ from loom.actors.command import COMMANDS
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.ports import TurnHost
 from loom.actors.protected import opened_payload
+from loom.actors.protected_entries import seen_by_apply
 from loom.actors.protected_steps import gone_of_steps
 from loom.actors.services import Services
-from loom.actors.snapshots import is_journaled
-from loom.actors.state import Fold, Snapshot
+from loom.actors.snapshots import is_journaled, opened_snapshot
+from loom.actors.state import Fold
 from loom.actors.steps import RecordedSteps, UnorderedSteps, step_of
 from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.actors.verbs.effect import in_doubt
@@ -107,11 +107,10 @@ async def _begin(
         return 0, 0
     if until is not None and kept.sequence > until:
         return 0, 0
-    try:
-        snapshot = Snapshot.model_validate_json(kept.body)
-    except ValidationError:
+    if not await is_journaled(services.store, kept) or (opened := await opened_snapshot(services, kept)) is None:
         return 0, 0
-    if await is_journaled(services.store, kept) and fold.start(snapshot, at=kept.sequence):
+    snapshot, subjects = opened
+    if fold.start(snapshot, at=kept.sequence, subjects=subjects):
         return min([kept.sequence, *snapshot.unfinished.values()]) - 1, kept.sequence
     return 0, 0
 
@@ -216,7 +215,9 @@ async def _give_recorded_steps(
         beginning = _beginning(entries)
         await refolded(host.services, fold, host.journal, until=beginning)
         async for recorded in host.services.store.read(host.journal, after=beginning, until=entries[-1].sequence):
-            fold.feed(recorded.sequence, partial(getattr, recorded, "entry"))
+            seen = await seen_by_apply(host.services, recorded)
+            fold.feed(recorded.sequence, seen)
+        turn.saw_erased = fold.has_erased
     else:
         actor._state_ref = host.state_ref
 

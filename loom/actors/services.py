@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -101,9 +101,21 @@ class Snapshots(Protocol):
         ...
 
     async def put(
-        self, journal: str, *, actor_type: str, state_version: int, sequence: int, entry_hash: bytes, body: bytes
+        self,
+        journal: str,
+        *,
+        actor_type: str,
+        state_version: int,
+        sequence: int,
+        entry_hash: bytes,
+        body: bytes,
+        subjects: Collection[str] = (),
     ) -> None:
-        """Keep a snapshot in place of an earlier one."""
+        """Keep a snapshot in place of an earlier one; `subjects` are those that it was sealed for."""
+        ...
+
+    async def forget(self, subject: str) -> None:
+        """Drop the snapshots that were sealed for a subject."""
         ...
 
 

@@ -2,7 +2,8 @@
 
 A snapshot lies in the views file, which whoever can write it can change. So the journal says which bytes are meant: a
 small entry rides with the next append of the actor. What has another digest, another place or none is passed over, and
-the state is folded from the entries.
+the state is folded from the entries. A state that may hold values of subjects is sealed for all of them, whole, and its
+digest is that of the sealed bytes: one erasure, and it does not open any more.
 """
 
 from __future__ import annotations
@@ -10,20 +11,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from itertools import starmap
+from typing import Any, NamedTuple, TypeAlias
+
+from pydantic_core import from_json, to_json
 
 from loom.actors.actor import Actor
 from loom.actors.entries import SnapshotTakenEntry
 from loom.actors.services import KeptSnapshot, Services
-from loom.actors.state import Fold
+from loom.actors.state import Fold, Snapshot
+from loom.errors import LoomError
 from loom.journal.chain import SALT_BYTES
 from loom.journal.store import Draft, JournalStore, Receipt, draft
+from loom.sealing import is_together, open_for_all, seal_for_all, subjects_together
 from loom.telemetry import get_logger
 
-__all__ = ["SnapshotKeeper", "is_journaled"]
+__all__ = ["SnapshotKeeper", "is_journaled", "opened_snapshot"]
 
 _NOTED_WITHIN = 2_000
 """After how many entries the one with the digest stands at the latest: what was in line before it is bounded."""
+
+_MOST_SUBJECTS = 1_000
+"""Of a state with values of more subjects no snapshot is kept: all of their keys would have to be read to open it."""
+
+_Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 _log = get_logger("loom.actors")
 
@@ -34,6 +45,8 @@ class _Taken(NamedTuple):
     body: bytes
     sequence: int
     entry_hash: bytes
+    subjects: Mapping[str, int] = {}
+    """Subject → generation of the key that it was sealed with; 0 as long as it was not."""
 
 
 class SnapshotKeeper:
@@ -54,12 +67,33 @@ class SnapshotKeeper:
         every = self._services.options.snapshot_every
         return every > 0 and sequence - self.at >= every
 
-    def take(self, fold: Fold, sequence: int, entry_hash: bytes, *, unfinished: Mapping[str, int]) -> None:
-        """Take a snapshot of the state after an entry; not if it would not come back equal."""
+    def take(
+        self, fold: Fold, sequence: int, entry_hash: bytes, *, unfinished: Mapping[str, int], spawn: _Spawn
+    ) -> None:
+        """Take a snapshot of the state after an entry; not if it would not come back equal.
+
+        One that may hold values of subjects is sealed first, for all of them.
+        """
+        if len(fold.subjects) > _MOST_SUBJECTS:
+            return
         salt = self._services.sources.new_salt(SALT_BYTES).hex()
         body = fold.snapshot(at=sequence, unfinished=unfinished, salt=salt)
-        if body is not None:
-            self.at, self._taken = sequence, _Taken(body, sequence, entry_hash)
+        if body is None:
+            return
+        self.at, taken = sequence, _Taken(body, sequence, entry_hash, dict.fromkeys(fold.subjects, 0))
+        if taken.subjects:
+            spawn(self._seal(taken))
+        else:
+            self._taken = taken
+
+    async def _seal(self, taken: _Taken) -> None:
+        subjects = self._services.subjects
+        try:
+            if subjects is not None:
+                sealed = await seal_for_all(subjects.opened_vault(), taken.subjects, taken.body, _about(self._journal))
+                self._taken = taken._replace(body=to_json(sealed), subjects=subjects_together(sealed))
+        except LoomError as error:  # one of them was erased just now
+            _log.warning("snapshot_not_sealed", journal=self._journal, problem=str(error))
 
     @property
     def waiting(self) -> bool:
@@ -73,9 +107,7 @@ class SnapshotKeeper:
         about = _entry_of(self._taken, self._cls.actor_type, self._cls.state_version)
         return (draft(about, limits=self._services.limits, new_salt=self._services.sources.new_salt),)
 
-    def ride(
-        self, written: asyncio.Future[Receipt], *, spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    ) -> None:
+    def ride(self, written: asyncio.Future[Receipt], *, spawn: _Spawn) -> None:
         """Take note that it was put in line: the snapshot is kept as soon as its digest is durable."""
         snapshot, self._taken = self._taken, None
         if snapshot is None:
@@ -88,6 +120,9 @@ class SnapshotKeeper:
         written.add_done_callback(keep)
 
     async def _keep(self, snapshot: _Taken) -> None:
+        subjects = self._services.subjects
+        if subjects is not None and any(starmap(subjects.erasures.is_ended, snapshot.subjects.items())):
+            return  # what was dropped of them is not kept again
         await self._services.snapshots.put(
             self._journal,
             actor_type=self._cls.actor_type,
@@ -95,7 +130,26 @@ class SnapshotKeeper:
             sequence=snapshot.sequence,
             entry_hash=snapshot.entry_hash,
             body=snapshot.body,
+            subjects=snapshot.subjects,
         )
+
+
+async def opened_snapshot(services: Services, kept: KeptSnapshot) -> tuple[Snapshot, frozenset[str]] | None:
+    """Return a snapshot, and the subjects that it was sealed for; None where it does not open, or cannot be read."""
+    try:
+        sealed = from_json(kept.body)
+        if not is_together(sealed):
+            return Snapshot.model_validate_json(kept.body), frozenset()
+        if services.subjects is None or services.subjects.vault is None:
+            return None
+        body = await open_for_all(services.subjects.vault, sealed, _about(kept.journal))
+        return Snapshot.model_validate_json(body), frozenset(subjects_together(sealed))
+    except (ValueError, LoomError):  # a subject was erased, or the bytes are no snapshot
+        return None
+
+
+def _about(journal: str) -> str:
+    return f"snapshot of {journal}"
 
 
 async def is_journaled(store: JournalStore, kept: KeptSnapshot) -> bool:

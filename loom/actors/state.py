@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue, PydanticSchemaGenerationError, TypeAd
 
 from loom.actors.actor import Actor, folds, state_type
 from loom.actors.entries import BodiesClosedEntry, SnapshotTakenEntry, StateCheckpointEntry
-from loom.actors.ports import StateRef
+from loom.actors.ports import Seen, StateRef
 from loom.errors import ActorPrunedError, ActorStoppedError
 from loom.journal.entry import Entry, UnknownEntry
 
@@ -34,7 +34,7 @@ class Snapshot(BaseModel):
 class Fold:
     """Folds a journal, entry by entry and in order, into the state that an actor holds."""
 
-    __slots__ = ("_pending", "actor", "sequence", "wanted")
+    __slots__ = ("_pending", "actor", "has_erased", "sequence", "subjects", "wanted")
 
     def __init__(self, actor: Actor[Any]) -> None:
         self.actor = actor
@@ -42,12 +42,19 @@ class Fold:
         """Whether the actor folds anything at all."""
         self.sequence = 0
         """The sequence of the last entry that was folded."""
+        self.subjects: set[str] = set()
+        """Of whom something was opened for the state, which may hold it."""
+        self.has_erased = False
+        """Whether it was given entries in which something was erased."""
         self._pending: deque[tuple[int, Callable[[], Entry]]] | None = deque() if self.wanted else None
 
-    def feed(self, sequence: int, entry: Callable[[], Entry]) -> None:
-        """Put an entry in line; it is decoded only when it is folded."""
+    def feed(self, sequence: int, seen: Seen) -> None:
+        """Put an entry in line as `apply` sees it; it is decoded only when it is folded."""
         if self._pending is not None:
-            self._pending.append((sequence, entry))
+            self._pending.append((sequence, seen.entry))
+            if seen.subjects:
+                self.subjects |= seen.subjects
+            self.has_erased = self.has_erased or seen.has_erased
 
     def until(self, sequence: int, *, gaps: bool = False) -> None:
         """Fold what is in line up to a sequence; raise `ActorStoppedError` where `apply` raises.
@@ -72,22 +79,24 @@ class Fold:
             except ActorStoppedError:
                 raise
             except Exception as error:
+                said = type(error).__name__ if self.subjects else repr(error)  # words repeat what they are about
                 raise ActorStoppedError(
-                    f"[{type(self.actor).__name__}.apply] raised [{error!r}] on sequence [{at}]; expected it never to "
+                    f"[{type(self.actor).__name__}.apply] raised [{said}] on sequence [{at}]; expected it never to "
                     "fail, as the entry is a fact: correct apply, then open the loom again"
                 ) from error
             finally:
                 held.folding = False
             self.sequence = at
 
-    def start(self, snapshot: Snapshot, *, at: int) -> bool:
-        """Begin at a snapshot if its state can still be read; return whether it was."""
+    def start(self, snapshot: Snapshot, *, at: int, subjects: Collection[str] = ()) -> bool:
+        """Begin at a snapshot, sealed for some subjects, if its state can still be read; return whether it was."""
         if self.wanted:
             try:
                 state = _adapter_of(self.actor).validate_json(json.dumps(snapshot.state))
             except (ValidationError, PydanticSchemaGenerationError):
                 return False
             self.actor._state_ref = StateRef(state)
+        self.subjects = set(subjects)
         self.sequence = at
         return True
 
@@ -116,14 +125,15 @@ class Fold:
         """Go back to the beginning, whatever was folded before."""
         if self._pending is not None:
             self._pending.clear()
+            self.subjects.clear()
             self.actor._state_ref = StateRef(self.actor.initial_state())
         self.sequence = 0
 
-    def restart(self, state: JsonValue, *, at: int) -> bool:
+    def restart(self, state: JsonValue, *, at: int, subjects: Collection[str] = ()) -> bool:
         """Begin at a state that was written, whatever was folded before; return whether it can be read."""
         if self._pending is not None:
             self._pending.clear()
-        return self.start(Snapshot(state=state), at=at)
+        return self.start(Snapshot(state=state), at=at, subjects=subjects)
 
 
 def _adapter_of(actor: Actor[Any]) -> TypeAdapter[Any]:

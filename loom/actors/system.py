@@ -215,6 +215,15 @@ class ActorSystem:
         if stopped.turns and self.resumes and not self.closing:
             self.in_background(self._wake_all([journal]))
 
+    def let_go(self, cell: Cell) -> None:
+        """Let an actor go that is idle; it is woken again when it is spoken to."""
+        self._forget(cell)
+
+    async def woken(self) -> None:
+        """Wait for the actors that are being woken now."""
+        if self._waking:
+            await asyncio.wait(list(self._waking.values()))
+
     def _forget(self, cell: Cell) -> None:
         if self._cells.get(cell.journal) is not cell:
             return

@@ -31,7 +31,7 @@ from pydantic import JsonValue
 from loom.actors.command import Command
 from loom.actors.gathered import Gathered
 from loom.actors.parking import Answer, Parking
-from loom.actors.ports import Decider, TurnHost
+from loom.actors.ports import Decider, Seen, TurnHost
 from loom.actors.protected_replies import declared_reply
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
@@ -41,6 +41,7 @@ from loom.errors import (
     ActorStoppedError,
     AmbiguousStepError,
     AppendUnknownError,
+    ErasedError,
     LoomError,
     NotReplayableError,
     NoTurnError,
@@ -130,6 +131,8 @@ class Turn:
         """Whether a replay runs under another version than the recorded one: then rules and decisions are made anew."""
         self.decided: Callable[[Decision], object] | None = None
         """In such a replay: told what would be decided now."""
+        self.saw_erased = False
+        """Whether something was erased in the state that it sees again: its code may do something else for that."""
         self.attempt = 0
         """The number of a resumption that the journal does not know of yet."""
         self.diverged: TurnDivergedEntry | None = None
@@ -168,7 +171,7 @@ class Turn:
     @property
     def withholds_words(self) -> bool:
         """Whether the words of its errors are not kept: they repeat what they are about, which may be protected."""
-        return self.protected.touched or declared_reply(type(self.command)) is not None
+        return self.protected.touched or self.host.holds_subjects or declared_reply(type(self.command)) is not None
 
     @property
     def parked(self) -> bool:
@@ -233,6 +236,13 @@ class Turn:
             reason=f"{NOT_RESUMABLE}: {problem}",
         )
 
+    def erased(self, subject: str) -> ErasedError:
+        """Return the error of a turn that works on something of a subject who is erased while it is under way."""
+        return ErasedError(
+            f"turn [{self}] works on values of subject [{subject:.80}], who was erased; expected one who was not: it "
+            "ends here, as failed"
+        )
+
     def gone(self, problem: str, *, replayed: bool = False) -> NotReplayableError:
         """Return the error of a turn that comes to something that is `problem`; a replay says it in its own words."""
         if self.compare is None and not replayed:
@@ -271,9 +281,9 @@ class Turn:
         """Make an entry ready for the journal; raise `AdmissionError` if it cannot be kept."""
         return self.host.draft(entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes)
 
-    def write(self, draft: Draft) -> None:
-        """Journal what a step did, and show it to `apply`. Waits for nothing: see `durable`."""
-        self._put(draft)
+    def write(self, draft: Draft, *, seen: Seen | None = None) -> None:
+        """Journal what a step did, and show it to `apply`, as `seen` where that differs. It does not wait."""
+        self._put(draft, seen=seen)
         if self.actor is not None:
             self.actor._state_ref = self.host.state_ref
         try:
@@ -310,10 +320,10 @@ class Turn:
         except LoomError as error:
             raise self._invalidate_host(error) from error
 
-    def _put(self, draft: Draft) -> asyncio.Future[Receipt]:
+    def _put(self, draft: Draft, *, seen: Seen | None = None) -> asyncio.Future[Receipt]:
         self.check_open()
         try:
-            self._written = self.host.write(draft)
+            self._written = self.host.write(draft) if seen is None else self.host.write(draft, seen=seen)
         except LoomError as error:
             raise self._invalidate_host(error) from error
         return self._written

@@ -26,6 +26,7 @@ from loom.errors import (
     ActorFailedError,
     ActorStoppedError,
     DivergenceError,
+    ErasedError,
     LoomError,
     NotReplayableError,
     PolicyCodeChangedError,
@@ -42,7 +43,7 @@ _STEPS_KEPT = 20
 """So many steps of each side of a divergence are journaled: they begin at the one that nobody asks for."""
 _NOT_STUCK = (ActorStoppedError, TurnAbandonedError)
 
-_Reason = Literal["raised", "policy_code_changed", "not_resumable"]
+_Reason = Literal["raised", "policy_code_changed", "not_resumable", "erased"]
 
 _log = get_logger("loom.actors")
 
@@ -150,11 +151,13 @@ async def _end_badly(turn: Turn, error: BaseException) -> None:
         turn.halt(divergence(turn, turn.recorded_steps, f"its code raised [{_in_words(turn, error)}]"))
     stopped = turn.stopped
     if stopped is None:
-        await _fail(turn, error, "raised")
+        await _fail(turn, error, "erased" if isinstance(error, ErasedError) else "raised")
     elif isinstance(stopped, PolicyCodeChangedError) and (turn.recorded_steps is None or turn.recorded_steps.finished):
         await _fail(turn, stopped, "policy_code_changed")
     elif isinstance(stopped, NotReplayableError) and stopped.reason.startswith(NOT_RESUMABLE):
         await _fail(turn, stopped, "not_resumable")
+    elif isinstance(stopped, ErasedError):
+        await _fail(turn, stopped, "erased")
     elif turn.host.invalidated_by is None and not turn.host.closing and not isinstance(stopped, _NOT_STUCK):
         turn.host.stuck[turn.command_id] = stopped
         _log.error("turn_stuck", why=type(stopped).__name__, error=str(stopped))

@@ -315,9 +315,20 @@ class _NoSnapshots:
         """Return none."""
 
     async def put(
-        self, journal: str, *, actor_type: str, state_version: int, sequence: int, entry_hash: bytes, body: bytes
+        self,
+        journal: str,
+        *,
+        actor_type: str,
+        state_version: int,
+        sequence: int,
+        entry_hash: bytes,
+        body: bytes,
+        subjects: Collection[str] = (),
     ) -> None:
         """Keep none."""
+
+    async def forget(self, subject: str) -> None:
+        """Do nothing: there are none."""
 
 
 def _refusal(journal: str) -> JournalReadOnlyError:

@@ -85,6 +85,10 @@ class Entry(BaseModel):
     is_referred_to: ClassVar[bool] = False
     """Whether later entries of its turn may refer to it."""
 
+    subject_field: ClassVar[str | None] = None
+    """The field that names whose the declared fields are, where that is not the subject of the command: see
+    loom.sealing."""
+
     step: Step | None = None
     """Set by loom: the step that wrote this entry, if a step did."""
 

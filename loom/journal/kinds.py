@@ -88,10 +88,17 @@ class TurnFailedEntry(Entry):
     """A turn ended because `execute` raised: its entries stand, its decisions are no precedents."""
 
     kind: ClassVar[str] = "turn_failed"
+    schema_version: ClassVar[int] = 2
 
     type_name: str
     message: str
-    reason: Literal["raised", "policy_code_changed", "not_resumable"] = "raised"
+    reason: Literal["raised", "policy_code_changed", "not_resumable", "erased"] = "raised"
+    """`erased` says that a subject of the turn was erased while it was under way."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body from before turns ended as `erased` as it is."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class TurnDivergedEntry(Entry):

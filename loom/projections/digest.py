@@ -14,7 +14,7 @@ from loom.projections.sql import quoted
 __all__ = ["digest", "dump"]
 
 _TABLES = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name"
-_OWN = frozenset({"checkpoints", "snapshots"})
+_OWN = frozenset({"checkpoints", "snapshots", "snapshot_subjects"})
 
 
 def dump(connection: sqlite3.Connection, tables: Iterable[str] | None = None) -> dict[str, list[tuple[object, ...]]]:

@@ -47,7 +47,7 @@ VIEW_DECLARED = frozenset({"OUTDATED", "PRUNED", "UNKNOWN"})
 
 _MOST_PER_CODE = 100
 _CHECKPOINTS = "SELECT name, version, shape, position, entry_hash, failed FROM checkpoints"
-_OWN = ("checkpoints", "snapshots")
+_OWN = ("checkpoints", "snapshots", "snapshot_subjects")
 
 
 @dataclass(slots=True)

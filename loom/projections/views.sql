@@ -18,3 +18,11 @@ CREATE TABLE IF NOT EXISTS snapshots (
   entry_hash BLOB NOT NULL,
   body BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS snapshot_subjects (
+  journal TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  PRIMARY KEY (journal, subject)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS snapshots_by_subject ON snapshot_subjects (subject);

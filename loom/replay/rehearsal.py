@@ -73,13 +73,7 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         if (reason := _gone(system, entries[0].entry, ending)) is not None:
             return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
         turn = await replayed_turn(system.detached_cell(journal), entries, compare=compare)
-        said = await drive(turn)
-        if said[0] == "replied":  # what is sealed comes out the same for the same command id
-            kept = await protected_reply(
-                turn.services, turn.command, said[1], journal=journal, command_id=command_id,
-                subject=turn.received.subject,
-            )  # fmt: skip
-            said = "replied", kept
+        said = await _driven(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
     except UnknownActorError:
@@ -94,10 +88,29 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         differences.append(f"it never asked for [{', '.join(turn.recorded_steps.expected())}]")
     if said != _recorded(ending):
         differences.append(f"it ended with [{said!r:.200}] instead of [{_recorded(ending)!r:.200}]")
+    if differences and turn.saw_erased:  # its code may have gone by what is erased now
+        return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason="erased")
     reason = "; ".join(differences) or None
     return Rehearsal(
         journal=journal, command_id=command_id, verdict="diverged" if differences else "same", reason=reason
     )
+
+
+async def _driven(turn: Turn) -> tuple[str, JsonValue]:
+    """Return how a turn ends that is driven again, as its journal would say it: with what is sealed in its reply."""
+    try:
+        said, reply = await drive(turn)
+    except DivergenceError as error:
+        if turn.saw_erased:
+            raise turn.gone("erased") from error
+        raise
+    if said != "replied":
+        return said, reply
+    kept = await protected_reply(
+        turn.services, turn.command, reply, journal=turn.host.journal, command_id=turn.command_id,
+        subject=turn.received.subject,
+    )  # fmt: skip
+    return said, kept
 
 
 def _not_replayable(ending: Entry) -> str | None:

@@ -114,16 +114,18 @@ async def open_sealed(
 ) -> JsonValue:
     """Return JSON that was protected with what was sealed in it opened, and `Erased` in the place of what is erased.
 
-    What was masked, hashed or dropped stays so. `as_named` opens each value for the subject that it names itself: for
-    what is read out of a journal, where nothing that came in sealed is ever written. Raises `ErasedError` for what does
-    not open though it was not erased: the keys are lost, or it was changed, or sealed for somebody else or elsewhere.
+    What was masked, hashed or dropped stays so. `as_named` opens each value for the subject and the place that it
+    names itself: for what is read out of a journal, where nothing that came in sealed is ever written.
+
+    Raises `ErasedError` for what does not open though it was not erased: the keys are lost, or it was changed, or
+    sealed for somebody else or elsewhere.
     """
     opened: dict[str, JsonValue] = {}
     for each in _found(value, declaration, "", subject):
         sealed = placeholder_of(each.value)
         if not isinstance(sealed, SealedValue):
             continue
-        if sealed.about != each.path or not (as_named or sealed.subject == each.subject):
+        if not as_named and (sealed.about != each.path or sealed.subject != each.subject):
             raise ErasedError(
                 f"what was sealed at [{each.path}] does not open; it was sealed for another, or elsewhere"
             )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from loom.actors.ports import Seen
 from loom.actors.protected import NOT_KEPT
 from loom.actors.steps import Phase
 from loom.actors.turn import Turn
@@ -55,7 +56,9 @@ def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
     )
 
 
-async def once(turn: Turn, step: Step, entry: Entry, phase: Phase = "end") -> Recorded | None:
+async def once(
+    turn: Turn, step: Step, entry: Entry, phase: Phase = "end", *, seen: Seen | None = None
+) -> Recorded | None:
     """Journal this half of a step if it is not recorded yet; else return what is, which a replay compares with it.
 
     Raises `AdmissionError` for an entry that cannot be kept, before the step is taken.
@@ -63,7 +66,7 @@ async def once(turn: Turn, step: Step, entry: Entry, phase: Phase = "end") -> Re
     ready = turn.draft(entry)
     recorded = await turn.take(step, phase)
     if recorded is None:
-        turn.write(ready)
+        turn.write(ready, seen=seen)
     elif turn.compare is not None:
         turn.compare(recorded, entry)
     return recorded

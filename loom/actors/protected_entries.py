@@ -1,0 +1,121 @@
+"""Entries of a user's own kinds with declared fields: protected before they are journaled, opened before `apply`.
+
+`apply` gets what is sealed in them opened, live, resumed and after a restart alike, `Erased()` in the place of what was
+erased since, and what stands for a value that was masked, hashed or dropped: that also while the turn is live, so that
+a state is the same whenever it is folded. Entries of loom's own kinds, commands among them, it gets as they are
+journaled. Projections, reactors and whoever else reads the journal get all of them so.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from loom.actors.ports import Seen
+from loom.actors.services import Services
+from loom.errors import ActorStoppedError, AdmissionError
+from loom.journal.entry import KINDS, Entry, Recorded
+from loom.sealing import Subjects, Vault, declaration_of, declared_plain, gone_in, open_sealed, protect
+from loom.sealing.concerning import with_sealed
+from loom.sealing.declaring import Parts
+
+__all__ = ["KeptEntry", "declared_entry", "gone_in_entry", "kept_entry", "seen_by_apply"]
+
+_OF_LOOM = "loom."
+_NOTHING = Parts({})
+
+
+class KeptEntry(NamedTuple):
+    """An entry with declared fields: as it is journaled, as `apply` sees it, and what is declared of it in clear."""
+
+    written: Entry
+    seen: Seen
+    plain: JsonValue
+    subject: str | None
+
+
+def declared_entry(cls: type[Entry] | None) -> Parts:
+    """Return what a class of entries declares; nothing for loom's own, which bring what is protected already."""
+    if cls is None or cls.__module__.startswith(_OF_LOOM):
+        return _NOTHING
+    return declaration_of(cls)
+
+
+async def kept_entry(
+    entry: Entry, declared: Parts, *, vault: Vault | None, subject: str | None, once: str, names: tuple[str, ...]
+) -> KeptEntry:
+    """Return an entry as it may be journaled and as `apply` sees it; the same for the same `once`.
+
+    `subject` is that of the command; the class of the entry may name its own. Raises what `loom.sealing.protect` does.
+    """
+    plain = declared_plain(entry, declared)
+    whose = _subject_of(entry, plain) or subject
+    kept = await protect(plain, declared, vault=vault, subject=whose, once=once, names=names)
+    opened = await open_sealed(kept, declared, vault=vault, as_named=True)
+    return KeptEntry(_read(type(entry), kept), Seen(partial(_read, type(entry), opened), _subjects(kept)), plain, whose)
+
+
+async def seen_by_apply(services: Services, recorded: Recorded) -> Seen:
+    """Return a recorded entry as `apply` sees it.
+
+    Raises `ActorStoppedError` for what does not open though it was not erased. Where nothing is opened at all, as where
+    another process runs the loom, what is sealed stays so.
+    """
+    as_it_is = partial(getattr, recorded, "entry")
+    cls = KINDS.get(recorded.kind)
+    declared = declared_entry(cls)
+    if not declared or cls is None or services.subjects is None or (plain := recorded.plain) is None:
+        return Seen(as_it_is)
+    vault = services.subjects.vault
+    try:
+        if vault is None and not _subjects(plain):
+            return Seen(as_it_is)
+        opened = await open_sealed(plain, declared, vault=services.subjects.opened_vault(), as_named=True)
+    except Exception as error:
+        raise ActorStoppedError(
+            f"sequence [{recorded.sequence}] of [{recorded.journal}] has values that do not open [{error}]; expected "
+            "them for the state of its actor: open the loom with the keys that sealed them"
+        ) from error
+    subjects = _subjects(plain, vault)
+    return Seen(partial(_read, cls, opened), subjects, has_erased=subjects != _subjects(plain))
+
+
+def gone_in_entry(subjects: Subjects | None, recorded: Recorded) -> str | None:
+    """Return why what a turn recorded cannot be opened: `erased`, or `sealed` without a vault; None where it can."""
+    declared = declared_entry(KINDS.get(recorded.kind))
+    if not declared or recorded.plain is None:
+        return None
+    return gone_in(recorded.plain, declared, vault=None if subjects is None else subjects.vault, also_withheld=False)
+
+
+def _subject_of(entry: Entry, plain: Any) -> str | None:
+    name = type(entry).subject_field
+    if name is None:
+        return None
+    subject = plain.get(name)
+    if not isinstance(subject, str):
+        raise AdmissionError(
+            f"entry of kind [{entry.kind}] names no subject in [{name}] [{subject!r:.40}]; expected the name of one: "
+            "fill it in"
+        )
+    return subject
+
+
+def _subjects(value: JsonValue, vault: Vault | None = None) -> frozenset[str]:
+    """Return for whom something in JSON is sealed; with a vault, only those of whom it opens."""
+    found: set[str] = set()
+
+    def note(sealed: Any) -> JsonValue:
+        if vault is None or not vault.is_erased(sealed.subject, sealed.generation):
+            found.add(sealed.subject)
+        return None
+
+    with_sealed(value, note)
+    return frozenset(found)
+
+
+def _read(cls: type[Entry], plain: JsonValue) -> Entry:
+    return KINDS.decode(cls.kind, cls.schema_version, json.dumps(plain).encode())
