@@ -116,7 +116,7 @@ class Cell:
         self.operator_lock = asyncio.Lock()
         """Held while something is done about a turn from outside it: answered, retried, abandoned."""
         self.rebuilding = asyncio.Lock()
-        """Held while the state is folded anew."""
+        """Held while the state is folded again."""
         self.appended_during_rebuild: list[tuple[int, Seen]] | None = None
         """What is put in line meanwhile."""
         self._owner = owner

@@ -64,7 +64,7 @@ def _sealed_for(received: CommandReceivedEntry) -> set[str]:
 
 
 async def _let_go(actors: ActorSystem, cell: Cell) -> None:
-    """Have an actor forget its state: one that is idle wakes again when it is spoken to, another folds it anew."""
+    """Have an actor forget its state: one that is idle wakes again when it is spoken to, another folds it again."""
     if cell.idle:
         actors.let_go(cell)
     elif any(_has_own_state(cell, turn) for turn in cell.turns.values()):

@@ -3,7 +3,7 @@
 `apply` gets what is sealed in them opened, live, resumed and after a restart alike, `Erased()` in the place of what was
 erased since, and what stands for a value that was masked, hashed or dropped: that also while the turn is live, so that
 a state is the same whenever it is folded. Entries of loom's own kinds, commands among them, it gets as they are
-journaled. Projections, reactors and whoever else reads the journal get all of them so.
+journaled. Projections, reactors and other readers of the journal get all of them so.
 """
 
 from __future__ import annotations

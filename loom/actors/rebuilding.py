@@ -1,4 +1,4 @@
-"""Folding the state of an actor anew while it is awake: after a failure, and where a subject of it was erased."""
+"""Folding the state of an actor again while it is awake: after a failure, and where a subject of it was erased."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rebuilt(Protocol):
 
 
 async def rebuild(cell: Rebuilt, *, folded: int) -> None:
-    """Fold the journal again, up to a sequence: nobody knows what the state in memory is, or it may not be held.
+    """Fold the journal again, up to a sequence: what is in memory is not known any more, or may not be held.
 
     What is put in line in the meantime is noted, and comes after what is read, so that the new state lacks nothing. A
     turn that runs goes on with the new state.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -136,7 +137,9 @@ def plain(state: Any) -> Any:
     """Return a state as JSON shows it; what JSON cannot say is shown as Python does."""
     from pydantic_core import to_jsonable_python
 
-    return to_jsonable_python(state, fallback=repr)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a value that is of another type, as one that is sealed
+        return to_jsonable_python(state, fallback=repr)
 
 
 def _common(one: str, other: str) -> int:

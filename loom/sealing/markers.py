@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, GetCoreSchemaHandler, JsonValue, SerializationInfo
-from pydantic_core import core_schema, to_jsonable_python
+from pydantic_core import PydanticSerializationUnexpectedValue, core_schema, to_jsonable_python
 
 __all__ = [
     "Dropped",
@@ -59,9 +59,15 @@ class Erased:
         return core_schema.no_info_plain_validator_function(
             cls._taken,
             serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda _: {_ERASED: 1}, when_used="json", return_schema=core_schema.dict_schema()
+                cls._written, when_used="json", return_schema=core_schema.dict_schema()
             ),
         )
+
+    @classmethod
+    def _written(cls, value: object) -> JsonValue:
+        if isinstance(value, cls):
+            return value.as_json()
+        raise PydanticSerializationUnexpectedValue("expected what stands for an erased value")  # another of a union
 
     @classmethod
     def _taken(cls, value: object) -> Erased:

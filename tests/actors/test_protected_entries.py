@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from loom import Actor, Command, Entry, Loom
+from loom.cli.text import plain as shown_plain
 from loom.errors import ActorFailedError, ActorStoppedError, ErasedError
 from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry
 from loom.journal.sqlite.verify import verify
@@ -209,6 +210,17 @@ async def test_without_the_keys_an_actor_does_not_wake_with_a_state_that_is_not_
     async with sealing(tmp_path, [Book], enabled=False) as loom:
         with pytest.raises(ActorStoppedError, match="do not open"):
             await loom.actor(Book, "b").ask(Show())
+
+
+async def test_where_nothing_is_opened_a_state_is_shown_with_what_is_sealed(tmp_path: Path) -> None:
+    async with sealing(tmp_path, [Book]) as loom:
+        await loom.actor(Book, "b").ask(Note(customer_id="c-7"))
+        await loom.actor(Book, "b").ask(Note(customer_id="c-8"))
+        await erase(loom, "c-8")
+        assert shown_plain(await state(loom))["emails"] == [EMAIL, {"$erased": 1}]
+        loom.actors.services.subjects = None  # as where another process runs the loom
+        sealed, *_ = shown_plain(await state(loom))["emails"]
+        assert (sealed["subject"], sealed["about"]) == ("c-7", "/email")
 
 
 # --- snapshots ------------------------------------------------------------------------------------

@@ -69,9 +69,9 @@ async def test_the_state_is_the_same_with_and_without_a_snapshot(tmp_path: Path)
         begun: list[int] = []
         real = Fold.start
 
-        def start(self: Fold, snapshot: Snapshot, *, at: int) -> bool:
+        def start(self: Fold, snapshot: Snapshot, *, at: int, **more: Any) -> bool:
             begun.append(at)
-            return real(self, snapshot, at=at)
+            return real(self, snapshot, at=at, **more)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Fold, "start", start)
@@ -86,9 +86,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     real = Fold.start
 
-    def start(self: Fold, snapshot: Snapshot, *, at: int) -> bool:
+    def start(self: Fold, snapshot: Snapshot, *, at: int, **more: Any) -> bool:
         found.append(at)
-        return real(self, snapshot, at=at)
+        return real(self, snapshot, at=at, **more)
 
     monkeypatch.setattr(Fold, "start", start)
     return found
