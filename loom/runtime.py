@@ -349,8 +349,9 @@ class Loom:
         if critic is None:
             return
         self.enricher = Enricher(
-            self.store, queries, critic, self.budget, wanted.llm_enrichment, now=self.now, make_draft=make_draft
-        )
+            self.store, queries, critic, self.budget, wanted.llm_enrichment, now=self.now, subjects=self.subjects,
+            make_draft=make_draft,
+        )  # fmt: skip
         self._stack.push_async_callback(self.enricher.close)
         if self.resumes:  # else it asks about what it is told to, and follows nothing
             await self.enricher.start()

@@ -44,6 +44,8 @@ class EnrichmentConfig(Section):
     timeout_s: float = Field(default=5.0, gt=0, le=600, allow_inf_nan=False)
     timeout: float | None = Field(default=None, gt=0, le=600_000, allow_inf_nan=False)
     concurrency: int = Field(default=8, ge=1, le=1_000)
+    plain_fields: tuple[Annotated[str, Field(min_length=1, max_length=500)], ...] = ()
+    """What of a decision a critic sees in plain though it is sealed: paths such as `facts.age`, `*` for any name."""
 
     @property
     def patience_s(self) -> float:

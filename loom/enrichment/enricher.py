@@ -35,6 +35,8 @@ from loom.journal.folded import FoldedJournal
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.projections import Queries
 from loom.projections.joining import join
+from loom.sealing import Outgoing, Subjects
+from loom.sealing.facts import placeholders_in
 from loom.spans import note_enrichment, observe_budget, span
 from loom.telemetry import get_logger
 
@@ -104,9 +106,11 @@ class Enricher:
         config: EnrichmentConfig,
         *,
         now: Callable[[], datetime],
+        subjects: Subjects | None = None,
         make_draft: Callable[[Entry], Draft] = draft,
     ) -> None:
         self._store = store
+        self._outgoing = Outgoing(store, subjects, to="critic", plain_fields=config.plain_fields, make_draft=make_draft)
         self._queries = queries
         self._critic = critic
         self._budget = budget
@@ -280,8 +284,9 @@ class Enricher:
         began = time.perf_counter()
         with span("loom.enrichment", {"loom.decision": decision_id}) as under_way:
             try:
+                shown = await self._shown(decision)
                 async with asyncio.timeout(self._config.patience_s):
-                    answer = await self._critic.analyse(fenced(decision, mark=secrets.token_hex(8)))
+                    answer = await self._critic.analyse(fenced(shown, mark=secrets.token_hex(8)))
                 analysis = DecisionAnalysis.of(answer.analysis, model=answer.model, generated_at=self._now())
             except Exception as error:
                 under_way.set_attribute("loom.outcome", type(error).__name__)
@@ -293,6 +298,13 @@ class Enricher:
             note_enrichment(status="enriched", duration_s=duration_s, confidence=analysis.confidence)
             await self._settle_answer(reserved, answer, analysis, _ms_since(began))
             return "enriched"
+
+    async def _shown(self, decision: Decision) -> Decision:
+        """Return a decision as the critic may see it: what is sealed says so, but for what the config names."""
+        plain = decision.model_dump(mode="json")
+        if not any(placeholders_in(plain)):
+            return decision
+        return Decision.model_validate(await self._outgoing.shown(plain, what=f"decision {decision.decision_id}"))
 
     async def _settle_answer(
         self, reserved: Reservation, answer: CriticAnswer, analysis: DecisionAnalysis, duration_ms: float

@@ -37,6 +37,7 @@ from loom.sealing.markers import (
 )
 from loom.sealing.master import MASTER_KEY, master_key
 from loom.sealing.opening import Opened, Openings, check_reader
+from loom.sealing.outgoing import Outgoing
 from loom.sealing.protecting import (
     declared_plain,
     gone_in,
@@ -74,6 +75,7 @@ __all__ = [
     "Opened",
     "OpenedFacts",
     "Openings",
+    "Outgoing",
     "Parts",
     "Protected",
     "Sealed",
