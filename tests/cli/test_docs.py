@@ -81,5 +81,5 @@ def test_the_wheel_has_the_pages(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(tmp_path / built.stdout.strip()) as wheel:
-        inside = {Path(name).stem for name in wheel.namelist() if name.startswith("loom/docs/")}
+        inside = {Path(name).stem for name in wheel.namelist() if Path(name).parent == Path("loom/docs")}
     assert inside == set(pages())
