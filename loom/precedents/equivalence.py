@@ -20,6 +20,7 @@ from loom.errors import AdmissionError
 from loom.journal.admission import json_value
 from loom.policies.canonical import Json
 from loom.precedents.attributes import Attribute, Bin, Exact, FromContext, Plain, SetOf, declared, refuse
+from loom.sealing.markers import placeholder_of
 
 __all__ = ["FORMAT", "Attribute", "Bin", "EquivalenceRule", "FromContext", "SetOf", "rule_hash"]
 
@@ -241,13 +242,20 @@ def _plain(given: Given) -> Mapping[str, JsonValue]:
 def _value(plain: Mapping[str, JsonValue], name: str, called: str) -> JsonValue:
     """Return the value of an attribute: by its name as it is, or step by step into objects."""
     if name in plain:
-        return plain[name]
+        return _readable(plain[name], called)
     found: JsonValue = dict(plain)
     for part in name.split("."):
         if not isinstance(found, dict) or part not in found:
             refuse(called, "is missing", "a value for every attribute of the rule")
         found = found[part]
-    return found
+    return _readable(found, called)
+
+
+def _readable(value: JsonValue, called: str) -> JsonValue:
+    """Return a value that a key may be made of; refuse one that is sealed: what it is made of could be told from it."""
+    if isinstance(value, dict) and placeholder_of(value) is not None:
+        refuse(called, "is sealed, or not kept", "a value that can be read")
+    return value
 
 
 def _digest(domain: bytes, document: Mapping[str, Json]) -> str:

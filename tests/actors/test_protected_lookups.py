@@ -23,6 +23,7 @@ EMAIL, PHONE, OTHER = "ada@example.org", "+44 20 7946", "+44 20 1234"
 ACCOUNT = {"name": "Account 9", "email": EMAIL, "contacts": [{"phone": PHONE}, {"phone": OTHER}]}
 PLAIN = [each.encode() for each in (EMAIL, PHONE, OTHER)]
 
+began: list[str] = []
 seen: list[Any] = []
 fetched: list[str] = []
 
@@ -62,6 +63,7 @@ class Desk(Actor[None]):
     actor_type = "desk"
 
     async def execute(self, command: Look | Plainly) -> str:
+        began.append(command.what)
         what, _, then = command.what.partition(" ")
         if what in WAYS:
             query = EMAIL if what == "query" else "account 9"
@@ -104,6 +106,7 @@ async def _fetch(value: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def master(monkeypatch: pytest.MonkeyPatch) -> None:
+    began.clear()
     seen.clear()
     fetched.clear()
     monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
@@ -189,6 +192,7 @@ async def test_a_turn_goes_on_from_what_is_sealed_and_ends_before_it_runs_where_
         await loom.approvals.grant(waiting.approval_id, by="boss")
         if what == "erased":
             await loom.subjects.erase("c-7", by="vera", reason="she asked for it")
+    began.clear()
     seen.clear()
     async with opened(tmp_path, sealing=what != "locked") as loom:
         if what in ("paths", "query"):
@@ -201,7 +205,7 @@ async def test_a_turn_goes_on_from_what_is_sealed_and_ends_before_it_runs_where_
             kept = [each.entry async for each in loom.store.read("desk/c7")]
             [failed] = [each for each in kept if isinstance(each, TurnFailedEntry)]
             assert (failed.reason, lost in failed.message) == ("not_resumable", True)
-            assert seen == [], "nothing of it ran"
+            assert began == seen == [], "nothing of it ran"
         assert fetched == ["crm"]
     assert not [each for each in PLAIN if each in written(tmp_path)]
 
