@@ -61,7 +61,7 @@ class Approvals:
         """Return a request by its id or an unambiguous beginning of it."""
         return await self._chains.get(approval_id)
 
-    async def shown(self, approval_id: str, *, by: By) -> Approval:
+    async def shown(self, approval_id: str, *, by: By, reason: str | None = None) -> Approval:
         """Return a request with what its approver is shown opened; that it is done is journaled in `loom/access` first.
 
         It is for the person whom the request names now, and for readers, by an API key or an account. What was erased
@@ -79,7 +79,7 @@ class Approvals:
             readable,
             to=by,
             asked_of=approval.approver,
-            reason=f"asked for consent: {approval.reason}",
+            reason=reason or f"asked for consent: {approval.reason}",
             what={"approval_id": approval.approval_id, "journal": approval.journal, "shown": approval.shown},
         )
         found = await opened.facts(approval.facts)

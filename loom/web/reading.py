@@ -27,6 +27,7 @@ from loom.web.shapes import (
     JudgementAnswer,
     JudgeRequest,
     Listed,
+    OpenRequest,
     Page,
     PolicyAnswer,
 )
@@ -117,6 +118,14 @@ def router(api: Api) -> APIRouter:
         """Return a request with everything that happened to it."""
         loom, _ = await api.caller(request, "read")
         return JSONResponse((await loom.approvals.get(approval_id)).model_dump(mode="json"))
+
+    @routes.post("/approvals/{approval_id}/open", response_model=Approval, openapi_extra=takes(OpenRequest))
+    async def opened(request: Request, approval_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
+        """Return a request with what is sealed in it opened, to whom it names; that is journaled first."""
+        loom, caller = await api.caller(request, "approve")
+        given = await read_body(request, OpenRequest)
+        shown = await loom.approvals.shown(approval_id, by=caller.identity, reason=given.reason)
+        return JSONResponse(shown.model_dump(mode="json"))
 
     @routes.post("/approvals/{approval_id}/grant", response_model=Approval, openapi_extra=takes(AnswerRequest))
     async def grant(request: Request, approval_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803

@@ -19,6 +19,7 @@ __all__ = [
     "JudgeRequest",
     "JudgementAnswer",
     "Listed",
+    "OpenRequest",
     "Page",
     "PolicyAnswer",
     "Shape",
@@ -65,6 +66,12 @@ class Listed(Shape, Generic[T]):
 
 
 # --- what a workspace holds ------------------------------------------------------------------------
+
+
+class OpenRequest(Shape):
+    """Why a person who is asked looks at what is sealed in the request; without words, as they are asked."""
+
+    reason: str | None = Field(default=None, max_length=10_000)
 
 
 class AnswerRequest(Shape):

@@ -147,6 +147,8 @@ async def test_an_approval_is_answered_in_the_name_of_the_key_and_of_nobody_else
         while not (pending := (await client.call("GET", "/api/approvals", role="reader")).json["items"]):
             await asyncio.sleep(0.01)
         where = f"/api/approvals/{pending[0]['approval_id']}/grant"
+        opened = await client.call("POST", where.replace("grant", "open"), {}, role="approver")
+        assert (opened.status, opened.json) == (200, pending[0]), "nothing in it is sealed: there is nothing to journal"
         forged = await client.call("POST", where, {"comment": "fine", "by": "the boss"}, role="approver")
         assert (forged.status, forged.code) == (422, "bad_request")
         granted = await client.call("POST", where, {"comment": "fine"}, role="approver")
@@ -174,6 +176,7 @@ ALLOWED = {
     ("POST", "/api/circuits/escalations/{escalation_id}/close"): ("approver", "admin"),
     ("GET", "/api/approvals"): ROLES,
     ("GET", "/api/approvals/{approval_id}"): ROLES,
+    ("POST", "/api/approvals/{approval_id}/open"): ("approver", "admin"),
     ("POST", "/api/approvals/{approval_id}/grant"): ("approver", "admin"),
     ("POST", "/api/approvals/{approval_id}/deny"): ("approver", "admin"),
     ("GET", "/api/policies"): ROLES,
