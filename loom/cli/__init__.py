@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the shell; its commands are imported only now."""
-    gc.disable()  # what is imported stays: a look for garbage among it finds none
+    gc.disable()  # imported modules stay in memory: a garbage collection of them finds nothing
     from loom.cli.app import main as run
 
     gc.freeze()

@@ -1,7 +1,7 @@
-"""Acting on a workspace: through the control socket of the loom that runs on it, or by opening it for a moment.
+"""Act on a workspace: through the control socket of the loom that runs on it, or by opening it for a moment.
 
-Opened for a moment, no turn is resumed and no code of an actor is imported: an answer is journaled, and whichever loom
-runs next goes on from it.
+A workspace that is opened for a moment resumes no turn and imports no code of an actor: the answer is journaled, and
+the loom that runs next continues from it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ async def act(
     extensions: Sequence[Extension] = (),
     begins: bool = False,
 ) -> tuple[JsonValue, bool]:
-    """Do something in the name of a person; return what came of it, and whether a running loom did it.
+    """Do an operation in the name of a person; return its result, and whether a running loom did it.
 
-    A loom that is just starting, or a shell that has the workspace open for a moment, is waited for. `extensions` are
-    those whose operation it is. What may be the first thing that is done in a workspace `begins` it.
+    It waits for a loom that is just starting, and for a shell that has the workspace open for a moment. `extensions`
+    are those that bring the operation. With `begins`, the workspace is created if it does not exist yet.
     """
     check_person(by)
     place = shell.place if begins else shell.existing
@@ -63,7 +63,7 @@ async def act(
 
 
 async def act_with_code(shell: Shell, operation: str, arguments: Mapping[str, JsonValue], *, by: str) -> JsonValue:
-    """Do something that needs the code of policies and actors; return what came of it.
+    """Do an operation that needs the code of policies and actors; return its result.
 
     The loom that runs does it. Without one, the workspace is opened for a moment with the modules of the config.
     """
@@ -87,7 +87,7 @@ async def over_socket(
     *,
     timeout_s: float = _ANSWER_TIMEOUT_S,
 ) -> JsonValue:
-    """Ask the loom that runs on a journal; raise `ControlError` with what it raised, or where nobody answers."""
+    """Ask the loom that runs on a journal; raise `ControlError` with its error, or if no loom answers."""
     return await control_call(files.lock, operation, arguments, timeout_s=timeout_s)
 
 

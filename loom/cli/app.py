@@ -46,7 +46,7 @@ __all__ = ["app", "main"]
 _EPILOG = (
     "Without options, the loom is that of the nearest loom.config.yaml from here upwards, else ./loom-data/default. "
     "Ids may be shortened as long as they name one thing.\n\n"
-    "Exit codes: 0 it is so, or done; 1 the answer is no, or something was found; "
+    "Exit codes: 0 yes, or done; 1 the answer is no, or something was found; "
     "2 wrong usage, or the machine, the config or the journal stands in the way; 130 interrupted."
 )
 

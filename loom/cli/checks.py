@@ -1,4 +1,4 @@
-"""Can this machine, and this journal on it, keep loom's promises? Each check says what it found in plain words."""
+"""Check whether this machine, and this journal on it, can keep loom's promises. Each check says what it found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["check_journal", "check_machine", "check_place"]
 
 _OLDEST_SQLITE = (3, 37, 0)
 _TIGHT = 10
-"""So many times the least free space that loom needs is little."""
+"""Below this multiple of the free space that loom needs, the check warns."""
 _LAST = "SELECT position, recorded_at_us, clock_back_us FROM entries ORDER BY position DESC LIMIT 1"
 _BEHIND_US = 1_000_000
 _HASH_AT = "SELECT entry_hash FROM entries WHERE position = ?"
@@ -42,7 +42,7 @@ def check_machine() -> Iterator[Check]:
         yield Check(
             "ok",
             "SQLite",
-            f"{found}; it may lose rows when several processes checkpoint, so loom keeps to one that writes",
+            f"{found}; it may lose rows when several processes checkpoint, so loom writes from one process only",
             "let no other program write the journal file; SQLite 3.51.3 and later have this corrected",
         )
     else:
@@ -125,7 +125,7 @@ def _contents(
 
 
 def _clock(recorded_at_us: int, said_us: int) -> Iterator[Check]:
-    """Hold the time of day against the last entry's, and against what the clock said when it was written."""
+    """Compare the time of day with the last entry's, and with the clock at the time when that was written."""
     now_us = us_from_datetime(datetime.now(UTC))
     last = f"{moment(datetime_from_us(recorded_at_us))} UTC"
     if recorded_at_us - max(now_us, said_us) > AHEAD_US:
@@ -143,18 +143,18 @@ def _clock(recorded_at_us: int, said_us: int) -> Iterator[Check]:
 
 
 def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, position: int) -> Iterator[Check]:
-    """Hold the last head that was written down outside the database against the entry at its position."""
+    """Compare the last head that is recorded outside the database with the entry at its position."""
     lines = HeadsFile(files.heads).read()
     if lines.damaged:
         yield Check(
             "bad", "anchor", f"{files.heads.name} is damaged at line {', '.join(map(str, lines.damaged[:5]))}",
-            "what it anchored is not anchored any more: run `loom verify`, restore a copy of the file",
+            "the heads on these lines anchor nothing any more: run `loom verify`, restore a copy of the file",
         )  # fmt: skip
     last = lines.heads[-1] if lines.heads else None
     if last is None:
         if position:
             yield Check(
-                "look", "anchor", f"no head is written down: none of {position} entries is anchored",
+                "look", "anchor", f"no head is recorded: none of {position} entries is anchored",
                 "a head is written at every clean end of a loom",
             )  # fmt: skip
         return
@@ -168,7 +168,7 @@ def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConf
         )  # fmt: skip
     elif tail > 2 * config.journal.head_every:
         yield Check(
-            "look", "anchor", f"{tail} entries since the last head, at {last.position}", "end the loom well once"
+            "look", "anchor", f"{tail} entries since the last head, at {last.position}", "stop the loom in order once"
         )
     else:
         since = f"; {tail} entries since then" if tail else ", the last entry"
@@ -189,7 +189,7 @@ def _room(directory: Path, config: LoomConfig) -> Iterator[Check]:
 
 
 def _trial(directory: Path, config: LoomConfig) -> Check:
-    """Open a journal of its own beside the real one and read the pragmas back, as each writer does."""
+    """Open a trial journal next to the real one and read the pragmas back, as each writer does."""
     synchronous = {"full": "FULL", "process-crash-only": "NORMAL"}[config.journal.durability]
     try:
         with tempfile.TemporaryDirectory(prefix="loom-doctor-", dir=directory) as trial:
@@ -210,6 +210,6 @@ def _trial(directory: Path, config: LoomConfig) -> Check:
 
 
 def lock_of(files: JournalFiles) -> tuple[bool, dict[str, object]]:
-    """Return whether a loom runs on a journal, and what it wrote down about itself."""
+    """Return whether a loom runs on a journal, and what it recorded about itself."""
     lock = WriterLock(files.lock)
     return lock.held(), lock.holder() or {}

@@ -1,6 +1,6 @@
 """How a command is made: a function that takes a `Shell`, sync or async, becomes a Typer command.
 
-Typer calls a coroutine function without awaiting it, exits with 0 and has done nothing; here it is run. Every command
+Typer calls a coroutine function without awaiting it and exits with 0, with nothing done; here it is run. Every command
 gets the common options, prints a `LoomError` as one message, and ends with an exit code that means something.
 """
 
@@ -29,9 +29,9 @@ EXIT_OK = 0
 EXIT_NO = 1
 """The answer is no, or something was found."""
 EXIT_ERROR = 2
-"""It was asked in a wrong way, or the machine, the config or the journal stands in the way."""
+"""Wrong usage, or the machine, the config or the journal prevents an answer."""
 EXIT_UNSURE = 3
-"""Nothing was found, and too little could be looked at to say that there is nothing."""
+"""Nothing was found, and too little could be examined to say that there is nothing."""
 _EXIT_INTERRUPTED = 130
 _EXIT_PIPE = 141
 
@@ -48,7 +48,7 @@ _PANEL = "Which loom, and how"
 
 
 class Common(typing.NamedTuple):
-    """The common options as they were given before the command; those given after it count more."""
+    """The common options that were given before the command; those given after it take precedence."""
 
     config: Path | None = None
     journal: str | None = None
@@ -79,7 +79,7 @@ DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error, and the log.", rich_help_panel=_PANEL)
 ]
 
-_OF_ALL = "of_all_"  # in front of the names of the common options, which a command may want for its own
+_OF_ALL = "of_all_"  # a prefix for the names of the common options: a command may use the same names for its own
 _OPTIONS = [
     inspect.Parameter(_OF_ALL + name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
     for name, default, annotation in (
@@ -111,7 +111,7 @@ def command(
 
 
 def exit_code_of(error: LoomError) -> int:
-    """Return the exit code for an error: 1 where it is the answer, 2 where something stands in the way of one."""
+    """Return the exit code for an error: 1 if it is the answer, 2 if something prevents an answer."""
     return _EXIT_CODES[error.kind]
 
 
@@ -141,7 +141,7 @@ def _as_command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _unless_subcommand(as_command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the callback of a group be its default command, which stands aside where another is named."""
+    """Let the callback of a group be its default command, which does not run if another is named."""
 
     @functools.wraps(as_command)
     def run(*, context: typer.Context, **given: Any) -> None:
@@ -181,9 +181,9 @@ def _run(function: Callable[..., Any], shell: Shell, given: dict[str, Any]) -> i
     except BrokenPipeError:
         return _reader_gone()
     except LoomError as error:
-        return _told(error, shell, exit_code_of(error))
+        return _report_error(error, shell, exit_code_of(error))
     except (OSError, UnicodeError) as error:
-        return _told(error, shell, EXIT_ERROR)
+        return _report_error(error, shell, EXIT_ERROR)
     except Exception as error:
         traceback.print_exception(error)
         plain_error("this is a fault in loom, or in the code of an actor; expected an answer: please report it")
@@ -202,7 +202,7 @@ def _set_logging(shell: Shell) -> None:
         configure_logging(level="debug")
 
 
-def _told(error: Exception, shell: Shell, code: int) -> int:
+def _report_error(error: Exception, shell: Shell, code: int) -> int:
     if shell.debug:
         traceback.print_exception(error)
     plain_error(str(error) or type(error).__name__)
@@ -210,6 +210,6 @@ def _told(error: Exception, shell: Shell, code: int) -> int:
 
 
 def _reader_gone() -> int:
-    """End quietly when nobody reads any more, as in `loom export | head`."""
+    """End quietly when the reader of the output is gone, as in `loom export | head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _EXIT_PIPE

@@ -1,4 +1,4 @@
-"""What commands say where too few cases could be judged."""
+"""The message of commands when too few cases could be judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["too_little"]
 
 
 def too_little(shell: Shell, coverage: float | None, min_coverage: float, found: str = "that nothing flips") -> bool:
-    """Tell whether too few cases could be judged, and say so with the answer."""
+    """Return whether too few cases could be judged, and report it if so."""
     if coverage is None or 100 * coverage >= min_coverage:
         return False
     shell.output.note(

@@ -1,4 +1,4 @@
-"""How help is written: in sections, without Rich, whose import alone takes a third of the time of `loom --help`."""
+"""Write help in sections, without Rich, whose import alone takes a third of the time of `loom --help`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sections(TyperGroup):
 
 
 class Deferred(TyperCommand):
-    """A command whose arguments and options are worked out when they are asked for: a list of commands needs none."""
+    """A command whose arguments and options are computed when they are read: a list of commands needs none."""
 
     made: ClassVar[Callable[[], Callable[..., Any]]]
     """Makes the function that Typer reads."""
@@ -57,7 +57,7 @@ class Deferred(TyperCommand):
 
     @params.setter
     def params(self, given: Any) -> None:
-        """Leave what Typer reads off the function that holds its place."""
+        """Set what Typer reads; it is derived from the placeholder function."""
 
     @property
     def callback(self) -> Any:
@@ -66,7 +66,7 @@ class Deferred(TyperCommand):
 
     @callback.setter
     def callback(self, given: Any) -> None:
-        """Leave the function that holds its place."""
+        """Set the function that runs."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options."""

@@ -1,6 +1,6 @@
-"""Would `loom run` start? Everything that it builds is built once, in a workspace that is thrown away.
+"""Check whether `loom run` would start: build everything that it builds, once, in a temporary workspace.
 
-The journal at hand is not touched. What other packages bring is loaded, and not started: it may reach out.
+The real journal is not touched. Extensions of other packages are loaded but not started: they may use the network.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _OWN = "loom."
 
 
 async def check_opening(place: Workspace) -> AsyncIterator[Check]:
-    """Build what a loom of this config is made of: modules, policies, critic, extensions, and all of them together."""
+    """Build the parts of a loom of this config: modules, policies, critic, extensions, and all of them together."""
     config = place.config
     try:
         types = sorted(cls.actor_type for cls in actors_of(config.modules))
-    except Exception as error:  # whatever code of a user raises when it is imported
-        yield Check("bad", "modules", _said(error), "correct it; reading works without")
+    except Exception as error:  # code of a user may raise anything when it is imported
+        yield Check("bad", "modules", _type_and_message(error), "correct it; reading works without it")
         return
     if config.modules:
         yield Check("ok", "modules", f"{', '.join(config.modules)}: {', '.join(types) or 'no actors in it'}")
     try:
         critic, extensions = critic_of(config), extensions_of(config)
     except Exception as error:
-        yield Check("bad", "config", _said(error), "`loom run` does not start with it")
+        yield Check("bad", "config", _type_and_message(error), "`loom run` does not start with it")
         return
     traces = config.sections.get("decision_traces")
     if critic is None and isinstance(traces, DecisionTracesConfig) and traces.llm_enrichment.mode != "never":
@@ -71,15 +71,15 @@ async def _opened(place: Workspace) -> Check:
             trial, actors=(), extensions=(), by=check_person("doctor"), sources=Sources(), approver=None, resume=True
         ) as loom:
             names = ", ".join(sorted(loom.parts)) or "none"
-    except Exception as error:  # also what code of a user raises when its actor or policy is made known
-        return Check("bad", "starting", _said(error), "`loom run` does not start with this config")
+    except Exception as error:  # code of a user may also raise when its actor or policy is registered
+        return Check("bad", "starting", _type_and_message(error), "`loom run` does not start with this config")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Check("ok", "starting", f"a loom of this config opens; parts started: {names}")
 
 
 async def _check_keys(place: Workspace) -> None:
-    """Raise where the master key does not open the file of keys that is there; nothing is written."""
+    """Raise if the master key does not open the existing file of keys; nothing is written."""
     sealing = place.config.sections.get("sealing")
     if isinstance(sealing, SealingConfig) and sealing.enabled:
         await KeyFile(place.files.keys, master_key(file=sealing.key_file), workspace=place.name).check()
@@ -90,12 +90,12 @@ async def _given(socket: Path, group: str) -> Check:
     try:
         await check_group(socket, group)
     except LoomError as error:
-        return Check("bad", "socket", _said(error), "`loom run` does not start with this config")
+        return Check("bad", "socket", _type_and_message(error), "`loom run` does not start with this config")
     return Check("ok", "socket", f"members of {group} can be let in")
 
 
 def _for_trial(config: LoomConfig) -> LoomConfig:
-    """Return the config without the extensions of others, and without what is looked at where the data lie."""
+    """Return the config without foreign extensions, and without settings that depend on the data directory."""
     trial = config.journal.model_copy(update={"min_free_bytes": 0, "allow_unsupported_filesystem": True})
     foreign = [each for each in extensions_of(config) if not _is_own(each)]
     brought = {name for each in foreign for name in each.sections}
@@ -112,5 +112,5 @@ def _is_own(extension: Extension) -> bool:
     return extension.start is None or (extension.start.__module__ or "").startswith(_OWN)
 
 
-def _said(error: Exception) -> str:
+def _type_and_message(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}", 1_000)

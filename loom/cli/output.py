@@ -1,6 +1,6 @@
-"""What the shell prints: tables for people, JSON for programs, notes on stderr, progress where a person waits.
+"""What the shell prints: tables for people, JSON for programs, notes on stderr, progress while a person waits.
 
-Journaled text goes through `safe` and is never read as rich's markup. Where stdout is no terminal there is neither
+Journaled text goes through `safe` and is never read as rich's markup. If stdout is no terminal, there is neither
 colour nor a frame, and a row is a line.
 """
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["ROOMY", "Column", "Output", "plain_error"]
 
 ROOMY = 100
-"""From so many characters on, a table has its less important columns."""
+"""From this many characters on, a table has its less important columns."""
 
 _WIDTH_OF_A_PIPE = 4_000
 _PROGRESS_AFTER = 20_000
-"""How many entries there must be before a person is shown that something goes on."""
+"""From this many entries on, a progress bar is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: `wide` columns take what is left and are cut or wrapped, the others stand as they are."""
+    """One column of a table: `wide` columns share the space that is left and are cut or wrapped; others are whole."""
 
     title: str
     style: str = ""
@@ -84,7 +84,7 @@ class Output:
         self._print(renderable)
 
     def note(self, text: str) -> None:
-        """Say something beside the answer, on standard error."""
+        """Print a note apart from the answer, on standard error."""
         from rich.text import Text
 
         self.errors.print(Text(safe(text), style="dim"), soft_wrap=True)
@@ -127,7 +127,7 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """Yield a function to be told of progress; a bar appears on standard error if a person waits for much."""
+        """Yield a function that takes progress; a bar appears on standard error if a person waits for much."""
         if not self.errors.is_terminal:
             yield lambda done, total: None
             return
@@ -172,7 +172,7 @@ def _plain_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]
 
 
 def plain_error(text: str) -> None:
-    """Print an error on standard error, without rich: it may be that nothing else works."""
+    """Print an error on standard error, without rich, which may not work."""
     coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     prefix = "\x1b[1;31merror:\x1b[0m" if coloured else "error:"
     sys.stderr.write(f"{prefix} {safe(text)}\n")

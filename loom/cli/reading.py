@@ -1,7 +1,7 @@
-"""Reading a workspace back, beside a running loom or without one: nothing here takes the lock or writes beside it.
+"""Read a workspace back, while a loom runs or without one: nothing here takes the lock or writes to the workspace.
 
-Where no loom keeps the views up and they are not at the end of the journal, a copy is brought up to date and thrown
-away: a shell that reads must never keep a loom from starting.
+If no loom keeps the views up to date and they lag behind the journal, a copy is brought up to date and then deleted:
+a shell that reads must never keep a loom from starting.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def similarity_in(readings: Readings, shell: Shell) -> Similarity | None:
 
 
 def no_draft(_: Entry) -> Draft:
-    """Stand in for what makes entries ready: whoever only reads a journal writes none."""
+    """Take the place of the preparation of entries: a reader of a journal writes none."""
     raise AssertionError("nothing is written from here")
 
 
 async def erasures_of(reader: Reader) -> Erasures:
-    """Return who was erased and who is held, as a journal tells it, to be asked only."""
+    """Return who was erased and who is held, according to a journal, for reading only."""
     erasures = Erasures(reader, make_draft=no_draft)  # type: ignore[arg-type]
     await erasures.load()
     return erasures
@@ -79,7 +79,7 @@ async def open_journal(shell: Shell) -> AsyncIterator[Reader]:
 
 @contextlib.asynccontextmanager
 async def open_readings(shell: Shell, *extensions: Extension) -> AsyncIterator[Readings]:
-    """Yield what can be read of the workspace that is meant; say so where the views of a running loom lag.
+    """Yield the readers of the workspace that is meant; print a note if the views of a running loom lag.
 
     `extensions` are read, too, whether the config asks for them or not.
     """
@@ -101,6 +101,6 @@ async def open_readings(shell: Shell, *extensions: Extension) -> AsyncIterator[R
         if differ := queries.differences.count:
             first = next(iter(queries.differences))
             shell.output.note(
-                f"{differ} rows of the views are not what the journal says, and were left out [{first}]: see "
+                f"{differ} rows of the views differ from the journal, and were left out [{first}]: see "
                 "`loom verify --views`"
             )

@@ -1,6 +1,6 @@
-"""Replaying with the code at hand and a reader: beside a running loom, in a directory that is read-only, or anywhere.
+"""Replay with local code and a reader: while a loom runs, in a read-only directory, or anywhere else.
 
-Nothing is registered, adopted or written: an actor class and its policy are made known to this process only (law 5).
+Nothing is registered, adopted or written: an actor class and its policy are known to this process only (law 5).
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ class JournalSource(Protocol):
 
 
 async def registry_of(reader: Reader) -> PolicyRegistry:
-    """Return the policy registry as a journal tells it, to be asked only."""
+    """Return the policy registry according to a journal, for reading only."""
     registry = _ReadOnlyRegistry(await ReadOnlyStore.over(reader))
     await registry.load()
     return registry
 
 
 async def rules_of(reader: Reader) -> EquivalenceRegistry:
-    """Return the registry of equivalence rules as a journal tells it, to be asked only."""
+    """Return the registry of equivalence rules according to a journal, for reading only."""
     rules = _ReadOnlyRules(await ReadOnlyStore.over(reader))
     await rules.load()
     return rules
@@ -99,7 +99,7 @@ async def rules_of(reader: Reader) -> EquivalenceRegistry:
 
 @contextlib.asynccontextmanager
 async def replaying(readings: Readings, shell: Shell) -> AsyncIterator[Replay]:
-    """Yield what replays the journals of a workspace with the code of the config's modules, and of extensions."""
+    """Yield a replay of the journals of a workspace, with the code of the config's modules and extensions."""
     store = await ReadOnlyStore.over(readings.reader)
     async with _replaying(store, readings.queries, readings.precedents, readings.files, shell.settings) as replay:
         yield replay
@@ -107,7 +107,7 @@ async def replaying(readings: Readings, shell: Shell) -> AsyncIterator[Replay]:
 
 @contextlib.asynccontextmanager
 async def replaying_archive(archive: Archive, shell: Shell) -> AsyncIterator[Replay]:
-    """Yield what replays the journals of an archive: states and turns. It has no views to judge decisions out of."""
+    """Yield a replay of the journals of an archive: states and turns. It has no views to judge decisions."""
     store = ReadOnlyStore(archive, workspace=archive.workspace, last=None)
     files = JournalFiles(archive.path)
     queries = Queries(Views(files.views))  # opened when it is asked, which it is not
@@ -128,7 +128,7 @@ async def _replaying(
         await system.register(cls)
     host: Any = _ReplayHost(store, files, policies, config, queries, system.register)
     async with contextlib.AsyncExitStack() as stack:
-        for extension in installed().values():  # whether the config asks for them or not: they make code known, no more
+        for extension in installed().values():  # whether the config asks for them or not: they only provide code
             if extension.replays is not None:
                 await stack.enter_async_context(extension.replays(host))
         erasures = Erasures(store, make_draft=host.draft)
@@ -138,7 +138,7 @@ async def _replaying(
 
 @dataclass(frozen=True)
 class _ReplayHost:
-    """What an extension starts on to be replayed: as much of a `Host` as can be had of a journal that is only read."""
+    """The host of an extension in a replay: the part of a `Host` that a reader of a journal can offer."""
 
     store: ReadOnlyStore
     files: JournalFiles
@@ -159,7 +159,7 @@ class _ReplayHost:
 
 
 class ReadOnlyStore:
-    """A `JournalStore` that is read and never written; it holds what was there when it was made."""
+    """A `JournalStore` that is read and never written; it holds the entries that existed when it was created."""
 
     def __init__(self, reader: JournalSource, *, workspace: str, last: Recorded | None) -> None:
         self._reader = reader
@@ -168,7 +168,7 @@ class ReadOnlyStore:
 
     @classmethod
     async def over(cls, reader: Reader) -> ReadOnlyStore:
-        """Return the store of what a reader finds now."""
+        """Return the store of the entries that a reader finds now."""
         page = await reader.page(after=await reader.tail() - 1)
         return cls(reader, workspace=await reader.workspace() or "", last=page[-1] if page else None)
 
@@ -179,12 +179,12 @@ class ReadOnlyStore:
 
     @property
     def acknowledged(self) -> int:
-        """The last position that was there."""
+        """The last position at creation."""
         return 0 if self._last is None else self._last.position
 
     @property
     def recorded_at_us(self) -> int:
-        """The time of the last entry that was there."""
+        """The time of the last entry at creation."""
         return 0 if self._last is None else self._last.recorded_at_us
 
     def submit(self, append: Append) -> Submitted:
@@ -192,7 +192,7 @@ class ReadOnlyStore:
         raise _refusal(append.journal)
 
     def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
-        """Add nothing: nothing is in line."""
+        """Add nothing: nothing is queued."""
         return False
 
     async def append(self, append: Append) -> Receipt:
@@ -270,7 +270,7 @@ class ReadOnlyStore:
 
 
 class _ReadOnlyRegistry(PolicyRegistry):
-    """Takes code to heart that comes with an actor, without making its version known to anybody else."""
+    """Attaches the code of an actor's policy, without registering its version."""
 
     async def register(self, policy: AnyPolicy, *, by: By, reason: str | None = None) -> PolicyVersion:
         """Attach the code; return the version it gives, whether that is registered or not."""
@@ -301,7 +301,7 @@ class _ReadOnlyRegistry(PolicyRegistry):
 
 
 class _ReadOnlyRules(EquivalenceRegistry):
-    """Knows the rules that come with an actor's code, without making them known to anybody else."""
+    """Holds the equivalence rules of an actor's code, without registering them."""
 
     async def register(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
         """Return the version of a rule, whether that is registered or not."""

@@ -1,4 +1,4 @@
-"""Running a loom from the shell: until a signal ends it, or until nothing is left to do."""
+"""Run a loom from the shell: until a signal ends it, or until nothing is left to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUSY = frozenset({"received", "running"})
 
 
 def person(by: str | None) -> str:
-    """Return who runs this: the one who says so, else the user of the machine."""
+    """Return who runs this: the given name, else the user of the machine."""
     return by if by is not None else getpass.getuser()
 
 
@@ -40,12 +40,12 @@ async def serve(shell: Shell) -> None:
         await _say_hello(shell, loom)
         calm_collector()
         await ended.wait()
-        shell.output.note("ending: running turns have a moment, what is left is resumed at the next start")
+        shell.output.note("ending: running turns may finish within a moment, others are resumed at the next start")
     shell.output.note("ended")
 
 
 async def settle(shell: Shell) -> None:
-    """Resume what is unfinished, and end when nothing runs any more: what is parked or stuck stays."""
+    """Resume unfinished turns, and end when nothing runs any more: parked and stuck turns stay."""
     _log_as_configured(shell)
     async with open_loom(shell.place, by=person(None), resume=True) as loom:
         changed = asyncio.Event()
@@ -70,7 +70,7 @@ async def settle(shell: Shell) -> None:
 
 
 async def _woken(shell: Shell, loom: Loom, listing: TurnListing) -> bool:
-    """Wake the actor of a turn, which resumes it; without its code, or where it does not wake, it is left."""
+    """Wake the actor of a turn, which resumes it; without its code, or if it does not wake, the turn is left."""
     journal = listing.summary.journal
     if not loom.actors.knows(parse_journal_name(journal).actor_type):
         return False
@@ -93,7 +93,7 @@ def _same_turn(listing: TurnListing, among: Sequence[TurnListing]) -> bool:
 
 
 async def _say_hello(shell: Shell, loom: Loom) -> None:
-    """Say what runs, for a person and for a script that waits for the first line."""
+    """Print what runs, for a person and for a script that waits for the first line."""
     unfinished = [each async for each in loom.turns.every()]
     holder = loom.store.lock.holder() or {}
     if shell.json:
@@ -109,7 +109,9 @@ async def _say_hello(shell: Shell, loom: Loom) -> None:
         shell.output.say(f"  journal   {loom.files.journal}, {loom.store.acknowledged} entries")
         shell.output.say(f"  modules   {modules}")
         shell.output.say(f"  turns     {_by_status(unfinished) if unfinished else 'none unfinished'}")
-        shell.output.say("  Ctrl-C ends it; `loom approvals`, `loom turns` and the rest work beside it", style="dim")
+        shell.output.say(
+            "  Ctrl-C ends it; `loom approvals`, `loom turns` and the other commands work while it runs", style="dim"
+        )
     sys.stdout.flush()
 
 
@@ -128,10 +130,10 @@ def _log_as_configured(shell: Shell) -> None:
 
 
 def calm_collector() -> None:
-    """Make Python's garbage collector look more rarely, for a process that does little else than run a loom.
+    """Make Python's garbage collector run less often, for a process that does little else than run a loom.
 
-    What start-up made stays, and what a turn makes is gone with it: looking for cycles among them is a fifth of the
-    time of a busy loom. It concerns the whole process, so `loom run` calls it, and a library never does.
+    Objects of the start-up stay, and those of a turn are freed with it: looking for cycles among them takes a fifth of
+    the time of a busy loom. It concerns the whole process, so `loom run` calls it, and a library never does.
     """
     gc.collect()
     gc.freeze()

@@ -38,7 +38,7 @@ class Shell:
 
     @cached_property
     def config_path(self) -> Path | None:
-        """The config file that counts: the one named, else the nearest one from here upwards; none beside --journal."""
+        """The config file that counts: the one named, else the nearest one from here upwards; none with --journal."""
         from loom.config.loading import CONFIG_NAME, find_config
 
         if self.config is not None:
@@ -83,7 +83,7 @@ class Shell:
         return self.place
 
     def allow_imports(self) -> None:
-        """Let modules that lie beside the config file be imported, as the config lists them by name."""
+        """Make modules in the directory of the config file importable, as the config lists them by name."""
         beside = str((self.config_path or Path.cwd() / "_").absolute().parent)
         if beside not in sys.path:
             sys.path.insert(0, beside)
@@ -99,9 +99,7 @@ class Shell:
                 path = path / "journal.db"
             url = f"{_URL}/{path}"
         if url in (_URL, f"{_URL}/"):
-            raise ConfigError(
-                f"journal [{journal}] is thrown away when it is closed; expected one that lasts: name a file"
-            )
+            raise ConfigError(f"journal [{journal}] is deleted when it is closed; expected a file: name one")
         found = locate(url, workspace=self.workspace or _workspace_of(Path(url.removeprefix(f"{_URL}/"))))
         return Workspace(found.files, found.name, self.settings)
 

@@ -1,7 +1,7 @@
-"""What an entry says, in one line: by its kind, and by its fields where the kind is somebody else's.
+"""What an entry says, in one line: by its kind, or by its fields if the kind is not loom's.
 
-Read from the stored body and not from the class, so that an entry of another version, or of code that is not at hand,
-has its line as well.
+The line is read from the stored body and not from the class, so that an entry of another version, or of code that is
+not available, has its line as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def summary_of(recorded: Recorded) -> str:
     say = _SAYINGS.get(recorded.kind, _fields)
     try:
         return one_line(_LONG_ID.sub(r"\1…", say(body)), _LONGEST)
-    except (KeyError, TypeError, AttributeError, ValueError):  # a body of another shape than this version writes
+    except (KeyError, TypeError, AttributeError, ValueError):  # a body with another schema than this version writes
         return one_line(_fields(body), _LONGEST)
 
 
@@ -165,13 +165,13 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "state_checkpoint": lambda body: f"the state here, {'sealed' if body['sealed'] else 'in clear'}",
     "snapshot_taken": lambda body: f"of the state after sequence {body['sequence']}",
     "told": lambda body: f"{body['journal']} {body['command_type']}",
-    "turn_abandoned": lambda body: f"given up{_by(body)}{_because(body)}",
+    "turn_abandoned": lambda body: f"abandoned{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",
-    "turn_continued": lambda body: "went on after it was answered" if body.get("step") else "went on",
+    "turn_continued": lambda body: "resumed after it was answered" if body.get("step") else "resumed",
     "turn_failed": lambda body: f"{body['type_name']}: {body['message']}",
     "turn_diverged": lambda body: f"{body['what']}; expected {', '.join(body['expected'][:3]) or 'its end'}",
     "turn_resumed": lambda body: f"attempt {body['attempt']}",
-    "turn_retried": lambda body: f"let try again{_by(body)}{_because(body)}",
+    "turn_retried": lambda body: f"retried{_by(body)}{_because(body)}",
     "turn_started": lambda body: "after it had waited",
     "value_drawn": lambda body: f"{body['source']} → {compact(body['value'])}",
 }

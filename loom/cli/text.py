@@ -1,4 +1,4 @@
-"""Words for people: journaled text made harmless, moments, ages, sizes and values on one line."""
+"""Text for people: journaled text made harmless; times, ages, sizes and values on one line."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def compact(value: Any, longest: int = 400) -> str:
 
 
 def named(said: Mapping[str, Any], field: str = "by") -> Identity | None:
-    """Return the person that plain JSON names in a field, and where the name comes from; None for nobody."""
+    """Return the person that plain JSON names in a field, and where the name comes from; None without one."""
     from loom.identity import Identity  # not for `--help`
 
     prefix = field.removesuffix("by")
@@ -127,14 +127,14 @@ def as_json(value: Any, *, indent: int | None = 2) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str)
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
-    # What is not printable can only stand inside a string, where an escape says the same.
+    # Unprintable characters occur only inside strings, where an escape means the same.
     return "".join(
         character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
     )
 
 
 def plain(state: Any) -> Any:
-    """Return a state as JSON shows it; what JSON cannot say is shown as Python does."""
+    """Return a state as JSON shows it; values that JSON cannot express are shown as Python does."""
     from pydantic_core import to_jsonable_python
 
     with warnings.catch_warnings():

@@ -171,7 +171,7 @@ def test_days_that_stood_out_are_shown_with_the_figures(config: Path) -> None:
     assert "stood out" not in invoke("metrics", config=config).out
     asyncio.run(write())
     said = invoke("metrics", config=config).out
-    assert "Days that stood out" in said
+    assert "Unusual days" in said
     assert said.index("2026-04-12") < said.index("2026-04-03")
     assert "2026-04-02" not in said
     assert "10 of 12 are listed" in said

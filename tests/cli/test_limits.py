@@ -114,10 +114,7 @@ def test_a_filter_applies_before_the_limit_and_a_count_is_of_more_than_a_page(
     ):
         [found] = invoke(*arguments, "--limit", "1", "--json", config=config).json
         assert found["summary"]["journal"] == journal
-    assert (
-        invoke("approvals", "--all", "--approver", "somebody", config=config).out
-        == "Nothing was ever asked of somebody.\n"
-    )
+    assert invoke("approvals", "--all", "--approver", "somebody", config=config).out == "No approvals of somebody.\n"
     [one] = invoke("approvals", "--all", "--approver", "editor", "--limit", "1", "--json", config=config).json
     assert one["approver"] == "editor"
     settled = invoke("run", "--once", "--json", config=config).json

@@ -1,3 +1,3 @@
-"""The commands, a module for each thing they are about."""
+"""The commands, one module for each subject."""
 
 from __future__ import annotations

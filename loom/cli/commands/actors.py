@@ -1,4 +1,4 @@
-"""`loom actors`: which actors are awake and at what, which are stopped and until when, and restarting one of those."""
+"""`loom actors`: list awake actors and what they do, and stopped ones and until when; restart a stopped one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STYLES = {
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(
-        cls=Sections, help="List actors: what they are at, what failed, until when they are stopped; restart one."
+        cls=Sections, help="List actors: what they do, what failed, until when they are stopped; restart one."
     )
     command(group, "list", default=True)(actors)
     command(group, "restart")(restart)
@@ -46,7 +46,7 @@ async def actors(
     state: Annotated[
         str | None, typer.Option(help="Only those that are stopped, running, parked, idle, …", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 100,
 ) -> None:
     """List the actors of the running loom, those that are stopped first; without one, those with unfinished turns."""
     from loom.cli.reading import open_readings
@@ -73,7 +73,7 @@ async def restart(
     journal: Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A stopped actor: see `loom actors`.")],
     by: ByOption,
 ) -> None:
-    """Let a stopped actor take commands again now; what it had begun is resumed."""
+    """Let a stopped actor take commands again now; its unfinished turns are resumed."""
     from loom.cli.acting import over_socket
     from loom.errors import ActorNotStoppedError
     from loom.identity import check_person
@@ -95,7 +95,7 @@ async def restart(
 
 
 async def _listed(shell: Shell, readings: Readings) -> list[dict[str, Any]]:
-    """Return what the running loom knows, or what the journal tells where none runs."""
+    """Return what the running loom knows, or what the journal says if none runs."""
     if readings.live:
         from loom.cli.acting import over_socket
 

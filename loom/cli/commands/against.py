@@ -39,10 +39,10 @@ class AgainstAsked:
     max_differing: float
     min_coverage: float
     opening: Mapping[str, str]
-    """By whom and why what is sealed is opened; empty where it is not."""
+    """Who opens sealed data, and why; empty if it stays sealed."""
 
     def mapping(self) -> dict[str, str] | None:
-        """Return the mapping that `name:value=effect` options say."""
+        """Return the mapping that `name:value=effect` options give."""
         if not self.maps:
             return None
         found = {}
@@ -61,7 +61,7 @@ async def judge_against(shell: Shell, selection: Selection, asked: AgainstAsked)
     """Compare and print; return the exit code."""
     mapping = asked.mapping()
     if unknown := [each for each in asked.per if each not in _WORDS]:
-        raise typer.BadParameter(f"[{unknown[0]}] is no grouping; expected one of [{', '.join(_WORDS)}]")
+        raise typer.BadParameter(f"unknown grouping [{unknown[0]}]; expected one of [{', '.join(_WORDS)}]")
     compare = _compared_opened if asked.opening else _compared
     found, every = await compare(shell, selection, asked, mapping)
     listed = [each for each in every if _is_wanted(each, asked.cell)]
@@ -181,7 +181,7 @@ def _print_cells(shell: Shell, found: OutcomeJudgement) -> None:
     ]  # fmt: skip
     shell.output.table([*columns, Column("for example", "cyan", wide=True)], rows)
     if found.unweighed:
-        shell.output.note(f"{found.unweighed:,} cases have no number in [{found.weight_fact}]: they weigh nothing")
+        shell.output.note(f"{found.unweighed:,} cases have no number in [{found.weight_fact}]: they have no weight")
 
 
 def _print_groups(shell: Shell, grouping: str, groups: Mapping[str, tuple[Cell, ...]]) -> None:

@@ -44,9 +44,9 @@ async def approvals(
         str | None,
         typer.Argument(metavar="[ID]", help="Show one request, with all that happened to it.", show_default=False),
     ] = None,
-    all: Annotated[bool, typer.Option("--all", help="Also those that were answered, newest first.")] = False,
-    approver: Annotated[str | None, typer.Option(help="Only what this approver is asked for.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    all: Annotated[bool, typer.Option("--all", help="Also answered ones, newest first.")] = False,
+    approver: Annotated[str | None, typer.Option(help="Only requests to this approver.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 100,
     opens: Annotated[
         bool, typer.Option("--open", help="Of one request: open what is sealed, as --by. It is journaled first.")
     ] = False,
@@ -54,7 +54,7 @@ async def approvals(
         str | None, typer.Option("--by", envvar="LOOM_BY", help="With --open: who you are.", show_default=False)
     ] = None,
 ) -> None:
-    """List what waits for somebody's consent, oldest first, or show one request.
+    """List the requests that wait for approval, oldest first, or show one request.
 
     What is sealed in a request is opened for the person whom it names, or a reader, by the account.
     """
@@ -74,7 +74,7 @@ def _print(
     elif approval_id is not None:
         _print_one(shell.output, found[0])
     elif not found:
-        nothing = "Nothing was ever asked" if every else "Nothing waits for an answer"
+        nothing = "No approvals" if every else "No pending approvals"
         shell.output.say(f"{nothing}{f' of {approver}' if approver else ''}.")
     else:
         _print_list(shell.output, found, with_status=every)
@@ -93,7 +93,7 @@ async def _opened(shell: Shell, approval_id: str | None, by: str | None) -> Appr
 async def _found(
     shell: Shell, approval_id: str | None, approver: str | None, *, every: bool, limit: int
 ) -> tuple[Approval, ...]:
-    """Return requests out of the journal; an account that cannot read it asks the loom that runs."""
+    """Return requests from the journal; an account that cannot read it asks the loom that runs."""
     import os
 
     from loom.cli.reading import open_readings
@@ -117,7 +117,7 @@ async def approve(
     shell: Shell,
     approval_id: _ApprovalId,
     by: ByOption,
-    comment: Annotated[str | None, typer.Option("--comment", "-m", help="What you want to say about it.")] = None,
+    comment: Annotated[str | None, typer.Option("--comment", "-m", help="A comment on your answer.")] = None,
 ) -> None:
     """Grant a request, in your own name. You may not grant what you asked for yourself."""
     await _answer(shell, "approvals.grant", {"id": approval_id, "by": by, "comment": comment})
@@ -147,7 +147,7 @@ async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> No
         style=_STYLES.get(status, ""),
     )
     if not by_a_running_loom:
-        shell.output.note("no loom runs here: the turn goes on with the next `loom run`")
+        shell.output.note("no loom runs here: the turn continues with the next `loom run`")
 
 
 def _print_list(output: Output, found: tuple[Approval, ...], *, with_status: bool) -> None:
@@ -181,7 +181,7 @@ def _print_one(output: Output, each: Approval) -> None:
     output.say(f"{each.status} {each.approval_id}", style=_STYLES[each.status])
     said = [
         ("asked of", each.approver),
-        ("asked by", f"{each.requester or 'nobody in particular'}, in {each.journal}"),
+        ("asked by", f"{each.requester or 'unnamed'}, in {each.journal}"),
         ("reason", one_line(each.reason)),
         ("facts", compact(each.facts or {})),
         ("rule", "-" if each.evaluation is None else f"{each.evaluation.rule}: {one_line(each.evaluation.why)}"),

@@ -1,4 +1,4 @@
-"""`loom archive`: journals that have come to rest, sealed into one file; and what becomes of them then."""
+"""`loom archive`: seal journals at rest into one file; verify, read, replay and prune them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Override = Annotated[
     str | None,
     typer.Option(
         "--override-retention", metavar="WHY", show_default=False,
-        help="Also what retention keeps, and why: it is journaled in your name.",
+        help="Also what retention keeps, for this reason: it is journaled in your name.",
     ),
 ]  # fmt: skip
 _Journal = Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A journal of it.", show_default=False)]
@@ -37,9 +37,7 @@ _Journal = Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A journal of 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(
-        cls=Sections, help="Seal journals that have come to rest into a file; verify, read, replay and prune."
-    )
+    group = typer.Typer(cls=Sections, help="Seal journals at rest into a file; verify, read, replay and prune.")
     command(group, "seal", default=True)(seal)
     command(group, "verify")(verify)
     command(group, "show")(show)
@@ -55,7 +53,7 @@ async def seal(
         typer.Option(
             "--older-than",
             show_default="what retention says",
-            help="How long nothing came to a journal: 365d, 12h; or a date.",
+            help="Journals without an entry for this long: 365d, 12h; or since a date.",
         ),
     ] = None,
     out: Annotated[
@@ -68,10 +66,10 @@ async def seal(
         bool, typer.Option("--encrypt", help="Seal each body for the people whom it concerns; takes the vault.")
     ] = False,
 ) -> int | None:
-    """Seal journals of actors to which nothing came for that long into a file, with what they need to be understood.
+    """Seal actor journals without an entry for that long into a file, with what is needed to understand them.
 
-    What `retention:` of the config keeps stays out. Nothing is dropped where they lie: `loom archive prune` does that,
-    when somebody asks. Exit code 1: there are none.
+    Journals that `retention:` of the config keeps are left out. Nothing is removed from the journal file:
+    `loom archive prune` does that, on request. Exit code 1: there are no such journals.
     """
     from datetime import UTC, datetime
 
@@ -85,7 +83,7 @@ async def seal(
     now = datetime.now(UTC)
     retention = Retention.of(shell.place.config.retention)
     if override is not None:
-        check_override(override)  # before there is a file that the journal would not vouch for
+        check_override(override)  # before the archive exists: the journal does not know that file yet
     try:
         before = now - retention.shortest if older_than is None else parse_moment(older_than, now=now)
     except (ValueError, OverflowError) as error:
@@ -119,7 +117,7 @@ async def seal(
 
 
 async def _encrypted(shell: Shell, path: Path, before: datetime, by: str | None, override: str | None) -> int | None:
-    """Have the loom that runs seal, or one that is opened for a moment: it has the keys."""
+    """Seal through the loom that runs, or one that is opened for a moment: it has the keys."""
     from loom.cli.acting import act
     from loom.cli.serving import person
 
@@ -146,7 +144,7 @@ def _none(shell: Shell, before: datetime, override: str | None) -> int:
         shell.output.document(None)
     shell.output.note(
         f"no journal of an actor has been at rest since {moment(before)}"
-        + ("" if override is not None else ", or longer than retention keeps it: see [retention] in the config")
+        + ("" if override is not None else ", or for longer than retention keeps it: see [retention] in the config")
     )
     return EXIT_NO
 
@@ -156,7 +154,7 @@ def _in_full(path: Path) -> str:
 
 
 async def verify(shell: Shell, file: _File) -> int | None:
-    """Verify an archive from its own bytes; and against the journal it came from, where that is at hand.
+    """Verify an archive from its own bytes, and against the journal it came from if that is available.
 
     Exit code 1: something was found.
     """
@@ -190,10 +188,10 @@ async def verify(shell: Shell, file: _File) -> int | None:
 
 
 _SAID = {
-    "known": "the journal it came from is at hand, knows this archive, and says the same",
-    "same": "the journal it came from is at hand and says the same; it knows of no such archive",
-    "absent": "the journal it came from is not at hand: only the digest says that nobody made it anew",
-    "differs": "the journal it came from says something else",
+    "known": "the journal it came from is available, knows this archive, and agrees with it",
+    "same": "the journal it came from is available and agrees with it; it has no record of this archive",
+    "absent": "the journal it came from is not available: only the digest shows that the archive was not made again",
+    "differs": "the journal it came from does not agree with it",
 }
 
 
@@ -233,10 +231,10 @@ async def replay(
     journal: _Journal,
     at: Annotated[int | None, typer.Option("--at", min=1, help="The state after this sequence.")] = None,
     check: Annotated[
-        bool, typer.Option("--verify", help="Drive each finished turn again and compare: does the code still do it?")
+        bool, typer.Option("--verify", help="Replay each finished turn and compare: does the code still do the same?")
     ] = False,
 ) -> int | None:
-    """Show what an actor's state was, out of the archive alone. The actor's module must be listed in the config."""
+    """Show what an actor's state was, from the archive alone. The actor's module must be listed in the config."""
     from loom.cli.commands.replay import drive_again
     from loom.cli.rehearsing import replaying_archive
 
@@ -259,13 +257,13 @@ async def prune(
     file: _File,
     by: ByOption,
     reason: ReasonOption,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Confirm: this cannot be undone.")] = False,
     override: _Override = None,
 ) -> int | None:
-    """Take the bodies of the archived journals out of the journal, once the archive was verified against it.
+    """Remove the bodies of the archived journals from the journal, after the archive was verified against it.
 
-    Hashes stay and the chain verifies; what the bodies said is in the archive alone from then on, and views that are
-    built anew know nothing of it. An actor whose journal was pruned takes no commands any more.
+    Hashes stay and the chain verifies. From then on only the archive holds the bodies, and views that are rebuilt do
+    not contain them. An actor whose journal was pruned takes no commands any more.
     """
     from loom.cli.acting import act
     from loom.errors import ConfigError
@@ -273,7 +271,7 @@ async def prune(
     if not yes:
         raise ConfigError(
             f"what [{file}] holds would be in it alone, and its actors would take no commands any more; "
-            "expected --yes: say so if you mean it"
+            "expected --yes: add it to confirm"
         )
     arguments: dict[str, Any] = {"file": str(file.absolute()), "by": by, "reason": reason, "override": override}
     answer, _ = await act(shell, "archives.prune", arguments, by=by)
@@ -301,7 +299,7 @@ def _opened(file: Path) -> Iterator[Archive]:
 
 
 async def _compared(shell: Shell, archive: Archive) -> tuple[str, list[Any]]:
-    """Return how an archive stands to the journal that is at hand, and what was found."""
+    """Return how an archive relates to the journal that is available, and what was found."""
     from loom.archive import Archives
     from loom.cli.reading import open_journal
     from loom.errors import ConfigError, JournalNotFoundError

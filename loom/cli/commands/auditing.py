@@ -1,4 +1,4 @@
-"""`loom policies audit`: does every decision name a version that there is, and does that version still say so."""
+"""`loom policies audit`: does each decision name a known version, and does that version still give its evaluation."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ async def audit(
     of: JournalNameOption = None,
     decision: DecisionOption = None,
     opens: OpenOption = False,
-    by: Annotated[str | None, typer.Option("--by", help="Who opens what is sealed.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who opens sealed data.")] = None,
     why: WhyOption = None,
 ) -> int | None:
     """Judge every decision again under its own version, and compare with what was recorded.
 
-    Exit code 1: a version is missing, an evaluation does not come out again, or a run mixes versions. Exit code 3:
-    nothing speaks against the record, and not all of it, or nothing, could be confirmed.
+    Exit code 1: a version is missing, an evaluation differs, or a run mixes versions. Exit code 3: nothing contradicts
+    the record, but only a part of it, or nothing, could be confirmed.
 
-    Decisions on sealed facts cannot be confirmed, unless --open has them opened in memory for a reader whom the config
-    names; that is journaled first, and done by the loom that runs.
+    Decisions on sealed facts cannot be confirmed, unless --open lets the running loom open them in memory for a reader
+    whom the config names; that is journaled first.
     """
     selection = selection_of(
         run_id=run, journal=of, ids=decision, since=None, until=None, origin=None if run or decision else "any"
@@ -136,7 +136,7 @@ async def _audited_opened(shell: Shell, selection: Selection, opening: Mapping[s
 
 
 def _in_words(found: Audit) -> str:
-    """Say what an audit comes to, and what it does not say."""
+    """Print the result of an audit, and what it leaves open."""
     if found.verdict == "not_sound":
         return "NOT sound"
     if found.verdict == "sound":

@@ -22,7 +22,7 @@ async def contradictions(
     rule: Annotated[
         str | None, typer.Option("--rule", metavar="RULE", help="Only situations by this rule: its name or version.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="At most this many.")] = 20,
 ) -> int | None:
     """List situations that were decided in more than one way: how often, when, by whom, and what separates them.
 
@@ -41,7 +41,7 @@ async def contradictions(
     else:
         shell.output.say(
             f"{found.contradictory:,} of {found.situations:,} situations were decided in more than one way; "
-            f"{found.others:,} of {found.cases:,} decisions are not as most of their situation",
+            f"{found.others:,} of {found.cases:,} decisions differ from the majority of their situation",
             style="bold",
         )
         for each in found.listed:

@@ -32,7 +32,7 @@ _LISTED = 20
 _MOST_LISTED = 10_000
 _WIDE = 150
 _WIDEST = 100
-_PIPE = 1_000  # no terminal is so wide: nobody has said how wide the reader's is
+_PIPE = 1_000  # no terminal is so wide: the width of the reader's is unknown
 _IN_A_PIPE = 88
 _STYLES = {"plain": "", "strong": "bold", "good": "green", "bad": "red", "quiet": "dim"}
 
@@ -51,7 +51,7 @@ async def decisions(
     ] = None,
     actor: Annotated[str | None, typer.Option("--actor", "-a", help="Of an actor type, or of one TYPE/KEY.")] = None,
     policy: Annotated[str | None, typer.Option(help="Under a policy, by name or by version.")] = None,
-    sent: Annotated[str | None, typer.Option("--command", help="Upon a command of this type.")] = None,
+    sent: Annotated[str | None, typer.Option("--command", help="For a command of this type.")] = None,
     run: Annotated[str | None, typer.Option("--run", "-r", help="In this run, or how its id begins.")] = None,
     replayed: Annotated[
         bool | None, typer.Option("--replayed/--original", help="Only replays of decisions, or only originals.")
@@ -76,13 +76,14 @@ async def decisions(
         str | None, typer.Option("--similar-to", metavar="TEXT", help="Suggest those whose rationale is nearest to it.")
     ] = None,
     min_similarity: Annotated[
-        float | None, typer.Option("--min-similarity", min=-1, max=1, help="And none farther than this cosine.")
+        float | None,
+        typer.Option("--min-similarity", min=-1, max=1, help="Only those with at least this cosine similarity."),
     ] = None,
     facets: Annotated[
         str | None, typer.Option("--facets", metavar="NAME", help="Count them by the values of this fact or context.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="At most so many: 20 in a list, all with --format.")
+        int | None, typer.Option("--limit", "-n", min=1, help="At most this many: 20 in a list, all with --format.")
     ] = None,
     form: Annotated[
         Literal["csv", "jsonl", "parquet"] | None, typer.Option("--format", help="As a file for other programs.")
@@ -95,7 +96,7 @@ async def decisions(
     """List decisions, newest first; those that similarity suggests, nearest first.
 
     With --format all that match are written, as CSV, JSON lines or Parquet; exit code 1 says that there are none.
-    With --facets they are counted instead, replays and imports that have not ended aside.
+    With --facets they are counted instead, without replays and without imports that have not ended.
     """
     from loom.cli.reading import open_readings, similarity_in
     from loom.precedents import Memory
@@ -189,7 +190,7 @@ def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
         return parse_moment(text, now=now)
     except ValueError as error:
         raise typer.BadParameter(
-            f"[{text}] is no moment; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: write it like that",
+            f"[{text}] is no point in time; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: use one of these",
             param_hint=option,
         ) from error
 
@@ -247,7 +248,7 @@ def _came_to(each: DecisionSummary, *, longest: int) -> Text:
 
 
 def explained(explanation: Explanation, output: Output) -> RenderableType:
-    """Lay an explanation out in two columns, as wide as is pleasant to read."""
+    """Lay an explanation out in two columns, at a width that is easy to read."""
     from rich.console import Group
     from rich.constrain import Constrain
     from rich.table import Table

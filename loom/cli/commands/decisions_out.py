@@ -49,7 +49,7 @@ async def write_out(shell: Shell, memory: Memory, traces: Traces, asked: dict[st
     count = 0
     pages = _pages(memory, asked, limit=out.limit)
     if out.form == "parquet":
-        assert out.path is not None  # noqa: S101 - looked at above
+        assert out.path is not None  # noqa: S101 - checked above
         count = await _parquet(out.path, columns, traces, pages)
     else:
         with opened_out(out.path) as stream:
@@ -86,7 +86,7 @@ async def _parquet(
 
 
 def _begun(path: Path) -> Path:
-    """Return where a file is written until all of it is there."""
+    """Return the path of the temporary file, which holds the rows until all are written."""
     from loom.errors import ConfigError
     from loom.journal.private import open_private
 

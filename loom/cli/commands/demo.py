@@ -15,7 +15,7 @@ from loom.cli.output import Output
 from loom.cli.shell import Shell
 
 if TYPE_CHECKING:
-    from loom.cli.demo.story import Told
+    from loom.cli.demo.story import StoryResult
 
 __all__ = ["add_to"]
 
@@ -30,7 +30,7 @@ async def demo(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]", help="Where its journal goes; by default a new loom-data/demo-….", show_default=False
+            metavar="[DIR]", help="The directory of its journal; by default a new loom-data/demo-….", show_default=False
         ),
     ] = None,
 ) -> int | None:
@@ -65,23 +65,23 @@ async def demo(
             "A discount agent: up to 10 % it decides, above it asks the VP of sales, and it remembers why.",
             style="bold",
         )
-    told = await tell(place.absolute(), title=_nothing if output.json else title, say=_nothing if output.json else say)
+    result = await tell(place.absolute(), title=_ignore if output.json else title, say=_ignore if output.json else say)
     if output.json:
-        output.document(_as_json(told))
+        output.document(_as_json(result))
     else:
-        _close(output, told)
-    return None if told.verdict.startswith("VERIFIED") else EXIT_NO
+        _close(output, result)
+    return None if result.verdict.startswith("VERIFIED") else EXIT_NO
 
 
-def _as_json(told: Told) -> dict[str, Any]:
+def _as_json(result: StoryResult) -> dict[str, Any]:
     return {
-        "directory": str(told.directory), "journal": str(told.journal), "decisions": told.decisions,
-        "killed": told.killed, "state": told.state.model_dump(mode="json"), "verdict": told.verdict,
+        "directory": str(result.directory), "journal": str(result.journal), "decisions": result.decisions,
+        "killed": result.killed, "state": result.state.model_dump(mode="json"), "verdict": result.verdict,
     }  # fmt: skip
 
 
-def _nothing(_: str) -> None:
-    """Say nothing: a program listens."""
+def _ignore(_: str) -> None:
+    """Print nothing: a program reads the output."""
 
 
 def _new_directory() -> Path:
@@ -89,20 +89,20 @@ def _new_directory() -> Path:
     return Path("loom-data") / f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{os.getpid()}"
 
 
-def _close(output: Output, told: Told) -> None:
-    assert told.explanation is not None  # noqa: S101 - the story has been told
+def _close(output: Output, result: StoryResult) -> None:
+    assert result.explanation is not None  # noqa: S101 - the story has ended
     output.say()
-    output.say("And this is what the journal says of the case at hand:", style="bold cyan")
+    output.say("And this is what the journal says of the case:", style="bold cyan")
     output.say()
-    output.show(explained(told.explanation, output))
-    here = os.path.relpath(told.directory)
-    case = told.decisions["case"][:12]
+    output.show(explained(result.explanation, output))
+    here = os.path.relpath(result.directory)
+    case = result.decisions["case"][:12]
     output.say()
     output.say("The journal stays. Try next:", style="bold cyan")
     for line in (
         f"cd {here}",
         "loom decisions --exception",
-        f"loom why {told.decisions['denied'][:12]}",
+        f"loom why {result.decisions['denied'][:12]}",
         "loom journal discount-agent/emea",
         f"loom precedents --of {case}",
         "loom replay discount-agent/emea --verify",

@@ -31,8 +31,8 @@ def add_to(app: typer.Typer) -> None:
 async def doctor(shell: Shell) -> int | None:
     """Look at Python, SQLite, the disk, whether a loom of this config starts, the journal, who runs on it, its views.
 
-    ✓ it is so, ! somebody should look at it, ✗ a promise cannot be kept: then the exit code is 1. Not every entry is
-    read: that is what `loom verify` does.
+    ✓ good, ! a person should look at it, ✗ a promise cannot be kept: then the exit code is 1. Not every entry is read:
+    `loom verify` does that.
     """
     found = [check async for check in _all(shell)]
     bad = sum(check.mark == "bad" for check in found)
@@ -83,7 +83,7 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
 
 
 async def _running(files: JournalFiles) -> AsyncIterator[Check]:
-    """Ask the loom that holds the lock, if one does."""
+    """Ask the loom that holds the lock, if there is one."""
     from loom.cli.acting import over_socket
     from loom.cli.checks import lock_of
     from loom.errors import ControlError
@@ -140,7 +140,7 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
     if behind < 0:
         yield Check(
             "bad", "views", f"{-behind} entries ahead of the journal: an older backup of the journal was restored",
-            "what the journal lost is not in it any more: look for a newer backup; the next loom folds the views again",
+            "the entries after the backup are lost: look for a newer backup; the next loom rebuilds the views",
         )  # fmt: skip
     elif not failed:
         how = (
@@ -157,9 +157,9 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
 
 
 async def _lag_on_disk(shell: Shell) -> int:
-    """Return by how many entries the views that lie there are behind; all, where they cannot be read.
+    """Return by how many entries the existing views are behind; all, if they cannot be read.
 
-    It is negative where one of them holds more than the journal.
+    It is negative if one of them holds more than the journal.
     """
     from loom.cli.reading import open_journal
     from loom.projections import Views

@@ -45,18 +45,19 @@ def add_to(app: typer.Typer) -> None:
 async def drift(
     shell: Shell,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", "-b", metavar="WINDOW", help="What was usual.", show_default=False)
+        str | None,
+        typer.Option("--baseline", "-b", metavar="WINDOW", help="The window to compare with.", show_default=False),
     ] = None,
     current: Annotated[
-        str | None, typer.Option("--current", "-n", metavar="WINDOW", help="What is asked about.", show_default=False)
+        str | None, typer.Option("--current", "-n", metavar="WINDOW", help="The window to check.", show_default=False)
     ] = None,
     by: Annotated[
-        Literal["month"] | None, typer.Option("--by", help="Every month against the one before it, in one call.")
+        Literal["month"] | None, typer.Option("--by", help="Compare each month with the one before it, in one call.")
     ] = None,
     window: Annotated[
         str | None, typer.Option("--in", metavar="WINDOW", help="With --by month: only of this window.")
     ] = None,
-    first: Annotated[bool, typer.Option("--first", help="With --by month: every month against the first.")] = False,
+    first: Annotated[bool, typer.Option("--first", help="With --by month: compare each month with the first.")] = False,
     under: Annotated[
         str | None,
         typer.Option("--under", "-u", metavar="VERSION", help="Ask this version what the rule says of each case."),
@@ -71,22 +72,27 @@ async def drift(
         ),
     ] = None,
     split: Annotated[
-        bool, typer.Option("--split/--no-split", help="Also tell population and policy apart, by judging again.")
+        bool,
+        typer.Option(
+            "--split/--no-split", help="Also separate the effects of population and policy, by judging again."
+        ),
     ] = True,
     at_least: Annotated[
         str, typer.Option("--at-least", metavar="SEVERITY", help="Exit with 1 from minor, warning or critical on.")
     ] = "minor",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="So many classes that rose, and fell.")] = 8,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1_000, help="At most this many classes that rose, and that fell.")
+    ] = 8,
 ) -> int | None:
     """Compare the decisions of two windows: did the pattern change, in which classes, and why.
 
     A WINDOW is run:ID, version:VERSION, policy:NAME, actor:TYPE, type:TYPE or FROM..UNTIL (2026-01-01..2026-02-01,
-    14d..7d, 7d..), or several of these with commas between them. The change is told apart in three parts: who came,
-    what the rule said in equal situations, what people did where both were equal. With --by month all months of a
-    window are compared so in one call. --rule "outcomes alone" looks at nothing but outcomes.
+    14d..7d, 7d..), or several of these with commas between them. The change is split into three parts: who came, what
+    the rule said in equal situations, what people did where both were equal. With --by month all months of a window are
+    compared in one call. --rule "outcomes alone" looks at nothing but outcomes.
 
-    Exits with 0 if no change was found, 1 if one was, 2 if it was asked wrongly, and 3 if there is too little data to
-    say.
+    Exits with 0 if no change was found, 1 if one was found, 2 on wrong usage, and 3 if there is too little data to
+    decide.
     """
     now = datetime.now(UTC)
     if at_least not in _SEVERITIES:
@@ -117,7 +123,7 @@ async def drift(
 async def _compare(
     shell: Shell, baseline: Window, current: Window, *, split: bool, under: str | None, **asked: Any
 ) -> tuple[DriftReport, DriftParts]:
-    """Compare with what the journal tells and, to judge again, with the policies of the config's modules."""
+    """Compare with what the journal says and, to judge again, with the policies of the config's modules."""
     async with comparing(shell, imports=split or under is not None) as drift:
         with shell.output.progress("judging again") as tell:
             report = await drift.compare(baseline, current, split=split, tell=tell, **asked)
@@ -137,7 +143,8 @@ def _window(text: str, option: str, now: datetime) -> Window:
             given |= {end: _moment(at, option, now) for end, at in (("since", since), ("until", until)) if at}
         else:
             raise typer.BadParameter(
-                f"[{part}] names no window; expected [{_FORMS}], each once: write it like that", param_hint=option
+                f"[{part}] names no window; expected [{_FORMS}], each once: use one of these",
+                param_hint=option,
             )
     return Window(**given)
 
@@ -147,7 +154,7 @@ def _moment(text: str, option: str, now: datetime) -> datetime:
         return parse_moment(text, now=now)
     except ValueError as error:
         raise typer.BadParameter(
-            f"[{text}] is no moment; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: write it like that",
+            f"[{text}] is no point in time; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: use one of these",
             param_hint=option,
         ) from error
 
@@ -210,7 +217,7 @@ def _figures(report: DriftReport) -> Iterator[tuple[str, str]]:
 
 
 def _marks(report: DriftReport) -> str:
-    """Return where the raw divergence lies on the scale that was used before severity was relative to chance."""
+    """Return the raw divergence on the scale that was used before severity was relative to chance."""
     from loom.drift.report import SEED_MARKS
 
     reached = sum((report.js_divergence or 0.0) >= mark for mark in SEED_MARKS)
@@ -251,7 +258,7 @@ def _print_shifts(output: Output, shifts: list[ClassShift]) -> None:
 
 
 def _print_metrics(output: Output, metrics: Metrics) -> None:
-    """Print the figures beside the pattern, and that they are held against each other by size alone."""
+    """Print the figures apart from the pattern, and say that they are compared by size alone."""
     marks = ", ".join(f"{name.removesuffix('_at')} from {value:.0%}" for name, value in metrics.parameters.items())
     output.say(f"Metrics, apart from the pattern (by size alone: {marks})", style="bold")
 

@@ -22,12 +22,12 @@ async def enrich(
     shell: Shell,
     by: ByOption,
     run_id: Annotated[str, typer.Option("--import", metavar="ID", help="Which import.", show_default=False)],
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask about so many decisions at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask about at most this many decisions.")] = None,
 ) -> int | None:
     """Ask the config's critic about the decisions of an import, oldest first, in your own name.
 
-    No loom may run meanwhile. What has an enrichment is passed over. Exit code 1: the budget refused before all were
-    asked about.
+    No loom may run meanwhile. Decisions that have an enrichment are skipped. Exit code 1: the budget refused before
+    the critic was asked about all of them.
     """
     from loom.cli.acting import open_loom, without_code
     from loom.errors import ConfigError

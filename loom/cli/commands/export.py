@@ -1,4 +1,4 @@
-"""`loom export`: the journal as JSON lines, from which a stranger can verify the chain again."""
+"""`loom export`: the journal as JSON lines, from which a third party can verify the chain."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ async def export(
     journal: Annotated[
         str | None, typer.Argument(metavar="[TYPE/KEY]", help="Only this journal.", show_default=False)
     ] = None,
-    after: Annotated[int, typer.Option(min=0, help="Only what stands after this sequence, or position.")] = 0,
-    until: Annotated[int | None, typer.Option(min=1, help="Only what stands up to it.")] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only entries after this sequence, or position.")] = 0,
+    until: Annotated[int | None, typer.Option(min=1, help="Only entries up to this sequence, or position.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Into a new file, for its owner only.")] = None,
     joined: Annotated[
-        bool, typer.Option("--joined", help="With what decisions refer to filled in: this does not verify.")
+        bool,
+        typer.Option("--joined", help="Replace references of decisions by what they refer to: this does not verify."),
     ] = False,
 ) -> int | None:
     """Write every entry as a line of JSON: header, hashes, and the body to the byte as it is stored."""
@@ -61,7 +62,7 @@ async def export(
 
 @contextlib.contextmanager
 def opened_out(out: Path | None) -> Iterator[TextIO]:
-    """Yield standard output, or a file that takes its name when all of it is there; none is ever overwritten."""
+    """Yield standard output, or a file that gets its name once it is complete; no file is ever overwritten."""
     if out is None:
         # Bodies are UTF-8 to the byte, whatever the locale says.
         if hasattr(sys.stdout, "reconfigure"):

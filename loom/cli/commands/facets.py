@@ -22,7 +22,7 @@ _LISTED = 50
 async def print_facets(
     shell: Shell, readings: Readings, name: str, wanted: dict[str, Any], asked: dict[str, Any], limit: int | None
 ) -> None:
-    """Print the counts; what is found by words, classes or other facets is not counted."""
+    """Print the counts; refuse filters by words, classes or other facets, which cannot be counted."""
     from loom.cli.rehearsing import rules_of
     from loom.precedents import Precedents
 

@@ -1,4 +1,4 @@
-"""`loom graph`: what decisions rested on and what came of them, as a table, or in a file that graph tools read."""
+"""`loom graph`: what decisions rested on and their results, as a table, or in a file that graph tools read."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ async def graph(
         Path | None, typer.Option("--output", "-o", help="Write it to this file: .graphml, .json or .svg.")
     ] = None,
     condensed: Annotated[
-        bool, typer.Option("--condensed", help="What is alike as one node, at most twelve of a kind.")
+        bool, typer.Option("--condensed", help="Like nodes as one node, at most twelve of a kind.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")] = 10_000,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most this many.")] = 10_000,
 ) -> None:
-    """Show what decisions rested on, under which policy, after which precedents, and what came of them.
+    """Show what decisions rested on, under which policy, after which precedents, and their results.
 
     Of a run: all its decisions. Of a decision: it, what led to it, what followed, and its replays.
     """
@@ -51,8 +51,7 @@ async def graph(
 
     if output is not None and output.suffix not in _FORMS:
         raise typer.BadParameter(
-            f"[{output.name}] is of no form that a graph is written in; expected one of [{', '.join(_FORMS)}]: name "
-            "the file so",
+            f"unknown graph format [{output.name}]; expected one of [{', '.join(_FORMS)}]: name the file so",
             param_hint="--output",
         )
     async with open_readings(shell) as readings:

@@ -1,4 +1,4 @@
-"""`loom import`: bring in what was decided before loom was there."""
+"""`loom import`: import decisions that were made before loom was in use."""
 
 from __future__ import annotations
 
@@ -35,16 +35,19 @@ async def import_file(
         Path | None, typer.Option("--map", metavar="MAP", help="Which column is what, in YAML.", show_default=False)
     ] = None,
     select: Annotated[str | None, typer.Option(metavar="SQL", help="One SELECT, for an SQLite file.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would bring in, or why not.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would import, or why it cannot.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Finish an import of this file that was cut short.")] = False,
     abandon: Annotated[
-        str | None, typer.Option(metavar="ID", help="Give an unfinished import up for good.", show_default=False)
+        str | None,
+        typer.Option(metavar="ID", help="Abandon an unfinished import; this cannot be undone.", show_default=False),
     ] = None,
-    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why it is given up.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why it is abandoned.")] = None,
 ) -> int | None:
-    """Import decisions that were made before loom was there, in your own name. No loom may run meanwhile.
+    """Import decisions that were made before loom was in use, in your own name. No loom may run meanwhile.
 
-    All rows are looked at before one is written. Exit code 1: some cannot be imported, and nothing was written.
+    All rows are checked before one is written. Exit code 1: some cannot be imported, and nothing was written.
     """
     from loom.cli.acting import open_loom, without_code
     from loom.errors import ImportRefusedError
@@ -58,7 +61,7 @@ async def import_file(
             if shell.json:
                 shell.output.document(run.model_dump(mode="json"))
             else:
-                shell.output.say(f"import {run.run_id} is abandoned: what it wrote is marked for good")
+                shell.output.say(f"import {run.run_id} is abandoned: the decisions that it wrote stay, and are marked")
             return None
         assert file is not None and map_file is not None  # noqa: S101, PT018 - see above
         rows = loom.history.rows(file, map_file, select=select)
@@ -80,7 +83,7 @@ async def import_file(
 
 
 def _say(shell: Shell, report: ImportReport) -> int | None:
-    """Say what rows would bring in, or why they cannot; 1 where they cannot."""
+    """Print what the rows would import, or why they cannot; return 1 if they cannot."""
     if shell.json:
         shell.output.document({**report.model_dump(mode="json"), "ok": report.ok})
         return None if report.ok else EXIT_NO

@@ -1,4 +1,4 @@
-"""`loom init`: a config file and a small agent that work, to begin from."""
+"""`loom init`: write a config file and a small agent that work, to begin from."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NEXT = """\
 Next, in that directory:
   loom run refund-agent/shop RequestRefund '{"order": "A-1", "amount_eur": 20}' --by dana
   loom run refund-agent/shop RequestRefund '{"order": "A-2", "amount_eur": 90}' --by dana
-  loom approvals                        what waits for somebody: the second is over the limit
-  loom approve ID --by kim              anybody but the one who asked
+  loom approvals                        what waits for approval: the second is over the limit
+  loom approve ID --by kim              anyone but the one who asked
   loom run --once                       the turn goes on from where it was
   loom decisions                        then: loom why ID"""
 
@@ -34,7 +34,8 @@ def add_to(app: typer.Typer) -> None:
 def init(
     shell: Shell,
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to; it is made if need be.", show_default=False)
+        Path,
+        typer.Argument(metavar="[DIR]", help="The directory; it is made if it does not exist.", show_default=False),
     ] = Path(),
 ) -> None:
     """Write a config file and a small agent that works, to begin from. Nothing is overwritten."""

@@ -1,4 +1,4 @@
-"""`loom journal`: which journals there are, and what stands in one."""
+"""`loom journal`: list the journals, or the entries of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["add_to"]
 
 _PAGE = 1_000
 _TABLE_ROWS = 1_000
-"""So many entries are laid out as one table; of more, each page is laid out for itself."""
+"""At most this many entries are laid out as one table; with more, each page is laid out separately."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ async def journal(
     after: Annotated[int, typer.Option(min=0, help="Only entries after this sequence.")] = 0,
     until: Annotated[int | None, typer.Option(min=1, help="Only entries up to this sequence.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The bodies of the entries as they are stored.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most so many journals.")] = 1_000,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="List at most this many journals.")] = 1_000,
 ) -> int | None:
     """List the journals, or the entries of one.
 

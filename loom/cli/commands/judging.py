@@ -40,7 +40,10 @@ JournalNameOption = Annotated[
 ]
 ByTimeOption = Annotated[
     Literal["decided", "recorded"],
-    typer.Option("--by-time", help="When decisions were made, as the source of imported ones claims, or recorded."),
+    typer.Option(
+        "--by-time",
+        help="Choose by when decisions were made (imported ones: as the source claims), or were recorded.",
+    ),
 ]
 SinceOption = Annotated[
     datetime | None,
@@ -63,20 +66,20 @@ CoverageOption = Annotated[
 ]
 
 OpenOption = Annotated[
-    bool, typer.Option("--open", help="Open what is sealed, in memory, as --by, for what --why says.")
+    bool, typer.Option("--open", help="Open sealed data, in memory, as --by, for the reason in --why.")
 ]
-WhyOption = Annotated[str | None, typer.Option("--why", help="With --open: why it is opened.")]
+WhyOption = Annotated[str | None, typer.Option("--why", help="With --open: the reason for it.")]
 
 
 def opening_of(by: str | None, why: str | None, *, opens: bool) -> dict[str, str]:
-    """Return by whom and why what is sealed is opened, as operations take it; empty where it is not."""
+    """Return who opens sealed data and why, as operations take it; empty if it stays sealed."""
     if not opens:
         if why is not None:
-            raise typer.BadParameter("expected --open: only an opening has a reason", param_hint="--why")
+            raise typer.BadParameter("expected --open: only opening sealed data takes a reason", param_hint="--why")
         return {}
     if not by or not why or not why.strip():
         raise typer.BadParameter(
-            "what is sealed is opened by a person, for a reason; expected --by and --why", param_hint="--open"
+            "sealed data is opened by a person, for a reason; expected --by and --why", param_hint="--open"
         )
     return {"opened_by": by, "opened_why": why}
 
@@ -99,18 +102,21 @@ async def judge(
     until: UntilOption = None,
     by_time: ByTimeOption = "decided",
     decision: DecisionOption = None,
-    cases: Annotated[bool, typer.Option("--cases", help="List every case that did not stay as it was.")] = False,
+    cases: Annotated[bool, typer.Option("--cases", help="List every case that changed.")] = False,
     gaps: Annotated[
-        bool, typer.Option("--gaps", help="Also say what holds whatever the facts are that were not recorded.")
+        bool,
+        typer.Option("--gaps", help="Also say what holds for all possible values of the facts that were not recorded."),
     ] = False,
     against: Annotated[
         Literal["outcome"] | None, typer.Option("--against", help="Compare the rule with what was done.")
     ] = None,
     maps: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="NAME:VALUE=EFFECT", help="What was done in which outcome: granted:true=allow."),
+        typer.Option(
+            "--map", metavar="NAME:VALUE=EFFECT", help="Which outcome means which effect: granted:true=allow."
+        ),
     ] = None,
-    per: Annotated[list[str] | None, typer.Option("--per", help="Apart by month, or by decider.")] = None,
+    per: Annotated[list[str] | None, typer.Option("--per", help="Split by month, or by decider.")] = None,
     weigh: Annotated[str | None, typer.Option("--weigh", metavar="FACT", help="Weigh the cases by this fact.")] = None,
     cell: Annotated[
         str | None, typer.Option("--cell", metavar="SAYS/DONE", help="List the cases of one cell: deny/allow.")
@@ -122,21 +128,21 @@ async def judge(
     min_coverage: CoverageOption = 50,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the result as traces in a replay run.")] = False,
     opens: OpenOption = False,
-    by: Annotated[str | None, typer.Option("--by", help="Who keeps it, or opens what is sealed.")] = None,
+    by: Annotated[str | None, typer.Option("--by", help="Who keeps it, or opens sealed data.")] = None,
     why: WhyOption = None,
 ) -> int | None:
     """Judge recorded decisions under another version of their policy, or on other facts: which would flip?
 
-    Only the rule is run, on the facts as they were recorded, changed as --what-if says: with a sign in front the
-    recorded number is changed by so much, or so many percent of it; any other value takes its place. Exit code 1:
-    something flips, or comes out differently under the very version it was made under. Exit code 3: nothing does, and
-    too little could be judged to say so.
+    Only the rule is run, on the facts as they were recorded, changed as --what-if says: a value with a sign changes the
+    recorded number by that amount, or by that percentage; any other value replaces it. Exit code 1: a decision flips,
+    or its own version now gives another result. Exit code 3: nothing flips, but too few decisions could be judged to
+    be sure.
 
-    Decisions on sealed facts cannot be judged, unless --open has them opened in memory for a reader whom the config
-    names; that is journaled first, and done by the loom that runs.
+    Decisions on sealed facts cannot be judged, unless --open lets the running loom open them in memory for a reader
+    whom the config names; that is journaled first.
 
-    With --against outcome: what the rule says by what was done, as --map says. Exit code 1: more than --max-differing
-    of the cases differ in which the two can agree or differ.
+    With --against outcome: compare what the rule says with what was done, as --map says. Exit code 1: the share of
+    differing cases, among those that can agree or differ, is above --max-differing.
     """
     changes = _changes(what_if) if what_if else None
     if under is None and changes is None and not gaps and against is None:
@@ -194,7 +200,7 @@ def _check_alone(given: Mapping[str, bool], option: str = "--against") -> None:
 def _check_needs_against(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if value:
-            raise typer.BadParameter("expected --against outcome: only what was done is told apart so", param_hint=name)
+            raise typer.BadParameter("expected --against outcome: only that comparison takes it", param_hint=name)
 
 
 def selection_of(*, ids: list[str] | None, since: datetime | None, until: datetime | None, **given: Any) -> Selection:
@@ -208,7 +214,7 @@ def selection_of(*, ids: list[str] | None, since: datetime | None, until: dateti
 
 
 def _changes(what_if: list[str]) -> dict[str, Any]:
-    """Return what other facts are: with a sign in front a change of the number that was recorded, else a value."""
+    """Return the other facts: with a sign in front a change of the recorded number, else a value."""
     from loom.replay.scenario import RELATIVE
 
     signed = {name: value for name, _, value in (each.partition("=") for each in what_if) if RELATIVE.match(value)}
@@ -318,7 +324,7 @@ def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:
         )
     if found.defects:
         output.say(
-            f"{len(found.defects)} came out differently under the very version they were made under: run "
+            f"{len(found.defects)} came out differently under the version they were made under: run "
             "`loom policies audit` and `loom verify`",
             style="red",
         )

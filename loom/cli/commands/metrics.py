@@ -1,4 +1,4 @@
-"""`loom metrics`: how good decisions were as far as that is known, what went against its rule, and trends."""
+"""`loom metrics`: the known quality of decisions, those against their own rule, and trends."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["add_to"]
 
 _Group = Annotated[
     Literal["decision_type", "actor_type", "journal", "policy_version"],
-    typer.Option("--by", help="What they are grouped by."),
+    typer.Option("--by", help="Group them by this."),
 ]
 _Measure = Annotated[
     Literal["decisions", "quality", "accuracy", "exception_rate", "denial_rate", "departure_rate"] | None,
-    typer.Option("--trend", help="Show this over the last days instead, and what stands out."),
+    typer.Option("--trend", help="Show this over the last days instead, with days that are unusual."),
 ]
 
 _PEOPLE = 10
@@ -53,8 +53,9 @@ async def metrics(
 ) -> int | None:
     """Show the figures of decisions: quality, exceptions, denials, outcomes, and the share with a full audit trail.
 
-    Quality is said only where an outcome was observed. What went against its own rule is listed with who asked for it.
-    With `--trend` exit code 1 says that a day stands out as a warning or worse; that takes 30 days with decisions.
+    Quality is given only if an outcome was observed. Decisions against their own rule are listed with who asked for
+    them. With `--trend` exit code 1 says that a day is unusual, as a warning or worse; that takes 30 days with
+    decisions.
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import ReadOnlyStore
@@ -99,9 +100,9 @@ async def metrics(
 
 _COLUMNS = ("count", "quality", "exc.", "denied", "against", "correct", "trail")
 _LEGEND = (
-    "exc.: exceptions. denied: by a rule or a person, of those that say what they came to. "
+    "exc.: exceptions. denied: by a rule or a person, of those with a recorded result. "
     "against: went against their own rule. correct: of the outcomes observed. "
-    "trail: facts, evaluation and consent are on record and agree."
+    "trail: facts, evaluation and approval are recorded and agree."
 )
 
 
@@ -133,18 +134,18 @@ def _print_departures(shell: Shell, departed: Sequence[Departures]) -> None:
     for each in departed:
         people = [f"{one_line(name, 40)} {count:,}" for name, count in list(each.people.items())[:_PEOPLE]]
         people += [f"{len(each.people) - _PEOPLE:,} others"] if len(each.people) > _PEOPLE else []
-        people += [f"nobody named {each.unnamed:,}"] if each.unnamed else []
+        people += [f"unnamed {each.unnamed:,}"] if each.unnamed else []
         said = f"{DEPARTURES[each.departure]}: asked for by {', '.join(people)}; for example {each.example[:12]}"
         rows.append([one_line(f"{each.policy} {each.version}", 36), f"{each.decisions:,}", said])
     shell.output.table(columns, rows)
 
 
 def _print_alerts(shell: Shell, alerts: Sequence[AnomalyFoundEntry]) -> None:
-    """Print the days that stood out, the newest first."""
+    """Print the unusual days, the newest first."""
     if not alerts:
         return
     shell.output.say()
-    shell.output.say("Days that stood out", style="bold red")
+    shell.output.say("Unusual days", style="bold red")
     columns = [Column("day (UTC)"), Column("measure", "cyan"), Column("value", right=True), Column("usual", right=True)]
     rows = [
         [

@@ -21,9 +21,9 @@ __all__ = ["comparing", "drift_by_month", "print_parts"]
 
 @contextlib.asynccontextmanager
 async def comparing(shell: Shell, *, imports: bool) -> AsyncIterator[Drift]:
-    """Yield what compares what the journal tells, with the policies of the config's modules where these are wanted.
+    """Yield an object that compares what the journal says, with the policies of the config's modules if requested.
 
-    What is not known is a wrong question here: elsewhere that is an answer, and 1 says that there is drift.
+    An unknown name is wrong usage here (exit code 2): 1 would say that there is drift.
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import registry_of, rules_of
@@ -75,7 +75,7 @@ async def drift_by_month(
             moved = "; ".join(_moved(part) for part in parts if part.name in month.changed)
             rows.append([*cells, one_line(moved)])
         output.table(columns, rows)
-        output.say("p-values, reckoned with how many months there are", style="dim")
+        output.say("p-values, corrected for the number of months", style="dim")
     if found.unclassified:
         output.note(f"{found.unclassified:,} decisions are in no class and were not compared")
     if found.changed:

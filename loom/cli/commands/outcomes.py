@@ -1,4 +1,4 @@
-"""`loom outcomes import`: how decisions turned out, observed later, out of a file."""
+"""`loom outcomes import`: import how decisions turned out, observed later, from a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["add_to"]
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    group = typer.Typer(cls=Sections, help="Bring in how decisions turned out.")
+    group = typer.Typer(cls=Sections, help="Import how decisions turned out.")
     command(group, "import")(import_outcomes)
     app.add_typer(group, name="outcomes", rich_help_panel="History")
 
@@ -34,14 +34,16 @@ async def import_outcomes(
         list[str],
         typer.Option("--map", metavar="FIELD=COLUMN", help="id or own_id, correct, actual, feedback, observed_at."),
     ],
-    source: Annotated[str | None, typer.Option("--source", help="With own_id: the source whose ids these are.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="With own_id: the source that gave these ids.")] = None,
     select: Annotated[str | None, typer.Option(metavar="SQL", help="One SELECT, for an SQLite file.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written, or why not.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be written, or why it cannot.")
+    ] = False,
 ) -> int | None:
     """Write how decisions turned out, in your own name: by their id, or by their own id in a source.
 
-    What was observed before, with the same contents, is skipped. Exit code 1: a row is refused, and nothing was
-    written.
+    Outcomes that were observed before, with the same contents, are skipped. Exit code 1: a row is refused, and nothing
+    was written.
     """
     from loom.cli.acting import open_loom, without_code
     from loom.history.reading import rows_in

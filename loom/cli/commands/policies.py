@@ -1,4 +1,4 @@
-"""`loom policies`: which versions are known, what one of them says, and which one new turns pin."""
+"""`loom policies`: list known versions, show one, and choose the one that new turns pin."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def show(
     version: Annotated[
         str,
         typer.Argument(
-            metavar="VERSION", help="A version, or a policy's name for the one adopted.", show_default=False
+            metavar="VERSION", help="A version, or a policy's name for its adopted version.", show_default=False
         ),
     ],
 ) -> None:
@@ -81,17 +81,19 @@ async def adopt(
     shell: Shell,
     version: _Version,
     by: ByOption,
-    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why this one.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why this version.")] = None,
     effective_from: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Since when it was gone by before this, for audits: ISO 8601 with a zone."),
+        typer.Option(
+            metavar="TIME", help="Since when it was in use before this adoption, for audits: ISO 8601 with a zone."
+        ),
     ] = None,
 ) -> None:
     """Make a registered version the one that new turns pin, in your own name."""
     from loom.cli.acting import act
 
     given: dict[str, JsonValue] = {"version": version, "by": by, "reason": reason}
-    if effective_from is not None:  # a loom of before that is running knows no such argument
+    if effective_from is not None:  # an older running loom does not know this argument
         given["effective_from"] = effective_from
     adopted, _ = await act(shell, "policies.adopt", given, by=by)
     assert isinstance(adopted, dict)  # noqa: S101 - a version as JSON
@@ -142,7 +144,7 @@ def _print_list(output: Output, found: list[dict[str, Any]]) -> None:
 
 
 def _adopted(each: dict[str, Any]) -> str:
-    """Return in a word who adopted a version."""
+    """Return in one word who adopted a version."""
     adoption = each["adoption"]
     if adoption is None:
         return "-"
@@ -152,7 +154,7 @@ def _adopted(each: dict[str, Any]) -> str:
 def _deed(said: dict[str, Any], at: str) -> str:
     """Return when something was done, in whose name and why."""
     code = "by code, in the name of" if said["trigger"] == "code" else "by"
-    since = f", who says it was gone by since {said['effective_from']}" if said.get("effective_from") else ""
+    since = f", who says it was in use since {said['effective_from']}" if said.get("effective_from") else ""
     return f"{moment(at)} UTC {code} {named(said)}{since}" + (f": {said['reason']}" if said["reason"] else "")
 
 
@@ -187,7 +189,7 @@ def _print(output: Output, each: dict[str, Any]) -> None:
 
 
 def _values(parameters: Any) -> Any:
-    """Return what the parameters are set to: of a rule in Python, or of a table."""
+    """Return the values of the parameters: of a rule in Python, or of a table."""
     from loom.policies.canonical import untagged
 
     if "values" in parameters:
@@ -196,7 +198,7 @@ def _values(parameters: Any) -> Any:
 
 
 def _print_rows(output: Output, document: Any) -> None:
-    """Print the rules of a table in the order in which they are looked at."""
+    """Print the rules of a table in the order in which they are tried."""
     from loom.policies.difference import conditions_in_words
 
     otherwise = [document["otherwise"]] if document["otherwise"] else []

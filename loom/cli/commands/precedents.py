@@ -53,13 +53,14 @@ async def precedents(
         str | None, typer.Option("--similar-to", metavar="TEXT", help="Suggest those whose rationale is nearest to it.")
     ] = None,
     min_similarity: Annotated[
-        float | None, typer.Option("--min-similarity", min=-1, max=1, help="And none farther than this cosine.")
+        float | None,
+        typer.Option("--min-similarity", min=-1, max=1, help="Only those with at least this cosine similarity."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 20,
 ) -> int | None:
     """List classes of like cases with a like outcome, largest first; or search earlier decisions.
 
-    Decisions that were replayed, or whose turn failed or was given up, are no precedents.
+    Decisions that were replayed, or whose turn failed or was abandoned, are no precedents.
     """
     from loom.cli.reading import open_readings, similarity_in
     from loom.cli.rehearsing import rules_of
@@ -99,8 +100,8 @@ async def show(
     precedent: Annotated[
         str, typer.Argument(metavar="CLASS", help="The key of a class, or how it begins.", show_default=False)
     ],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many decisions.")] = 20,
-    after: Annotated[int | None, typer.Option(help="Go on after this position, the last one already seen.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many decisions.")] = 20,
+    after: Annotated[int | None, typer.Option(help="Continue after this position, the last one already seen.")] = None,
 ) -> None:
     """Show one class: what makes its cases alike, and the decisions in it, newest first."""
     from loom.cli.reading import open_readings
@@ -116,7 +117,7 @@ async def show(
 async def rules(
     shell: Shell, name: Annotated[str | None, typer.Option("--name", help="Only versions of this rule.")] = None
 ) -> None:
-    """List the equivalence rules that are registered: what makes two cases alike, since when, and who says so."""
+    """List the registered equivalence rules: what makes two cases alike, since when, and by whom."""
     from loom.cli.reading import open_journal
     from loom.cli.rehearsing import rules_of
 

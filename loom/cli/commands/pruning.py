@@ -15,7 +15,8 @@ from loom.cli.shell import Shell
 __all__ = ["add_to"]
 
 _Directory = Annotated[
-    Path | None, typer.Option("--archive", metavar="DIR", help="Where the archive is made.", show_default=False)
+    Path | None,
+    typer.Option("--archive", metavar="DIR", help="The directory that the archive goes into.", show_default=False),
 ]
 _Override = Annotated[
     str | None,
@@ -40,11 +41,11 @@ async def scan(
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why they are pruned.")] = None,
     override: _Override = None,
 ) -> int | None:
-    """List the entries that hold a declared field in clear: they are from before it was declared.
+    """List the entries that hold a declared field in clear: they were written before it was declared.
 
-    Looked at are commands, replies and entries of the classes that the config's modules bring. With --prune their
-    bodies go into an encrypted archive, each sealed for its subjects; the actors go on. Exit code 1: something is in
-    clear, or was left.
+    The scan reads commands, replies and entries of the classes in the config's modules. With --prune their bodies go
+    into an encrypted archive, each sealed for its subjects; the actors continue. Exit code 1: a value is in clear, or
+    an entry was left.
     """
     from loom.cli.acting import act_with_code
     from loom.cli.serving import person
@@ -69,7 +70,7 @@ async def scan(
         rows = [
             (
                 each["journal"], str(each["sequence"]), each["kind"], each["path"], each["handling"],
-                each["subject"] or "nobody is named",
+                each["subject"] or "no one is named",
             )
             for each in found
         ]  # fmt: skip
@@ -83,19 +84,17 @@ async def prune(
     by: ByOption,
     reason: ReasonOption,
     archive: _Directory = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Confirm: this cannot be undone.")] = False,
     override: _Override = None,
 ) -> int | None:
-    """Take the bodies that concern a person out of the journals of actors, into an encrypted archive. The actors go on.
+    """Move the bodies that concern a person from the journals of actors to an encrypted archive. The actors continue.
 
-    What is held, kept by retention or unfinished is left, and so is a journal whose actor cannot go on without them.
+    Bodies on hold, kept by retention or of unfinished turns are left, and so is a journal whose actor needs them.
     """
     from loom.errors import ConfigError
 
     if not yes:
-        raise ConfigError(
-            f"the bodies of [{subject}] would be in the archive alone; expected --yes: say so if you mean it"
-        )
+        raise ConfigError(f"the bodies of [{subject}] would be in the archive alone; expected --yes: add it to confirm")
     return await _pruned(shell, "subjects.prune", archive or Path(), by, reason, override, subject=subject)
 
 

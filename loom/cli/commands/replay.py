@@ -1,4 +1,4 @@
-"""`loom replay`: the states of an actor, whether its code still does what it did, and decisions judged again."""
+"""`loom replay`: the states of an actor, whether its code still does the same, and decisions judged again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def replay(
     at: Annotated[int | None, typer.Option("--at", min=1, help="Only the state after this sequence.")] = None,
     until: Annotated[int | None, typer.Option(min=1, help="States up to this sequence.")] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Drive each finished turn again and compare: does the code still do it?")
+        bool, typer.Option("--verify", help="Replay each finished turn and compare: does the code still do the same?")
     ] = False,
 ) -> int | None:
     """Show what an actor's state was after each entry of its journal, or at one.
@@ -83,7 +83,7 @@ async def _state_at(shell: Shell, again: Replay, journal: str, at: int) -> None:
 
 
 async def _states(shell: Shell, again: Replay, journal: str, until: int | None) -> None:
-    """Print the state after each entry; where it did not change, say so rather than repeat it."""
+    """Print the state after each entry; if it did not change, say so and do not repeat it."""
     rows: list[list[str | Text]] = []
     before: Any = object()
     async for after in again.states(journal, until=until):
@@ -102,9 +102,9 @@ async def _states(shell: Shell, again: Replay, journal: str, until: int | None) 
 
 
 async def drive_again(shell: Shell, again: Replay, journal: str) -> int | None:
-    """Drive the finished turns of a journal again, and print what came of it.
+    """Replay the finished turns of a journal, and print the results.
 
-    Exit code 3 says that none diverged because none could be driven.
+    Exit code 3 says that none diverged because none could be replayed.
     """
     from rich.text import Text
 
@@ -112,7 +112,7 @@ async def drive_again(shell: Shell, again: Replay, journal: str) -> int | None:
     if shell.json:
         shell.output.document([each.model_dump(mode="json") for each in found])
     elif not found:
-        shell.output.say(f"[{journal}] has no finished turn to drive again.")
+        shell.output.say(f"[{journal}] has no finished turn to replay.")
     else:
         short = shortened(each.command_id for each in found)
         rows: list[list[str | Text]] = [

@@ -32,7 +32,7 @@ async def report(
         typer.Argument(metavar="RUN", help="A run, or how its id begins; by default the newest.", show_default=False),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to; by default report_RUN.html here.")
+        Path | None, typer.Option("--output", "-o", help="The file; by default report_RUN.html here.")
     ] = None,
     into: Annotated[
         Path | None,
@@ -60,7 +60,7 @@ async def report(
 
 
 async def _extensions(shell: Shell) -> tuple[Extension, ...]:
-    """Return the extensions that say what decisions were about, where they have a journal: their views are read."""
+    """Return the extensions that say what decisions were about, if they have a journal: their views are read."""
     from loom.cli.reading import open_journal
     from loom.extension import installed
 

@@ -44,9 +44,9 @@ async def rerun(
 ) -> int | None:
     """Run the actors' code again under another version: which decisions would come out differently?
 
-    Look-ups, precedents and approvals come from the journal; nothing is fetched, performed or written. Code that comes
-    to a step that was never recorded stops there. Exit code 1: something flips. Exit code 3: nothing does, and too
-    little could be run to say so.
+    Look-ups, precedents and approvals come from the journal; nothing is fetched, performed or written. Code that
+    reaches a step that was never recorded stops there. Exit code 1: a decision flips. Exit code 3: nothing flips, but
+    too few decisions could be run to be sure.
     """
     from loom.cli.reading import open_readings
     from loom.cli.rehearsing import replaying
@@ -83,12 +83,12 @@ def _print(shell: Shell, found: Rerun) -> None:
     short = shortened(case.decision_id for case in changed)
     columns = [
         Column("decision", "cyan"), Column("journal"), Column("was"), Column("would be"),
-        Column("not come to any more", "dim", wide=True),
+        Column("not reached any more", "dim", wide=True),
     ]  # fmt: skip
     rows = [
         [
-            short[case.decision_id], one_line(case.journal, 32), _said(case.old, case.old_outcome),
-            _said(case.new, case.new_outcome) if case.new_outcome is not None else f"({case.reason})",
+            short[case.decision_id], one_line(case.journal, 32), _effect_and_outcome(case.old, case.old_outcome),
+            _effect_and_outcome(case.new, case.new_outcome) if case.new_outcome is not None else f"({case.reason})",
             one_line(", ".join(case.leftovers) or "-"),
         ]
         for case in changed
@@ -97,5 +97,5 @@ def _print(shell: Shell, found: Rerun) -> None:
     shell.output.table(columns, rows)
 
 
-def _said(effect: str | None, outcome: object) -> str:
+def _effect_and_outcome(effect: str | None, outcome: object) -> str:
     return one_line(f"{(effect or '-').replace('_', ' ')}: {compact(outcome)}", 48)

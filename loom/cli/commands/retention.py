@@ -53,7 +53,7 @@ async def list_due(shell: Shell) -> None:
     elif said["adopted_by"]:
         shell.output.say(f"{setting}; {said['adopted_by']} adopted another: it is not carried out", style="yellow")
     else:
-        shell.output.say(f"{setting}; nobody adopted it: it is not carried out", style="yellow")
+        shell.output.say(f"{setting}; it is not adopted: it is not carried out", style="yellow")
     if not said["due"]:
         shell.output.say("Nothing is due.")
         return
@@ -79,10 +79,10 @@ async def adopt(
     by: ByOption,
     reason: ReasonOption,
     digest: Annotated[
-        str | None, typer.Option("--setting", help="The setting that you looked at, as `loom retention` shows it.")
+        str | None, typer.Option("--setting", help="The setting that you checked, as `loom retention` shows it.")
     ] = None,
 ) -> None:
-    """Have the retention of the config carried out from now on, in your name, as long as the setting stays the same."""
+    """Let loom carry out the retention of the config from now on, in your name, until the setting changes."""
     said = await _act(shell, "adopt", {"by": by, "reason": reason, "digest": digest}, by)
     if shell.json:
         shell.output.document(said)
@@ -91,12 +91,12 @@ async def adopt(
 
 
 async def withdraw(shell: Shell, by: ByOption, reason: ReasonOption) -> None:
-    """End that retention is carried out, in your name."""
+    """Stop carrying out retention, in your name."""
     said = await _act(shell, "withdraw", {"by": by, "reason": reason}, by)
     if shell.json:
         shell.output.document(said)
     else:
-        shell.output.say("retention is carried out no longer" if said["before"] else "nobody had adopted it")
+        shell.output.say("retention is carried out no longer" if said["before"] else "it was not adopted")
 
 
 async def run(
@@ -105,8 +105,8 @@ async def run(
 ) -> int | None:
     """Seal what is due into an archive and prune it, in the name of the person who adopted the setting.
 
-    For a timer of the machine's. Subjects on hold, turns without an end and what went on since are left, with why. Exit
-    code 1: nothing was pruned, or nobody adopted the setting.
+    It is meant for a timer of the machine. Journals of subjects on hold, with unfinished turns, or with newer entries
+    are left, with the reason. Exit code 1: nothing was pruned, or the setting is not adopted.
     """
     said = await _act(shell, "run", {"directory": str(out.absolute())}, "retention")
     if shell.json:

@@ -44,17 +44,17 @@ def run(
         ),
     ] = None,
     command_id: Annotated[
-        str | None, typer.Option("--id", help="The command's id: the same one again gives the recorded reply.")
+        str | None, typer.Option("--id", help="The command's id: the same id again gives the recorded reply.")
     ] = None,
     patience_s: Annotated[
-        float | None, typer.Option("--timeout", min=0.001, help="Wait for the reply so many seconds at most.")
+        float | None, typer.Option("--timeout", min=0.001, help="Wait for the reply at most this many seconds.")
     ] = None,
 ) -> Coroutine[Any, Any, int | None]:
     """Run the loom of the config until it is interrupted, or send one command and print the reply.
 
-    Without arguments: resume unfinished turns, take requests of the shell, end well on SIGINT and SIGTERM.
+    Without arguments: resume unfinished turns, take requests of the shell, end in order on SIGINT and SIGTERM.
     With TYPE/KEY COMMAND [JSON]: through the loom that runs, or by opening the workspace for as long as it takes.
-    A command that waits for somebody's consent is left waiting, and says for whom.
+    A command that waits for approval is left waiting, and the output names the approver.
     """
     if actor is None:
         return _serve(shell, once=once)
@@ -64,7 +64,7 @@ def run(
 
     arguments = {
         "journal": actor, "command_type": command_type, "id": command_id,
-        "by": person(by), "timeout_s": patience_s,  # somebody asks, or else anybody could grant it to themselves
+        "by": person(by), "timeout_s": patience_s,  # else anyone could grant their own request
     }  # fmt: skip
     return _send(shell, arguments, payload)
 
@@ -77,7 +77,7 @@ async def _serve(shell: Shell, *, once: bool) -> None:
 
 
 async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None:
-    """Send the command; where the wait is interrupted, say what becomes of its turn."""
+    """Send the command; if the wait is interrupted, say what happens to its turn."""
     import asyncio
 
     from loom.cli.payload import read_payload
@@ -86,7 +86,7 @@ async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None
     fields = await read_payload(payload)
     arguments = {**given, "payload": fields, "id": given["id"] or new_id()}
     try:
-        # With an id of the caller's, the command may be one that was cut short: its actor resumes what it has.
+        # With an id from the caller, the command may be one that was interrupted: its actor resumes the turn.
         said = await _through(shell, arguments, resumes=given["id"] is not None)
     except asyncio.CancelledError:
         shell.output.note(await _what_becomes(shell, arguments["journal"], arguments["id"]))
@@ -95,7 +95,7 @@ async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None
 
 
 async def _through(shell: Shell, arguments: dict[str, Any], *, resumes: bool) -> dict[str, Any]:
-    """Return what the loom that runs says to the command, or one that is opened for it."""
+    """Return the answer of the loom that runs, or of one that is opened for the command."""
     from loom.cli.acting import open_loom, over_socket
     from loom.cli.serving import person
     from loom.identity import Edge
@@ -116,7 +116,7 @@ async def _through(shell: Shell, arguments: dict[str, Any], *, resumes: bool) ->
 
 
 async def _what_becomes(shell: Shell, journal: str, command_id: str) -> str:
-    """Return what becomes of a command whose sender was interrupted, as far as its journal says."""
+    """Return what happens to a command whose sender was interrupted, as far as its journal says."""
     from loom.cli.reading import open_journal
     from loom.errors import LoomError
     from loom.journal.kinds import ENDINGS
@@ -131,7 +131,7 @@ async def _what_becomes(shell: Shell, journal: str, command_id: str) -> str:
                 if each.command_id == command_id
             ]  # fmt: skip
     except LoomError as error:
-        return f"interrupted; what became of {turn} cannot be read: {error}"
+        return f"interrupted; the status of {turn} cannot be read: {error}"
     again = f"the same command with --id {command_id} gives its reply"
     if received is None:
         return f"interrupted; {turn} was not accepted: nothing was done"
@@ -149,7 +149,7 @@ def _print(output: Output, said: dict[str, Any]) -> int | None:
     elif status == "completed":
         output.say(as_json(said["reply"]))
     elif status == "parked":
-        output.say(f"turn {short_id} of {said['journal']} waits for consent:", style="bold")
+        output.say(f"turn {short_id} of {said['journal']} waits for approval:", style="bold")
         for each in said["approvals"]:
             output.say(f"  {each['approval_id'][:12]}  {one_line(each['approver'])}: {one_line(each['reason'])}")
             output.note(f"  loom approve {each['approval_id'][:12]} --by NAME")

@@ -1,4 +1,4 @@
-"""`loom runs`: which runs there were, what was decided in them, and an end for one that its process never ended."""
+"""`loom runs`: list runs and what was decided in them; end one that its process never ended."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ async def runs(
         Literal["live", "simulation", "replay"] | None, typer.Option("--kind", "-k", help="Only of this kind.")
     ] = None,
     status: Annotated[
-        Literal["open", "completed", "failed", "abandoned"] | None, typer.Option(help="Only those that stand so.")
+        Literal["open", "completed", "failed", "abandoned"] | None, typer.Option(help="Only runs with this status.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 20,
 ) -> None:
     """List runs, newest first, with how much was decided in each."""
     from loom.cli.reading import open_readings
@@ -58,7 +58,7 @@ async def runs(
 
 
 async def show(shell: Shell, run_id: _RunId) -> None:
-    """Show one run: what it was started with, how it ended, and under which versions was decided in it."""
+    """Show one run: what it was started with, how it ended, and under which versions its decisions were made."""
     from loom.cli.reading import open_readings
 
     async with open_readings(shell) as readings:
@@ -95,7 +95,7 @@ async def end(
     status: Annotated[Literal["completed", "failed", "abandoned"], typer.Option(help="How it ended.")] = "abandoned",
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why.")] = None,
 ) -> None:
-    """End a run that was left open, in your own name: its process died, or nobody said how it ended."""
+    """End a run that was left open, in your own name: its process died, or did not say how it ended."""
     from loom.cli.acting import act
 
     arguments = {"id": run_id, "by": by, "status": status, "reason": reason}
@@ -138,7 +138,7 @@ def _versions(run: Run) -> str:
 
 def _print(output: Output, run: Run) -> None:
     output.say(f"{run.kind} run {run.run_id} ({run.status})", style="bold")
-    ended = "nobody has said how: `loom runs end`"
+    ended = "its end is not recorded: `loom runs end`"
     if run.ended_at is not None and run.duration_s is not None:
         why = f": {run.reason}" if run.reason else ""
         ended = f"{moment(run.ended_at)} UTC by {run.ender}, after {age(run.duration_s)}{why}"

@@ -1,4 +1,4 @@
-"""`loom subjects`: whose data is sealed, what there is of a person, and who is erased or held."""
+"""`loom subjects`: list whose data is sealed and who is erased or held; show what concerns a person."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def add_to(app: typer.Typer) -> None:
 
 async def list_subjects(
     shell: Shell,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many.")] = 1_000,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most this many.")] = 1_000,
 ) -> None:
-    """List for whom something is sealed, who is erased and who is held. All journals are read; no key is needed."""
+    """List whose data is sealed, who is erased and who is held. All journals are read; no key is needed."""
     from loom.cli.reading import erasures_of, open_journal
     from loom.sealing import count_subjects
 
@@ -66,7 +66,7 @@ async def list_subjects(
         shell.output.document(listed)
         return
     if not listed:
-        shell.output.say("Nothing is sealed for anybody.")
+        shell.output.say("Nothing is sealed.")
         return
     columns = [
         Column("subject", "cyan"), Column("state"), Column("sealed", right=True), Column("entries", right=True),
@@ -112,7 +112,7 @@ async def show(shell: Shell, subject: _Subject) -> int | None:
     rows = [
         (
             str(each.position), moment(each.recorded_at), each.journal, one_line(each.kind, 28),
-            summary_of(_shown(each, erasures)),
+            summary_of(_redacted(each, erasures)),
         )
         for each in found
     ]  # fmt: skip
@@ -129,7 +129,7 @@ async def export(
         Path | None, typer.Option("--out", "-o", help="Into this new file, for its owner only; by default here.")
     ] = None,
 ) -> None:
-    """Hand out every entry that concerns a person, opened, as one JSON document. That it is done is journaled first."""
+    """Export every entry that concerns a person, opened, as one JSON document. The export is journaled first."""
     from loom.cli.commands.export import opened_out
 
     said = await _act(shell, "export", subject, by, reason)
@@ -145,23 +145,25 @@ async def erase(
     subject: _Subject,
     by: ByOption,
     reason: ReasonOption,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Confirm: this cannot be undone.")] = False,
 ) -> None:
-    """Destroy the keys of a person: what was sealed opens for nobody any more. It cannot be taken back.
+    """Destroy the keys of a person: sealed values cannot be opened any more. It cannot be undone.
 
-    The answer comes once it is carried out. A person on hold is not erased.
+    The command returns once the keys are destroyed. A person on hold is not erased.
     """
     from loom.errors import ConfigError
 
     if not yes:
         raise ConfigError(
-            f"what was sealed for [{subject}] would be gone for good; expected --yes: say so if you mean it"
+            f"the values sealed for [{subject}] could never be opened again; expected --yes: add it to confirm"
         )
     said = await _act(shell, "erase", subject, by, reason)
     if shell.json:
         shell.output.document(said)
     else:
-        before = " already" if said["before"] else ": its keys are destroyed, and what was sealed opens for nobody"
+        before = (
+            " already" if said["before"] else ": its keys are destroyed, and sealed values cannot be opened any more"
+        )
         shell.output.say(f"{subject} is erased{before}")
 
 
@@ -189,8 +191,8 @@ async def _act(shell: Shell, word: str, subject: str, by: str, reason: str) -> A
     return said
 
 
-def _shown(recorded: Recorded, erasures: Erasures) -> Recorded:
-    """Return an entry with `sealed` or `erased` in the place of what is."""
+def _redacted(recorded: Recorded, erasures: Erasures) -> Recorded:
+    """Return an entry with `sealed` or `erased` in the place of sealed and erased values."""
     if recorded.body is None:
         return recorded
     body = json.dumps(erasures.shown(recorded.body_json()), ensure_ascii=False).encode()

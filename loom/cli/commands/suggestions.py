@@ -1,4 +1,4 @@
-"""`loom suggestions`: rules that exceptions suggest, what they would have changed, and what people make of them."""
+"""`loom suggestions`: rules that exceptions suggest, what they would have changed, and what people decide on them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def show(shell: Shell, suggestion_id: _Id) -> None:
         ("pattern", pattern.words()),
         ("reason", pattern.reason or "-"),
         ("granted", f"{pattern.occurrences:,} times, refused {pattern.refusals:,} times"),
-        *((("left out", f"{pattern.unsaid:,} that do not say what they came to"),) if pattern.unsaid else ()),
+        *((("left out", f"{pattern.unsaid:,} without a recorded result"),) if pattern.unsaid else ()),
         ("confidence", f"{pattern.confidence:.0%}"),
         ("seen", f"{pattern.first_seen.date()} to {pattern.last_seen.date()}"),
         ("new rule", each.rule),
@@ -131,7 +131,7 @@ async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOp
 
 
 async def reject(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOption) -> None:
-    """Do not want it; it comes back when there is much more of it."""
+    """Reject it; it is suggested again when there are many more such exceptions."""
     rejected: Any = await _judged(shell, "suggestions.reject", suggestion_id, by, reason)
     if shell.json:
         shell.output.document(rejected)
@@ -147,7 +147,7 @@ async def _judged(shell: Shell, operation: str, suggestion_id: str, by: str, rea
 
 
 async def _found(shell: Shell, suggestion_id: str | None = None) -> list[Suggestion]:
-    """Return the suggestions that the journal tells of, or the one that is meant."""
+    """Return the suggestions in the journal, or the one that is meant."""
     from loom.cli.reading import open_journal
     from loom.cli.rehearsing import ReadOnlyStore
     from loom.evolution.suggestions import SuggestionsMade

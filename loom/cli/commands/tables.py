@@ -1,4 +1,4 @@
-"""`loom policies diff | register | lint`: versions side by side, and tables out of files."""
+"""`loom policies diff | register | lint`: compare versions, and take tables from files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def register(
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why there is this version.")] = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Pin it from now on, if another person proposed it.")] = False,
 ) -> None:
-    """Make the version known that a table in a file is; a table that behaves like a known version is that one."""
+    """Register a table in a file as a version; a table that behaves like a known version is that version."""
     from loom.cli.acting import act
     from loom.policies.tables import load_table
 
@@ -86,7 +86,7 @@ async def register(
 
 
 async def lint(shell: Shell, file: _File) -> int | None:
-    """Say what is wrong with a table in a file. Exit code 1: an error, with which it cannot be registered."""
+    """Say what is wrong with a table in a file. Exit code 1: it has an error and cannot be registered."""
     from loom.policies.tables import lint as linted
     from loom.policies.tables.reading import read_table
 
@@ -96,7 +96,7 @@ async def lint(shell: Shell, file: _File) -> int | None:
     if shell.json:
         shell.output.document({"name": table.name, "ok": not errors, "findings": [each._asdict() for each in found]})
     elif not found:
-        shell.output.say(f"{table.name}: nothing to complain about", style="green")
+        shell.output.say(f"{table.name}: no problems found", style="green")
     else:
         columns = [Column("severity"), Column("code", "dim"), Column("place"), Column("", wide=True, wraps=True)]
         shell.output.table(columns, [[each.severity, each.code, each.place, each.words] for each in found])

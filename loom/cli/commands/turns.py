@@ -1,4 +1,4 @@
-"""`loom turns`: which turns have no end yet and why, and what a person can do about those that are stuck."""
+"""`loom turns`: list turns without an end, and why; retry or abandon those that are stuck."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLES = {
 }  # fmt: skip
 _MEANING = {
     "interrupted": "the next `loom run` resumes it",
-    "parked": "waits for somebody's consent: `loom approvals`",
+    "parked": "waits for approval: `loom approvals`",
     "received": "waits for the turns before it",
     "stuck": "`loom turns retry` or `loom turns abandon`",
     "waiting_for_code": "no module of this actor is listed in the config",
@@ -52,7 +52,7 @@ async def turns(
     all: Annotated[bool, typer.Option("--all", help="Also those that have ended, newest first.")] = False,
     status: Annotated[str | None, typer.Option(help="Only those that are stuck, parked, failed, …")] = None,
     actor: Annotated[str | None, typer.Option("--actor", "-a", help="Only those of one TYPE/KEY.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 100,
 ) -> None:
     """List turns without an end, oldest first: running, parked, interrupted, stuck, or waiting for code."""
     from loom.cli.reading import open_readings
@@ -75,7 +75,7 @@ async def retry(
     by: ByOption,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why it may work now.")] = None,
 ) -> None:
-    """Let a turn try again that is stuck."""
+    """Let a stuck turn try again."""
     await _act(shell, "turns.retry", {"id": turn_id, "by": by, "reason": reason}, "may try again")
 
 
@@ -83,14 +83,14 @@ async def abandon(
     shell: Shell,
     turn_id: _TurnId,
     by: ByOption,
-    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it is given up.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why it is abandoned.", show_default=False)],
 ) -> None:
-    """Give a turn up for good, and say why."""
-    await _act(shell, "turns.abandon", {"id": turn_id, "by": by, "reason": reason}, "is given up")
+    """Abandon a turn, and say why; this cannot be undone."""
+    await _act(shell, "turns.abandon", {"id": turn_id, "by": by, "reason": reason}, "is abandoned")
 
 
 async def _listed(shell: Shell, readings: Readings, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return listings as a running loom sees them, or as the journal tells them where none runs."""
+    """Return listings as a running loom sees them, or as the journal gives them if none runs."""
     if readings.live:
         from loom.cli.acting import over_socket
         from loom.errors import ControlError
@@ -98,7 +98,7 @@ async def _listed(shell: Shell, readings: Readings, asked: dict[str, Any]) -> li
         try:
             said: Any = await over_socket(readings.files, "turns.list", asked)
         except ControlError as error:
-            shell.output.note(f"the running loom does not say more: {error}")
+            shell.output.note(f"the running loom gives no details: {error}")
         else:
             return list(said)
     found: list[dict[str, Any]] = []
@@ -112,7 +112,7 @@ async def _listed(shell: Shell, readings: Readings, asked: dict[str, Any]) -> li
 
 
 def _as_listing(summary: TurnSummary) -> dict[str, Any]:
-    """Return a turn as a loom would list it that does not run: what was running is interrupted."""
+    """Return a turn as a stopped loom would list it: running turns are interrupted."""
     status = "interrupted" if summary.status in ("received", "running") else summary.status
     return {"summary": summary.model_dump(mode="json"), "status": status, "why": summary.error_message}
 

@@ -1,4 +1,4 @@
-"""`loom upgrade`: take a journal of an older format to the present one."""
+"""`loom upgrade`: bring a journal of an older format to the present one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 async def upgrade(shell: Shell) -> None:
-    """Copy the journal into the present format, verify the copy, and swap the two; the original stays beside it.
+    """Copy the journal into the present format, verify the copy, and swap the two; the original is kept next to it.
 
     No loom may write or read the journal meanwhile. Every entry keeps its bytes, its hash and its position.
     """

@@ -1,4 +1,4 @@
-"""`loom verify`: what is in the journal file, whether it hangs together, and what can no longer be told."""
+"""`loom verify`: what is in the journal file, whether it is consistent, and what can no longer be checked."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ async def verify(
         bool, typer.Option("--views", help="Also fold the journal again, and compare the views with it row by row.")
     ] = False,
 ) -> int | None:
-    """Verify the journal: every hash, the order, the schema, the indexes, and what was written down outside it.
+    """Verify the journal: every hash, the order, the schema, the indexes, and the heads recorded outside it.
 
     With `--views` also the views: every row of every table, with a loom running or not. Exits with 1 if anything was
-    found that is not declared; an unanchored tail is told and is no fault.
+    found that is not declared; an unanchored tail is reported and is no fault.
     """
     from loom.journal.findings import CODES, DECLARED
     from loom.journal.sqlite.verify import verify as verify_journal
@@ -78,10 +78,10 @@ def _print(shell: Shell, result: Verification, *, meanings: dict[str, str], decl
     output.say()
 
     def row(each: Finding) -> list[str | Text]:
-        told = each.code in declared
+        expected = each.code in declared
         where = "-" if each.position is None else str(each.position)
         said = each.message if each.journal is None else f"{each.journal} {each.sequence}: {each.message}"
-        return [Text(each.code.replace("_", " ").lower(), style="yellow" if told else "red"), where, one_line(said)]
+        return [Text(each.code.replace("_", " ").lower(), style="yellow" if expected else "red"), where, one_line(said)]
 
     columns = [Column("finding"), Column("position", right=True), Column("what", wide=True, wraps=True)]
     output.table(columns, [row(each) for each in result.findings])

@@ -23,7 +23,7 @@ __all__ = ["add_to"]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "serve", panel="Wings")(serve)
-    group = typer.Typer(cls=Sections, help="Give and take away keys of the API.")
+    group = typer.Typer(cls=Sections, help="Add and revoke keys of the API.")
     command(group, "list", default=True)(keys)
     command(group, "add")(add)
     command(group, "revoke")(revoke)
@@ -32,10 +32,12 @@ def add_to(app: typer.Typer) -> None:
 
 async def serve(
     shell: Shell,
-    host: Annotated[str | None, typer.Option("--host", help="Where to listen; by default the loopback.")] = None,
-    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="The address to listen on; by default the loopback.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes a free one.")] = None,
 ) -> None:
-    """Serve the API until SIGINT or SIGTERM; requests that are under way are answered before it ends."""
+    """Serve the API until SIGINT or SIGTERM; running requests are answered before it ends."""
     from loom.cli.serving import person
     from loom.errors import ConfigError
     from loom.telemetry import configure_logging
@@ -59,8 +61,8 @@ async def serve(
             shell.output.line({"event": "listening", "host": at, "port": on, "workspaces": list(names)})
         else:
             shell.output.say(f"listening on http://{at}:{on} for [{', '.join(names)}]", style="bold")
-            shell.output.say("  `loom keys add NAME --role reader --by YOU` gives somebody a key", style="dim")
-            shell.output.say("  Ctrl-C ends it, once what is under way is answered", style="dim")
+            shell.output.say("  `loom keys add NAME --role reader --by YOU` adds a key", style="dim")
+            shell.output.say("  Ctrl-C ends it, once running requests are answered", style="dim")
         sys.stdout.flush()
 
     logging = shell.settings.logging
@@ -95,7 +97,7 @@ async def keys(shell: Shell) -> None:
     if shell.json:
         shell.output.document([each._asdict() for each in known.all()])
     elif not known.all():
-        shell.output.say("No keys: `loom keys add NAME --role reader --by YOU` gives one.")
+        shell.output.say("No keys: `loom keys add NAME --role reader --by YOU` adds one.")
     else:
         columns = [Column("id"), Column("whose"), Column("role"), Column("")]
         rows = [(each.key_id, each.name, each.role, "revoked" if each.revoked else "") for each in known.all()]
@@ -108,7 +110,7 @@ async def add(
     role: Annotated[Literal["reader", "operator", "approver", "admin"], typer.Option("--role", help="What it may do.")],
     by: ByOption,
 ) -> None:
-    """Give somebody a key; it is shown this once."""
+    """Add a key for a person; it is shown only this once."""
     begins = not shell.place.files.exists()
     said = await _act(shell, "issue", {"name": name, "role": role, "by": by}, by, begins=True)
     if shell.json:
@@ -117,7 +119,7 @@ async def add(
         if begins:
             shell.output.note(f"began workspace {shell.place.name} in {shell.place.files.directory}")
         shell.output.say(f"{said['key']}")
-        shell.output.note(f"the key of {name}, {role}; it is shown this once, and only its hash is kept")
+        shell.output.note(f"the key of {name}, {role}; it is shown only this once, and only its hash is kept")
 
 
 async def revoke(
@@ -126,12 +128,12 @@ async def revoke(
     by: ByOption,
     reason: ReasonOption,
 ) -> None:
-    """Have a key open nothing any more, at once."""
+    """Revoke a key, at once."""
     said = await _act(shell, "revoke", {"key_id": key_id, "by": by, "reason": reason}, by)
     if shell.json:
         shell.output.document(said)
     else:
-        shell.output.say(f"key {said['key_id']} opens nothing any more")
+        shell.output.say(f"key {said['key_id']} is revoked")
 
 
 async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str, *, begins: bool = False) -> Any:

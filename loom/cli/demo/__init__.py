@@ -1,3 +1,3 @@
-"""`loom demo`: the discount-approval story, told on the terminal with a real journal and a real kill."""
+"""`loom demo`: the discount-approval story, played on the terminal with a real journal and a real kill."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The process that the demo kills: it takes the case at hand as far as the request for approval, and waits there."""
+"""The process that the demo kills: it runs the case up to the request for approval, and waits there."""
 
 from __future__ import annotations
 

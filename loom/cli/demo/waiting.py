@@ -1,4 +1,4 @@
-"""Waiting until somebody is asked: the journal says when, so nothing is looked at in vain."""
+"""Wait for a request for approval: the journal announces it, so there is no polling."""
 
 from __future__ import annotations
 
