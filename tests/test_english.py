@@ -33,7 +33,6 @@ NOT_YET = {
     "actors",
     "archive",
     "circuits",
-    "cli",
     "config",
     "decisions",
     "drift",

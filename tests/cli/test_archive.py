@@ -78,7 +78,7 @@ def test_journals_are_sealed_verified_read_and_replayed(config: Path, tmp_path: 
     verified = invoke("archive", "verify", path, config=config)
     assert verified.code == 0
     assert verified.out.startswith("VERIFIED ")
-    assert "knows this archive, and says the same" in verified.out
+    assert "knows this archive, and agrees with it" in verified.out
     listed = invoke("archive", "show", path, config=config)
     assert "note-agent/a" in listed.out
     assert "context" in listed.out

@@ -27,7 +27,7 @@ def test_what_init_writes_runs(tmp_path: Path) -> None:
         "run", "refund-agent/shop", "RequestRefund", '{"order": "A-2", "amount_eur": 90}', "--by", "dana", cwd=shop
     )
     assert "shop_lead" in large.out
-    approval_id = large.out.split()[large.out.split().index("consent:") + 1]
+    approval_id = large.out.split()[large.out.split().index("approval:") + 1]
     assert run("approve", approval_id, "--by", "kim", cwd=shop).code == 0
     settled = run("run", "--once", cwd=shop)
     assert settled.out.strip() == "1 unfinished turn, 1 ended"

@@ -147,7 +147,7 @@ def test_an_audit_rests_on_no_view_and_says_what_was_changed_there(config: Path)
     short = invoke("policies", "audit", config=config)
     assert short.code == 3
     assert "4 decisions: confirmed, and 1 rows of the views were left out" in short.out
-    assert "1 rows of the views are not what the journal says" in short.err
+    assert "1 rows of the views differ from the journal" in short.err
     assert "[trace_decisions 9999: there is no decision at its position]: see `loom verify --views`" in short.err
     assert invoke("policies", "audit", "--json", config=config).json["left_out"] == 1
 

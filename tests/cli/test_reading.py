@@ -215,7 +215,7 @@ def test_one_approval_is_shown_with_all_that_happened_to_it(filled: Path) -> Non
 def test_turns_without_an_end_are_listed_with_what_to_do(filled: Path) -> None:
     said = invoke("turns", config=filled)
     assert "parked-1" in said.out
-    assert "waits for somebody's consent" in said.out
+    assert "waits for approval" in said.out
     assert [each["status"] for each in invoke("turns", "--json", config=filled).json] == ["parked", "parked"]
 
 

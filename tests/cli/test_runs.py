@@ -96,7 +96,7 @@ def test_one_run_is_shown_with_what_it_was_started_with_and_its_newest_decisions
     assert "\x1b" not in said.out
     assert "loom decisions --run sim-1" in said.err
     assert invoke("runs", "show", "sim-1", "--json", config=config).json["parameters"] == {"personas": 2, "evil": EVIL}
-    assert "nobody has said how" in invoke("runs", "show", "replay-1", config=config).out
+    assert "its end is not recorded" in invoke("runs", "show", "replay-1", config=config).out
 
 
 def test_a_run_that_is_not_known_is_a_no(config: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_key_is_shown_once_and_revoked(config: Path) -> None:
     key = given.json["key"]
     plain = invoke("keys", "add", "robin", "--role", "reader", "--by", "mira", config=config)
     assert plain.out.strip().startswith("loom_")
-    assert "shown this once" in plain.err
+    assert "shown only this once" in plain.err
     [first, second] = invoke("keys", "--json", config=config).json
     assert (first["name"], second["name"]) == ("vera", "robin")
     assert key.split("_")[2] not in "".join(

@@ -78,7 +78,7 @@ def test_what_there_is_of_a_person_is_listed_shown_handed_out_held_and_erased(co
         assert "is held by" in held.err
     assert [each["state"] for each in invoke("subjects", "--json", config=config).json] == ["held", "sealed"]
     assert invoke("subjects", "hold", "ada", *NAMED, "--lift", config=config).out == "ada is held no longer\n"
-    assert "gone for good" in invoke("subjects", "erase", "ada", *NAMED, config=config).err
+    assert "could never be opened again" in invoke("subjects", "erase", "ada", *NAMED, config=config).err
     erased = invoke("subjects", "erase", "ada", *NAMED, "--yes", "--json", config=config)
     assert erased.json == {"subject": "ada", "erased": True, "before": False}
     assert "erased already" in invoke("subjects", "erase", "ada", *NAMED, "--yes", config=config).out
