@@ -85,3 +85,14 @@ def test_a_strategy_that_declines_is_rotated_in_the_third_cycle_and_audited_over
     assert "client-456 has no other strategy: escalate_to_admin waits for a person" in story
     audited = "client-123: 10 executions, 80% succeeded, 2 more with what a failure mode put in"
     assert f"without a key: 401 {audited}" in story
+
+
+def test_a_customer_who_is_forgotten_while_a_turn_waits_is_gone_from_all_but_the_chain() -> None:
+    story = told(ROOT / "examples" / "support_agent_forgets.py")
+    assert "the customer reads: Dear Ada Lovelace, it is done. the desk knows {'t-1': 'ada@example.org'}" in story
+    assert "the lead is asked: [sealed] wants 300 $ back" in story
+    assert "the turn that waited ended: actor [support/desk] failed on [Ticket] with [ErasedError" in story
+    assert "the lead is asked no more: True the same mail once more: subject [c-1001] was erased by [vera" in story
+    assert "after a restart the desk knows {'t-1': Erased(), 't-2': Erased()}" in story
+    assert "the journal verifies: True; in clear it has the address: False" in story
+    assert "c-1001: erased by vera (claimed, via python): the customer asked to be forgotten; 11 entries" in story
