@@ -10,17 +10,20 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
-from loom import Actor, Command, Loom, LoomConfig
+from loom import Actor, Command, Entry, Evaluation, Facts, Loom, LoomConfig, Params, policy
+from loom.archive import seal
+from loom.config import ActorsConfig
 from loom.errors import ActorFailedError, ErasedError
 from loom.journal.export import export_lines
 from loom.journal.sqlite import Reader
 from loom.reports import report
-from loom.sealing import MASTER_KEY, Sealed, SealingConfig
+from loom.sealing import MASTER_KEY, Erased, Sealed, SealingConfig
 
 __all__ = [
     "CANDIDATES",
@@ -71,6 +74,22 @@ class Letter(BaseModel):
     text: Annotated[str, Sealed()]
 
 
+class Word(Facts):
+    value: Annotated[str, Sealed()]
+
+
+@policy("form", Params(), examples=[Word(value="yes")])
+def form(params: Params, facts: Word) -> Evaluation:
+    """Take every answer."""
+    return Evaluation(effect="allow", rule="any", why=f"{facts.value} is an answer")
+
+
+class HeardEntry(Entry):
+    kind: ClassVar[str] = "test.reliability.heard"
+
+    value: Annotated[str | int | Erased, Sealed()]
+
+
 class Ticket(Command[Letter]):
     subject_field = "customer"
 
@@ -86,8 +105,9 @@ class Answer(Command[Letter]):
     value: Annotated[str | int, Sealed()]
 
 
-class Support(Actor[None]):
+class Support(Actor[list[str | int | Erased]]):
     actor_type: ClassVar[str] = "support"
+    policy = form
 
     async def execute(self, command: Ticket | Answer) -> Letter:
         customer = command.customer
@@ -96,7 +116,9 @@ class Support(Actor[None]):
                 system="form", entity="answer", query=str(command.value),
                 fetcher=lambda: {"value": command.value}, protect={"value": "seal", "$query": "seal"},
             )  # fmt: skip
-            await self.record_decision(rationale="somebody answered", outcome={"answered": True}, facts={})
+            await self.record(HeardEntry(value=command.value))
+            said = self.evaluate(Word(value=str(command.value)))
+            await self.record_decision(rationale=said.why, outcome={"value": command.value}, protect={"value": "seal"})
             return Letter(text=f"{marker(customer, 'letter')} said {command.value}")
         account = await self.gather_context(
             system="crm", entity="account", query="of the ticket", returns=Account,
@@ -104,14 +126,20 @@ class Support(Actor[None]):
         )  # fmt: skip
         if command.asks:
             await self.request_approval(approver="boss", reason=f"{account.name} asks")
-        await self.record_decision(rationale=f"{command.email} wrote", outcome={"answered": True}, facts={})
+        await self.record(HeardEntry(value=command.email))
+        await self.record_decision(rationale=f"{command.email} wrote", outcome={"answered": True})
         return Letter(text=marker(customer, "letter"))
+
+    def apply(self, entry: Entry) -> None:
+        if isinstance(entry, HeardEntry):
+            self.state.append(entry.value)
 
 
 @asynccontextmanager
 async def forgetting(path: Path) -> AsyncIterator[Loom]:
     os.environ[MASTER_KEY] = base64.b64encode(bytes(range(32))).decode()
-    config = LoomConfig(data=path / "data", sections={"sealing": SealingConfig(enabled=True)})
+    often = ActorsConfig(snapshot_every=3)
+    config = LoomConfig(data=path / "data", actors=often, sections={"sealing": SealingConfig(enabled=True)})
     async with Loom.open(config, by="mira", actors=[Support]) as loom:
         yield loom
 
@@ -160,17 +188,22 @@ async def _heard(loom: Loom, subject: str, *, asks: bool) -> asyncio.Future[Lett
 
 
 def hand_over(path: str) -> None:
-    """Hand over what leaves a loom: exports and a report."""
+    """Hand over what leaves a loom: an archive, exports and a report."""
     place = Path(path)
     _log_into(place / "log.txt")
 
     async def write() -> None:
         async with forgetting(place) as loom:
             async with loom.runs.run(run_id="season"):
-                for number in range(3):
-                    subject = f"r-{number}"
+                subjects = [f"r-{number}" for number in range(1, 4)]
+                for subject in subjects:
                     await (await _heard(loom, subject, asks=False))
-                    await loom.subjects.erase(subject, by="vera", reason="asked for")
+                    keys: Any = (await loom.subjects.opened_vault().keys(subject))._keys
+                    _say(f"known {subject} {keys[max(keys)].hex()}")
+            await _archive(loom, place / "archive.zip")
+            for subject in subjects:
+                await loom.subjects.erase(subject, by="vera", reason="asked for")
+                _say(f"erased {subject}")
             await loom.reached()
             (place / "report.html").write_text(await report(loom.queries, "season"), encoding="utf-8")
         reader = Reader(place / "data" / "default" / "journal.db")
@@ -179,6 +212,16 @@ def hand_over(path: str) -> None:
         await reader.close()
 
     asyncio.run(write())
+
+
+async def _archive(loom: Loom, out: Path) -> None:
+    """Write the encrypted archive of all that there is, of people who are not erased yet."""
+    now = datetime.now(UTC) + timedelta(days=1)
+    made = await seal(
+        loom.store, out, workspace="default", until=loom.store.acknowledged, before=now, by="vera", now=now,
+        vault=loom.subjects.vault, erasures=loom.subjects.erasures,
+    )  # fmt: skip
+    assert made is not None
 
 
 def refused(path: str, subjects: list[str]) -> None:

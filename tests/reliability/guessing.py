@@ -28,6 +28,7 @@ __all__ = ["Files", "texts_of_files"]
 _HEX = re.compile(rb"[0-9a-f]{32,128}")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{43}=")
 _KEYS = "journal.keys"
+_DESK = "support/desk-"
 _SHORT = 16
 """How many bytes of a digest are compared: step keys are shortened to these."""
 
@@ -52,8 +53,8 @@ class Files:
         self._alone: dict[What, set[str | int]] = {}
         self.commands: dict[str, set[str]] = {}
         """The ids of the commands of each subject, by the names of journals: headers say them."""
-        self.bodies: list[tuple[bytes, bytes, bytes]] = []
-        """Body, salt and digest of every entry."""
+        self.bodies: dict[str, list[tuple[bytes, bytes, bytes]]] = {}
+        """Body, salt and digest of the entries of each subject."""
         for name, raw in texts_of_files(path):
             if not name.endswith(_KEYS):
                 self._take(raw)
@@ -78,8 +79,8 @@ class Files:
     def confirms_by_body(self, subject: str, what: What) -> list[str | int]:
         """Return the candidates with which, in clear in the place of what is sealed, a body has its salted digest."""
         found: list[str | int] = []
-        for body, salt, digest in self.bodies:
-            if b'"$sealed"' in body and subject.encode() in body:
+        for body, salt, digest in self.bodies.get(subject, ()):
+            if b'"$sealed"' in body:
                 plain = json.loads(body)
                 for candidate in CANDIDATES[what]:
                     text = json.dumps(_filled(plain, candidate), ensure_ascii=False, separators=(",", ":")).encode()
@@ -105,11 +106,12 @@ class Files:
                         elif isinstance(value, bytes | str):
                             self._take(value.encode() if isinstance(value, str) else value)
             if "entries" in tables:
-                named = "SELECT body, salt, body_digest FROM entries WHERE body IS NOT NULL"
-                self.bodies += connection.execute(named).fetchall()
+                named = "SELECT journal, body, salt, body_digest FROM entries WHERE body IS NOT NULL"
+                for journal, *entry in connection.execute(named):
+                    self.bodies.setdefault(journal.removeprefix(_DESK), []).append(tuple(entry))
                 named = "SELECT DISTINCT journal, command_id FROM entries WHERE command_id IS NOT NULL"
                 for journal, command_id in connection.execute(named):
-                    self.commands.setdefault(journal.removeprefix("support/desk-"), set()).add(command_id)
+                    self.commands.setdefault(journal.removeprefix(_DESK), set()).add(command_id)
 
 
 def forms_alone(value: str | int) -> Iterator[bytes]:
