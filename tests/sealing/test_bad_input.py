@@ -59,7 +59,7 @@ async def opened(path: Path, **more: Any) -> AsyncIterator[Loom]:
         yield loom
 
 
-def sent(command: Command[int], id: str = "new") -> Callable[[Loom], Awaitable[Any]]:
+def sent(command: Write | Nameless, id: str = "new") -> Callable[[Loom], Awaitable[Any]]:
     return lambda loom: loom.actor(Desk, "one").ask(command, id=id)
 
 
