@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from loom import Actor, Command, Evaluation, Facts, Loom, LoomConfig, Params, policy
 from loom.actors.verbs.shared import digest
 from loom.decisions.entries import ApprovalRequestedEntry, DecisionJournalEntry, EvaluatedEntry
+from loom.decisions.layout import flat, in_words
 from loom.errors import ActorFailedError, ConfigError
 from loom.precedents import EquivalenceRule
 from loom.replay.selection import Selection
@@ -45,6 +46,17 @@ def of_age(params: AgeParams, facts: AgeFacts) -> Evaluation:
             tier="guardian", details={"age": facts.age, "least": params.least, "note": facts.note},
         )  # fmt: skip
     return Evaluation(effect="allow", rule="adult", why="of age")
+
+
+class TwoFacts(Facts):
+    age: Annotated[int, Sealed()]
+    guarantor_id: str = "g-1"
+    income: Annotated[int, Sealed(subject="guarantor_id")] = 7
+
+
+@policy("two", AgeParams(), examples=[TwoFacts(age=3)])
+def of_two(params: AgeParams, facts: TwoFacts) -> Evaluation:
+    return Evaluation(effect="allow", rule="any", why="it is", details={"income": facts.income})
 
 
 class MaskedFacts(Facts):
@@ -110,7 +122,19 @@ class ByPercent(Desk):
     equivalence = EquivalenceRule("by-percent", attributes=["percent"], outcome=["granted"])
 
 
-ACTORS = [Desk, ByAge, ByPercent]
+class Two(Actor[None]):
+    actor_type = "two"
+    policy = of_two
+
+    async def execute(self, command: Judge) -> str:
+        if command.what == "known":
+            await self.gather_context(
+                system="s", entity="e", query="q", fetcher=lambda: 1, protect={"$result": "seal"}, subject="g-1"
+            )
+        return str(self.evaluate(TwoFacts(age=command.age)).details["income"])
+
+
+ACTORS = [Desk, ByAge, ByPercent, Two]
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +188,8 @@ async def test_the_rule_sees_facts_and_the_journal_has_them_sealed(tmp_path: Pat
         vault = loom.subjects.vault
         assert (await opened_facts(decision.facts, vault)).facts == {"age": AGE, "note": NOTE, "percent": 5}
         assert why_closed(decision.facts, loom.subjects.erasures) == "sealed"
+        shown = {name: in_words(value) for name, value in flat(decision.facts)}
+        assert shown == {"age": "[sealed]", "note": "[sealed]", "percent": "5"}
         rows = await loom.queries.fetch("SELECT name, value FROM precedent_facets", names=("precedents",))
         assert [row["name"] for row in rows if row["name"] == "age" or "note." in row["name"]] == []
         await loom.subjects.erase("c-7", by="vera", reason="she asked for it")
@@ -240,6 +266,20 @@ async def test_facts_that_would_be_lost_or_given_away_are_refused(tmp_path: Path
     async with opened(tmp_path, sealing=False) as loom:
         with pytest.raises((ActorFailedError, ConfigError), match="there is no vault"):
             await loom.actor(Desk, "locked").ask(judge(customer_id="c-8"))
+
+
+async def test_facts_of_two_subjects_need_the_keys_of_both(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        with pytest.raises(ActorFailedError, match="AdmissionError"):
+            await loom.actor(Two, "unknown").ask(judge())
+        assert await loom.actor(Two, "c7").ask(judge("known"), id="one") == "[sealed]"
+        facts = (await entry_of(loom, EvaluatedEntry, "two/c7")).facts
+        assert (facts["age"]["subject"], facts["income"]["subject"]) == ("c-7", "g-1")
+        assert (await opened_facts(facts, loom.subjects.vault)).facts == {"age": 17, "guarantor_id": "g-1", "income": 7}
+        assert [each.verdict async for each in loom.replay.verify("two/c7")] == ["same"]
+        await loom.subjects.erase("g-1", by="vera", reason="he asked for it")
+        assert why_closed(facts, loom.subjects.erasures) == "erased"
+        assert [each.reason async for each in loom.replay.verify("two/c7")] == ["erased"]
 
 
 async def test_an_audit_and_a_judgement_never_call_sealed_facts_a_mismatch(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -230,6 +231,19 @@ async def test_what_cannot_be_protected_is_refused_and_nothing_of_it_is_written(
         with pytest.raises((ActorFailedError, ConfigError), match="there is no vault"):
             await loom.actor(Desk, "locked").ask(look("paths", "c-8"))
     assert not [each for each in PLAIN if each in written(tmp_path)]
+
+
+async def test_a_turn_that_waits_with_a_look_up_about_somebody_ends_as_they_are_erased(tmp_path: Path) -> None:
+    async with opened(tmp_path) as loom:
+        waiting = asyncio.ensure_future(loom.actor(Desk, "c7").ask(look("paths ask"), id="one"))
+        while not await loom.approvals.pending():
+            await asyncio.sleep(0)
+        await loom.subjects.erase("c-7", by="vera", reason="she asked for it")
+        with pytest.raises((ActorFailedError, ErasedError), match="erased"):
+            await asyncio.wait_for(waiting, 20)
+        order = [each.kind async for each in loom.store.read_all() if each.kind in ("turn_failed", "subject_erased")]
+        assert order == ["turn_failed", "subject_erased"]
+        assert not await loom.approvals.pending()
 
 
 async def test_the_key_of_a_look_up_by_a_sealed_query_cannot_be_guessed(tmp_path: Path) -> None:
