@@ -355,9 +355,9 @@ class Cell:
     def _take_snapshot(self, sequence: int, entry_hash: bytes) -> None:
         self._snapshots.take(self.state, sequence, entry_hash, unfinished=self.open, spawn=self.keep_awake_for)
 
-    async def failed(self) -> None:
-        """Rebuild the actor after a turn of it has failed; stop it when that happens too often."""
-        stopped = self.failures.too_many(self.journal)
+    async def failed(self, *, counts: bool = True) -> None:
+        """Rebuild the actor after a turn of it has failed; stop it when that happens too often, where it `counts`."""
+        stopped = self.failures.too_many(self.journal) if counts else None
         if stopped is not None:
             self._owner.stop_actor(self, stopped)
         else:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from functools import partial
 
 from loom.actors.cell import Cell
+from loom.actors.failures import construction_failed
 from loom.actors.protected import check_not_erased
 from loom.actors.rebuilding import rebuild
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
-from loom.errors import ErasedError, TurnInterruptedError
+from loom.errors import ActorStoppedError, ErasedError, TurnInterruptedError
 from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Subjects
 from loom.sealing.concerning import with_sealed
@@ -52,7 +53,7 @@ def _concerns(turn: Turn, subjects: Subjects, subject: str) -> bool:
         check_not_erased(subjects, turn.received)
     except ErasedError:
         return True
-    if subject not in turn.protected.subjects:
+    if subject not in {turn.received.subject, *turn.protected.subjects}:
         return False
     return subject not in _sealed_for(turn.received)  # else its keys are of a later generation
 
@@ -75,7 +76,11 @@ async def _let_go(actors: ActorSystem, cell: Cell) -> None:
             )
         )
     else:
-        await rebuild(cell, folded=cell.state.sequence)
+        try:
+            await rebuild(cell, folded=cell.state.sequence)
+        except Exception as error:  # of its `apply`, above all, which is code of a user's: the erasure goes on
+            stopped = error if isinstance(error, ActorStoppedError) else construction_failed(cell.journal, error)
+            actors.stop_actor(cell, stopped)
 
 
 def _has_own_state(cell: Cell, turn: Turn) -> bool:

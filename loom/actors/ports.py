@@ -169,8 +169,8 @@ class TurnHost(Protocol):
         """Take note that a turn has come to its end for good, which is durable."""
         ...
 
-    async def failed(self) -> None:
-        """Rebuild the actor after a turn of it has failed."""
+    async def failed(self, *, counts: bool = True) -> None:
+        """Rebuild the actor after a turn of it has failed; whether that `counts` towards too many failures."""
         ...
 
     def leave(self, turn: Any) -> None:

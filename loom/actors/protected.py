@@ -24,6 +24,7 @@ from loom.sealing import Subjects, declaration_of, declared_plain, lost_in, open
 from loom.sealing.concerning import with_sealed
 from loom.sealing.declaring import Parts
 from loom.sealing.markers import SealedValue
+from loom.sealing.subject import check_subject
 
 __all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "is_protected", "opened_payload", "protected"]
 
@@ -66,8 +67,10 @@ async def protected(services: Services, command: Command[Any], *, journal: str, 
         ) from error
     subject = subject_of(command, plain)
     vault = None if services.subjects is None else services.subjects.vault
-    if subject is not None and vault is not None:
-        vault.check_taken(subject)
+    if subject is not None:
+        check_subject(subject)
+        if vault is not None:
+            vault.check_taken(subject)
     names = (parse_journal_name(journal).key, journal, command_id)
     payload = await protect(plain, declared, vault=vault, subject=subject, once=command_id, names=names)
     found = await proofs(plain, declared, vault=vault, subject=subject, about=command_id)

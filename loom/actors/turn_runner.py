@@ -21,6 +21,7 @@ from loom.actors.protected_replies import declared_reply, encoded_reply, protect
 from loom.actors.stalling import StallWatch, divergence
 from loom.actors.turn import NOT_RESUMABLE, Turn, TurnStopped
 from loom.actors.turn_context import enter
+from loom.actors.unanswerable import deny_unanswerable
 from loom.actors.verbs.shared import failure_of, keepable
 from loom.errors import (
     ActorFailedError,
@@ -194,11 +195,14 @@ async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     turn.stopped = None
     try:
         await turn.continue_live()
+        erased = isinstance(error, ErasedError | NotReplayableError) and _is_erased(error)
+        if erased:
+            await deny_unanswerable(turn)
         turn.end(TurnFailedEntry(type_name=failure.type_name, message=failure.message, reason=reason))
         await turn.durable()
         turn.host.ended(turn.command_id, turn.receipt)
         _log.warning("turn_failed", error=failure.type_name, message=failure.message)
-        await turn.host.failed()
+        await turn.host.failed(counts=not erased)  # an erasure of many turns is no fault of their actor
     except (TurnStopped, asyncio.CancelledError):
         return
     failed = turn_failed_error(
@@ -206,6 +210,10 @@ async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
     )
     failed.__cause__ = error if isinstance(error, Exception) else None
     turn.refuse(failed)
+
+
+def _is_erased(error: ErasedError | NotReplayableError) -> bool:
+    return isinstance(error, ErasedError) or error.reason == f"{NOT_RESUMABLE}: erased"
 
 
 def _settle(turn: Turn) -> None:

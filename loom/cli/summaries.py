@@ -95,7 +95,10 @@ def _requested(body: _Body) -> str:
 
 def _answered(body: _Body) -> str:
     comment = f": “{body['comment']}”" if body.get("comment") else ""
-    return f"{'granted' if body['granted'] else 'denied'} by {named(body) or 'the deadline'}{comment}"
+    from loom.decisions.entries import UNANSWERABLE
+
+    no_one = "no one" if body.get("comment") == UNANSWERABLE else "the deadline"
+    return f"{'granted' if body['granted'] else 'denied'} by {named(body) or no_one}{comment}"
 
 
 def _escalated(body: _Body) -> str:

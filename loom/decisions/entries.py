@@ -199,8 +199,14 @@ class ApprovalRequestedEntry(PersonEntry):
         return body if version == 2 else super().upcast(version, body)
 
 
+UNANSWERABLE = "a subject of its turn was erased"
+"""The comment of a denial by no one, of what cannot be answered any more."""
+
+
 class ApprovalAnsweredEntry(PersonEntry):
-    """A named person granted or denied; or the deadline denied (`by` is none then). The first answer counts.
+    """A named person granted or denied; or it was denied by none, as the deadline came or it is `UNANSWERABLE`.
+
+    `by` is none then. The first answer counts.
 
     `role` is what a directory confirmed of the person; None where nothing did. Entries of schema 1 have the role there
     that the request asked for, or that the person claimed.

@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from pydantic import BaseModel, ConfigDict
 
 from loom.decisions.approvals import Approval
+from loom.decisions.entries import UNANSWERABLE
 from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.layout import (
     ExplanationLine,
@@ -232,7 +233,8 @@ def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for given in trace.decision.approvals:  # brought along by the decision, and asked for somewhere else
         answer = "granted" if given.granted else "denied"
         comment = f": “{given.comment}”" if given.comment else ""
-        who = given.identity or "nobody, as the deadline passed"
+        unanswerable = given.comment == UNANSWERABLE
+        who = given.identity or ("no one" if unanswerable else "nobody, as the deadline passed")
         yield labelled(given.approver, f"{answer} by {who}, {moment(given.answered_at)}{comment}", tone_of(answer))
     if not trace.decision.approvals:
         yield labelled("asked", "nobody", "quiet")
@@ -319,7 +321,8 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
                 "", f"{after} {event.event} by {event.identity}{role}, which came too late to count", "quiet"
             )
         elif event.by is None:
-            yield labelled("", f"{after} {event.event}, as the deadline had come", tone_of(event.event))
+            why = UNANSWERABLE if event.comment == UNANSWERABLE else "the deadline had come"
+            yield labelled("", f"{after} {event.event}, as {why}", tone_of(event.event))
         else:
             yield labelled("", f"{event.event} by {event.identity}{role} {after}{comment}", tone_of(event.event))
     if approval.pending:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from loom import Actor, Command, Entry, Loom
 from loom.cli.text import plain as shown_plain
+from loom.decisions.entries import UNANSWERABLE
 from loom.errors import ActorFailedError, ActorStoppedError, ErasedError
 from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry
 from loom.journal.sqlite.verify import verify
@@ -166,17 +167,47 @@ async def test_what_is_erased_is_erased_in_the_state_that_is_awake_and_in_the_on
 async def test_a_turn_under_way_ends_as_erased_and_its_approval_waits_no_more(tmp_path: Path) -> None:
     async with sealing(tmp_path, [Book]) as loom:
         book = loom.actor(Book, "b")
-        asked = asyncio.ensure_future(book.ask(Note(customer_id="c-7", what="wait"), id="one"))
-        await until(loom.approvals.pending)
+        asked = [asyncio.ensure_future(book.ask(Note(customer_id="c-7", what="wait"))) for _ in range(7)]
+        await until(lambda: _waiting(loom, 7))
         await erase(loom, "c-7")
-        with pytest.raises(ActorFailedError, match="who was erased"):
-            await asyncio.wait_for(asked, 20)
-        [failed] = [each.entry async for each in loom.store.read("book/b") if isinstance(each.entry, TurnFailedEntry)]
-        assert (failed.type_name, failed.reason) == ("ErasedError", "erased")
+        for each in asked:
+            with pytest.raises(ActorFailedError, match="who was erased"):
+                await asyncio.wait_for(each, 20)
+        failed = [each.entry async for each in loom.store.read("book/b") if isinstance(each.entry, TurnFailedEntry)]
+        assert {(each.type_name, each.reason) for each in failed} == {("ErasedError", "erased")}
         assert not await loom.approvals.pending()
+        denied = (await loom.approvals.list())[0]
+        said = denied.events[-1]
+        assert (denied.status, said.event, said.by, said.comment) == ("denied", "denied", None, UNANSWERABLE)
         assert not await loom.turns.unfinished()
         with pytest.raises(ErasedError):
             await book.ask(Note(customer_id="c-7"), id="two")
+        assert await book.ask(Show()) == ["Erased()"] * 7, "the actor is not stopped for it"
+
+
+class Strict(Book):
+    actor_type = "strict"
+
+    def apply(self, entry: Entry) -> None:
+        super().apply(entry)
+        if isinstance(entry, NotedEntry):
+            assert isinstance(entry.email, str)
+
+
+async def test_an_apply_that_cannot_take_what_is_erased_stops_its_actor_and_not_the_erasure(tmp_path: Path) -> None:
+    async with sealing(tmp_path, [Strict]) as loom:
+        strict = loom.actor(Strict, "s")
+        await strict.ask(Note(customer_id="c-7"))
+        waits = asyncio.ensure_future(strict.ask(Note(customer_id="c-8", what="wait")))
+        await until(lambda: _waiting(loom, 1))
+        await erase(loom, "c-7")
+        assert loom.subjects.erasures.is_carried_out("c-7")
+        with pytest.raises(ActorStoppedError, match="AssertionError"):
+            await waits
+
+
+async def _waiting(loom: Loom, count: int) -> bool:
+    return len(await loom.approvals.pending()) == count
 
 
 async def test_one_that_is_resumed_after_an_erasure_does_not_run(tmp_path: Path) -> None:
@@ -189,6 +220,7 @@ async def test_one_that_is_resumed_after_an_erasure_does_not_run(tmp_path: Path)
         await until(lambda: _none_left(loom))
         [failed] = [each.entry async for each in loom.store.read("book/b") if isinstance(each.entry, TurnFailedEntry)]
         assert (failed.reason, "[erased]" in failed.message) == ("not_resumable", True)
+        assert [each.status for each in await loom.approvals.list()] == ["denied"]
 
 
 async def _none_left(loom: Loom) -> bool:

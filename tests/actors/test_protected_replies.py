@@ -167,6 +167,18 @@ async def test_what_was_masked_is_told_as_such_when_it_is_asked_for_again(tmp_pa
     assert PHONE.encode() not in on_disk(tmp_path)
 
 
+async def test_a_turn_whose_command_names_an_erased_subject_ends_though_it_was_given_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    async with sealing(tmp_path, [Desk]) as loom:
+        await loom.actor(Desk, "d").ask(Find(customer_id="c-7"))
+        asked = asyncio.ensure_future(loom.actor(Desk, "e").ask(Find(customer_id="c-7", what="wait")))
+        await until(loom.approvals.pending)
+        await erase(loom, "c-7")
+        with pytest.raises(ActorFailedError, match="who was erased"):
+            await asyncio.wait_for(asked, 20)
+
+
 @pytest.mark.parametrize("late", ["refuse", "new_generation"])
 async def test_after_an_erasure_it_is_refused_as_erased_and_nothing_runs_again(tmp_path: Path, late: str) -> None:
     async with sealing(tmp_path, [Desk], late=late) as loom:
