@@ -274,6 +274,10 @@ class Cell:
         for turn in list(self.turns.values()):
             turn.stop(turn.cut_short(error))
 
+    def drop_snapshot(self) -> None:
+        """Forget a snapshot that waits to be kept."""
+        self._snapshots.drop()
+
     def refusal(self, error: LoomError) -> LoomError:
         """Return why something was not appended: what came after a failed append failed because of that one."""
         if isinstance(error, SequenceConflictError) and self.invalidated_by is not None:

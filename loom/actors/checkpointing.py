@@ -11,6 +11,7 @@ from loom.actors.actor import folds
 from loom.actors.cell import Cell
 from loom.actors.checkpoints import about_state, refolded
 from loom.actors.entries import BodiesClosedEntry, StateCheckpointEntry
+from loom.actors.forgetting import let_go_of_state
 from loom.actors.state import Fold
 from loom.actors.system import ActorSystem
 from loom.archive.closed import closed_body
@@ -60,7 +61,13 @@ class Checkpoints:
             return None
         gone = [each for each in pruned if self._is_erased(each)]
         living = {name for name in subjects if await self._lives(name)}
-        return await cell.keep_awake_for(self._made(cell, pruned, gone, living, keeps=keeps and len(living) > 1))
+        made = self._made(cell, pruned, gone, living, keeps=keeps and len(living) > 1)
+        why = await cell.keep_awake_for(made)
+        if why is None:
+            if gone:
+                await let_go_of_state(self._actors, cell)
+            await cell.services.snapshots.delete(journal)  # it may hold in clear what the checkpoint has sealed
+        return why
 
     async def _made(
         self,
@@ -93,6 +100,8 @@ class Checkpoints:
                 kept = await self._closed(cell, [each for each in pruned if each not in gone]) if keeps else []
                 if cell.open or cell.sequence != sequence or cell.invalidated_by is not None:
                     return "its actor is at work"
+                cell.state.subjects |= set(subjects)  # what is in memory is let go once one of them is erased
+                cell.drop_snapshot()
                 await cell.write_and_wait(ready)
                 for each in kept:
                     await cell.write_and_wait(each)

@@ -63,12 +63,14 @@ class Refold:
         self._ranges: list[BodyRange] = []
         self._why: str | None = None
         """Why the checkpoint that came last could not be used."""
+        self._has_unusable = False
+        """Whether there was one that could not: then no snapshot from before it is to be gone by."""
 
     async def take(self, recorded: Recorded, entry: Callable[[], Entry] | None = None) -> None:
         """Fold an entry, decoded by `entry` where that is given."""
         if not self._fold.wanted:
             return
-        sequence = recorded.sequence
+        sequence, whose = recorded.sequence, frozenset[str]()
         if recorded.kind == StateCheckpointEntry.kind and await self._starts(recorded):
             return
         if recorded.kind == BodiesClosedEntry.kind and isinstance(said := recorded.entry, BodiesClosedEntry):
@@ -76,7 +78,7 @@ class Refold:
         if not recorded.has_body:
             self._missing.append(sequence)
             if self._folds_erased and sequence in self._closed:
-                recorded = await self._reopened(recorded)
+                recorded, whose = await self._reopened(recorded)
         if self._missing and not self._folds_erased:
             return  # what comes before the next checkpoint counts for nothing, and could be misread without the bodies
         gone = any(sequence in each for each in self._gone)
@@ -84,7 +86,7 @@ class Refold:
             seen = Seen(partial(_erased, recorded) if gone or entry is None else entry)
         else:
             seen = await seen_by_apply(self._services, recorded)
-        self._fold.feed(sequence, seen)
+        self._fold.feed(sequence, seen._replace(subjects=seen.subjects | whose) if whose else seen)
         self._fold.until(sequence, gaps=self._folds_erased or gone)
 
     @property
@@ -98,7 +100,7 @@ class Refold:
         Raises `ActorPrunedError` where bodies are gone that no checkpoint makes up for.
         """
         if not self._missing:
-            return True
+            return self._folds_erased or not self._has_unusable
         if not self._checkpoints and self._missing[0] != 1:
             return self._folds_erased  # a gap is for `apply` to judge; without its beginning a state would be another's
         subjects = self._services.subjects
@@ -119,14 +121,16 @@ class Refold:
         """Return the second pass, once the fold is at its beginning: what was pruned for who was erased is erased."""
         return Refold(self._services, self._fold, self._journal, gone=self._gone, closed=self._closed)
 
-    async def _reopened(self, recorded: Recorded) -> Recorded:
-        """Return a pruned entry with the body that is kept of it, or without, where its subject was erased."""
+    async def _reopened(self, recorded: Recorded) -> tuple[Recorded, frozenset[str]]:
+        """Return a pruned entry with the body that is kept of it, and whose that is; or without, where it is erased."""
         subjects = self._services.subjects
         if subjects is None or subjects.vault is None:
             self._why = "it is sealed, and there is no vault to open it with"
             raise self._pruned(recorded.sequence)
         try:
-            return await opened(with_closed(recorded, self._closed[recorded.sequence]), subjects.vault)
+            sealed = self._closed[recorded.sequence]
+            found = await opened(with_closed(recorded, sealed), subjects.vault)
+            return found, frozenset(subjects_together(sealed)) if found.has_body else frozenset()
         except ErasedError as error:
             self._why = str(error)
             raise self._pruned(recorded.sequence) from error
@@ -141,7 +145,7 @@ class Refold:
         try:
             state = self._upcast(entry, await self._opened(entry))
         except ErasedError as error:
-            self._why = str(error)
+            self._why, self._has_unusable = str(error), True
             return False
         except Exception as error:  # a step between versions is code of a user's
             self._why = (

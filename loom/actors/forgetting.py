@@ -17,7 +17,7 @@ from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Subjects
 from loom.sealing.concerning import with_sealed
 
-__all__ = ["forget_erased"]
+__all__ = ["forget_erased", "let_go_of_state"]
 
 
 def forget_erased(actors: ActorSystem, subjects: Subjects) -> None:
@@ -33,7 +33,7 @@ async def _forget(actors: ActorSystem, subjects: Subjects, subject: str) -> None
         await asyncio.wait(stopped, timeout=actors.services.options.shutdown_grace_s)
     for cell in actors.cells():
         if subject in cell.state.subjects:
-            await _let_go(actors, cell)
+            await let_go_of_state(actors, cell)
     await actors.services.snapshots.forget(subject)
 
 
@@ -64,7 +64,7 @@ def _sealed_for(received: CommandReceivedEntry) -> set[str]:
     return found
 
 
-async def _let_go(actors: ActorSystem, cell: Cell) -> None:
+async def let_go_of_state(actors: ActorSystem, cell: Cell) -> None:
     """Have an actor forget its state: one that is idle wakes again when it is spoken to, another folds it again."""
     if cell.idle:
         actors.let_go(cell)

@@ -118,6 +118,10 @@ class Snapshots(Protocol):
         """Drop the snapshots that were sealed for a subject."""
         ...
 
+    async def delete(self, journal: str) -> None:
+        """Forget the snapshot of a journal."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions:

@@ -95,6 +95,10 @@ class SnapshotKeeper:
         except LoomError as error:  # one of them was erased just now
             _log.warning("snapshot_not_sealed", journal=self._journal, problem=str(error))
 
+    def drop(self) -> None:
+        """Forget a snapshot that waits to be kept."""
+        self._taken = None
+
     @property
     def waiting(self) -> bool:
         """Whether a snapshot was taken whose digest is not in line yet."""

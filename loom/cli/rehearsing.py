@@ -327,6 +327,9 @@ class _NoSnapshots:
     ) -> None:
         """Keep none."""
 
+    async def delete(self, journal: str) -> None:
+        """Forget nothing: nothing is kept."""
+
     async def forget(self, subject: str) -> None:
         """Do nothing: there are none."""
 

@@ -42,6 +42,7 @@ async def fold_states(
     async for recorded in store.read(journal, until=until):
         await refold.take(recorded)
         yield StateAfter(recorded, fold.actor.state)
+    refold.check()
 
 
 async def fold_state(store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None) -> Any:

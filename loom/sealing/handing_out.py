@@ -18,6 +18,7 @@ from loom.sealing.markers import SealedValue
 from loom.sealing.opening import check_reader
 from loom.sealing.subject import check_subject
 from loom.sealing.subjects import Subjects
+from loom.sealing.together import is_share
 from loom.sealing.vault import Keys
 
 __all__ = ["HandingOut"]
@@ -61,7 +62,7 @@ class HandingOut:
         def opened(sealed: SealedValue) -> JsonValue:
             if erasures.is_ended(sealed.subject, sealed.generation):
                 return "erased"
-            if sealed.subject != subject:
+            if sealed.subject != subject or is_share(sealed):
                 return "sealed"
             if keys is None:
                 raise ErasedError(f"there is no key of [{subject:.80}]; expected the file of keys: restore it")

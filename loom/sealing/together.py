@@ -20,9 +20,10 @@ from loom.sealing.markers import SealedValue, placeholder_of
 from loom.sealing.master import aead
 from loom.sealing.vault import Vault
 
-__all__ = ["is_together", "open_for_all", "seal_for_all", "subjects_together"]
+__all__ = ["is_share", "is_together", "open_for_all", "seal_for_all", "subjects_together"]
 
 _FORMAT = "$sealed_for_all"
+_SHARE = "share "
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
@@ -79,6 +80,11 @@ def subjects_together(sealed: JsonValue) -> dict[str, int]:
     return {value.subject: value.generation for value in _shares_of(sealed)}
 
 
+def is_share(sealed: SealedValue) -> bool:
+    """Tell whether a sealed value is a share of a key, and nothing that is known of its subject."""
+    return sealed.about.startswith(_SHARE)
+
+
 def is_together(value: object) -> bool:
     """Tell whether a value is one that `seal_for_all` made."""
     return bool(_shares_of(value))
@@ -93,7 +99,7 @@ def _shares_of(value: Any) -> list[SealedValue]:
 
 
 def _of_share(about: str) -> str:
-    return f"share {about}"
+    return f"{_SHARE}{about}"
 
 
 def _said(about: str, whose: Sequence[tuple[str, int]]) -> bytes:

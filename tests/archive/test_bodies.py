@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,19 @@ from loom import Loom, LoomConfig
 from loom.actors import Sources
 from loom.actors.checkpointing import Checkpoints
 from loom.archive import (
+    Adoption,
     Archive,
     Archives,
     BodiesPruned,
     BodyPruning,
+    Due,
     Retention,
     bodies_of_kinds,
     bodies_of_subject,
     seal,
 )
-from loom.errors import ConfigError, ErasedError, JournalCorruptError
+from loom.config import ActorsConfig
+from loom.errors import ConfigError, ErasedError, JournalCorruptError, RetentionError
 from loom.journal.entry import UnknownEntry
 from loom.journal.kinds import PrunedEntry
 from loom.journal.sqlite.verify import verify
@@ -42,8 +47,10 @@ def master(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def opened(path: Path, *, sealing: bool = True, days: int = 0) -> AsyncIterator[Loom]:
-    config = LoomConfig(data=path, sections={"sealing": SealingConfig(enabled=sealing)})
+async def opened(path: Path, *, sealing: bool = True, days: int = 0, every: int = 0) -> AsyncIterator[Loom]:
+    config = LoomConfig(
+        data=path, actors=ActorsConfig(snapshot_every=every), sections={"sealing": SealingConfig(enabled=sealing)}
+    )
     clock = FixedClock(START + timedelta(days=days))
     async with Loom.open(config, by="mira", actors=[Ledger], sources=Sources(clock=clock)) as loom:
         yield loom
@@ -243,3 +250,49 @@ async def test_nothing_is_pruned_without_a_vault_or_for_an_archive_that_does_not
     async with opened(tmp_path / "data", sealing=False) as loom:
         with pytest.raises(ConfigError, match="there is no vault"):
             await pruning(loom).carry_out(chosen, tmp_path / "b.zip", by="vera", reason="asked for it")
+
+
+async def test_adopted_retention_takes_bodies_of_a_kind_and_a_setting_without_them_keeps_its_digest(
+    tmp_path: Path,
+) -> None:
+    plain = Retention(365, {"notes": 30})
+    said = json.dumps(["loom/retention/v1", 365.0, [["notes", 30.0]]])
+    with_bodies = plain._replace(bodies={"turn_completed": 30.0})
+    async with opened(tmp_path / "data") as loom:
+        assert Adoption(loom.store, plain).digest == sha256(said.encode()).hexdigest(), (
+            "it was adopted before bodies were"
+        )
+        await told(loom, "ada", "bob")
+    async with opened(tmp_path / "data", days=31) as loom:
+        archives = Archives(loom.store, retention=with_bodies, subjects=loom.subjects)
+        adoption = Adoption(loom.store, with_bodies)
+        due = Due(
+            loom.store, adoption, loom.subjects.erasures, now=loom.store.now, vault=loom.subjects.vault,
+            pruning=pruning(loom, with_bodies),
+        )  # fmt: skip
+        await Adoption(loom.store, plain).adopt(by="vera", reason="as agreed")
+        with pytest.raises(RetentionError, match="expected the setting that was adopted"):
+            await due.carry_out(archives, tmp_path)
+        await adoption.adopt(by="vera", reason="as agreed")
+        assert {name: len(each) for name, each in (await due.bodies()).items()} == {"ledger/l": 2}
+        done = await due.carry_out(archives, tmp_path, blocker=loom.actors)
+        assert done.file is None, "the journal itself is kept"
+        assert done.bodies is not None
+        assert done.bodies.journals == {"ledger/l": 2}
+        gone = [each.kind async for each in loom.store.read("ledger/l") if each.body is None]
+        assert gone == ["turn_completed"] * 2
+        assert "bodies_closed" not in [each.kind async for each in loom.store.read("ledger/l")]
+        assert (await due.carry_out(archives, tmp_path, blocker=loom.actors)).bodies is None
+
+
+async def test_a_snapshot_from_before_a_checkpoint_says_nothing_once_a_subject_of_it_was_erased(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data", every=2) as loom:
+        await told(loom, "ada", "bob", "ada")
+        assert (await prune(loom, "ada", tmp_path / "a.zip")).left == {}
+        assert await loom.actors.services.snapshots.get("ledger/l") is None, (
+            "it may hold in clear what the checkpoint has sealed"
+        )
+        await loom.subjects.erase("ada", by="vera", reason="asked for it")
+        assert await loom.actor(Ledger, "l").ask(Add(customer="bob", text="more")) == 2, "awake, it has let go of her"
+    async with opened(tmp_path / "data", every=2) as loom:
+        assert await state(loom) == Book(pages={"bob": ["a secret of bob", "more"]}, entries=2)

@@ -183,7 +183,6 @@ class Shelves(RuleBasedStateMachine):
             assert self.run(erasing) is (who not in self.erased)
             self.erased.add(who)
             self.lost |= {each for each in self.gone if self.whose[each] == who}
-            self.restart()
 
     @rule(who=WHO)
     def prune(self, who: str) -> None:
@@ -308,5 +307,5 @@ class Shelves(RuleBasedStateMachine):
 
 TestShelves = Shelves.TestCase
 TestShelves.settings = settings(
-    max_examples=10, stateful_step_count=16, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=4, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -54,8 +54,11 @@ async def list_due(shell: Shell) -> None:
         shell.output.say(f"{setting}; {said['adopted_by']} adopted another: it is not carried out", style="yellow")
     else:
         shell.output.say(f"{setting}; it is not adopted: it is not carried out", style="yellow")
+    for name, count in said["bodies"].items():
+        shell.output.say(f"{name}: {count:,} single {'body is' if count == 1 else 'bodies are'} due")
     if not said["due"]:
-        shell.output.say("Nothing is due.")
+        if not said["bodies"]:
+            shell.output.say("Nothing is due.")
         return
     columns = [
         Column("journal", "cyan"), Column("entries", right=True), Column("last (UTC)", "dim"),
