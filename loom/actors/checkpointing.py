@@ -61,7 +61,7 @@ class Checkpoints:
             return None
         gone = [each for each in pruned if self._is_erased(each)]
         living = {name for name in subjects if await self._lives(name)}
-        made = self._made(cell, pruned, gone, living, keeps=keeps and len(living) > 1)
+        made = self._made(cell, pruned, gone, living, keeps=keeps and len(set(subjects)) > 1)
         why = await cell.keep_awake_for(made)
         if why is None:
             if gone:
@@ -94,7 +94,8 @@ class Checkpoints:
                     )
                 entry = StateCheckpointEntry(
                     actor_type=cell.cls.actor_type, state_version=cell.cls.state_version,
-                    state=plain if sealed is None else None, sealed=sealed, pruned=tuple(pruned),
+                    state=plain if sealed is None else None, sealed=sealed,
+                    pruned=(*await self._before(cell, sequence, gone), *pruned),
                 )  # fmt: skip
                 ready = self._draft(cell, entry)
                 kept = await self._closed(cell, [each for each in pruned if each not in gone]) if keeps else []
@@ -108,6 +109,16 @@ class Checkpoints:
             except LoomError as error:
                 return f"its state cannot be kept: {error!s:.300}"
         return None
+
+    async def _before(self, cell: Cell, until: int, gone: Sequence[BodyRange]) -> list[BodyRange]:
+        """Return what earlier checkpoints say of pruned bodies, where these are going to be pruned themselves."""
+        if not gone:
+            return []
+        found: list[BodyRange] = []
+        async for recorded in cell.services.store.read(cell.journal, until=until):
+            if recorded.kind == StateCheckpointEntry.kind and isinstance(said := recorded.entry, StateCheckpointEntry):
+                found.extend(said.pruned)
+        return found
 
     async def _closed(self, cell: Cell, pruned: Sequence[BodyRange]) -> list[Draft]:
         """Return entries with the bodies of some ranges, each sealed for its subjects; none is larger than may be."""

@@ -27,6 +27,9 @@ from loom.sealing import open_for_all, subjects_together
 
 __all__ = ["Refold", "about_state", "refolded"]
 
+_SUPERSEDED = frozenset({BodiesClosedEntry.kind, StateCheckpointEntry.kind})
+"""The kinds that are pruned once a later checkpoint has taken their place."""
+
 
 def about_state(journal: str) -> str:
     """Return as what the state of a checkpoint is sealed: that of this journal."""
@@ -75,6 +78,8 @@ class Refold:
             return
         if recorded.kind == BodiesClosedEntry.kind and isinstance(said := recorded.entry, BodiesClosedEntry):
             self._closed.update(said.bodies)
+        if recorded.kind in _SUPERSEDED and not recorded.has_body:
+            return
         if not recorded.has_body:
             self._missing.append(sequence)
             if self._folds_erased and sequence in self._closed:
@@ -142,6 +147,8 @@ class Refold:
             return False
         self._checkpoints += 1
         self._ranges.extend(entry.pruned)
+        if self._gone and recorded.sequence > self._gone[0].first:
+            return False  # what is to count as gone is in its state
         try:
             state = self._upcast(entry, await self._opened(entry))
         except ErasedError as error:

@@ -26,6 +26,8 @@ from loom.sealing import Subjects
 
 __all__ = ["BodiesPruned", "BodyPruning", "Checkpointer", "Chosen", "bodies_of_kinds", "bodies_of_subject"]
 
+_CHECKPOINT = "state_checkpoint"
+
 Chosen: TypeAlias = Mapping[str, Mapping[int, Collection[str]]]
 """By journal, the sequences whose bodies are to go, each with the subjects that are known of it from elsewhere."""
 
@@ -187,11 +189,23 @@ class BodyPruning:
                 why = await self._checkpoints.make(journal, pruned=ranges_of(bodies), subjects=whose, keeps=keeps)
                 if why is not None:
                     return why
-            ranges = within(bodies)
+            ranges = within([*bodies, *await self._superseded(journal, bodies)])
             for first, last in ranges:
                 await self._archives.declare(journal, first, last, by=by, reason=reason, archive=archive)
             await self._store.prune_bodies(journal, ranges)
         return None
+
+    async def _superseded(self, journal: str, bodies: Mapping[int, Mapping[str, int]]) -> list[int]:
+        """Return the checkpoints before the last, where they hold something of a subject who was erased."""
+        ended = self._subjects.erasures.is_ended
+        if not any(ended(*each) for subjects in bodies.values() for each in subjects.items()):
+            return []
+        found = [
+            recorded.sequence
+            async for recorded in self._store.read(journal)
+            if recorded.kind == _CHECKPOINT and recorded.body is not None
+        ]
+        return found[:-1]
 
     def _kept(self, seen: Mapping[str, Seen], chosen: Chosen) -> dict[str, datetime]:
         ended_at = {name: datetime_from_us(seen[name].last_at_us) for name in chosen if name in seen}

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -309,3 +310,25 @@ TestShelves = Shelves.TestCase
 TestShelves.settings = settings(
     max_examples=4, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("erase ada", "prune bob", "prune ada"),
+        ("prune ada", "erase bob", "prune bob"),
+        ("erase ada", "prune bob", "prune ada", "erase bob"),
+    ],
+    ids=lambda order: " ".join(order),
+)
+def test_an_actor_of_several_goes_on_in_these_orders(order: tuple[str, ...]) -> None:
+    """In the first the checkpoint before the last holds something of who is erased: it goes as well."""
+    shelves = Shelves()
+    shelves.begin()
+    for each in order:
+        what, who = each.split()
+        getattr(shelves, what)(who=who)
+        shelves.everything_is_as_it_should_be()
+        shelves.restart(loses_views=False)
+        shelves.everything_is_as_it_should_be()
+    shelves.teardown()
