@@ -19,7 +19,7 @@ from tests.reliability.board import SEED, Tally, row
 from tests.reliability.erasers import AT_ONCE, SUBJECTS, Note, Notes, keeping, noting, sealed, secret_of
 from tests.reliability.forks import Zygote
 
-LIVES = 16
+LIVES = 12
 MOST_STEPS = 200
 
 
