@@ -144,17 +144,24 @@ async def forgetting(path: Path) -> AsyncIterator[Loom]:
         yield loom
 
 
-def forget_until_killed(path: str, life: int, subjects: int, kill_after_s: float | None, seed: int) -> None:
-    """Hear from people and erase each of them; die at a moment that has nothing to do with it."""
+def forget_until_killed(path: str, life: int, subjects: int, kill_after: int | None, seed: int) -> None:
+    """Hear from people and erase each of them; die at a moment soon after so many erasures were asked for."""
     _log_into(Path(path) / "log.txt")
-    if kill_after_s is not None:
-        timer = threading.Timer(kill_after_s, os.kill, (os.getpid(), signal.SIGKILL))
-        timer.daemon = True
-        timer.start()
-    asyncio.run(_forget(Path(path), life, subjects, random.Random(seed)))
+    asyncio.run(_forget(Path(path), life, subjects, kill_after, random.Random(seed)))
 
 
-async def _forget(path: Path, life: int, subjects: int, draw: random.Random) -> None:
+async def _forget(path: Path, life: int, subjects: int, kill_after: int | None, draw: random.Random) -> None:
+    asked_for = 0
+
+    def ask_for(subject: str) -> None:
+        nonlocal asked_for
+        _say(f"erasing {subject}")
+        asked_for += 1
+        if asked_for == kill_after:
+            timer = threading.Timer(draw.uniform(0, 0.03), os.kill, (os.getpid(), signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
+
     async with forgetting(path) as loom:
         turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -164,7 +171,7 @@ async def _forget(path: Path, life: int, subjects: int, draw: random.Random) -> 
                 keys = (await vault.keys(subject))._keys
                 _say(f"known {subject} {keys[max(keys)].hex()}")
                 asked = await _heard(loom, subject, asks=draw.random() < 0.3)
-                _say(f"erasing {subject}")
+                ask_for(subject)
                 await loom.subjects.erase(subject, by="vera", reason="asked for")
                 _say(f"erased {subject}")
                 await asyncio.gather(asked, return_exceptions=True)

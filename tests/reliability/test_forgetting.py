@@ -43,8 +43,8 @@ def test_people_who_were_erased_amid_kills_are_in_no_file_and_cannot_be_guessed(
     killed = 0
     for life in range(MOST_LIVES):
         last = len(begun) >= ERASURES
-        after = None if last else draw.uniform(0.15, 2.5)
-        given = {"path": str(tmp_path), "life": life, "subjects": 1 if last else IN_ONE_LIFE, "kill_after_s": after}
+        after = None if last else draw.randint(20, IN_ONE_LIFE - 4)
+        given = {"path": str(tmp_path), "life": life, "subjects": 1 if last else IN_ONE_LIFE, "kill_after": after}
         with forgetters.fork("forget_until_killed", **given, seed=draw.randint(0, 2**31)) as child:
             said = [line.split() for line in child.rest()]
             killed += child.wait() == -signal.SIGKILL
