@@ -83,8 +83,8 @@ SCOREBOARD: Mapping[str, Row] = {
         absent="there is no verifier of one file",
     ),
     "R26": Row(
-        "killed amid erasures: what is erased opens for nobody, no secret or key is in any file, and no digest confirms "
-        "a guess (control: unsealed values, digests without a key)",
+        "killed amid erasures: what is erased opens for nobody, no secret or key is in any file, and no digest "
+        "confirms a guess (control: unsealed values, digests without a key)",
         1.0,
     ),
     "R27": Row(
