@@ -107,7 +107,7 @@ AnswerKind: TypeAlias = Literal["not_found", "conflict", "refused", "busy", "inv
 """What kind of answer an error is.
 
 - `not_found`: what was named does not exist, or no longer.
-- `conflict`: it does not go together with what is there.
+- `conflict`: the request contradicts the present state.
 - `refused`: this may not be done, however it is asked for.
 - `busy`: it cannot be done now; the same request may succeed later.
 - `invalid`: the request is wrong and stays wrong until it is changed.
@@ -315,7 +315,7 @@ class ProjectionFailedError(LoomError):
 
 
 class ViewsDifferError(LoomError):
-    """A row of the views is not what its entries in the journal give: it is shown to nobody and rests on nothing."""
+    """A row of the views differs from its entries in the journal: it is not shown, and nothing relies on it."""
 
     kind = "fault"
 
@@ -358,7 +358,7 @@ class SubjectHeldError(LoomError):
 
 
 class NotAReaderError(LoomError):
-    """Somebody is to open what is sealed who is not among the readers, or whose name is only claimed."""
+    """A person who would open sealed data is not among the readers, or their name is only claimed."""
 
     kind = "refused"
 
@@ -370,7 +370,7 @@ class SubjectNotFoundError(LoomError):
 
 
 class StandingError(LoomError):
-    """Somebody's standing does not allow what was asked for."""
+    """The standing of a subject does not allow the request."""
 
     kind = "conflict"
 
@@ -385,7 +385,7 @@ class SnapshotError(LoomError):
 
 
 class PolicyRuleError(LoomError):
-    """A Python rule cannot be a policy: it is impure, or leans on something that is not declared."""
+    """A Python rule cannot be a policy: it is impure, or depends on something that is not declared."""
 
     kind = "invalid"
 
@@ -446,7 +446,7 @@ class PrecedentClassNotFoundError(LoomError):
 
 
 class CriticError(LoomError):
-    """A critic did not come to an analysis. `cost_micro_usd` is what it cost nevertheless, none where nobody knows."""
+    """A critic gave no analysis. `cost_micro_usd` is what it cost nevertheless, none if that is unknown."""
 
     kind = "busy"
 
@@ -480,7 +480,7 @@ class SuggestionStaleError(LoomError):
 
 
 class SuggestionSettledError(LoomError):
-    """Somebody has adopted or rejected the suggestion already."""
+    """The suggestion was adopted or rejected already."""
 
     kind = "conflict"
 
@@ -527,7 +527,7 @@ class ActorStoppedError(LoomError):
 
 
 class ActorNotStoppedError(LoomError):
-    """An actor was to be restarted that takes commands."""
+    """An actor that takes commands cannot be restarted."""
 
     kind = "conflict"
 
@@ -552,13 +552,13 @@ class AskCycleError(LoomError):
 
 
 class TurnInterruptedError(LoomError):
-    """The turn was cut short and will be resumed; its caller cannot know the reply yet."""
+    """The turn was interrupted and will be resumed; its caller cannot know the reply yet."""
 
     kind = "busy"
 
 
 class TurnAbandonedError(LoomError):
-    """A person gave the turn up; it will never have a reply."""
+    """A person abandoned the turn; it will never have a reply."""
 
     kind = "conflict"
 
@@ -582,7 +582,7 @@ class NoTurnError(LoomError):
 
 
 class AmbiguousStepError(LoomError):
-    """Two equal steps are in flight at once; an explicit `key=` has to tell them apart."""
+    """Two equal steps run at once; an explicit `key=` has to distinguish them."""
 
     kind = "fault"
 
@@ -606,7 +606,7 @@ class DivergenceError(LoomError):
 
 
 class NotReplayableError(LoomError):
-    """A replay came to something that it may not do. `reason` is one of a few stable words."""
+    """A replay reached a step that it may not do. `reason` is one of a few stable words."""
 
     kind = "conflict"
 
@@ -627,7 +627,7 @@ class LookupFailedError(LoomError):
 
 
 class EffectFailedError(LoomError):
-    """What `perform` did in the world raised; live and resumed alike."""
+    """An effect of `perform` raised; live and resumed alike."""
 
     kind = "fault"
 
@@ -683,7 +683,7 @@ class DecisionNotFoundError(LoomError):
 
 
 class ImportMapError(LoomError):
-    """What is to say which column of an import is what does not."""
+    """The mapping of an import does not say which column is what."""
 
     kind = "invalid"
 
@@ -705,12 +705,12 @@ class RunNotFoundError(LoomError):
 
 
 class RunConflictError(LoomError):
-    """A run was started or ended before with other contents, or has ended and is to be gone on with."""
+    """A run was started or ended before with other contents, or has ended and cannot be continued."""
 
     kind = "conflict"
 
 
-# --- beside a running loom -------------------------------------------------------------------
+# --- the control socket ----------------------------------------------------------------------
 
 
 class ControlError(LoomError):
@@ -728,7 +728,7 @@ class ControlError(LoomError):
 
 
 def __getattr__(name: str) -> type[LoomError]:
-    """Return an error that lives with the extension that raises it by now; import it from there."""
+    """Return an error that has moved to the extension that raises it; import it from there."""
     if name.endswith("Error"):
         import importlib.metadata
         import warnings

@@ -57,7 +57,7 @@ P = TypeVar("P")
 
 
 def _identify(value: object, info: ValidationInfo) -> Identity:
-    """Take a name from outside as what its edge establishes of it: nobody outside says where a name comes from."""
+    """Take a name from outside as its edge establishes it: input cannot say where its name comes from."""
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004 - what pydantic takes for a refusal
     edge = (info.context or {}).get("edge")

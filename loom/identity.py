@@ -100,7 +100,7 @@ By: TypeAlias = str | Identity
 class Edge:
     """Where a name came in, and the account at the other end where the operating system says which it is.
 
-    `uid` counts where accounts other than the owner's may come in. `account` is whoever it is, the owner, too.
+    `uid` counts if accounts other than the owner's may connect. `account` is any account, the owner's included.
     """
 
     via: str
@@ -178,9 +178,9 @@ def check_workspace(name: str) -> str:
 
 
 def check_person(name: str | None, *, what: str = "by") -> str:
-    """Return the name of a person if there is one in it; a blank or missing one is refused."""
+    """Return the name of a person; a blank or missing one is refused."""
     if name is None or not name.strip():
-        raise InvalidNameError(f"{what} [{name!r}] is nobody; expected the name of a person: say who does this")
+        raise InvalidNameError(f"{what} [{name!r}] is empty; expected a person's name: pass one")
     return _check_text(name, what=what, longest=_MAX_KEY)
 
 

@@ -81,8 +81,8 @@ _log = get_logger("loom.runtime")
 class Loom:
     """A workspace that is open: `async with Loom.open("loom.config.yaml") as loom`.
 
-    Actors are spoken to through `actor`; everything else is asked of the attributes, which are named for what they
-    answer: `approvals`, `traces`, `precedents`, `policies`, `runs`, `turns`, `replay`, `drift`.
+    Actors get their commands through `actor`; everything else is read through the attributes, which are named for what
+    they answer: `approvals`, `traces`, `precedents`, `policies`, `runs`, `turns`, `replay`, `drift`.
     """
 
     actors: ActorSystem
@@ -127,7 +127,7 @@ class Loom:
     ) -> None:
         self._place = place
         self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
-        """What was handed in, and what the config asks for."""
+        """The extensions that were passed, and those that the config asks for."""
         self._identity = Identity.of(by)
         self._to_register = [*actors, *(each for extension in self.extensions for each in extension.actors)]
         self._sources = sources
@@ -187,7 +187,7 @@ class Loom:
     # --- using it -------------------------------------------------------------------------------
 
     def actor(self, cls: type[A], key: str) -> ActorRef[A]:
-        """Return the handle of one actor; it wakes when it is spoken to."""
+        """Return the handle of one actor; it wakes with its first command."""
         return ActorRef(self.actors, cls, key)
 
     def part(self, cls: type[P]) -> P:
@@ -197,7 +197,7 @@ class Loom:
                 return part
         raise ConfigError(
             f"no extension of this loom has started a [{cls.__name__}]; expected one that does: name it in "
-            "extensions: of the config, or hand it to Loom.open(extensions=…)"
+            "extensions: of the config, or pass it to Loom.open(extensions=…)"
         )
 
     async def register(self, cls: type[Actor[Any]], factory: Callable[[], Actor[Any]] | None = None) -> None:
@@ -220,15 +220,15 @@ class Loom:
         return self._place.files
 
     def projections(self) -> tuple[ProjectionStatus, ...]:
-        """Return where each projection stands, and which has stopped and why."""
+        """Return the position of each projection, and which has stopped and why."""
         return self._opened().status()
 
     async def reached(self, position: int | None = None) -> None:
-        """Wait until every projection has come to a position, by default the last acknowledged one."""
+        """Wait until every projection has reached a position, by default the last acknowledged one."""
         await self._opened().reached(self.store.acknowledged if position is None else position)
 
     async def rebuild(self) -> None:
-        """Throw every view away and build it again from the journal."""
+        """Delete every view and rebuild it from the journal."""
         await self._opened().rebuild()
 
     async def open_store(self) -> SqliteStore:
@@ -353,7 +353,7 @@ class Loom:
             make_draft=make_draft,
         )  # fmt: skip
         self._stack.push_async_callback(self.enricher.close)
-        if self.resumes:  # else it asks about what it is told to, and follows nothing
+        if self.resumes:  # else it asks only on request, and follows no decisions
             await self.enricher.start()
             if not wanted.llm_enrichment.in_background:
                 self.actors.services.hold_reply = self.enricher.hold

@@ -1,4 +1,4 @@
-"""Spans and metrics for OpenTelemetry, off until somebody turns them on.
+"""Spans and metrics for OpenTelemetry, off until the application turns them on.
 
 They carry ids, kinds and outcomes, and never what was looked up, decided or said. A turn is a span, and what it waits
 for, look-ups, approvals, and the critic that comes later, are spans of their own. What is turned off costs a call.
@@ -23,16 +23,16 @@ _NAME = "loom"
 
 
 class Span(Protocol):
-    """A span that is under way."""
+    """A running span."""
 
     def set_attribute(self, key: str, value: str | bool | float, /) -> None:  # noqa: FBT001
-        """Say something about it: an id, a kind or an outcome."""
+        """Set an attribute: an id, a kind or an outcome."""
         ...
 
 
 class _NoSpan:
     def set_attribute(self, key: str, value: str | bool | float, /) -> None:  # noqa: FBT001
-        """Say it to nobody."""
+        """Do nothing."""
 
 
 _NOTHING: AbstractContextManager[Span] = nullcontext(_NoSpan())
@@ -84,7 +84,7 @@ def count_decision(*, decision_type: str, effect: str | None, is_exception: bool
 
 
 def note_enrichment(*, status: str, duration_s: float, confidence: float | None) -> None:
-    """Note what came of asking a critic, how long it took, and how sure it was."""
+    """Record the result of asking a critic, how long it took, and how sure it was."""
     if _instruments is not None:
         _instruments.enrichment_s.record(duration_s, {"loom.status": status})
         if confidence is not None:
@@ -130,7 +130,7 @@ class _Instruments:
         from opentelemetry.trace import Status, StatusCode
 
         began = time.perf_counter()
-        # The words of an exception may quote what was looked up: only its type is told.
+        # The words of an exception may quote what was looked up: only its type is sent.
         with self._tracer.start_as_current_span(
             name, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
         ) as under_way:

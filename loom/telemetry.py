@@ -1,7 +1,7 @@
 """Logs: events named like the entry kinds, bound with the journal, turn and correlation id they belong to.
 
 A library must not configure logging. Loom's loggers therefore write to the standard library's `logging` under `loom`,
-where warnings reach stderr and the rest is silent until somebody asks; if the application has configured structlog,
+where warnings reach stderr and the rest is silent until configured; if the application has configured structlog,
 they go through the application's processors instead. Only the shell calls `configure_logging`.
 Journaled text is a value and never the name of an event, and no value can begin a line of its own or steer a terminal.
 """
@@ -40,7 +40,7 @@ ANSWER_LEVELS: Mapping[AnswerKind, Level] = {
     "busy": "warning",
     "fault": "error",
 }
-"""At which level an error is logged that was somebody's answer."""
+"""At which level an error is logged that was sent as an answer."""
 
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_./:-]{0,127}\Z")
 _NOT_VALUES = frozenset({"event", "level", "logger", "exc_info", "stack_info"})
@@ -65,7 +65,7 @@ class LoomLogger(structlog.BoundLoggerBase):
             self._emit(logging.INFO, "info", event, values)
 
     def warning(self, event: str, **values: object) -> None:
-        """Log what somebody should look at."""
+        """Log what a person should look at."""
         self._emit(logging.WARNING, "warning", event, values)
 
     def error(self, event: str, **values: object) -> None:
@@ -89,7 +89,7 @@ class LoomLogger(structlog.BoundLoggerBase):
         try:
             if theirs:
                 target = structlog.get_logger(self._logger.name).bind(**self._context)
-                # An asynchronous wrapper class would hand out a coroutine that nobody awaits.
+                # An asynchronous wrapper class would return a coroutine that is never awaited.
                 getattr(getattr(target, "sync_bl", target), method)(event, **values)
             else:
                 arguments, keywords = self._process_event(method, event, values)
@@ -107,7 +107,7 @@ def get_logger(name: str = "loom") -> LoomLogger:
 
 
 def log_answer(log: LoomLogger, event: str, error: LoomError, **values: object) -> None:
-    """Log an error that somebody is answered with, at the level of its kind."""
+    """Log an error that is sent as an answer, at the level of its kind."""
     level = ANSWER_LEVELS[error.kind]
     told = {"type": type(error).__name__, "kind": error.kind, "error": str(error), **values}
     log._emit(logging.getLevelNamesMapping()[level.upper()], level, event, told)
@@ -138,7 +138,7 @@ def configure_logging(*, level: Level = "info", format: Format = "auto", stream:
         root.removeHandler(old)
     root.addHandler(handler)
     number = logging.getLevelNamesMapping()[level.upper()]
-    # Libraries below tell every statement they run at debug; whoever debugs loom does not want to read that.
+    # Libraries below log every statement at debug, which does not help to debug loom.
     root.setLevel(max(number, logging.INFO))
     logging.getLogger("loom").setLevel(number)
     if not _application_has_configured_structlog():

@@ -62,7 +62,7 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
     """Return the workspace that a config file, a `LoomConfig` or a store URL names; nothing is opened.
 
     `sqlite:///path/to/journal.db` is that file, relative to the working directory (four slashes for an absolute path),
-    `sqlite:///path/to/directory` the workspace's own directory in it, and `sqlite://` a throw-away one that is gone
+    `sqlite:///path/to/directory` the workspace's own directory in it, and `sqlite://` a temporary one that is gone
     when it is closed.
     """
     if isinstance(source, str) and source.startswith(_URL):
@@ -104,7 +104,7 @@ def limits(config: LoomConfig) -> Limits:
 
 
 def store_options(config: LoomConfig) -> SqliteOptions:
-    """Return what the store is told."""
+    """Return the settings of the store."""
     journal = config.journal
     return SqliteOptions(
         writer=WriterOptions(
@@ -121,7 +121,7 @@ def store_options(config: LoomConfig) -> SqliteOptions:
 
 
 def actor_options(config: LoomConfig) -> ActorOptions:
-    """Return what the actors are told."""
+    """Return the settings of the actors."""
     return ActorOptions(**dict(config.actors))
 
 

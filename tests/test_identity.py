@@ -58,7 +58,7 @@ def test_a_workspace_that_is_no_safe_directory_name_is_refused(name: str) -> Non
 
 @pytest.mark.parametrize("name", [None, "", "   ", "\n"])
 def test_nobody_is_not_a_person(name: str | None) -> None:
-    with pytest.raises(InvalidNameError, match="nobody"):
+    with pytest.raises(InvalidNameError, match="is empty"):
         check_person(name)
 
 

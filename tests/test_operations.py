@@ -154,5 +154,5 @@ async def test_a_command_that_is_sent_with_a_name_in_it_does_not_say_where_that_
 
 async def test_a_person_has_to_be_named(tmp_path: Path) -> None:
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[NoteAgent]) as loom:
-        with pytest.raises(LoomError, match="nobody"):
+        with pytest.raises(LoomError, match="is empty"):
             await Operations(loom).call("approvals.grant", {"id": "x", "by": ""})

@@ -1,7 +1,7 @@
 """`${VAR}` and `${VAR:-default}`: filled in after parsing, so that a variable can never add a key.
 
 Only in values that are text, never in keys, and once: what a variable holds is not filled in again.
-`$${` stands for `${`. The default applies, as in a shell, when the variable is not set or is empty.
+`$${` gives `${`. The default applies, as in a shell, when the variable is not set or is empty.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Environment:
             self.problems.setdefault(path, Problem(f"environment variable [{name}]", rest))
             return ""
         if not is_text(text):
-            rest = f"is not text; it is used {at}; expected [UTF-8]: set it anew"
+            rest = f"is not text; it is used {at}; expected [UTF-8]: set it again"
             return self._refuse(path, f"environment variable [{name}]", rest)
         return text
 

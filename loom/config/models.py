@@ -175,7 +175,7 @@ _Days = Annotated[float, Field(ge=0, le=36_500)]
 
 
 class RetentionConfig(Section):
-    """For how long journals are kept whole after their last entry; nothing is dropped then unless somebody prunes."""
+    """For how long journals are kept whole after their last entry; nothing is dropped then unless a person prunes."""
 
     keep_days: _Days = 365.0
     kinds: Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")], _Days] = Field(default_factory=dict)

@@ -1,6 +1,6 @@
 """From pydantic's errors to lines that a person can act on: the key as it was spelled, what was expected, the cure.
 
-What a value of the environment holds is never shown, only `${VAR}` as it stands in the file; nor is a `Secret`.
+What a value of the environment holds is never shown, only `${VAR}` as it is written in the file; nor is a `Secret`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Explainer:
     def explain(
         self, error: ValidationError, model: type[Section], *, at: str | None = None
     ) -> Iterable[tuple[KeyPath, str]]:
-        """Yield (key path, message) for each error of a model that stands at a top-level key, or is the whole file."""
+        """Yield (key path, message) for each error of a model that is at a top-level key, or is the whole file."""
         for details in error.errors(include_url=False, include_input=False):
             place = self._place(details, model, at)
             yield tuple(place.path), self._message(details, place)
@@ -118,7 +118,7 @@ class Explainer:
         if kind == "loom_newer":
             newest = details["ctx"]["newest"]
             return (
-                f"{where} is {self._shown(place)}; expected [at most {newest}]: update loom, it is older than the file"
+                f"{where} is {self._quoted(place)}; expected [at most {newest}]: update loom, it is older than the file"
             )
         expected, cure = self._expected(details, place)
         reads = ""
@@ -126,7 +126,7 @@ class Explainer:
             reads = (
                 ", which YAML reads as a boolean" if isinstance(place.value, bool) else ", which YAML reads as a number"
             )
-        return f"{where} is {self._shown(place)}{reads}; expected [{expected}]: {cure}"
+        return f"{where} is {self._quoted(place)}{reads}; expected [{expected}]: {cure}"
 
     def _expected(self, details: ErrorDetails, place: _Place) -> tuple[str, str]:
         kind, context = details["type"], details.get("ctx", {})
@@ -142,12 +142,12 @@ class Explainer:
             return f"{words} {context[name]}", "correct it"
         if kind == "literal_error":
             return f"one of {context['expected']}", "write one of them"
-        # The message of somebody else's validator may quote the value, that of a section any value in it.
+        # The message of an extension's validator may quote the value, that of a section any value in it.
         if place.secret or (kind in ("value_error", "assertion_error") and self._may_quote_a_secret(place)):
             return "a value that its validator accepts", "correct it"
         return shown(details["msg"]), "correct it"
 
-    def _shown(self, place: _Place) -> str:
+    def _quoted(self, place: _Place) -> str:
         if isinstance(place.value, dict):
             return "a mapping"
         if isinstance(place.value, list):

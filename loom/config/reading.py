@@ -99,7 +99,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def shown_path(path: str) -> str:
-    """Return a path fit for one line of a message: whole, as nobody finds a file by the half of its path."""
+    """Return a path fit for one line of a message: whole, as a half of a path identifies no file."""
     return shown(path, longest=_LONGEST_PATH)
 
 
@@ -159,7 +159,7 @@ def _compose(text: str, *, source: str) -> yaml.Node | None:
         message = f"in [{source}], line [{error.line}], {error}"
     except _PARSER_ERRORS as error:
         message = _syntax_message(error, text, source=source)
-    # Raised outside the handler: what PyYAML says quotes lines of the file, and a secret may stand in them.
+    # Raised outside the handler: what PyYAML says quotes lines of the file, and these may hold a secret.
     raise ConfigError(message)
 
 

@@ -21,11 +21,11 @@ class RestartActor(Arguments):
 
 
 async def actors_listed(system: ActorSystem, _: Nothing) -> JsonValue:
-    """Return the actors that this loom has anything to tell of."""
+    """Return the actors that are awake, stopped or have unfinished turns."""
     return [each.model_dump(mode="json") for each in list_actors(system)]
 
 
 async def actor_restarted(system: ActorSystem, given: RestartActor) -> JsonValue:
-    """Restart an actor, and return what it is at then."""
+    """Restart an actor, and return its status then."""
     parse_journal_name(given.journal)
     return (await restart_actor(system, given.journal, by=given.by.name)).model_dump(mode="json")

@@ -13,28 +13,28 @@ __all__ = ["deny", "grant", "list_approvals", "show_approval"]
 
 async def grant(approvals: Approvals, given: Grant) -> JsonValue:
     """Grant a request."""
-    return _plain(await approvals.grant(given.id, by=given.by, comment=given.comment))
+    return _approval_json(await approvals.grant(given.id, by=given.by, comment=given.comment))
 
 
 async def deny(approvals: Approvals, given: Deny) -> JsonValue:
     """Deny a request."""
-    return _plain(await approvals.deny(given.id, by=given.by, comment=given.comment))
+    return _approval_json(await approvals.deny(given.id, by=given.by, comment=given.comment))
 
 
 async def show_approval(approvals: Approvals, given: ShowApproval) -> JsonValue:
     """Return a request with what is sealed in it opened, to whom it names."""
-    return _plain(await approvals.shown(given.id, by=given.by))
+    return _approval_json(await approvals.shown(given.id, by=given.by))
 
 
 async def list_approvals(approvals: Approvals, given: ListApprovals) -> JsonValue:
     """Return requests: for accounts that may ask a running loom and cannot read its files."""
     if given.id is not None:
-        return [_plain(await approvals.get(given.id))]
+        return [_approval_json(await approvals.get(given.id))]
     if not given.every:
-        return [_plain(each) for each in await approvals.pending(given.approver, limit=given.limit)]
-    return [_plain(each) for each in await approvals.list(approver=given.approver, limit=given.limit)]
+        return [_approval_json(each) for each in await approvals.pending(given.approver, limit=given.limit)]
+    return [_approval_json(each) for each in await approvals.list(approver=given.approver, limit=given.limit)]
 
 
-def _plain(approval: Approval) -> JsonValue:
+def _approval_json(approval: Approval) -> JsonValue:
     plain: JsonValue = approval.model_dump(mode="json")
     return plain

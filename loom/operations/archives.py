@@ -1,4 +1,4 @@
-"""Operations on archives: the journal is told of each, and gives up bodies for one where a person asks."""
+"""Operations on archives: each is recorded in the journal, which drops bodies for one on a person's request."""
 
 from __future__ import annotations
 

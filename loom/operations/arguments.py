@@ -45,7 +45,7 @@ class Arguments(BaseModel):
 
 
 class Nothing(Arguments):
-    """Nothing is to be said."""
+    """No arguments."""
 
 
 class Grant(Arguments):
@@ -89,7 +89,7 @@ class Retry(Arguments):
 
 
 class Abandon(Arguments):
-    """Which turn is given up, in whose name and why."""
+    """Which turn is abandoned, in whose name and why."""
 
     id: str
     by: Named
@@ -97,7 +97,7 @@ class Abandon(Arguments):
 
 
 class Adopt(Arguments):
-    """Which version new turns are to pin, and since when it was gone by before that."""
+    """Which version new turns are to pin, and since when it was in use before that."""
 
     version: str
     by: Named
@@ -162,7 +162,7 @@ class JudgeDecisions(Opening):
 
 
 class CompareDecisions(Opening):
-    """Which decisions are held against what was done, under which version; with `listed`, case by case."""
+    """Which decisions are compared with what was done, under which version; with `listed`, case by case."""
 
     selection: Chosen = Chosen()
     under: str | None = None
@@ -186,7 +186,7 @@ class Look(Arguments):
 
 
 class Judge(Arguments):
-    """What somebody makes of a suggestion."""
+    """A person's answer to a suggestion."""
 
     id: str
     by: Named

@@ -18,7 +18,7 @@ _MOST_LISTED = 100_000
 
 
 async def judge_decisions(replay: Replay, given: JudgeDecisions) -> JsonValue:
-    """Return the judgement, and the cases that did not stay as they were."""
+    """Return the judgement, and the cases that changed."""
     selection, under, what_if = _selection(given.selection), given.under, given.what_if
     opened = await _opened(replay, selection, given)
     found = await replay.judge(selection, under=under, what_if=what_if, gaps=given.gaps, opened=opened)
@@ -53,7 +53,7 @@ async def compare_decisions(replay: Replay, given: CompareDecisions) -> JsonValu
 
 
 async def audit_decisions(policies: AuditedPolicies, replay: Replay, given: AuditDecisions) -> JsonValue:
-    """Return what an audit comes to."""
+    """Return the result of an audit."""
     for policy in (each for extension in installed().values() for each in extension.policies):
         policies.attach(policy)
     selection = _selection(given.selection)
@@ -63,7 +63,7 @@ async def audit_decisions(policies: AuditedPolicies, replay: Replay, given: Audi
 
 
 async def keep_judgement(replay: Replay, given: Keep) -> JsonValue:
-    """Judge decisions again, keep that as a run, and return what it came to."""
+    """Judge decisions again, keep that as a run, and return the result."""
     selection = _selection(given.selection)
     opened = await _opened(replay, selection, given)
     judged = await replay.judge(

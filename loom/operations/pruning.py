@@ -41,23 +41,23 @@ async def scan_clear(store: SqliteStore, actors: ActorSystem, _: Nothing) -> Jso
 async def prune_clear(store: SqliteStore, actors: ActorSystem, pruning: BodyPruning, given: PruneClear) -> JsonValue:
     """Move the bodies that hold a declared field in clear into an encrypted archive, each for its subjects.
 
-    A journal is left of which one of these fields is of nobody who is known.
+    A journal is left if the subject of one of these fields is unknown.
     """
     chosen: dict[str, dict[int, set[str]]] = {}
-    nobody: dict[str, str] = {}
+    unknown: dict[str, str] = {}
     async for each in scan(store, actors.classes, until=store.acknowledged):
         bodies = chosen.setdefault(each.journal, {}).setdefault(each.sequence, set())
         if each.subject is not None:
             bodies.add(each.subject)
         elif not bodies:
-            nobody[each.journal] = f"nobody is named whose [{each.path}] of sequence [{each.sequence}] is"
-    nobody = {name: why for name, why in nobody.items() if not all(chosen[name].values())}
-    for name in nobody:
+            unknown[each.journal] = f"the subject of [{each.path}] of sequence [{each.sequence}] is not named"
+    unknown = {name: why for name, why in unknown.items() if not all(chosen[name].values())}
+    for name in unknown:
         chosen.pop(name)
     done = await pruning.carry_out(
         chosen, _file(store, given.directory), by=given.by, reason=given.reason, override=given.override
     )
-    return _said(done._replace(left={**done.left, **nobody}))
+    return _said(done._replace(left={**done.left, **unknown}))
 
 
 async def prune_subject(store: SqliteStore, subjects: Subjects, pruning: BodyPruning, given: PruneSubject) -> JsonValue:

@@ -1,7 +1,7 @@
-"""Operations: what a running loom can be asked to do or to tell, by name, with plain JSON in and out.
+"""Operations: what a running loom can do or report on request, by name, with plain JSON in and out.
 
 The control socket serves them to the shell of the same machine, and the shell calls them itself where it has opened
-the workspace. Whatever a person does is done in the name that is given (law 6).
+the workspace. Everything a person does is done in the given name (law 6).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Served(Protocol):
 
     @property
     def extensions(self) -> Sequence[Extension]:
-        """What it was opened with beside the spine."""
+        """The extensions that it was opened with."""
         ...
 
     @property
@@ -135,7 +135,7 @@ class Served(Protocol):
         ...
 
     def projections(self) -> tuple[ProjectionStatus, ...]:
-        """Return where each projection stands."""
+        """Return the position of each projection."""
         ...
 
 
@@ -205,7 +205,7 @@ class Operations:
         return tuple(sorted(self._table))
 
     async def call(self, name: str, arguments: Mapping[str, JsonValue], *, edge: Edge = _IN_PROCESS) -> JsonValue:
-        """Do what is named and return what came of it as plain JSON; raise `ControlError` for what is not offered.
+        """Do the named operation and return its result as plain JSON; raise `ControlError` for an unknown name.
 
         `edge` is where the arguments came in, and what is known of the account that sent them.
         """
@@ -228,21 +228,21 @@ class Operations:
     # --- people ---------------------------------------------------------------------------------
 
     async def _retry(self, given: Retry) -> JsonValue:
-        return _plain(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
+        return _model_json(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
 
     async def _abandon(self, given: Abandon) -> JsonValue:
-        return _plain(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
+        return _model_json(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))
 
     async def _look(self, given: Look) -> JsonValue:
-        return [_plain(each) for each in await self._loom.suggestions.look(given.policy)]
+        return [_model_json(each) for each in await self._loom.suggestions.look(given.policy)]
 
     async def _reject_suggestion(self, given: Judge) -> JsonValue:
-        return _plain(await self._loom.suggestions.reject(given.id, by=given.by, reason=given.reason))
+        return _model_json(await self._loom.suggestions.reject(given.id, by=given.by, reason=given.reason))
 
     async def _end_run(self, given: EndRun) -> JsonValue:
         run = await self._loom.runs.get(given.id)
         await self._loom.runs.end(run.run_id, status=given.status, reason=given.reason, by=given.by)
-        return _plain(await self._loom.runs.get(run.run_id))
+        return _model_json(await self._loom.runs.get(run.run_id))
 
     # --- asking ---------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Operations:
         found: list[JsonValue] = []
         async for each in self._loom.turns.every(unfinished=given.unfinished, journal=given.journal):
             if given.status in (None, each.status):
-                found.append(_plain(each))
+                found.append(_model_json(each))
             if len(found) == given.limit:
                 break
         return found
@@ -273,7 +273,7 @@ class Operations:
     # --- commands -------------------------------------------------------------------------------
 
     async def _send(self, given: Send) -> JsonValue:
-        """Send a command and wait until its turn has ended or waits for somebody, for `timeout_s` at most."""
+        """Send a command and wait until its turn has ended or waits for a person, for `timeout_s` at most."""
         system = self._loom.actors
         cell = system.detached_cell(given.journal)
         command = _command(cell.cls, given)
@@ -290,7 +290,7 @@ class Operations:
             if status == "ended":
                 return {**said, **_ending(asked)}
             waits_for = [
-                _plain(each)
+                _model_json(each)
                 for each in await self._loom.approvals.list(status="pending", limit=_MOST)
                 if (each.journal, each.command_id) == (given.journal, command_id)
             ]
@@ -357,7 +357,7 @@ def _ending(asked: asyncio.Future[JsonValue]) -> dict[str, JsonValue]:
     return {"status": status, "reply": None, "error": told, "approvals": []}
 
 
-def _plain(model: BaseModel) -> JsonValue:
+def _model_json(model: BaseModel) -> JsonValue:
     plain: JsonValue = model.model_dump(mode="json")
     return plain
 

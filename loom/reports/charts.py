@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A value at its place, with what a reader is told who points at it."""
+    """A value at its place, with the text that is shown when a reader points at it."""
 
     x: float
     y: float
@@ -69,7 +69,7 @@ def offers_chart(observed: Sequence[Observed], *, ceiling: float | None) -> Char
         width=_WIDTH, height=_HEIGHT, left=_LEFT, right=_WIDTH - _RIGHT, bottom=_HEIGHT - _BOTTOM,
         ticks=[(scale.y(value), f"{value:g}") for value in _nice(scale.low, scale.high)],
         steps=[(scale.x(number), str(number)) for number in _steps(len(observed))],
-        points=[Point(scale.x(each.number), scale.y(each.value), _told(each)) for each in observed],
+        points=[Point(scale.x(each.number), scale.y(each.value), _tooltip(each)) for each in observed],
         mean=" ".join(
             f"{'M' if place == 0 else 'L'}{scale.x(number):.1f} {scale.y(mean):.1f}"
             for place, (number, mean) in enumerate(means)
@@ -137,6 +137,6 @@ def _steps(count: int) -> list[int]:
     return [1, *range(nice, count + 1, nice)] if nice > 1 else list(range(1, count + 1))
 
 
-def _told(observed: Observed) -> str:
+def _tooltip(observed: Observed) -> str:
     mean = "" if observed.mean is None else f", mean {observed.mean:.2f}"
     return f"{observed.number}: {observed.value:g}{mean}"

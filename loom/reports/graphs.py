@@ -1,4 +1,4 @@
-"""A context graph as SVG: what decisions rested on at the left, the decisions, and what came of them at the right."""
+"""A context graph as SVG: what decisions rested on at the left, the decisions, and their results at the right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOP = 22
 _LONGEST = 36
 
 
-def _told(text: str) -> str:
+def _xml(text: str) -> str:
     return escaped(xml_text(text))
 
 
@@ -46,7 +46,7 @@ def as_svg(graph: ContextGraph, *, most: int = 12) -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{_told(about)}" font-family="system-ui, sans-serif" font-size="12">\n{body}\n</svg>'
+        f'aria-label="{_xml(about)}" font-family="system-ui, sans-serif" font-size="12">\n{body}\n</svg>'
     )
 
 
@@ -63,7 +63,7 @@ def _placed(graph: ContextGraph) -> dict[str, _Box]:
 
 def _heads(boxes: dict[str, _Box]) -> Iterator[str]:
     there = {_COLUMNS[each.node.kind] for each in boxes.values()}
-    for column, words in enumerate(("what they rested on", "decisions", "what came of them")):
+    for column, words in enumerate(("what they rested on", "decisions", "their results")):
         if column in there:
             yield f'<text x="{_LEFTS[column]}" y="12" fill="#6b7280">{words}</text>'
 
@@ -72,12 +72,12 @@ def _box(box: _Box) -> Iterator[str]:
     node, color = box.node, _COLORS[box.node.kind]
     label = node.label if len(node.label) <= _LONGEST else node.label[: _LONGEST - 1] + "…"
     times = f" × {node.count:,}" if node.count > 1 else ""
-    yield f"<g><title>{_told(f'{node.kind}: {node.label}{times}')}</title>"
+    yield f"<g><title>{_xml(f'{node.kind}: {node.label}{times}')}</title>"
     yield (
         f'<rect x="{box.x}" y="{box.y}" width="{_BOX}" height="{_TALL}" rx="4" fill="{color}" fill-opacity="0.10" '
         f'stroke="{color}"/>'
     )
-    yield f'<text x="{box.x + 8}" y="{box.y + 17}" fill="{color}">{_told(label)}</text>'
+    yield f'<text x="{box.x + 8}" y="{box.y + 17}" fill="{color}">{_xml(label)}</text>'
     if times:
         yield f'<text x="{box.x + _BOX - 8}" y="{box.y + 17}" fill="{color}" text-anchor="end">{times.strip()}</text>'
     yield "</g>"
@@ -92,7 +92,7 @@ def _line(edge: Edge, source: _Box, target: _Box) -> str:
         x2, bend = target.x, (x1 + target.x) // 2
         path = f"M{x1},{y1} C{bend},{y1} {bend},{y2} {x2},{y2}"
     width = 1 + log2(edge.count)
-    words = _told(f"{source.node.label} {edge.relation} {target.node.label}, {edge.count:,} times")
+    words = _xml(f"{source.node.label} {edge.relation} {target.node.label}, {edge.count:,} times")
     return (
         f'<path d="{path}" fill="none" stroke="{_COLORS[source.node.kind]}" stroke-opacity="0.35" '
         f'stroke-width="{width:.1f}"><title>{words}</title></path>'

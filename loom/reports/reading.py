@@ -99,7 +99,7 @@ class RunReport(NamedTuple):
     """All that a report shows.
 
     `effects` counts every decision of the run, also the `left_out` ones that are not listed. `watched` is what the
-    first monitor that found something saw, or the first of all; `others` are the monitors and subjects beside it, with
+    first monitor that found something saw, or the first of all; `others` are the other monitors and subjects, with
     how many observations and findings.
     """
 

@@ -92,7 +92,7 @@ def render(read: RunReport, *, workspace: str, position: int, graph: ContextGrap
         decisions=read.decisions,
         columns=read.columns,
         left_out=read.left_out,
-        shown=_shown,
+        shown=_cell,
         effect_class=lambda effect: effect if effect in _EFFECTS else "none",
     )
     return html
@@ -138,5 +138,5 @@ def _duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

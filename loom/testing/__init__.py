@@ -1,4 +1,4 @@
-"""For the tests of agent code: scenarios, a clock in the hand, ids and salts that are the same every time."""
+"""For the tests of agent code: scenarios, a clock that the test moves, ids and salts that are always the same."""
 
 from __future__ import annotations
 

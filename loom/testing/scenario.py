@@ -1,6 +1,6 @@
 """`Scenario`: given what was, when a command comes, then this is what the actor does.
 
-Runs the real thing in a throw-away workspace: journal, turn, projections. With `always_resume=True` the turn is cut
+Runs the real thing in a temporary workspace: journal, turn, projections. With `always_resume=True` the turn is cut
 short after every entry that it wrote and resumed from there, each time in a workspace of its own: whatever agent code
 does that cannot be resumed shows up as a difference.
 """
@@ -36,7 +36,7 @@ _MARKERS = frozenset({TurnResumedEntry.kind})
 
 
 class Happened:
-    """What came of a scenario: the reply or the error, what the turn wrote, the state after it."""
+    """The result of a scenario: the reply or the error, what the turn wrote, the state after it."""
 
     def __init__(self, *, reply: Any, error: LoomError | None, recorded: Sequence[Recorded], state: Any) -> None:
         self.reply = reply
@@ -115,12 +115,12 @@ class Scenario(Generic[A]):
         self._given: list[Command[Any] | Entry] = []
 
     def given(self, *before: Command[Any] | Entry) -> Scenario[A]:
-        """Add what happened before: commands are carried out, entries stand in the journal."""
+        """Add what happened before: commands are carried out, entries are in the journal."""
         self._given += before
         return self
 
     async def when(self, command: Command[Any], *, by: str = _REQUESTER) -> Happened:
-        """Send the command in a throw-away workspace and return what happened."""
+        """Send the command in a temporary workspace and return what happened."""
         async with self._open() as loom:
             for before in self._given:
                 await self._prepare(loom, before)
@@ -169,7 +169,7 @@ class Scenario(Generic[A]):
         return Happened(reply=reply, error=error, recorded=recorded, state=state)
 
     async def _resume(self, command: Command[Any], whole: Happened, history: Sequence[Recorded], position: int) -> None:
-        """Cut the history after one entry, open it elsewhere, and see that the turn comes to the same end."""
+        """Cut the history after one entry, open it elsewhere, and check that the turn ends in the same way."""
         loom = self._open(_drawing_again(self._sources or fixed_sources(), whole.recorded, after=position))
         await _lay_down(loom, [recorded for recorded in history if recorded.position <= position])
         async with loom:
@@ -191,7 +191,7 @@ class _Answerer(Approver):
         self.loom: Loom | None = None
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
-        """Answer beside the turn that asks, which waits until this returns."""
+        """Answer in a task of its own: the turn that asks waits until this returns."""
         task = asyncio.get_running_loop().create_task(self._answer(request.approval_id, request.approver))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""Clock, ids, salts and chance that a test holds in its hand."""
+"""Clock, ids, salts and randomness that a test controls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEGINNING = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class FixedClock:
-    """A clock that stands still until it is moved, in either direction."""
+    """A clock that does not move until a test moves it, in either direction."""
 
     def __init__(self, at: datetime = _BEGINNING) -> None:
         self._now_us = us_from_datetime(at)

@@ -40,8 +40,8 @@ Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspa
 
 REFUSALS: Mapping[int, str] = {
     400: "no JSON, or no HTTP", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
-    409: "it does not go together with what is there", 410: "erased, or pruned", 413: "too large",
-    421: "this host is not served", 422: "of another shape", 429: "too often", 431: "its headers are too long",
+    409: "conflict", 410: "erased, or pruned", 413: "too large",
+    421: "this host is not served", 422: "invalid contents", 429: "too many requests", 431: "its headers are too long",
     500: "a fault of the server", 503: "busy: try again",
 }  # fmt: skip
 """What is refused, and what each status means here."""
@@ -58,7 +58,7 @@ STATUSES: Mapping[AnswerKind, int] = {
 
 _log = get_logger("loom.web")
 
-FAILED = Refused(500, "failed", "it could not be done; the log of the server says why")
+FAILED = Refused(500, "failed", "internal error; see the log of the server")
 """The answer where the server itself is at fault."""
 
 Workspaces = Mapping[str, Callable[[], Loom]]
@@ -92,13 +92,13 @@ class Api:
         self._looms.clear()
 
     def loom(self, workspace: str) -> Loom:
-        """Return the loom of a workspace that is served; for whoever serves it, not for a route: see `caller`."""
+        """Return the loom of a served workspace; for the code that runs the server. Routes use `caller`."""
         return self._looms[workspace]
 
     async def caller(self, request: Request, what: str) -> tuple[Loom, Caller]:
         """Return the loom that a request is about and whose key it came with.
 
-        A workspace that is not there and one that is not the key's are answered alike: nobody learns which there are.
+        A missing workspace and one that the key is not for get the same answer, which does not reveal which exist.
         """
         if not same_origin(request):
             raise Refused(403, "cross_origin", "requests of other sites are not taken")

@@ -1,4 +1,4 @@
-"""The API as an application: its routes, and what becomes of errors that they raise."""
+"""The API as an application: its routes, and how it answers errors that they raise."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def create_app(
 
     @app.get("/health", tags=["loom"])
     async def health() -> dict[str, str]:
-        """Say that somebody is there; nothing about whom."""
+        """Say that the server is up, and nothing else."""
         return {"status": "ok"}
 
     app.add_middleware(Bounds, config=settings)

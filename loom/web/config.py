@@ -12,7 +12,7 @@ __all__ = ["WebConfig"]
 
 
 class WebConfig(Section):
-    """What the API is set to. It listens on the loopback unless somebody says otherwise."""
+    """What the API is set to. It listens on the loopback unless the config says otherwise."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8765, ge=0, le=65_535)

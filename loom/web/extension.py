@@ -25,7 +25,7 @@ class Issue(BaseModel):
 
 
 class Revoke(BaseModel):
-    """Which key opens nothing any more, and why."""
+    """Which key is revoked, and why."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

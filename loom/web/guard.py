@@ -1,4 +1,4 @@
-"""Who is let in: the host that was asked, where the request comes from, the key, its role, how often, how much."""
+"""Checks each request: its host, its origin, the key, the key's role, the rate and the size."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Bounds:
 
 
 class _Careful:
-    """Has every answer say that it is what it says it is, and nobody's to keep."""
+    """Adds headers to every answer: its type is not to be guessed, and it is not to be stored."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -26,7 +26,7 @@ _TEXT = re.compile(r"loom_([0-9a-f]{16})_([0-9a-f]{64})\Z")
 
 
 class KeyIssuedEntry(PersonEntry):
-    """Somebody was given a key. Only its hash is kept."""
+    """A key was issued. Only its hash is kept."""
 
     kind: ClassVar[str] = "web.key_issued"
     schema_version: ClassVar[int] = 2
@@ -39,7 +39,7 @@ class KeyIssuedEntry(PersonEntry):
 
 
 class KeyRevokedEntry(PersonEntry):
-    """A key opens nothing any more."""
+    """A key was revoked."""
 
     kind: ClassVar[str] = "web.key_revoked"
     schema_version: ClassVar[int] = 2
@@ -74,7 +74,7 @@ class Keys:
         return tuple(key for key, _ in self._keys.values())
 
     async def issue(self, name: str, role: Role, *, by: By) -> str:
-        """Give somebody a key, and return it: it is shown this once."""
+        """Issue a key for a person, and return it: it is shown only this once."""
         key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
         entry = KeyIssuedEntry(
             **Identity.of(by).written(), key_id=key_id, name=check_person(name, what="name"), role=role,
@@ -84,7 +84,7 @@ class Keys:
         return f"loom_{key_id}_{secret}"
 
     async def revoke(self, key_id: str, *, by: By, reason: str) -> ApiKey:
-        """Have a key open nothing any more, at once, and return it; the id may be an unambiguous beginning."""
+        """Revoke a key, at once, and return it; the id may be an unambiguous beginning."""
         who, revoked = Identity.of(by), ""
 
         def missing() -> Entry | None:
@@ -133,7 +133,7 @@ def keys_of(loom: Any) -> Keys:
     keys = loom.parts.get("web")
     if not isinstance(keys, Keys):
         raise InvalidNameError(
-            "this loom has no keys; expected the extension [web]: hand it to Loom.open(extensions=…), or fill in web: "
+            "this loom has no keys; expected the extension [web]: pass it to Loom.open(extensions=…), or fill in web: "
             "in the config"
         )
     return keys

@@ -24,7 +24,7 @@ _BACKLOG = 2_048
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to whoever runs it: it would raise them again before the looms are closed."""
+    """A server that leaves signals to its caller: it would raise them again before the looms are closed."""
 
     def __init__(self, config: uvicorn.Config, doors: Doors) -> None:
         super().__init__(config)
@@ -72,9 +72,9 @@ def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) 
 async def serve(
     app: FastAPI, *, host: str, port: int, config: WebConfig, listening: Callable[[str, int], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and have `drain_s` for what is under way; `listening` is told where, once it is.
+    """Serve until SIGINT or SIGTERM, then finish running requests within `drain_s`; `listening` gets the address.
 
-    A second signal ends it at once. Raises `ConfigError` where nobody can listen there.
+    A second signal ends it at once. Raises `ConfigError` if it cannot listen there.
     """
     with _bound(host, port) as listener:
         async with app.router.lifespan_context(app):
@@ -114,6 +114,6 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 
 def _cannot(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(
-        f"nobody can listen on [{host}], port [{port}] [{error.strerror or error}]; expected a free port of this "
+        f"cannot listen on [{host}], port [{port}] [{error.strerror or error}]; expected a free port of this "
         "machine: choose another, or 0 for any"
     )

@@ -106,7 +106,7 @@ async def test_entries_with_a_declared_field_in_clear_are_found_and_moved_into_a
         assert kept["left"]["scan-desk/d"].startswith("retention keeps it until")
         done = await call(loom, "subjects.prune_clear", **given, override="they are from before")
         assert done["journals"] == {"scan-desk/d": 6}
-        assert done["left"] == {"scan-desk/p": "nobody is named whose [payload/note] of sequence [1] is"}
+        assert done["left"] == {"scan-desk/p": "the subject of [payload/note] of sequence [1] is not named"}
         assert [each["journal"] for each in await call(loom, "subjects.scan")] == ["scan-desk/p"]
         assert await loom.replay.state("scan-desk/d") == ["written", "written"]
         archive = Archive(Path(done["file"]), vault=loom.subjects.vault)

@@ -96,7 +96,7 @@ BAD: list[tuple[Callable[[Loom], Awaitable[Any]], str, tuple[str, int, int]]] = 
     (lambda loom: loom.subjects.erase("nobody", **WHY), "nothing was erased", ("SubjectNotFoundError", 1, 404)),
     (lambda loom: loom.subjects.erase("x" * 10_240, **WHY), "has 10240 characters", NO_NAME),
     (lambda loom: loom.subjects.erase("c-7", by="vera", reason=" "), "expected one: say why", INVALID),
-    (lambda loom: loom.subjects.hold("c-7", by=" ", reason="x"), "is nobody", NO_NAME),
+    (lambda loom: loom.subjects.hold("c-7", by=" ", reason="x"), "is empty", NO_NAME),
     (lambda loom: loom.subjects.erase("held", **WHY), "have the hold lifted first", ("SubjectHeldError", 1, 403)),
     (lambda loom: loom.subjects.hold("gone", **WHY), "was erased by", ("ErasedError", 1, 410)),
     (sent(Write(customer="gone")), "was erased by", ("ErasedError", 1, 410)),
