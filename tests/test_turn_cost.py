@@ -18,7 +18,7 @@ from loom.decisions.entries import ContextGatheredEntry, DecisionJournalEntry, E
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.serialisation import _checked
 
-_CALLS = 520
+_CALLS = 480
 """Calls of Python functions on the event loop's thread, in a turn of five entries: to be lowered as it falls.
 
 Those of the event loop itself are left out: how often it goes round depends on how busy the machine is.

@@ -228,10 +228,11 @@ class Cell:
             self._grows_for = None if apart else ready.command_id
             self.sequence += len(drafts)
         _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
-        shown = Seen(partial(decoded, ready)) if seen is None else seen
-        self.state.feed(self.sequence, shown)
-        if self.appended_during_rebuild is not None:
-            self.appended_during_rebuild.append((self.sequence, shown))
+        if self.state.wanted:
+            shown = Seen(partial(decoded, ready)) if seen is None else seen
+            self.state.feed(self.sequence, shown)
+            if self.appended_during_rebuild is not None:
+                self.appended_during_rebuild.append((self.sequence, shown))
         return written
 
     async def write_and_wait(self, ready: Draft) -> Receipt:

@@ -404,17 +404,18 @@ class Turn:
 
     def release(self, reply: JsonValue) -> None:
         """Let the reply out to every caller, those included that come later; the first outcome counts."""
-        self._settle(_Replied(reply))
+        if self._replied is None:
+            self._settle(_Replied(reply))
 
     def refuse(self, error: LoomError) -> None:
         """Tell every caller that there is no reply; the first outcome counts."""
-        self._settle(_Replied(None, error))
+        if self._replied is None:
+            self._settle(_Replied(None, error))
 
     def _settle(self, replied: _Replied) -> None:
-        if self._replied is None:
-            self._replied = replied
-            for caller in self._callers:
-                replied.give(caller)
+        self._replied = replied
+        for caller in self._callers:
+            replied.give(caller)
 
     def close(self) -> None:
         """Let everything go that the turn held."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from loom.identity import Identity
@@ -16,7 +16,7 @@ from loom.policies.entries import Trigger
 __all__ = ["Adoption", "PolicyVersion", "unregistered"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PolicyVersion:
     """A version that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people.
 
@@ -36,10 +36,10 @@ class PolicyVersion:
     via: str | None = None
     trigger: Trigger = "person"
 
-    @property
+    @cached_property
     def hash_bytes(self) -> bytes:
         """The hash as the 32 bytes that entry headers carry."""
-        return _raw(self.hash)
+        return bytes.fromhex(self.hash)
 
     @property
     def has_rule(self) -> bool:
@@ -50,11 +50,6 @@ class PolicyVersion:
     def identity(self) -> Identity:
         """Who registered it, and where the name comes from."""
         return Identity(self.by, self.identity_source, self.via)
-
-
-@lru_cache(maxsize=1_024)
-def _raw(full_hash: str) -> bytes:
-    return bytes.fromhex(full_hash)
 
 
 class Adoption(NamedTuple):
