@@ -1,4 +1,4 @@
-"""Decisions: the fact that something was decided, everything that is joined to it, and how it is read back."""
+"""Decisions: the recorded fact of a decision, everything that is joined to it, and how it is read."""
 
 from __future__ import annotations
 

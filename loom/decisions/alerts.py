@@ -1,6 +1,6 @@
-"""Alerts: days on which the figures of decisions stand out, noticed once each, written down, logged, and passed on.
+"""Alerts: days with unusual figures of decisions. Each is detected once, journaled, logged, and passed to hooks.
 
-Only whole days (UTC) are looked at, and of those that stand out the last few: what was usual for long is no news.
+Only whole days (UTC) are examined. Of the unusual days only the most recent ones raise an alert.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = get_logger("loom.alerts")
 
 
 class AnomalyFoundEntry(Entry):
-    """A day stood out in a measure, by so many standard deviations off the line through the days before and after."""
+    """A day had an unusual value of a measure: so many standard deviations off the line through the other days."""
 
     kind: ClassVar[str] = "anomaly_found"
 
@@ -57,7 +57,7 @@ AlertHook: TypeAlias = Callable[[AnomalyFoundEntry], Awaitable[None] | None]
 
 
 class AlertsFound:
-    """The alerts that there were, out of their journal."""
+    """Reads the alerts from their journal."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = FoldedJournal(store, ALERT_JOURNAL, self._fold, make_draft=make_draft)
@@ -74,7 +74,7 @@ class AlertsFound:
 
 
 class Alerts(AlertsFound):
-    """Looks at the figures once a day. `start` it, `close` it; `on_alert` says whom to tell beside the log."""
+    """Examines the figures once a day. `start` it, `close` it; `on_alert` adds receivers in addition to the log."""
 
     def __init__(
         self,
@@ -94,11 +94,11 @@ class Alerts(AlertsFound):
         self._task: asyncio.Task[None] | None = None
 
     def on_alert(self, hook: AlertHook) -> None:
-        """Call a function, or a coroutine function, with each alert from now on; what it raises is logged."""
+        """Call a function, or a coroutine function, with each alert from now on. Its exceptions are logged."""
         self._hooks.append(hook)
 
     def start(self) -> None:
-        """Begin to look: soon, and then after the end of each day."""
+        """Begin to examine the figures: soon, and then after the end of each day."""
         self._task = asyncio.create_task(self._watch(), name="loom-alerts")
 
     async def close(self) -> None:
@@ -109,7 +109,7 @@ class Alerts(AlertsFound):
                 await self._task
 
     async def look(self) -> list[AnomalyFoundEntry]:
-        """Look at the whole days up to now; write down, log and pass on what stands out for the first time."""
+        """Examine the whole days up to now. Journal, log and pass on each unusual day that is new."""
         today = self._now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         since = today - self._days * _DAY
         if await self._metrics.days_with_decisions(since=since, until=today) < ENOUGH:
@@ -141,10 +141,10 @@ class Alerts(AlertsFound):
         _log.warning("decisions_stand_out", **entry.model_dump(mode="json", exclude={"step"}))
         for hook in self._hooks:
             try:
-                said = hook(entry)
-                if inspect.isawaitable(said):
-                    await said
-            except Exception as error:  # code of a user's
+                result = hook(entry)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as error:  # it is the user's code
                 _log.error("alert_not_passed_on", measure=entry.measure, error=repr(error))
 
     async def _watch(self) -> None:

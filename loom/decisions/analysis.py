@@ -1,4 +1,4 @@
-"""What a critic says about a decision. It is an opinion: it stands beside the decision and never changes it."""
+"""The analysis of a decision by a critic. It is an opinion: it is kept apart from the decision and never changes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Said(BaseModel):
 
 
 class CriticalFactor(_Said):
-    """One thing that the decision turned on."""
+    """One factor that was critical for the decision."""
 
     factor: str = Field(min_length=1, max_length=500)
     impact: Literal["high", "medium", "low"]
@@ -31,7 +31,7 @@ class RiskAssessment(_Said):
 
 
 class WeighedAlternative(_Said):
-    """Something else that could have been decided."""
+    """An alternative to the decision."""
 
     option: str = Field(min_length=1, max_length=500)
     pros: tuple[str, ...] = Field(default=(), max_length=20)
@@ -40,7 +40,7 @@ class WeighedAlternative(_Said):
 
 
 class Analysis(_Said):
-    """What the model itself is asked to fill in, and nothing else: it does not say who it is or when it spoke."""
+    """The part that the model itself fills in. Its name and the time are added by loom."""
 
     deeper_rationale: str = Field(min_length=1, max_length=8_000)
     critical_factors: tuple[CriticalFactor, ...] = Field(default=(), max_length=20)

@@ -1,4 +1,4 @@
-"""Approval chains: every request with its answers and escalations in order, and what still waits for somebody."""
+"""Approval chains: every request with its answers and escalations in order, and the requests that are pending."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Approval", "ApprovalChains", "ApprovalEvent", "approvals_of", "waiti
 
 
 class ApprovalEvent(BaseModel):
-    """One thing that happened to a request. An answer that came too late does not count."""
+    """One event of a request. An answer that came too late does not count."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,14 +44,14 @@ class ApprovalEvent(BaseModel):
 
     @property
     def identity(self) -> Identity | None:
-        """Who asked or answered, and where the name comes from; None for a deadline."""
+        """Who asked or answered, and the source of the name; None for a deadline."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
 class Approval(BaseModel):
-    """A request for somebody's consent, as it stands now, with all that happened to it in order.
+    """A request for a person's approval in its present state, with all its events in order.
 
-    `moot` means that its turn ended before anybody answered.
+    `moot` means that its turn ended before anyone answered.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,23 +90,23 @@ class Approval(BaseModel):
 
     @property
     def requester(self) -> Identity | None:
-        """Who asked, and where the name comes from; None where nobody was named."""
+        """Who asked, and the source of the name; None where no person was named."""
         by, source, via = self.requested_by, self.requested_identity_source, self.requested_via
         return None if by is None else Identity(by, source, via)
 
     @property
     def answerer(self) -> Identity | None:
-        """Who answered, and where the name comes from; None where nobody did, or the deadline."""
+        """Who answered, and the source of the name; None where there is no answer, or the deadline answered."""
         by, source, via = self.answered_by, self.answered_identity_source, self.answered_via
         return None if by is None else Identity(by, source, via)
 
     def waiting_s(self, now_us: int) -> float:
-        """Return for how long it has waited, or did wait until it was answered, in seconds."""
+        """Return how long it has waited until now, or waited until its answer, in seconds."""
         until = now_us if self.answered_at is None else us_from_datetime(self.answered_at)
         return max(0.0, (until - us_from_datetime(self.requested_at)) / 1e6)
 
     def left_s(self, now_us: int) -> float | None:
-        """Return how long is left until its deadline, in seconds, negative when it has passed; None without one."""
+        """Return the time until its deadline in seconds, negative after it; None without a deadline."""
         return None if self.deadline is None else (us_from_datetime(self.deadline) - now_us) / 1e6
 
 
@@ -134,9 +134,9 @@ _TURNS_AT_ONCE = 200
 
 
 class ApprovalChains:
-    """Answers who is asked for what, and who answered: the views say where to look, the entries say what is so.
+    """Answers who is asked for what, and who answered. The views say where to look; the content is read from entries.
 
-    `waiting` returns what is pending out of the journal; without it, its index on turns is looked through each time.
+    `waiting` returns the pending requests from the journal. Without it, the index of turns is searched each time.
     """
 
     def __init__(self, queries: Queries, *, waiting: Callable[[], Awaitable[Sequence[Approval]]] | None = None) -> None:
@@ -144,7 +144,7 @@ class ApprovalChains:
         self._waiting = waiting or self._look_for_waiting
 
     async def pending(self, approver: str | None = None, *, limit: int = 100, after: int = 0) -> tuple[Approval, ...]:
-        """Return what waits for an answer, oldest first; `after` is the position of the last one already seen."""
+        """Return the pending requests, oldest first; `after` is the position of the last one already seen."""
         check_limit(limit)
         found = (each for each in await self._waiting() if each.position > after and approver in (None, each.approver))
         return tuple(islice(found, limit))
@@ -167,7 +167,7 @@ class ApprovalChains:
         ]
 
     async def get(self, approval_id: str) -> Approval:
-        """Return the request with this id, or the one whose id begins so.
+        """Return the request with this id, or the only one whose id begins with it.
 
         Raises `ApprovalNotFoundError`; `ViewsDifferError` where the views name one that is not in the journal.
         """
@@ -182,7 +182,7 @@ class ApprovalChains:
         several = ", ".join(found[:3])
         raise ApprovalNotFoundError(
             f"approval [{approval_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; "
-            "expected [the id of one request, or how only one begins]: see `loom approvals`"
+            "expected [the id of one request, or an unambiguous beginning of it]: see `loom approvals`"
         )
 
     async def of_turn(self, journal: str, command_id: str) -> tuple[Approval, ...]:
@@ -190,8 +190,8 @@ class ApprovalChains:
         return approvals_of(await self._queries.entries.marks([(journal, command_id)]))
 
     async def again(self, approval: Approval) -> Approval:
-        """Return a request as it stands now."""
-        assert approval.command_id is not None  # noqa: S101 - it was read out of its turn
+        """Return a request in its present state."""
+        assert approval.command_id is not None  # noqa: S101 - it was read from its turn
         return await self._one(approval.approval_id, (approval.journal, approval.command_id))
 
     async def _one(self, approval_id: str, turn: tuple[str, str]) -> Approval:
@@ -207,7 +207,7 @@ class ApprovalChains:
         raise self._queries.differences.add("approvals", approval_id, _NOT_THERE)
 
     async def _confirmed(self, rows: Sequence[sqlite3.Row]) -> Sequence[Approval]:
-        """Return the requests that rows stand for, as their entries tell them; a row that has none is left out."""
+        """Return the requests of rows, as their entries give them. A row without entries is left out."""
         turns = {(row["journal"], row["command_id"]) for row in rows if row["command_id"] is not None}
         marks = await self._queries.entries.marks(turns) if turns else ()
         known = {(each.approval_id, each.position): each for each in approvals_of(marks)}
@@ -229,7 +229,7 @@ class ApprovalChains:
 
 
 async def waiting_in(entries: Entries) -> AsyncIterator[Sequence[Recorded]]:
-    """Yield the marks of all turns without an end that have asked for consent, some turns at a time."""
+    """Yield the marks of all open turns that have asked for approval, some turns at a time."""
     turns: list[tuple[str, str]] = []
     async for received in entries.unfinished(asked=True):
         turns.append((received.journal, str(received.command_id)))
@@ -241,9 +241,9 @@ async def waiting_in(entries: Entries) -> AsyncIterator[Sequence[Recorded]]:
 
 
 def approvals_of(marks: Iterable[Recorded]) -> tuple[Approval, ...]:
-    """Return the requests that turns made as their entries tell them, in order.
+    """Return the requests of turns, as their entries give them, in order.
 
-    What a row should say is not written down a second time: the projection folds the entries again, in memory.
+    The expected row has no code of its own: the projection folds the entries again, in memory.
     """
     with folded_in_memory(ApprovalsProjection(), marks) as view:
         rows = view.execute(_FOLDED).fetchall()

@@ -1,6 +1,6 @@
-"""The projection behind approval chains: the state of each request, and everything that happened to it.
+"""The projection behind approval chains: the state of each request, and all its events.
 
-The first answer in sequence wins. What is still pending when its turn ends is moot: nobody waits for it any more.
+The first answer in sequence counts. A request that is still pending when its turn ends is moot.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Conduct: what was done in a decision, held against what its own rule said.
+"""Conduct: what was done in a decision, compared with its own rule.
 
 An outcome is free data. It says whether something was granted by a boolean under one of the names in `GRANTED` or
-`REFUSED`, or by one of these words (or `grant`, `accept`, `deny`, …) under one of the names in `SAYING`; where it says
-two things it says nothing. `executed` or `executes` outranks them where it is true; where it is false it says nothing,
-as what is asked for a second time is not done a second time. Where an outcome does not say, the answers of people and
-the effect of the rule do.
+`REFUSED`, or by one of these words (or `grant`, `accept`, `deny`, …) under one of the names in `SAYING`. An outcome
+that says both says nothing. `executed` or `executes` takes precedence where it is true. Where it is false it says
+nothing, because a repeated request is not executed a second time. If the outcome says nothing, the answers of people
+count, and then the effect of the rule.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Verdict: TypeAlias = Literal["granted", "denied"]
-"""What a decision came to."""
+"""The result of a decision."""
 
 Departure: TypeAlias = Literal[
     "granted_though_denied", "granted_though_indeterminate", "granted_without_consent", "granted_over_a_denial",
@@ -43,7 +43,7 @@ Departure: TypeAlias = Literal[
 DEPARTURES: Mapping[Departure, str] = {
     "granted_though_denied": "granted, and the rule denies it",
     "granted_though_indeterminate": "granted, and the rule could not say",
-    "granted_without_consent": "granted, and nobody gave the approval that the rule requires",
+    "granted_without_consent": "granted, without the approval that the rule requires",
     "granted_over_a_denial": "granted, and a person had denied it",
     "refused_though_allowed": "refused, and the rule allows it",
 }
@@ -61,35 +61,35 @@ _WORDS = _YES | _NO
 
 def granted(outcome: Mapping[str, JsonValue]) -> bool | None:
     """Return whether an outcome says that something was granted, or not; None where it does not say."""
-    said = set[bool]()
+    answers = set[bool]()
     for name, value in outcome.items():
         if value is True and name in _DONE:
             return True
         if isinstance(value, bool) and name in _SAID:
-            said.add(value == (name in GRANTED))
+            answers.add(value == (name in GRANTED))
         elif isinstance(value, str) and name in SAYING and value.lower() in _WORDS:
-            said.add(value.lower() in _YES)
-    return said.pop() if len(said) == 1 else None
+            answers.add(value.lower() in _YES)
+    return answers.pop() if len(answers) == 1 else None
 
 
 def verdict_of(decision: Decision) -> Verdict | None:
-    """Return what a decision came to: by its outcome, else by people's answers, else by its rule; None if none says."""
+    """Return the result of a decision: by its outcome, else by people's answers, else by its rule; None if unknown."""
     return verdict_in(decision.model_dump(mode="json"))
 
 
 def departure_of(decision: Decision) -> Departure | None:
     """Return how a decision went against its own rule, or against a person's denial; None where it did not.
 
-    A decision whose outcome does not say what was done, or that no rule was asked about, departs from nothing.
+    A decision without a rule, or with an outcome that does not say what was done, has no departure.
     """
     return departure_in(decision.model_dump(mode="json"))
 
 
 def verdict_in(decision: Mapping[str, Any]) -> Verdict | None:
-    """Return the same as `verdict_of`, of a decision as it was written."""
-    said, approvals, effect = granted(decision.get("outcome") or {}), _answers(decision), _effect(decision)
-    if said is not None:
-        return "granted" if said else "denied"
+    """Return the same as `verdict_of`, for a decision in its written form."""
+    was_granted, approvals, effect = granted(decision.get("outcome") or {}), _answers(decision), _effect(decision)
+    if was_granted is not None:
+        return "granted" if was_granted else "denied"
     if _denied(approvals):
         return "denied"
     if effect is None:
@@ -100,11 +100,11 @@ def verdict_in(decision: Mapping[str, Any]) -> Verdict | None:
 
 
 def departure_in(decision: Mapping[str, Any]) -> Departure | None:
-    """Return the same as `departure_of`, of a decision as it was written."""
-    said, approvals, effect = granted(decision.get("outcome") or {}), _answers(decision), _effect(decision)
-    if said is None:
+    """Return the same as `departure_of`, for a decision in its written form."""
+    was_granted, approvals, effect = granted(decision.get("outcome") or {}), _answers(decision), _effect(decision)
+    if was_granted is None:
         return None
-    if not said:
+    if not was_granted:
         return "refused_though_allowed" if effect == "allow" and not _denied(approvals) else None
     if effect == "deny":
         return "granted_though_denied"
@@ -138,5 +138,5 @@ def _consent(approvals: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _denied(approvals: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether the last answer of one of those asked is a denial, by a person or by the deadline."""
+    """Tell whether the last answer of any approver is a denial, by a person or by the deadline."""
     return not all({each["approver"]: each["granted"] for each in approvals}.values())

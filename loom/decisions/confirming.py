@@ -1,7 +1,7 @@
-"""Holding what views say of decisions against the decisions' own entries, and against what their turns came to.
+"""Compare rows of decisions with the decisions' own entries, and with the ends of their turns.
 
-Reading an entry costs some microseconds, so rows are confirmed by the page: one look-up for their entries, one for the
-ends of their turns. A row that says something else than the journal is left out: a view can hide, but not invent.
+To read an entry costs some microseconds, so rows are confirmed by the page: one look-up for their entries, one for the
+ends of their turns. A row that differs from the journal is left out: a view can hide rows, but not invent them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OF_COMMANDS = ("command_type", "by", "identity_source", "via", "correlation_id")
 
 
 class Confirmed(NamedTuple):
-    """A row as the journal gives it, where its decision is recorded, and as much of that as was asked for."""
+    """A row as the journal gives it, the place of its decision, and the requested part of the decision."""
 
     row: dict[str, Any]
     header: Header
@@ -42,7 +42,7 @@ class Confirmed(NamedTuple):
 
 
 class TurnEnds:
-    """How turns ended, out of the journal."""
+    """How turns ended, from the journal."""
 
     def __init__(self, endings: Iterable[Recorded], imports: ImportEnds | None = None) -> None:
         self._imports = imports or ImportEnds()
@@ -53,7 +53,7 @@ class TurnEnds:
 
     @classmethod
     async def of(cls, queries: Queries, recorded: Iterable[Header]) -> TurnEnds:
-        """Return how the turns and imports ended that some entries belong to."""
+        """Return the ends of the turns and imports that some entries belong to."""
         recorded = list(recorded)
         turns = {
             (each.journal, each.command_id)
@@ -64,7 +64,7 @@ class TurnEnds:
         return cls(await queries.entries.marks(turns) if turns else (), imports)
 
     def status(self, recorded: Header, *, run_id: str | None = None) -> DecisionStatus:
-        """Return what became of the turn of a decision, since, or of the import whose run brought it in."""
+        """Return the present status of a decision: that of its turn, or of the import that wrote it."""
         if recorded.kind in OWN_IDS:
             return self._imports.status(run_id)
         if recorded.command_id is None:
@@ -74,7 +74,7 @@ class TurnEnds:
     def excluded(self, recorded: Header, *, run_id: str | None = None) -> str | None:
         """Return why a decision is no precedent: its turn `failed` or was `abandoned`, or its import is `unfinished`.
 
-        None where it is one.
+        None where it is a precedent.
         """
         if recorded.kind in OWN_IDS:
             return EXCLUDED[self._imports.status(run_id)]
@@ -96,7 +96,7 @@ class TurnEnds:
 EXCLUDED: Mapping[DecisionStatus, str | None] = {
     "open": "unfinished", "settled": None, "failed": "failed", "abandoned": "abandoned",
 }  # fmt: skip
-"""Why what an import brought in is no precedent, by what became of the import."""
+"""Why imported decisions are no precedents, by the status of the import."""
 
 
 async def imports_of(queries: Queries) -> ImportEnds:
@@ -105,7 +105,7 @@ async def imports_of(queries: Queries) -> ImportEnds:
 
 
 class Commands:
-    """What decisions take over from the commands of their turns, out of the journal."""
+    """What decisions take over from the commands of their turns, from the journal."""
 
     def __init__(self, received: Mapping[tuple[str, str], Part]) -> None:
         self._of = received
@@ -124,16 +124,16 @@ class Commands:
                 found = {**found, turn: part._replace(values=values)}
         return cls(found)
 
-    def said(self, header: Header, ends: TurnEnds) -> dict[str, object] | None:
-        """Return what a decision takes over from the command of its turn; None where that cannot be read any more."""
+    def values(self, header: Header, ends: TurnEnds) -> dict[str, object] | None:
+        """Return what a decision takes over from the command of its turn; None where that is no longer readable."""
         received = None if header.kind in OWN_IDS else self._of.get((header.journal, str(header.command_id)))
         if received is None or received.position > header.position or ends.ended_between(received, header):
             return dict.fromkeys(OF_COMMANDS)
         return None if received.values is None else dict(zip(OF_COMMANDS, received.values, strict=True))
 
 
-Told: TypeAlias = Callable[[Header, Mapping[str, Any]], Mapping[str, object]]
-"""Makes what the row of a decision should say."""
+RowMaker: TypeAlias = Callable[[Header, Mapping[str, Any]], Mapping[str, object]]
+"""Returns the expected row of a decision."""
 
 _Found: TypeAlias = tuple[Header, Mapping[str, Any] | None]
 
@@ -143,16 +143,16 @@ async def confirmed_decisions(
     rows: Sequence[Row],
     *,
     table: str = "trace_decisions",
-    told: Told = decision_row,
+    make_row: RowMaker = decision_row,
     names: Sequence[str] = ROW,
     joined: Collection[Referred] = (),
 ) -> list[Confirmed]:
-    """Return the rows that are what their entries say, with the status of now where they have one.
+    """Return the rows that match their entries, with their present status if they have that column.
 
-    A row has its `position`; `told` makes what it should say out of the `names` of its decision, of which those that
-    are `joined` are read out of the entries that it refers to. Columns that nobody tells are passed on as they are.
-    Left out without a word are what was pruned, which a view that is rebuilt knows
-    nothing of, and what a view that lags does not know to be `excluded` yet.
+    A row has its `position`. `make_row` makes the expected row from the `names` of its decision; those that are
+    `joined` are read from the entries that it refers to. Columns that it does not return are passed on as they are.
+    Two cases are left out without a difference: pruned decisions, which a rebuilt view does not have, and decisions
+    that a view does not know to be `excluded` yet, because it lags.
     """
     if not rows:
         return []
@@ -162,7 +162,7 @@ async def confirmed_decisions(
         header, decision = found.get(row["position"], (None, None))
         if header is not None and decision is None:
             continue
-        confirmed, problem = _confirm(row, header, decision, ends, commands, told)
+        confirmed, problem = _confirm(row, header, decision, ends, commands, make_row)
         if confirmed is not None:
             kept.append(confirmed)
         elif problem is not None:
@@ -171,9 +171,9 @@ async def confirmed_decisions(
 
 
 async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded]:
-    """Return the row of one decision that is asked for, and its entry.
+    """Return the confirmed row of one decision, and its entry.
 
-    Raises `ErasedError` where its body is gone, `ViewsDifferError` where the row is not what its entry says.
+    Raises `ErasedError` where its body is pruned, `ViewsDifferError` where the row differs from its entry.
     """
     recorded = (await queries.entries.at([row["position"]])).get(row["position"])
     if recorded is not None and recorded.body is None:
@@ -194,7 +194,7 @@ async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded
 async def _looked_up(
     queries: Queries, rows: Sequence[Row], names: Sequence[str], joined: Collection[Referred]
 ) -> tuple[Mapping[int, _Found], TurnEnds, Commands]:
-    """Return the decisions of rows, how their turns and imports ended and what their commands were."""
+    """Return the decisions of rows, the ends of their turns and imports, and their commands."""
     entries = queries.entries
     columns = frozenset(rows[0].keys())
     at = decisions_at(entries, [row["position"] for row in rows], names, joined=joined)
@@ -225,21 +225,21 @@ def _confirm(
     decision: Mapping[str, Any] | None,
     ends: TurnEnds,
     commands: Commands,
-    told: Told,
+    make_row: RowMaker,
 ) -> tuple[Confirmed | None, str | None]:
     if header is None or decision is None:
         return None, "there is no decision at its position"
     plain = dict(row)
-    said = dict(told(header, decision))
+    expected = dict(make_row(header, decision))
     if not plain.keys().isdisjoint(OF_COMMANDS):
-        known = commands.said(header, ends)
-        said |= dict.fromkeys(OF_COMMANDS) if known is None else known
+        known = commands.values(header, ends)
+        expected |= dict.fromkeys(OF_COMMANDS) if known is None else known
         plain |= dict.fromkeys(plain.keys() & set(OF_COMMANDS)) if known is None else {}
-    if (problem := differing(plain, said)) is not None:
+    if (problem := differing(plain, expected)) is not None:
         return None, problem
     if "status" in plain:
         status = ends.status(header, run_id=decision.get("run_id"))
-        if plain["status"] not in ("open", status):  # a view that lags may still show what has ended as open
+        if plain["status"] not in ("open", status):  # a view that lags may still show an ended turn as open
             return None, f"its turn is {status}"
         plain["status"] = status
     if "excluded" in plain:

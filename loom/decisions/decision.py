@@ -1,4 +1,4 @@
-"""The decision itself: what was decided, by which rule, on which facts, having seen what, with whose consent."""
+"""The decision itself: outcome, rule, facts, precedents, and approvals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Relation = Literal["followed", "distinguished", "overruled"]
-"""How a decision stands to an earlier one that it saw."""
+"""The relation of a decision to an earlier one that it saw."""
 
 
 class _Frozen(BaseModel):
@@ -39,18 +39,18 @@ class _Frozen(BaseModel):
 
 
 class Failure(_Frozen):
-    """How something went wrong, in the form that is the same live and resumed."""
+    """A failure, in a form that is the same live and resumed."""
 
     type_name: str
     message: str
 
 
 class DecisionInput(_Frozen):
-    """One look-up that a decision rests on. `duration_ms` is what the look-up took.
+    """One look-up that a decision depends on. `duration_ms` is the duration of the look-up.
 
-    A look-up that failed has a `failure` and no result. What was recorded before there was this field does not say.
-    What was `handed_in` was looked up by nothing that the journal knows of: it has neither a time nor a duration. What
-    is `gone` was looked up, and the entry that says what has no body any more, or is not there.
+    A look-up that failed has a `failure` and no result; older entries do not have this field. `handed_in` means that
+    the value was given by the caller and not looked up in the journal: it has neither a time nor a duration. `gone`
+    means that the entry of the look-up is pruned or missing.
     """
 
     system: str
@@ -66,14 +66,14 @@ class DecisionInput(_Frozen):
 
 
 class Alternative(_Frozen):
-    """What could have been decided instead, and why it was not."""
+    """An alternative outcome, and why it was rejected."""
 
     option: str
     rejected_because: str
 
 
 class PolicyReference(_Frozen):
-    """The policy version a decision was judged under: its full hash counts, the version id is for people."""
+    """The policy version that judged a decision. Its full hash identifies it; the version id is for people."""
 
     name: str
     version: str
@@ -82,7 +82,7 @@ class PolicyReference(_Frozen):
 
 
 class PrecedentReference(_Frozen):
-    """An earlier decision that this one saw, and how it stands to it."""
+    """An earlier decision that this one saw, and the relation to it."""
 
     decision_id: str
     relation: Relation = "followed"
@@ -111,16 +111,16 @@ class ApprovalGiven(_Frozen):
 
     @property
     def identity(self) -> Identity | None:
-        """Who answered and where the name comes from; None where the deadline did."""
+        """Who answered, and the source of the name; None where the deadline answered."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
 GONE = "(gone)"
-"""What is said in place of what stood in an entry that has no body any more, or is not there."""
+"""The value in place of one from an entry that is pruned or missing."""
 
 
 class ApprovalReference(NamedTuple):
-    """The entry of an answer to a request for approval, and what of it the decision is judged by.
+    """The entry of an answer to a request for approval, with the parts that the judgement of the decision needs.
 
     `approver` is who was asked; `named` tells whether a person answered, and not the deadline.
     """
@@ -133,17 +133,17 @@ class ApprovalReference(NamedTuple):
 
 
 class References(_Frozen):
-    """The entries of its turn that a decision refers to, instead of saying again what they say."""
+    """The entries of its turn that a decision refers to, instead of repeating their content."""
 
     inputs: tuple[StepReference, ...] = ()
     approvals: tuple[ApprovalReference, ...] = ()
 
 
 class ObservedSource(_Frozen):
-    """Where an observed decision was read: the source by name, its own id there, and the row of which file.
+    """Where an observed decision was read: the name of the source, its own id there, the file and the row.
 
     `digest` is the SHA-256 of the file in hex, `row` counts from 1. `row_digest` is that of the row's canonical form: a
-    row with the same own id and another digest says something else.
+    row with the same own id and another digest has other content.
     """
 
     name: str
@@ -163,13 +163,13 @@ def _is_none(value: object) -> bool:
 
 
 class Decision(_Frozen):
-    """A fact: this was decided, for this reason. What came of it later is joined by its id, never written in here.
+    """A fact: this was decided, for this reason. Its later result is joined by its id, and never written here.
 
-    An `observed` decision was made before loom was there, by people or by another program: it has no policy and no
-    evaluation. `decided_at` is what its source claims; None where nothing claims another time than that of its entry.
+    An `observed` decision was made before loom was used, by people or by another program. It has no policy and no
+    evaluation. `decided_at` is the time that its source claims; None where its entry has the only time.
 
-    Look-ups and answers of its own turn are referred to: as it is written, they stand in `refers` alone, and `inputs`
-    and `approvals` are empty. One that is read with everything joined to it has both.
+    A decision refers to look-ups and answers of its own turn. In its written form they are only in `refers`, and
+    `inputs` and `approvals` are empty. A decision that is read with everything joined to it has both.
     """
 
     decision_id: str
@@ -202,7 +202,7 @@ class Decision(_Frozen):
     @classmethod
     def _not_blank(cls, rationale: str) -> str:
         if not rationale.strip():
-            raise ValueError("rationale is blank; expected a reason in a person's words: say why")
+            raise ValueError("rationale is blank; expected a reason in a person's words: give the reason")
         return rationale
 
     @model_validator(mode="after")
@@ -232,16 +232,17 @@ class Decision(_Frozen):
 def decision_id(
     *, workspace: str, journal: str, command_id: str, decision_type: str, occurrence: int, policy_hash: str
 ) -> str:
-    """Return the id of a decision, 64 hex digits; driving the same turn again gives the same id.
+    """Return the id of a decision, 64 hex digits. Running the same turn again gives the same id.
 
-    What a simulation identifies a decision by is in it: the persona is the key of the journal; the step is the
-    decision type and its occurrence; the moment is the command, whose id is unique in a journal and, where a simulation
-    derives it from its run, seed, persona and step, the same whenever that is simulated again; and the policy version.
-    The clock is not in it (order comes from sequences), nor is the run: a journal takes a command id once.
+    The id contains everything that identifies a decision of a simulation: the persona is the key of the journal; the
+    step is the decision type and its occurrence; the moment is the command, whose id is unique in a journal; and the
+    policy version. A simulation that derives the command id from its run, seed, persona and step gets the same id each
+    time. The clock is not part of the id (order comes from sequences), nor is the run: a journal accepts a command id
+    once.
     """
     return derived_id("decision", workspace, journal, command_id, decision_type, str(occurrence), policy_hash)
 
 
 def observed_decision_id(*, workspace: str, journal: str, source: str, own_id: str) -> str:
-    """Return the id of an observed decision, 64 hex digits; reading the same row again gives the same id."""
+    """Return the id of an observed decision, 64 hex digits. Reading the same row again gives the same id."""
     return derived_id("observed", workspace, journal, source, own_id)

@@ -1,6 +1,6 @@
-"""The projection behind "What was done?": the effects of each turn, and what came of them.
+"""The projection behind "What was done?": the effects of each turn, and their results.
 
-Effects are journaled by actors, which are built on decisions: their entries are read here by the names of their fields.
+Effects are journaled by actors, which depend on decisions. So their entries are read here by the names of their fields.
 """
 
 from __future__ import annotations
@@ -47,5 +47,5 @@ class EffectsProjection:
         elif recorded.kind == _PERFORMED:
             failure = plain.get("failure") or {}
             result = json.dumps(plain.get("result"), ensure_ascii=False)
-            said = (result, failure.get("type_name"), failure.get("message"), plain["duration_ms"])
-            view.execute(_PERFORM, (recorded.position, recorded.recorded_at_us, *said, *turn))
+            values = (result, failure.get("type_name"), failure.get("message"), plain["duration_ms"])
+            view.execute(_PERFORM, (recorded.position, recorded.recorded_at_us, *values, *turn))

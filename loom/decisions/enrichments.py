@@ -1,4 +1,4 @@
-"""What critics have said about decisions, as entries that a trace joins by the decision's id."""
+"""The analyses of decisions by critics, as entries that a trace joins by the decision's id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EnrichmentRefusal: TypeAlias = Literal["budget_count", "budget_cost"]
 
 
 class EnrichmentEntry(Entry):
-    """A critic has analysed a decision. The trace joins it by the id; the decision stays as it is."""
+    """A critic has analysed a decision. The trace joins it by the id; the decision does not change."""
 
     kind: ClassVar[str] = "enrichment"
 
@@ -35,7 +35,7 @@ class EnrichmentRefusedEntry(Entry):
 
 
 class EnrichmentFailedEntry(Entry):
-    """A critic did not come to an analysis: how it failed, and what it cost nevertheless."""
+    """A critic failed to analyse a decision: the failure, and the cost."""
 
     kind: ClassVar[str] = "enrichment_failed"
 

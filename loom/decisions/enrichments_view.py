@@ -1,4 +1,4 @@
-"""The projection behind the enricher: decisions that have not been dealt with, and what was said about the others."""
+"""The projection behind the enricher: decisions that wait for an analysis, and the analyses of the others."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ ON CONFLICT DO NOTHING
 """
 _FOLLOW = "INSERT INTO enrichment_followed VALUES (1, ?) ON CONFLICT DO NOTHING"
 _SET = "enricher_set"
-"""The kind of the entries that say that an enricher follows; they are its own."""
+"""The kind of the enricher's own entries; the first one says that an enricher follows the journal."""
 _DONE = "DELETE FROM enrichment_waiting WHERE decision_id = ?"
 _KEEP = "INSERT INTO enrichments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class EnrichmentsProjection:
-    """Keeps one row for each decision that is still to be looked at, and one for each time a critic has looked.
+    """Keeps one row for each decision that waits for an analysis, and one for each attempt of a critic.
 
-    Where no enricher has ever followed the journal, no decision waits for one.
+    If no enricher has ever followed the journal, no decision waits.
     """
 
     name = "enrichments"
@@ -38,10 +38,10 @@ class EnrichmentsProjection:
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
         if recorded.kind == DecisionJournalEntry.kind:
-            decision, said = written_decision(recorded), recorded.plain
-            if decision is not None and said is not None and decision["origin"] == "original":
+            decision, body = written_decision(recorded), recorded.plain
+            if decision is not None and body is not None and decision["origin"] == "original":
                 row = (recorded.position, decision["decision_id"], recorded.journal, recorded.sequence)
-                view.execute(_WAIT, (*row, decision["decision_type"], said.get("enrich")))
+                view.execute(_WAIT, (*row, decision["decision_type"], body.get("enrich")))
             return
         if recorded.kind == _SET:
             view.execute(_FOLLOW, (recorded.position,))
@@ -49,14 +49,14 @@ class EnrichmentsProjection:
         entry = recorded.entry
         if isinstance(entry, EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry):
             view.execute(_DONE, (entry.decision_id,))
-            view.execute(_KEEP, (recorded.position, entry.decision_id, recorded.recorded_at_us, *_said(entry)))
+            view.execute(_KEEP, (recorded.position, entry.decision_id, recorded.recorded_at_us, *_columns(entry)))
 
 
-def _said(entry: EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry) -> tuple[object, ...]:
-    """Return status, cost, duration, confidence and words."""
+def _columns(entry: EnrichmentEntry | EnrichmentRefusedEntry | EnrichmentFailedEntry) -> tuple[object, ...]:
+    """Return status, cost, duration, confidence and text."""
     if isinstance(entry, EnrichmentEntry):
-        said = entry.analysis
-        return "enriched", entry.cost_micro_usd, entry.duration_ms, said.confidence, said.model_dump_json()
+        analysis = entry.analysis
+        return "enriched", entry.cost_micro_usd, entry.duration_ms, analysis.confidence, analysis.model_dump_json()
     if isinstance(entry, EnrichmentFailedEntry):
         return "failed", entry.cost_micro_usd, entry.duration_ms, None, f"{entry.type_name}: {entry.message}"
     return "refused", 0, None, None, f"{entry.reason}: {entry.detail}"

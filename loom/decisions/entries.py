@@ -56,11 +56,11 @@ def _is_empty(value: object) -> bool:
 
 
 class ContextGatheredEntry(Entry):
-    """A system was consulted: what was asked, what came back or how it failed, and how long it took.
+    """A system was queried: the query, its result or failure, and the duration.
 
-    Schema 2 knows values that were protected: `protected` are the places of those in the result, as JSON pointers, and
-    `protected_query` is what was kept of a query that says `[sealed]`, `[hashed]`, `[masked]` or `[dropped]`. `masked`
-    are names that a circuit withheld.
+    Schema 2 has protected values: `protected` are their places in the result, as JSON pointers, and `protected_query`
+    is what was kept of a query that says `[sealed]`, `[hashed]`, `[masked]` or `[dropped]`. `masked` are names that a
+    circuit withheld.
     """
 
     kind: ClassVar[str] = "context_gathered"
@@ -85,7 +85,7 @@ class ContextGatheredEntry(Entry):
         return body if version == 1 else super().upcast(version, body)
 
     def as_input(self) -> DecisionInput:
-        """Return the look-up as a decision of its turn rests on it."""
+        """Return the look-up as an input of a decision of its turn."""
         return DecisionInput(
             system=self.system,
             entity=self.entity,
@@ -100,9 +100,9 @@ class ContextGatheredEntry(Entry):
 
 
 class EvaluatedEntry(Entry):
-    """The policy version pinned for the turn was asked about facts; its hash is in the entry's header.
+    """The policy version that is pinned for the turn judged facts. Its hash is in the entry's header.
 
-    Schema 2 has the condition that failed in a rule of a table, not in words alone.
+    Schema 2 has the failed condition of a rule of a table as data, not only as text.
     """
 
     kind: ClassVar[str] = "evaluated"
@@ -120,9 +120,9 @@ class EvaluatedEntry(Entry):
 class PrecedentFound(_Frozen):
     """One earlier decision as the precedent index showed it.
 
-    `superseded` is `policy` where the version it was decided under was no longer the adopted one, `overruled` where a
-    later decision had overruled it, and None where it was still what would be gone by. `basis` and `similarity` (a
-    cosine) are set where its words only were near to what was asked: then it is a suggestion and no precedent.
+    `superseded` is `policy` where its policy version was no longer the adopted one, `overruled` where a later decision
+    had overruled it, and None where it was still valid. `basis` and `similarity` (a cosine) are set where only its text
+    was near to the query: then it is a suggestion and no precedent.
     """
 
     decision_id: str
@@ -139,15 +139,15 @@ class PrecedentFound(_Frozen):
     similarity: float | None = None
 
     def suggested(self, similarity: float) -> PrecedentFound:
-        """Return the same decision as one that similarity suggests."""
+        """Return the same decision, as a suggestion by similarity."""
         return self.model_copy(update={"basis": "suggested by similarity", "similarity": similarity})
 
 
 class PrecedentReferencedEntry(Entry):
-    """Earlier decisions were looked for: by what, and which were found, or how it failed.
+    """Earlier decisions were searched: the query, and the decisions that were found, or the failure.
 
-    `position` is up to where, at least, the index that was searched held the journal: what is later may be missing.
-    With `similar_to` the nearest of what matched were suggested, none farther than `min_similarity`.
+    The index held the journal up to `position`, at least: later decisions may be missing. With `similar_to` the nearest
+    matches were suggested, none with less than `min_similarity`.
     """
 
     kind: ClassVar[str] = "precedent_referenced"
@@ -164,7 +164,7 @@ class PrecedentReferencedEntry(Entry):
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Take a body of schema 1, which does not say how far the index was, to 2; 3 knows similarity, too."""
+        """Upgrade a body of schema 1, which has no position of the index, to 2. Schema 3 adds similarity."""
         if version == 1:
             return {**body, "position": None}
         if version == 2:
@@ -173,9 +173,9 @@ class PrecedentReferencedEntry(Entry):
 
 
 class ApprovalRequestedEntry(PersonEntry):
-    """Somebody's consent was asked for. `shown` is a digest of what it rests on: facts, evaluation, policy version.
+    """A person's approval was requested. `shown` is a digest of its basis: facts, evaluation, policy version.
 
-    Schema 3 has the condition that failed in a rule of a table, not in words alone.
+    Schema 3 has the failed condition of a rule of a table as data, not only as text.
     """
 
     kind: ClassVar[str] = "approval_requested"
@@ -208,8 +208,8 @@ class ApprovalAnsweredEntry(PersonEntry):
 
     `by` is none then. The first answer counts.
 
-    `role` is what a directory confirmed of the person; None where nothing did. Entries of schema 1 have the role there
-    that the request asked for, or that the person claimed.
+    `role` is the role that a directory confirmed; None without such a confirmation. In entries of schema 1 it is the
+    role that the request asked for, or that the person claimed.
     """
 
     kind: ClassVar[str] = "approval_answered"
@@ -224,7 +224,7 @@ class ApprovalAnsweredEntry(PersonEntry):
     shown: str
 
     def as_given(self, approver: str, answered_at: datetime) -> ApprovalGiven:
-        """Return the answer as a decision of its turn rests on it; `approver` is who was asked."""
+        """Return the answer as an approval of a decision of its turn; `approver` is who was asked."""
         return ApprovalGiven(
             approval_id=self.approval_id,
             approver=approver,
@@ -250,12 +250,12 @@ class ApprovalEscalatedEntry(Entry):
 
 
 class DecisionJournalEntry(ReferringEntry):
-    """Something was decided.
+    """A decision was made.
 
-    Schema 2 says of an input how its look-up failed; before, that read as an empty result. Schema 3 says of an approval
-    where the name of the person who answered comes from. Schema 4 has the condition that failed in a rule of a table.
-    Schema 5 refers to the look-ups and answers of its turn, where they are not given by name, and leaves out what is at
-    its default; a decision of an earlier schema keeps what it says.
+    Schema 2 has the failure of an input's look-up; earlier, that read as an empty result. Schema 3 has the source of
+    the name of the person who answered a request. Schema 4 has the failed condition of a rule of a table. Schema 5
+    refers to the look-ups and answers of its turn, where they are not given by name, and leaves out default values. A
+    decision of an earlier schema keeps its body.
     """
 
     kind: ClassVar[str] = "decision"
@@ -264,11 +264,11 @@ class DecisionJournalEntry(ReferringEntry):
 
     decision: Decision
     enrich: Literal["always", "never"] | None = None
-    """Whether a critic is to look at it, whatever the modes say."""
+    """Whether a critic is to analyse it, regardless of the modes."""
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return an older body as it is: what it does not say is optional now."""
+        """Return an older body as it is: its missing fields are optional now."""
         return body if version in (1, 2, 3, 4) else super().upcast(version, body)
 
     def references(self) -> tuple[StepReference, ...]:
@@ -279,7 +279,7 @@ class DecisionJournalEntry(ReferringEntry):
         return (*refers.inputs, *(StepReference(each.sequence, each.digest) for each in refers.approvals))
 
     def joined(self, steps: Mapping[int, Recorded]) -> Self:
-        """Return it with its look-ups and answers filled in: `decision.refers` stays, and what is gone says so."""
+        """Return it with its look-ups and answers filled in. `decision.refers` stays; missing ones are marked."""
         refers = self.decision.refers
         if refers is None:
             return self
@@ -303,7 +303,7 @@ class DecisionJournalEntry(ReferringEntry):
 
 
 def input_at(reference: StepReference, steps: Mapping[int, Recorded]) -> DecisionInput:
-    """Return the look-up that is referred to; one that cannot be read any more is said to be gone."""
+    """Return the look-up that is referred to; one that can no longer be read is marked as gone."""
     step = steps.get(reference.sequence)
     entry = None if step is None else step.entry
     if isinstance(entry, ContextGatheredEntry):
@@ -312,7 +312,7 @@ def input_at(reference: StepReference, steps: Mapping[int, Recorded]) -> Decisio
 
 
 def approval_at(reference: ApprovalReference, step: Recorded) -> ApprovalGiven:
-    """Return the answer that is referred to; of one that has no body any more, what the decision says of it."""
+    """Return the answer that is referred to; of a pruned one, the part that the decision itself contains."""
     entry = step.entry
     if isinstance(entry, ApprovalAnsweredEntry):
         return entry.as_given(reference.approver, step.recorded_at)
@@ -326,11 +326,11 @@ def approval_at(reference: ApprovalReference, step: Recorded) -> ApprovalGiven:
 
 
 class DecisionObservedEntry(PersonEntry):
-    """Something was decided before loom was there, as a source says; only imports write it.
+    """A decision was made before loom was used, as a source says. Only imports write this entry.
 
-    It has a kind of its own, so that nothing that acts on decisions acts on history. Its header has the own id, with
-    the name of its source, in place of a command id: a store takes each once in a workspace. `decided_by` is what the
-    source says, always claimed.
+    It has its own kind, so that code that acts on decisions does not act on history. Its header has the source's own
+    id, with the name of the source, in place of a command id: a store accepts each once in a workspace. `decided_by` is
+    the name that the source gives; it is always claimed.
     """
 
     kind: ClassVar[str] = "decision_observed"
@@ -353,7 +353,7 @@ DECISIONS = frozenset({DecisionJournalEntry.kind, DecisionObservedEntry.kind})
 
 
 class OutcomeObservedEntry(PersonEntry):
-    """How a decision turned out, seen later by somebody; any number of them, in the journal `loom/outcomes`."""
+    """The outcome of a decision, observed later by a person or system. There may be several, in `loom/outcomes`."""
 
     kind: ClassVar[str] = "outcome_observed"
     schema_version: ClassVar[int] = 2

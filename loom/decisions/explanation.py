@@ -1,8 +1,8 @@
 """Explanation: one decision in the order in which a person asks about it.
 
 What, why, on which facts, under which rule (and why not the others), after which precedents, who agreed, what was done,
-what came of it. A section that has nothing to say says so. Journaled text is untrusted: what could steer a terminal is
-shown as an escape.
+what the result was. An empty section says so. Journaled text is untrusted: control characters for a terminal are shown
+as escapes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LABEL = 22
 _EFFECTS: dict[str, Tone] = {"allow": "good", "require_approval": "strong", "deny": "bad", "indeterminate": "bad"}
 _EFFECT_TONES: dict[str, Tone] = {"performed": "good", "failed": "bad", "unknown": "bad"}
 _SAYS_FAILURES = 2
-"""The schema of decisions since which an input says how its look-up failed."""
+"""The first schema of decisions in which an input has the failure of its look-up."""
 _VERDICTS: dict[bool | None, tuple[str, Tone]] = {
     True: ("right", "good"),
     False: ("wrong", "bad"),
@@ -49,8 +49,8 @@ _VERDICTS: dict[bool | None, tuple[str, Tone]] = {
 _ENDS: dict[str, tuple[str, Tone]] = {
     "open": ("Its turn still goes on.", "plain"),
     "settled": ("Its turn ended with a reply.", "plain"),
-    "failed": ("Its turn failed after this: the decision stands, and is no precedent.", "bad"),
-    "abandoned": ("Its turn was given up by a person: the decision stands, and is no precedent.", "bad"),
+    "failed": ("Its turn failed after this: the decision is kept, and is no precedent.", "bad"),
+    "abandoned": ("A person abandoned its turn: the decision is kept, and is no precedent.", "bad"),
 }
 
 
@@ -92,9 +92,9 @@ class Explanation(_Frozen):
 def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> Explanation:
     """Explain a decision from its trace; `alike` says in words what its precedent class is made from, by attribute."""
     kind = trace.decision_type.replace("_", " ").capitalize()
-    asked = f"asked for by {trace.requester}" if trace.by else "asked for by nobody in particular"
+    asked = f"asked for by {trace.requester}" if trace.by else "requester not named"
     if trace.origin == "observed":
-        asked = f"decided by {trace.decider}" if trace.decider else "nobody says who decided"
+        asked = f"decided by {trace.decider}" if trace.decider else "decider not named"
     command = f"{trace.command_type}, " if trace.command_type else ""
     return Explanation(
         decision_id=trace.decision_id,
@@ -110,7 +110,7 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
                 ("After which precedents?", _precedents(trace, alike or {})),
                 ("Who agreed?", _consent(trace)),
                 ("What was done?", _done(trace)),
-                ("What came of it?", _aftermath(trace)),
+                ("What was the result?", _aftermath(trace)),
                 *([("What did the critic say?", _criticism(trace))] if trace.enrichments else []),
             )
         ),
@@ -140,12 +140,12 @@ def _what(trace: DecisionTrace) -> Iterator[ExplanationLine]:
 
 
 def _source(trace: DecisionTrace) -> Iterator[ExplanationLine]:
-    """Say where an observed decision was read, and what of it is only claimed."""
+    """Yield where an observed decision was read, and which parts are only claimed."""
     if trace.source is None:
         return
     source = trace.source
     where = f"{source.name}, own id {source.own_id}, row {source.row:,} of the file {short(source.digest)}"
-    yield labelled("observed", f"made before loom was there; read from {where}")
+    yield labelled("observed", f"made before loom was used; read from {where}")
     if trace.decision.decided_at is None:
         yield labelled("decided at", f"its source does not say; recorded {moment(trace.recorded_at)}", "quiet")
     else:
@@ -174,7 +174,7 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
             yield labelled("handed in", in_words(look_up.result))
             continue
         if look_up.source == "gone":
-            yield labelled("looked up", f"{look_up.entity} of its journal says what, and is gone", "quiet")
+            yield labelled("looked up", f"{look_up.entity} of its journal, which is pruned or missing", "quiet")
             continue
         asked = f"{look_up.entity} {look_up.query} in {look_up.system}"
         when = [] if look_up.retrieved_at is None else [moment(look_up.retrieved_at)]
@@ -195,11 +195,11 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
 def _rule(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     policy, evaluation = trace.decision.policy, trace.decision.evaluation
     if policy is None:
-        yield labelled("policy", "None: it was decided before loom was there, and is observed.")
+        yield labelled("policy", "None: the decision was made before loom was used, and is observed.")
         return
     yield labelled("policy", f"{policy.name}, version {policy.version}")
     if evaluation is None:
-        yield labelled("", "It was not asked: the decision rests on no rule.", "quiet")
+        yield labelled("", "It was not evaluated: the decision is not based on a rule.", "quiet")
         return
     tier = f" by {evaluation.tier}" if evaluation.tier else ""
     effect = evaluation.effect.replace("_", " ")
@@ -230,22 +230,22 @@ def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         yield from _request(approval)
     if trace.approvals:
         return
-    for given in trace.decision.approvals:  # brought along by the decision, and asked for somewhere else
+    for given in trace.decision.approvals:  # given with the decision, and requested elsewhere
         answer = "granted" if given.granted else "denied"
         comment = f": “{given.comment}”" if given.comment else ""
         unanswerable = given.comment == UNANSWERABLE
-        who = given.identity or ("no one" if unanswerable else "nobody, as the deadline passed")
+        who = given.identity or ("no one" if unanswerable else "the deadline")
         yield labelled(given.approver, f"{answer} by {who}, {moment(given.answered_at)}{comment}", tone_of(answer))
     if not trace.decision.approvals:
-        yield labelled("asked", "nobody", "quiet")
+        yield labelled("asked", "no one", "quiet")
 
 
 def _done(trace: DecisionTrace) -> Iterator[ExplanationLine]:
-    """Say what the turn of the decision did in the world, before it and after it; or that this is not known."""
+    """Yield the effects of the decision's turn, before and after it, with their status."""
     for effect in trace.effects:
         when = "before it was decided" if effect.before else "after it was decided"
         yield labelled(effect.action, f"{_status(trace, effect)}, {when}", _EFFECT_TONES[effect.status])
-        again = "" if effect.repeatable else "; not to be done twice"
+        again = "" if effect.repeatable else "; not repeatable"
         lasted = "" if effect.duration_ms is None else f", took {took(effect.duration_ms / 1000)}"
         yield labelled("", f"key {effect.key}, begun {moment(effect.intended_at)}{lasted}{again}", "quiet")
         if effect.status == "performed":
@@ -264,7 +264,7 @@ def _status(trace: DecisionTrace, effect: Effect) -> str:
         return "done"
     if trace.status == "open":
         return "not known yet whether it was done: there is no result so far"
-    return "nobody knows whether it was done: its turn ended without a result"
+    return "unknown whether it was done: its turn ended without a result"
 
 
 def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
@@ -272,7 +272,7 @@ def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     if trace.origin == "observed":
         yield labelled("import", IMPORT_WORDS[trace.status], "plain" if trace.status == "settled" else "bad")
     elif trace.divergence is not None:
-        text, tone = f"Its turn is stuck, as its code does not do what its journal says: {trace.divergence}.", "bad"
+        text, tone = f"Its turn is stuck: its code does not do what its journal says: {trace.divergence}.", "bad"
     if trace.origin != "observed":
         yield labelled("turn", text, tone)
     for seen in trace.outcomes:
@@ -282,7 +282,7 @@ def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         if seen.actual is not None:
             yield labelled("", in_words(seen.actual), "quiet")
     if not trace.outcomes:
-        yield labelled("outcome", "Nobody has reported yet how it turned out.", "quiet")
+        yield labelled("outcome", "No outcome has been reported yet.", "quiet")
     for label, ids in (("led to", trace.children), ("replayed as", trace.replays)):
         if ids:
             more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
@@ -291,21 +291,22 @@ def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
 
 def _criticism(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for each in trace.enrichments:
-        said = each.analysis
-        if said is None:
+        analysis = each.analysis
+        if analysis is None:
             yield labelled(each.status, each.problem or "", "quiet")
             continue
-        yield labelled("opinion", said.deeper_rationale)
-        yield labelled("", f"{said.model}, confidence {said.confidence:.2f} of 1; it has no say", "quiet")
-        yield labelled("risk", said.risk.level + (f": {', '.join(said.risk.factors)}" if said.risk.factors else ""))
-        for factor in said.critical_factors:
+        yield labelled("opinion", analysis.deeper_rationale)
+        yield labelled("", f"{analysis.model}, confidence {analysis.confidence:.2f} of 1; an opinion only", "quiet")
+        factors = f": {', '.join(analysis.risk.factors)}" if analysis.risk.factors else ""
+        yield labelled("risk", analysis.risk.level + factors)
+        for factor in analysis.critical_factors:
             yield labelled(f"{factor.impact} impact", f"{factor.factor}: {factor.reasoning}")
-        for other in said.alternatives:
+        for other in analysis.alternatives:
             yield labelled("instead", f"{other.option}: {other.why_rejected}" if other.why_rejected else other.option)
 
 
 def _request(approval: Approval) -> Iterator[ExplanationLine]:
-    """Say what was asked of whom, and everything that happened to it, in order."""
+    """Yield a request, its approver, and all its events, in order."""
     first = approval.events[0].approver if approval.events else approval.approver
     yield labelled(first or approval.approver, f"asked {moment(approval.requested_at)}: “{approval.reason}”")
     for event in approval.events[1:]:
@@ -313,7 +314,7 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
         comment = f": “{event.comment}”" if event.comment else ""
         role = f" ({event.role})" if event.role else ""
         if event.event == "escalated":
-            yield labelled("", f"{after} passed on from {event.by} to {event.approver}, as the deadline had come")
+            yield labelled("", f"{after} escalated from {event.by} to {event.approver}: the deadline had passed")
         elif event.event == "moot":
             yield labelled("", f"{after} the turn ended without an answer", "quiet")
         elif not event.counts:
@@ -321,8 +322,8 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
                 "", f"{after} {event.event} by {event.identity}{role}, which came too late to count", "quiet"
             )
         elif event.by is None:
-            why = UNANSWERABLE if event.comment == UNANSWERABLE else "the deadline had come"
-            yield labelled("", f"{after} {event.event}, as {why}", tone_of(event.event))
+            why = UNANSWERABLE if event.comment == UNANSWERABLE else "the deadline had passed"
+            yield labelled("", f"{after} {event.event}: {why}", tone_of(event.event))
         else:
             yield labelled("", f"{event.event} by {event.identity}{role} {after}{comment}", tone_of(event.event))
     if approval.pending:

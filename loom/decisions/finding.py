@@ -1,8 +1,8 @@
-"""What `Traces.find` asks of the view: which decisions match, in an order that an index gives.
+"""The query behind `Traces.find`: which decisions match, in the order of an index.
 
-The view has no statistics, so that which index answers is said here: the first of the filters below that is given
-leads, and the others look at what it finds. Time never goes back from one position to the next, so that bounds of time
-are bounds of position, and every filter can be bounded by both.
+The view has no statistics, so the index is chosen here: the first of the filters below that is given selects the index,
+and the others filter its rows. Time never goes back from one position to the next. So bounds of time are bounds of
+position, and every filter can use both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from loom.decisions.trace import DecisionSummary
 __all__ = ["ByTime", "matching", "within"]
 
 ByTime: TypeAlias = Literal["decided", "recorded"]
-"""Whether a time is that at which decisions were made, as their source claims of observed ones, or were recorded."""
+"""Whether a time is that of the decision (for observed ones as their source claims), or that of its record."""
 
 _LAST = 2**63 - 1
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
@@ -26,11 +26,11 @@ _SHORT_VERSION = re.compile(r"v[0-9]+_[0-9a-f]{8}\Z")
 _FROM_THEN = "SELECT position FROM trace_decisions WHERE recorded_at_us >= {} ORDER BY recorded_at_us, position LIMIT 1"
 _SINCE = f"position >= ({_FROM_THEN.format(':since')})"
 _UNTIL = f"coalesce(({_FROM_THEN.format(':until')}), :after)"
-# Observed decisions may have been made at any time before they were recorded: where those of a day are, the view keeps
-# by day, so that bounds of time are bounds of position for them as well, and each is looked at.
+# Observed decisions may have been made at any time before they were recorded. The view keeps their positions by day, so
+# bounds of time are bounds of position for them as well; each of them is then checked.
 _DAY_US = 86_400_000_000
 _OBSERVED = "(SELECT {} FROM trace_observed_days WHERE day BETWEEN :since_day AND :until_day)"
-# In the order in which they lead: what is met most rarely comes first.
+# In the order of preference: the most selective ones first.
 _FILTERS = {
     "actor_key": "actor_key = :actor_key",
     "run_id": "run_id = :run_id",
@@ -44,26 +44,26 @@ _FILTERS = {
     "policy": "policy_name = :policy",
     "actor_type": "actor_type = :actor_type",
 }
-# These have no index: nearly everything matches, or nearly nothing does and it is soon found out.
+# These have no index: nearly all rows match, or nearly none, which is found out quickly.
 _OTHERS = {
     "policy_hash": "policy_hash = :policy_hash",
     "original": "origin = 'original'",
     "no_exception": "is_exception = 0",
 }
 _STATUS = "status = :status"
-# What is open is next to nothing; SQLite would rather go through everything, as it comes in order.
+# Few decisions are open; without this, SQLite would read all rows, as they are in order.
 _OPEN = "position IN (SELECT position FROM trace_decisions INDEXED BY trace_open WHERE status = 'open')"
-# SQLite takes an index of some statuses only where the statement itself says that it asks for one of them.
+# SQLite uses a partial index of some statuses only where the statement itself names one of them.
 _RARE = ["status NOT IN ('open', 'settled')"]
 _STATUSES: dict[str, list[str]] = {"open": [_OPEN], "settled": []}
 
 
 def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """Return the condition that decisions meet which match all that is given and not None, and its parameters.
+    """Return the SQL condition for all filters that are not None, and its parameters.
 
     `given` has the arguments of `Traces.find` by name.
     """
-    wanted = {name: _plain(value) for name, value in given.items() if value is not None}
+    wanted = {name: _as_parameter(value) for name, value in given.items() if value is not None}
     recorded = wanted.pop("by_time", "decided") == "recorded"
     version, is_exception, origin = (wanted.pop(name, None) for name in ("policy_version", "is_exception", "origin"))
     if isinstance(version, str):
@@ -84,7 +84,7 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     else:
         decided, until = _decided(wanted)
         conditions += decided
-    # One upper bound, as SQLite takes one and tries the other on every row.
+    # One upper bound: of two, SQLite would use one and check the other on every row.
     position = "+position" if wanted.get("status") == "open" and not indexed else "position"
     conditions += [f"{position} < :after" if until is None else f"{position} < min(:after, {until})"]
     wanted.setdefault("after", _LAST)
@@ -92,9 +92,9 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
 
 
 def _decided(wanted: dict[str, object]) -> tuple[list[str], str | None]:
-    """Return the conditions of a window by when decisions were made, and its upper bound; their parameters are added.
+    """Return the conditions of a window by the time of the decision, and its upper bound. Add their parameters.
 
-    In front stands where recorded ones are, if there are any, then where the observed ones of its days are.
+    The bounds cover the positions of recorded decisions, if there are any, and of the observed ones of its days.
     """
     ends = [name for name in ("since", "until") if name in wanted]
     if not ends:
@@ -120,10 +120,10 @@ def within(
     status: str | None = None,
     by_time: ByTime = "decided",
 ) -> bool:
-    """Tell whether a decision lies within a time and has a status: no row of a view says that of itself alone."""
+    """Tell whether a decision is within a window of time and has a status. This is checked again after confirmation."""
     at = found.recorded_at if by_time == "recorded" else found.decided_at
     return (since is None or at >= since) and (until is None or at < until) and status in (None, found.status)
 
 
-def _plain(value: object) -> object:
+def _as_parameter(value: object) -> object:
     return us_from_datetime(value) if isinstance(value, datetime) else value

@@ -1,6 +1,6 @@
-"""Decisions for sums: read out of their entries into tables of a process's own, where SQL adds them up.
+"""Decisions for sums: read from their entries into private tables of a process, where SQL adds them up.
 
-The views only say where the decisions are; what is in these tables is what the journal gives.
+The views only say where the decisions are. The rows of these tables come from the journal.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _OBSERVED = "SELECT * FROM trace_outcomes WHERE decision_id IN (SELECT value FRO
 
 
 class Held(NamedTuple):
-    """A decision, and the entry that it was read out of."""
+    """A decision, and the entry that it was read from."""
 
     recorded: Recorded
     decision: Mapping[str, Any]
 
 
 async def positions_of(queries: Queries, statement: str, parameters: Parameters, *, names: Iterable[str]) -> list[int]:
-    """Return the positions that a statement gives, in order and each once."""
+    """Return the positions that a statement selects, in order, each once."""
     rows = await queries.fetch(statement, parameters, names=names)
     return sorted({row["position"] for row in rows})
 
@@ -49,7 +49,7 @@ async def positions_of(queries: Queries, statement: str, parameters: Parameters,
 async def held_decisions(queries: Queries, positions: Sequence[int]) -> AsyncIterator[Sequence[Held]]:
     """Yield the decisions at some positions page by page, in order.
 
-    What is pruned is left out. A position at which nobody decided is noted among the differences.
+    Pruned decisions are left out. A position without a decision is recorded among the differences.
     """
     for first in range(0, len(positions), _PAGE):
         some = positions[first : first + _PAGE]
@@ -66,7 +66,7 @@ async def held_decisions(queries: Queries, positions: Sequence[int]) -> AsyncIte
 
 
 async def _with_answers(queries: Queries, page: list[Held]) -> list[Held]:
-    """Return decisions with the answers that they refer to, where some do."""
+    """Return decisions, with the answers that they refer to filled in."""
     refers = [(each.recorded.journal, each.decision.get("refers")) for each in page]
     steps = await steps_of(queries.entries, refers, _ANSWERS)
     if not steps:
@@ -80,10 +80,10 @@ async def _with_answers(queries: Queries, page: list[Held]) -> list[Held]:
 
 
 async def hold_figures(queries: Queries, views: PrivateViews, page: Sequence[Held]) -> None:
-    """Add what metrics sum up of decisions, and what came of them: observations, and answers of people."""
+    """Add the values of decisions that metrics sum up, with observations and answers of people."""
     rows = [_row(each) for each in page]
     observed = [each.recorded for each in page if each.recorded.kind in OWN_IDS]
-    ends = await TurnEnds.of(queries, observed)  # of an import that has not ended nothing counts yet
+    ends = await TurnEnds.of(queries, observed)  # nothing of an unfinished import counts
     for each, row in zip(page, rows, strict=True):
         row["status"] = ends.status(each.recorded, run_id=each.decision.get("run_id")) if observed else None
     departed = [each for each, row in zip(page, rows, strict=True) if row["departure"] is not None]
@@ -94,15 +94,15 @@ async def hold_figures(queries: Queries, views: PrivateViews, page: Sequence[Hel
 
 
 async def _asked_by(queries: Queries, page: Sequence[Held]) -> dict[int, dict[str, object]]:
-    """Return by position what the row of a decision takes over from the command of its turn: in whose name, say."""
+    """Return by position what a decision takes over from the command of its turn, such as the name of the person."""
     turns = {(each.journal, each.command_id) for each, _ in page if each.command_id is not None}
     ends = await TurnEnds.of(queries, [each.recorded for each in page])
     commands = await Commands.of(queries.entries, turns)
-    return {each.position: commands.said(each, ends) or dict.fromkeys(OF_COMMANDS) for each, _ in page}
+    return {each.position: commands.values(each, ends) or dict.fromkeys(OF_COMMANDS) for each, _ in page}
 
 
 async def _hold_what_came_of(queries: Queries, views: PrivateViews, page: Sequence[Held]) -> None:
-    """Add what was observed of decisions, and the requests for approval that they name, as entries say it."""
+    """Add the observed outcomes of decisions, and the requests for approval that they name, from their entries."""
     ids = json.dumps([each.decision["decision_id"] for each in page])
     observed = await queries.fetch(_OBSERVED, (ids,), names=("traces",), consistent=False)
     await views.add("trace_outcomes", await queries.confirmed(observed, CONFIRM_OUTCOMES))
@@ -113,7 +113,7 @@ async def _hold_what_came_of(queries: Queries, views: PrivateViews, page: Sequen
 
 
 def _row(held: Held) -> dict[str, Any]:
-    """Return what is summed up of a decision; a full row of the views would take twice as long."""
+    """Return the values of a decision that are summed up. A full row of the views would take twice as long."""
     recorded, decision = held
     policy, evaluation, approvals = decision.get("policy") or {}, decision.get("evaluation"), decision.get("approvals")
     return {

@@ -1,4 +1,4 @@
-"""What became of imports: until one has ended, what it brought in stands outside everything that rests on decisions."""
+"""The status of imports. Until an import has ended, its decisions do not count anywhere."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ RUN_JOURNAL = "loom/runs"
 ImportEnd: TypeAlias = Literal["settled", "failed", "abandoned"]
 
 IMPORT_ENDS: Mapping[RunEnding, ImportEnd] = {"completed": "settled", "failed": "failed", "abandoned": "abandoned"}
-"""What the status of an import's decisions is once it has ended."""
+"""The status of an import's decisions, by the end of its run."""
 
 
 IMPORT_WORDS: Mapping[str, str] = {
     "open": "import unfinished", "settled": "import ended", "failed": "import failed", "abandoned": "import abandoned",
 }  # fmt: skip
-"""What the status of an observed decision says, in words."""
+"""The status of an observed decision, in words."""
 
 
 class ImportEnds:
-    """How runs ended, out of their journal; one is kept beside the views, and reads each entry once."""
+    """The ends of runs, from their journal. The readers of the views share one, and it reads each entry once."""
 
     def __init__(self) -> None:
         self._of: dict[str, ImportEnd] = {}
         self._folded = 0
 
     async def load(self, entries: Entries) -> ImportEnds:
-        """Fold what was said of runs since the last look."""
+        """Fold the entries about runs since the last call."""
         async for recorded in entries.read(RUN_JOURNAL, after=self._folded):
             self._fold(recorded)
             self._folded = recorded.sequence
         return self
 
     def status(self, run_id: str | None) -> Literal["open"] | ImportEnd:
-        """Return what an import came to; `open` while it has not ended."""
+        """Return the end of an import; `open` while it has not ended."""
         return "open" if run_id is None else self._of.get(run_id, "open")
 
     def _fold(self, recorded: Recorded) -> None:

@@ -1,6 +1,6 @@
-"""Words and layout of an explanation: lines in two columns, values and times as people read them.
+"""Text and layout of an explanation: lines in two columns, values and times in readable form.
 
-Journaled text is untrusted: what could steer a terminal is shown as an escape.
+Journaled text is untrusted: control characters for a terminal are shown as escapes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 Tone: TypeAlias = Literal["plain", "strong", "good", "bad", "quiet"]
-"""How a line is to be felt; a renderer may give it a colour."""
+"""The tone of a line; a renderer may give it a colour."""
 
 _SHOWN = 400
 _MARGIN = "  "
@@ -38,7 +38,7 @@ _ZERO_WIDTH_JOINER = "\u200d"
 
 
 class ExplanationLine(BaseModel):
-    """A short label and what is to be said about it; a line without a label goes on with what stands above."""
+    """A short label and its text. A line without a label continues the line above."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,12 +48,12 @@ class ExplanationLine(BaseModel):
 
 
 def labelled(label: str, text: str, tone: Tone = "plain") -> ExplanationLine:
-    """Return a line in which nothing can steer a terminal."""
+    """Return a line without control characters for a terminal."""
     return ExplanationLine(label=harmless(label.replace("\n", " ")), text=harmless(text), tone=tone)
 
 
 def laid_out(line: ExplanationLine, column: int, width: int) -> Iterator[str]:
-    """Yield a line in two columns, wrapped within the second; a label that is too long has a line of its own."""
+    """Yield a line in two columns, wrapped within the second. A label that is too long gets its own line."""
     indent = _MARGIN + " " * (column + len(_MARGIN) if column else 0)
     head = f"{_MARGIN}{line.label:<{column}}{_MARGIN}" if column else _MARGIN
     if len(line.label) > column:
@@ -76,7 +76,7 @@ def flat(facts: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
 
 
 def in_words(value: JsonValue) -> str:
-    """Return a value as people read it, cut where it is long, with how long it is."""
+    """Return a value in readable form. A long one is cut, with its length."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -87,7 +87,7 @@ def in_words(value: JsonValue) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return text in which nothing can steer a terminal or change the order in which it is read."""
+    """Return text without characters that control a terminal or change the direction of text."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_safe(character) for character in text)
@@ -107,7 +107,7 @@ def moment(at: datetime) -> str:
 
 
 def took(seconds: float) -> str:
-    """Return how long something took, in the unit that people would use."""
+    """Return a duration in the unit that people would use."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 90:

@@ -1,9 +1,9 @@
-"""Figures of decisions: how good they were as far as that is known, and which went against their own rule.
+"""Figures of decisions: their quality as far as it is known, and the decisions that went against their own rule.
 
-All of it is a sum over decisions, made when it is asked for. The score of one decision is
+All figures are sums over decisions, computed on demand. The score of one decision is
 0.4 outcome (correct 1, wrong 0, unknown 0.5) + 0.2 confidence (0.7 where none) + 0.3 policy (followed 1, exception 0.6,
-none 0.5, departed from 0) + 0.1, minus 0.2 for an exception, clamped to 0..1. The outcome is the one observed last.
-A group none of whose outcomes was observed has no quality: the rest of the formula alone says nothing about it.
+none 0.5, departed from 0) + 0.1, minus 0.2 for an exception, clamped to 0..1. The last observed outcome counts.
+A group without an observed outcome has no quality: the rest of the formula alone says nothing about it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _NAMES = ("traces",)
 
 
 class DecisionMetrics(BaseModel):
-    """Figures of one group of decisions; shares are 0..1, and none where there is nothing to share out.
+    """Figures of one group of decisions; shares are 0..1, and none where the group is empty.
 
     `quality` and `tier` are none unless an outcome was observed, and `tiers` counts the observed ones. `accuracy` is
     the share of correct ones among those `observed`. `denial_rate` is the share of denied ones, by a rule or by a
-    person, among those that say what they came to; `unsaid` is how many do not. `departure_rate` is the share of
-    those that went against their own rule among the `judged` ones. `confidence` is the mean of the `confident` ones,
-    which give one. `compliance` is the share with a full audit trail: facts and evaluation recorded, the rule not
-    departed from, and a granted answer in the journal where one was due.
+    person, among those with a known result; `unsaid` is the number without. `departure_rate` is the share of those
+    that went against their own rule among the `judged` ones. `confidence` is the mean of the `confident` ones, those
+    that give one. `compliance` is the share with a full audit trail: facts and evaluation recorded, the rule not
+    departed from, and a granted answer in the journal where one was required.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,10 +75,10 @@ class DecisionMetrics(BaseModel):
 
 
 class Departures(BaseModel):
-    """Decisions under one policy version that went against it in one way: how many, and in whose name.
+    """Decisions under one policy version that went against it in one way, with their number and requesters.
 
-    `people` are those who asked for them, each name with where it comes from, and how many each; `unnamed` were asked
-    for in nobody's name.
+    `people` are those who asked for them: name, source of the name, and number of decisions. `unnamed` is the number
+    of decisions without a requester.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -103,7 +103,7 @@ def score(
     is_exception: bool,
     departs: bool = False,
 ) -> float:
-    """Return the score of one decision; `follows` is none where no rule was asked, false for an exception."""
+    """Return the score of one decision; `follows` is none without an evaluation, false for an exception."""
     outcome = 0.5 if correct is None else float(correct)
     policy = 0.5 if follows is None else 0.0 if departs else 1.0 if follows else 0.6
     raw = 0.4 * outcome + 0.2 * (0.7 if confidence is None else confidence) + 0.3 * policy + 0.1 - 0.2 * is_exception
@@ -111,7 +111,7 @@ def score(
 
 
 class Figures:
-    """The figures of one window, out of decisions that were read out of their entries."""
+    """The figures of one window, computed from the entries of its decisions."""
 
     def __init__(self, views: PrivateViews, bounds: Mapping[str, int | str], by_time: ByTime) -> None:
         self._views = views
@@ -144,14 +144,14 @@ class Figures:
 
 
 class Metrics:
-    """Sums decisions up. Windows are half open: `until` itself is left out.
+    """Sums decisions up. Windows are half open: `until` itself is excluded.
 
-    Observed decisions have no rule to go by, so that they are in it only where `origin` says so: `observed` has those
-    of imports that have ended, `any` those and the original ones. Times are those at which decisions were made, as the
-    source claims of observed ones, or `by_time` recorded.
+    Observed decisions have no rule, so they are included only where `origin` says so: `observed` has those of imports
+    that have ended, `any` those and the original ones. Times are those of the decisions (for observed ones as the
+    source claims), or of their records with `by_time`.
 
-    Each decision is read out of its entry, which takes some ten microseconds; the views only say which there are. For
-    several figures of one window ask within `over`.
+    Each decision is read from its entry, which takes some ten microseconds; the views only say which ones exist. For
+    several figures of one window use `over`.
     """
 
     def __init__(self, queries: Queries) -> None:
@@ -236,7 +236,7 @@ class Metrics:
         origin: MeasuredOrigin = "original",
         by_time: ByTime = "decided",
     ) -> dict[Measure, Trend]:
-        """Return several measures over time, out of one look at the decisions."""
+        """Return several measures over time, with one read of the decisions."""
         length = bucket // timedelta(microseconds=1)
         bounds = _window(since, until)
         if length < 1 or not 0 < bounds["until"] - bounds["since"] <= _MOST_BUCKETS * length:
@@ -253,7 +253,7 @@ class Metrics:
         }
 
     async def days_with_decisions(self, *, since: datetime, until: datetime) -> int:
-        """Return on how many days (UTC) decisions were made; this reads no decision in full."""
+        """Return the number of days (UTC) with decisions. This reads no decision in full."""
         rows = await self._queries.fetch(DAYS, _window(since, until), names=("traces",))
         return int(rows[0][0])
 

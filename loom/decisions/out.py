@@ -1,7 +1,7 @@
-"""Decisions out: rows of chosen columns, as CSV, JSON lines or Parquet, for spreadsheets and other programs.
+"""Export of decisions: rows of chosen columns, as CSV, JSON lines or Parquet, for spreadsheets and other programs.
 
-What decisions hold is untrusted. A spreadsheet takes a cell that begins with a sign for a formula, so such a cell gets
-an apostrophe in front in CSV, unless it is a number.
+The content of decisions is untrusted. A spreadsheet reads a cell that begins with a sign as a formula, so such a cell
+gets an apostrophe in front in CSV, unless it is a number.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ COLUMNS = (
     "decision_id", "decided_at", "recorded_at", "decision_type", "journal", "origin", "policy_name", "policy_version",
     "rule", "effect", "verdict", "is_exception", "status", "rationale", "outcome",
 )  # fmt: skip
-"""The columns where none are chosen."""
+"""The default columns."""
 
 _PARTS = ("facts", "outcome", "context")
-"""What a column may reach into: `facts.income`, or the whole as JSON."""
+"""The parts from which a column may take a value, such as `facts.income`, or the whole as JSON."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 
 
 def check_columns(columns: Sequence[str]) -> tuple[str, ...]:
-    """Return columns that there are; raise `AdmissionError` for others, and for one that is named twice."""
+    """Return the columns; raise `AdmissionError` for an unknown one, and for one that is named twice."""
     for each in columns:
         known = each in DecisionSummary.model_fields or each.partition(".")[0] in _PARTS
         if not known or columns.count(each) > 1:
             raise AdmissionError(
-                f"column [{each!r:.80}] is {'named twice' if known else 'not known'}; expected each once, out of "
+                f"column [{each!r:.80}] is {'named twice' if known else 'not known'}; expected each once, from "
                 f"[{', '.join(DecisionSummary.model_fields)}] and [{', '.join(f'{part}.NAME' for part in _PARTS)}]"
             )
     return tuple(columns)
 
 
 def needs_body(columns: Sequence[str]) -> bool:
-    """Tell whether columns need more of decisions than a list of them has."""
+    """Tell whether columns need the body of decisions, which a list does not have."""
     return any(each.partition(".")[0] in ("facts", "context") for each in columns)
 
 
@@ -57,13 +57,13 @@ def row_of(found: DecisionSummary, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def csv_cell(value: object) -> str:
-    """Return a value as a cell that no spreadsheet runs: what begins like a formula and is no number is quoted."""
+    """Return a value as a cell that no spreadsheet executes: text that begins like a formula is quoted."""
     text = _text(value)
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.match(text) else text
 
 
 def write_rows(stream: TextIO, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, form: OutFormat) -> int:
-    """Write rows as CSV with a header, or as JSON lines, and return how many; several calls write one file."""
+    """Write rows as CSV or as JSON lines, and return their number. Several calls write one file."""
     count = 0
     if form == "csv":
         writer = csv.writer(stream)
@@ -72,17 +72,17 @@ def write_rows(stream: TextIO, rows: Iterable[Mapping[str, Any]], columns: Seque
             count += 1
         return count
     for row in rows:
-        plain = {each: _plain(value) for each, value in row.items()}
+        plain = {each: _json_value(value) for each, value in row.items()}
         stream.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")
         count += 1
     return count
 
 
 class ParquetRows:
-    """Writes pages of rows into one Parquet file; every column is text, as decisions give them, or is empty."""
+    """Writes pages of rows into one Parquet file. Every column is text, or empty."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        """Begin a file; raise `AdmissionError` where the extra `parquet` is not installed."""
+        """Create a file; raise `AdmissionError` where the extra `parquet` is not installed."""
         try:
             self._arrow: Any = importlib.import_module("pyarrow")
             parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -101,7 +101,7 @@ class ParquetRows:
         self._writer.write_table(self._arrow.table(data, schema=self._schema))
 
     def close(self) -> None:
-        """End the file."""
+        """Finish the file."""
         self._writer.close()
 
 
@@ -122,7 +122,7 @@ def _value(found: DecisionSummary, column: str) -> Any:
     return source
 
 
-def _plain(value: object) -> Any:
+def _json_value(value: object) -> Any:
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 

@@ -1,4 +1,4 @@
-"""What came of decisions: observed later, any number of times, in a journal of its own that the trace joins."""
+"""Observed outcomes of decisions: reported later, any number of times, in their own journal that the trace joins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTCOME_JOURNAL = "loom/outcomes"
 
 
 class Outcomes:
-    """Writes down how decisions turned out."""
+    """Records how decisions turned out."""
 
     def __init__(self, store: JournalStore, traces: Traces, *, now: Callable[[], datetime]) -> None:
         self._store = store
@@ -37,9 +37,9 @@ class Outcomes:
         actual: object = None,
         feedback: str | None = None,
     ) -> OutcomeObservedEntry:
-        """Write down how a decision turned out: `correct` is None where nobody can say yet.
+        """Record how a decision turned out; `correct` is None where that is not known yet.
 
-        `decision_id` may be an unambiguous beginning of one; raises `DecisionNotFoundError` otherwise.
+        `decision_id` may be an unambiguous beginning of an id; raises `DecisionNotFoundError` otherwise.
         """
         trace = await self._traces.get(decision_id)
         observed = OutcomeObservedEntry(

@@ -1,6 +1,6 @@
-"""Filling in what decisions refer to, as plain JSON: look-ups and answers out of their own entries, a page at a time.
+"""Fill in what decisions refer to, as plain JSON: look-ups and answers from their own entries, a page at a time.
 
-An entry that is not there, has no body any more or has another digest than the decision says is said to be gone.
+An entry that is missing or pruned, or that has another digest than the decision says, is marked as gone.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from loom.projections import Entries
 __all__ = ["Referred", "filled", "steps_of"]
 
 Referred: TypeAlias = Literal["inputs", "approvals"]
-"""What of a decision may be referred to."""
+"""The parts of a decision that may be references."""
 
 
 async def steps_of(
     entries: Entries, refers: Iterable[tuple[str, Mapping[str, Any] | None]], names: Collection[Referred]
 ) -> Steps:
-    """Return the entries that decisions refer to under some names, out of journals with what each refers to."""
+    """Return the entries that decisions refer to under some names; `refers` has the references with their journals."""
     wanted = {
         (journal, reference[0])
-        for journal, said in refers
-        if said is not None
+        for journal, references in refers
+        if references is not None
         for name in names
-        for reference in said.get(name) or ()
+        for reference in references.get(name) or ()
     }
     return await entries.steps(wanted) if wanted else {}
 
 
 def filled(name: Referred, journal: str, refers: Mapping[str, Any], steps: Steps) -> list[dict[str, Any]]:
-    """Return the look-ups or answers that a decision refers to, as it would have them itself."""
+    """Return the look-ups or answers that a decision refers to, in the form of its own."""
     sound: dict[int, Recorded] = {}
     for at, digest, *_ in refers.get(name) or ():
         step = steps.get((journal, at))

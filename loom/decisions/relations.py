@@ -1,6 +1,6 @@
-"""How decisions hang together: what led to one and followed from it, and a decision among its replays.
+"""Relations of decisions: what led to one and followed from it, and a decision among its replays.
 
-The views say where relatives are; that they are some, their entries say.
+The views say where related decisions are; their entries confirm the relation.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SELECT tree.depth AS depth, {SUMMARY}
 FROM (SELECT id, min(depth) AS depth FROM tree GROUP BY id) AS tree CROSS JOIN trace_decisions ON decision_id = tree.id
 ORDER BY tree.depth, position LIMIT :limit
 """  # noqa: S608
-# A replay stands after what it replays: a link the other way is none, and no line can bite its own tail.
+# A replay comes after its original. A link in the other direction is ignored, so there can be no cycle.
 _ORIGINALS = f"""
 WITH RECURSIVE line (id, earlier, place, depth) AS (
   SELECT decision_id, replayed_from, position, 0 FROM trace_decisions WHERE decision_id = :id
@@ -81,7 +81,7 @@ async def chain_of(queries: Queries, one: Confirmed) -> DecisionChain:
 
 
 async def lineage_of(queries: Queries, one: Confirmed) -> DecisionLineage:
-    """Return a decision among its replays: the original, what replays it, what replays those, in this order."""
+    """Return a decision among its replays: the original, its replays, their replays, in this order."""
     bounds = {"id": one.row["decision_id"], "depth": _DEPTH, "limit": _RELATED}
     above = await queries.fetch(_ORIGINALS, bounds, names=_NAMES, consistent=False)
     others = [row for row in await _known(queries, above) if row["decision_id"] != one.row["decision_id"]]
@@ -103,7 +103,7 @@ async def _known(queries: Queries, rows: Sequence[Row]) -> list[Row]:
 
 
 def _line(link: str | None, rows: Iterable[Row], name: str) -> list[Row]:
-    """Return the rows that links lead to, one after the other, nearest first."""
+    """Return the rows along a chain of links, nearest first."""
     by_id = {row["decision_id"]: row for row in rows}
     line: list[Row] = []
     while link is not None and (row := by_id.pop(link, None)) is not None:
@@ -113,7 +113,7 @@ def _line(link: str | None, rows: Iterable[Row], name: str) -> list[Row]:
 
 
 def _tree(root: Row, rows: Iterable[Row], name: str) -> list[tuple[int, Row]]:
-    """Return a row and those whose links lead to it, with how many links it takes, in order of that and of position."""
+    """Return a row and those whose links lead to it, with the number of links, ordered by that and by position."""
     linked: dict[str | None, list[Row]] = {}
     for row in rows:
         if row["decision_id"] != root["decision_id"]:

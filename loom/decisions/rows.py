@@ -1,4 +1,4 @@
-"""The rows that views make of decisions, each out of one entry: a view is filled with them, and held against them."""
+"""The rows that views make of decisions, each from one entry. A view is filled with them, and compared with them."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ ROW = (
     "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals",
     "refers", "decided_at", "decided_by",
 )  # fmt: skip
-"""What of a decision its row is made of."""
+"""The parts of a decision that its row is made of."""
 
 _as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time
 _BESIDE = ("decided_by", "source")
-"""What of an observed decision its entry says beside it."""
+"""The parts of an observed decision that its entry has outside the decision."""
 
 
 _AS_THEY_ARE = {cls.kind: {cls.schema_version} for cls in (DecisionJournalEntry, DecisionObservedEntry)}
 _AS_THEY_ARE[DecisionJournalEntry.kind] |= {3, 4}
-"""The schemas whose bodies hold what is asked for where this one has it."""
+"""The schemas whose bodies have these parts in the same place as the present schema."""
 
 _LEFT_OUT: Mapping[str, Any] = {
     name: to_jsonable_python(field.get_default(call_default_factory=True))
     for name, field in Decision.model_fields.items()
     if not field.is_required() and field.exclude_if is None
 }
-"""What a decision says by leaving it out."""
+"""The default values, which a written decision leaves out."""
 
 _DEFAULTS = {name: value for name, value in _LEFT_OUT.items() if value is not None}
 
 Header: TypeAlias = Recorded | Part
-"""Where an entry is, and when it was recorded: of one that was read in full, or in part."""
+"""The place and time of an entry that was read in full, or in part."""
 
 
 def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
@@ -70,10 +70,10 @@ def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
 async def decision_parts(
     entries: Entries, positions: Collection[int], names: Sequence[str], *, joined: Collection[Referred] = ()
 ) -> dict[int, Part]:
-    """Return position → what the decisions of entries hold under some names, which may have a dot, two or more.
+    """Return position → what the decisions of entries hold under two or more names, which may have a dot.
 
-    What is `joined`, of these names, is read out of the entries that a decision refers to, where it does. An entry
-    whose body is gone has no values; one that is no decision, or cannot be read, is left out.
+    Names that are `joined` are read from the entries that a decision refers to. A pruned entry has no values. An entry
+    that is no decision, or cannot be read, is left out.
     """
     asked = (*names, "refers") if joined else names
     paths = [name if name.partition(".")[0] in _BESIDE else f"decision.{name}" for name in asked]
@@ -99,23 +99,23 @@ async def decision_parts(
 async def _joined(
     entries: Entries, found: Mapping[int, Part], names: Sequence[str], joined: Collection[Referred]
 ) -> dict[int, Part]:
-    """Return parts, the last of whose values is what the decision refers to, with that in the place of it."""
+    """Return parts whose last value, the references of the decision, is replaced by the content referred to."""
     refers = [(each.journal, each.values[-1]) for each in found.values() if each.values is not None]
     steps = await steps_of(entries, refers, joined)
     complete: dict[int, Part] = {}
     for at, each in found.items():
         if each.values is not None:
-            *values, said = each.values
+            *values, references = each.values
             for name in joined:
-                if said is not None and said.get(name):
-                    values[names.index(name)] = filled(name, each.journal, said, steps)
+                if references is not None and references.get(name):
+                    values[names.index(name)] = filled(name, each.journal, references, steps)
             each = each._replace(values=tuple(values))
         complete[at] = each
     return complete
 
 
 def _filled(part: Part, fill: Sequence[tuple[int, Any]]) -> Part:
-    """Return a part with the defaults of what its decision leaves out."""
+    """Return a part with the default values that its decision leaves out."""
     if part.values is None:
         return part
     values: list[Any] | None = None
@@ -133,9 +133,9 @@ async def decisions_at(
     *,
     joined: Collection[Referred] = (),
 ) -> dict[int, tuple[Part, Mapping[str, Any] | None]]:
-    """Return position → part and decision of entries, with no more of it than `names`; None where the body is gone.
+    """Return position → part and decision of entries, with `names` of it only; None where the body is pruned.
 
-    What is `joined` is read out of the entries that a decision refers to.
+    Names that are `joined` are read from the entries that a decision refers to.
     """
     return {
         at: (part, None if part.values is None else _gathered(names, part.values))
@@ -144,9 +144,9 @@ async def decisions_at(
 
 
 def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
-    """Return column → value of the row of `trace_decisions`, as far as the decision's own entry says it.
+    """Return column → value of the row of `trace_decisions`, as far as the decision's own entry contains it.
 
-    Who asked for it, and what became of its turn, other entries say.
+    The requester and the status of the turn come from other entries.
     """
     policy, evaluation = decision.get("policy") or {}, decision.get("evaluation")
     alike = decision.get("precedent_class") or {}
@@ -185,17 +185,17 @@ def decision_row(header: Header, decision: Mapping[str, Any]) -> dict[str, objec
 
 
 def decided_at_us(header: Header, claimed: str | None) -> int:
-    """Return when a decision was made: what its source claims, else when it was recorded."""
+    """Return the time of a decision: the one that its source claims, else that of its record."""
     return header.recorded_at_us if claimed is None else us_from_datetime(datetime.fromisoformat(claimed))
 
 
 def _gathered(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    """Return values by their names; what stands below one name, such as an evaluation, is None where none of it is."""
-    said: dict[str, Any] = {}
+    """Return values by their names. A part such as the evaluation is None where all of its values are None."""
+    found: dict[str, Any] = {}
     for name, value in zip(names, values, strict=True):
         above, dot, below = name.partition(".")
         if not dot:
-            said[name] = value
+            found[name] = value
         elif value is not None:
-            said.setdefault(above, {})[below] = value
-    return said
+            found.setdefault(above, {})[below] = value
+    return found

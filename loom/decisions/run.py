@@ -1,4 +1,4 @@
-"""A run: decisions that belong together, because they were made, simulated or replayed in one go."""
+"""A run: decisions that belong together, because they were made, simulated or replayed together."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from loom.projections import Row
 __all__ = ["Run", "RunStatus", "VersionSeen"]
 
 RunStatus: TypeAlias = Literal["open"] | RunEnding
-"""`open` until it is said how the run ended, which nobody does for a process that died."""
+"""`open` until the end of the run is recorded. If its process dies, the run stays open."""
 
 
 class VersionSeen(BaseModel):
-    """A policy version that decisions of a run were judged under, and how many of them."""
+    """A policy version that judged decisions of a run, and their number."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,18 +32,18 @@ class VersionSeen(BaseModel):
 
 
 class Run(BaseModel):
-    """One run: what it was started with, how it ended, and what was decided in it as far as that was looked up.
+    """One run: how it was started, how it ended, and the counts of its decisions where they were looked up.
 
-    `policies` and `parameters` are what whoever started it said; `versions` are what its decisions name. A run that
-    comes from `start` or `end` has no counts: ask `get` or `find` for them. Decisions of turns that outlast the run
-    count as well. The counts are those of the views; everything else is what the journal of runs says.
+    `policies` and `parameters` are given at the start; `versions` are those that its decisions name. A run that comes
+    from `start` or `end` has no counts: `get` and `find` return them. Decisions of turns that outlast the run count
+    as well. The counts come from the views; everything else comes from the journal of runs.
     """
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
     position: int
-    """Where in the workspace its start stands: runs are ordered by it."""
+    """The position of its start in the workspace: runs are ordered by it."""
     kind: RunKind
     status: RunStatus
     by: str
@@ -68,23 +68,23 @@ class Run(BaseModel):
 
     @property
     def open(self) -> bool:
-        """Whether nobody has said yet that it ended."""
+        """Whether no end is recorded yet."""
         return self.status == "open"
 
     @property
     def starter(self) -> Identity:
-        """Who started it, and where the name comes from."""
+        """Who started it, and the source of the name."""
         return Identity(self.by, self.identity_source, self.via)
 
     @property
     def ender(self) -> Identity | None:
-        """Who ended it, and where the name comes from; None while it is open."""
+        """Who ended it, and the source of the name; None while it is open."""
         by, source, via = self.ended_by, self.ended_identity_source, self.ended_via
         return None if by is None else Identity(by, source, via)
 
     @property
     def duration_s(self) -> float | None:
-        """How long it took, in seconds; None while it is open."""
+        """The duration in seconds; None while it is open."""
         return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
 
     @classmethod
@@ -103,7 +103,7 @@ class Run(BaseModel):
         return self.model_copy(update={**ending, **who})
 
     def counted(self, row: Row) -> Run:
-        """Return the run with what a row of the views counts of it."""
+        """Return the run with the counts from a row of the views."""
         return self.model_copy(
             update={
                 "decisions": row["decisions"],

@@ -12,14 +12,14 @@ from loom.journal.entry import PersonEntry
 __all__ = ["RunEndedEntry", "RunEnding", "RunKind", "RunStartedEntry"]
 
 RunKind: TypeAlias = Literal["live", "simulation", "replay", "import"]
-"""Whether a run decided for real, about made-up cases, again about what was decided before, or brought history in."""
+"""Whether a run decided real cases or made-up ones, decided earlier cases again, or imported history."""
 
 RunEnding: TypeAlias = Literal["completed", "failed", "abandoned"]
-"""How a run ended: as it should, with an error, or because somebody gave it up."""
+"""How a run ended: normally, with an error, or abandoned by a person."""
 
 
 class RunStartedEntry(PersonEntry):
-    """A run began, in the journal `loom/runs`. `policies` are the versions that it is meant to decide under."""
+    """A run began, in the journal `loom/runs`. `policies` are the versions that it is meant to use."""
 
     kind: ClassVar[str] = "run_started"
     schema_version: ClassVar[int] = 3
@@ -34,12 +34,12 @@ class RunStartedEntry(PersonEntry):
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 2 as it is: 3 knows imports, too."""
+        """Return a body of schema 2 as it is: schema 3 adds imports."""
         return body if version == 2 else super().upcast(version, body)
 
 
 class RunEndedEntry(PersonEntry):
-    """A run ended. `result` is what whoever ended it has to say in numbers, such as the totals of a replay."""
+    """A run ended. `result` has numbers from the caller, such as the totals of a replay."""
 
     kind: ClassVar[str] = "run_ended"
     schema_version: ClassVar[int] = 2

@@ -1,7 +1,7 @@
-"""Runs: started and ended in a journal of their own, and what belongs to one.
+"""Runs: they are started and ended in their own journal, and decisions belong to them.
 
 Commands that are sent within `async with loom.runs.run(…)` belong to the run, and so does everything that follows from
-them: what their turns send on, and what is decided, also when a turn is resumed after the run.
+them: the commands that their turns send, and the decisions, also of a turn that is resumed after the run.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _NAMES = ("traces",)
 
 
 def current_run(store: JournalStore) -> str | None:
-    """Return the id of the run of this store's that the caller is in, None outside of any."""
+    """Return the id of this store's run that the caller is in, None outside of any."""
     within = _within.get()
     return within[1] if within is not None and within[0] is store else None
 
 
 class RunsView:
-    """Answers which runs there are, how they ended, and what was decided in them.
+    """Answers which runs exist, how they ended, and what was decided in them.
 
-    Runs come out of their journal. How many decisions one has, and of which versions, the views count.
+    Runs come from their journal. The views count their decisions, in all and by version.
     """
 
     def __init__(self, queries: Queries) -> None:
@@ -64,7 +64,7 @@ class RunsView:
         self._folded = 0
 
     async def get(self, run_id: str) -> Run:
-        """Return the run with this id, or the one whose id begins so; raise `RunNotFoundError`."""
+        """Return the run with this id, or the only one whose id begins with it; raise `RunNotFoundError`."""
         await self._load()
         found = (
             [run_id] if run_id in self._runs else [each for each in self._runs if run_id and each.startswith(run_id)]
@@ -100,7 +100,7 @@ class RunsView:
         return tuple(run.counted(counts[run.run_id]) if run.run_id in counts else run for run in runs)
 
     async def _load(self) -> None:
-        """Fold what was said of runs since the last look."""
+        """Fold the entries about runs since the last call."""
         async for recorded in self._queries.entries.read(RUN_JOURNAL, after=self._folded):
             self._fold(recorded)
             self._folded = recorded.sequence
@@ -116,7 +116,7 @@ class RunsView:
 
 
 class Runs(RunsView):
-    """Starts and ends runs, and says which one commands belong to that are sent within it."""
+    """Starts and ends runs, and assigns the commands that are sent within one to it."""
 
     def __init__(
         self,
@@ -146,12 +146,12 @@ class Runs(RunsView):
         note: str | None = None,
         run_id: str | None = None,
     ) -> Run:
-        """Write down that a run begins, and return it; `by` is by default who opened the loom.
+        """Record that a run begins, and return it; `by` is by default the person who opened the loom.
 
-        `kind` is by default `live`: that cases are made up, whoever makes them up says. Equal parameters do not make an
-        equal run: each call is a new one. The id of a run that there is gives that
-        run, if everything else is equal, and a `RunConflictError` if not. `policies` are version ids or hashes, and
-        raise `PolicyNotRegisteredError` where they are not registered.
+        `kind` is by default `live`; callers that make up their cases pass `simulation`. Each call starts a new run,
+        also with equal parameters. The id of an existing run returns that run if everything else is equal, and raises
+        `RunConflictError` if not. `policies` are version ids or hashes, and raise `PolicyNotRegisteredError` where they
+        are not registered.
         """
         known_id = _checked(self._new_id() if run_id is None else run_id)
         plain: Any = json_value(dict(parameters or {}))
@@ -171,7 +171,7 @@ class Runs(RunsView):
             asked = entry if kind is not None else entry.model_copy(update={"run_kind": before.kind})
             if differing := _differing(_start_of(before), asked):
                 raise RunConflictError(
-                    f"run [{known_id}] was started before, with [{differing}] other than now; expected the same: "
+                    f"run [{known_id}] was started before, with another [{differing}]; expected the same: "
                     "give a new run another id, or none"
                 )
             return None
@@ -189,12 +189,12 @@ class Runs(RunsView):
         by: By | None = None,
         importing: bool = False,
     ) -> Run:
-        """Write down how a run ended, by its full id, and return it; `result` is plain JSON.
+        """Record how a run ended, by its full id, and return it; `result` is plain JSON.
 
-        Only what is `importing` knows that an import is complete: for others that is a `RunConflictError`.
+        Only the importer (`importing`) may complete an import: other callers get a `RunConflictError`.
 
-        Ending it again in the same way changes nothing, in another way is a `RunConflictError`. Turns that still go on
-        are not stopped: what they decide belongs to the run.
+        To end a run again in the same way changes nothing; in another way it is a `RunConflictError`. Turns that are
+        still open are not stopped: their decisions belong to the run.
         """
         try:
             entry = RunEndedEntry(
@@ -210,14 +210,14 @@ class Runs(RunsView):
                 raise _not_found(run_id, "is not known")
             if before.open and before.kind == "import" and status == "completed" and not importing:
                 raise RunConflictError(
-                    f"run [{run_id}] is an import that has not ended; expected that it is resumed, or abandoned: see "
+                    f"run [{run_id}] is an import that has not ended; expected it to be resumed, or abandoned: see "
                     "`loom import`"
                 )
             if before.open:
                 return entry
             if differing := _differing(_end_of(before), entry):
                 raise RunConflictError(
-                    f"run [{run_id}] has ended as [{before.status}], with [{differing}] other than now; "
+                    f"run [{run_id}] has ended as [{before.status}], with another [{differing}]; "
                     "expected the same: a run ends once"
                 )
             return None
@@ -237,13 +237,13 @@ class Runs(RunsView):
         note: str | None = None,
         run_id: str | None = None,
     ) -> AsyncIterator[Run]:
-        """Start a run, or go on with an open one by its id, and let all commands that are sent within belong to it.
+        """Start a run, or continue an open one by its id. All commands that are sent within belong to it.
 
-        `kind` is by default `live`, and that of the run where one is gone on with.
+        `kind` is by default `live`, or that of the run that is continued.
 
-        It ends as `completed`, or as `failed` with the exception. Where the block is cancelled, or its process dies,
-        the run stays open, and the same `run_id` with the same contents goes on with it. Tasks that are started within
-        belong to it as well; the innermost run counts.
+        It ends as `completed`, or as `failed` with the exception. If the block is cancelled, or its process dies, the
+        run stays open, and the same `run_id` with the same contents continues it. Tasks that are started within belong
+        to it as well; the innermost run counts.
         """
         begun = await self.start(
             kind=kind, policies=policies, parameters=parameters, seed=seed, by=by, note=note, run_id=run_id
@@ -266,16 +266,18 @@ class Runs(RunsView):
             _within.set(outside)
 
     async def _end_failed(self, begun: Run, error: Exception) -> None:
-        """Say that a run failed; that this cannot be written must not hide why."""
-        if not self._runs[begun.run_id].open:  # ended within, by whoever knew better
+        """Record that a run failed. An error of that record must not hide the original one."""
+        if not self._runs[begun.run_id].open:  # ended within the block
             return
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:  # a task group says less than its task
+        while (
+            isinstance(error, ExceptionGroup) and len(error.exceptions) == 1
+        ):  # the error of the task says more than that of its group
             error = error.exceptions[0]
         try:
-            said = f"{type(error).__name__}: {error}"[:_MAX_REASON]
-            await self.end(begun.run_id, status="failed", reason=said, by=begun.starter)
-        except LoomError as unsaid:
-            _log.warning("run_left_open", run=begun.run_id, error=str(unsaid))
+            reason = f"{type(error).__name__}: {error}"[:_MAX_REASON]
+            await self.end(begun.run_id, status="failed", reason=reason, by=begun.starter)
+        except LoomError as unwritten:
+            _log.warning("run_left_open", run=begun.run_id, error=str(unwritten))
 
     def _reference(self, version: str) -> PolicyReference:
         known = self._policies.resolve(version)
@@ -286,7 +288,7 @@ class Runs(RunsView):
 
 
 def _checked(run_id: str) -> str:
-    """Return an id that may be the key of a journal, as what belongs to a run alone may stand in one of its name."""
+    """Return an id that is valid as the key of a journal, as a run may have a journal of its name."""
     try:
         journal_name("run", run_id)
     except InvalidNameError as error:
@@ -302,13 +304,13 @@ def _start_of(run: Run) -> RunStartedEntry:
 
 
 def _end_of(run: Run) -> RunEndedEntry:
-    said = {"status": run.status, "by": run.ended_by, "reason": run.reason, "result": run.result}
-    return RunEndedEntry.model_validate({"run_id": run.run_id, **said})
+    end = {"status": run.status, "by": run.ended_by, "reason": run.reason, "result": run.result}
+    return RunEndedEntry.model_validate({"run_id": run.run_id, **end})
 
 
 def _differing(first: Entry, now: Entry) -> str:
-    """Return which fields differ, so that 1, 1.0 and true are three things and the order of keys is none."""
-    # Where the name came in may differ: a run that was begun in a shell may be gone on with in a program.
+    """Return which fields differ: 1, 1.0 and true are different, and the order of keys does not matter."""
+    # The way in which the name was given may differ: a run that began in a shell may be continued in a program.
     before, after = (each.model_dump(mode="json", exclude={"identity_source", "via"}) for each in (first, now))
     return ", ".join(
         name for name in before if json.dumps(before[name], sort_keys=True) != json.dumps(after[name], sort_keys=True)
@@ -317,7 +319,8 @@ def _differing(first: Entry, now: Entry) -> str:
 
 def _not_found(run_id: str, problem: str) -> RunNotFoundError:
     return RunNotFoundError(
-        f"run [{run_id!r:.80}] {problem}; expected [the id of one run, or how only one begins]: see `loom runs`"
+        f"run [{run_id!r:.80}] {problem}; expected [the id of one run, or an unambiguous beginning of it]: "
+        "see `loom runs`"
     )
 
 

@@ -1,7 +1,7 @@
-"""The projection behind runs: what each was started with, and how it ended.
+"""The projection behind runs: how each was started, and how it ended.
 
-The first start of a run id counts, and the first end after it. What was decided in a run is counted by the projection
-of traces, which sees each decision once.
+The first start of a run id counts, and the first end after it. The projection of traces, which sees each decision once,
+counts the decisions of a run.
 """
 
 from __future__ import annotations

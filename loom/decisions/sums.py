@@ -1,4 +1,4 @@
-"""The statements that sum decisions up, for tables that hold what their entries say."""
+"""The statements that sum decisions up, for tables that were filled from their entries."""
 
 from __future__ import annotations
 
@@ -65,5 +65,5 @@ _RECORDED = ("decided_at_us", "recorded_at_us")
 
 
 def timed(statement: str, by_time: ByTime) -> str:
-    """Return a statement that takes decisions by when they were made, or recorded."""
+    """Return a statement that selects decisions by the time when they were made, or recorded."""
     return statement.replace(*_RECORDED) if by_time == "recorded" else statement

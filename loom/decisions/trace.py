@@ -40,7 +40,7 @@ decision_id, position, journal, sequence, command_id, actor_type, actor_key, dec
 policy_version, policy_hash, rule, effect, recorded_at_us, decided_at_us, decided_by,
 parent_decision_id, run_id, origin, replayed_from, confidence, rationale, outcome, verdict, departure, status
 """
-"""The columns of `trace_decisions` that a `DecisionSummary` is made of, and two that decisions are looked for by."""
+"""The columns of `trace_decisions` that a `DecisionSummary` is made of, and two for searches."""
 
 _NOT_OF_A_ROW = frozenset({"recorded_at", "decided_at", "similarity"})
 
@@ -50,10 +50,10 @@ class _Frozen(BaseModel):
 
 
 class DecisionSummary(_Frozen):
-    """One decision in a list: where it stands, what it was about, and what became of its turn.
+    """One decision in a list: its position, its content in short, and the status of its turn.
 
     `status` is `open` while the turn goes on, `settled` when it ended with a reply, `failed` or `abandoned` if not.
-    That of an observed decision, which has no policy, is what became of its import: `open` while that is unfinished.
+    An observed decision, which has no policy, has the status of its import: `open` while that is unfinished.
     """
 
     decision_id: str
@@ -71,7 +71,7 @@ class DecisionSummary(_Frozen):
     effect: str | None
     recorded_at: datetime
     decided_at: datetime
-    """When it was decided: what the source of an observed one claims, else when it was recorded."""
+    """When it was decided: for an observed one as its source claims, else the time of its record."""
     parent_decision_id: str | None
     run_id: str | None
     origin: Literal["original", "replayed", "observed"]
@@ -80,12 +80,12 @@ class DecisionSummary(_Frozen):
     rationale: str
     outcome: dict[str, JsonValue]
     verdict: Verdict | None
-    """What it came to, by its outcome, people's answers and its rule; none where none of them says."""
+    """Its result, by its outcome, people's answers and its rule; none where none of them says."""
     departure: Departure | None
     """How it went against its own rule, if it did."""
     status: Literal["open", "settled", "failed", "abandoned"]
     similarity: float | None = None
-    """How near its rationale is to what was asked for (a cosine), where similarity suggested it."""
+    """The similarity (a cosine) of its rationale to the query, where similarity suggested it."""
 
     @classmethod
     def of(cls, row: Row) -> DecisionSummary:
@@ -97,7 +97,7 @@ class DecisionSummary(_Frozen):
 
 
 class DecisionWithBody(DecisionSummary):
-    """One decision in a list with all that was recorded of it; None where its body was pruned or erased."""
+    """One decision in a list with its full record; None where its body was pruned or erased."""
 
     decision: Decision | None
 
@@ -111,7 +111,7 @@ class PrecedentSeen(_Frozen):
 
 
 class OutcomeObserved(_Frozen):
-    """How the decision turned out, as somebody saw it later."""
+    """How the decision turned out, as a person or system observed it later."""
 
     position: int
     correct: bool | None
@@ -125,7 +125,7 @@ class OutcomeObserved(_Frozen):
 
     @property
     def identity(self) -> Identity:
-        """Who saw it, and where the name comes from."""
+        """Who observed it, and the source of the name."""
         return Identity(self.observed_by, self.identity_source, self.via)
 
     @classmethod
@@ -138,7 +138,7 @@ class OutcomeObserved(_Frozen):
 
 
 class Enrichment(_Frozen):
-    """What came of asking a critic: an analysis, or in words why there is none. Costs are in US dollars."""
+    """The result of a request to a critic: an analysis, or the reason why there is none. Costs are in US dollars."""
 
     status: Literal["enriched", "failed", "refused"]
     analysis: DecisionAnalysis | None
@@ -162,9 +162,9 @@ class Enrichment(_Frozen):
 
 
 class Effect(_Frozen):
-    """Something that the turn of a decision did in the world, or meant to; `position` is that of its intent.
+    """An effect that the turn of a decision had, or intended; `position` is that of its intent.
 
-    `unknown` is one without a result: it may have happened or not. `before` says that it was intended before the
+    `unknown` means that there is no result: it may have happened or not. `before` says that it was intended before the
     decision was recorded.
     """
 
@@ -200,10 +200,10 @@ class Effect(_Frozen):
 
 
 class DecisionTrace(DecisionSummary):
-    """A decision with who asked for it, what it saw, who agreed, what came of it, and where it is recorded.
+    """A decision with its requester, precedents, approvals, result, and place in the journal.
 
-    `effects` are those of its turn, in order; `effects_left_out` is how many more there are. `schema_version` is that
-    of its entry.
+    `effects` are those of its turn, in order; `effects_left_out` is the number of further ones. `schema_version` is
+    that of its entry.
     """
 
     by: str | None
@@ -228,13 +228,13 @@ class DecisionTrace(DecisionSummary):
     children: tuple[str, ...]
     replays: tuple[str, ...]
     run: Run | None = None
-    """The run that it belongs to, where that was started in this workspace."""
+    """The run that it belongs to, if that was started in this workspace."""
     divergence: str | None = None
-    """In what its turn does not do what its journal says, where it waits for that."""
+    """How its turn differs from its journal, if the turn is stuck for that reason."""
 
     @property
     def requester(self) -> Identity | None:
-        """Who asked for it, and where the name comes from; None where nobody was named."""
+        """Who asked for it, and the source of the name; None where no person was named."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
     @property
@@ -245,7 +245,7 @@ class DecisionTrace(DecisionSummary):
 
     @property
     def context(self) -> tuple[DecisionInput, ...]:
-        """The look-ups that it rests on."""
+        """The look-ups that it depends on."""
         return self.decision.inputs
 
     @staticmethod
@@ -261,7 +261,7 @@ class DecisionTrace(DecisionSummary):
 
 
 class Related(_Frozen):
-    """A decision that is so many generations away."""
+    """A related decision, with its distance in generations."""
 
     depth: int
     decision: DecisionSummary
@@ -270,7 +270,7 @@ class Related(_Frozen):
 class DecisionChain(_Frozen):
     """What led to a decision, outermost first; the decision; what followed from it, nearest first.
 
-    `cut` says that there is more than is shown.
+    `cut` says that there are more than are shown.
     """
 
     ancestors: tuple[Related, ...]
@@ -282,8 +282,8 @@ class DecisionChain(_Frozen):
 class DecisionLineage(_Frozen):
     """A decision among its replays: the original, its replays, their replays and so on, the same from any of them.
 
-    `members` are all of them by generation, the original (generation 0) first. `missing` is the id of what the first
-    of them says that it replays, where that is not in this workspace. `cut` says that there are more than are shown.
+    `members` are all of them by generation, the original (generation 0) first. If the first member replays a decision
+    that is not in this workspace, `missing` is the id of that one. `cut` says that there are more than are shown.
     """
 
     decision: DecisionSummary
@@ -293,7 +293,7 @@ class DecisionLineage(_Frozen):
 
     @property
     def original(self) -> DecisionSummary:
-        """The decision that all others replay, or the earliest that is known here."""
+        """The decision that all others replay, or the earliest one that is known here."""
         return self.members[0].decision
 
     @property

@@ -1,6 +1,6 @@
-"""Traces: decisions read back with everything that is joined to them.
+"""Traces: decisions that are read with everything that is joined to them.
 
-Order is by position, so the same question has the same answer; pages go on after the last position seen.
+Order is by position, so the same query has the same result. A page continues after the last position of the one before.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ _CONFIRM_ENRICHMENTS = Confirmation(EnrichmentsProjection(), "enrichments")
 
 
 class Traces:
-    """Reads decisions back: one in full, those that match, what led to one and what followed from it.
+    """Reads decisions: one in full, those that match, what led to one and what followed from it.
 
-    `alike` says in words what the precedent class of a decision is made from, by attribute, for its explanation.
+    `alike` describes the precedent class of a decision in words, by attribute, for its explanation.
     """
 
     def __init__(self, queries: Queries, *, alike: Callable[[Decision], Mapping[str, str]] = lambda _: {}) -> None:
@@ -87,7 +87,7 @@ class Traces:
         self._runs = RunsView(queries)
 
     async def get(self, decision_id: str) -> DecisionTrace:
-        """Return the decision with this id, or the one whose id begins so; raise `DecisionNotFoundError`."""
+        """Return the decision with this id, or the only one whose id begins with it; raise `DecisionNotFoundError`."""
         (row, *_), recorded = await self._one(decision_id)
         await join(self._queries.entries, [recorded])
         entry = recorded.entry
@@ -125,7 +125,7 @@ class Traces:
         )
 
     async def known(self, decision_id: str) -> Decision | None:
-        """Return the decision with this id, or whose id alone begins so; None where there is none, by its own entry."""
+        """Return the decision with this id, or the only one whose id begins with it; None where there is none."""
         try:
             _, recorded = await self._one(decision_id)
             await join(self._queries.entries, [recorded])
@@ -153,13 +153,13 @@ class Traces:
         after: int | None = None,
         with_body: bool = False,
     ) -> tuple[DecisionSummary, ...]:
-        """Return the decisions that match everything given, newest first: observed ones too, unless `origin` says.
+        """Return the decisions that match all filters, newest first. Observed ones are included unless `origin` is set.
 
-        With `with_body` each is a `DecisionWithBody`: the page holds all that was recorded of its decisions.
+        With `with_body` each is a `DecisionWithBody`: the page has the full record of its decisions.
 
-        `since` and `until` are when decisions were made, as their source claims of observed ones, or were recorded.
-        `policy_version` is a version id or a full hash; `until` itself is left out; `after` is the position of the last
-        one already seen.
+        `since` and `until` limit the time of the decisions (for observed ones as their source claims), or of their
+        records. `policy_version` is a version id or a full hash; `until` itself is excluded; `after` is the position of
+        the last one already seen.
         """
         matches, parameters = matching(
             {
@@ -176,7 +176,7 @@ class Traces:
         return await self.with_bodies(kept) if with_body else kept
 
     async def with_bodies(self, found: Sequence[DecisionSummary]) -> tuple[DecisionWithBody, ...]:
-        """Return decisions of a list with all that was recorded of them."""
+        """Return decisions of a list with their full records."""
         entries = await self._queries.entries.at([each.position for each in found])
         await join(self._queries.entries, entries.values())
         bodies = {at: getattr(recorded.entry, "decision", None) for at, recorded in entries.items()}
@@ -185,19 +185,19 @@ class Traces:
     async def chain(self, decision_id: str) -> DecisionChain:
         """Return what led to a decision, outermost first, and what followed from it, nearest first.
 
-        A line of more than 200 generations, or 1,000 relatives, is cut there and says so.
+        A lineage of more than 200 generations, or 1,000 decisions, is cut there, and `cut` says so.
         """
         return await chain_of(self._queries, (await self._one(decision_id))[0])
 
     async def lineage(self, decision_id: str) -> DecisionLineage:
-        """Return a decision among its replays: the original, what replays it, what replays those, in this order.
+        """Return a decision among its replays: the original, its replays, their replays, in this order.
 
-        It is the same from any of them. More than 200 generations up or down, or 1,000 members, are cut and say so.
+        It is the same from any of them. More than 200 generations up or down, or 1,000 members, are cut, as `cut` says.
         """
         return await lineage_of(self._queries, (await self._one(decision_id))[0])
 
     async def explain(self, decision_id: str) -> Explanation:
-        """Return one decision in the order in which a person asks about it."""
+        """Return one decision, explained in the order in which a person asks about it."""
         trace = await self.get(decision_id)
         return explain(trace, alike=self._alike(trace.decision))
 
@@ -209,7 +209,7 @@ class Traces:
         several = ", ".join(row["decision_id"] for row in found)
         raise DecisionNotFoundError(
             f"decision [{decision_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; "
-            "expected [the id of one decision, or how only one begins]: see `loom decisions`"
+            "expected [the id of one decision, or an unambiguous beginning of it]: see `loom decisions`"
         )
 
     async def _run(self, run_id: str | None) -> Run | None:
@@ -236,7 +236,7 @@ class Traces:
         )
 
     async def _effects(self, turn: tuple[str, str], *, decided: int) -> tuple[tuple[Effect, ...], int]:
-        """Return what a turn did in the world, as its entries say it, and how much more there is than is returned."""
+        """Return the effects of a turn from its entries, and the number of effects that are left out."""
         rows = await self._queries.fetch(_EFFECTS, (*turn, _RELATED), names=("effects",))
         confirmed = await self._queries.confirmed(rows, _CONFIRM_EFFECTS)
         left_out = rows[0]["number"] - len(rows) if rows else 0
@@ -256,6 +256,6 @@ class Traces:
 
 
 def _observed(entry: DecisionObservedEntry) -> dict[str, Any]:
-    """Return where an observed decision was read, and who made it as its source claims."""
+    """Return where an observed decision was read, and who made it according to its source."""
     who = {"decided_identity_source": entry.identity_source, "decided_via": entry.via}
     return {"source": entry.source, "decided_by": entry.decided_by, **who}

@@ -1,7 +1,7 @@
-"""Folding a page of entries into the view of traces: a turn that begins and ends in it needs no note of its own.
+"""Fold a page of entries into the view of traces: a turn that begins and ends in the page needs no row of its own.
 
-It leaves what folding one entry after the other leaves. A decision of such a turn is written once, with what its turn
-came to, in place of being noted as open and looked for again.
+The result is the same as folding entry by entry. A decision of such a turn is written once, with the final status of
+its turn, instead of first as open and then updated.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ UNION SELECT journal, command_id FROM trace_decisions WHERE status = 'open' AND 
 
 _Turn = tuple[str, str | None]
 Write = Callable[[Recorded, Mapping[str, Any], Mapping[str, Any]], None]
-"""Writes a decision, with what it takes over from the command of its turn, and the status of that."""
+"""Writes a decision, with what it takes over from the command of its turn, and the status of the turn."""
 
 
 class TracesPage:
-    """One page on its way into the tables. `apply` folds a single entry, `write` a decision of a turn of the page."""
+    """The fold of one page. `apply` folds a single entry, `write` a decision of a turn of the page."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class TracesPage:
         self._about = about
         self._statuses = statuses
         self._known: set[_Turn] = set()
-        """Turns that are not of this page alone: what belongs to them is folded one entry after the other."""
+        """Turns that are not in this page alone: they are folded entry by entry."""
         self._begun: dict[_Turn, Recorded] = {}
         self._ended: dict[_Turn, tuple[Recorded, str]] = {}
         self._waiting: list[tuple[Recorded, Mapping[str, Any]]] = []
@@ -71,7 +71,7 @@ class TracesPage:
                 self._begun[turn] = recorded
                 return
             if kind in DECISIONS or kind == "run_ended":
-                self._flush()  # the order of decisions is that of their positions
+                self._flush()  # decisions are written in the order of their positions
             self._known.add(turn)
             self._apply(recorded, self._view)
         elif kind in DECISIONS and (decision := written_decision(recorded)) is not None:
@@ -85,13 +85,13 @@ class TracesPage:
             self._apply(recorded, self._view)
 
     def _flush(self) -> None:
-        """Write the decisions that wait; a turn that has not ended yet is noted, and goes on one entry at a time."""
+        """Write the waiting decisions. A turn that has not ended yet gets a row, and is then folded entry by entry."""
         waiting, self._waiting = self._waiting, []
         for recorded, decision in waiting:
             turn = (recorded.journal, recorded.command_id)
             received, status = self._ended.get(turn) or (self._begun.get(turn), "open")
-            said = {} if received is None else received.plain or {}
-            self._write(recorded, decision, {**{name: said.get(name) for name in self._about}, "status": status})
+            command = {} if received is None else received.plain or {}
+            self._write(recorded, decision, {**{name: command.get(name) for name in self._about}, "status": status})
         for turn in {(recorded.journal, recorded.command_id) for recorded, _ in waiting}:
             self._let_go(turn)
 

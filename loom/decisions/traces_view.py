@@ -65,7 +65,7 @@ _ENDINGS = {"turn_completed": "settled", "turn_failed": "failed", "turn_abandone
 
 
 class TracesProjection:
-    """Keeps every decision with what its turn came to, and every outcome that was observed."""
+    """Keeps every decision with the status of its turn, and every observed outcome."""
 
     name = "traces"
     version = 9
@@ -92,9 +92,9 @@ class TracesProjection:
             _decide(recorded, decision, view)
             return
         if recorded.kind == CommandReceivedEntry.kind:
-            said = recorded.plain
-            if said is not None and recorded.command_id is not None:
-                view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *[said.get(name) for name in _ABOUT]))
+            body = recorded.plain
+            if body is not None and recorded.command_id is not None:
+                view.execute(_RECEIVE, (recorded.journal, recorded.command_id, *[body.get(name) for name in _ABOUT]))
             return
         entry = recorded.entry
         if isinstance(entry, TurnDivergedEntry):
@@ -113,7 +113,7 @@ class TracesProjection:
             )  # fmt: skip
 
     def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
-        """Fold entries into the tables, as `apply` of one after the other would."""
+        """Fold entries into the tables, with the same result as `apply` for each of them."""
 
         def write(recorded: Recorded, decision: Mapping[str, Any], of_turn: Mapping[str, Any]) -> None:
             _decide(recorded, decision, view, of_turn=of_turn)
@@ -128,7 +128,7 @@ def _decide(
     *,
     of_turn: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a decision; `of_turn` is what its turn says of it, where that is not to be looked for."""
+    """Write a decision; `of_turn` has the values from its turn, where they need not be looked up."""
     row = {**decision_row(recorded, decision), **(of_turn or {})}
     if not view.execute(_DECIDE if of_turn is None else _WHOLE, row).rowcount:
         return

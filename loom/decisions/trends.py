@@ -1,4 +1,4 @@
-"""Trends: a measure over time, the least-squares line through it, and the buckets that lie off that line."""
+"""Trends: a measure over time, the least-squares line through it, and the buckets that are off that line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict
 __all__ = ["ENOUGH", "Anomaly", "Bucket", "Measure", "Trend", "trend_of"]
 
 Measure: TypeAlias = Literal["decisions", "quality", "accuracy", "exception_rate", "denial_rate", "departure_rate"]
-"""What a trend can be of."""
+"""The measures of a trend."""
 
 ENOUGH = 30
-"""How many buckets there must be before anything is an anomaly."""
+"""The minimum number of buckets for anomalies."""
 
 
 class Bucket(BaseModel):
@@ -29,7 +29,7 @@ class Bucket(BaseModel):
 
 
 class Anomaly(BaseModel):
-    """A bucket that lies off the line: by how many standard deviations, and how serious that is."""
+    """A bucket that is off the line: by how many standard deviations, and with which severity."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,7 +41,7 @@ class Anomaly(BaseModel):
 
 
 class Trend(BaseModel):
-    """A measure over time, the least-squares line through it, and what lies off that line.
+    """A measure over time, the least-squares line through it, and the buckets that are off it.
 
     `slope` is the change from one bucket to the next, none with fewer than two; anomalies need 30 buckets.
     """
@@ -57,7 +57,7 @@ class Trend(BaseModel):
 
 
 def trend_of(measure: Measure, buckets: Sequence[Bucket], *, bucket_s: float) -> Trend:
-    """Return the least-squares line through buckets, and those that lie off it; empty ones do not count."""
+    """Return the least-squares line through buckets, and those that are off it; empty ones do not count."""
     points = [(number, each.value) for number, each in enumerate(buckets) if each.value is not None]
     slope, intercept = _line(points)
     anomalies: list[Anomaly] = []

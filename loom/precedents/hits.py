@@ -68,7 +68,7 @@ class Hits:
         names = tuple(dict.fromkeys((*names, *also)))
         joined: tuple[Referred, ...] = ("approvals",) if "approvals" in also else ()
         found = await confirmed_decisions(
-            self._queries, rows, table=_TABLE, told=precedent_row, names=names, joined=joined
+            self._queries, rows, table=_TABLE, make_row=precedent_row, names=names, joined=joined
         )
         kept = [each for each in found if self._matches(each, facets)]
         if words is not None:

@@ -250,7 +250,7 @@ class Precedents:
                 f"decision [{decision_id!r:.80}] is {'ambiguous' if found else 'not known'} as a precedent; "
                 "expected [the id of one original decision, or how only one begins]: see `loom decisions`"
             )
-        hits = await confirmed_decisions(self._queries, found, table="precedents", told=precedent_row, names=ROW)
+        hits = await confirmed_decisions(self._queries, found, table="precedents", make_row=precedent_row, names=ROW)
         if not hits:
             raise self._queries.differences.add("precedents", found[0]["position"], "it is another decision")
         precedent = hits[0].row["precedent"]

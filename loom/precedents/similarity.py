@@ -106,7 +106,7 @@ class Similarity:
             rows = await self._queries.fetch(_AFTER, bounds, names=("precedents",))
             if not rows:
                 return
-            hits = await confirmed_decisions(self._queries, rows, table="precedents", told=precedent_row, names=ROW)
+            hits = await confirmed_decisions(self._queries, rows, table="precedents", make_row=precedent_row, names=ROW)
             if hits:
                 vectors = await self._embedded([each.row["rationale"] for each in hits])
                 first = len(self._rows)

@@ -120,7 +120,7 @@ def test_decisions_show_their_outcome_and_whether_it_went_against_the_rule(confi
     assert (first["verdict"], first["departure"]) == ("granted", None)
     assert invoke("decisions", config=config).out.count("against its rule") == 1
     said = invoke("metrics", config=config).out
-    assert "nobody gave the approval that the rule requires: asked for by ana (claimed) 1; for example" in said
+    assert "without the approval that the rule requires: asked for by ana (claimed) 1; for example" in said
     [departed] = invoke("metrics", "--json", config=config).json["departures"]
     assert (departed["decisions"], departed["people"]) == (1, {"ana (claimed)": 1})
     assert departed["actor_types"] == {"suggested-seller": 1}

@@ -78,7 +78,7 @@ def test_why_answers_in_the_order_in_which_a_person_asks(filled: Path, by_ration
     questions = [
         "What was decided?", "Why?", "On which facts?", "Under which rule?", "After which precedents?", "Who agreed?",
         "What was done?",
-        "What came of it?",
+        "What was the result?",
     ]  # fmt: skip
     places = [said.out.index(question) for question in questions]
     assert places == sorted(places)

@@ -33,7 +33,7 @@ QUESTIONS = [
     "After which precedents?",
     "Who agreed?",
     "What was done?",
-    "What came of it?",
+    "What was the result?",
 ]
 
 TOLD = """\
@@ -72,14 +72,14 @@ After which precedents?
 
 Who agreed?
   vp_sales  asked 2026-02-02 02:40:02 UTC: “over policy, 2 precedents”
-            after 0 ms passed on from vp_sales to cfo, as the deadline had come
+            after 0 ms escalated from vp_sales to cfo: the deadline had passed
             granted by maria (claimed) (CFO) after 1.0 s: “They are worth it.”
             after 2.0 s denied by rosa (claimed), which came too late to count
 
 What was done?
   done  nothing outside, by its turn
 
-What came of it?
+What was the result?
   turn   Its turn ended with a reply.
   wrong  says rosa (claimed), 2026-03-01 09:30:00 UTC: “They left.”
          {"renewed": false}
@@ -132,7 +132,13 @@ async def test_every_question_is_answered_even_where_there_is_nothing_to_say(tmp
     assert [section.question for section in explanation.sections] == QUESTIONS
     assert all(section.lines for section in explanation.sections)
     text = explanation.text()
-    for said in ("none was recorded", "none were judged", "rests on no rule", "nobody", "Nobody has reported yet"):
+    for said in (
+        "none was recorded",
+        "none were judged",
+        "not based on a rule",
+        "no one",
+        "No outcome has been reported",
+    ):
         assert said in text
 
 

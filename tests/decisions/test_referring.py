@@ -198,7 +198,10 @@ async def test_another_entry_than_the_one_referred_to_counts_as_gone_and_is_foun
 
         trace = await loom.traces.get(decision("other").decision_id)
         assert [each.source for each in trace.decision.inputs] == ["gone", "gone"]
-        assert "entry 9 of its journal says what, and is gone" in (await loom.traces.explain(trace.decision_id)).text()
+        assert (
+            "entry 9 of its journal, which is pruned or missing"
+            in (await loom.traces.explain(trace.decision_id)).text()
+        )
         assert trace.decision.approvals == ()
 
     found = verify(tmp_path / "journal.db")

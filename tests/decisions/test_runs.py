@@ -104,7 +104,7 @@ async def test_starting_a_run_again_with_other_content_is_refused(
     await loom.runs.start(**given)
     if "policies" in change:
         change = {"policies": [(await loom.policies.register(discount, by="ana")).hash]}
-    with pytest.raises(RunConflictError, match=rf"\[r\] was started before, with \[{differing}\] other than now"):
+    with pytest.raises(RunConflictError, match=rf"\[r\] was started before, with another \[{differing}\]"):
         await loom.runs.start(**{**given, **change})
     assert len(await entries(loom, RUN_JOURNAL)) == 1
 
@@ -113,7 +113,7 @@ async def test_a_run_ends_once_and_saying_the_same_again_changes_nothing(loom: L
     run = await loom.runs.start()
     ended = await loom.runs.end(run.run_id, result={"n": 1})
     assert await loom.runs.end(run.run_id, result={"n": 1}) == ended
-    with pytest.raises(RunConflictError, match=r"has ended as \[completed\], with \[status, reason, result\] other"):
+    with pytest.raises(RunConflictError, match=r"has ended as \[completed\], with another \[status, reason, result\]"):
         await loom.runs.end(run.run_id, status="abandoned", reason="enough")
     assert len(await entries(loom, RUN_JOURNAL)) == 2
 

@@ -96,7 +96,7 @@ async def test_it_is_found_explained_measured_and_compared_by_its_own_time(loom:
     assert trace.decided_by == march[-1]["who"] or trace.decided_by is None
     text = (await loom.traces.explain(found[0].decision_id)).text()
     assert "as its source claims" in text
-    assert "made before loom was there; read from bank, own id L-" in text
+    assert "made before loom was used; read from bank, own id L-" in text
     assert (await loom.metrics.of(**window)).decisions == 0  # type: ignore[arg-type]
     measured = await loom.metrics.of(origin="observed", **window)  # type: ignore[arg-type]
     assert measured.decisions == 3
