@@ -1,7 +1,8 @@
 """Pearson's chi-square test that two windows have one distribution, with rare classes pooled.
 
-The test leans on a normal approximation, which classes that are hardly ever expected do not bear; so they are counted
-together as one (Cochran 1954). The p-value is the regularised upper incomplete gamma function (DLMF 8.2, 8.9, 8.11).
+The test uses a normal approximation, which is not valid for classes with very small expected counts; so those are
+counted together as one (Cochran 1954). The p-value is the regularised upper incomplete gamma function (DLMF 8.2, 8.9,
+8.11).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _CLOSE = 1e-16
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """A table whose rare classes are one: `cells` are what is left, the pool last; `pooled` are their places."""
+    """A table whose rare classes are one: `cells` are the remaining ones, the pool last; `pooled` are their indexes."""
 
     cells: tuple[tuple[int, int], ...]
     pooled: tuple[int, ...]
@@ -81,7 +82,7 @@ def pool(pairs: Pairs, *, below: int) -> Pooled:
 
 
 def chi_square_p(statistic: float, degrees: int) -> float:
-    """Return how likely a statistic at least so large is where nothing changed."""
+    """Return the probability of a statistic at least so large if nothing changed."""
     return gamma_q(degrees / 2, statistic / 2)
 
 

@@ -1,9 +1,9 @@
-"""The permutation test where subjects decided several times: they are dealt out again whole.
+"""The permutation test where subjects decided several times: whole subjects are permuted.
 
-Decisions of one subject hang together: a persona with one intent meets six steps with it. Dealt out one by one they
-would pass for six cases, and any two windows of other people would differ by more than that gives. So subjects are laid
-together and dealt out again, as many to each window as it had, each with all its decisions; what is looked at is the
-same as where each decision is by itself.
+Decisions of one subject are correlated: a persona with one intent meets six steps with it. If its decisions were
+permuted one by one, they would count as six cases, and two windows of different people would differ by more than such a
+test expects. So subjects are pooled and distributed again, as many to each window as it had, each with all its
+decisions. The statistics are the same as for single decisions.
 """
 
 from __future__ import annotations

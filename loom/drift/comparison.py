@@ -1,4 +1,4 @@
-"""Comparing two windows: read both, measure, judge under the policy `loom.drift`, and say what it was."""
+"""Compare two windows: read both, measure, judge under the policy `loom.drift`, and explain the result."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence, Set
 from typing import Literal, TypeAlias
 
 from loom.drift.entries import DRIFT_JOURNAL, DriftComparedEntry
-from loom.drift.judging import Line, is_paired, measure
+from loom.drift.judging import DriftPolicy, is_paired, measure
 from loom.drift.metrics import MetricReading
-from loom.drift.monthly import DriftByMonth, Told, gather, months_of, told_by
+from loom.drift.monthly import CaseJudge, DriftByMonth, gather, judge_by, months_of
 from loom.drift.outcomes_alone import OUTCOMES_ALONE, OutcomesAlone
 from loom.drift.parts import DriftParts, three_parts
 from loom.drift.reading import Selected, WindowReader
@@ -32,13 +32,13 @@ from loom.projections import Queries
 __all__ = ["Drift", "Tell"]
 
 Tell: TypeAlias = Callable[[int, int], None]
-"""Is told how many decisions were judged again so far, and how many there are."""
+"""Called with the number of decisions that were judged again so far, and the number of all."""
 
 
 class Drift:
-    """Says whether the pattern of decisions is still the same: `await loom.drift.compare(baseline, current)`.
+    """Tells whether the pattern of decisions is still the same: `await loom.drift.compare(baseline, current)`.
 
-    `by` is in whose name the policy `loom.drift` is registered when it is first used, and comparisons are kept.
+    The policy `loom.drift` is registered at its first use in the name of `by`, and comparisons are kept in that name.
     """
 
     def __init__(
@@ -72,22 +72,22 @@ class Drift:
     ) -> DriftReport:
         """Compare the decisions of two windows by the classes of precedents that they are in.
 
-        `rule` names an equivalence rule by id, hash or name, or is `outcomes alone`: decisions that have no class of it
-        are classified anew; without one, all classes must be of one rule. `pair_by` names the facts or context by which
-        a subject and its step are known in both windows, the subject first (`["customer", "step"]`; `actor` and `type`
-        name what the decision has itself); without it, that is the actor and the type of decision with the facts that
-        have to be the same in a class. `split` asks how much is the population and how much the policy, which judges
-        every current decision again. `limit` is how many classes are shown that rose, and how many that fell. `keep`
+        `rule` names an equivalence rule by id, hash or name, or is `outcomes alone`: decisions without a class of that
+        rule are classified again. Without `rule`, all classes must be of one rule. `pair_by` names the facts or context
+        that identify a subject and its step in both windows, the subject first (`["customer", "step"]`; `actor` and
+        `type` are those of the decision). Without it, the actor is the subject, and the type of decision with the facts
+        that have to be the same in a class is the step. `split` separates the population from the policy; this judges
+        every current decision again. `limit` is the number of classes that are shown as risen, and as fallen. `keep`
         writes a `DriftComparedEntry` in the name of `by`.
 
         Raises `OutOfRangeError` for a limit below 1, `WindowError` for windows that share decisions or hold classes of
-        several rules, `RunNotFoundError`, `PolicyNotRegisteredError` or `EquivalenceRuleNotRegisteredError` for what is
-        not known.
+        several rules, `RunNotFoundError`, `PolicyNotRegisteredError` or `EquivalenceRuleNotRegisteredError` for unknown
+        names.
         """
         check_limit(limit)
         who = Identity.of(self._by if by is None else by)
         chosen = self._chosen(rule)
-        line = await Line.adopted(self._policies, by=self._by)
+        line = await DriftPolicy.adopted(self._policies, by=self._by)
         async with WindowReader.now(self._queries, self._policies) as reader:
             windows = await _apart(reader, baseline, current)
             report = await self._compared(reader, windows, chosen, line, pair_by, split=split, limit=limit, tell=tell)
@@ -100,7 +100,7 @@ class Drift:
         reader: WindowReader,
         windows: tuple[Selected, Selected],
         chosen: EquivalenceRule | None,
-        line: Line,
+        line: DriftPolicy,
         pair_by: Sequence[str] | None,
         *,
         split: bool,
@@ -137,14 +137,14 @@ class Drift:
     ) -> DriftParts:
         """Return the three parts of a change: who came, what the rule said, what people did all else being equal.
 
-        `under` is a version, or a policy that nobody has registered, that is asked about every case in place of what
-        was recorded: for decisions that were made under no rule. `rule` and errors are as in `compare`.
+        `under` is a version, or an unregistered policy. It judges every case, in place of the recorded evaluation: this
+        is for decisions that were made without a rule. `rule` and errors are as in `compare`.
         """
-        line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
-        told = self._told(under)
+        line, chosen = await DriftPolicy.adopted(self._policies, by=self._by), self._chosen(rule)
+        judge = self._judge_of(under)
         async with WindowReader.now(self._queries, self._policies) as reader:
             windows = await _apart(reader, baseline, current)
-            both = [await gather(reader, each, self._rules, chosen, told=told, monthly=False) for each in windows]
+            both = [await gather(reader, each, self._rules, chosen, judge=judge, monthly=False) for each in windows]
         _check_one_rule(both[0].rules | both[1].rules)
         before, now = (each.answers.get("", Counter()) for each in both)
         names = {**both[0].situations, **both[1].situations}
@@ -161,14 +161,14 @@ class Drift:
     ) -> DriftByMonth:
         """Return the three parts of drift for every month of a window against the one before, or against the first.
 
-        Months are those in which decisions were made (UTC), unless the window goes by when they were recorded. That
-        there are many months is reckoned with. `under` and `rule` are as in `parts`.
+        Months (UTC) are those in which decisions were made, or recorded if the window uses that time. The p-values are
+        adjusted for the number of months. `under` and `rule` are as in `parts`.
         """
-        line, chosen = await Line.adopted(self._policies, by=self._by), self._chosen(rule)
+        line, chosen = await DriftPolicy.adopted(self._policies, by=self._by), self._chosen(rule)
         async with WindowReader.now(self._queries, self._policies) as reader:
             selected = await reader.select(window or Window())
             await reader.hold(selected)
-            found = await gather(reader, selected, self._rules, chosen, told=self._told(under), monthly=True)
+            found = await gather(reader, selected, self._rules, chosen, judge=self._judge_of(under), monthly=True)
         _check_one_rule(found.rules)
         by = next(iter(found.rules), None)
         return await asyncio.to_thread(months_of, found, line.params, against=against, rule=by, position=reader.at)
@@ -178,17 +178,18 @@ class Drift:
             return OutcomesAlone()
         return None if rule is None else self._rules.resolve(rule).rule
 
-    def _told(self, under: str | AnyPolicy | None) -> Told | None:
+    def _judge_of(self, under: str | AnyPolicy | None) -> CaseJudge | None:
         if under is None:
             return None
-        return told_by(
+        return judge_by(
             under if isinstance(under, AnyPolicy) else self._policies.runnable(self._policies.resolve(under))
         )
 
     async def _keep(self, report: DriftReport, *, by: Identity) -> None:
         if self._journal is None:
             raise JournalReadOnlyError(
-                "a comparison is to be kept where the journal is only read; expected [an open loom]: use its `drift`"
+                "a comparison cannot be kept in a journal that is open for reading only; expected [an open loom]: "
+                "use its `drift`"
             )
         await self._journal.append_if_missing(lambda: DriftComparedEntry.of(report, by=by))
 
@@ -199,7 +200,7 @@ async def _apart(reader: WindowReader, baseline: Window, current: Window) -> tup
     await reader.hold(first, second)
     if shared := await reader.both(first, second):
         raise WindowError(
-            f"windows [{first.window}] and [{second.window}] share [{shared}] decisions; expected none in both, as a "
+            f"windows [{first.window}] and [{second.window}] share [{shared}] decisions; expected none in both: a "
             "window is not a sample against itself: let one end before the other begins"
         )
     return first, second
@@ -214,4 +215,4 @@ def _check_one_rule(rules: Set[str]) -> None:
 
 
 def _ignore(_: Recorded) -> None:
-    """Fold nothing: what was compared before does not matter to what is compared now."""
+    """Fold nothing: earlier comparisons have no effect on later ones."""

@@ -1,4 +1,4 @@
-"""How far two distributions over the same classes lie apart: the Jensen–Shannon divergence, to the base of 2.
+"""The distance of two distributions over the same classes: the Jensen–Shannon divergence, to the base of 2.
 
 Lin, "Divergence measures based on the Shannon entropy" (1991); its square root is a metric (Endres and Schindelin,
 2003). A table is one pair of counts for each class: how often it occurs in the first window and in the second.
@@ -65,13 +65,13 @@ def totals(pairs: Pairs) -> tuple[int, int]:
 
 
 def is_turned(pairs: Pairs) -> bool:
-    """Tell whether the second window comes first in the one form that a table has, whichever way round it is given."""
+    """Tell whether the second window comes first in the canonical form of a table."""
     turned = [(b, a) for a, b in pairs]
     return _in_order(turned) < _in_order(pairs)
 
 
 def oriented(pairs: Pairs) -> list[tuple[int, int]]:
-    """Return a table in its one form: sorted, without classes that never occur, the smaller window first."""
+    """Return a table in its canonical form: sorted, without classes that never occur, the smaller window first."""
     turned = is_turned(pairs)
     return sorted((b, a) if turned else (a, b) for a, b in pairs if a + b)
 

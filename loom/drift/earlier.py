@@ -1,6 +1,7 @@
-"""Earlier rules of the policy `loom.drift`, as they were: what decided, or was adopted by a person, stays runnable.
+"""Earlier rules of the policy `loom.drift`, unchanged: versions that judged, or were adopted by a person, stay
+runnable.
 
-Nothing here is changed: the hash of a version covers its rule. The first one judged the raw divergence.
+Do not change them: the hash of a version covers its rule. The first one judged the raw divergence.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ class RawDriftParams(Params):
     minimum_decisions: int = Field(30, ge=1)
     """In the smaller window."""
     pool_below: int = Field(5, ge=1)
-    """How often a class must be expected in the smaller window for the chi-square test to look at it by itself."""
+    """The expected count in the smaller window from which the chi-square test treats a class by itself."""
     permutations: int = Field(4_999, ge=99, le=99_999)
     minimum_coverage: float = Field(0.5, ge=0, le=1)
-    """Which share of the current decisions must be judged again for population and policy to be told apart."""
+    """The share of the current decisions that must be judged again to separate population from policy."""
 
 
 class RawDriftFacts(Facts):
-    """What the rule looks at. `smaller_window` counts decisions with a class."""
+    """The facts of the rule. `smaller_window` counts decisions with a class."""
 
     smaller_window: int = Field(ge=0)
     p_value: float = Field(ge=0, le=1)

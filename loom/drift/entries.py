@@ -1,4 +1,4 @@
-"""The entries of the journal `loom/drift`: what comparisons came to, where somebody asked for them to be kept."""
+"""The entries of the journal `loom/drift`: results of comparisons that the caller asked to keep."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DRIFT_JOURNAL = "loom/drift"
 class DriftComparedEntry(PersonEntry):
     """Two windows were compared, of everything up to `position`. A drift alarm is one whose state is `detected`.
 
-    With the windows, the position and the version of `loom.drift` it can be computed again, so the counts of all
-    classes are left out. `test` says which test was used, `excess` how far the windows lie apart beyond chance, and
-    `pairs` who is in both windows: before schema 2 none of these was known. `metrics` are the figures beside the
-    pattern, known from schema 4 on.
+    It can be computed again from the windows, the position and the version of `loom.drift`, so the counts of all
+    classes are left out. `test` says which test was used, `excess` is the divergence beyond chance, and `pairs` the
+    subjects in both windows: these exist from schema 2 on. `metrics` are the figures apart from the pattern, from
+    schema 4 on.
     """
 
     kind: ClassVar[str] = "drift_compared"
@@ -60,7 +60,7 @@ class DriftComparedEntry(PersonEntry):
 
     @classmethod
     def of(cls, report: DriftReport, *, by: By) -> DriftComparedEntry:
-        """Return the entry that keeps a report, in the name of somebody."""
+        """Return the entry that keeps a report, in the name of a person."""
         permutation = report.permutation
         windows: dict[str, Any] = {
             name: side.window.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""Measuring two windows, and judging what was measured under the version of `loom.drift` that is adopted."""
+"""Measure two windows, and judge the figures under the adopted version of `loom.drift`."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from loom.identity import By
 from loom.policies.policy import Policy
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 
-__all__ = ["Line", "Measured", "is_paired", "measure"]
+__all__ = ["DriftPolicy", "Measured", "is_paired", "measure"]
 
 
 _LEAST_WEIGHT = 0.1
-"""However few decisions one of two tests is about, it has this part of alpha: a change of few may be plain."""
+"""The minimum share of alpha for one of two tests, however few decisions it has: a change of few may be evident."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The figures of a comparison; None, all but the first, where a window is empty."""
+    """The figures of a comparison. If a window is empty, all but the first are None."""
 
     smaller_window: int
     js_divergence: float | None = None
     chi_square: ChiSquareResult | None = None
     permutation: PermutationResult | None = None
     answered_otherwise: float = 0.0
-    """Which share of all pairs the policy answered otherwise on the same facts."""
+    """The share of all pairs that the policy answered otherwise on the same facts."""
 
     @property
     def js_distance(self) -> float | None:
@@ -49,7 +49,7 @@ class Measured:
 def measure(
     counts: Mapping[str, tuple[int, int]], outcomes: Mapping[str, str], params: DriftParams, pairing: Pairing
 ) -> Measured:
-    """Return the figures of two windows: counts by class, what the outcome of each class is, and who is in both."""
+    """Return the figures of two windows, from counts by class, outcomes of classes, and the pairing of subjects."""
     pairs = list(counts.values())
     smaller = min(sum(a for a, _ in pairs), sum(b for _, b in pairs))
     if not smaller:
@@ -91,7 +91,7 @@ def _tested(outcomes: Mapping[str, str], params: DriftParams, pairing: Pairing) 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What is dealt out again of one window: decisions each by itself, and subjects each with all of its own."""
+    """The units of one window that are permuted: single decisions, and subjects with all of their decisions."""
 
     alone: Counter[str]
     together: list[Counter[str]]
@@ -118,9 +118,9 @@ class _Sample:
 
 
 def _comparable(rest: Sequence[_Sample], sides: Sequence[_Sample], *, least: int) -> tuple[_Sample, _Sample] | None:
-    """Return what is compared of decisions without a partner; None where there are too few.
+    """Return the decisions without a partner that are compared; None where there are too few.
 
-    Where only one window has enough of them, they are compared with all that the other window has.
+    If only one window has enough of them, they are compared with all decisions of the other window.
     """
     before, now = rest
     if min(before.decisions, now.decisions) >= least:
@@ -134,7 +134,7 @@ def _comparable(rest: Sequence[_Sample], sides: Sequence[_Sample], *, least: int
 
 
 def _by_permutation(before: _Sample, now: _Sample, outcomes: Mapping[str, str], params: DriftParams) -> TestPart:
-    """Deal subjects out whole where some decided several times and there are enough of them; else each decision."""
+    """Permute whole subjects if some decided several times and there are enough of them; otherwise single decisions."""
     counts = before.counts(), now.counts()
     numbers: dict[str, int] = {"permutations": params.permutations, "pool_below": params.pool_below}
     repeated = any(each.total() > 1 for side in (before, now) for each in side.together)
@@ -173,17 +173,17 @@ def _part(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Where the line is drawn: a version of the policy `loom.drift`, and the parameters that it holds."""
+class DriftPolicy:
+    """A version of the policy `loom.drift`, with its parameters."""
 
     version: PolicyVersion
     policy: Policy[DriftParams, DriftFacts] | Policy[RawDriftParams, RawDriftFacts]
 
     @classmethod
-    async def adopted(cls, policies: PolicyRegistry, *, by: By) -> Line:
-        """Return the version that is adopted; where none is, the code's own is registered in the name of `by`.
+    async def adopted(cls, policies: PolicyRegistry, *, by: By) -> DriftPolicy:
+        """Return the adopted version. If there is none, register the code's own in the name of `by`.
 
-        A version that a person adopted stays in force, also one of an earlier rule; one that code adopted does not.
+        A version that a person adopted stays in force, also one of an earlier rule. One that code adopted does not.
         """
         policies.attach(drift_by_raw_divergence)
         policies.attach(drift)
@@ -201,7 +201,7 @@ class Line:
 
     @property
     def params(self) -> DriftParams:
-        """What the version holds; what an earlier rule does not know is as the rule of today has it."""
+        """The parameters of the version; those that an earlier rule does not have are the present defaults."""
         held = self.policy.params
         if isinstance(held, DriftParams):
             return held
@@ -214,7 +214,7 @@ class Line:
         )
 
     def judge(self, measured: Measured) -> JudgedUnder:
-        """Return what the version says about what was measured."""
+        """Return the evaluation of the figures by the version."""
         permutation = measured.permutation
         p_value = 1.0 if permutation is None else permutation.p_value
         divergence = measured.js_divergence or 0.0

@@ -1,4 +1,4 @@
-"""Filling a window by lot: a subset of given size, of things of several kinds, each subset as likely as any other."""
+"""Fill a window at random: a subset of given size, of items of several kinds, each subset with equal probability."""
 
 from __future__ import annotations
 

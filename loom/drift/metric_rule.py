@@ -1,7 +1,7 @@
-"""The policy `loom.metric-drift`: when a metric has moved so far that it is said, by size alone.
+"""The policy `loom.metric-drift`: when the change of a metric is reported, by size alone.
 
-It is apart from `loom.drift`, which judges patterns and knows chance: here a figure is held against a figure. The marks
-of 5 and 15 percent are those of the document that pattern drift stands beside (the DropSim upgrades).
+It is separate from `loom.drift`, which judges patterns with statistical tests: here two figures are compared. The
+limits of 5 and 15 percent come from the document that also defines pattern drift (the DropSim upgrades).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MetricSeverity: TypeAlias = Literal["stable", "warning", "critical"]
 
 
 class MetricDriftParams(Params):
-    """What may be changed without changing the rule: shares of the baseline's figure."""
+    """The parameters of the rule: shares of the baseline's figure."""
 
     warning_at: float = Field(0.05, ge=0)
     critical_at: float = Field(0.15, ge=0)
 
 
 class MetricDriftFacts(Facts):
-    """By which share of the baseline's figure a metric moved, up or down; `from_nothing` where that was 0."""
+    """The change of a metric as a share of the baseline's figure, up or down; `from_nothing` where that was 0."""
 
     change: float = Field(ge=0)
     from_nothing: bool = False

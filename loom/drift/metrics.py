@@ -1,7 +1,7 @@
-"""Metric drift, beside the drift of patterns: how many completed, how much was granted, and numeric parameters.
+"""Metric drift, apart from the drift of patterns: completion rate, grant rate, and numeric parameters.
 
-A metric is one figure for a window. It is held against the other window's by size alone, under the registered policy
-`loom.metric-drift`: chance is not asked, classes are not looked at. It decides nothing about the pattern.
+A metric is one figure for a window. It is compared with that of the other window by size alone, under the registered
+policy `loom.metric-drift`: without a statistical test, and without classes. It decides nothing about the pattern.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Kind: TypeAlias = Literal["rate", "parameter", "run parameter"]
 
 @dataclass(frozen=True, slots=True)
 class MetricReading:
-    """Reads the metrics of two windows, and judges by how much they moved."""
+    """Reads the metrics of two windows, and judges their change."""
 
     reader: WindowReader
     queries: Queries
@@ -94,7 +94,7 @@ class MetricReading:
             return {}
         try:
             run = await RunsView(self.queries).get(run_id)
-        except RunNotFoundError:  # decisions name it, and nobody started it here
+        except RunNotFoundError:  # decisions name it, but it was not started here
             return {}
         return dict(_numbers("", run.parameters, text=False))
 
@@ -105,7 +105,7 @@ def _shift(
     change = None if before == 0 else (now - before) / abs(before)
     severity: MetricSeverity | None = None
     if rule is not None:
-        # What is exactly at a mark is at it, whatever binary fractions make of the quotient.
+        # A value exactly at a limit counts as at it, whatever the rounding of binary fractions does to the quotient.
         facts = MetricDriftFacts(change=round(abs(change or 0.0), 9), from_nothing=before == 0 and now != 0)
         severity = _SEVERITIES.get(rule.evaluate(facts).rule, "stable")
     return MetricShift(name=name, kind=kind, baseline=before, current=now, change=change, severity=severity, of=of)

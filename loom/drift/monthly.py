@@ -1,4 +1,4 @@
-"""What windows hold for the three parts of drift: answers by situation, effect and outcome, whole or month by month."""
+"""The counts behind the three parts of drift: answers by situation, effect and outcome, in all or month by month."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from loom.policies.tables.table import Table
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.registry import EquivalenceRegistry
 
-__all__ = ["DriftByMonth", "Gathered", "Month", "Told", "gather", "months_of", "told_by"]
+__all__ = ["CaseJudge", "DriftByMonth", "Gathered", "Month", "gather", "judge_by", "months_of"]
 
-Told: TypeAlias = Callable[[Case], str | None]
-"""Says what the rule said of a case; None where none was asked."""
+CaseJudge: TypeAlias = Callable[[Case], str | None]
+"""Returns the effect that the rule gives a case; None where it was not evaluated."""
 
 _MOST_MONTHS = 1_200
 _ALPHA = 0.05
@@ -35,8 +35,8 @@ _ALPHA = 0.05
 class Month(BaseModel):
     """One month (UTC) against the one it is compared with; `against` is None for the first.
 
-    `p_values` are those of its parts, reckoned with how many months are looked at (Holm); `changed` names the parts
-    that changed by that.
+    `p_values` are those of its parts, adjusted for the number of months (Holm); `changed` names the parts that changed
+    by these.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,13 +61,13 @@ class DriftByMonth(BaseModel):
 
     @property
     def changed(self) -> tuple[Month, ...]:
-        """The months in which something changed."""
+        """The months with a change."""
         return tuple(each for each in self.months if each.changed)
 
 
 @dataclass(slots=True)
 class Gathered:
-    """Answers by month (or all as one), and what their outcomes and situations are in words."""
+    """Answers by month (or all as one), with their outcomes and situations in words."""
 
     answers: dict[str, Counter[tuple[str, str | None, str]]] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ async def gather(
     rules: EquivalenceRegistry,
     chosen: EquivalenceRule | None,
     *,
-    told: Told | None,
+    judge: CaseJudge | None,
     monthly: bool,
 ) -> Gathered:
     """Read a window case by case."""
@@ -95,17 +95,17 @@ async def gather(
                 continue
             at_us = case.recorded_at_us if by_recorded else case.decided_at_us
             month = f"{datetime_from_us(at_us).astimezone(UTC):%Y-%m}" if monthly else ""
-            effect = case.effect if told is None else told(case)
+            effect = case.effect if judge is None else judge(case)
             found.answers.setdefault(month, Counter())[case.situation, effect, case.precedent] += 1
             found.rules.add(case.rule or "")
             _name(found, case, chosen or _known(rules, case.rule))
     return found
 
 
-def told_by(policy: AnyPolicy) -> Told:
-    """Return what says what a version says of a case; a table also says what holds whatever is missing."""
+def judge_by(policy: AnyPolicy) -> CaseJudge:
+    """Return a function that judges cases under a policy. A table also judges cases with missing facts."""
 
-    def said(case: Case) -> str | None:
+    def effect_of(case: Case) -> str | None:
         if case.facts is None:
             return None
         if isinstance(policy, Table):
@@ -113,7 +113,7 @@ def told_by(policy: AnyPolicy) -> Told:
             return partial.effect if partial.state == "decided" else partial.state.replace("_", " ")
         return policy.verdict(case.facts).effect
 
-    return said
+    return effect_of
 
 
 def months_of(
@@ -151,7 +151,7 @@ def months_of(
 
 
 def _holm(p_values: Mapping[tuple[str, PartName], float]) -> dict[tuple[str, PartName], float]:
-    """Return p-values reckoned with how many there are, each part for itself (Holm 1979)."""
+    """Return p-values adjusted for their number, each part for itself (Holm 1979)."""
     found: dict[tuple[str, PartName], float] = {}
     for part in sorted({name for _, name in p_values}):
         own = sorted((p, key) for key, p in p_values.items() if key[1] == part)

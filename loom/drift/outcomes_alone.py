@@ -1,7 +1,7 @@
-"""Outcomes alone: classes by what was decided and nothing else, for decisions that no rule calls alike.
+"""Outcomes alone: classes by the outcome and nothing else, for decisions without an equivalence rule.
 
-It is a constant of drift and no registered rule: a class of it is of no use to an actor, and nothing is ever written in
-its name. All cases are one situation, so "who came" says nothing under it.
+It is a constant of drift and no registered rule: actors cannot use its classes, and nothing is journaled under it. All
+cases are one situation, so "who came" means nothing under it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loom.precedents.equivalence import EquivalenceRule, Given
 __all__ = ["OUTCOMES_ALONE", "OutcomesAlone"]
 
 OUTCOMES_ALONE = "outcomes alone"
-"""The name to compare by: `rule="outcomes alone"`."""
+"""The name for `rule=`: `rule="outcomes alone"`."""
 
 _DOMAIN = b"loom/drift/outcomes-alone/v1\n"
 
@@ -34,7 +34,7 @@ class OutcomesAlone(EquivalenceRule):
         self.outcome = ()
 
     def document(self) -> dict[str, Json]:
-        """Return what stands for its declaration: nothing of it can be other."""
+        """Return its declaration, which is a constant."""
         return {"format": "loom.drift/outcomes-alone", "name": self.name, "attributes": [], "outcome": []}
 
     def classify(self, facts: Given, outcome: Given, *, context: Given | None = None) -> PrecedentClass:

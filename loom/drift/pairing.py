@@ -1,10 +1,10 @@
-"""Who is in both windows: subjects, the steps they were at, and what was decided of them either time.
+"""The subjects in both windows, their steps, and the decisions about them in each window.
 
 A subject is the actor (the persona of a simulation), and its step is the type of the decision with the facts that have
 to be the same in a class; `pair_by` names others, the subject first. A subject is *followed* if it is in both windows
-and none of its steps is repeated within one. What is repeated (an agent that decides of many cases in one journal) says
-nothing about who it was: each of its decisions is by itself. A subject of one window only has no partner; its decisions
-hang together all the same.
+and none of its steps is repeated within one. A journal with repeated steps (of an agent that decides many cases) does
+not identify a subject: each of its decisions is treated by itself. A subject of one window only has no partner; its
+decisions are still kept together.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ class _Sight(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What names a subject and its step: by default the actor, and the type of decision with the exact facts."""
+    """The names of subject and step: by default the actor, and the type of decision with the exact facts."""
 
     pair_by: tuple[str, ...] = ()
     exact: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, rule: EquivalenceRule | None, pair_by: Sequence[str] | None) -> Naming:
-        """Return the naming for classes of a rule; raise `WindowError` for a pairing key that names nothing."""
+        """Return the naming for classes of a rule; raise `WindowError` for an empty pairing key."""
         if pair_by is not None and (isinstance(pair_by, str) or not pair_by or not all(pair_by)):
             raise WindowError(
-                f"decisions are paired by [{pair_by}]; expected the names of facts or context that say who it is and "
-                "at which step: give them in a list, the subject first"
+                f"decisions are paired by [{pair_by}]; expected the names of facts or context that identify the "
+                "subject and its step: give them in a list, the subject first"
             )
         declared: Any = [] if rule is None else rule.document()["attributes"]
         exact = tuple(str(each["exact"]) for each in declared if "exact" in each and "from" not in each)
         return cls(tuple(pair_by or ()), exact)
 
     def of_case(self, case: Case) -> tuple[str, str, str] | None:
-        """Return subject, step, and step with its occurrence; None for a decision that lacks what names them."""
+        """Return subject, step, and step with its occurrence; None for a decision without these values."""
         if not self.pair_by:
             step = [case.decision_type, *(_looked_up(case.facts, name) for name in self.exact)]
             return case.journal, _text(step), _text([*step, case.occurrence])
@@ -72,8 +72,8 @@ class Naming:
 class Sightings:
     """Collects the decisions of one window by subject.
 
-    `unnamed` are those that lack what names one. `others` are subjects that are only counted, by class: with `only`,
-    all that are not in it.
+    `unnamed` are the decisions without the values that identify a subject. `others` are subjects that are only counted,
+    by class: with `only`, all that are not in it.
     """
 
     naming: Naming
@@ -83,7 +83,7 @@ class Sightings:
     unnamed: Counter[str] = field(default_factory=Counter)
 
     def feed(self, page: Iterable[Case]) -> None:
-        """Take in some decisions; those in no class are no part of a pattern."""
+        """Add some decisions; those without a class are not part of a pattern."""
         for case in page:
             if case.precedent is None or case.situation is None:
                 continue
@@ -101,7 +101,7 @@ class Sightings:
 
 @dataclass(slots=True)
 class Pairing:
-    """Two windows by subject: what is exchanged as one, what was met either time, and what has no partner."""
+    """Two windows by subject: the units of exchange, the counts of pairs, and the decisions without a partner."""
 
     unit: Literal["subject", "pair"] = "subject"
     units: list[Exchanged] = field(default_factory=list)
@@ -114,12 +114,12 @@ class Pairing:
     answered_otherwise: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
     """Pairs with the same facts to which the policy gave another effect: effect before and now."""
     alone: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
-    """Decisions without a partner of which each is by itself."""
+    """Single decisions without a partner."""
     together: tuple[list[Counter[str]], list[Counter[str]]] = field(default_factory=lambda: ([], []))
     """Subjects of one window only, each with its decisions."""
 
     def rest(self) -> tuple[Counter[str], Counter[str]]:
-        """Return by class what has no partner in the other window."""
+        """Return by class the decisions without a partner in the other window."""
         before, now = (alone.copy() for alone in self.alone)
         for counts, subjects in ((before, self.together[0]), (now, self.together[1])):
             for each in subjects:
@@ -127,12 +127,12 @@ class Pairing:
         return before, now
 
     def sides(self) -> tuple[list[Counter[str]], list[Counter[str]]]:
-        """Return what the units have in each window, as if they were others there."""
+        """Return the decisions of the units in each window, as if they were different subjects there."""
         return [Counter(each.before) for each in self.units], [Counter(each.now) for each in self.units]
 
 
 def pair_up(before: Sightings, now: Sightings, *, minimum_subjects: int) -> Pairing:
-    """Return who is in both windows; below so many subjects each pair is exchanged by itself."""
+    """Return the subjects in both windows. With fewer than `minimum_subjects`, each pair is exchanged by itself."""
     found = Pairing()
     found.alone[0].update(before.unnamed)
     found.alone[1].update(now.unnamed)
@@ -209,7 +209,7 @@ def _named(case: Case, name: str) -> object:
 
 
 def _looked_up(values: Mapping[str, Any] | None, name: str) -> object:
-    """Return a value by its name, or step by step into objects; a value that is null names nobody."""
+    """Return a value by its name, or by a path into objects; a null value identifies no subject."""
     if values is None:
         return _ABSENT
     if name in values:

@@ -1,13 +1,12 @@
 """Drift in three parts: who came, what the rule said in equal situations, what people did where both were equal.
 
-The second and the third are pooled over strata: within each situation, and within each situation and effect, the two
-windows are held against each other, and the differences are added up. So a change of who came cannot pass for a change
-of the rule, nor a change of the rule for one of people. Each decision is taken by itself.
+The second and the third are pooled over strata: the two windows are compared within each situation, and within each
+situation and effect, and the differences are added up. So a change of the population is not mistaken for a change of
+the rule, nor a change of the rule for one of people. Each decision counts by itself.
 
-What is added up is tested twice: by outcome, whether it became more or less frequent over all strata (Mantel and
-Haenszel 1959, normal approximation), and whether the strata as a whole lie farther apart than chance lays them (the sum
-of Pearson's statistics of strata whose labels are expected often enough). The rarer of the two counts, at half of
-alpha.
+The sums are tested twice: by outcome, whether it became more or less frequent over all strata (Mantel and Haenszel
+1959, normal approximation), and whether the strata as a whole differ more than by chance (the sum of Pearson's
+statistics of strata whose labels are expected often enough). The smaller p-value counts, at half of alpha.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ PartName: TypeAlias = Literal["who came", "what the rule said", "what people did
 _ALPHA = 0.05
 _MOST_SHIFTS = 5
 _ENOUGH = 5.0
-"""Which variance a difference must have, and how often a label must be expected, for the approximations to hold."""
+"""The minimum variance of a difference, and the minimum expected count of a label, for the approximations to hold."""
 
 Strata: TypeAlias = Mapping[tuple[str, ...], tuple[Counter[str], Counter[str]]]
 """Of each stratum how often each label is in the baseline, and how often in the current window."""
 
 
 class Shift(BaseModel):
-    """A label whose share changed, all else being equal: by so much of 1, weighed by what can be compared."""
+    """A label whose share changed, all else being equal: by so much of 1, weighted by the comparable decisions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,8 +51,8 @@ class Shift(BaseModel):
 class DriftPart(BaseModel):
     """One part: whether it changed more than chance gives, over how many comparable decisions of each window.
 
-    Comparable are decisions whose stratum is in both windows. `shifts` are the labels that moved most; of who came,
-    these are situations. `insufficient_data` is neither yes nor no.
+    Comparable are decisions whose stratum is in both windows. `shifts` are the labels that moved most; for the part
+    "who came" these are situations. `insufficient_data` is neither yes nor no.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,7 +64,7 @@ class DriftPart(BaseModel):
     strata: int
     shifts: tuple[Shift, ...]
     divergence: float | None = None
-    """How far the situations lie apart, in bits; only of who came."""
+    """The divergence of the situations, in bits; only for the part "who came"."""
 
     @property
     def detected(self) -> bool:
@@ -74,7 +73,7 @@ class DriftPart(BaseModel):
 
 
 class DriftParts(BaseModel):
-    """The three parts of a change. `not_evaluated` counts decisions of both windows about which no rule was asked."""
+    """The three parts of a change. `not_evaluated` counts decisions of both windows without an evaluation."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,7 +89,7 @@ class DriftParts(BaseModel):
 
 
 class Pooled(NamedTuple):
-    """What a test over strata came to; `p_value` is None where there is too little to say."""
+    """The result of a test over strata; `p_value` is None where there is too little data."""
 
     p_value: float | None
     decisions: tuple[int, int]
@@ -108,7 +107,7 @@ def three_parts(
 ) -> DriftParts:
     """Return the parts of a change between two windows: counts by situation, effect and precedent class.
 
-    `outcomes` says in words what the outcome of each class is, `names` what the situations are.
+    `outcomes` has the outcome of each class in words, `names` the situations.
     """
     said: dict[tuple[str, ...], tuple[Counter[str], Counter[str]]] = defaultdict(lambda: (Counter(), Counter()))
     done: dict[tuple[str, ...], tuple[Counter[str], Counter[str]]] = defaultdict(lambda: (Counter(), Counter()))
@@ -131,7 +130,7 @@ def three_parts(
 
 
 def pooled(strata: Strata) -> Pooled:
-    """Return the test of labels against windows within strata; those that are in one window only say nothing."""
+    """Return the test of labels against windows within strata. Strata of one window only are ignored."""
     both = [(a, b) for a, b in strata.values() if a and b]
     decisions = sum(a.total() for a, _ in both), sum(b.total() for _, b in both)
     weight = sum(a.total() * b.total() / (a.total() + b.total()) for a, b in both)
@@ -152,7 +151,7 @@ def pooled(strata: Strata) -> Pooled:
     shown = tuple(each for each in shifts if each.change)[:_MOST_SHIFTS]
     apart = _apart(both)
     if not enough and apart is None:
-        # Where each stratum has one label there is nothing that could differ: that is known, not too little.
+        # If each stratum has one label, nothing can differ: that is a result, not a lack of data.
         settled = bool(both) and all(len(a.keys() | b.keys()) == 1 for a, b in both)
         return Pooled(1.0 if settled else None, decisions, len(both), shown)
     # Two labels are one difference seen from both sides.
@@ -163,7 +162,7 @@ def pooled(strata: Strata) -> Pooled:
 
 
 def _apart(both: Sequence[tuple[Counter[str], Counter[str]]]) -> float | None:
-    """Return how likely chance lays the strata at least so far apart; None where too little is expected in all."""
+    """Return the probability that the strata differ at least so much by chance; None where too little is expected."""
     statistic, degrees = 0.0, 0
     for a, b in both:
         n, m = a.total(), b.total()

@@ -45,7 +45,7 @@ _ADDS, _ALONE, _POINTS = itemgetter(0), itemgetter(1), itemgetter(2)
 
 @dataclass(frozen=True, slots=True)
 class Permutations:
-    """What came of the test: the p-value, that of each way to look, and how far apart chance alone lays such windows.
+    """The result of the test: the p-value, that of each statistic, and the divergence of such windows by chance alone.
 
     Each is (1 + as extreme ones) / (1 + `permutations`), which is never 0 and never promises too much (Phipson and
     Smyth 2010). `mean` and `upper` are the mean and the 95th percentile of the divergence under no change, in bits.

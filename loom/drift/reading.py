@@ -1,4 +1,4 @@
-"""Reading windows out of the views: which decisions are in one, by class, by situation and effect, and one by one."""
+"""Read windows: which decisions are in one, by class, by situation and effect, and one by one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CONDITIONS = {
     "recorded_until_us": "t.recorded_at_us < :{0}recorded_until_us",
 }
 _RECORDED = {"since_us": "recorded_since_us", "until_us": "recorded_until_us"}
-# Whatever is no precedent is no part of a pattern: what was replayed, and what belongs to a turn that failed.
+# Only precedents are part of a pattern: no replays, and no decisions of failed turns.
 _WINDOW = """
 FROM trace_decisions AS t JOIN precedents AS p ON p.position = t.position
 WHERE p.excluded IS NULL AND t.position <= :at
@@ -81,7 +81,7 @@ _PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A window whose run and version are known, and what a statement needs to find it."""
+    """A window with full ids of run and version, and the parameters of its statement."""
 
     window: Window
     values: dict[str, object]
@@ -97,10 +97,10 @@ class Selected:
 
 @dataclass(slots=True)
 class Tally:
-    """What a window holds: how often each class occurs, its newest decision, and what is in no class.
+    """The content of a window: the count of each class, its newest decision, and the decisions without a class.
 
     `classes`, `newest`, `situations` and `outcomes` are by precedent key; `rules` counts the decisions that each rule
-    has put into a class; `versions` are those that decided, first seen first. `by_actor` has the classes of each
+    has classified; `versions` are the policy versions in order of appearance. `by_actor` has the classes of each
     journal, where decisions were read one by one.
     """
 
@@ -130,7 +130,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One decision of a window; both keys are None where it is in no class, `erased` says that its body is gone.
+    """One decision of a window. Both keys are None where it has no class; `erased` says that its body is pruned.
 
     `occurrence` says how many of its type came before it in its turn; None where no step of a turn wrote it.
     """
@@ -153,7 +153,7 @@ class Case:
 
 
 class WindowReader:
-    """Reads the windows of one comparison, all as they were at one position, whatever is decided meanwhile."""
+    """Reads the windows of one comparison, all at the same position, whatever is decided meanwhile."""
 
     def __init__(self, queries: Queries, policies: PolicyRegistry, *, at: int) -> None:
         self._queries = queries
@@ -164,7 +164,7 @@ class WindowReader:
     @classmethod
     @contextlib.asynccontextmanager
     async def now(cls, queries: Queries, policies: PolicyRegistry) -> AsyncIterator[WindowReader]:
-        """Yield a reader of everything that is in the views now."""
+        """Yield a reader of the present content of the views."""
         [row] = await queries.fetch(_AT, names=_NAMES)
         reader = cls(queries, policies, at=min(row["position"], await queries.position(_NAMES)))
         try:
@@ -174,7 +174,7 @@ class WindowReader:
                 await reader._held.close()
 
     async def hold(self, *windows: Selected) -> None:
-        """Read the decisions of windows out of their entries: the views only say where they are."""
+        """Read the decisions of windows from their entries: the views only say where they are."""
         views = PrivateViews(TracesProjection(), PrecedentsProjection())
         positions: set[int] = set()
         for each in windows:
@@ -206,10 +206,10 @@ class WindowReader:
         return int(row["decisions"])
 
     async def rates(self, selected: Selected) -> dict[str, tuple[int, int]]:
-        """Return what share completed and what share was granted, each as (so many, of so many).
+        """Return the share that completed and the share that was granted, each as (number, of how many).
 
-        An actor has completed if none of its decisions came to a denial; a decision that came to neither counts in
-        neither.
+        An actor has completed if none of its decisions was denied. A decision that was neither granted nor denied
+        counts in neither share.
         """
         inner = f"{_WINDOW}{selected.conditions()} AND t.verdict IS NOT NULL"
         [row] = await self._fetch(_RATES.format(inner), selected.bound())
@@ -227,7 +227,7 @@ class WindowReader:
         return found
 
     async def tally(self, selected: Selected) -> Tally:
-        """Return what a window holds, by the classes that the decisions were given when they were made."""
+        """Return the content of a window, by the classes that the decisions got when they were made."""
         tally = Tally()
         for row in await self._fetch(f"{_CLASSES}{selected.conditions()}{_BY_CLASS}", selected.bound()):
             if row["rule"] is None:
@@ -241,7 +241,7 @@ class WindowReader:
         return tally
 
     async def tally_under(self, selected: Selected, rule: EquivalenceRule) -> Tally:
-        """Return what a window holds by the classes of one rule: those of other rules are classified anew."""
+        """Return the content of a window by the classes of one rule. Decisions of other rules are classified again."""
         tally = Tally()
         async for page in self.cases(selected, rule):
             for each in page:
@@ -260,12 +260,12 @@ class WindowReader:
         return [(PolicyReference(name=row[0], version=row[1], hash=row[2]), row["decisions"]) for row in rows]
 
     async def answers(self, selected: Selected) -> Counter[tuple[str, str | None, str]]:
-        """Return how often a situation was given an effect (None: nothing was evaluated) and came to a class."""
+        """Return the counts by situation, effect (None: nothing was evaluated) and class."""
         rows = await self._fetch(f"{_ANSWERS}{selected.conditions()}{_BY_ANSWER}", selected.bound())
         return Counter({(row["situation"], row["effect"], row["precedent"]): row["decisions"] for row in rows})
 
     async def cases(self, selected: Selected, rule: EquivalenceRule | None) -> AsyncIterator[Sequence[Case]]:
-        """Yield the decisions of a window page by page, under the class they have, or anew under `rule`."""
+        """Yield the decisions of a window page by page, under their own class, or classified again under `rule`."""
         after = 0
         while True:
             bound = {**selected.bound(), "after": after, "limit": _PAGE}
@@ -291,7 +291,7 @@ class WindowReader:
 
     @property
     def _views(self) -> PrivateViews:
-        assert self._held is not None  # noqa: S101 - windows are held before they are looked into
+        assert self._held is not None  # noqa: S101 - `hold` was called for each window
         return self._held
 
     async def _run(self, run_id: str) -> str:
@@ -303,7 +303,7 @@ class WindowReader:
         several = ", ".join(found)
         raise RunNotFoundError(
             f"run [{run_id!r:.80}] is {f'ambiguous [{several}, …]' if found else 'not known'}; expected [the id of one "
-            "run, or how only one begins]: see `loom runs`"
+            "run, or an unambiguous beginning of it]: see `loom runs`"
         )
 
 
@@ -315,8 +315,8 @@ def _case(row: sqlite3.Row, recorded: Recorded, rule: EquivalenceRule | None) ->
         situation = precedent = by = None
         if facts is not None or not rule.attributes:
             with contextlib.suppress(AdmissionError):  # facts without what the rule looks at have no class of it
-                anew = rule.classify(facts or {}, outcome, context=written.get("context") or {})
-                situation, precedent, by = anew.situation, anew.precedent, anew.rule
+                again = rule.classify(facts or {}, outcome, context=written.get("context") or {})
+                situation, precedent, by = again.situation, again.precedent, again.rule
     return Case(
         position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,
         precedent=precedent, facts=facts, erased=recorded.body is None, journal=row["journal"],
@@ -327,7 +327,7 @@ def _case(row: sqlite3.Row, recorded: Recorded, rule: EquivalenceRule | None) ->
 
 
 def _written(recorded: Recorded) -> dict[str, Any]:
-    """Return the parts of a decision that are looked at; to read all of one takes several times as long."""
+    """Return the parts of a decision that are needed; to read all of it takes several times as long."""
     if (plain := recorded.plain) is None:
         return {}
     step, decision = plain.get("step"), plain["decision"]

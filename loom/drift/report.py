@@ -1,4 +1,4 @@
-"""What a comparison came to: a report that holds every number it was judged by, and says the same in words."""
+"""The result of a comparison: a report with every number that was judged, and an explanation in words."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ DriftState: TypeAlias = Literal["detected", "not_detected", "insufficient_data"]
 """Whether the pattern changed; `insufficient_data` is neither yes nor no."""
 
 TestMethod: TypeAlias = Literal["permutation", "sign_flips"]
-"""Whether decisions are dealt out again by lot, or the two sides of a subject exchanged."""
+"""Whether decisions are permuted, or the two sides of a subject exchanged."""
 
 SEED_MARKS = (0.1, 0.3)
-"""Where the raw divergence was called a warning, and critical, before severity was taken relative to chance."""
+"""The limits of the raw divergence for a warning, and for critical, before severity became relative to chance."""
 
 Uncertain: TypeAlias = Literal["both_empty", "baseline_empty", "current_empty", "no_classes", "too_few"]
-"""Why there is not enough to say."""
+"""Why there is not enough data."""
 
 
 class _Frozen(BaseModel):
@@ -46,7 +46,7 @@ class _Frozen(BaseModel):
 
 
 class JudgedUnder(_Frozen):
-    """The version of the policy `loom.drift` that drew the line, and what it said; number 0 is not registered."""
+    """The version of the policy `loom.drift` that judged, and its evaluation; number 0 is not registered."""
 
     name: str
     version: str
@@ -116,7 +116,7 @@ class PermutationResult(_Frozen):
 
 
 class PairResult(_Frozen):
-    """The subjects that are in both windows, and what became of the same step the second time: plain counts.
+    """The subjects that are in both windows, and how the same step was decided the second time: plain counts.
 
     `turned` pairs are of one situation and were decided otherwise; `transitions` says how, by outcome. Of the
     `same_facts` pairs every recorded fact was the same: what a rule `answered_otherwise` there is no chance, as a rule
@@ -166,7 +166,7 @@ class ClassShift(_Frozen):
 
 
 class PolicySplit(_Frozen):
-    """How much of the change comes from who came, and how much from how they were answered.
+    """How much of the change comes from the population, and how much from the policy.
 
     Divergences in bits over classes of (situation, effect); `population + policy + interaction` is `total`. They are
     None, and `reason` says why, where too little could be judged again. `situations` and its p-value compare who came
@@ -197,7 +197,7 @@ class PolicySplit(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def coverage(self) -> float:
-        """Which share of the current decisions could be judged again, 0..1."""
+        """The share of the current decisions that could be judged again, 0..1."""
         return self.rejudged / self.current_decisions if self.current_decisions else 0.0
 
 
@@ -217,9 +217,9 @@ class MetricShift(_Frozen):
 
 
 class Metrics(_Frozen):
-    """Metric drift: figures held against figures by size alone, under the version `judged` of `loom.metric-drift`.
+    """Metric drift: figures that are compared by size alone, under the version `judged` of `loom.metric-drift`.
 
-    Apart from the pattern: nothing here is tested against chance, and nothing of it decides whether a pattern changed.
+    It is separate from the pattern: nothing here is tested statistically, or decides whether a pattern changed.
     """
 
     judged: str
@@ -228,7 +228,7 @@ class Metrics(_Frozen):
 
     @property
     def moved(self) -> tuple[MetricShift, ...]:
-        """The metrics that moved so far that it is said."""
+        """The metrics with a change that is reported."""
         return tuple(each for each in self.shifts if each.severity in ("warning", "critical"))
 
 

@@ -1,4 +1,4 @@
-"""Two windows side by side: what each holds, who is in both, and the report that is made of it."""
+"""Two windows side by side: their content, the subjects in both, and the report about them."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ from loom.precedents.registry import EquivalenceRegistry
 __all__ = ["Comparison", "Side"]
 
 _MOST_OF_A_SUBJECT = 1_000
-"""An actor with more decisions in a window is an agent that decides of others, and is not looked at step by step."""
+"""An actor with more decisions in a window is an agent that decides about others, and is not paired step by step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two windows, with what it holds."""
+    """One of the two windows, with its content."""
 
     selected: Selected
     tally: Tally
-    anew: bool
-    """Whether decisions were classified anew, so that the classes in the views are not those that count."""
+    reclassified: bool
+    """Whether decisions were classified again, so that the classes in the views do not count."""
 
     @classmethod
     async def read(cls, reader: WindowReader, selected: Selected, rule: EquivalenceRule | None) -> Side:
-        """Read a window, by the classes that there are or by those of one rule."""
+        """Read a window, by its recorded classes or by those of one rule."""
         tally = await reader.tally(selected)
-        anew = rule is not None and bool(tally.unclassified or set(tally.rules) - {rule.hash})
-        if rule is not None and anew:
+        reclassified = rule is not None and bool(tally.unclassified or set(tally.rules) - {rule.hash})
+        if rule is not None and reclassified:
             tally = await reader.tally_under(selected, rule)
         tally.versions = await reader.versions(selected)
-        return cls(selected, tally, anew)
+        return cls(selected, tally, reclassified)
 
     @property
     def count(self) -> WindowCount:
-        """What the window holds, in numbers."""
+        """The numbers of the window."""
         return WindowCount(
             window=self.selected.window, decisions=self.tally.decisions, classes=len(self.tally.classes),
             unclassified=self.tally.unclassified,
@@ -88,8 +88,8 @@ class Comparison:
         self.counts = {each: (before[each], now[each]) for each in sorted({*before, *now})}
 
     async def answers(self) -> Answers:
-        """Return how often each situation was given each effect in the baseline, and came to each class."""
-        if not self._baseline.anew:
+        """Return the counts of the baseline by situation, effect and class."""
+        if not self._baseline.reclassified:
             return dict(await self._reader.answers(self._baseline.selected))
         found: Counter[tuple[str, str | None, str]] = Counter()
         async for page in self._reader.cases(self._baseline.selected, self._chosen):
@@ -99,23 +99,24 @@ class Comparison:
         return found
 
     def outcomes(self) -> dict[str, str]:
-        """Return by class what its outcome is, as far as the rule names it; classes of no known rule have one."""
+        """Return the outcome of each class, as far as the rule names it. Classes of unknown rules share one."""
         rule, known = self._rule_of_classes(), {**self._baseline.tally.outcomes, **self._current.tally.outcomes}
         found = dict.fromkeys(self.counts, "")
         if rule is not None:
             for each in found:
-                with contextlib.suppress(AdmissionError):  # written when the rule was another: then it is of no outcome
+                with contextlib.suppress(AdmissionError):  # written under another rule: then it has no outcome
                     found[each] = rule.outcome_key(known[each])
         return found
 
     async def pairing(self, pair_by: Sequence[str] | None, *, minimum_subjects: int) -> Pairing:
-        """Return who is in both windows, and what is in one only; decisions are read only where somebody may be."""
+        """Return the subjects in both windows, and in one only. Decisions are read only if a subject may be in both."""
         naming, sides = Naming.of(self._rule_of_classes(), pair_by), (self._baseline, self._current)
         if pair_by is not None:
             seen = [await self._sightings(side, naming, only=None) for side in sides]
         else:
             actors = [
-                side.tally.by_actor if side.anew else await self._reader.by_actor(side.selected) for side in sides
+                side.tally.by_actor if side.reclassified else await self._reader.by_actor(side.selected)
+                for side in sides
             ]
             few = ({name for name, n in side.items() if n.total() <= _MOST_OF_A_SUBJECT} for side in actors)
             both = frozenset(next(few) & next(few))
@@ -132,7 +133,7 @@ class Comparison:
         return found
 
     def pairs(self, pairing: Pairing, pair_by: Sequence[str] | None, *, tested: bool) -> PairResult | None:
-        """Return who is in both windows in numbers, with outcomes in words; None where nobody is."""
+        """Return the numbers about subjects in both windows, with outcomes in words; None where there are none."""
         if not pairing.pairs:
             return None
         transitions: Counter[str] = Counter()
@@ -177,7 +178,7 @@ class Comparison:
         pairs: PairResult | None,
         metrics: Metrics,
     ) -> DriftReport:
-        """Return what the comparison came to."""
+        """Return the report."""
         severity, enough = severity_of(judged.evaluation), judged.evaluation.rule != "insufficient_data"
         state: DriftState = "insufficient_data"
         if enough:

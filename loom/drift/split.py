@@ -1,8 +1,8 @@
-"""Population against policy: what of a change comes from who came, and what from how they were answered.
+"""Population against policy: which part of a change comes from each.
 
 Three distributions over classes of (situation, effect): A is the baseline as it was decided, B the current window as it
 was decided, and C the current cases as the baseline's policy would have answered them. From A to C only who came
-changes, from C to B only the policy. Recorded facts are judged again; nothing is fetched, run or made up.
+changes, from C to B only the policy. Recorded facts are judged again; nothing is fetched, executed or invented.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """The versions of one policy that decided in the baseline, and how much each of them weighs."""
+    """The versions of one policy that decided in the baseline, and the weight of each."""
 
     versions: Sequence[tuple[AnyPolicy, int]] = ()
     unable: str | None = None
@@ -52,7 +52,7 @@ class _Judge:
 
 @dataclass(slots=True)
 class Rejudging:
-    """Judges current decisions under the baseline's versions, page by page, and tells the parts of the change apart."""
+    """Judges current decisions under the baseline's versions, page by page, and separates the parts of the change."""
 
     baseline: Answers
     versions: Sequence[tuple[PolicyReference, int]]
@@ -78,7 +78,7 @@ class Rejudging:
         """Judge some decisions of the current window again."""
         for case in page:
             if case.situation is None:
-                continue  # it is in no class, and so no part of the pattern
+                continue  # it has no class, and so is not part of the pattern
             self._came[case.situation] += 1
             self._done[case.situation, case.effect, case.precedent or ""] += 1
             unable = self._rejudge(case, case.situation)
@@ -87,11 +87,11 @@ class Rejudging:
 
     @property
     def seen(self) -> int:
-        """How many decisions that are in a class were looked at so far."""
+        """The number of decisions with a class that were examined so far."""
         return self._came.total()
 
     def split(self, params: DriftParams) -> PolicySplit:
-        """Return the parts of the change, as far as they can be told."""
+        """Return the parts of the change, as far as they can be separated."""
         evaluated: Counter[tuple[str, str]] = Counter()
         came_before: Counter[str] = Counter()
         for (situation, effect, _), decisions in self.baseline.items():
@@ -138,7 +138,7 @@ class Rejudging:
         return None
 
     def _rejudge(self, case: Case, situation: str) -> str | None:
-        """Count what the baseline's versions say about a case; return a stable reason where they cannot say it."""
+        """Count how the baseline's versions judge a case; return a stable reason where they cannot judge it."""
         judge = self._judges.get(case.policy, _Judge(unable="other_policy"))
         if judge.unable is not None:
             return judge.unable
@@ -174,7 +174,7 @@ class Rejudging:
 
 
 def _acted(baseline: Answers, current: Answers) -> float:
-    """Return by how much more the windows lie apart once it is looked at what was done, beside what the policy said."""
+    """Return how much the divergence grows when the outcomes are compared too, in addition to the policy's effects."""
     said: tuple[Counter[tuple[str, str | None]], ...] = (Counter(), Counter())
     for counter, side in zip(said, (baseline, current), strict=True):
         for (situation, effect, _), decisions in side.items():

@@ -1,7 +1,7 @@
-"""The policy that a comparison is judged under: when a change is one, how grave it is, and when nothing can be said.
+"""The policy that judges a comparison: whether there is a change, its severity, and whether there is enough data.
 
 It is a policy like any other: to use other numbers, register and adopt `drift.with_params(DriftParams(…))`; every
-report names the version. Where no version was adopted, it registers itself when it is first used. Earlier rules are in
+report names the version. If no version is adopted, it registers itself at the first use. Earlier rules are in
 `earlier.py`: a version of theirs that a person adopted stays in force.
 """
 
@@ -18,7 +18,7 @@ from loom.policies.policy import policy
 __all__ = ["DriftFacts", "DriftParams", "Severity", "drift", "severity_of"]
 
 Severity: TypeAlias = Literal["minor", "warning", "critical", "stable"]
-"""How grave a detected change is. `stable` is what the earlier rule says of a small one; this one says `minor`."""
+"""The severity of a detected change. The earlier rule calls a small one `stable`; this one calls it `minor`."""
 
 
 class DriftParams(Params):
@@ -29,16 +29,16 @@ class DriftParams(Params):
     """On the excess of the divergence over what chance gives. 15 points of a class of half give 0.016."""
     critical_at: float = Field(0.2, ge=0, le=1)
     answered_otherwise_at: float = Field(0.01, gt=0, le=1)
-    """Which share of all pairs, answered otherwise on the same facts, is a change whatever p is."""
+    """The share of all pairs, answered otherwise on the same facts, that is a change whatever p is."""
     minimum_decisions: int = Field(30, ge=1)
     """In the smaller window; and how many pairs there must be for windows to be tested in pairs."""
     minimum_subjects: int = Field(20, ge=2)
-    """From how many subjects on all decisions of one are exchanged together; below, each pair is by itself."""
+    """The number of subjects from which all decisions of one are exchanged together; below, each pair is by itself."""
     pool_below: int = Field(5, ge=1)
-    """How often a class must be expected in the smaller window to be looked at by itself; rarer ones are pooled."""
+    """The expected count in the smaller window from which a class is treated by itself; rarer ones are pooled."""
     permutations: int = Field(4_999, ge=99, le=99_999)
     minimum_coverage: float = Field(0.5, ge=0, le=1)
-    """Which share of the current decisions must be judged again for population and policy to be told apart."""
+    """The share of the current decisions that must be judged again to separate population from policy."""
 
 
 class DriftFacts(Facts):
@@ -112,7 +112,7 @@ def drift(params: DriftParams, facts: DriftFacts) -> Evaluation:
 
 
 def severity_of(evaluation: Evaluation) -> Severity | None:
-    """Return how grave the change is that an evaluation speaks of; None where it speaks of none."""
+    """Return the severity that an evaluation gives; None where there is no change."""
     named: dict[str, Severity] = {
         "minor": "minor", "stable": "stable", "warning": "warning", "critical": "critical",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which decisions a window holds: those of a run, of a policy version, of a time, or of several of these at once."""
+"""Windows of decisions: those of a run, of a policy version, of a time, or of several of these together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Window", "WindowCount"]
 
 
 class Window(BaseModel):
-    """Original and observed, usable decisions that match everything given; `since` is inside, `until` is not.
+    """Original and observed, usable decisions that match all conditions; `since` is included, `until` is not.
 
-    Times are those at which decisions were made, as their source claims of observed ones, or `by_time` recorded. `run`
-    and `policy_version` may be shortened as long as they name one thing. Raises `WindowError` for a time without a
-    zone, or one that ends before it begins.
+    Times are those of the decisions (for observed ones as their source claims), or `by_time` those of their records.
+    `run` and `policy_version` may be shortened as long as they name one thing. Raises `WindowError` for a time without
+    a zone, or one that ends before it begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +37,7 @@ class Window(BaseModel):
     def _is_a_time(self) -> Self:
         for name, at in (("since", self.since), ("until", self.until)):
             if at is not None and at.tzinfo is None:
-                raise WindowError(f"{name} is [{at}]; expected [a moment with its zone]: say datetime(…, tzinfo=UTC)")
+                raise WindowError(f"{name} is [{at}]; expected [a moment with its zone]: use datetime(…, tzinfo=UTC)")
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise WindowError(
                 f"a window goes from [{self.since}] to [{self.until}]; expected an end after its beginning: swap them"
@@ -65,10 +65,10 @@ class Window(BaseModel):
 
 
 class WindowCount(BaseModel):
-    """What a window holds: how many decisions with a class, of how many classes, and under which policy versions.
+    """The numbers of a window: decisions with a class, classes, and policy versions.
 
-    `unclassified` decisions are not compared: their actor has no equivalence rule, or they cannot be put into a class
-    of the rule that was asked for.
+    `unclassified` decisions are not compared: their actor has no equivalence rule, or the requested rule cannot
+    classify them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,7 +81,7 @@ class WindowCount(BaseModel):
 
 
 def _day(at: datetime | None) -> str | None:
-    """Return a moment as short as it can be said."""
+    """Return a moment in its shortest form."""
     if at is None:
         return None
     text = at.isoformat(sep=" ")

@@ -1,4 +1,4 @@
-"""A report in words: what changed, whether chance would do it, which classes carry it, and where it comes from."""
+"""A report in words: what changed, whether it may be chance, which classes changed most, and the cause."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNCERTAIN = {
     "no_classes": "a window has no decision that is in a class, as its actors have no equivalence rule",
 }
 _UNABLE = {
-    "code_changed": "the code of the baseline's version is not at hand",
+    "code_changed": "the code of the baseline's version is not available",
     "erased": "they were erased",
     "missing_facts": "the baseline's version asks for facts that were not recorded",
     "no_facts": "no facts were recorded",
@@ -41,7 +41,7 @@ def explain_drift(report: DriftReport) -> tuple[str, ...]:
 
 
 def class_in_words(shift: ClassShift) -> str:
-    """Return what makes a class, or, where no rule is known that says so, how it was decided."""
+    """Return the attributes of a class, or, where its rule is not known, its outcome."""
     words = [f"{name} {said}" for name, said in shift.alike.items()]
     if not words:
         words = [f"class {shift.precedent[:12]}"]
@@ -61,7 +61,7 @@ def points(value: float) -> str:
 
 
 def count(number: float, what: str) -> str:
-    """Return so many of something."""
+    """Return a number with its noun."""
     return f"{number:,.10g} {what}{'' if number == 1 else 's'}"
 
 
@@ -69,7 +69,7 @@ def split_in_words(split: PolicySplit) -> Iterator[str]:
     """Yield where the change comes from, and always how much of it could be judged again."""
     if split.total is None or split.population is None or split.policy is None or split.interaction is None:
         yield (
-            f"Population and policy cannot be told apart: {split.reason}. Who came, looked at alone, moved by "
+            f"Population and policy cannot be separated: {split.reason}. Who came, taken alone, moved by "
             f"{split.situations:.3f} bits (p = {split.situations_p:.2g})."
         )
     else:
@@ -82,7 +82,7 @@ def split_in_words(split: PolicySplit) -> Iterator[str]:
         if split.acted:
             yield (
                 f"That is about what the policy said. What was done moved by {split.acted:.3f} bits more: after the "
-                "policy had spoken, people answered or code acted otherwise, and chance has its part in that."
+                "evaluation, people answered or code acted otherwise, and part of that may be chance."
             )
         yield from _transitions(split)
     yield _coverage(split)
@@ -114,7 +114,7 @@ def tested_in_words(report: DriftReport) -> Iterator[str]:
 
 
 def severity_in_words(report: DriftReport) -> str:
-    """Return how grave a detected change is; what the earlier rule called stable is a change below a warning."""
+    """Return the severity of a detected change; `stable` of the earlier rule is a change below a warning."""
     return "less than a warning" if report.severity == "stable" else str(report.severity)
 
 
@@ -150,12 +150,12 @@ def _sentences(report: DriftReport) -> Iterator[str]:
 
 
 def metrics_in_words(metrics: Metrics) -> Iterator[str]:
-    """Yield the metrics that moved far, each as what it is: a figure beside the pattern, by size alone."""
+    """Yield the metrics with a reported change, marked as metrics: figures apart from the pattern, by size alone."""
     for each in metrics.moved:
         change = "from nothing" if each.change is None else f"{100 * each.change:+.1f} %"
         before, now = (share(x) if each.kind == "rate" else f"{x:,.6g}" for x in (each.baseline, each.current))
         figure = f"{each.kind} {each.name} from {before} to {now} ({change})"
-        yield f"Metric drift, beside the pattern: {figure}, {each.severity}."
+        yield f"Metric drift, apart from the pattern: {figure}, {each.severity}."
 
 
 def _chance(permutation: PermutationResult) -> str:
@@ -191,19 +191,19 @@ def _moved(how: str, shifts: Sequence[ClassShift]) -> Iterator[str]:
 
 
 def _mostly(split: PolicySplit) -> str:
-    """Return where the change comes from, and never more than was looked at."""
-    said = "All"
+    """Return the cause of the change, limited to what was examined."""
+    scope = "All"
     if split.acted:
-        said = "In what the policy said, all"
+        scope = "In what the policy said, all"
     elif split.coverage < 1:
-        said = "Of what could be judged again, all"
+        scope = "Of what could be judged again, all"
     total, population, policy = split.total or 0.0, split.population or 0.0, split.policy or 0.0
     if total == 0:
         return "Who came and what the policy said to it did not change"
     if policy == 0:
-        return f"{said} of it is who came"
+        return f"{scope} of it is who came"
     if population == 0:
-        return f"{said} of it is how they were answered"
+        return f"{scope} of it is how they were answered"
     if population / total >= _MOSTLY:
         return "Mostly who came changed"
     if policy / total >= _MOSTLY:

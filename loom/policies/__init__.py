@@ -1,4 +1,4 @@
-"""Policies: what may be decided, as data with versions: rules in Python, their documents, hashes and evaluations."""
+"""Policies: versioned rules for decisions: rules in Python and tables, their documents, hashes and evaluations."""
 
 from __future__ import annotations
 

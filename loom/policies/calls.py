@@ -1,7 +1,7 @@
-"""Calls of loom's own words in a rule that cannot come out right, found before the rule ever runs.
+"""Calls of loom's own words in a rule that always fail, found before the rule runs.
 
-They would raise on every case that gets there, which would be evaluated as indeterminate, time and again. What is only
-wrong for some facts is no matter of this module: such an evaluation carries its cause.
+They would raise on every case that reaches them, and each such evaluation would be indeterminate. Calls that fail for
+some facts only are not handled here: such an evaluation carries its cause.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ _MADE_BY = {"cases": "case() or otherwise()", "effect": "allow(), deny(), requir
 
 
 def misuse(word: str, node: ast.Call, word_of: Callable[[ast.expr], str | None]) -> str | None:
-    """Return what is wrong with a call of one of loom's words, if that can be seen; `word_of` knows which word it is.
+    """Return what is wrong with a call of one of loom's words, if that is visible; `word_of` returns the word.
 
-    Nothing is said about what is only known when it runs: local names, facts, parameters, unpacked arguments.
+    Values that are only known at run time are not checked: local names, facts, parameters, unpacked arguments.
     """
     called = _WORDS.get(word)
     if called is None or any(isinstance(each, ast.Starred) for each in node.args):
@@ -94,7 +94,7 @@ def misuse(word: str, node: ast.Call, word_of: Callable[[ast.expr], str | None])
 
 
 def wrong_answer(node: ast.Return, word_of: Callable[[ast.expr], str | None]) -> str | None:
-    """Return what is wrong with what a rule returns, if that can be seen: an effect or a row is no evaluation yet."""
+    """Return what is wrong with the return value of a rule, if that is visible: an effect or a row is no evaluation."""
     word = None if node.value is None else word_of(node.value)
     return f"returns what [{word}] makes" if word in _EFFECTS | _ROWS else None
 
@@ -105,7 +105,7 @@ def _signature(called: Callable[..., object]) -> inspect.Signature:
 
 
 def _problem(name: str, node: ast.expr, word_of: Callable[[ast.expr], str | None]) -> str | None:
-    """Return what is wrong with an argument, as far as it can be seen."""
+    """Return what is wrong with an argument, as far as it is visible."""
     word = word_of(node)
     if word is not None:
         makers = _CALLS.get(name, frozenset())

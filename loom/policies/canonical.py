@@ -1,4 +1,4 @@
-"""The one JSON form of everything that a version hash is made from, and the hash itself.
+"""The canonical JSON form of everything that a version hash is made from, and the hash itself.
 
 A hashed document holds null, booleans, text, integers that every JSON reader agrees about, lists and objects.
 Everything else is an object with one key that begins with `$`: floats above all, as RFC 8785 is not idempotent
@@ -40,7 +40,7 @@ Json: TypeAlias = JsonValue
 """JSON; in a document without floats."""
 
 Document: TypeAlias = dict[str, Json]
-"""All that can change an answer of one policy version; what its hash is taken over."""
+"""Everything that can change an answer of one policy version. The hash is computed from it."""
 
 FORMAT = "loom.policy/1"
 
@@ -53,13 +53,13 @@ _PREFIX = re.compile(r"[0-9a-f]{4,64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class VersionRef:
-    """What somebody wrote to name a version: how its hash begins, and its number if that was said."""
+    """A reference to a version as a person wrote it: the beginning of its hash, and its number if it was given."""
 
     number: int | None
     prefix: str
 
     def matches(self, *, number: int, full_hash: str) -> bool:
-        """Return whether a version is one that was meant; an ambiguous prefix matches several."""
+        """Return whether a version matches; an ambiguous prefix matches several."""
         return full_hash.startswith(self.prefix) and self.number in (None, number)
 
 
@@ -74,14 +74,14 @@ def version_id(number: int, full_hash: str) -> str:
 
 
 def parse_version(text: str) -> VersionRef:
-    """Return what names a version: `policy_v3_9af01c22`, shorter as `v3` or `v3_9a`, or how a hash begins."""
+    """Return a reference from text: `policy_v3_9af01c22`, shorter as `v3` or `v3_9a`, or the beginning of a hash."""
     if found := _VERSION.match(text):
         return VersionRef(int(found[1]), found[2] or "")
     if _PREFIX.match(text):
         return VersionRef(None, text)
     raise InvalidNameError(
-        f"version [{text!r:.80}] names no policy version; expected [policy_v<n>_<hex>, v<n>, or how a hash begins]: "
-        "look it up with `loom policies`"
+        f"version [{text!r:.80}] names no policy version; expected [policy_v<n>_<hex>, v<n>, or the beginning of a "
+        "hash]: look it up with `loom policies`"
     )
 
 
@@ -175,7 +175,7 @@ def _key(key: object, path: str) -> str:
 
 
 def _text(value: str, path: str) -> str:
-    # Built anew, as a str of an enum or another subclass would be written in its own way.
+    # Converted to a plain str, as an enum or another subclass would be written in its own way.
     if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
         _refuse(path, f"is the text [{value!r:.40}]", "text without U+0000 and lone surrogates")
     return str.__str__(value)

@@ -1,4 +1,4 @@
-"""The words that a rule in Python is written with, so that it reads like a table and collects its own why-not.
+"""The functions that a rule in Python is written with, so that it reads like a table and collects its own why-not.
 
 Their meaning is part of every version hash: if it changes, the number in `loom.policies.purity` must rise,
 and the meaning that old versions were registered with stays.
@@ -54,12 +54,12 @@ class Case:
 
 
 def allow(*, exception: str | None = None) -> Effect:
-    """It may be done; `exception` says why it is nevertheless outside the ordinary."""
+    """It may be done; `exception` says why it is nevertheless an exception."""
     return Effect("allow", exception=exception)
 
 
 def require_approval(tier: str | None = None, *, exception: str | None = None) -> Effect:
-    """It may be done once somebody of this tier has consented; `exception` says why it is an exception."""
+    """It may be done after an approval by this tier; `exception` says why it is an exception."""
     return Effect("require_approval", tier=tier, exception=exception)
 
 
@@ -69,7 +69,7 @@ def deny() -> Effect:
 
 
 def indeterminate() -> Effect:
-    """Nothing can be said; it is not done."""
+    """There is no answer; it is not done."""
     return Effect("indeterminate")
 
 

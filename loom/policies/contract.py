@@ -15,7 +15,7 @@ __all__ = ["AnyPolicy", "Verdict"]
 
 
 class Verdict(NamedTuple):
-    """The part of an evaluation that counts when two versions are compared, without the words."""
+    """The part of an evaluation that counts when two versions are compared, without the text."""
 
     effect: EffectName
     rule: str
@@ -31,7 +31,7 @@ class AnyPolicy(ABC):
     @property
     @abstractmethod
     def document(self) -> Document:
-        """A copy of everything that can change an answer: what the version hash is taken over."""
+        """A copy of everything that can change an answer. The version hash is computed from it."""
 
     @property
     @abstractmethod
@@ -41,15 +41,15 @@ class AnyPolicy(ABC):
     @property
     @abstractmethod
     def parameters(self) -> Mapping[str, object]:
-        """The values of its parameters, as JSON has them."""
+        """The values of its parameters, in JSON form."""
 
     @abstractmethod
     def evaluate(self, facts: BaseModel | Mapping[str, object] | str | bytes) -> Evaluation:
-        """Return what the rule says about facts; raise `PolicyRuleError` for a model of the wrong type."""
+        """Return the evaluation of facts; raise `PolicyRuleError` for a model of the wrong type."""
 
     @abstractmethod
     def evaluate_json(self, facts: Mapping[str, object] | str | bytes, *, ignore_unknown: bool = False) -> Evaluation:
-        """Return what the rule says about facts as they were recorded; a bad fact gives an indeterminate evaluation."""
+        """Return the evaluation of recorded facts; an invalid fact gives an indeterminate evaluation."""
 
     def verdict(self, facts: Mapping[str, object]) -> Verdict:
         """Return effect, rule and tier alone, for recorded facts that may be more than this version asks for."""
@@ -57,9 +57,9 @@ class AnyPolicy(ABC):
         return Verdict(said.effect, said.rule, said.tier)
 
     def verdict_again(self, facts: Mapping[str, object], *, recorded_rule: str | None) -> Verdict:
-        """Return what is said about facts that some version has judged before, with `recorded_rule`.
+        """Return the evaluation of facts that another version has judged before, with `recorded_rule`.
 
-        A fact that only this version does not ask for is passed over; one that made the recorded facts bad is not.
+        A fact that this version does not ask for is ignored, unless it made the recorded facts invalid.
         """
         if recorded_rule != BAD_FACTS:
             return self.verdict(facts)
@@ -68,12 +68,12 @@ class AnyPolicy(ABC):
 
     @abstractmethod
     def departure(self, document: Mapping[str, object]) -> str | None:
-        """Return in what this policy differs from one that could run a version, or None if it can."""
+        """Return why this policy cannot run a version, or None if it can."""
 
     def gives(self, document: Mapping[str, object]) -> bool:
-        """Return whether a version can be run with what is at hand."""
+        """Return whether this policy can run a version."""
         return self.departure(document) is None
 
     @abstractmethod
     def under(self, document: Mapping[str, object]) -> AnyPolicy:
-        """Return the policy that is this version; raise `PolicyCodeChangedError` where it cannot be had."""
+        """Return the policy that is this version; raise `PolicyCodeChangedError` where there is none."""

@@ -1,7 +1,8 @@
 """Models of parameters and facts → loom's own stable description of them, which is part of the version hash.
 
-Never pydantic's JSON schema, which changes with pydantic. What a description cannot say is refused: a validator, for
-one, is behaviour that no hash would see. The order of fields, their titles and their descriptions do not count.
+It is never pydantic's JSON schema, which changes with pydantic. What a description cannot express is refused: for
+example a validator, which is behaviour that no hash would cover. The order of fields, their titles and their
+descriptions do not count.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _BOUNDS: tuple[tuple[type, str], ...] = (
     (MaxLen, "max_length"),
     (MultipleOf, "multiple_of"),
 )
-# What pydantic adds beside bounds: counted, or without effect because the base says the same.
+# What pydantic adds in addition to bounds: counted, or without effect because the base has the same.
 _COUNTED = ("pattern", "max_digits", "decimal_places")
 _GIVEN = {"strict": True, "allow_inf_nan": False}
 _HOOKS = ("__init__", "__new__", "__getattr__", "__getattribute__", "__eq__", "model_post_init")

@@ -18,7 +18,7 @@ Part: TypeAlias = Literal[
 
 
 class Change(NamedTuple):
-    """One thing that is other in the second version: where, and what it was and is; None where it is not there."""
+    """One difference in the second version: the place, the old value and the new one; None where there is none."""
 
     part: Part
     place: str
@@ -34,7 +34,7 @@ class Change(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Everything that differs in behaviour; `source` is a unified diff of the texts, which may differ by more."""
+    """All differences in behaviour; `source` is a unified diff of the texts, which may have further differences."""
 
     old: str
     new: str
@@ -53,7 +53,7 @@ class Difference(NamedTuple):
 
 
 def difference(old: PolicyVersion, new: PolicyVersion) -> Difference:
-    """Return what differs between two registered versions, which need not be of one policy."""
+    """Return the differences between two registered versions, which need not be of one policy."""
     changes: list[Change] = []
     if old.hash != new.hash:
         changes += _mapping("name", {"name": old.name}, {"name": new.name})
@@ -80,7 +80,9 @@ def _tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     yield from _rows("rule", old["rules"], new["rules"])
     before, after = old["otherwise"] or {}, new["otherwise"] or {}
     yield from _cells("otherwise", "otherwise", before, after)
-    if before and after and before["name"] != after["name"]:  # a rule of another name is another rule; this is the row
+    if (
+        before and after and before["name"] != after["name"]
+    ):  # a rule with another name is another rule; this is the row
         yield Change("otherwise", "otherwise, name", before["name"], after["name"])
 
 
@@ -107,10 +109,10 @@ def _cells(part: Part, name: str, old: Mapping[str, Any], new: Mapping[str, Any]
                 yield Change(part, f"{name}, condition {index}", _cell(was), _cell(now))
     else:
         yield Change(part, f"{name}, conditions", conditions_in_words(before), conditions_in_words(after))
-    yield from _mapping(part, _rest(old), _rest(new), f"{name}, ")
+    yield from _mapping(part, _without_conditions(old), _without_conditions(new), f"{name}, ")
 
 
-def _rest(row: Mapping[str, Any]) -> dict[str, Any]:
+def _without_conditions(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in ("when", "name")}
 
 
@@ -126,8 +128,8 @@ def _rules(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
 def _mapping(part: Part, old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[Change]:
     for name in _union(old, new):
         if old.get(name) != new.get(name) or (name in old) != (name in new):
-            was = _plain(old[name]) if name in old else None
-            now = _plain(new[name]) if name in new else None
+            was = _as_text(old[name]) if name in old else None
+            now = _as_text(new[name]) if name in new else None
             yield Change(part, f"{prefix}{name}", was, now)
 
 
@@ -137,7 +139,7 @@ def _union(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _cell(cell: Sequence[Any]) -> str:
     fact, operator, operand = cell
-    return f"{fact} {operator} {_plain(operand)}"
+    return f"{fact} {operator} {_as_text(operand)}"
 
 
 def conditions_in_words(cells: Sequence[Any]) -> str:
@@ -150,7 +152,7 @@ def _row(row: Mapping[str, Any]) -> str:
     return f"if {conditions_in_words(row['when'])}: {row['effect'].replace('_', ' ')}{tier}"
 
 
-def _plain(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, Mapping) and set(value) == {"param"}:
         return f"{{{value['param']}}}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -12,14 +12,14 @@ from loom.journal.entry import PersonEntry
 __all__ = ["PolicyAdoptedEntry", "PolicyProposedEntry", "PolicyRegisteredEntry", "Trigger"]
 
 Trigger: TypeAlias = Literal["person", "code"]
-"""Whether a person did it, or it came with the code that a loom was opened with, in the name of who opened it."""
+"""Whether a person did it, or code at the start of a loom did, in the name of the person who opened it."""
 
 _REGISTERED_FROM_CODE = frozenset({"registered from code", "a circuit"})
 _ADOPTED_WITH_CODE = "adopted with its code"
 
 
 class PolicyRegisteredEntry(PersonEntry):
-    """A policy version was made known. `document` is what its hash covers, `about` what counts as description."""
+    """A policy version was registered. The hash covers `document`; `about` is only description."""
 
     kind: ClassVar[str] = "policy_registered"
     schema_version: ClassVar[int] = 2
@@ -36,7 +36,7 @@ class PolicyRegisteredEntry(PersonEntry):
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Tell registrations by code from those by people; schema 1 told them apart by their reason alone."""
+        """Upgrade schema 1, in which the reason alone distinguished registrations by code from those by people."""
         if version != 1:
             return super().upcast(version, body)
         implicit = body["document"].get("language") == "none"
@@ -45,7 +45,7 @@ class PolicyRegisteredEntry(PersonEntry):
 
 
 class PolicyProposedEntry(PersonEntry):
-    """A person proposed a version that was known already, as by approving a suggestion that comes to it."""
+    """A person proposed a version that was already registered, for example by approving a suggestion that gives it."""
 
     kind: ClassVar[str] = "policy_proposed"
     sources_since: ClassVar[int] = 1
@@ -60,8 +60,8 @@ class PolicyProposedEntry(PersonEntry):
 class PolicyAdoptedEntry(PersonEntry):
     """A policy version was made the one that new turns pin.
 
-    `effective_from` says since when it was gone by: a statement about the past for people and audits, never later than
-    the entry. Which version a turn pins follows the order of the journal alone.
+    `effective_from` says since when it was in use: a statement about the past for people and audits, never later than
+    the entry. Which version a turn pins follows from the order of the journal alone.
     """
 
     kind: ClassVar[str] = "policy_adopted"
@@ -77,9 +77,9 @@ class PolicyAdoptedEntry(PersonEntry):
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Tell adoptions by code from those by people; schema 1 told them apart by their reason alone.
+        """Upgrade older schemas: in schema 1 the reason alone distinguished adoptions by code from those by people.
 
-        Schema 2 does not say since when a version was gone by.
+        Schema 2 does not have the time since when a version was in use.
         """
         if version == 2:
             return {**body, "effective_from": None}

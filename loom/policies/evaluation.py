@@ -1,6 +1,6 @@
-"""What a policy says about the facts of one case, and the models of parameters and facts that it reads.
+"""The evaluation of the facts of one case by a policy, and the models of parameters and facts that it reads.
 
-An evaluation is not the outcome: what was done in the end, after consent, is recorded apart from it.
+An evaluation is not the outcome: what was done in the end, after an approval, is recorded separately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 EffectName: TypeAlias = Literal["allow", "require_approval", "deny", "indeterminate"]
-"""What a rule can say. `indeterminate` is what remains when it can say nothing; it never executes."""
+"""The effects of a rule. `indeterminate` means that there is no answer; it never executes."""
 
 Scalar: TypeAlias = bool | int | float | str | None
 """One JSON value that has no parts."""
@@ -57,7 +57,7 @@ def _is_none(value: object) -> bool:
 
 
 class RuleMiss(BaseModel):
-    """One rule that lost, and the condition that failed in it: in words and, for a table, as the table has it."""
+    """One rule that did not apply, and its failed condition: in words and, for a table, in the form of the table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -67,9 +67,9 @@ class RuleMiss(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """What a policy version says about the facts of one case: the effect, why, and why not otherwise.
+    """The evaluation of the facts of one case by a policy version: the effect, why, and why not otherwise.
 
-    `rule` names the rule that hit, `why_not` holds all rules that lost; `tier` says who has to approve.
+    `rule` names the rule that applied, `why_not` has all other rules; `tier` says who has to approve.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
@@ -96,7 +96,7 @@ class Evaluation(BaseModel):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Evaluation:
         if self.tier is not None and self.effect != "require_approval":
-            raise ValueError(f"tier [{self.tier}] stands beside [{self.effect}]; expected [require_approval]: drop it")
+            raise ValueError(f"tier [{self.tier}] is set for [{self.effect}]; expected [require_approval]: drop it")
         if self.exception_reason is not None and not self.is_exception:
             raise ValueError(f"exception reason [{self.exception_reason}] without an exception: set is_exception")
         return self
@@ -108,12 +108,12 @@ class Evaluation(BaseModel):
 
     @property
     def needs_approval(self) -> bool:
-        """Whether it may be done once somebody has consented."""
+        """Whether it may be done after an approval."""
         return self.effect == "require_approval"
 
     @property
     def denied(self) -> bool:
-        """Whether it may not be done, even with consent."""
+        """Whether it may not be done, even with an approval."""
         return self.effect == "deny"
 
 
@@ -124,8 +124,8 @@ class _Plain(BaseModel):
 
 
 class Params(_Plain):
-    """Base of a policy's parameters: the numbers and words that can be changed to change its answers."""
+    """Base of a policy's parameters: the values that can be changed to change its answers."""
 
 
 class Facts(_Plain):
-    """Base of a policy's facts: everything that the rule may know about one case."""
+    """Base of a policy's facts: all data about one case that the rule may use."""

@@ -1,4 +1,4 @@
-"""Free names of a rule → what they stand for, captured by value, or a refusal that names the cure."""
+"""Free names of a rule → their values, captured, or a refusal that says how to correct the rule."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Place:
 
 @dataclass(slots=True)
 class Names:
-    """The free names of one function: resolves each once and remembers what the function leans on.
+    """The free names of one function: resolves each once and records what the function depends on.
 
-    `constants` are for the document, `namespace` is all that the function will see when it runs.
+    `constants` are for the document; `namespace` has all that the function sees when it runs.
     """
 
     function: types.FunctionType
@@ -74,7 +74,7 @@ class Names:
         return self._refuse_call(node, found)
 
     def word(self, node: ast.Name) -> str | None:
-        """Return which of loom's words a free name stands for, or None."""
+        """Return which of loom's words a free name refers to, or None."""
         return None if node.id.startswith("__") else WORDS.get(id(self._find(node)))
 
     def member(self, node: ast.Attribute) -> str | None:
@@ -159,9 +159,9 @@ class Names:
             return
         self.place.refuse(
             node,
-            f"leans on [{node.id}] of type [{type(value).__name__}], which may change"
+            f"depends on [{node.id}] of type [{type(value).__name__}], which may change"
             if type(value) not in (float, frozenset)
-            else f"leans on [{node.id}], which holds [{value!r:.40}]",
+            else f"depends on [{node.id}], which holds [{value!r:.40}]",
             expected=_CONSTANTS,
             cure="make it such a constant, a parameter or a fact",
         )
@@ -187,7 +187,7 @@ class Names:
             node,
             f"calls [{node.id}]",
             expected="a pure builtin, a word of loom's, or a plain function declared in uses=",
-            cure="hand its answer in as a fact",
+            cure="pass its answer as a fact",
         )
 
     def _refuse_module(self, node: ast.AST, module: types.ModuleType) -> NoReturn:
@@ -195,7 +195,7 @@ class Names:
             node,
             f"uses the module [{module.__name__}]",
             expected="a pure function of parameters and facts",
-            cure="import the pure name itself, or hand what the module says in as a fact",
+            cure="import the pure name itself, or pass the module's answer as a fact",
         )
 
     def _refuse_undefined(self, node: ast.Name) -> NoReturn:

@@ -1,4 +1,4 @@
-"""How policies may be called."""
+"""Valid names of policies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_NAME = 64
 
 
 def check_policy_name(name: str) -> str:
-    """Return a policy's name if it is one; else raise `PolicyRuleError`."""
+    """Return a policy's name if it is valid; otherwise raise `PolicyRuleError`."""
     if len(name) > _MAX_NAME or not _NAME.match(name):
         raise PolicyRuleError(
             f"policy name [{name!r:.80}] is not a name; expected [a-z, 0-9, words joined by - _ or ., at most "

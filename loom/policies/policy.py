@@ -1,4 +1,4 @@
-"""`@policy`: a pure function in Python → a policy, with its document and the hash that names its version for ever."""
+"""`@policy`: a pure function in Python → a policy, with its document and the hash that identifies its version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Facts)
 
 _MAX_DOCUMENT = 262_144
 _MAX_CAUSE = 500
-# A rule computes with decimals as loom does, whatever the process has set for itself.
+# A rule computes with loom's decimal context, whatever the process has set.
 _DECIMALS = Context(
     prec=28, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, capitals=1, clamp=0, flags=[],
     traps=[InvalidOperation, DivisionByZero, Overflow],
@@ -35,7 +35,7 @@ _DECIMALS = Context(
 
 
 class Policy(AnyPolicy, Generic[P, F]):
-    """One version of a policy, with the code at hand that gives it: rule, parameters, facts, document and hash."""
+    """One version of a policy, with its code: rule, parameters, facts, document and hash."""
 
     def __init__(
         self,
@@ -59,30 +59,30 @@ class Policy(AnyPolicy, Generic[P, F]):
         self.version_hash = version_hash(self._document)
 
     def evaluate(self, facts: BaseModel | Mapping[str, object] | str | bytes) -> Evaluation:
-        """Return what the rule says. Facts may be the model, or JSON as `evaluate_json` takes it.
+        """Return the evaluation. Facts may be the model, or JSON as for `evaluate_json`.
 
-        A rule that raises, or returns something else, gives an indeterminate evaluation with the rule `error`.
+        A rule that raises, or returns another type, gives an indeterminate evaluation with the rule `error`.
         """
         if not isinstance(facts, BaseModel):
             return self.evaluate_json(facts)
         if type(facts) is not self.facts_model:
             raise PolicyRuleError(
-                f"policy [{self.name}] was handed facts of type [{type(facts).__name__}]; expected "
-                f"[{self.facts_model.__name__}]: hand in that model"
+                f"policy [{self.name}] was given facts of type [{type(facts).__name__}]; expected "
+                f"[{self.facts_model.__name__}]: pass that model"
             )
         try:
-            return self._said(facts)
+            return self._run_rule(facts)
         except (MemoryError, RecursionError):
-            raise  # these say something about the machine, not about the case
-        except Exception as error:  # noqa: BLE001, RUF100 — whatever a rule raises, nothing is executed for it
+            raise  # these are about the machine, not about the case
+        except Exception as error:  # noqa: BLE001, RUF100 — for any error of a rule, nothing is executed
             return _raised(error)
 
     def evaluate_json(self, facts: Mapping[str, object] | str | bytes, *, ignore_unknown: bool = False) -> Evaluation:
-        """Return what the rule says about facts as they were recorded.
+        """Return the evaluation of recorded facts.
 
         A missing, null or ill-typed fact gives an indeterminate evaluation with the rule `facts`, which names it. So
-        does an unknown fact, unless `ignore_unknown`: a version that asks for less can judge what was recorded for
-        one that asks for more.
+        does an unknown fact, unless `ignore_unknown` is set: a version with fewer facts can judge a case that was
+        recorded for a version with more.
         """
         try:
             value = json.loads(facts) if isinstance(facts, str | bytes) else facts
@@ -99,7 +99,7 @@ class Policy(AnyPolicy, Generic[P, F]):
 
     @property
     def document(self) -> Document:
-        """A copy of everything that can change an answer: what the version hash is taken over."""
+        """A copy of everything that can change an answer. The version hash is computed from it."""
         return copy.deepcopy(self._document)
 
     @property
@@ -109,7 +109,7 @@ class Policy(AnyPolicy, Generic[P, F]):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The values of its parameters, as JSON has them."""
+        """The values of its parameters, in JSON form."""
         plain: dict[str, object] = self.params.model_dump(mode="json")
         return plain
 
@@ -126,34 +126,35 @@ class Policy(AnyPolicy, Generic[P, F]):
         )
 
     def under(self, document: Mapping[str, object]) -> Policy[P, F]:
-        """Return the policy that gives this version, out of the code at hand and the parameters of the document.
+        """Return the policy that gives this version, from this code and the parameters of the document.
 
         Rule, constants, helpers, fact schema and semantics must be equal, the parameters must be valid, and every
-        golden vector must come out as recorded; else `PolicyCodeChangedError`. Never runs newer code in its name.
+        golden vector must give the recorded result; otherwise `PolicyCodeChangedError`. Newer code never runs under the
+        name of an older version.
         """
         if (reason := self.departure(document)) is not None:
             raise PolicyCodeChangedError(
                 f"policy [{self.name}] does not give version [{version_hash(document)[:12]}]: {reason}; expected [the "
-                "code it was registered with]: bring that code back, or judge under a version that there is"
+                "code it was registered with]: restore that code, or use a version that this code gives"
             )
         return self if version_hash(document) == self.version_hash else self._from(document)
 
     def departure(self, document: Mapping[str, object]) -> str | None:
-        """Return in what the code at hand differs from this version, or None if it gives it."""
+        """Return how this code differs from a version, or None if it gives that version."""
         try:
             for part in ("format", "language", "semantics", "name", "facts", "rule", "helpers"):
                 if canonical(document.get(part)) != canonical(self._document.get(part)):
                     return f"its {part} {'differ' if part.endswith('s') else 'differs'}"
             if self._from(document).version_hash != version_hash(document):
-                return "its parameters or its golden vectors come out differently"
+                return "its parameters or its golden vectors give other results"
         except ValidationError:
-            return "its parameters or examples are not valid any more"
+            return "its parameters or examples are no longer valid"
         except (AdmissionError, PolicyRuleError, AttributeError, KeyError, TypeError) as error:
             return f"it cannot be read [{error}]"
         return None
 
     def _from(self, document: Any) -> Policy[P, F]:
-        """Return our rule with the parameters and examples of a document, its vectors run anew."""
+        """Return this rule with the parameters and examples of a document, and run its vectors again."""
         described, values = document["parameters"]["description"], document["parameters"]["values"]
         again: Policy[P, F] = Policy(
             name=self.name,
@@ -169,7 +170,7 @@ class Policy(AnyPolicy, Generic[P, F]):
         )
         mine: Any = again._document["parameters"]
         if _types(mine["description"]) == _types(described):
-            # Bounds and defaults say which parameters are possible: with the values given, they change no answer.
+            # Bounds and defaults limit the possible parameters: with given values, they change no answer.
             mine["description"] = described
         again.version_hash = version_hash(again._document)
         return again
@@ -178,7 +179,7 @@ class Policy(AnyPolicy, Generic[P, F]):
         with localcontext(_DECIMALS):
             return self.rule.run(self.params, facts)
 
-    def _said(self, facts: F) -> Evaluation:
+    def _run_rule(self, facts: F) -> Evaluation:
         said = self._run(facts)
         if not isinstance(said, Evaluation):
             return _indeterminate(RULE_FAILED, f"the rule returned {type(said).__name__} instead of an evaluation")
@@ -215,7 +216,7 @@ class Policy(AnyPolicy, Generic[P, F]):
             for name in sorted(Evaluation.model_fields)
             if getattr(evaluation, name) != Evaluation.model_fields[name].get_default(call_default_factory=True)
         }
-        if "why_not" in said:  # a field that a later loom added, and that is not set, is no part of a vector
+        if "why_not" in said:  # a field that a later loom added, and that is not set, is not part of a vector
             said["why_not"] = [each.model_dump() for each in evaluation.why_not]
         return {"facts": tagged(facts), "evaluation": tagged(said)}
 
@@ -232,10 +233,10 @@ def policy(
     description: str = "",
     author: str = "",
 ) -> Callable[[Callable[[P, F], Evaluation]], Policy[P, F]]:
-    """Make a pure function of (params, facts) a policy; raise `PolicyRuleError` if it leans on anything else.
+    """Make a pure function of (params, facts) a policy; raise `PolicyRuleError` if it depends on anything else.
 
-    `uses` declares the helper functions that it calls. `examples` become golden vectors: what the rule says about
-    them is part of the version. Description and author do not count.
+    `uses` declares the helper functions that it calls. `examples` become golden vectors: their evaluations are part of
+    the version. Description and author do not count.
     """
 
     def decorate(function: Callable[[P, F], Evaluation]) -> Policy[P, F]:
@@ -291,7 +292,7 @@ def _annotation(function: Callable[..., object]) -> object:
             return written
         # The annotation is the author's own source, made text by `from __future__ import annotations`.
         return eval(written, dict(function.__globals__))  # noqa: S307
-    except Exception:  # noqa: BLE001, RUF100 — a name that only the function's surroundings know: the examples tell
+    except Exception:  # noqa: BLE001, RUF100 — a name from the scope around the function: the examples have the type
         return None
 
 
@@ -304,10 +305,10 @@ def _indeterminate(rule: str, why: str, details: dict[str, Any] | None = None) -
 
 
 def _raised(error: Exception) -> Evaluation:
-    """Return the evaluation for facts on which the rule raised, with the cause: people have to correct the rule."""
+    """Return the evaluation for facts on which the rule raised, with the cause: the rule has to be corrected."""
     try:
         words = str(error)
-    except Exception:  # noqa: BLE001, RUF100 — its __str__ may be anybody's code
+    except Exception:  # noqa: BLE001, RUF100 — its __str__ is foreign code
         words = ""
     cause = words[:_MAX_CAUSE].replace("\0", "\ufffd").encode(errors="replace").decode()
     name = type(error).__name__
@@ -316,7 +317,7 @@ def _raised(error: Exception) -> Evaluation:
 
 
 def _bad_facts(error: ValidationError) -> Evaluation:
-    """Return the evaluation for facts that their model refuses, in words that do not depend on pydantic's."""
+    """Return the evaluation for facts that their model refuses, with a text that does not depend on pydantic's."""
     found: dict[str, set[str]] = {}
     for item in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in item["loc"])

@@ -1,7 +1,7 @@
-"""Trying a rule out before it is registered: facts that are made up, and what loom's own words say to the rule.
+"""Try a rule before it is registered, with made-up facts, to find wrong calls of loom's own words.
 
-A rule that raises from loom's words whatever facts it gets would judge nothing, ever. The facts here are made from the
-description of their model alone, and what comes of them is kept nowhere: it is no part of a version.
+A rule that makes such a call for all facts could never judge a case. The facts are made from the description of their
+model alone. The results are not kept: they are not part of a version.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _MODELS_OF_LOOM = frozenset({"Evaluation", "RuleMiss"})
 
 
 def check_calls(name: str, run: Callable[[F], object], facts_model: type[F]) -> None:
-    """Raise `PolicyRuleError` for a rule that calls loom wrongly on all facts that it is tried with.
+    """Raise `PolicyRuleError` for a rule that calls loom wrongly on all made-up facts.
 
-    Where it does so on some facts only, or raises something else, nothing is refused: the evaluation says why.
+    A rule that does so on some facts only, or raises another error, is not refused: the evaluation says why.
     """
     found = [_misuse(run, facts) for facts in probes(facts_model)]
     if found and all(each is not None for each in found):
@@ -42,7 +42,7 @@ def check_calls(name: str, run: Callable[[F], object], facts_model: type[F]) -> 
 
 
 def probes(facts_model: type[F]) -> Iterator[F]:
-    """Yield a few different facts of a model; none where nothing made up is valid for it, as under a pattern."""
+    """Yield a few different facts of a model; none where no made-up facts are valid, for example with a pattern."""
     description: Any = describe_model(facts_model)
     for number in range(_PROBES):
         try:
@@ -52,12 +52,12 @@ def probes(facts_model: type[F]) -> Iterator[F]:
 
 
 def _misuse(run: Callable[[F], object], facts: F) -> str | None:
-    """Return what loom's own words have against a rule, or None if they have nothing."""
+    """Return what is wrong with a rule's calls of loom's words, or None."""
     try:
         said = run(facts)
     except ValidationError as error:
         return f"{error.title}: {error.errors()[0]['msg']}" if error.title in _MODELS_OF_LOOM else None
-    except Exception as error:  # a rule of a user's may raise anything
+    except Exception as error:  # a user's rule may raise any error
         return f"{type(error).__name__}: {error}" if _raised_by_loom(error) else None
     returned = said[0] if isinstance(said, list | tuple) and said else said
     is_no_evaluation = isinstance(returned, Case | Effect)
@@ -71,7 +71,7 @@ def _raised_by_loom(error: Exception) -> bool:
     return traceback is not None and traceback.tb_frame.f_globals.get("__name__") in _OF_LOOM
 
 
-# --- making facts up -----------------------------------------------------------------------------
+# --- made-up facts -------------------------------------------------------------------------------
 
 
 def _model(description: Mapping[str, Any], number: int, leaf: Iterator[int]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _model(description: Mapping[str, Any], number: int, leaf: Iterator[int]) -> 
 
 
 def _value(kind: Any, bounds: Any, number: int, leaf: Iterator[int]) -> Any:
-    """Return a value of a type as its description has it; every leaf gets another, so that no two fields agree."""
+    """Return a value of the described type. Every leaf gets another value, so that no two fields agree."""
     if isinstance(kind, str):
         return _scalar(kind, bounds, number, next(leaf))
     [(what, inner)] = kind.items() if "of" not in kind else [("of", kind)]

@@ -1,7 +1,7 @@
-"""What a rule may lean on: the lists of pure functions, methods and attributes, and loom's own words.
+"""What a rule may depend on: the lists of pure functions, methods and attributes, and loom's own words.
 
-They guard against accident, not malice: whoever writes a rule is trusted, but may not notice a clock.
-A name is allowed for the object that it stands for, never for how it is spelled.
+They protect against accidents, not malice: the author of a rule is trusted, but may not notice a clock.
+A name is allowed because of the object that it refers to, never because of its spelling.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from loom.policies.evaluation import Evaluation, RuleMiss
 __all__ = ["ATTRIBUTES", "BUILTINS", "METHODS", "SEMANTICS", "SET_READERS", "WORDS", "total"]
 
 SEMANTICS = 1
-"""The meaning of the tree, of loom's words and of the functions below. A change of meaning is a higher number."""
+"""The meaning of the tree, of loom's words and of the functions below. A change of meaning needs a higher number."""
 
 MAX_RANGE = 100_000
 
@@ -32,7 +32,7 @@ def total(values: Iterable[Any], /, start: Any = 0) -> Any:
 
 
 def bounded_range(*bounds: int) -> range:
-    """Return a range of at most 100 000 numbers: a rule comes to an end."""
+    """Return a range of at most 100 000 numbers, so that a rule ends."""
     numbers = range(*bounds)
     if len(numbers) > MAX_RANGE:
         raise ValueError(f"range has [{len(numbers)}] numbers; expected at most [{MAX_RANGE}]")
@@ -106,7 +106,7 @@ METHODS = _words(
     isoformat isoweekday total_seconds weekday
     """
 )
-"""Methods of text, tuples, dicts, numbers and dates that change nothing and ask nobody."""
+"""Methods of text, tuples, dicts, numbers and dates that change nothing and read nothing outside."""
 
 ATTRIBUTES = _words(
     """
@@ -115,4 +115,4 @@ ATTRIBUTES = _words(
     year month day hour minute second microsecond days seconds microseconds
     """
 ).union(Evaluation.model_fields, ("rule", "why"))
-"""Attributes that are data, beside the fields of the parameters and facts."""
+"""Attributes that are data, in addition to the fields of the parameters and facts."""

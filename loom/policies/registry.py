@@ -1,8 +1,8 @@
 """The registry of policy versions: event-sourced in its own journal, so that each has an author, a time and a reason.
 
-Registering makes a version known; adopting makes it the one that new turns pin, and takes another person than the one
-who proposed it. Code that is registered at start adopts its version where no person has adopted one. Loading checks
-content against hash.
+To register a version makes it known. To adopt it makes it the one that new turns pin; this takes another person than
+the one who proposed it. Code that is registered at start adopts its version where no person has adopted one. Loading
+checks the content against the hash.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _log = get_logger("loom.policies")
 
 
 class PolicyRegistry:
-    """What is known of policies in one workspace. `load` it before use."""
+    """The policy versions of one workspace. `load` it before use."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class PolicyRegistry:
         self._runnable: dict[str, AnyPolicy] = {}
 
     async def load(self) -> None:
-        """Read what was registered and adopted since the last look; raise `PolicyTamperedError` if a hash is wrong."""
+        """Read what was registered and adopted since the last call; raise `PolicyTamperedError` if a hash is wrong."""
         await self._journal.load()
 
-    # --- asking ---------------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------
 
     def resolve(self, version: str) -> PolicyVersion:
         """Return the version that an id, a full hash or an unambiguous beginning of one names."""
@@ -82,7 +82,7 @@ class PolicyRegistry:
         )
 
     def resolve_hash(self, raw: bytes) -> PolicyVersion:
-        """Return the version whose full hash an entry's header carries."""
+        """Return the version whose full hash is in an entry's header."""
         known = self._versions.get(raw.hex())
         if known is None:
             raise PolicyNotRegisteredError(
@@ -92,11 +92,11 @@ class PolicyRegistry:
         return known
 
     def versions(self, name: str) -> tuple[PolicyVersion, ...]:
-        """Return all versions of a policy, oldest first; empty for a name nobody registered."""
+        """Return all versions of a policy, oldest first; empty for an unknown name."""
         return tuple(self._by_name.get(name, ()))
 
     def latest(self, name: str) -> PolicyVersion:
-        """Return the version of a policy that was registered last."""
+        """Return the version of a policy that was last registered."""
         versions = self._by_name.get(name)
         if not versions:
             raise PolicyNotRegisteredError(
@@ -110,11 +110,11 @@ class PolicyRegistry:
         return None if adoption is None else adoption.version
 
     def adoption(self, name: str) -> Adoption | None:
-        """Return who adopted the version that new turns pin, or that its code did; None where none was adopted."""
+        """Return who adopted the version that new turns pin: a person, or code; None where none was adopted."""
         return self._adoptions.get(name)
 
     def proposers(self, version: str) -> tuple[Identity, ...]:
-        """Return who proposed a version, and may not adopt it: none where it came with code."""
+        """Return the people who proposed a version, and may not adopt it; empty where it came with code."""
         return tuple(self._proposers.get(self.resolve(version).hash, ()))
 
     def names(self) -> tuple[str, ...]:
@@ -122,17 +122,17 @@ class PolicyRegistry:
         return tuple(sorted(self._by_name))
 
     def diff(self, old: str, new: str) -> Difference:
-        """Return what differs in behaviour between two versions."""
+        """Return the differences in behaviour between two versions."""
         return difference(self.resolve(old), self.resolve(new))
 
-    # --- code at hand ---------------------------------------------------------------------------
+    # --- attached code --------------------------------------------------------------------------
 
     def attach(self, policy: AnyPolicy) -> None:
-        """Make code at hand known, so that versions it gives can be evaluated; there may be several of one name."""
+        """Attach code, so that the versions that it gives can be evaluated. There may be several of one name."""
         self._code.setdefault(policy.name, {})[policy.version_hash] = policy
 
     def runnable(self, version: PolicyVersion) -> AnyPolicy:
-        """Return the code that gives a version; raise `PolicyCodeChangedError` where the code at hand does not."""
+        """Return the code that gives a version; raise `PolicyCodeChangedError` where no attached code does."""
         ready = self._runnable.get(version.hash)
         if ready is not None:
             return ready
@@ -151,7 +151,7 @@ class PolicyRegistry:
         return ready
 
     def runs(self, version: PolicyVersion) -> bool:
-        """Tell whether a table or any code at hand gives a version, so that it can be evaluated."""
+        """Tell whether a table or any attached code gives a version, so that it can be evaluated."""
         try:
             self.runnable(version)
         except PolicyCodeChangedError:
@@ -161,9 +161,9 @@ class PolicyRegistry:
     # --- registering and adopting ---------------------------------------------------------------
 
     async def register(self, policy: AnyPolicy, *, by: By, reason: str | None = None) -> PolicyVersion:
-        """Make the version that a policy's code gives known, and return it; an equal one is the one there is.
+        """Register the version that a policy's code gives, and return it. If it is already registered, return that one.
 
-        The person it is registered by has proposed it, and cannot adopt it.
+        The person who registers it has proposed it, and cannot adopt it.
         """
         self.attach(policy)
         who = Identity.of(by)
@@ -172,7 +172,7 @@ class PolicyRegistry:
         )
 
     async def register_code(self, policy: AnyPolicy, *, by: By, reason: str) -> PolicyVersion:
-        """Make the version known that comes with code at start; `by` has opened the loom, and proposes nothing."""
+        """Register the version that comes with code at start; `by` has opened the loom, and is not its proposer."""
         self.attach(policy)
         who = Identity.of(by, via="code")
         return await self._register(
@@ -180,12 +180,12 @@ class PolicyRegistry:
         )
 
     async def register_implicit(self, name: str, *, by: By) -> PolicyVersion:
-        """Make the version without a rule known that an actor type without a policy decides under."""
+        """Register the version without a rule that an actor type without a policy uses."""
         who = Identity.of(by, via="code")
         return await self._register(name, implicit_document(name), about={}, who=who, trigger="code", reason=None)
 
     async def propose(self, version: str, *, by: By, reason: str | None = None) -> PolicyVersion:
-        """Note that a person has proposed a version that is registered, and cannot adopt it; once is enough."""
+        """Record, once, that a person has proposed a registered version, and so cannot adopt it."""
         who = Identity.of(by)
 
         def entry() -> Entry | None:
@@ -204,9 +204,9 @@ class PolicyRegistry:
     ) -> PolicyVersion:
         """Make a registered version the one that new turns pin, in the name of a person.
 
-        `effective_from` states since when it was gone by before it was adopted here; turns do not look at it. It has a
-        zone and is not later than now, or it is refused with an `AdmissionError`. Raises `SelfAdoptionError` for a
-        person who proposed it: who registered it, or approved the suggestion.
+        `effective_from` states since when it was in use before it was adopted here; turns do not read it. It must have
+        a zone and not be later than now; otherwise it is refused with an `AdmissionError`. Raises `SelfAdoptionError`
+        for a person who proposed it: who registered it, or approved the suggestion.
         """
         who = Identity.of(by)
         _check_effective(effective_from, self._now())
@@ -233,11 +233,11 @@ class PolicyRegistry:
             )
 
     async def ensure(self, policy: AnyPolicy, *, by: By) -> PolicyVersion:
-        """Register what the code gives, and adopt it where no person has adopted a version; return it.
+        """Register what the code gives, adopt it where no person has adopted a version, and return it.
 
-        A version that a person adopted is never replaced by code. Where no code at hand can run it, turns under it end
-        as `policy_code_changed` until a person adopts another, or its code is attached again. A version that code
-        adopted stays where this code still gives it and gives nothing new.
+        A version that a person adopted is never replaced by code. If no attached code can run it, turns under it end
+        as `policy_code_changed` until a person adopts another version, or its code is attached again. A version that
+        code adopted stays if this code still gives it and nothing new.
         """
         version = await self.register_code(policy, by=by, reason="registered from code")
         current = self._adoptions.get(policy.name)
@@ -330,7 +330,7 @@ def _adoption(
 
 
 def _check_effective(effective_from: datetime | None, now: datetime) -> None:
-    """Refuse a statement about the past that has no zone, or is about the future."""
+    """Refuse a time without a zone, or in the future."""
     if effective_from is None:
         return
     if effective_from.tzinfo is None:
@@ -345,11 +345,11 @@ def _check_effective(effective_from: datetime | None, now: datetime) -> None:
 
 
 def _check(entry: PolicyRegisteredEntry, recorded: Recorded) -> None:
-    """Refuse a version whose document does not give its hash, or that goes by another name than its document."""
+    """Refuse a version whose document does not give its hash, or has another name."""
     if version_hash(entry.document) != entry.hash:
         raise _tampered(entry.version, recorded, "does not give its hash")
     if entry.document.get("name") != entry.name or entry.version != version_id(entry.number, entry.hash):
-        raise _tampered(entry.version, recorded, "goes by a name that is not its document's")
+        raise _tampered(entry.version, recorded, "has another name than its document")
 
 
 def _tampered(version: str, recorded: Recorded, problem: str) -> PolicyTamperedError:

@@ -1,7 +1,7 @@
-"""A Python function → the snapshot of a rule: what it says, what it leans on, and a sealed copy that runs.
+"""A Python function → the snapshot of a rule: its text, its dependencies, and an isolated copy that runs.
 
-What runs is compiled from the very tree that was written down, and sees nothing but what was captured with it: a
-global that is changed later, or a file that is edited while the process lives, cannot slip into a version.
+The copy is compiled from the tree that the document describes, and sees only what was captured with it. A global that
+changes later, or a file that is edited while the process runs, has no effect on a version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Rule", "plain_function", "snapshot"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The snapshot of a rule: `tree` and `helpers` are hashed, `source` is for people, `run` is the sealed copy."""
+    """The snapshot of a rule: `tree` and `helpers` are hashed, `source` is for people, `run` is the isolated copy."""
 
     tree: dict[str, Json]
     helpers: list[Json]
@@ -56,7 +56,7 @@ def snapshot(
 
 @dataclass(slots=True)
 class _Book:
-    """Everything that one rule consists of, each function written down once."""
+    """All parts of one rule; each function is described once."""
 
     uses: tuple[Callable[..., object], ...]
     fields: frozenset[str]
@@ -66,7 +66,7 @@ class _Book:
     open: list[Callable[..., object]] = field(default_factory=list)
 
     def write(self, function: Callable[..., object], *, place: Place) -> tuple[dict[str, Json], Callable[..., object]]:
-        """Return the document of a function and its sealed copy."""
+        """Return the document of a function and its isolated copy."""
         plain = plain_function(function)
         definition, source = _definition(plain, place)
         parameters = _parameters(definition, place)
@@ -128,7 +128,7 @@ def _definition(function: types.FunctionType, place: Place) -> tuple[ast.Functio
     """Return the tree of a function, with the line numbers of its file and without what does not count."""
     try:
         source = inspect.getsource(function)
-        # Not dedented, which would change text that runs over several lines.
+        # Not dedented: that would change strings of several lines.
         indented = source[:1].isspace()
         module = ast.parse(f"if 1:\n{source}" if indented else source)
     except (OSError, TypeError, SyntaxError) as error:
@@ -139,7 +139,7 @@ def _definition(function: types.FunctionType, place: Place) -> tuple[ast.Functio
     block = module.body[0]
     found = block.body[0] if indented and isinstance(block, ast.If) else block
     if isinstance(found, ast.AsyncFunctionDef):
-        place.refuse(found, "is async", expected="a pure function", cure="hand what it awaits in as a fact")
+        place.refuse(found, "is async", expected="a pure function", cure="pass what it awaits as a fact")
     if not isinstance(found, ast.FunctionDef):
         _refuse_stale(place)
     ast.increment_lineno(found, function.__code__.co_firstlineno - (2 if indented else 1))
@@ -154,7 +154,7 @@ def _refuse_stale(place: Place) -> NoReturn:
 
 
 def _is_stale(function: types.FunctionType, definition: ast.FunctionDef) -> bool:
-    """Return whether the file was edited since it was imported, as far as names and constants show it."""
+    """Return whether the file was edited since its import, as far as names and constants show it."""
     code, now = function.__code__, _compiled(definition, function)
     count = code.co_argcount + code.co_kwonlyargcount
     return (
@@ -198,7 +198,7 @@ def _defaults(function: types.FunctionType, place: Place) -> dict[str, Json]:
 
 
 class _NeverInPlace(ast.NodeTransformer):
-    """Makes `x += y` mean `x = x + y`, as it is written down: a list among the facts is never changed."""
+    """Makes `x += y` mean `x = x + y`, as in the document: a list among the facts is never changed."""
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         if not isinstance(node.target, ast.Name):
@@ -233,7 +233,7 @@ def _bare(argument: ast.arg) -> ast.arg:
 
 
 def _constants(code: types.CodeType) -> Iterator[tuple[str, str]]:
-    """Yield the constants that code mentions, to tell whether two pieces of code are of one source."""
+    """Yield the constants of code, to tell whether two pieces of code have one source."""
     for item in code.co_consts:
         if isinstance(item, types.CodeType):
             yield from _constants(item)

@@ -1,4 +1,4 @@
-"""The language of rules: an allow-list of Python's syntax, and the one text that each construct has.
+"""The language of rules: an allow-list of Python's syntax, and the canonical text of each construct.
 
 The text is loom's own, so that it is the same under every version of Python: comments, docstrings, annotations,
 decorators, layout, line numbers, names of modules and of the function itself do not count. It is a list of lines,
@@ -65,7 +65,7 @@ _CURES = {
     "TryStar": "test the condition before",
     "Raise": "return indeterminate() in a case",
     "Assert": "return indeterminate() in a case",
-    "With": "hand what is opened in as a fact",
+    "With": "pass what is opened as a fact",
     "Match": "write cases or `if`",
     "Delete": "leave the name alone",
     "FunctionDef": "write a helper at the top of the module and declare it in uses=",
@@ -109,7 +109,7 @@ class Writer:
     def _statement(self, node: ast.stmt) -> list[str]:
         match node:
             case ast.Expr(value=ast.Constant(value=str())):
-                return []  # a docstring or a remark
+                return []  # a docstring or another unused constant
             case ast.Return():
                 return [f"return {self.expression(node.value) if node.value else 'None'}"]
             case ast.Assign():
@@ -120,7 +120,7 @@ class Writer:
             case ast.AnnAssign(value=ast.expr() as value):
                 return [f"(set {self._target(node.target)} {self.expression(value)})"]
             case ast.AugAssign(target=ast.Name() as target):
-                # Run as it is written here: a new value, never a list changed in place.
+                # It runs as described here: a new value, never a list changed in place.
                 operator = self._operator(node, node.op)
                 return [f"(set {target.id} ({operator} {target.id} {self.expression(node.value)}))"]
             case ast.If():
@@ -215,7 +215,7 @@ class Writer:
         word = self._word(node)
         problem = None if word is None else misuse(word, node, self._word)
         if problem is not None:
-            self._names.place.refuse(node, problem, expected="a call that can come out right", cure="correct the call")
+            self._names.place.refuse(node, problem, expected="a call that can succeed", cure="correct the call")
         builtin = head.removeprefix("builtin:") if head.startswith("builtin:") else ""
         parts = [head]
         for argument in node.args:
@@ -236,7 +236,7 @@ class Writer:
         return self._names.word(node.func)
 
     def answers(self, definition: ast.FunctionDef) -> None:
-        """Refuse a rule that returns what is no evaluation, where that can be seen."""
+        """Refuse a rule that visibly returns no evaluation."""
         for node in ast.walk(definition):
             problem = wrong_answer(node, self._word) if isinstance(node, ast.Return) else None
             if problem is not None:
@@ -281,12 +281,12 @@ class Writer:
             if text:
                 parts.append(self._text(node, text))
             text = ""
-            parts.append(self._shown(value))
+            parts.append(self._format_field(value))
         if text or not parts:
             parts.append(self._text(node, text))
         return parts[0] if len(parts) == 1 and parts[0].startswith('"') else f"(format {' '.join(parts)})"
 
-    def _shown(self, node: ast.expr) -> str:
+    def _format_field(self, node: ast.expr) -> str:
         if not isinstance(node, ast.FormattedValue):
             self.refuse(node)
         conversion = "" if node.conversion == -1 else f" !{chr(node.conversion)}"

@@ -1,4 +1,4 @@
-"""A version of a policy, as the registry knows it."""
+"""A version of a policy in the registry."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class PolicyVersion:
 
     @property
     def has_rule(self) -> bool:
-        """Whether there is anything to evaluate; the implicit version of a class has nothing."""
+        """Whether it has a rule; the implicit version of a class has none."""
         return self.document.get("language") != "none"
 
     @property
     def identity(self) -> Identity:
-        """Who registered it, and where the name comes from."""
+        """Who registered it, and the source of the name."""
         return Identity(self.by, self.identity_source, self.via)
 
 
 class Adoption(NamedTuple):
     """Which version new turns pin, since when, in whose name and why.
 
-    `effective_from` is what that person said of the past: since when it was gone by outside of loom.
+    `effective_from` is a statement of that person: since when it was in use outside of loom.
     """
 
     version: PolicyVersion
@@ -66,7 +66,7 @@ class Adoption(NamedTuple):
     effective_from: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a program reads it, without the version."""
+        """Return it in JSON form, without the version."""
         return {
             **{"by": self.identity.name, "identity_source": self.identity.source, "via": self.identity.via},
             **{"trigger": self.trigger, "reason": self.reason, "at": self.at.isoformat()},
@@ -75,9 +75,9 @@ class Adoption(NamedTuple):
 
 
 def unregistered(policy: AnyPolicy) -> PolicyVersion:
-    """Return a policy as a version with the number 0, which nobody has registered."""
+    """Return a policy as a version with the number 0, which is not registered."""
     full_hash = policy.version_hash
     return PolicyVersion(
         name=policy.name, number=0, version=version_id(0, full_hash), hash=full_hash, document=policy.document,
-        about=policy.about, by="nobody", reason=None, registered_at=datetime.fromtimestamp(0, UTC),
+        about=policy.about, by="no one", reason=None, registered_at=datetime.fromtimestamp(0, UTC),
     )  # fmt: skip

@@ -64,9 +64,9 @@ async def test_the_share_of_grants_and_of_actors_without_a_refusal_are_compared(
     assert found["limit.percent"].severity == "stable"
     assert report.metrics.judged.startswith("policy_v1_")
     assert {each.name for each in report.metrics.moved} == {"completion rate", "grant rate"}
-    words = [each for each in report.explanation if each.startswith("Metric drift, beside the pattern: ")]
+    words = [each for each in report.explanation if each.startswith("Metric drift, apart from the pattern: ")]
     assert words[0] == (
-        "Metric drift, beside the pattern: rate completion rate from 75.0 % to 50.0 % (-33.3 %), critical."
+        "Metric drift, apart from the pattern: rate completion rate from 75.0 % to 50.0 % (-33.3 %), critical."
     )
 
 
@@ -90,7 +90,7 @@ async def test_metric_drift_decides_nothing_about_the_pattern(work: Bench) -> No
     assert report.severity is None
     assert by_name(report.metrics.shifts)["limit.percent"].severity == "critical"
     assert any(
-        each.startswith("Metric drift, beside the pattern: parameter limit.percent") for each in report.explanation
+        each.startswith("Metric drift, apart from the pattern: parameter limit.percent") for each in report.explanation
     )
 
 

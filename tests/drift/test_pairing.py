@@ -310,4 +310,4 @@ async def test_people_who_answer_otherwise_under_one_policy_are_not_called_who_c
     assert report.split.acted > 0.05
     words = "\n".join(report.explanation)
     assert "All of it is who came" not in words
-    assert "after the policy had spoken, people answered or code acted otherwise" in words
+    assert "after the evaluation, people answered or code acted otherwise" in words

@@ -43,8 +43,8 @@ def test_all_of_it_is_said_only_where_everything_was_judged_again_and_done_as_th
     first, second, *_ = split_in_words(split(**whole, acted=0.02))
     assert first.startswith("In what the policy said, all of it is who came: of 0.300 bits")
     assert second == (
-        "That is about what the policy said. What was done moved by 0.020 bits more: after the policy had spoken, "
-        "people answered or code acted otherwise, and chance has its part in that."
+        "That is about what the policy said. What was done moved by 0.020 bits more: after the evaluation, "
+        "people answered or code acted otherwise, and part of that may be chance."
     )
 
 
@@ -63,10 +63,9 @@ def test_it_says_what_would_have_been_answered_otherwise_and_how_much_could_not_
 
 
 def test_where_it_cannot_be_told_it_says_why_and_what_is_known() -> None:
-    unknown = split(total=None, population=None, policy=None, interaction=None, reason="nobody knows")
+    unknown = split(total=None, population=None, policy=None, interaction=None, reason="too few")
     first, coverage = split_in_words(unknown)
     assert first == (
-        "Population and policy cannot be told apart: nobody knows. Who came, looked at alone, moved by 0.100 bits "
-        "(p = 0.02)."
+        "Population and policy cannot be separated: too few. Who came, taken alone, moved by 0.100 bits (p = 0.02)."
     )
     assert coverage.startswith("38 of 40")

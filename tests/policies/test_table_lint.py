@@ -105,7 +105,7 @@ def test_a_row_for_everything_else_that_nothing_is_left_for_is_unreachable() -> 
 def test_a_gap_is_shown_by_a_case_that_no_rule_is_about() -> None:
     [gap] = found([{"name": "low", "when": [["n", "<", 5]]}])
     assert (gap.severity, gap.code) == ("warning", "gap")
-    assert gap.words == "no rule is about the case where n is 5"
+    assert gap.words == "no rule covers the case where n is 5"
 
 
 def test_an_overlap_is_an_error_where_only_one_rule_may_hold_and_else_a_warning() -> None:

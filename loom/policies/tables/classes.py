@@ -23,13 +23,13 @@ __all__ = ["Outcome", "ValueClasses", "compared", "deciding", "representatives"]
 T = TypeVar("T")
 
 _EXACT = Context(prec=100)
-"""Digits enough for every decimal that may be written, whatever the process has set."""
+"""Enough digits for every decimal that may be written, whatever the process has set."""
 _FINEST = Decimal("1e-30")
 _MAX_KEPT = 10_000
 
 
 class Outcome(NamedTuple):
-    """What a table does: the row that hits, or none where none does or several do that may not."""
+    """The result of a table: the row that applies, or None where no row does, or several do although only one may."""
 
     row: Row | None
 
@@ -40,12 +40,12 @@ class Outcome(NamedTuple):
 
 
 class ValueClasses:
-    """The classes of each fact of a table, and what the table does by the masks of a case."""
+    """The classes of each fact of a table, and the results of the table by the masks of a case."""
 
     def __init__(self, layout: TableLayout) -> None:
         self.layout = layout
         self.names = tuple(compared(layout))
-        """The facts that a condition looks at, in the order of the table."""
+        """The facts that a condition uses, in the order of the table."""
         self._compiled = CompiledTable(layout)
         self._rows = layout.rows
         self._all = (1 << len(self._rows)) - 1
@@ -58,7 +58,7 @@ class ValueClasses:
         self._masks: dict[str, tuple[int, ...]] = {}
 
     def mask(self, name: str, value: Any) -> int:
-        """Return the rows that a value, as it is compared, does not rule out."""
+        """Return the rows that a value, in its compared form, does not rule out."""
         known = self._known[name]
         mask = known.get(value)
         if mask is None:
@@ -79,7 +79,7 @@ class ValueClasses:
         return found
 
     def narrowed(self, values: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
-        """Return the rows that no value rules out, and the facts that a condition looks at and that are missing."""
+        """Return the rows that no value rules out, and the missing facts that a condition uses."""
         mask, missing = self._all, []
         for name in self.names:
             if name in values:
@@ -102,7 +102,7 @@ class ValueClasses:
         return outcomes
 
     def outcome(self, mask: int) -> Outcome:
-        """Return what the table does where these rows match."""
+        """Return the result of the table where these rows match."""
         outcome = self._outcomes.get(mask)
         if outcome is None:
             outcome = self._outcomes[mask] = Outcome(self._hit(mask))
@@ -116,7 +116,7 @@ class ValueClasses:
 
     @property
     def everything(self) -> int:
-        """The mask of all rows: a case of which nothing is known yet."""
+        """The mask of all rows: a case without any known fact."""
         return self._all
 
     def _hit(self, mask: int) -> Row | None:
@@ -143,20 +143,20 @@ def deciding(answers: Mapping[tuple[int, ...], T], missing: Sequence[str]) -> tu
 
 
 def compared(layout: TableLayout) -> list[str]:
-    """Return the facts that a condition looks at, in the order of the table."""
+    """Return the facts that a condition uses, in the order of the table."""
     used = {condition.fact for row in layout.rows for condition in row.when}
     return [name for name in layout.facts if name in used]
 
 
 def constants(layout: TableLayout, name: str) -> set[Any]:
-    """Return what a fact is compared with, as it is compared."""
+    """Return the values that a fact is compared with, in their compared form."""
     fact = layout.facts[name]
     conditions = [condition for row in layout.rows for condition in row.when if condition.fact == name]
     return {read(fact.type, layout.value(each)) for condition in conditions for each in condition.operands}
 
 
 def representatives(layout: TableLayout, name: str) -> list[Any]:
-    """Return one value, at least, out of each class of values that the conditions tell apart."""
+    """Return at least one value from each class of values that the conditions distinguish."""
     fact = layout.facts[name]
     if fact.type == "boolean":
         return [False, True]
@@ -207,6 +207,6 @@ def _can_be_written(value: Decimal) -> bool:
 
 
 def _texts(known: set[str]) -> list[str]:
-    """Return each constant, something that only begins like it, and something like none of them."""
+    """Return each constant, a text that only begins with it, and a text unlike all of them."""
     sign = next(sign for sign in map(chr, itertools.count(ord("…"))) if not any(sign in each for each in known))
     return sorted(known | {f"{each}{sign}" for each in known} | {sign})

@@ -1,4 +1,4 @@
-"""A table made ready to be evaluated: every condition a test of one value, every fact a check of its type."""
+"""A compiled table: every condition is a test of one value, every fact a check of its type."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Test(NamedTuple):
 
 
 class CompiledTable:
-    """The tests of a table in their order. Facts are read once into a list that the tests look into by number."""
+    """The tests of a table in their order. Facts are read once into a list; the tests use indexes into it."""
 
     def __init__(self, layout: TableLayout) -> None:
         self._layout = layout
@@ -61,8 +61,8 @@ class CompiledTable:
         self._unique = layout.hit_policy == "unique"
 
     def verdict(self, facts: Mapping[str, object]) -> Verdict:
-        """Return what a table says, without the words; facts it does not ask for are passed over."""
-        get = facts.get  # not [], which a mapping may have its own ideas about
+        """Return the verdict of a table, without the text; facts that it does not ask for are ignored."""
+        get = facts.get  # not [], which a mapping may override
         values = [reader(get(name, _NOTHING)) for name, reader in self._readers]
         if _NOTHING in values:
             return _BAD_FACTS
@@ -94,7 +94,7 @@ class CompiledTable:
         return Bad(problems) if problems else values
 
     def read(self, facts: Mapping[str, object]) -> dict[str, Any] | Bad:
-        """Return the facts that are there as they are compared, or which are null or ill-typed; others are missing."""
+        """Return the given facts in their compared form, or the null or ill-typed ones; the others are missing."""
         problems: dict[str, list[str]] = {}
         values = {}
         for name, reader in self._readers:
@@ -108,7 +108,7 @@ class CompiledTable:
         return Bad(problems) if problems else values
 
     def hit(self, values: list[Any]) -> tuple[Row | None, str]:
-        """Return the row that hits; none where none does, or where several do that may not, with their names."""
+        """Return the row that applies; None where no row does, or several do although only one may, with their names."""
         otherwise = self._layout.otherwise
         hits = [row for row, tests, _ in self._rows if all(holds(values[index]) for index, holds, _ in tests)]
         rules = [row for row in hits if row is not otherwise and row not in self._layout.limits]
@@ -133,7 +133,7 @@ class CompiledTable:
 
 
 def _reader(fact: TableFact) -> Callable[[Any], Any]:
-    """Return what makes the value to compare out of a fact as JSON has it, or `_NOTHING` where it does not fit."""
+    """Return the function from a fact in JSON form to the value to compare, or `_NOTHING` where it does not fit."""
     if fact.type == "boolean":
         return lambda value: value if type(value) is bool else _NOTHING
     if fact.type == "string":
@@ -158,10 +158,10 @@ def _can_be_kept(text: str) -> bool:
 
 
 def _shown_name(name: object) -> str:
-    """Return a name that nobody asked for, whatever it is, in a form that can be kept."""
+    """Return an unknown name of any type in a form that can be kept."""
     try:
         text = name if isinstance(name, str) else repr(name)
-    except Exception:  # its repr is anybody's code
+    except Exception:  # its repr is foreign code
         text = type(name).__name__
     return (text if text.isprintable() else ascii(text))[:_LONGEST_NAME]
 
@@ -173,13 +173,13 @@ def _decimal(low: Any, high: Any, value: Any) -> Any:
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne,
-    # turned round, as the operand is bound first: 5 < value is value > 5
+    # reversed, as the operand is bound first: 5 < value is value > 5
     "<": operator.gt, "<=": operator.ge, ">": operator.lt, ">=": operator.le,
 }  # fmt: skip
 
 
 def condition_test(layout: TableLayout, condition: Condition) -> Test:
-    """Return what tells whether a value, as it is compared, makes a condition hold."""
+    """Return the test of a condition for a value in its compared form."""
     kind = layout.facts[condition.fact].type
     operands: list[Any] = [read(kind, layout.value(each)) for each in condition.operands]
     if condition.operator in _COMPARE:

@@ -1,4 +1,4 @@
-"""The one form in which a table is hashed: nothing that is left out, nothing that does not count."""
+"""The canonical form in which a table is hashed: it has all that counts, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LANGUAGE = "table"
 SEMANTICS = 1
 """What the rows mean. If that changes the number rises, and the evaluator of every older one stays."""
 THREE_VALUED = 2
-"""What they mean in a table that says `missing: three_valued`; see `loom.policies.tables.missing`."""
+"""Their meaning in a table with `missing: three_valued`; see `loom.policies.tables.missing`."""
 
 
 _MISSING: Mapping[object, str] = {SEMANTICS: "indeterminate", THREE_VALUED: "three_valued"}
 
 
 def semantics_known(document: Mapping[str, object]) -> bool:
-    """Return whether this loom can evaluate a registered table: by its semantics, and what it says of missing facts."""
+    """Return whether this loom can evaluate a registered table: by its semantics, and its mode for missing facts."""
     return _MISSING.get(document.get("semantics")) == document.get("missing", "indeterminate")
 
 
 def document_of(layout: TableLayout) -> Document:
-    """Return the document of a table: what its version hash is taken over."""
+    """Return the document of a table, from which its version hash is computed."""
 
     three_valued = layout.missing == "three_valued"
 

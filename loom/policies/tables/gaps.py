@@ -1,6 +1,6 @@
-"""What a table says where facts are missing: decided whatever they are, or open, and on which of them it depends.
+"""The answer of a table with missing facts: decided whatever they are, or open, and on which of them it depends.
 
-This is a read in words of its own. Live evaluation does not change: there a missing fact is `indeterminate`.
+This is for reading only. Live evaluation does not change: there a missing fact gives `indeterminate`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from loom.policies.tables.compiled import Bad, CompiledTable
 __all__ = ["Partial", "PartialTable"]
 
 MAX_COMBINATIONS = 100_000
-"""How many combinations of classes are looked at before the answer is that nobody looked."""
+"""The number of combinations of classes above which the answer is `not_looked_at`."""
 
 _MAX_KEPT = 100_000
 
@@ -23,7 +23,7 @@ PartialState: TypeAlias = Literal["decided", "open", "not_looked_at", "unusable"
 
 
 class Partial(NamedTuple):
-    """What can be said of a case with gaps.
+    """The answer for a case with gaps.
 
     - `decided`: every way to fill the gaps has this `effect`; `rule` and `tier` are given where they are the same, too.
     - `open`: the effect depends on the facts in `depends_on`; each of them alone can change it.
@@ -51,7 +51,7 @@ class Partial(NamedTuple):
 
 
 class PartialTable:
-    """Answers for a table with gaps; what it found for one class of cases it knows for the next."""
+    """Answers for a table with gaps; results are cached by class of cases."""
 
     def __init__(self, compiled: CompiledTable, classes: ValueClasses) -> None:
         self._compiled = compiled
@@ -59,7 +59,7 @@ class PartialTable:
         self._known: dict[tuple[int, tuple[str, ...]], Partial] = {}
 
     def partial(self, facts: Mapping[str, object]) -> Partial:
-        """Return what can be said of facts, some of which may be missing; unknown ones are passed over."""
+        """Return the answer for facts, some of which may be missing; unknown ones are ignored."""
         values = self._compiled.read(facts)
         if isinstance(values, Bad):
             return Partial("unusable", problem=values.words)
@@ -72,7 +72,7 @@ class PartialTable:
         return found
 
     def _look(self, mask: int, missing: tuple[str, ...]) -> Partial:
-        """Fill the gaps in every way that the table can tell apart."""
+        """Fill the gaps in every way that the table distinguishes."""
         outcomes = self._classes.filled(mask, missing, most=MAX_COMBINATIONS)
         if outcomes is None:
             return Partial("not_looked_at", missing)

@@ -1,4 +1,4 @@
-"""The format `loom.table/1`: what may be written in a table, and the one form that its version hash is taken over.
+"""The format `loom.table/1`: what may be written in a table, and the form from which its version hash is computed.
 
 Facts are integers, decimals (written as text), booleans and text. There are no floats and no expressions: a condition
 is a fact, one of ten operators, and a value or a parameter.
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "in", "not in", "between", "starts with")
-"""All there are."""
+"""All operators."""
 
 _ORDERED = frozenset({"<", "<=", ">", ">=", "between"})
 _DECIMAL = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")
@@ -46,7 +46,7 @@ class _Frozen(BaseModel):
 
 
 def number(text: str) -> Decimal | None:
-    """Return the decimal that a text is, or None; neither exponents nor blanks nor a sign in front of nothing."""
+    """Return the decimal of a text, or None: exponents, blanks and a sign alone are not valid."""
     return Decimal(text) if _DECIMAL.match(text) else None
 
 
@@ -60,7 +60,7 @@ def fits(kind: Kind, value: object) -> bool:
 
 
 def read(kind: Kind, value: Any) -> Any:
-    """Return what a value that fits is compared as."""
+    """Return the compared form of a valid value."""
     return Decimal(value) if kind == "decimal" else value
 
 
@@ -91,15 +91,17 @@ class _Typed(_Frozen):
 
 
 class TableFact(_Typed):
-    """A fact that the table asks for: its type, and what else it must be."""
+    """A fact that the table asks for: its type, and its limits."""
 
     values: tuple[StrictStr, ...] | None = None
-    """For text: the only ones there are."""
+    """For text: the only valid values."""
 
     @model_validator(mode="after")
     def _values_are_text(self) -> TableFact:
         if self.values is not None and (self.type != "string" or not self.values):
-            raise ValueError(f"values stand beside the type [{self.type}]; expected them, not empty, beside [string]")
+            raise ValueError(
+                f"values are set for the type [{self.type}]; expected values, not empty, for [string] only"
+            )
         return self
 
     def problem(self, value: object) -> str | None:
@@ -114,7 +116,7 @@ FactType = TableFact
 
 
 class Parameter(_Typed):
-    """A number or word that can be changed, within its bounds, to make another version."""
+    """A value that can be changed, within its bounds, to make another version."""
 
     value: Scalar
 
@@ -144,12 +146,12 @@ class Condition(_Frozen):
     """Whether the operands are a list, as after `in`."""
 
     def __str__(self) -> str:
-        shown = [f"{{{each.param}}}" if isinstance(each, ParameterRef) else _shown(each) for each in self.operands]
+        shown = [f"{{{each.param}}}" if isinstance(each, ParameterRef) else _as_text(each) for each in self.operands]
         return f"{self.fact} {self.operator} " + (f"[{', '.join(shown)}]" if self.many else shown[0])
 
 
 def _cell(written: Any) -> Any:
-    """Return a condition out of `[fact, operator, value]`."""
+    """Return a condition from `[fact, operator, value]`."""
     if isinstance(written, Condition):
         return written
     if not isinstance(written, list | tuple) or len(written) != 3:
@@ -186,7 +188,7 @@ class Row(_Frozen):
         if self.name in (NO_MATCH, BAD_FACTS, RULE_FAILED):
             raise ValueError(f"rule name [{self.name}] is taken by loom")
         if self.tier is not None and self.effect != "require_approval":
-            raise ValueError(f"tier [{self.tier}] stands beside [{self.effect}]; expected [require_approval]")
+            raise ValueError(f"tier [{self.tier}] is set for [{self.effect}]; expected [require_approval]")
         return self
 
 
@@ -200,17 +202,17 @@ class TableLayout(_Frozen):
     facts: dict[str, TableFact]
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     limits: tuple[Row, ...] = ()
-    """Hard limits: looked at before any rule, and no parameter may stand in them."""
+    """Hard limits: evaluated before any rule, and without parameters."""
     hit_policy: Literal["first", "unique"] = "first"
     rules: tuple[Row, ...]
     otherwise: Row | None = None
-    """The row for what no rule is about; without one such a case is indeterminate."""
+    """The row for cases without a matching rule; without it such a case is indeterminate."""
     missing: Literal["indeterminate", "three_valued"] = "indeterminate"
-    """What a missing fact makes of a case; `three_valued` answers where the answer is the same whatever it is."""
+    """The effect of a missing fact; `three_valued` answers where the answer is the same for all its values."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Every row in the order in which it is looked at."""
+        """Every row in the order of evaluation."""
         return (*self.limits, *self.rules, *(() if self.otherwise is None else (self.otherwise,)))
 
     @model_validator(mode="after")
@@ -257,16 +259,16 @@ class TableLayout(_Frozen):
             if parameter is None:
                 raise ValueError(f"{where} names an unknown parameter; expected one of [{', '.join(self.parameters)}]")
             if row in self.limits:
-                raise ValueError(f"{where} leans on a parameter; expected a value: a hard limit cannot be tuned")
+                raise ValueError(f"{where} depends on a parameter; expected a value: a hard limit cannot be tuned")
             if parameter.type != fact.type:
                 raise ValueError(f"{where} compares [{fact.type}] with a parameter of type [{parameter.type}]")
         elif not fits(fact.type, operand):
             raise ValueError(f"{where} compares with [{operand!r}]; expected a value of type [{fact.type}]")
 
     def value(self, operand: Operand) -> Scalar:
-        """Return what an operand stands for."""
+        """Return the value of an operand."""
         return self.parameters[operand.param].value if isinstance(operand, ParameterRef) else operand
 
 
-def _shown(value: Scalar) -> str:
+def _as_text(value: Scalar) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)

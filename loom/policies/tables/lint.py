@@ -1,9 +1,9 @@
-"""What is wrong with a table, found before anybody decides by it.
+"""The linter: it finds errors in a table before it is used for decisions.
 
-Every condition compares one fact with constants, so each fact's values fall into a few classes in which no condition
-can tell them apart. One value out of each class, in every combination, shows all that the table can ever do: which rule
-can never hit, what no rule is about, where two rules hold. Where there are too many combinations the linter says that
-it has not looked.
+Every condition compares one fact with constants, so each fact's values fall into a few classes that no condition
+distinguishes. One value from each class, in every combination, shows all results of the table: which rule can never
+apply, which cases have no rule, where two rules hold. If there are too many combinations, the linter says that it has
+not examined them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Code = Literal["never_fires", "unreachable", "gap", "overlap", "unused_parameter
 
 
 class Finding(NamedTuple):
-    """One thing that the linter found: where, and in words. An error keeps a table from being registered."""
+    """A finding of the linter, with its place. A table with an error cannot be registered."""
 
     severity: Severity
     code: Code
@@ -55,7 +55,7 @@ def lint(layout: TableLayout) -> list[Finding]:
 
 
 class _Cases:
-    """What the rows of a table do in every kind of case."""
+    """The results of the rows of a table in every kind of case."""
 
     def __init__(self, layout: TableLayout, classes: list[list[Any]]) -> None:
         self._layout = layout
@@ -74,7 +74,7 @@ class _Cases:
             self._note(compiled.matching(values), case)
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what there is to say."""
+        """Yield the findings."""
         unique = self._layout.hit_policy == "unique"
         for row in self._layout.rows:
             if row.name not in self._held:
@@ -88,10 +88,10 @@ class _Cases:
                     severity, "unreachable", f"rule [{row.name}]", f"[{earlier}] comes first whenever it holds"
                 )
         for (first, second), case in self._overlaps.items():
-            words = f"[{first}] and [{second}] both hold where {self._told(case)}"
+            words = f"[{first}] and [{second}] both hold where {self._case_in_words(case)}"
             yield Finding("error" if unique else "warning", "overlap", f"rule [{second}]", words)
         if self._gap is not None:
-            yield Finding("warning", "gap", "rules", f"no rule is about the case where {self._told(self._gap)}")
+            yield Finding("warning", "gap", "rules", f"no rule covers the case where {self._case_in_words(self._gap)}")
 
     def _note(self, rows: list[Row], case: tuple[Any, ...]) -> None:
         names = [row.name for row in rows]
@@ -108,17 +108,17 @@ class _Cases:
             if self._layout.hit_policy == "unique" or (rows[0].effect, rows[0].tier) != (second.effect, second.tier):
                 self._overlaps.setdefault((names[0], name), dict(zip(self._compared, case, strict=True)))
 
-    def _told(self, case: dict[str, Any]) -> str:
-        return ", ".join(f"{name} is {_shown(value)}" for name, value in case.items()) or "nothing is asked"
+    def _case_in_words(self, case: dict[str, Any]) -> str:
+        return ", ".join(f"{name} is {_as_text(value)}" for name, value in case.items()) or "nothing is asked"
 
 
 def _severity(rows: Iterable[Row]) -> Severity:
-    """Return `error`, or `warning` where it is so only as the parameters are set: within bounds they may be tuned."""
+    """Return `error`, or `warning` where it depends on parameters, which may be tuned within their bounds."""
     tuned = any(isinstance(each, ParameterRef) for row in rows for c in row.when for each in c.operands)
     return "warning" if tuned else "error"
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
     return str(value).lower() if isinstance(value, bool) else str(value)

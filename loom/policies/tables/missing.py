@@ -1,7 +1,8 @@
-"""Semantics 2: a table that says `missing: three_valued` answers where its answer is the same whatever is missing.
+"""Semantics 2: a table with `missing: three_valued` answers where its answer is the same whatever is missing.
 
-What is the same is effect, tier and exception, over every way to fill the gaps that the table can tell apart. These are
-counted as combinations of classes: for each missing fact, how many different sets of rows its values do not rule out.
+Effect, tier and exception must be the same over every way to fill the gaps that the table distinguishes. These ways are
+counted as combinations of classes: for each missing fact, the number of different sets of rows that its values do not
+rule out.
 Above 100,000 the answer is indeterminate. This is behaviour under a version hash: it never changes.
 """
 
@@ -28,7 +29,7 @@ _Alike: TypeAlias = tuple[str, str | None, str | None]
 
 
 class Answer(NamedTuple):
-    """What a table says of a case with gaps: the rows that can hit, if all say the same; else what decides it."""
+    """The answer for a case with gaps: the rows that can apply, if all give the same; otherwise the deciding facts."""
 
     missing: tuple[str, ...]
     rows: tuple[Row, ...] = ()
@@ -49,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class ThreeValued:
-    """Answers for one table; what it found for one class of cases it knows for the next."""
+    """Answers for one table; results are cached by class of cases."""
 
     def __init__(self, compiled: CompiledTable, classes: ValueClasses) -> None:
         self._compiled = compiled
@@ -58,7 +59,7 @@ class ThreeValued:
         self._known: dict[_Key, Answer] = {}
 
     def answer(self, facts: Mapping[str, object]) -> Answer | None:
-        """Return what is said of facts some of which are missing; None where none is, or one is null or ill-typed."""
+        """Return the answer for facts with missing ones; None where none is missing, or one is null or ill-typed."""
         values = self._compiled.read(facts)
         missing = tuple(name for name in self._names if name not in values) if isinstance(values, dict) else ()
         if isinstance(values, Bad) or not missing:

@@ -1,7 +1,7 @@
 """The nearest case that a table would answer otherwise: fewest facts changed, then the smallest change.
 
-The answer is exact. Within one class of values a table cannot tell values apart, so for each fact one value of each
-class is enough: the nearest one to what the fact is now. All subsets of facts are tried, the smaller ones first.
+The answer is exact. A table does not distinguish values of one class, so for each fact one value of each class is
+enough: the nearest one to the present value. All subsets of facts are tried, the smaller ones first.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ NearestState: TypeAlias = Literal["found", "already", "none", "not_looked_at", "
 
 
 class Change(NamedTuple):
-    """One fact that would have to be another: from `old` to `new`, as JSON has them.
+    """One fact that would have to change: from `old` to `new`, in JSON form.
 
-    `bound` is set where there is no nearest value, as a decimal without a step has none beside a limit that is not
-    included: then any value `above` or `below` `new` will do, up to the next limit.
+    `bound` is set where there is no nearest value: a decimal without a step has none next to a limit that is excluded.
+    Then any value `above` or `below` `new` is valid, up to the next limit.
     """
 
     fact: str
@@ -172,7 +172,7 @@ class NearestCases:
                 continue
             value, bound = reached
             distance = abs(value - at) / self._units[name]
-            known = nearest.get(found)  # as near, a value that will do is more than a bound that will not
+            known = nearest.get(found)  # at the same distance, a valid value is better than an excluded bound
             if known is None or (distance, bound is not None) < (known.distance, known.change.bound is not None):
                 nearest[found] = _Candidate(
                     found, distance, Change(name, _written(fact, at), _written(fact, value), bound)
@@ -209,14 +209,14 @@ class NearestCases:
 
 
 class _Edge(NamedTuple):
-    """An end of a region: where, and whether the value itself belongs to it; None is endless."""
+    """An end of a region: the value, and whether it belongs to the region; None is unbounded."""
 
     at: Fraction | None
     included: bool
 
 
 def _regions(fact: TableFact, edges: Sequence[Any]) -> Iterator[tuple[_Edge, _Edge]]:
-    """Yield the regions of a number that no condition can tell apart: each constant, and what is between them."""
+    """Yield the regions of a number that no condition divides: each constant, and the ranges between them."""
     low = None if fact.min is None else Fraction(read(fact.type, fact.min))
     high = None if fact.max is None else Fraction(read(fact.type, fact.max))
     points = [Fraction(each) for each in edges]
@@ -232,7 +232,7 @@ def _regions(fact: TableFact, edges: Sequence[Any]) -> Iterator[tuple[_Edge, _Ed
 
 
 def _inside(low: _Edge, high: _Edge) -> Fraction:
-    """Return some value of a region; any fraction will do, as none that is compared with lies inside."""
+    """Return some value of a region; any fraction is valid, as no constant is inside the region."""
     if low.at is None:
         return Fraction(0) if high.at is None else high.at - 1
     if high.at is None:

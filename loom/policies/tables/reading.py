@@ -1,4 +1,4 @@
-"""Tables in files: YAML or JSON, with each key once and nothing that stands for something else."""
+"""Tables in files: YAML or JSON, with each key once, and without aliases and tags."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MAX_FILE = 1_048_576
 
 
 def load_table(path: str | Path) -> Table:
-    """Return the table in a file of YAML or JSON; raise `PolicyTableError` for what is none, or has an error in it."""
+    """Return the table in a file of YAML or JSON; raise `PolicyTableError` where there is none, or it has an error."""
     return read_table(path, checked=True)
 
 
 def read_table(path: str | Path, *, checked: bool = False) -> Table:
-    """Return the table in a file, also one that the linter finds errors in unless it is to be `checked`."""
+    """Return the table in a file. One with errors of the linter is refused only if `checked`."""
     file = Path(path)
     try:
         with file.open("rb") as opened:
@@ -42,10 +42,10 @@ def read_table(path: str | Path, *, checked: bool = False) -> Table:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with each key once, and without aliases and tags: what is written is what is there."""
+    """YAML with each key once, and without aliases and tags."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Return the next node; raise for one that stands for another, or asks to be read in its own way."""
+        """Return the next node; raise for an alias or a tag."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):

@@ -32,10 +32,10 @@ _MAX_DEPTH = 20
 
 
 class Table(AnyPolicy):
-    """One version of a policy that is a table. It can be run from its document alone, with no code at hand."""
+    """One version of a policy that is a table. It can be run from its document alone, without code."""
 
     def __init__(self, layout: TableLayout, *, source: str = "", checked: bool = True) -> None:
-        """Make a policy of a layout; with `checked`, what the linter calls an error is a `PolicyTableError`."""
+        """Make a policy from a layout; with `checked`, an error of the linter is a `PolicyTableError`."""
         self.name = check_policy_name(layout.name)
         self.layout = layout
         self._source = source
@@ -57,12 +57,12 @@ class Table(AnyPolicy):
 
     @classmethod
     def of(cls, written: Mapping[str, object], *, source: str = "", checked: bool = True) -> Table:
-        """Return the table that plain data is; raise `PolicyTableError`, naming the place, for what is none."""
+        """Return a table from plain data; raise `PolicyTableError`, with the place, for invalid data."""
         return cls(_layout(written), source=source, checked=checked)
 
     @property
     def document(self) -> Document:
-        """A copy of everything that can change an answer: what the version hash is taken over."""
+        """A copy of everything that can change an answer. The version hash is computed from it."""
         return copy.deepcopy(self._document)
 
     @property
@@ -89,7 +89,7 @@ class Table(AnyPolicy):
         return Table.of(written, source=self._source)
 
     def written(self) -> dict[str, Any]:
-        """Return the table as plain data, as it would be written in a file."""
+        """Return the table as plain data, in the form of a file."""
         body = copy.deepcopy(self._document)
         plain: dict[str, Any] = {key: value for key, value in body.items() if key not in ("language", "semantics")}
         return {**plain, "description": self.layout.description, "author": self.layout.author}
@@ -97,13 +97,13 @@ class Table(AnyPolicy):
     # --- evaluating -----------------------------------------------------------------------------
 
     def evaluate(self, facts: BaseModel | Mapping[str, object] | str | bytes) -> Evaluation:
-        """Return what the table says. Facts may be any model whose fields are the facts, or JSON."""
+        """Return the evaluation. Facts may be any model whose fields are the facts, or JSON."""
         if isinstance(facts, BaseModel):
             return self.evaluate_json(facts.model_dump(mode="json"))
         return self.evaluate_json(facts)
 
     def evaluate_json(self, facts: Mapping[str, object] | str | bytes, *, ignore_unknown: bool = False) -> Evaluation:
-        """Return what the table says about facts as they were recorded.
+        """Return the evaluation of recorded facts.
 
         A missing, null, ill-typed or, unless `ignore_unknown`, unknown fact gives an indeterminate evaluation with the
         rule `facts`, which names it: never the row for everything else.
@@ -126,12 +126,12 @@ class Table(AnyPolicy):
         """Return facts with every exact value in the form that the table asks for, to be recorded and judged.
 
         An integral number becomes an integer, a `Decimal` or an integer plain decimal text, 0 and 1 a boolean, where
-        the table asks for that. Raises `AdmissionError` for a float that stands for a decimal.
+        the table asks for that. Raises `AdmissionError` for a float in place of a decimal.
         """
         return canonical_facts(self.layout, raw)
 
     def partial(self, facts: Mapping[str, object]) -> Partial:
-        """Return what can be said of facts of which some are missing: decided whatever they are, or open."""
+        """Return the answer for facts with missing ones: decided whatever they are, or open."""
         if self._partial is None:
             self._partial = PartialTable(self._compiled, ValueClasses(self.layout))
         return self._partial.partial(facts)
@@ -164,7 +164,7 @@ class Table(AnyPolicy):
         return Verdict(row.effect, row.name if len(answer.rows) == 1 else SEVERAL, row.tier)
 
     def _over_gaps(self, facts: Mapping[str, object]) -> Answer | None:
-        """Return what semantics 2 says of a case with gaps; None for another case, and under semantics 1."""
+        """Return the answer of semantics 2 for a case with gaps; None for another case, and under semantics 1."""
         if self.layout.missing != "three_valued":
             return None
         if self._three_valued is None:
@@ -220,13 +220,13 @@ class Table(AnyPolicy):
         operands = tuple(self.layout.value(each) for each in condition.operands)
         compared = operands if condition.many else operands[0]
         return RuleMiss(
-            rule=row.name, why=f"{condition.fact} is {_shown(value)}, not {self._said(condition)}",
+            rule=row.name, why=f"{condition.fact} is {_as_text(value)}, not {self._operands_in_words(condition)}",
             condition=FailedCondition(condition.fact, condition.operator, compared),
         )  # fmt: skip
 
-    def _said(self, condition: Condition) -> str:
+    def _operands_in_words(self, condition: Condition) -> str:
         shown = [
-            f"{_shown(self.layout.value(each))} ({each.param})" if isinstance(each, ParameterRef) else _shown(each)
+            f"{_as_text(self.layout.value(each))} ({each.param})" if isinstance(each, ParameterRef) else _as_text(each)
             for each in condition.operands
         ]
         operator = "" if condition.operator == "=" else f"{condition.operator} "
@@ -245,11 +245,11 @@ class Table(AnyPolicy):
         return None if document.get("name") == self.name else "it is another policy"
 
     def under(self, document: Mapping[str, object]) -> Table:
-        """Return the table that a document of the same policy is."""
+        """Return the table of a document of the same policy."""
         if (reason := self.departure(document)) is not None:
             raise PolicyCodeChangedError(
                 f"policy [{self.name}] does not give version [{version_hash(document)[:12]}]: {reason}; expected [a "
-                "table of that name]: bring back the code of that version, or judge under another"
+                "table of that name]: restore the code of that version, or use another version"
             )
         return table_of(document)
 
@@ -258,7 +258,7 @@ class Table(AnyPolicy):
 
 
 def table_of(document: Mapping[str, object]) -> Table:
-    """Return the table that a registered document is; it was checked when it was registered."""
+    """Return the table of a registered document; it was checked when it was registered."""
     if not semantics_known(document):
         raise PolicyCodeChangedError(
             f"table [{document.get('name')}] has semantics [{document.get('semantics')}] and missing "
@@ -286,7 +286,7 @@ def _layout(written: object) -> TableLayout:
 
 
 def _foreign(value: object, place: str, depth: int = 0) -> str | None:
-    """Return what a table cannot hold, and where: a float, a date, a set whose order is nobody's."""
+    """Return what a table cannot hold, and where: a float, a date, a set without an order."""
     if value is None or isinstance(value, bool | int | str | BaseModel):
         return None
     if not isinstance(value, Mapping | list | tuple):
@@ -305,8 +305,8 @@ def _bad_facts(bad: Bad) -> Evaluation:
     return Evaluation(effect="indeterminate", rule=BAD_FACTS, why=why, details=dict(details))
 
 
-def _shown(value: object) -> str:
-    """Return a value for a why-not: as it would be written, and not longer than somebody will read."""
+def _as_text(value: object) -> str:
+    """Return a value for a why-not, in its written form, and cut where it is long."""
     if isinstance(value, bool):
         return str(value).lower()
     text = format(value, "f") if isinstance(value, Decimal) else str(value)

@@ -1,8 +1,8 @@
-"""Values as databases, spreadsheets and Python give them, made into the one form that a table is asked with.
+"""Values from databases, spreadsheets and Python, converted to the form that a table needs.
 
-Conversion happens before facts are recorded: what is recorded is what was judged. Only exact values are converted; a
-float that stands for a decimal fact is refused, as the digits that were meant are gone. A value that is of no use stays
-as it is, and the table says so: `indeterminate`.
+Conversion happens before facts are recorded, so the recorded values are those that were judged. Only exact values are
+converted. A float in place of a decimal fact is refused, as its intended digits are lost. An invalid value is left as
+it is, and the table gives `indeterminate`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def canonical_facts(layout: TableLayout, raw: Mapping[str, object]) -> dict[str,
 
 
 def _canonical(kind: str, given: object, name: str) -> object:
-    value = _plain(given)
+    value = _python_value(given)
     if kind == "integer":
         return _integer(value)
     if kind == "boolean":
@@ -45,7 +45,7 @@ def _canonical(kind: str, given: object, name: str) -> object:
     return value
 
 
-def _plain(given: object) -> Any:
+def _python_value(given: object) -> Any:
     """Return the Python value that an enum member, or a scalar of numpy's or pandas', holds."""
     if isinstance(given, Enum):
         return given.value
@@ -56,7 +56,7 @@ def _plain(given: object) -> Any:
 
 
 def _integer(value: Any) -> Any:
-    """Return an integer for a number that is one, whatever its type; a text is what somebody has to read first."""
+    """Return an integer for an integral number of any type; a text is not converted."""
     finite = value.is_finite() if isinstance(value, Decimal) else isinstance(value, float) and math.isfinite(value)
     return int(value) if finite and abs(value) <= MAX_INTEGER and value == int(value) else value
 
