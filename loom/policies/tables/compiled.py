@@ -108,7 +108,7 @@ class CompiledTable:
         return Bad(problems) if problems else values
 
     def hit(self, values: list[Any]) -> tuple[Row | None, str]:
-        """Return the row that applies; None where no row does, or several do although only one may, with their names."""
+        """Return the row that applies; None where no row does, or several do but only one may, with their names."""
         otherwise = self._layout.otherwise
         hits = [row for row, tests, _ in self._rows if all(holds(values[index]) for index, holds, _ in tests)]
         rules = [row for row in hits if row is not otherwise and row not in self._layout.limits]
