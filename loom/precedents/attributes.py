@@ -1,6 +1,6 @@
-"""What a rule may say of one value: that it has to be the same, that it counts by its part, or as a set.
+"""How a rule treats one value: it has to be the same, it counts by its part, or as a set.
 
-What goes into a key for a value is final; golden files hold it.
+The form of a value in a key is final; golden files hold it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ _MAX_BINS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A number, alike within parts: equal parts of a declared range, or those between the borders `at`.
+    """A number that is alike within parts: equal parts of a declared range, or those between the borders `at`.
 
-    What lies outside a range is alike to what lies at its end; borders have no outside. A value on a border belongs to
-    the part above it, `high` itself to the last one. Numbers are taken as they are written, so 0.3 lies on the border
-    of tenths.
+    A value outside the range belongs to the nearest part; borders have no outside. A value on a border belongs to the
+    part above it, `high` itself to the last one. Numbers are exact as written, so 0.3 is on the border of tenths.
     """
 
     name: str
@@ -61,7 +60,7 @@ class Bin:
         )
 
     def index(self, value: object) -> int:
-        """Return which part a value lies in, from 0."""
+        """Return the number of the part of a value, from 0."""
         if self.at is not None:
             return bisect.bisect_right(_borders(tuple(self.at)), _number(value, self.name))
         low, high = self._range()
@@ -81,18 +80,18 @@ class Bin:
         return self.index(value)
 
     def describe(self, value: object) -> str:
-        """Return in words which part a value lies in, and whether it lies outside the range."""
+        """Return the part of a value in words, and whether it is outside the range."""
         index, outside = self.index(value), self.outside(value)
         parts = self.bins if self.at is None else len(self.at) + 1
         shown = f"{self.part(value)} (part {index + 1} of {parts})"
         return f"{shown}, {outside} the range" if outside else shown
 
     def part(self, value: object) -> str:
-        """Return the part that a value lies in: `10 to 20`, or `below 10` and `20 and above` at the ends of borders."""
+        """Return the part of a value: `10 to 20`, or `below 10` and `20 and above` at the ends of borders."""
         return self._part(self.index(value))
 
     def parts(self) -> tuple[str, ...]:
-        """Return all parts there are, the lowest first."""
+        """Return all parts, the lowest first."""
         return tuple(map(self._part, range(self.bins if self.at is None else len(self.at) + 1)))
 
     def _part(self, index: int) -> str:
@@ -114,7 +113,7 @@ class Bin:
         return {"bin": self.name, "low": low, "high": high, "bins": self.bins, "outside": "end bins"}
 
     def _range(self) -> tuple[Fraction, Fraction]:
-        assert self.low is not None and self.high is not None  # noqa: S101, PT018 - looked at when it was made
+        assert self.low is not None and self.high is not None  # noqa: S101, PT018 - checked when it was made
         return _ends(self.low, self.high)
 
 
@@ -146,7 +145,7 @@ class SetOf:
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """A value that has to be the same: what a plain name in a rule stands for."""
+    """A value that has to be the same: the meaning of a plain name in a rule."""
 
     name: str
 
@@ -173,12 +172,12 @@ class FromContext:
 
     @property
     def name(self) -> str:
-        """The name that it has in keys and words: no fact has it."""
+        """Its name in keys and words; no fact has this name."""
         return f"context:{self.attribute.name}"
 
     @property
     def attribute(self) -> Plain:
-        """What is taken from the context."""
+        """The attribute in the context."""
         return Exact(self.inner) if isinstance(self.inner, str) else self.inner
 
     def declaration(self) -> dict[str, Json]:
@@ -187,14 +186,14 @@ class FromContext:
 
 
 Plain: TypeAlias = Bin | SetOf | Exact
-"""An attribute by what it does with a value, wherever that comes from."""
+"""An attribute without its source: how it treats a value."""
 
 Attribute: TypeAlias = str | Bin | SetOf | FromContext
-"""A fact that counts: by its name if it has to be the same; or what of the context does."""
+"""A fact that counts: by its name if it has to be the same; or an attribute from the context."""
 
 
 def declared(declaration: Mapping[str, Any]) -> Attribute:
-    """Return the attribute that stands declared in a document."""
+    """Return the attribute that is declared in a document."""
     if declaration.get("from") is not None:
         if declaration["from"] != "context":
             refuse("from", f"is [{declaration['from']!r:.40}]", "context")
@@ -209,13 +208,13 @@ def declared(declaration: Mapping[str, Any]) -> Attribute:
 
 
 def _bound(written: str) -> float:
-    """Return a bound as the number that it was written from: the nearest float of a fraction is that number."""
+    """Return a bound as the number from which it was written: the nearest float of a fraction is that number."""
     exact = Fraction(written)
     return exact.numerator if exact.denominator == 1 else float(exact)
 
 
 def exact_value(value: object, name: str) -> Json:
-    """Return a JSON value in the one form that it has in keys: 15.0 is 15, true is not 1."""
+    """Return a JSON value in its canonical form for keys: 15.0 is 15, true is not 1."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -244,7 +243,7 @@ def _number(value: object, name: str) -> Fraction:
 
 @lru_cache(maxsize=4_096)
 def _ends(low: float, high: float) -> tuple[Fraction, Fraction]:
-    """Return the range of a `Bin`, which has been looked at when it was made."""
+    """Return the range of a `Bin`, which was checked when it was made."""
     return _number(low, "low"), _number(high, "high")
 
 

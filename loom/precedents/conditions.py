@@ -1,4 +1,4 @@
-"""What precedents are looked for by, as conditions of a statement: constants alone, whatever a user writes is bound."""
+"""The conditions of a search for precedents: constants only; all values from a user are bound as parameters."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ _MATCH = "w.precedent_words MATCH :words"
 _SITUATION = "p.situation = :situation"
 _PRECEDENT = "p.precedent = :precedent"
 _TYPE = "p.decision_type = :decision_type"
-_AMONG_OTHERS = "+p.decision_type = :decision_type"  # the plus keeps the widest index away from a narrower one
+_AMONG_OTHERS = (
+    "+p.decision_type = :decision_type"  # the plus keeps SQLite from using this index instead of a more selective one
+)
 _EXCLUDE = "NOT (p.journal = :journal AND p.command_id IS :command_id)"
 _MAX_FACETS = 16
 _MAX_TERMS = 32
 
 
 class Asked(NamedTuple):
-    """A condition with its parameters; `words` is the full-text expression, `led_by` the table that is gone through."""
+    """A condition with its parameters; `words` is the full-text expression, `led_by` the table that is scanned."""
 
     condition: str
     bound: dict[str, object]
@@ -49,7 +51,7 @@ def asked_for(
     exclude_turn: tuple[str, str] | None,
     before: int | None,
 ) -> Asked | None:
-    """Return the condition that precedents meet which match everything given; None where none can."""
+    """Return the condition for precedents that match all filters; None where none can match."""
     words = None if text is None else match_expression(text)
     if words == "":
         return None
@@ -73,7 +75,7 @@ def asked_for(
 
 
 def match_expression(text: str) -> str:
-    """Return words as an FTS5 expression that asks for all of them; whatever they look like, they are words."""
+    """Return words as an FTS5 expression for all of them; operators in them are quoted."""
     words = (word for word in text.replace("\x00", " ").split() if any(map(str.isalnum, word)))
     quoted = ['"' + word.replace('"', '""') + '"' for word in words]
     return " ".join(quoted[:_MAX_TERMS]).encode("utf-8", "replace").decode()
@@ -82,7 +84,7 @@ def match_expression(text: str) -> str:
 def _facet_conditions(facets: Mapping[str, JsonValue], bound: dict[str, object]) -> list[str]:
     if len(facets) > _MAX_FACETS:
         raise AdmissionError(
-            f"[{len(facets)}] facets were given; expected at most [{_MAX_FACETS}]: drop the least telling"
+            f"[{len(facets)}] facets were given; expected at most [{_MAX_FACETS}]: drop the least selective"
         )
     for number, (name, value) in enumerate(facets.items()):
         text = facet_text(value)

@@ -1,7 +1,7 @@
 """Contradictions: equal situations that were decided in more than one way, and what separates the ways.
 
 A situation is equal by a registered rule, so a contradiction is either inconsistency, or a fact that the rule does not
-look at. The recorded fact that separates the outcomes best is named where it does so better than chance.
+use. The recorded fact that separates the outcomes best is named if it does so better than chance.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _NAMES = ("precedents",)
 _ALSO = ("facts", "context", "approvals", "decided_at", "decided_by")
 _PAGE = 1_000
 _LOOKED_AT = 5_000
-"""How many decisions of one situation are read, newest first."""
+"""The number of decisions of one situation that are read, newest first."""
 _SEPARATED = 2_000
 _EXAMPLES = 5
 _DECIDERS = 5
@@ -59,7 +59,7 @@ class _Frozen(BaseModel):
 
 
 class DecidedSo(_Frozen):
-    """One outcome of a situation: how often, when first and last, by whom most often, and a few ids."""
+    """One outcome of a situation: count, first and last time, the most frequent deciders, and a few ids."""
 
     precedent: str
     words: str
@@ -73,7 +73,7 @@ class DecidedSo(_Frozen):
 class SeparatedBy(_Frozen):
     """The recorded fact that separates the outcomes best: how many of each where the condition holds, and where not.
 
-    `gain` is the share of the uncertainty about the outcome that it takes away, `p_value` how often chance alone would.
+    `gain` is the share of the uncertainty about the outcome that it removes, `p_value` how often chance alone would.
     """
 
     fact: str
@@ -92,8 +92,8 @@ class SeparatedBy(_Frozen):
 class Contradiction(_Frozen):
     """One situation that was decided in more than one way; outcomes are by frequency.
 
-    `words` name the situation. `looked_at` is how many of its decisions were read, the newest first: 5,000 at most, of
-    which 2,000 are looked at for what separates them. `separation` is None where no recorded fact does better than
+    `words` name the situation. `looked_at` is the number of its decisions that were read, the newest first: 5,000 at
+    most, of which 2,000 are examined for the separation. `separation` is None where no recorded fact does better than
     chance.
     """
 
@@ -109,10 +109,10 @@ class Contradiction(_Frozen):
 
 
 class Contradictions(_Frozen):
-    """What there is of contradictions: of how many situations how many were decided in more than one way, and which.
+    """The contradictions: the number of situations, how many were decided in more than one way, and a list of those.
 
-    `others` counts the decisions that were not as most of their situation are. `listed` has those first where they are
-    most.
+    `others` counts the decisions that differ from the majority of their situation. `listed` begins with the situations
+    with most of these.
     """
 
     situations: int
@@ -125,7 +125,7 @@ class Contradictions(_Frozen):
 async def contradictions(
     queries: Queries, hits: Hits, rules: EquivalenceRegistry, *, rule: str | None, limit: int
 ) -> Contradictions:
-    """Return what there is of contradictions by all rules, or by one, named by its full hash."""
+    """Return the contradictions by all rules, or by one, named by its full hash."""
     where, bound = ("", {}) if rule is None else ("WHERE rule = :rule", {"rule": rule})
     [counted] = await queries.fetch(_COUNTED.format(where=where), bound, names=_NAMES)
     rows = await queries.fetch(_LISTED.format(where=where), {**bound, "limit": limit}, names=_NAMES)
@@ -190,15 +190,15 @@ def _decided_at(each: Confirmed) -> datetime:
 
 
 def decider_of(decision: Mapping[str, Any]) -> str:
-    """Return who decided, as far as an entry says: named in its source if it is observed, else who answered last."""
+    """Return who decided, as far as an entry says: the name in its source if it is observed, else the last approver."""
     if (decision.get("origin") or "original") == "observed":
-        return str(decision.get("decided_by") or "(nobody says)")
+        return str(decision.get("decided_by") or "(not named)")
     named = [each["by"] for each in decision.get("approvals") or () if each.get("by")]
     return str(named[-1]) if named else BY_RULE
 
 
 def _recorded(each: Confirmed) -> dict[str, JsonValue]:
-    """Return what was recorded of a case by name: facts, what of them is in an object, context, and who decided."""
+    """Return the recorded values of a case by name: facts, values inside objects, context, and who decided."""
     found: dict[str, JsonValue] = {}
     for prefix, source in (("", each.decision.get("facts")), ("context ", each.decision.get("context"))):
         for name, value in (source or {}).items():

@@ -12,7 +12,7 @@ __all__ = ["EquivalenceRuleRegisteredEntry"]
 
 
 class EquivalenceRuleRegisteredEntry(PersonEntry):
-    """A version of an equivalence rule was made known. `document` is what its hash covers."""
+    """A version of an equivalence rule was registered. Its hash covers `document`."""
 
     kind: ClassVar[str] = "equivalence_rule_registered"
     schema_version: ClassVar[int] = 2

@@ -1,8 +1,8 @@
 """When two cases are alike: explicit rules, and the keys that they give.
 
 A rule names facts. A case's *situation* key is made from them alone, its *precedent* key from them and the outcome, so
-that a denial and an acceptance are never of one class. Same inputs, same keys: in any process and on any machine.
-The format of the keys is final; golden files hold it.
+that a denial and an acceptance are never in one class. The same inputs give the same keys in any process, on any
+machine. The format of the keys is final; golden files hold it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["FORMAT", "Attribute", "Bin", "EquivalenceRule", "FromContext", "SetO
 
 FORMAT = "loom.equivalence/1"
 _FORMAT_2 = "loom.equivalence/2"
-"""That of rules with borders, or with attributes from the context: an older loom refuses them by name."""
+"""The format of rules with borders, or with attributes from the context: an older loom refuses it by name."""
 
 Given: TypeAlias = "Mapping[str, object] | BaseModel"
 """Facts or an outcome, as a model or as plain values."""
@@ -37,10 +37,10 @@ _PRECEDENT = b"loom/precedent/v1\n"
 
 
 class EquivalenceRule:
-    """Says which facts, and what of the outcome, make two decisions precedents of each other.
+    """Declares which facts, and which parts of the outcome, make two decisions precedents of each other.
 
-    A name with a dot reaches into a fact that is an object: `state.energy`. The order of the attributes does not count.
-    Attributes `FromContext` are taken from the context of a decision; then a key takes the context, too.
+    A name with a dot is a path into a fact that is an object: `state.energy`. The order of the attributes does not
+    count. Attributes `FromContext` are taken from the context of a decision; then a key needs the context, too.
     """
 
     def __init__(self, name: str, *, attributes: Iterable[Attribute], outcome: Iterable[Attribute] = ()) -> None:
@@ -55,7 +55,7 @@ class EquivalenceRule:
         if not name.strip() or not self.attributes:
             raise AdmissionError(
                 f"equivalence rule [{name}] has [{len(self.attributes)}] attributes; expected a name and at least one: "
-                "say which facts make two cases alike"
+                "name which facts make two cases alike"
             )
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class EquivalenceRule:
         return hash(self.hash)
 
     def document(self) -> dict[str, Json]:
-        """Return all that can change a key."""
+        """Return everything that can change a key."""
         return {
             "format": self._format,
             "name": self.name,
@@ -91,7 +91,7 @@ class EquivalenceRule:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> EquivalenceRule:
-        """Return the rule that a document declares; `AdmissionError` for one that declares none."""
+        """Return the rule of a document; raise `AdmissionError` for an invalid document."""
         try:
             if document["format"] not in (FORMAT, _FORMAT_2):
                 refuse("format", f"is [{document['format']!r:.40}]", f"{FORMAT} or {_FORMAT_2}")
@@ -117,14 +117,14 @@ class EquivalenceRule:
         return self._precedent(_material(self.attributes, facts, context), _material(self.outcome, outcome))
 
     def classify(self, facts: Given, outcome: Given, *, context: Given | None = None) -> PrecedentClass:
-        """Return both keys with the hash of the rule, as a decision keeps them."""
+        """Return both keys with the hash of the rule, in the form that a decision keeps."""
         alike, decided = _material(self.attributes, facts, context), _material(self.outcome, outcome)
         return PrecedentClass(
             rule=self.hash, situation=self._situation(alike), precedent=self._precedent(alike, decided)
         )
 
     def outcome_key(self, outcome: Given) -> str:
-        """Return what of an outcome makes a class, as canonical text: equal for all decisions of one class."""
+        """Return the part of an outcome that determines a class, as canonical text, equal within a class."""
         return rfc8785.dumps(_material(self.outcome, outcome)).decode()
 
     def _situation(self, alike: Json) -> str:
@@ -134,9 +134,9 @@ class EquivalenceRule:
         return _digest(_PRECEDENT, {"rule": self.hash, "facts": alike, "outcome": decided})
 
     def describe(self, facts: Given, outcome: Given | None = None, *, context: Given | None = None) -> dict[str, str]:
-        """Return, by attribute, what a key is made from, in words: values outside a declared range say so.
+        """Return the parts of a key in words, by attribute. Values outside a declared range are marked.
 
-        With an outcome, its attributes follow. What is missing or has no key is named as such, and never an error.
+        With an outcome, its attributes follow. A missing value, or one without a key, is marked and never an error.
         """
         words = _in_words(self.attributes, facts, context)
         return words if outcome is None else {**words, **_in_words(self.outcome, outcome, known=words)}
@@ -149,11 +149,11 @@ class EquivalenceRule:
         return f"{situation} → {self.outcome_in_words(outcome)}"
 
     def outcome_in_words(self, outcome: Given) -> str:
-        """Return what of an outcome makes a class: `granted yes`."""
+        """Return the part of an outcome that determines a class, in words: `granted yes`."""
         return ", ".join(f"{name} {part}" for name, part in _parts(self.outcome, outcome))
 
     def outside(self, facts: Given, outcome: Given | None = None, *, context: Given | None = None) -> dict[str, str]:
-        """Return which attributes lie `below` or `above` their declared range, and so in an end bin."""
+        """Return the attributes that are `below` or `above` their declared range, and so in an end bin."""
         sources = _Sources(facts, context)
         found = {each.name: _outside(each, sources) for each in self.attributes}
         if outcome is not None:
@@ -175,14 +175,14 @@ def _attributes(given: Iterable[Attribute], what: str) -> tuple[Plain | FromCont
 
 
 class _Sources:
-    """Where the values of attributes are taken from."""
+    """The sources of the values of attributes."""
 
     def __init__(self, facts: Given, context: Given | None) -> None:
-        self._facts = _plain(facts)
-        self._context = {} if context is None else _plain(context)
+        self._facts = _json_object(facts)
+        self._context = {} if context is None else _json_object(context)
 
     def of(self, attribute: Plain | FromContext) -> tuple[Plain, JsonValue]:
-        """Return an attribute as what it does with a value, and the value; raise `AdmissionError` for a missing one."""
+        """Return an attribute without its source, and its value; raise `AdmissionError` for a missing one."""
         if isinstance(attribute, FromContext):
             return attribute.attribute, _value(self._context, attribute.attribute.name, attribute.name)
         return attribute, _value(self._facts, attribute.name, attribute.name)
@@ -195,7 +195,7 @@ def _in_words(
     *,
     known: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return attributes in words; a name that is taken gets its place in front, as fact and outcome may share one."""
+    """Return attributes in words. A repeated name gets its place as a prefix, as fact and outcome may share a name."""
     sources, words = _Sources(given, context), {}
     for each in attributes:
         try:
@@ -210,7 +210,7 @@ def _in_words(
 def _parts(
     attributes: Iterable[Plain | FromContext], given: Given, context: Given | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield attributes by the part that they lie in alone, for a name."""
+    """Yield attributes by their part alone, for the name of a class."""
     sources = _Sources(given, context)
     for each in attributes:
         try:
@@ -234,13 +234,13 @@ def _material(attributes: Iterable[Plain | FromContext], given: Given, context: 
     return found
 
 
-def _plain(given: Given) -> Mapping[str, JsonValue]:
+def _json_object(given: Given) -> Mapping[str, JsonValue]:
     plain = json_value(given if isinstance(given, BaseModel) else dict(given))
     return plain if isinstance(plain, dict) else {}
 
 
 def _value(plain: Mapping[str, JsonValue], name: str, called: str) -> JsonValue:
-    """Return the value of an attribute: by its name as it is, or step by step into objects."""
+    """Return the value of an attribute: by its exact name, or by a path into objects."""
     if name in plain:
         return _readable(plain[name], called)
     found: JsonValue = dict(plain)
@@ -252,7 +252,7 @@ def _value(plain: Mapping[str, JsonValue], name: str, called: str) -> JsonValue:
 
 
 def _readable(value: JsonValue, called: str) -> JsonValue:
-    """Return a value that a key may be made of; refuse one that is sealed: what it is made of could be told from it."""
+    """Return a value for a key; refuse a sealed one, because the key would reveal it."""
     if isinstance(value, dict) and placeholder_of(value) is not None:
         refuse(called, "is sealed, or not kept", "a value that can be read")
     return value

@@ -1,8 +1,8 @@
-"""Facet counts: how many decisions there are of each value of a fact, in a window.
+"""Facet counts: the number of decisions for each value of a fact, in a window.
 
-By a declared facet, an attribute of a registered equivalence rule, whole days (UTC) come from sums that the views keep;
-the rest of the first and the last day is read. Whatever has no sums is read out of the entries, newest first, and
-bounded in time: the answer says whether all were read.
+For a declared facet, an attribute of a registered equivalence rule, whole days (UTC) come from sums in the views; the
+rest of the first and the last day is read. A facet without sums is read from the entries, newest first, with a time
+limit: the answer says whether all were read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _KNOWN = frozenset(
 
 
 class FacetCount(BaseModel):
-    """One value of a facet, or the part of a range, and how many decisions have it.
+    """One value of a facet, or the part of a range, with its number of decisions.
 
     `granted` and `denied` are those that say so; `exceptions` may be either.
     """
@@ -86,11 +86,11 @@ class FacetCount(BaseModel):
 
 
 class FacetCounts(BaseModel):
-    """How many decisions there are of each value of a facet, those with most first.
+    """The number of decisions for each value of a facet, the most frequent first.
 
-    `rule` is the version of the equivalence rule that declares the facet; None where nothing does, and all is read.
-    `decisions` are all that match, whatever their facts. `others` have values that no sums of their own are kept for,
-    `left_out` are further values. `read` decisions were read; where these were not all, it is not `complete`.
+    `rule` is the version of the equivalence rule that declares the facet; None where no rule does, and all is read.
+    `decisions` are all that match, whatever their facts. `others` have values without sums of their own; `left_out`
+    are further values. `read` decisions were read; where these were not all, it is not `complete`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,7 +106,7 @@ class FacetCounts(BaseModel):
 
 
 class _Found(NamedTuple):
-    """A facet that is declared: by which rule, and as what."""
+    """A declared facet, with its rule and attribute."""
 
     rule: RuleVersion
     declaration: str
@@ -123,7 +123,7 @@ async def facet_counts(
     within_s: float = 1.0,
     **given: Any,
 ) -> FacetCounts:
-    """Return how many of the decisions that match have which value of a facet; see `Precedents.facets`."""
+    """Return the number of matching decisions for each value of a facet; see `Precedents.facets`."""
     check_limit(limit)
     wanted = _checked(given)
     declared = _declared(rules, name, rule)
@@ -169,11 +169,11 @@ class _Tally:
                 self.add(value, 1, **about)
 
     def ranked(self) -> list[str]:
-        """Return the values, those that most decisions have first."""
+        """Return the values, the most frequent first."""
         return sorted(self._of, key=lambda value: (-self._of[value]["decisions"], value))
 
     def counts(self, there: Collection[str], *, limit: int, complete: bool) -> FacetCounts:
-        """Return what it comes to, without values that are not there."""
+        """Return the result, without values that no decision has."""
         plain = self.declared is None or self.declared.bin is None
         ranked = self.ranked()
         return FacetCounts(
@@ -203,7 +203,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _declared(rules: EquivalenceRegistry, name: str, rule: str | None) -> _Found | None:
-    """Return the facet of a name: of a rule, or of the last version of that rule which was registered last."""
+    """Return the facet of a name: of the given rule, or of the rule that was last registered, in its last version."""
     last = {each.name: each for each in rules.versions()}
     chosen = [last[rules.resolve(rule).name]] if rule is not None else list(last.values())
     for version in sorted(chosen, key=lambda each: each.registered_at, reverse=True):
@@ -222,7 +222,7 @@ def _declared(rules: EquivalenceRegistry, name: str, rule: str | None) -> _Found
 
 
 def _summed(wanted: Mapping[str, Any]) -> bool:
-    """Tell whether sums are kept by everything that is asked for."""
+    """Tell whether there are sums for all the filters."""
     return wanted.keys() <= {*_SUMMED_BY, "since", "until", "by_time"} and wanted.get("origin") != "replayed"
 
 
@@ -238,7 +238,7 @@ def _us(at: datetime | None) -> int | None:
 def _split(
     since: int | None, until: int | None
 ) -> tuple[list[tuple[int, int, int]], list[tuple[int | None, int | None]]]:
-    """Return a window as spans of whole days, months and years (which, from, to), and what of its ends is none."""
+    """Return a window as spans of whole days, months and years (which, from, to), and its remaining ends."""
     first = _FIRST if since is None else -(-since // DAY_US)
     last = _LAST if until is None else until // DAY_US
     if first >= last:
@@ -252,7 +252,7 @@ def _split(
 
 
 def _spans(first: int, last: int) -> list[tuple[int, int, int]]:
-    """Return days from a first to before a last one, as whole years and months as far as they go."""
+    """Return days from a first to before a last one, as whole years and months where possible."""
     begin, end = _FIRST if first == _FIRST else _next_month(first), _LAST if last == _LAST else month_of(last)
     if begin >= end:
         return [(DAY, first, last)]
@@ -298,7 +298,7 @@ async def _add_sums(
 
 
 async def _there(queries: Queries, tally: _Tally, values: Sequence[str]) -> frozenset[str]:
-    """Return the values that some decision has by its entry, or the rule as a part: a view invents none."""
+    """Return the values that some decision has by its entry, or the rule as a part: a view cannot invent one."""
     declared = tally.declared
     if declared is not None and declared.bin is not None:
         return frozenset(declared.bin.parts()) & frozenset(values)
@@ -317,7 +317,7 @@ async def _there(queries: Queries, tally: _Tally, values: Sequence[str]) -> froz
 
 
 async def _read(queries: Queries, tally: _Tally, wanted: dict[str, Any], *, until_s: float) -> bool:
-    """Add the decisions of a window, newest first; return whether there was time for all of them."""
+    """Add the decisions of a window, newest first. Return whether the time was sufficient for all of them."""
     status, replayed = wanted.get("status"), wanted.get("origin") == "replayed"
     imports = await imports_of(queries)
     more = "".join(f", {name}" for name in ("status", "command_type") if name in wanted)

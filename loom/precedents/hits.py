@@ -1,6 +1,6 @@
-"""What a search has found in the index, held against the journal before anybody sees or rests on it.
+"""Results of a search in the index, compared with the journal before they are shown or used.
 
-That a case is superseded follows from others: from the version that is adopted, which the registry knows, and from a
+Whether a case is superseded follows from other entries: from the adopted version, which the registry knows, and from a
 later decision, which the index can hide but not invent.
 """
 
@@ -41,7 +41,7 @@ _MATCH = "SELECT rowid FROM precedent_words WHERE precedent_words MATCH ?"
 
 
 class Hits:
-    """Holds hits against their entries. Without a registry of `policies`, adoptions are read out of its journal."""
+    """Compares hits with their entries. Without a registry of `policies`, adoptions are read from its journal."""
 
     def __init__(self, queries: Queries, policies: PolicyRegistry | None = None) -> None:
         self._queries = queries
@@ -57,10 +57,10 @@ class Hits:
         words: str | None = None,
         also: Sequence[str] = (),
     ) -> list[Confirmed]:
-        """Return the rows of `precedents` that are what their entries say, and match facets and words.
+        """Return the rows of `precedents` that match their entries, facets and words.
 
-        A row gets `superseded`: why it would not be gone by any more, or None. `also` names what else of the decisions
-        is read.
+        A row gets `superseded`: why it is no longer valid, or None. `also` names further parts of the decisions to
+        read.
         """
         if not rows:
             return []
@@ -103,7 +103,7 @@ class Hits:
             row["superseded"] = superseded
 
     async def _overruling(self, positions: set[int]) -> dict[int, list[str]]:
-        """Return which decisions are overruled by those at some positions, as far as these are usable."""
+        """Return the decisions that those at some positions overrule, as far as these are usable."""
         if not positions:
             return {}
         found = await decisions_at(self._queries.entries, sorted(positions), ("precedents", "origin"))
@@ -134,7 +134,7 @@ def has_facets(hit: Confirmed, facets: Mapping[str, JsonValue]) -> bool:
 
 
 def with_words(hits: Sequence[Confirmed], words: str) -> frozenset[int]:
-    """Return the positions of hits that have some words, as the index would find them."""
+    """Return the positions of hits that contain some words, by the same full-text search as the index."""
     [create] = [each for each in statements(PrecedentsProjection.schema) if "VIRTUAL TABLE precedent_words" in each]
     with closing(sqlite3.connect(":memory:")) as index:
         index.execute(create)
@@ -143,9 +143,9 @@ def with_words(hits: Sequence[Confirmed], words: str) -> frozenset[int]:
 
 
 async def hold_precedents(queries: Queries, views: PrivateViews, positions: Sequence[int]) -> None:
-    """Add decisions and, of the original ones, their rows in the index to tables of one's own, as their entries say it.
+    """Add decisions and, for the original ones, their rows in the index to private tables, from their entries.
 
-    Which later decision overruled one is left out: nobody sums that up.
+    Which later decision overruled one is left out: no sum needs it.
     """
     async for page in held_decisions(queries, positions):
         ends = await TurnEnds.of(queries, [each.recorded for each in page])

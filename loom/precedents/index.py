@@ -86,21 +86,21 @@ ROW = (
     "decision_id", "decision_type", "precedent_class", "outcome", "rationale", "is_exception", "policy", "origin",
     "run_id",
 )  # fmt: skip
-"""What of a decision its row is made of, and whether it has one."""
+"""The parts of a decision that its row is made of, and whether it has one."""
 
 _NOT_IMPORTED = {"import_id": None, "excluded": None}
 _MAX_FACETS = 64
 _as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time
-_MAX_FACET = 256  # characters of a name or a value; nobody searches for longer ones
+_MAX_FACET = 256  # characters of a name or a value; longer ones are not searched for
 
 
 class PrecedentsProjection:
-    """Keeps every original decision as a precedent, until its turn fails or is given up, and every observed one.
+    """Keeps every original decision as a precedent, unless its turn fails or is abandoned, and every observed one.
 
-    What an import brings in counts from the end of that import on.
+    Imported decisions count from the end of their import on.
 
-    Beside them it counts the classes, sums decisions up by day and declared facet, and keeps what says that a precedent
-    is superseded: which policy versions are adopted, and which decisions were overruled.
+    It also counts the classes, sums decisions up by day and declared facet, and keeps the reasons why a precedent is
+    superseded: which policy versions are adopted, and which decisions were overruled.
     """
 
     name = "precedents"
@@ -163,7 +163,7 @@ def _include(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Conn
 
 
 def _exclude(recorded: Recorded, view: sqlite3.Connection) -> None:
-    """Take the decisions of a turn that failed or was given up out of everything that counts."""
+    """Remove the decisions of a turn that failed or was abandoned from all counts."""
     turn = view.execute(_OF_TURN, (recorded.journal, recorded.command_id)).fetchall()
     for position, precedent, policy_name, policy_hash in turn:
         view.execute(_EXCLUDE, (recorded.kind.removeprefix("turn_"), position))
@@ -177,7 +177,7 @@ def _exclude(recorded: Recorded, view: sqlite3.Connection) -> None:
 
 
 def facet_text(value: JsonValue) -> str | None:
-    """Return the one text that a scalar has in the index, None for what is no scalar: 15.0 is 15, true is not 1."""
+    """Return the canonical text of a scalar in the index, None for another value: 15.0 is 15, true is not 1."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
         value = int(value)
     if isinstance(value, dict | list):
@@ -186,7 +186,7 @@ def facet_text(value: JsonValue) -> str | None:
 
 
 def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
-    """Return column → value of the row of `precedents`, as far as the decision's own entry says it."""
+    """Return column → value of the row of `precedents`, as far as the decision's own entry contains it."""
     policy, alike = decision.get("policy") or {}, decision.get("precedent_class") or {}
     return {
         "position": header.position,
@@ -208,12 +208,12 @@ def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, obje
 
 
 def is_original(decision: Mapping[str, Any]) -> bool:
-    """Tell whether a decision may be a precedent at all: one that was replayed may not, one that is observed may."""
+    """Tell whether a decision may be a precedent: a replayed one may not, an observed one may."""
     return (decision.get("origin") or "original") != "replayed"
 
 
 def words_of(decision: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the words that a decision is found by: those of its rationale and of its reasoning."""
+    """Return the words for the search of a decision: those of its rationale and of its reasoning."""
     return decision["rationale"], "\n".join(decision.get("reasoning") or ())
 
 
@@ -224,7 +224,7 @@ def overruled_in(decision: Mapping[str, Any]) -> list[str]:
 
 
 def facets_of(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return names and values of what a case can be found by, in a fixed order and bounded."""
+    """Return names and values for the search of a case, in a fixed order and limited in number."""
     found: dict[tuple[str, str], None] = {}
     for source in (decision.get("facts") or {}, decision.get("context") or {}):
         for name, value in _flat(source):
@@ -237,7 +237,7 @@ def facets_of(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _flat(source: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
     for name, value in source.items():
         if isinstance(value, dict):
-            if placeholder_of(value) is not None:  # nobody finds a case by what is sealed
+            if placeholder_of(value) is not None:  # sealed values cannot be searched for
                 continue
             yield from ((f"{name}.{inner}", item) for inner, item in value.items())
         else:

@@ -1,4 +1,4 @@
-"""Decision memory: everything that decisions can be looked for by, at once; filters before the limit, pages by key."""
+"""Decision memory: all search conditions for decisions together; filters before the limit, pages by key."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MOST = 16
 
 
 class Memory:
-    """Looks for decisions by what they were about, as well as by what `Traces.find` knows."""
+    """Searches decisions by their content, in addition to the filters of `Traces.find`."""
 
     def __init__(self, queries: Queries, *, similarity: Similarity | None = None) -> None:
         self._queries = queries
@@ -66,20 +66,20 @@ class Memory:
         after: int | None = None,
         **given: Any,
     ) -> tuple[DecisionSummary, ...]:
-        """Return the decisions that match everything given, newest first.
+        """Return the decisions that match all filters, newest first.
 
-        `facets` are scalars out of facts or context, exactly; a dot reaches into an object. `outcome` are values of the
-        outcome. `text` are words of rationale and reasoning, all of them. `alike` is the full key of a situation or a
-        precedent class. The rest is what `Traces.find` takes. `after` is the position of the last one already seen.
-        Whatever asks for more than `Traces.find` knows finds original decisions only.
+        `facets` are exact scalars of facts or context; a dot is a path into an object. `outcome` are values of the
+        outcome. `text` are words of rationale and reasoning, all of which must match. `alike` is the full key of a
+        situation or a precedent class. The other filters are those of `Traces.find`. `after` is the position of the
+        last one already seen. With any filter that `Traces.find` does not have, only original decisions are found.
 
-        With `similar_to` the decisions that match are suggested by how near their rationale is to a text, nearest first
-        and not in pages; `min_similarity` (a cosine, -1..1) leaves out what is farther.
+        With `similar_to` the matching decisions are suggested by the similarity of their rationale to a text, nearest
+        first and not in pages; `min_similarity` (a cosine, -1..1) leaves out those below it.
         """
         check_nearness(similar_to, min_similarity)
         if similar_to is not None and after is not None:
             raise AdmissionError(
-                f"decisions are asked for by similarity after position [{after}]; expected one of the two, as the "
+                f"similar decisions were requested after position [{after}]; expected one of the two, as the "
                 "nearest come first: raise the limit"
             )
         bound: dict[str, object] = {"limit": limit}
@@ -136,15 +136,13 @@ _KNOWN = frozenset(
     }
 )  # fmt: skip
 _NARROW = _KNOWN - {"origin", "status", "since", "until", "by_time"}
-"""What has an index of its own that gives fewer than words do."""
+"""The filters with an own index that is more selective than words."""
 
 
 def _dates(given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(given) - _KNOWN)
     if unknown:
-        raise AdmissionError(
-            f"decisions are not found by [{', '.join(unknown)}]; expected some of [{', '.join(sorted(_KNOWN))}]"
-        )
+        raise AdmissionError(f"unknown filter [{', '.join(unknown)}]; expected some of [{', '.join(sorted(_KNOWN))}]")
     for name in ("since", "until"):
         if given.get(name) is not None and not isinstance(given[name], datetime):
             raise AdmissionError(f"[{name}] is [{given[name]!r:.40}]; expected a datetime with a time zone")
@@ -174,7 +172,7 @@ def _outcomes(outcome: Mapping[str, JsonValue], bound: dict[str, object]) -> lis
 
 
 def _came_to(hit: Confirmed, outcome: Mapping[str, JsonValue]) -> bool:
-    """Tell whether a decision has these values in its outcome; 1 and true and 1.0 are three things."""
+    """Tell whether a decision has these values in its outcome; 1, true and 1.0 are different."""
     said = hit.decision.get("outcome") or {}
     return all(
         name in said and said[name] == value and type(said[name]) is type(value) for name, value in outcome.items()
@@ -183,11 +181,11 @@ def _came_to(hit: Confirmed, outcome: Mapping[str, JsonValue]) -> bool:
 
 def _bounded(given: Mapping[str, JsonValue]) -> None:
     if len(given) > _MOST:
-        raise AdmissionError(f"[{len(given)}] values were given; expected at most [{_MOST}]: drop the least telling")
+        raise AdmissionError(f"[{len(given)}] values were given; expected at most [{_MOST}]: drop the least selective")
 
 
 def _json_type(value: JsonValue) -> str:
-    """Return what SQLite calls the type of a scalar, so that 1 and true are two things."""
+    """Return SQLite's name for the type of a scalar, so that 1 and true are different."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return "text" if isinstance(value, str) else "integer" if isinstance(value, int) else "real"

@@ -1,7 +1,7 @@
 """The registry of equivalence rules: event-sourced in its own journal, so that each has an author, a time and a reason.
 
-A key alone says nothing; the rule that it was made by does. What is registered is the whole declaration of a rule, so
-that a class can be read, and its keys be computed again, with no code at hand. Loading checks content against hash.
+A key means nothing without its rule. The whole declaration of a rule is registered, so that a class can be described,
+and its keys be computed again, without code. Loading checks the content against the hash.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHORT = 8
 
 @dataclass(frozen=True)
 class RuleVersion:
-    """A rule that is registered: `number` counts from 1 per name, `hash` is its identity, `version` for people."""
+    """A registered rule: `number` counts from 1 per name, `hash` is its identity, `version` for people."""
 
     name: str
     number: int
@@ -49,7 +49,7 @@ class RuleVersion:
 
     @property
     def identity(self) -> Identity:
-        """Who registered it, and where the name comes from."""
+        """Who registered it, and the source of the name."""
         return Identity(self.by, self.identity_source, self.via)
 
     @cached_property
@@ -59,7 +59,7 @@ class RuleVersion:
 
 
 class EquivalenceRegistry:
-    """Which equivalence rules are known in one workspace. `load` it before use."""
+    """The equivalence rules of one workspace. `load` it before use."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = FoldedJournal(store, EQUIVALENCE_JOURNAL, self._fold, make_draft=make_draft)
@@ -68,17 +68,17 @@ class EquivalenceRegistry:
         self._at_hand: dict[str, RuleVersion] = {}
 
     async def load(self) -> None:
-        """Read what was registered since the last look; raise `EquivalenceRuleTamperedError` if a hash is wrong."""
+        """Read what was registered since the last call; raise `EquivalenceRuleTamperedError` if a hash is wrong."""
         await self._journal.load()
 
     def knows(self, full_hash: str) -> bool:
-        """Tell whether a rule is registered, or at hand, by its full hash."""
+        """Tell whether a rule is registered, or known in this process, by its full hash."""
         return self._known(full_hash) is not None
 
     def resolve(self, version: str) -> RuleVersion:
         """Return the version that an id (`rule_v1_32a46a32`), a full hash or an unambiguous beginning of one names.
 
-        The name of a rule names the version of it that was registered last.
+        The name of a rule refers to its last registered version.
         """
         known = self._known(version)
         if known is not None:
@@ -95,14 +95,14 @@ class EquivalenceRegistry:
         )
 
     def versions(self, name: str | None = None) -> tuple[RuleVersion, ...]:
-        """Return all versions of one rule, or of all by name, oldest first; empty for a name nobody registered."""
+        """Return all versions of one rule, or of all by name, oldest first; empty for an unknown name."""
         names = sorted(self._by_name) if name is None else [name]
         return tuple(version for each in names for version in self._by_name.get(each, ()))
 
     async def register(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
-        """Make a rule known in the name of a person, and return its version; an equal one is the one there is.
+        """Register a rule in the name of a person, and return its version. An equal rule gives its existing version.
 
-        A rule that names nothing of the outcome is an `AdmissionError`: denials and grants would be of one class.
+        A rule without an attribute of the outcome is an `AdmissionError`: denials and grants would be in one class.
         """
         who = Identity.of(by)
         document = _registrable(rule)
@@ -121,7 +121,7 @@ class EquivalenceRegistry:
         return self._versions[rule.hash]
 
     def at_hand(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
-        """Know a rule in this process alone, as version 0 where nobody registered it: for replays, which write nothing.
+        """Add a rule in this process only, as version 0 if it is not registered: for replays, which write nothing.
 
         It is not among `versions`.
         """
@@ -135,10 +135,10 @@ class EquivalenceRegistry:
         return known
 
     def describe(self, decision: Decision) -> dict[str, str]:
-        """Return in words what the class of a decision is made from, by attribute: which part of which range, …
+        """Return the class of a decision in words, by attribute: which part of which range, …
 
-        A value outside its range lies in the end part and says so. Empty for a decision without a class, or under a
-        rule that is not registered here; where facts or outcome are gone it says so for that attribute.
+        A value outside its range is in the end part, and marked. Empty for a decision without a class, or under a rule
+        that is not registered here. Where facts or outcome are pruned, the attribute says so.
         """
         kind = decision.precedent_class
         known = None if kind is None else self._known(kind.rule)
@@ -175,12 +175,12 @@ def _is_named(version: RuleVersion, text: str) -> bool:
 
 
 def _registrable(rule: EquivalenceRule) -> dict[str, Any]:
-    """Return the declaration of a rule that can be read back as the same rule."""
+    """Return the declaration of a rule, from which the same rule can be read."""
     document = rule.document()
     if not rule.outcome:
         raise AdmissionError(
-            f"equivalence rule [{rule.name}] names nothing of the outcome; expected at least one attribute of it, as "
-            "denials and grants would be of one class: give outcome=…"
+            f"equivalence rule [{rule.name}] has no attribute of the outcome; expected at least one, as "
+            "denials and grants would be in one class: give outcome=…"
         )
     if EquivalenceRule.from_document(document).hash != rule.hash:
         raise AdmissionError(
@@ -191,12 +191,12 @@ def _registrable(rule: EquivalenceRule) -> dict[str, Any]:
 
 
 def _check(entry: EquivalenceRuleRegisteredEntry, recorded: Recorded) -> None:
-    """Refuse a version whose document does not give its hash, or that goes by another name than its document."""
+    """Refuse a version whose document does not give its hash, or has another name."""
     problem = None
     if rule_hash(entry.document) != entry.hash:
         problem = "does not give its hash"
     elif entry.document.get("name") != entry.name or entry.version != _version_id(entry.number, entry.hash):
-        problem = "goes by a name that is not its document's"
+        problem = "has another name than its document"
     if problem is not None:
         raise EquivalenceRuleTamperedError(
             f"equivalence rule [{entry.version}] at sequence [{recorded.sequence}] of journal [{EQUIVALENCE_JOURNAL}] "

@@ -1,4 +1,4 @@
-"""Searching precedents: filters before the limit, newest first, and nothing that a user writes becomes a query."""
+"""Search of precedents: filters before the limit, newest first, and no text from a user becomes a query."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CASE WHEN p.overruled_by IS NOT NULL THEN
   (SELECT later.position FROM precedents AS later WHERE later.decision_id = p.overruled_by) END AS overruled_at
 """
 _FIND = f"SELECT {_COLUMNS} FROM precedents AS p"  # noqa: S608 - constants only
-# What leads is read backwards, and no further than the limit asks: the newest come first out of each of these.
+# The first table is read backwards, and only as far as the limit requires: each gives the newest first.
 _LED_BY = {
     "precedents": ("precedents AS p", "p.position"),
     "facets": ("precedent_facets AS f CROSS JOIN precedents AS p ON p.position = f.position", "f.position"),
@@ -78,11 +78,11 @@ _NAMES = ("precedents",)
 
 
 class Precedents:
-    """Finds earlier decisions, and knows the rules by which they are alike.
+    """Finds earlier decisions, and has the rules by which they are alike.
 
-    Decisions that were replayed, or whose turn failed or was given up, are no precedents. Those of a policy version
-    that is no longer adopted, and those that were overruled, still are: they are marked as superseded. What the index
-    gives is held against the journal: it can hide a precedent, or that one was overruled, and invent neither.
+    Decisions that were replayed, or whose turn failed or was abandoned, are no precedents. Those of a policy version
+    that is no longer adopted, and those that were overruled, still are: they are marked as superseded. Results of the
+    index are compared with the journal: it can hide a precedent, or that one was overruled, but not invent either.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Precedents:
         return self._registry().versions(name)
 
     async def register(self, rule: EquivalenceRule, *, by: By, reason: str | None = None) -> RuleVersion:
-        """Make an equivalence rule known in the name of a person; an equal one is the one there is.
+        """Register an equivalence rule in the name of a person. An equal rule gives its existing version.
 
-        The rules of actor classes are registered with their classes. Raises `AdmissionError` for a rule that cannot
-        tell outcomes apart.
+        The rules of actor classes are registered with their classes. Raises `AdmissionError` for a rule that does not
+        distinguish outcomes.
         """
         return await self._registry().register(rule, by=by, reason=reason)
 
@@ -124,13 +124,12 @@ class Precedents:
         limit: int = 5,
         before: int | None = None,
     ) -> tuple[PrecedentFound, ...]:
-        """Return the decisions that match everything given, newest first; with `similar_to`, the nearest first.
+        """Return the decisions that match all filters, newest first; with `similar_to`, the nearest first.
 
-        `facets` are facts or context, exact. `text` is words, all of which stand in rationale or reasoning. `before` is
-        a position, to see what somebody could see who looked then; what is superseded now is marked all the same.
-        Of what matches, `similar_to` suggests the decisions whose rationale is nearest to a text, and labels them so;
-        `min_similarity` (a cosine, -1..1) leaves out what is farther. Raises `ConfigError` where nothing turns texts
-        into vectors.
+        `facets` are exact facts or context. `text` is words, all of which are in rationale or reasoning. `before` is a
+        position: only earlier decisions are returned, but those that are superseded now are marked. Among the matches,
+        `similar_to` suggests the decisions whose rationale is nearest to a text, and labels them so; `min_similarity`
+        (a cosine, -1..1) leaves out those below it. Raises `ConfigError` where no embedding function is set.
         """
         check_nearness(similar_to, min_similarity)
         asked = asked_for(
@@ -165,16 +164,16 @@ class Precedents:
         return tuple(found[at].suggested(nearness) for at, nearness in near.items() if at in found)
 
     async def position(self) -> int:
-        """Return up to which position, at least, the index holds the journal: what a search from now on can find."""
+        """Return the position up to which, at least, the index holds the journal for a search from now on."""
         return await self._queries.position(_NAMES)
 
     async def classes(
         self, *, rule: str | None = None, limit: int = 50, after: PrecedentSupport | None = None
     ) -> tuple[PrecedentSupport, ...]:
-        """Return the classes by how many decisions they have, largest first; the outcome is part of a class.
+        """Return the classes by their number of decisions, largest first; the outcome is part of a class.
 
         `rule` names one version of an equivalence rule, by its full hash or, with a registry, by its id or the name of
-        the rule; classes of two versions are never one. `after` is the last class already seen.
+        the rule; classes of two versions are never the same. `after` is the last class already seen.
         """
         bound: dict[str, object] = {"limit": limit}
         conditions = []
@@ -189,23 +188,23 @@ class Precedents:
         return await self._supports(await self._queries.fetch(statement, bound, names=_NAMES))
 
     async def contradictions(self, *, rule: str | None = None, limit: int = 20) -> Contradictions:
-        """Return the situations that were decided in more than one way, those first where most were not like the rest.
+        """Return the situations that were decided in more than one way, those with the largest minority first.
 
         Each has its outcomes with counts, first and last, who decided, and the recorded fact that separates them best,
-        where one does so better than chance. `rule` is as in `classes`.
+        if one does so better than chance. `rule` is as in `classes`.
         """
         rules = self._registry()
         chosen = None if rule is None else rules.resolve(rule).hash
         return await contradictions(self._queries, self._hits, rules, rule=chosen, limit=limit)
 
     async def facets(self, name: str, *, rule: str | None = None, limit: int = 50, **given: Any) -> FacetCounts:
-        """Return how many original and observed decisions have which value of a fact, or of the context.
+        """Return the number of original and observed decisions for each value of a fact, or of the context.
 
-        What else is given is what `Traces.find` takes; decisions of imports that have not ended are left out. Where
-        `name` is an attribute of a registered equivalence rule, whole days (UTC) come out of sums, as long as nothing
-        but type, actor type, policy, origin, exceptions and time is asked by; a number with parts counts by part.
-        Everything else is read for `within_s` (1) seconds, newest first: `complete` says whether that was enough.
-        `rule` says which rule is meant, where several have the attribute; without it, the one registered last.
+        The other filters are those of `Traces.find`; decisions of unfinished imports are left out. If `name` is an
+        attribute of a registered equivalence rule, whole days (UTC) come from sums, provided that the filters are only
+        type, actor type, policy, origin, exceptions and time; a number with parts counts by part. All other counts are
+        read for `within_s` (1) seconds, newest first: `complete` says whether that was sufficient. `rule` names the
+        rule if several have the attribute; without it, the last registered one is used.
         """
         return await facet_counts(self._queries, self._registry(), name, rule=rule, limit=limit, **given)
 
@@ -225,7 +224,7 @@ class Precedents:
         )  # fmt: skip
 
     async def get(self, precedent: str) -> PrecedentSupport:
-        """Return a class by its key or how that begins; raise `PrecedentClassNotFoundError`."""
+        """Return a class by its key or the beginning of it; raise `PrecedentClassNotFoundError`."""
         rows = await self._queries.fetch(_CLASS_NAMED, prefix_range(precedent), names=_NAMES)
         found = [row["precedent"] for row in rows if row["precedent"] == precedent] or [
             row["precedent"] for row in rows
@@ -234,12 +233,12 @@ class Precedents:
         if known is None:
             raise PrecedentClassNotFoundError(
                 f"class [{precedent!r:.80}] is {'ambiguous' if found else 'not known'}; expected [the key of one class "
-                "of precedents, or how only one begins]: see `loom precedents`"
+                "of precedents, or an unambiguous beginning]: see `loom precedents`"
             )
         return known
 
     async def of(self, decision_id: str) -> PrecedentSupport | None:
-        """Return the class of a decision, by its id or how that begins.
+        """Return the class of a decision, by its id or the beginning of it.
 
         None for a decision without a class, or whose class has no usable decision. Raises `DecisionNotFoundError`.
         """
@@ -248,7 +247,7 @@ class Precedents:
         if len(found) != 1:
             raise DecisionNotFoundError(
                 f"decision [{decision_id!r:.80}] is {'ambiguous' if found else 'not known'} as a precedent; "
-                "expected [the id of one original decision, or how only one begins]: see `loom decisions`"
+                "expected [the id of one original decision, or an unambiguous beginning]: see `loom decisions`"
             )
         hits = await confirmed_decisions(self._queries, found, table="precedents", make_row=precedent_row, names=ROW)
         if not hits:
@@ -262,7 +261,7 @@ class Precedents:
         return found[0] if found else None
 
     async def _supports(self, rows: Sequence[Row]) -> tuple[PrecedentSupport, ...]:
-        """Return classes as their oldest and newest decisions say they are; how many there are, the view counts."""
+        """Return classes that are confirmed by their oldest and newest decisions; the view counts their decisions."""
         places = json.dumps([row[name] for row in rows for name in ("oldest", "newest")])
         fetched = await self._queries.fetch(_OF_CLASS, (places,), names=_NAMES, consistent=False) if rows else ()
         confirmed = await self._hits.confirmed(fetched, also=("facts", "context"))
@@ -289,7 +288,7 @@ class Precedents:
     def _registry(self) -> EquivalenceRegistry:
         if self._rules is None:
             raise EquivalenceRuleNotRegisteredError(
-                "equivalence rules are asked for where there is [no registry]; expected [an open loom]: "
+                "equivalence rules are requested where there is [no registry]; expected [an open loom]: "
                 "use its `precedents`"
             )
         return self._rules
@@ -311,7 +310,7 @@ def _found(row: Row) -> dict[str, Any]:
 
 
 def _are_of(row: Row, *members: Row) -> bool:
-    """Tell whether decisions are of the class that a row counts."""
+    """Tell whether decisions are in the class that a row counts."""
     return all(each[name] == row[name] for each in members for name in ("precedent", "rule", "situation"))
 
 

@@ -1,8 +1,8 @@
-"""Which recorded fact separates two kinds of cases best, and whether better than chance alone would.
+"""Find the recorded fact that separates two kinds of cases best, if it does so better than chance.
 
-A split is one condition on one fact: a number from a border on, a value or another, recorded or not. What it is worth
-is the information that it gains (Quinlan 1986), as a share of what there is to know. That so many splits were tried is
-reckoned with (Bonferroni): what is reported would rarely be found among facts that have nothing to do with the answer.
+A split is one condition on one fact: a number from a limit on, one value or others, recorded or not. Its value is the
+information gain (Quinlan 1986), as a share of the total uncertainty. The p-value is corrected for the number of splits
+that were tried (Bonferroni), so a split on unrelated facts is rarely reported.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _MOST_VALUES = 200
 _ALPHA = 0.05
 
 Case: TypeAlias = tuple[Mapping[str, JsonValue], str]
-"""What was recorded of a case, by name, and what kind it is."""
+"""The recorded values of a case, by name, and its kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One condition on one fact. `value` is as it was recorded; of a border the smallest value that lies above it."""
+    """One condition on one fact. `value` is as recorded; for a limit it is the smallest value above it."""
 
     fact: str
     operator: Literal[">=", "=", "recorded"]
@@ -46,7 +46,7 @@ class Split:
         return f"{self.fact} is {shown}" + (" or more" if self.operator == ">=" else "")
 
     def holds(self, facts: Mapping[str, JsonValue]) -> bool:
-        """Tell whether the condition holds for what was recorded of a case."""
+        """Tell whether the condition holds for the recorded values of a case."""
         if self.fact not in facts or self.operator == "recorded":
             return self.fact in facts
         value = facts[self.fact]
@@ -58,10 +58,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """A split that separates the kinds: how many of each lie inside and outside of it.
+    """A split that separates the kinds: how many of each are inside and outside.
 
-    `gain` is the share of the uncertainty about the kind that knowing the condition takes away, 0 to 1. `p_value` is
-    how often chance alone gives one as good among all the splits that were tried.
+    `gain` is the share of the uncertainty about the kind that the condition removes, 0 to 1. `p_value` is how often
+    chance alone gives one as good among all the splits that were tried.
     """
 
     split: Split
@@ -72,7 +72,7 @@ class Separation:
 
 
 def best_separation(cases: Sequence[Case]) -> Separation | None:
-    """Return the split that gains most about the kind of cases; None where none is better than chance."""
+    """Return the split with the largest gain; None where none is better than chance."""
     kinds = Counter(kind for _, kind in cases)
     whole = _entropy(kinds)
     if whole == 0:
@@ -96,7 +96,7 @@ def best_separation(cases: Sequence[Case]) -> Separation | None:
 
 
 def splits_of(cases: Sequence[Case]) -> Iterator[tuple[Split, Counter[str]]]:
-    """Yield every split that leaves cases on both sides, with how many of each kind lie inside; in a fixed order."""
+    """Yield every split with cases on both sides, and the number of each kind inside, in a fixed order."""
     names = sorted({name for facts, _ in cases for name in facts})[:_MOST_FACTS]
     for name in names:
         known = [(facts[name], kind) for facts, kind in cases if name in facts]
@@ -110,7 +110,7 @@ def splits_of(cases: Sequence[Case]) -> Iterator[tuple[Split, Counter[str]]]:
 
 
 def exact_number(value: JsonValue) -> Fraction | None:
-    """Return a number exactly as it is written, one in decimal digits too; None for what is none."""
+    """Return a number exactly as it is written, also one in decimal digits; None for other values."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):

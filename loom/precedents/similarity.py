@@ -1,7 +1,7 @@
-"""Similarity: decisions whose words are near to others, as a hint to a person and as nothing else.
+"""Similarity: decisions with similar text, as a hint for a person only.
 
-An optional layer with numbers from a model of the user's own (extra `vector`). It suggests, and says that it does: it
-groups nothing, counts nothing, and feeds neither precedents nor drift nor mining.
+An optional layer with vectors from the user's own model (extra `vector`). Its results are labelled as suggestions: it
+groups nothing, counts nothing, and is not used by precedents, drift or mining.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]
 
 _PAGE = 500
 _DIGITS = 6
-"""Of a similarity that is shown or journaled: what is beyond differs from machine to machine."""
+"""Digits of a similarity that is shown or journaled: further ones differ from machine to machine."""
 _AFTER = """
 SELECT position, decision_id, rationale, excluded FROM precedents WHERE position > :after AND excluded IS NULL
 ORDER BY position LIMIT :limit
@@ -58,7 +58,7 @@ class SimilarityConfig(Section):
 
 
 class Similarity:
-    """Keeps the vectors of rationales in memory, and brings them up to date when it is asked."""
+    """Keeps the vectors of rationales in memory, and updates them at each query."""
 
     def __init__(self, queries: Queries, embed: Embed) -> None:
         """Prepare; raise `ConfigError` where the extra is missing. Nothing is embedded yet."""
@@ -66,7 +66,7 @@ class Similarity:
             import numpy
         except ImportError as error:
             raise ConfigError(
-                "similarity needs a package that is not there [numpy]; expected the extra [vector]: "
+                "similarity needs a package that is not installed [numpy]; expected the extra [vector]: "
                 "pip install 'loom-journal[vector]'"
             ) from error
         self._numpy = numpy
@@ -80,10 +80,10 @@ class Similarity:
     async def nearest(
         self, text: str, positions: Sequence[int], *, min_similarity: float | None, limit: int
     ) -> dict[int, float]:
-        """Return of the decisions at some positions those that are nearest to a text, nearest first, by cosine.
+        """Return, from the decisions at some positions, those that are nearest to a text, nearest first, by cosine.
 
-        Equal ones by position, newest first, so that the same question has the same answer. Raises `EmbeddingError`
-        where the function that turns texts into vectors fails, or gives what are none.
+        Equal ones are ordered by position, newest first, so that the same query has the same result. Raises
+        `EmbeddingError` where the function that turns texts into vectors fails, or returns invalid ones.
         """
         check_limit(limit)
         if not positions:
@@ -115,7 +115,7 @@ class Similarity:
             self._after = rows[-1]["position"]
 
     def _matrix(self) -> NDArray[float32]:
-        """Return all vectors, one row each, laid together once for all that were added since."""
+        """Return all vectors, one row each, in one array that is made once after each addition."""
         if len(self._pages) > 1:
             self._pages = [self._numpy.concatenate(self._pages)]
         return self._pages[0]
@@ -127,13 +127,13 @@ class Similarity:
         except Exception as error:
             raise EmbeddingError(
                 f"[{len(texts)}] texts could not be turned into vectors [{type(error).__name__}: {error}]; expected "
-                "one vector for each: look into the function that similarity was given"
+                "one vector for each: check the function that similarity uses"
             ) from error
         lengths = self._numpy.linalg.norm(vectors, axis=1) if vectors.ndim == 2 else None
         if lengths is None or len(vectors) != len(texts) or not self._numpy.isfinite(lengths).all():
             raise EmbeddingError(
                 f"vectors of [{len(texts)}] texts are of shape [{vectors.shape}]; expected one finite vector for each: "
-                "look into the function that similarity was given"
+                "check the function that similarity uses"
             )
         if self._pages and vectors.shape[1] != self._pages[0].shape[1]:
             raise EmbeddingError(
@@ -144,24 +144,24 @@ class Similarity:
 
 
 def check_nearness(similar_to: str | None, min_similarity: float | None) -> None:
-    """Raise `AdmissionError` for a least similarity of nothing, or one that no cosine has."""
+    """Raise `AdmissionError` for a minimum similarity without a text, or one that no cosine has."""
     if min_similarity is None:
         return
     if similar_to is None:
         raise AdmissionError(
-            f"a least similarity of [{min_similarity}] is asked for, to nothing; expected [similar_to]: give the text"
+            f"a minimum similarity [{min_similarity}] is given without a text; expected [similar_to]: give the text"
         )
     if not -1 <= min_similarity <= 1:
         raise AdmissionError(
-            f"least similarity is [{min_similarity}]; expected a cosine [-1 to 1]: 1 is the same direction"
+            f"minimum similarity is [{min_similarity}]; expected a cosine [-1 to 1]: 1 is the same direction"
         )
 
 
 def usable(similarity: Similarity | None) -> Similarity:
-    """Return similarity where there is one; raise `ConfigError` where nothing turns texts into vectors."""
+    """Return similarity; raise `ConfigError` where no embedding function is set."""
     if similarity is None:
         raise ConfigError(
-            "decisions are asked for by similarity where [nothing turns texts into vectors]; expected "
+            "similar decisions were requested, but [no embedding function] is set; expected "
             "[similarity.embed] in the config, or `Loom.open(…, embed=…)`: name a function of yours"
         )
     return similarity

@@ -1,7 +1,7 @@
 """Sums of decisions, kept per day, month and year and by the value of each declared facet, as decisions come in.
 
-A facet is declared by being an attribute of an equivalence rule in its last version. One that is declared late is
-counted over all there is. Decisions of an import count from the end of that import on.
+Each attribute of the last version of an equivalence rule is a declared facet. A facet that is declared later is counted
+over all earlier decisions, too. Decisions of an import count from the end of that import on.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = [
 ]  # fmt: skip
 
 DAY, MONTH, YEAR = 0, 1, 2
-"""What a sum is over, UTC: a day since 1970; a month, as year * 12 + month from 0; a year."""
+"""The period of a sum, UTC: a day since 1970; a month, as year * 12 + month from 0; a year."""
 
 EVERY = 0
 """The facet that every decision has."""
 
 OTHERS = ""
-"""What stands for all values without sums of their own."""
+"""The value in place of all values without sums of their own."""
 
 SUM_TABLES = (
     "precedent_sum_facets", "precedent_sum_rules", "precedent_sum_values", "precedent_sum_groups", "precedent_sums",
@@ -139,14 +139,14 @@ def count_decision(view: sqlite3.Connection, row: Mapping[str, Any], facets: Ite
 
 
 def count_import(view: sqlite3.Connection, import_id: str) -> None:
-    """Let the decisions of an import count, which has ended."""
+    """Count the decisions of an import that has ended."""
     for each in view.execute(_WAITING, (import_id,)).fetchall():
         _count(view, "", *each)
     drop_import(view, import_id)
 
 
 def drop_import(view: sqlite3.Connection, import_id: str) -> None:
-    """Leave out the decisions of an import that was given up."""
+    """Leave out the decisions of an import that was abandoned."""
     view.execute(_DROP, (import_id,))
 
 
@@ -177,20 +177,20 @@ def declare_facets(view: sqlite3.Connection, document: Mapping[str, Any]) -> Non
 
 
 def declaration_of(attribute: Attribute) -> str | None:
-    """Return the text by which a declared facet is known; None for an attribute that no sums are kept by."""
+    """Return the text that identifies a declared facet; None for an attribute without sums."""
     if isinstance(attribute, FromContext):
         attribute = attribute.inner
     if isinstance(attribute, SetOf):
         return None
     name = attribute.name if isinstance(attribute, Bin) else attribute
-    if name.count(".") > 1:  # facets reach one step into objects
+    if name.count(".") > 1:  # facets are at most one level deep in objects
         return None
     plain = attribute.declaration() if isinstance(attribute, Bin) else {"exact": attribute}
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
 def value_text(declaration: str, text: str) -> str | None:
-    """Return under which value of a facet a recorded one counts: itself, or its part; None for one in no part."""
+    """Return the value of a facet under which a recorded one counts: itself, or its part; None for one in no part."""
     parts = _bin_of(declaration)
     if parts is None:
         return text
@@ -201,13 +201,13 @@ def value_text(declaration: str, text: str) -> str | None:
 
 
 def month_of(day: int) -> int:
-    """Return the month in which a day lies, as year * 12 + month from 0."""
+    """Return the month of a day, as year * 12 + month from 0."""
     at = datetime.fromtimestamp(day * 86_400, UTC)
     return at.year * 12 + at.month - 1
 
 
 def _facets_in(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield declaration and name of each facet of a rule; what declares nothing is refused where rules are read."""
+    """Yield declaration and name of each facet of a rule; an empty rule is refused where rules are read."""
     attributes = document.get("attributes")
     for each in attributes if isinstance(attributes, list) else ():
         try:
@@ -227,7 +227,7 @@ def _bin_of(declaration: str) -> Bin | None:
 
 
 def _number_values(view: sqlite3.Connection, facet: int, name: str, declaration: str) -> int | None:
-    """Give the values that most decisions have numbers, or the parts, for `_OF_ONE`; return that of all others."""
+    """Give numbers to the most frequent values, or to the parts, up to `_OF_ONE`; return the number of all others."""
     for statement in _NUMBERED:
         view.execute(statement)
     most = _MOST_VALUES if _bin_of(declaration) is None else -1
@@ -266,7 +266,7 @@ _month = lru_cache(maxsize=4_096)(month_of)
 
 
 def _number(view: sqlite3.Connection, facet: int, value: str) -> int:
-    """Return the number of a value: its own, as long as there are any left."""
+    """Return the number of a value: its own, as long as numbers are left."""
     found = view.execute(_VALUE, (facet, value)).fetchone()
     if found is not None:
         return int(found[0])

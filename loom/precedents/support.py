@@ -1,4 +1,4 @@
-"""A class of precedents and one decision of it, as they are read back."""
+"""A class of precedents and one of its decisions, as they are read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["PrecedentMember", "PrecedentSupport"]
 
 
 class PrecedentSupport(BaseModel):
-    """A class of decisions that had like facts and a like outcome, and how many there are.
+    """A class of decisions with similar facts and outcome, and their number.
 
     `words` name it by its attributes, as its newest decision has them; empty under a rule that is not known here.
     `outcome`, `decision_type` and `decision_id` are those of the newest one. `rule` is the full hash of the rule that
-    made the class. `superseded` says how many of `support` are no longer what would be gone by: the policy version they
-    were decided under is not the adopted one any more, or a later decision overruled them.
+    made the class. `superseded` says how many of `support` are no longer valid: their policy version is not the adopted
+    one any more, or a later decision overruled them.
     """
 
     model_config = ConfigDict(frozen=True)

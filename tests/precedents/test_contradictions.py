@@ -222,6 +222,6 @@ async def test_observed_decisions_count_by_their_own_time_and_decider(tmp_path: 
     assert (found.first_at, found.last_at) == (early, late)
     assert {each.words: each.deciders for each in found.outcomes} == {
         "granted yes": {"carol": 1},
-        "granted no": {"(nobody says)": 1},
+        "granted no": {"(not named)": 1},
     }
     assert found.separation is None, "two cases separate nothing"

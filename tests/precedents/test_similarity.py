@@ -128,7 +128,7 @@ async def test_memory_takes_it_together_with_the_other_filters(loom: Loom) -> No
     assert await loom.memory.search(similar_to="a good customer", actor_type="nobody") == ()
     [one] = await loom.memory.search(similar_to="zzz", limit=1)
     assert one.rationale == "zzz"
-    with pytest.raises(AdmissionError, match="by similarity after position"):
+    with pytest.raises(AdmissionError, match="similar decisions were requested after position"):
         await loom.memory.search(similar_to="a good customer", after=5)
 
 

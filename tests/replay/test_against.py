@@ -312,7 +312,7 @@ async def test_what_people_decided_before_loom_was_there_is_compared_by_its_own_
         effects = set() if None in each.facts.values() else {one.partition(":")[0] for one in filled(each.facts)}
         if len(effects) == 1:
             months[f"{each.decided_at:%Y-%m}"] += 1
-            people[each.decided_by or "(nobody says)"] += 1
+            people[each.decided_by or "(not named)"] += 1
             usable += 1
     assert {name: sum(each.cases for each in cells) for name, cells in found.groups["month"].items()} == months
     assert {name: sum(each.cases for each in cells) for name, cells in found.groups["decider"].items()} == people
