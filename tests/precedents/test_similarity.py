@@ -134,7 +134,7 @@ async def test_memory_takes_it_together_with_the_other_filters(loom: Loom) -> No
 
 async def test_a_least_similarity_needs_a_text_and_a_cosine(loom: Loom) -> None:
     for search in (loom.precedents.find, loom.memory.search):
-        with pytest.raises(AdmissionError, match="to nothing"):
+        with pytest.raises(AdmissionError, match="without a text"):
             await search(min_similarity=0.5)
         for least in (1.5, -2.0, float("nan")):
             with pytest.raises(AdmissionError, match="expected a cosine"):
