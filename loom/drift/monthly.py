@@ -22,6 +22,7 @@ from loom.policies.contract import AnyPolicy
 from loom.policies.tables.table import Table
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.registry import EquivalenceRegistry
+from loom.sealing.facts import why_closed
 
 __all__ = ["CaseJudge", "DriftByMonth", "Gathered", "Month", "gather", "judge_by", "months_of"]
 
@@ -106,7 +107,7 @@ def judge_by(policy: AnyPolicy) -> CaseJudge:
     """Return a function that judges cases under a policy. A table also judges cases with missing facts."""
 
     def effect_of(case: Case) -> str | None:
-        if case.facts is None:
+        if case.facts is None or why_closed(case.facts) is not None:
             return None
         if isinstance(policy, Table):
             partial = policy.partial(case.facts)

@@ -23,6 +23,7 @@ from loom.errors import PolicyCodeChangedError, PolicyNotRegisteredError
 from loom.policies.contract import AnyPolicy
 from loom.policies.evaluation import BAD_FACTS, RULE_FAILED
 from loom.policies.registry import PolicyRegistry
+from loom.sealing.facts import why_closed
 
 __all__ = ["Answers", "Rejudging"]
 
@@ -146,6 +147,8 @@ class Rejudging:
             return "not_evaluated"
         if case.facts is None:
             return "erased" if case.erased else "no_facts"
+        if (closed := why_closed(case.facts)) is not None:
+            return closed
         said = [(version.verdict(case.facts), weight) for version, weight in judge.versions]
         for verdict, _ in said:
             if verdict.rule in (BAD_FACTS, RULE_FAILED):

@@ -32,6 +32,7 @@ _UNABLE = {
     "other_policy": "their policy did not decide in the baseline",
     "policy_missing": "the baseline's version is not registered",
     "rule_failed": "the baseline's rule failed on them",
+    "sealed": "their facts are sealed",
 }
 
 

@@ -23,6 +23,7 @@ from loom.policies import allow, first_match, otherwise, policy
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
+from loom.sealing import Erased, SealedValue
 from tests.drift.windows import RULE, Bench, Given, LimitFacts, LimitParams, bench, even, limit, other
 from tests.projections.journals import open_store
 
@@ -125,6 +126,19 @@ def test_several_versions_of_the_baseline_weigh_as_much_as_they_decided(
     assert found.answered_otherwise == pytest.approx(between * others / (ones + others))
     assert set(found.transitions) <= {"allow → deny"}
     assert found.rejudged == len(now)
+
+
+def test_decisions_whose_facts_are_sealed_are_counted_and_not_judged() -> None:
+    before = decided([("bank", 3)] * 4, 10)
+    sealed = SealedValue(subject="c-7", generation=1, about="/facts/percent", nonce="n", data="d").as_json()
+    now = [
+        *before,
+        dataclasses.replace(before[0], facts={"industry": "bank", "percent": sealed}),
+        dataclasses.replace(before[0], facts={"industry": Erased().as_json(), "percent": 3}),
+    ]
+    found = split(before, now, {10: len(before)}, minimum_coverage=0.5)
+    assert found.rejudged == len(before)
+    assert found.not_rejudged == {"sealed": 1, "erased": 1}
 
 
 @given(givens, st.integers(0, 40), st.integers(0, 40))
