@@ -3,8 +3,8 @@
 A class that names whose its commands are, by `subject_field`, has that journaled with each of them, also where the
 command itself declares nothing: what its turn replies, records and looks up is for that subject then.
 
-What is sealed comes out the same for the same command id; what is not kept at all is compared by proofs, one for each
-subject, so that an id that is sent again with something else is refused.
+What is sealed comes out the same for the same command id; what is not kept at all is compared by proofs, for which the
+keys of all subjects are needed, so that an id that is sent again with something else is refused.
 """
 
 from __future__ import annotations

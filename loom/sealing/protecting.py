@@ -140,14 +140,17 @@ async def open_sealed(
 async def proofs(
     value: JsonValue, declaration: Node, *, vault: Vault | None, subject: str | None = None, about: str
 ) -> dict[str, str]:
-    """Return subject → keyed hash over all of the plain JSON, of each subject that something in it is declared for.
+    """Return subject → keyed hash over all of the plain JSON, for each subject that something in it is declared for.
 
-    By it a command that is sent again is compared with the first, whatever was kept of either. `about` is its id.
+    By it a command that is sent again is compared with the first, whatever was kept of either. `about` is its id. The
+    hash is one, nested over the keys of all subjects in the order of their names: once one of them is erased, the keys
+    of the others do not suffice to try values at it.
     """
-    found: dict[str, str] = {}
-    for whose in sorted(subjects_in(value, declaration, subject=subject)):
-        found[whose] = (await _vault(vault, about).keys(whose)).hashed(value, about=f"proof {about}")
-    return found
+    subjects = sorted(subjects_in(value, declaration, subject=subject))
+    digest = value
+    for whose in subjects:
+        digest = (await _vault(vault, about).keys(whose)).hashed(digest, about=f"proof {about}")
+    return {whose: str(digest) for whose in subjects}
 
 
 def subjects_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:

@@ -587,6 +587,14 @@ ACTS: tuple[Act, ...] = (
         ("tests/sealing/test_declaring.py",),
     ),
     Act(
+        "one key is enough to try values at the proof of several subjects",
+        "loom/sealing/protecting.py",
+        "proofs",
+        "digest = (await _vault(vault, about).keys(whose)).hashed(digest,",
+        "digest = (await _vault(vault, about).keys(whose)).hashed(value,",
+        ("tests/sealing/test_declaring.py",),
+    ),
+    Act(
         "a command that came before is compared by what is left of it",
         "loom/actors/dispatch.py",
         "_canonical",

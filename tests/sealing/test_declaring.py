@@ -132,6 +132,21 @@ async def test_a_command_sent_again_is_protected_the_same_and_compared_by_a_proo
         assert (first, proof) == await both("id-1")
 
 
+async def test_the_key_of_one_subject_does_not_suffice_to_try_values_of_another_at_a_proof(tmp_path: Path) -> None:
+    async with vault(tmp_path) as held:
+        proof = await proofs(plain(), DECLARED, vault=held, subject="c-7", about="id-1")
+        keys = {subject: await held.keys(subject) for subject in proof}
+        about = "proof id-1"
+        alone = {each.hashed(plain(), about=about) for each in keys.values()}
+        twice = {each.hashed(digest, about=about) for each in keys.values() for digest in alone}
+        assert alone.isdisjoint(proof.values())
+        nested = keys["g-1"].hashed(keys["c-7"].hashed(plain(), about=about), about=about)
+        assert proof == {"c-7": nested, "g-1": nested}, "control: all of the keys give it"
+        assert nested in twice
+        of_one = {each.hashed(each.hashed(plain(), about=about), about=about) for each in keys.values()}
+        assert nested not in of_one
+
+
 async def test_what_must_not_be_written_is_refused(tmp_path: Path) -> None:
     async with vault(tmp_path) as held:
         written: Any = await protect(plain(), DECLARED, vault=held, subject="c-7")
