@@ -95,4 +95,4 @@ def test_a_customer_who_is_forgotten_while_a_turn_waits_is_gone_from_all_but_the
     assert "the lead is asked no more: True the same mail once more: subject [c-1001] was erased by [vera" in story
     assert "after a restart the desk knows {'t-1': Erased(), 't-2': Erased()}" in story
     assert "the journal verifies: True; in clear it has the address: False" in story
-    assert "c-1001: erased by vera (claimed, via python): the customer asked to be forgotten; 11 entries" in story
+    assert "c-1001: erased by vera (claimed, via python): the customer asked to be forgotten; 12 entries" in story
