@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -229,9 +230,9 @@ def texts_in(value: JsonValue, declaration: Node, *, subject: str | None = None)
 
 def redacted(text: str, texts: Collection[str]) -> str:
     """Return text with exact occurrences of others, of 4 characters or more, as `[sealed]`; the longest go first."""
-    for each in sorted(texts, key=lambda each: (-len(each), each)):
-        if len(each) >= _SHORTEST_REDACTED:
-            text = text.replace(each, _REDACTED)
+    found = [each for each in texts if len(each) >= _SHORTEST_REDACTED and each in text]
+    for each in sorted(found, key=lambda each: (-len(each), each)):
+        text = text.replace(each, _REDACTED)
     return text
 
 
@@ -244,9 +245,13 @@ def _found(value: JsonValue, node: Node, path: str, subject: str | None) -> Iter
             yield _Found(path, node, value, subject)
         case Parts(fields) if isinstance(value, dict):
             for name, inner in fields.items():
-                if name in value:
-                    whose = _subject_of(inner, value, subject, path)
-                    yield from _found(value[name], inner, f"{path}/{escaped(name)}", whose)
+                if value.get(name) is None:
+                    continue
+                whose = _subject_of(inner, value, subject, path)
+                if isinstance(inner, Leaf):  # most are: they need no walk of their own
+                    yield _Found(path + _step(name), inner, value[name], whose)
+                else:
+                    yield from _found(value[name], inner, path + _step(name), whose)
         case Each(item) if isinstance(value, dict):
             for name, each in value.items():
                 yield from _found(each, item, f"{path}/{escaped(name)}", subject)
@@ -274,7 +279,7 @@ def _rebuilt(
                 name: _rebuilt(
                     each,
                     fields[name],
-                    f"{path}/{escaped(name)}",
+                    path + _step(name),
                     _subject_of(fields[name], value, subject, path),
                     give,
                 )
@@ -344,6 +349,12 @@ def texts_of(value: JsonValue) -> Iterator[str]:
 def escaped(name: str) -> str:
     """Return a name as it stands in a path (RFC 6901), so that no two places have one path."""
     return name.replace("~", "~0").replace("/", "~1")
+
+
+@lru_cache(maxsize=4_096)
+def _step(name: str) -> str:
+    """Return what a declared name adds to a path."""
+    return f"/{escaped(name)}"
 
 
 def unescaped(name: str) -> str:
