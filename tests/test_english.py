@@ -35,32 +35,21 @@ NOT_YET = {
     "circuits",
     "enrichment",
     "evolution",
-    "gate",
-    "history",
     "journal",
     "lineage",
     "monitors",
     "replay",
     "routing",
     "sealing",
-    "README.md",
-    "docs/api.md",
     "docs/archives.md",
-    "docs/at-night.md",
-    "docs/circuits.md",
     "docs/drift.md",
     "docs/enrichment.md",
-    "docs/gate.md",
-    "docs/history.md",
     "docs/identity.md",
     "docs/journal-format.md",
     "docs/performance.md",
     "docs/policy-tables.md",
     "docs/precedents.md",
     "docs/reliability.md",
-    "docs/replay.md",
-    "docs/routing.md",
-    "docs/seeds.md",
     "docs/subjects.md",
 }
 """Rooms and pages that are still to be read through; one without findings is to be taken out of here."""
@@ -109,6 +98,6 @@ def test_pages_avoid_them(page: str) -> None:
     found = [
         f"{number}: {match.group()}"
         for number, line in enumerate(text.splitlines(), 1)
-        for match in FOUND.finditer(line)
+        for match in FOUND.finditer(re.sub(r"`tests/[^`]*`", "", line))
     ]
     assert bool(found) == (page in NOT_YET), found

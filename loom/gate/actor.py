@@ -136,7 +136,7 @@ class GateActor(Actor[GateState]):
         executes: bool,
         parent: str | None = None,
     ) -> Answer:
-        """Write down what the gate makes of a proposal, as what it is and as a decision."""
+        """Record the gate's judgement of a proposal, as an entry and as a decision."""
         await self.record(
             ValidatedEntry(
                 flow_id=command.flow_id,
@@ -245,7 +245,7 @@ class GateActor(Actor[GateState]):
             return Complaint("ESCALATION_DENIED", f"consent was denied: {complaint.code}: {complaint.why}")
         if escalate_to is None:
             return Complaint(
-                "ESCALATION_UNADDRESSED", f"{complaint.code}: {complaint.why}; the contract names nobody to ask"
+                "ESCALATION_UNADDRESSED", f"{complaint.code}: {complaint.why}; the contract names no approver"
             )
         return complaint
 
@@ -287,7 +287,7 @@ class GateActor(Actor[GateState]):
         return answer.model_copy(update={"executed": True, "result": result})
 
     def _asked(self, command: Submit, proposal: PolicyProposal) -> str | None:
-        """Return how it stands with the consent to a proposal, None where nobody was asked."""
+        """Return the state of the approval of a proposal, None if no one was asked."""
         asked = self.state.escalations.get(idempotency_key(command.flow_id, command.step_id, proposal.params))
         return None if asked is None else asked.status
 

@@ -1,4 +1,4 @@
-"""The registry of agents as a table: the contract that each has shaken hands on, and how it stands."""
+"""The registry of agents as a table: the contract of each one's handshake, and its standing."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ CONFIRM_EVENTS = Confirmation(
     rests_on=lambda row: (row["id"], row["started_at"]),
     commands=True,
 )
-"""How rows of the audit are held against entries: `started_at` is the position at which the run of an end began."""
+"""How rows of the audit are compared with entries: `started_at` is the position at which the run of an end began."""
 
 
 def _insert(event: _Event, recorded: Recorded, view: sqlite3.Connection) -> None:

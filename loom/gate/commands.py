@@ -39,11 +39,11 @@ class Known(BaseModel):
     token_valid: bool = False
     rejections: int = 0
     executed: JsonValue = None
-    """What came of the same execution, where it was done before: decision, result."""
+    """The result of the same execution, if it was done before: decision, result."""
 
 
 class Kernel(NamedTuple):
-    """What the gate leans on beyond its own journal."""
+    """What the gate depends on beyond its own journal."""
 
     know: Callable[[str, str, str | None, str], Awaitable[Known]]
     """Agent, flow, token, idempotency key → what is known, once the monitors have seen what was executed before."""
@@ -108,7 +108,7 @@ class FailCycle(Command[bool]):
 
 
 class Submit(Command[Answer]):
-    """Propose something. The token is not kept: the gate is told what it makes of it."""
+    """Propose something. The token is not kept: the gate gets the result of checking it."""
 
     flow_id: str
     root_id: str

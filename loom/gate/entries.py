@@ -31,7 +31,7 @@ class ContractRegisteredEntry(PersonEntry):
 
     kind: ClassVar[str] = "gate.contract_registered"
     schema_version: ClassVar[int] = 3
-    """2: contracts may have floors and somebody to escalate to; 3: the name has a source."""
+    """2: contracts may have floors and an approver to escalate to; 3: the name has a source."""
     sources_since: ClassVar[int] = 3
 
     contract: ResponsibilityContract
@@ -60,7 +60,7 @@ class HandshakeEntry(Entry):
 
 
 class AgentStateSetEntry(Entry):
-    """What holds for an agent in every flow was set anew."""
+    """What holds for an agent in every flow was set again."""
 
     kind: ClassVar[str] = "gate.agent_state_set"
 
@@ -91,7 +91,7 @@ class CycleFailedEntry(Entry):
 
 
 class ProposalReceivedEntry(Entry):
-    """Somebody proposed something. `proposal` is None where it could not be kept, and `problem` says why."""
+    """An agent proposed something. `proposal` is None where it could not be kept, and `problem` says why."""
 
     kind: ClassVar[str] = "gate.proposal_received"
 

@@ -75,7 +75,7 @@ class Gate:
         gate = loom.parts.get("gate")
         if not isinstance(gate, Gate):
             raise InvalidNameError(
-                "this loom has no gate; expected the extension [gate]: hand it to Loom.open(extensions=…), or name it "
+                "this loom has no gate; expected the extension [gate]: pass it to Loom.open(extensions=…), or name it "
                 "under extensions: in the config"
             )
         return gate

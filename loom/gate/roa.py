@@ -1,4 +1,4 @@
-"""The ROA cycle: an agent explains, proposes and checks itself, before anybody else looks at it.
+"""The ROA cycle: an agent explains, proposes and checks itself, before anyone else looks at it.
 
 What a model says is text. It is read defensively: a fenced block, else the outermost braces, else it is a failure, and
 a failure is written down.
@@ -23,7 +23,7 @@ _MAX_TEXT = 200_000
 
 
 class Model(Protocol):
-    """Whoever answers prompts: a language model, or something that stands for one."""
+    """Answers prompts: a language model, or a replacement for one."""
 
     async def complete(self, prompt: str) -> str:
         """Return the answer to a prompt."""
@@ -42,7 +42,7 @@ class Explanation(BaseModel):
 
 
 class Proposed(NamedTuple):
-    """What came of a cycle: the explanation, and the proposal as plain data."""
+    """The result of a cycle: the explanation, and the proposal as plain data."""
 
     explanation: Explanation
     proposal: dict[str, JsonValue]

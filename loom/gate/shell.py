@@ -102,7 +102,7 @@ async def suspend(shell: Shell, agent: _Agent, by: ByOption, reason: ReasonOptio
 
 
 async def reinstate(shell: Shell, agent: _Agent, by: ByOption, reason: ReasonOption) -> None:
-    """Give a suspended agent its standing back; its monitors begin afresh."""
+    """Give a suspended agent its standing back; its monitors begin again with an empty window."""
     _print_standing(shell, await _act(shell, "reinstate", {"agent": agent, "by": by, "reason": reason}))
 
 
@@ -116,7 +116,7 @@ async def audit(
     run: Annotated[str | None, typer.Option("--run", "-r", help="Only this run.", show_default=False)] = None,
     flow: Annotated[str | None, typer.Option("--flow", help="Only this flow, or how it begins.")] = None,
     agent: Annotated[str | None, typer.Option("--agent", help="Only this agent.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most this many.")] = 50,
 ) -> None:
     """Show what happened, newest last, under the names that auditors know."""
     import json

@@ -25,7 +25,7 @@ _MAX_FLOWS = 1_000
 def is_reasoned_rejection(entry: ValidatedEntry) -> bool:
     """Tell whether a rejection counts towards the exhaustion of its flow.
 
-    An agent that is not let in has not reasoned: else anybody could exhaust a flow, and so would a restart, after which
+    An agent that is not let in has not reasoned: else anyone could exhaust a flow, and so would a restart, after which
     a proposal that was under way comes with the token of the session before.
     """
     return entry.verdict == "REJECT" and entry.code != "RBAC_DENIED"

@@ -1,7 +1,7 @@
 """Validation: one check after the other, the first that fails wins, each with a machine code. A registered policy.
 
-The rule has one fact for every bound of a contract, `exceeded`. A floor is told by it as a ceiling is, so that every
-version of the rule that was ever registered keeps floors, too, also one that a person adopted before there were any.
+The rule has one fact for every bound of a contract, `exceeded`. A floor is passed in it as a ceiling is, so that every
+registered version of the rule keeps floors, too, also one that a person adopted before floors existed.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def _numbers_in(value: JsonValue, path: str = "") -> Iterator[tuple[str, float]]
 def complaint_of(
     proposal: PolicyProposal, context: Mapping[str, JsonValue], validators: tuple[Validator, ...]
 ) -> Complaint | None:
-    """Return the first complaint; a validator that fails is one, as nobody knows what it would have said."""
+    """Return the first complaint; a validator that fails is one, as its answer is unknown."""
     for validator in validators:
         try:
             complaint = validator(proposal, context)

@@ -1,4 +1,4 @@
-"""History: decisions that were made before loom was there, brought in with their own time."""
+"""History: decisions that were made before loom was in use, imported with their own time."""
 
 from __future__ import annotations
 

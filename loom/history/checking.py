@@ -52,7 +52,7 @@ class Checking:
         self._reporting = Reporting()
 
     async def report(self, *, now: datetime, run_id: str | None, progress: Progress) -> ImportReport:
-        """Return what the file would bring in, or why it cannot."""
+        """Return what the file would import, or why it cannot."""
         columns = self._check_columns()
         self._ends = await imports_of(self._queries)
         met: set[str] = set()
@@ -112,18 +112,18 @@ class Checking:
             return prepared
         first = self._seen.of(prepared.own_id)
         if first.digest == prepared.digest:
-            reporting.notes["{} rows stand there twice: the first of each is taken"] += 1
+            reporting.notes["{} rows occur twice: the first of each is taken"] += 1
             reporting.same += 1
         else:
             message = (
-                f"own id [{prepared.own_id}] stands in row {first.row} with other contents: there "
-                f"[{_said(first.content)}], here [{_said(prepared.content)}]; expected each once"
+                f"own id [{prepared.own_id}] is in row {first.row} with other contents: there "
+                f"[{_compact(first.content)}], here [{_compact(prepared.content)}]; expected each once"
             )
             reporting.refuse([Problem(prepared.row, "", "twice", message)])
         return None
 
     async def _compare(self, rows: list[Prepared], run_id: str | None) -> None:
-        """Hold rows against what was imported before under their own ids."""
+        """Compare rows with what was imported before under their own ids."""
         known = await self._store.own_ids([each.header_id for each in rows]) if rows else {}
         parts = await self._store.parts(list(known.values()), _PATHS) if known else {}
         for each in rows:
@@ -152,11 +152,11 @@ class Checking:
         if digest != row.digest:
             recorded = (await self._store.at([position])).get(position)
             before = None if recorded is None else written_decision(recorded)
-            there = "" if before is None else _said(before)
-            message = f"{own} was imported with other contents: there [{there}], here [{_said(row.content)}]"
+            there = "" if before is None else _compact(before)
+            message = f"{own} was imported with other contents: there [{there}], here [{_compact(row.content)}]"
             return Problem(row.row, "", "differs", message)
         if status == "abandoned":
-            message = f"{own} was imported by [{run}], which was abandoned for good; name another source: in the map"
+            message = f"{own} was imported by [{run}], which was abandoned; name another source: in the map"
             return Problem(row.row, "", "abandoned", message)
         if status != "settled":
             return Problem(
@@ -177,7 +177,7 @@ def in_chunks(rows: Iterator[RawRow]) -> Iterator[list[RawRow]]:
         yield chunk
 
 
-def _said(content: Any) -> str:
+def _compact(content: Any) -> str:
     named = {name: content.get(name) for name in ("facts", "outcome", "decided_at", "decided_by")}
     text = json.dumps(named, ensure_ascii=True, sort_keys=True)
     return text if len(text) <= _SAID else text[:_SAID] + "…"

@@ -1,4 +1,4 @@
-"""Brings in what was decided before loom was there: checked, then written row by row, marked until it has ended."""
+"""Imports decisions that were made before loom was in use: checked, then written row by row, marked until the end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ActorTypes(Protocol):
 
 
 class Imported(BaseModel):
-    """What an import came to: its run, how many decisions it wrote now, and what was found before that."""
+    """The result of an import: its run, how many decisions it wrote now, and what was found before that."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,10 +61,10 @@ class Imported(BaseModel):
 
 
 class History:
-    """Imports decisions that were made before loom was there. Nothing acts on what it writes.
+    """Imports decisions that were made before loom was in use. Nothing acts on what it writes.
 
-    What it writes is marked `import unfinished` until the import has ended, and stands outside precedents, metrics and
-    drift until then.
+    What it writes is marked `import unfinished` until the import has ended, and precedents, metrics and drift leave it
+    out until then.
     """
 
     def __init__(
@@ -107,11 +107,11 @@ class History:
         resume: bool = False,
         progress: Progress = lambda done, total: None,
     ) -> Imported:
-        """Import rows by a map, in the name of a person, and return what it came to.
+        """Import rows by a map, in the name of a person, and return the result.
 
-        All of them are looked at before one is written: `ImportRefusedError` has the report where one cannot be. A row
+        All of them are checked before one is written: `ImportRefusedError` has the report where one cannot be. A row
         that was imported before, with the same contents, is skipped. Ended before its end, by a fault or a kill, the
-        import is unfinished: the same rows with `resume` finish it, `abandon` marks it for good.
+        import is unfinished: the same rows with `resume` finish it, `abandon` marks it permanently.
         """
         return await self._import(rows, given, by=by, resume=resume, progress=progress)  # type: ignore[return-value]
 
@@ -146,7 +146,7 @@ class History:
         return await OutcomeImport(self._store, self._queries, now=self._now).load(rows, mapping, by=by, source=source)
 
     async def abandon(self, run_id: str, *, by: By, reason: str | None = None) -> Run:
-        """Give an unfinished import up: what it wrote stays, marked for good, and its own ids stay taken."""
+        """Abandon an unfinished import: what it wrote stays, marked permanently, and its own ids stay taken."""
         run = await self._runs.get(run_id)
         if run.kind != "import":
             raise RunConflictError(f"run [{run.run_id}] is a {run.kind}; expected an import: see `loom runs`")
@@ -228,8 +228,8 @@ class History:
         """Refuse a type that actors have; return whether there is no journal of it."""
         if self._actors.knows(actor_type):
             raise ImportMapError(
-                f"type [{actor_type}] is that of an actor; expected one that no code has, as nobody commands what was "
-                "imported: choose another type: in the map"
+                f"type [{actor_type}] is that of an actor; expected one that no code has, as imported decisions take no "
+                "commands: choose another type: in the map"
             )
         first = await first_of_type(self._store, actor_type)
         if first is not None and first not in OWN_IDS:

@@ -25,7 +25,7 @@ __all__ = ["FORMAT", "Cell", "Handling", "ImportMap", "Moment", "load_map", "map
 FORMAT = "loom.import/1"
 
 Handling: TypeAlias = Literal["mask", "hash", "drop", "seal"]
-"""What becomes of a value before it is written; `seal` is for whom the map's `subject` names."""
+"""What is done to a value before it is written; `seal` is for whom the map's `subject` names."""
 
 Kind: TypeAlias = Literal["text", "integer", "decimal", "boolean"]
 Rounding: TypeAlias = Literal["half_even", "half_up", "half_down", "down", "up", "floor", "ceiling"]
@@ -54,7 +54,7 @@ class Cell(_Strict):
     `seal: {column: …, subject: …}` is a column that is sealed for whom another one names.
 
     `as` is what it is read as; a decimal has `places` and is rounded by `rounding` where it has more. `values` declares
-    which there may be, and what each of them means. `empty` are the cells in which nothing stands; nothing is no fact.
+    which there may be, and what each of them means. `empty` are the cells that count as empty; these give no fact.
     """
 
     column: str | None = None
@@ -134,7 +134,7 @@ class ImportMap(_Strict):
 
     `source` is the name under which own ids are unique in the workspace. Journals are `<type>/<key>`; `key` is by
     default the own id, and `own_id` by default the number of the row. `table` is the file of a decision table whose
-    facts these are, beside the map. `equivalence` names a registered rule that puts decisions into classes.
+    facts these are, relative to the map. `equivalence` names a registered rule that puts decisions into classes.
     """
 
     format: Literal["loom.import/1"]
@@ -190,10 +190,10 @@ class ImportMap(_Strict):
             )
         if twice := [path for path in sealed if self.protect.get(path, "seal") != "seal"]:
             raise ValueError(f"[{', '.join(twice)}] are sealed, and protected otherwise; expected the one or the other")
-        nobody = [path for path, column in sealed.items() if column is None]
-        if nobody and self.subject is None:
+        unnamed = [path for path, column in sealed.items() if column is None]
+        if unnamed and self.subject is None:
             raise ValueError(
-                f"[{', '.join(nobody)}] are sealed, and nobody is named for whom; expected subject: in the map, or "
+                f"[{', '.join(unnamed)}] are sealed without a subject; expected subject: in the map, or "
                 "seal: {column: …, subject: …}"
             )
 
@@ -252,7 +252,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         keys = [key.value for key, _ in node.value]
         if twice := sorted({key for key in keys if isinstance(key, str) and keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"[{', '.join(twice)}] stands there twice")
+            raise yaml.constructor.ConstructorError(None, None, f"[{', '.join(twice)}] is given twice")
         return super().construct_mapping(node, deep=deep)
 
 

@@ -46,7 +46,7 @@ class RefusedRow(NamedTuple):
 
 
 class OutcomeReport(BaseModel):
-    """What outcomes came to: rows, how many are new, how many were observed before, and those that are refused.
+    """The result of an import of outcomes: rows, new ones, those that were observed before, and those that are refused.
 
     Nothing is written where one is refused; the first 1,000 are listed.
     """
@@ -177,7 +177,7 @@ class OutcomeImport:
             except AppendUnknownError as unknown:
                 if await self._store.resolve(unknown) is None:
                     raise
-            except SequenceConflictError:  # somebody observed an outcome meanwhile
+            except SequenceConflictError:  # an outcome was observed meanwhile
                 if not left:
                     raise
                 continue

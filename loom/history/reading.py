@@ -30,7 +30,7 @@ _MOST_STEPS = 200_000  # of these
 
 
 class RawRow(NamedTuple):
-    """One row as it was read: its number, from 1, what stands in it by column, and what is wrong with all of it."""
+    """One row as it was read: its number, from 1, its cells by column, and what is wrong with the whole row."""
 
     number: int
     cells: Mapping[str, object]
@@ -90,7 +90,7 @@ class CsvFile(_File):
     delimiter: str = ","
 
     def columns(self) -> Collection[str]:
-        """Return the names in the first line; raise `ImportRefusedError` where one stands there twice or none does."""
+        """Return the names in the first line; raise `ImportRefusedError` if one occurs twice, or there is none."""
         with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             try:
                 names = next(self._lines(file), [])
@@ -218,7 +218,7 @@ class SqliteSelect(_File):
 
 @dataclass
 class PythonRows:
-    """Rows that a program has at hand."""
+    """Rows that a program passes."""
 
     rows: list[Mapping[str, object]]
     name: str = "rows"

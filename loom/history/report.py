@@ -1,4 +1,4 @@
-"""What an import says before it writes anything: row by row what is wrong, and what would be brought in."""
+"""What an import reports before it writes anything: row by row what is wrong, and what would be imported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RowProblem(BaseModel):
 
 
 class ImportReport(BaseModel):
-    """What a file would bring in, or why it cannot: the first 100 problems, and how many there are of each code.
+    """What a file would import, or why it cannot: the first 100 problems, and how many there are of each code.
 
     `same` rows were imported before and say the same; they are skipped. `notes` are no problems.
     """

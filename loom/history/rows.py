@@ -70,7 +70,7 @@ class Prepared(NamedTuple):
 
     @property
     def header_id(self) -> str:
-        """What stands in the header of the entry: the source and the own id."""
+        """The id in the header of the entry: the source and the own id."""
         return f"{self.content['source']}:{self.own_id}"
 
 

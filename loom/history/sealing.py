@@ -53,7 +53,7 @@ class RowSealing:
     async def _one(self, prepared: Prepared, path: str, value: JsonValue, subject: str | None) -> JsonValue:
         vault = self._vault
         if subject is None or vault is None:
-            raise _BadSubjectError("no_subject", f"[{path}] is sealed, and the row names nobody; expected whose it is")
+            raise _BadSubjectError("no_subject", f"[{path}] is sealed, and the row names no subject; expected one")
         try:
             check_subject(subject)
         except InvalidNameError as error:
@@ -70,8 +70,8 @@ class RowSealing:
             if self._erasures is not None:
                 self._erasures.check(subject)
         except ErasedError as error:
-            raise _BadSubjectError("erased", f"[{path}] is sealed for somebody who was erased: {error}") from error
-        said = json.dumps([subject, path, value]).encode()  # nobody has a key yet: it cannot be in the journal
+            raise _BadSubjectError("erased", f"[{path}] is sealed for a subject who was erased: {error}") from error
+        said = json.dumps([subject, path, value]).encode()  # there is no key yet: it cannot be in the journal
         return Withheld("hash", hmac.digest(self._passing, said, "sha256").hex()).as_json()
 
 

@@ -66,5 +66,5 @@ class Seen:
             self._rows.execute(_SET_HEAD, (journal, sequence))
 
     def close(self) -> None:
-        """Throw it away."""
+        """Delete it."""
         self._rows.close()

@@ -37,7 +37,7 @@ class BadValueError(ValueError):
 
 
 def cell_reader(cell: Cell, kind: Kind = "text") -> Callable[[Cells], JsonValue]:
-    """Return what reads a value out of a row: None where nothing stands; raise `BadValueError`.
+    """Return what reads a value out of a row: None where the cell is empty; raise `BadValueError`.
 
     `kind` is what it is read as where the map does not say.
     """
@@ -65,7 +65,7 @@ def cell_reader(cell: Cell, kind: Kind = "text") -> Callable[[Cells], JsonValue]
 
 
 def moment_reader(moment: Moment) -> Callable[[Cells], datetime | None]:
-    """Return what reads a time, with its zone, out of a row: None where nothing stands; raise `BadValueError`."""
+    """Return what reads a time, with its zone, out of a row: None where the cell is empty; raise `BadValueError`."""
     zone = None if moment.zone is None else ZoneInfo(moment.zone)
     if moment.column is None:
         constant = _in_zone(_parsed(moment.value or "", moment.format), zone)

@@ -107,7 +107,7 @@ class RouterState(BaseModel):
 
 
 class RouterActor(Actor[RouterState]):
-    """Chooses. What it leans on from outside the journal, switch and signals, it looks up like anybody else."""
+    """Chooses. What it needs from outside the journal, switch and signals, it looks up as other actors do."""
 
     actor_type = "router"
     policy = care_optimizer
@@ -144,7 +144,7 @@ class RouterActor(Actor[RouterState]):
 
     @property
     def mode(self) -> Mode:
-        """What history may do; nothing until somebody has said so."""
+        """What history may do; nothing until a person has set it."""
         mode: Any = self.state.settings.get("mode", "disabled")
         return mode  # type: ignore[no-any-return]
 
@@ -263,7 +263,7 @@ class RouterActor(Actor[RouterState]):
         if (current.get("mode"), current.get("version")) == (entry.mode, entry.version):
             return False
         if command.source == "config" and current.get("source") == "person":
-            return False  # what somebody set at run time beats the config
+            return False  # a setting made at run time overrides the config
         await self.record(entry)
         return True
 

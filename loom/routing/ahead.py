@@ -31,7 +31,7 @@ class ReadAhead:
         try:
             async with asyncio.timeout(timeout_s):
                 self._came[request_id] = await self._source.read(candidates)
-        except Exception as error:  # a source is anybody's code
+        except Exception as error:  # a source may be code of anyone
             self._came[request_id] = error
 
     async def take(self, request_id: str, candidates: Sequence[Candidate]) -> Mapping[str, AgentSignals]:

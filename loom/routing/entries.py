@@ -36,7 +36,7 @@ class ExecutionEntry(Entry):
     latency_ms: float = Field(ge=0, allow_inf_nan=False)
     cost_micro_usd: int | None = Field(default=None, ge=0)
     recovered: bool = False
-    """Whether there was a recovery on the way; of which kind is nobody's business here."""
+    """Whether there was a recovery on the way; its kind is not recorded here."""
     context_size: ContextSize | None = None
 
 

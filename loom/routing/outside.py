@@ -32,7 +32,7 @@ class Outside:
         return self._open[request_id][1] if request_id in self._open else None
 
     def note(self, request_id: str, agent: str | None, reason: str) -> None:
-        """Take note that somebody has the baseline."""
+        """Note that the baseline was returned."""
         self._open[request_id] = (agent, reason)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._tell(), name="loom-routing-outside")
@@ -43,7 +43,7 @@ class Outside:
             await asyncio.wait({self._task})
 
     async def close(self) -> None:
-        """Tell what can be told within a moment, then stop; the rest is lost with the process that was answered."""
+        """Send what can be sent within a moment, then stop; the rest is lost with the process that got its answer."""
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=_LAST_S)
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Reading how routing stands and what history changed, out of the views: beside a running loom or within one."""
+"""Read the state of routing and what history changed, from the views: while a loom runs or within one."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class _Frozen(BaseModel):
 
 
 class RoutingRequest(_Frozen):
-    """What somebody wants done. Its description is looked at for being there, and for nothing else."""
+    """A task to be done. Of its description only its presence counts."""
 
     description: str
     metric: Metric = "balanced"

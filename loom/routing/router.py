@@ -93,7 +93,7 @@ class Router:
         router = loom.parts.get("routing")
         if not isinstance(router, Router):
             raise InvalidNameError(
-                "this loom routes nothing; expected the extension [routing]: hand it to Loom.open(extensions=…), or "
+                "this loom has no routing; expected the extension [routing]: pass it to Loom.open(extensions=…), or "
                 "fill in care_optimization: in the config"
             )
         return router
@@ -309,7 +309,7 @@ class Router:
         return section if isinstance(section, CareOptimizationConfig) else CareOptimizationConfig()
 
     async def _begin_with_config(self) -> None:
-        """Journal what the config says, where nobody has said otherwise at run time."""
+        """Journal what the config says, unless it was set otherwise at run time."""
         wanted, status = self._config, await read_status(self._host.queries, self._config)
         mode = mode_of(wanted)
         if (status.mode, status.version) == (mode, wanted.version) and status.source is not None:

@@ -1,6 +1,6 @@
-"""What executions say of agents, held against the journal: the view says where they are, the entries what they are.
+"""What executions say of agents, compared with the journal: the view says where they are, the entries what they are.
 
-A view that somebody changed can hide an execution, and not invent one. Nothing is read twice: where an agent has the
+A view that was changed can hide an execution, and not invent one. Nothing is read twice: where an agent has the
 executions that it had at the last look, its signals are those of the last look.
 """
 

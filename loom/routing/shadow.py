@@ -1,4 +1,4 @@
-"""Shadow: what would have been chosen, told to the log and the metrics, and to nobody else.
+"""Shadow: what would have been chosen, reported to the log and the metrics only.
 
 A signal that may not be seen is no comparison: it engages the kill switch, which is journaled.
 
@@ -29,7 +29,7 @@ _log = get_logger("loom.routing")
 
 
 class Shadow:
-    """Compares beside the road.
+    """Compares outside the request path.
 
     `counts` says how often it agreed, diverged, failed, refused a signal, or was too busy to look.
     """
@@ -42,7 +42,7 @@ class Shadow:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def compare(self, choice: Choice, request: RoutingRequest, candidates: tuple[Candidate, ...]) -> None:
-        """Begin a comparison; with too many under way this one is counted as skipped, as nobody may wait for it."""
+        """Begin a comparison; with too many under way this one is counted as skipped, as nothing may wait for it."""
         if len(self._under_way) >= _MOST_AT_ONCE:
             self._note("skipped")
             return

@@ -42,7 +42,8 @@ async def status(shell: Shell) -> None:
 
 
 async def timeline(
-    shell: Shell, limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20
+    shell: Shell,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most this many.")] = 20,
 ) -> None:
     """Show the choices that history changed, newest first: baseline, choice, reason, confidence, signals."""
     from loom.ext.acting import open_readings
@@ -127,7 +128,7 @@ def _print_status(shell: Shell, found: dict[str, Any]) -> None:
     if shell.json:
         shell.output.document(found)
         return
-    said_by = f"by {named(found, 'set_by')}" if found["set_by"] else "nobody has set it: the config's"
+    said_by = f"by {named(found, 'set_by')}" if found["set_by"] else "not set at run time: the config's"
     because = f": {found['set_because']}" if found["set_because"] else ""
     source = " (from the config)" if found["source"] == "config" else ""
     switch = "engaged" if found["killed"] else "armed"

@@ -162,7 +162,7 @@ def checked(read: Mapping[str, AgentSignals]) -> dict[str, AgentSignals]:
 
 
 def _out_of_range(name: str, agent: str, value: object, expected: str) -> SignalRangeError:
-    # A text may be anything, also what somebody wrote: the error is journaled, so it says of which type it is.
+    # A text may hold personal data: the error is journaled, so it names only the type.
     shown = f"{value}" if isinstance(value, int | float) else type(value).__name__
     return SignalRangeError(
         f"signal [{name}] of agent [{agent:.80}] is [{shown:.80}]; expected {expected}: correct the source of signals"

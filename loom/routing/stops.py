@@ -35,7 +35,7 @@ OWN_KINDS = frozenset(
         AnsweredWithBaselineEntry,
     )
 )
-"""The kinds of entries that a turn of the router writes, beside those that frame every turn."""
+"""The kinds of entries that a turn of the router writes, apart from those that frame every turn."""
 
 _FRAME = CommandReceivedEntry.__module__
 

@@ -59,7 +59,7 @@ class KillSwitch:
 
     @property
     def stop(self) -> KillSwitchEngagedEntry | None:
-        """What the system stopped for since it was last re-armed; None where only persons engaged it, or nobody."""
+        """What the system stopped for since it was last re-armed; None if only persons engaged it, or no one."""
         return self._stop
 
     @property
@@ -90,7 +90,7 @@ class KillSwitch:
         """
         who = Identity.of_system(by) if trigger == "system" and isinstance(by, str) else Identity.of(by)
         entry = KillSwitchEngagedEntry(
-            **who.written(), trigger=trigger, reason=_said(reason), condition=condition, request_id=request_id
+            **who.written(), trigger=trigger, reason=_checked_reason(reason), condition=condition, request_id=request_id
         )
 
         def missing() -> Entry | None:
@@ -135,8 +135,8 @@ class KillSwitch:
         who = Identity.of(by)
         if is_self(who, "loom", *stopped):
             raise SelfRearmError(f"[{who.name}] is what the kill switch stops; expected a person to re-arm it: ask one")
-        said = None if cause is None else _said(cause, "cause")
-        entry = KillSwitchRearmedEntry(**who.written(), reason=_said(reason), cause=said, replayed=replayed)
+        said = None if cause is None else _checked_reason(cause, "cause")
+        entry = KillSwitchRearmedEntry(**who.written(), reason=_checked_reason(reason), cause=said, replayed=replayed)
 
         def missing() -> Entry | None:
             if not self.engaged:
@@ -164,7 +164,7 @@ class KillSwitch:
             self._stop = entry
 
 
-def _said(reason: str, what: str = "reason") -> str:
+def _checked_reason(reason: str, what: str = "reason") -> str:
     if not reason.strip():
         raise AdmissionError(f"{what} is blank; expected why, in a person's words: say it")
     return reason

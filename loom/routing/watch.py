@@ -25,7 +25,7 @@ _log = get_logger("loom.routing")
 class Watch:
     """Reads what turns of the router wrote, once they have ended, and engages the kill switch where it has to.
 
-    It looks when it is told that there may be something new, and waits for nothing that a caller waits for. A new one
+    It looks when it is notified of possible news, and no caller waits for it. A new one
     looks back over the last thousand entries, as far as they are younger than the last re-arming.
     """
 
@@ -47,7 +47,7 @@ class Watch:
             self._task = asyncio.create_task(self._look(), name="loom-routing-watch")
 
     async def look(self) -> None:
-        """Look at once, and return when everything has been looked at that there was to look at."""
+        """Look at once, and return when everything that exists was read."""
         self.look_soon()
         self._at_once.set()
         while self._task is not None and not self._task.done():

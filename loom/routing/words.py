@@ -24,14 +24,14 @@ _MEASURES: Mapping[str, _Told] = {
     "latency_p95": _Told("p95 latency", False, lambda value: f"{value:.0f}ms"),
     "cost_per_run": _Told("cost per run", False, lambda value: f"${value:.4f}"),
 }
-"""Signals that are numbers, in the order in which they are told."""
+"""Signals that are numbers, in the order in which they are listed."""
 
 _FLAGS = {"recovery_occurred": "recovery", "agent_availability": "availability", "context_size_bucket": "context size"}
 
 
 def reason_of(agent: str, signals: Mapping[str, Mapping[str, Any]]) -> str:
     """Return why an agent was chosen: in what it is better than the baseline's, and in what it is not."""
-    return f"Optimization selected {agent} ({_told(signals)})"
+    return f"Optimization selected {agent} ({_differences(signals)})"
 
 
 def known_in(signals: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -105,13 +105,13 @@ class TimelineEntry(BaseModel):
         """Return the entry of a decision, from its record alone."""
         context: Any = decision.context
         used = {name: context["signals"][name] for name in context["signals_used"]}
-        told = _told(used)
+        differences = _differences(used)
         return cls(
             decision_id=decision.decision_id,
             request_id=context["request_id"],
             baseline_agent=context["baseline_agent"],
             optimized_agent=context["optimized_agent"],
-            reason=told[:1].upper() + told[1:],
+            reason=differences[:1].upper() + differences[1:],
             confidence=context["confidence_score"],
             confidence_formula=_formula_of(decision),
             signals=known_in(used),
@@ -155,10 +155,10 @@ def _formula_of(decision: Decision) -> str | None:
     return formula if abs(confidence - context["confidence_score"]) < 1e-6 else None
 
 
-def _told(signals: Mapping[str, Mapping[str, Any]]) -> str:
+def _differences(signals: Mapping[str, Mapping[str, Any]]) -> str:
     better, worse = _compared(signals)
-    told = ", ".join([*better, *_flags(signals)]) or "higher score"
-    return f"{told}; despite {', '.join(worse)}" if worse else told
+    gains = ", ".join([*better, *_flags(signals)]) or "higher score"
+    return f"{gains}; despite {', '.join(worse)}" if worse else gains
 
 
 def _compared(signals: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
@@ -178,13 +178,13 @@ def _compared(signals: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list
 
 def _flags(signals: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [
-        f"{words} {_plain(signals[name]['optimized'])} vs {_plain(signals[name]['baseline'])}"
+        f"{words} {_in_words(signals[name]['optimized'])} vs {_in_words(signals[name]['baseline'])}"
         for name, words in _FLAGS.items()
         if name in signals and signals[name]["optimized"] != signals[name]["baseline"]
     ]
 
 
-def _plain(value: object) -> str:
+def _in_words(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "unknown" if value is None else str(value)

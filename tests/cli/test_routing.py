@@ -102,7 +102,7 @@ def test_an_empty_journal_has_a_status_and_no_timeline(tmp_path: Path) -> None:
     path = tmp_path / "loom.config.yaml"
     path.write_text("data: data\n")
     asyncio.run(_nothing(path))
-    assert "nobody has set it" in invoke("routing", config=path).out
+    assert "not set at run time" in invoke("routing", config=path).out
     assert invoke("routing", "timeline", config=path).out == "History has changed no choice.\n"
 
 

@@ -250,5 +250,5 @@ def test_a_map_that_makes_no_sense_is_refused_with_each_place(tmp_path: Path) ->
         with pytest.raises(ImportMapError, match=said):
             load_map(path)
     path.write_text("format: loom.import/1\nformat: loom.import/1\n")
-    with pytest.raises(ImportMapError, match="stands there twice"):
+    with pytest.raises(ImportMapError, match="is given twice"):
         load_map(path)

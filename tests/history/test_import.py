@@ -173,7 +173,7 @@ async def test_two_rows_of_one_id_in_one_file_are_refused_unless_they_say_the_sa
     assert (report.good, report.same, report.ok) == (5, 1, True)
     report = await loom.history.check([*given, {**given[0], "ok": "no" if given[0]["ok"] == "yes" else "yes"}], bank())
     assert [(each.row, each.code) for each in report.problems] == [(6, "twice")]
-    assert "stands in row 1" in report.problems[0].message
+    assert "is in row 1" in report.problems[0].message
 
 
 # --- unfinished -----------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ async def test_a_value_that_is_sealed_for_nobody_or_is_a_name_itself_is_refused_
     bad[1]["client"] = "e\u0301"
     bad[2]["town"] = bad[2]["client"]
     async with opened(tmp_path) as loom:
-        with pytest.raises(ImportRefusedError, match="names nobody") as refused:
+        with pytest.raises(ImportRefusedError, match="names no subject") as refused:
             await loom.history.load(bad, mapped, by="vera")
         report: Any = refused.value.report
         assert [each.code for each in report.problems] == ["no_subject", "bad_subject", "in_clear"]
