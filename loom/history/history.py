@@ -228,7 +228,7 @@ class History:
         """Refuse a type that actors have; return whether there is no journal of it."""
         if self._actors.knows(actor_type):
             raise ImportMapError(
-                f"type [{actor_type}] is that of an actor; expected one that no code has, as imported decisions take no "
+                f"type [{actor_type}] is that of an actor; expected one that no code has, as imported decisions get no "
                 "commands: choose another type: in the map"
             )
         first = await first_of_type(self._store, actor_type)
