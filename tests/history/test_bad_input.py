@@ -236,7 +236,7 @@ def test_a_map_that_makes_no_sense_is_refused_with_each_place(tmp_path: Path) ->
     for changes, said in (
         ({"source": "The Bank"}, "is not a name"),
         ({"outcome": {"granted": {"column": "ok"}}}, "declares no values"),
-        ({"protect": {"facts.town": "seal"}}, "nobody is named for whom"),
+        ({"protect": {"facts.town": "seal"}}, "are sealed without a subject"),
         ({"decider": {"seal": {"column": "who", "subject": "id"}}}, "only values of facts"),
         ({"facts": {"a": {"column": "a", "seal": {"column": "b"}}}}, "two columns"),
         ({"protect": {"facts.gone": "mask"}}, "under protect is nothing of this map"),
