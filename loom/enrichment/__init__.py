@@ -1,4 +1,4 @@
-"""Enrichment: critics that annotate decisions, without a say in them, under a budget."""
+"""Enrichment: critics that annotate decisions, without influence on them, within a budget."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The budget of enrichment: so many calls and so many dollars a day, never more, whatever happens in between.
+"""The budget of enrichment: a maximum of calls and dollars a day, also if a process dies in between.
 
-The most that a call may cost is reserved before it and settled after it, both as entries. What was reserved and never
-settled, because the process died, counts in full. One process writes a workspace, so one guard sees every reservation.
+The maximum cost of a call is reserved before it and settled after it, both as entries. A reservation that was never
+settled, because the process died, counts in full. One process writes a workspace, so one guard sees all reservations.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from loom.journal.store import Draft, JournalStore, draft
 __all__ = ["BUDGET_JOURNAL", "Budget", "BudgetDay", "Refused", "Reservation"]
 
 BUDGET_JOURNAL = "loom/budget"
-"""How the journals of reservations and settlements begin: one for each month."""
+"""The prefix of the journals of reservations and settlements: one for each month."""
 
 
 class Reservation(NamedTuple):
-    """What was set aside for one call."""
+    """The reservation for one call."""
 
     reservation_id: str
     decision_id: str
@@ -37,7 +37,7 @@ class Reservation(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Why nothing was set aside, for a program and in words."""
+    """Why nothing was reserved, for a program and in words."""
 
     reason: EnrichmentRefusal
     detail: str
@@ -55,12 +55,12 @@ class BudgetDay(NamedTuple):
 
     @property
     def calls_left(self) -> int:
-        """How many more calls there may be."""
+        """The number of calls that are left."""
         return max(0, self.max_calls - self.calls)
 
     @property
     def left_micro_usd(self) -> int:
-        """How much more may be reserved, in millionths of a dollar."""
+        """The amount that is left, in millionths of a dollar."""
         return max(0, self.max_micro_usd - self.spent_micro_usd - self.reserved_micro_usd)
 
 
@@ -91,10 +91,10 @@ class Budget:
     async def reserve(
         self, decision_id: str, *, reservation_id: str, worst_case_micro_usd: int, patience_s: float = 0.0
     ) -> Reservation | Refused:
-        """Set aside the most that a call may cost, for certain and for ever, or say why not.
+        """Reserve the maximum cost of a call durably, or return why not.
 
-        Where only what is set aside for calls under way stands in the way, it waits for them to settle, for
-        `patience_s` at most. The same reservation id is the reservation that there is.
+        If only reservations of running calls prevent it, it waits for them to settle, for `patience_s` at most. A known
+        reservation id returns the existing reservation.
         """
         loop = asyncio.get_running_loop()
         ends = loop.time() + patience_s
@@ -109,7 +109,7 @@ class Budget:
                     await settled.wait()
 
     def _may_settle(self, worst_case_micro_usd: int) -> bool:
-        """Return whether there would be room for a call if those that are under way cost nothing."""
+        """Return whether there would be room for a call if the running ones cost nothing."""
         today = self._stand(self._month(self._today()))
         room = today.max_micro_usd - today.spent_micro_usd
         return today.calls_left > 0 and today.reserved_micro_usd > 0 and worst_case_micro_usd <= room
@@ -134,7 +134,7 @@ class Budget:
         return refused[0] if refused else month.known[reservation_id]
 
     async def settle(self, reservation: Reservation, cost_micro_usd: int | None, *, settlement: Settlement) -> int:
-        """Write down what a call cost and return it; the worst case counts where that is not known, or is nonsense."""
+        """Record the cost of a call and return it; the worst case counts where the cost is unknown or invalid."""
         month = self._month(reservation.day)
         known = cost_micro_usd is not None and cost_micro_usd >= 0
         cost = cost_micro_usd if known and cost_micro_usd is not None else reservation.worst_case_micro_usd
@@ -152,18 +152,18 @@ class Budget:
         return cost
 
     async def today(self) -> BudgetDay:
-        """Return where today stands, in the budget's time zone."""
+        """Return the budget of today, in the budget's time zone."""
         month = self._month(self._today())
         await month.journal.load()
         return self._stand(month)
 
     def left(self) -> dict[str, float]:
-        """Return what is left today as far as it was read: calls, and US dollars."""
+        """Return what is left today, as far as the journal was read: calls, and US dollars."""
         day = self._stand(self._month(self._today()))
         return {"calls": day.calls_left, "usd": day.left_micro_usd / 1_000_000}
 
     async def unsettled(self) -> tuple[Reservation, ...]:
-        """Return what was reserved, in this month or the last, and not settled: under way, or lost with its process."""
+        """Return the unsettled reservations of this month and the last: running, or lost with their process."""
         first = self._now().astimezone(self._zone).date().replace(day=1)
         months = [self._month((first - timedelta(days=1)).isoformat()), self._month(first.isoformat())]
         for month in months:
@@ -171,7 +171,7 @@ class Budget:
         return tuple(reservation for month in months for reservation in month.open.values())
 
     def attempts(self, decision_id: str) -> int:
-        """Return how often something was reserved for a decision, as far as that was read."""
+        """Return the number of reservations for a decision, as far as the journal was read."""
         return sum(made.decision_id == decision_id for each in self._months.values() for made in each.known.values())
 
     def _today(self) -> str:
@@ -196,7 +196,7 @@ class Budget:
 
 
 class _Month:
-    """What one month's journal says, by day."""
+    """The content of one month's journal, by day."""
 
     def __init__(self, store: JournalStore, name: str, make_draft: Callable[[Entry], Draft]) -> None:
         self.journal = FoldedJournal(store, name, self._fold, make_draft=make_draft)

@@ -23,7 +23,7 @@ def _zone(name: str) -> str:
 
 
 class CriticConfig(Section):
-    """What is asked of the model. `worst_case_usd` is set aside for a call whose price nobody knows."""
+    """The request to the model. `worst_case_usd` is reserved for a call with an unknown price."""
 
     model: str | None = None
     temperature: float = Field(default=0.3, ge=0, le=2)
@@ -33,14 +33,14 @@ class CriticConfig(Section):
 
 
 class EnrichmentConfig(Section):
-    """Which decisions a critic looks at, and how long it may take; `timeout`, of older files, is in milliseconds."""
+    """Which decisions a critic analyses, and its time limit; `timeout`, in older files, is in milliseconds."""
 
     mode: Literal["never", "hybrid", "always"] = "never"
     auto_enrich_on: tuple[str, ...] = ("exception", "approval", "synthesis")
     critic: CriticConfig = CriticConfig()
     in_background: bool = Field(default=True, alias="async")
-    """Recording a decision never waits for a critic; where this is false the reply of its turn does, for `patience_s`
-    at most."""
+    """Recording a decision never waits for a critic. If this is false, the reply of its turn waits, for `patience_s` at
+    most."""
     timeout_s: float = Field(default=5.0, gt=0, le=600, allow_inf_nan=False)
     timeout: float | None = Field(default=None, gt=0, le=600_000, allow_inf_nan=False)
     concurrency: int = Field(default=8, ge=1, le=1_000)
@@ -49,12 +49,12 @@ class EnrichmentConfig(Section):
 
     @property
     def patience_s(self) -> float:
-        """How long a critic may take, in seconds, whichever way that was written."""
+        """The time limit of a critic in seconds, from either form in the file."""
         return self.timeout_s if self.timeout is None else self.timeout / 1_000
 
 
 class BudgetsConfig(Section):
-    """The most that is spent on enrichment on one day of a time zone."""
+    """The maximum spending on enrichment on one day of a time zone."""
 
     max_enrichments_per_day: int = Field(default=10_000, ge=0, le=10**9)
     max_cost_per_day: float = Field(default=50.0, ge=0, le=10**9, allow_inf_nan=False)
@@ -69,7 +69,7 @@ class DecisionTracesConfig(Section):
 
 
 class CriticLlmConfig(Section):
-    """The section `critic_llm`: which endpoint, with which key. The key is a secret wherever it is shown.
+    """The section `critic_llm`: which endpoint, with which key. The key is masked wherever it is shown.
 
     Where the mode is `never`, variables of endpoint and key need not be set.
     """
@@ -81,7 +81,7 @@ class CriticLlmConfig(Section):
 
     @classmethod
     def spares(cls, sections: Mapping[str, Section]) -> frozenset[str]:
-        """Return the keys that nothing needs before a decision asks for a critic by itself."""
+        """Return the keys that are not needed until a decision asks for a critic by itself."""
         traces = sections.get("decision_traces")
         never = isinstance(traces, DecisionTracesConfig) and traces.llm_enrichment.mode == "never"
         return frozenset({"api_key", "base_url"}) if never else frozenset()

@@ -1,7 +1,7 @@
 """Critics: who is asked for an opinion on a decision, and what they are shown.
 
-What stands in a decision is untrusted: it comes from customers, systems and models. It is handed over as data between
-two lines that it cannot contain, and what comes back is only believed as far as its schema goes.
+The content of a decision is untrusted: it comes from customers, systems and models. It is passed as data between two
+lines that it cannot contain, and the answer is only accepted if it fits its schema.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ operator."""
 
 @dataclass(frozen=True, slots=True)
 class CriticRequest:
-    """What a critic is asked: instructions and fenced content; `mark` is the word of the fence."""
+    """The request to a critic: instructions and fenced content; `mark` is the word of the fence."""
 
     decision_id: str
     instructions: str
@@ -38,7 +38,7 @@ class CriticRequest:
 
 @dataclass(frozen=True, slots=True)
 class CriticAnswer:
-    """What a critic answers. `cost_micro_usd` is none where nobody knows the price: the worst case counts then."""
+    """The answer of a critic. `cost_micro_usd` is none where the price is unknown: then the worst case counts."""
 
     analysis: Analysis
     model: str
@@ -46,11 +46,11 @@ class CriticAnswer:
 
 
 class Critic(Protocol):
-    """Gives an opinion on a decision. A failure is any exception; a `CriticError` may say what it cost."""
+    """Gives an opinion on a decision. Any exception is a failure; a `CriticError` may contain the cost."""
 
     @property
     def worst_case_micro_usd(self) -> int:
-        """The most that one call may cost, in millionths of a dollar: reserved before it."""
+        """The maximum cost of one call, in millionths of a dollar; it is reserved before the call."""
         ...
 
     async def analyse(self, request: CriticRequest) -> CriticAnswer:
@@ -59,7 +59,7 @@ class Critic(Protocol):
 
 
 class ScriptedCritic:
-    """A critic without a model, for tests and demos: a function of the decision says what it says."""
+    """A critic without a model, for tests and demos: a function of the decision gives the answer."""
 
     def __init__(
         self, script: Callable[[Decision], Analysis], *, cost_micro_usd: int | None = 0, worst_case_micro_usd: int = 0
@@ -70,18 +70,18 @@ class ScriptedCritic:
 
     @property
     def worst_case_micro_usd(self) -> int:
-        """The most that one call may cost, in millionths of a dollar."""
+        """The maximum cost of one call, in millionths of a dollar."""
         return self._worst_case
 
     async def analyse(self, request: CriticRequest) -> CriticAnswer:
-        """Return what the script says."""
+        """Return the answer of the function."""
         return CriticAnswer(self._script(request.decision), model="scripted", cost_micro_usd=self._cost)
 
 
 class DeferredCritic:
-    """A critic that is made when it is first asked: what it needs need not be there where it never is.
+    """A critic that is made at the first request, so that its requirements are only needed then.
 
-    What `make` raises as `ConfigError` is the failure of the decision that asked, and costs nothing.
+    A `ConfigError` from `make` is the failure of the decision that asked, and costs nothing.
     """
 
     def __init__(self, make: Callable[[], Critic]) -> None:
@@ -90,14 +90,14 @@ class DeferredCritic:
 
     @property
     def worst_case_micro_usd(self) -> int:
-        """The most that one call may cost, in millionths of a dollar; nothing where the critic cannot be made."""
+        """The maximum cost of one call, in millionths of a dollar; 0 where the critic cannot be made."""
         try:
             return self._critic().worst_case_micro_usd
         except ConfigError:
             return 0
 
     async def analyse(self, request: CriticRequest) -> CriticAnswer:
-        """Return what the critic says; a `CriticError` where it cannot be made."""
+        """Return the answer of the critic; raise `CriticError` where it cannot be made."""
         try:
             critic = self._critic()
         except ConfigError as error:
@@ -111,16 +111,16 @@ class DeferredCritic:
 
 
 def fenced(decision: Decision, *, mark: str, max_chars: int = 24_000) -> CriticRequest:
-    """Return a request about a decision, its content between two lines with a mark that stands nowhere in it.
+    """Return a request about a decision, its content between two lines with a mark that it does not contain.
 
-    Raises `CriticError` where the mark does stand in it, as one that was drawn for it never does.
+    Raises `CriticError` where it does contain the mark; a freshly drawn mark is never in it.
     """
     shown = decision.model_dump(
         mode="json", exclude={"decision_id", "replayed_from", "origin", "run_id"}, exclude_none=True
     )
     content = json.dumps(shown, ensure_ascii=True, indent=1)
     if mark in content or not mark.isalnum():
-        raise CriticError(f"mark [{mark}] stands in the decision; expected one that does not: draw another")
+        raise CriticError(f"mark [{mark}] is in the decision; expected one that is not: draw another")
     if len(content) > max_chars:
         content = content[:max_chars] + f"\n… [{len(content) - max_chars}] characters were left out"
     fence = f"[{mark}]"

@@ -1,7 +1,7 @@
 """The enricher: it follows the decisions, and asks a critic about those that the modes name, within the budget.
 
-Recording a decision never waits for it; the reply of its turn does, where the config says so. Whatever happens to a
-critic, the decision stays as it is; what came of asking is an entry in the enricher's own journal.
+Recording a decision never waits for it; the reply of its turn does, if the config says so. A failure of a critic never
+changes the decision. The result of each request is an entry in the enricher's own journal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from loom.telemetry import get_logger
 __all__ = ["ENRICHMENT_JOURNAL", "Enricher", "ImportEnriched"]
 
 ENRICHMENT_JOURNAL = "loom/enrichment"
-"""The journal of what critics said."""
+"""The journal of the answers of critics."""
 
 _SETTINGS_JOURNAL = "loom/enricher"
 _ATTEMPTS = 3
@@ -75,11 +75,11 @@ _log = get_logger("loom.enrichment")
 
 
 Asked: TypeAlias = Literal["enriched", "failed", "refused"]
-"""What came of asking about one decision."""
+"""The result of a request about one decision."""
 
 
 class ImportEnriched(NamedTuple):
-    """What came of asking about an import; `exhausted` says that the budget ended it, before all were asked about."""
+    """The result of requests about an import; `exhausted` says that the budget ended before all decisions were done."""
 
     run_id: str
     enriched: int
@@ -95,7 +95,7 @@ class _Waiting(NamedTuple):
 
 
 class Enricher:
-    """Asks a critic about decisions. `start` it, `close` it; `idle` waits until it has nothing more to do."""
+    """Asks a critic about decisions. `start` it, `close` it; `idle` waits until nothing is left to do."""
 
     def __init__(
         self,
@@ -124,12 +124,12 @@ class Enricher:
         self._looking = asyncio.Lock()
         self._under_way: dict[str, asyncio.Task[Asked | None]] = {}
         self._dealt_with: set[str] = set()
-        """Those that a look at the view which began earlier may still show as waiting."""
+        """Decisions that an earlier read of the view may still show as waiting."""
         self._places = asyncio.Semaphore(config.concurrency)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Settle what an earlier process left open, note the modes if they have changed, and begin to follow."""
+        """Settle what an earlier process left open, record the modes if they have changed, and begin to follow."""
         await self._settle_lost()
         await self._note_settings()
         observe_budget(self._budget.left)
@@ -138,20 +138,20 @@ class Enricher:
         self._task = asyncio.create_task(self._follow(), name="loom-enricher")
 
     async def close(self) -> None:
-        """Stop asking; calls that are under way are cut short, and their worst case counts."""
+        """Stop asking. Running calls are cancelled, and their worst case counts."""
         tasks = [task for task in (self._task, *self._under_way.values()) if task is not None]
-        if not tasks:  # it followed nothing, and nothing is left open that was asked of it
+        if not tasks:  # it followed nothing, and no request is open
             return
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
             await self._settle_lost()
-        except LoomError as error:  # the next start does it
+        except LoomError as error:  # the next start settles it
             _log.warning("reservations_left_open", error=str(error))
 
     async def idle(self) -> None:
-        """Wait until every decision that is recorded by now and to be enriched has been dealt with."""
+        """Wait until every recorded decision that is to be enriched is done."""
         while True:
             under_way = await self._look()
             if not under_way:
@@ -159,9 +159,9 @@ class Enricher:
             await asyncio.wait(under_way)
 
     async def hold(self, decision_ids: Sequence[str]) -> None:
-        """Wait until decisions that are to be enriched have an enrichment, a refusal or a failure; not for long.
+        """Wait until decisions that are to be enriched have an enrichment, a refusal or a failure, for a limited time.
 
-        What has none after `patience_s` is dealt with later.
+        Decisions without one after `patience_s` are done later.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.patience_s):
@@ -170,10 +170,10 @@ class Enricher:
                     await asyncio.wait(tasks)
 
     async def enrich_import(self, run_id: str, *, by: By, limit: int | None = None) -> ImportEnriched:
-        """Ask about what an import brought in, oldest first, in the name of a person: nothing else ever does.
+        """Ask about imported decisions, oldest first, in the name of a person. Nothing else asks about them.
 
-        What has an enrichment is passed over; at most `limit` others are asked about, each out of the budget, until
-        that refuses. Raises `RunNotFoundError`, and `RunConflictError` for a run that is no import that has ended.
+        Decisions with an enrichment are skipped. At most `limit` others are asked about, each within the budget, until
+        that refuses. Raises `RunNotFoundError`, and `RunConflictError` for a run that is no finished import.
         """
         run = await RunsView(self._queries).get(run_id)
         if run.kind != "import" or run.status != "completed":
@@ -215,16 +215,16 @@ class Enricher:
                 self._wake.set()
 
     async def _look(self, among: Sequence[str] | None = None) -> list[asyncio.Task[Asked | None]]:
-        """Begin what waits, all of it or some, and return the tasks of all that was found waiting."""
+        """Start tasks for the waiting decisions, all or some, and return the tasks of all that were found waiting."""
         async with self._looking:
             before = set(self._dealt_with)
             waiting = [each for each in await self._waiting(among) if each.decision_id not in self._dealt_with]
             if among is None:
-                self._dealt_with -= before  # this look was consistent: they are not shown again
+                self._dealt_with -= before  # this read was consistent: they are not shown again
             return [self._begin(each) for each in waiting]
 
     async def _waiting(self, among: Sequence[str] | None) -> list[_Waiting]:
-        """Return decisions that are to be enriched, oldest first: the first of all, or those among some."""
+        """Return decisions that are to be enriched, oldest first: the first ones of all, or those among some."""
         mode = self._config.mode
         condition = {"never": "false", "hybrid": _TYPES, "always": "true"}[mode]
         after = 0 if self._set is None else self._set.from_position
@@ -260,7 +260,7 @@ class Enricher:
                 if decision is not None:
                     asked = await self._ask(decision)
                 self._dealt_with.add(waiting.decision_id)
-        except LoomError as error:  # the journal cannot be written: it stays in line
+        except LoomError as error:  # the journal cannot be written: it stays queued
             _log.warning("not_enriched", decision=waiting.decision_id, error=str(error))
             await asyncio.sleep(_RETRY_S)
         return asked
@@ -268,13 +268,13 @@ class Enricher:
     async def _ask(self, decision: Decision) -> Asked:
         decision_id = decision.decision_id
         if self._budget.attempts(decision_id) >= _ATTEMPTS:
-            await self._failed(decision_id, "Lost", f"[{_ATTEMPTS}] calls were cut short with their process", 0, 0.0)
+            await self._failed(decision_id, "Lost", f"[{_ATTEMPTS}] calls were cancelled with their process", 0, 0.0)
             return "failed"
         reserved = await self._budget.reserve(
             decision_id,
             reservation_id=new_id(),
             worst_case_micro_usd=max(0, self._critic.worst_case_micro_usd),
-            # Each call under way takes no longer than its patience, and at most as many as have places are ahead.
+            # Each running call is limited by its patience, and the number of calls ahead by the number of slots.
             patience_s=self._config.patience_s * (self._config.concurrency + 1),
         )
         if isinstance(reserved, Refused):
@@ -300,7 +300,7 @@ class Enricher:
             return "enriched"
 
     async def _shown(self, decision: Decision) -> Decision:
-        """Return a decision as the critic may see it: what is sealed says so, but for what the config names."""
+        """Return a decision as the critic may see it: sealed values are replaced, except those that the config has."""
         plain = decision.model_dump(mode="json")
         if not any(placeholders_in(plain)):
             return decision

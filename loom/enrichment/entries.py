@@ -9,13 +9,13 @@ from loom.journal.entry import Entry, PersonEntry
 __all__ = ["BudgetReservedEntry", "BudgetSettledEntry", "EnricherSetEntry", "ImportEnrichedEntry", "Settlement"]
 
 Settlement: TypeAlias = Literal["known", "unknown_price", "failed", "lost"]
-"""How sure the cost is: `known`; else the worst case was counted: no price, a failed call, or nobody came back."""
+"""How the cost is known: `known`; else the worst case was counted: no price, a failed call, or a lost process."""
 
 
 class EnricherSetEntry(Entry):
-    """The enricher was set to other modes; decisions after `from_position` are judged by these.
+    """The enricher was set to other modes; they apply to decisions after `from_position`.
 
-    Of the first such entry of a journal it is those after the entry itself: before, nothing waits for an enricher.
+    The first such entry of a journal applies to decisions after itself: earlier ones do not wait for an enricher.
     """
 
     kind: ClassVar[str] = "enricher_set"
@@ -26,7 +26,7 @@ class EnricherSetEntry(Entry):
 
 
 class ImportEnrichedEntry(PersonEntry):
-    """A person asked that a critic look at what an import brought in: without that, nothing does."""
+    """A person requested that a critic analyse imported decisions: without that, none does."""
 
     kind: ClassVar[str] = "import_enriched"
     sources_since: ClassVar[int] = 1
@@ -36,7 +36,7 @@ class ImportEnrichedEntry(PersonEntry):
 
 
 class BudgetReservedEntry(Entry):
-    """The most that a call may cost was set aside on a day of the budget's time zone, before the call."""
+    """The maximum cost of a call was reserved on a day of the budget's time zone, before the call."""
 
     kind: ClassVar[str] = "budget_reserved"
 
@@ -47,7 +47,7 @@ class BudgetReservedEntry(Entry):
 
 
 class BudgetSettledEntry(Entry):
-    """What a call cost in the end, counted on the day on which it was reserved."""
+    """The final cost of a call, counted on the day of its reservation."""
 
     kind: ClassVar[str] = "budget_settled"
 

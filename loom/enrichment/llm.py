@@ -1,6 +1,6 @@
-"""The critic that asks a language model, on pydantic-ai: any endpoint that speaks OpenAI's chat completions.
+"""The critic that asks a language model, with pydantic-ai: any endpoint with OpenAI's chat completions.
 
-The only module that knows pydantic-ai, openai and genai-prices, which come with the extra `llm`.
+The only module that uses pydantic-ai, openai and genai-prices, which come with the extra `llm`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENDPOINTS = {
     "gemini": "https://generativelanguage.googleapis.com/v1beta/openai/",
 }
 _REQUESTS = 2
-"""One answer, and one more try where the first does not fit the schema."""
+"""One answer, and one more try if the first does not fit the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Endpoint:
 
 
 class LlmCritic:
-    """Asks a model for an `Analysis`; its answer is validated, and asked for once more where it does not fit."""
+    """Asks a model for an `Analysis`. Its answer is validated, and requested once more if it does not fit."""
 
     def __init__(self, critic: CriticConfig, llm: CriticLlmConfig) -> None:
         """Prepare to ask; raise `ConfigError` where the key or the extra is missing. Nothing is sent yet."""
@@ -48,17 +48,17 @@ class LlmCritic:
         most = {"input_tokens": critic.max_input_tokens, "output_tokens": critic.max_tokens}
         listed = _at_endpoint(self._endpoint.model, self._endpoint.base_url, **most)
         elsewhere = price_micro_usd(self._endpoint.model, self._endpoint.base_url, **most) or 0
-        # What a model costs elsewhere says little about the most that it may cost at an endpoint of one's own.
+        # The price of a model elsewhere says little about its maximum price at the user's own endpoint.
         configured = max(math.ceil(critic.worst_case_usd * 1_000_000), elsewhere * _REQUESTS)
         self._worst_case = configured if listed is None else listed * _REQUESTS
 
     @property
     def worst_case_micro_usd(self) -> int:
-        """The most that one call may cost, in millionths of a dollar."""
+        """The maximum cost of one call, in millionths of a dollar."""
         return self._worst_case
 
     async def analyse(self, request: CriticRequest) -> CriticAnswer:
-        """Ask the model. A failure is a `CriticError` in words that hold no secret."""
+        """Ask the model. A failure is a `CriticError` with a text that contains no secret."""
         from pydantic_ai.exceptions import AgentRunError, UserError
         from pydantic_ai.usage import RunUsage, UsageLimits
 
@@ -71,7 +71,7 @@ class LlmCritic:
         except (AgentRunError, UserError, OSError) as error:
             raise CriticError(
                 f"critic [{self._endpoint.model}] failed with [{type(error).__name__}: {self._safe(error)}]; "
-                "expected an analysis: nothing else happens; see its endpoint",
+                "expected an analysis: nothing else happens; check its endpoint",
                 cost_micro_usd=self._price(usage) if usage.requests else 0,
             ) from None
         model = str(getattr(result.response, "model_name", None) or self._endpoint.model)[:200]
@@ -84,25 +84,25 @@ class LlmCritic:
         )  # fmt: skip
 
     def _safe(self, error: BaseException) -> str:
-        """Return the words of an error without the key, in case an endpoint sends it back."""
+        """Return the text of an error without the key, in case an endpoint sends it back."""
         words = str(error).replace(self._endpoint.api_key, "**********") if self._endpoint.api_key else str(error)
         return words[:500]
 
 
 def price_micro_usd(model: str, base_url: str | None, *, input_tokens: int, output_tokens: int) -> int | None:
-    """Return what tokens cost by genai-prices, in millionths of a dollar, rounded up; None if it cannot say.
+    """Return the cost of tokens by genai-prices, in millionths of a dollar, rounded up; None if it is unknown.
 
-    At an endpoint that it does not know, a model that it does know costs what it costs at its own provider.
+    At an unknown endpoint, a known model has the price of its own provider.
     """
     listed = _at_endpoint(model, base_url, input_tokens=input_tokens, output_tokens=output_tokens)
     if listed is not None or base_url is None:
         return listed
-    # A price of nothing is an offer of that provider, and holds at no other.
+    # A price of 0 is an offer of that provider, and is not valid at another one.
     return _listed(model, {}, input_tokens=input_tokens, output_tokens=output_tokens) or None
 
 
 def _at_endpoint(model: str, base_url: str | None, *, input_tokens: int, output_tokens: int) -> int | None:
-    """Return what tokens cost where they are asked for."""
+    """Return the cost of tokens at this endpoint."""
     where = {"provider_id": "openai"} if base_url is None else {"provider_api_url": base_url}
     return _listed(model, where, input_tokens=input_tokens, output_tokens=output_tokens)
 
@@ -129,7 +129,7 @@ def _endpoint(critic: CriticConfig, llm: CriticLlmConfig) -> _Endpoint:
     key = "" if llm.api_key is None else llm.api_key.get_secret_value()
     key = key or (os.environ.get("OPENAI_API_KEY", "") if llm.provider in ("openai", "openai-compatible") else "")
     if not key and (llm.provider == "ollama" or (base_url is not None and llm.provider == "openai-compatible")):
-        key = "none"  # the client wants one; such an endpoint does not look at it
+        key = "none"  # the client needs one; such an endpoint ignores it
     if not key:
         raise ConfigError(
             f"critic_llm.api_key is [missing] for provider [{llm.provider}]; expected a key: write "
@@ -151,10 +151,10 @@ def _agent(endpoint: _Endpoint, critic: CriticConfig) -> Agent[object, Analysis]
         from pydantic_ai.providers.openai import OpenAIProvider
     except ImportError as error:
         raise ConfigError(
-            f"the critic needs a package that is not there [{error.name}]; expected the extra [llm]: "
+            f"the critic needs a package that is not installed [{error.name}]; expected the extra [llm]: "
             "pip install 'loom-journal[llm]', or set the mode to never"
         ) from error
-    # No retries of its own: each would cost, and the budget has only reserved for ours.
+    # No retries by the client: each would cost, and the budget has only reserved for loom's own.
     client = AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=0)
     model = OpenAIChatModel(endpoint.model, provider=OpenAIProvider(openai_client=client))
     return Agent(

@@ -1,4 +1,4 @@
-"""Evolution: exceptions that became the rule, and suggestions to write that down. Only people adopt them."""
+"""Evolution: exceptions that became frequent, and suggestions to make them rules. Only people adopt them."""
 
 from __future__ import annotations
 

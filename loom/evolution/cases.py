@@ -1,4 +1,4 @@
-"""The decisions that patterns are mined from, and the cut through a number that separates what was granted."""
+"""The decisions that patterns are mined from, and the limit on a number that separates grants from refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ORDER BY position LIMIT 2000
 
 
 async def cases_of(queries: Queries, policy: str, *, every: bool = False) -> AsyncIterator[ExceptionCase]:
-    """Yield the exceptions of a policy whose turn has ended, oldest first; with `every` its other decisions, too."""
+    """Yield the exceptions of a policy whose turn has ended, oldest first; with `every` also its other decisions."""
     after = 0
     while True:
         rows = await queries.fetch(_SETTLED, {"policy": policy, "after": after, "all": int(every)}, names=("traces",))
@@ -45,11 +45,11 @@ async def cases_of(queries: Queries, policy: str, *, every: bool = False) -> Asy
 
 
 async def cut_numbers(queries: Queries, pattern: ExceptionPattern, layout: TableLayout) -> ExceptionPattern:
-    """Return a pattern with the cut through a number that separates grants from refusals, where there is one.
+    """Return a pattern with the limit on a number that separates grants from refusals, if there is one.
 
-    All settled decisions of its shape are looked at, exceptions or not: those by its rule, with its conditions. The cut
-    has to separate better than chance and leave more confidence than the pattern has; what it counts then lies on the
-    side of the grants.
+    All settled decisions of its shape are examined, exceptions or not: those by its rule, with its conditions. The
+    limit has to separate better than chance and give more confidence than the pattern has. The pattern then counts only
+    the side of the grants.
     """
     numbers = {name for name, fact in layout.facts.items() if fact.type in ("integer", "decimal")}
     looked = []

@@ -18,7 +18,7 @@ __all__ = [
 
 
 class SuggestionMadeEntry(Entry):
-    """A table was suggested in place of a version: the pattern it rests on, and what it would have changed."""
+    """A table was suggested in place of a version, with its pattern, and with what it would have changed."""
 
     kind: ClassVar[str] = "suggestion_made"
 
@@ -28,13 +28,13 @@ class SuggestionMadeEntry(Entry):
     """The full hash of the version that it starts from."""
     table: dict[str, JsonValue]
     rule: str
-    """The name of the rule that is new in it."""
+    """The name of its new rule."""
     pattern: dict[str, JsonValue]
     impact: dict[str, JsonValue]
 
 
 class SuggestionApprovedEntry(PersonEntry):
-    """A person wants a suggestion to become a version, and so proposes it: another person may adopt that."""
+    """A person approved a suggestion, and so proposes it as a version: another person may adopt that."""
 
     kind: ClassVar[str] = "suggestion_approved"
     sources_since: ClassVar[int] = 1
@@ -45,7 +45,7 @@ class SuggestionApprovedEntry(PersonEntry):
 
 
 class SuggestionAdoptedEntry(PersonEntry):
-    """A person wants a suggestion to be the version that new turns pin; of schema 1, the one who approved it, too."""
+    """A person adopted a suggestion as the version that new turns pin; in schema 1, that person also approved it."""
 
     kind: ClassVar[str] = "suggestion_adopted"
     schema_version: ClassVar[int] = 2
@@ -56,7 +56,7 @@ class SuggestionAdoptedEntry(PersonEntry):
 
 
 class SuggestionImplementedEntry(Entry):
-    """What was adopted is registered, and new turns pin it."""
+    """The adopted version is registered, and new turns pin it."""
 
     kind: ClassVar[str] = "suggestion_implemented"
 
@@ -66,7 +66,7 @@ class SuggestionImplementedEntry(Entry):
 
 
 class SuggestionRejectedEntry(PersonEntry):
-    """A person does not want a suggestion; it does not come back unless what it rests on has changed."""
+    """A person rejected a suggestion. It is not made again unless its evidence has changed."""
 
     kind: ClassVar[str] = "suggestion_rejected"
     schema_version: ClassVar[int] = 2

@@ -1,9 +1,9 @@
-"""Exception patterns: what granted exceptions have in common that refused ones have not.
+"""Exception patterns: what granted exceptions have in common, in contrast to refused ones.
 
-Deterministic mining of conjunctions. An item is a fact that is text or boolean, with its value; a pattern is the
-conjunction of at most three items that covers most granted exceptions of one reason while refusals speak against it:
-those of the same items, with numbers no smaller or larger than were granted.
-What is covered is taken away and the rest is looked at again. Nothing is learned, and no model is asked.
+Deterministic mining of conjunctions. An item is a fact that is text or boolean, with its value. A pattern is the
+conjunction of at most three items that covers most granted exceptions of one reason. Refusals with the same items, and
+with numbers within the range of the granted ones, count against it.
+The covered cases are removed and the rest is examined again. Nothing is learned, and no model is asked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_PATTERNS = 5
 
 
 class ExceptionCase(NamedTuple):
-    """One exception that was decided: `granted` is what it came to, none where nothing on record says so."""
+    """One exception that was decided: `granted` is its result, none where it is not on record."""
 
     decision_id: str
     policy: str
@@ -46,7 +46,7 @@ class ExceptionCase(NamedTuple):
 class ExceptionPattern(BaseModel):
     """What granted exceptions of one reason have in common.
 
-    `conditions` are the facts that make the pattern, `factors` all that at least 80 % of its cases share, `ranges` the
+    `conditions` are the facts of the pattern, `factors` those that at least 80 % of its cases share, `ranges` the
     smallest and largest value of each number. `confidence` is the share of granted ones among all of this shape; it is
     `worthwhile` with more than 10 of them and a confidence over 0.8.
     """
@@ -60,7 +60,7 @@ class ExceptionPattern(BaseModel):
     occurrences: int
     refusals: int
     unsaid: int = 0
-    """How many more have this shape and do not say whether they were granted: they count for nothing."""
+    """The number of further cases of this shape without a known result; they do not count."""
     confidence: float
     conditions: dict[str, str | bool]
     factors: dict[str, JsonValue]
@@ -69,11 +69,11 @@ class ExceptionPattern(BaseModel):
     last_seen: datetime
     examples: tuple[str, ...]
     cut: tuple[str, str, JsonValue] | None = None
-    """The condition on a number that separates what was granted from what was refused, among all of this shape."""
+    """The condition on a number that separates grants from refusals, among all cases of this shape."""
 
     @property
     def worthwhile(self) -> bool:
-        """Whether there is enough for a rule of its own."""
+        """Whether there is enough evidence for a rule."""
         return self.occurrences > _WORTH_CASES and self.confidence > _WORTH_CONFIDENCE
 
     def words(self) -> str:
@@ -112,7 +112,7 @@ def _patterns(group: Sequence[ExceptionCase]) -> Iterator[ExceptionPattern]:
 
 
 def _best(granted: Sequence[ExceptionCase], refused: Sequence[ExceptionCase]) -> tuple[Item, ...]:
-    """Return the conjunction that covers most while refusals are rare; the shorter one where two are equal."""
+    """Return the conjunction that covers most cases while refusals are rare; the shorter one of two equal ones."""
     counts = Counter(item for case in granted for item in _items(case))
     known = sorted(counts, key=lambda item: (-counts[item], _order(item)))[:_MOST_VALUES]
     granted_by = {item: frozenset(i for i, case in enumerate(granted) if item in _items(case)) for item in known}
@@ -128,7 +128,7 @@ def _best(granted: Sequence[ExceptionCase], refused: Sequence[ExceptionCase]) ->
             support = len(covered)
             if not support:
                 continue
-            # A rule of this shape would only be about numbers as large as those that were granted.
+            # A rule of this shape would only cover numbers within the range of the granted ones.
             ranges = _ranges([granted[i] for i in covered])
             alike = all_refused.intersection(*(refused_by[item] for item in items))
             against = sum(_within(refused[i], ranges) for i in alike)
@@ -167,7 +167,7 @@ def _pattern(
 
 
 def has_shape(facts: Mapping[str, JsonValue], pattern: ExceptionPattern) -> bool:
-    """Tell whether facts have the conditions of a pattern; its numbers are not looked at."""
+    """Tell whether facts have the conditions of a pattern; its numbers are not compared."""
     return all(
         type(facts.get(name)) is type(value) and facts[name] == value for name, value in pattern.conditions.items()
     )

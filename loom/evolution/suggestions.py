@@ -1,4 +1,4 @@
-"""Suggestions: a pattern of exceptions as a rule of its own, with its impact measured by judging again.
+"""Suggestions: a pattern of exceptions as a new rule, with its impact measured on recorded decisions.
 
 A suggestion is a table, bound to the version that it starts from. One person approves it, which registers its table in
 that person's name; another one adopts it. Both fail where another version has been adopted meanwhile.
@@ -45,11 +45,11 @@ SUGGESTION_JOURNAL = "loom/suggestions"
 """The journal of suggestions."""
 
 _GROWN = 1.5
-"""How many times the cases there must be before a rejected suggestion comes back."""
+"""The factor by which the cases must grow before a rejected suggestion is made again."""
 
 
 class Suggestion(BaseModel):
-    """A suggestion as its journal tells it. `impact` is what judging all recorded decisions under it came to."""
+    """A suggestion from its journal. `impact` is the result of judging all recorded decisions under it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,25 +74,25 @@ class Suggestion(BaseModel):
 
     @property
     def identity(self) -> Identity | None:
-        """Who approved or rejected it, and where the name comes from; None while it is pending."""
+        """Who approved or rejected it, and the source of the name; None while it is pending."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
     @property
     def adopter(self) -> Identity | None:
-        """Who adopted it, and where the name comes from; None where nobody did."""
+        """Who adopted it, and the source of the name; None where it is not adopted."""
         by, source, via = self.adopted_by, self.adopted_identity_source, self.adopted_via
         return None if by is None else Identity(by, source, via)
 
 
 class SuggestionsMade:
-    """What was suggested, and what became of it."""
+    """Suggestions, with their status."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = FoldedJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
         self._made: dict[str, Suggestion] = {}
 
     async def get(self, suggestion_id: str) -> Suggestion:
-        """Return the suggestion with this id, or whose id begins so; raise `SuggestionNotFoundError`."""
+        """Return the suggestion with this id, or an unambiguous beginning of it; raise `SuggestionNotFoundError`."""
         await self._journal.load()
         return self._known(suggestion_id)
 
@@ -122,7 +122,7 @@ class SuggestionsMade:
             self._judged(entry, "approved")
         elif isinstance(entry, SuggestionAdoptedEntry):
             known = self._made.get(entry.suggestion_id)
-            if known is not None and known.status == "pending":  # before approving was a step of its own
+            if known is not None and known.status == "pending":  # written before approval became a separate step
                 self._judged(entry, "approved")
             source, via = entry.identity_source, entry.via
             adopted = {"adopted_by": entry.by, "adopted_identity_source": source, "adopted_via": via}
@@ -144,7 +144,7 @@ class SuggestionsMade:
 
 
 class Suggestions(SuggestionsMade):
-    """Finds patterns, makes suggestions of them, and takes what people make of those."""
+    """Finds patterns, makes suggestions from them, and records what people decide about them."""
 
     def __init__(
         self,
@@ -165,11 +165,10 @@ class Suggestions(SuggestionsMade):
         return await patterns_of(self._queries, policy)
 
     async def look(self, policy: str | None = None) -> list[Suggestion]:
-        """Look for patterns that are worth a rule, in one policy or all, and return the suggestions that are new.
+        """Look for patterns that are worth a rule, in one policy or all, and return the new suggestions.
 
-        Only a policy whose adopted version is a table can be suggested a rule; `left_to_people` has the patterns of the
-        others. What was suggested before, and what was
-        rejected on the same evidence, is not suggested again.
+        Rules are only suggested for policies whose adopted version is a table; `left_to_people` has the patterns of the
+        others. Earlier suggestions, and those that were rejected on the same evidence, are not made again.
         """
         await self._journal.load()
         new: list[Suggestion] = []
@@ -187,8 +186,8 @@ class Suggestions(SuggestionsMade):
     async def approve(self, suggestion_id: str, *, by: By, reason: str) -> PolicyVersion:
         """Register the table of a suggestion in the name of a person, who thereby proposes it; return its version.
 
-        Raises `SuggestionStaleError` where new turns do not pin the version any more that it starts from, and
-        `SuggestionSettledError` where it was rejected. Doing it twice is doing it once.
+        Raises `SuggestionStaleError` where new turns no longer pin the version that it starts from, and
+        `SuggestionSettledError` where it was rejected. A second call has no further effect.
         """
         who = Identity.of(by)
         suggestion = await self.get(suggestion_id)
@@ -208,8 +207,8 @@ class Suggestions(SuggestionsMade):
     async def adopt(self, suggestion_id: str, *, by: By, reason: str) -> PolicyVersion:
         """Let new turns pin an approved suggestion, in the name of another person than the one who approved it.
 
-        Raises `SelfAdoptionError` for that one, and where none has approved it; `SuggestionSettledError` where it was
-        rejected, and `SuggestionStaleError` as approving does. Doing it twice is doing it once.
+        Raises `SelfAdoptionError` for that person, and where no one has approved it; `SuggestionSettledError` where it
+        was rejected, and `SuggestionStaleError` as `approve` does. A second call has no further effect.
         """
         who = Identity.of(by)
         suggestion = await self.get(suggestion_id)
@@ -245,7 +244,7 @@ class Suggestions(SuggestionsMade):
         return version
 
     async def reject(self, suggestion_id: str, *, by: By, reason: str) -> Suggestion:
-        """Do not want a suggestion, in the name of a person; raise `SuggestionSettledError` where it was approved."""
+        """Reject a suggestion in the name of a person; raise `SuggestionSettledError` where it was approved."""
         who = Identity.of(by)
         suggestion = await self.get(suggestion_id)
 
@@ -261,7 +260,7 @@ class Suggestions(SuggestionsMade):
         return self._made[suggestion.suggestion_id]
 
     async def _registered(self, approved: Suggestion) -> PolicyVersion:
-        """Return the version that an approved suggestion comes to, proposed by the person who approved it."""
+        """Return the version of an approved suggestion, proposed by the person who approved it."""
         assert approved.identity is not None  # noqa: S101 - a person approved it
         table = Table.of(approved.table)
         version = await self._policies.register(table, by=approved.identity, reason=approved.reason)
@@ -289,7 +288,7 @@ class Suggestions(SuggestionsMade):
             return None
         table, rule = made
         impact = await self._replay.judge(Selection(policy=base.name), under=table)
-        if not impact.flipped:  # a rule that changes no recorded answer is none that anybody has to look at
+        if not impact.flipped:  # a rule that changes no recorded answer is not worth a suggestion
             return None
         suggestion_id = derived_id("suggestion", base.hash, table.version_hash, str(len(before)))[:16]
         entry = SuggestionMadeEntry(
@@ -306,7 +305,7 @@ async def patterns_of(queries: Queries, policy: str) -> list[ExceptionPattern]:
 
 
 async def left_to_people(queries: Queries, policies: PolicyRegistry) -> list[ExceptionPattern]:
-    """Return the patterns that are worth a rule of policies to which none can be suggested: loom writes no code."""
+    """Return the patterns that are worth a rule in policies that are code, for which loom suggests none."""
     return [
         pattern
         for name in policies.names()
@@ -321,7 +320,7 @@ def _is_table(version: PolicyVersion) -> bool:
 
 
 def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, str] | None:
-    """Return the base with the pattern as a rule in front of the one it is an exception to; None if it would not do."""
+    """Return the base with the pattern as a rule in front of the one it is an exception to; None if that is invalid."""
     written = table_of(base.document).written()
     known = written["facts"]
     when: list[list[JsonValue]] = [[name, "=", value] for name, value in pattern.conditions.items() if name in known]
@@ -340,12 +339,12 @@ def _with_rule(base: PolicyVersion, pattern: ExceptionPattern) -> tuple[Table, s
     written["rules"].insert(place, {"name": name, "when": when, "effect": "allow", "why": why})
     try:
         return Table.of(written), name
-    except PolicyTableError:  # it could never hit, say
+    except PolicyTableError:  # for example, it could never apply
         return None
 
 
 def _changed(then: ExceptionPattern, now: ExceptionPattern) -> bool:
-    """Tell whether the evidence is another than that on which somebody said no: many more cases, or fewer refusals."""
+    """Tell whether the evidence has changed since a rejection: many more cases, or fewer refusals."""
     return now.occurrences >= _GROWN * then.occurrences or now.refusals < then.refusals
 
 

@@ -1,4 +1,4 @@
-"""Lineage as a graph: what decisions rested on, under which policy, after which precedents, and what came of them."""
+"""Lineage as a graph: the inputs of decisions, their policies, their precedents, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The context graph: nodes of five kinds and what connects them, as GraphML, as JSON, and condensed to be drawn."""
+"""The context graph: nodes of five kinds and their edges, as GraphML, as JSON, and condensed for a drawing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 __all__ = ["ContextGraph", "Edge", "Node", "NodeKind", "xml_text"]
 
 NodeKind: TypeAlias = Literal["context", "decision", "policy", "precedent", "outcome"]
-"""What a node stands for."""
+"""The kind of a node."""
 
 _KINDS: tuple[NodeKind, ...] = ("context", "precedent", "policy", "decision", "outcome")
 _NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
@@ -30,7 +30,7 @@ class _Frozen(BaseModel):
 
 
 class Node(_Frozen):
-    """One thing in the graph. `count` is how many it stands for: more than one where a graph was condensed."""
+    """One node. `count` is the number of original nodes: more than one where a graph was condensed."""
 
     id: str
     kind: NodeKind
@@ -40,7 +40,7 @@ class Node(_Frozen):
 
 
 class Edge(_Frozen):
-    """How two nodes are connected, from `source` to `target`, and how often."""
+    """A connection of two nodes, from `source` to `target`, with its count."""
 
     source: str
     target: str
@@ -49,9 +49,9 @@ class Edge(_Frozen):
 
 
 class ContextGraph(_Frozen):
-    """What decisions rested on and what came of them; `of` says whose. `cut` says that there are more than are in it.
+    """The inputs and results of decisions; `of` names whose. `cut` says that there are more decisions than are in it.
 
-    Edges go the way things went: context, precedent and policy → decision → outcome, decision → decision.
+    Edges go from cause to effect: context, precedent and policy → decision → outcome, decision → decision.
     """
 
     of: str
@@ -61,9 +61,9 @@ class ContextGraph(_Frozen):
 
     @classmethod
     def made(cls, of: str, nodes: Iterable[Node], edges: Iterable[tuple[str, str, str]], *, cut: bool) -> ContextGraph:
-        """Return the graph of nodes by id and edges (source, target, relation), each in one order whatever came first.
+        """Return the graph of nodes by id and edges (source, target, relation), in an order independent of the input's.
 
-        An edge to what is no node is left out.
+        An edge without a node at either end is left out.
         """
         known = {each.id: each for each in nodes}
         counted = Counter(edge for edge in edges if edge[0] in known and edge[1] in known)
@@ -75,14 +75,14 @@ class ContextGraph(_Frozen):
         )
 
     def count(self, kind: NodeKind) -> int:
-        """Return how many nodes of a kind there are."""
+        """Return the number of nodes of a kind."""
         return sum(each.kind == kind for each in self.nodes)
 
     def condensed(self, *, most: int = 12) -> ContextGraph:
-        """Return a graph that can be looked at: what is alike is one node, and at most so many of each kind.
+        """Return a graph for a drawing: similar nodes are one node, with a maximum for each kind.
 
-        Decisions of one type with one effect are one node, so are contexts, policies, precedents and outcomes of one
-        label. Of each kind those that stand for most are kept; the others are one node that says how many there are.
+        Decisions of one type with one effect are one node, and so are contexts, policies, precedents and outcomes of
+        one label. Of each kind the most frequent are kept; the others are one node with their count.
         """
         alike = {each.id: f"{each.kind}:{_alike(each)}" for each in self.nodes}
         totals: Counter[str] = Counter()
@@ -117,7 +117,7 @@ class ContextGraph(_Frozen):
         return plain.model_copy(update={"edges": tuple(each.model_copy(update={"count": n}) for each, n in times)})
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Return nodes and edges as JSON has them."""
+        """Return nodes and edges in JSON form."""
         return self.model_dump(mode="json")
 
     def to_graphml(self) -> str:
@@ -140,13 +140,13 @@ class ContextGraph(_Frozen):
 
 
 def _alike(node: Node) -> str:
-    """Return what a node has in common with those that are drawn as one with it."""
-    told: dict[NodeKind, Callable[[Mapping[str, JsonValue]], str]] = {
-        "decision": lambda said: f"{said.get('decision_type')}: {said.get('effect') or 'no rule'}",
-        "precedent": lambda said: str(said.get("decision_type") or node.label),
-        "context": lambda said: f"{said['system']} {said['entity']}" if "system" in said else node.label,
+    """Return the label that a node shares with those that are drawn as one node with it."""
+    label_of: dict[NodeKind, Callable[[Mapping[str, JsonValue]], str]] = {
+        "decision": lambda of: f"{of.get('decision_type')}: {of.get('effect') or 'no rule'}",
+        "precedent": lambda of: str(of.get("decision_type") or node.label),
+        "context": lambda of: f"{of['system']} {of['entity']}" if "system" in of else node.label,
     }
-    return told[node.kind](node.attributes) if node.kind in told and node.attributes else node.label
+    return label_of[node.kind](node.attributes) if node.kind in told and node.attributes else node.label
 
 
 def _kind_of(identity: str) -> NodeKind:
@@ -160,5 +160,5 @@ def _data(home: ElementTree.Element, values: Mapping[str, str]) -> None:
 
 
 def xml_text(value: str) -> str:
-    """Return text without what XML has no way to say."""
+    """Return text without characters that XML cannot express."""
     return _NO_XML.sub("�", value)

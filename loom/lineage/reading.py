@@ -1,6 +1,6 @@
-"""Reading a context graph out of the journal: a run, or a decision with what led to it, followed, and replays it.
+"""Read a context graph from the journal: of a run, or of a decision with its related decisions and its replays.
 
-The views say where decisions are; what they hold is read out of their entries.
+The views say where decisions are; their content is read from their entries.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from loom.projections import Queries
 __all__ = ["Lineage", "Meant"]
 
 Meant: TypeAlias = "str | Run | DecisionSummary"
-"""A run or a decision: itself, its id, or how that begins."""
+"""A run or a decision: the object, its id, or the beginning of its id."""
 
 _OF_RUN = "SELECT position FROM trace_decisions WHERE run_id = :run ORDER BY position LIMIT :limit"
 _BY_ID = """
@@ -47,9 +47,9 @@ _LONGEST = 80
 
 
 class Lineage:
-    """Where decisions come from and what became of them: `await loom.lineage.graph(run_or_decision)`.
+    """The inputs and results of decisions as a graph: `await loom.lineage.graph(run_or_decision)`.
 
-    `alike` says in words what the precedent class of a decision is made from, by attribute.
+    `alike` describes the precedent class of a decision in words, by attribute.
     """
 
     def __init__(self, queries: Queries, *, alike: Callable[[Decision], Mapping[str, str]] = lambda _: {}) -> None:
@@ -59,12 +59,12 @@ class Lineage:
         self._runs = RunsView(queries)
 
     async def graph(self, of: Meant, *, limit: int = _MOST) -> ContextGraph:
-        """Return what decisions rested on and what came of them: those of a run, or one with its relatives.
+        """Return the inputs and results of decisions: those of a run, or one with its related decisions.
 
         Nodes are contexts (look-ups, and the situation or facts that a rule was given), policy versions, precedents
-        (earlier decisions that were referred to), decisions, and outcomes (what was done; what was observed later). The
-        relatives of a decision are what led to it, what followed from it, and its replays. More than `limit` decisions
-        are cut, and the graph says so. Raises `RunNotFoundError` or `DecisionNotFoundError`.
+        (earlier decisions that were referred to), decisions, and outcomes (what was done; what was observed later).
+        Related decisions are those that led to it, those that followed from it, and its replays. More than `limit`
+        decisions are cut, and the graph says so. Raises `RunNotFoundError` or `DecisionNotFoundError`.
         """
         check_limit(limit)
         name, positions = await self._meant(of, limit + 1)
@@ -81,7 +81,7 @@ class Lineage:
         return ContextGraph.made(name, drawing.nodes.values(), drawing.edges, cut=len(positions) > limit)
 
     async def _meant(self, of: Meant, limit: int) -> tuple[str, Sequence[int]]:
-        """Return the name of what is meant, and where its decisions are, oldest first."""
+        """Return the name of the run or decision, and the positions of its decisions, oldest first."""
         if isinstance(of, str):
             of = await self._named(of)
         if isinstance(of, Run):
@@ -101,12 +101,12 @@ class Lineage:
                 return await self._traces.get(name)
             except DecisionNotFoundError:
                 raise RunNotFoundError(
-                    f"[{name!r:.80}] is neither a run nor a decision; expected [the id of one, or how only one begins]"
+                    f"[{name!r:.80}] is neither a run nor a decision; expected [the id of one, or its beginning]"
                     ": see `loom runs` and `loom decisions`"
                 ) from no_run
 
     async def _refer(self, drawing: _Drawing) -> None:
-        """Give decisions that are only referred to the type and effect that they have."""
+        """Add type and effect to decisions that are only referred to."""
         wanted = {"ids": json.dumps(sorted(drawing.referred))}
         rows = await self._queries.fetch(_BY_ID, wanted, names=_NAMES, consistent=False) if drawing.referred else ()
         found = await decisions_at(self._queries.entries, [row["position"] for row in rows], _READ)
@@ -115,7 +115,7 @@ class Lineage:
                 drawing.name(dict(decision), journal=part.journal)
 
     async def _describe(self, drawing: _Drawing, decisions: Mapping[int, Mapping[str, Any]]) -> None:
-        """Say in words what makes a situation, of as many as anybody will read."""
+        """Describe situations in words, up to a readable number."""
         firsts: dict[str, int] = {}
         for at, decision in decisions.items():
             if decision["precedent_class"] is not None:
@@ -125,12 +125,12 @@ class Lineage:
                 continue
             decided = recorded.entry.decision
             words = self._alike(decided)
-            said = [f"{name} {words[name]}" for name in words if name != "rule" and name not in decided.outcome]
-            if said and decided.precedent_class is not None:
-                drawing.relabel(_situation(decided.precedent_class.situation), ", ".join(said))
+            parts = [f"{name} {words[name]}" for name in words if name != "rule" and name not in decided.outcome]
+            if parts and decided.precedent_class is not None:
+                drawing.relabel(_situation(decided.precedent_class.situation), ", ".join(parts))
 
     async def _observe(self, drawing: _Drawing) -> None:
-        """Add what was observed of decisions later."""
+        """Add the later observed outcomes of decisions."""
         wanted = {"ids": json.dumps(sorted(drawing.decided))}
         for row in await self._queries.fetch(_OBSERVED, wanted, names=_NAMES, consistent=False):
             for observed in (await self._traces.get(row["decision_id"])).outcomes:
@@ -148,7 +148,7 @@ class _Drawing:
         self.referred: dict[str, NodeKind] = {}
 
     def add(self, decision: Mapping[str, Any], *, journal: str) -> None:
-        """Add a decision with everything that it names."""
+        """Add a decision with everything that it refers to."""
         own = f"decision:{decision['decision_id']}"
         self.decided.add(decision["decision_id"])
         self.referred.pop(decision["decision_id"], None)
@@ -161,26 +161,26 @@ class _Drawing:
             self.edges.append((f"decision:{other}", own, relation))
 
     def name(self, decision: Mapping[str, Any], *, journal: str) -> None:
-        """Say what a decision is that others only refer to."""
+        """Set the attributes of a decision that others only refer to."""
         kind = self.referred.get(decision["decision_id"])
         if kind is not None:
             node = _decision_node(decision, journal, kind=kind)
             self.nodes[node.id] = node
 
     def relabel(self, identity: str, label: str) -> None:
-        """Say in words what a node is."""
+        """Set the label of a node."""
         if identity in self.nodes:
             self.nodes[identity] = self.nodes[identity].model_copy(update={"label": _short(label)})
 
     def observe(self, decision_id: str, correct: str, actual: Any) -> None:
-        """Add what became of a decision."""
-        said = correct if actual is None else f"{correct}: {_plain(actual)}"
-        node = Node(id=f"outcome:{_digest(said)}", kind="outcome", label=_short(said), attributes={"observed": True})
+        """Add an observed outcome of a decision."""
+        text = correct if actual is None else f"{correct}: {_as_json(actual)}"
+        node = Node(id=f"outcome:{_digest(text)}", kind="outcome", label=_short(text), attributes={"observed": True})
         self.nodes.setdefault(node.id, node)
         self.edges.append((f"decision:{decision_id}", node.id, "turned out"))
 
     def _refer(self, decision_id: str, kind: NodeKind) -> None:
-        """Add a decision that another names: a precedent, unless it led to one or was replayed as one."""
+        """Add a decision that another refers to: a precedent, unless it led to one or was replayed as one."""
         if decision_id not in self.decided and self.referred.get(decision_id) != "decision":
             self.referred[decision_id] = kind
             identity = f"decision:{decision_id}"
@@ -209,7 +209,7 @@ def _decision_node(decision: Mapping[str, Any], journal: str, *, kind: NodeKind)
 
 
 def _beside(decision: Mapping[str, Any]) -> Iterator[_Beside]:
-    """Yield what a decision rested on, and what it came to."""
+    """Yield the inputs and the result of a decision."""
     for each in decision.get("inputs") or ():
         about = {name: each[name] for name in ("system", "entity", "query")}
         label = _short(" ".join(map(str, about.values())))
@@ -219,20 +219,20 @@ def _beside(decision: Mapping[str, Any]) -> Iterator[_Beside]:
         node = Node(id=identity, kind="context", label=identity.removeprefix("context:"))
         yield _Beside(node, "was the situation of")
     elif (facts := decision.get("facts")) is not None:
-        node = Node(id=f"context:{_digest(facts)}", kind="context", label=_short(f"facts {_plain(facts)}"))
+        node = Node(id=f"context:{_digest(facts)}", kind="context", label=_short(f"facts {_as_json(facts)}"))
         yield _Beside(node, "were the facts of")
     if policy := decision["policy"]:  # an observed one has none
         told = {"name": policy["name"], "version": policy["version"]}
         label = f"{policy['name']} {policy['version']}"
         yield _Beside(Node(id=f"policy:{policy['hash']}", kind="policy", label=label, attributes=told), "judged")
     if outcome := decision.get("outcome"):
-        said = (f"{name} {value if isinstance(value, str) else _plain(value)}" for name, value in outcome.items())
-        label, identity = _short(", ".join(said)), f"outcome:{_digest(outcome)}"
+        parts = (f"{name} {value if isinstance(value, str) else _as_json(value)}" for name, value in outcome.items())
+        label, identity = _short(", ".join(parts)), f"outcome:{_digest(outcome)}"
         yield _Beside(Node(id=identity, kind="outcome", label=label, attributes={"outcome": outcome}), "came to")
 
 
 def _others(decision: Mapping[str, Any]) -> Iterator[tuple[str, str, NodeKind]]:
-    """Yield the decisions that a decision names, and how it does."""
+    """Yield the decisions that a decision refers to, with the relation."""
     for each in decision.get("precedents") or ():
         yield each["decision_id"], f"was {each.get('relation', 'followed')} by", "precedent"
     if decision.get("parent_decision_id"):
@@ -246,10 +246,10 @@ def _situation(key: str) -> str:
 
 
 def _digest(value: object) -> str:
-    return hashlib.sha256(_plain(value).encode()).hexdigest()[:16]
+    return hashlib.sha256(_as_json(value).encode()).hexdigest()[:16]
 
 
-def _plain(value: object) -> str:
+def _as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Monitors: who watches what no single check can see, and steps in."""
+"""Monitors: they watch over windows of observations, which no single check can do, and intervene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entries of monitors: what was observed, what a full window says, what was found and what was done about it."""
+"""The entries of monitors: observations, evaluations of full windows, findings and interventions."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["FindingEntry", "MonitorTickEntry", "ObservedEntry", "WindowResetEntr
 
 
 class ObservedEntry(Entry):
-    """A monitor saw a value: one more in the window of its subject."""
+    """A monitor observed a value, and added it to the window of its subject."""
 
     kind: ClassVar[str] = "monitor.observed"
 
     position: int
-    """Of the entry that it was seen in."""
+    """The position of the entry with the value."""
     value: float = Field(allow_inf_nan=False)
     about: dict[str, JsonValue] = Field(default_factory=dict)
     """What the entry belongs to: its flow, its run, its turn."""
 
 
 class WindowResetEntry(Entry):
-    """The window begins afresh: what was observed before counts no more."""
+    """The window starts again: earlier observations no longer count."""
 
     kind: ClassVar[str] = "monitor.window_reset"
 
@@ -42,14 +42,14 @@ class MonitorTickEntry(Entry):
     position: int
     facts: dict[str, JsonValue]
     parameters: dict[str, JsonValue]
-    """Those of the policy version that it was judged under."""
+    """The parameters of the policy version that judged it."""
     rule: str
-    """What the monitor's policy said: which rule hit."""
+    """The rule of the monitor's policy that applied."""
     about: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class FindingEntry(Entry):
-    """A window showed what must not go on, and what was done about it."""
+    """The policy denied a window, and the monitor intervened."""
 
     kind: ClassVar[str] = "monitor.finding"
 

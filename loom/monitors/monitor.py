@@ -1,8 +1,9 @@
-"""What a monitor is: it watches one kind of thing for each of its subjects, and steps in where a window says so.
+"""What a monitor is: it watches one kind of value for each of its subjects, and intervenes if its policy denies a
+window.
 
-A monitor is an actor that a reactor feeds. Its window is its state, folded out of its own journal, so that it is right
-again after a restart; an observation is a command whose id is made of the position it was seen at, so that it counts
-once. What it judges by is a registered policy. What it does narrows, and is a decision (design: Law 6).
+A monitor is an actor that a reactor feeds. Its window is its state, folded from its own journal, so that it is correct
+after a restart. An observation is a command whose id contains the position of the entry, so that it counts once. A
+registered policy judges the window. An intervention only narrows, and is a decision (design: Law 6).
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from loom.reactors import Reaction
 __all__ = ["MAX_WINDOW", "Finding", "Monitor", "Observation", "Reset", "Tick", "watch"]
 
 MAX_WINDOW = 1_000
-"""How many observations a window keeps at most."""
+"""The maximum number of observations in a window."""
 
 
 class Observation(NamedTuple):
-    """A value that belongs to a subject, and what it is about."""
+    """A value of a subject, with its context."""
 
     subject: str
     value: float
@@ -37,14 +38,14 @@ class Observation(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """The window of a subject begins afresh."""
+    """The window of a subject starts again."""
 
     subject: str
     reason: str
 
 
 class Finding(NamedTuple):
-    """What a monitor found: whom it is about, under which rule, and why. `key` is the same when it is found again."""
+    """A finding of a monitor: the subject, the rule, and why. `key` is the same when it is found again."""
 
     monitor: str
     subject: str
@@ -55,11 +56,12 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """Which entries it looks at, what it sees in them, what it judges by, and how it steps in.
+    """The kinds of entries that it reads, what it observes in them, its policy, and its intervention.
 
-    `observe` says what an entry means, None for nothing. `facts` makes the policy's facts of the values of a window,
-    oldest first, and the parameters of the pinned policy version; None where the window is not full. `intervene` is
-    called where the policy denies, at least once for each finding, with the same `key`; `does` names that in a word.
+    `observe` returns the observation in an entry, None for none. `facts` makes the policy's facts from the values of a
+    window, oldest first, and the parameters of the pinned policy version; None where the window is not full.
+    `intervene` is called where the policy denies, at least once for each finding, with the same `key`; `does` names the
+    intervention in a word.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Monitor:
 
 
 class Tick(BaseModel):
-    """What came of an observation: None for `rule` where the window was not full."""
+    """The result of an observation: None for `rule` where the window was not full."""
 
     observed: int
     rule: str | None = None
@@ -84,7 +86,7 @@ class _Window(BaseModel):
 
 
 class Observe(Command[Tick]):
-    """Look at one more value."""
+    """Observe one more value."""
 
     position: int
     value: float
@@ -92,7 +94,7 @@ class Observe(Command[Tick]):
 
 
 class BeginAfresh(Command[Tick]):
-    """Forget what was observed."""
+    """Discard the observations."""
 
     position: int
     reason: str
@@ -105,7 +107,7 @@ class MonitorActor(Actor[_Window]):
     monitor: Monitor
 
     async def execute(self, command: Observe | BeginAfresh) -> Tick:
-        """Take note, and judge the window if it is full."""
+        """Record the value, and judge the window if it is full."""
         if isinstance(command, BeginAfresh):
             await self.record(WindowResetEntry(position=command.position, reason=command.reason))
             return Tick(observed=0)
@@ -117,7 +119,7 @@ class MonitorActor(Actor[_Window]):
         said = self.evaluate(facts)
         tick = MonitorTickEntry(
             monitor=self.monitor.name, subject=self.key, position=command.position, facts=dict(facts),
-            parameters=_plain(self.parameters), rule=said.rule,
+            parameters=_json_of(self.parameters), rule=said.rule,
             about=command.about,
         )  # fmt: skip
         await self.record(tick)
@@ -153,7 +155,7 @@ class MonitorActor(Actor[_Window]):
         )  # fmt: skip
 
 
-def _plain(parameters: Mapping[str, object]) -> dict[str, JsonValue]:
+def _json_of(parameters: Mapping[str, object]) -> dict[str, JsonValue]:
     plain: Any = json_value(dict(parameters))
     return dict(plain)
 
@@ -173,7 +175,7 @@ class _Feed:
         self._actor = actor
 
     def react(self, recorded: Recorded) -> Sequence[Reaction]:
-        """Return the observation, or the new beginning, that an entry means to the monitor."""
+        """Return the observation, or the restart of the window, that an entry means for the monitor."""
         seen = self._monitor.observe(recorded)
         if seen is None:
             return ()
@@ -186,7 +188,7 @@ class _Feed:
 
 
 async def watch(host: Host, monitor: Monitor) -> type[MonitorActor]:
-    """Have a monitor follow the journal; return the class of its actors, whose keys are the subjects."""
+    """Let a monitor follow the journal; return the class of its actors, whose keys are the subjects."""
     actor = _actor_of(monitor)
     await host.register(actor)
     if host.resumes:

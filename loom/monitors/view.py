@@ -1,4 +1,4 @@
-"""What monitors saw and found, as a projection: what reports and people read."""
+"""The observations and findings of monitors as a projection, for reports and people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHERE journal = ? AND position = ?
 
 
 class MonitorsProjection:
-    """Keeps one row for each observation, by the position at which it was seen."""
+    """Keeps one row for each observation, by the position of its entry."""
 
     name = "monitors"
     version = 2
@@ -57,4 +57,4 @@ CONFIRM_OBSERVATIONS = Confirmation(
     key=("journal", "position"),
     rests_on=lambda row: (row["seen_at"], row["ticked_at"], row["found_at"]),
 )
-"""How observations are held against the entries of their monitors."""
+"""How observations are compared with the entries of their monitors."""
