@@ -146,7 +146,7 @@ def _alike(node: Node) -> str:
         "precedent": lambda of: str(of.get("decision_type") or node.label),
         "context": lambda of: f"{of['system']} {of['entity']}" if "system" in of else node.label,
     }
-    return label_of[node.kind](node.attributes) if node.kind in told and node.attributes else node.label
+    return label_of[node.kind](node.attributes) if node.kind in label_of and node.attributes else node.label
 
 
 def _kind_of(identity: str) -> NodeKind:
