@@ -35,7 +35,6 @@ NOT_YET = {
     "circuits",
     "journal",
     "replay",
-    "routing",
     "sealing",
     "docs/archives.md",
     "docs/performance.md",

@@ -72,7 +72,7 @@ def share(best: float | None, value: float | None) -> float:
 
 
 def flag(value: bool | None) -> float:  # noqa: FBT001 - what a rule calls takes what the facts hold
-    """Return 1 for yes, 0 for no, one half for nobody knows."""
+    """Return 1 for yes, 0 for no, one half where it is not known."""
     if value is None:
         return 0.5
     return 1.0 if value else 0.0
