@@ -83,7 +83,7 @@ SCOREBOARD: Mapping[str, Row] = {
         absent="there is no verifier of one file",
     ),
     "R26": Row(
-        "killed amid erasures: what is erased opens for nobody, no secret or key is in any file, and no digest "
+        "killed amid erasures: what is erased opens for no one, no secret or key is in any file, and no digest "
         "confirms a guess (control: unsealed values, digests without a key)",
         1.0,
     ),
@@ -126,6 +126,6 @@ SCOREBOARD: Mapping[str, Row] = {
         "latency and throughput against their bars, with regressions of a fifth failing",
         absent="figures are measured by hand and written in docs/performance.md",
     ),
-    "R41": Row("soak beside a reader that is stuck: descriptors, threads, memory and log stay bounded"),
+    "R41": Row("soak next to a reader that is stuck: descriptors, threads, memory and log stay bounded"),
     "R42": Row("release: reproducible wheel, hashes, SBOM, attestation", absent="nothing was released yet"),
 }

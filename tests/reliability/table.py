@@ -57,7 +57,7 @@ def page(result: Mapping[str, Any], *, head: Mapping[str, str]) -> str:
         failed=states.count("failed"),
         skipped=states.count("SKIPPED"),
         rows="\n".join(map(_line, rows)),
-        notes="\n".join(["## Beside the figures", "", *notes]) if notes else "",
+        notes="\n".join(["## Further figures", "", *notes]) if notes else "",
     )
     return text.rstrip() + "\n"
 

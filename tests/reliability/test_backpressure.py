@@ -83,7 +83,7 @@ async def test_behind_a_writer_that_stands_still_all_wait_and_none_is_dropped(
     tally.check(said["busy"] > 0, "nobody was ever refused: the queue has no bound")
     tally.check(len(rows_of(path)) == PENDING == said["appended"], f"{len(rows_of(path))} of {PENDING} are there")
     check_verified(tally, path, "after the flood")
-    tally.note(f"{said['busy']:,} were told that the journal is busy, and waited; memory grew by {grown >> 20} MiB")
+    tally.note(f"{said['busy']:,} were answered that the journal is busy, and waited; memory grew by {grown >> 20} MiB")
 
 
 @row("R36")

@@ -75,7 +75,7 @@ def test_a_kill_holds_for_every_turn_that_starts_after_it_and_no_choice_is_silen
         tally.check((selected == "optimized_selected") == (decided is not None), f"{request_id}: {selected}, {decided}")
         tally.check(again[request_id] == agent, f"{request_id} was {agent}, is {again[request_id]}")
     check_verified(tally, tmp_path / "default" / "journal.db", "routers that were killed")
-    tally.note(f"{len(told):,} callers told, {killed} of {LIVES} processes killed amid them")
+    tally.note(f"{len(told):,} callers answered, {killed} of {LIVES} processes killed amid them")
     assert killed >= LIVES // 3
     assert {selected for _, selected in told.values()} == {"baseline_selected", "optimized_selected"}
 
