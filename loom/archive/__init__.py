@@ -1,7 +1,7 @@
-"""Archives: journals that have come to rest, sealed into one file that can be verified and replayed without loom's.
+"""Archives: inactive journals, sealed into one file that can be verified and replayed without loom's journal file.
 
 An archive is a zip of `manifest.json` and `entries.jsonl`: what `loom export` writes of each journal, by position. The
-manifest says which journals these are, how long each is and with which hash it ends.
+manifest names these journals, with the length of each and the hash that it ends with.
 """
 
 from __future__ import annotations

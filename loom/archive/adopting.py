@@ -1,4 +1,4 @@
-"""Retention that a named person adopted: without that, nothing is pruned for its age but by hand."""
+"""Retention that a named person adopted: without an adoption, nothing is pruned automatically for its age."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETENTION_JOURNAL = "loom/retention"
 
 
 class RetentionAdoptedEntry(PersonEntry):
-    """A person had the retention of the config carried out from then on, as long as it stays the same."""
+    """A person adopted the retention of the config: it is carried out from then on, as long as it stays the same."""
 
     kind: ClassVar[str] = "retention_adopted"
     schema_version: ClassVar[int] = 2
@@ -33,18 +33,18 @@ class RetentionAdoptedEntry(PersonEntry):
     keep_days: float
     kinds: dict[str, float]
     bodies: dict[str, float] = Field(default_factory=dict, exclude_if=lambda bodies: not bodies)
-    """For how many days single bodies are kept, by kind of entry."""
+    """The number of days for which single bodies are kept, by kind of entry."""
     by: str
     reason: str
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body from before single bodies had days as it is: there were none."""
+        """Return a body of version 1 unchanged: it has no days for single bodies."""
         return body if version == 1 else super().upcast(version, body)
 
 
 class RetentionWithdrawnEntry(PersonEntry):
-    """A person ended that retention is carried out."""
+    """A person withdrew the adoption: retention is carried out no longer."""
 
     kind: ClassVar[str] = "retention_withdrawn"
     sources_since: ClassVar[int] = 1
@@ -65,27 +65,27 @@ class Adoption:
         self._adopted: RetentionAdoptedEntry | None = None
 
     async def load(self) -> None:
-        """Read what was adopted."""
+        """Read the adoption from its journal."""
         await self._journal.load()
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the setting: any change of it is another."""
+        """The SHA-256 of the setting: each change of the setting changes it."""
         kinds = sorted((name, float(days)) for name, days in self.retention.kinds.items())
-        said: list[object] = ["loom/retention/v1", float(self.retention.keep_days), kinds]
+        setting: list[object] = ["loom/retention/v1", float(self.retention.keep_days), kinds]
         if self.retention.bodies:
-            said.append(sorted((name, float(days)) for name, days in self.retention.bodies.items()))
-        return sha256(json.dumps(said).encode()).hexdigest()
+            setting.append(sorted((name, float(days)) for name, days in self.retention.bodies.items()))
+        return sha256(json.dumps(setting).encode()).hexdigest()
 
     @property
     def adopted(self) -> RetentionAdoptedEntry | None:
-        """What was adopted last and not withdrawn, whether or not the setting is still the same."""
+        """The last adoption that was not withdrawn, whether or not the setting is still the same."""
         return self._adopted
 
     async def adopt(self, *, by: By, reason: str, digest: str | None = None) -> bool:
-        """Journal in a person's name that the present setting is to be carried out; False where it was adopted.
+        """Journal in a person's name that the present setting is to be carried out; False if it was adopted already.
 
-        `digest` is that of the setting that the person looked at: `RetentionError` where it is another now.
+        `digest` is that of the setting that the person looked at: `RetentionError` if the setting has changed since.
         """
         if digest is not None and not (digest and self.digest.startswith(digest)):
             raise RetentionError(
@@ -93,30 +93,32 @@ class Adoption:
             )
         entry = RetentionAdoptedEntry(
             **Identity.of(by).written(), digest=self.digest, keep_days=self.retention.keep_days,
-            kinds=dict(self.retention.kinds), bodies=dict(self.retention.bodies), reason=_said(reason),
+            kinds=dict(self.retention.kinds), bodies=dict(self.retention.bodies), reason=_checked(reason),
         )  # fmt: skip
         return await self._append(
             lambda: entry if self._adopted is None or self._adopted.digest != entry.digest else None
         )
 
     async def withdraw(self, *, by: By, reason: str) -> bool:
-        """Journal in a person's name that it is carried out no longer; False where none was adopted."""
+        """Journal in a person's name that retention is carried out no longer; False if no setting was adopted."""
         who = Identity.of(by).written()
 
         def make() -> Entry | None:
             adopted = self._adopted
             return (
-                None if adopted is None else RetentionWithdrawnEntry(**who, digest=adopted.digest, reason=_said(reason))
+                None
+                if adopted is None
+                else RetentionWithdrawnEntry(**who, digest=adopted.digest, reason=_checked(reason))
             )
 
         return await self._append(make)
 
     async def check(self) -> RetentionAdoptedEntry:
-        """Return who adopted the present setting; raise `RetentionError` where nobody did, or it was changed since."""
+        """Return the adoption of the setting; raise `RetentionError` if there is none, or the setting changed."""
         await self.load()
         if self._adopted is None:
             raise RetentionError(
-                "retention was adopted by nobody; expected a named person: look at `loom retention due`, then "
+                "retention was not adopted; expected a named person who adopts it: look at `loom retention due`, then "
                 "`loom retention adopt --by`"
             )
         if self._adopted.digest != self.digest:
@@ -129,13 +131,13 @@ class Adoption:
     async def _append(self, make: Callable[[], Entry | None]) -> bool:
         appended = False
 
-        def noted() -> Entry | None:
+        def note() -> Entry | None:
             nonlocal appended
             entry = make()
             appended = entry is not None
             return entry
 
-        await self._journal.append_if_missing(noted)
+        await self._journal.append_if_missing(note)
         return appended
 
     def _fold(self, recorded: Recorded) -> None:
@@ -145,7 +147,7 @@ class Adoption:
             self._adopted = None
 
 
-def _said(reason: str) -> str:
+def _checked(reason: str) -> str:
     if not reason.strip():
-        raise AdmissionError("retention is adopted and withdrawn for a reason; expected one: say why")
+        raise AdmissionError("the reason is empty; expected why retention is adopted or withdrawn: say why")
     return reason

@@ -1,7 +1,7 @@
 """Lines of an encrypted archive: an entry whose body is sealed for the subjects whom it concerns.
 
-Its header, its digest and its hash are in clear, so that the chain is verified without a key. The salt is sealed with
-the body: a digest whose salt nobody has says nothing of what was digested.
+Its header, its digest and its hash are in clear, so that the chain can be verified without a key. The salt is sealed
+with the body: without the salt, the digest reveals nothing about the body.
 """
 
 from __future__ import annotations
@@ -45,29 +45,30 @@ async def closed_body(recorded: Recorded, *, vault: Vault, subjects: Collection[
 
 
 def with_closed(recorded: Recorded, sealed: JsonValue) -> Recorded:
-    """Return an entry whose body is gone with what is sealed of it: see `opened`."""
+    """Return an entry without its body, with the sealed body in its place: see `opened`."""
     return replace(recorded, body=_text(sealed).encode(), body_scheme=SEALED_SCHEME, _entry=None)
 
 
 def parse_archived(line: str) -> tuple[str, Recorded]:
     """Return the workspace and the entry of a line of any archive; raises what `parse_line` does.
 
-    What is sealed comes back as its body, of `SEALED_SCHEME`.
+    A sealed body is returned as the body of the entry, with `SEALED_SCHEME`.
     """
-    said = parse_json(line.encode())
-    if not isinstance(said, dict) or "sealed" not in said:
+    fields = parse_json(line.encode())
+    if not isinstance(fields, dict) or "sealed" not in fields:
         return parse_line(line)
-    sealed = said["sealed"]
+    sealed = fields["sealed"]
     if not is_together(sealed) or not line.endswith(_closing(sealed)):
-        raise ValueError("what is sealed in it was written anew")
+        raise ValueError("its sealed body was rewritten")
     workspace, entry = parse_line(line.removesuffix(_closing(sealed)) + _NO_BODY)
     return workspace, with_closed(entry, sealed)
 
 
 async def opened(recorded: Recorded, vault: Vault) -> Recorded:
-    """Return an entry with its body and salt, where it is sealed; without both, as one erased, where a subject was.
+    """Return a sealed entry with its body and salt, or without both if one of its subjects was erased.
 
-    Raises `ErasedError` where it does not open though none of its subjects was erased, or is not what was digested.
+    An entry that is not sealed is returned as it is. Raises `ErasedError` if the body does not open although none of
+    its subjects was erased, or if it does not match its digest.
     """
     if recorded.body_scheme != SEALED_SCHEME or recorded.body is None:
         return recorded
@@ -79,13 +80,13 @@ async def opened(recorded: Recorded, vault: Vault) -> Recorded:
     salt, body = plain[:SALT_BYTES], plain[SALT_BYTES:]
     if body_digest(salt, body) != recorded.body_digest:
         raise ErasedError(
-            f"the body of [{recorded.journal}#{recorded.sequence}] opens, and is not what was digested; it was changed"
+            f"the body of [{recorded.journal}#{recorded.sequence}] opens, but does not match its digest; it was changed"
         )
     return replace(gone, salt=salt, body=body)
 
 
 def _about(recorded: Recorded) -> str:
-    """Return as what a body is sealed: that of this very entry."""
+    """Return the text that binds a sealed body to its entry."""
     return f"body {recorded.journal}#{recorded.sequence} {recorded.entry_hash.hex()}"
 
 

@@ -1,4 +1,4 @@
-"""What retention has come to an end for, what is left of that and why, and carrying it out for who adopted it."""
+"""Journals and bodies whose retention is over: list them, and prune them in the name of the person who adopted it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["CarriedOut", "Due", "DueJournal"]
 
 
 class DueJournal(NamedTuple):
-    """A journal whose retention is over; `left` is why it is not pruned all the same, None where it is to be."""
+    """A journal whose retention is over; `left` is the reason why it is not pruned, None if it is to be pruned."""
 
     journal: str
     entries: int
@@ -32,17 +32,17 @@ class DueJournal(NamedTuple):
 
 
 class CarriedOut(NamedTuple):
-    """What was pruned, for which archive, and in whose name; no file where nothing was due."""
+    """What was pruned, into which archive, and in whose name; `file` is None if nothing was due."""
 
     file: Path | None
     pruned: Pruned
     by: Identity
     bodies: BodiesPruned | None = None
-    """The single bodies that were pruned, where retention says of which kinds."""
+    """The single bodies that were pruned, if retention names kinds of bodies."""
 
 
 class Due:
-    """Tells what is due by the retention that is set, and prunes it where a person adopted that setting."""
+    """Lists what is due by the retention that is set, and prunes it if a person adopted that setting."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Due:
 
     @property
     def adoption(self) -> Adoption:
-        """Whether the setting was adopted."""
+        """The adoption of the setting."""
         return self._adoption
 
     async def listed(self) -> list[DueJournal]:
-        """Return the journals of actors whose retention is over, the oldest first, but for those that were pruned."""
+        """Return the journals of actors whose retention is over, oldest first, without those that were pruned."""
         await self._erasures.load()
         now, held = self._now(), self._erasures.held()
         seen, ended = await look(self._store, until=self._store.acknowledged)
@@ -86,17 +86,17 @@ class Due:
         return sorted(found, key=lambda each: (each.kept_until, each.journal))
 
     async def bodies(self) -> Chosen:
-        """Return the single bodies whose days are over, of journals that are kept as such."""
+        """Return the single bodies whose days are over, of journals that are kept."""
         days = self._adoption.retention.bodies
         return await bodies_of_kinds(self._store, days, now=self._now) if days else {}
 
     async def carry_out(
         self, archives: Archives, directory: Path, *, blocker: ActorBlocker | None = None
     ) -> CarriedOut:
-        """Seal what is due into a new archive of a directory and prune it, in the name of who adopted the setting.
+        """Seal what is due into a new archive in a directory and prune it, in the name of who adopted the setting.
 
-        Raises `RetentionError` where nobody adopted it, or where it was changed since. What is left is left with why.
-        Killed in between, what was pruned is in the archive, and the rest is due the next time.
+        Raises `RetentionError` if the setting was not adopted, or was changed since. Each journal that is left has its
+        reason. If the process is killed in between, what was pruned is in the archive, and the rest is due next time.
         """
         adopted = await self._adoption.check()
         who = Identity(adopted.by, adopted.identity_source, adopted.via)

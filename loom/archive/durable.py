@@ -1,4 +1,4 @@
-"""What it takes for a file to be there after a power cut: its contents are on the disk, and so is its name."""
+"""Make a file survive a power cut: sync its contents and its name to the disk."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 __all__ = ["sync_file", "sync_name"]
 
 _CANNOT = frozenset({errno.EINVAL, errno.EROFS})
-"""What a file system says that cannot be written: what lies there, lies there for good."""
+"""What a read-only file system answers: its files do not change, so there is nothing to sync."""
 
 
 def sync_file(path: Path) -> None:
-    """Have a file on the disk, contents and name; whoever wrote it may not have seen to that."""
+    """Sync a file to the disk, contents and name: the program that wrote it may not have done so."""
     _sync(path)
     sync_name(path)
 
 
 def sync_name(path: Path) -> None:
-    """Have the name of a file on the disk."""
+    """Sync the name of a file to the disk."""
     _sync(path.absolute().parent)
 
 

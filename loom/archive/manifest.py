@@ -1,4 +1,4 @@
-"""What an archive says of itself."""
+"""The manifest of an archive: the description of its contents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 ENTRIES = "entries.jsonl"
 README = "README.txt"
 CONTEXT = "loom/"
-"""How the names of those journals begin that come with the others as context."""
+"""The prefix of the names of journals that an archive holds as context."""
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -23,7 +23,7 @@ class _Said(BaseModel):
 
 
 class ArchivedJournal(_Said):
-    """A journal of an archive: all of it, from its first entry to the one whose hash is its `head`."""
+    """A journal of an archive: whole, from its first entry to the entry whose hash is its `head`."""
 
     journal: str
     entries: int = Field(ge=1)
@@ -31,19 +31,20 @@ class ArchivedJournal(_Said):
     first_at: AwareDatetime
     last_at: AwareDatetime
     context: bool = False
-    """Whether it is there so that the others can be understood: policies, rules, runs. Such a one is never pruned."""
+    """Whether it is included so that the others can be understood: policies, rules, runs. Context is never pruned."""
     partial: bool = Field(default=False, exclude_if=lambda partial: not partial)
-    """Whether only some of its bodies were chosen: the journal goes on with the rest of them."""
+    """Whether only some of its bodies were chosen: the journal keeps the rest of them."""
     missing: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda missing: not missing)
-    """The sequences, as ranges (first, last), whose bodies are not in it: what stays in the journal, what was pruned
-    before, and what concerns a subject who was erased. Only an encrypted archive leaves bodies out."""
+    """The sequences, as ranges (first, last), whose bodies are not in the archive: bodies that stay in the journal,
+    bodies that were pruned before, and bodies that concern a subject who was erased. Only an encrypted archive leaves
+    bodies out."""
 
 
 class Manifest(_Said):
     """Which journals an archive holds, of which workspace, sealed when and by whom."""
 
     format: Literal["loom.archive/1", "loom.archive/2"] = "loom.archive/1"
-    """2 is an encrypted one: bodies that concern subjects are sealed for them, and some may be missing."""
+    """2 is an encrypted archive: bodies that concern subjects are sealed for them, and some may be missing."""
     workspace: str
     before: AwareDatetime
     """Every journal that is not context ends before this moment."""
@@ -54,7 +55,7 @@ class Manifest(_Said):
     entries: int = Field(ge=0)
     last_position: int = Field(ge=0)
     entries_sha256: Hash
-    """Of the lines as they lie in the archive."""
+    """Of the bytes of `entries.jsonl`."""
     readme_sha256: Hash
     journals: tuple[ArchivedJournal, ...]
 
@@ -64,10 +65,10 @@ class Manifest(_Said):
         return self.format == "loom.archive/2"
 
     def raw(self) -> bytes:
-        """Return it as it lies in an archive."""
+        """Return its bytes, as an archive holds them."""
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
 def digest_of(raw: bytes) -> str:
-    """Return the SHA-256 of a manifest as it lies in an archive: what names the archive, and all that is in it."""
+    """Return the SHA-256 of the bytes of a manifest: it identifies the archive and all its contents."""
     return hashlib.sha256(raw).hexdigest()

@@ -1,4 +1,4 @@
-"""The file of an archive in the making: it takes its name when all of it is on the disk."""
+"""The file of an unfinished archive: it gets its final name once all of it is on the disk."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from loom.journal.private import open_private
 
 __all__ = ["ArchivePart"]
 
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip says when its files were made; the manifest says it better
-_PLAIN = """This is an archive of loom: journals of decisions that had come to rest, sealed into one file.
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # a zip has times of its members; the exact time is in the manifest
+_PLAIN = """This is an archive of loom: inactive journals of decisions, sealed into one file.
 
 manifest.json   which journals, how long each is, with which hash each ends, and the SHA-256 of entries.jsonl
 entries.jsonl   every entry as one line of JSON, by position; a line ends with the body to the byte as it was stored
@@ -27,12 +27,12 @@ docs/journal-format.md of loom says how to the byte.
 """
 _ENCRYPTED = """
 This one is encrypted: bodies that concern people are sealed for them, and open with the keys of their workspace alone.
-What is sealed stands in `sealed` in the place of the body and its salt. Hashes and chains verify without any key.
+A sealed body and its salt are in `sealed`, in place of `body` and `salt`. Hashes and chains verify without any key.
 """
 
 
 class ArchivePart:
-    """An archive in the making: a file beside the one that it becomes, for its owner only."""
+    """An unfinished archive: a temporary file in the directory of the final one, readable by its owner only."""
 
     def __init__(self, out: Path, *, is_encrypted: bool = False) -> None:
         self._out = out
@@ -43,11 +43,11 @@ class ArchivePart:
 
     def __enter__(self) -> ArchivePart:
         if self._out.exists():
-            raise ConfigError(f"file [{self._out}] is there already; expected a new name: name one with --out")
+            raise ConfigError(f"file [{self._out}] exists already; expected a new name: name one with --out")
         try:
             descriptor = open_private(self._path, os.O_WRONLY | os.O_TRUNC)
         except OSError as error:
-            raise ConfigError(f"file [{self._out}] cannot be made [{error.strerror}]: choose another") from error
+            raise ConfigError(f"file [{self._out}] cannot be created [{error.strerror}]: choose another") from error
         self._file = open(descriptor, "wb")
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED)
         self._entries: IO[bytes] = self._zip.open(_info(ENTRIES), "w", force_zip64=True)
@@ -66,7 +66,7 @@ class ArchivePart:
         self.lines += 1
 
     def finish(self, manifest: bytes) -> None:
-        """Write the manifest; give the file its name once all of it is on the disk, and sync the name as well."""
+        """Write the manifest, sync the file, give it its final name, and sync the name."""
         self._entries.close()
         self._zip.writestr(_info(MANIFEST), manifest)
         self._zip.writestr(_info(README), self._readme)

@@ -1,4 +1,4 @@
-"""Single bodies are taken out of journals whose actors go on: into an encrypted archive, once a checkpoint is made."""
+"""Prune single bodies of journals whose actors go on: into an encrypted archive, after a checkpoint of the state."""
 
 from __future__ import annotations
 
@@ -29,24 +29,25 @@ __all__ = ["BodiesPruned", "BodyPruning", "Checkpointer", "Chosen", "bodies_of_k
 _CHECKPOINT = "state_checkpoint"
 
 Chosen: TypeAlias = Mapping[str, Mapping[int, Collection[str]]]
-"""By journal, the sequences whose bodies are to go, each with the subjects that are known of it from elsewhere."""
+"""By journal, the sequences whose bodies are to be pruned, each with the subjects that are known from elsewhere."""
 
 
 class Checkpointer(Protocol):
-    """Journals the state of an actor, so that it can go on without bodies: the actors of a running loom."""
+    """Journals the state of an actor, so that it can go on without its bodies: the actors of a running loom."""
 
     async def make(
         self, journal: str, *, pruned: Sequence[BodyRange], subjects: Collection[str], keeps: bool = False
     ) -> str | None:
-        """Journal the state, sealed for subjects; return why that cannot be done, None once it is.
+        """Journal the state, sealed for subjects; return the reason if that is not possible, None if it is done.
 
-        It `keeps` the bodies, sealed for their subjects, where that is needed to go on once one of them is erased.
+        With `keeps` the checkpoint keeps the bodies, sealed for their subjects, if the actor needs them to go on once
+        one of the subjects is erased.
         """
         ...
 
 
 class BodiesPruned(NamedTuple):
-    """In which archive the bodies are, how many of each journal were pruned, and which were left, with why."""
+    """The archive that holds the bodies, the number pruned of each journal, and the journals left, with the reason."""
 
     file: Path | None
     digest: str | None
@@ -55,7 +56,7 @@ class BodiesPruned(NamedTuple):
 
 
 class BodyPruning:
-    """Prunes single bodies of a workspace. What retention keeps, what is held and what is unfinished is left."""
+    """Prunes single bodies of a workspace, except those that retention keeps, that are on hold, or of open turns."""
 
     def __init__(
         self,
@@ -75,15 +76,15 @@ class BodyPruning:
     async def carry_out(
         self, chosen: Chosen, out: Path, *, by: By, reason: str, override: str | None = None, is_due: bool = False
     ) -> BodiesPruned:
-        """Take bodies out of their journals into a new encrypted archive, in a person's name.
+        """Move bodies out of their journals into a new encrypted archive, in a person's name.
 
-        Each body is sealed for all subjects whom it concerns; those of subjects who were erased are kept nowhere. A
-        journal is left, with why, that has a turn without an end, that retention keeps (unless `override` says why it
-        is not to count, or its bodies are due by themselves), of whose bodies one concerns a subject on hold, or whose
-        actor cannot go on without them. Killed in between, it is asked for again: what was taken is in the archive.
+        Each body is sealed for all subjects whom it concerns; bodies of subjects who were erased are kept nowhere. A
+        journal is left, with the reason, if it has a turn without an end; if retention keeps it (unless `override` says
+        why, or the bodies are due by themselves); if one of the bodies concerns a subject on hold; or if its actor
+        cannot go on without them. If the process is killed in between, call it again: what was pruned is archived.
         """
         if not reason.strip():
-            raise AdmissionError("bodies are pruned for a reason; expected one: say why")
+            raise AdmissionError("the reason is empty; expected why bodies are pruned: say why")
         who, vault = Identity.of(by), self._subjects.opened_vault()
         await self._archives.load()
         until = self._store.acknowledged
@@ -103,7 +104,7 @@ class BodyPruning:
                 on_hold = next((each for each in _named(name, going[name]) if each in held), None)
                 why = None if on_hold is None else f"subject [{on_hold:.80}] is held"
             if why is None and not going[name]:
-                why = "nothing of it is left to prune"
+                why = "it has no such body left"
             if why is not None:
                 going.pop(name, None)
                 left[name] = why
@@ -130,7 +131,7 @@ class BodyPruning:
     async def _whose(
         self, journal: str, sequences: Mapping[int, Collection[str]], whose: Whose
     ) -> dict[int, dict[str, int]]:
-        """Return the bodies that are there, with all subjects of each and the generations of their keys."""
+        """Return the sequences that have bodies, with all subjects of each and the generations of their keys."""
         found: dict[int, dict[str, int]] = {}
         async for recorded in self._store.read(journal):
             if recorded.sequence in sequences and recorded.body is not None:
@@ -152,7 +153,7 @@ class BodyPruning:
         by: Identity,
     ) -> None:
         last = max(datetime_from_us(seen[name].last_at_us) for name in going)
-        now = max(self._store.now(), last)  # a clock that was ahead has said when the last entry was
+        now = max(self._store.now(), last)  # the clock may have been ahead when the last entry was written
         with ArchivePart(out, is_encrypted=True) as part:
             async for recorded in self._store.read_all(until=until):
                 bodies = going.get(recorded.journal)
@@ -180,7 +181,7 @@ class BodyPruning:
         archive: str,
         keeps: bool,
     ) -> str | None:
-        """Take the bodies of one journal away; return why it is left, if it is. Nobody is held meanwhile."""
+        """Prune the bodies of one journal; return the reason if it is left. No hold can be placed meanwhile."""
         async with self._subjects.unheld(_named(journal, bodies)) as held:
             if held is not None:
                 return f"subject [{held:.80}] is held"
@@ -196,7 +197,7 @@ class BodyPruning:
         return None
 
     async def _superseded(self, journal: str, bodies: Mapping[int, Mapping[str, int]]) -> list[int]:
-        """Return the checkpoints before the last, where they hold something of a subject who was erased."""
+        """Return the checkpoints before the last one, if a subject of the bodies was erased: they may hold its data."""
         ended = self._subjects.erasures.is_ended
         if not any(ended(*each) for subjects in bodies.values() for each in subjects.items()):
             return []
@@ -214,7 +215,7 @@ class BodyPruning:
 
 def _why_left(name: str, seen: Seen | None, ended: Collection[str]) -> str | None:
     if seen is None or name.startswith(CONTEXT):
-        return "it is no journal of an actor"
+        return "it is not the journal of an actor"
     if not seen.imports.issubset(ended):
         return "with an import that has not ended"
     return "with a turn that has no end" if seen.unfinished else None
@@ -225,7 +226,7 @@ def _all(bodies: Mapping[int, Mapping[str, int]]) -> set[str]:
 
 
 def _named(journal: str, bodies: Mapping[int, Mapping[str, int]]) -> set[str]:
-    """Return whom a hold on whom keeps bodies: their subjects, and the key of the journal."""
+    """Return the names whose hold keeps these bodies: their subjects, and the key of the journal."""
     return _all(bodies) | {parse_journal_name(journal).key}
 
 
@@ -244,9 +245,9 @@ async def bodies_of_subject(store: PrunableStore, subject: str, *, subjects: Sub
 
 
 async def bodies_of_kinds(store: Readable, days: Mapping[str, float], *, now: Callable[[], datetime]) -> Chosen:
-    """Return the bodies of entries of some kinds that are older than so many days; `type:kind` is of one actor type.
+    """Return the bodies of entries of some kinds that are older than their days; `type:kind` is for one actor type.
 
-    Those with which commands came in are never among them: by these it is known what was asked.
+    The bodies of received commands are never among them: they record what was asked.
     """
     chosen: dict[str, dict[int, tuple[str, ...]]] = {}
     at = now()

@@ -1,4 +1,4 @@
-"""Reading an archive back: verified from its own bytes alone, and read like the journal it came from."""
+"""Read an archive: verify it from its own bytes alone, and read it like the journal that it came from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeErro
 
 @dataclass(frozen=True, slots=True)
 class ArchiveVerification:
-    """What is known of an archive after all of it was read."""
+    """The result of verifying an archive."""
 
     digest: str
     entries: int
@@ -42,11 +42,11 @@ class ArchiveVerification:
     findings: tuple[Finding, ...]
     counts: dict[str, int]
     closed: int = 0
-    """How many bodies are sealed: of these it is known that they are there, and not what they say."""
+    """How many bodies are sealed: they are present, but their contents were not verified."""
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing was found."""
+        """Whether there are no findings."""
         return not self.counts
 
     def lines(self) -> Iterator[str]:
@@ -57,10 +57,10 @@ class ArchiveVerification:
 
 
 class Archive:
-    """An archive that is open for reading. It is read from its beginning for each question: it is cold storage.
+    """An archive that is open for reading. Each query reads it from the beginning: it is cold storage.
 
-    With a `vault`, the bodies of an encrypted one are opened as they are read: those of subjects who were erased are
-    gone, as pruned ones are. Without one they come back as `UnknownEntry`, `sealed`.
+    With a `vault`, the bodies of an encrypted archive are opened as they are read; bodies of subjects who were erased
+    are missing, like pruned ones. Without a vault, sealed bodies are returned as `UnknownEntry`, `sealed`.
     """
 
     def __init__(self, path: Path, *, vault: Vault | None = None) -> None:
@@ -69,7 +69,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError as error:
-            raise JournalNotFoundError(f"there is no archive at [{path}]; expected one: name another") from error
+            raise JournalNotFoundError(f"there is no file at [{path}]; expected an archive: name another") from error
         except _DAMAGED as error:
             raise self._damaged(error) from error
         try:
@@ -83,12 +83,12 @@ class Archive:
         self.digest = digest_of(raw)
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines of the entries; raise `JournalCorruptError` where they cannot be read."""
+        """Yield the lines of the entries; raise `JournalCorruptError` if they cannot be read."""
         for raw in self._raw_lines():
             yield raw.decode().rstrip("\n")
 
     def verify(self) -> ArchiveVerification:
-        """Verify all of it from its own bytes: digests, hashes, chains, order, and what the manifest says."""
+        """Verify all of it from its own bytes: digests, hashes, chains, order, and the manifest."""
         findings = Findings()
         chains = ChainCheck(findings)
         times: dict[str, tuple[int, int]] = {}
@@ -107,11 +107,11 @@ class Archive:
                 if workspace != self.manifest.workspace:
                     findings.add("TAMPERED", f"line {number} is of workspace {workspace}")
                 if entry.position <= position:
-                    findings.add("REORDERED", f"line {number} stands after a later position", position=entry.position)
+                    findings.add("REORDERED", f"line {number} comes after a later position", position=entry.position)
                 position = max(position, entry.position)
                 times[entry.journal] = (times.get(entry.journal, (entry.recorded_at_us, 0))[0], entry.recorded_at_us)
                 if left_out.is_wrong(entry):
-                    chains.tell("TAMPERED", entry, "has no body where the manifest leaves none out, or the other way")
+                    chains.tell("TAMPERED", entry, "has no body although the manifest lists it, or the other way round")
                 closed += entry.body_scheme == SEALED_SCHEME
                 chains.check(entry, workspace, whole=True)
         except (JournalCorruptError, *_DAMAGED) as error:
@@ -127,9 +127,9 @@ class Archive:
         )  # fmt: skip
 
     async def verify_closed(self, vault: Vault) -> list[Finding]:
-        """Return what is wrong with sealed bodies: each opens and is what was digested, unless its subject was erased.
+        """Return what is wrong with sealed bodies: each must open and match its digest, unless a subject was erased.
 
-        `verify` says all that can be said without keys.
+        `verify` checks everything that can be checked without keys.
         """
         findings = Findings()
         for line in self.lines():
@@ -144,13 +144,13 @@ class Archive:
         return findings.kept
 
     async def compare(self, source: Readable) -> list[Finding]:
-        """Return where the journal that it came from says something else now. Equal heads say that all is equal."""
+        """Return the differences from the journal that it came from. Equal heads mean that all entries are equal."""
         findings = Findings()
         for listed in self.manifest.journals:
             there = [e async for e in source.read(listed.journal, after=listed.entries - 1, until=listed.entries)]
             if not there:
                 findings.add(
-                    "TRUNCATED", f"{listed.journal} has less than {listed.entries} entries now", journal=listed.journal
+                    "TRUNCATED", f"{listed.journal} has fewer than {listed.entries} entries now", journal=listed.journal
                 )
             elif there[0].entry_hash.hex() != listed.head:
                 findings.add(
@@ -199,16 +199,16 @@ class Archive:
         return None
 
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        """Return position → entry of those positions at which there is one."""
+        """Return position → entry, for the positions that have one."""
         wanted = frozenset(positions)
         return {entry.position: entry async for entry in self.read_all() if entry.position in wanted}
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
         return {at: Part.of(entry, paths) for at, entry in (await self.at(positions)).items()}
 
     async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
         asked = frozenset(wanted)
         return {
             (entry.journal, entry.sequence): entry
@@ -217,12 +217,12 @@ class Archive:
         }
 
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
         found = {turn: await self.find_command(*turn) for turn in turns}
         return {turn: Part.of(entry, paths) for turn, entry in found.items() if entry is not None}
 
     async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
-        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
+        """Return the entries of `MARKS` of some turns, by position; a turn is (journal, command id)."""
         wanted = frozenset(turns)
         return [
             entry
@@ -231,7 +231,7 @@ class Archive:
         ]
 
     async def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position, or where it has `asked`."""
+        """Stream the `CommandReceivedEntry` of every turn without an end; with `asked`, only if it awaits a person."""
         received: dict[tuple[str, str | None], Recorded] = {}
         asking: set[tuple[str, str | None]] = set()
         async for entry in self.read_all():
@@ -270,30 +270,30 @@ class Archive:
         return entry if self._vault is None else await opened(entry, self._vault)
 
     def _hold_against_manifest(self, chains: ChainCheck, count: int, findings: Findings) -> None:
-        said = {each.journal: each for each in self.manifest.journals}
-        for name in sorted({name for _, name in chains.last} - set(said)):
+        manifested = {each.journal: each for each in self.manifest.journals}
+        for name in sorted({name for _, name in chains.last} - set(manifested)):
             findings.add("TAMPERED", f"{name} is not in the manifest", journal=name)
-        for name, listed in said.items():
+        for name, listed in manifested.items():
             sequence, head = chains.last.get((self.workspace, name), (0, b""))
             if (sequence, head.hex()) != (listed.entries, listed.head):
                 findings.add(
                     "TRUNCATED" if sequence < listed.entries else "TAMPERED",
-                    f"{name} ends at sequence {sequence}, and not with the head that the manifest says", journal=name,
+                    f"{name} ends at sequence {sequence}, and not with the head in the manifest", journal=name,
                 )  # fmt: skip
         if count != self.manifest.entries:
             findings.add("TAMPERED", f"there are {count} entries where the manifest says {self.manifest.entries}")
 
     def _check_manifest(self, times: Mapping[str, tuple[int, int]], position: int, findings: Findings) -> None:
-        """Hold what the manifest says of moments, places and context against the entries."""
+        """Compare the times, positions and context in the manifest with the entries."""
         manifest, lies = self.manifest, []
         try:
             readme = hashlib.sha256(self._zip.read(README)).hexdigest()
         except (RuntimeError, *_DAMAGED):
             readme = ""
         if readme != manifest.readme_sha256:
-            lies.append("was made for another README.txt")
+            lies.append("has the hash of another README.txt")
         if any(each.last_at > manifest.sealed_at for each in manifest.journals):
-            lies.append("was sealed before its last entry")
+            lies.append("has a sealing time before its last entry")
         names = [each.journal for each in manifest.journals]
         if len(set(names)) != len(names):
             lies.append("names a journal twice")
@@ -301,9 +301,9 @@ class Archive:
             lies.append("ends before its last entry")
         for each in manifest.journals:
             first, last = times.get(each.journal, (0, 0))
-            said = us_from_datetime(each.first_at), us_from_datetime(each.last_at)
-            if each.journal in times and said != (first, last):
-                lies.append(f"says something else of when {each.journal} began and ended")
+            claimed = us_from_datetime(each.first_at), us_from_datetime(each.last_at)
+            if each.journal in times and claimed != (first, last):
+                lies.append(f"has other times for the first and last entry of {each.journal}")
             if each.context and not each.journal.startswith(CONTEXT):
                 lies.append(f"calls {each.journal} context")
             if not each.context and each.last_at >= manifest.before:
@@ -314,30 +314,30 @@ class Archive:
     def _damaged(self, error: Exception) -> JournalCorruptError:
         return JournalCorruptError(
             f"archive [{self.path}] cannot be read [{type(error).__name__}: {str(error)[:200]}]; expected one that "
-            "`loom archive` has written: take a copy of it"
+            "`loom archive` has written: use another copy of it"
         )
 
 
 class _LeftOut:
-    """Which bodies a manifest says are not in its archive."""
+    """The bodies that are not in an archive, by its manifest."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._missing = {each.journal: sorted(each.missing) for each in manifest.journals if not each.context}
         self._is_encrypted = manifest.is_encrypted
 
     def is_wrong(self, entry: Recorded) -> bool:
-        """Tell whether an entry has no body where it should have one, or the other way."""
+        """Tell whether an entry has no body although it should have one, or the other way round."""
         ranges = self._missing.get(entry.journal)
         if ranges is None:
             return False
-        at = bisect_right(ranges, (entry.sequence, _NO_END))  # they are in order
+        at = bisect_right(ranges, (entry.sequence, _NO_END))  # the ranges are sorted
         left_out = self._is_encrypted and at > 0 and entry.sequence <= ranges[at - 1][1]
         return left_out != (entry.body is None)
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
-    """Refuse what other readers could take for something else: each member is there once, nothing before or after."""
+    """Refuse a file that another reader could read differently: each member once, and no bytes before or after."""
     names = [each.filename for each in archive.infolist()]
     begins = min((each.header_offset for each in archive.infolist()), default=-1)
     if sorted(names) != sorted((ENTRIES, MANIFEST, README)) or begins != 0 or archive.comment:
-        raise ValueError(f"it holds {', '.join(map(repr, names))[:200]}, and not just what an archive does")
+        raise ValueError(f"it holds {', '.join(map(repr, names))[:200]}; an archive has other members")

@@ -1,4 +1,4 @@
-"""Which archives were made of a workspace, and what was pruned for them: a journal of it."""
+"""The journal of archives: which archives were made of a workspace, and what was pruned into them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ARCHIVES_JOURNAL = "loom/archives"
 
 
 class ArchivedEntry(PersonEntry):
-    """Journals were sealed into an archive. Its digest names it, and all that is in it."""
+    """Journals were sealed into an archive. The digest identifies the archive and all its contents."""
 
     kind: ClassVar[str] = "archived"
     schema_version: ClassVar[int] = 2
@@ -44,18 +44,18 @@ class ArchivedEntry(PersonEntry):
 
 
 class PrunableStore(JournalStore, Protocol):
-    """A store that can take bodies away where a journaled entry says so."""
+    """A store that can remove bodies that a journaled entry declares pruned."""
 
     async def prune(self, journal: str, *, until: int) -> None:
-        """Take the bodies of a journal away, up to and with a sequence."""
+        """Remove the bodies of a journal, up to and including a sequence."""
         ...
 
     async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
-        """Take bodies of a journal away by ranges (first, last)."""
+        """Remove bodies of a journal by ranges (first, last)."""
         ...
 
     def now(self) -> datetime:
-        """Return the time by the clock that entries are stamped with."""
+        """Return the time of the clock that stamps entries."""
         ...
 
 
@@ -63,25 +63,25 @@ class ActorBlocker(Protocol):
     """Keeps actors from taking commands: the actors of a running loom."""
 
     def block(self, journal: str, why: LoomError) -> bool:
-        """Take no more commands for an actor that is at rest; False for one that is at work."""
+        """Block commands for an idle actor; False if the actor is busy."""
         ...
 
     def unblock(self, journal: str) -> None:
-        """Let it take commands again."""
+        """Let the actor take commands again."""
         ...
 
 
 class Pruned(NamedTuple):
-    """What was pruned, and which journals were left, with why."""
+    """The journals that were pruned, and those that were left, with the reason."""
 
     journals: tuple[str, ...]
     left: dict[str, str]
 
 
 class Archives:
-    """The archives of one workspace. `retention` says what is not pruned yet; by default that of loom's own config.
+    """The archives of one workspace. `retention` says what must be kept; by default the retention of loom's own config.
 
-    `subjects` are those of a loom that is open: what is pruned is none of theirs who are held, whoever asks for it.
+    `subjects` are those of an open loom: data of subjects on hold is never pruned, no matter who asks for it.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class Archives:
         self._pruned: dict[str, list[tuple[int, int]]] = {}
 
     async def load(self) -> None:
-        """Read them."""
+        """Read the archives and the pruned ranges from their journal."""
         await self._journal.load()
 
     def get(self, digest: str) -> ArchivedEntry | None:
-        """Return what was journaled of an archive when it was made; None for one that nobody knows."""
+        """Return the entry of an archive by its digest; None for an unknown one."""
         return self._known.get(digest)
 
     async def add(self, archive: Archive, *, by: By, override: str | None = None) -> ArchivedEntry:
-        """Write down that an archive was made: from then on the journal vouches for it.
+        """Journal that an archive was made: from then on the journal vouches for it.
 
-        It is verified, and held against the journal, before that: `JournalCorruptError` where anything is amiss. One
-        that holds journals which retention keeps is a `RetentionError`; `override` says why it is to be so all the
-        same, and is journaled first, in the person's name.
+        The archive is first verified and compared with the journal: `JournalCorruptError` if anything is wrong. If it
+        holds journals that retention keeps, `RetentionError`, unless `override` gives a reason, which is journaled
+        first, in the person's name.
         """
         who = Identity.of(by)
         await self.load()
@@ -127,9 +127,9 @@ class Archives:
     async def add_bodies(
         self, archive: Archive, *, by: Identity, overridden: dict[str, datetime], override: str | None
     ) -> ArchivedEntry:
-        """Write down that an archive of single bodies was made, verified and synced first.
+        """Journal that an archive of single bodies was made, after verifying and syncing it.
 
-        `overridden` are journals that retention keeps, and until when; why that is not to count is journaled.
+        `overridden` are the journals that retention keeps, and until when; `override` is the reason, and is journaled.
         """
         await self.check(archive)
         await self._make_durable(archive)
@@ -149,20 +149,20 @@ class Archives:
     async def prune(
         self, archive: Archive, *, by: By, reason: str, override: str | None = None, blocker: ActorBlocker | None = None
     ) -> Pruned:
-        """Take the bodies of sealed journals out of the journal, in a person's name; hashes and chains stay.
+        """Remove the bodies of archived journals from the journal, in a person's name; hashes and chains stay.
 
-        The archive is verified first, from its first byte to its last, and held against the journal: raises
-        `JournalCorruptError` where anything is amiss, and then nothing is taken. A journal that went on since, or that
-        the archive holds as context, or whose actor is at work, or that retention keeps, is left; `override` says why
-        retention is not to count, and is journaled first. One of a subject on hold is left whatever is overridden.
-        Killed in between, it is gone on with when it is asked for again. `blocker` keeps the actors of a running loom
-        from taking commands meanwhile, and from then on.
+        The archive is first verified, from its first byte to its last, and compared with the journal: raises
+        `JournalCorruptError` if anything is wrong, and nothing is removed. A journal is left if it has grown since,
+        if the archive holds it as context, if its actor is busy, or if retention keeps it; `override` gives a reason to
+        prune it in spite of retention, and is journaled first. A journal of a subject on hold is always left. If the
+        process is killed in between, call it again to continue. `blocker` keeps the actors of a running loom from
+        taking commands meanwhile, and from then on.
         """
         who = Identity.of(by)
         await self.load()
         await self.check(archive)
         if self.get(archive.digest) is None:
-            raise _unfit(archive, "this journal knows of no such archive")
+            raise _unfit(archive, "it is not in the journal of archives")
         await self._make_durable(archive)
         kept = self._kept(archive)
         if kept and override is not None:
@@ -175,7 +175,7 @@ class Archives:
             if listed.context:
                 left[name] = "context"
             elif listed.partial:
-                left[name] = "only some of its bodies are in it"
+                left[name] = "only some of its bodies are in the archive"
             elif name in kept:
                 left[name] = f"retention keeps it until {kept[name]:%Y-%m-%d %H:%M} UTC"
             elif (
@@ -191,7 +191,7 @@ class Archives:
     async def _unless_held(
         self, name: str, last: int, *, by: Identity, reason: str, archive: str, blocker: ActorBlocker | None
     ) -> str | None:
-        """Take the bodies of one journal away, unless it is of a subject on hold; nobody is held meanwhile."""
+        """Remove the bodies of one journal, unless a subject of it is on hold; no hold can be placed meanwhile."""
         subjects = {parse_journal_name(name).key}
         async for recorded in self._store.read(name, until=last):
             subjects.update(each.subject for each in sealed_in(recorded))
@@ -203,10 +203,10 @@ class Archives:
     async def _pruned_one(
         self, name: str, last: int, *, by: Identity, reason: str, archive: str, blocker: ActorBlocker | None
     ) -> str | None:
-        """Take the bodies of one journal away; return why it is left, if it is."""
+        """Remove the bodies of one journal; return the reason if it is left."""
         pruned = ActorPrunedError(f"journal [{name}] is pruned; expected all of it: read it in the archive")
         if blocker is not None and not blocker.block(name, pruned):
-            return "its actor is at work, or stopped"
+            return "its actor is busy, or stopped"
         try:
             if (await self._store.head(name)).sequence == last:
                 await self.declare(name, 1, last, by=by, reason=reason, archive=archive)
@@ -220,10 +220,10 @@ class Archives:
             raise
         if blocker is not None:
             blocker.unblock(name)
-        return "it went on since"
+        return "it has grown since"
 
     def _kept(self, archive: Archive) -> dict[str, datetime]:
-        """Return which journals of an archive retention keeps, and until when; those that are pruned are not there."""
+        """Return the journals of an archive that retention keeps, and until when, without those that are pruned."""
         ended_at = {
             each.journal: each.last_at
             for each in archive.manifest.journals
@@ -246,28 +246,28 @@ class Archives:
         await self._journal.append_if_missing(lambda: entry)
 
     async def _make_durable(self, archive: Archive) -> None:
-        """See to it that the archive survives a power cut before the bodies are in it alone: it may be a copy."""
+        """Sync the archive to the disk before it is the only place of the bodies: the file may be a copy."""
         try:
             await asyncio.to_thread(sync_file, archive.path)
         except OSError as error:
             raise _unfit(archive, f"it cannot be made durable: {error.strerror}") from error
 
     async def declare(self, journal: str, first: int, last: int, *, by: Identity, reason: str, archive: str) -> None:
-        """Write down that bodies are gone, before they are; once is enough. `archive` is a digest."""
+        """Journal that bodies are pruned, before they are removed, unless that is journaled. `archive` is a digest."""
         entry = PrunedEntry(
             journal=journal, first_sequence=first, last_sequence=last, **by.written(), reason=reason, archive=archive
         )
         await self._journal.append_if_missing(lambda: None if self.is_declared(journal, first, last) else entry)
 
     def is_declared(self, journal: str, first: int, last: int) -> bool:
-        """Tell whether an entry says that these bodies of a journal are gone."""
+        """Tell whether an entry declares these bodies of a journal pruned."""
         return any(one <= first and last <= other for one, other in self._pruned.get(journal, ()))
 
     async def check(self, archive: Archive) -> None:
-        """Raise `JournalCorruptError` for an archive that bodies must not be taken away for."""
+        """Raise `JournalCorruptError` for an archive that must not replace bodies in the journal."""
         found = await asyncio.to_thread(archive.verify)
         wrong = [*found.findings, *await archive.compare(self._store)]
-        if found.closed and not wrong:  # what does not open would be gone for good
+        if found.closed and not wrong:  # a body that does not open would be lost
             wrong = await archive.verify_closed(self._subjects.opened_vault())
         if archive.workspace != self._store.workspace:
             problem = f"it is of workspace {archive.workspace}"
@@ -289,12 +289,12 @@ def _too_young(kept: Mapping[str, datetime]) -> RetentionError:
     name = min(kept, key=lambda each: kept[each])
     return RetentionError(
         f"journal [{name}] is kept until [{kept[name]:%Y-%m-%d %H:%M} UTC] by retention, as are [{len(kept) - 1}] "
-        "others of this archive; expected older ones: wait, or override it by name, with a reason"
+        "others of this archive; expected older ones: wait, or override retention in your name, with a reason"
     )
 
 
 def _unfit(archive: Archive, problem: str) -> JournalCorruptError:
     return JournalCorruptError(
-        f"archive [{archive.path}] is not one to go by [{problem}]; expected one that `loom archive` made of this "
-        "workspace and that verifies: nothing was done"
+        f"archive [{archive.path}] cannot be used [{problem}]; expected one that `loom archive` made of this "
+        "workspace and that verifies: nothing was changed"
     )

@@ -1,4 +1,4 @@
-"""Sealing journals that have come to rest into an archive; nothing is changed where they lie."""
+"""Seal inactive journals into an archive; the journals themselves are only read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RUN_ENDED = "run_ended"
 
 
 class Sealed(NamedTuple):
-    """What was sealed: the manifest, the digest that names the archive, and how many journals were left, by why."""
+    """The manifest, the digest that identifies the archive, and how many journals were left, by reason."""
 
     manifest: Manifest
     digest: str
@@ -39,26 +39,26 @@ class Sealed(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """What is known of a journal once all of it was read."""
+    """Properties of a journal, collected while it is read."""
 
     entries: int = 0
     first_at_us: int = 0
     last_at_us: int = 0
     head: bytes = b""
     is_an_actors: bool = False
-    """Whether it took commands, or holds what was imported, which is dealt with in the same way."""
+    """Whether it took commands, or holds imported decisions, which are treated in the same way."""
     bodies: int = 0
     """How many entries have their body."""
     unfinished: set[str] = field(default_factory=set)
     imports: set[str] = field(default_factory=set)
     has_commands: bool = False
-    """Whether it took commands: then an actor starts from it."""
+    """Whether it took commands: then an actor's state is folded from it."""
     sealed_for: set[str] = field(default_factory=set)
-    """For whom something in it is sealed."""
+    """The subjects for whom something in it is sealed."""
     key: str = ""
 
     def take(self, recorded: Recorded) -> None:
-        """Take the next entry in."""
+        """Add the next entry."""
         if not self.entries:
             self.key = parse_journal_name(recorded.journal).key
         self.sealed_for.update(each.subject for each in sealed_in(recorded))
@@ -71,8 +71,8 @@ class Seen:
             return
         if recorded.kind in OWN_IDS:
             self.is_an_actors = True
-            if (said := recorded.plain) is not None:
-                self.imports.add(said["decision"]["run_id"])
+            if (body := recorded.plain) is not None:
+                self.imports.add(body["decision"]["run_id"])
         if recorded.kind == CommandReceivedEntry.kind:
             self.is_an_actors = self.has_commands = True
             self.unfinished.add(recorded.command_id)
@@ -93,9 +93,9 @@ class Seen:
         held: Collection[str] = (),
         is_encrypted: bool = False,
     ) -> str | None:
-        """Return why a journal of an actor stays out, or None; `held` are subjects that nothing is pruned of.
+        """Return why a journal of an actor is left out, or None; `held` are the subjects on hold.
 
-        An encrypted archive takes one in of which single bodies are gone.
+        An encrypted archive accepts a journal of which single bodies were pruned.
         """
         if self.last_at_us >= before_us:
             return "younger"
@@ -117,7 +117,7 @@ async def look(
     whose: Whose | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[dict[str, Seen], set[str]]:
-    """Return what is known of every journal by its name, and which runs have ended; `whose` is shown all of it."""
+    """Return the properties of every journal by its name, and the runs that ended; `whose` gets every entry."""
     seen: dict[str, Seen] = {}
     ended: set[str] = set()
     async for recorded in source.read_all(until=until):
@@ -137,14 +137,14 @@ class Lines:
         self._workspace = workspace
         self._vault = vault
         self.whose = whose
-        """None for an archive in clear; otherwise it has to be shown all entries first."""
+        """None for an archive in clear; otherwise it must have got all entries before the first line."""
         self.missing: dict[str, set[int]] = {}
         """By journal, the sequences whose bodies were left out."""
 
     async def of(self, recorded: Recorded, subjects: Mapping[str, int] | None = None) -> str:
-        """Return the line of an entry. What concerns a subject who was erased is left out of an encrypted archive.
+        """Return the line of an entry. An encrypted archive leaves out a body that concerns a subject who was erased.
 
-        `subjects` are those whom it concerns, with the generations of their keys, where that is known.
+        `subjects` are those whom it concerns, with the generations of their keys, if the caller knows them.
         """
         if recorded.body is None:
             return self.without_body(recorded)
@@ -177,13 +177,13 @@ async def seal(
     erasures: Erasures | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sealed | None:
-    """Seal the journals of actors that end before a moment into a new file; None, and no file, where there are none.
+    """Seal the journals of actors that end before a moment into a new file; None, and no file, if there are none.
 
-    Those that `retention` keeps stay out; without one, `Archives.add` asks for an override. Those of subjects who are
-    `held` stay out as well. What they need to be
-    understood comes with them whole: the journals of loom itself. With a `vault` and its `erasures` the archive is
-    encrypted: each body that concerns subjects is sealed for them. `until` is the last position to be looked at. The
-    file takes its name when all of it is on the disk, and is never overwritten: `ConfigError`.
+    Journals that `retention` keeps are left out; without `retention`, `Archives.add` asks for an override. Journals of
+    subjects who are `held` are left out as well. The journals of loom itself are included whole, as they are needed to
+    understand the others. With a `vault` and its `erasures` the archive is encrypted: each body that concerns subjects
+    is sealed for them. `until` is the last position to read. The file gets its name once all of it is on the disk; an
+    existing file is not overwritten: `ConfigError`.
     """
     check_person(by)
     whose = None if vault is None or erasures is None else Whose(vault, erasures)
@@ -220,7 +220,7 @@ async def seal(
 
 
 def listed(name: str, seen: Seen, lines: Lines, *, context: bool = False) -> ArchivedJournal:
-    """Return what a manifest says of a journal."""
+    """Return the description of a journal for a manifest."""
     missing = () if context else tuple(within(lines.missing.get(name, ())))
     return ArchivedJournal(
         journal=name, entries=seen.entries, head=seen.head.hex(), first_at=datetime_from_us(seen.first_at_us),

@@ -1,4 +1,4 @@
-"""Whom a body concerns: by its own sealed values, by those of its turn, and by the name of its journal."""
+"""The subjects that a body concerns: by its own sealed values, those of its turn, and the name of its journal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Whose"]
 
 
 class Whose:
-    """Tells whom bodies concern: give it all entries by `take` first, then ask.
+    """Finds the subjects that bodies concern: give it all entries by `take` first, then call `of`.
 
-    A subject is whoever something is sealed for in a turn, whom its command names, and whose name is the key of the
-    journal, if there are keys of that name in the vault, or were.
+    A body concerns the subjects for whom something in its turn is sealed, the subject that its command names, and the
+    subject whose name is the key of the journal, if the vault has keys of that name, or had them.
     """
 
     def __init__(self, vault: Vault, erasures: Erasures) -> None:
@@ -29,7 +29,7 @@ class Whose:
         self._generations: dict[str, int | None] = {}
 
     def take(self, recorded: Recorded) -> None:
-        """Take in what an entry says of its turn."""
+        """Collect the subjects that an entry adds to its turn."""
         if recorded.command_id is None or recorded.body is None:
             return
         found = self._own(recorded)
@@ -39,7 +39,7 @@ class Whose:
                 turn[name] = max(generation, turn.get(name, 0))
 
     async def of(self, recorded: Recorded) -> dict[str, int]:
-        """Return subject → the newest generation of its keys that counts, of all whom a body concerns."""
+        """Return subject → the newest valid generation of its keys, for all subjects that a body concerns."""
         found = self._own(recorded)
         if recorded.command_id is not None:
             for name, generation in self._turns.get((recorded.journal, recorded.command_id), {}).items():
@@ -54,23 +54,23 @@ class Whose:
         return any(self._erasures.is_ended(name, generation) for name, generation in subjects.items())
 
     def _own(self, recorded: Recorded) -> dict[str, int]:
-        """Return whom a body names; -1 is a generation that is still to be looked for."""
+        """Return the subjects that a body names; -1 is a generation that is still to be found."""
         found: dict[str, int] = {}
         for sealed in sealed_in(recorded):
             found[sealed.subject] = max(sealed.generation, found.get(sealed.subject, 0))
-        if recorded.kind == CommandReceivedEntry.kind and (said := recorded.plain) is not None:
-            named = said.get("subject")
+        if recorded.kind == CommandReceivedEntry.kind and (body := recorded.plain) is not None:
+            named = body.get("subject")
             if isinstance(named, str):
                 found.setdefault(named, -1)
         return found
 
     async def generation(self, subject: str) -> int:
-        """Return the newest generation of a subject's keys that counts; the first for one that has none yet."""
+        """Return the newest valid generation of a subject's keys; 1 for a subject that has none yet."""
         generation = await self._generation(subject)
         return 1 if generation is None else generation
 
     async def _generation(self, subject: str) -> int | None:
-        """Return the generation of a subject's newest keys, or the last that an erasure ended; None for neither."""
+        """Return the generation of a subject's newest keys, or the last one that an erasure ended; None for neither."""
         if subject not in self._generations:
             self._generations[subject] = await self._looked_up(subject)
         return self._generations[subject]

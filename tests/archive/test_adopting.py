@@ -62,7 +62,7 @@ async def test_retention_is_carried_out_for_who_adopted_the_setting_and_stops_wh
     async with opened(data, 366) as loom:
         await loom.subjects.hold("b", by="lea", reason="a claim is open")
         due = due_in(loom)
-        with pytest.raises(RetentionError, match="adopted by nobody"):
+        with pytest.raises(RetentionError, match="retention was not adopted"):
             await due.carry_out(archives_of(loom), tmp_path)
         for by, reason, error in (("", "x", InvalidNameError), ("vera", " ", AdmissionError)):
             with pytest.raises(error):
@@ -96,7 +96,7 @@ async def test_retention_is_carried_out_for_who_adopted_the_setting_and_stops_wh
         await adoption.load()
         assert await adoption.withdraw(**NAMED)
         assert not await adoption.withdraw(**NAMED)
-        with pytest.raises(RetentionError, match="adopted by nobody"):
+        with pytest.raises(RetentionError, match="retention was not adopted"):
             await due_in(loom).carry_out(archives_of(loom), tmp_path)
     assert verify(data / "default" / "journal.db", workspace="default").ok
 
@@ -144,9 +144,9 @@ async def test_the_shell_lists_adopts_and_carries_out(tmp_path: Path) -> None:
     def all_of_it() -> None:
         said = asked("--json").json
         assert ([each["journal"] for each in said["due"]], said["in_force"]) == (["notes/a"], False)
-        assert "nobody adopted it" in asked().out
+        assert "it is not adopted" in asked().out
         refused = asked("run", "-o", str(tmp_path))
-        assert (refused.code, "adopted by nobody" in refused.err) == (1, True)
+        assert (refused.code, "retention was not adopted" in refused.err) == (1, True)
         assert "is adopted\n" in asked("adopt", "--by", "vera", "-m", "x", "--setting", said["digest"][:12]).out
         assert "adopted by vera" in asked().out
         done = asked("run", "-o", str(tmp_path), "--json")
