@@ -1,4 +1,4 @@
-"""Who decides: actors, their commands and turns, and what people do about them."""
+"""Actors, their commands and turns, and the interventions of people."""
 
 from __future__ import annotations
 

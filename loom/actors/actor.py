@@ -1,4 +1,4 @@
-"""The class that agent code subclasses, and the verbs it decides with."""
+"""The base class of actors, and its verbs."""
 
 from __future__ import annotations
 
@@ -37,30 +37,29 @@ R = TypeVar("R")
 
 
 class Actor(Generic[State]):
-    """Something that decides and remembers why.
-
+    """An agent that makes decisions and records the reasons for them.
     1. Subclass it, `class DiscountAgent(Actor[DiscountState])`, and write `async def execute(self, command)`.
-    2. In there, look things up, ask for consent and decide by the verbs below: what they do is journaled, and a turn
-       that was cut short goes on where it was, without doing anything twice.
-    3. Give it a `policy` to be judged by, an `equivalence` to find precedents with, and, where it needs a state,
+    2. In `execute`, use the verbs below to look things up, to ask for approval and to decide. They journal what they
+       do. A turn that was interrupted continues from there, and does nothing twice.
+    3. Set a `policy` that judges its facts, an `equivalence` that finds precedents, and, where it needs a state,
        `apply(entry)` to fold its journal into `self.state`.
 
-    Everything is opt-in. `execute` runs for one command at a time, except that others run while it waits for consent.
+    All of this is optional. `execute` runs for one command at a time; while it waits for an approval, others may run.
     """
 
     actor_type: ClassVar[str] = ""
     """The first half of the journal's name; by default the class name, `DiscountAgent` as `discount-agent`."""
 
     policy: ClassVar[AnyPolicy | str | None] = None
-    """The rule that `evaluate` asks, or the name of a policy that the config brings or that is registered.
+    """The rule that `evaluate` applies, or the name of a policy from the config or the registry.
 
     The adopted version of it is pinned when a command is received."""
 
     equivalence: ClassVar[EquivalenceRule | None] = None
-    """When two of this actor's cases are alike: what `find_precedents` goes by."""
+    """The rule that says which cases of this actor are alike: `find_precedents` uses it."""
 
     state_version: ClassVar[int] = 1
-    """Raise it when the state, or what `apply` makes of an entry, changes: older snapshots are then passed over."""
+    """Raise it when the shape of the state or the behaviour of `apply` changes: older snapshots are then ignored."""
 
     key: str
     """The second half of the journal's name: which one of its type this actor is."""
@@ -75,11 +74,11 @@ class Actor(Generic[State]):
     # --- what a subclass writes -----------------------------------------------------------------
 
     async def execute(self, command: Any) -> Any:
-        """Handle one command and return its reply. An exception fails the turn; its entries stand."""
+        """Handle one command and return its reply. An exception fails the turn; its entries remain."""
         raise NotImplementedError(f"{type(self).__name__} has no execute")
 
     def apply(self, entry: Entry) -> None:
-        """Fold one entry of the journal into `self.state`. May not fail, look at a clock or do I/O (law 7)."""
+        """Fold one entry of the journal into `self.state`. It must not fail, read a clock or do I/O (law 7)."""
 
     def initial_state(self) -> State:
         """Return the state before the first entry: by default the state class called without arguments."""
@@ -90,18 +89,18 @@ class Actor(Generic[State]):
     def upcast_state(cls, version: int, state: JsonValue) -> JsonValue:
         """Return a state of `state_version` as JSON in the shape of `version + 1`.
 
-        An actor starts from a checkpoint of its state where bodies of its journal were pruned: then its entries cannot
-        be folded again, and the state of an older version is all that there is. By default it cannot be read.
+        An actor starts from a checkpoint of its state where bodies of its journal were pruned: its entries cannot be
+        folded again, so a state of an older version has to be converted. By default it cannot be read.
         """
         raise NotImplementedError(f"{cls.__name__} has no step from state_version {version}: override upcast_state")
 
     def context(self) -> Mapping[str, JsonValue]:
-        """Return what the actor knows of itself and the business searches decisions by: tenant, environment, …"""
+        """Return the context by which decisions are searched: tenant, environment, …"""
         return {}
 
     @property
     def state(self) -> State:
-        """What the journal folds to, as far as this turn has come."""
+        """The state that the journal folds to, up to the last entry of this turn."""
         state: State = self._state_ref.state
         return state
 
@@ -111,7 +110,7 @@ class Actor(Generic[State]):
 
     @property
     def requester(self) -> Identity | None:
-        """Who sent the command that is handled, and where the name comes from; None where nobody was named."""
+        """Who sent the current command, and the source of the name; None where no sender was named."""
         return current_turn(self, "requester").received.identity
 
     # --- looking things up ----------------------------------------------------------------------
@@ -164,12 +163,13 @@ class Actor(Generic[State]):
     ) -> Any:
         """Look something up, journal what came back and how long it took, and return it.
 
-        The value is what JSON makes of it, as a `returns` if given. A fetcher that raises, takes longer than
-        `timeout_s` (by default the config's) or returns what is no JSON is a `LookupFailedError`, live and resumed.
+        The value is read back from its JSON, as a `returns` if given. If the fetcher raises, takes longer than
+        `timeout_s` (by default the config's) or returns a value that is not JSON, a `LookupFailedError` is raised, live
+        and resumed.
 
         `protect` says by path what of the result is sealed, hashed, masked or dropped before it is journaled, as
         `{"email": "seal", "contacts.*.phone": "mask"}`; `$result` is all of it, and `$query` the query. Declared fields
-        of `returns` say the same. It is the data of `subject`, by default of whom the command names.
+        of `returns` say the same. It is the data of `subject`, by default the subject that the command names.
         """
         return await verbs.gather_context(
             current_turn(self, "gather_context"),
@@ -186,12 +186,12 @@ class Actor(Generic[State]):
         )
 
     def evaluate(self, facts: BaseModel | Mapping[str, object]) -> Evaluation:
-        """Ask the policy version pinned for this turn about facts; what it says is journaled with them."""
+        """Evaluate facts by the policy version pinned for this turn; the facts and the evaluation are journaled."""
         return verbs.evaluate(current_turn(self, "evaluate"), facts)
 
     @property
     def parameters(self) -> Mapping[str, object]:
-        """The parameters of the policy version pinned for this turn, as JSON has them."""
+        """The parameters of the policy version pinned for this turn, as JSON values."""
         return verbs.parameters(current_turn(self, "parameters"))
 
     async def find_precedents(
@@ -208,9 +208,9 @@ class Actor(Generic[State]):
         """Return earlier decisions, newest first, and journal which were seen.
 
         By `facts`: those in the same situation under the actor's `equivalence`. By `facets`: exact facts or context.
-        By `text`: words of rationale and reasoning. Several narrow each other. `similar_to` suggests, of what matches
-        the rest, the decisions whose rationale is nearest to a text, and none below `min_similarity` (a cosine): they
-        are labelled as suggestions, and are no precedents of the decision unless it names them.
+        By `text`: words of rationale and reasoning. All criteria that are given must match. `similar_to` suggests,
+        among these matches, the decisions whose rationale is nearest to a text, and none below `min_similarity` (a
+        cosine). They are labelled as suggestions, and become precedents of a decision only if it names them.
         """
         return await verbs.find_precedents(
             current_turn(self, "find_precedents"),
@@ -236,10 +236,10 @@ class Actor(Generic[State]):
         escalate_to: Sequence[str] = (),
         key: str | None = None,
     ) -> ApprovalGiven:
-        """Ask for somebody's consent and wait for it, for seconds or for days; a restart in between loses nothing.
+        """Request an approval and wait for the answer, for seconds or for days; a restart in between loses nothing.
 
-        At the deadline (UTC, or `timeout_s` from now) the request is denied, or goes to the next of `escalate_to`,
-        and is denied when there is none left. It is never granted by the clock.
+        At the deadline (UTC, or `timeout_s` from now) the request is denied, or passed on to the next of `escalate_to`,
+        and is denied after the last of them. A deadline never grants a request.
         """
         return await verbs.request_approval(
             current_turn(self, "request_approval"),
@@ -277,12 +277,12 @@ class Actor(Generic[State]):
     ) -> str:
         """Journal a decision and return its id.
 
-        Look-ups, precedents, approvals, facts, evaluation and policy version of the turn attach themselves; each can
-        be given instead: `inputs` also as the results themselves, which are marked as handed in unless a look-up of the
-        turn gave them; `precedents` also by id, or by how one begins. A blank rationale or a policy version that is not
-        registered is refused. `enrich` says whether a critic is to look at it, whatever the modes are; the budget has
-        the last word. `protect` says by path what of the outcome is sealed, hashed, masked or dropped, as declared
-        fields of an outcome that is a model do.
+        Look-ups, precedents, approvals, facts, evaluation and policy version of the turn are attached by default. Each
+        can be given instead: `inputs` also as the results themselves, which are marked as handed in unless a look-up of
+        the turn returned them; `precedents` also by id or by the beginning of an id. A blank rationale or a policy
+        version that is not registered is refused. `enrich` says whether a critic reviews it, and overrides the modes,
+        but not the budget. `protect` says by path what of the outcome is sealed, hashed, masked or dropped, as declared
+        fields of an outcome model do.
         """
         draft = DecisionDraft(
             rationale=rationale,
@@ -308,10 +308,10 @@ class Actor(Generic[State]):
         return await verbs.record_decision(current_turn(self, "record_decision"), draft)
 
     async def record(self, entry: Entry, *, key: str | None = None) -> None:
-        """Journal an entry of your own: `apply` sees it, and so do projections.
+        """Journal an entry of your own class: `apply` and projections read it.
 
-        Entries of one kind that are recorded by branches at the same time each need a `key` of their own, where the
-        branches wait for other things than verbs: else a resumed turn cannot tell whose is whose.
+        Where concurrent branches record entries of one kind and wait for anything but verbs, give each entry a `key` of
+        its own: otherwise a resumed turn cannot match the entries to the branches.
         """
         await verbs.record(current_turn(self, "record"), entry, key=key)
 
@@ -348,10 +348,10 @@ class Actor(Generic[State]):
         repeatable: bool = True,
         returns: Any = None,
     ) -> Any:
-        """Do something in the world: the intent is durable before, the result journaled after.
+        """Perform an effect outside: the intent is durable before it, and the result is journaled after it.
 
-        It happens at least once, each time with the same `key`, which `effect` gets so that the other side can tell a
-        repeat. With `repeatable=False` a turn that was cut short in between stops for a person instead.
+        It happens at least once, each time with the same `key`, which `effect` gets so that the other side can
+        recognise a repetition. With `repeatable=False` a turn that was interrupted in between waits for a person.
         """
         return await verbs.perform(
             current_turn(self, "perform"), action=action, effect=effect, key=key, repeatable=repeatable, returns=returns
@@ -366,7 +366,7 @@ class Actor(Generic[State]):
         timeout_s: float | None = None,
         key: str | None = None,
     ) -> R:
-        """Send another actor a command and return its reply; actors that would wait in a circle are refused."""
+        """Send another actor a command and return its reply; a circle of waiting actors is refused."""
         cls, sent = cast("type[Actor[Any]]", actor), cast("Command[R]", command)
         reply: R = await verbs.ask(current_turn(self, "ask"), cls, actor_key, sent, timeout_s=timeout_s, key=key)
         return reply
@@ -374,7 +374,7 @@ class Actor(Generic[State]):
     async def tell(
         self, actor: type[Handles[C]], actor_key: str, command: Sent[C, Any], *, key: str | None = None
     ) -> None:
-        """Send another actor a command and go on once it is durable there."""
+        """Send another actor a command and return once it is durable there."""
         cls, sent = cast("type[Actor[Any]]", actor), cast("Command[Any]", command)
         await verbs.tell(current_turn(self, "tell"), cls, actor_key, sent, key=key)
 
@@ -397,7 +397,7 @@ def state_type(cls: type[Actor[Any]]) -> Any:
 
 
 def commands_of(cls: type[Actor[Any]]) -> tuple[type[Command[Any]], ...]:
-    """Return the command classes that `execute` declares to take; none where it does not say."""
+    """Return the command classes that `execute` declares; none where it has no annotation for them."""
     return _commands_of(cast("Hashable", cls))
 
 

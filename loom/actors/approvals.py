@@ -1,4 +1,4 @@
-"""Answering requests for approval: by named people, or by a deadline that can only deny or pass on."""
+"""Answers to requests for approval: by named people, or by a deadline, which can only deny or pass on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _log = get_logger("loom.actors")
 
 
 class Approvals:
-    """What people are asked for, and the only way to answer."""
+    """The requests for approval of a loom, and the only way to answer them."""
 
     def __init__(self, system: ActorSystem, chains: ApprovalChains, openings: Openings | None = None) -> None:
         self._system = system
@@ -48,7 +48,7 @@ class Approvals:
         self._lock = KeyedLock()
 
     async def pending(self, approver: str | None = None, *, limit: int = 100, after: int = 0) -> tuple[Approval, ...]:
-        """Return what waits for an answer, oldest first; `after` is the position of the last one already seen."""
+        """Return the pending requests, oldest first; `after` is the position of the last one already seen."""
         return await self._chains.pending(approver, limit=limit, after=after)
 
     async def list(
@@ -62,11 +62,11 @@ class Approvals:
         return await self._chains.get(approval_id)
 
     async def shown(self, approval_id: str, *, by: By, reason: str | None = None) -> Approval:
-        """Return a request with what its approver is shown opened; that it is done is journaled in `loom/access` first.
+        """Return a request, opened for its approver; the access is journaled in `loom/access` first.
 
-        It is for the person whom the request names now, and for readers, by an API key or an account. What was erased
-        since is `erased`, and where something is, or nothing opens, the rest stays `sealed`. Raises `NotAReaderError`,
-        and `ConfigError` where there is no vault.
+        It is allowed to the approver that the request names now, and to readers, by an API key or an account. Values
+        that were erased since are `erased`; if there is one, or nothing opens, the others stay `sealed`. Raises
+        `NotAReaderError`, and `ConfigError` where there is no vault.
         """
         approval, subjects = await self._chains.get(approval_id), self._services.subjects
         sealed = [each for _, each in placeholders_in(approval.facts) if isinstance(each, SealedValue)]
@@ -87,17 +87,17 @@ class Approvals:
         return approval.model_copy(update={"facts": facts})
 
     async def grant(self, approval_id: str, *, by: By, comment: str | None = None) -> Approval:
-        """Grant a request in the name of a person, who may not be the one who asked; return it as answered."""
+        """Grant a request in the name of a person, who must not be the requester; return it as answered."""
         return await self._answer(approval_id, granted=True, who=Identity.of(by), comment=comment)
 
     async def deny(self, approval_id: str, *, by: By, comment: str) -> Approval:
         """Deny a request in the name of a person, and say why; return it as answered."""
         if not (comment or "").strip():
-            raise AdmissionError("a denial has no comment; expected the reason in a person's words: say why")
+            raise AdmissionError("a denial has no comment; expected the reason in a person's words: add a comment")
         return await self._answer(approval_id, granted=False, who=Identity.of(by), comment=comment)
 
     async def expire_due(self) -> int:
-        """Deny or pass on every request whose deadline has come; return how many could be seen to."""
+        """Deny or pass on every request whose deadline has passed; return how many were handled."""
         done = 0
         while due := await self._requests.due():
             seen_to = [await self._expire_quietly(approval) for approval in due]
@@ -107,7 +107,7 @@ class Approvals:
         return done
 
     async def next_deadline(self) -> datetime | None:
-        """Return the deadline that comes next, of what is pending."""
+        """Return the next deadline of the pending requests."""
         following = await self._requests.next_deadline()
         return None if following is None else following[0]
 
@@ -120,7 +120,7 @@ class Approvals:
             if is_self(who, *await self._requesters(approval), approval.journal, approval.actor_type):
                 raise SelfApprovalError(
                     f"approval [{short(approval_id)}] was requested by [{approval.requested_by or approval.journal}]; "
-                    f"expected somebody else than [{who.name}] to answer it: ask another person"
+                    f"expected a person other than [{who.name}] to answer it: ask another person"
                 )
             if await self._requests.expired(approval):
                 await self._append(approval, await self._at_deadline(approval))
@@ -135,14 +135,14 @@ class Approvals:
             return await self._chains.again(approval)
 
     async def _requesters(self, approval: Approval) -> tuple[str, ...]:
-        """Return who asked, by the request and by the command of its turn; they may not answer."""
+        """Return the requesters, by the request and by the command of its turn; they must not answer it."""
         assert approval.command_id is not None  # noqa: S101 - only turns ask
         received = await self._services.store.find_command(approval.journal, approval.command_id)
         sender = received.entry.by if received and isinstance(received.entry, CommandReceivedEntry) else None
         return tuple(each for each in (approval.requested_by, sender) if each is not None)
 
     async def _expire_quietly(self, approval: Approval) -> bool:
-        """Do what a request says for its deadline; one that cannot be seen to now does not hold the others up."""
+        """Do what a request says for its deadline; one that fails now does not delay the others."""
         try:
             async with self._lock.hold(approval.approval_id):
                 approval = await self._chains.again(approval)
@@ -154,7 +154,7 @@ class Approvals:
         return True
 
     async def _at_deadline(self, approval: Approval) -> ApprovalAnsweredEntry | ApprovalEscalatedEntry:
-        """Return what the request says for its deadline; the clock never grants (law 6)."""
+        """Return the answer that the request names for its deadline; a deadline never grants (law 6)."""
         assert approval.deadline is not None  # noqa: S101 - it has come
         following = next(iter(approval.escalate_to), None)
         if approval.on_deadline == "escalate" and following is not None:
@@ -167,11 +167,11 @@ class Approvals:
             )
         return ApprovalAnsweredEntry(
             approval_id=approval.approval_id, granted=False, by=None, shown=approval.shown,
-            comment=f"nobody answered before the deadline {approval.deadline:%Y-%m-%d %H:%M:%S} UTC",
+            comment=f"no answer before the deadline {approval.deadline:%Y-%m-%d %H:%M:%S} UTC",
         )  # fmt: skip
 
     async def _patience(self, approval: Approval) -> timedelta:
-        """Return how long who was asked last had for an answer, by the clock as it was then."""
+        """Return how much time the last approver had for an answer, by the clock as it was then."""
         assert approval.deadline is not None  # noqa: S101 - it has come
         assert approval.command_id is not None  # noqa: S101 - only turns ask
         marks = await self._services.store.marks([(approval.journal, approval.command_id)])
@@ -189,13 +189,13 @@ class Approvals:
 def _check_pending(approval: Approval) -> None:
     if not approval.pending:
         raise ApprovalAnsweredError(
-            f"approval [{short(approval.approval_id)}] is [{approval.status}] by [{approval.answerer or 'nobody'}]; "
+            f"approval [{short(approval.approval_id)}] is [{approval.status}] by [{approval.answerer or 'no one'}]; "
             "expected one that is pending: see `loom approvals`"
         )
 
 
 class DeadlineClock:
-    """Fires deadlines of approvals: those of this run, and those that were set before the last restart."""
+    """Handles deadlines of approvals: those that were set in this process, and those from before the last restart."""
 
     def __init__(self, approvals: Approvals, services: Services) -> None:
         self._approvals = approvals
@@ -203,11 +203,11 @@ class DeadlineClock:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start to watch deadlines."""
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
-        """Stop watching; what comes due is seen at the next start."""
+        """Stop watching; deadlines that pass from now on are handled at the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -223,7 +223,7 @@ class DeadlineClock:
                 continue
 
     async def _look(self) -> float | None:
-        """See to what is due; return after how many seconds to look again, None if only when a deadline is set."""
+        """Handle what is due; return the seconds until the next look, or None to wait until a deadline is set."""
         try:
             await self._approvals.expire_due()
             following = await self._requests.next_deadline()
@@ -232,5 +232,5 @@ class DeadlineClock:
             return _MAX_SLEEP_S
         if following is None:
             return None
-        # What is due and still there could not be seen to just now.
+        # What is due and still pending could not be handled just now.
         return min(following[1], _MAX_SLEEP_S) if following[1] > 0 else _AGAIN_S

@@ -4,14 +4,14 @@ Who may call what, when. All of it on the event loop of the loom.
 
 - The owner makes a cell, awaits `wake` once, then `resume`s what that returned; from then on it may `accept` commands,
   and `stop` it.
-- Turns and their runner use what `TurnHost` names: see `ports`.
-- What is done about a turn from outside (`interventions`) runs in `keep_awake_for`, under `operator_lock`.
+- Turns and their runner use the members of `TurnHost`: see `ports`.
+- Interventions from outside (`interventions`) run in `keep_awake_for`, under `operator_lock`.
 
-What holds: `sequence` is that of the last entry in line, so an append that expects another one was overtaken, and the
-cell is invalid from then on: nothing is written by it any more, its turns are cut short, and the owner wakes another
-cell, which reads what the journal holds. `open` has every turn without an ending, `turns` those of them that wait or
-run here, `stuck` those that wait for a person. The shared state is folded up to the last entry of the turn that has
-the lock, never further.
+Invariants: `sequence` is that of the last queued entry. If the journal has another one, another writer was faster, and
+the cell is invalid from then on: it writes nothing more, its turns are interrupted, and the owner wakes another cell,
+which reads the journal. `open` has every turn without an end, `turns` those of them that wait or run here, `stuck`
+those that wait for a person. The shared state is folded up to the last entry of the turn that has the lock, never
+further.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ _log = get_logger("loom.actors")
 
 
 class CellOwner(Protocol):
-    """What a cell asks of the system that woke it."""
+    """The part of the actor system that a cell uses."""
 
     services: Services
     resumes: bool
-    """Whether turns that were cut short are driven again here."""
+    """Whether interrupted turns are resumed here."""
     closing: bool
-    """Whether nothing more is taken."""
+    """Whether no more commands are accepted."""
 
     @property
     def messenger(self) -> Messenger:
@@ -81,20 +81,20 @@ class CellOwner(Protocol):
         ...
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something that is let go when the loom closes."""
+        """Run something that is cancelled when the loom closes."""
         ...
 
     def on_invalidated(self, cell: Cell) -> None:
-        """Let a cell go that could not write."""
+        """Discard a cell that could not write."""
         ...
 
     def stop_actor(self, cell: Cell, error: LoomError) -> None:
-        """Take no more commands for an actor."""
+        """Accept no more commands for an actor."""
         ...
 
 
 class Cell:
-    """Made by `ActorSystem` when an actor is first spoken to, and let go when it has been idle."""
+    """One actor while it is awake. `ActorSystem` makes it for the first command, and discards it when it is idle."""
 
     def __init__(self, owner: CellOwner, cls: type[Actor[Any]], journal: str) -> None:
         self.services: Services = owner.services
@@ -103,7 +103,7 @@ class Cell:
         self.journal = journal
         self.key = parse_journal_name(journal).key
         self.sequence = 0
-        """The sequence of the last entry that was put in line."""
+        """The sequence of the last entry that was queued."""
         self.turns: dict[str, Turn] = {}
         """The turns that wait or run here, by command id."""
         self.open: dict[str, int] = {}
@@ -114,24 +114,24 @@ class Cell:
         self.failures = Failures(self.services.options)
         self.last_used = time.monotonic()
         self.operator_lock = asyncio.Lock()
-        """Held while something is done about a turn from outside it: answered, retried, abandoned."""
+        """Held during an intervention on a turn: an answer, a retry, an abandonment."""
         self.rebuilding = asyncio.Lock()
         """Held while the state is folded again."""
         self.appended_during_rebuild: list[tuple[int, Seen]] | None = None
-        """What is put in line meanwhile."""
+        """Entries that are queued during the rebuild."""
         self._owner = owner
         self._mailbox: list[Turn] = []  # an empty deque takes 760 bytes
         self._tasks: set[asyncio.Task[Any]] = set()
         self._written: asyncio.Future[Receipt] | None = None
         self._grows_for: str | None = None
-        """The turn whose next entry goes into the append that was put in line last, as long as that is in line."""
+        """The turn whose next entry joins the append that was queued last, as long as that one is queued."""
         self._snapshots = SnapshotKeeper(self.services, cls, journal)
         self.actor = self.new_actor()
         self.state = Fold(self.actor)
 
     @property
     def state_ref(self) -> StateRef:
-        """Where the shared state lies."""
+        """The reference to the shared state."""
         return self.state.actor._state_ref
 
     @property
@@ -141,16 +141,16 @@ class Cell:
 
     @property
     def closing(self) -> bool:
-        """Whether the loom takes nothing more."""
+        """Whether the loom accepts no more commands."""
         return self._owner.closing
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost in memory by letting the cell go."""
+        """Whether the cell can be discarded without a loss of anything in memory."""
         return not (self.turns or self._tasks or self.stuck)
 
     def new_actor(self) -> Actor[Any]:
-        """Make an instance of the actor with a state of its own, at its beginning."""
+        """Make an instance of the actor with its own initial state."""
         actor = self._owner.make(self.cls)
         actor.key = self.key
         actor._state_ref = StateRef(None)
@@ -160,17 +160,17 @@ class Cell:
     # --- waking ---------------------------------------------------------------------------------
 
     async def wake(self) -> list[Turn]:
-        """Read the journal: fold the state, and return the turns that were cut short, ready to be resumed."""
+        """Read the journal: fold the state, and return the interrupted turns, ready to be resumed."""
         recovered = await recover(self.services, self.cls, self.journal, self.state)
         self.sequence, self._snapshots.at = recovered.sequence, recovered.snapshot
         self.open = {str(entries[0].command_id): entries[0].sequence for entries in recovered.unfinished}
-        # Here as well: an actor that is spoken to now and then would never have one that is used.
+        # Here as well: an actor with few commands would never have a snapshot otherwise.
         if self._snapshots.due(recovered.sequence):
             self._take_snapshot(recovered.sequence, recovered.entry_hash)
         return await self.resumable(recovered.unfinished) if self._owner.resumes else []
 
     async def resumable(self, unfinished: Iterable[list[Recorded]]) -> list[Turn]:
-        """Return turns that were cut short, ready to be driven again; those that wait for a person are stuck."""
+        """Return interrupted turns, ready to be resumed; those that wait for a person are stuck."""
         turns = []
         for entries in unfinished:
             turn = await resumed_turn(self, entries)
@@ -182,7 +182,7 @@ class Cell:
         return turns
 
     def resume(self, turns: Iterable[Turn]) -> None:
-        """Drive turns again in the order in which they were received: what ran goes on first, what waited waits."""
+        """Resume turns in the order in which they were received: those that ran go first, those that waited wait."""
         for turn in turns:
             self.turns[turn.command_id] = turn
             if turn.recorded_steps is None:
@@ -207,15 +207,15 @@ class Cell:
         )
 
     def write(self, ready: Draft, *, apart: bool = False, seen: Seen | None = None) -> asyncio.Future[Receipt]:
-        """Put an entry in line for the journal, in one append with what its turn has just put there unless `apart`.
+        """Queue an entry for the journal, in one append with what its turn has just queued unless `apart`.
 
         What a turn writes without a wait is written whole or not at all: a full disk refuses all of it. `seen` is the
-        entry as `apply` sees it, where that is not as it is journaled.
+        entry as `apply` sees it, where that differs from the journaled one.
         """
         if self.invalidated_by is not None:
             raise AppendRefusedError(
-                f"actor [{self.journal}] was given up [{self.invalidated_by}]; expected one that is awake: it is "
-                "rebuilt at the next command"
+                f"actor [{self.journal}] is invalid [{self.invalidated_by}]; expected one that can write: send the "
+                "command again: the actor is rebuilt for it"
             )
         store, written = self.services.store, self._written
         grows = not apart and ready.command_id == self._grows_for and not self._snapshots.waiting
@@ -251,7 +251,7 @@ class Cell:
 
     @property
     def written(self) -> asyncio.Future[Receipt] | None:
-        """What was put in line last, if that is not decided yet."""
+        """The append that was queued last, if its result is not known yet."""
         return None if self._written is None or self._written.done() else self._written
 
     def fold(self, until: int) -> None:
@@ -263,24 +263,24 @@ class Cell:
             raise
 
     def invalidate(self, error: LoomError) -> None:
-        """Give the cell up: what it knows of its journal is not so any more. Its turns are resumed by the next one."""
+        """Make the cell invalid: what it knows of its journal may be wrong. The next cell resumes its turns."""
         if self.invalidated_by is not None:
             return
         self.invalidated_by = error
         self._owner.on_invalidated(self)
         _log.warning("actor_given_up", journal=self.journal, error=str(error))
         for turn in self._empty():
-            # Whether its command stands is known when the append of it has come back.
+            # Whether its command is in the journal is known when its append has returned.
             turn.accepted.add_done_callback(partial(_refuse, turn, error))
         for turn in list(self.turns.values()):
             turn.stop(turn.cut_short(error))
 
     def drop_snapshot(self) -> None:
-        """Forget a snapshot that waits to be kept."""
+        """Discard a snapshot that is not stored yet."""
         self._snapshots.drop()
 
     def refusal(self, error: LoomError) -> LoomError:
-        """Return why something was not appended: what came after a failed append failed because of that one."""
+        """Return why something was not appended: an append after a failed one failed because of that one."""
         if isinstance(error, SequenceConflictError) and self.invalidated_by is not None:
             return self.invalidated_by
         return error
@@ -295,7 +295,7 @@ class Cell:
         command_id: str,
         policy: PolicyVersion,
     ) -> Turn:
-        """Journal a command that is new, and begin its turn when it is its turn; a full mailbox refuses.
+        """Journal a new command, and begin its turn when the lock is free; a full mailbox refuses the command.
 
         `in_text` is the same as `entry`, as it will be written.
         """
@@ -319,7 +319,7 @@ class Cell:
         return turn
 
     def start_next(self) -> None:
-        """Begin the turn of the command that has waited longest; called when the slot is free."""
+        """Begin the turn of the command that has waited longest; called when the lock is free."""
         if self._mailbox and self.invalidated_by is None and not self._owner.closing:
             turn = self._mailbox.pop(0)
             self.lock.claim(turn)
@@ -342,11 +342,11 @@ class Cell:
         return self._owner.spawn(work, name=name)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something that is let go when the loom closes."""
+        """Run something that is cancelled when the loom closes."""
         return self._owner.in_background(work)
 
     def ended(self, command_id: str, receipt: Receipt | None) -> None:
-        """Take note that a turn has come to its end for good, which is durable; keep a snapshot if it is time."""
+        """Note that a turn has ended, once its end is durable; take a snapshot if one is due."""
         self.open.pop(command_id, None)
         self.stuck.pop(command_id, None)
         self.services.requests.ended(self.journal, command_id)
@@ -361,7 +361,7 @@ class Cell:
         self._snapshots.take(self.state, sequence, entry_hash, unfinished=self.open, spawn=self.keep_awake_for)
 
     async def failed(self, *, counts: bool = True) -> None:
-        """Rebuild the actor after a turn of it has failed; stop it when that happens too often, where it `counts`."""
+        """Rebuild the actor after one of its turns has failed; where it `counts`, stop it after too many failures."""
         stopped = self.failures.too_many(self.journal) if counts else None
         if stopped is not None:
             self._owner.stop_actor(self, stopped)
@@ -370,20 +370,20 @@ class Cell:
                 await rebuild(self, folded=self.sequence)
             except LoomError as error:
                 self.invalidate(error)
-            except Exception as error:  # its constructor or its first state: code of a user's
+            except Exception as error:  # its constructor or its first state: user code
                 self._owner.stop_actor(self, construction_failed(self.journal, error))
 
     # --- the end --------------------------------------------------------------------------------
 
     def leave(self, turn: Turn) -> None:
-        """Let a turn go that does not run any more, or never did."""
+        """Remove a turn that does not run any more, or never ran."""
         self.turns.pop(turn.command_id, None)
         if turn in self._mailbox:
             self._mailbox.remove(turn)
         turn.close()
 
     def stop(self, why: Callable[[Turn], LoomError]) -> list[asyncio.Task[Any]]:
-        """Cut every turn short, and return the tasks that are still on their way out; a later cell resumes them."""
+        """Interrupt every turn, and return the tasks that are still ending; a later cell resumes the turns."""
         for turn in self._empty():
             turn.refuse(why(turn))
         for turn in list(self.turns.values()):
@@ -391,14 +391,14 @@ class Cell:
         return list(self._tasks)
 
     def _empty(self) -> list[Turn]:
-        """Take every turn out of the mailbox."""
+        """Remove every turn from the mailbox."""
         waiting = list(self._mailbox)
         for turn in waiting:
             self.leave(turn)
         return waiting
 
     def _accepted(self, accepted: asyncio.Future[Receipt]) -> None:
-        """Give up at once where a command could not be journaled: nothing that came after it can be either."""
+        """Become invalid at once where a command could not be journaled: nothing after it can be journaled either."""
         error = None if accepted.cancelled() else accepted.exception()
         if isinstance(error, LoomError) and not isinstance(error, AppendUnknownError):
             self.invalidate(error)

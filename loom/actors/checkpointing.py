@@ -1,4 +1,4 @@
-"""Making a checkpoint of an actor's state, before bodies of its journal are taken away."""
+"""Checkpoints of an actor's state, made before bodies of its journal are pruned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from loom.sealing import Subjects, seal_for_all
 __all__ = ["Checkpoints"]
 
 _OF_KEY = 32
-"""How many bytes the sequence of a body takes at most, next to what is sealed of it."""
+"""The most bytes that the sequence of a body takes, in addition to its sealed form."""
 
 
 class Checkpoints:
@@ -40,12 +40,12 @@ class Checkpoints:
     ) -> str | None:
         """Journal the state of an actor, sealed for some subjects; return why that cannot be done, None once it is.
 
-        Of a journal that concerns several subjects it `keeps` the bodies as well, each sealed for its own: with them
-        the actor goes on when one of the others is erased.
+        Of a journal that concerns several subjects it `keeps` the bodies as well, each sealed for its own subjects:
+        with them the actor continues when one of the others is erased.
 
-        `pruned` are the bodies that are going to be taken away. Those that concern a subject who was erased count as
-        erased, so that nothing of it is in the state. An actor that folds no state needs no checkpoint. One that is at
-        work is left, as is one whose code is not here.
+        `pruned` are the bodies that are going to be pruned. Those that concern an erased subject count as erased, so
+        that the state has nothing of it. An actor that folds no state needs no checkpoint. An actor that is at work, or
+        whose code is not here, gets none.
         """
         actor_type = parse_journal_name(journal).actor_type
         if not self._actors.knows(actor_type):
@@ -61,7 +61,7 @@ class Checkpoints:
             return None
         gone = [each for each in pruned if self._is_erased(each)]
         living = {name for name in subjects if await self._lives(name)}
-        made = self._made(cell, pruned, gone, living, keeps=keeps and len(set(subjects)) > 1)
+        made = self._append_checkpoint(cell, pruned, gone, living, keeps=keeps and len(set(subjects)) > 1)
         why = await cell.keep_awake_for(made)
         if why is None:
             if gone:
@@ -69,7 +69,7 @@ class Checkpoints:
             await cell.services.snapshots.delete(journal)  # it may hold in clear what the checkpoint has sealed
         return why
 
-    async def _made(
+    async def _append_checkpoint(
         self,
         cell: Cell,
         pruned: Sequence[BodyRange],
@@ -101,7 +101,7 @@ class Checkpoints:
                 kept = await self._closed(cell, [each for each in pruned if each not in gone]) if keeps else []
                 if cell.open or cell.sequence != sequence or cell.invalidated_by is not None:
                     return "its actor is at work"
-                cell.state.subjects |= set(subjects)  # what is in memory is let go once one of them is erased
+                cell.state.subjects |= set(subjects)  # what is in memory is discarded once one of them is erased
                 cell.drop_snapshot()
                 await cell.write_and_wait(ready)
                 for each in kept:

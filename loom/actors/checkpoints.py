@@ -1,9 +1,10 @@
-"""Folding a journal out of which bodies were taken: an actor starts from a checkpoint of its state that is journaled.
+"""Folding a journal with pruned bodies: an actor starts from a journaled checkpoint of its state.
 
-A checkpoint is the truth where a snapshot is a cache: the bodies before it may be gone. It is made before they go. One
-that was sealed for a subject who was erased since does not open. Then the state is folded from what is there: bodies
-that were pruned for that subject count as erased, and bodies of others are taken from where the journal keeps them
-sealed. Where it does not keep them, nobody can say what the state was, and the actor takes nothing more.
+A snapshot is a cache. A checkpoint is the record, because the bodies before it may be gone: it is made before they are
+pruned. A checkpoint that was sealed for a subject who was erased since does not open. The state is then folded from the
+remaining entries: bodies that were pruned for that subject count as erased, and bodies of other subjects are read from
+their sealed copies in the journal. Where there are no copies, the state is unknown, and the actor accepts no more
+commands.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _SUPERSEDED = frozenset({BodiesClosedEntry.kind, StateCheckpointEntry.kind})
 
 
 def about_state(journal: str) -> str:
-    """Return as what the state of a checkpoint is sealed: that of this journal."""
+    """Return the name under which the state in a checkpoint of this journal is sealed."""
     return f"state of {journal}"
 
 
@@ -40,7 +41,7 @@ class Refold:
     """Folds entries as they are read, and starts from checkpoints where bodies are gone. One for each pass.
 
     Give it all entries in order, from the beginning or from a snapshot on, and then call `check`. `gone` are ranges
-    whose bodies count as gone though they are there still.
+    whose bodies count as pruned although they are still there.
     """
 
     def __init__(
@@ -65,9 +66,9 @@ class Refold:
         self._checkpoints = 0
         self._ranges: list[BodyRange] = []
         self._why: str | None = None
-        """Why the checkpoint that came last could not be used."""
+        """Why the last checkpoint could not be used."""
         self._has_unusable = False
-        """Whether there was one that could not: then no snapshot from before it is to be gone by."""
+        """Whether a checkpoint could not be used: then no earlier snapshot may be used either."""
 
     async def take(self, recorded: Recorded, entry: Callable[[], Entry] | None = None) -> None:
         """Fold an entry, decoded by `entry` where that is given."""
@@ -85,7 +86,7 @@ class Refold:
             if self._folds_erased and sequence in self._closed:
                 recorded, whose = await self._reopened(recorded)
         if self._missing and not self._folds_erased:
-            return  # what comes before the next checkpoint counts for nothing, and could be misread without the bodies
+            return  # entries before the next checkpoint are not needed, and could be misread without the bodies
         gone = any(sequence in each for each in self._gone)
         if gone or entry is not None:
             seen = Seen(partial(_erased, recorded) if gone or entry is None else entry)
@@ -96,13 +97,13 @@ class Refold:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the state is that of all entries so far: no body is missing that a checkpoint has to make up for."""
+        """Whether the state is that of all entries so far: no missing body that a checkpoint would have to cover."""
         return self._folds_erased or not self._missing
 
     def check(self) -> bool:
         """Return whether the state is the one of the journal; False asks for another pass with `again`.
 
-        Raises `ActorPrunedError` where bodies are gone that no checkpoint makes up for.
+        Raises `ActorPrunedError` where bodies are gone that no checkpoint covers.
         """
         if not self._missing:
             return self._folds_erased or not self._has_unusable
@@ -123,11 +124,11 @@ class Refold:
         return self._folds_erased
 
     def again(self) -> Refold:
-        """Return the second pass, once the fold is at its beginning: what was pruned for who was erased is erased."""
+        """Return the second pass, from the initial state: bodies pruned for erased subjects count as erased."""
         return Refold(self._services, self._fold, self._journal, gone=self._gone, closed=self._closed)
 
     async def _reopened(self, recorded: Recorded) -> tuple[Recorded, frozenset[str]]:
-        """Return a pruned entry with the body that is kept of it, and whose that is; or without, where it is erased."""
+        """Return a pruned entry with its sealed copy, opened, and the subjects; without a body where it is erased."""
         subjects = self._services.subjects
         if subjects is None or subjects.vault is None:
             self._why = "it is sealed, and there is no vault to open it with"
@@ -148,15 +149,15 @@ class Refold:
         self._checkpoints += 1
         self._ranges.extend(entry.pruned)
         if self._gone and recorded.sequence > self._gone[0].first:
-            return False  # what is to count as gone is in its state
+            return False  # its state has what is to count as pruned
         try:
             state = self._upcast(entry, await self._opened(entry))
         except ErasedError as error:
             self._why, self._has_unusable = str(error), True
             return False
-        except Exception as error:  # a step between versions is code of a user's
+        except Exception as error:  # a step between versions is user code
             self._why = (
-                f"it is of state version [{entry.state_version}], and the class of "
+                f"it has state version [{entry.state_version}], and the class has "
                 f"[{type(self._fold.actor).state_version}] [{error!s:.200}]"
             )
             return False
@@ -189,7 +190,7 @@ class Refold:
         what = "the beginning of its journal" if sequence == 1 else f"the body of sequence [{sequence}]"
         return ActorPrunedError(
             f"[{self._journal}] has lost {what}, which was pruned, and {why}; expected all "
-            "of its journal, or a checkpoint: read it in the archive, it takes nothing more"
+            "of its journal, or a checkpoint: read it in the archive, as it accepts no more commands"
         )
 
 

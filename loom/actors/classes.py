@@ -1,4 +1,4 @@
-"""Which actor types have code in this process, how they are made, and under which policy they decide."""
+"""The registry of actor classes: their code in this process, how to make instances, and their policies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Factory = Callable[[], Actor[Any]]
 class ActorClasses:
     """The actor classes of one loom, by actor type.
 
-    `by` is in whose name the policies and equivalence rules are registered that come with them.
+    Their policies and equivalence rules are registered in the name of `by`.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class ActorClasses:
         """
         if cls.actor_type in self._reserved:
             raise DuplicateKindError(
-                f"actor type [{cls.actor_type}] is that of imported decisions; expected a type of its own, as nobody "
-                "commands what was imported: set actor_type on the class"
+                f"actor type [{cls.actor_type}] is that of imported decisions; expected a type of its own, as "
+                "imported decisions take no commands: set actor_type on the class"
             )
         known = self._classes.get(cls.actor_type)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -74,7 +74,7 @@ class ActorClasses:
         return known is not cls
 
     def reserve(self, actor_type: str) -> None:
-        """Refuse code for an actor type from now on: its journals hold what was imported."""
+        """Refuse code for an actor type from now on: its journals hold imported decisions."""
         self._reserved.add(actor_type)
 
     def known(self, cls: type[Actor[Any]]) -> bool:
@@ -109,7 +109,7 @@ class ActorClasses:
         return self._policies.adopted(name) or self._policies.latest(name)
 
     def _check_not_configured(self, cls: type[Actor[Any]], name: str) -> None:
-        """Refuse a policy of which there are two, in the code and in the config: neither would know when it counts."""
+        """Refuse a policy that is both in the code and in the config: it would be unclear which of them applies."""
         if name in self._configured:
             raise ConfigError(
                 f"policy [{name}] of actor type [{cls.actor_type}] is in its class and under policies: in the config; "
@@ -118,7 +118,7 @@ class ActorClasses:
             )
 
     def _check_named(self, cls: type[Actor[Any]], name: str) -> None:
-        """Refuse a class whose policy nobody has registered."""
+        """Refuse a class whose policy is not registered."""
         if name not in self._policies.names():
             raise PolicyNotRegisteredError(
                 f"policy [{name}] of actor type [{cls.actor_type}] is not registered; known are "

@@ -1,4 +1,4 @@
-"""Commands: what an actor is asked to do. A command is imperative and may be refused; it carries its reply type."""
+"""Commands: requests to an actor. A command is imperative and may be refused; its class names its reply type."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 
 class Command(BaseModel, Generic[Reply]):
-    """Something an actor can be asked: `class RequestDiscount(Command[Granted])` is answered with a `Granted`.
+    """A request to an actor: `class RequestDiscount(Command[Granted])` is answered with a `Granted`.
 
     It is journaled under its `command_type`, by default the name of its class.
     """
@@ -43,7 +43,7 @@ class Command(BaseModel, Generic[Reply]):
     """Whether it may be sent from the shell; one that something else has to prepare may not."""
 
     subject_field: ClassVar[str | None] = None
-    """The field that names whose the declared fields are, as of `Annotated[str, Sealed()]`: see loom.sealing."""
+    """The field with the subject of the declared fields, as of `Annotated[str, Sealed()]`: see loom.sealing."""
 
     if TYPE_CHECKING:  # what makes a command a `Sent`; nothing calls it
 
@@ -78,7 +78,7 @@ class Handles(Protocol[Taken_contra]):
 
 
 class CommandRegistry:
-    """Which class reads which command type; as explicit as the registry of entry kinds."""
+    """The registry of command classes by command type; as explicit as the registry of entry kinds."""
 
     def __init__(self) -> None:
         self._classes: dict[str, list[type[Command[Any]]]] = {}

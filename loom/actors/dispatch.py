@@ -1,4 +1,4 @@
-"""How a command finds its actor and the reply its way back: each command id once, whoever sends it how often."""
+"""Delivers commands to actors and replies to callers: each command id is handled once, however often it is sent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NO_LIMIT: AbstractAsyncContextManager[object] = nullcontext()
 
 
 class Cells(Protocol):
-    """Where a dispatcher finds the actor that a command is for."""
+    """The part of the actor system that a dispatcher uses to find actors."""
 
     services: Services
 
@@ -69,7 +69,7 @@ class Cells(Protocol):
 
 
 class TellReceipt(NamedTuple):
-    """What `tell` gives back: the command is durable, at this place; asking again with its id gives its reply."""
+    """The result of `tell`: the command is durable, at this position. To get its reply, ask with the same id."""
 
     journal: str
     command_id: str
@@ -79,14 +79,14 @@ class TellReceipt(NamedTuple):
 
 class _Sent(NamedTuple):
     reply: Callable[[], Awaitable[JsonValue]]
-    """Waits for it; each wait is one caller's own."""
+    """Waits for the reply; each wait belongs to one caller."""
     accepted: asyncio.Future[Receipt]
     sequence: int
     cell: Cell
 
 
 class _Outgoing(NamedTuple):
-    """A command on its way: its entry, that entry as it will be written, and the JSON of the command alone."""
+    """A command to be delivered: its entry, that entry as it will be written, and the JSON of the command alone."""
 
     entry: CommandReceivedEntry
     in_text: EntryText
@@ -94,7 +94,7 @@ class _Outgoing(NamedTuple):
 
 
 class Dispatcher:
-    """Sends commands. A turn that does names itself as `sender`: its requester and correlation id go along."""
+    """Sends commands. A turn names itself as `sender`: its requester and correlation id are passed on."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
@@ -159,7 +159,7 @@ class Dispatcher:
             receipt = resolved
         except LoomError as error:
             raise sent.cell.refusal(error) from error
-        after = receipt.sequence - sent.sequence  # entries of its turn that were appended together with it
+        after = receipt.sequence - sent.sequence  # entries of its turn may have been appended together with it
         return TellReceipt(receipt.journal, known_id, sent.sequence, receipt.position - after)
 
     # --- sending --------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class Dispatcher:
         *,
         fresh: bool,
     ) -> _Sent:
-        """Have a command accepted by its cell; one that came before is answered from what was recorded."""
+        """Pass a command to its cell; one that was received before is answered from the journal."""
         check_name(command_id, what="command id")
         await self._cells.know(cls)
         if fresh:
@@ -232,7 +232,7 @@ class Dispatcher:
             return await self._sent_before(cell, before, command_id, command, outgoing.entry)
 
     def _reply_of(self, turn: Turn, again: CommandReceivedEntry) -> Callable[[], Awaitable[JsonValue]]:
-        """Return what waits for the reply of a turn that is under way; others than its own asker get it sealed."""
+        """Return what waits for the reply of a turn in progress; a caller other than its requester gets it sealed."""
         if declared_reply(type(turn.command)) is None or same_asker(turn.received, again):
             return turn.reply
 
@@ -255,7 +255,7 @@ class Dispatcher:
         return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
 
     def _check_circle(self, sender: Turn, journal: str) -> None:
-        """Refuse to wait for an actor whose running turn waits, through however many others, for the one that asks."""
+        """Refuse to wait for an actor whose running turn waits, directly or through others, for the asking actor."""
         seen: set[str] = set()
         following: list[tuple[str, tuple[str, ...]]] = [(journal, (sender.host.journal, journal))]
         while following:
@@ -274,7 +274,7 @@ class Dispatcher:
     async def _sent_before(
         self, cell: Cell, received: Recorded, command_id: str, command: Command[Any], again: CommandReceivedEntry
     ) -> _Sent:
-        """Answer from the journal how a turn ended; one without an end is stuck, or is not resumed here."""
+        """Answer from the journal with the end of a turn; a turn without an end is stuck, or is not resumed here."""
         accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         accepted.set_result(receipt_of(received))
         ending = await self._ending(received, command_id)
@@ -318,7 +318,7 @@ def _in_text(entry: CommandReceivedEntry, payload: bytes) -> EntryText:
 
 
 def _read_back(command: Command[Any], text: str) -> Command[Any]:
-    """Return a command as a resumed turn gets it; its sender may go on changing what is inside of its own."""
+    """Return a command as a resumed turn gets it; its sender may change its own copy later."""
     try:
         return type(command).model_validate_json(text)
     except ValidationError as error:
@@ -329,12 +329,15 @@ def _read_back(command: Command[Any], text: str) -> Command[Any]:
 
 
 def _check_same(first: object, entry: CommandReceivedEntry, journal: str, command_id: str) -> None:
-    """Refuse an id that stands for something else. Who asks again without a run asks for the reply that there is."""
+    """Refuse an id that was used for another command. A repetition without a run asks for the recorded reply."""
     if not isinstance(first, CommandReceivedEntry):
         came = "and was erased"
     elif _canonical(first) != _canonical(entry):
         came = f"with [{first.command_type}] and other contents"
-    elif entry.run_id not in (None, first.run_id):  # what it decided then would be missing in the run it is sent in now
+    elif entry.run_id not in (
+        None,
+        first.run_id,
+    ):  # its recorded decisions would be missing in the run in which it is sent now
         came = f"in run [{first.run_id}]" if first.run_id else f"in no run, not in [{entry.run_id}]"
     else:
         return
@@ -345,9 +348,9 @@ def _check_same(first: object, entry: CommandReceivedEntry, journal: str, comman
 
 
 def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
-    """Return what a command says, so that 1, 1.0 and true are three things."""
-    said = entry.proofs or entry.payload  # a proof is over all of the payload, also over what is not in it any more
-    return entry.command_type, json.dumps(said, sort_keys=True)
+    """Return the type and contents of a command in a form in which 1, 1.0 and true differ."""
+    contents = entry.proofs or entry.payload  # a proof covers the whole payload, also what was taken out of it since
+    return entry.command_type, json.dumps(contents, sort_keys=True)
 
 
 def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None:
@@ -364,7 +367,9 @@ def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None
 
 def _stuck(cell: Cell, command_id: str) -> LoomError | None:
     stuck = cell.stuck.get(command_id)
-    return None if stuck is None else stuck.with_traceback(None)  # raised before, and may be again and again
+    return (
+        None if stuck is None else stuck.with_traceback(None)
+    )  # it was raised before, and may be raised several times
 
 
 def _not_resumed(turn: str) -> TurnStuckError:

@@ -1,7 +1,7 @@
-"""The entries that let a turn resume: what it asked of others, did in the world, and drew from clock and chance.
+"""Entries by which a turn can be resumed: messages to other actors, effects, and draws of time, ids and chance.
 
-And two about its state: the one that binds a snapshot, which lies outside the journal, to it, and the one that holds
-the state itself, so that bodies before it can go.
+Others concern the state of an actor: the digest of a snapshot, which is stored outside the journal, a checkpoint of the
+state itself, so that bodies before it can be pruned, and sealed copies of such bodies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class AskedEntry(Entry):
-    """Another actor is going to be asked; the command's id is derived from the step, so that asking twice is once."""
+    """Another actor is going to be asked; the command's id is derived from the step, so a repetition is harmless."""
 
     kind: ClassVar[str] = "asked"
 
@@ -47,7 +47,7 @@ class AskRepliedEntry(Entry):
 
 
 class ToldEntry(Entry):
-    """Another actor was told, or could not be; the command's id is derived from the step."""
+    """A command was sent to another actor, or could not be sent; the command's id is derived from the step."""
 
     kind: ClassVar[str] = "told"
 
@@ -58,7 +58,7 @@ class ToldEntry(Entry):
 
 
 class EffectIntendedEntry(Entry):
-    """Something is about to be done in the world. Without a result after it, nobody knows whether it was."""
+    """An effect is about to be performed. Without a result after it, it is unknown whether it happened."""
 
     kind: ClassVar[str] = "effect_intended"
 
@@ -68,7 +68,7 @@ class EffectIntendedEntry(Entry):
 
 
 class EffectPerformedEntry(Entry):
-    """It was done, with this result; or it raised."""
+    """The effect was performed, with this result; or it raised."""
 
     kind: ClassVar[str] = "effect_performed"
 
@@ -89,9 +89,9 @@ class ValueDrawnEntry(Entry):
 
 
 class SnapshotTakenEntry(Entry):
-    """The state after an earlier entry was kept outside the journal: only what has this digest is ever used.
+    """The state after an earlier entry was stored outside the journal: it is used only if it has this digest.
 
-    It belongs to no turn, rides with the next append of its actor, and is not shown to `apply`.
+    It belongs to no turn, is written with the next append of its actor, and is not given to `apply`.
     """
 
     kind: ClassVar[str] = "snapshot_taken"
@@ -99,7 +99,7 @@ class SnapshotTakenEntry(Entry):
     actor_type: str
     state_version: int
     sequence: int
-    """The entry after which the state was so."""
+    """The last entry that the state includes."""
     digest: str
     """SHA-256 of the snapshot's bytes, which are salted, in hex digits."""
 
@@ -107,7 +107,7 @@ class SnapshotTakenEntry(Entry):
 class StateCheckpointEntry(Entry):
     """The state after all entries before this one: an actor starts from it where bodies before it are gone.
 
-    It belongs to no turn, and is not shown to `apply`. The state is in clear where the journal concerns no subject,
+    It belongs to no turn, and is not given to `apply`. The state is in clear where the journal concerns no subject,
     and sealed for all of its subjects otherwise: one of the two is None.
     """
 
@@ -118,14 +118,14 @@ class StateCheckpointEntry(Entry):
     state: JsonValue = None
     sealed: JsonValue = None
     pruned: tuple[BodyRange, ...] = Field(default=())
-    """The bodies that were going to be taken away when it was made."""
+    """The bodies that were going to be pruned when it was made."""
 
 
 class BodiesClosedEntry(Entry):
-    """Bodies that are going to be taken away, each sealed for its subjects: of a journal that concerns several.
+    """Bodies that are going to be pruned, each sealed for its subjects, of a journal that concerns several subjects.
 
-    The state in a checkpoint opens with the keys of all of them. When one was erased, it is folded out of these. It
-    belongs to no turn, and is not shown to `apply`.
+    The state in a checkpoint opens only with the keys of all subjects. After an erasure the state is folded from these
+    bodies. The entry belongs to no turn, and is not given to `apply`.
     """
 
     kind: ClassVar[str] = "bodies_closed"

@@ -1,4 +1,4 @@
-"""When an actor fails too often, and the errors of one that is stopped for it."""
+"""The count of an actor's failures, and the errors of an actor that is stopped for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Failures", "construction_failed"]
 
 
 class Failures:
-    """When an actor failed, as far back as its window goes."""
+    """The times of an actor's failures within its window."""
 
     __slots__ = ("_options", "_times")
 
@@ -21,7 +21,7 @@ class Failures:
 
     @property
     def recent(self) -> int:
-        """How many there were within the window."""
+        """Return the number of failures within the window."""
         now = time.monotonic()
         return sum(1 for each in self._times if now - each <= self._options.failure_window_s)
 
@@ -34,7 +34,7 @@ class Failures:
             return None
         return ActorStoppedError(
             f"actor [{journal}] failed [{len(self._times)}] times within [{window_s:g}] s; expected at most [{most}]: "
-            "it is stopped; correct the cause; `loom actors` says when it comes back, and restarts it"
+            "it is stopped; correct the cause: `loom actors` shows when it resumes, and restarts it"
         )
 
 
@@ -42,7 +42,7 @@ def construction_failed(journal: str, error: Exception) -> ActorStoppedError:
     """Return the error of an actor that cannot be made at all."""
     stopped = ActorStoppedError(
         f"actor [{journal}] cannot be made [{type(error).__name__}: {error}]; expected a constructor, or factory, and "
-        "an initial state that do not fail: correct them; `loom actors` says when it comes back, and restarts it"
+        "an initial state that do not fail: correct them; `loom actors` shows when it resumes, and restarts it"
     )
     stopped.__cause__ = error
     return stopped

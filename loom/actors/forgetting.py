@@ -1,4 +1,4 @@
-"""What becomes of actors while a subject is erased: its turns end, and what is in memory or in a snapshot is let go."""
+"""Actors during the erasure of a subject: its turns end, and states in memory and snapshots are discarded."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["forget_erased", "let_go_of_state"]
 
 
 def forget_erased(actors: ActorSystem, subjects: Subjects) -> None:
-    """Have the turns of subjects end that are erased, as failed, and actors let go of what they hold of them."""
+    """Ends the turns of erased subjects, as failed, and has actors discard what they hold of these subjects."""
     subjects.add(forget=partial(_forget, actors, subjects))
 
 
 async def _forget(actors: ActorSystem, subjects: Subjects, subject: str) -> None:
-    """Stop them, and wait for a while until their ends are journaled; whatever their code does, it writes no more."""
-    await actors.woken()  # what is read from here on is read as erased
+    """Stop the turns, and wait for a while until their ends are journaled; their code can write nothing more."""
+    await actors.woken()  # reads from here on see the values as erased
     stopped = set(_stopped(actors.cells(), subjects, subject)) - {asyncio.current_task()}
     if stopped:
         await asyncio.wait(stopped, timeout=actors.services.options.shutdown_grace_s)
@@ -48,7 +48,7 @@ def _stopped(cells: Iterable[Cell], subjects: Subjects, subject: str) -> Iterabl
 
 
 def _concerns(turn: Turn, subjects: Subjects, subject: str) -> bool:
-    """Tell whether a turn works on something of an erased subject: of its command, or of what its steps gave it."""
+    """Tell whether a turn has values of an erased subject, from its command or from its steps."""
     try:
         check_not_erased(subjects, turn.received)
     except ErasedError:
@@ -65,24 +65,24 @@ def _sealed_for(received: CommandReceivedEntry) -> set[str]:
 
 
 async def let_go_of_state(actors: ActorSystem, cell: Cell) -> None:
-    """Have an actor forget its state: one that is idle wakes again when it is spoken to, another folds it again."""
+    """Have an actor discard its state: an idle one wakes again for its next command, another folds it again."""
     if cell.idle:
         actors.let_go(cell)
     elif any(_has_own_state(cell, turn) for turn in cell.turns.values()):
         cell.invalidate(
             TurnInterruptedError(
-                f"actor [{cell.journal}] was let go, as its state may have held something of a subject that was "
-                "erased; expected one without it: its turns go on by themselves"
+                f"actor [{cell.journal}] was discarded, as its state may have held values of an erased subject; "
+                "expected a state without them: wait, as its turns continue by themselves"
             )
         )
     else:
         try:
             await rebuild(cell, folded=cell.state.sequence)
-        except Exception as error:  # of its `apply`, above all, which is code of a user's: the erasure goes on
+        except Exception as error:  # mostly of its `apply`, which is user code: the erasure continues
             stopped = error if isinstance(error, ActorStoppedError) else construction_failed(cell.journal, error)
             actors.stop_actor(cell, stopped)
 
 
 def _has_own_state(cell: Cell, turn: Turn) -> bool:
-    """Tell whether a turn that was resumed has a state of its own still, which was folded before the erasure."""
+    """Tell whether a resumed turn still has a state of its own that was folded before the erasure."""
     return turn.actor is not None and turn.actor._state_ref is not cell.state_ref

@@ -1,4 +1,4 @@
-"""What a turn has seen so far: look-ups, precedents, answers, and what the policy said; a decision takes it along."""
+"""What a turn has gathered so far for its decision: look-ups, precedents, approvals and the evaluation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["Evaluated", "Gathered", "KeptFacts", "LookedUp"]
 
 
 class KeptFacts(NamedTuple):
-    """Facts with sealed fields: plain, as they are written, what is declared of them, and whose they are.
+    """Facts with sealed fields: in plain, as they are written, their declarations, and their subjects.
 
-    `digest` stands for them where others have a plain one; None where none of the sealed fields has a value.
+    `digest` replaces the plain digest that other facts have; None where none of the sealed fields has a value.
     """
 
     plain: dict[str, JsonValue]
@@ -31,18 +31,18 @@ class KeptFacts(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """What the pinned policy was asked last, and what it said. `facts` are as they are written."""
+    """The last evaluation by the pinned policy, with its facts. `facts` are as they are written."""
 
     facts: dict[str, JsonValue]
     evaluation: Evaluation
     kept: KeptFacts | None = None
-    """The facts in plain, where these are not what is written."""
+    """The facts in plain, where they differ from what is written."""
 
 
 class LookedUp(NamedTuple):
-    """A look-up of the turn: how a decision refers to it, and its entry, which is made where somebody asks for it.
+    """A look-up of the turn: how a decision refers to it, and its entry, which is built on demand.
 
-    `plain` is what the code got, where that is not what its entry says.
+    `plain` is the value that the code got, where it differs from the entry.
     """
 
     reference: StepReference
@@ -52,12 +52,12 @@ class LookedUp(NamedTuple):
 
 @dataclass(slots=True)
 class Gathered:
-    """What a turn has seen so far; a decision takes it along."""
+    """What a turn has gathered so far; its decision refers to it."""
 
     looked_up: list[LookedUp] = field(default_factory=list)
     precedents: list[PrecedentFound] = field(default_factory=list)
     approvals: list[ApprovalGiven] = field(default_factory=list)
     answered: list[ApprovalReference] = field(default_factory=list)
-    """Which entries say what is in `approvals`."""
+    """The entries of the answers in `approvals`."""
     decisions: list[str] = field(default_factory=list)
     evaluated: Evaluated | None = None

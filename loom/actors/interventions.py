@@ -1,6 +1,6 @@
-"""What people, or a deadline in their stead, do about a turn: answer it, let it try again, give it up.
+"""Interventions on a turn, by people or by a deadline: answer a request, retry the turn, abandon it.
 
-Each is journaled before anybody is told (law 4), and is done to its end even when whoever asked for it goes away.
+Each is journaled before it is reported to a caller (law 4), and runs to its end even when its caller is cancelled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TRIES = 5
 async def answer(
     system: ActorSystem, journal: str, command_id: str, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry
 ) -> None:
-    """Journal what became of a request for approval; an answer lets its turn go on."""
+    """Journal the answer to a request for approval; it lets the turn continue."""
 
     async def in_cell(cell: Cell) -> None:
         turn = cell.turns.get(command_id)
@@ -55,11 +55,13 @@ async def answer(
 
 
 async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnRetriedEntry) -> None:
-    """Let a turn try again that is stuck."""
+    """Retry a stuck turn."""
 
     async def in_cell(cell: Cell) -> None:
         if command_id in cell.turns:
-            raise TurnNotFoundError(f"turn [{journal}#{command_id}] is under way; expected a stuck one: leave it be")
+            raise TurnNotFoundError(
+                f"turn [{journal}#{command_id}] is under way; expected a stuck one: wait for its end"
+            )
         await cell.write_and_wait(cell.draft(entry, command_id=command_id))
         cell.stuck.pop(command_id, None)
         if system.resumes:
@@ -71,7 +73,7 @@ async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnR
 
 
 async def abandon(system: ActorSystem, journal: str, command_id: str, entry: TurnAbandonedEntry) -> None:
-    """Give a turn up for good, wherever it is; who waits for its reply gets a `TurnAbandonedError`."""
+    """Abandon a turn in any state; callers that wait for its reply get a `TurnAbandonedError`."""
     error = TurnAbandonedError(f"turn [{journal}#{command_id}] was abandoned by [{entry.identity}]: {entry.reason}")
 
     async def in_cell(cell: Cell) -> None:
@@ -82,7 +84,7 @@ async def abandon(system: ActorSystem, journal: str, command_id: str, entry: Tur
         elif turn.closed:
             raise _has_ended(journal, command_id)
         else:
-            turn.stop(error)  # from here on it can write nothing
+            turn.stop(error)  # from here on the turn can write nothing
             try:
                 await cell.write_and_wait(ready)
             except LoomError as failed:
@@ -99,7 +101,7 @@ async def abandon(system: ActorSystem, journal: str, command_id: str, entry: Tur
 async def _do(
     system: ActorSystem, journal: str, command_id: str, entry: Entry, in_cell: Callable[[Cell], Awaitable[None]]
 ) -> None:
-    """Do it in the actor's cell, one at a time; without its code, or while it is stopped, append the entry plainly."""
+    """Intervene in the actor's cell, one at a time; without code, or while it is stopped, only append the entry."""
     try:
         cell = await system.cell(journal)
     except (UnknownActorError, ActorStoppedError):

@@ -1,7 +1,7 @@
-"""What a turn protects with: whose its values are, the keys that it holds, and digests that nobody can guess.
+"""How a turn protects values: their subjects, the keys that it holds, and keyed digests that cannot be guessed.
 
-A verb that may not wait, as `evaluate`, has the keys at hand that the turn holds: those of its command's subjects from
-its first line on, and those of what its look-ups name.
+A verb that must not wait, as `evaluate`, uses the keys that the turn holds: those of its command's subjects from the
+first line on, and those of the subjects that its look-ups name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
 
 
 def subject_of_turn(turn: Turn) -> str | None:
-    """Return whose the values of a turn are where nothing else is named: the subject that its command names."""
+    """Return the default subject of the values of a turn: the subject that its command names."""
     name = type(turn.command).subject_field
     if turn.received.subject is not None or name is None:
         return turn.received.subject
@@ -51,12 +51,12 @@ def vault_of(turn: Turn) -> Vault | None:
 
 
 def names_of(turn: Turn) -> tuple[str, ...]:
-    """Return the names that stand in the headers of a turn's entries: no protected value may be one of them."""
+    """Return the names in the headers of a turn's entries: no protected value may be equal to one of them."""
     return parse_journal_name(turn.host.journal).key, turn.host.journal, turn.command_id
 
 
 async def hold_keys_of_command(turn: Turn) -> None:
-    """Have the keys of the subjects at hand that a command names; one that was erased, or has no vault, is left out."""
+    """Load the keys of the subjects that a command names; erased ones are left out, and all of them without a vault."""
     vault = vault_of(turn)
     if vault is None:
         return
@@ -64,15 +64,15 @@ async def hold_keys_of_command(turn: Turn) -> None:
         try:
             keys = await _keys(turn, vault, str(subject))
         except (ErasedError, InvalidNameError):
-            continue  # whatever would seal something for it is refused there
+            continue  # a verb that would seal something for it refuses that
         if keys is not None:
             turn.keys[str(subject)] = keys
 
 
 async def hold_keys(turn: Turn, subjects: Collection[str]) -> None:
-    """Have the keys of some subjects at hand.
+    """Load the keys of some subjects for the turn.
 
-    Raises `ConfigError` without a vault and `ErasedError` for a subject that was erased; a turn that is driven again
+    Raises `ConfigError` without a vault and `ErasedError` for a subject that was erased; a resumed or replayed turn
     stops there instead, as `sealed` or `erased`.
     """
     missing = [subject for subject in subjects if subject not in turn.keys]
@@ -115,7 +115,7 @@ def keys_at_hand(turn: Turn, subjects: Collection[str]) -> Mapping[str, Keys]:
             except ErasedError as error:
                 raise _erased(turn, error) from error
             raise AdmissionError(
-                f"keys of subject [{subject:.80}] are not at hand in turn [{turn}]; expected one that its command or a "
+                f"keys of subject [{subject:.80}] are not held by turn [{turn}]; expected one that its command or a "
                 "look-up has named before: name it there"
             )
         try:
@@ -127,32 +127,32 @@ def keys_at_hand(turn: Turn, subjects: Collection[str]) -> Mapping[str, Keys]:
 
 
 def keyed_digest(keys: Mapping[str, Keys], value: JsonValue, *, about: str) -> str:
-    """Return a digest of a value of some subjects: whoever lacks the key of one of them cannot try values at it."""
+    """Return a keyed digest of a value of some subjects: without all of their keys no value can be tried against it."""
     digest = value
     for subject in sorted(keys):
         digest = keys[subject].hashed(digest, about=about)
     if isinstance(digest, str):
         return digest
-    raise AdmissionError("a digest of protected values needs a subject; expected one: name whose they are")
+    raise AdmissionError("a digest of protected values needs a subject; expected one: name the subject")
 
 
 def lost(turn: Turn, why: str, *, replayed: bool = False) -> TurnStopped:
-    """Return what to raise where a turn would have to go on, or be replayed, from a value that is not there."""
+    """Return the error for a turn that cannot continue, or be replayed, because a value is not there."""
     if turn.compare is None and not replayed:
         return turn.halt(turn.not_resumable(why))
     return turn.halt(
         NotReplayableError(
-            f"turn [{turn}] was given something that is [{why}]; expected a value that can be read: replay it where it "
-            "can be opened, if it can be",
+            f"turn [{turn}] needs a value that is [{why}]; expected one that can be read: if it can be opened "
+            "elsewhere, replay the turn there",
             reason=why,
         )
     )
 
 
 def why_lost(value: JsonValue, subjects: Subjects | None) -> str | None:
-    """Return why a protected value cannot be had again: `masked`, `hashed`, `dropped`, `erased`, or `sealed`.
+    """Return why a protected value cannot be read again: `masked`, `hashed`, `dropped`, `erased`, or `sealed`.
 
-    The last says that there is no vault to open it with; None where it opens.
+    `sealed` means that there is no vault to open it with; None where it opens.
     """
     match placeholder_of(value):
         case Withheld(how=how):
@@ -167,7 +167,7 @@ def why_lost(value: JsonValue, subjects: Subjects | None) -> str | None:
 
 
 def plain_result(value: Any) -> Any:
-    """Return what code handed over with models in it as plain JSON, declared fields in clear, to be protected next."""
+    """Return a value of user code, models included, as plain JSON with declared fields in clear."""
     if isinstance(value, BaseModel):
         return plain_of(value, by_alias=True)
     if isinstance(value, Mapping):
@@ -175,17 +175,17 @@ def plain_result(value: Any) -> Any:
     return [plain_result(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def without_texts(turn: Turn, said: Any) -> Any:
+def without_texts(turn: Turn, value: Any) -> Any:
     """Return free text, alone or within lists, mappings and models, with the turn's protected values as `[sealed]`."""
     if not turn.protected.texts:
-        return said
-    if isinstance(said, str):
-        return turn.protected.redact(said)
-    if isinstance(said, BaseModel):
-        return type(said).model_validate({name: without_texts(turn, each) for name, each in said})
-    if isinstance(said, Mapping):
-        return {name: without_texts(turn, each) for name, each in said.items()}
-    return [without_texts(turn, each) for each in said] if isinstance(said, list | tuple) else said
+        return value
+    if isinstance(value, str):
+        return turn.protected.redact(value)
+    if isinstance(value, BaseModel):
+        return type(value).model_validate({name: without_texts(turn, each) for name, each in value})
+    if isinstance(value, Mapping):
+        return {name: without_texts(turn, each) for name, each in value.items()}
+    return [without_texts(turn, each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _without_vault(turn: Turn) -> Exception | TurnStopped:

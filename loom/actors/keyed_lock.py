@@ -1,4 +1,4 @@
-"""A lock for each key, which keeps nothing for keys that nobody holds."""
+"""A lock for each key; it keeps nothing for keys that are not held."""
 
 from __future__ import annotations
 

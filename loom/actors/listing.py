@@ -1,4 +1,4 @@
-"""What a loom knows of its actors right now: which are awake and at what, which are stopped and until when."""
+"""The present status of a loom's actors: which are awake and what they do, which are stopped and until when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loom.telemetry import get_logger
 __all__ = ["ActorListing", "ActorState", "list_actors", "restart_actor"]
 
 ActorState: TypeAlias = Literal["stopped", "waiting_for_code", "running", "parked", "idle", "asleep"]
-"""What an actor is at: `parked` where all its turns wait for something, `asleep` where nothing of it is in memory."""
+"""The activity of an actor: `parked` where all its turns wait, `asleep` where nothing of it is in memory."""
 
 _ORDER: tuple[ActorState, ...] = ("stopped", "waiting_for_code", "running", "parked", "idle", "asleep")
 
@@ -24,28 +24,28 @@ _log = get_logger("loom.actors")
 
 
 class ActorListing(BaseModel):
-    """An actor as its loom knows it. Nothing of this is in the journal, except for its turns."""
+    """The status of an actor in its loom. None of this is in the journal, except for its turns."""
 
     model_config = ConfigDict(frozen=True)
 
     journal: str
     state: ActorState
     turns: int
-    """How many of its turns have no end yet, as far as is known without reading its journal."""
+    """The number of its turns without an end, as far as it is known without reading the journal."""
     stuck: int = 0
-    """How many of these wait for a person, or for their code."""
+    """The number of these that wait for a person, or for their code."""
     failures: int = 0
-    """How many turns failed lately, within `actors.failure_window_s`."""
+    """The number of turns that failed within `actors.failure_window_s`."""
     stops: int = 0
-    """How often it was stopped, one stop soon after the other."""
+    """The number of its recent stops, each soon after the one before."""
     since: datetime | None = None
     until: datetime | None = None
-    """Since when it is stopped, and when it comes back by itself; none where a person has to restart it."""
+    """When it was stopped, and when it resumes by itself; the latter is None where a person has to restart it."""
     why: str | None = None
 
 
 def list_actors(system: ActorSystem) -> tuple[ActorListing, ...]:
-    """Return the actors that a loom has anything to tell of: those that are stopped first, then by what they are at."""
+    """Return the actors that are awake, stopped or without code, ordered by state: stopped ones first."""
     found = [_of_cell(cell) for cell in system.cells()]
     found += [_of_stopped(system, journal, each) for journal, each in system.stopped]
     for actor_type, journals in system.without_code().items():
@@ -55,10 +55,10 @@ def list_actors(system: ActorSystem) -> tuple[ActorListing, ...]:
 
 
 async def restart_actor(system: ActorSystem, journal: str, *, by: str) -> ActorListing:
-    """Let a stopped actor take commands again, in the name of a person, and return what it is at then.
+    """Let a stopped actor take commands again, in the name of a person, and return its new status.
 
-    It changes nothing that lasts, so nothing is journaled: the log says who did it. Raises `ActorNotStoppedError`, or
-    why the actor stops again at once.
+    It changes nothing durable, so nothing is journaled: the log names the person. Raises `ActorNotStoppedError`, or
+    the error for which the actor stops again at once.
     """
     stopped = system.stopped.get(journal)
     if stopped is None:

@@ -1,8 +1,8 @@
-"""Parking: a turn that waits for people, and has nothing else under way, lets other turns of its actor run.
+"""Parking: a turn that waits for people, and does nothing else, lets other turns of its actor run.
 
-Every step counts as busy from its beginning to its end, except while it waits for an answer. When nothing is busy and
-something waits, the code of the turn gets some rounds of the event loop to begin another step; after that the turn is
-parked, once, and `on_parked` gives the actor's lock back. It takes the lock again before it goes on for real.
+Every step counts as busy from its beginning to its end, except while it waits for an answer. When no step is busy and
+one waits, the code of the turn gets some rounds of the event loop to begin another step. After that the turn is parked,
+once, and `on_parked` releases the actor's lock. The turn takes the lock again before it continues for real.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from loom.journal.entry import StepReference
 __all__ = ["Answer", "Parking"]
 
 Answer: TypeAlias = tuple[ApprovalAnsweredEntry, datetime, StepReference]
-"""What somebody answered, when that was recorded, and which entry says so."""
+"""An answer, the time when it was recorded, and its entry."""
 
 
 class Parking:
-    """Which steps of a turn are under way, which of them wait for people, and what was answered."""
+    """The steps of a turn that are in progress, those of them that wait for people, and the answers."""
 
     def __init__(self, on_parked: Callable[[], None]) -> None:
         self._on_parked = on_parked
@@ -34,15 +34,15 @@ class Parking:
 
     @property
     def parked(self) -> bool:
-        """Whether something waits for people and nothing else is under way."""
+        """Whether a step waits for people and no other step is in progress."""
         return self._waiting > 0 and self._busy == 0
 
     def step_begins(self) -> None:
-        """Take note of a step that is under way."""
+        """Note the beginning of a step."""
         self._busy += 1
 
     def step_ends(self) -> None:
-        """Take note of the end of a step."""
+        """Note the end of a step."""
         self._busy -= 1
         if self._waiting:
             self._look_soon()
@@ -64,7 +64,7 @@ class Parking:
         return self._answer_to(approval_id).done()
 
     def answer(self, answer: Answer) -> None:
-        """Hand in what somebody answered; only the first answer counts."""
+        """Deliver an answer; only the first answer counts."""
         future = self._answer_to(answer[0].approval_id)
         if not future.done():
             future.set_result(answer)
@@ -76,7 +76,7 @@ class Parking:
         return future
 
     def _look_soon(self) -> None:
-        """Look whether the turn is parked once its code has had the chance to begin another step."""
+        """Check whether the turn is parked, after its code has had the chance to begin another step."""
         if not self._looking:
             self._looking = True
             self._look(REACTION)

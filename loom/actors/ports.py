@@ -1,17 +1,17 @@
-"""What a turn asks of the actor that runs it, as narrow protocols: the floor that turns, verbs and cells share.
+"""Narrow protocols between a turn and the actor that runs it: turns, verbs and cells share them.
 
-A turn knows its host, and never the cell behind it; a cell knows who owns it, and never the system behind that. So the
-imports of this package run one way: ports, steps, turn, verbs, actor, recovery, turn_runner, cell, system.
+A turn knows its host, but not the cell that implements it. A cell knows its owner, but not the system that implements
+it. So the imports of this package run one way: ports, steps, turn, verbs, actor, recovery, turn_runner, cell, system.
 
 Who may call what, when:
 
 - A `TurnHost` is one actor while it is awake. Everything here is called on the event loop of the loom, from the task of
   a turn of that host or from the host itself; nothing is safe to call from another thread.
-- `write` may be called by the turn that has the lock, and by what is done about a turn from outside under the
-  operator's lock; it never waits. What it returns is done when the entry is durable, or failed to be.
-- After `invalidate` nothing can be written through this host any more: what it knows of its journal may be wrong. The
-  turns it had are resumed by the next host of the same journal.
-- `leave` is called once for each turn, at its end, however it ended.
+- `write` may be called by the turn that has the lock, and by interventions from outside under the operator's lock; it
+  never waits. Its result is done when the entry is durable, or when the append has failed.
+- After `invalidate` nothing can be written through this host: what it knows of its journal may be wrong. The next host
+  of the same journal resumes its turns.
+- `leave` is called once for each turn, at its end, for every kind of end.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ T = TypeVar("T")
 
 
 class StateRef:
-    """The place where a state lies; a turn that was resumed has one of its own until it has caught up."""
+    """A reference to a state; a resumed turn has one of its own until it has caught up."""
 
     __slots__ = ("folding", "state")
 
     def __init__(self, state: Any) -> None:
         self.state = state
         self.folding = False
-        """Whether `apply` is at work on it: no verb may be called then (law 7)."""
+        """Whether `apply` runs on it now: no verb may be called then (law 7)."""
 
 
 class Seen(NamedTuple):
-    """An entry as `apply` sees it where that is not as it is journaled: opened, and for whom something in it was."""
+    """An entry as `apply` sees it, where that differs from the journaled one: opened, with the subjects concerned."""
 
     entry: Callable[[], Entry]
     subjects: frozenset[str] = frozenset()
@@ -69,12 +69,12 @@ class Decider(Protocol):
         ...
 
     def context(self) -> Mapping[str, JsonValue]:
-        """Return what the actor knows of itself."""
+        """Return the actor's own context for its decisions."""
         ...
 
 
 class Messenger(Protocol):
-    """Sends commands to actors. A turn that sends one names itself as `sender`: its requester goes along."""
+    """Sends commands to actors. A turn that sends one names itself as `sender`: its requester is passed on."""
 
     async def ask(
         self,
@@ -114,26 +114,26 @@ class TurnHost(Protocol):
     messenger: Messenger
     """Sends commands to other actors."""
     sequence: int
-    """The sequence of the last entry that was put in line."""
+    """The sequence of the last entry that was queued."""
     lock: TurnLock[Any]
     """Held by the turn that runs."""
     stuck: dict[str, LoomError]
     """Why turns wait for a person, by command id."""
     invalidated_by: LoomError | None
-    """Why nothing can be written through this host any more, once that is so."""
+    """Why nothing can be written through this host any more; None while it is valid."""
 
     @property
     def closing(self) -> bool:
-        """Whether the loom takes nothing more."""
+        """Whether the loom accepts no more commands."""
         ...
 
     @property
     def state_ref(self) -> StateRef:
-        """Where the state lies that the turns of this actor share."""
+        """The reference to the state that the turns of this actor share."""
         ...
 
     def new_actor(self) -> Any:
-        """Make an instance of the actor with a state of its own, at its beginning."""
+        """Make an instance of the actor with its own initial state."""
         ...
 
     def draft(self, entry: Entry | EntryText, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
@@ -146,7 +146,7 @@ class TurnHost(Protocol):
         ...
 
     def write(self, ready: Draft, *, seen: Seen | None = None) -> asyncio.Future[Receipt]:
-        """Put an entry in line for the journal; `seen` is it as `apply` sees it, where that differs."""
+        """Queue an entry for the journal; `seen` is the entry as `apply` sees it, where that differs."""
         ...
 
     async def write_and_wait(self, ready: Draft) -> Receipt:
@@ -158,7 +158,7 @@ class TurnHost(Protocol):
         ...
 
     def invalidate(self, error: LoomError) -> None:
-        """Give the host up after a failed write."""
+        """Make the host invalid after a failed write."""
         ...
 
     def refusal(self, error: LoomError) -> LoomError:
@@ -166,7 +166,7 @@ class TurnHost(Protocol):
         ...
 
     def ended(self, command_id: str, receipt: Receipt | None) -> None:
-        """Take note that a turn has come to its end for good, which is durable."""
+        """Note that a turn has ended, once its end is durable."""
         ...
 
     async def failed(self, *, counts: bool = True) -> None:
@@ -174,13 +174,13 @@ class TurnHost(Protocol):
         ...
 
     def leave(self, turn: Any) -> None:
-        """Let a turn go that does not run any more, or never did."""
+        """Remove a turn that does not run any more, or never ran."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
-        """Run something in the context in which the loom was opened; nobody waits for it."""
+        """Run something in the context in which the loom was opened; no caller waits for it."""
         ...
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something that is let go when the loom closes."""
+        """Run something that is cancelled when the loom closes."""
         ...

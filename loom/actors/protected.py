@@ -1,10 +1,10 @@
-"""Commands with declared fields: protected before they are journaled, opened before a turn that was cut short goes on.
+"""Commands with declared fields: protected before they are journaled, opened before an interrupted turn is resumed.
 
-A class that names whose its commands are, by `subject_field`, has that journaled with each of them, also where the
-command itself declares nothing: what its turn replies, records and looks up is for that subject then.
+A class may name the subject of its commands, by `subject_field`. The subject is then journaled with each of them, also
+where the command itself declares nothing: the reply, records and look-ups of its turn are for that subject by default.
 
-What is sealed comes out the same for the same command id; what is not kept at all is compared by proofs, for which the
-keys of all subjects are needed, so that an id that is sent again with something else is refused.
+Sealing gives the same result for the same command id. Values that are not kept are compared by proofs, which need the
+keys of all subjects. So an id that is sent again with other contents is refused.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from loom.sealing.subject import check_subject
 __all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "is_protected", "opened_payload", "protected"]
 
 NOT_KEPT = "(what it says is not kept, as there are protected fields)"
-"""What is journaled in the place of the words of an error, of a turn whose command declares fields."""
+"""Journaled in place of an error's message, for a turn whose command declares fields."""
 
 
 class Protected(NamedTuple):
-    """A command as it is journaled: its payload, whose it is, proofs of all of it; and its JSON in clear."""
+    """A command as it is journaled: its payload, its subject and proofs of the whole; and its JSON in clear."""
 
     payload: JsonValue
     subject: str | None
@@ -42,20 +42,20 @@ class Protected(NamedTuple):
 
 
 def declared_of(cls: type[Command[Any]]) -> Parts:
-    """Return what a class of commands declares of its fields; raise `ConfigError` for what cannot be followed."""
+    """Return the declarations of a class of commands; raise `ConfigError` for those that cannot be applied."""
     return declaration_of(cls)
 
 
 def is_protected(cls: type[Command[Any]]) -> bool:
-    """Tell whether commands of a class are journaled with whose they are, or with something protected in them."""
+    """Tell whether commands of a class are journaled with their subject, or with protected values."""
     return cls.subject_field is not None or bool(declaration_of(cls))
 
 
 async def protected(services: Services, command: Command[Any], *, journal: str, command_id: str) -> Protected:
     """Return a command with declared fields as it may be journaled.
 
-    Raises `AdmissionError` where it names no subject, or says in clear what it declares; `ErasedError` for a subject
-    that was erased; `ConfigError` where there is no vault.
+    Raises `AdmissionError` where it names no subject, or has a declared value in clear elsewhere; `ErasedError` for a
+    subject that was erased; `ConfigError` where there is no vault.
     """
     declared = declared_of(type(command))
     try:
@@ -78,7 +78,7 @@ async def protected(services: Services, command: Command[Any], *, journal: str, 
 
 
 def subject_of(command: Command[Any], plain: Mapping[str, JsonValue]) -> str | None:
-    """Return whose a command is by the field that its class names; None where it names none."""
+    """Return the subject of a command, by the field that its class names; None where it names none."""
     name = type(command).subject_field
     if name is None:
         return None
@@ -86,13 +86,13 @@ def subject_of(command: Command[Any], plain: Mapping[str, JsonValue]) -> str | N
     if not isinstance(subject, str):
         raise AdmissionError(
             f"command [{command.command_type}] names no subject in [{name}] [{subject!r:.40}]; expected the name of "
-            "one: fill it in"
+            "one: fill in the field"
         )
     return subject
 
 
 def check_not_erased(subjects: Subjects | None, received: object) -> None:
-    """Raise `ErasedError` for a command that came before and has values of a subject who was erased since."""
+    """Raise `ErasedError` for an earlier command with values of a subject who was erased since."""
     if subjects is not None and isinstance(received, CommandReceivedEntry):
         check_values(subjects, received.payload)
 
@@ -111,9 +111,9 @@ def check_values(subjects: Subjects, value: JsonValue) -> None:
 async def opened_payload(
     subjects: Subjects | None, received: CommandReceivedEntry, among: tuple[type[Command[Any]], ...]
 ) -> tuple[JsonValue, str | None]:
-    """Return the payload of a recorded command, opened, and why a turn cannot go on from it, where it cannot.
+    """Return the payload of a recorded command, opened, and the reason if a turn cannot continue from it.
 
-    That is `masked`, `hashed`, `dropped` or `erased`, or `sealed` where there is no vault to open it with.
+    The reason is `masked`, `hashed`, `dropped` or `erased`, or `sealed` where there is no vault to open it with.
     """
     declared = declared_of(COMMANDS.class_of(received.command_type, among=among))
     if not declared:

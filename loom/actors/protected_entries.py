@@ -1,9 +1,9 @@
 """Entries of a user's own kinds with declared fields: protected before they are journaled, opened before `apply`.
 
-`apply` gets what is sealed in them opened, live, resumed and after a restart alike, `Erased()` in the place of what was
-erased since, and what stands for a value that was masked, hashed or dropped: that also while the turn is live, so that
-a state is the same whenever it is folded. Entries of loom's own kinds, commands among them, it gets as they are
-journaled. Projections, reactors and other readers of the journal get all of them so.
+`apply` gets sealed values opened, and `Erased()` in place of values that were erased since: live, resumed and after a
+restart alike. For a value that was masked, hashed or dropped it gets the replacement, also while the turn is live, so
+that a state is the same whenever it is folded. It gets entries of loom's own kinds, commands included, as they are
+journaled. Projections, reactors and other readers of the journal get every entry as it is journaled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTHING = Parts({})
 
 
 class KeptEntry(NamedTuple):
-    """An entry with declared fields: as it is journaled, as `apply` sees it, and what is declared of it in clear."""
+    """An entry with declared fields: as it is journaled, as `apply` sees it, and its declared values in clear."""
 
     written: Entry
     seen: Seen
@@ -38,7 +38,7 @@ class KeptEntry(NamedTuple):
 
 
 def declared_entry(cls: type[Entry] | None) -> Parts:
-    """Return what a class of entries declares; nothing for loom's own, which bring what is protected already."""
+    """Return the declarations of a class of entries; none for loom's own, whose values are protected already."""
     if cls is None or cls.__module__.startswith(_OF_LOOM):
         return _NOTHING
     return declaration_of(cls)
@@ -47,7 +47,7 @@ def declared_entry(cls: type[Entry] | None) -> Parts:
 async def kept_entry(
     entry: Entry, declared: Parts, *, vault: Vault | None, subject: str | None, once: str, names: tuple[str, ...]
 ) -> KeptEntry:
-    """Return an entry as it may be journaled and as `apply` sees it; the same for the same `once`.
+    """Return an entry as it may be journaled and as `apply` sees it; the result is the same for the same `once`.
 
     `subject` is that of the command; the class of the entry may name its own. Raises what `loom.sealing.protect` does.
     """
@@ -61,8 +61,8 @@ async def kept_entry(
 async def seen_by_apply(services: Services, recorded: Recorded) -> Seen:
     """Return a recorded entry as `apply` sees it.
 
-    Raises `ActorStoppedError` for what does not open though it was not erased. Where nothing is opened at all, as where
-    another process runs the loom, what is sealed stays so.
+    Raises `ActorStoppedError` for a value that does not open although it was not erased. Where no vault is used, as
+    when another process runs the loom, sealed values stay sealed.
     """
     as_it_is = partial(getattr, recorded, "entry")
     cls = KINDS.get(recorded.kind)
@@ -77,14 +77,14 @@ async def seen_by_apply(services: Services, recorded: Recorded) -> Seen:
     except Exception as error:
         raise ActorStoppedError(
             f"sequence [{recorded.sequence}] of [{recorded.journal}] has values that do not open [{error}]; expected "
-            "them for the state of its actor: open the loom with the keys that sealed them"
+            "values that open, for the state of its actor: open the loom with the keys that sealed them"
         ) from error
     subjects = _subjects(plain, vault)
     return Seen(partial(_read, cls, opened), subjects, has_erased=subjects != _subjects(plain))
 
 
 def gone_in_entry(subjects: Subjects | None, recorded: Recorded) -> str | None:
-    """Return why what a turn recorded cannot be opened: `erased`, or `sealed` without a vault; None where it can."""
+    """Return why an entry of a turn cannot be opened: `erased`, or `sealed` without a vault; None where it can."""
     declared = declared_entry(KINDS.get(recorded.kind))
     if not declared or recorded.plain is None:
         return None
@@ -99,13 +99,13 @@ def _subject_of(entry: Entry, plain: Any) -> str | None:
     if not isinstance(subject, str):
         raise AdmissionError(
             f"entry of kind [{entry.kind}] names no subject in [{name}] [{subject!r:.40}]; expected the name of one: "
-            "fill it in"
+            "fill in the field"
         )
     return subject
 
 
 def _subjects(value: JsonValue, vault: Vault | None = None) -> frozenset[str]:
-    """Return for whom something in JSON is sealed; with a vault, only those of whom it opens."""
+    """Return the subjects of sealed values in JSON; with a vault, only those whose values open."""
     found: set[str] = set()
 
     def note(sealed: Any) -> JsonValue:

@@ -1,7 +1,7 @@
-"""Replies with declared fields: protected before they are journaled, and opened again for who asked and no one else.
+"""Replies with declared fields: protected before they are journaled, and opened again for the requester only.
 
-A reply is sealed for the subject of its command, or those that its fields name. What is sealed comes out the same for
-the same command id, so that an actor which asked for it journals the very same values.
+A reply is sealed for the subject of its command, or for those that its fields name. Sealing gives the same result for
+the same command id, so that an actor which asked for the reply journals the same values.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = [
 
 @lru_cache(maxsize=4_096)
 def declared_reply(cls: type[Command[Any]]) -> Node | None:
-    """Return what the reply type of a class of commands declares; None where it declares nothing.
+    """Return the declarations of the reply type of a class of commands; None where there are none.
 
-    Raises `ConfigError` for what cannot be followed, and where a field is for the subject of the command and the
-    command names none.
+    Raises `ConfigError` for declarations that cannot be applied, and where a field is for the subject of the command
+    and the command names none.
     """
     declared = declaration_of_type(reply_type(cls))
     if declared is not None and cls.subject_field is None and _needs_subject(declared):
@@ -56,7 +56,7 @@ def _needs_subject(node: Node) -> bool:
 
 
 def encoded_reply(command: Command[Any], reply: object, *, limits: Limits) -> Written:
-    """Return a reply as plain JSON with its text, as its caller gets it; one that declares fields is not to be written.
+    """Return a reply as plain JSON with its text, as its caller gets it; one with declared fields must not be written.
 
     Raises `AdmissionError` if it is not of the command's reply type.
     """
@@ -78,9 +78,9 @@ def encoded_reply(command: Command[Any], reply: object, *, limits: Limits) -> Wr
 async def protected_reply(
     services: Services, command: Command[Any], plain: JsonValue, *, journal: str, command_id: str, subject: str | None
 ) -> JsonValue:
-    """Return the plain JSON of a reply as it may be journaled; the same whenever it is called for the same command id.
+    """Return the plain JSON of a reply as it may be journaled; the result is the same for the same command id.
 
-    `journal` is that in which it is going to be written. Raises what `loom.sealing.protect` does.
+    `journal` is the journal for which it is meant. Raises what `loom.sealing.protect` does.
     """
     declared = declared_reply(type(command))
     if declared is None:
@@ -99,9 +99,9 @@ async def reply_again(
     first: CommandReceivedEntry,
     again: CommandReceivedEntry,
 ) -> JsonValue:
-    """Return a journaled reply for a command that is sent again: opened for the same name from the same source alone.
+    """Return a journaled reply for a repeated command: opened only for the same name from the same source.
 
-    Others get it sealed. Raises `ErasedError` where something in it is of a subject who was erased.
+    Other callers get it sealed. Raises `ErasedError` where a value in it is of a subject who was erased.
     """
     declared = declared_reply(type(command))
     if declared is None or subjects is None:
@@ -113,16 +113,16 @@ async def reply_again(
 
 
 def same_asker(first: CommandReceivedEntry, again: CommandReceivedEntry) -> bool:
-    """Tell whether two commands are of one name, established in the same way."""
+    """Tell whether two commands have the same sender, by name and source."""
     return (first.by, first.identity_source) == (again.by, again.identity_source)
 
 
 def gone_in_reply(
     subjects: Subjects | None, command_type: str, reply: JsonValue, *, also_withheld: bool = True
 ) -> str | None:
-    """Return why a turn cannot go on from a reply that it was given, where it cannot; see `loom.sealing.gone_in`.
+    """Return why a turn cannot continue from a reply that it got, None where it can; see `loom.sealing.gone_in`.
 
-    A command type that is not known here, or more than once, is left to the code that asks.
+    The code that asks handles a command type that is unknown here, or known more than once.
     """
     try:
         declared = declared_reply(COMMANDS.class_of(command_type))

@@ -1,4 +1,4 @@
-"""What a recorded turn would have to go on from, and cannot: told from its entries before anything of it runs."""
+"""Checks before a recorded turn runs whether the values of its steps can still be read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["gone_of_steps"]
 
 
 def gone_of_steps(subjects: Subjects | None, entries: Sequence[Recorded]) -> str | None:
-    """Return why what the steps of a turn gave it cannot be given again: `masked`, `hashed`, `dropped`, `erased`.
+    """Return why a value of a turn's steps cannot be read again: `masked`, `hashed`, `dropped` or `erased`.
 
-    Or `sealed`, where there is no vault. None where all of it can.
+    Or `sealed`, where there is no vault. None where all of them can be read.
     """
     asked: dict[Step | None, str] = {}
     for recorded in entries:

@@ -1,4 +1,4 @@
-"""Folding the state of an actor again while it is awake: after a failure, and where a subject of it was erased."""
+"""Folds the state of an actor again while it is awake: after a failure, and after an erasure of one of its subjects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Rebuilt", "rebuild"]
 
 
 class Rebuilt(Protocol):
-    """What is rebuilt: an actor while it is awake."""
+    """The actor, while it is awake, whose state is rebuilt."""
 
     services: Services
     cls: type[Any]
@@ -30,24 +30,24 @@ class Rebuilt(Protocol):
 
     @property
     def state_ref(self) -> StateRef:
-        """Where the shared state lies."""
+        """The reference to the shared state."""
         ...
 
     @property
     def written(self) -> asyncio.Future[Receipt] | None:
-        """What was put in line last, if that is not decided yet."""
+        """The append that was queued last, if its result is not known yet."""
         ...
 
     def new_actor(self) -> Actor[Any]:
-        """Make an instance of the actor with a state of its own, at its beginning."""
+        """Make an instance of the actor with its own initial state."""
         ...
 
 
 async def rebuild(cell: Rebuilt, *, folded: int) -> None:
-    """Fold the journal again, up to a sequence: what is in memory is not known any more, or may not be held.
+    """Fold the journal again, up to a sequence: the state in memory is uncertain, or must not be kept.
 
-    What is put in line in the meantime is noted, and comes after what is read, so that the new state lacks nothing. A
-    turn that runs goes on with the new state.
+    Entries that are queued in the meantime are noted, and folded after those that are read, so that the new state lacks
+    nothing. A running turn continues with the new state.
     """
     async with cell.rebuilding:
         fold = await _rebuilt(cell, folded)

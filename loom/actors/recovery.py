@@ -1,4 +1,4 @@
-"""How an actor comes back from its journal: its state, and the turns that were cut short."""
+"""Recovery of an actor from its journal: its state, and its interrupted turns."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _Compare: TypeAlias = Callable[[Recorded, Entry], None]
 
 @dataclass(slots=True)
 class Recovered:
-    """What a journal says: how far it goes, and the entries of each turn that has no end, oldest first."""
+    """The result of reading a journal: its last sequence, and the entries of each turn without an end, oldest first."""
 
     sequence: int = 0
     snapshot: int = 0
-    """After which entry the snapshot was taken that it began at, 0 without one."""
+    """The sequence of the snapshot from which it was read, 0 without one."""
     entry_hash: bytes = b""
     """The hash of the last entry."""
     unfinished: list[list[Recorded]] = field(default_factory=list)
@@ -60,7 +60,7 @@ async def recover(
 ) -> Recovered:
     """Read a journal from its snapshot on, all of it or up to a sequence, and fold it.
 
-    Raises `ActorPrunedError` where bodies are gone that no checkpoint of the state makes up for.
+    Raises `ActorPrunedError` where bodies are gone that no checkpoint of the state covers.
     """
     if (await services.store.head(journal)).sequence == 0:
         return Recovered()
@@ -101,7 +101,7 @@ async def _read(
 async def _begin(
     services: Services, cls: type[Actor[Any]], journal: str, fold: Fold, *, until: int | None
 ) -> tuple[int, int]:
-    """Return after which sequence to read and after which to fold: a sound snapshot spares much of both."""
+    """Return after which sequence to read and after which to fold: a valid snapshot shortens both."""
     kept = await services.snapshots.get(journal)
     if kept is None or (kept.actor_type, kept.state_version) != (cls.actor_type, cls.state_version):
         return 0, 0
@@ -120,17 +120,17 @@ def receipt_of(recorded: Recorded) -> Receipt:
     return Receipt(recorded.journal, recorded.sequence, recorded.position, recorded.entry_hash, recorded.recorded_at_us)
 
 
-# --- turns that were cut short ------------------------------------------------------------------
+# --- interrupted turns --------------------------------------------------------------------------
 
 
 async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | LoomError:
-    """Return the turn that these entries begin, ready to be driven again; or why it has to wait for a person."""
+    """Return the turn that these entries begin, ready to be resumed; or why it has to wait for a person."""
     command_id = entries[0].command_id
     try:
         attempts, may_repeat = _attempts(entries)
         if attempts >= host.services.options.resume_attempts:
             return TurnStuckError(
-                f"turn [{host.journal}#{command_id}] was resumed [{attempts}] times without getting any further; "
+                f"turn [{host.journal}#{command_id}] was resumed [{attempts}] times without progress; "
                 "expected it to end: correct the cause, then `loom turns retry`, or `loom turns abandon`"
             )
         if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
@@ -145,7 +145,7 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
         raise
     except (LoomError, ValidationError) as error:
         return TurnStuckError(
-            f"turn [{host.journal}#{command_id}] cannot be read [{error}]; expected what the code at hand can read: "
+            f"turn [{host.journal}#{command_id}] cannot be read [{error}]; expected entries that this code can read: "
             "correct the code, then `loom turns retry`, or `loom turns abandon`"
         )
     return turn
@@ -154,15 +154,15 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
 async def replayed_turn(
     host: TurnHost, entries: Sequence[Recorded], *, compare: _Compare, under: PolicyVersion | None = None
 ) -> Turn:
-    """Return a finished turn ready to be driven again with nothing but what it once recorded.
+    """Return a finished turn, ready to be replayed with its recorded steps only.
 
-    Under another version than its own, steps come back whenever they are asked for: its code may pass some over.
+    Under a policy version other than its own, steps are returned in any order: its code may leave some out.
     """
     host.sequence = entries[-1].sequence
     turn = await _turn(host, entries, replayed=True)
     turn.compare = compare
     recorded = [each for each in entries if each.kind not in ENDINGS]
-    await _give_recorded_steps(turn, recorded, before_last=_nothing, in_order=under is None)
+    await _give_recorded_steps(turn, recorded, before_last=_stay_in_replay, in_order=under is None)
     if under is not None:
         turn.policy = under
         turn.counterfactual = True
@@ -206,7 +206,7 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
 async def _give_recorded_steps(
     turn: Turn, entries: Sequence[Recorded], *, before_last: Callable[[], Awaitable[None]], in_order: bool = True
 ) -> None:
-    """Give a turn its recorded steps and an actor instance of its own, whose state is what it saw when it began."""
+    """Give a turn its recorded steps and its own actor instance, with the state that it saw when it began."""
     host = turn.host
     actor: Actor[Any] = host.new_actor()
     turn.actor = actor
@@ -231,8 +231,8 @@ async def _give_recorded_steps(
     turn.recorded_steps = make(entries, released=released, before_last=before_last)
 
 
-async def _nothing() -> None:
-    """What a replay does before its last recorded step: it never goes on for real."""
+async def _stay_in_replay() -> None:
+    """Do nothing before the last recorded step: a replay never continues for real."""
 
 
 def _beginning(entries: Sequence[Recorded]) -> int:
@@ -247,9 +247,9 @@ def _beginning(entries: Sequence[Recorded]) -> int:
 
 
 def _attempts(entries: Sequence[Recorded]) -> tuple[int, bool]:
-    """Count how often a turn was resumed since it last got any further, and whether a person let it try again since.
+    """Count how often a turn was resumed since its last progress, and tell whether a person retried it since.
 
-    What the person allowed is used up by the next resumption: if that is cut short as well, it is in doubt again.
+    The next resumption uses that permission up: if it is interrupted as well, the turn is in doubt again.
     """
     attempts, may_repeat = 0, False
     for recorded in entries:
@@ -263,7 +263,7 @@ def _attempts(entries: Sequence[Recorded]) -> tuple[int, bool]:
 
 
 def _in_doubt(entries: Sequence[Recorded]) -> str | None:
-    """Return the action of an effect that was begun, may not be done twice, and has no result."""
+    """Return the action of an effect that was begun, must not be repeated, and has no result."""
     begun: dict[Step | None, str] = {}
     for recorded in entries:
         entry = recorded.entry

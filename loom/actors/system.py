@@ -333,7 +333,7 @@ class ActorSystem:
         return True
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something that is let go when the loom closes."""
+        """Run something that is cancelled when the loom closes."""
         task = self.spawn(work)
         self._background.add(task)
         task.add_done_callback(self._background_ended)

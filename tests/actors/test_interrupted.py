@@ -158,7 +158,7 @@ async def test_a_turn_resumed_three_times_without_progress_is_stuck_until_a_pers
     await resumed_without_progress(tmp_path, 3)
     world = World()
     async with opened(tmp_path, world) as loom:
-        with pytest.raises(TurnStuckError, match=r"resumed \[3\] times without getting any further"):
+        with pytest.raises(TurnStuckError, match=r"resumed \[3\] times without progress"):
             await loom.actor(Interpreter, "one").ask(TWO, id="c")
         (listed,) = await loom.turns.unfinished()
         assert listed.status == "stuck"
