@@ -33,7 +33,6 @@ NOT_YET = {
     "actors",
     "circuits",
     "journal",
-    "replay",
     "sealing",
     "docs/performance.md",
     "docs/subjects.md",

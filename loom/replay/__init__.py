@@ -1,4 +1,4 @@
-"""What was, again: states out of journals, turns driven once more, decisions judged under another version."""
+"""Replay: fold states from journals, drive recorded turns again, judge decisions under another policy version."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The rule against what was done: what a version says of each decision, and what its recorded outcome stands for.
+"""The rule against what was done: compare the effect that a version gives with the effect of the recorded outcome.
 
-A table of what the rule says by what was done, whole and for each month or decider, in cases and weighed by a fact. A
-rule that asks for consent agrees with neither a grant nor a refusal, so those cases are counted apart.
+The result is a table of what the rule says by what was done, whole and for each month or decider, in cases and weighed
+by a fact. A rule that requires approval agrees with neither a grant nor a refusal, so those cases are counted apart.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ __all__ = [
 ]
 
 Grouping: TypeAlias = Literal["month", "decider"]
-"""By what a comparison is told apart: the month of the decision (UTC), or who decided."""
+"""How a comparison is grouped: by the month of the decision (UTC), or by who decided."""
 
 AgainstVerdict: TypeAlias = Literal["agrees", "differs", "consent", "indeterminate", "unmapped", "not_judged"]
 
 THEN_AND_NOW = "indeterminate then and now"
-"""What the rule says where it could say nothing when it was asked first, and cannot now."""
+"""The label of a case that was indeterminate when it was decided, and is indeterminate now."""
 
 _EXAMPLES = 5
 _MOST_GROUPS = 1_000
 _OTHERS = "(others)"
 ALSO = ("outcome", "approvals", "origin", "decided_by")
-"""What is read of a decision beyond what judging needs."""
+"""The fields of a decision that are read in addition to those that judging needs."""
 _EXACT = Context(prec=60)
 
 
 class AgainstCase(NamedTuple):
-    """One decision: what the rule says of it now, what was done, or why the rule says nothing.
+    """One decision: what the rule says about it now, what was done, or the reason why the rule says nothing.
 
-    `done` is None without a mapping, and where no line of it holds. `missing` are facts that were not recorded.
+    `done` is None without a mapping, and if no line of the mapping matches. `missing` are facts that were not recorded.
     """
 
     decision_id: str
@@ -69,12 +69,12 @@ class AgainstCase(NamedTuple):
 
     @property
     def verdict(self) -> AgainstVerdict:
-        """How the two stand to each other."""
+        """The result of comparing the two."""
         return verdict_of(self.said, self.done)
 
 
 class Cell(BaseModel):
-    """How many cases the rule says one thing of where another was done; `weight` is the sum of a fact over them."""
+    """The number of cases with one pair of `said` and `done`; `weight` is the sum of a fact over them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -88,10 +88,10 @@ class Cell(BaseModel):
 class OutcomeJudgement(BaseModel):
     """What the rule says against what was done.
 
-    `cells` have every combination, the most frequent first; `groups` has them for each month or decider. `unmapped`
-    are outcomes that no line of the mapping is about. `coverage` is the share of cases of which the rule said something
-    and, with a mapping, an effect is known of what was done. Without a mapping there is no old and new: `agrees`,
-    `differs` and `consent` are 0. `unweighed` counts the cells' cases whose fact to weigh by is no number.
+    `cells` has every combination, the most frequent first; `groups` has them for each month or decider. `unmapped`
+    counts outcomes that no line of the mapping matches. `coverage` is the share of cases for which the rule gives an
+    effect and, with a mapping, the effect of the outcome is known. Without a mapping there is nothing to compare:
+    `agrees`, `differs` and `consent` are 0. `unweighed` counts cases in cells whose fact to weigh by is not a number.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -108,7 +108,7 @@ class OutcomeJudgement(BaseModel):
     unmapped: int
     not_replayable: dict[str, int]
     compared: dict[str, int]
-    """Versions that the decisions were made under, and how many each."""
+    """The number of decisions made under each version."""
     cells: tuple[Cell, ...]
     groups: dict[str, dict[str, tuple[Cell, ...]]]
     weight_fact: str | None = None
@@ -120,7 +120,7 @@ class OutcomeJudgement(BaseModel):
 
     @property
     def coverage(self) -> float | None:
-        """The share of cases about which something can be said; None where there are none."""
+        """The share of cases with a result; None if there are no cases."""
         if not self.cases:
             return None
         spoken = self.agrees + self.differs + self.consent + (self.unmapped if self.mapping is None else 0)
@@ -128,7 +128,7 @@ class OutcomeJudgement(BaseModel):
 
     @property
     def differing(self) -> float | None:
-        """The share that differs among the cases where the rule and what was done can agree or differ."""
+        """The share of differing cases among those that agree or differ."""
         both = self.agrees + self.differs
         return self.differs / both if both else None
 
@@ -154,10 +154,10 @@ def _case(
 ) -> AgainstCase:
     reason = not_judgeable(recalled, under, policy)
     if reason is None and mapped and done is None:
-        reason = recalled.outcome_closed  # what was done may be in what nobody has opened
+        reason = recalled.outcome_closed  # what was done may be in a sealed value that is not opened
     if reason is not None:
         return AgainstCase(recalled.decision_id, recalled.journal, None, done, None, reason)
-    assert policy is not None and recalled.facts is not None  # noqa: S101, PT018 - looked at above
+    assert policy is not None and recalled.facts is not None  # noqa: S101, PT018 - checked above
     said = said_of(policy, recalled.facts, recorded_rule=recalled.rule, gaps=gaps)
     both = said.label == "indeterminate" and recalled.effect == "indeterminate"
     return AgainstCase(
@@ -167,7 +167,7 @@ def _case(
 
 
 def verdict_of(said: str | None, done: str | None) -> AgainstVerdict:
-    """Return how what the rule says stands to what was done; a rule that asks for consent leaves both open."""
+    """Compare what the rule says with what was done; a rule that requires approval allows both."""
     if said is None:
         return "not_judged"
     effect = said.partition(":")[0]
@@ -181,7 +181,7 @@ def verdict_of(said: str | None, done: str | None) -> AgainstVerdict:
 
 
 class _Cells:
-    """The cells of one table, as cases come."""
+    """Adds cases up into the cells of one table."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str | None], tuple[int, Decimal, list[str]]] = {}
@@ -202,7 +202,7 @@ class _Cells:
 
 
 class AgainstTally:
-    """Adds cases up, as they come, in memory that grows with the groups and not with the cases."""
+    """Adds cases up one at a time, in memory that grows with the groups and not with the cases."""
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class AgainstTally:
 
     @property
     def foreign(self) -> int:
-        """How many cases there were, if the policy could be asked about none of them."""
+        """The number of cases if none of them is of this policy; otherwise 0."""
         return 0 if self._under is None or self._of_policy else self._verdicts.total()
 
     def add(self, recalled: Recalled, case: AgainstCase) -> None:
@@ -256,7 +256,7 @@ class AgainstTally:
             groups.setdefault(name, _Cells()).add(case, weight)
 
     def judgement(self, *, left_out: int = 0) -> OutcomeJudgement:
-        """Return what it comes to."""
+        """Return the sums so far."""
         weighed = self._weigh is not None
         return OutcomeJudgement(
             policy=", ".join(sorted(self._policies)) if self._under is None else self._under.name,
@@ -282,7 +282,7 @@ def _grouping(name: str) -> Grouping:
             found: Grouping = each
             return found
     raise AdmissionError(
-        f"a comparison is to be told apart by [{name!r:.40}]; expected some of "
+        f"grouping [{name!r:.40}] of a comparison is unknown; expected one of "
         f"[{', '.join(get_args(Grouping))}]: name one"
     )
 

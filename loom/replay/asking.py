@@ -1,4 +1,4 @@
-"""What decisions are judged under: a version or each its own, on their facts or on others, with gaps or without."""
+"""How decisions are judged: under a version or each under its own, on recorded or other facts, with or without gaps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Askable", "Asked", "check_own"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What decisions are judged under: one version or each its own, on their facts or on those of a scenario."""
+    """How decisions are judged: under one version or each under its own, on recorded facts or those of a scenario."""
 
     version: PolicyVersion | None
     scenario: Scenario | None
@@ -27,7 +27,7 @@ class Asked:
 
 
 class Askable:
-    """Finds the versions that can be asked, and their code."""
+    """Finds the versions that can judge, and their code."""
 
     def __init__(self, policies: PolicyRegistry) -> None:
         self._policies = policies
@@ -41,7 +41,7 @@ class Askable:
         gaps: bool = False,
         against: bool = False,
     ) -> Asked:
-        """Return what is meant; raise `AdmissionError` where nothing differs, or what is given makes no sense."""
+        """Return how to judge; raise `AdmissionError` if nothing differs, or if the arguments contradict each other."""
         scenario = Scenario.of(facts, what_if)
         if against and scenario is not None:
             raise AdmissionError(
@@ -65,13 +65,13 @@ class Askable:
             policy = runnable
         if gaps and not isinstance(policy, Table):
             raise AdmissionError(
-                f"version [{version.version}] is to be read over gaps, and is a rule in Python; expected a table: "
-                "only that says what holds whatever a fact is"
+                f"version [{version.version}] is to be judged over gaps, and is a rule in Python; expected a table: "
+                "only a table says what holds for every value of a missing fact"
             )
         return Asked(version, scenario, lambda _: (version, policy), gaps)
 
     def _own(self, policy_hash: str | None) -> tuple[PolicyVersion | None, AnyPolicy | None]:
-        """Return the version that a decision names, and its code; None for what there is not."""
+        """Return the version that a decision names, and its code; None for each that does not exist."""
         if policy_hash is None:
             return None, None
         try:
@@ -88,7 +88,7 @@ class Askable:
 
 
 def check_own(asked: Asked, *, of_another: int) -> None:
-    """Raise `PolicyMismatchError` where there were cases, so many, and none of the policy that was asked."""
+    """Raise `PolicyMismatchError` if there were cases, `of_another` many, but none of the policy of the version."""
     if of_another and asked.version is not None:
         raise PolicyMismatchError(
             f"version [{asked.version.version}] is of policy [{asked.version.name}], and none of the [{of_another}] "

@@ -1,6 +1,6 @@
-"""The audit: does every decision name a version that there is, and does that version still say what it said.
+"""The audit: does every decision name a registered version, and does that version still give the same evaluation?
 
-It never decides anything, and repairs nothing: it says what it found.
+It only reports what it found; it decides and repairs nothing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["Audit", "AuditCode", "AuditFinding", "AuditVerdict", "AuditedPolicie
 AuditCode: TypeAlias = Literal[
     "version_missing", "mismatch", "no_rule", "no_facts", "no_evaluation", "code_changed", "sealed", "erased"
 ]
-"""What can be said of a decision beside that it is confirmed. These words are stable."""
+"""The findings about a decision that is not confirmed. These words are stable."""
 
 AuditVerdict: TypeAlias = Literal["sound", "not_sound", "unconfirmed"]
-"""What an audit comes to: all that was judged by a rule says so again; something speaks against it; neither."""
+"""The result of an audit: every evaluation by a rule is confirmed; something contradicts the record; neither."""
 
 _KEPT = 1_000
 _UNCONFIRMED: tuple[AuditCode, ...] = ("code_changed", "no_facts", "no_evaluation", "sealed", "erased")
 
 
 class AuditFinding(BaseModel):
-    """What is to be said of one decision."""
+    """A finding about one decision."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,11 +48,11 @@ class AuditFinding(BaseModel):
 
 
 class Audit(BaseModel):
-    """What an audit came to: how many were confirmed, and of how many something is to be said.
+    """The result of an audit: how many decisions were confirmed, and how many have findings.
 
-    `observed` are counted apart: they were decided before loom was there, under no version, which is no fault.
+    `observed` decisions are counted apart: they were made before loom was in use, under no version, which is no fault.
     `mixed_runs` are runs whose decisions name more than one version of one policy. Findings are kept up to 1,000 of
-    each code; `counts` has all of them.
+    each code; `counts` counts all of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,19 +66,19 @@ class Audit(BaseModel):
     findings: tuple[AuditFinding, ...]
     observed: int = 0
     left_out: int = 0
-    """Rows of the views that are not what the journal says: what they hide was not looked at."""
+    """The number of rows of the views that differ from the journal: the decisions behind them were not audited."""
 
     @property
     def unconfirmed(self) -> int:
-        """How many decisions under a rule could not be judged again: nothing is known of them."""
+        """How many decisions under a rule could not be judged again: they are neither confirmed nor contradicted."""
         return sum(self.counts.get(code, 0) for code in _UNCONFIRMED)
 
     @property
     def verdict(self) -> AuditVerdict:
-        """What it comes to: not sound where a version is missing, an evaluation differs, or a run mixes versions.
+        """The result: `not_sound` if a version is missing, an evaluation differs, or a run mixes versions.
 
-        It is sound only where something was confirmed, and everything that was decided under a rule, and no row of the
-        views had to be left out.
+        It is `sound` only if at least one decision was confirmed, every decision under a rule was confirmed, and no row
+        of the views was left out.
         """
         if self.missing_versions or self.counts.get("mismatch") or self.mixed_runs:
             return "not_sound"
@@ -86,12 +86,12 @@ class Audit(BaseModel):
 
     @property
     def sound(self) -> bool:
-        """Whether everything that was decided under a rule is confirmed, and nothing speaks against the record."""
+        """Whether everything that was decided under a rule is confirmed, and nothing contradicts the record."""
         return self.verdict == "sound"
 
 
 async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection, *, sight: AsRecorded) -> Audit:
-    """Look at every decision of a selection, original and replayed, as `sight` lets it be read."""
+    """Audit every decision of a selection, original and replayed, read through `sight`."""
     looked, recall = _Looked(policies), Recall(queries, selection)
     async for page in recall.pages():
         for recalled in await sight.page(page):
@@ -100,15 +100,15 @@ async def audit(queries: Queries, policies: PolicyRegistry, selection: Selection
 
 
 class AuditedPolicies(PolicyRegistry):
-    """The registry of policies with the audit of what was decided under them."""
+    """The registry of policies, with the audit of the decisions made under them."""
 
     queries: Queries
     sights: Sights
 
     async def audit(self, selection: Selection | None = None, *, opened: AsRecorded | None = None) -> Audit:
-        """Return what speaks for and against the decisions of a selection; without one, of all there are.
+        """Audit the decisions of a selection; without one, all decisions.
 
-        Those on sealed facts are `sealed`, or `erased`, and not confirmed, unless they are `opened` (see
+        Decisions on sealed facts are reported as `sealed` or `erased`, and not confirmed, unless they are `opened` (see
         `Replay.opening`).
         """
         sight = opened or self.sights.as_recorded()
@@ -153,7 +153,7 @@ class _Looked:
             )  # fmt: skip
 
     def audit(self, mixed_runs: dict[str, tuple[str, ...]], *, left_out: int) -> Audit:
-        """Return what was seen."""
+        """Return the result so far."""
         return Audit(
             decisions=self._decisions, confirmed=self._confirmed, counts=dict(sorted(self._counts.items())),
             versions=dict(sorted(self._versions.items())), missing_versions=tuple(self._missing),
@@ -165,7 +165,7 @@ class _Looked:
         if version is None:
             return "version_missing", f"[{recalled.policy_hash}] is not registered"
         if not version.has_rule:
-            return "no_rule", "its actor decides by itself"
+            return "no_rule", "its version has no rule"
         if recalled.facts is None:
             return "no_facts", "it was recorded without facts"
         if recalled.effect is None:
@@ -175,14 +175,14 @@ class _Looked:
         if recalled.closed is not None:
             return recalled.closed, _CLOSED[recalled.closed]
         try:
-            said = policy.verdict_again(recalled.facts, recorded_rule=recalled.rule)
+            verdict = policy.verdict_again(recalled.facts, recorded_rule=recalled.rule)
         except (LoomError, ValueError) as error:
-            said_of_it = type(error).__name__ if recalled.opened else error  # its words may say what was sealed
-            return "mismatch", f"its facts cannot be judged any more [{said_of_it}]"
-        then, now = (recalled.effect, recalled.rule, recalled.tier), (said.effect, said.rule, said.tier)
+            problem = type(error).__name__ if recalled.opened else error  # its text may contain sealed values
+            return "mismatch", f"its facts cannot be judged any more [{problem}]"
+        then, now = (recalled.effect, recalled.rule, recalled.tier), (verdict.effect, verdict.rule, verdict.tier)
         if then == now:
             return None
-        return "mismatch", f"recorded [{_shown(then)}], judged again [{_shown(now)}]"
+        return "mismatch", f"recorded [{_joined(then)}], judged again [{_joined(now)}]"
 
     def _version(self, full_hash: str) -> tuple[PolicyVersion | None, AnyPolicy | None]:
         if full_hash not in self._known:
@@ -197,7 +197,7 @@ class _Looked:
         return self._known[full_hash]
 
 
-_CLOSED = {"sealed": "its facts are sealed, and nobody opened them", "erased": "its facts are erased"}
+_CLOSED = {"sealed": "its facts are sealed, and were not opened", "erased": "its facts are erased"}
 
 
 async def _mixed_runs(queries: Queries, runs: Collection[str]) -> dict[str, tuple[str, ...]]:
@@ -208,8 +208,8 @@ async def _mixed_runs(queries: Queries, runs: Collection[str]) -> dict[str, tupl
     for row in rows:
         recorded = first.get(row["position"])
         written = None if recorded is None else written_decision(recorded)
-        told = {} if written is None else {"run_id": written.get("run_id"), **_of_policy(written["policy"])}
-        if problem := differing(row, told or None):
+        expected = {} if written is None else {"run_id": written.get("run_id"), **_of_policy(written["policy"])}
+        if problem := differing(row, expected or None):
             queries.differences.add("trace_run_versions", f"{row['run_id']} {row['policy_version']}", problem)
         else:
             mixed.setdefault((row["run_id"], row["policy_name"]), []).append(row["policy_version"])
@@ -230,5 +230,5 @@ WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY run_id, first_position
 """
 
 
-def _shown(said: tuple[str | None, ...]) -> str:
-    return ", ".join(str(part) for part in said if part is not None)
+def _joined(verdict: tuple[str | None, ...]) -> str:
+    return ", ".join(str(part) for part in verdict if part is not None)

@@ -18,10 +18,10 @@ _EFFECTS = get_args(EffectName)
 
 
 class OutcomeMap:
-    """Reads outcomes as effects: `{"granted:true": "allow", "granted:false": "deny"}`. The first that holds counts."""
+    """Reads outcomes as effects: `{"granted:true": "allow", "granted:false": "deny"}`. The first match counts."""
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
-        """Take a mapping of `name:value` to an effect; raise `AdmissionError` for what is none."""
+        """Take a mapping of `name:value` to an effect; raise `AdmissionError` for an invalid one."""
         if not 0 < len(mapping) <= _MOST:
             raise AdmissionError(
                 f"the mapping of outcomes has [{len(mapping)}] lines; expected [1 to {_MOST}]: say what was done in "
@@ -32,7 +32,7 @@ class OutcomeMap:
         """As it was given."""
 
     def done(self, outcome: Mapping[str, JsonValue] | None) -> str | None:
-        """Return the effect that an outcome stands for; None where no line of the mapping holds."""
+        """Return the effect of an outcome; None if no line of the mapping matches."""
         if outcome is None:
             return None
         for path, text, effect in self._lines:
@@ -60,7 +60,7 @@ def _place(written: str) -> tuple[tuple[str, ...], str]:
 def _effect(written: str, effect: str) -> str:
     if effect not in _EFFECTS:
         raise AdmissionError(
-            f"line [{written!r:.80}] of the mapping of outcomes stands for [{effect!r:.40}]; expected one of "
+            f"line [{written!r:.80}] of the mapping of outcomes maps to [{effect!r:.40}]; expected one of "
             f"[{', '.join(_EFFECTS)}]: name an effect"
         )
     return effect

@@ -1,7 +1,7 @@
 """Judge again: what another version of a policy says about the facts that decisions were made on.
 
-Nothing is run but the rule. A case whose recorded facts do not suffice is `not_replayable`, with the reason; no value
-is ever made up.
+Only the rule runs. A case whose recorded facts do not suffice is `not_replayable`, with the reason; no value is ever
+invented.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from loom.replay.selection import Recalled
 __all__ = ["OBSERVED", "OWN_VERSION", "Case", "CaseVerdict", "Judgement", "Tally", "Transition", "judged"]
 
 OBSERVED = "observed"
-"""What stands for a policy where a decision was made before loom was there."""
+"""The name in place of a policy for decisions that were made before loom was in use."""
 
 OWN_VERSION = "the version of each"
-"""What a judgement is under where only the facts are others."""
+"""The version of a judgement in which only the facts differ."""
 
 CaseVerdict: TypeAlias = Literal["unchanged", "flipped", "indeterminate", "not_replayable"]
-"""What became of a case; `indeterminate` is one about which the rule could say nothing then, and cannot now."""
+"""The result of a case; `indeterminate` means that the rule gave no answer then, and gives none now."""
 
 _RANKS = {"deny": 0, "indeterminate": 1, "require_approval": 2, "allow": 3}
 _EXAMPLES = 5
@@ -34,9 +34,9 @@ _MOST_OPEN = 1_000
 
 
 class Case(NamedTuple):
-    """One decision judged again: what was said then and what is said now, as effect, or effect and tier.
+    """One decision judged again: the recorded evaluation and the new one, each as effect, or effect and tier.
 
-    `missing` are facts that were not recorded, where gaps were read, and `depends_on` those that decide an open case.
+    With gaps, `missing` are the facts that were not recorded, and `depends_on` those that decide an open case.
     """
 
     decision_id: str
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 class Transition(BaseModel):
-    """How many cases went from one effect to another, with a few of their ids."""
+    """The number of cases that changed from one effect to another, with a few of their ids."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,23 +64,22 @@ class Transition(BaseModel):
 
     @property
     def loosens(self) -> int:
-        """How much more is permitted now: positive where refusals turn into grants, negative for the opposite."""
+        """How much more is permitted now: positive if refusals become grants, negative for the opposite."""
         return _rank(self.new) - _rank(self.old)
 
 
 class Judgement(BaseModel):
-    """What judging again came to. `coverage` is the share of cases that could be judged, none where there were none.
+    """The result of judging again. `coverage` is the share of cases that could be judged, None if there were no cases.
 
-    `indeterminate` cases are those about which the rule could say nothing, then and now: nothing is known of them, so
-    they are neither unchanged nor covered. `transitions` lists the flips, refusals that turned into grants first.
-    `defects` are cases that came out differently under the very version that they were judged under: that is damage,
-    not a change.
+    For `indeterminate` cases the rule gave no answer, then and now: they count neither as unchanged nor as covered.
+    `transitions` lists the flips, refusals that became grants first. `defects` are cases with another result under the
+    same version that judged them first: that is damage, not a change.
 
-    Where `gaps` were read, `filled` counts the cases that were decided whatever their missing facts are, and `open`
-    those that were not, by what they depend on; no difference is a defect where a fact is missing.
+    With `gaps`, `filled` counts the cases that are decided for every value of their missing facts, and `open` the
+    others, by the facts that they depend on; with a missing fact, a difference is not a defect.
 
-    Of a `scenario` it says what was changed of the facts, and `untouched` counts the cases whose facts it left as they
-    were; a difference is no defect where they are others.
+    With a `scenario`, `scenario` says how the facts were changed, and `untouched` counts the cases whose facts stayed
+    the same; with changed facts, a difference is not a defect.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,7 +88,7 @@ class Judgement(BaseModel):
     under: str
     hash: str
     compared: dict[str, int]
-    """Versions that the decisions were made under, and how many each."""
+    """The number of decisions made under each version."""
     cases: int
     unchanged: int
     flipped: int
@@ -104,21 +103,21 @@ class Judgement(BaseModel):
     filled: int = 0
     open: dict[str, int] = Field(default_factory=dict)
     left_out: int = 0
-    """Rows of the views that are not what the journal says: they were not judged."""
+    """The number of rows of the views that differ from the journal: their decisions were not judged."""
 
     @property
     def coverage(self) -> float | None:
-        """The share of cases about which something could be said."""
+        """The share of cases that are unchanged or flipped; None if there are no cases."""
         return None if not self.cases else (self.unchanged + self.flipped) / self.cases
 
 
 def judged(
     page: Iterable[Recalled], under_which: UnderWhich, scenario: Scenario | None = None, *, gaps: bool = False
 ) -> Iterator[Case]:
-    """Yield what a version says about recorded decisions, or about the facts that a scenario makes of theirs.
+    """Yield what a version says about the facts of recorded decisions, changed by a scenario if one is given.
 
-    Without the code of a version its cases are `code_changed`; where a scenario cannot be made of what was recorded,
-    the case is `scenario_failed`. With `gaps` a table says what holds whatever the missing facts are.
+    Without the code of a version its cases are `code_changed`; if a scenario cannot be applied to the recorded facts,
+    the case is `scenario_failed`. With `gaps` a table says what holds for every value of the missing facts.
     """
     for recalled in page:
         under, policy = under_which(recalled.policy_hash)
@@ -128,12 +127,12 @@ def judged(
         if reason is not None:
             yield _not_replayable(recalled, Said(None, reason=reason))
             continue
-        assert recalled.facts is not None  # noqa: S101 - looked at above
+        assert recalled.facts is not None  # noqa: S101 - checked above
         facts = recalled.facts if scenario is None else scenario.facts(recalled.facts)
         if facts is None:
             yield _not_replayable(recalled, Said(None, reason="scenario_failed"))
             continue
-        assert policy is not None  # noqa: S101 - looked at above
+        assert policy is not None  # noqa: S101 - checked above
         said = said_of(policy, facts, recorded_rule=recalled.rule, gaps=gaps)
         if said.reason is not None:
             yield _not_replayable(recalled, said)
@@ -148,7 +147,7 @@ def judged(
 
 
 class Tally:
-    """Adds cases up, as they come, in memory that does not grow with them."""
+    """Adds cases up one at a time, in memory that does not grow with them."""
 
     def __init__(self, under: PolicyVersion | None, scenario: Scenario | None = None, *, gaps: bool = False) -> None:
         self._under = under
@@ -167,7 +166,7 @@ class Tally:
 
     @property
     def foreign(self) -> int:
-        """How many cases there were, if none of them is of this policy."""
+        """The number of cases if none of them is of this policy; otherwise 0."""
         return 0 if self._under is None or self._of_policy else self._verdicts.total()
 
     def add(self, recalled: Recalled, case: Case) -> None:
@@ -196,7 +195,7 @@ class Tally:
             self._defects.append(case.decision_id)
 
     def judgement(self, *, run_id: str | None = None, left_out: int = 0) -> Judgement:
-        """Return what it comes to."""
+        """Return the sums so far."""
         transitions = [
             Transition(old=old, new=new, cases=count, examples=tuple(examples))
             for (old, new), (count, examples) in self._flips.items()

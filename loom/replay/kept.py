@@ -1,4 +1,4 @@
-"""Keeping what judging again came to: traces of their own, in a journal of their own, in a run of their own."""
+"""Record the results of judging again: as traces of their own, in a separate journal and run."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from loom.sealing.protecting import escaped, redacted, unescaped
 __all__ = ["REPLAY_TYPE", "Keeper"]
 
 REPLAY_TYPE = "replay"
-"""The type of the journals that replays are kept in: `replay/<run id>`."""
+"""The type of the journals that hold recorded replays: `replay/<run id>`."""
 
 
 class Keeper:
-    """Writes judged cases as replayed decisions; the journals they come from are only read."""
+    """Writes judged cases as replayed decisions; the journals of the originals are only read."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Keeper:
         self._sequence = 0
 
     async def keep(self, cases: Sequence[Case]) -> None:
-        """Append one replayed decision for each case that could be judged, all of a page at once."""
+        """Append one replayed decision for each case that could be judged, a whole page in one append."""
         drafts = []
         for case in cases:
             if case.verdict != "not_replayable":
@@ -66,7 +66,7 @@ class Keeper:
                 assert version is not None and policy is not None  # noqa: S101, PT018 - the case was judged by them
                 try:
                     again = await self._replayed(original, case, version, policy)
-                except ErasedError:  # erased since it was judged: there is nothing to keep
+                except ErasedError:  # erased since it was judged: there is nothing to record
                     continue
                 entry: Entry = DecisionJournalEntry(decision=again)
                 drafts.append(self._draft(entry, policy_hash=version.hash_bytes))
@@ -108,7 +108,7 @@ class Keeper:
         )
 
     async def _read(self, original: Decision) -> tuple[Mapping[str, JsonValue], frozenset[str]]:
-        """Return the facts that a decision was made on, opened as they were for judging, and what was sealed of it."""
+        """Return the facts of a decision, opened as they were for judging, and the texts that were sealed in them."""
         facts = original.facts or {}
         if self._opened is None:
             return facts, frozenset()
@@ -118,9 +118,9 @@ class Keeper:
         return opened.facts, opened.texts
 
     async def _written(self, original: Decision, facts: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return changed facts with what was sealed in them sealed again, for the same subject at the same place.
+        """Return changed facts with their sealed values sealed again, for the same subject at the same place.
 
-        A change that is a function may have put what was sealed anywhere, so that all it gives is sealed.
+        A function may have moved sealed values anywhere, so everything that it returns is sealed.
         """
         assert self._scenario is not None  # noqa: S101 - facts are changed by one
         sealed = {path: each for path, each in placeholders_in(original.facts, "") if isinstance(each, SealedValue)}
@@ -136,13 +136,13 @@ class Keeper:
         for path, each in sealed.items():
             keys = await self._opened.vault.keys(each.subject)
             home, at = _place(written, path)
-            if at is not None:  # what was put in the place of all around it came from whoever asked
+            if at is not None:  # if the scenario replaced the surrounding value, the caller gave it in clear
                 home[at] = keys.seal(home[at], about=each.about, once=f"{self._run_id} {original.decision_id}")
         return dict(written)
 
     async def _sealed_for(self, subjects: Sequence[str], value: JsonValue, about: str) -> JsonValue:
-        """Return a value sealed for subjects, one within the other: the keys of all are needed."""
-        assert self._opened is not None  # noqa: S101 - what was not opened is not sealed again
+        """Return a value sealed for several subjects, one seal inside another: opening needs the keys of all."""
+        assert self._opened is not None  # noqa: S101 - only opened values are sealed again
         for subject in subjects:
             value = await self._opened.vault.seal(subject, value, about=about)
         return value
@@ -154,7 +154,7 @@ class Keeper:
 
 
 def _place(value: Any, path: str) -> tuple[Any, Any]:
-    """Return what holds the value at a path, and under which name or place; None where there is none."""
+    """Return the container of the value at a path, and its name or index there; None if there is none."""
     *parents, last = [unescaped(each) for each in path.removeprefix("/").split("/")]
     for name in parents:
         value = value[_at(value, name)] if _at(value, name) is not None else None
@@ -168,7 +168,7 @@ def _at(value: Any, name: str) -> str | int | None:
 
 
 def _without_texts(evaluation: Evaluation, texts: Collection[str]) -> Evaluation:
-    """Return what a rule said with the values that were opened for it left out of its words and details."""
+    """Return an evaluation whose texts and details do not contain the values that were opened for it."""
 
     def short(words: str | None) -> str | None:
         return None if words is None else redacted(words, texts)

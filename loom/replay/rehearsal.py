@@ -1,7 +1,7 @@
-"""Driving recorded turns once more, to see that the code at hand still does what the journal says.
+"""Verify recorded turns: drive them again, to check that the present code still does what the journal says.
 
-Nothing is fetched, performed or written (law 5): every step is fed from the journal, and a step that was never
-recorded ends the rehearsal of its turn.
+Nothing is fetched, performed or written (law 5): every step gets its result from the journal, and a step that was never
+recorded ends the verification of its turn.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LAST_WORDS_S = 1.0
 
 
 class Rehearsal(BaseModel):
-    """What became of one recorded turn when it was driven again."""
+    """The result of driving one recorded turn again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class Rehearsal(BaseModel):
 
 
 async def rehearse(store: JournalStore, system: ActorSystem, journal: str) -> AsyncIterator[Rehearsal]:
-    """Drive every finished turn of a journal again and yield what became of each, in the order in which they ended."""
+    """Drive every finished turn of a journal again and yield the result of each, in the order in which they ended."""
     turns: dict[str, list[Recorded]] = {}
     async for recorded in store.read(journal):
         if recorded.command_id is None:
@@ -63,7 +63,7 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         if isinstance(before, PersonEntry) and before.identity_source is None:  # written before sources were kept
             after = after.model_copy(update={"identity_source": None, "via": None})
         if before != after:
-            differences.append(f"sequence [{recorded.sequence}] ({recorded.kind}) comes out differently")
+            differences.append(f"sequence [{recorded.sequence}] ({recorded.kind}) is different")
 
     command_id = str(entries[0].command_id)
     ending = entries[-1].entry
@@ -73,7 +73,7 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         if (reason := _gone(system, entries[0].entry, ending)) is not None:
             return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
         turn = await replayed_turn(system.detached_cell(journal), entries, compare=compare)
-        said = await _driven(turn)
+        ended = await _driven(turn)
     except NotReplayableError as error:
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
     except UnknownActorError:
@@ -86,9 +86,9 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
         return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
         differences.append(f"it never asked for [{', '.join(turn.recorded_steps.expected())}]")
-    if said != _recorded(ending):
-        differences.append(f"it ended with [{said!r:.200}] instead of [{_recorded(ending)!r:.200}]")
-    if differences and turn.saw_erased:  # its code may have gone by what is erased now
+    if ended != _recorded(ending):
+        differences.append(f"it ended with [{ended!r:.200}] instead of [{_recorded(ending)!r:.200}]")
+    if differences and turn.saw_erased:  # its code may have used a value that is erased now
         return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason="erased")
     reason = "; ".join(differences) or None
     return Rehearsal(
@@ -97,24 +97,24 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
 
 
 async def _driven(turn: Turn) -> tuple[str, JsonValue]:
-    """Return how a turn ends that is driven again, as its journal would say it: with what is sealed in its reply."""
+    """Drive a turn and return how it ended, as its journal would record it, with a protected reply."""
     try:
-        said, reply = await drive(turn)
+        ending, reply = await drive(turn)
     except DivergenceError as error:
         if turn.saw_erased:
             raise turn.gone("erased") from error
         raise
-    if said != "replied":
-        return said, reply
+    if ending != "replied":
+        return ending, reply
     kept = await protected_reply(
         turn.services, turn.command, reply, journal=turn.host.journal, command_id=turn.command_id,
         subject=turn.received.subject,
     )  # fmt: skip
-    return said, kept
+    return ending, kept
 
 
 def _not_replayable(ending: Entry) -> str | None:
-    """Return why a turn that ended so cannot be driven again, or None: its code did not end by itself."""
+    """Return why a turn with this ending cannot be driven again, or None: its code did not run to its own end."""
     if isinstance(ending, TurnAbandonedEntry):
         return "abandoned"
     if isinstance(ending, TurnFailedEntry) and ending.reason != "raised":
@@ -123,7 +123,7 @@ def _not_replayable(ending: Entry) -> str | None:
 
 
 def _gone(system: ActorSystem, received: Entry, ending: Entry) -> str | None:
-    """Return why a reply cannot be compared: it was erased, or nothing here opens what is sealed."""
+    """Return why a reply cannot be compared, or None: it was erased, or it is sealed and there is no key here."""
     if not isinstance(ending, TurnCompletedEntry) or not isinstance(received, CommandReceivedEntry):
         return None
     subjects = system.services.subjects
@@ -139,7 +139,7 @@ def _recorded(ending: Entry) -> tuple[str, JsonValue]:
 
 
 async def drive(turn: Turn) -> tuple[str, JsonValue]:
-    """Run the turn in a task of its own; return how it ended, as its journal would say it."""
+    """Run the turn in a task of its own; return how it ended, as its journal would record it."""
     task: asyncio.Task[Any] = turn.host.spawn(_execute(turn))
     turn.task = task
     try:
@@ -151,15 +151,15 @@ async def drive(turn: Turn) -> tuple[str, JsonValue]:
         raise turn.stopped
     try:
         return "replied", encoded_reply(turn.command, task.result(), limits=turn.services.limits).value
-    except NotReplayableError:  # the code itself says so: what it needs is erased
+    except NotReplayableError:  # the code raised it: a value that it needs is erased
         raise
     except BaseException as error:
         return "failed", failure_of(error).type_name
 
 
 async def _watched(turn: Turn, task: asyncio.Task[Any]) -> None:
-    """Wait for the end of a turn; one that does not get any further is stopped."""
-    assert turn.recorded_steps is not None  # noqa: S101 - a turn that is replayed has its script
+    """Wait for the end of a turn; stop it if it makes no progress."""
+    assert turn.recorded_steps is not None  # noqa: S101 - a replayed turn has recorded steps
     stall = Stall(turn, turn.recorded_steps, turn.services.options.divergence_timeout_s, looks=1)
     while not task.done():
         error = stall.look()
@@ -173,7 +173,7 @@ async def _watched(turn: Turn, task: asyncio.Task[Any]) -> None:
 async def _execute(turn: Turn) -> Any:
     enter(turn)
     turn.check_open()
-    assert turn.actor is not None  # noqa: S101 - a turn that is replayed has its actor
+    assert turn.actor is not None  # noqa: S101 - a replayed turn has its actor
     if type(turn.command).subject_field is not None:
         await hold_keys_of_command(turn)
     return await turn.actor.execute(turn.command)

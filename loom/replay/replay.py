@@ -1,4 +1,4 @@
-"""`Replay`: everything that can be asked of what was."""
+"""`Replay`: states, verification, judging again and running again, from recorded entries."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Decisions = Selection | Iterable[str]
 """Which decisions: a selection, or their ids."""
 
 Progress = Callable[[int, int], None]
-"""Called with how many are done, and how many there are."""
+"""Called with the number of finished decisions and the total."""
 
 
 class Replay:
-    """Reads journals and runs recorded turns again; what it reads stays as it was, bytes and hashes (law 5).
+    """Reads journals and runs recorded turns again; it never changes what it reads, bytes and hashes (law 5).
 
-    Without `runs` nothing can be kept.
+    Without `runs` no result can be recorded.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Replay:
         self._draft = make_draft
 
     async def state(self, journal: str, *, until: int | None = None) -> Any:
-        """Return the state that a journal folds to, after all of it or up to and with sequence `until`."""
+        """Return the state that a journal folds to, after all of it or up to and including sequence `until`."""
         return await fold_state(self._store, self._system, journal, until=until)
 
     def states(self, journal: str, *, until: int | None = None) -> AsyncIterator[StateAfter]:
@@ -76,7 +76,7 @@ class Replay:
         return fold_states(self._store, self._system, journal, until=until)
 
     def verify(self, journal: str) -> AsyncIterator[Rehearsal]:
-        """Drive every finished turn of a journal again and yield whether the code still does what it did."""
+        """Drive every finished turn of a journal again and yield whether the code still does the same."""
         return rehearse(self._store, self._system, journal)
 
     # --- judging again --------------------------------------------------------------------------
@@ -130,19 +130,19 @@ class Replay:
     ) -> Judgement | OutcomeJudgement:
         """Judge recorded facts under another version of their policy, or other facts, and return what has changed.
 
-        `under` is a registered version, or a policy that nobody has registered, to see what it would do; without it,
-        each decision is judged under its own. `facts` gets a copy of recorded facts and returns those to judge;
-        `what_if` declares them: `{"percent": "-10 %"}`. With `gaps` a table also says what holds whatever the facts are
-        that were not recorded. With `keep` each case that could be judged becomes a trace in a run of its own, in the
-        name of `by`: a replay run, or a simulation where the facts are others; without, nothing is written.
+        `under` is a registered version, or an unregistered policy, to see what it would do; without it, each decision
+        is judged under its own version. `facts` gets a copy of the recorded facts and returns those to judge; `what_if`
+        declares the changes: `{"percent": "-10 %"}`. With `gaps` a table also says what holds for every value of the
+        facts that were not recorded. With `keep` each case that could be judged becomes a trace in a run of its own, in
+        the name of `by`: a replay run, or a simulation if the facts are changed; without `keep`, nothing is written.
 
-        With `against="outcome"` it says what the rule says against what was done, by a `mapping` of outcomes to
-        effects: `{"granted:true": "allow", "granted:false": "deny"}`; without one, what the rule says alone. It is told
-        apart `per` month or decider, and `weigh` names a fact whose sum each cell has. Observed decisions are taken,
-        too, unless the selection says which are meant.
+        With `against="outcome"` it compares what the rule says with what was done, by a `mapping` of outcomes to
+        effects: `{"granted:true": "allow", "granted:false": "deny"}`; without a mapping, it reports what the rule says
+        alone. The result is grouped `per` month or decider, and `weigh` names a fact whose sum each cell has. Observed
+        decisions are included, unless the selection names an origin, a run or ids.
 
-        Raises `PolicyNotRegisteredError`, `PolicyMismatchError` where no decision is of that policy, and
-        `AdmissionError` where it is not said what differs, or what is given makes no sense.
+        Raises `PolicyNotRegisteredError`, `PolicyMismatchError` if no decision is of that policy, and `AdmissionError`
+        if nothing differs, or if the arguments contradict each other.
         """
         asked = self._askable.asked(under, facts, what_if, gaps=gaps, against=against is not None)
         sight = opened or self._sights.as_recorded()
@@ -151,7 +151,7 @@ class Replay:
                 chosen(decisions), asked, mapping, sight=sight, per=per, weigh=weigh, progress=progress
             )
         if keep and gaps:
-            raise AdmissionError("a judgement over [gaps] is to be kept; expected a read: leave out keep or gaps")
+            raise AdmissionError("a judgement over [gaps] cannot be kept; expected only one of both: leave out one")
         return await self._again(chosen(decisions), asked, keep=keep, by=by, sight=sight, progress=progress)
 
     async def opening(
@@ -163,11 +163,11 @@ class Replay:
         against: Literal["outcome"] | None = None,
         purpose: Literal["judge", "audit"] = "judge",
     ) -> AsRecorded:
-        """Return what opens the sealed facts of decisions for judging and auditing, in memory, in a reader's name.
+        """Open the sealed facts of decisions for judging and auditing, in memory, in a reader's name.
 
-        That is one entry in `loom/access`, before anything is opened; nothing is journaled where nothing is sealed.
-        What is compared `against` the outcome has that opened, too. Raises `NotAReaderError` for anybody whom
-        `sealing.readers` does not name, `AdmissionError` without a reason, `ConfigError` without a vault.
+        One entry is journaled in `loom/access` before anything is opened, and none if nothing is sealed. With
+        `against` the outcomes are opened, too. Raises `NotAReaderError` if `sealing.readers` does not name the reader,
+        `AdmissionError` without a reason, `ConfigError` without a vault.
         """
         selection = chosen(decisions)
         meant = (selection,) if against is None else made_by_anybody(selection)
@@ -185,7 +185,7 @@ class Replay:
         progress: Progress | None,
     ) -> Judgement:
         if keep and asked.version is not None and asked.version.number == 0:
-            self._policies.resolve_hash(asked.version.hash_bytes)  # law 3: what is kept names a registered version
+            self._policies.resolve_hash(asked.version.hash_bytes)  # law 3: a recorded result names a registered version
         tally = Tally(asked.version, asked.scenario, gaps=asked.gaps)
         run_id, keeper = await self._keeper(selection, asked, by=by, sight=sight) if keep else (None, None)
 
@@ -239,7 +239,7 @@ class Replay:
         judge: Callable[[list[Recalled]], T],
         progress: Progress | None,
     ) -> AsyncIterator[T]:
-        """Yield what comes of each page; in a thread, so that a loom that decides meanwhile goes on doing so."""
+        """Yield the result of each page; judge in a thread, so that a running loom can decide meanwhile."""
         total = await count(self._queries, recall.selection) if progress is not None else 0
         done = 0
         async for page in recall.pages():
@@ -257,9 +257,9 @@ class Replay:
         gaps: bool = False,
         opened: AsRecorded | None = None,
     ) -> AsyncIterator[AgainstCase]:
-        """Yield every case of the rule against what was done: what a cell is made of.
+        """Yield every case of the rule against what was done: the cases that cells count.
 
-        Those of turns come first, then observed ones, each in the order in which they were recorded.
+        The cases of turns come first, then the observed ones, each in the order in which they were recorded.
         """
         asked = self._askable.asked(under, None, None, gaps=gaps, against=True)
         means = None if mapping is None else OutcomeMap(mapping)
@@ -287,9 +287,9 @@ class Replay:
                 yield case
 
     async def run(self, decisions: Decisions, *, under: str, progress: Progress | None = None) -> Rerun:
-        """Run the actors' code again under another version, fed from the journal, and return what would be decided.
+        """Run the actors' code again under another version, with recorded results, and return what would be decided.
 
-        Nothing is fetched, performed or written. Every turn of the selection is driven, one after the other.
+        Nothing is fetched, performed or written. The turns of the selection are driven one after the other.
         """
         version = self._policies.resolve(under)
         selection = chosen(decisions)
@@ -306,7 +306,7 @@ class Replay:
         self, selection: Selection, asked: Asked, *, by: By | None, sight: AsRecorded
     ) -> tuple[str, Keeper]:
         if self._runs is None:
-            raise JournalReadOnlyError("a replay cannot be kept by a reader; expected an open loom: open one")
+            raise JournalReadOnlyError("a reader cannot record a replay; expected an open loom: open one")
         version = asked.version
         parameters: dict[str, object] = {
             "under": OWN_VERSION if version is None else version.version,
@@ -333,5 +333,5 @@ class Replay:
 
 
 def chosen(decisions: Decisions) -> Selection:
-    """Return the selection that is meant."""
+    """Return a selection as it is, or the selection of some ids."""
     return decisions if isinstance(decisions, Selection) else Selection(ids=tuple(decisions))

@@ -1,9 +1,9 @@
-"""Run again: the code of an actor, driven once more under another version of its policy.
+"""Run again: drive the code of an actor again under another version of its policy.
 
-Every look-up, precedent and approval is fed from the journal; nothing is fetched, performed or written (law 5). The
-rule is the one thing that runs anew. Code that comes to a step which was never recorded, because the other version
-leads it elsewhere, stops there: what would have come back is nobody's to make up. Steps that it does not come to any
-more are listed as leftovers.
+Every look-up, precedent and approval gets its result from the journal; nothing is fetched, performed or written
+(law 5). Only the rule runs for real. Code that reaches a step which was never recorded, because the other version leads
+it elsewhere, stops there: loom does not invent the result. Steps that the code no longer reaches are listed as
+leftovers.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = ["Rerun", "RerunCase", "rerun"]
 
 
 class RerunCase(BaseModel):
-    """One decision made again by the code at hand: what the rule said and what was done, then and now.
+    """One decision made again by the present code: what the rule said and what was done, then and now.
 
     `reason` is stable: `<verb>_never_recorded`, `not_decided_again`, `no_command`, `no_code`, `other_policy`,
-    `code_changed`, `erased`, or what the turn raised. `leftovers` are recorded steps that the code did not come to.
+    `code_changed`, `erased`, or what the turn raised. `leftovers` are recorded steps that the code did not reach.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,7 +52,7 @@ class RerunCase(BaseModel):
 
 
 class Rerun(BaseModel):
-    """What running again came to; `coverage` is the share of cases that could be run to their decision."""
+    """The result of running again; `coverage` is the share of cases that could be run to their decision."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class Rerun(BaseModel):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cases ended in which way."""
+        """The number of cases by verdict."""
         return dict(Counter(case.verdict for case in self.cases))
 
     @property
@@ -77,7 +77,7 @@ class Rerun(BaseModel):
 async def rerun(
     store: JournalStore, system: ActorSystem, recalled: Iterable[Recalled], under: PolicyVersion
 ) -> AsyncIterator[RerunCase]:
-    """Drive the turn of each decision again under a version, and yield what became of the decision."""
+    """Drive the turn of each decision again under a version, and yield the result for the decision."""
     driven: dict[tuple[str, str], _Driven] = {}
     for each in recalled:
         entries = await _turn_of(store, each)
@@ -86,7 +86,7 @@ async def rerun(
             continue
         key = each.journal, str(entries[0].command_id)
         if key not in driven:
-            driven.clear()  # decisions come in order: a turn is not met again once another one was
+            driven.clear()  # decisions come in order: a turn does not return once another one began
             driven[key] = await _drive(system, each, entries, under)
         yield driven[key].case(each)
 
@@ -103,7 +103,7 @@ class _Driven:
         self._left = left
 
     def case(self, recalled: Recalled) -> RerunCase:
-        """Return what became of one of its decisions: the first stands for the first, and so on."""
+        """Return the result for one of its decisions: the first is compared with the first, and so on."""
         place = next(
             (index for index, each in enumerate(self._before) if each.decision_id == recalled.decision_id), None
         )
@@ -128,10 +128,10 @@ async def _drive(system: ActorSystem, recalled: Recalled, entries: list[Recorded
         return _Driven(before, after, "other_policy", ())
     try:
         cell = system.detached_cell(recalled.journal)
-        turn = await replayed_turn(cell, entries, compare=_nothing, under=under)
+        turn = await replayed_turn(cell, entries, compare=_do_not_compare, under=under)
         turn.decided = after.append
-        said, told = await drive(turn)
-        reason = None if said == "replied" else str(told)
+        ending, detail = await drive(turn)
+        reason = None if ending == "replied" else str(detail)
     except NotReplayableError as error:
         reason = error.reason
     except UnknownActorError:
@@ -143,7 +143,7 @@ async def _drive(system: ActorSystem, recalled: Recalled, entries: list[Recorded
 
 
 async def _turn_of(store: JournalStore, recalled: Recalled) -> list[Recorded]:
-    """Return the entries of the turn that made a decision, empty where it was made by none, or goes on."""
+    """Return the entries of the turn that made a decision; empty if no turn made it, or the turn has not ended."""
     command_id: str | None = None
     async for recorded in store.read(recalled.journal, after=recalled.sequence - 1, until=recalled.sequence):
         command_id = recorded.command_id
@@ -173,5 +173,5 @@ def _label(evaluation: Evaluation | None) -> str | None:
     return evaluation.effect if evaluation.tier is None else f"{evaluation.effect}:{evaluation.tier}"
 
 
-def _nothing(*_: object) -> None:
+def _do_not_compare(*_: object) -> None:
     """A run under another version is not compared entry by entry: it may differ everywhere."""

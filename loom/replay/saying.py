@@ -1,7 +1,7 @@
-"""What a version says about recorded facts, or in one word why it says nothing.
+"""What a version says about recorded facts, or the reason, as one word, why it says nothing.
 
-With `gaps` a table also says what holds whatever the missing facts are. That is a read: live, a missing fact is
-indeterminate.
+With `gaps` a table also says what holds for every value of the missing facts. That is only for reading: in a live turn,
+a missing fact is indeterminate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loom.replay.selection import Recalled
 __all__ = ["Reason", "Said", "UnderWhich", "label", "not_judgeable", "open_words", "said_of"]
 
 UnderWhich: TypeAlias = Callable[[str | None], tuple[PolicyVersion | None, AnyPolicy | None]]
-"""Returns, by the hash of the version that decided, the one to judge under, and its code; None where there is none."""
+"""Returns, by the hash of the version that decided, the version to judge under and its code; None for each missing."""
 
 Reason: TypeAlias = Literal[
     "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
@@ -31,9 +31,9 @@ Reason: TypeAlias = Literal[
 
 
 class Said(NamedTuple):
-    """What a version says, as effect or effect and tier, by which rule; or the reason why it says nothing.
+    """What a version says, as effect or effect and tier, and by which rule; or the reason why it says nothing.
 
-    `missing` are the facts that were not recorded, where gaps are read; `depends_on` those that decide an open case.
+    With gaps, `missing` are the facts that were not recorded, and `depends_on` those that decide an open case.
     """
 
     label: str | None
@@ -44,7 +44,7 @@ class Said(NamedTuple):
 
 
 def not_judgeable(recalled: Recalled, under: PolicyVersion | None, policy: AnyPolicy | None) -> Reason | None:
-    """Return why a decision cannot be judged under a version, whatever its facts are; None where it can."""
+    """Return why a decision cannot be judged under a version, for a reason other than its facts; None if it can."""
     if under is None:
         return "no_rule" if recalled.policy_name is None else "not_registered"
     if recalled.policy_name not in (None, under.name):
@@ -68,7 +68,7 @@ def said_of(policy: AnyPolicy, facts: Mapping[str, JsonValue], *, recorded_rule:
 
 
 def open_words(reason: Reason, depends_on: tuple[str, ...]) -> str:
-    """Return why a case is open: the facts that it depends on, or that there were too many combinations."""
+    """Return as text why a case is open: it depends on some facts, or there were too many combinations."""
     return f"depends on [{', '.join(depends_on)}]" if reason == "open" else "not looked at"
 
 

@@ -1,4 +1,4 @@
-"""Scenarios: the same decisions on other facts. What is changed is said; a fact that is not there is not made up."""
+"""Scenarios: the same decisions on other facts. The changes are declared; a missing fact is never invented."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from loom.journal.admission import json_value
 __all__ = ["RELATIVE", "Change", "Scenario", "WhatIf"]
 
 Change: TypeAlias = Callable[[dict[str, Any]], Mapping[str, object]]
-"""Gets a copy of recorded facts, and returns those to judge instead."""
+"""Gets a copy of the recorded facts, and returns those to judge instead."""
 
 WhatIf: TypeAlias = Mapping[str, object]
-"""What is changed, by fact: `"-10 %"` and `"+3"` reckon with what was recorded, any other value takes its place."""
+"""The changes, by fact: `"-10 %"` and `"+3"` change the recorded number, any other value replaces it."""
 
 RELATIVE = re.compile(r"(?P<by>[+-][0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(?P<percent>%?)\Z")
-"""A change that reckons with the recorded number: a sign, a number, and a percent sign where it is a share of it."""
+"""A relative change of the recorded number: a sign, a number, and a percent sign if it is a share of it."""
 
 _DECIMAL = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?\Z")
 _MOST = 64
@@ -32,18 +32,18 @@ _MOST = 64
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Other facts: how they are changed, and how that is said where the result is kept."""
+    """Other facts: the change, and its description for a recorded result."""
 
     change: Change
     said: dict[str, JsonValue]
 
     @classmethod
     def of(cls, facts: Change | None, what_if: WhatIf | None) -> Scenario | None:
-        """Return what is meant by a function or by a declaration; None by neither. Raises `AdmissionError`."""
+        """Return the scenario of a function or of a declaration; None without both. Raises `AdmissionError`."""
         if facts is not None and what_if is not None:
             raise AdmissionError(
                 f"a scenario is given as a function and as [{', '.join(map(str, what_if))}]; expected one of [facts, "
-                "what_if]: say it once"
+                "what_if]: leave out one"
             )
         if facts is not None:
             return cls(facts, {"facts": getattr(facts, "__qualname__", type(facts).__name__)})
@@ -57,7 +57,7 @@ class Scenario:
         return cls(partial(_changed, plain), {"what_if": plain})
 
     def facts(self, recorded: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
-        """Return the facts to judge; None where the change cannot be made on what was recorded."""
+        """Return the facts to judge; None if the change cannot be applied to the recorded facts."""
         try:
             changed: Any = json_value(dict(self.change(copy.deepcopy(dict(recorded)))))
         except Exception:
@@ -66,10 +66,10 @@ class Scenario:
         return found
 
     def in_words(self) -> str:
-        """Return what differs: `percent -10 %, industry bank`."""
-        said = self.said.get("what_if")
-        if isinstance(said, dict):
-            return ", ".join(f"{name} {value}" for name, value in said.items())
+        """Return the changes as text: `percent -10 %, industry bank`."""
+        changes = self.said.get("what_if")
+        if isinstance(changes, dict):
+            return ", ".join(f"{name} {value}" for name, value in changes.items())
         return f"the facts that {self.said['facts']} gives"
 
 
@@ -81,7 +81,7 @@ def _changed(what_if: Mapping[str, JsonValue], facts: dict[str, Any]) -> dict[st
 
 
 def _place(facts: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
-    """Return the object that holds a fact, and its name there: by its name as it is, or step by step into objects."""
+    """Return the object that holds a fact, and its name there: by the whole name, or by its parts between dots."""
     if name in facts:
         return facts, name
     *parents, last = name.split(".")
@@ -103,11 +103,11 @@ def _other(home: Mapping[str, Any], name: str, change: JsonValue) -> JsonValue:
 
 
 def _reckoned(recorded: object, by: Decimal, *, is_percent: bool) -> JsonValue:
-    """Return a number changed exactly, as what it was: a whole one stays whole, rounded half to even."""
+    """Return a number changed exactly, with its type kept: an integer is rounded half to even."""
     if isinstance(recorded, bool) or recorded is None:
-        raise TypeError("no number")
+        raise TypeError("not a number")
     if isinstance(recorded, str) and not _DECIMAL.match(recorded):
-        raise TypeError("no number")
+        raise TypeError("not a number")
     number = Decimal(repr(recorded) if isinstance(recorded, float) else str(recorded))
     changed = number * (1 + by / 100) if is_percent else number + by
     if isinstance(recorded, int):

@@ -1,4 +1,4 @@
-"""Recorded facts with something sealed in them: opened in memory for a reader, or said to be closed."""
+"""Recorded facts with sealed values: opened in memory for a reader, or marked as closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["AsRecorded", "Sight", "Sights"]
 
 
 class AsRecorded:
-    """Reads decisions as they are recorded: one that holds something sealed says so, or that it is erased."""
+    """Reads decisions as they are recorded: one with sealed values is marked `sealed`, or `erased`."""
 
     def __init__(self, erasures: Erasures | None) -> None:
         self._erasures = erasures
@@ -32,7 +32,7 @@ class AsRecorded:
 
 
 class Sight(AsRecorded):
-    """Reads decisions with what is sealed in them opened: of the subjects that were journaled, and of no others."""
+    """Reads decisions with their sealed values opened: only those of the subjects that were journaled."""
 
     def __init__(self, erasures: Erasures, opened: Opened) -> None:
         super().__init__(erasures)
@@ -54,7 +54,7 @@ class Sight(AsRecorded):
 
 
 async def _subjects_of(recalls: Sequence[Recall], erasures: Erasures) -> frozenset[str]:
-    """Return for whom something is sealed in what is judged, and can still be opened."""
+    """Return the subjects whose sealed values in the judged decisions can still be opened."""
     found: set[str] = set()
     for recall in recalls:
         async for page in recall.pages():
@@ -70,34 +70,34 @@ async def _subjects_of(recalls: Sequence[Recall], erasures: Erasures) -> frozens
 
 
 def _parts(recalled: Recalled) -> tuple[Mapping[str, JsonValue] | None, Mapping[str, JsonValue] | None]:
-    """Return the facts, and the outcome where that was asked for."""
+    """Return the facts, and the outcome if it was read."""
     return recalled.facts, recalled.more[0] if recalled.more else None
 
 
 def _has_parts(recalled: Recalled) -> bool:
-    """Tell whether anything in what is judged is more than a plain value: most facts are none."""
+    """Tell whether any judged value is an object or an array: most facts are neither, and hold no sealed value."""
     return any(type(value) in (dict, list) for part in _parts(recalled) if part for value in part.values())
 
 
 class Sights:
-    """How recorded facts may be read: as they are, or opened for a reader where there is a vault at hand."""
+    """How recorded facts may be read: as they are, or opened for a reader if there is a vault."""
 
     def __init__(self, erasures: Erasures | None = None, openings: Openings | None = None) -> None:
         self.erasures = erasures
         self._openings = openings
 
     def as_recorded(self) -> AsRecorded:
-        """Return how decisions are read where nobody opens anything."""
+        """Return a reader of decisions that opens nothing."""
         return AsRecorded(self.erasures)
 
     async def opening(self, recalls: Sequence[Recall], *, by: By, reason: str, purpose: str) -> Sight:
-        """Return how the decisions of selections are read with what is sealed in them opened, once that is journaled.
+        """Journal the access, then return a reader of the decisions of selections that opens their sealed values.
 
         Raises `NotAReaderError`, `AdmissionError` without a reason, `ConfigError` without a vault, and
-        `JournalReadOnlyError` where nothing can be journaled: what is not journaled is not opened.
+        `JournalReadOnlyError` if nothing can be journaled: nothing is opened without an entry.
         """
         if self._openings is None or self.erasures is None:
-            raise JournalReadOnlyError("what is sealed is not opened by a reader; expected an open loom: open one")
+            raise JournalReadOnlyError("a reader cannot open sealed values; expected an open loom: open one")
         who = self._openings.check(by, reason)
         subjects = await _subjects_of(recalls, self.erasures)
         what: Any = [each.selection.plain() for each in recalls]

@@ -1,4 +1,4 @@
-"""Which decisions are meant, and how they are read for judging: the recorded facts and evaluation, and nothing else."""
+"""Select decisions, and read them for judging: the recorded facts and evaluation, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ _READ = (
 _EXACT = {"run_id": "run_id", "decision_type": "decision_type", "origin": "origin", "policy": "policy.name"}
 """The conditions of a selection that are values of a decision."""
 _ENDED = "(origin <> 'observed' OR status = 'settled')"
-"""What an import brought in is judged once that has ended."""
+"""Imported decisions are judged once their import has ended."""
 _RUN = _READ.index("run_id")
 _COUNT = "SELECT count(*) FROM trace_decisions"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Decisions that match everything that is given; `ids` may be how ids begin. `until` itself is left out.
+    """Decisions that match all given conditions; `ids` may be prefixes of ids. `until` itself is excluded.
 
-    Only original decisions are meant, unless `origin` is another or `any`, or a run or ids are given. Times are those
-    at which decisions were made, as their source claims of observed ones, unless they go `by_time=recorded`.
+    Only original decisions are selected, unless `origin` is another or `any`, or a run or ids are given. Times are the
+    times at which decisions were made (for observed ones, as their source claims), or, with `by_time="recorded"`, the
+    times at which they were recorded.
     """
 
     run_id: str | None = None
@@ -61,17 +62,16 @@ class Selection:
     by_time: ByTime = "decided"
 
     def plain(self) -> dict[str, object]:
-        """Return what is given, as JSON has it."""
-        shown = {key: value for key, value in asdict(self).items() if value not in (None, ()) and key != "by_time"}
-        shown |= {"by_time": self.by_time} if self.by_time != "decided" else {}
-        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in shown.items()}
+        """Return the given conditions as plain JSON."""
+        given = {key: value for key, value in asdict(self).items() if value not in (None, ()) and key != "by_time"}
+        given |= {"by_time": self.by_time} if self.by_time != "decided" else {}
+        return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in given.items()}
 
 
 class Recalled(NamedTuple):
-    """What judging needs of a decision: where it stands, its version, what was said then, and the facts.
+    """The parts of a decision that judging needs: its place, its version, the recorded evaluation, and the facts.
 
-    An observed one has no policy, and nothing was said.
-    `more` has what else was asked for, in that order.
+    An observed decision has no policy and no evaluation. `more` has the additional fields, in the order of `also`.
     """
 
     position: int
@@ -93,14 +93,14 @@ class Recalled(NamedTuple):
     """Why the facts cannot be read whole."""
     outcome_closed: Literal["sealed", "erased"] | None = None
     opened: bool = False
-    """Whether something of it was sealed, and was opened."""
+    """Whether sealed values of it were opened."""
 
 
 class Recall:
-    """Reads the decisions of a selection, oldest first, out of their entries: the views only say where they are.
+    """Reads the decisions of a selection, oldest first, from their entries: the views only give the positions.
 
-    `also` names what else of each decision is wanted. `left_out` counts the rows of the views that are not what the
-    journal says; nothing rests on them.
+    `also` names additional fields of each decision. `left_out` counts the rows of the views that differ from the
+    journal; they are not used.
     """
 
     def __init__(self, queries: Queries, selection: Selection, *, also: Sequence[str] = ()) -> None:
@@ -122,7 +122,7 @@ class Recall:
         self.left_out = 0
 
     async def pages(self) -> AsyncIterator[list[Recalled]]:
-        """Yield the decisions in pages; the next one is read while somebody works on the last."""
+        """Yield the decisions in pages; the next page is read while the caller works on the last."""
         following = asyncio.ensure_future(self._page(0))
         try:
             while True:
@@ -138,7 +138,7 @@ class Recall:
             await asyncio.gather(following, return_exceptions=True)
 
     async def _page(self, behind: int) -> tuple[list[Recalled], int | None]:
-        """Return the decisions of a page, and the position it ends at if there may be more."""
+        """Return the decisions of a page, and the position at which it ends if there may be more."""
         conditions, parameters = _conditions(self.selection)
         where = " AND ".join([*conditions, "trace_decisions.position > :behind"])
         self._imports = await imports_of(self._queries)
@@ -150,7 +150,7 @@ class Recall:
         return page, positions[-1] if len(rows) == _PAGE else None
 
     def _recalled(self, position: int, part: Part | None) -> Recalled | None:
-        """Return what an entry says; None where it is pruned, or is not of the selection by its own word."""
+        """Return the decision of an entry; None if it is pruned, or does not match the selection."""
         if part is None:
             return self._differs(position, "there is no decision at its position")
         if part.values is None:
@@ -168,7 +168,7 @@ class Recall:
         return Recalled._make((*found, None, None, False))
 
     def _is_meant(self, part: Part, values: tuple[Any, ...], at_us: int) -> bool:
-        """Tell whether a decision matches the selection, by what its own entry says."""
+        """Tell whether a decision matches the selection, by its own entry."""
         if not self._since_us <= at_us < self._until_us:
             return False
         for index, value in self._exact:
@@ -192,21 +192,21 @@ class Recall:
 
 
 def made_by_anybody(selection: Selection) -> tuple[Selection, ...]:
-    """Return the selections that take observed decisions as well, where it is not said which are meant."""
+    """Return selections that include observed decisions, unless the selection names an origin, a run or ids."""
     if selection.origin is not None or selection.run_id is not None or selection.ids:
         return (selection,)
     return replace(selection, origin="original"), replace(selection, origin="observed")
 
 
 async def count(queries: Queries, selection: Selection) -> int:
-    """Return how many decisions a selection has, as the views count: enough to say how far something is."""
+    """Return how many decisions a selection has, by the views: exact enough for a progress report."""
     conditions, parameters = _conditions(selection)
     where = " AND ".join(conditions) or "true"
     return int((await queries.fetch(f"{_COUNT} WHERE {where}", parameters, names=_NAMES))[0][0])
 
 
 def _given(selection: Selection) -> dict[str, Any]:
-    """Return what is meant by name, with what goes without saying."""
+    """Return the conditions by name, with the default origin filled in."""
     given = asdict(selection)
     ids, journal = given.pop("ids"), given.pop("journal")
     if given["origin"] is None and given["run_id"] is None and not ids:

@@ -1,4 +1,4 @@
-"""An actor's state out of its journal, at any point of it, without running anything."""
+"""Fold an actor's state from its journal, at any sequence, without running its commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["StateAfter", "fold_state", "fold_states"]
 
 
 class StateAfter(NamedTuple):
-    """The state as it was right after an entry. It is the live object: copy what is to be kept."""
+    """The state right after an entry. It is the live object: copy what you want to keep."""
 
     recorded: Recorded
     state: Any
@@ -25,9 +25,9 @@ class StateAfter(NamedTuple):
 async def fold_states(
     store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None
 ) -> AsyncIterator[StateAfter]:
-    """Yield the state after each entry of a journal, up to and with sequence `until`.
+    """Yield the state after each entry of a journal, up to and including sequence `until`.
 
-    Where bodies were pruned, no state is yielded before the checkpoint that makes up for them.
+    If bodies were pruned, no state is yielded before the checkpoint that replaces them.
     """
     fold = Fold(system.detached_cell(journal).actor)
     refold = Refold(system.services, fold, journal)
@@ -46,7 +46,7 @@ async def fold_states(
 
 
 async def fold_state(store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None) -> Any:
-    """Return the state after the whole of a journal, or up to and with sequence `until`."""
+    """Return the state after the whole of a journal, or up to and including sequence `until`."""
     last: StateAfter | None = None
     async for each in fold_states(store, system, journal, until=until):
         last = each

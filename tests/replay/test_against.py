@@ -216,7 +216,7 @@ async def test_what_makes_no_sense_is_refused(loom: Loom) -> None:
         await loom.replay.judge(Selection(), against="outcome", mapping={"granted:true": "grant"})
     with pytest.raises(AdmissionError, match="leave out keep or gaps"):
         await loom.replay.judge(Selection(), under=TABLE, gaps=True, keep=True)
-    with pytest.raises(AdmissionError, match="only that says what holds"):
+    with pytest.raises(AdmissionError, match="only a table says what holds"):
         await loom.replay.judge(Selection(), under=in_python, gaps=True)
     with pytest.raises(PolicyMismatchError, match=r"none of the \[400\] decisions are"):
         await loom.replay.judge(Selection(), under=in_python, against="outcome")

@@ -91,7 +91,7 @@ def test_what_was_recorded_stays_as_it_was_whatever_a_function_does() -> None:
 
 
 def test_a_scenario_is_said_once_and_changes_something() -> None:
-    with pytest.raises(AdmissionError, match="say it once"):
+    with pytest.raises(AdmissionError, match="leave out one"):
         Scenario.of(lambda facts: facts, {"x": 1})
     for nothing in ({}, {"": 1}, {str(number): 1 for number in range(65)}):
         with pytest.raises(AdmissionError, match="name what differs"):
