@@ -151,7 +151,9 @@ class Replay:
                 chosen(decisions), asked, mapping, sight=sight, per=per, weigh=weigh, progress=progress
             )
         if keep and gaps:
-            raise AdmissionError("a judgement over [gaps] cannot be kept; expected only one of both: leave out one")
+            raise AdmissionError(
+                "a judgement over [gaps] cannot be kept; expected only one of the two: leave out keep or gaps"
+            )
         return await self._again(chosen(decisions), asked, keep=keep, by=by, sight=sight, progress=progress)
 
     async def opening(

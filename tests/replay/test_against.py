@@ -212,7 +212,7 @@ async def test_judging_over_gaps_fills_what_is_decided_whatever_it_is_and_is_no_
 async def test_what_makes_no_sense_is_refused(loom: Loom) -> None:
     with pytest.raises(AdmissionError, match="name:value"):
         await loom.replay.judge(Selection(), against="outcome", mapping={"granted": "allow"})
-    with pytest.raises(AdmissionError, match=r"stands for \['grant'\]; expected one of"):
+    with pytest.raises(AdmissionError, match=r"maps to \['grant'\]; expected one of"):
         await loom.replay.judge(Selection(), against="outcome", mapping={"granted:true": "grant"})
     with pytest.raises(AdmissionError, match="leave out keep or gaps"):
         await loom.replay.judge(Selection(), under=TABLE, gaps=True, keep=True)
