@@ -1,6 +1,6 @@
-"""Where time comes from: one protocol, so that tests and replays can bring their own.
+"""The source of time: one protocol, so that tests and replays can supply their own clock.
 
-Order never comes from a clock (design: Integrity); what a clock says is a claim that is recorded.
+Order never comes from a clock (design: Integrity); the time of a clock is a claim that is recorded.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ __all__ = [
 ]
 
 AHEAD_US = 10 * 60 * 1_000_000
-"""How far an entry may be ahead of the time of day until it counts as written by a clock that was wrong: 10 minutes."""
+"""How far an entry may be ahead of the time of day before its clock counts as wrong: 10 minutes."""
 
 _ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Counts while the machine is suspended where the system has such a clock, as Linux does."""
+"""A clock that counts while the machine is suspended, if the system has one, as Linux does."""
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """Tells the time of day."""
+    """Returns the time of day."""
 
     def now_us(self) -> int:
         """Return microseconds since 1970-01-01 UTC."""
@@ -40,44 +40,44 @@ class Clock(Protocol):
 
 @runtime_checkable
 class ElapsedClock(Clock, Protocol):
-    """A clock that also tells how much time has gone by, whatever becomes of the time of day."""
+    """A clock that also measures elapsed time, independent of changes to the time of day."""
 
     def elapsed_us(self) -> int:
-        """Return microseconds since some moment that stays the same while the process lives. It never falls."""
+        """Return microseconds since a moment that is fixed for the life of the process. The value never decreases."""
         ...
 
 
 class Instant(NamedTuple):
-    """One moment by both clocks, in microseconds: the time of day, and the time that has gone by."""
+    """One moment on both clocks, in microseconds: the time of day, and the elapsed time."""
 
     now_us: int
     elapsed_us: int
 
 
 def elapsed_us(clock: Clock) -> int:
-    """Return how much time has gone by; a clock that tells the time of day alone is taken at its word."""
+    """Return the elapsed time; a clock without one gives its time of day."""
     return clock.elapsed_us() if isinstance(clock, ElapsedClock) else clock.now_us()
 
 
 def instant(clock: Clock) -> Instant:
-    """Return what a clock says right now."""
+    """Return the present moment of a clock."""
     return Instant(clock.now_us(), elapsed_us(clock))
 
 
 class SystemClock:
-    """The machine's clock. Its time of day may be wrong and may step; elapsed time counts suspension where it can."""
+    """The machine's clock. Its time of day may be wrong and may step; elapsed time includes suspension if possible."""
 
     def now_us(self) -> int:
         """Return microseconds since 1970-01-01 UTC."""
         return time.time_ns() // 1_000
 
     def elapsed_us(self) -> int:
-        """Return microseconds that have gone by since the machine was started."""
+        """Return microseconds since the machine was started."""
         return time.clock_gettime_ns(_ELAPSED) // 1_000
 
 
 def datetime_from_us(us: int) -> datetime:
-    """Return the aware UTC datetime of so many microseconds since 1970."""
+    """Return microseconds since 1970 as an aware UTC datetime."""
     return _BEGINNING + timedelta(microseconds=us)
 
 

@@ -20,7 +20,7 @@ from loom.errors import ErasedError, JournalCorruptError, JournalNotFoundError
 from loom.identity import check_limit
 from loom.journal.entry import SEALED_SCHEME, Part, Recorded
 from loom.journal.export import UNREADABLE, ChainCheck, Readable
-from loom.journal.findings import Finding, Findings, told
+from loom.journal.findings import Finding, Findings, verdict_lines
 from loom.journal.kinds import ENDINGS, MARKS, CommandReceivedEntry
 from loom.sealing import Vault
 
@@ -53,7 +53,7 @@ class ArchiveVerification:
         """Return the verdict, then each finding, as text for people."""
         sealed = f" ({self.closed} sealed)" if self.closed else ""
         what = f"{self.entries} entries of {self.journals} journals{sealed}"
-        return told(what, self.findings, self.counts)
+        return verdict_lines(what, self.findings, self.counts)
 
 
 class Archive:

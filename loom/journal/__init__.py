@@ -1,4 +1,4 @@
-"""What is kept: entries, the kinds there are, the store that appends them, the chain that binds them."""
+"""The journal: entries and their kinds, the store that appends them, and the hash chain that ties them together."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one gate that everything passes before it is journaled (design: Integrity).
+"""Admission: the check that every value passes before it is journaled (design: Integrity).
 
-Two forms of the same rules: `written` takes what user code hands over and returns fresh, plain JSON with its text;
+The same rules have two forms: `written` takes a value from user code and returns fresh, plain JSON with its text;
 `admit` takes the bytes that are about to be stored. Neither accepts what another machine could read differently.
 """
 
@@ -25,7 +25,7 @@ from loom.journal.plain import is_plain_model
 __all__ = ["MAX_INTEGER", "NOTHING", "Limits", "Written", "admit", "json_value", "parse_json", "written"]
 
 MAX_INTEGER = 2**53 - 1
-"""The largest integer that every JSON reader agrees about (RFC 7493)."""
+"""The largest integer that every JSON reader reads exactly (RFC 7493)."""
 
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * len(str(MAX_INTEGER))
@@ -45,7 +45,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Written(NamedTuple):
-    """A value that was let through: fresh plain JSON, and its text as it goes into a body."""
+    """An admitted value: fresh plain JSON, and its text as it goes into a body."""
 
     value: JsonValue
     text: bytes
@@ -59,7 +59,7 @@ def written(value: object, *, limits: Limits = DEFAULT_LIMITS) -> Written:
     """Return `value` as fresh plain JSON, the same that a reader of the journal will get, and its text.
 
     Models, dataclasses, enums, datetimes, decimals and UUIDs become what pydantic would write for them.
-    Raises `AdmissionError`, naming the place, for everything that JSON cannot say.
+    Raises `AdmissionError`, naming the place, for a value that JSON cannot represent.
     """
     found = _at_once(value, limits)
     if found is None:
@@ -78,10 +78,11 @@ def json_value(value: object, *, limits: Limits = DEFAULT_LIMITS) -> JsonValue:
 
 
 def _at_once(value: object, limits: Limits) -> Written | None:
-    """Return what a serialiser in Rust makes of a value, as good as most values; None where it may not be right.
+    """Return what pydantic's serialiser in Rust makes of a value; None if its result may be wrong.
 
-    It coerces keys that are no text, and writes much that is no JSON as some text: then what comes back is not equal,
-    and the walk decides. It names the place of what is refused, too. Of a model of plain fields its text is right.
+    It coerces keys that are not text, and writes many values that are not JSON as text: then the parsed text is not
+    equal to the value, and `_Walk` decides, which also names the place of a refused value. For a model of plain fields
+    the text is right.
     """
     model = value if isinstance(value, BaseModel) else None
     if not (is_plain_model(type(model)) if model is not None else type(value) in _CONTAINERS):
@@ -112,7 +113,7 @@ def admit(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
 def admit_written(body: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return `body` if it may be stored, given that pydantic's serialiser has just written it from plain fields.
 
-    It is JSON then, and repeats no key. What cannot offend is let through by counting; only a suspect is parsed.
+    It is JSON then, and repeats no key. A cheap count admits what cannot break a limit; only a suspect is parsed.
     """
     if len(body) > limits.max_bytes:
         raise _too_large(body, limits)
@@ -142,7 +143,7 @@ def _too_large(body: bytes, limits: Limits) -> AdmissionError:
 
 
 def _is_suspect(body: bytes, limits: Limits) -> bool:
-    """Tell whether a JSON text could break a rule: brackets, commas and digits inside of text count as if outside."""
+    """Tell whether a JSON text could break a rule; brackets, commas and digits inside strings are counted, too."""
     opened = body.count(b"{") + body.count(b"[")
     return (
         opened > limits.max_depth
@@ -187,10 +188,12 @@ class _Walk:
         for key, item in value.items():
             if type(key) is not str:
                 if not isinstance(key, str):
-                    _refuse(path, f"has the key [{_shown(key)}] of type {type(key).__name__}", "keys that are text")
+                    _refuse(
+                        path, f"has the key [{_short_repr(key)}] of type {type(key).__name__}", "keys that are text"
+                    )
                 key = str.__str__(key)  # the text of a StrEnum, say
             if key in plain:
-                _refuse(path, f"has the key [{_shown(key)}] twice", "each key once")
+                _refuse(path, f"has the key [{_short_repr(key)}] twice", "each key once")
             plain[_text(key, path)] = self.value(item, f"{path}.{key}", depth - 1)
         return plain
 
@@ -217,7 +220,7 @@ class _Walk:
         for plain, exact in _EXACT:  # subclasses, such as OrderedDict, a named tuple or a float of numpy's
             if isinstance(value, plain):
                 return self.value(exact(value), path, depth)
-        return _refuse(path, f"is [{_shown(value)}] of type {type(value).__name__}", "what JSON can say")
+        return _refuse(path, f"is [{_short_repr(value)}] of type {type(value).__name__}", "what JSON can say")
 
 
 _EXACT: tuple[tuple[type, Any], ...] = (
@@ -247,9 +250,9 @@ def _text(value: str, path: str) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            _refuse(path, f"contains a lone surrogate [{_shown(value)}]", "text that UTF-8 can say")
+            _refuse(path, f"contains a lone surrogate [{_short_repr(value)}]", "text that UTF-8 can say")
     if "\x00" in value:
-        _refuse(path, f"contains U+0000 [{_shown(value)}]", "text without it")
+        _refuse(path, f"contains U+0000 [{_short_repr(value)}]", "text without it")
     return value
 
 
@@ -270,11 +273,11 @@ def _refuse(path: str, what: str, expected: str) -> NoReturn:
     raise AdmissionError(f"value at [{path}] {what}; expected [{expected}]: correct the value first", path=path)
 
 
-def _shown(value: object) -> str:
-    """Return a short repr of anything at all, for a message."""
+def _short_repr(value: object) -> str:
+    """Return a short repr of any value, for a message."""
     try:
         text = repr(value[: _SHOWN + 1] if isinstance(value, str | bytes | list | tuple) else value)
-    except Exception:  # a repr may be anybody's code
+    except Exception:  # a repr may be user code
         return f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
@@ -284,7 +287,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(plain) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise AdmissionError(f"object has the key [{_shown(twice)}] twice; expected [each key once]: drop one")
+        raise AdmissionError(f"object has the key [{_short_repr(twice)}] twice; expected [each key once]: drop one")
     return plain
 
 

@@ -38,7 +38,7 @@ _NUMBERS = struct.Struct(">QqQqQqQqQqQq")
 
 
 class Header(NamedTuple):
-    """What is hashed of an entry beside its body, in this order."""
+    """The fields of an entry that are hashed in addition to its body, in this order."""
 
     workspace: str
     journal: str
@@ -54,12 +54,12 @@ class Header(NamedTuple):
 
 
 def body_digest(salt: bytes, body: bytes) -> bytes:
-    """Return SHA-256(salt ‖ body): 32 bytes. The salt hides bodies that could be guessed, once they are gone."""
+    """Return SHA-256(salt ‖ body): 32 bytes. The salt protects removed bodies from being guessed."""
     return hashlib.sha256(salt + body).digest()
 
 
 def genesis(workspace: str, journal: str) -> bytes:
-    """Return what stands for the entry before the first one of a journal."""
+    """Return the hash that takes the place of a previous entry for the first entry of a journal."""
     return hashlib.sha256(_GENESIS + _field(workspace.encode()) + _field(journal.encode())).digest()
 
 
@@ -78,7 +78,7 @@ def hash_after(
 
 
 def journal_fields(workspace: str, journal: str) -> bytes:
-    """Return what the hashed text of every entry of a journal begins with."""
+    """Return the prefix of the hashed text that all entries of a journal have in common."""
     return _DOMAIN + _field(workspace.encode()) + _field(journal.encode())
 
 

@@ -1,8 +1,8 @@
 """The control socket: how a shell reaches the one process that writes a journal.
 
-A Unix socket for its owner only, or for a group by config, beside the journal; for its owner only it may be, where that
-path is too long for one, in a private runtime directory that the lock file names. The system says which account is at
-the other end. One request, one answer, each a line of JSON:
+A Unix socket next to the journal file, for its owner only, or for a group by config. If that path is too long for a
+socket, the socket for the owner is in a private runtime directory that the lock file names. The operating system
+identifies the account at the other end. Each request and each answer is one line of JSON:
 
     {"op": "approvals.grant", "args": {"id": "…"}}
     {"ok": …}   or   {"error": {"type": "ApprovalAnsweredError", "message": "…", "kind": "conflict"}}
@@ -31,15 +31,15 @@ from loom.telemetry import get_logger, log_answer
 __all__ = ["ControlServer", "Handler", "control_call", "takes_requests"]
 
 Handler = Callable[[str, Mapping[str, JsonValue], int | None], Awaitable[JsonValue]]
-"""Does what an operation names, with its arguments, and returns plain JSON; raises `LoomError` for what it refuses.
+"""Runs the named operation with its arguments and returns plain JSON; raises `LoomError` to refuse it.
 
-The third argument is the uid of the account that asks; None where the system does not say.
+The third argument is the uid of the account that asks; None if the operating system does not report it.
 """
 
 _MAX_PATH = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere
 _MAX_REQUEST = 1_048_576
 _DOOR = 4
-"""So many times as many clients may be connected as requests may be in work."""
+"""How many clients may be connected for each request that may be in work."""
 _MAX_ANSWER = 64 * 1_048_576
 _ANSWER = Limits(max_bytes=_MAX_ANSWER, max_depth=64, max_nodes=5_000_000)
 
@@ -47,9 +47,9 @@ _log = get_logger(__name__)
 
 
 async def check_group(path: Path, group: str) -> None:
-    """Raise `ConfigError` where a loom could not give its control socket to a group; nothing is left behind.
+    """Raise `ConfigError` if a loom could not give its control socket to a group; no file is left behind.
 
-    `path` is where it would be.
+    `path` is the path of the socket.
     """
     if len(os.fsencode(path)) > _MAX_PATH:
         raise _too_long_for_a_group(path)
@@ -66,7 +66,7 @@ async def _no_answer(name: str, arguments: Mapping[str, JsonValue], uid: int | N
 def _too_long_for_a_group(path: Path) -> ConfigError:
     return ConfigError(
         f"control socket [{path}] has a path of more than [{_MAX_PATH}] bytes; expected a shorter one, "
-        "as the group finds it beside the journal alone: move the data, or unset operations.socket_group"
+        "as the group finds it only next to the journal: move the data, or unset operations.socket_group"
     )
 
 
@@ -97,9 +97,9 @@ class ControlServer:
         self._in_work = 0
 
     async def start(self) -> Path:
-        """Listen, and return the path of the socket, which belongs into the lock file.
+        """Listen, and return the path of the socket, which the caller writes into the lock file.
 
-        Raises `ControlError` where there is no place for it, and `ConfigError` where its group cannot be given.
+        Raises `ControlError` if the socket cannot be created, and `ConfigError` if it cannot be given to its group.
         """
         group_id = None if self._group is None else group_id_of(self._group)
         path = self._place()
@@ -109,7 +109,7 @@ class ControlServer:
             self._remove_directory()
             raise ControlError(
                 f"control socket [{path}] cannot be opened [{error.strerror}]; expected a place for one: "
-                "make room beside the journal, or set XDG_RUNTIME_DIR"
+                "make room in the journal's directory, or set XDG_RUNTIME_DIR"
             ) from error
         found = os.lstat(path)
         self._path, self._identity = path, (found.st_dev, found.st_ino)
@@ -117,7 +117,7 @@ class ControlServer:
         return path
 
     async def close(self) -> None:
-        """Take no more requests, let those in work end for a moment, and remove the socket. Twice is harmless."""
+        """Stop taking requests, wait briefly for those in work, and remove the socket. Closing twice is harmless."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -154,7 +154,7 @@ class ControlServer:
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; a client that vanishes, stalls or talks nonsense costs a bounded time and no more."""
+        """Answer one request; a client that disconnects, stalls or sends invalid data costs a bounded time only."""
         try:
             answer = await self._answer(reader, writer)
             async with asyncio.timeout(self._io_timeout_s):
@@ -163,7 +163,7 @@ class ControlServer:
                 writer.close()
                 await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # nobody is there to be told
+            pass  # the client is gone: no one can get the answer
         finally:
             writer.transport.abort()
 
@@ -174,7 +174,11 @@ class ControlServer:
         except asyncio.LimitOverrunError:
             return _failure(_too_long(f"more than [{_MAX_REQUEST}]"))
         uid = peer_uid(writer.get_extra_info("socket"))
-        if self._group is None and uid not in (None, os.getuid(), 0):  # with a group, the modes let in who may come in
+        if self._group is None and uid not in (
+            None,
+            os.getuid(),
+            0,
+        ):  # with a group, the file modes decide who may connect
             return _failure(
                 ControlError(
                     "the control socket is for the owner of the journal: run this as that user", kind="refused"
@@ -199,13 +203,13 @@ class ControlServer:
         except LoomError as error:
             log_answer(_log, "control_answered", error)
             return _failure(error)
-        except Exception as error:  # a defect in an operation must not end the loom that it was asked of
+        except Exception as error:  # a defect in an operation must not end the loom
             _log.exception("control_failed")
-            told = f"the operation failed [{error!r:.200}]: see the log of the running loom"
-            return _failure(ControlError(told, type_name=type(error).__name__))
+            message = f"the operation failed [{error!r:.200}]: see the log of the running loom"
+            return _failure(ControlError(message, type_name=type(error).__name__))
 
     def _remove_socket(self) -> None:
-        """Remove the socket if it is still ours: a later loom may have put its own there."""
+        """Remove the socket if it is still ours: a later loom may have created its own there."""
         if self._path is None or self._identity is None:
             return
         with contextlib.suppress(OSError):
@@ -224,8 +228,8 @@ async def control_call(
 ) -> JsonValue:
     """Ask the process that holds the lock at `lock_path` for an operation and return its answer.
 
-    Raises `ControlError`: with type, kind and message of what the operation raised, or saying that nobody listens
-    (`type_name` is `NobodyListens`), or that no answer came (`NoAnswer`: it may have been done nevertheless).
+    Raises `ControlError`: with type, kind and message of the error that the operation raised; or with the `type_name`
+    `NobodyListens` if no process listens; or `NoAnswer` if no answer came, although the operation may have been done.
     """
     request = _line({"op": op, "args": dict(args or {})})
     if len(request) > _MAX_REQUEST:
@@ -235,10 +239,10 @@ async def control_call(
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_ANSWER)
     except (OSError, TimeoutError) as error:
-        raise _nobody(lock_path, f"its socket [{path}] does not answer [{error!r}]") from error
+        raise _no_listener(lock_path, f"its socket [{path}] does not answer [{error!r}]") from error
     try:
         if not is_holder(peer_uid(writer.get_extra_info("socket")), lock_path):
-            raise _nobody(lock_path, f"its socket [{path}] belongs to another user")
+            raise _no_listener(lock_path, f"its socket [{path}] belongs to another user")
         async with asyncio.timeout(timeout_s):
             writer.write(request)
             await writer.drain()
@@ -272,7 +276,7 @@ def takes_requests(lock_path: Path) -> bool:
 
 
 def _is_group_socket(lock_path: Path) -> bool:
-    """Tell whether there is a socket beside a lock file that is another account's, and so says nothing to this one."""
+    """Tell whether there is a socket next to a lock file of another account, which this account may not read."""
     unreadable = os.path.lexists(lock_path) and not os.access(lock_path, os.R_OK)
     return unreadable and is_socket(lock_path.with_suffix(".sock"))
 
@@ -283,15 +287,15 @@ def _socket_of(lock_path: Path) -> str:
     if _is_group_socket(lock_path):
         return str(beside)
     if not lock.held():
-        raise _nobody(lock_path, "no process holds it")
+        raise _no_listener(lock_path, "no process holds it")
     named = (lock.holder() or {}).get("socket")
     path = named if isinstance(named, str) else str(beside)
     if len(os.fsencode(path)) > _MAX_PATH:
-        raise _nobody(lock_path, "its process has not said yet where it listens")
+        raise _no_listener(lock_path, "its process does not listen yet")
     return path
 
 
-def _nobody(lock_path: Path, why: str) -> ControlError:
+def _no_listener(lock_path: Path, why: str) -> ControlError:
     return ControlError(
         f"no loom takes requests for the journal of lock file [{lock_path}]: {why}; expected a running one: "
         "start it, or wait until it has started",
@@ -328,7 +332,7 @@ def _failure(error: LoomError) -> bytes:
 
 
 def _kind(said: object, type_name: str) -> AnswerKind:
-    """Return the kind of an answer. A loom of an earlier version does not say it: then the class of that name does."""
+    """Return the kind of an answer. A loom of an earlier version does not send it: then the class name gives it."""
     known = next((kind for kind in KINDS_OF_ANSWERS if kind == said), None)
     if known is not None:
         return known

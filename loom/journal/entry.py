@@ -1,7 +1,7 @@
-"""What a journal keeps: `Entry`, the registry of kinds, and `Recorded`, an entry as the store returns it.
+"""`Entry`, the registry of kinds, and `Recorded`, an entry as the store returns it.
 
-An entry is a fact in the past tense. It cannot be refused when it is read back: a kind that nobody knows any more,
-or that a newer loom wrote, comes back as `UnknownEntry` with everything that was stored.
+An entry is a fact in the past tense. Reading never refuses it: an entry of an unknown kind, or one that a newer loom
+wrote, is returned as `UnknownEntry` with everything that was stored.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BODY_SCHEME = 1
 """The scheme of bodies that this loom writes, and the only one that it reads."""
 
 SEALED_SCHEME = 0
-"""What is said of a body that lies encrypted in an archive: it is no body to be read, but what is there of it."""
+"""The scheme of a body that is encrypted in an archive: the stored bytes are the sealed body."""
 
 
 class Step(NamedTuple):
@@ -69,9 +69,9 @@ class StepReference(NamedTuple):
 
 
 class Entry(BaseModel):
-    """A fact that is kept for good: subclass it, give it a `kind`, and `Actor.record` journals it.
+    """A permanent fact: subclass it, give it a `kind`, and `Actor.record` journals it.
 
-    When the shape of a kind changes, raise `schema_version` and teach `upcast` the step from each older one.
+    When the shape of a kind changes, raise `schema_version` and add a step from each older version to `upcast`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -128,7 +128,7 @@ class PersonEntry(Entry):
 
     @property
     def identity(self) -> Identity | None:
-        """The person and where the name comes from; None where the entry names nobody."""
+        """The person and where the name comes from; None if the entry names no person."""
         name: str | None = getattr(self, self.person)
         return None if name is None else Identity(name, self.identity_source, self.via)
 
@@ -149,7 +149,7 @@ class ReferringEntry(Entry):
     def joined(self, steps: Mapping[int, Recorded]) -> Self:
         """Return it with what it refers to filled in; `steps` has, by sequence, the entries that are still known.
 
-        It may not fail: what is not there, or has no body any more, is said to be gone.
+        It must not fail: a reference to an entry that is missing, or has no body any more, is marked as gone.
         """
 
 
@@ -291,7 +291,7 @@ class Part(NamedTuple):
 
 
 def at_path(value: Any, path: str) -> Any:
-    """Return what stands in JSON at a path of names joined by dots; None where nothing does."""
+    """Return the value in JSON at a path of names joined by dots; None if there is none."""
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
@@ -326,7 +326,7 @@ class Recorded:
     _is_parsed: bool = field(default=False, init=False, repr=False)
     _steps: Steps | None = field(default=None, init=False, repr=False)
     workspace: str = field(default="", kw_only=True)
-    """Whose entry it is, as its header says; empty where whoever read it does not know."""
+    """The workspace of the entry, if the reader knows it; otherwise empty."""
 
     @property
     def entry(self) -> Entry:

@@ -1,10 +1,10 @@
-"""A journal as lines of JSON, one an entry, from which a stranger can verify the chain again.
+"""A journal as lines of JSON, one for each entry, from which anyone can verify the chain.
 
-The body stands last in its line, spliced in as it is stored: whoever reads JSON reads it like any other value, and
-whoever verifies takes the text between the first `,"body":` and the closing brace, which is the body to the byte. That
-cannot be mistaken, as a quotation mark inside a JSON string never follows a comma without a backslash between. So the
-body is in the line once, in a form for people and machines alike. The price: a tool that writes the lines anew (`jq`
-without `-r`, say) spoils them for verification, and `verify_export` says so.
+The body is the last field of its line, byte for byte as it is stored. A JSON reader reads it like any other value. A
+verifier takes the text between the first `,"body":` and the closing brace, which is the exact body. This is not
+ambiguous, as a quotation mark inside a JSON string never follows a comma without a backslash between. So the line holds
+the body once, in a form for people and machines alike. The price: a tool that rewrites the lines (`jq` without `-r`,
+for example) makes them unverifiable, and `verify_export` reports that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from loom.errors import AdmissionError
 from loom.journal.admission import parse_json
 from loom.journal.chain import SALT_BYTES, Header, body_digest, entry_hash, genesis
 from loom.journal.entry import SEALED_SCHEME, Recorded
-from loom.journal.findings import Finding, Findings, told
+from loom.journal.findings import Finding, Findings, verdict_lines
 
 __all__ = [
     "JOINED",
@@ -113,7 +113,7 @@ def _spliced(body: bytes | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ExportVerification:
-    """What is known of an export after all of its lines were read.
+    """The result of verifying an export.
 
     `unlinked` counts entries whose predecessor is not in the export: they are what they were hashed as only if it is.
     """
@@ -127,13 +127,13 @@ class ExportVerification:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing was found."""
+        """Whether there are no findings."""
         return not self.counts
 
     def lines(self) -> Iterator[str]:
         """Return the verdict, then each finding, as text for people."""
         what = f"{self.entries} entries of {self.journals} journals ({self.pruned} pruned, {self.unlinked} unlinked)"
-        return told(what, self.findings, self.counts)
+        return verdict_lines(what, self.findings, self.counts)
 
 
 def verify_export(lines: Iterable[str]) -> ExportVerification:
@@ -146,7 +146,7 @@ def verify_export(lines: Iterable[str]) -> ExportVerification:
 
 
 class ChainCheck:
-    """Holds entries against their digests, and against the entry before them; of each journal the last one is kept."""
+    """Checks entries against their digests, and against the previous entry; of each journal the last one is kept."""
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
@@ -160,7 +160,7 @@ class ChainCheck:
         self._check_link(entry, workspace, whole=whole)
 
     def tell(self, code: str, entry: Recorded, what: str) -> None:
-        """Take a finding about an entry in."""
+        """Add a finding about an entry."""
         self.findings.add(
             code, f"{entry.journal} sequence {entry.sequence} (position {entry.position}) {what}",
             position=entry.position, journal=entry.journal, sequence=entry.sequence,
@@ -168,7 +168,7 @@ class ChainCheck:
 
     def _check_body(self, entry: Recorded) -> None:
         if entry.body_scheme == SEALED_SCHEME:
-            return  # what it is can be said by who opens it
+            return  # only a reader with the keys can check it
         if entry.salt is None and entry.body is None:
             self.pruned += 1
         elif entry.salt is None or entry.body is None or len(entry.salt) != SALT_BYTES:
@@ -186,7 +186,7 @@ class ChainCheck:
             if whole:
                 self.tell("MISSING", entry, "is the first of its journal here, and no position before it is missing")
         elif entry.sequence <= before[0]:
-            self.tell("REORDERED", entry, f"stands after sequence {before[0]}")
+            self.tell("REORDERED", entry, f"comes after sequence {before[0]}")
             return
         elif entry.sequence > before[0] + 1:
             self.tell("MISSING", entry, f"follows sequence {before[0]}: those between are gone")
@@ -234,13 +234,13 @@ class _Run:
         )
 
     def _check_place(self, entry: Recorded, workspace: str) -> None:
-        """Hold an entry against the lines before it: an export is of one workspace, by position."""
+        """Check an entry against the lines before it: an export is of one workspace, by position."""
         tell = self._chains.tell
         if workspace != (self._workspace or workspace):
             tell("TAMPERED", entry, f"is of workspace {workspace}, the lines before it of {self._workspace}")
         self._workspace = self._workspace or workspace
         if entry.position <= self._position:
-            tell("REORDERED", entry, "stands after a later position")
+            tell("REORDERED", entry, "comes after a later position")
         elif entry.position > self._position + 1:
             self._is_whole = False
             if self._entries > 1 and self._hole is None:
@@ -280,7 +280,7 @@ def parse_line(line: str) -> tuple[str, Recorded]:
         workspace=workspace,
     )
     if export_line(entry, workspace=workspace) != line:
-        raise ValueError("it says something else, or says it otherwise, than an export of this entry: written anew?")
+        raise ValueError("it differs from the export of this entry: was it rewritten?")
     return workspace, entry
 
 
@@ -302,13 +302,13 @@ def _header(entry: Recorded, workspace: str) -> Header:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"[{value!r:.40}] is no text")
+        raise TypeError(f"[{value!r:.40}] is not text")
     return value
 
 
 def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise TypeError(f"[{value!r:.40}] is no whole number of 63 bits")
+        raise TypeError(f"[{value!r:.40}] is not an integer of 63 bits")
     return value
 
 

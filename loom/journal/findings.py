@@ -1,4 +1,4 @@
-"""What a verification says: findings, each with its place, and a verdict that is never a bare OK."""
+"""The result of a verification: findings, each with its place, and a verdict that is never a bare OK."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["CODES", "DECLARED", "Finding", "Findings", "Verification", "told"]
+__all__ = ["CODES", "DECLARED", "Finding", "Findings", "Verification", "verdict_lines"]
 
 CODES = {
     "TAMPERED": "an entry is not what was hashed",
     "MISSING": "entries are gone from the middle",
-    "REORDERED": "entries stand where they did not",
+    "REORDERED": "entries are not at the position where they were written",
     "TRUNCATED": "entries are gone from the end",
     "REWRITTEN": "entries are not those whose hashes were written down outside the database",
     "STRAY_REFERENCE": "an entry refers to one that is not there, or is another",
@@ -30,7 +30,7 @@ CODES = {
 """Every code there is, with what it means."""
 
 DECLARED = frozenset({"PRUNED", "CLOCK_AHEAD", "HEAD_TORN", "UNANCHORED_TAIL"})
-"""The codes that are told and are no fault."""
+"""The codes that are reported and are no fault."""
 
 _MOST_PER_CODE = 100
 
@@ -62,7 +62,7 @@ class Findings:
         journal: str | None = None,
         sequence: int | None = None,
     ) -> None:
-        """Take one finding in."""
+        """Add one finding."""
         self.counts[code] += 1
         if self.counts[code] <= _MOST_PER_CODE:
             self.kept.append(Finding(code, message, position, journal, sequence))
@@ -70,7 +70,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What is known of a journal file after all of it was read.
+    """The result of verifying a journal file.
 
     `size` is the last position that was read; `anchored_through` the last one whose hash was written down outside the
     database and is still there.
@@ -85,12 +85,12 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing was found but what is declared."""
+        """Whether there are no findings except those that are no fault."""
         return all(code in DECLARED for code in self.counts)
 
     @property
     def unanchored(self) -> int:
-        """How many entries stand after the last head that was written down."""
+        """How many entries come after the last head in the heads file."""
         return max(0, self.size - self.anchored_through)
 
     def lines(self) -> Iterator[str]:
@@ -102,18 +102,18 @@ class Verification:
         else:
             yield f"VERIFIED through size {self.size} (anchored {self.anchored_through})"
         for finding in self.findings:
-            yield f"{_shown(finding.code)} {finding.message}"
+            yield f"{_spaced(finding.code)} {finding.message}"
         for code, count in sorted(self.counts.items()):
             if count > _MOST_PER_CODE:
-                yield f"{_shown(code)} and {count - _MOST_PER_CODE} more"
+                yield f"{_spaced(code)} and {count - _MOST_PER_CODE} more"
 
 
-def told(what: str, findings: tuple[Finding, ...], counts: dict[str, int]) -> Iterator[str]:
-    """Yield the verdict on what was looked through, where nothing that is found is fine, then each finding."""
+def verdict_lines(what: str, findings: tuple[Finding, ...], counts: dict[str, int]) -> Iterator[str]:
+    """Yield the verdict on what was verified, in which every finding is a fault, then each finding."""
     yield f"VERIFIED {what}" if not counts else f"NOT VERIFIED: {sum(counts.values())} findings in {what}"
     for finding in findings:
         yield f"{finding.code} {finding.message}"
 
 
-def _shown(code: str) -> str:
+def _spaced(code: str) -> str:
     return code.replace("_", " ")

@@ -1,4 +1,4 @@
-"""A journal that one object folds into memory and appends to: what registries are made on."""
+"""A journal that one object folds into memory and appends to: the base of registries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FoldedJournal"]
 
 
 class FoldedJournal:
-    """The entries of one journal, folded in order by `fold`; what is missing from it is appended one at a time."""
+    """The entries of one journal, folded in order by `fold`; missing entries are appended one at a time."""
 
     def __init__(
         self,
@@ -31,16 +31,16 @@ class FoldedJournal:
         self._sequence = 0
 
     async def load(self) -> None:
-        """Fold what was appended since the last look."""
+        """Fold the entries that were appended since the last call."""
         async for recorded in self._store.read(self._name, after=self._sequence):
             self._fold(recorded)
             self._sequence = recorded.sequence
 
     async def append_if_missing(self, make: Callable[[], Entry | None]) -> None:
-        """Append what `make` returns, and fold it; None says that nothing is missing.
+        """Append the entry that `make` returns, and fold it; None means that nothing is missing.
 
-        Those that come at once take turns, so `make` sees what the one before appended. It is done to its end even
-        when its caller goes away.
+        Concurrent calls run one after the other, so `make` sees the entry of the call before. The call runs to its end
+        even if its caller is cancelled.
         """
 
         async def one_at_a_time() -> None:

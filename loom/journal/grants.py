@@ -1,4 +1,4 @@
-"""Grants held against the requests that they answer: nobody grants what was asked for in his own name."""
+"""Check grants against the requests that they answer: no person grants a request made in their own name."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Grants:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._requesters: dict[_Turn, dict[str, str]] = {}
-        """By turn and approval id: in whose name it was asked."""
+        """By turn and approval id: the person who requested it."""
 
     def take(self, header: Header, body: bytes) -> None:
-        """Look at one entry whose body has the digest that was hashed."""
+        """Check one entry whose body matches its digest."""
         turn = (header.journal, header.command_id)
         if header.kind in ENDINGS:
             self._requesters.pop(turn, None)

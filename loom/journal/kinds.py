@@ -56,7 +56,7 @@ class CommandReceivedEntry(PersonEntry):
 
 
 class TurnStartedEntry(Entry):
-    """A turn that had waited in the mailbox began; what stands before this entry is what it saw as state."""
+    """A turn that had waited in the mailbox began; the entries before this one made the state that it saw."""
 
     kind: ClassVar[str] = "turn_started"
 
@@ -85,7 +85,7 @@ class TurnCompletedEntry(Entry):
 
 
 class TurnFailedEntry(Entry):
-    """A turn ended because `execute` raised: its entries stand, its decisions are no precedents."""
+    """A turn ended because `execute` raised: its entries stay, its decisions are no precedents."""
 
     kind: ClassVar[str] = "turn_failed"
     schema_version: ClassVar[int] = 2
@@ -131,7 +131,7 @@ class TurnRetriedEntry(PersonEntry):
 
 
 class TurnAbandonedEntry(PersonEntry):
-    """A person gave a turn up."""
+    """A person abandoned a turn."""
 
     kind: ClassVar[str] = "turn_abandoned"
     schema_version: ClassVar[int] = 2
@@ -152,7 +152,7 @@ OWN_IDS = frozenset({"decision_observed"})
 
 
 class PrunedEntry(PersonEntry):
-    """The bodies of a range of a journal were taken away on purpose; the chain still verifies without them."""
+    """The bodies of a range of a journal were pruned on purpose; the chain still verifies without them."""
 
     kind: ClassVar[str] = "pruned"
     schema_version: ClassVar[int] = 3

@@ -1,4 +1,4 @@
-"""A journal in a list of them: how long it is, and what stands last in it."""
+"""A journal in a list of journals: its length and its last entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["first_of_type", "journal_as_json"]
 
 
 async def journal_as_json(source: Readable, journal: str, entries: int) -> dict[str, Any]:
-    """Return what a list says of a journal with so many entries."""
+    """Return the list item of a journal with `entries` entries, as plain JSON."""
     last = [each async for each in source.read(journal, after=entries - 1, until=entries)]
     return {
         "journal": journal,

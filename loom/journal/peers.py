@@ -29,7 +29,7 @@ def listen(path: Path, group_id: int | None) -> socket.socket:
             os.fchmod(listening.fileno(), 0o600)
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise FileExistsError(None, "something else has its name")
+                raise FileExistsError(None, "another file has its name")
             os.unlink(path)
         listening.bind(str(path))
         if group_id is None:
@@ -44,7 +44,7 @@ def listen(path: Path, group_id: int | None) -> socket.socket:
 
 
 def is_private(directory: str) -> bool:
-    """Tell whether a directory is this account's, and no other's to enter."""
+    """Tell whether a directory belongs to this account, and no other account may enter it."""
     try:
         found = os.stat(directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""Which models pydantic writes as JSON just as they are, so that its text needs no second look.
+"""Find the models that pydantic writes as JSON without a loss, so that their text needs no second check.
 
 Pydantic writes some values in a way that loses them without a word: NaN in a nested model as null, two keys of
 different types as the same text. A model of plain fields has none of those.

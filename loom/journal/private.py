@@ -47,14 +47,14 @@ def create_private(path: Path) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Take away what others may do with a file, where it is there and its owner's to change."""
+    """Remove the permissions of others on a file, if it exists and this account may change them."""
     with contextlib.suppress(OSError):
         if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
             os.chmod(path, _MODE)
 
 
 def _with_mode(descriptor: int) -> int:
-    """Give a file its mode: the umask has had its say when it was made."""
+    """Set the mode of a file: the umask limited it when it was created."""
     try:
         os.fchmod(descriptor, _MODE)
     except BaseException:

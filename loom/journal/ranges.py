@@ -17,7 +17,7 @@ class BodyRange(BaseModel):
     first: int = Field(ge=1)
     last: int = Field(ge=1)
     subjects: dict[str, int] = Field(default_factory=dict)
-    """Subject → the newest generation of its keys then; empty where the bodies concern nobody."""
+    """Subject → the newest generation of its keys then; empty if the bodies concern no subject."""
 
     def __contains__(self, sequence: object) -> bool:
         return isinstance(sequence, int) and self.first <= sequence <= self.last

@@ -1,4 +1,4 @@
-"""How an entry becomes the bytes of its body: serialised once, by pydantic, and then let through the admission gate.
+"""How an entry becomes the bytes of its body: pydantic serialises it once, and then admission checks it.
 
 Pydantic writes some values in a way that loses them without a word: NaN in a nested model as null, two keys of
 different types as the same text. So an entry whose fields are not plain is dumped a second time and looked through.

@@ -1,4 +1,4 @@
-"""What a journal store promises, whichever database is behind it.
+"""The contract of a journal store, for every database.
 
 `tests/contracts/journal_store.py` is the suite that every store has to pass.
 """
@@ -44,7 +44,7 @@ def draft(
     limits: Limits = DEFAULT_LIMITS,
     new_salt: Callable[[int], bytes] = random_bytes,
 ) -> Draft:
-    """Serialise an entry, pass it through the admission gate and digest it; raise `AdmissionError`."""
+    """Serialise an entry, check it by admission and digest it; raise `AdmissionError`."""
     if command_id is not None and not _is_name(command_id):
         check_name(command_id, what="command id")
     if policy_hash is not None and len(policy_hash) != HASH_BYTES:
@@ -65,7 +65,7 @@ def decoded(ready: Draft) -> Any:
 
 
 def check_name(name: str, *, what: str) -> None:
-    """Refuse what cannot stand in the header of an entry: a name that is empty, too long or not printable."""
+    """Refuse a name that cannot be in the header of an entry: one that is empty, too long or not printable."""
     if not _is_name(name):
         shown = name if len(name) <= 60 else name[:60] + "…"
         raise AdmissionError(
@@ -97,7 +97,7 @@ class Head(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What an append gives back once it is durable: where its last entry stands, and its hash."""
+    """The result of an append once it is durable: the place of its last entry, and its hash."""
 
     journal: str
     sequence: int
@@ -110,7 +110,7 @@ class Submitted(asyncio.Future[Receipt]):
     """The outcome of an append to come. No waiter can cancel it; a task that is cancelled meanwhile hears it first."""
 
     def cancel(self, msg: object = None) -> bool:
-        """Refuse: the append is written or not, whoever waits for it."""
+        """Refuse: the append is written or not, no matter who waits for it."""
         return False
 
 
@@ -137,11 +137,11 @@ class JournalStore(Protocol):
         ...
 
     def submit(self, append: Append) -> Submitted:
-        """Put an append in line and return its outcome to come; the order of calls is the order of a journal."""
+        """Queue an append and return the future of its outcome; the order of calls is the order of a journal."""
         ...
 
     def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
-        """Add an entry to the last append of a journal while that is in line; False where it cannot be done.
+        """Add an entry to the last append of a journal while that append is queued; False if that is not possible.
 
         All entries of an append are written, or none. The receipt is then that of the added entry: those before it
         have the sequences and positions before its own.
@@ -162,7 +162,7 @@ class JournalStore(Protocol):
         ...
 
     async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
-        """Say for certain what became of an append: its receipt, or None if nothing was appended."""
+        """Find the outcome of an append for certain: its receipt, or None if nothing was appended."""
         ...
 
     async def head(self, journal: str) -> Head:
@@ -182,19 +182,19 @@ class JournalStore(Protocol):
         ...
 
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        """Return position → entry of those positions at which there is one: what a view says is held against them."""
+        """Return position → entry, for the positions that have one: rows of views are compared with them."""
         ...
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
         ...
 
     async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
         ...
 
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
         ...
 
     async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
@@ -224,5 +224,5 @@ class JournalStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Write what is in line, then close. Closing twice is harmless."""
+        """Write what is queued, then close. Closing twice is harmless."""
         ...

@@ -1,4 +1,4 @@
-"""Looking whether what decisions refer to is there: an entry of their turn, before them, with the digest they say."""
+"""Check the references of decisions: each must name an earlier entry of the same turn, with the digest of its body."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StrayReferences:
         self._open: dict[tuple[str, str], dict[int, str]] = {}
 
     def take(self, header: Header, body: bytes | None, digest: bytes) -> None:
-        """Keep the digest of an entry, and hold what a decision refers to against those of its turn."""
+        """Keep the digest of an entry, and check the references of a decision against the entries of its turn."""
         if header.command_id is None:
             return
         turn = (header.journal, header.command_id)

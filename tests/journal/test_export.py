@@ -147,7 +147,7 @@ async def test_the_last_line_of_a_journal_that_is_gone_is_noticed_by_its_positio
 async def test_lines_that_a_tool_wrote_anew_are_told_from_lines_that_were_changed(path: Path) -> None:
     found = verify_export(json.dumps(json.loads(line)) for line in await exported(path))
     assert codes(found) == {"DAMAGED"}
-    assert "written anew" in found.findings[0].message
+    assert "was it rewritten" in found.findings[0].message
 
 
 async def test_random_damage_gives_findings_and_never_a_traceback(path: Path) -> None:

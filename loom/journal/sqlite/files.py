@@ -86,7 +86,7 @@ class WriterLock:
     def acquire(self, **about: object) -> None:
         """Take the lock and write down who has it; raise `JournalLockedError` if another process does."""
         for attempt in range(_LOCK_ATTEMPTS):
-            if attempt:  # it may be a shell that looks whether somebody holds it, for a moment: see `held`
+            if attempt:  # a shell may hold it for a moment to see whether it is free: see `held`
                 time.sleep(_LOCK_PAUSE_S)
             if self._try_acquire():
                 self.describe(pid=os.getpid(), **about)
@@ -94,7 +94,7 @@ class WriterLock:
         holder = self.holder() or {}
         raise JournalLockedError(
             f"journal of lock file [{self._path}] is written by process [{holder.get('pid', 'unknown')}]; "
-            "expected nobody, as one process writes a journal: stop that one, or reach it through its control socket",
+            "expected no other, as one process writes a journal: stop that one, or use its control socket",
             holder=holder,
         )
 
@@ -125,7 +125,7 @@ class WriterLock:
     def describe(self, **about: object) -> None:
         """Write down, for people and for the shell, who holds the lock and how to reach them.
 
-        It is the lock that counts and not the text: where it cannot be written, as on a full disk, it is left out.
+        Only the lock matters, not the text: if it cannot be written, as on a full disk, it is left out.
         """
         if self._descriptor is None:
             return
@@ -135,7 +135,7 @@ class WriterLock:
             os.ftruncate(self._descriptor, len(raw))
 
     def holder(self) -> dict[str, Any] | None:
-        """Return what the holder wrote down, or None where nobody ever did. It may be out of date: see `held`."""
+        """Return what the last holder wrote into the file, None if empty. It may be out of date: see `held`."""
         try:
             about = json.loads(self._path.read_bytes()[:_MAX_ABOUT] or b"{}")
         except (OSError, ValueError):
@@ -174,7 +174,7 @@ class WriterLock:
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
-    """Tell whether a descriptor is of the file that bears the name now; somebody may have removed it meanwhile."""
+    """Tell whether a descriptor is of the file that has the name now: the file may have been removed meanwhile."""
     try:
         named = os.stat(path)
     except FileNotFoundError:

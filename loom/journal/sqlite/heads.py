@@ -22,7 +22,7 @@ _TAIL_BYTES = 64 * 1024
 
 
 class WrittenHead(NamedTuple):
-    """One line of the heads file: this hash stood at this position."""
+    """One line of the heads file: the hash of the entry at this position."""
 
     position: int
     entry_hash: bytes

@@ -25,7 +25,7 @@ _log = get_logger(__name__)
 
 
 class Housekeeping:
-    """Decides when a checkpoint or a head is due. Lives in the writer's thread, beside its link."""
+    """Decides when a checkpoint or a head is due. Used by the writer's thread only."""
 
     def __init__(self, files: JournalFiles, *, link: Link, options: WriterOptions) -> None:
         self._files = files
@@ -102,7 +102,7 @@ class Housekeeping:
         try:
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error:
-            self._link.drop()  # a sync may have failed: whatever follows is looked at anew
+            self._link.drop()  # a sync may have failed: the next use opens a new connection
             raise
         connection.execute(f"PRAGMA busy_timeout = {int(self._options.busy_timeout_s * 1000)}")
         return not busy
@@ -114,7 +114,7 @@ class Housekeeping:
             self._written = tail.position
 
     def _complain(self, error: Exception) -> None:
-        """Say it once, not after each batch."""
+        """Log it once, not after each batch."""
         if not self._failed:
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))
         self._failed = True

@@ -177,7 +177,7 @@ class Link:
     def drop(self, *, unsettled: bool = False) -> None:
         """Trust the connection no more and close it; the next use opens another.
 
-        `unsettled` says that a COMMIT failed: what it left in the log is settled before anybody is told about it.
+        `unsettled` says that a COMMIT failed: its effect on the log is settled before any caller gets an answer.
         """
         self._unsettled = self._unsettled or unsettled
         connection, self._connection = self._connection, None
@@ -185,7 +185,7 @@ class Link:
             _close(connection)
 
     def close(self) -> None:
-        """Close the connection for good."""
+        """Close the connection; it is not opened again."""
         self._closed = True
         self.drop()
 

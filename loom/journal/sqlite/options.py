@@ -1,4 +1,4 @@
-"""What the SQLite store may be told beside where it lies; the defaults keep every promise."""
+"""The options of the SQLite store; the defaults keep every promise."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SYNCHRONOUS = {"full": "FULL", "process-crash-only": "NORMAL"}
 
 @dataclass(frozen=True, slots=True)
 class WriterOptions:
-    """What the writer may be told: durability, and when it does its housekeeping.
+    """The options of the writer: durability, and when it does its housekeeping.
 
-    `process-crash-only` says what it is: a power cut may take acknowledged entries away (reliability: finding 3).
+    With `process-crash-only` a power cut may lose acknowledged entries (reliability: finding 3).
     """
 
     durability: str = "full"
@@ -38,7 +38,7 @@ class WriterOptions:
 
 @dataclass(frozen=True, slots=True)
 class SqliteOptions:
-    """What a store may be told: its writer's options, and bounds of what may wait, go together, and be read at once."""
+    """The options of a store: its writer's options, and the limits of its queue, its batches and its pages."""
 
     writer: WriterOptions = WriterOptions()
     max_pending_entries: int = 10_000

@@ -1,4 +1,4 @@
-"""What waits to be written: a bounded queue that slows a fast producer down and drops nothing (law 8)."""
+"""The queue of appends to be written: bounded, so that a fast producer slows down and nothing is dropped (law 8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_TOGETHER = 64
 
 
 class Waiting(Submitted):
-    """One append in line: the future of its outcome. It may grow until it is taken."""
+    """One queued append: the future of its outcome. It may grow until it is taken."""
 
     __slots__ = ("append", "drafts", "size", "taken")
 
@@ -41,7 +41,7 @@ class AppendQueue:
         self._for_room: deque[asyncio.Future[None]] = deque()
 
     def put(self, append: Append) -> Waiting:
-        """Put an append in line; raise `JournalBusyError`, and queue nothing, where it does not fit any more."""
+        """Queue an append; raise `JournalBusyError`, and queue nothing, if there is no room for it."""
         entries = len(append.drafts)
         size = sum([len(draft.body) for draft in append.drafts])
         if not 0 < entries <= self._max_entries or size > self._max_bytes:
@@ -62,7 +62,7 @@ class AppendQueue:
         return waiting
 
     def extend(self, waiting: Waiting, draft: Draft) -> bool:
-        """Add an entry to an append that is still in line; False where it is not, or where there is no room."""
+        """Add an entry to an append that is still queued; False if it is not, or if there is no room."""
         size = len(draft.body)
         if (
             waiting.taken
@@ -100,11 +100,11 @@ class AppendQueue:
 
     @property
     def has_room(self) -> bool:
-        """Whether the queue is at most half full and nobody waits."""
+        """Whether the queue is at most half full and no caller waits for room."""
         return not self._for_room and self._bytes * 2 <= self._max_bytes and self._entries < self._max_entries // 2
 
     async def room(self) -> None:
-        """Wait while the queue is over half full; whoever waited longest goes on first."""
+        """Wait while the queue is over half full; the caller that waited longest goes on first."""
         if self.has_room:
             return
         turn: asyncio.Future[None] = self._loop.create_future()
@@ -119,7 +119,7 @@ class AppendQueue:
         return self._max_entries // 2 - self._entries
 
     def _let_in(self) -> None:
-        """Let as many go on as there are free places; if some of them put nothing in line, look again."""
+        """Let as many callers go on as there are free places; if some of them queue nothing, look again."""
         free = self._free()
         while free > 0 and self._for_room:
             turn = self._for_room.popleft()

@@ -134,7 +134,7 @@ Row = tuple[Any, ...]
 
 
 class Reader:
-    """Reads a journal file, beside its writer or without one. Opens at first use; close it when done."""
+    """Reads a journal file, with or without a running writer. Opens at first use; close it when done."""
 
     def __init__(self, path: Path, *, page: int = 1_000, busy_timeout_s: float = 10.0) -> None:
         self._path = path
@@ -190,7 +190,7 @@ class Reader:
         return found
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
         statement, given = _taking_apart(_PARTS, paths)
         found: dict[int, Part] = {}
         for some in _chunks(sorted(set(positions))):
@@ -208,7 +208,7 @@ class Reader:
         return found
 
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
         statement, given = _taking_apart(_COMMANDS, paths)
         found: dict[tuple[str, str], Part] = {}
         for some in _chunks(sorted(set(turns))):
@@ -297,7 +297,7 @@ class Reader:
             raise self._failed(error) from error
 
     async def _has_turn_index(self) -> bool:
-        if not self._indexed:  # once there it stays; one that somebody drops is an error to whoever asks
+        if not self._indexed:  # once there it stays; if it is dropped, the statements that use it fail
             found = dict(await self._rows(SCHEMA_ROWS, ()))
             self._indexed = found.get("entries_by_turn") == expected_schema()["entries_by_turn"]
         return self._indexed

@@ -2,9 +2,9 @@
 
 Three things of aiosqlite have to be kept from happening. A reader that is cancelled between executing and fetching
 leaves its statement, and so its snapshot, open: here each statement is executed and fetched in one go, and interrupted
-when nobody waits for it any more. A connection
-whose opening or closing is cancelled keeps its thread: here both go on to their end. And a thread whose connection
-nobody closed keeps the interpreter from exiting: here it is a daemon, which a connection that only reads can afford.
+when no task waits for it any more. A connection whose opening or closing is cancelled keeps its thread: here both go on
+to their end. And a thread whose connection was not closed keeps the interpreter from exiting: here it is a daemon,
+which is safe for a connection that only reads.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["Parameters", "ReadConnection", "Reading", "SharedConnection", "to_it
 T = TypeVar("T")
 
 _LOOK_EVERY = 50_000
-"""After so many instructions of SQLite, about a millisecond, a statement looks whether somebody waits for it."""
+"""After so many instructions of SQLite, about a millisecond, a statement checks whether a task waits for it."""
 
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 """What is bound to a statement."""
 
 
 class Reading(sqlite3.Connection):
-    """Counts the statements that it was given, and does not go on with one that nobody waits for any more."""
+    """Counts its statements, and interrupts one that no task waits for any more."""
 
     def __init__(self, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
@@ -51,7 +51,7 @@ class Reading(sqlite3.Connection):
         return sqlite3.Cursor
 
     def watch(self) -> None:
-        """Begin to count, and to look now and then whether anybody waits."""
+        """Begin to count, and to check regularly whether a task waits."""
         self.number = 0
         here = weakref.ref(self)  # SQLite keeps the function, and nothing would let go of a connection that it keeps
         self.set_progress_handler(
@@ -182,7 +182,7 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _looked_at(opening: asyncio.Task[ReadConnection]) -> None:
-    """Look at how opening ended: whoever asked for it may be gone."""
+    """Retrieve the result of opening: the task that asked for it may be gone."""
     if not opening.cancelled():
         opening.exception()
 

@@ -63,7 +63,7 @@ class Scan:
         self.per_journal = False
         """Whether epochs never fall within a journal, as from format 3 on, or over all positions."""
         self.watched: dict[int, bytes] = {}
-        """The hashes found at the positions that somebody asked for."""
+        """The hashes found at the positions that the caller asked for."""
         self.size = 0
         self.count = 0
         self.epoch = 0
@@ -169,7 +169,7 @@ class Scan:
             self._late.add((journal, sequence))
             self._findings.add(
                 "REORDERED",
-                f"{_name(header)} stands after sequence {last.sequence} of its journal",
+                f"{_name(header)} comes after sequence {last.sequence} of its journal",
                 position=position, journal=journal, sequence=sequence,
             )  # fmt: skip
             return

@@ -13,7 +13,7 @@ from loom.journal.store import Append, Head, Receipt
 __all__ = ["Outcome", "Staged", "Tail", "lost", "stage"]
 
 Outcome = Receipt | LoomError
-"""What became of one append of a batch."""
+"""The outcome of one append of a batch."""
 
 
 class Tail(NamedTuple):
@@ -26,7 +26,7 @@ class Tail(NamedTuple):
 
 @dataclass(slots=True)
 class Staged:
-    """A batch with everything assigned: the rows to insert, and what will be true once they stand."""
+    """A batch with everything assigned: the rows to insert, and the tail and the heads after they are inserted."""
 
     tail: Tail
     heads: dict[str, Head] = field(default_factory=dict)
@@ -39,7 +39,7 @@ def stage(
 ) -> Staged:
     """Assign positions, times and hashes in order; an append that is out of date is refused right here.
 
-    Time does not go back behind the last entry: how far the clock stands behind it is recorded beside it.
+    Time does not go back behind the last entry: the entry also records how far the clock was behind.
     """
     staged = Staged(tail)
     position, previous, at = tail.position, tail.entry_hash, max(tail.recorded_at_us, now_us)
@@ -68,7 +68,7 @@ def stage(
 
 
 def lost(append: Append, failure: BaseException) -> Outcome:
-    """Say that nobody knows what became of an append; a store that is opened again does, by reading."""
+    """Return the error for an append whose outcome is unknown; a store that is opened again finds it by reading."""
     return AppendUnknownError(
         f"journal [{append.journal}] may or may not have gone on from sequence [{append.expected}] [{failure!r}]; "
         "expected a sound writer: open the journal again and look",

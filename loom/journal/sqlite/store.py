@@ -1,6 +1,6 @@
-"""The SQLite journal store: group commit through one writer thread, streaming reads beside it.
+"""The SQLite journal store: group commit through one writer thread, and streaming reads in parallel.
 
-All appends that wait together go into one transaction and one thread hop. Callers wait on futures that nobody else can
+All appends that wait together go into one transaction and one thread hop. Callers wait on futures that no waiter can
 cancel, so a caller that gives up never touches the transaction (reliability: C1).
 """
 
@@ -115,7 +115,7 @@ class SqliteStore:
         return datetime_from_us(max(self._clock.now_us(), self._recorded_at_us))
 
     def submit(self, append: Append) -> Submitted:
-        """Put an append in line and return its outcome to come; the order of calls is the order of entries."""
+        """Queue an append and return the future of its outcome; the order of calls is the order of entries."""
         self._check_open()
         check_name(append.journal, what="journal")
         if not has_own_ids(self._format) and any(draft.kind in OWN_IDS for draft in append.drafts):
@@ -127,7 +127,7 @@ class SqliteStore:
         return waiting
 
     def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
-        """Add an entry to an append that is still in line; False where that cannot be done: submit it then."""
+        """Add an entry to an append that is still queued; False if that is not possible: submit it then."""
         return (
             self._closed is None
             and isinstance(submitted, Waiting)
@@ -150,7 +150,7 @@ class SqliteStore:
         await self._queue.room()
 
     async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
-        """Say for certain what became of an append: its receipt, or None if nothing was appended."""
+        """Find the outcome of an append for certain: its receipt, or None if nothing was appended."""
         self._check_open()
         receipt = await self._in_thread(lambda: self._writer.resolve(unknown))
         if receipt is not None:
@@ -175,19 +175,19 @@ class SqliteStore:
         return self._reader.read_all(after=after, until=until)
 
     async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        """Return position → entry of those positions at which there is one: what a view says is held against them."""
+        """Return position → entry, for the positions that have one: rows of views are compared with them."""
         return await self._reader.at(positions)
 
     async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
         return await self._reader.parts(positions, paths)
 
     async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
         return await self._reader.steps(wanted)
 
     async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
         return await self._reader.commands(turns, paths)
 
     async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
@@ -210,18 +210,18 @@ class SqliteStore:
         return await self._reader.journals(after=after, limit=limit)
 
     async def prune(self, journal: str, *, until: int) -> None:
-        """Take the bodies of a journal away, up to and with a sequence, where a journaled `PrunedEntry` says so.
+        """Remove the bodies of a journal, up to and including a sequence, if a journaled `PrunedEntry` declares it.
 
-        Hashes stay, and the chain verifies. It is all or nothing: `AppendRefusedError` where nothing was declared,
-        `SequenceConflictError` where the journal has gone on.
+        Hashes stay, and the chain verifies. It is all or nothing: `AppendRefusedError` if nothing was declared,
+        `SequenceConflictError` if the journal has grown.
         """
         self._check_open()
         await self._in_thread(lambda: self._writer.prune(journal, until))
 
     async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
-        """Take bodies of a journal away by ranges (first, last), where journaled `PrunedEntry`s say so.
+        """Remove bodies of a journal by ranges (first, last), if journaled `PrunedEntry`s declare them.
 
-        All or nothing, as `prune`, but the journal may go on meanwhile.
+        All or nothing, as `prune`, but the journal may grow meanwhile.
         """
         self._check_open()
         await self._in_thread(lambda: self._writer.prune_bodies(journal, ranges))
@@ -231,7 +231,7 @@ class SqliteStore:
         self._callbacks.append(callback)
 
     async def close(self) -> None:
-        """Write what is in line, then close. Closing twice is harmless; cancelling the wait does not stop it."""
+        """Write what is queued, then close. Closing twice is harmless; cancelling the wait does not stop it."""
         if self._released:
             return
         if self._closing is None:
@@ -321,7 +321,9 @@ class SqliteStore:
         for callback in self._callbacks:
             try:
                 callback(position)
-            except Exception as error:  # a listener's own affair: the entries stand, and the others want to know
+            except (
+                Exception
+            ) as error:  # a fault of one listener: the entries are durable, and the others must be notified
                 _log.error("on_commit_failed", position=position, error=repr(error))
 
     def _check_open(self) -> None:
@@ -329,7 +331,7 @@ class SqliteStore:
             raise JournalClosedError(f"journal [{self.files.journal}] {self._closed}")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run in the writer's thread, after what is in line there; a cancelled wait leaves the work to finish."""
+        """Run in the writer's thread, after the work queued there; a cancelled wait does not stop it."""
         return await asyncio.shield(self._loop.run_in_executor(self._executor, work))
 
     def _release(self) -> None:
@@ -368,6 +370,6 @@ os.register_at_fork(after_in_child=_poison_all)
 
 
 def _give(future: asyncio.Future[Receipt], error: LoomError) -> None:
-    """Set an error that may have nobody waiting: the turn of a pipelined append learns of it at its barrier."""
+    """Set an error that may have no waiter: the turn of a pipelined append gets it at its barrier."""
     future.set_exception(error)
     future.exception()

@@ -1,4 +1,4 @@
-"""Takes a journal of an older format to the present one, by copying it beside itself and swapping the two.
+"""Upgrade a journal of an older format: copy it into a new file in the same directory, and swap the two.
 
 The chain is kept bit for bit: an entry without the header fields of a later format is hashed as it was, so that every
 position, hash and byte of the copy is that of the original, and heads that were written down still hold. The original
@@ -52,7 +52,7 @@ Progress = Callable[[int, int], None]
 
 
 class Upgraded(NamedTuple):
-    """What became of a journal: from which format to which, how many entries it has, and where the original is."""
+    """The result of an upgrade: the old and the new format, the number of entries, and the path of the original."""
 
     before: int
     after: int
@@ -104,9 +104,9 @@ def _upgrade(files: JournalFiles, workspace: str | None, progress: Progress) -> 
 
 
 def _settle(files: JournalFiles) -> int:
-    """Fold the log into the journal and take it away, which proves that nobody else has the file open.
+    """Checkpoint the log and remove it, which proves that no other process has the file open.
 
-    A log that stays would be taken for that of the copy, by its name (reliability: finding 2).
+    SQLite would take a log that stays for the log of the copy, by its name (reliability: finding 2).
     """
     connection = connect_writer(files.journal, synchronous="FULL", busy_timeout_s=5.0, create=False)
     try:
@@ -118,7 +118,7 @@ def _settle(files: JournalFiles) -> int:
             if not busy and connection.execute("PRAGMA journal_mode = DELETE").fetchone()[0] == "delete":
                 return before
         raise JournalBusyError(
-            f"journal [{files.journal}] is being read; expected nobody at it while it is swapped: end what reads it, "
+            f"journal [{files.journal}] is being read; expected no reader while it is swapped: end what reads it, "
             "and try again (nothing was changed)"
         )
     finally:

@@ -1,4 +1,4 @@
-"""Verifies a journal file: what is in it, whether it hangs together, and what can no longer be told.
+"""Verify a journal file: its entries, their chains, and its indexes.
 
 It scans the table and not an index, since a damaged index hides entries without a word (reliability: finding 8), and
 it opens the file through SQLite only. Whatever is wrong with the file becomes a finding, never a traceback.
@@ -52,7 +52,7 @@ _INTEGRITY_MESSAGES = 100
 
 
 def verify(path: Path, *, workspace: str | None = None, progress: Progress | None = None) -> Verification:
-    """Verify the journal file at `path`, beside its writer or without one.
+    """Verify the journal file at `path`, with or without a running writer.
 
     Raises `JournalNotFoundError` if there is no file; everything else that is wrong is a finding. `workspace` is the
     one that the journal should belong to, if that is known.
@@ -268,4 +268,4 @@ def _text(raw: bytes) -> str:
 
 
 def _silent(done: int, total: int) -> None:
-    """Tell nobody how far it is."""
+    """Report no progress."""

@@ -1,8 +1,8 @@
 """Appends batches to a journal file; everything in here runs in the writer's thread.
 
 A batch is one transaction. It ends in one of three ways for each append: durable, refused for certain, or unknown.
-Whatever goes wrong before COMMIT is refused for certain. After it nobody knows, until somebody looks again on a
-connection that can be trusted.
+If a fault comes before COMMIT, the append is refused for certain. After a fault at COMMIT the outcome is unknown, until
+it is looked up on a connection that can be trusted.
 """
 
 from __future__ import annotations
@@ -91,18 +91,18 @@ class Writer:
         return format_of(self._link.connection())
 
     def commit(self, batch: Sequence[Append]) -> list[Outcome]:
-        """Append a batch in one transaction and say what became of each append, in order; never raises."""
+        """Append a batch in one transaction and return the outcome of each append, in order; never raises."""
         refusal = self._nearly_full()
         if refusal is not None:
             return _each(refusal, len(batch))
         outcomes = self._transact(batch)
-        if outcomes is None:  # something in it was refused: one by one, so that one bad append harms nobody else
+        if outcomes is None:  # one append was refused: commit one by one, so that it does not harm the others
             outcomes = [self._commit_alone(append) for append in batch]
         self._keep_house()
         return outcomes
 
     def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
-        """Say for certain what became of an append, on a connection that can be trusted; raise where there is none.
+        """Find the outcome of an append for certain, on a connection that can be trusted; raise if there is none.
 
         What such a connection sees is durable: see `Link`.
         """
@@ -157,7 +157,7 @@ class Writer:
                 f"journal [{journal}] keeps its bodies [{error}]; expected an entry that declares them gone first"
             ) from error
         except sqlite3.Error as error:
-            self._link.drop()  # what became of it is looked at anew: asked for again, it is done again
+            self._link.drop()  # the outcome is unknown: pruning again is harmless
             raise explained(error, self._files.journal, writing=True) from error
 
     def close(self) -> None:
@@ -292,7 +292,7 @@ class Writer:
         try:
             if self._link.connected and self._link.refusal is None:
                 self._housekeeping.after_batch()
-        except Exception as error:  # the batch stands, whatever happens now
+        except Exception as error:  # the batch is durable, whatever happens now
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))
 
 
