@@ -48,6 +48,8 @@ from loom.journal.store import Draft, draft
 from loom.lineage import Lineage
 from loom.operations import Operations
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
+from loom.precedents.index import uncount
+from loom.precedents.sealed_class import SealedClasses, keep_classes
 from loom.precedents.similarity import Embed
 from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
 from loom.reactors import Reactors
@@ -387,8 +389,13 @@ class Loom:
         views = Views(self._place.files.views)
         self._stack.push_async_callback(views.close)
         brought = [projection for extension in self.extensions for projection in extension.projections]
-        projector = Projector(self.store, views, [*own_projections(), *brought], batch=config.projections.batch)
+        vault = self.subjects.vault
+        projector = Projector(
+            self.store, views, [*own_projections(), *brought], batch=config.projections.batch,
+            opener=None if vault is None else SealedClasses(vault),
+        )  # fmt: skip
         await projector.start()
+        await keep_classes(projector, self.subjects, uncount)
         self._stack.push_async_callback(projector.close)
         self._projector = projector
         return Queries(views, projector, timeout_s=config.projections.query_timeout_s), Snapshots(views)

@@ -157,6 +157,8 @@ async def confirmed_decisions(
     if not rows:
         return []
     found, ends, commands = await _looked_up(queries, rows, names, joined)
+    if "sealed_class" in names:
+        found = await _with_classes(queries, found)
     kept: list[Confirmed] = []
     for row in rows:
         header, decision = found.get(row["position"], (None, None))
@@ -168,6 +170,16 @@ async def confirmed_decisions(
         elif problem is not None:
             queries.differences.add(table, row["position"], problem)
     return kept
+
+
+async def _with_classes(queries: Queries, found: Mapping[int, _Found]) -> Mapping[int, _Found]:
+    """Return decisions with their sealed classes opened, where this process has the keys."""
+    opened = dict(found)
+    for position, (header, decision) in found.items():
+        if decision is not None and decision["sealed_class"] is not None and queries.opener is not None:
+            alike = await queries.opener.opened(decision["sealed_class"])
+            opened[position] = header, {**decision, "precedent_class": alike}
+    return opened
 
 
 async def confirmed_one(queries: Queries, row: Row) -> tuple[Confirmed, Recorded]:

@@ -197,6 +197,8 @@ class Decision(_Frozen):
     replayed_from: str | None = None
     decided_at: datetime | None = Field(default=None, exclude_if=_is_none)
     refers: References | None = Field(default=None, exclude_if=_is_none)
+    sealed_class: JsonValue = Field(default=None, exclude_if=_is_none)
+    """Its `precedent_class`, sealed for the subjects of the facts that it is made of; then that field is None."""
 
     @field_validator("rationale")
     @classmethod

@@ -147,11 +147,12 @@ class PrecedentReferencedEntry(Entry):
     """Earlier decisions were searched: the query, and the decisions that were found, or the failure.
 
     The index held the journal up to `position`, at least: later decisions may be missing. With `similar_to` the nearest
-    matches were suggested, none with less than `min_similarity`.
+    matches were suggested, none with less than `min_similarity`. Schema 4 may have a situation that is made of sealed
+    facts, sealed for their subjects.
     """
 
     kind: ClassVar[str] = "precedent_referenced"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     situation: str | None = None
     facets: dict[str, JsonValue] | None = None
@@ -161,6 +162,7 @@ class PrecedentReferencedEntry(Entry):
     position: int | None = None
     similar_to: str | None = None
     min_similarity: float | None = None
+    sealed_situation: JsonValue = Field(default=None, exclude_if=_is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -169,6 +171,8 @@ class PrecedentReferencedEntry(Entry):
             return {**body, "position": None}
         if version == 2:
             return {**body, "similar_to": None, "min_similarity": None}
+        if version == 3:
+            return body
         return super().upcast(version, body)
 
 
@@ -255,11 +259,11 @@ class DecisionJournalEntry(ReferringEntry):
     Schema 2 has the failure of an input's look-up; earlier, that read as an empty result. Schema 3 has the source of
     the name of the person who answered a request. Schema 4 has the failed condition of a rule of a table. Schema 5
     refers to the look-ups and answers of its turn, where they are not given by name, and leaves out default values. A
-    decision of an earlier schema keeps its body.
+    decision of an earlier schema keeps its body. Schema 6 may have its class sealed.
     """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 5
+    schema_version: ClassVar[int] = 6
     leaves_out_defaults: ClassVar[bool] = True
 
     decision: Decision
@@ -269,7 +273,7 @@ class DecisionJournalEntry(ReferringEntry):
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return an older body as it is: its missing fields are optional now."""
-        return body if version in (1, 2, 3, 4) else super().upcast(version, body)
+        return body if version in (1, 2, 3, 4, 5) else super().upcast(version, body)
 
     def references(self) -> tuple[StepReference, ...]:
         """Return the look-ups and answers that it refers to."""
@@ -343,8 +347,8 @@ class DecisionObservedEntry(PersonEntry):
 
     @model_validator(mode="after")
     def _observed(self) -> DecisionObservedEntry:
-        if self.decision.origin != "observed":
-            raise ValueError(f"decision is {self.decision.origin}; expected an observed one")
+        if self.decision.origin != "observed" or self.decision.sealed_class is not None:
+            raise ValueError(f"decision is {self.decision.origin}; expected an observed one without a sealed class")
         return self
 
 

@@ -40,7 +40,7 @@ _BESIDE = ("decided_by", "source")
 
 
 _AS_THEY_ARE = {cls.kind: {cls.schema_version} for cls in (DecisionJournalEntry, DecisionObservedEntry)}
-_AS_THEY_ARE[DecisionJournalEntry.kind] |= {3, 4}
+_AS_THEY_ARE[DecisionJournalEntry.kind] |= {3, 4, 5}
 """The schemas whose bodies have these parts in the same place as the present schema."""
 
 _LEFT_OUT: Mapping[str, Any] = {

@@ -15,7 +15,7 @@ from loom.decisions.decision import PrecedentClass
 from loom.journal.admission import json_value
 from loom.policies.canonical import Json
 from loom.precedents.attributes import exact_value
-from loom.precedents.equivalence import EquivalenceRule, Given
+from loom.precedents.equivalence import EquivalenceRule, Given, KeyOf
 
 __all__ = ["OUTCOMES_ALONE", "OutcomesAlone"]
 
@@ -37,7 +37,9 @@ class OutcomesAlone(EquivalenceRule):
         """Return its declaration, which is a constant."""
         return {"format": "loom.drift/outcomes-alone", "name": self.name, "attributes": [], "outcome": []}
 
-    def classify(self, facts: Given, outcome: Given, *, context: Given | None = None) -> PrecedentClass:
+    def classify(
+        self, facts: Given, outcome: Given, *, context: Given | None = None, key_of: KeyOf | None = None
+    ) -> PrecedentClass:
         """Return the one situation, and the class of an outcome."""
         situation = hashlib.sha256(_DOMAIN + b"situation").hexdigest()
         precedent = hashlib.sha256(_DOMAIN + self.outcome_key(outcome).encode()).hexdigest()

@@ -325,6 +325,8 @@ class Recorded:
     _plain: dict[str, Any] | None = field(default=None, init=False, repr=False)
     _is_parsed: bool = field(default=False, init=False, repr=False)
     _steps: Steps | None = field(default=None, init=False, repr=False)
+    opened: object = field(default=None, init=False, repr=False)
+    """A sealed part of it that a reader opened for the views; None where no reader tried. It is never written."""
     workspace: str = field(default="", kw_only=True)
     """The workspace of the entry, if the reader knows it; otherwise empty."""
 

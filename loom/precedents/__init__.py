@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loom.precedents.contradictions import Contradiction, Contradictions
-from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, FromContext, SetOf
+from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, Exact, FromContext, SetOf
 from loom.precedents.facets import FacetCount, FacetCounts
 from loom.precedents.index import PrecedentsProjection
 from loom.precedents.memory import Memory
@@ -18,6 +18,7 @@ __all__ = [
     "Contradictions",
     "EquivalenceRegistry",
     "EquivalenceRule",
+    "Exact",
     "FacetCount",
     "FacetCounts",
     "FromContext",

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias
@@ -40,6 +40,7 @@ class Bin:
     high: float | None = None
     bins: int = 5
     at: Sequence[float] | None = None
+    keyed: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.at is not None:
@@ -108,9 +109,9 @@ class Bin:
     def declaration(self) -> dict[str, Json]:
         """Return what goes into the hash of the rule."""
         if self.at is not None:
-            return {"bin": self.name, "at": [str(each) for each in _borders(tuple(self.at))]}
+            return _keyed(self, {"bin": self.name, "at": [str(each) for each in _borders(tuple(self.at))]})
         low, high = map(str, self._range())
-        return {"bin": self.name, "low": low, "high": high, "bins": self.bins, "outside": "end bins"}
+        return _keyed(self, {"bin": self.name, "low": low, "high": high, "bins": self.bins, "outside": "end bins"})
 
     def _range(self) -> tuple[Fraction, Fraction]:
         assert self.low is not None and self.high is not None  # noqa: S101, PT018 - checked when it was made
@@ -122,6 +123,7 @@ class SetOf:
     """A list in which neither order nor repetition counts."""
 
     name: str
+    keyed: bool = field(default=False, kw_only=True)
 
     def material(self, value: object) -> Json:
         """Return what goes into a key for a value."""
@@ -140,14 +142,19 @@ class SetOf:
 
     def declaration(self) -> dict[str, Json]:
         """Return what goes into the hash of the rule."""
-        return {"set": self.name}
+        return _keyed(self, {"set": self.name})
 
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """A value that has to be the same: the meaning of a plain name in a rule."""
+    """A value that has to be the same: the meaning of a plain name in a rule.
+
+    `keyed`, here and of `Bin` and `SetOf`: keys are made of an HMAC of the value under a key of the workspace, so that
+    a sealed fact may count. It needs a vault.
+    """
 
     name: str
+    keyed: bool = field(default=False, kw_only=True)
 
     def material(self, value: object) -> Json:
         """Return what goes into a key for a value."""
@@ -161,14 +168,14 @@ class Exact:
 
     def declaration(self) -> dict[str, Json]:
         """Return what goes into the hash of the rule."""
-        return {"exact": self.name}
+        return _keyed(self, {"exact": self.name})
 
 
 @dataclass(frozen=True, slots=True)
 class FromContext:
     """An attribute that is taken from the context of a decision, and not from its facts."""
 
-    inner: str | Bin | SetOf
+    inner: str | Bin | SetOf | Exact
 
     @property
     def name(self) -> str:
@@ -188,7 +195,7 @@ class FromContext:
 Plain: TypeAlias = Bin | SetOf | Exact
 """An attribute without its source: how it treats a value."""
 
-Attribute: TypeAlias = str | Bin | SetOf | FromContext
+Attribute: TypeAlias = str | Bin | SetOf | Exact | FromContext
 """A fact that counts: by its name if it has to be the same; or an attribute from the context."""
 
 
@@ -199,12 +206,20 @@ def declared(declaration: Mapping[str, Any]) -> Attribute:
             refuse("from", f"is [{declaration['from']!r:.40}]", "context")
         inner = declared({name: each for name, each in declaration.items() if name != "from"})
         return inner if isinstance(inner, FromContext) else FromContext(inner)
+    keyed = declaration.get("keyed") is True
     if "bin" in declaration and "at" in declaration:
-        return Bin(declaration["bin"], at=[_bound(each) for each in declaration["at"]])
+        return Bin(declaration["bin"], at=[_bound(each) for each in declaration["at"]], keyed=keyed)
     if "bin" in declaration:
         low, high = (_bound(declaration[end]) for end in ("low", "high"))
-        return Bin(declaration["bin"], low=low, high=high, bins=declaration["bins"])
-    return SetOf(declaration["set"]) if "set" in declaration else str(declaration["exact"])
+        return Bin(declaration["bin"], low=low, high=high, bins=declaration["bins"], keyed=keyed)
+    if "set" in declaration:
+        return SetOf(declaration["set"], keyed=keyed)
+    return Exact(str(declaration["exact"]), keyed=True) if keyed else str(declaration["exact"])
+
+
+def _keyed(attribute: Plain, declaration: dict[str, Json]) -> dict[str, Json]:
+    """Return a declaration as it goes into the hash of a rule: without `keyed` the hash is as before."""
+    return {**declaration, "keyed": True} if attribute.keyed else declaration
 
 
 def _bound(written: str) -> float:

@@ -146,7 +146,7 @@ async def _members(queries: Queries, hits: Hits, situation: str) -> list[Confirm
     while len(found) < _LOOKED_AT:
         bound = {"situation": situation, "before": before, "limit": _PAGE}
         rows = await queries.fetch(_CASES, bound, names=_NAMES, consistent=False)
-        found += await hits.confirmed(rows, also=_ALSO)
+        found += await hits.confirmed(rows, also=_ALSO, by_class=True)
         if len(rows) < _PAGE:
             break
         before = rows[-1]["position"]

@@ -8,7 +8,7 @@ machine. The format of the keys is final; golden files hold it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -22,7 +22,7 @@ from loom.policies.canonical import Json
 from loom.precedents.attributes import Attribute, Bin, Exact, FromContext, Plain, SetOf, declared, refuse
 from loom.sealing.markers import placeholder_of
 
-__all__ = ["FORMAT", "Attribute", "Bin", "EquivalenceRule", "FromContext", "SetOf", "rule_hash"]
+__all__ = ["FORMAT", "Attribute", "Bin", "EquivalenceRule", "Exact", "FromContext", "KeyOf", "SetOf", "rule_hash"]
 
 FORMAT = "loom.equivalence/1"
 _FORMAT_2 = "loom.equivalence/2"
@@ -30,6 +30,12 @@ _FORMAT_2 = "loom.equivalence/2"
 
 Given: TypeAlias = "Mapping[str, object] | BaseModel"
 """Facts or an outcome, as a model or as plain values."""
+
+KeyOf: TypeAlias = Callable[[str, Json], str]
+"""Returns an HMAC for the name of an attribute and the form of its value in keys."""
+
+_FORMAT_3 = "loom.equivalence/3"
+"""The format of rules with keyed attributes."""
 
 _RULE = b"loom/equivalence/v1\n"
 _SITUATION = b"loom/situation/v1\n"
@@ -51,6 +57,10 @@ class EquivalenceRule:
             raise AdmissionError(
                 f"outcome of [{name}] has an attribute from the context; expected what was decided: name it among the "
                 "attributes"
+            )
+        if any(each.keyed for each in self.outcome if not isinstance(each, FromContext)):
+            raise AdmissionError(
+                f"outcome of [{name}] has a keyed attribute; expected an outcome in clear: key attributes of facts only"
             )
         if not name.strip() or not self.attributes:
             raise AdmissionError(
@@ -81,8 +91,15 @@ class EquivalenceRule:
         every = [
             each.attribute if isinstance(each, FromContext) else each for each in (*self.attributes, *self.outcome)
         ]
+        if any(each.keyed for each in every):
+            return _FORMAT_3
         newer = every != [*self.attributes, *self.outcome] or any(isinstance(each, Bin) and each.at for each in every)
         return _FORMAT_2 if newer else FORMAT
+
+    @cached_property
+    def is_keyed(self) -> bool:
+        """Whether an attribute is keyed, so that the keys of cases need the key of the workspace."""
+        return self._format == _FORMAT_3
 
     @cached_property
     def hash(self) -> str:
@@ -93,8 +110,8 @@ class EquivalenceRule:
     def from_document(cls, document: Mapping[str, Any]) -> EquivalenceRule:
         """Return the rule of a document; raise `AdmissionError` for an invalid document."""
         try:
-            if document["format"] not in (FORMAT, _FORMAT_2):
-                refuse("format", f"is [{document['format']!r:.40}]", f"{FORMAT} or {_FORMAT_2}")
+            if document["format"] not in (FORMAT, _FORMAT_2, _FORMAT_3):
+                refuse("format", f"is [{document['format']!r:.40}]", f"{FORMAT}, {_FORMAT_2} or {_FORMAT_3}")
             return cls(
                 document["name"],
                 attributes=[declared(each) for each in document["attributes"]],
@@ -108,17 +125,26 @@ class EquivalenceRule:
                 "it is what `document()` of a rule gives"
             ) from error
 
-    def situation_key(self, facts: Given, *, context: Given | None = None) -> str:
-        """Return the key of a case before it is decided, 64 hex digits; `AdmissionError` for facts without one."""
-        return self._situation(_material(self.attributes, facts, context))
+    def situation_key(self, facts: Given, *, context: Given | None = None, key_of: KeyOf | None = None) -> str:
+        """Return the key of a case before it is decided, 64 hex digits; `AdmissionError` for facts without one.
 
-    def precedent_key(self, facts: Given, outcome: Given, *, context: Given | None = None) -> str:
+        A rule with keyed attributes gives no key without `key_of`.
+        """
+        return self._situation(_material(self.attributes, facts, context, key_of=key_of))
+
+    def precedent_key(
+        self, facts: Given, outcome: Given, *, context: Given | None = None, key_of: KeyOf | None = None
+    ) -> str:
         """Return the key of a decided case, 64 hex digits."""
-        return self._precedent(_material(self.attributes, facts, context), _material(self.outcome, outcome))
+        alike = _material(self.attributes, facts, context, key_of=key_of)
+        return self._precedent(alike, _material(self.outcome, outcome))
 
-    def classify(self, facts: Given, outcome: Given, *, context: Given | None = None) -> PrecedentClass:
+    def classify(
+        self, facts: Given, outcome: Given, *, context: Given | None = None, key_of: KeyOf | None = None
+    ) -> PrecedentClass:
         """Return both keys with the hash of the rule, in the form that a decision keeps."""
-        alike, decided = _material(self.attributes, facts, context), _material(self.outcome, outcome)
+        alike = _material(self.attributes, facts, context, key_of=key_of)
+        decided = _material(self.outcome, outcome)
         return PrecedentClass(
             rule=self.hash, situation=self._situation(alike), precedent=self._precedent(alike, decided)
         )
@@ -226,11 +252,22 @@ def _outside(each: Plain | FromContext, sources: _Sources) -> str | None:
     return kind.outside(sources.of(each)[1]) if isinstance(kind, Bin) else None
 
 
-def _material(attributes: Iterable[Plain | FromContext], given: Given, context: Given | None = None) -> dict[str, Json]:
-    sources, found = _Sources(given, context), {}
+def _material(
+    attributes: Iterable[Plain | FromContext],
+    given: Given,
+    context: Given | None = None,
+    *,
+    key_of: KeyOf | None = None,
+) -> dict[str, Json]:
+    sources, found = _Sources(given, context), dict[str, Json]()
     for each in attributes:
         attribute, value = sources.of(each)
-        found[each.name] = attribute.material(value)
+        material = attribute.material(value)
+        if attribute.keyed:
+            if key_of is None:
+                refuse(each.name, "is keyed, and the key of the workspace is not at hand", "a vault: see sealing")
+            material = {"$keyed": key_of(each.name, material)}
+        found[each.name] = material
     return found
 
 

@@ -209,7 +209,7 @@ def _declared(rules: EquivalenceRegistry, name: str, rule: str | None) -> _Found
     for version in sorted(chosen, key=lambda each: each.registered_at, reverse=True):
         for attribute in version.rule.attributes:
             inner = attribute.attribute if isinstance(attribute, FromContext) else attribute
-            plain = inner if isinstance(inner, Bin) else inner.name
+            plain = inner if isinstance(inner, Bin) or inner.keyed else inner.name
             declaration = declaration_of(plain) if inner.name == name and "set" not in inner.declaration() else None
             if declaration is not None:
                 return _Found(version, declaration, inner if isinstance(inner, Bin) else None)

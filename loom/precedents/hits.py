@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
@@ -20,9 +20,11 @@ from loom.decisions.rows import decision_row, decisions_at
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.policies.registry import POLICY_JOURNAL, PolicyRegistry
 from loom.precedents.index import (
+    CLASS,
     ROW,
     WORDS,
     PrecedentsProjection,
+    confirmable_row,
     facet_text,
     facets_of,
     is_original,
@@ -56,11 +58,12 @@ class Hits:
         facets: Mapping[str, JsonValue] | None = None,
         words: str | None = None,
         also: Sequence[str] = (),
+        by_class: bool = False,
     ) -> list[Confirmed]:
         """Return the rows of `precedents` that match their entries, facets and words.
 
         A row gets `superseded`: why it is no longer valid, or None. `also` names further parts of the decisions to
-        read.
+        read. A class that is sealed and cannot be opened is left out of its row, and with `by_class` the row with it.
         """
         if not rows:
             return []
@@ -68,9 +71,12 @@ class Hits:
         names = tuple(dict.fromkeys((*names, *also)))
         joined: tuple[Referred, ...] = ("approvals",) if "approvals" in also else ()
         found = await confirmed_decisions(
-            self._queries, rows, table=_TABLE, make_row=precedent_row, names=names, joined=joined
+            self._queries, rows, table=_TABLE, make_row=confirmable_row, names=names, joined=joined
         )
-        kept = [each for each in found if self._matches(each, facets)]
+        for each in found:
+            if _is_closed(each):
+                each.row.update(dict.fromkeys(CLASS & each.row.keys()))
+        kept = [each for each in found if self._matches(each, facets) and not (by_class and _is_closed(each))]
         if words is not None:
             said = with_words(kept, words)
             kept = [each for each in kept if each.row["position"] in said or self._doubt(each, "it has other words")]
@@ -127,6 +133,10 @@ class Hits:
             self._read_to = recorded.sequence
 
 
+def _is_closed(hit: Confirmed) -> bool:
+    return hit.decision["sealed_class"] is not None and hit.decision["precedent_class"] is None
+
+
 def has_facets(hit: Confirmed, facets: Mapping[str, JsonValue]) -> bool:
     """Tell whether a decision has these facts or context."""
     known = facets_of(hit.decision) if facets else ()
@@ -142,6 +152,14 @@ def with_words(hits: Sequence[Confirmed], words: str) -> frozenset[int]:
         return frozenset(row[0] for row in index.execute(_MATCH, (words,)))
 
 
+async def _with_class(queries: Queries, decision: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a decision with its sealed class opened, where this process has the keys."""
+    sealed = decision.get("sealed_class")
+    if sealed is None or queries.opener is None:
+        return decision
+    return {**decision, "precedent_class": await queries.opener.opened(sealed)}
+
+
 async def hold_precedents(queries: Queries, views: PrivateViews, positions: Sequence[int]) -> None:
     """Add decisions and, for the original ones, their rows in the index to private tables, from their entries.
 
@@ -154,7 +172,7 @@ async def hold_precedents(queries: Queries, views: PrivateViews, positions: Sequ
             _TABLE,
             [
                 {
-                    **precedent_row(each.recorded, each.decision),
+                    **precedent_row(each.recorded, await _with_class(queries, each.decision)),
                     "excluded": ends.excluded(each.recorded, run_id=each.decision.get("run_id")),
                 }
                 for each in page

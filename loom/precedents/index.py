@@ -11,20 +11,21 @@ from pydantic import JsonValue
 
 from loom.decisions.conduct import verdict_in
 from loom.decisions.confirming import EXCLUDED
-from loom.decisions.entries import DECISIONS, RunEndedEntry
+from loom.decisions.entries import DECISIONS, DecisionJournalEntry, RunEndedEntry
 from loom.decisions.imports import IMPORT_ENDS
 from loom.decisions.rows import Header, decided_at_us, written_decision
 from loom.journal.admission import MAX_INTEGER
 from loom.journal.entry import Recorded
 from loom.policies.entries import PolicyAdoptedEntry
 from loom.precedents.entries import EquivalenceRuleRegisteredEntry
+from loom.precedents.sealed_class import OpenedClass
 from loom.precedents.sums import SUM_TABLES, count_decision, count_import, declare_facets, drop_import
 from loom.projections.sql import script
 from loom.sealing.markers import placeholder_of
 
 __all__ = [
-    "ROW", "WORDS", "PrecedentsProjection", "facet_text", "facets_of", "is_original", "overruled_in", "precedent_row",
-    "words_of",
+    "ROW", "WORDS", "PrecedentsProjection", "confirmable_row", "facet_text", "facets_of", "is_original", "overruled_in",
+    "precedent_row", "uncount", "words_of",
 ]  # fmt: skip
 
 _INSERT = """
@@ -84,9 +85,12 @@ WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?,
 
 ROW = (
     "decision_id", "decision_type", "precedent_class", "outcome", "rationale", "is_exception", "policy", "origin",
-    "run_id",
+    "run_id", "sealed_class",
 )  # fmt: skip
 """The parts of a decision that its row is made of, and whether it has one."""
+
+CLASS = frozenset({"rule", "situation", "precedent"})
+"""The columns of a row that its class is in."""
 
 _NOT_IMPORTED = {"import_id": None, "excluded": None}
 _MAX_FACETS = 64
@@ -104,15 +108,27 @@ class PrecedentsProjection:
     """
 
     name = "precedents"
-    version = 4
+    version = 5
     kinds = frozenset(
         {"policy_adopted", "equivalence_rule_registered", "run_ended", "turn_failed", "turn_abandoned", *DECISIONS}
     )
     schema = script("loom.precedents", "index.sql") + script("loom.precedents", "sums.sql")
     tables = (
         "precedents", "precedent_classes", "precedent_supports", "precedent_policies", "precedent_overrulings",
-        "precedent_facets", "precedent_words", *SUM_TABLES,
+        "precedent_facets", "precedent_words", "precedent_sealed", "precedent_closed", *SUM_TABLES,
     )  # fmt: skip
+    opened_tables: Mapping[str, frozenset[str]] = {
+        "precedents": CLASS,
+        **dict.fromkeys(
+            ("precedent_classes", "precedent_supports", "precedent_sealed", "precedent_closed"), frozenset[str]()
+        ),
+    }
+
+    def is_closed(self, recorded: Recorded) -> bool:
+        """Return whether a decision has a sealed class, and no one has tried to open it."""
+        if recorded.kind != DecisionJournalEntry.kind or recorded.opened is not None:
+            return False
+        return (written_decision(recorded) or {}).get("sealed_class") is not None
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -140,6 +156,9 @@ class PrecedentsProjection:
 
 
 def _include(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Connection) -> None:
+    opened = recorded.opened if isinstance(recorded.opened, OpenedClass) else None
+    if opened is not None:
+        decision = {**decision, "precedent_class": opened.alike}
     observed, evaluation = decision.get("origin") == "observed", decision.get("evaluation")
     row = {
         **precedent_row(recorded, decision),
@@ -150,6 +169,11 @@ def _include(recorded: Recorded, decision: Mapping[str, Any], view: sqlite3.Conn
     }
     if not view.execute(_INSERT, row).rowcount:
         return
+    if opened is not None and opened.alike is not None:
+        subjects = [(recorded.position, *each) for each in opened.subjects.items()]
+        view.executemany("INSERT INTO precedent_sealed VALUES (?, ?, ?)", subjects)
+    elif opened is None and decision.get("sealed_class") is not None:
+        view.execute("INSERT INTO precedent_closed VALUES (?)", (recorded.position,))
     if row["precedent"] is not None and not observed:
         view.execute(_COUNT_CLASS, row)
         view.execute(_COUNT_POLICY, row)
@@ -169,11 +193,16 @@ def _exclude(recorded: Recorded, view: sqlite3.Connection) -> None:
         view.execute(_EXCLUDE, (recorded.kind.removeprefix("turn_"), position))
         if precedent is not None:
             counted = {"precedent": precedent, "policy_name": policy_name, "policy_hash": policy_hash}
-            for statement in _UNCOUNT:
-                view.execute(statement, counted)
+            uncount(view, counted)
         overruled = view.execute(_OVERRULED_AT, (position,)).fetchall()
         view.execute(_UNOVERRULE, (position,))
         view.executemany(_MARK, overruled)
+
+
+def uncount(view: sqlite3.Connection, counted: Mapping[str, object]) -> None:
+    """Take a decision out of the counts of its class, by that and its policy."""
+    for statement in _UNCOUNT:
+        view.execute(statement, counted)
 
 
 def facet_text(value: JsonValue) -> str | None:
@@ -205,6 +234,14 @@ def precedent_row(header: Header, decision: Mapping[str, Any]) -> dict[str, obje
         "policy_version": policy.get("version"),
         "policy_hash": policy.get("hash"),
     }
+
+
+def confirmable_row(header: Header, decision: Mapping[str, Any]) -> dict[str, object]:
+    """Return the row of `precedents` without the class, where that is sealed and could not be opened."""
+    row = precedent_row(header, decision)
+    if decision.get("sealed_class") is None or decision.get("precedent_class") is not None:
+        return row
+    return {name: value for name, value in row.items() if name not in CLASS}
 
 
 def is_original(decision: Mapping[str, Any]) -> bool:

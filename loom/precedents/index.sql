@@ -76,6 +76,19 @@ CREATE TABLE precedent_overrulings (
 
 CREATE INDEX precedent_overrulings_by_position ON precedent_overrulings (position);
 
+-- Decisions whose class is sealed in the journal and was opened for this index: for whom, with keys of which generation.
+CREATE TABLE precedent_sealed (
+  position INTEGER NOT NULL,
+  subject TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  PRIMARY KEY (subject, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX precedent_sealed_by_position ON precedent_sealed (position);
+
+-- Decisions whose class no one tried to open, as there was no vault: the next loom with one folds the index again.
+CREATE TABLE precedent_closed (position INTEGER PRIMARY KEY) STRICT;
+
 -- Scalars out of facts and context, by which cases are found; the value as JSON.
 CREATE TABLE precedent_facets (
   name TEXT NOT NULL,

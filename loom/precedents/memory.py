@@ -109,7 +109,12 @@ class Memory:
             matches, parameters = _AMONG, {"positions": json.dumps(list(near))}
         statement = select + " AND ".join([matches, *conditions]) + newest
         rows = await self._queries.fetch(statement, {**parameters, **bound}, names=_NAMES)
-        names = (*ROW, *(("facts", "context") if facets else ()), *(("reasoning",) if text is not None else ()))
+        names = (
+            *ROW,
+            *(("sealed_class",) if alike is not None else ()),
+            *(("facts", "context") if facets else ()),
+            *(("reasoning",) if text is not None else ()),
+        )
         hits = await confirmed_decisions(self._queries, rows, names=names)
         said = with_words(hits, str(bound["words"])) if text is not None else frozenset()
         found = []
@@ -119,7 +124,7 @@ class Memory:
             original = not asks_more or is_original(hit.decision)
             if alike_too and worded and original and has_facets(hit, facets or {}) and _came_to(hit, outcome or {}):
                 found.append(DecisionSummary.of(hit.row))
-            else:
+            elif alike is None or hit.decision["sealed_class"] is None:
                 self._queries.differences.add("precedents", hit.row["position"], "it is not what was looked for")
         times: dict[str, Any] = {name: given[name] for name in ("since", "until", "status", "by_time") if name in given}
         kept = [each for each in found if within(each, **times)]

@@ -23,7 +23,7 @@ from loom.precedents.contradictions import Contradictions, contradictions
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.facets import FacetCounts, facet_counts
 from loom.precedents.hits import Hits
-from loom.precedents.index import ROW, precedent_row
+from loom.precedents.index import ROW, confirmable_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
 from loom.precedents.similarity import Similarity, check_nearness, usable
 from loom.precedents.support import PrecedentMember, PrecedentSupport
@@ -157,8 +157,9 @@ class Precedents:
             statement = f"{_FIND} WHERE {USABLE} AND {AMONG}"
             bound = {"positions": json.dumps(list(near)), "before": asked.bound["before"]}
             rows = await self._queries.fetch(statement, bound, names=_NAMES, consistent=False)
-        hits = await self._hits.confirmed(rows, facets=facets, words=asked.words)
-        found = {each.row["position"]: PrecedentFound(**_found(each.row)) for each in hits}
+        by_class = situation is not None or precedent is not None
+        hits = await self._hits.confirmed(rows, facets=facets, words=asked.words, by_class=by_class)
+        found = {each.row["position"]: PrecedentFound(**_written(each)) for each in hits}
         if similar_to is None:
             return tuple(found.values())
         return tuple(found[at].suggested(nearness) for at, nearness in near.items() if at in found)
@@ -220,7 +221,7 @@ class Precedents:
                 **_found(each.row), position=each.row["position"], policy=each.row["policy_name"],
                 policy_version=each.row["policy_version"],
             )
-            for each in await self._hits.confirmed(rows)
+            for each in await self._hits.confirmed(rows, by_class=True)
         )  # fmt: skip
 
     async def get(self, precedent: str) -> PrecedentSupport:
@@ -249,7 +250,7 @@ class Precedents:
                 f"decision [{decision_id!r:.80}] is {'ambiguous' if found else 'not known'} as a precedent; "
                 "expected [the id of one original decision, or an unambiguous beginning]: see `loom decisions`"
             )
-        hits = await confirmed_decisions(self._queries, found, table="precedents", make_row=precedent_row, names=ROW)
+        hits = await confirmed_decisions(self._queries, found, table="precedents", make_row=confirmable_row, names=ROW)
         if not hits:
             raise self._queries.differences.add("precedents", found[0]["position"], "it is another decision")
         precedent = hits[0].row["precedent"]
@@ -264,7 +265,7 @@ class Precedents:
         """Return classes that are confirmed by their oldest and newest decisions; the view counts their decisions."""
         places = json.dumps([row[name] for row in rows for name in ("oldest", "newest")])
         fetched = await self._queries.fetch(_OF_CLASS, (places,), names=_NAMES, consistent=False) if rows else ()
-        confirmed = await self._hits.confirmed(fetched, also=("facts", "context"))
+        confirmed = await self._hits.confirmed(fetched, also=("facts", "context"), by_class=True)
         members = {each.row["position"]: each for each in confirmed}
         found = []
         for row in rows:
@@ -307,6 +308,12 @@ def _found(row: Row) -> dict[str, Any]:
         "precedent": row["precedent"],
         "superseded": row["superseded"],
     }
+
+
+def _written(hit: Confirmed) -> dict[str, Any]:
+    """Return a hit as a turn writes it down: without its class where that is sealed."""
+    found = _found(hit.row)
+    return found if hit.decision["sealed_class"] is None else {**found, "situation": None, "precedent": None}
 
 
 def _are_of(row: Row, *members: Row) -> bool:

@@ -18,7 +18,7 @@ from loom.config.models import importable
 from loom.decisions.confirming import confirmed_decisions
 from loom.errors import AdmissionError, ConfigError, EmbeddingError
 from loom.identity import check_limit
-from loom.precedents.index import ROW, precedent_row
+from loom.precedents.index import ROW, confirmable_row
 from loom.projections import Queries
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ class Similarity:
             rows = await self._queries.fetch(_AFTER, bounds, names=("precedents",))
             if not rows:
                 return
-            hits = await confirmed_decisions(self._queries, rows, table="precedents", make_row=precedent_row, names=ROW)
+            hits = await confirmed_decisions(
+                self._queries, rows, table="precedents", make_row=confirmable_row, names=ROW
+            )
             if hits:
                 vectors = await self._embedded([each.row["rationale"] for each in hits])
                 first = len(self._rows)

@@ -180,12 +180,12 @@ def declaration_of(attribute: Attribute) -> str | None:
     """Return the text that identifies a declared facet; None for an attribute without sums."""
     if isinstance(attribute, FromContext):
         attribute = attribute.inner
-    if isinstance(attribute, SetOf):
+    if isinstance(attribute, SetOf) or (not isinstance(attribute, str) and attribute.keyed):
         return None
-    name = attribute.name if isinstance(attribute, Bin) else attribute
+    name = attribute if isinstance(attribute, str) else attribute.name
     if name.count(".") > 1:  # facets are at most one level deep in objects
         return None
-    plain = attribute.declaration() if isinstance(attribute, Bin) else {"exact": attribute}
+    plain = attribute.declaration() if isinstance(attribute, Bin) else {"exact": name}
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 
@@ -19,6 +20,7 @@ from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError
 from loom.journal.entry import Recorded
 from loom.projections.confirming import Entries
 from loom.projections.joining import OpenTurns
+from loom.projections.opening import Opener
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
 from loom.projections.views import Views
 from loom.projections.writer import Checkpoints, Identity
@@ -37,6 +39,8 @@ _CLOSE_S = 2.0
 _MOST_PLACES = 4
 
 _log = get_logger("loom.projections")
+
+T = TypeVar("T")
 
 
 class EntrySource(Entries, Protocol):
@@ -63,7 +67,13 @@ class Projector:
     """
 
     def __init__(
-        self, store: EntrySource, views: Views, projections: Sequence[Projection], *, batch: int = 4_000
+        self,
+        store: EntrySource,
+        views: Views,
+        projections: Sequence[Projection],
+        *,
+        batch: int = 4_000,
+        opener: Opener | None = None,
     ) -> None:
         names = [projection.name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -74,6 +84,9 @@ class Projector:
         self._views = views
         self._projections = tuple(projections)
         self._batch = batch
+        self.opener = opener
+        """Opens what is sealed for the projections; None where this process has no keys."""
+        self._applying = asyncio.Lock()
         self._checkpoints: Checkpoints = {}
         self._turns: dict[int, OpenTurns] = {}
         """The turns that were open after each position of a projection."""
@@ -133,8 +146,7 @@ class Projector:
     async def rebuild(self, names: Iterable[str] | None = None, *, progress: Progress | None = None) -> None:
         """Empty projections (all by default), fold the whole journal into them again, and wait for the end of that."""
         chosen = self._chosen(names)
-        self._take(await self._views.reset(chosen))
-        self._wake.set()
+        await self.reset(chosen)
         await self.caught_up(chosen, progress=progress)
 
     async def caught_up(self, names: Iterable[str] | None = None, *, progress: Progress | None = None) -> None:
@@ -195,9 +207,26 @@ class Projector:
                     )
                 await self._join(position, page)
                 began = time.perf_counter()
-                self._take(await self._views.apply(page))
+                await self._apply(page)
                 if target - page[-1].position < _MAX_LAG:
                     await self._pause(min(max(time.perf_counter() - began, _MIN_PAUSE_S), _MAX_PAUSE_S))
+
+    async def _apply(self, page: Sequence[Recorded]) -> None:
+        """Open and fold a page. What a `write` finds was opened before it, or is opened after it."""
+        async with self._applying:
+            if self.opener is not None:
+                await self.opener.open_page(page)
+            self._take(await self._views.apply(page))
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run other work on the tables in its own transaction, between two pages."""
+        async with self._applying:
+            return await self._views.write(work)
+
+    async def reset(self, names: Iterable[str]) -> None:
+        """Empty projections and begin to fold the journal into them again, without waiting for the end."""
+        self._take(await self._views.reset(self._chosen(names)))
+        self._wake.set()
 
     async def _join(self, after: int, page: Sequence[Recorded]) -> None:
         """Join a page with the steps of the turns that were open after a position, and with its own steps."""

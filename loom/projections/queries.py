@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from loom.errors import ProjectionFailedError
 from loom.identity import check_limit
 from loom.projections.confirming import Confirmation, Differences, Entries, Row, confirmed
+from loom.projections.opening import Opener
 from loom.projections.projection import Checkpoint, ProjectionStatus
 from loom.projections.projector import Projector
 from loom.projections.views import Parameters, Views, ViewsLostError
@@ -43,6 +44,11 @@ class Queries:
         self._kept: dict[Callable[[], Any], Any] = {}
         self.differences = Differences()
         """The rows of the views that differ from the journal."""
+
+    @property
+    def opener(self) -> Opener | None:
+        """What opens sealed parts of entries that rows are compared with; None without keys."""
+        return None if self._projector is None else self._projector.opener
 
     @property
     def entries(self) -> Entries:

@@ -18,8 +18,9 @@ from typing import Any
 from loom.journal.entry import Recorded
 from loom.journal.sqlite import JournalFiles, Reader
 from loom.journal.sqlite.connection import reader_uri
-from loom.projections.comparing import compare_tables
+from loom.projections.comparing import Difference, compare_tables
 from loom.projections.joining import OpenTurns
+from loom.projections.opening import HoldsOpened
 from loom.projections.projection import Checkpoint, Projection, shape_of
 from loom.projections.projector import Progress
 from loom.projections.sql import statements
@@ -37,12 +38,13 @@ VIEW_CODES = {
     "DAMAGED": "something cannot be read",
     "NOT_FOLDED": "a projection cannot be folded again",
     "OUTDATED": "the tables are of another version of their projection: the next loom rebuilds them",
+    "SEALED": "a row depends on what is sealed, which is not opened here: it was not compared",
     "PRUNED": "a row depends on pruned bodies, or may: rebuilt views do not have it",
     "UNKNOWN": "the tables are of a projection that is not installed here: they were not compared",
 }
 """Every code, with its meaning."""
 
-VIEW_DECLARED = frozenset({"OUTDATED", "PRUNED", "UNKNOWN"})
+VIEW_DECLARED = frozenset({"OUTDATED", "PRUNED", "SEALED", "UNKNOWN"})
 """The codes that are reported but are no fault."""
 
 _MOST_PER_CODE = 100
@@ -56,6 +58,8 @@ class _Pruned:
 
     positions: set[int] = field(default_factory=set)
     journals: set[str] = field(default_factory=set)
+    closed: set[int] = field(default_factory=set)
+    """Entries with a sealed part that views have opened, and that is not opened here."""
 
     def note(self, page: Sequence[Recorded]) -> None:
         """Record the pruned entries of a page."""
@@ -210,11 +214,13 @@ async def _fold(
             for statement in statements(projection.schema):
                 connection.execute(statement)
         after, turns = 0, OpenTurns(reader)
+        opening = [projection for projection, _ in wanted if isinstance(projection, HoldsOpened)]
         while after < last:
             page = await reader.page(after=after, until=last)
             if not page:
                 break
             pruned.note(page)
+            pruned.closed |= {each.position for each in page if any(one.is_closed(each) for one in opening)}
             await turns.take(page)
             await asyncio.to_thread(_feed, connection, page, wanted, going, found)
             after = page[-1].position
@@ -269,11 +275,24 @@ def _compare(
                     if isinstance(difference, int):
                         count = difference
                     else:
-                        _, key, columns, row = difference
-                        code = "PRUNED" if pruned.may_be_of(row) else difference.code
+                        _, key, columns, _ = difference
+                        code = _declared_code(projection, table, difference, pruned) or difference.code
                         shown = f"{table} [{key}]" + (f" in {', '.join(columns)}" if columns else "")
                         found.add(code, shown, projection=projection.name, table=table, key=key, columns=columns)
                 found.compared[table] = count
+
+
+def _declared_code(projection: Projection, table: str, difference: Difference, pruned: _Pruned) -> str | None:
+    """Return the code of a difference that is no fault; None for a fault."""
+    _, _, columns, row = difference
+    if pruned.may_be_of(row):
+        return "PRUNED"
+    opened = projection.opened_tables.get(table) if isinstance(projection, HoldsOpened) else None
+    if opened is None or not pruned.closed or not opened.issuperset(columns if opened else ()):
+        return None
+    if opened and not columns:
+        return None
+    return "SEALED" if row.get("position", next(iter(pruned.closed))) in pruned.closed else None
 
 
 def _opened(path: Path) -> sqlite3.Connection:

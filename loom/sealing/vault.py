@@ -27,7 +27,10 @@ from loom.sealing.markers import SealedValue, placeholder_of
 from loom.sealing.master import aead
 from loom.sealing.subject import check_subject
 
-__all__ = ["Keys", "LateWrites", "Vault"]
+__all__ = ["CLASSES", "Keys", "LateWrites", "Vault"]
+
+CLASSES = " loom/classes"
+"""The name under which the key of classes is kept. `check_subject` refuses it: it is of no subject and never erased."""
 
 LateWrites: TypeAlias = Literal["refuse", "new_generation"]
 """What becomes of a write about a subject that was erased."""
@@ -136,10 +139,10 @@ class Vault:
 
         Raises `ErasedError` for a subject that was erased, unless late writes get a new generation.
         """
+        check_subject(subject)
         kept = self._at_hand(subject)
         if kept is not None and not self._erasures.is_ended(subject, kept.generation):
             return kept
-        check_subject(subject)
         async with self._lock:
             found = await self._store.get(subject)
             newest = max(found, default=None)
@@ -148,12 +151,27 @@ class Vault:
                     self._erasures.check(subject)
                 ended = self._erasures.ended(subject)
                 newest = 1 if ended is None else ended + 1
-                key = secrets.token_bytes(32)
-                if self._before_first is not None and self._store.is_new:
-                    await self._before_first()
-                await self._store.put(subject, newest, key)
-                found[newest] = key
+                found[newest] = await self._new(subject, newest)
             return self._keep(subject, found)
+
+    async def keys_of_classes(self, *, make: bool = True) -> Keys | None:
+        """Return the key of the workspace for keyed classes; None where there is none and none is to be made.
+
+        It belongs to no subject, so no erasure destroys it.
+        """
+        if not make or self._at_hand(CLASSES) is not None:
+            return await self.known(CLASSES)
+        async with self._lock:
+            found = await self._store.get(CLASSES)
+            return self._keep(CLASSES, found or {1: await self._new(CLASSES, 1)})
+
+    async def _new(self, subject: str, generation: int) -> bytes:
+        """Return a new key, once it is durable."""
+        key = secrets.token_bytes(32)
+        if self._before_first is not None and self._store.is_new:
+            await self._before_first()
+        await self._store.put(subject, generation, key)
+        return key
 
     def check_taken(self, subject: str) -> None:
         """Raise `ErasedError` for a subject of whom nothing is taken any more; `InvalidNameError` for what is none."""

@@ -80,11 +80,11 @@ def test_what_is_at_its_default_is_left_out_and_its_defaults_are_fixed() -> None
     body = draft(entry).body
 
     assert json.loads(body)["decision"].keys() == {"decision_id", "decision_type", "rationale", "policy", "evaluation"}
-    assert KINDS.decode("decision", 5, body) == entry
+    assert KINDS.decode("decision", 6, body) == entry
     recorded = said.model_dump(mode="json")
     assert {name: recorded[name] for name in LEFT_OUT} | {"evaluation": None} == LEFT_OUT
     optional = {name for name, field in Decision.model_fields.items() if not field.is_required()}
-    assert optional - LEFT_OUT.keys() == {"policy", "decided_at", "refers"}
+    assert optional - LEFT_OUT.keys() == {"policy", "decided_at", "refers", "sealed_class"}
     assert json.loads(body)["decision"]["evaluation"] == {"effect": "allow", "rule": "small", "why": "it is"}
     assert said.evaluation is not None
     assert said.evaluation.model_dump(mode="json") == {
@@ -97,9 +97,9 @@ def test_a_body_of_an_earlier_schema_stays_what_it_was_and_a_newer_one_is_kept()
     before = DecisionJournalEntry(decision=decision("acme", inputs=(GATHERED.as_input(),)))
     body = before.model_dump_json().encode()
 
-    for schema in (1, 2, 3, 4):
+    for schema in (1, 2, 3, 4, 5):
         assert KINDS.decode("decision", schema, body) == before
-    newer = KINDS.decode("decision", 6, body)
+    newer = KINDS.decode("decision", 7, body)
     assert isinstance(newer, UnknownEntry)
     assert newer.problem == "newer_schema"
 

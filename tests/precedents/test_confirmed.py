@@ -194,7 +194,7 @@ async def test_a_turn_sees_no_precedent_that_nobody_decided_and_records_how_far_
             each async for each in loom.store.read("cautious/a") if isinstance(each.entry, PrecedentReferencedEntry)
         ]
     entries = [each.entry for each in seen if isinstance(each.entry, PrecedentReferencedEntry)]
-    assert [each.schema_version for each in seen] == [3, 3, 3]
+    assert [each.schema_version for each in seen] == [4, 4, 4]
     for recorded, entry in zip(seen, entries, strict=True):
         assert entry.position is not None
         assert 0 <= entry.position < recorded.position

@@ -184,6 +184,8 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
         names = {name for projection in folding for name in projection.tables}
         tables = {name: rows for name, rows in dump(views).items() if name in names}
         assert {name for name, rows in tables.items() if not rows} == {
+            "precedent_closed",
+            "precedent_sealed",
             "precedent_sums_waiting",
             "trace_divergences",
             "trace_observed_days",

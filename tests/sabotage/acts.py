@@ -1011,6 +1011,22 @@ ACTS: tuple[Act, ...] = (
         ("tests/actors/test_protected_facts.py",),
     ),
     Act(
+        "a keyed class of sealed facts is journaled in clear",
+        "loom/actors/verbs/keyed_class.py",
+        "classified",
+        "if not subjects:",
+        "if True:",
+        ("tests/precedents/test_keyed_classes.py",),
+    ),
+    Act(
+        "the index keeps the class of a decision of an erased subject",
+        "loom/precedents/sealed_class.py",
+        "forget_classes",
+        "view.execute(_FORGET_CLASS, (position,))",
+        "pass",
+        ("tests/precedents/test_keyed_classes.py",),
+    ),
+    Act(
         "a sealed fact is looked for by a facet",
         "loom/actors/verbs/protected_facts.py",
         "check_facets",

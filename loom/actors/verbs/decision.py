@@ -13,7 +13,8 @@ from loom.actors.keeping import without_texts
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import GivenFacts, given_facts
 from loom.actors.verbs.handed_in import inputs_of, precedents_of
-from loom.actors.verbs.protected_facts import check_not_sealed, hold_keys_of_facts, without_facts
+from loom.actors.verbs.keyed_class import Classified, classified, key_of_classes
+from loom.actors.verbs.protected_facts import hold_keys_of_facts, without_facts
 from loom.actors.verbs.protected_outcome import Outcome, protected_outcome
 from loom.actors.verbs.shared import context_of, expect
 from loom.decisions.decision import (
@@ -22,7 +23,6 @@ from loom.decisions.decision import (
     Decision,
     DecisionInput,
     PolicyReference,
-    PrecedentClass,
     PrecedentReference,
     References,
     decision_id,
@@ -32,6 +32,7 @@ from loom.errors import AdmissionError
 from loom.journal.entry import Step
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
+from loom.precedents.equivalence import KeyOf
 from loom.spans import count_decision
 
 __all__ = ["DecisionDraft", "record_decision"]
@@ -90,6 +91,7 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
             is_exception=is_exception,
             outcome=outcome,
             precedents=precedents,
+            key_of=await key_of_classes(turn, None if turn.actor is None else turn.actor.equivalence),
         )
         entry = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
@@ -150,9 +152,11 @@ def _decision(
     is_exception: bool,
     outcome: Outcome,
     precedents: tuple[Any, ...],
+    key_of: KeyOf | None,
 ) -> Decision:
     """Join what the caller gave with what the turn has gathered."""
     facts, context = _facts(turn, given.facts), context_of(turn, given.context)
+    alike = _class(turn, step, facts, outcome, context, key_of)
     inputs, approvals, refers = _rests_on(turn, step, given)
     reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
     # The model checks them.
@@ -182,7 +186,8 @@ def _decision(
             evaluation=evaluation,
             outcome=outcome.written,
             precedents=precedents,
-            precedent_class=_class(turn, facts, outcome, context),
+            precedent_class=alike.clear,
+            sealed_class=alike.sealed,
             is_exception=is_exception,
             approvals=approvals,
             refers=refers,
@@ -248,15 +253,18 @@ def _precedents_seen(turn: Turn, outcome: Outcome) -> tuple[PrecedentReference, 
 
 
 def _class(
-    turn: Turn, facts: GivenFacts | None, outcome: Outcome, context: dict[str, JsonValue]
-) -> PrecedentClass | None:
+    turn: Turn,
+    step: Step,
+    facts: GivenFacts | None,
+    outcome: Outcome,
+    context: dict[str, JsonValue],
+    key_of: KeyOf | None,
+) -> Classified:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None or facts is None:
-        return None
+        return Classified()
     turn.services.rules.resolve(rule.hash)  # a key by a rule that nobody can look up would say nothing later
-    if facts.kept is not None or outcome.declared is not None:
-        check_not_sealed(rule, None if facts.kept is None else facts.kept.declared, outcome.declared)
-    return rule.classify(facts.plain, outcome.plain, context=context)
+    return classified(turn, rule, facts, outcome, context, key_of=key_of, once=str(step))
 
 
 async def _check_parent(turn: Turn, parent: str | None) -> None:

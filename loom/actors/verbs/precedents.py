@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
+from loom.actors.keeping import keyed_digest
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import given_facts
-from loom.actors.verbs.protected_facts import check_facets, check_not_sealed, declared_facts, hold_keys_of_facts
+from loom.actors.verbs.keyed_class import Situation, key_of_classes, situation_of
+from loom.actors.verbs.protected_facts import check_facets, declared_facts, hold_keys_of_facts
 from loom.actors.verbs.shared import context_of, digest, expect, failure_of
 from loom.decisions.entries import Failure, PrecedentFound, PrecedentReferencedEntry
 from loom.errors import AdmissionError, LookupFailedError, LoomError
@@ -40,7 +42,8 @@ async def find_precedents(
             "somebody will read"
         )
     check_nearness(similar_to, min_similarity)
-    situation = None if facts is None else await _situation(turn, facts)
+    alike = None if facts is None else await _situation(turn, facts)
+    situation = None if alike is None else alike.key
     _check_facets(turn, facets, facts)
     text = None if text is None else turn.protected.redact(text)  # as it is in the words that are looked through
     similar_to = None if similar_to is None else turn.protected.redact(similar_to)
@@ -51,6 +54,8 @@ async def find_precedents(
     asked: dict[str, JsonValue] = {"situation": situation, "facets": dict(facets or {}), "text": text, "limit": limit}
     if similar_to is not None:  # what did not ask for it has the key that it always had
         asked |= {"similar_to": similar_to, "min_similarity": min_similarity}
+    if alike is not None and alike.keys:  # the key of a step is in clear
+        asked["situation"] = keyed_digest(alike.keys, alike.key, about="loom situation")
     plain = json_value(asked, limits=turn.services.limits)
     with turn.step("find_precedents", key or digest(plain)) as step:
         recorded = await turn.take(step)
@@ -68,7 +73,8 @@ async def find_precedents(
             )
             seen = PrecedentReferencedEntry(
                 step=step,
-                situation=situation,
+                situation=None if alike is None or alike.keys else alike.key,
+                sealed_situation=None if alike is None else alike.sealed(turn),
                 facets=dict(facets) if facets else None,
                 text=text,
                 similar_to=similar_to,
@@ -106,7 +112,7 @@ async def _find(
     return found, position, None
 
 
-async def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str:
+async def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Situation:
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None:
         raise AdmissionError(
@@ -115,9 +121,8 @@ async def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> str
         )
     await hold_keys_of_facts(turn, facts)
     given = given_facts(facts, turn)
-    if given.kept is not None:
-        check_not_sealed(rule, given.kept.declared)
-    return rule.situation_key(given.plain, context=context_of(turn))
+    key_of = await key_of_classes(turn, rule)
+    return situation_of(turn, rule, given, context_of(turn), key_of=key_of)
 
 
 def _check_facets(turn: Turn, facets: Mapping[str, JsonValue] | None, facts: object) -> None:

@@ -14,7 +14,7 @@ from loom.actors.keeping import hold_keys, keyed_digest, keys_at_hand, names_of,
 from loom.actors.turn import Turn
 from loom.errors import AdmissionError, ConfigError
 from loom.policies.evaluation import Evaluation, RuleMiss, Scalar
-from loom.precedents.attributes import FromContext
+from loom.precedents.attributes import FromContext, Plain
 from loom.precedents.equivalence import EquivalenceRule
 from loom.sealing import (
     Each,
@@ -35,6 +35,7 @@ __all__ = [
     "declared_facts",
     "hold_keys_of_facts",
     "is_declared",
+    "is_keyed_over",
     "kept_facts",
     "without_facts",
 ]
@@ -136,14 +137,24 @@ def is_declared(node: Node | None, name: str) -> bool:
     return True
 
 
+def is_keyed_over(attributes: Iterable[Plain | FromContext], node: Node | None) -> bool:
+    """Tell whether a keyed attribute is of something that is sealed."""
+    return node is not None and any(
+        not isinstance(each, FromContext) and each.keyed and is_declared(node, each.name) for each in attributes
+    )
+
+
 def check_not_sealed(rule: EquivalenceRule, facts: Node | None, outcome: Node | None = None) -> None:
-    """Refuse an equivalence rule that makes classes of what is sealed: the key of a class would give it away."""
+    """Refuse an equivalence rule that makes classes of what is sealed, unless the attribute is keyed.
+
+    Without a key, a value could be guessed at by the key of its class.
+    """
     for attributes, node, what in ((rule.attributes, facts, "fact"), (rule.outcome, outcome, "outcome")):
         for each in attributes if node is not None else ():
-            if not isinstance(each, FromContext) and is_declared(node, each.name):
+            if not isinstance(each, FromContext) and not each.keyed and is_declared(node, each.name):
                 raise AdmissionError(
                     f"equivalence rule [{rule.name}] has the attribute [{each.name}], a {what} that is sealed: the key "
-                    "of its class could be guessed at; expected attributes that are not: take it out of the rule"
+                    "of its class could be guessed at; expected attributes that are not, or keyed=True: change the rule"
                 )
 
 
