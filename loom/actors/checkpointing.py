@@ -111,13 +111,13 @@ class Checkpoints:
         return None
 
     async def _before(self, cell: Cell, until: int, gone: Sequence[BodyRange]) -> list[BodyRange]:
-        """Return what earlier checkpoints say of pruned bodies, where these are going to be pruned themselves."""
+        """Return the pruned bodies that earlier checkpoints name, where these checkpoints are going to be pruned."""
         if not gone:
             return []
         found: list[BodyRange] = []
         async for recorded in cell.services.store.read(cell.journal, until=until):
-            if recorded.kind == StateCheckpointEntry.kind and isinstance(said := recorded.entry, StateCheckpointEntry):
-                found.extend(said.pruned)
+            if recorded.kind == StateCheckpointEntry.kind and isinstance(entry := recorded.entry, StateCheckpointEntry):
+                found.extend(entry.pruned)
         return found
 
     async def _closed(self, cell: Cell, pruned: Sequence[BodyRange]) -> list[Draft]:

@@ -279,13 +279,15 @@ class Dispatcher:
         accepted.set_result(receipt_of(received))
         ending = await self._ending(received, command_id)
         turn = f"turn [{received.journal}#{command_id}]"
-        said: JsonValue = None
+        recorded_reply: JsonValue = None
         if isinstance(ending, TurnCompletedEntry) and isinstance(received.entry, CommandReceivedEntry):
-            said = await reply_again(self._services.subjects, command, ending.reply, first=received.entry, again=again)
+            recorded_reply = await reply_again(
+                self._services.subjects, command, ending.reply, first=received.entry, again=again
+            )
 
         async def reply() -> JsonValue:
             if isinstance(ending, TurnCompletedEntry):
-                return said
+                return recorded_reply
             raise _no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn)
 
         return _Sent(reply, accepted, received.sequence, cell)

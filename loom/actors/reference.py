@@ -1,4 +1,4 @@
-"""The handle that everybody outside an actor holds."""
+"""The handle of an actor for code outside it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class ActorRef(Generic[A]):
-    """One actor, awake or not: it costs nothing until it is spoken to.
+    """A reference to one actor, awake or not: it costs nothing until a command is sent.
 
     Typed by the actor's class: a type checker refuses a command that its `execute` does not take, and knows the reply
     of one that it takes.
@@ -74,7 +74,7 @@ class ActorRef(Generic[A]):
         return await self._system.messenger.tell(self._cls, self._key, sent, command_id=id, by=by)
 
     async def restart(self) -> None:
-        """Let the actor take commands again after it was stopped, and resume what it had begun."""
+        """Let the actor take commands again after it was stopped, and resume its turns."""
         await self._system.restart(self.journal)
 
     def _not_from_a_turn(self, verb: str) -> None:

@@ -1,7 +1,7 @@
-"""What waits for people in this process, out of the journal itself, and when the time for it is over.
+"""The pending requests for approval, and their deadlines, read from the journal itself.
 
-Nothing here rests on views: a requester who can write their file must not be able to approve himself, or to keep a
-deadline from coming (law 9). One process writes a journal, so what it knows of its requests is all there is.
+Views are not used here: a requester who can write the views file must not be able to approve the request, or to delay
+its deadline (law 9). Only one process writes a journal, so it knows all of its requests.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _log = get_logger("loom.actors")
 class OpenRequests:
     """Requests for approval that wait for an answer, and their deadlines.
 
-    Deadlines that were set in this process run on elapsed time, whatever becomes of the time of day. Those from before
-    are judged by the time of day once, when the request is first seen, and run on elapsed time from then on.
+    Deadlines that were set in this process run on elapsed time, and do not depend on the time of day. Those from before
+    are compared with the time of day once, when the request is first read, and run on elapsed time from then on.
     """
 
     def __init__(self, store: JournalStore, clock: Clock) -> None:
@@ -44,7 +44,7 @@ class OpenRequests:
         self._open: dict[str, Approval] = {}
         self._of_turn: dict[_Turn, tuple[str, ...]] = {}
         self._due: dict[tuple[str, datetime], int] = {}
-        """By approval id and deadline: at which elapsed time it comes, in microseconds."""
+        """By approval id and deadline: the elapsed time at which it passes, in microseconds."""
         self._stale: set[_Turn] = set()
         self._asking: Counter[_Turn] = Counter()
         self._loaded = False
@@ -52,7 +52,7 @@ class OpenRequests:
 
     @contextmanager
     def asking(self, journal: str, command_id: str) -> Iterator[None]:
-        """Take note that a request of a turn is being journaled: it is looked for until that has come to an end."""
+        """Note that a request of a turn is being journaled: it is looked for until the append has a result."""
         turn = (journal, command_id)
         self._asking[turn] += 1
         self._stale.add(turn)
@@ -60,42 +60,42 @@ class OpenRequests:
             yield
         finally:
             self._asking[turn] -= 1
-            self._asking += Counter()  # forget those that came to nought
+            self._asking += Counter()  # forget those that were not journaled
             self.look_again(journal, command_id)
 
     def set_deadline(self, approval_id: str, deadline: datetime, *, at: Instant) -> None:
-        """Take note of a deadline that is set now: it comes when so much time has gone by."""
+        """Note a deadline that is set now: it passes after that much elapsed time."""
         self._due[approval_id, deadline] = at.elapsed_us + us_from_datetime(deadline) - at.now_us
 
     def look_again(self, journal: str, command_id: str) -> None:
-        """Take note that the journal may say something else of the requests of a turn now."""
+        """Note that the requests of a turn may have changed in the journal."""
         self._stale.add((journal, command_id))
         self.changed.set()
 
     def ended(self, journal: str, command_id: str) -> None:
-        """Take note that a turn has ended: nobody waits for what it asked."""
+        """Note that a turn has ended: its requests are not pending any more."""
         if (journal, command_id) in self._of_turn:
             self.look_again(journal, command_id)
 
     async def pending(self) -> Sequence[Approval]:
-        """Return what waits for an answer, oldest first."""
+        """Return the pending requests, oldest first."""
         await self._refresh()
         return sorted(self._open.values(), key=attrgetter("position"))
 
     async def due(self) -> Sequence[Approval]:
-        """Return pending requests whose deadline has come, the earliest deadline first."""
+        """Return pending requests whose deadline has passed, the earliest deadline first."""
         await self._refresh()
         now_us = instant(self._clock).elapsed_us
         due = [each for each in self._open.values() if self._due_us(each) <= now_us]
         return sorted(due, key=lambda each: (self._due_us(each), each.position))
 
     async def expired(self, approval: Approval) -> bool:
-        """Tell whether the deadline of a pending request has come."""
+        """Tell whether the deadline of a pending request has passed."""
         await self._refresh()
         return approval.deadline is not None and self._due_us(approval) <= instant(self._clock).elapsed_us
 
     async def next_deadline(self) -> tuple[datetime, float] | None:
-        """Return the deadline that comes next and in how many seconds, negative where it has come; None without one."""
+        """Return the next deadline and the seconds until then, negative if it has passed; None without one."""
         await self._refresh()
         following = min(
             (each for each in self._open.values() if each.deadline is not None), key=self._due_us, default=None
@@ -105,7 +105,7 @@ class OpenRequests:
         return following.deadline, (self._due_us(following) - instant(self._clock).elapsed_us) / 1e6
 
     async def _refresh(self) -> None:
-        """Read what is not known yet, or may be another thing now."""
+        """Read the requests that are not known yet, or may have changed."""
         async with self._refreshing:
             if not self._loaded:
                 self._open, self._of_turn = {}, {}
@@ -141,10 +141,10 @@ class OpenRequests:
                 self._due[approval.approval_id, approval.deadline] = due_us
 
     def _from_before(self, approval: Approval, deadline: datetime, *, said_us: int) -> int:
-        """Return at which elapsed time a deadline comes that was set before this process was.
+        """Return the elapsed time at which a deadline passes that was set before this process started.
 
-        A clock that was ahead when it was set would hold it up until the time of day had caught up with it. Nobody
-        knows when that really was, so that it comes after as long as it was meant to take.
+        If the clock was ahead when it was set, the time of day would reach it too late, and the true time of the
+        request is unknown. So it passes, at the latest, after the whole duration that it had when it was set.
         """
         now, deadline_us = instant(self._clock), us_from_datetime(deadline)
         left_us = deadline_us - now.now_us
@@ -165,6 +165,6 @@ class OpenRequests:
 
 
 def asked_us(approval: Approval, marks: dict[int, Recorded]) -> int:
-    """Return what the clock said when somebody was last asked, by the marks of the turn: not held back as time is."""
+    """Return the clock's time of the last request, by the turn's marks, without the correction of recorded times."""
     last = [each.position for each in approval.events if each.event in ("requested", "escalated") and each.counts][-1]
     return marks[last].recorded_at_us - marks[last].clock_back_us

@@ -20,7 +20,7 @@ __all__ = ["ClearField", "scan"]
 
 
 class ClearField(NamedTuple):
-    """A declared field that stands in clear: where, what is declared of it now, and whose it is, if that is known."""
+    """A declared field in clear: its place, its present declaration, and its subject, if that is known."""
 
     journal: str
     sequence: int
@@ -40,8 +40,8 @@ class _Turn(NamedTuple):
 async def scan(source: Readable, classes: ActorClasses, *, until: int | None = None) -> AsyncIterator[ClearField]:
     """Yield, by position, the declared fields in clear of commands, of replies, and of entries of users' own kinds.
 
-    What classes declare that are not known in this process is not looked for, nor what single look-ups and facts
-    declare.
+    Declarations of classes that are unknown in this process are not covered, nor are those of single look-ups and
+    facts.
     """
     turns: dict[tuple[str, str], _Turn] = {}
     async for recorded in source.read_all(until=until):
@@ -63,15 +63,15 @@ async def scan(source: Readable, classes: ActorClasses, *, until: int | None = N
 
 
 def _turn_of(recorded: Recorded, classes: ActorClasses) -> _Turn:
-    """Return what a turn was asked: its class, if it is known, and whose it is."""
-    said = recorded.plain or {}
+    """Return the command class of a turn, if it is known, and its subject."""
+    body = recorded.plain or {}
     actor_type = parse_journal_name(recorded.journal).actor_type
     among = commands_of(classes.get(actor_type)) if classes.knows(actor_type) else ()
     try:
-        cls = COMMANDS.class_of(str(said.get("command_type")), among=among)
+        cls = COMMANDS.class_of(str(body.get("command_type")), among=among)
     except UnknownActorError:
-        return _Turn(None, said.get("subject"))
-    subject, payload = said.get("subject"), said.get("payload")
+        return _Turn(None, body.get("subject"))
+    subject, payload = body.get("subject"), body.get("payload")
     if subject is None and cls.subject_field is not None and isinstance(payload, dict):
         named = payload.get(cls.subject_field)
         subject = named if isinstance(named, str) else None
@@ -79,19 +79,19 @@ def _turn_of(recorded: Recorded, classes: ActorClasses) -> _Turn:
 
 
 def _clear_in(recorded: Recorded, turn: _Turn) -> Iterator[tuple[str, Clear]]:
-    said = recorded.plain
-    if said is None:
+    body = recorded.plain
+    if body is None:
         return
     if recorded.kind == CommandReceivedEntry.kind:
         if turn.cls is not None and (declared := declaration_of(turn.cls)):
-            yield from (("payload", each) for each in clear_in(said["payload"], declared, subject=turn.subject))
+            yield from (("payload", each) for each in clear_in(body["payload"], declared, subject=turn.subject))
     elif recorded.kind == TurnCompletedEntry.kind:
         node = None if turn.cls is None else declaration_of_type(reply_type(turn.cls))
         if node is not None:
-            yield from (("reply", each) for each in clear_in(said["reply"], node, subject=turn.subject))
+            yield from (("reply", each) for each in clear_in(body["reply"], node, subject=turn.subject))
     else:
         cls = KINDS.get(recorded.kind)
         if cls is not None and (declared := declaration_of(cls)):
-            named = said.get(getattr(cls, "subject_field", None) or "")
+            named = body.get(getattr(cls, "subject_field", None) or "")
             subject = named if isinstance(named, str) else turn.subject
-            yield from (("", each) for each in clear_in(dict(said), declared, subject=subject))
+            yield from (("", each) for each in clear_in(dict(body), declared, subject=subject))

@@ -1,4 +1,4 @@
-"""What the actors of a loom share: the journal they write, and what they look things up in."""
+"""The services that the actors of a loom share: the journal, the registries and the indexes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = get_logger("loom.actors")
 
 
 class Approver(Protocol):
-    """Delivers requests for approval to people, by whatever way reaches them. It cannot grant anything."""
+    """Delivers requests for approval to people, by any channel. It cannot grant anything."""
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
         """Tell the approver that a request waits. May be called again for the same request after a restart."""
@@ -40,7 +40,7 @@ class PrecedentIndex(Protocol):
     """Finds earlier decisions."""
 
     async def position(self) -> int:
-        """Return up to which position, at least, a search from now on looks at the journal."""
+        """Return the position up to which, at least, a search from now on covers the journal."""
         ...
 
     async def find(
@@ -60,7 +60,7 @@ class PrecedentIndex(Protocol):
 
 
 class KeptSnapshot(Protocol):
-    """A snapshot as it was found: the state after one entry, which is named by sequence and hash."""
+    """A snapshot as it was read: the state after one entry, which is named by sequence and hash."""
 
     @property
     def journal(self) -> str:
@@ -94,7 +94,7 @@ class KeptSnapshot(Protocol):
 
 
 class Snapshots(Protocol):
-    """Keeps the folded state of actors, as an optimisation that may vanish at any time."""
+    """Stores the folded state of actors: an optimisation, which may be lost at any time."""
 
     async def get(self, journal: str) -> KeptSnapshot | None:
         """Return the snapshot of a journal, or None."""
@@ -119,13 +119,13 @@ class Snapshots(Protocol):
         ...
 
     async def delete(self, journal: str) -> None:
-        """Forget the snapshot of a journal."""
+        """Delete the snapshot of a journal."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ActorOptions:
-    """Bounds and patience. Times are in seconds; `snapshot_every` counts entries, 0 is never."""
+    """Limits and timeouts. Times are in seconds; `snapshot_every` counts entries, 0 is never."""
 
     mailbox_size: int = 1_000
     idle_after_s: float = 60.0
@@ -143,7 +143,7 @@ class ActorOptions:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where time, ids, salts and chance come from; tests bring their own."""
+    """The sources of time, ids, salts and random numbers; tests replace them."""
 
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = new_id
@@ -153,7 +153,7 @@ class Sources:
 
 @dataclass(slots=True)
 class Services:
-    """Everything that a turn reaches beyond its own actor."""
+    """Everything that a turn uses outside its own actor."""
 
     store: JournalStore
     policies: PolicyRegistry
@@ -165,19 +165,19 @@ class Services:
     sources: Sources = field(default_factory=Sources)
     approver: Approver | None = None
     hold_reply: Callable[[Sequence[str]], Awaitable[None]] | None = None
-    """Awaited with the decisions of a turn before its reply is let out, when all of it is durable."""
+    """Awaited with the decisions of a turn before its reply is released, when all of it is durable."""
     subjects: Subjects | None = None
-    """Seals and opens declared fields; None where nothing is opened, as where another process runs the loom."""
+    """Seals and opens declared fields; None where nothing is opened, as when another process runs the loom."""
     find_decision: Callable[[str], Awaitable[Decision | None]] | None = None
     """Returns the decision with an id, or whose id alone begins so; None where there is none."""
     requests: OpenRequests = field(init=False)
-    """What waits for people, and when the time for it is over."""
+    """The pending requests for approval, and their deadlines."""
 
     def __post_init__(self) -> None:
         self.requests = OpenRequests(self.store, self.sources.clock)
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
-        """Have a request brought to its approver; a messenger that fails loses nothing, the request stays open."""
+        """Have a request delivered to its approver; if the messenger fails, the request stays pending."""
         if self.approver is None:
             return
         try:

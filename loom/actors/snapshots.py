@@ -1,9 +1,10 @@
-"""Snapshots of an actor's state that can be trusted: their digest is journaled before they are kept.
+"""Snapshots of an actor's state that can be trusted: their digest is journaled before they are stored.
 
-A snapshot lies in the views file, which whoever can write it can change. So the journal says which bytes are meant: a
-small entry rides with the next append of the actor. What has another digest, another place or none is passed over, and
-the state is folded from the entries. A state that may hold values of subjects is sealed for all of them, whole, and its
-digest is that of the sealed bytes: one erasure, and it does not open any more.
+A snapshot is stored in the views file, and anyone with write access can change that file. So the journal has the digest
+of the bytes: a small entry is written with the next append of the actor. A snapshot with another digest, at another
+place, or without a digest is ignored, and the state is folded from the entries. A state that may hold values of
+subjects is sealed as a whole for all of them, and its digest is that of the sealed bytes: after an erasure of one of
+them it does not open any more.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from loom.telemetry import get_logger
 __all__ = ["SnapshotKeeper", "is_journaled", "opened_snapshot"]
 
 _NOTED_WITHIN = 2_000
-"""After how many entries the one with the digest stands at the latest: what was in line before it is bounded."""
+"""The entry with the digest follows within this many entries: the number of entries queued before it is bounded."""
 
 _MOST_SUBJECTS = 1_000
-"""Of a state with values of more subjects no snapshot is kept: all of their keys would have to be read to open it."""
+"""A state with values of more subjects gets no snapshot: all of their keys would have to be read to open it."""
 
 _Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -46,24 +47,24 @@ class _Taken(NamedTuple):
     sequence: int
     entry_hash: bytes
     subjects: Mapping[str, int] = {}
-    """Subject → generation of the key that it was sealed with; 0 as long as it was not."""
+    """Subject → generation of the key that it was sealed with; 0 while it is not sealed."""
 
 
 class SnapshotKeeper:
-    """Takes snapshots of one actor, and keeps each once its digest is durable: the one before is good until then."""
+    """Takes snapshots of one actor, and stores each once its digest is durable: the one before is valid until then."""
 
     __slots__ = ("_cls", "_journal", "_services", "_taken", "at")
 
     def __init__(self, services: Services, cls: type[Actor[Any]], journal: str) -> None:
         self.at = 0
-        """After which entry the last snapshot was taken."""
+        """The sequence of the last snapshot."""
         self._services = services
         self._cls = cls
         self._journal = journal
         self._taken: _Taken | None = None
 
     def due(self, sequence: int) -> bool:
-        """Tell whether there are so many entries since the last snapshot that it is time for another."""
+        """Tell whether enough entries were written since the last snapshot for another one."""
         every = self._services.options.snapshot_every
         return every > 0 and sequence - self.at >= every
 
@@ -96,23 +97,23 @@ class SnapshotKeeper:
             _log.warning("snapshot_not_sealed", journal=self._journal, problem=str(error))
 
     def drop(self) -> None:
-        """Forget a snapshot that waits to be kept."""
+        """Discard a snapshot that is not stored yet."""
         self._taken = None
 
     @property
     def waiting(self) -> bool:
-        """Whether a snapshot was taken whose digest is not in line yet."""
+        """Whether a snapshot was taken whose digest is not queued yet."""
         return self._taken is not None
 
     def riding(self) -> tuple[Draft, ...]:
-        """Return what is to be put in line before the next entry of the actor."""
+        """Return the entry that has to be queued before the next entry of the actor."""
         if self._taken is None:
             return ()
         about = _entry_of(self._taken, self._cls.actor_type, self._cls.state_version)
         return (draft(about, limits=self._services.limits, new_salt=self._services.sources.new_salt),)
 
     def ride(self, written: asyncio.Future[Receipt], *, spawn: _Spawn) -> None:
-        """Take note that it was put in line: the snapshot is kept as soon as its digest is durable."""
+        """Note that it was queued: the snapshot is stored as soon as its digest is durable."""
         snapshot, self._taken = self._taken, None
         if snapshot is None:
             return
@@ -126,7 +127,7 @@ class SnapshotKeeper:
     async def _keep(self, snapshot: _Taken) -> None:
         subjects = self._services.subjects
         if subjects is not None and any(starmap(subjects.erasures.is_ended, snapshot.subjects.items())):
-            return  # what was dropped of them is not kept again
+            return  # a snapshot that was dropped for them is not stored again
         await self._services.snapshots.put(
             self._journal,
             actor_type=self._cls.actor_type,
@@ -157,7 +158,7 @@ def _about(journal: str) -> str:
 
 
 async def is_journaled(store: JournalStore, kept: KeptSnapshot) -> bool:
-    """Tell whether the journal says of a snapshot that these bytes are the state after that entry."""
+    """Tell whether the journal has the digest of these bytes as that of the state after that entry."""
     after, until = kept.sequence - 1, kept.sequence + _NOTED_WITHIN
     async for recorded in store.read(kept.journal, after=after, until=until):
         if recorded.sequence == kept.sequence:
@@ -172,7 +173,7 @@ async def is_journaled(store: JournalStore, kept: KeptSnapshot) -> bool:
 
 
 def _entry_of(snapshot: KeptSnapshot | _Taken, actor_type: str, state_version: int) -> SnapshotTakenEntry:
-    """Return the entry that says which bytes are meant."""
+    """Return the entry with the digest of the snapshot's bytes."""
     digest = hashlib.sha256(snapshot.body).hexdigest()
     return SnapshotTakenEntry(
         actor_type=actor_type, state_version=state_version, sequence=snapshot.sequence, digest=digest

@@ -1,11 +1,12 @@
-"""Telling a turn that will never ask for its recorded steps from one that is only slow.
+"""Distinguishes a turn that will never ask for its recorded steps from one that is only slow.
 
-It is certain where every task of the turn waits in a verb for a recorded step that nobody asks for, or for other tasks
-that do: whatever could change that is then recorded after what nobody asks for. A task that runs, sleeps or waits for
-something that is no verb may still ask, and so may what a timer of the turn's sets going; such a turn has its patience.
+A stall is certain if the next recorded step is not requested, and every task of the turn waits in a verb for a later
+step, or for other tasks that do: all that could change this is recorded after the missing step. A task that runs,
+sleeps or waits for anything but a verb may still ask for it, and so may a timer of the turn. Such a turn is stopped
+only after its patience, a timeout.
 
-Which tasks are a turn's, and what they wait for, is not in asyncio's public face. Where an event loop or a version of
-Python does not show it, nothing is certain, and patience decides alone.
+Which tasks belong to a turn, and what they wait for, is not in asyncio's public interface. Where an event loop or a
+version of Python does not show it, nothing is certain, and the timeout alone decides.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ __all__ = ["Stall", "StallWatch", "divergence"]
 _FIRST_LOOK_S = 0.05
 _LOOK_AT_LEAST_EVERY_S = 1.0
 _LOOKS = 2
-"""So many looks in a row have to find the same before a turn that could go on is stopped."""
+"""This many checks in a row must be certain before a turn that could continue is stopped."""
 
 
 class Stall:
-    """Looks at a turn again and again; `look` says what is wrong with it, `delay_s` when to look next.
+    """Checks a turn repeatedly; `look` returns what is wrong with it, `delay_s` the time until the next check.
 
-    `looks` is how often it has to be certain without any progress in between.
+    `looks` is the number of certain checks that it takes, without any progress in between.
     """
 
     def __init__(self, turn: Turn, steps: RecordedSteps, patience_s: float, *, looks: int = _LOOKS) -> None:
@@ -48,7 +49,7 @@ class Stall:
         self._delay_s = _FIRST_LOOK_S / 2
 
     def look(self) -> DivergenceError | None:
-        """Return the error of a turn that does not get any further, or None if it may."""
+        """Return the error of a turn that makes no progress, or None if it still may."""
         now = asyncio.get_running_loop().time()
         if self._steps.progress != self._progress or self._steps.continuing_live:
             self._progress, self._since = self._steps.progress, now
@@ -63,12 +64,12 @@ class Stall:
 
     @property
     def delay_s(self) -> float:
-        """When to look again."""
+        """The time until the next check."""
         return min(self._delay_s, self._patience_s)
 
 
 class StallWatch:
-    """Stops a turn that does not get any further through what it once did."""
+    """Stops a turn that makes no progress through its recorded steps."""
 
     def __init__(self, turn: Turn, steps: RecordedSteps, patience_s: float) -> None:
         self._turn = turn
@@ -96,7 +97,7 @@ class StallWatch:
 
 
 def divergence(turn: Turn, steps: RecordedSteps, what: str) -> DivergenceError:
-    """Return the error of a turn whose code does not do what its journal says, naming both sides."""
+    """Return the error of a turn whose code does not do what its journal says; it names both sides."""
     expected, found = steps.expected(), steps.found()
     asked = f", asking for [{', '.join(found)}]" if found else ""
     return DivergenceError(
@@ -168,7 +169,7 @@ def _innermost(task: asyncio.Task[Any]) -> FrameType | None:
 
 
 def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
-    """Return the context that a task runs in; from Python 3.12 on it says so itself."""
+    """Return the context that a task runs in; from Python 3.12 on the task itself returns it."""
     if hasattr(task, "get_context"):
         context: contextvars.Context = task.get_context()
         return context
@@ -176,14 +177,14 @@ def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
 
 
 def _handles() -> Iterator[Any]:
-    """Yield what the event loop has still to call; None stands for what cannot be seen."""
+    """Yield the pending calls of the event loop; None in place of those that cannot be seen."""
     loop = asyncio.get_running_loop()
     for name in ("_ready", "_scheduled"):
         yield from list(getattr(loop, name, (None,)))
 
 
 def _sets_going(handle: Any, turn: Turn) -> bool:
-    """Return whether something that is still to be called belongs to a turn, or may."""
+    """Return whether a pending call belongs to a turn, or may belong to it."""
     if handle is None:
         return True
     context = getattr(handle, "_context", None)

@@ -19,16 +19,16 @@ from loom.journal.entry import Entry, UnknownEntry
 __all__ = ["Fold", "Snapshot"]
 
 _OF_STATE = (BodiesClosedEntry, SnapshotTakenEntry, StateCheckpointEntry)
-"""What is about the state, and not of it."""
+"""The fields next to the state."""
 
 
 class Snapshot(BaseModel):
-    """A state as it was kept, and the turns that had no end then: command id → sequence of its first entry."""
+    """A state as it was stored, and the turns without an end at that time: command id → sequence of its first entry."""
 
     state: JsonValue = None
     unfinished: dict[str, int] = {}
     salt: str = ""
-    """Hides a state that could be guessed from its digest, which is journaled."""
+    """The salt, without which a state could be guessed from its journaled digest."""
 
 
 class Fold:
@@ -43,13 +43,13 @@ class Fold:
         self.sequence = 0
         """The sequence of the last entry that was folded."""
         self.subjects: set[str] = set()
-        """Of whom something was opened for the state, which may hold it."""
+        """The subjects whose values were opened for the state, which may hold them."""
         self.has_erased = False
         """Whether it was given entries in which something was erased."""
         self._pending: deque[tuple[int, Callable[[], Entry]]] | None = deque() if self.wanted else None
 
     def feed(self, sequence: int, seen: Seen) -> None:
-        """Put an entry in line as `apply` sees it; it is decoded only when it is folded."""
+        """Queue an entry as `apply` sees it; it is decoded only when it is folded."""
         if self._pending is not None:
             self._pending.append((sequence, seen.entry))
             if seen.subjects:
@@ -57,9 +57,9 @@ class Fold:
             self.has_erased = self.has_erased or seen.has_erased
 
     def until(self, sequence: int, *, gaps: bool = False) -> None:
-        """Fold what is in line up to a sequence; raise `ActorStoppedError` where `apply` raises.
+        """Fold the queued entries up to a sequence; raise `ActorStoppedError` where `apply` raises.
 
-        Where the beginning is gone, that is an `ActorPrunedError`, unless `gaps` says that it is folded as erased.
+        Raises `ActorPrunedError` where the beginning is gone, unless `gaps` says that it is folded as erased.
         """
         pending = self._pending
         while pending and pending[0][0] <= sequence:
@@ -72,16 +72,16 @@ class Fold:
                 if at == 1 and not gaps and isinstance(folded, UnknownEntry) and folded.problem == "erased":
                     raise ActorPrunedError(
                         f"[{type(self.actor).__name__}] has lost the beginning of its journal, which was pruned; "
-                        "expected all of it, as its state is made of it: read it in the archive, it takes nothing more"
+                        "expected all of it, for its state: read it in the archive, as it accepts no more commands"
                     )
                 if not isinstance(folded, _OF_STATE):
                     self.actor.apply(folded)
             except ActorStoppedError:
                 raise
             except Exception as error:
-                said = type(error).__name__ if self.subjects else repr(error)  # words repeat what they are about
+                cause = type(error).__name__ if self.subjects else repr(error)  # a message may repeat values
                 raise ActorStoppedError(
-                    f"[{type(self.actor).__name__}.apply] raised [{said}] on sequence [{at}]; expected it never to "
+                    f"[{type(self.actor).__name__}.apply] raised [{cause}] on sequence [{at}]; expected it never to "
                     "fail, as the entry is a fact: correct apply, then open the loom again"
                 ) from error
             finally:
@@ -89,7 +89,7 @@ class Fold:
             self.sequence = at
 
     def start(self, snapshot: Snapshot, *, at: int, subjects: Collection[str] = ()) -> bool:
-        """Begin at a snapshot, sealed for some subjects, if its state can still be read; return whether it was."""
+        """Begin at a snapshot, sealed for some subjects, if its state can still be read; return whether it could."""
         if self.wanted:
             try:
                 state = _adapter_of(self.actor).validate_json(json.dumps(snapshot.state))
@@ -122,7 +122,7 @@ class Fold:
             return None
 
     def reset(self) -> None:
-        """Go back to the beginning, whatever was folded before."""
+        """Return to the initial state, and discard what was folded before."""
         if self._pending is not None:
             self._pending.clear()
             self.subjects.clear()
@@ -130,7 +130,7 @@ class Fold:
         self.sequence = 0
 
     def restart(self, state: JsonValue, *, at: int, subjects: Collection[str] = ()) -> bool:
-        """Begin at a state that was written, whatever was folded before; return whether it can be read."""
+        """Begin at a written state, and discard what was folded before; return whether it can be read."""
         if self._pending is not None:
             self._pending.clear()
         return self.start(Snapshot(state=state), at=at, subjects=subjects)

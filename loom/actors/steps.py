@@ -1,8 +1,7 @@
-"""The recorded steps of a turn, fed back to its code in the order in which they were recorded.
+"""The recorded steps of a turn, returned to its code in the order in which they were recorded.
 
-A step is matched by what it is (verb, key, occurrence), not by position, so look-ups made concurrently find their own
-results; but results are released in recorded order and one at a time, so the code sees them come back, and sees the
-state, as it did the first time.
+A step is matched by verb, key and occurrence, not by position, so concurrent look-ups find their own results. Results
+are released in recorded order and one at a time, so the code gets them, and sees the state, as it did the first time.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ Phase = Literal["begin", "end"]
 _BEGINNINGS = frozenset({ApprovalRequestedEntry.kind, EffectIntendedEntry.kind, AskedEntry.kind})
 
 REACTION = 16
-"""How many rounds of the event loop the code of a turn gets to react to a result before something is made of it that it
-has not: enough for the end of a task to be noticed through several task groups, one in the other."""
+"""The rounds of the event loop that the code of a turn gets to react to a result, before its silence counts: enough for
+the end of a task to be noticed through several nested task groups."""
 
 
 class _Item(NamedTuple):
@@ -36,10 +35,10 @@ class _Item(NamedTuple):
 
 
 class RecordedSteps:
-    """What a turn did before it was cut short.
+    """The steps of a turn before it was interrupted.
 
-    `released` is called with each entry as its step gets it; `before_last` is awaited before the last one is given
-    out, because after it the code runs for real.
+    `released` is called with each entry as its step gets it; `before_last` is awaited before the last one is
+    returned, because after it the code runs for real.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class RecordedSteps:
                 self._items.append(_Item(step, "begin" if recorded.kind in _BEGINNINGS else "end", recorded))
         self._known = {(item.step, item.phase) for item in self._items}
         self.parked = any(_parks(item) and not self.has(item.step, "end") for item in self._items)
-        """Whether the turn waited for somebody's consent when it was cut short."""
+        """Whether the turn waited for an approval when it was interrupted."""
         self._left = len(self._items)
         self._taken: set[tuple[Step, Phase]] = set()
         self._waiters: dict[tuple[Step, Phase], asyncio.Future[Recorded]] = {}
@@ -69,7 +68,7 @@ class RecordedSteps:
         self._reacting = False
         self._settled = asyncio.Event()
         self.progress = 0
-        """Goes up with every step that was matched: how a stall is told from slowness."""
+        """Increases with every step that was matched: it distinguishes a stall from slowness."""
         if not self._items:
             self._settled.set()
 
@@ -85,7 +84,7 @@ class RecordedSteps:
 
     @property
     def starved(self) -> bool:
-        """Whether steps are left, nobody asks for the next of them, and the code has had the time to react."""
+        """Whether steps are left, the next one is not requested, and the code has had the time to react."""
         if self.finished or self._last is not None or self._reacting or not self._items:
             return False
         return (self._items[0].step, self._items[0].phase) not in self._waiters
@@ -95,19 +94,19 @@ class RecordedSteps:
         return (step, phase) in self._known
 
     def peek(self, step: Step, phase: Phase) -> Recorded | None:
-        """Return this half of a step, if it was recorded and not given out yet; it stays where it is."""
+        """Return this half of a step, if it was recorded and not returned yet; it is not consumed."""
         return next((item.recorded for item in self._items if (item.step, item.phase) == (step, phase)), None)
 
     def expected(self) -> list[str]:
-        """Return the recorded steps that were not given out, for the message of a divergence."""
+        """Return the recorded steps that were not requested, for the message of a divergence."""
         return [str(item.step) for item in self._items if (item.step, item.phase) not in self._taken]
 
     def found(self) -> list[str]:
-        """Return the steps that the code asks for instead."""
+        """Return the steps that the code requests instead."""
         return [str(step) for step, _ in self._waiters] + [str(step) for step in self._blocked]
 
     async def take(self, step: Step, phase: Phase) -> Recorded:
-        """Return a recorded entry when it is its turn to come back."""
+        """Return a recorded entry when its place in the recorded order is reached."""
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._waiters[step, phase] = future
         self._advance()
@@ -118,7 +117,7 @@ class RecordedSteps:
             self._waiters.pop((step, phase), None)
 
     def take_now(self, step: Step) -> Recorded | None:
-        """Return a recorded entry at once, or None: only for steps that are pure, whose order nobody can see."""
+        """Return a recorded entry at once, or None: only for pure steps, whose order has no effect."""
         for item in self._items:
             if item.step == step and (step, item.phase) not in self._taken:
                 self._taken.add((step, item.phase))
@@ -138,7 +137,7 @@ class RecordedSteps:
             self._blocked.remove(step)
 
     def cancel(self) -> None:
-        """Stop whatever is still going on for these steps."""
+        """Stop everything that still runs for these steps."""
         if self._last is not None:
             self._last.cancel()
 
@@ -152,7 +151,7 @@ class RecordedSteps:
             self.inside.discard(task)
 
     def _advance(self) -> None:
-        """Give out the first recorded step if somebody waits for it; it is called again when the code has reacted."""
+        """Release the first recorded step if a task waits for it; it is called again when the code has reacted."""
         if self._last is not None or self._reacting:
             return
         self._release_taken()
@@ -185,7 +184,7 @@ class RecordedSteps:
                 waiter.set_exception(error)
             return
         self._last = None
-        if not waiter.done():  # else its caller gave up: the step stays unmatched, and the turn diverges
+        if not waiter.done():  # otherwise its caller stopped waiting: the step stays unmatched, and the turn diverges
             self._give(item, waiter)
 
     def _release(self) -> None:
@@ -211,13 +210,13 @@ class RecordedSteps:
 
 
 class UnorderedSteps(RecordedSteps):
-    """Gives every recorded step out as soon as it is asked for, in whatever order.
+    """Returns every recorded step as soon as it is requested, in any order.
 
-    For code that runs under another version: it may pass recorded steps over, and nobody waits for those.
+    For code that runs under another policy version: it may leave recorded steps out, and nothing waits for those.
     """
 
     async def take(self, step: Step, phase: Phase) -> Recorded:
-        """Return a recorded entry, after the loop has gone round once."""
+        """Return a recorded entry, after one round of the event loop."""
         await asyncio.sleep(0)
         for item in list(self._items):
             if (item.step, item.phase) == (step, phase) and (step, phase) not in self._taken:
@@ -244,7 +243,7 @@ class UnorderedSteps(RecordedSteps):
 
 
 def step_of(recorded: Recorded) -> Step | None:
-    """Return the step that wrote an entry, also where this process does not know its kind."""
+    """Return the step that wrote an entry, also where its kind is unknown in this process."""
     entry = recorded.entry
     if isinstance(entry, UnknownEntry) and isinstance(entry.body, dict):
         written = entry.body.get("step")
@@ -253,5 +252,5 @@ def step_of(recorded: Recorded) -> Step | None:
 
 
 def _parks(item: _Item) -> bool:
-    """A turn whose last word was a question waits for the answer; nothing runs for real yet."""
+    """Tell whether a turn whose last entry this is waits for an answer: then nothing runs for real yet."""
     return item.recorded.kind == ApprovalRequestedEntry.kind

@@ -1,8 +1,8 @@
-"""Actors that take no commands: those that were stopped, until when and why, and those that are blocked for good.
+"""Actors that take no commands: those that are stopped for a time, and those that are blocked permanently.
 
-One that was stopped comes back by itself after a back-off, which doubles with every stop that follows soon, up to a
-bound, and varies by chance, so that what failed together does not come back together. Nothing of this lasts: another
-process begins without it.
+A stopped actor resumes by itself after a back-off. The back-off doubles with every stop that follows soon, up to a
+limit, and has a random part, so that actors that failed together do not resume together. Nothing of this is durable:
+another process begins without it.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ _CHANCE = random.SystemRandom()
 _JITTER = 0.5
 """A back-off is between this share of its length and its length."""
 _SOON = 2
-"""A stop that comes within so many times the last back-off, or the window of failures, follows soon."""
+"""A stop follows soon if it comes within this multiple of the last back-off, or within the window of failures."""
 
 
 @dataclass(slots=True)
 class StoppedActor:
-    """Why an actor takes no commands. `stops` counts how often it was stopped, one stop soon after the other."""
+    """Why an actor takes no commands. `stops` is the number of its recent stops, each soon after the one before."""
 
     why: LoomError
     stops: int = 0
     delay_s: float | None = None
     """How long it takes no commands; None until a person restarts it."""
     since: float = 0.0
-    """When it was stopped, by the monotonic clock; `until` is when it comes back."""
+    """When it was stopped, by the monotonic clock; `until` is when it resumes."""
     timer: asyncio.TimerHandle | None = None
     turns: int = 0
-    """How many turns it had begun that are to be gone on with as soon as it comes back, as far as is known."""
+    """The number of begun turns that continue as soon as it resumes, as far as it is known."""
     failures: int = 0
-    """How many of its turns had failed within the window when it was stopped."""
+    """The number of its turns that had failed within the window when it was stopped."""
     back: bool = False
-    """Whether it has come back, and is only remembered."""
+    """Whether it has resumed, and is only remembered."""
 
     @property
     def until(self) -> float | None:
-        """When it comes back by itself, by the monotonic clock; None if it does not."""
+        """When it resumes by itself, by the monotonic clock; None if it does not."""
         return None if self.delay_s is None else self.since + self.delay_s
 
 
 class StoppedActors:
-    """Which actors of a loom take no commands; `comes_back` is called with the journal of each that does again."""
+    """The actors of a loom that take no commands; `comes_back` is called with the journal of each that resumes."""
 
     def __init__(
         self,
@@ -84,11 +84,11 @@ class StoppedActors:
         return None if found is None or found.back else found
 
     def now(self) -> float:
-        """Return the time that stops are counted by: seconds that only mean something by their difference."""
+        """Return the monotonic time in seconds by which stops are measured; only differences have a meaning."""
         return self._clock()
 
     def check(self, journal: str) -> None:
-        """Raise why an actor takes no commands, if it does not."""
+        """Raise the error for which an actor takes no commands, if there is one."""
         found = self.get(journal)
         if found is None:
             return
@@ -97,7 +97,7 @@ class StoppedActors:
         raise found.why.with_traceback(None)
 
     def stop(self, journal: str, why: LoomError, *, turns: int = 0, failures: int = 0) -> None:
-        """Take no more commands for an actor, until its back-off is over or it is released."""
+        """Accept no more commands for an actor, until its back-off is over or it is released."""
         self._forget_old()
         now, before = self._clock(), self._actors.pop(journal, None)
         stops = 1 if before is None else before.stops + 1
@@ -111,13 +111,13 @@ class StoppedActors:
             failures=failures,
         )
         if stopped.delay_s is not None:
-            # Not in the context of the turn that failed: what comes back is no part of it.
+            # Not in the context of the turn that failed: the actor that resumes is no part of it.
             stopped.timer = asyncio.get_running_loop().call_later(
                 stopped.delay_s, partial(self._back, journal), context=contextvars.Context()
             )
 
     def block(self, journal: str, why: LoomError) -> bool:
-        """Take no more commands for good; False for an actor that is stopped for something else, which is kept."""
+        """Block an actor permanently; False for one that is stopped for another reason, which is kept."""
         found = self.get(journal)
         if found is not None and not isinstance(found.why, type(why)):
             return False
@@ -126,11 +126,11 @@ class StoppedActors:
         return True
 
     def release(self, journal: str) -> None:
-        """Let an actor take commands again, at once, and forget what it was stopped for."""
+        """Let an actor take commands again at once, and forget why it was stopped."""
         _cancel(self._actors.pop(journal, None))
 
     def close(self) -> None:
-        """Let nobody come back any more."""
+        """Let no actor resume any more."""
         for each in self._actors.values():
             _cancel(each)
 
@@ -148,7 +148,7 @@ class StoppedActors:
         self._comes_back(journal, stopped)
 
     def _forget_old(self) -> None:
-        """Forget actors that have come back long ago: what stops them next is not the same trouble."""
+        """Forget actors that resumed long ago: their next stop has another cause."""
         now, window_s = self._clock(), self._options.failure_window_s
         old = [
             journal

@@ -1,4 +1,4 @@
-"""The actors of a loom: which are awake, and what becomes of those that fail, idle or are given up."""
+"""The actors of a loom: those that are awake, and the handling of failed, idle and invalid ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = get_logger("loom.actors")
 
 
 class ActorSystem:
-    """Wakes actors when they are spoken to and lets them go when they are idle."""
+    """Wakes actors for their commands, and discards them when they are idle."""
 
     def __init__(self, services: Services, *, resumes: bool = True, by: By, configured: Collection[str] = ()) -> None:
         self.services = services
@@ -72,14 +72,14 @@ class ActorSystem:
                 self.in_background(self._wake_all(waited))
 
     async def know(self, cls: type[Actor[Any]]) -> None:
-        """Register a class by first use; raise `LoomClosedError` where nothing is taken any more."""
+        """Register a class by first use; raise `LoomClosedError` if the loom accepts no more commands."""
         if self.closing:
             raise _closed()
         if not self.classes.known(cls):
             await self.register(cls)
 
     def reserve(self, actor_type: str) -> None:
-        """Refuse code for an actor type from now on: its journals hold what was imported."""
+        """Refuse code for an actor type from now on: its journals hold imported decisions."""
         self.classes.reserve(actor_type)
 
     def knows(self, actor_type: str) -> bool:
@@ -99,7 +99,7 @@ class ActorSystem:
     async def cell(self, journal: str) -> Cell:
         """Return the cell of an actor, waking it if need be; raise `UnknownActorError` without its code.
 
-        It is awake as long as its caller does not wait for anything else.
+        It stays awake at least until its caller awaits something else.
         """
         while True:
             awake = self._cells.get(journal)
@@ -115,12 +115,12 @@ class ActorSystem:
             await asyncio.shield(waking)
 
     def detached_cell(self, journal: str) -> Cell:
-        """Return a cell that is not awake: to look at its actor's class, or to replay what it did."""
+        """Return a cell that is not awake: to inspect its actor's class, or to replay its turns."""
         return Cell(self, self.classes.get(parse_journal_name(journal).actor_type), journal)
 
     @property
     def awake(self) -> int:
-        """How many actors are awake."""
+        """The number of actors that are awake."""
         return len(self._cells)
 
     def running(self, journal: str, command_id: str) -> Turn | None:
@@ -138,7 +138,7 @@ class ActorSystem:
         return tuple(self._cells.values())
 
     def without_code(self) -> Mapping[str, Sequence[str]]:
-        """Return the journals with turns whose actor type is not known here, by that."""
+        """Return the journals with turns whose actor type is unknown here, by actor type."""
         return {actor_type: tuple(journals) for actor_type, journals in self._without_code.items()}
 
     def waits_for(self, journal: str) -> list[str]:
@@ -151,7 +151,7 @@ class ActorSystem:
     def _woken(self, journal: str, waking: asyncio.Task[None]) -> None:
         del self._waking[journal]
         if not waking.cancelled():
-            waking.exception()  # whoever asked for it may have gone away
+            waking.exception()  # its caller may have been cancelled
 
     async def _wake(self, journal: str) -> None:
         try:
@@ -164,7 +164,7 @@ class ActorSystem:
             raise
         except LoomError:
             raise
-        except Exception as error:  # its constructor, factory or first state: code of a user's
+        except Exception as error:  # its constructor, factory or first state: user code
             stopped = construction_failed(journal, error)
             self.stopped.stop(journal, stopped)
             raise stopped from error
@@ -173,50 +173,50 @@ class ActorSystem:
         self._cells[journal] = cell
         cell.resume(turns)
 
-    # --- those that are given up, stopped or idle -----------------------------------------------
+    # --- invalid, stopped and idle actors --------------------------------------------------------
 
     def on_invalidated(self, cell: Cell) -> None:
-        """Let a cell go that could not write; its actor is woken again by and by if it has turns to resume."""
+        """Discard a cell that could not write; its actor is woken again later if it has turns to resume."""
         self._forget(cell)
         if cell.open and self.resumes:
             self._to_revive.add(cell.journal)
             self._gave_up.set()
 
     def stop_actor(self, cell: Cell, error: LoomError) -> None:
-        """Take no more commands for an actor until it comes back or is restarted; then what it had begun is resumed."""
+        """Accept no more commands for an actor until it resumes or is restarted; then its turns are resumed."""
         _log.error("actor_stopped", journal=cell.journal, error=str(error))
         self.stopped.stop(cell.journal, error, turns=len(cell.open), failures=cell.failures.recent)
         self._forget(cell)
         cell.stop(lambda _: error)
 
     def block(self, journal: str, why: LoomError) -> bool:
-        """Take no more commands for an actor that is at rest; False for one that is at work, or stopped already."""
+        """Accept no more commands for an actor that is at rest; False for one that is at work, or stopped already."""
         cell = self._cells.get(journal)
         if journal in self._waking or (cell is not None and not cell.idle):
             return False
-        if not self.stopped.block(journal, why):  # what it was stopped for is not forgotten
+        if not self.stopped.block(journal, why):  # the reason of its stop is not forgotten
             return False
         if cell is not None:
             self._forget(cell)
         return True
 
     def unblock(self, journal: str) -> None:
-        """Let an actor take commands again that was blocked."""
+        """Let a blocked actor take commands again."""
         self.stopped.release(journal)
 
     async def restart(self, journal: str) -> None:
-        """Let an actor take commands again that was stopped, and resume what it had begun."""
+        """Let a stopped actor take commands again, and resume its turns."""
         self.stopped.release(journal)
         await self.cell(journal)
 
     def _comes_back(self, journal: str, stopped: StoppedActor) -> None:
-        """Let an actor take commands again whose back-off is over; what it had begun is resumed."""
+        """Let an actor take commands again after its back-off; its turns are resumed."""
         _log.info("actor_comes_back", journal=journal, stops=stopped.stops)
         if stopped.turns and self.resumes and not self.closing:
             self.in_background(self._wake_all([journal]))
 
     def let_go(self, cell: Cell) -> None:
-        """Let an actor go that is idle; it is woken again when it is spoken to."""
+        """Discard an idle actor; it is woken again for its next command."""
         self._forget(cell)
 
     async def woken(self) -> None:
@@ -228,12 +228,12 @@ class ActorSystem:
         if self._cells.get(cell.journal) is not cell:
             return
         del self._cells[cell.journal]
-        if cell.written is not None:  # the next one has to know what becomes of it
+        if cell.written is not None:  # the next cell depends on the results of its appends
             self._still_writing[cell.journal] = cell.written
             cell.written.add_done_callback(lambda _: self._still_writing.pop(cell.journal, None))
 
     async def _revive(self) -> None:
-        """Wake those again that were given up: soon at first, then less and less often while nothing can be written."""
+        """Wake the invalid actors again: soon at first, then less often while nothing can be written."""
         delay_s, journals, woken_at = _REVIVE_FIRST_S, set[str](), 0.0
         while True:
             await self._gave_up.wait()
@@ -249,7 +249,7 @@ class ActorSystem:
             woken_at = time.monotonic()
 
     async def _sweep(self) -> None:
-        """Let actors go that have been idle."""
+        """Discard actors that have been idle."""
         idle_after_s = self.services.options.idle_after_s
         while True:
             await asyncio.sleep(max(idle_after_s / 2, 0.01))
@@ -261,18 +261,18 @@ class ActorSystem:
     # --- a life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Resume unfinished turns in the background, once they are found, and begin to let idle actors go."""
+        """Resume unfinished turns in the background, once they are found, and begin to discard idle actors."""
         if self.resumes:
             self.in_background(self._resume())
             self.in_background(self._revive())
         self.in_background(self._sweep())
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
-        """Run something in the context in which the loom was opened, not in that of whoever happens to ask for it."""
+        """Run something in the context in which the loom was opened, not in that of its caller."""
         return asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
 
     async def close(self) -> None:
-        """Take no more commands, give running turns their grace, then cut short what is left: it is resumed later."""
+        """Accept no more commands, give running turns their grace, then interrupt the rest: it is resumed later."""
         self.closing = True
         self.stopped.close()
         grace_s = self.services.options.shutdown_grace_s
@@ -292,7 +292,7 @@ class ActorSystem:
         self._cells.clear()
 
     async def _resume(self) -> None:
-        """Wake the actors whose turns have no end, oldest turn first: it is the journal that says so, and no view."""
+        """Wake the actors whose turns have no end, oldest turn first, as the journal has them, not a view."""
         journals: dict[str, None] = {}
         delay_s = _REVIVE_FIRST_S
         while True:
@@ -318,7 +318,7 @@ class ActorSystem:
         await asyncio.gather(*(wake(journal) for journal in journals))
 
     async def _wake_quietly(self, journal: str) -> bool:
-        """Wake an actor for its unfinished turns; return whether there is nothing more to be done about it."""
+        """Wake an actor for its unfinished turns; return whether nothing remains to be done for it."""
         try:
             actor_type = parse_journal_name(journal).actor_type
             if self.knows(actor_type):
@@ -346,7 +346,7 @@ class ActorSystem:
 
 
 async def _gone(tasks: list[asyncio.Task[Any]], *, within_s: float) -> None:
-    """Wait for tasks that were cancelled; those that will not have it can do nothing any more, and are left."""
+    """Wait for cancelled tasks; those that ignore the cancellation can do nothing more, and are left."""
     if tasks:
         _, ignoring = await asyncio.wait(tasks, timeout=within_s)
         if ignoring:

@@ -1,20 +1,20 @@
 """One actor handling one command: recorded live, resumed after a crash, or replayed, all by the same mechanism.
 
-Everything that a turn does beyond computing is a *step*. A step that the journal already holds is fed back; the next
-one runs for real and is journaled, or, in a replay, is not run at all.
+Everything that a turn does beyond computing is a *step*. For a step that the journal holds, the code gets the recorded
+result. The next step runs for real and is journaled, or, in a replay, does not run at all.
 
 Who may call what, when. All of it on the event loop of the loom.
 
 - Verbs, in the tasks of the turn's own code: `step`, then `take`; where `take` returns None the turn has its actor to
-  itself, and the verb does its work, `write`s what came of it, and may wait for `durable`. `write_when_live` is for
-  verbs that cannot wait.
+  itself, and the verb does its work, `write`s the result, and may wait for `durable`. `write_when_live` is for verbs
+  that cannot wait.
 - The runner, in the turn's main task: `end` once, after everything else; nothing of the turn is written after that.
-- From outside: `stop` cancels the code, `answer` hands in what a person said, `refuse` ends the wait for a reply,
-  `reply` gives a caller something to wait for,
-  `close` lets go of everything. Each may be called at any time and more than once.
+- From outside: `stop` cancels the code, `answer` delivers a person's answer, `refuse` ends the wait for a reply,
+  `reply` returns what a caller waits for, `close` releases everything. Each may be called at any time and more than
+  once.
 
-What holds: an entry is written only by a turn that has the lock, that was not stopped and has not ended. Once `halt`
-or `stop` was called, every verb raises `TurnStopped`, whatever the code makes of it. A reply is set after the turn's
+Invariants: an entry is written only by a turn that has the lock, that was not stopped and has not ended. Once `halt`
+or `stop` was called, every verb raises `TurnStopped`, also if the code catches it. A reply is set after the turn's
 last entry is durable (law 4).
 """
 
@@ -58,19 +58,19 @@ from loom.sealing import Keys
 __all__ = ["NOT_RESUMABLE", "Turn", "TurnStopped"]
 
 NOT_RESUMABLE = "not_resumable"
-"""How the reason of a turn begins whose journal does not hold any more what it would have to go on from."""
+"""The beginning of the reason of a stuck turn whose journal does not hold any more what it needs to continue."""
 
 _MAX_KEY = 200
 
 _IMMEDIATE = frozenset({"evaluate", "record", "record_decision", "now", "new_id", "random"})
-"""Verbs that wait for nothing outside: live they are never in flight twice, so resumed they may be."""
+"""Verbs that wait for nothing outside: live they are never in flight twice, so two at once are unambiguous."""
 
 
 class TurnStopped(BaseException):
-    """Leaves the code of a turn that may not go on. Not an `Exception`: agent code has no business catching it.
+    """Leaves the code of a turn that must not continue. Not an `Exception`, so that agent code does not catch it.
 
-    Where it is caught nevertheless, every further verb raises it again, and the turn does not end by what its code
-    returns.
+    Where it is caught nevertheless, every further verb raises it again, and the return value of the code does not end
+    the turn.
     """
 
     def __init__(self, error: LoomError) -> None:
@@ -79,7 +79,7 @@ class TurnStopped(BaseException):
 
 
 class _Replied(NamedTuple):
-    """How a turn answers those who asked: with a reply, or with an error."""
+    """The answer of a turn to its callers: a reply or an error."""
 
     reply: JsonValue
     error: LoomError | None = None
@@ -110,39 +110,39 @@ class Turn:
     ) -> None:
         self.host = host
         self.services: Services = host.services
-        """What it reaches beyond its own actor."""
+        """What it uses outside its own actor."""
         self.command = command
         self.received = received
         self.command_id = command_id
         self.sequence = sequence
-        """Where in the journal its first entry stands."""
+        """The place of its first entry in the journal."""
         self.policy = policy
         self.accepted = accepted
         """Done when its first entry is durable."""
         self.reply_held = False
-        """Whether its reply is let out later, by somebody else."""
+        """Whether other code releases its reply later."""
         self.actor: Decider | None = None
         self.task: asyncio.Task[None] | None = None
         self.recorded_steps: RecordedSteps | None = None
-        """What is fed back, in a turn that was cut short or is replayed."""
+        """The recorded steps, in a turn that is resumed or replayed."""
         self.compare: Callable[[Recorded, Entry], None] | None = None
-        """In a replay: told what was recorded and what the code would record now. Then nothing is ever written."""
+        """In a replay: receives the recorded entry and the one that the code would record now. Nothing is written."""
         self.counterfactual = False
-        """Whether a replay runs under another version than the recorded one: then rules and decisions are made anew."""
+        """Whether a replay runs under another policy version: then evaluations and decisions are made again."""
         self.decided: Callable[[Decision], object] | None = None
-        """In such a replay: told what would be decided now."""
+        """In such a replay: receives the decision that would be made now."""
         self.saw_erased = False
-        """Whether something was erased in the state that it sees again: its code may do something else for that."""
+        """Whether something was erased in the state that it sees again: its code may act differently then."""
         self.attempt = 0
-        """The number of a resumption that the journal does not know of yet."""
+        """The number of a resumption that is not journaled yet."""
         self.diverged: TurnDivergedEntry | None = None
-        """In what it diverged when it was last driven, where nothing has come of it since."""
+        """The divergence of its last run, if it has made no progress since."""
         self.may_repeat = False
-        """Whether a person has let it do again what may not be done twice."""
+        """Whether a person has permitted it to repeat an effect that is not repeatable."""
         self.gathered = Gathered()
         self._protected: TurnSubjects | None = None
         self.keys: dict[str, Keys] = {}
-        """The keys that it has at hand, by subject, where it protects something itself."""
+        """The keys that it holds, by subject, where it protects something itself."""
         self.asking: dict[str, int] = {}
         """The journals whose actors it has asked and waits for."""
         self.receipt: Receipt | None = None
@@ -163,24 +163,24 @@ class Turn:
 
     @property
     def protected(self) -> TurnSubjects:
-        """Whose protected values it has handled, those of its command included."""
+        """The protected values that it has handled, those of its command included."""
         if self._protected is None:
             self._protected = TurnSubjects.of(self.command, subject=self.received.subject)
         return self._protected
 
     @property
     def withholds_words(self) -> bool:
-        """Whether the words of its errors are not kept: they repeat what they are about, which may be protected."""
+        """Whether the messages of its errors are not kept: they may repeat protected values."""
         return self.protected.touched or self.host.holds_subjects or declared_reply(type(self.command)) is not None
 
     @property
     def parked(self) -> bool:
-        """Whether the turn waits for people and has nothing else under way."""
+        """Whether the turn waits for people and does nothing else."""
         return self._parking.parked and not self.closed
 
     @property
     def live(self) -> bool:
-        """Whether it has the actor to itself and may go on writing: then `continue_live` would wait for nothing."""
+        """Whether it has the actor to itself and may write: then `continue_live` would wait for nothing."""
         return (
             self.host.lock.owner is self
             and not (self.attempt or self._away or self._deferred or self.closed)
@@ -199,7 +199,7 @@ class Turn:
             key = f"{key[: _MAX_KEY - 40]}…{hashlib.sha256(key.encode()).hexdigest()[:32]}"
         if (verb, key) in self._in_flight and verb not in _IMMEDIATE:
             raise AmbiguousStepError(
-                f"step [{verb} {key}] is in flight twice in turn [{self}]; expected steps that can be told apart: "
+                f"step [{verb} {key}] is in flight twice in turn [{self}]; expected steps that differ: "
                 "give each its own key="
             )
         occurrence = self._occurrences.get((verb, key), 0)
@@ -207,7 +207,7 @@ class Turn:
         return _Stepping(self, Step(verb, key, occurrence))
 
     async def take(self, step: Step, phase: Phase = "end") -> Recorded | None:
-        """Return what the journal holds of a step, when it is its turn; None if it is to be done for real, now."""
+        """Return the recorded entry of a step, in recorded order; None if the step has to run for real, now."""
         if self.recorded_steps is not None:
             if self.recorded_steps.has(step, phase):
                 return await self.recorded_steps.take(step, phase)
@@ -219,51 +219,50 @@ class Turn:
         return None
 
     def never_recorded(self, step: Step) -> TurnStopped:
-        """Return what to raise where a replay comes to something that it would have to do for real."""
+        """Return the error for a replay that reaches a step that was not recorded."""
         return self.halt(
             NotReplayableError(
-                f"replay of turn [{self}] came to [{step}], which was never recorded; expected recorded steps only: "
+                f"replay of turn [{self}] reached [{step}], which was never recorded; expected recorded steps only: "
                 "a replay fetches and performs nothing",
                 reason=f"{step.verb}_never_recorded",
             )
         )
 
     def not_resumable(self, problem: str) -> NotReplayableError:
-        """Return the error of a turn that would have to go on from something that is `problem`, and gone for good."""
+        """Return the error of a turn that needs a value that is permanently gone, for the reason `problem`."""
         return NotReplayableError(
-            f"turn [{self}] would have to go on from something that was [{problem}]; expected it in the journal: "
-            "send a new command",
+            f"turn [{self}] needs a value that was [{problem}]; expected it in the journal: send a new command",
             reason=f"{NOT_RESUMABLE}: {problem}",
         )
 
     def erased(self, subject: str) -> ErasedError:
-        """Return the error of a turn that works on something of a subject who is erased while it is under way."""
+        """Return the error of a turn with values of a subject who is erased while it runs."""
         return ErasedError(
-            f"turn [{self}] works on values of subject [{subject:.80}], who was erased; expected one who was not: it "
-            "ends here, as failed"
+            f"turn [{self}] works on values of subject [{subject:.80}], who was erased; expected one who was not: "
+            "send a new command, as this turn ends as failed"
         )
 
     def gone(self, problem: str, *, replayed: bool = False) -> NotReplayableError:
-        """Return the error of a turn that comes to something that is `problem`; a replay says it in its own words."""
+        """Return the error of a turn that reaches a value that is `problem`; a replay has a message of its own."""
         if self.compare is None and not replayed:
             return self.not_resumable(problem)
         return NotReplayableError(
-            f"turn [{self}] was given something that is [{problem}]; expected what can be read: replay it where it can "
-            "be opened, if it can be",
+            f"turn [{self}] needs a value that is [{problem}]; expected one that can be read: if it can be opened "
+            "elsewhere, replay the turn there",
             reason=problem,
         )
 
     async def continue_live(self, *, after: Step | None = None) -> None:
-        """Have the actor to itself and do things for real; the journal says so of a turn that was away.
+        """Wait until the turn has the actor to itself, to run steps for real; for a resumed turn that is journaled.
 
-        `after` is the approval that a parked turn goes on from.
+        `after` is the approval with which a parked turn continues.
         """
         await self.host.lock.acquire(self)
         self.check_open()
         if self.attempt:
             self.attempt, attempt = 0, self.attempt
             self._resuming = self._put(self.draft(TurnResumedEntry(attempt=attempt)))
-        if self._resuming is not None:  # on record before anything is tried that may bring the process down again
+        if self._resuming is not None:  # journaled before anything runs that may end the process again
             await self.durable()
             self._resuming = None
         if self._away or after is not None:
@@ -282,7 +281,7 @@ class Turn:
         return self.host.draft(entry, command_id=self.command_id, policy_hash=policy_hash or self.policy.hash_bytes)
 
     def write(self, draft: Draft, *, seen: Seen | None = None) -> None:
-        """Journal what a step did, and show it to `apply`, as `seen` where that differs. It does not wait."""
+        """Journal the result of a step, and give it to `apply`, as `seen` where that differs. It does not wait."""
         self._put(draft, seen=seen)
         if self.actor is not None:
             self.actor._state_ref = self.host.state_ref
@@ -292,7 +291,7 @@ class Turn:
             raise self.halt(error) from error
 
     def write_when_live(self, draft: Draft) -> None:
-        """Journal what a step did that cannot wait, now or as soon as the turn runs for real."""
+        """Journal the result of a step that cannot wait, now or as soon as the turn runs for real."""
         if self.host.lock.owner is self and not self.attempt:
             self.write(draft)
         else:
@@ -329,12 +328,12 @@ class Turn:
         return self._written
 
     def _invalidate_host(self, error: LoomError) -> TurnStopped:
-        """Give up the turn and its cell after a failed write; return what to raise."""
+        """Stop the turn and make its cell invalid after a failed write; return the error to raise."""
         self.host.invalidate(error)
         return self.halt(self.cut_short(error))
 
     def cut_short(self, error: BaseException) -> LoomError:
-        """Return what its caller is told when the journal could not be written: the command may not even stand."""
+        """Return the error for its caller when the journal could not be written: the command may be missing too."""
         accepted = self.accepted
         if accepted.done() and not accepted.cancelled():
             refused = accepted.exception()
@@ -358,7 +357,7 @@ class Turn:
         return self._parking.answered(approval_id)
 
     def answer(self, answer: Answer) -> None:
-        """Hand in what somebody answered; only the first answer counts."""
+        """Deliver an answer; only the first answer counts."""
         self._parking.answer(answer)
 
     def _park(self) -> None:
@@ -376,14 +375,14 @@ class Turn:
             raise NoTurnError(f"turn [{self}] has ended; expected nothing more of it: await what the turn started")
 
     def shut_down(self) -> LoomError:
-        """Return the error of a turn that goes on when the journal is opened again."""
+        """Return the error of a turn that continues when the journal is opened again."""
         return TurnInterruptedError(
             f"turn [{self}] was cut short; expected a loom that stays open until its end: it is resumed when the "
             "journal is next opened; ask again with the same id for its reply"
         )
 
     def halt(self, error: LoomError) -> TurnStopped:
-        """Take note that the turn may not go on, whatever its code makes of it; return what to raise."""
+        """Note that the turn must not continue, also if its code catches the error; return the error to raise."""
         if self.stopped is None:
             self.stopped = error
         return TurnStopped(self.stopped)
@@ -395,7 +394,7 @@ class Turn:
             self.task.cancel()
 
     def reply(self) -> asyncio.Future[JsonValue]:
-        """Return the reply to come, for one caller: cancelling it ends the wait of that caller alone."""
+        """Return the future reply, for one caller: cancelling it ends the wait of that caller only."""
         caller: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
         self._callers.append(caller)
         if self._replied is not None:
@@ -403,12 +402,12 @@ class Turn:
         return caller
 
     def release(self, reply: JsonValue) -> None:
-        """Let the reply out to every caller, those included that come later; the first outcome counts."""
+        """Release the reply to every caller, later ones included; the first outcome counts."""
         if self._replied is None:
             self._settle(_Replied(reply))
 
     def refuse(self, error: LoomError) -> None:
-        """Tell every caller that there is no reply; the first outcome counts."""
+        """Raise an error in place of the reply, for every caller; the first outcome counts."""
         if self._replied is None:
             self._settle(_Replied(None, error))
 
@@ -418,7 +417,7 @@ class Turn:
             replied.give(caller)
 
     def close(self) -> None:
-        """Let everything go that the turn held."""
+        """Release everything that the turn holds."""
         self.closed = True
         if self.recorded_steps is not None:
             self.recorded_steps.cancel()
@@ -426,7 +425,7 @@ class Turn:
 
 
 class _Stepping:
-    """A step under way."""
+    """A step in progress."""
 
     __slots__ = ("_step", "_turn")
 

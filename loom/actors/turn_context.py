@@ -1,4 +1,4 @@
-"""Which turn a verb is called in: a context variable knows, so that verbs work inside task groups."""
+"""The turn in which a verb is called, in a context variable, so that verbs work inside task groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def current_turn(actor: Decider, verb: str) -> Turn:
     if actor._state_ref.folding:
         raise NoTurnError(
             f"[{verb}] of [{type(actor).__name__}] was called from apply(); verbs cannot be called there: "
-            "apply folds, and nothing more"
+            "call them in execute"
         )
     return turn
 

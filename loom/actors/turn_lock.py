@@ -1,8 +1,8 @@
-"""Whose turn it is: one turn of an actor runs at a time, and those that go on come before those that begin.
+"""The lock of an actor: one turn runs at a time, and turns that continue go before turns that begin.
 
-A turn takes the lock when it begins and gives it back when it ends, or while it is parked. `claim` never waits: it is
-for whoever starts turns. `acquire` is for the tasks of a turn. `on_free` is called when the lock is given back and
-nobody is in line for it, and may `claim` it at once for the next turn.
+A turn takes the lock when it begins and releases it when it ends, or while it is parked. `claim` never waits: it is for
+the code that starts turns. `acquire` is for the tasks of a turn. `on_free` is called when the lock is released and no
+turn waits for it, and may `claim` it at once for the next turn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T", bound=_Turn)
 
 
 class TurnLock(Generic[T]):
-    """Held by the turn that runs. `on_free` is called when nobody has it and nobody waits for it."""
+    """Held by the turn that runs. `on_free` is called when no turn holds it or waits for it."""
 
     __slots__ = ("_line", "_on_free", "owner")
 
@@ -33,18 +33,18 @@ class TurnLock(Generic[T]):
 
     @property
     def free(self) -> bool:
-        """Whether nobody has it and nobody waits for it."""
+        """Whether no turn holds it or waits for it."""
         return self.owner is None and not self._line
 
     def claim(self, turn: T) -> None:
-        """Take the lock, or a place in line for it, without waiting."""
+        """Take the lock, or a place in its queue, without waiting."""
         if self.free:
             self.owner = turn
         elif self.owner is not turn:
             self._line.setdefault(turn, [])
 
     async def acquire(self, turn: T) -> None:
-        """Wait for the lock, in order of asking; several tasks of one turn may, and get it together."""
+        """Wait for the lock, in the order of requests; several tasks of one turn may wait, and get it together."""
         self.claim(turn)
         while self.owner is not turn and not turn.closed:
             granted = asyncio.get_running_loop().create_future()
@@ -52,7 +52,7 @@ class TurnLock(Generic[T]):
             await granted
 
     def release(self, turn: T) -> None:
-        """Take note that a turn does not want the lock, whether it has it or is in line."""
+        """Release the lock of a turn, or its place in the queue."""
         _wake(self._line.pop(turn, []))
         if self.owner is not turn:
             return
