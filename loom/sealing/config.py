@@ -26,7 +26,7 @@ class SealingConfig(Section):
     late_writes: Literal["refuse", "new_generation"] = "refuse"
     """What becomes of something that is to be sealed for a subject who was erased: it is refused, or gets a new key."""
     keys_lost: bool = False
-    """The file of keys is lost for good: begin another, though what the journal has sealed opens for nobody then."""
+    """The file of keys is lost: create another, though values sealed before can then never be opened again."""
     readers: tuple[str, ...] = ()
     """Who may open what is sealed: `api_key:<id>` and `os_user:<uid>`. A name that is only claimed opens nothing."""
 

@@ -1,4 +1,4 @@
-"""Who was erased, and who is held: a journal of it, which anybody may read without a key.
+"""The journal of erasures and holds, which can be read without a key.
 
 Holds and erasures share one journal, so that a hold is looked for and an erasure begun in one step. A hold wins in
 either order: placed first it refuses the erasure, and an erasure that has begun cannot be held any more.
@@ -48,7 +48,7 @@ class SubjectErasureBegunEntry(PersonEntry):
 
 
 class SubjectErasedEntry(PersonEntry):
-    """The key of a subject was destroyed, in a person's name: what was sealed for it can be read by nobody."""
+    """The key of a subject was destroyed, in a person's name: values sealed for it can no longer be opened."""
 
     kind: ClassVar[str] = "subject_erased"
     schema_version: ClassVar[int] = 3
@@ -151,7 +151,7 @@ class Erasures:
         await self._journal.append_if_missing(make)
 
     def get(self, subject: str) -> Begun | None:
-        """Return who erased a subject last and why; None where nobody did."""
+        """Return who erased a subject last and why; None if it was not erased."""
         erasure = self._erased.get(subject)
         return None if erasure is None else erasure.entry
 
@@ -243,7 +243,7 @@ class Erasures:
     # --- showing --------------------------------------------------------------------------------
 
     def shown(self, value: JsonValue) -> JsonValue:
-        """Return a value as it may be shown to anybody: what is sealed says so, or says that it is erased."""
+        """Return a value with its sealed parts replaced by `sealed` or `erased`: anyone may see it."""
         if is_sealed(value):
             sealed: Any = value
             return "erased" if self.is_ended(sealed["subject"], sealed.get("generation", 0)) else "sealed"

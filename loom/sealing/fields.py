@@ -44,8 +44,8 @@ class Fields:
     ) -> Protected:
         """Return values as they may be written; with `once`, sealed values come out the same for the same one.
 
-        Raises `AdmissionError` for a value that looks as if it were sealed: opening what somebody sends in would open
-        whatever they have a copy of.
+        Raises `AdmissionError` for a value that looks as if it were sealed: opening it would open
+        any sealed value of which the sender has a copy.
         """
         written: dict[str, JsonValue] = {}
         changed = []
@@ -74,11 +74,11 @@ class Fields:
         }
 
     def shown(self, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return values as anybody may see them: `sealed`, or `erased`."""
+        """Return values as anyone may see them: `sealed`, or `erased`."""
         return {name: self.erasures.shown(value) for name, value in values.items()}
 
     async def _hashed(self, subject: str, name: str, value: JsonValue) -> str:
-        """Return a hash by which equal values can be told; with a vault, nobody can guess at it without the key."""
+        """Return a hash that is the same for equal values; with a vault it is keyed, so that it cannot be guessed."""
         if self.vault is not None:
             return await self.vault.hashed(subject, value, about=name)
         plain = json.dumps([subject, name, value], sort_keys=True, ensure_ascii=False)

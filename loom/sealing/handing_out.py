@@ -38,7 +38,7 @@ class HandingOut:
         """Return every entry that concerns a subject with its values opened, after journaling who is given it and why.
 
         Values of others stay `sealed`, and what was erased is `erased`. Raises `SubjectNotFoundError` where nothing is
-        known of it, `NotAReaderError` for anybody whom `sealing.readers` does not name, `ConfigError` without a vault,
+        known of it, `NotAReaderError` for anyone whom `sealing.readers` does not name, `ConfigError` without a vault,
         and `ErasedError` for a value that does not open though it was not erased.
         """
         check_subject(subject)

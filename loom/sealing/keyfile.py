@@ -49,7 +49,7 @@ _FREE = bytes(_SLOT)
 
 
 class KeyFile:
-    """The keys of one workspace. `path` is where they lie; nobody but the owner may read it."""
+    """The keys of one workspace. `path` is their file; only its owner may read it."""
 
     def __init__(self, path: Path, master: bytes, *, workspace: str = "") -> None:
         self._aead = aead()
@@ -275,7 +275,7 @@ class KeyFile:
                 is_whole = _is_whole(raw)
                 if is_whole and (raw[8:40] != digest or _USED.unpack_from(raw)[1] > until):
                     continue
-                count += is_whole  # what is left of a slot that was torn goes, whoever's it was
+                count += is_whole  # the rest of a torn slot is freed, for any subject
                 self._to_free.add(offset + at)
         if not self._to_free:
             return 0

@@ -48,7 +48,7 @@ def is_sealed(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """Stands for a value whose subject was erased: nobody can read it any more."""
+    """Takes the place of a value whose subject was erased: it can no longer be read."""
 
     def as_json(self) -> JsonValue:
         """Return it as it is written."""
@@ -187,7 +187,7 @@ class Masked(Marker):
 
 @dataclass(frozen=True, slots=True)
 class Hashed(Marker):
-    """Write a keyed hash, by which equal values of a subject can be told until the subject is erased."""
+    """Write a keyed hash, by which equal values of a subject are recognised until the subject is erased."""
 
     subject: str | None = None
     handling: ClassVar[Handling] = "hash"
@@ -236,7 +236,7 @@ def plain_of(model: BaseModel, *, by_alias: bool | None = None) -> dict[str, Jso
 def marked_plain(value: object) -> tuple[Any, str, int]:
     """Return a value as plain JSON with its declared fields in clear, each within an object under a mark of its own.
 
-    Also the mark, and how many there are: whoever takes the mark off each that is led to knows whether it was all.
+    Also return the mark and the number of marks: a caller that removes marks can check that it removed all of them.
     """
     context = _ProtectedNext(mark=secrets.token_hex(16))
     return to_jsonable_python(value, context=context), str(context.mark), context.written

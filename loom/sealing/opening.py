@@ -28,7 +28,7 @@ _MOST_BYTES = 500_000
 
 
 def check_reader(by: By, readers: Collection[str]) -> Identity:
-    """Return who is to open what is sealed; raise `NotAReaderError` for anybody whom the config does not name."""
+    """Return who is to open what is sealed; raise `NotAReaderError` for anyone whom the config does not name."""
     who = Identity.of(by)
     if who.source is None or who.source not in readers:
         claimed = who.source in (None, CLAIMED)
@@ -90,8 +90,8 @@ class Openings:
     ) -> Opened:
         """Journal that what is sealed for subjects is shown to a person who was asked, and return what opens it.
 
-        `asked_of` is the name that the request has. Raises `NotAReaderError` for anybody else who is no reader, and for
-        a name that is only claimed; `ConfigError` without a vault.
+        `asked_of` is the name that the request has. Raises `NotAReaderError` for any other person who is no reader, and
+        for a name that is only claimed; `ConfigError` without a vault.
         """
         who = Identity.of(to)
         if who.source in (None, CLAIMED) or not same_person(who, asked_of):

@@ -1,6 +1,6 @@
-"""What leaves loom for somebody who is no reader: a model, a critic, a notice. Sealed values stay sealed on the way.
+"""Values that leave loom for a recipient that is not a reader: a model, a critic, a notice. Sealed values stay sealed.
 
-The config names, path by path, what such a one may see in plain. That something is opened for it is journaled before.
+The config names the paths that a recipient may see in plain. Each opening for it is journaled first.
 """
 
 from __future__ import annotations

@@ -63,9 +63,9 @@ async def protect(
 
     `once`, such as a command id, makes what is sealed come out the same for the same one. `names` are those that stand
     in headers, such as the journal key and the command id: a declared value must not be one of them, nor its subject.
-    Raises `AdmissionError` for such a value, for one that looks protected already (opening what somebody sends in
-    would open whatever they have a copy of), for one of another shape than declared, and where no subject is named;
-    `ConfigError` without a vault; `ErasedError` for a subject that was erased.
+    Raises `AdmissionError` for such a value, for one that looks protected already (opening it would open
+    any sealed value of which the sender has a copy), for one of another shape than declared, and
+    where no subject is named; `ConfigError` without a vault; `ErasedError` for a subject that was erased.
     """
     keys: dict[str, Keys] = {}
     found = list(_found(value, declaration, "", subject))
@@ -113,13 +113,13 @@ def _protected(
 async def open_sealed(
     value: JsonValue, declaration: Node, *, vault: Vault | None, subject: str | None = None, as_named: bool = False
 ) -> JsonValue:
-    """Return JSON that was protected with what was sealed in it opened, and `Erased` in the place of what is erased.
+    """Return protected JSON with its sealed values opened, and `Erased` in the place of erased ones.
 
     What was masked, hashed or dropped stays so. `as_named` opens each value for the subject and the place that it
     names itself: for what is read out of a journal, where nothing that came in sealed is ever written.
 
     Raises `ErasedError` for what does not open though it was not erased: the keys are lost, or it was changed, or
-    sealed for somebody else or elsewhere.
+    sealed for another subject or place.
     """
     opened: dict[str, JsonValue] = {}
     for each in _found(value, declaration, "", subject):

@@ -1,6 +1,6 @@
-"""The name of a subject: the person, or whoever else, that values are sealed for.
+"""The name of a subject: the person, or other party, that values are sealed for.
 
-It stands in headers that are hashed and in values that anybody may read, so that it must not be personal itself.
+It is in headers that are hashed and in values that anyone may read, so it must not be personal itself.
 """
 
 from __future__ import annotations

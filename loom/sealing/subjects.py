@@ -38,7 +38,7 @@ Knows = Callable[[str], Awaitable[bool]]
 
 
 class Subjects:
-    """Erases and holds subjects. `vault` is None where nothing is sealed: then nobody can be erased."""
+    """Erases and holds subjects. `vault` is None if sealing is off: then no subject can be erased."""
 
     def __init__(self, erasures: Erasures, vault: Vault | None = None, *, readers: Collection[str] = ()) -> None:
         self.erasures = erasures
@@ -62,8 +62,8 @@ class Subjects:
     ) -> Subjects:
         """Return the subjects of a workspace, with the vault that lies in a file where sealing is enabled.
 
-        Raises `ConfigError` where the master key is missing, unless it is not needed: opened for a moment, by somebody
-        who answers an approval, nothing is sealed meanwhile. One that is wrong, or a damaged file, is always refused.
+        Raises `ConfigError` where the master key is missing, unless it is not needed: a workspace opened only to
+        answer an approval seals nothing. One that is wrong, or a damaged file, is always refused.
         """
         erasures = Erasures(store, make_draft=make_draft)
         await erasures.load()
