@@ -1,10 +1,10 @@
-"""How a turn is driven from its first line to its end, however it ends.
+"""Runs a turn from its first line to its end, for every kind of end.
 
-`drive` is the body of the turn's main task, and the one place that ends turns. Before it: the command is in line for
-the journal, and the turn has the lock of its actor, or a recorded past that says that it was parked. After it: the
-journal holds an ending, or the turn is stuck (it waits for a person), or it was cut short (a later cell resumes it);
-its reply is set or refused, and it has left its host. That holds however the code of the actor ends, also when it
-swallows a cancellation.
+`drive` is the body of the turn's main task, and the only place that ends turns. Before it: the command is queued for
+the journal, and the turn has the lock of its actor, or recorded steps that say that it was parked. After it: the
+journal holds an end, or the turn is stuck (it waits for a person), or it was interrupted (a later cell resumes it); its
+reply is set or refused, and it has left its host. That holds for every way in which the code of the actor ends, also
+when it swallows a cancellation.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from loom.telemetry import bind_turn, get_logger
 __all__ = ["drive", "turn_failed_error"]
 
 _STEPS_KEPT = 20
-"""So many steps of each side of a divergence are journaled: they begin at the one that nobody asks for."""
+"""The number of steps of each side of a divergence that are journaled, from the first unrequested one on."""
 _NOT_STUCK = (ActorStoppedError, TurnAbandonedError)
 
 _Reason = Literal["raised", "policy_code_changed", "not_resumable", "erased"]
@@ -50,7 +50,7 @@ _log = get_logger("loom.actors")
 
 
 async def drive(turn: Turn) -> None:
-    """Run a turn to its end in the current task; its caller is told, whatever happens."""
+    """Run a turn to its end in the current task; its caller gets a reply or an error in every case."""
     enter(turn)
     about: dict[str, str | bool | float] = {
         "loom.journal": turn.host.journal, "loom.turn": turn.command_id, "loom.command": turn.received.command_type,
@@ -90,12 +90,12 @@ async def _run(turn: Turn) -> None:
 
 
 async def _begin(turn: Turn) -> None:
-    """See to it that the turn's state at its first line can be told again from the journal."""
+    """Ensure that the turn's state at its first line can be folded again from the journal."""
     turn.check_open()
     if type(turn.command).subject_field is not None:
         await hold_keys_of_command(turn)
     if turn.recorded_steps is not None:
-        if not turn.recorded_steps.parked:  # it ran when it was cut short: nobody else runs before it
+        if not turn.recorded_steps.parked:  # it ran when it was interrupted: no other turn runs before it
             await turn.host.lock.acquire(turn)
         return
     if turn.attempt:
@@ -106,11 +106,11 @@ async def _begin(turn: Turn) -> None:
 
 
 async def _complete(turn: Turn, reply: Any) -> None:
-    """Journal the reply, and let it out once everything that the turn wrote is durable (law 4)."""
+    """Journal the reply, and release it once everything that the turn wrote is durable (law 4)."""
     encoded = encoded_reply(turn.command, reply, limits=turn.host.services.limits)
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
-        said = NOT_KEPT if turn.withholds_words else f"{encoded.value!s:.200}"
-        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{said}]"))
+        reply_text = NOT_KEPT if turn.withholds_words else f"{encoded.value!s:.200}"
+        raise turn.halt(divergence(turn, turn.recorded_steps, f"its code replied [{reply_text}]"))
     text = encoded.text
     if declared_reply(type(turn.command)) is not None:
         kept = await protected_reply(
@@ -130,11 +130,11 @@ async def _complete(turn: Turn, reply: Any) -> None:
         return
     turn.reply_held = True
     held = turn.host.in_background(_release_later(hold, tuple(turn.gathered.decisions)))
-    held.add_done_callback(lambda _: turn.release(encoded.value))  # however it ended, also before it began
+    held.add_done_callback(lambda _: turn.release(encoded.value))  # for every kind of end, also before it began
 
 
 async def _release_later(hold: Callable[[Sequence[str]], Awaitable[None]], decisions: Sequence[str]) -> None:
-    """Wait for what a reply is held for. Its turn has ended: whatever goes wrong here, the reply is let out."""
+    """Wait for the hook that a reply waits for. Its turn has ended: after an error here the reply is released too."""
     try:
         await hold(decisions)
     except LoomError as error:
@@ -142,7 +142,7 @@ async def _release_later(hold: Callable[[Sequence[str]], Awaitable[None]], decis
 
 
 async def _end_badly(turn: Turn, error: BaseException) -> None:
-    """Tell apart what ended a turn: it was stopped, cut short, or its code does not do what it did; or it failed."""
+    """Handle the end of a turn by its cause: it was stopped, interrupted, diverged from its journal, or failed."""
     task = asyncio.current_task()
     if turn.stopped is None and isinstance(error, KeyboardInterrupt | SystemExit):
         turn.halt(turn.shut_down())
@@ -167,7 +167,7 @@ async def _end_badly(turn: Turn, error: BaseException) -> None:
 
 
 async def _keep_divergence(turn: Turn, error: DivergenceError) -> None:
-    """Journal that a turn diverged, and in what; once, however often it is driven again and does the same."""
+    """Journal a divergence of a turn; only once, even if the turn is resumed again and diverges in the same way."""
     entry = TurnDivergedEntry(
         what=keepable(error.what, 500), expected=_shortened(error.expected), found=_shortened(error.found)
     )
@@ -188,7 +188,7 @@ def _shortened(steps: Sequence[str]) -> tuple[str, ...]:
 
 
 async def _fail(turn: Turn, error: BaseException, reason: _Reason) -> None:
-    """Journal the failure: the turn's entries stand, and the actor is rebuilt from its journal."""
+    """Journal the failure: the turn's entries remain, and the actor is rebuilt from its journal."""
     failure = failure_of(error)
     if reason == "raised" and turn.withholds_words:  # words repeat what they are about
         failure = failure.model_copy(update={"message": NOT_KEPT})
@@ -217,7 +217,7 @@ def _is_erased(error: ErasedError | NotReplayableError) -> bool:
 
 
 def _settle(turn: Turn) -> None:
-    """Tell whoever waits why there is no reply; that a turn was abandoned is said by whoever has journaled it."""
+    """Raise for the callers why there is no reply; the code that journaled an abandonment raises that one itself."""
     if turn.reply_held:
         return
     if not isinstance(turn.stopped, TurnAbandonedError):
@@ -225,10 +225,10 @@ def _settle(turn: Turn) -> None:
 
 
 def turn_failed_error(journal: str, command_type: str, *, type_name: str, message: str) -> ActorFailedError:
-    """Return what a caller is told of a turn that failed: the same words now and whenever it is asked for again."""
+    """Return the error that callers of a failed turn get: the message is the same now and for a repeated command."""
     return ActorFailedError(
-        f"actor [{journal}] failed on [{command_type}] with [{type_name}: {message}]; expected a reply: what it had "
-        "written stands; correct the cause and send a new command",
+        f"actor [{journal}] failed on [{command_type}] with [{type_name}: {message}]; expected a reply: its entries "
+        "remain; correct the cause and send a new command",
         type_name=type_name,
     )
 

@@ -1,4 +1,4 @@
-"""Whose protected values a turn has handled, and which: what free text and the words of errors must not repeat."""
+"""The protected values that a turn has handled, and their subjects: free text and messages must not repeat them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TurnSubjects"]
 class TurnSubjects:
     """The protected values of one turn: those of its command, and what its steps add.
 
-    It is held in memory alone. A turn that is driven again adds the same values in the same order of its steps.
+    They are held in memory only. A resumed turn adds the same values in the same order of its steps.
     """
 
     __slots__ = ("_subjects", "_texts", "_touched")
@@ -43,18 +43,18 @@ class TurnSubjects:
 
     @property
     def touched(self) -> bool:
-        """Whether the turn has handled anything that is declared: then the words of its errors are not kept."""
+        """Whether the turn has handled declared values: then the messages of its errors are not kept."""
         return self._touched
 
     def add(self, subject: str | None, texts: Collection[str]) -> None:
-        """Take note of protected values; `subject` is None for what was masked or dropped, which needs none."""
+        """Note protected values; `subject` is None for values that were masked or dropped, which need none."""
         self._touched = True
         self._texts.update(texts)
         if subject is not None:
             self._subjects.add(subject)
 
     def add_model(self, model: BaseModel, *, subject: str | None) -> None:
-        """Take note of the declared values of a model; one that declares nothing adds nothing."""
+        """Note the declared values of a model; one without declarations adds nothing."""
         declared = declaration_of(type(model))
         if not declared:
             return

@@ -1,4 +1,4 @@
-"""What people can see of turns and do about those that do not go on by themselves."""
+"""Turns for people: listing them, and intervening in those that do not continue by themselves."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["TurnListing", "Turns"]
 
 
 class TurnListing(BaseModel):
-    """A turn as its journal tells it, and what this process knows beyond that."""
+    """A turn as its journal has it, with what this process knows in addition."""
 
     model_config = ConfigDict(frozen=True)
 
     summary: TurnSummary
     status: TurnStatus | Literal["interrupted", "waiting_for_code"]
-    """As in the summary; `interrupted` where nobody drives it now, `waiting_for_code` where nobody could."""
+    """As in the summary; `interrupted` where no process runs it now, `waiting_for_code` where its code is missing."""
     why: str | None = None
 
 
 class Turns:
-    """Lists turns; lets a stuck one try again, or gives it up."""
+    """Lists turns; retries a stuck one, or abandons one."""
 
     def __init__(self, system: ActorSystem, view: TurnsView) -> None:
         self._system = system
@@ -61,7 +61,7 @@ class Turns:
         return self._listing(await self._view.get(command_id, journal=journal))
 
     async def retry(self, command_id: str, *, by: By, reason: str | None = None) -> TurnListing:
-        """Let a turn try again that is stuck, in the name of a person."""
+        """Retry a stuck turn, in the name of a person."""
         who = Identity.of(by)
         summary = await self._open(command_id)
         retried = TurnRetriedEntry(**who.written(), reason=reason)
@@ -69,10 +69,12 @@ class Turns:
         return await self.get(summary.command_id, journal=summary.journal)
 
     async def abandon(self, command_id: str, *, by: By, reason: str) -> TurnListing:
-        """Give a turn up for good, in the name of a person who says why; one that runs is stopped where it is."""
+        """Abandon a turn, in the name of a person and with a reason; a running turn is stopped."""
         who = Identity.of(by)
         if not reason.strip():
-            raise AdmissionError("giving up a turn needs a reason; expected one in a person's words: say why")
+            raise AdmissionError(
+                "the reason to abandon a turn is blank; expected one in a person's words: give a reason"
+            )
         summary = await self._open(command_id)
         abandoned = TurnAbandonedEntry(**who.written(), reason=reason)
         await interventions.abandon(self._system, summary.journal, summary.command_id, abandoned)

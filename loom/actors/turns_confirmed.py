@@ -1,8 +1,7 @@
-"""Turns held against their entries: what the view of turns hides or makes up is not believed.
+"""Turns compared with their entries: what the view of turns omits or invents has no effect.
 
-Who asked for what, whether a turn has ended and how, and whom it asks, is told by the entries with which it was
-received and got on. How often an unfinished turn was tried and what it has decided so far is told by the view in lists,
-and by the entries where one turn is asked for.
+The entries of a turn give its requester and command, its end, and its pending requests. For the attempts and decisions
+of an unfinished turn, lists use the view; a query for a single turn uses its entries.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from loom.projections.confirming import refolded
 __all__ = ["TurnsInJournal"]
 
 _OF_THE_VIEW = ("attempts", "pending_effects", "decisions", "last_position")
-"""What an unfinished turn's marks do not say."""
+"""The columns of an unfinished turn that its marks do not give."""
 
 _OPEN = frozenset({"received", "running", "stuck"})
 
@@ -44,14 +43,14 @@ class TurnsInJournal:
             yield found
 
     async def received(self, row: Row) -> Recorded | None:
-        """Return the command of the turn that a row stands for, or None where the journal has no such turn."""
+        """Return the command of the turn that a row names, or None where the journal has no such turn."""
         position = row["received_position"]
         found = (await self._entries.at([position])).get(position)
         same = found is not None and _names(found) == (row["journal"], row["command_id"])
         return found if same else None
 
     async def whole(self, received: Recorded) -> dict[str, Any]:
-        """Return the row of one turn, made of all its entries."""
+        """Return the row of one turn, folded from all its entries."""
         marks = await self._entries.marks([(received.journal, str(received.command_id))])
         end = next((each.sequence for each in marks if each.kind in ENDINGS), None)
         entries = self._entries.read(received.journal, after=received.sequence - 1, until=end)
@@ -59,35 +58,35 @@ class TurnsInJournal:
         late = [each for each in marks if end is not None and each.sequence > end]
         return self._refolded([*mine, *late])[received.position]
 
-    async def told(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
-        """Return the rows as their entries tell them; those that stand for no turn are left out, and noted."""
+    async def confirmed(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
+        """Return the rows as their entries give them; rows without a turn are left out, and noted."""
         listed = list(rows)
         found = await self._entries.at({row["received_position"] for row in listed})
-        return await self._told(listed, found)
+        return await self._confirmed(listed, found)
 
-    async def told_unfinished(self, received: Iterable[Recorded], rows: Iterable[Row]) -> list[dict[str, Any]]:
-        """Return the rows of turns without an end; one that the view hides, or says other things of, is made anew."""
+    async def confirmed_unfinished(self, received: Iterable[Recorded], rows: Iterable[Row]) -> list[dict[str, Any]]:
+        """Return the rows of turns without an end; a row that is missing in the view, or wrong, is folded again."""
         commands = {each.position: each for each in received}
-        known = {row["received_position"]: row for row in await self._told(rows, commands)}
+        known = {row["received_position"]: row for row in await self._confirmed(rows, commands)}
         hidden = {at: await self.whole(each) for at, each in commands.items() if at not in known}
         return [row for at in sorted(commands) if (row := (known | hidden)[at])["ended_at_us"] is None]
 
-    async def _told(self, rows: Iterable[Row], found: Mapping[int, Recorded]) -> list[dict[str, Any]]:
+    async def _confirmed(self, rows: Iterable[Row], found: Mapping[int, Recorded]) -> list[dict[str, Any]]:
         received = [each for each in found.values() if each.kind == CommandReceivedEntry.kind]
         marks = await self._entries.marks({_names(each) for each in received}) if received else ()
         listed = list(rows)
         made = self._refolded([*received, *marks, *await self._divergences(listed)])
         kept = []
         for row in listed:
-            told = made.get(row["received_position"])
-            if told is not None and (told["journal"], told["command_id"]) == (row["journal"], row["command_id"]):
-                kept.append(_merged(row, told))
+            folded = made.get(row["received_position"])
+            if folded is not None and (folded["journal"], folded["command_id"]) == (row["journal"], row["command_id"]):
+                kept.append(_merged(row, folded))
             else:
                 self._differences.add("turns", row["received_position"], "no entry gives it")
         return kept
 
     async def _divergences(self, rows: Iterable[Row]) -> list[Recorded]:
-        """Return the entries that say in what unfinished turns diverged: no marks, as few turns have one."""
+        """Return the divergences of unfinished turns; they are no marks, as few turns have one."""
         at = {
             row["diverged_position"]: (row["journal"], row["command_id"]) for row in rows if row["ended_at_us"] is None
         }
@@ -102,13 +101,13 @@ class TurnsInJournal:
         return {row["received_position"]: dict(row) for row in refolded(self._projection, entries, "turns")}
 
 
-def _merged(row: Row, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the entries tell of a turn, and what only the view counts."""
-    merged = dict(told)
-    if told["ended"] is not None:
+def _merged(row: Row, folded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a turn as its entries give it, with the columns that only the view counts."""
+    merged = dict(folded)
+    if folded["ended"] is not None:
         return merged | {"decisions": row["decisions"]}
     merged |= {name: row[name] for name in _OF_THE_VIEW}
-    if told["status"] != "parked":
+    if folded["status"] != "parked":
         merged["status"] = row["status"] if row["status"] in _OPEN else "running"
     elif row["status"] == "stuck":
         merged["status"] = "stuck"

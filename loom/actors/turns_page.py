@@ -1,6 +1,6 @@
-"""Folding a page of entries into the view of turns: a turn that begins in it is written once, as it is at the end.
+"""Folds a page of entries into the view of turns: a turn that begins in it is written once, as it is at the end.
 
-It leaves what folding one entry after the other leaves, with one statement for most turns in place of one an entry.
+The result is the same as that of folding entry by entry, with one statement for most turns instead of one per entry.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnFailedEntry
 __all__ = ["ABOUT", "fold_page"]
 
 ABOUT = ("command_type", "by", "identity_source", "via", "correlation_id", "causation_id")
-"""What of a command its row says."""
+"""The fields of a command that are in its row."""
 
 _AMONG = "(journal, command_id) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1))"
 _KNOWN = f"""
@@ -34,7 +34,7 @@ _Turn = tuple[str, str]
 
 
 class _Begun:
-    """A turn that begins in a page: what its row will say."""
+    """A turn that begins in a page: the values of its row."""
 
     __slots__ = ("decisions", "end", "last_position", "received")
 
@@ -70,9 +70,9 @@ def fold_page(
     *,
     special: Collection[str],
 ) -> None:
-    """Fold entries in order; `special` are the kinds that more is to be done about than to say that the turn goes on.
+    """Fold entries in order; `special` are the kinds that change more in a row than the progress of its turn.
 
-    A turn that the view knows already, and one that something special happens to, is folded by `apply`.
+    A turn that is in the view already, or has an entry of a special kind, is folded by `apply`.
     """
     received = {(each.journal, each.command_id) for each in page if each.kind == CommandReceivedEntry.kind}
     known: set[_Turn] = set()

@@ -1,7 +1,7 @@
-"""The turns of a workspace: which are done, and what the others wait for.
+"""The turns of a workspace: which are finished, and what the others wait for.
 
-An entry belongs to the turn that its header names by journal and command id. The rule for the status stands in
-`turns_view.sql`, beside the columns it follows from.
+An entry belongs to the turn that its header names by journal and command id. The rule for the status is in
+`turns_view.sql`, next to the columns from which it is derived.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from loom.projections.sql import prefix_range, script
 __all__ = ["TurnStatus", "TurnSummary", "TurnsProjection", "TurnsView"]
 
 TurnStatus: TypeAlias = Literal["received", "running", "parked", "stuck", "completed", "failed", "abandoned"]
-"""What a turn is at, as far as its journal says."""
+"""The status of a turn, as far as its journal gives it."""
 
 _RECEIVE = """
 INSERT INTO turns (
@@ -89,7 +89,7 @@ class TurnsProjection:
 
 
 class TurnSummary(BaseModel):
-    """One turn as it stands. Its times are those of the journal; what it was told is in its command."""
+    """The status of one turn. Its times are those of the journal; its input is in its command."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -118,7 +118,7 @@ class TurnSummary(BaseModel):
 
     @property
     def requester(self) -> Identity | None:
-        """Who sent the command, and where the name comes from; None where nobody was named."""
+        """Who sent the command, and the source of the name; None where no sender was named."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
     @property
@@ -141,7 +141,7 @@ WHERE command_id >= ? AND command_id < ? AND (? IS NULL OR journal = ?) ORDER BY
 """  # noqa: S608
 _LIST = f"SELECT {_COLUMNS} FROM turns WHERE received_position < :before"  # noqa: S608
 _NEWEST = " ORDER BY received_position DESC LIMIT :limit"
-# What follows from a status is said beside it, so that an index gives those that are few.
+# Conditions that follow from a status are added to it, so that an index can find rare ones.
 _OF_STATUS = " AND status = :status"
 _UNFINISHED = " AND ended IS NULL"
 _ENDED_BADLY = " AND ended = :status AND ended IS NOT NULL AND ended <> 'completed'"
@@ -152,7 +152,7 @@ _PAGE = 1_000
 
 
 class TurnsView:
-    """Answers which turns there are and how they stand: the view says where to look, the entries say what is so."""
+    """Queries turns and their status: the view finds them, and their entries confirm them."""
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
@@ -183,7 +183,7 @@ class TurnsView:
         seen: int | None = None
         while True:
             rows = await self._rows(journal=journal, limit=_PAGE, before=seen)
-            for row in await self._journal.told(rows):
+            for row in await self._journal.confirmed(rows):
                 yield _summary(row)
             if len(rows) < _PAGE:
                 return
@@ -218,7 +218,7 @@ class TurnsView:
     ) -> tuple[TurnSummary, ...]:  # fmt: skip
         """Return turns, newest first; `before` is the received position of the last one already seen."""
         rows = await self._rows(status=status, journal=journal, limit=limit, before=before)
-        found = (_summary(row) for row in await self._journal.told(rows))
+        found = (_summary(row) for row in await self._journal.confirmed(rows))
         return tuple(each for each in found if status in (None, each.status))
 
     async def _rows(
@@ -240,10 +240,10 @@ class TurnsView:
         async for received in in_journal.unfinished(journal=journal, after=after, page=page):
             positions = json.dumps([each.position for each in received])
             rows = await self._queries.fetch(_AT, (positions,), names=_NAMES)
-            yield [_summary(row) for row in await in_journal.told_unfinished(received, rows)]
+            yield [_summary(row) for row in await in_journal.confirmed_unfinished(received, rows)]
 
     async def _hidden(self, command_id: str, journal: str | None) -> Sequence[Recorded]:
-        """Return the turns without an end whose ids begin so: where the view knows none, it may hide them."""
+        """Return the turns without an end whose ids begin so, from the journal: the view may lack them."""
         found = []
         async for page in self._journal.unfinished(journal=journal, after=0, page=_PAGE):
             found += [each for each in page if command_id and str(each.command_id).startswith(command_id)]
@@ -268,7 +268,7 @@ def _touch(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> Non
 
 
 def _step(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
-    """Anything that a turn records of itself is progress: attempts are counted from there."""
+    """Note progress: any entry that a turn records itself resets the count of its attempts."""
     decided = 1 if recorded.kind == "decision" else 0
     view.execute(_ADVANCE, (recorded.position, decided, recorded.journal, command_id))
 

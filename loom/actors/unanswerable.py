@@ -1,4 +1,4 @@
-"""Requests for approval that no one can answer any more: denied before their turn ends (law 6)."""
+"""Requests for approval that cannot be answered any more: they are denied before their turn ends (law 6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = get_logger("loom.actors")
 
 
 async def deny_unanswerable(turn: Turn) -> None:
-    """Deny what a turn waits for, as a subject of it was erased. What cannot be read now is moot when the turn ends."""
+    """Deny the requests of a turn, as one of its subjects was erased. Unreadable ones end with the turn."""
     try:
         waiting = await turn.services.requests.pending()
     except LoomError as error:

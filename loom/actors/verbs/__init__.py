@@ -1,7 +1,7 @@
-"""What agent code calls: each verb is a step of the turn, fed back where it was recorded, else done and journaled.
+"""The verbs of agent code: each is a step of the turn, read from the journal if recorded, else run and journaled.
 
-A verb is a function of the turn it is called in. Its order of work is the same everywhere: check what was given, begin
-the step, take what the journal holds of it, else do it for real and write it, and only then raise or return.
+A verb is a function of the turn in which it is called. Its order of work is the same everywhere: check the arguments,
+begin the step, use the recorded result if there is one, else run the step and write the result, then raise or return.
 """
 
 from __future__ import annotations

@@ -58,14 +58,14 @@ async def request_approval(
 
 
 async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> tuple[ApprovalGiven, StepReference]:
-    """Wait for the answer and go on: the turn may have been parked for days."""
+    """Wait for the answer and continue: the turn may have been parked for days."""
     continued = turn.recorded_steps is not None and turn.recorded_steps.has(step, "end")
     if continued:
         await turn.take(step, "end")
     elif turn.recorded_steps is not None:
         await turn.recorded_steps.wait(step)
     if not turn.answered(request.approval_id) and turn.compare is None:
-        # Again after a restart, as nobody knows whether the messenger had been on his way before it.
+        # Again after a restart, as it is unknown whether the messenger was called before it.
         turn.host.in_background(turn.services.deliver(request, journal=turn.host.journal))
     answer, answered_at, reference = await turn.wait_for_answer(request.approval_id)
     if not continued:
@@ -129,9 +129,9 @@ def _check(
     for following in escalate_to:
         check_person(following, what="escalate_to")
     if not reason.strip():
-        raise AdmissionError("reason of the request is blank; expected what the approver has to know: say why")
+        raise AdmissionError("reason of the request is blank; expected what the approver has to know: give a reason")
     if timeout_s is not None and deadline is not None:
-        raise AdmissionError("request has [timeout_s] and [deadline]; expected one of them: drop the other")
+        raise AdmissionError("request has [timeout_s] and [deadline]; expected one of them: leave out the other")
     if timeout_s is not None and not timeout_s >= 0:
         raise AdmissionError(
             f"timeout_s is [{timeout_s}]; expected seconds from now: give a number that is not negative"
@@ -139,6 +139,6 @@ def _check(
     if deadline is not None:
         us_from_datetime(deadline)  # a naive one is refused
     if on_deadline == "escalate" and not escalate_to:
-        raise AdmissionError("request escalates to nobody; expected [escalate_to]: name the next approvers, or deny")
+        raise AdmissionError("request escalates to no one; expected [escalate_to]: name the next approvers, or deny")
     if on_deadline == "escalate" and timeout_s is None and deadline is None:
         raise AdmissionError("request escalates without a deadline; expected [timeout_s or deadline]: give one")

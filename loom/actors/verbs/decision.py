@@ -1,4 +1,4 @@
-"""The verb `record_decision`: joins what agent code says with what its turn has gathered, and journals it."""
+"""The verb `record_decision`: combines its arguments with what the turn has gathered, and journals the decision."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["DecisionDraft", "record_decision"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionDraft:
-    """What agent code says of a decision. What is None is taken from the turn: see `Actor.record_decision`."""
+    """The arguments for a decision. Those that are None are taken from the turn: see `Actor.record_decision`."""
 
     rationale: str
     outcome: BaseModel | Mapping[str, object] | None
@@ -113,7 +113,7 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
 
 
 def _refers(turn: Turn, step: Step) -> bool:
-    """Tell whether a decision refers to what its turn has gathered: not where it is held against one that does not."""
+    """Tell whether a decision refers to what its turn has gathered; not if the recorded one does not."""
     if turn.counterfactual:
         return False
     recorded = None if turn.recorded_steps is None else turn.recorded_steps.peek(step, "end")
@@ -121,13 +121,13 @@ def _refers(turn: Turn, step: Step) -> bool:
 
 
 def _as_it_was(entry: DecisionJournalEntry) -> DecisionJournalEntry:
-    """Return a decision as schema 1 had it: without what it says of look-ups that failed."""
+    """Return a decision as schema 1 had it: without the fields for failed look-ups."""
     inputs = tuple(each.model_copy(update={"failure": None}) for each in entry.decision.inputs)
     return entry.model_copy(update={"decision": entry.decision.model_copy(update={"inputs": inputs})})
 
 
 async def _decided_again(turn: Turn, step: Step, decision: Decision) -> str:
-    """Tell what would be decided now; nothing is written, and what was decided then is not fed back."""
+    """Pass on the decision that would be made now; nothing is written, and the recorded decision is not used."""
     if turn.recorded_steps is not None and turn.recorded_steps.has(step, "end"):
         await turn.recorded_steps.take(step, "end")
     if turn.decided is not None:
@@ -154,18 +154,18 @@ def _decision(
     precedents: tuple[Any, ...],
     key_of: KeyOf | None,
 ) -> Decision:
-    """Join what the caller gave with what the turn has gathered."""
+    """Combine the arguments with what the turn has gathered."""
     facts, context = _facts(turn, given.facts), context_of(turn, given.context)
     alike = _class(turn, step, facts, outcome, context, key_of)
     inputs, approvals, refers = _rests_on(turn, step, given)
     reason = given.exception_reason or (None if evaluation is None else evaluation.exception_reason)
     # The model checks them.
-    said: dict[str, Any] = {
+    texts: dict[str, Any] = {
         "rationale": given.rationale,
         "alternatives": given.alternatives,
         "reasoning": given.reasoning,
     }
-    said = without_texts(turn, {**said, "exception_reason": reason if is_exception else None})
+    texts = without_texts(turn, {**texts, "exception_reason": reason if is_exception else None})
     try:
         return Decision(
             decision_id=decision_id(
@@ -196,13 +196,13 @@ def _decision(
             parent_decision_id=given.parent,
             causation_id=turn.command_id,
             run_id=turn.received.run_id,
-            **said,
+            **texts,
         )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise AdmissionError(
-            f"decision of turn [{turn}] is not whole at [{where}] [{first['msg']}]; expected a decision as "
+            f"decision of turn [{turn}] is invalid at [{where}] [{first['msg']}]; expected a decision as "
             "record_decision describes it: correct that argument",
             path=f"$.{where}",
         ) from error
@@ -216,7 +216,7 @@ def _policy(name: str, version: str, hash: str, rule: str | None) -> PolicyRefer
 def _rests_on(
     turn: Turn, step: Step, given: DecisionDraft
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], References | None]:
-    """Return look-ups and answers of a decision, and the steps that it refers to in their place: see `References`."""
+    """Return look-ups and approvals of a decision, and the steps to which it refers instead: see `References`."""
     gathered = turn.gathered
     looked_up = gathered.looked_up if given.inputs is None else []
     answered = gathered.answered if given.approvals is None else []
@@ -243,7 +243,7 @@ def _facts(turn: Turn, given: BaseModel | Mapping[str, object] | None) -> GivenF
 
 
 def _precedents_seen(turn: Turn, outcome: Outcome) -> tuple[PrecedentReference, ...]:
-    """Relate the precedents that the turn saw: one with the same outcome was followed, another one distinguished."""
+    """Relate the precedents of the turn: one with the same outcome was followed, any other one was distinguished."""
     return tuple(
         PrecedentReference(
             decision_id=found.decision_id, relation="followed" if outcome.is_like(found.outcome) else "distinguished"
@@ -263,12 +263,12 @@ def _class(
     rule = None if turn.actor is None else turn.actor.equivalence
     if rule is None or facts is None:
         return Classified()
-    turn.services.rules.resolve(rule.hash)  # a key by a rule that nobody can look up would say nothing later
+    turn.services.rules.resolve(rule.hash)  # a key by a rule that is not registered would have no meaning later
     return classified(turn, rule, facts, outcome, context, key_of=key_of, once=str(step))
 
 
 async def _check_parent(turn: Turn, parent: str | None) -> None:
-    """A parent is an earlier decision: that is why chains have no cycles."""
+    """Check that the parent is an earlier decision: so chains have no cycles."""
     find = turn.services.find_decision
     if parent is None or parent in turn.gathered.decisions or find is None:
         return

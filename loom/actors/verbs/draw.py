@@ -1,4 +1,4 @@
-"""The verbs `now`, `new_id` and `random`: what is drawn once, and is the same when the turn is resumed."""
+"""The verbs `now`, `new_id` and `random`: values that are drawn once, and are the same when the turn is resumed."""
 
 from __future__ import annotations
 

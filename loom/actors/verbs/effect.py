@@ -1,4 +1,4 @@
-"""The verb `perform`: does something in the world, the intent durable before and the result journaled after."""
+"""The verb `perform`: performs an effect; the intent is durable before it, and the result is journaled after it."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ async def perform(
 
 
 def in_doubt(turn: str, action: str) -> TurnStuckError:
-    """Return the error of a turn that stops for a person, as nobody knows whether an effect has happened."""
+    """Return the error of a turn that waits for a person, as it is unknown whether an effect happened."""
     return TurnStuckError(
         f"turn [{turn}] was cut short while it performed [{action}], which is not repeatable; expected a person to "
-        "look whether it happened: then `loom turns retry` (it is done again) or `loom turns abandon`"
+        "check whether it happened: then `loom turns retry` (it is done again) or `loom turns abandon`"
     )
 
 
@@ -64,7 +64,7 @@ def _check_repeatable(turn: Turn, intended: EffectIntendedEntry) -> None:
 async def _perform(
     turn: Turn, step: Step, action: str, effect: Callable[[str], Awaitable[Any] | Any], key: str
 ) -> Came:
-    """Do it, once the intent is durable (law 4), and write down what came of it."""
+    """Perform it, once the intent is durable (law 4), and write the result."""
     await turn.durable()
     began = time.perf_counter()
     came = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)

@@ -1,4 +1,4 @@
-"""The verb `evaluate`: asks the policy version that is pinned for the turn."""
+"""The verb `evaluate`: evaluates facts by the policy version that is pinned for the turn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MARK = b'"$sealed"'
 
 
 class GivenFacts(NamedTuple):
-    """Facts as they are journaled, with their text; and what they are in plain, where that is something else."""
+    """Facts as they are journaled, with their text; and their plain values, where these differ."""
 
     written: dict[str, JsonValue]
     text: bytes
@@ -38,12 +38,12 @@ class GivenFacts(NamedTuple):
 
     @property
     def plain(self) -> dict[str, JsonValue]:
-        """What the rule is asked about."""
+        """The facts that the rule evaluates."""
         return self.written if self.kept is None else self.kept.plain
 
     @property
     def digest(self) -> str:
-        """What stands for them in the key of a step: nobody can try values at it where they are sealed."""
+        """Their digest in the key of a step: of sealed facts, no values can be tried against it without a key."""
         keyed = None if self.kept is None else self.kept.digest
         return digest(self.written) if keyed is None else keyed
 
@@ -78,13 +78,13 @@ def parameters(turn: Turn) -> Mapping[str, object]:
 
 
 def _judge(turn: Turn, facts: BaseModel | Mapping[str, object], plain: Mapping[str, JsonValue]) -> Evaluation:
-    """Return what the pinned version says; a table is asked about the facts as they are recorded."""
+    """Return the evaluation by the pinned version; a table evaluates the facts as they are recorded."""
     pinned = _pinned(turn)
     return pinned.evaluate(plain if isinstance(pinned, Table) else facts)
 
 
 def _table(turn: Turn) -> Table | None:
-    """Return the table that the turn is judged by; None where it is a rule in Python, or there is none."""
+    """Return the table of the pinned version; None where that is a rule in Python, or there is no rule."""
     if turn.policy.document.get("language") != LANGUAGE:
         return None
     pinned = turn.services.policies.runnable(turn.policy)
@@ -98,15 +98,15 @@ def _pinned(turn: Turn) -> AnyPolicy:
         )
     try:
         return turn.services.policies.runnable(turn.policy)
-    except PolicyCodeChangedError as error:  # other code is never run in its name, whatever agent code would make of it
+    except PolicyCodeChangedError as error:  # other code is never run in its name, also if agent code catches the error
         raise turn.halt(error) from error
 
 
 def given_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> GivenFacts:
     """Return facts as the JSON that is journaled, with exact values in the form that the turn's table asks for.
 
-    NaN and infinity are refused, and so is a float for a decimal of a table; a value that looks sealed, too, as nothing
-    that somebody has a copy of may be opened. Declared fields are sealed, with the keys that the turn has at hand.
+    NaN and infinity are refused, and so is a float for a decimal of a table. A value that looks sealed is refused too:
+    otherwise a copy of a sealed value could be opened. Declared fields are sealed, with the keys that the turn holds.
     """
     declared = declared_facts(type(facts)) if isinstance(facts, BaseModel) else None
     if declared is None:
@@ -123,7 +123,7 @@ def given_facts(facts: BaseModel | Mapping[str, object], turn: Turn) -> GivenFac
 
 def _refuse_copies(value: JsonValue) -> None:
     if isinstance(placeholder_of(value), SealedValue):
-        raise AdmissionError("a fact looks like a sealed value; expected a plain one: hand in that")
+        raise AdmissionError("a fact looks like a sealed value; expected a plain one: use that")
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _refuse_copies(each)
 

@@ -1,4 +1,4 @@
-"""What `record_decision` is handed in: results as they are, and precedents by their ids."""
+"""Inputs of `record_decision` that are given as results, and precedents that are given by their ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from loom.sealing import Parts, declared_in, protect_with, subjects_in
 __all__ = ["HANDED_IN", "inputs_of", "precedents_of"]
 
 HANDED_IN = "handed in"
-"""The system of an input that no look-up of the turn gave."""
+"""The system of an input that no look-up of the turn returned."""
 
 _PREFIX = "decision_"
 _LOOK_UP = frozenset({"system", "entity", "query"})
@@ -31,8 +31,8 @@ _LOOK_UP = frozenset({"system", "entity", "query"})
 def inputs_of(turn: Turn, given: Sequence[Any]) -> tuple[Any, ...]:
     """Return inputs as a decision holds them.
 
-    A result that a look-up of the turn gave is that look-up. Another value is marked as handed in: when it was
-    retrieved, and how long that took, nobody says.
+    A result that a look-up of the turn returned is recorded as that look-up. Another value is marked as handed in: the
+    time and the duration of its retrieval are unknown.
     """
     looked_up = [(each.entry(), each.plain) for each in turn.gathered.looked_up]
     known = {
@@ -63,8 +63,8 @@ def _input(turn: Turn, value: Any, number: int, known: Mapping[str, DecisionInpu
 async def precedents_of(turn: Turn, step: Step, given: Sequence[Any], outcome: Outcome) -> tuple[Any, ...]:
     """Return precedents as a decision holds them; those named by an id, or how one begins, are looked up.
 
-    One with the same outcome is followed, another one distinguished. A turn that is driven again looks nothing up: what
-    was recorded says which decisions were meant. Raises `AdmissionError` for a decision that is not known.
+    One with the same outcome is followed, any other one is distinguished. A resumed turn looks nothing up: the recorded
+    decision names them. Raises `AdmissionError` for a decision that is unknown.
     """
     before = _recorded(turn, step)
     return tuple([await _named(turn, each, before, outcome) if isinstance(each, str) else each for each in given])

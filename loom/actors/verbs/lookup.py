@@ -70,7 +70,7 @@ async def gather_context(
 
 
 async def _given_again(turn: Turn, recorded: Recorded) -> tuple[JsonValue, Failure | None]:
-    """Return what a recorded look-up found, as the code got it, or how it failed."""
+    """Return the value of a recorded look-up, as the code got it, or raise its failure."""
     entry = expect(recorded.entry, ContextGatheredEntry, turn)
     if entry.masked and turn.compare is None:
         raise turn.halt(turn.not_resumable("masked"))
@@ -88,9 +88,9 @@ async def _fetch(
     timeout_s: float | None,
     protection: LookupProtection | None,
 ) -> Came:
-    """Run a fetcher, and journal what it was `asked` and what came of it, when it began and how long it took.
+    """Run a fetcher, and journal its query (`asked`), its result, its start and its duration.
 
-    What is protected is written so; the code gets what came.
+    Protected values are written in protected form; the code gets the plain result.
     """
     services = turn.services
     began_us, began = services.sources.clock.now_us(), time.perf_counter()
@@ -102,7 +102,7 @@ async def _fetch(
     if protection is not None:
         try:
             hidden, places = await protection.protected(step, came)
-        except AdmissionError as error:  # it is of another shape than declared, or must not be written at all
+        except AdmissionError as error:  # its shape is not the declared one, or it must not be written at all
             hidden, refused = Came(failure=failure_of(error)), True
     texts = {**asked, **took, **places}
     written, ready = result_written(turn, ContextGatheredEntry, texts, hidden, own_words=refused)

@@ -1,4 +1,4 @@
-"""The verbs `ask` and `tell`: send another actor a command, once, however often the turn is driven."""
+"""The verbs `ask` and `tell`: send another actor a command, once, however often the turn is resumed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def _ask(
     command_id: str,
     timeout_s: float | None,
 ) -> AskRepliedEntry:
-    """Wait for the reply; that the other turn was cut short is not an answer: it is resumed, and asked for again."""
+    """Wait for the reply; if the other turn is interrupted, it is resumed, and asked again."""
     ends = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         left_s = None if ends is None else max(0.0, ends - time.monotonic())
@@ -86,19 +86,19 @@ async def _ask(
 
 
 async def tell(turn: Turn, actor: type[Decider], actor_key: str, command: Command[Any], *, key: str | None) -> None:
-    """See `Actor.tell`. TellReceipt first and journaled then: the derived id makes telling twice once."""
+    """See `Actor.tell`. The command is sent first and journaled then: its derived id makes a repetition harmless."""
     journal = journal_name(actor.actor_type, actor_key)
     note_sent(turn, command)
     with turn.step("tell", key or f"{journal} {command.command_type}") as step:
         command_id = _derived_command_id(turn, step)
-        told = ToldEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
-        ready = turn.draft(told)
+        sent = ToldEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
+        ready = turn.draft(sent)
         recorded = await turn.take(step)
         if recorded is not None:
             before = expect(recorded.entry, ToldEntry, turn)
             if turn.compare is not None:
-                turn.compare(recorded, told.model_copy(update={"failure": before.failure}))
-            told = before
+                turn.compare(recorded, sent.model_copy(update={"failure": before.failure}))
+            sent = before
         else:
             await turn.durable()
             try:
@@ -106,21 +106,21 @@ async def tell(turn: Turn, actor: type[Decider], actor_key: str, command: Comman
             except LoomClosedError as error:
                 raise turn.halt(turn.shut_down()) from error
             except LoomError as error:
-                told = told.model_copy(update={"failure": _failure_of(error)})
-                ready = turn.draft(told)
+                sent = sent.model_copy(update={"failure": _failure_of(error)})
+                ready = turn.draft(sent)
             turn.write(ready)
-        if told.failure is not None:
-            raise _failed(told.failure)
+        if sent.failure is not None:
+            raise _failed(sent.failure)
 
 
 def _failure_of(error: LoomError) -> Failure:
-    """Return how another actor failed: by the exception that its own code raised, if that is what it was."""
+    """Return the failure of another actor: the exception of its own code, if there is one."""
     failure = failure_of(error)
     return failure.model_copy(update={"type_name": error.type_name}) if isinstance(error, ActorFailedError) else failure
 
 
 def _failed(failure: Failure) -> LoomError:
-    """Return what a failed ask or tell raises, live and resumed alike."""
+    """Return the exception that a failed ask or tell raises, live and resumed alike."""
     if failure.type_name == AskCycleError.__name__:
         return AskCycleError(failure.message)
     return ActorFailedError(failure.message, type_name=failure.type_name)

@@ -1,4 +1,4 @@
-"""The verb `find_precedents`: looks for earlier decisions, and journals which were seen."""
+"""The verb `find_precedents`: looks for earlier decisions, and journals those that it found."""
 
 from __future__ import annotations
 
@@ -38,21 +38,20 @@ async def find_precedents(
     """See `Actor.find_precedents`."""
     if not 0 < limit <= _MAX_PRECEDENTS:
         raise AdmissionError(
-            f"limit of precedents is [{limit}]; expected [1 to {_MAX_PRECEDENTS}]: ask for as many as "
-            "somebody will read"
+            f"limit of precedents is [{limit}]; expected [1 to {_MAX_PRECEDENTS}]: ask for as many as are read"
         )
     check_nearness(similar_to, min_similarity)
     alike = None if facts is None else await _situation(turn, facts)
     situation = None if alike is None else alike.key
     _check_facets(turn, facets, facts)
-    text = None if text is None else turn.protected.redact(text)  # as it is in the words that are looked through
+    text = None if text is None else turn.protected.redact(text)  # as in the words that are searched
     similar_to = None if similar_to is None else turn.protected.redact(similar_to)
     if situation is None and not facets and not text and not similar_to:
         raise AdmissionError(
-            "precedents are looked for by nothing; expected [facts, facets, text or similar_to]: give one of them"
+            "no criterion for precedents is given; expected [facts, facets, text or similar_to]: give one of them"
         )
     asked: dict[str, JsonValue] = {"situation": situation, "facets": dict(facets or {}), "text": text, "limit": limit}
-    if similar_to is not None:  # what did not ask for it has the key that it always had
+    if similar_to is not None:  # searches without it keep the key that they always had
         asked |= {"similar_to": similar_to, "min_similarity": min_similarity}
     if alike is not None and alike.keys:  # the key of a step is in clear
         asked["situation"] = keyed_digest(alike.keys, alike.key, about="loom situation")
@@ -96,7 +95,7 @@ async def find_precedents(
 async def _find(
     turn: Turn, *, similar_to: str | None, **asked: Any
 ) -> tuple[tuple[PrecedentFound, ...], int | None, Failure | None]:
-    """Ask the index; a function of a user's that turns texts into vectors has as long as a fetcher has."""
+    """Search the index; a user function that turns texts into vectors has the timeout of a fetcher."""
     precedents = turn.services.precedents
     timeout_s = None if similar_to is None else turn.services.options.lookup_timeout_s
     try:
@@ -126,7 +125,7 @@ async def _situation(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Sit
 
 
 def _check_facets(turn: Turn, facets: Mapping[str, JsonValue] | None, facts: object) -> None:
-    """Refuse a facet that is sealed among the facts at hand, or among those that the actor's rule is asked about."""
+    """Refuse a facet that is sealed in the given facts, or in those that the actor's rule evaluates."""
     if not facets:
         return
     evaluated, rule = turn.gathered.evaluated, getattr(turn.host.cls.policy, "facts_model", None)

@@ -1,4 +1,4 @@
-"""Facts with sealed fields: plain for the rule, sealed in whatever is written, in words that do not repeat them."""
+"""Facts with sealed fields: plain for the rule, sealed in all that is written, and removed from its explanations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _REDACTED = "[sealed]"
 def declared_facts(cls: type[BaseModel]) -> Parts | None:
     """Return what a class of facts declares; None where it declares nothing.
 
-    Raises `ConfigError` for a field that is masked, hashed or dropped: what a decision was judged on is kept (law 3).
+    Raises `ConfigError` for a field that is masked, hashed or dropped: the facts of a decision are kept (law 3).
     """
     declared = declaration_of(cls)
     if not declared:
@@ -63,16 +63,16 @@ def declared_facts(cls: type[BaseModel]) -> Parts | None:
 
 
 async def hold_keys_of_facts(turn: Turn, facts: object) -> None:
-    """Have the keys at hand that some facts are sealed with."""
+    """Load the keys with which some facts are sealed."""
     if isinstance(facts, BaseModel) and (declared := declared_facts(type(facts))) is not None:
         plain = plain_of(facts)
         await hold_keys(turn, subjects_in(plain, declared, subject=subject_of_turn(turn)))
 
 
 def kept_facts(turn: Turn, declared: Parts, plain: dict[str, JsonValue]) -> KeptFacts:
-    """Return facts as they may be written, with a digest that nobody can guess at; the turn takes note of them.
+    """Return facts as they may be written, with a keyed digest that cannot be guessed; the turn notes their values.
 
-    Raises `AdmissionError` where no subject is named, or its keys are not at hand; see `keys_at_hand`.
+    Raises `AdmissionError` where no subject is named, or its keys are not held; see `keys_at_hand`.
     """
     subject = subject_of_turn(turn)
     node, whole = Parts({_WHERE: declared}), dict[str, JsonValue]({_WHERE: plain})
@@ -89,32 +89,32 @@ def kept_facts(turn: Turn, declared: Parts, plain: dict[str, JsonValue]) -> Kept
 
 
 def without_facts(turn: Turn, evaluation: Evaluation, kept: KeptFacts | None) -> Evaluation:
-    """Return what a rule said without the turn's protected values; short ones of the facts go too, as whole words."""
+    """Return an evaluation without the turn's protected values; short ones of the facts are removed as whole words."""
     texts = turn.protected.texts
     if not texts:
         return evaluation
     words = frozenset() if kept is None else texts_in(kept.plain, kept.declared, subject=kept.subject)
 
-    def said(text: str) -> str:
+    def without(text: str) -> str:
         return _without_words(redacted(text, texts), words)
 
     def scalar(value: Scalar) -> Scalar:
         if isinstance(value, str):
-            return said(value)
+            return without(value)
         return _REDACTED if value is not None and not isinstance(value, bool) and str(value) in words else value
 
     def miss(each: RuleMiss) -> RuleMiss:
         fact = None if each.condition is None or kept is None else each.condition.fact
         if fact is not None and kept is not None and is_declared(kept.declared, fact):
             return each.model_copy(update={"why": f"{fact} is {_REDACTED}, and does not fit"})
-        return each.model_copy(update={"why": said(each.why)})
+        return each.model_copy(update={"why": without(each.why)})
 
     reason = evaluation.exception_reason
     return evaluation.model_copy(
         update={
-            "why": said(evaluation.why),
+            "why": without(evaluation.why),
             "why_not": tuple(miss(each) for each in evaluation.why_not),
-            "exception_reason": None if reason is None else said(reason),
+            "exception_reason": None if reason is None else without(reason),
             "details": {name: scalar(value) for name, value in evaluation.details.items()},
         }
     )
@@ -145,9 +145,9 @@ def is_keyed_over(attributes: Iterable[Plain | FromContext], node: Node | None) 
 
 
 def check_not_sealed(rule: EquivalenceRule, facts: Node | None, outcome: Node | None = None) -> None:
-    """Refuse an equivalence rule that makes classes of what is sealed, unless the attribute is keyed.
+    """Refuse an equivalence rule with sealed attributes that are not keyed.
 
-    Without a key, a value could be guessed at by the key of its class.
+    Without a key, the value could be guessed from the key of its class.
     """
     for attributes, node, what in ((rule.attributes, facts, "fact"), (rule.outcome, outcome, "outcome")):
         for each in attributes if node is not None else ():
@@ -159,7 +159,7 @@ def check_not_sealed(rule: EquivalenceRule, facts: Node | None, outcome: Node | 
 
 
 def check_facets(facets: Mapping[str, JsonValue] | None, declared: Iterable[Node | None]) -> None:
-    """Refuse to look for precedents by a fact that is sealed: its value would stand in the journal."""
+    """Refuse to look for precedents by a sealed fact: its value would be written in the journal."""
     for name in facets or ():
         if any(is_declared(node, name) for node in declared if node is not None):
             raise AdmissionError(

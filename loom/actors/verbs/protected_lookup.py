@@ -1,4 +1,4 @@
-"""How one look-up is protected: its query and what came back, before either is journaled; and opened when resumed."""
+"""The protection of one look-up: its query and result, before they are journaled; and their opening on resumption."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ QUERY = "$query"
 """The path by which `protect` declares the text of the query."""
 
 RESULT = "$result"
-"""The path by which `protect` declares the whole of what comes back."""
+"""The path by which `protect` declares the whole result."""
 
 _KEYED = ("seal", "hash")
 _SAID: Mapping[Handling, str] = {"seal": "[sealed]", "hash": "[hashed]", "mask": "[masked]", "drop": "[dropped]"}
@@ -59,7 +59,7 @@ _WHERE = "result"
 
 
 class LookupProtection:
-    """What is declared of one look-up, and whose it is."""
+    """The declarations and the subject of one look-up."""
 
     def __init__(
         self, turn: Turn, *, result: Node | None, query: Handling | None, subject: str | None, asked: str
@@ -71,7 +71,7 @@ class LookupProtection:
         self._asked = asked
 
     async def begin(self) -> None:
-        """Refuse what could not be journaled, before anything is asked; the keys are at hand after it."""
+        """Refuse what could not be journaled, before the fetcher runs; the turn holds the keys afterwards."""
         keyed = [*_keyed(self._result), *_keyed(self._query)]
         if keyed and self._subject is None and any(leaf.subject is None for leaf in keyed):
             raise AdmissionError(
@@ -90,11 +90,11 @@ class LookupProtection:
 
     @property
     def query(self) -> str:
-        """The query as it stands in the key of the step: by itself, or by a digest that nobody can guess at."""
+        """The query as it is in the key of the step: in plain, or as a keyed digest that cannot be guessed."""
         if self._query is None:
             return self._asked
         if self._subject is None or self._subject not in self._turn.keys:
-            return self._said
+            return self._placeholder
         keys = keys_at_hand(self._turn, [self._subject])
         return keyed_digest(keys, self._asked, about="gather_context query")
 
@@ -102,10 +102,10 @@ class LookupProtection:
         """Return the query as field → JSON text of its entry."""
         if self._query is None:
             return {"query": json_text(self._asked)}
-        return {"query": json_text(self._said), "protected_query": to_json(self._protected_query())}
+        return {"query": json_text(self._placeholder), "protected_query": to_json(self._protected_query())}
 
     def made(self, raw: Any) -> Any:
-        """Return what a fetcher gave as plain JSON may be made of it, having taken note of what its models declare."""
+        """Return a fetcher's result in a form that can be made plain JSON, after noting what its models declare."""
         own = declared_in(raw)
         if own is not None:
             given = None if self._result is None else self._result.fields[_WHERE]
@@ -113,7 +113,7 @@ class LookupProtection:
         return plain_result(raw)
 
     async def protected(self, step: Step, came: Came) -> tuple[Came, dict[str, bytes]]:
-        """Return what came back as it may be written, and where in it something was protected."""
+        """Return the result as it may be written, and the places of protected values in it."""
         if came.failure is not None or self._result is None:
             return came, {}
         turn, plain = self._turn, {_WHERE: came.result.value}
@@ -140,7 +140,7 @@ class LookupProtection:
         return found
 
     @property
-    def _said(self) -> str:
+    def _placeholder(self) -> str:
         leaf = None if self._query is None else self._query.fields["query"]
         return _SAID[leaf.handling] if isinstance(leaf, Leaf) else ""
 
@@ -148,7 +148,7 @@ class LookupProtection:
 async def protection_of(
     turn: Turn, *, protect: Mapping[str, str] | None, returns: Any, subject: str | None, query: str
 ) -> LookupProtection | None:
-    """Return how a look-up is protected, with all that can be refused before it is made; None where nothing is."""
+    """Return the protection of a look-up, or None; refuse before the look-up all that can be refused then."""
     if protect is None:
         if returns is None:
             return None
@@ -185,7 +185,7 @@ async def opened_result(turn: Turn, entry: ContextGatheredEntry) -> JsonValue:
 
 
 def stop_if_lost(turn: Turn, entry: ContextGatheredEntry, *, replayed: bool) -> None:
-    """Stop a turn that cannot be given what a recorded look-up found, before anything of it runs."""
+    """Stop a turn that cannot get the value of a recorded look-up, before anything of it runs."""
     for place in entry.protected:
         why = why_lost(_at(entry.result, place), turn.services.subjects)
         if why is not None:
@@ -211,7 +211,9 @@ def _declared(protect: tuple[tuple[str, str], ...], returns: Any) -> tuple[Node 
     by_path = declared_paths(paths) if paths else None
     if whole is not None:
         if by_path is not None:
-            raise ConfigError(f"path [{RESULT}] covers all others; expected the one or the others: drop one")
+            raise ConfigError(
+                f"path [{RESULT}] covers all others; expected either it or the others: leave out one of them"
+            )
         node = declared_paths({_WHERE: whole})
         by_path = node.fields[_WHERE] if isinstance(node, Parts) else None
     return merged(None if returns is None else declared_by(returns), by_path), handling
@@ -233,7 +235,7 @@ def _names(place: str) -> list[str]:
 
 
 def _at(value: JsonValue, place: str) -> JsonValue:
-    """Return what stands at a JSON pointer; None where there is nothing."""
+    """Return the value at a JSON pointer; None where there is none."""
     for name in _names(place):
         if isinstance(value, dict):
             value = value.get(name)

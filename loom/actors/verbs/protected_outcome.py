@@ -1,4 +1,4 @@
-"""The outcome of a decision: plain for the class that it makes, and as it is written."""
+"""The outcome of a decision: in plain for its precedent class, and as it is written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _WHERE = "outcome"
 
 
 class Outcome(NamedTuple):
-    """What was decided, as it is written; and in plain, with what is declared of it, where that is something else."""
+    """The outcome as it is written; and in plain, with its declarations, where that differs."""
 
     written: dict[str, JsonValue]
     plain: dict[str, JsonValue]
     declared: Node | None = None
 
     def is_like(self, earlier: Mapping[str, JsonValue]) -> bool:
-        """Tell whether an earlier decision came to the same, as far as both are there to be read."""
+        """Tell whether an earlier decision has the same outcome, as far as both can be read."""
         if self.declared is None:
             return self.written == earlier
         return bool(_readable(self.written) == _readable(dict(earlier)))
@@ -36,9 +36,9 @@ class Outcome(NamedTuple):
 async def protected_outcome(
     turn: Turn, step: Step, given: BaseModel | Mapping[str, object] | None, protect: Mapping[str, str] | None
 ) -> Outcome:
-    """Return the outcome of a decision, protected by paths or by what its model declares, for whom the command names.
+    """Return the outcome of a decision, protected by paths or by its model, for the subject that the command names.
 
-    Raises `AdmissionError` where that is nobody, or it is no JSON; `ConfigError` without a vault.
+    Raises `AdmissionError` where the command names none, or the outcome is not JSON; `ConfigError` without a vault.
     """
     own = declared_in(given) if isinstance(given, BaseModel) else None
     declared = own if protect is None else merged(own, declared_paths(protect))

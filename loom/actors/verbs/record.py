@@ -37,7 +37,7 @@ async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
 
 
 async def _protected(turn: Turn, step: Step, entry: Entry, declared: Parts) -> None:
-    """Journal an entry with declared fields: what is sealed comes out the same whenever the step is taken."""
+    """Journal an entry with declared fields: sealing gives the same result whenever the step runs."""
     kept = await kept_entry(
         entry, declared, vault=vault_of(turn), subject=subject_of_turn(turn), names=names_of(turn),
         once=f"{turn.command_id} {step.verb} {step.key} {step.occurrence}",

@@ -1,4 +1,4 @@
-"""What another actor replied to a turn, as the turn journals it: protected as in that actor's own journal."""
+"""The reply of another actor, as the turn journals it: protected as in that actor's own journal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["given", "given_again", "note_sent"]
 
 
 def note_sent(turn: Turn, command: Command[Any]) -> None:
-    """Take note of the declared values of a command that the turn sends."""
+    """Note the declared values of a command that the turn sends."""
     if declared_of(type(command)):
         turn.protected.add_model(command, subject=subject_of(command, plain_of(command)))
 
 
 async def given(turn: Turn, command: Command[Any], command_id: str, reply: JsonValue) -> JsonValue:
-    """Return a reply as the turn may journal it. One that came before and is not all there any more stops the turn."""
+    """Return a reply as the turn may journal it. An earlier reply with values that are gone stops the turn."""
     declared = declared_reply(type(command))
     if declared is None or reply is None:
         return reply

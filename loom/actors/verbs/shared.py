@@ -1,4 +1,4 @@
-"""What the verbs share: recorded entries, values as JSON, and failures in the form that is journaled."""
+"""Helpers of all verbs: recorded entries, values as JSON, and failures in the form that is journaled."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MAX_MESSAGE = 2_000
 
 
 def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
-    """Return a recorded entry as what its step needs; a body that is gone stops the turn for good."""
+    """Return a recorded entry as the type that its step needs; a body that is gone stops the turn permanently."""
     if isinstance(entry, cls):
         return entry
     problem = getattr(entry, "problem", "another kind")
@@ -59,7 +59,7 @@ def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
 async def once(
     turn: Turn, step: Step, entry: Entry, phase: Phase = "end", *, seen: Seen | None = None
 ) -> Recorded | None:
-    """Journal this half of a step if it is not recorded yet; else return what is, which a replay compares with it.
+    """Journal this half of a step if it is not recorded yet; else return the recorded one. A replay compares both.
 
     Raises `AdmissionError` for an entry that cannot be kept, before the step is taken.
     """
@@ -73,7 +73,7 @@ async def once(
 
 
 class Came(NamedTuple):
-    """What came of code that reaches out: its value as JSON, or how it failed."""
+    """The result of user code that acts outside: its value as JSON, or its failure."""
 
     result: Written = NOTHING
     failure: Failure | None = None
@@ -82,10 +82,10 @@ class Came(NamedTuple):
 def result_written(
     turn: Turn, cls: type[Entry], texts: Mapping[str, bytes], came: Came, *, own_words: bool = False
 ) -> tuple[Came, Draft]:
-    """Journal what came back, with the other fields of its entry as texts; return it, and what was journaled.
+    """Journal a result, with the other fields of its entry as texts; return it, and the journaled entry.
 
-    A result that is too large to be kept is journaled as failed, not lost. Words of a failure that are loom's
-    `own_words` are kept also where protected values were handled.
+    A result that is too large is journaled as a failure, so it is not lost. The message of a failure that is loom's own
+    (`own_words`) is kept also where protected values were handled.
     """
     if came.failure is not None and not own_words and turn.withholds_words:
         came = Came(failure=came.failure.model_copy(update={"message": NOT_KEPT}))
@@ -110,9 +110,9 @@ async def attempt(
     limits: Limits,
     made: Callable[[Any], Any] | None = None,
 ) -> Came:
-    """Call code of a user's that reaches out; return what JSON makes of its value, or how it failed.
+    """Call user code that acts outside; return its value as JSON, or its failure.
 
-    `made` makes the value something that may be looked at as JSON, where not everything in it may.
+    `made` converts a value that is not wholly JSON into one that is.
     """
     patience: asyncio.Timeout | None = None
     try:
@@ -129,13 +129,13 @@ async def attempt(
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return Came(failure=failure_of(error))  # something that it waited for was cancelled, not the turn
+        return Came(failure=failure_of(error))  # a task for which it waited was cancelled, not the turn
     except Exception as error:
         return Came(failure=failure_of(error))
 
 
 def digest(value: JsonValue) -> str:
-    """Return a digest of plain JSON that is the same whenever the same code asks the same thing."""
+    """Return a digest of plain JSON; it is the same whenever the same code makes the same call."""
     return hashlib.sha256(_SORTED.encode(value).encode()).hexdigest()[:32]
 
 
@@ -143,7 +143,7 @@ _SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", 
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return an exception in the form that is journaled: its type, and its words as far as they can be kept."""
+    """Return an exception in the form that is journaled: its type, and its message as far as it can be kept."""
     return Failure(type_name=keepable(type(error).__name__, 200), message=keepable(_words(error), _MAX_MESSAGE))
 
 
@@ -152,7 +152,7 @@ def _words(error: BaseException) -> str:
         words = str(error)
         if isinstance(error, BaseExceptionGroup):  # says how many there are, not which
             words += ": " + "; ".join(f"{type(inner).__name__}: {_words(inner)}" for inner in error.exceptions[:5])
-    except Exception:  # its __str__ is code of a user's
+    except Exception:  # its __str__ is user code
         return "its message cannot be read"
     return words
 
@@ -178,7 +178,7 @@ def typed(value: JsonValue, returns: Any, *, text: bytes | None = None) -> Any:
 
 
 def context_of(turn: Turn, given: Mapping[str, object] | None = None) -> dict[str, JsonValue]:
-    """Return the context of a decision: what is given, and what the actor knows of itself."""
+    """Return the context of a decision: the given values and the actor's own."""
     actor_type, key = parse_journal_name(turn.host.journal)
     known = {} if turn.actor is None else turn.actor.context()
     merged: Any = json_value(
