@@ -253,9 +253,9 @@ ACTS: tuple[Act, ...] = (
     Act(
         "a turn that the views make up is listed",
         "loom/actors/turns_confirmed.py",
-        "TurnsInJournal._told",
-        'if told is not None and (told["journal"], told["command_id"]) == (row["journal"], row["command_id"]):',
-        "if told is not None:",
+        "TurnsInJournal._confirmed",
+        'if folded is not None and (folded["journal"], folded["command_id"]) == (row["journal"], row["command_id"]):',
+        "if folded is not None:",
         ("tests/actors/test_turns_view.py",),
     ),
     Act(
