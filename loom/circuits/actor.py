@@ -115,7 +115,7 @@ class CircuitActor(Actor[ClientState]):
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
         definition, step = circuit.definition, named_step(circuit.definition, step)
         if current_turn(self, "record").recorded_steps is None:  # else it was held against the definition of its time
-            check_step(circuit, step)
+            check_step(circuit, step, self.key)
         inputs, provenance = inputs_of(circuit, command, step, found)
         too_large = _problem_of(partial(check_room, "inputs", inputs, self._room))
         version = self._pinned(place) or await self._wiring.version(circuit)

@@ -18,7 +18,8 @@ from loom.circuits.definition import Circuit, CircuitDefinition
 from loom.circuits.earlier import EARLIER
 from loom.circuits.errors import CircuitDependencyError
 from loom.circuits.escalations import Escalations
-from loom.circuits.inputs import named
+from loom.circuits.fields import ClientFields, is_of_before, protect_as_before, worded_fields
+from loom.circuits.inputs import declared_inputs, named
 from loom.circuits.loading import listed_circuits
 from loom.circuits.reading import CircuitsView
 from loom.circuits.requests import Claims, Requests
@@ -36,7 +37,8 @@ from loom.errors import (
 )
 from loom.extension import Host
 from loom.identity import By, Identity, derived_id, new_id
-from loom.sealing import Erasures, Fields, SealingConfig, Subjects
+from loom.journal.kinds import CommandReceivedEntry
+from loom.sealing import Erasures, SealingConfig, Subjects
 
 __all__ = ["Circuits"]
 
@@ -59,7 +61,7 @@ class Circuits:
         self.strategies = Strategies(host.store)
         self.escalations = Escalations(host.store, make_draft=host.draft)
         self._subjects = subjects
-        self.fields = Fields(subjects.erasures, subjects.vault)
+        self.fields = ClientFields(subjects.erasures, subjects.vault)
         self._raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]] = {}
         self._callers: Claims = {}
         self._requests = Requests(host, self._callers)
@@ -110,10 +112,10 @@ class Circuits:
 
     async def register(self, circuit: Circuit, *, by: By) -> None:
         """Register a circuit; its definition is a policy version from here on, so that what ran is known for ever."""
-        seals = "seal" in circuit.definition.fields.values()
-        if seals and self.fields.vault is None and self._host.resumes:
+        keyed = {"seal", "hash"} & {*circuit.definition.fields.values()}
+        if keyed and self.fields.vault is None and self._host.resumes:
             raise ConfigError(
-                f"circuit [{circuit.definition.circuit_id}] seals fields, and there is no vault; "
+                f"circuit [{circuit.definition.circuit_id}] seals or hashes fields, and there is no vault; "
                 "expected a master key: fill in sealing: in the config"
             )
         await self._host.policies.register_code(circuit.policy, by=by, reason="a circuit")
@@ -141,7 +143,9 @@ class Circuits:
         known_id = execution_id or new_id()
         async with self._requests.begun(CircuitActor, client_id, known_id, by=by, is_new=execution_id is None) as send:
             steps = [(name, self._named(name, inputs)) for name, inputs in steps]
-            command = await self._command(known_id, client_id, steps)
+            protects = any(each in self._circuits and self._circuits[each].definition.fields for each, _ in steps)
+            is_earlier = bool(execution_id and protects) and await self._is_of_before(client_id, known_id)
+            command = await self._command(known_id, client_id, steps, is_earlier=is_earlier)
             raw = {
                 (place, name): value
                 for place, ((_, inputs), step) in enumerate(zip(steps, command.steps, strict=True), start=1)
@@ -160,7 +164,12 @@ class Circuits:
         return inputs if circuit is None else named(circuit.definition, inputs)
 
     async def _command(
-        self, execution_id: str, client_id: str, steps: Sequence[tuple[str, Mapping[str, JsonValue]]]
+        self,
+        execution_id: str,
+        client_id: str,
+        steps: Sequence[tuple[str, Mapping[str, JsonValue]]],
+        *,
+        is_earlier: bool,
     ) -> RunChain:
         """Return the chain as it may be written: what is not to be kept is not in it."""
         written = []
@@ -169,10 +178,13 @@ class Circuits:
             handling = {} if circuit is None else circuit.definition.fields
             # The same request sent twice has to be the same bytes: what is sealed comes out the same for its place.
             once = f"{execution_id} {place}"
-            kept = await self.fields.protect(_declared(circuit, inputs), handling, subject=client_id, once=once)
+            given, vault = declared_inputs(circuit, inputs), self.fields.vault
+            if is_earlier:  # it is compared with what an earlier loom wrote of it
+                kept = await protect_as_before(vault, given, handling, subject=client_id, once=once)
+            else:
+                kept = await self.fields.protect(given, handling, subject=client_id, once=once, names=(execution_id,))
             unwritten = tuple(field for field in kept.changed if handling[field] != "seal")
             gone = {field: inputs[field] for field in unwritten}
-            vault = self.fields.vault
             proof = await vault.hashed(client_id, gone, about=once) if gone and vault is not None else None
             written.append(Step(circuit_id=name, inputs=kept.values, unwritten=unwritten, proof=proof))
         try:
@@ -181,6 +193,13 @@ class Circuits:
             raise AdmissionError(
                 f"this is no chain [{error.errors()[0]['msg']}]; expected 1 to 100 circuits"
             ) from error
+
+    async def _is_of_before(self, client_id: str, execution_id: str) -> bool:
+        """Tell whether a chain was recorded by an earlier loom, which wrote protected fields in another way."""
+        received = await self._host.store.find_command(f"{CircuitActor.actor_type}/{client_id}", execution_id)
+        if received is None or not isinstance(received.entry, CommandReceivedEntry):
+            return False
+        return is_of_before(RunChain.model_validate(received.entry.payload))
 
     async def _opened(self, reply: ChainReply, client_id: str) -> ChainReply:
         """Return a reply with what was sealed in it opened for its caller; what is erased says so.
@@ -192,7 +211,8 @@ class Circuits:
             circuit = self._circuits.get(each.circuit_id)
             fell_back = each.substituted and circuit is not None and circuit.definition.failure_mode == _FALLS_BACK
             try:
-                data = None if fell_back else await self.fields.reveal(each.data, subject=client_id)
+                said = worded_fields(each.data)
+                data = None if fell_back else await self.fields.reveal(said, subject=client_id)
             except ErasedError:
                 data = None
             results.append(each.model_copy(update={"data": self.fields.shown(each.data) if data is None else data}))
@@ -309,19 +329,6 @@ class Circuits:
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))
-
-
-def _declared(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """Return what may be written of inputs at all: of a circuit that nobody knows none, as nobody says what they are.
-
-    What is not declared reaches no circuit; where fields are protected it is not written either.
-    """
-    if circuit is None:
-        return {}
-    if not circuit.definition.fields:
-        return inputs
-    declared = {*circuit.definition.inputs, *circuit.definition.optional}
-    return {field: value for field, value in inputs.items() if field in declared}
 
 
 def _check_client(client_id: str, *, what: str = "client id") -> None:

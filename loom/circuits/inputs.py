@@ -13,11 +13,13 @@ from loom.circuits.definition import Circuit, CircuitDefinition, Result
 from loom.circuits.entries import Provenance
 from loom.errors import AdmissionError
 from loom.journal.admission import DEFAULT_LIMITS, Limits, json_value
-from loom.sealing import Handling, is_sealed
+from loom.sealing import Handling, SealedValue, Withheld, is_sealed
+from loom.sealing.markers import placeholder_of
+from loom.sealing.protecting import escaped
 
 __all__ = [
-    "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "earlier_of", "inputs_of",
-    "is_secret", "named", "named_step", "problem_of", "protected_of", "size_of",
+    "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "declared_inputs", "earlier_of",
+    "inputs_of", "is_secret", "named", "named_step", "problem_of", "protected_of", "size_of",
 ]  # fmt: skip
 
 _LIMITS = Limits(max_depth=24)
@@ -59,6 +61,19 @@ def inputs_of(
         elif name == "client_id":
             inputs[name], provenance[name] = command.client_id, "request"
     return inputs, provenance
+
+
+def declared_inputs(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """Return what may be written of inputs at all: of a circuit that nobody knows none, as nobody says what they are.
+
+    What is not declared reaches no circuit; where fields are protected it is not written either.
+    """
+    if circuit is None:
+        return {}
+    if not circuit.definition.fields:
+        return inputs
+    declared = {*circuit.definition.inputs, *circuit.definition.optional}
+    return {field: value for field, value in inputs.items() if field in declared}
 
 
 def named(definition: CircuitDefinition, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,13 +143,20 @@ def problem_of(error: Exception, *, secret: bool) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-def check_step(circuit: Circuit, step: Step) -> None:
+def check_step(circuit: Circuit, step: Step, subject: str) -> None:
     """Refuse a step that did not come through `Circuits.run`: nothing in it would be protected."""
-    for name, value in step.inputs.items():
-        how = circuit.definition.fields.get(name, "keep")
-        as_is = how in ("keep", "seal") or name in step.unwritten
-        sealed: Any = value if is_sealed(value) else {"about": name}
-        if not as_is or is_sealed(value) != (how == "seal") or sealed["about"] != name:
+    for name in {*step.inputs, *step.unwritten}:
+        value, how = step.inputs.get(name), circuit.definition.fields.get(name, "keep")
+        match placeholder_of(value):
+            case SealedValue() as sealed:
+                is_made = how == "seal" and (sealed.subject, sealed.about) == (subject, f"/{escaped(name)}")
+            case Withheld() as withheld:
+                is_made = how == withheld.how
+            case None:
+                is_made = value is None or (how == "keep" and not is_sealed(value))
+            case _:
+                is_made = False
+        if not is_made or isinstance(placeholder_of(value), Withheld) != (name in step.unwritten):
             raise AdmissionError(f"input [{name:.80}] was not protected; expected a chain that Circuits.run has made")
 
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from loom.circuits.escalations import Escalations
+from loom.circuits.fields import ClientFields
 from loom.circuits.targets import compared
 from loom.clock import us_from_datetime
 from loom.projections import Queries
-from loom.sealing import Fields
 
 __all__ = ["CircuitsView"]
 
@@ -79,7 +79,9 @@ _NOTHING: dict[str, Any] = {
 class CircuitsView:
     """Answers what circuits did, out of the views."""
 
-    def __init__(self, queries: Queries, now: Callable[[], datetime], fields: Fields, escalations: Escalations) -> None:
+    def __init__(
+        self, queries: Queries, now: Callable[[], datetime], fields: ClientFields, escalations: Escalations
+    ) -> None:
         self._queries = queries
         self._escalations = escalations
         self._fields = fields

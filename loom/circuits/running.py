@@ -17,7 +17,8 @@ from loom.circuits.failing import Failure, absorb, outcome_of
 from loom.circuits.inputs import GONE, Found, check_inputs, check_outputs, check_room, earlier_of, problem_of
 from loom.circuits.wiring import Wiring
 from loom.errors import ErasedError, NotReplayableError
-from loom.sealing import is_sealed
+from loom.sealing import Withheld, is_sealed
+from loom.sealing.markers import placeholder_of
 
 __all__ = ["Attempt", "Given", "raw_inputs"]
 
@@ -96,7 +97,8 @@ class Attempt:
         """Keep outputs as they are for the steps to come, and return them as they may be written, if they may."""
         check_outputs(self.circuit, result)
         fields = self.wiring.fields
-        protected = await fields.protect(result.outputs, self.circuit.definition.fields, subject=self.client_id)
+        handling, names = self.circuit.definition.fields, (self.execution_id,)
+        protected = await fields.protect(result.outputs, handling, subject=self.client_id, names=names)
         check_room("outputs", protected.values, self.room)
         kept = self.wiring.raw.get((self.client_id, self.execution_id))
         if kept is not None:
@@ -104,9 +106,11 @@ class Attempt:
         return {"outputs": protected.values, "masked": list(protected.changed), "confidence": result.confidence}
 
     async def _opened(self) -> Mapping[str, JsonValue] | None:
-        """Return what it last came to, opened; None where it is erased, as if it had never been said."""
+        """Return what it last came to, opened; None where that is erased or was not kept, as if it was never said."""
+        if self.last is None or any(isinstance(placeholder_of(each), Withheld) for each in self.last.values()):
+            return None
         try:
-            return None if self.last is None else await self.wiring.fields.reveal(self.last, subject=self.client_id)
+            return await self.wiring.fields.reveal(self.last, subject=self.client_id)
         except ErasedError:
             return None
 

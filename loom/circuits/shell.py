@@ -208,8 +208,9 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
 
     from loom.circuits import CircuitsView, extension
     from loom.circuits.escalations import Escalations
+    from loom.circuits.fields import ClientFields
     from loom.ext.acting import no_draft, open_readings
-    from loom.sealing import Erasures, Fields
+    from loom.sealing import Erasures
 
     async with open_readings(shell, extension) as readings:
         store: Any = readings.reader
@@ -217,7 +218,7 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
         await erasures.load()
         escalations = Escalations(store, make_draft=no_draft)
         await escalations.load()
-        yield CircuitsView(readings.queries, lambda: datetime.now(UTC), Fields(erasures), escalations)
+        yield CircuitsView(readings.queries, lambda: datetime.now(UTC), ClientFields(erasures), escalations)
 
 
 def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from loom.circuits.entries import (
     EscalationOpenedEntry,
     EscalationRepeatedEntry,
 )
+from loom.circuits.fields import worded_fields
 from loom.journal.entry import Recorded
 from loom.projections import Confirmation
 from loom.projections.sql import script
@@ -96,7 +97,8 @@ class CircuitsProjection:
         entry, journal = recorded.entry, recorded.journal
         key = journal.partition("/")[2]
         if isinstance(entry, CircuitEnteredEntry):
-            view.execute(_ENTERED, (journal, entry.execution_id, entry.circuit_id, json.dumps(entry.inputs)))
+            inputs = json.dumps(worded_fields(entry.inputs))
+            view.execute(_ENTERED, (journal, entry.execution_id, entry.circuit_id, inputs))
         elif isinstance(entry, CircuitSucceededEntry | CircuitFailedEntry):
             _log(entry, recorded, key, view)
         elif isinstance(entry, EscalationOpenedEntry):
@@ -149,7 +151,8 @@ def _log(
     given = view.execute(_GIVEN, which).fetchone()
     view.execute(_LEFT, which)
     if isinstance(entry, CircuitSucceededEntry):
-        token, confidence, outputs = f"SUCCESS:{entry.circuit_id}", entry.confidence, json.dumps(entry.outputs)
+        token, confidence = f"SUCCESS:{entry.circuit_id}", entry.confidence
+        outputs = json.dumps(worded_fields(entry.outputs))
         success, substituted, error = True, entry.substituted, None
     else:
         token, confidence, outputs = f"FAILED:{entry.circuit_id}:{entry.failure_mode or entry.code}", 0.0, None

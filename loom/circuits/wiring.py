@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from pydantic import JsonValue
 
 from loom.circuits.definition import Circuit
+from loom.circuits.fields import ClientFields
 from loom.policies import Evaluation
-from loom.sealing import Fields
 
 __all__ = ["Band", "Wiring", "band_of"]
 
@@ -26,7 +26,7 @@ class Wiring(NamedTuple):
     judge: Callable[[str, Mapping[str, Any]], Evaluation]
     """What the version of a hash says of facts."""
     escalate: Callable[[str, str, Mapping[str, JsonValue], str], Awaitable[str]]
-    fields: Fields
+    fields: ClientFields
     most_bytes: int
     """Of an entry: what a circuit comes to has to fit into one, and what a chain comes to as well."""
     raw: dict[tuple[str, str], dict[tuple[int, str], JsonValue]]

@@ -19,7 +19,6 @@ from loom.sealing.declaring import (
 )
 from loom.sealing.erasures import Erasures, SubjectErasedEntry
 from loom.sealing.facts import OpenedFacts, opened_facts, why_closed
-from loom.sealing.fields import Fields, Protected
 from loom.sealing.handing_out import HandingOut
 from loom.sealing.keyfile import KeyFile
 from loom.sealing.keystore import KeyStore
@@ -62,7 +61,6 @@ __all__ = [
     "Each",
     "Erased",
     "Erasures",
-    "Fields",
     "HandingOut",
     "Handling",
     "Hashed",
@@ -77,7 +75,6 @@ __all__ = [
     "Openings",
     "Outgoing",
     "Parts",
-    "Protected",
     "Sealed",
     "SealedOpenedEntry",
     "SealedValue",

@@ -1,7 +1,7 @@
 """Facts that are sealed in a decision: whether they can be judged as they are, and opened in memory to be judged again.
 
 A fact was sealed at its own path below `/facts`; it opens there and nowhere else, with no class of facts at hand. An
-outcome is opened by the same way below `/outcome`, and what circuits came to below its own name.
+outcome is opened by the same way below `/outcome`, and what circuits came to by its own name.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ async def opened_facts(
             isinstance(stands, SealedValue) and vault is not None and vault.is_erased(stands.subject, stands.generation)
         ):
             return OpenedFacts(None, "erased")
-        if not isinstance(stands, SealedValue) or vault is None or not _is_at_home(stands.about, path):
+        if not isinstance(stands, SealedValue) or vault is None or not _is_at_home(stands.about, path, at):
             why = "sealed"
             continue
         if subjects_of is not None and stands.subject not in subjects_of:
@@ -118,6 +118,11 @@ def _rebuilt(value: JsonValue, path: str, opened: Mapping[str, JsonValue]) -> Js
     return value
 
 
-def _is_at_home(about: str, path: str) -> bool:
-    """Tell whether a value stands where it was sealed for; circuits name the field alone, whatever holds it."""
-    return about == path or (not about.startswith("/") and path.endswith(f"/{escaped(about)}"))
+def _is_at_home(about: str, path: str, at: str) -> bool:
+    """Tell whether a value stands where it was sealed for.
+
+    Circuits name the field alone, which is below `/outputs` of their outcomes; an earlier loom wrote the bare name.
+    """
+    if about == path or (at == OUTCOME_AT and path == f"{OUTCOME_AT}/outputs{about}"):
+        return True
+    return not about.startswith("/") and path.endswith(f"/{escaped(about)}")

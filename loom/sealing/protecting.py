@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from loom.errors import AdmissionError, ConfigError, ErasedError
 from loom.journal.admission import json_value
 from loom.sealing.declaring import Each, Leaf, Node, Parts
-from loom.sealing.markers import Erased, SealedValue, Withheld, marked_plain, placeholder_of
+from loom.sealing.markers import Erased, SealedValue, Withheld, is_sealed, marked_plain, placeholder_of
 from loom.sealing.subject import check_subject
 from loom.sealing.vault import Keys, Vault
 
@@ -321,9 +321,11 @@ def _named(found: _Found) -> str:
 
 def _check(found: _Found, names: Collection[str]) -> None:
     """Refuse a value that must not be written, or that would be written elsewhere in clear."""
-    json_value(found.value)  # what is not written is not looked at by the journal's own gate
-    if placeholder_of(found.value) is not None:
+    if is_sealed(found.value) or placeholder_of(found.value) is not None:
         raise AdmissionError(f"field [{found.path}] looks like a protected value; expected a plain one: send that")
+    if found.leaf.handling == "keep":
+        return
+    json_value(found.value)  # what is not written is not looked at by the journal's own gate
     said = {*names} if found.subject is None else {*names, found.subject}
     if not said.isdisjoint(texts_of(found.value)):
         raise AdmissionError(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,20 @@ async def test_a_chain_works_on_what_was_given_and_nothing_of_it_is_on_the_disk(
         assert first.protected == {"email": "seal", "name": "mask", "born": "hash", "phone": "drop"}
         assert second.protected == {"letter": "seal", "to": "mask"}
         assert first.provenance == dict.fromkeys(GIVEN, "explicit")
-        assert first.inputs.keys() == GIVEN.keys() - {"phone"}
+        assert first.inputs["name"] == {"$withheld": "mask"}, "as an actor writes it"
+        assert first.inputs["phone"] == {"$withheld": "drop"}
+        assert first.inputs["born"] == {"$withheld": "hash", "digest": first.inputs["born"]["digest"]}
+        assert first.inputs["email"]["about"] == "/email"
+        assert second.inputs["letter"]["about"] == "/letter", "the next step carries it as it was sealed"
+        bodies = [each.body or b"" async for each in loom.store.read("circuits/ada")]
+        assert not [each for each in bodies if b"***" in each]
         [done, _] = await entries(loom, CircuitSucceededEntry)
         assert done.protected == {"letter": "seal", "to": "mask"}
         audit = await Circuits.of(loom).view.audit()
-        assert audit["execution_history"][-1]["inputs"]["email"] == "sealed"
-        assert audit["execution_history"][-1]["outputs"] == {"letter": "sealed", "to": "***"}
+        shown = audit["execution_history"][-1]
+        hashed = first.inputs["born"]["digest"]
+        assert shown["inputs"] == {"email": "sealed", "name": "***", "born": hashed, "plan": "pro"}
+        assert shown["outputs"] == {"letter": "sealed", "to": "***"}
     assert not [each for each in SECRETS if each in written(tmp_path)], "and closed"
 
 
@@ -138,11 +147,11 @@ async def test_one_execution_id_for_two_clients_at_once_mixes_nothing_up(tmp_pat
     async with sealing(tmp_path, wait) as loom:
         found = await asyncio.gather(
             *(
-                Circuits.of(loom).run(client, [("CX25_WAIT", {"word": client})], execution_id="e-1")
+                Circuits.of(loom).run(client, [("CX25_WAIT", {"word": f"of {client}"})], execution_id="e-1")
                 for client in ("ada", "bob")
             )
         )
-        assert [each.final_output["heard"] for each in found] == ["ada", "bob"]
+        assert [each.final_output["heard"] for each in found] == ["of ada", "of bob"]
 
 
 async def test_a_caller_who_goes_away_takes_nothing_with_them(tmp_path: Path) -> None:
@@ -225,10 +234,14 @@ async def test_a_chain_that_was_not_made_by_run_is_not_run(tmp_path: Path) -> No
         plain = {"circuit_id": "CX20_WELCOME", "inputs": GIVEN}
         copied = {
             "circuit_id": "CX21_SEND",
-            "inputs": {"letter": entered.inputs["email"], "to": "***"},
+            "inputs": {"letter": entered.inputs["email"], "to": {"$withheld": "mask"}},
             "unwritten": ["to"],
         }
-        for step in (plain, copied):
+        masked = {**copied, "inputs": {"to": "***"}}
+        kept = {**copied, "inputs": {"to": {"$withheld": "mask"}}, "unwritten": []}
+        gone = {**copied, "inputs": {}}
+        of_bob = {**copied, "inputs": {"letter": {**entered.inputs["email"], "about": "/letter", "subject": "bob"}}}
+        for step in (plain, copied, masked, kept, gone, {**of_bob, "unwritten": []}):
             payload = {"execution_id": "e-9", "client_id": "ada", "steps": [step]}
             sent: Any = {"journal": "circuits/ada", "command_type": "RunChain", "payload": payload, "by": "mallory"}
             with pytest.raises(AdmissionError, match="not sent by hand"):
@@ -372,17 +385,46 @@ async def test_a_sealed_value_that_somebody_has_a_copy_of_is_not_opened_for_them
         copied = entered.inputs["email"]
         assert is_sealed(copied)
         for client in ("ada", "bob"):
-            with pytest.raises(AdmissionError, match="looks like a sealed value"):
+            with pytest.raises(AdmissionError, match="looks like a protected value"):
                 await circuits.run(client, [("CX24_ECHO", {"word": copied})])
         nested = await circuits.run("bob", [("CX24_ECHO", {"word": [copied]})])
         assert nested.final_output == {"word": [copied]}, "what is inside another value is opened for nobody"
 
 
-async def test_a_circuit_that_seals_needs_a_vault(tmp_path: Path) -> None:
-    own = Extension(name="circuits", start=lambda loom: Circuits.open(loom, circuits=(send,)))
-    with pytest.raises(ConfigError, match="there is no vault"):
-        async with Loom.open(LoomConfig(data=tmp_path), by="mira", extensions=[own]):
-            pass
+async def test_a_circuit_that_seals_or_hashes_needs_a_vault(tmp_path: Path) -> None:
+    @circuit(
+        "CX29_HASH", category="test", inputs=("word",), outputs=("n",), failure_mode="escalate_to_admin",
+        success_metric="n", fields={"word": "hash"},
+    )  # fmt: skip
+    def hashes(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Count letters."""
+        return {"n": len(inputs["word"])}
+
+    for each in (send, hashes):
+        own = Extension(name="circuits", start=partial(Circuits.open, circuits=(each,)))
+        with pytest.raises(ConfigError, match="seals or hashes fields, and there is no vault"):
+            async with Loom.open(LoomConfig(data=tmp_path), by="mira", extensions=[own]):
+                pass
+
+
+async def test_a_protected_value_that_is_the_name_of_its_client_or_execution_is_refused(tmp_path: Path) -> None:
+    async with sealing(tmp_path) as loom:
+        for field in ("email", "name", "born", "phone"):
+            for name in ("ada", "e-1"):
+                with pytest.raises(AdmissionError, match="is the name of its subject, journal or command"):
+                    await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, field: name})], execution_id="e-1")
+        assert (await Circuits.of(loom).run("ada", [("CX20_WELCOME", {**GIVEN, "plan": "ada"})])).success
+
+
+async def test_what_is_null_stays_null_and_is_given_again_to_a_turn_that_is_resumed(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(GIVEN)
+    async with sealing(tmp_path) as loom:
+        reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", nothing), ("CX21_SEND", {})])
+        assert reply.results[0].data == {"letter": "Dear Ada of None", "to": None}
+        assert seen[0] == nothing
+        assert seen[1]["to"] is None
+        [first, _] = await entries(loom, CircuitEnteredEntry)
+        assert first.inputs == nothing
 
 
 KILLED = """

@@ -144,7 +144,7 @@ async def test_values_that_are_given_sealed_are_refused(tmp_path: Path) -> None:
         circuits = Circuits.of(loom)
         await circuits.run("ada", CHAIN)
         [first, *_] = await entries(loom, CircuitEnteredEntry)
-        with pytest.raises(AdmissionError, match="looks like a sealed value"):
+        with pytest.raises(AdmissionError, match="looks like a protected value"):
             await circuits.run("ada", [(first.circuit_id, first.inputs)])
 
 

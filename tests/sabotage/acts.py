@@ -606,7 +606,7 @@ ACTS: tuple[Act, ...] = (
         "a value that looks sealed is taken for a plain one",
         "loom/sealing/protecting.py",
         "_check",
-        "if placeholder_of(found.value) is not None:",
+        "if is_sealed(found.value) or placeholder_of(found.value) is not None:",
         "if False:",
         ("tests/sealing/test_declaring.py",),
     ),

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from loom.errors import AdmissionError, ConfigError, ErasedError, InvalidNameError
-from loom.sealing import MASTER_KEY, Fields, SealingConfig, check_subject, is_sealed, master_key
+from loom.errors import ConfigError, ErasedError, InvalidNameError
+from loom.sealing import MASTER_KEY, SealingConfig, check_subject, is_sealed, master_key
 from tests.sealing.support import MASTER, keys_file, opening, vault
 
 VALUES: tuple[Any, ...] = (None, False, 0, -(2**53), "", "ü\u2028𝄞", [], [None, {"a": []}], {"": 1, "é": ["x"]})
@@ -170,32 +170,3 @@ def test_the_section_has_no_place_for_a_key() -> None:
         "readers",
         "keys_lost",
     }
-
-
-# --- fields ----------------------------------------------------------------------------------------
-
-
-async def test_every_field_becomes_what_is_said_of_it_and_what_changed_is_told(tmp_path: Path) -> None:
-    values: dict[str, Any] = {"a": 1, "b": "b@example.org", "c": "c@example.org", "d": "d", "e": {"secret": True}}
-    handling: Any = {"b": "mask", "c": "hash", "d": "drop", "e": "seal"}
-    async with opening(tmp_path) as subjects:
-        fields = Fields(subjects.erasures, subjects.vault)
-        written, changed = await fields.protect(values, handling, subject="ada")
-        assert changed == ("b", "c", "d", "e")
-        assert (written["a"], written["b"]) == (1, "***")
-        assert "d" not in written
-        assert is_sealed(written["e"])
-        assert (await fields.reveal(written, subject="ada"))["e"] == {"secret": True}
-        with pytest.raises(AdmissionError, match="looks like a sealed value"):
-            await fields.protect({"a": written["e"]}, {}, subject="ada")
-        with pytest.raises(ErasedError):
-            await fields.reveal(written, subject="bob")
-        again = (await fields.protect(values, handling, subject="ada")).values
-        assert written["c"] == again["c"], "equal values can be told by their hash"
-        assert written["c"] != (await fields.protect(values, handling, subject="bob")).values["c"]
-        assert str(written["c"]).startswith("hmac-sha256:")
-        plain_fields = Fields(subjects.erasures)
-    plain = (await plain_fields.protect({"c": "c"}, {"c": "hash"}, subject="ada")).values["c"]
-    assert str(plain).startswith("sha256:")
-    with pytest.raises(ConfigError, match="there is no vault"):
-        await plain_fields.protect({"e": 1}, {"e": "seal"}, subject="ada")
