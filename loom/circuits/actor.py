@@ -45,7 +45,7 @@ _FAILURES = 3
 
 
 class ClientState(BaseModel):
-    """What a client's circuits lean on: their last outputs, and how often each has failed in a row."""
+    """What a client's circuits start from: their last outputs, and how often each has failed in a row."""
 
     last: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
@@ -156,7 +156,7 @@ class CircuitActor(Actor[ClientState]):
     def _pinned(self, place: int) -> str | None:
         """Return the version that this step was entered under, where that was recorded: the turn keeps to it."""
         steps = current_turn(self, "record").recorded_steps
-        # What is not registered is entered by nobody, and ends its chain: the nth step is the nth that was entered.
+        # What is not registered is never entered, and ends its chain: the nth step is the nth that was entered.
         entered = None if steps is None else steps.peek(TurnStep("record", CircuitEnteredEntry.kind, place - 1), "end")
         return entered.entry.version if entered is not None and isinstance(entered.entry, CircuitEnteredEntry) else None
 

@@ -1,6 +1,6 @@
 """Autonomy: strategies whose engagement declines are rotated, under rails; where there is no other, a person is asked.
 
-A cycle counts when metrics come in, never when somebody looks. Everything here is one actor for a client and segment.
+A cycle counts when metrics come in, never when someone looks. Everything here is one actor for a client and segment.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Step(BaseModel):
     unwritten: tuple[str, ...] = ()
     """Inputs that were given and are not to be written, or not as they are."""
     proof: str | None = None
-    """A keyed hash of these, by which the same request can be told from another; without a vault there is none."""
+    """A keyed hash of these, by which the same request is distinguished from another; without a vault there is none."""
 
 
 class StepReply(BaseModel):

@@ -219,9 +219,9 @@ class Circuits:
         return reply.model_copy(update={"results": tuple(results)})
 
     async def erase(self, client_id: str, *, by: By, reason: str) -> bool:
-        """Destroy the key of a client: what was sealed for it can be read by nobody any more.
+        """Destroy the key of a client: what was sealed for it can no longer be read by anyone.
 
-        Returns False where it was erased already. A client that nobody knows is a `StandingError`: a name that is
+        Returns False where it was erased already. A client that is not known is a `StandingError`: a name that is
         spelled wrong must not look like an erasure.
         """
         try:
@@ -325,7 +325,7 @@ class Circuits:
         _check_client(segment, what="segment")
         return self._host.actor(StrategyActor, f"{client_id}:{segment}")
 
-    # --- what the actors lean on ----------------------------------------------------------------
+    # --- what the actors use ---------------------------------------------------------------------
 
     async def _escalate(self, cause: str, reason: str, about: Mapping[str, JsonValue], key: str) -> str:
         return await self.escalations.raise_(cause, reason=reason, about=about, key=derived_id("raised", cause, key))

@@ -89,7 +89,7 @@ def _cut(text: str, lowered: str, word: str) -> tuple[str, str]:
 
 
 def _check_draft(inputs: Mapping[str, Any]) -> None:
-    """Refuse what would take the guard longer than anybody should have to wait."""
+    """Refuse what would take the guard longer than anyone should have to wait."""
     if len(_text(inputs["draft_content"])) > _LONGEST_DRAFT or len(_banned_by(inputs)) > _MOST_BANNED:
         raise ValueError(f"expected at most {_LONGEST_DRAFT:,} characters and {_MOST_BANNED} banned words")
 

@@ -31,7 +31,7 @@ class DeclineParams(Params):
 
 
 class DeclineFacts(Facts):
-    """A cycle beside the baseline: the mean of the cycles before the decline under the same strategy."""
+    """A cycle next to the baseline: the mean of the cycles before the decline under the same strategy."""
 
     engagement: float
     baseline: float | None = None

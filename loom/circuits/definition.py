@@ -89,7 +89,7 @@ class CircuitDefinition(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """A definition with the code that runs it, and with what its failure mode needs beside it."""
+    """A definition with the code that runs it, and with what its failure mode needs."""
 
     definition: CircuitDefinition
     run: CircuitFunction

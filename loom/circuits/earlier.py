@@ -23,7 +23,7 @@ class DeclineParams(Params):
 
 
 class DeclineFacts(Facts):
-    """A cycle beside the ones before it under the same strategy."""
+    """A cycle next to the ones before it under the same strategy."""
 
     engagement: float
     baseline: float | None = None

@@ -18,6 +18,6 @@ class CircuitDependencyError(LoomError):
     def of(cls, execution_id: str, missing: Sequence[str]) -> CircuitDependencyError:
         """Return the error of an execution that has not had these circuits succeed."""
         return cls(
-            f"execution [{execution_id:.80}] has no success of [{', '.join(missing)}]; expected it before anybody "
+            f"execution [{execution_id:.80}] has no success of [{', '.join(missing)}]; expected it before anyone "
             "acts on it: run these circuits first"
         )

@@ -41,7 +41,7 @@ class Escalation(NamedTuple):
 
     @property
     def open(self) -> bool:
-        """Whether nobody has looked yet."""
+        """Whether it is still to be looked at."""
         return self.closed_by is None
 
     def as_json(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Escalations:
         return tuple(self._all.values())
 
     def open(self) -> tuple[Escalation, ...]:
-        """Return those that nobody has looked at."""
+        """Return those that are still to be looked at."""
         return tuple(self._all[each] for each in self._open.values())
 
     async def raise_(self, cause: str, *, reason: str, about: Mapping[str, JsonValue], key: str) -> str:

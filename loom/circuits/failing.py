@@ -27,13 +27,13 @@ class Absorbed(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What a circuit failed on, and what its mode may lean on."""
+    """What a circuit failed on, and what its mode may use."""
 
     inputs: Mapping[str, Any]
     problem: str
     last: Mapping[str, Any] | None
     """The outputs of the last successful execution of the circuit for the client."""
-    told: Callable[[Exception], str]
+    in_words: Callable[[Exception], str]
     """What may be written of an error."""
 
 
@@ -48,7 +48,7 @@ async def outcome_of(run: CircuitFunction, inputs: Mapping[str, Any]) -> Result:
 
 
 async def called(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
-    """Call a function of a user's: one that is not async runs in a thread, so that it keeps nobody else waiting."""
+    """Call a function of a user's: one that is not async runs in a thread, so that it keeps no one else waiting."""
     if inspect.iscoroutinefunction(run):
         return await run(dict(inputs))
     said = await asyncio.to_thread(_guarded, run, dict(inputs))
@@ -58,7 +58,7 @@ async def called(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
 def _guarded(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
     try:
         return run(inputs)
-    except StopIteration as error:  # no future can carry it: whoever waits for this would wait for ever
+    except StopIteration as error:  # no future can carry it: a caller who waits for this would wait for ever
         raise RuntimeError(f"StopIteration: {error}") from error
 
 
@@ -99,7 +99,7 @@ async def _alternate(circuit: Circuit, failure: Failure) -> Absorbed | None:
         try:
             result = await outcome_of(alternate, failure.inputs)
         except Exception as error:
-            problem = f"{problem}; alternate {place}: {failure.told(error)}"
+            problem = f"{problem}; alternate {place}: {failure.in_words(error)}"
             continue
         confidence = round(min(result.confidence, 0.95) * 0.8, 6)
         return _instead(circuit, result.outputs, confidence, f"alternate {place}", problem)

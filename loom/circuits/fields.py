@@ -65,7 +65,7 @@ class ClientFields:
         return {**values, **opened}
 
     def shown(self, values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return values as anybody may see them: `sealed`, `erased`, `***`, a hash; what was dropped is not there."""
+        """Return values as anyone may see them: `sealed`, `erased`, `***`, a hash; what was dropped is not there."""
         return {name: self.erasures.shown(value) for name, value in worded_fields(values).items()}
 
 

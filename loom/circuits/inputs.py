@@ -64,7 +64,7 @@ def inputs_of(
 
 
 def declared_inputs(circuit: Circuit | None, inputs: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
-    """Return what may be written of inputs at all: of a circuit that nobody knows none, as nobody says what they are.
+    """Return what may be written of inputs at all: of a circuit that is not known none, as nothing says what they are.
 
     What is not declared reaches no circuit; where fields are protected it is not written either.
     """

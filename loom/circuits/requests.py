@@ -1,4 +1,4 @@
-"""Which requests there were: an id that a caller chose names one request of the workspace, whoever it is for."""
+"""Which requests there were: an id that a caller chose names one request of the workspace, for whichever client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Requests:
     ) -> AsyncIterator[Send]:
         """Yield what sends a command to an actor, once its id was found to be free or that of the same request.
 
-        The id is taken from now until the turn ends. Raises `CommandConflictError` for an id that was sent by somebody
+        The id is taken from now until the turn ends. Raises `CommandConflictError` for an id that was sent by someone
         else or, where the caller is known, for something else; one that `is_new` was never sent before.
         """
         journal = f"{cls.actor_type}/{key}"
@@ -67,7 +67,7 @@ class Requests:
         def ended(asked: asyncio.Future[Any]) -> None:
             self._end(journal, command_id)
             if not asked.cancelled():
-                asked.exception()  # a caller who still waits is told
+                asked.exception()  # a caller who still waits gets it
 
         try:
             if not is_new and caller is not None:
@@ -107,7 +107,7 @@ class Requests:
 
 def _of_another_caller(command_id: str) -> CommandConflictError:
     return CommandConflictError(
-        f"execution [{command_id:.80}] is somebody else's; expected an id of your own: choose another"
+        f"execution [{command_id:.80}] is another caller's; expected an id of your own: choose another"
     )
 
 

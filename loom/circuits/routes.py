@@ -154,7 +154,7 @@ def router(api: Api) -> APIRouter:
         "/escalations/{escalation_id}/close", response_model=EscalationAnswer, openapi_extra=takes(CloseRequest)
     )
     async def close(request: Request, escalation_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
-        """Say in the name of the key that somebody looked at an escalation."""
+        """Close an escalation in the name of the key: it was looked at."""
         loom, caller = await api.caller(request, "approve")
         given = await read_body(request, CloseRequest)
         closed = await _circuits(loom).escalations.close(escalation_id, by=caller.identity, reason=given.reason)
@@ -177,7 +177,7 @@ def _step(reply: StepReply) -> dict[str, Any]:
 
 
 def _check_callers_fault(reply: ChainReply) -> None:
-    """Refuse what nobody but the caller can correct; it is audited all the same."""
+    """Refuse what the caller alone can correct; it is audited all the same."""
     first = reply.results[0]
     if first.code in ("unknown_circuit", "missing_input"):
         raise Refused(404 if first.code == "unknown_circuit" else 422, str(first.code), str(first.error))

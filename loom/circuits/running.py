@@ -38,7 +38,7 @@ def raw_inputs(wiring: Wiring, command: RunChain, given: Given) -> dict[str, Any
     """Return inputs as they are: as they came, as an earlier step found them, or sealed; what is gone is `GONE`.
 
     What was masked, hashed or dropped lives in memory only: it is gone for a turn that is resumed. Raises
-    `NotReplayableError` for what nobody can read any more.
+    `NotReplayableError` for what can no longer be read.
     """
     came = wiring.raw.get((command.client_id, command.execution_id), {})
     raw: dict[str, Any] = {}
@@ -79,7 +79,7 @@ class Attempt:
             result = await outcome_of(self.circuit.run, given)
             return {"problem": None, **await self._written(result), "latency_ms": _ms(began)}
         except Exception as error:
-            failure = Failure(given, self._told(error), await self._opened(), self._told)
+            failure = Failure(given, self._in_words(error), await self._opened(), self._in_words)
             return {**await self._absorbed(failure), "latency_ms": _ms(began)}
 
     async def _absorbed(self, failure: Failure) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Attempt:
         try:
             written = await self._written(absorbed.result)
         except Exception as error:
-            return {"problem": f"{failure.problem}; instead: {failure.told(error)}", "outputs": None}
+            return {"problem": f"{failure.problem}; instead: {failure.in_words(error)}", "outputs": None}
         return {"problem": absorbed.reason, **written}
 
     async def _written(self, result: Result) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Attempt:
             return None
 
     @property
-    def _told(self) -> Any:
+    def _in_words(self) -> Any:
         return partial(problem_of, secret=self.is_secret)
 
 

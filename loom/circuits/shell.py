@@ -104,8 +104,8 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
         )
         for each in found["notifications"]:
             again = f" ({each['repeats']:,} more of it)" if each["repeats"] else ""
-            told = f"{each['escalation_id'][:12]} waits for a person: {each['cause']}: {each['reason']}{again}"
-            shell.output.say(one_line(told), style="yellow")
+            line = f"{each['escalation_id'][:12]} waits for a person: {each['cause']}: {each['reason']}{again}"
+            shell.output.say(one_line(line), style="yellow")
         if found["metrics"]["total_executions"]:
             _print_targets(shell, found)
 
@@ -171,7 +171,7 @@ async def close(
     by: ByOption,
     reason: ReasonOption,
 ) -> None:
-    """Say in your name that somebody looked at an escalation."""
+    """Close an escalation in your name: it was looked at."""
     said = await _act(shell, "close", {"id": id, "by": by, "reason": reason})
     if shell.json:
         shell.output.document(said)
@@ -186,7 +186,7 @@ async def erase(
     reason: ReasonOption,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Yes, for good.")] = False,
 ) -> None:
-    """Destroy the key of a client: what was sealed for it can be read by nobody any more. It cannot be taken back."""
+    """Destroy the key of a client: what was sealed for it can no longer be read by anyone. It cannot be taken back."""
     from loom.errors import ConfigError
 
     if not yes:
@@ -197,7 +197,7 @@ async def erase(
     if shell.json:
         shell.output.document(said)
     else:
-        before = " already" if said["before"] else ": its key is destroyed, and what was sealed for it opens for nobody"
+        before = " already" if said["before"] else ": its key is destroyed, and what was sealed for it opens for no one"
         shell.output.say(f"{said['client']} is erased{before}")
 
 

@@ -22,7 +22,7 @@ STRATEGY = "strategy"
 """The actor type of a client and segment."""
 
 DEFAULT_STRATEGY = "strategy-default"
-"""What is in use until anybody names a strategy; it is never rotated to."""
+"""What is in use until a strategy is named; it is never rotated to."""
 
 _MOST_KNOWN = 1_000
 
@@ -93,7 +93,7 @@ class StrategyState(BaseModel):
             update={"success_rate": entry.success_rate, "active": entry.active}
         )
         if len(self.strategies) == 2 and self.cycle_count == 0 and self.current == DEFAULT_STRATEGY:
-            self.current = entry.strategy_id  # the first that anybody names is the one in use
+            self.current = entry.strategy_id  # the first that is named is the one in use
 
 
 class Strategies:

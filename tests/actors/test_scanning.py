@@ -33,6 +33,7 @@ def classes(*, declared: bool) -> tuple[type[Actor[Any]], type[Any], type[Any]]:
         note: text
 
     class Apply(Command[Answer]):
+        command_type = "scan.apply"
         subject_field = "customer" if declared else None
 
         customer: str
@@ -41,6 +42,7 @@ def classes(*, declared: bool) -> tuple[type[Actor[Any]], type[Any], type[Any]]:
         amount: int = 1
 
     class Ping(Command[int]):
+        command_type = "scan.ping"
         note: masked
 
     class Desk(Actor[list[str]]):

@@ -18,13 +18,14 @@ from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, is_sealed, opened_facts
 from loom.sealing.facts import OUTCOME_AT
 from tests.circuits.test_sealed import sealing
-from tests.golden import sealed
 from tests.golden.reading import HERE, copied
+from tests.golden.sealed import ADA, MASTER
+from tests.golden.sealed import opened as opened_sealed
 
 
 @pytest.fixture(autouse=True)
 def master(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MASTER_KEY, base64.b64encode(sealed.MASTER).decode())
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(MASTER).decode())
 
 
 async def test_every_field_becomes_what_is_said_of_it_and_what_changed_is_told(tmp_path: Path) -> None:
@@ -95,24 +96,24 @@ async def entered(loom: Any, execution_id: str) -> dict[str, Any]:
 
 async def test_what_an_earlier_loom_wrote_is_read_opened_answered_and_erased_as_before(tmp_path: Path) -> None:
     journal = golden(tmp_path)
-    async with sealed.opened(tmp_path) as loom:
+    async with opened_sealed(tmp_path) as loom:
         circuits = Circuits.of(loom)
         old = await entered(loom, "ada-1")
         assert (old["name"], old["email"]["about"]) == ("***", "email")
-        assert (await circuits.fields.reveal(old, subject="ada"))["email"] == sealed.ADA["email"]
+        assert (await circuits.fields.reveal(old, subject="ada"))["email"] == ADA["email"]
         shown = (await circuits.view.audit(client_id="ada", days=36_500))["execution_history"][-1]
         assert shown["inputs"] == {"email": "sealed", "name": "***", "born": old["born"], "plan": "pro"}
         assert shown["outputs"] == {"letter": "sealed", "to": "***"}
 
         last = loom.store.acknowledged
-        again = await circuits.run("ada", [("CX20_WELCOME", sealed.ADA)], execution_id="ada-1")
-        assert again.final_output == {"letter": f"Dear customer {sealed.ADA['email']}", "to": "***"}
+        again = await circuits.run("ada", [("CX20_WELCOME", ADA)], execution_id="ada-1")
+        assert again.final_output == {"letter": f"Dear customer {ADA['email']}", "to": "***"}
         assert loom.store.acknowledged == last, "it is answered, and nothing is written"
         for field in ("email", "name", "born", "phone"):
             with pytest.raises(CommandConflictError):
-                await circuits.run("ada", [("CX20_WELCOME", {**sealed.ADA, field: "x"})], execution_id="ada-1")
+                await circuits.run("ada", [("CX20_WELCOME", {**ADA, field: "x"})], execution_id="ada-1")
 
-        await circuits.run("ada", [("CX20_WELCOME", sealed.ADA)], execution_id="ada-3")
+        await circuits.run("ada", [("CX20_WELCOME", ADA)], execution_id="ada-3")
         new = await entered(loom, "ada-3")
         assert (new["name"], new["email"]["about"]) == ({"$withheld": "mask"}, "/email")
         *_, driven = [each async for each in loom.replay.verify("circuits/ada")]
