@@ -71,7 +71,7 @@ async def test_a_rule_is_registered_with_author_time_reason_and_a_number_of_its_
 async def test_registering_an_equal_rule_appends_nothing_and_gives_the_one_there_is(store: SqliteStore) -> None:
     registry = EquivalenceRegistry(store)
     first = await registry.register(rule(), by="alice")
-    reordered = EquivalenceRule("cases", attributes=reversed(rule().attributes), outcome=rule().outcome)  # type: ignore[arg-type]
+    reordered = EquivalenceRule("cases", attributes=reversed(rule().attributes), outcome=rule().outcome)
     assert await registry.register(reordered, by="bob") == first
     assert await (await reread(store)).register(rule(), by="carol") == first
     assert await count(store) == 1
