@@ -60,10 +60,10 @@ def test_nobody_answers_and_no_denial_goes_without_a_reason(
     assert len(invoke("approvals", "--json", config=copied).json) == 2
 
 
-def test_a_blank_name_is_nobody(copied: Path, pending: list[str]) -> None:
+def test_a_blank_name_is_refused(copied: Path, pending: list[str]) -> None:
     said = invoke("approve", pending[0], "--by", " ", config=copied)
     assert said.code == 2
-    assert "nobody" in said.err
+    assert "expected a person's name" in said.err
 
 
 def test_who_asked_may_not_agree(copied: Path, pending: list[str]) -> None:
