@@ -382,7 +382,11 @@ async def test_g5d_inv_05_nothing_of_the_spine_has_changed_shape(tmp_path: Path)
         assert not plain.parts, "this loom knows nothing of routing"
         trace = await plain.traces.get(str(choice.decision_id))
         assert trace.decision.origin == "original"
-        assert trace.decision.model_dump().keys() == Decision.model_fields.keys() - {"decided_at", "refers", "sealed_class"}
+        assert trace.decision.model_dump().keys() == Decision.model_fields.keys() - {
+            "decided_at",
+            "refers",
+            "sealed_class",
+        }
         kinds = {each.kind async for each in plain.store.read("router/care")}
         kinds |= {each.kind async for each in plain.store.read("care/kill-switch")}
         own = {kind for kind in kinds if kind.startswith("care.")}
