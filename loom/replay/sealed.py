@@ -76,7 +76,13 @@ def _parts(recalled: Recalled) -> tuple[Mapping[str, JsonValue] | None, Mapping[
 
 def _has_parts(recalled: Recalled) -> bool:
     """Tell whether any judged value is an object or an array: most facts are neither, and hold no sealed value."""
-    return any(type(value) in (dict, list) for part in _parts(recalled) if part for value in part.values())
+    facts, more = recalled.facts, recalled.more
+    return bool(facts and not _COMPOUND.isdisjoint(map(type, facts.values()))) or bool(
+        more and more[0] and not _COMPOUND.isdisjoint(map(type, more[0].values()))
+    )
+
+
+_COMPOUND = frozenset({dict, list})
 
 
 class Sights:
