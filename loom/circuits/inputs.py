@@ -15,7 +15,7 @@ from loom.errors import AdmissionError
 from loom.journal.admission import DEFAULT_LIMITS, Limits, json_value
 from loom.sealing import Handling, SealedValue, Withheld, is_sealed
 from loom.sealing.markers import placeholder_of
-from loom.sealing.protecting import escaped
+from loom.sealing.places import escaped
 
 __all__ = [
     "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "declared_inputs", "earlier_of",

@@ -24,7 +24,8 @@ from loom.replay.saying import UnderWhich
 from loom.replay.scenario import Scenario
 from loom.sealing import Opened, SealedValue
 from loom.sealing.facts import FACTS_AT, placeholders_in
-from loom.sealing.protecting import escaped, redacted, unescaped
+from loom.sealing.places import escaped, names_in
+from loom.sealing.protecting import redacted
 
 __all__ = ["REPLAY_TYPE", "Keeper"]
 
@@ -155,7 +156,7 @@ class Keeper:
 
 def _place(value: Any, path: str) -> tuple[Any, Any]:
     """Return the container of the value at a path, and its name or index there; None if there is none."""
-    *parents, last = [unescaped(each) for each in path.removeprefix("/").split("/")]
+    *parents, last = names_in(path)
     for name in parents:
         value = value[_at(value, name)] if _at(value, name) is not None else None
     return value, _at(value, last)

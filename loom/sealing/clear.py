@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from loom.errors import AdmissionError
 from loom.sealing.declaring import Node
 from loom.sealing.markers import Handling, placeholder_of
-from loom.sealing.protecting import _found
+from loom.sealing.walking import declared_values
 
 __all__ = ["Clear", "clear_in"]
 
@@ -29,7 +29,7 @@ def clear_in(value: JsonValue, declaration: Node, *, subject: str | None = None)
     JSON of an earlier shape, in which a declaration cannot be followed, counts as one value as a whole.
     """
     try:
-        found = list(_found(value, declaration, "", subject))
+        found = list(declared_values(value, declaration, subject=subject))
     except AdmissionError:
         yield Clear("", "seal", subject)
         return

@@ -14,8 +14,9 @@ from pydantic import JsonValue
 from loom.errors import ErasedError
 from loom.sealing.erasures import Erasures
 from loom.sealing.markers import Erased, Placeholder, SealedValue, Withheld, placeholder_of
-from loom.sealing.protecting import escaped, texts_of
+from loom.sealing.places import escaped, replaced
 from loom.sealing.vault import Vault
+from loom.sealing.walking import texts_of
 
 __all__ = ["FACTS_AT", "OUTCOME_AT", "Closed", "OpenedFacts", "opened_facts", "placeholders_in", "why_closed"]
 
@@ -90,7 +91,7 @@ async def opened_facts(
         subjects.add(stands.subject)
     if why is not None:
         return OpenedFacts(None, why)
-    plain = {name: _rebuilt(value, f"{at}/{escaped(name)}", opened) for name, value in facts.items()}
+    plain = {name: replaced(value, opened, path=f"{at}/{escaped(name)}") for name, value in facts.items()}
     texts = frozenset(text for value in opened.values() for text in texts_of(value))
     return OpenedFacts(plain, None, frozenset(subjects), texts)
 
@@ -106,16 +107,6 @@ def placeholders_in(value: object, path: str = FACTS_AT) -> Iterator[tuple[str, 
     elif isinstance(value, list):
         for place, each in enumerate(value):
             yield from placeholders_in(each, f"{path}/{place}")
-
-
-def _rebuilt(value: JsonValue, path: str, opened: Mapping[str, JsonValue]) -> JsonValue:
-    if path in opened:
-        return opened[path]
-    if isinstance(value, dict):
-        return {name: _rebuilt(each, f"{path}/{escaped(name)}", opened) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_rebuilt(each, f"{path}/{place}", opened) for place, each in enumerate(value)]
-    return value
 
 
 def _is_at_home(about: str, path: str, at: str) -> bool:

@@ -76,6 +76,14 @@ class Erased:
         raise ValueError("Input should be what stands for an erased value")
 
 
+WITHHELD_AS: Mapping[Literal["mask", "hash", "drop"], Literal["masked", "hashed", "dropped"]] = {
+    "mask": "masked",
+    "hash": "hashed",
+    "drop": "dropped",
+}
+"""Handling → the word for what became of a value that was not kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Withheld:
     """Stands for a value that was masked, hashed or dropped before anything was written; `digest` tells equal ones."""

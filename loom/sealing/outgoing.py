@@ -16,8 +16,8 @@ from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.sealing.access import ACCESS_JOURNAL, SealedOpenedEntry
 from loom.sealing.facts import placeholders_in
-from loom.sealing.markers import Erased, SealedValue, Withheld, placeholder_of
-from loom.sealing.protecting import escaped, unescaped
+from loom.sealing.markers import WITHHELD_AS, Erased, SealedValue, Withheld
+from loom.sealing.places import names_in, replaced
 from loom.sealing.subjects import Subjects
 
 __all__ = ["Outgoing"]
@@ -47,8 +47,8 @@ class Outgoing:
 
     async def shown(self, value: JsonValue, *, what: str) -> JsonValue:
         """Return JSON as it may leave; `what` names it where the opening is journaled, such as a decision by its id."""
-        opened = await self._opened(value, what) if self._plain else {}
-        return self._shown(value, "", opened)
+        words: dict[str, JsonValue] = {path: self._word(each) for path, each in placeholders_in(value, "")}
+        return replaced(value, words | (await self._opened(value, what) if self._plain else {}))
 
     async def _opened(self, value: JsonValue, what: str) -> dict[str, JsonValue]:
         """Return path → plain value of the sealed values that are named, once that is journaled."""
@@ -82,33 +82,17 @@ class Outgoing:
                 continue
         return opened
 
-    def _shown(self, value: JsonValue, path: str, opened: dict[str, JsonValue]) -> JsonValue:
-        if path in opened:
-            return opened[path]
-        if isinstance(value, dict):
-            stands = placeholder_of(value)
-            if stands is not None:
-                return self._word(stands)
-            return {name: self._shown(each, f"{path}/{escaped(name)}", opened) for name, each in value.items()}
-        if isinstance(value, list):
-            return [self._shown(each, f"{path}/{place}", opened) for place, each in enumerate(value)]
-        return value
-
     def _word(self, stands: SealedValue | Erased | Withheld) -> str:
         match stands:
             case Withheld(how=how):
-                return _WITHHELD[how]
+                return WITHHELD_AS[how]
             case SealedValue(subject, generation):
                 erased = self._subjects is not None and self._subjects.erasures.is_ended(subject, generation)
                 return "erased" if erased else "sealed"
         return "erased"
 
     def _is_named(self, path: str) -> bool:
-        steps = [unescaped(each) for each in path.removeprefix("/").split("/")]
-        return any(_matches(pattern, steps) for pattern in self._plain)
-
-
-_WITHHELD = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
+        return any(_matches(pattern, names_in(path)) for pattern in self._plain)
 
 
 def _matches(pattern: Sequence[str], steps: Sequence[str]) -> bool:
@@ -116,4 +100,4 @@ def _matches(pattern: Sequence[str], steps: Sequence[str]) -> bool:
 
 
 def _in_words(path: str) -> str:
-    return ".".join(unescaped(each) for each in path.removeprefix("/").split("/"))
+    return ".".join(names_in(path))

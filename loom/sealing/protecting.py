@@ -5,23 +5,20 @@ What is written is found again by its path: a sealed value opens at the path tha
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Collection, Mapping
 
 from pydantic import JsonValue
 
 from loom.errors import AdmissionError, ConfigError, ErasedError
 from loom.journal.admission import json_value
-from loom.sealing.declaring import Each, Leaf, Node, Parts
-from loom.sealing.markers import Erased, SealedValue, Withheld, is_sealed, marked_plain, placeholder_of
+from loom.sealing.declaring import Node
+from loom.sealing.markers import WITHHELD_AS, Erased, SealedValue, Withheld, is_sealed, marked_plain, placeholder_of
 from loom.sealing.subject import check_subject
 from loom.sealing.vault import Keys, Vault
+from loom.sealing.walking import DeclaredValue, declared_values, rebuilt, texts_of
 
 __all__ = [
     "declared_plain",
-    "escaped",
     "gone_in",
     "lost_in",
     "open_sealed",
@@ -32,22 +29,11 @@ __all__ = [
     "redacted",
     "subjects_in",
     "texts_in",
-    "texts_of",
-    "unescaped",
 ]
 
 _KEYED = ("seal", "hash")
 _SHORTEST_REDACTED = 4
 _REDACTED = "[sealed]"
-
-
-class _Found(NamedTuple):
-    """A declared value: where it stands, what is declared of it, whose it is."""
-
-    path: str
-    leaf: Leaf
-    value: JsonValue
-    subject: str | None
 
 
 async def protect(
@@ -68,7 +54,7 @@ async def protect(
     where no subject is named; `ConfigError` without a vault; `ErasedError` for a subject that was erased.
     """
     keys: dict[str, Keys] = {}
-    found = list(_found(value, declaration, "", subject))
+    found = list(declared_values(value, declaration, subject=subject))
     for each in found:
         _check(each, names)
         if each.leaf.handling in _KEYED and (whose := _named(each)) not in keys:
@@ -89,7 +75,7 @@ def protect_with(
 
     Raises `KeyError` for a subject whose keys are not among them.
     """
-    for each in _found(value, declaration, "", subject):
+    for each in declared_values(value, declaration, subject=subject):
         _check(each, names)
     return _protected(keys, value, declaration, subject=subject, once=once)
 
@@ -97,7 +83,7 @@ def protect_with(
 def _protected(
     keys: Mapping[str, Keys], value: JsonValue, declaration: Node, *, subject: str | None, once: str | None
 ) -> JsonValue:
-    def written(each: _Found) -> JsonValue:
+    def written(each: DeclaredValue) -> JsonValue:
         match each.leaf.handling:
             case "seal":
                 return keys[_named(each)].seal(each.value, about=each.path, once=once)
@@ -107,7 +93,7 @@ def _protected(
                 return Withheld(each.leaf.handling).as_json()
         return each.value
 
-    return _rebuilt(value, declaration, "", subject, written)
+    return rebuilt(value, declaration, written, subject=subject)
 
 
 async def open_sealed(
@@ -122,7 +108,7 @@ async def open_sealed(
     sealed for another subject or place.
     """
     opened: dict[str, JsonValue] = {}
-    for each in _found(value, declaration, "", subject):
+    for each in declared_values(value, declaration, subject=subject):
         sealed = placeholder_of(each.value)
         if not isinstance(sealed, SealedValue):
             continue
@@ -135,7 +121,7 @@ async def open_sealed(
             opened[each.path] = Erased().as_json()
         else:
             opened[each.path] = await holder.open(each.value, subject=sealed.subject)
-    return _rebuilt(value, declaration, "", subject, lambda each: opened.get(each.path, each.value))
+    return rebuilt(value, declaration, lambda each: opened.get(each.path, each.value), subject=subject)
 
 
 async def proofs(
@@ -156,26 +142,25 @@ async def proofs(
 
 def subjects_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
     """Return the subjects of what is sealed or hashed in plain or protected JSON."""
-    return frozenset(_named(each) for each in _found(value, declaration, "", subject) if each.leaf.handling in _KEYED)
+    return frozenset(
+        _named(each) for each in declared_values(value, declaration, subject=subject) if each.leaf.handling in _KEYED
+    )
 
 
 def paths_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> tuple[str, ...]:
     """Return where declared values are in plain or protected JSON, as JSON pointers (RFC 6901); not where null is."""
-    return tuple(each.path for each in _found(value, declaration, "", subject))
+    return tuple(each.path for each in declared_values(value, declaration, subject=subject))
 
 
 def lost_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> str | None:
     """Return why JSON that was protected and opened is not what it was: `masked`, `hashed`, `dropped` or `erased`."""
-    for each in _found(value, declaration, "", subject):
+    for each in declared_values(value, declaration, subject=subject):
         match placeholder_of(each.value):
             case Withheld(how=how):
-                return _LOST[how]
+                return WITHHELD_AS[how]
             case Erased():
                 return "erased"
     return None
-
-
-_LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
 
 
 def gone_in(value: JsonValue, declaration: Node, *, vault: Vault | None, also_withheld: bool = True) -> str | None:
@@ -184,10 +169,10 @@ def gone_in(value: JsonValue, declaration: Node, *, vault: Vault | None, also_wi
     That is `masked`, `hashed` or `dropped`, unless `also_withheld` is false; `erased`; or `sealed` without a vault.
     """
     sealed = None
-    for each in _found(value, declaration, "", None):
+    for each in declared_values(value, declaration):
         match placeholder_of(each.value):
             case Withheld(how=how) if also_withheld:
-                return _LOST[how]
+                return WITHHELD_AS[how]
             case Erased():
                 return "erased"
             case SealedValue(subject=subject, generation=generation):
@@ -206,14 +191,14 @@ def declared_plain(value: object, declaration: Node) -> JsonValue:
     marked, mark, written = marked_plain(value)
     led_to = 0
 
-    def unmarked(each: _Found) -> JsonValue:
+    def unmarked(each: DeclaredValue) -> JsonValue:
         nonlocal led_to
         if not isinstance(each.value, dict) or mark not in each.value:  # plain JSON was given, or what stands for it
             return each.value
         led_to += 1
         return each.value[mark]
 
-    plain = _rebuilt(marked, declaration, "", None, unmarked)
+    plain = rebuilt(marked, declaration, unmarked)
     if led_to != written:
         raise AdmissionError(
             f"[{type(value).__name__}] has a declared value where its type does not say so; expected types that name "
@@ -224,7 +209,11 @@ def declared_plain(value: object, declaration: Node) -> JsonValue:
 
 def texts_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
     """Return the declared values of plain JSON as text, parts of one included; nothing of what stands for one."""
-    plain = (each.value for each in _found(value, declaration, "", subject) if placeholder_of(each.value) is None)
+    plain = (
+        each.value
+        for each in declared_values(value, declaration, subject=subject)
+        if placeholder_of(each.value) is None
+    )
     return frozenset(text for each in plain for text in texts_of(each))
 
 
@@ -236,81 +225,7 @@ def redacted(text: str, texts: Collection[str]) -> str:
     return text
 
 
-def _found(value: JsonValue, node: Node, path: str, subject: str | None) -> Iterator[_Found]:
-    """Yield the declared values that are there."""
-    if value is None:
-        return
-    match node:
-        case Leaf():
-            yield _Found(path, node, value, subject)
-        case Parts(fields) if isinstance(value, dict):
-            for name, inner in fields.items():
-                if value.get(name) is None:
-                    continue
-                whose = _subject_of(inner, value, subject, path)
-                if isinstance(inner, Leaf):  # most are: they need no walk of their own
-                    yield _Found(path + _step(name), inner, value[name], whose)
-                else:
-                    yield from _found(value[name], inner, path + _step(name), whose)
-        case Each(item) if isinstance(value, dict):
-            for name, each in value.items():
-                yield from _found(each, item, f"{path}/{escaped(name)}", subject)
-        case Each(item) if isinstance(value, list):
-            for place, each in enumerate(value):
-                yield from _found(each, item, f"{path}/{place}", subject)
-        case _:
-            raise AdmissionError(
-                f"value at [{path or '/'}] is a [{type(value).__name__}], and something in it is declared to be "
-                "protected; expected an object or a list: declare the whole of it"
-            )
-
-
-def _rebuilt(
-    value: JsonValue, node: Node, path: str, subject: str | None, give: Callable[[_Found], JsonValue]
-) -> JsonValue:
-    """Return JSON with each declared value as `give` says."""
-    if value is None:
-        return None
-    match node:
-        case Leaf():
-            return give(_Found(path, node, value, subject))
-        case Parts(fields) if isinstance(value, dict):
-            return {
-                name: _rebuilt(
-                    each,
-                    fields[name],
-                    path + _step(name),
-                    _subject_of(fields[name], value, subject, path),
-                    give,
-                )
-                if name in fields
-                else each
-                for name, each in value.items()
-            }
-        case Each(item) if isinstance(value, dict):
-            return {
-                name: _rebuilt(each, item, f"{path}/{escaped(name)}", subject, give) for name, each in value.items()
-            }
-        case Each(item) if isinstance(value, list):
-            return [_rebuilt(each, item, f"{path}/{place}", subject, give) for place, each in enumerate(value)]
-    return value
-
-
-def _subject_of(node: Node, around: Mapping[str, JsonValue], subject: str | None, path: str) -> str | None:
-    """Return whose a field is: the usual one's, or that of the one whom another field of the object names."""
-    while isinstance(node, Each):
-        node = node.item
-    if not isinstance(node, Leaf) or node.subject is None:
-        return subject
-    named = around.get(node.subject)
-    if not isinstance(named, str):
-        raise AdmissionError(
-            f"field [{path}/{node.subject}] names no subject [{named!r:.40}]; expected the name of one: fill it in"
-        )
-    return named
-
-
-def _named(found: _Found) -> str:
+def _named(found: DeclaredValue) -> str:
     if found.subject is None:
         raise AdmissionError(
             f"field [{found.path}] is {'sealed' if found.leaf.handling == 'seal' else 'hashed'} for a subject, "
@@ -319,7 +234,7 @@ def _named(found: _Found) -> str:
     return check_subject(found.subject)
 
 
-def _check(found: _Found, names: Collection[str]) -> None:
+def _check(found: DeclaredValue, names: Collection[str]) -> None:
     """Refuse a value that must not be written, or that would be written elsewhere in clear."""
     if is_sealed(found.value) or placeholder_of(found.value) is not None:
         raise AdmissionError(f"field [{found.path}] looks like a protected value; expected a plain one: send that")
@@ -332,36 +247,6 @@ def _check(found: _Found, names: Collection[str]) -> None:
             f"field [{found.path}] is declared to be protected, and is the name of its subject, journal or command; "
             "expected names that are not personal: they are written in clear"
         )
-
-
-def texts_of(value: JsonValue) -> Iterator[str]:
-    """Yield the values of plain JSON as text, those that are part of one included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from texts_of(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from texts_of(each)
-    elif value is not None and not isinstance(value, bool):
-        yield json.dumps(value)
-
-
-def escaped(name: str) -> str:
-    """Return a name as it stands in a path (RFC 6901), so that no two places have one path."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-@lru_cache(maxsize=4_096)
-def _step(name: str) -> str:
-    """Return what a declared name adds to a path."""
-    return f"/{escaped(name)}"
-
-
-def unescaped(name: str) -> str:
-    """Return a name that stands in a path as it is."""
-    return name.replace("~1", "/").replace("~0", "~")
 
 
 def _vault(vault: Vault | None, path: str) -> Vault:
