@@ -15,7 +15,7 @@ from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, ErasedError, TurnInterruptedError
 from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Subjects
-from loom.sealing.concerning import with_sealed
+from loom.sealing.concerning import sealed_values
 
 __all__ = ["forget_erased", "let_go_of_state"]
 
@@ -59,9 +59,7 @@ def _concerns(turn: Turn, subjects: Subjects, subject: str) -> bool:
 
 
 def _sealed_for(received: CommandReceivedEntry) -> set[str]:
-    found: set[str] = set()
-    with_sealed(received.payload, lambda sealed: found.add(sealed.subject))
-    return found
+    return {sealed.subject for sealed in sealed_values(received.payload)}
 
 
 async def let_go_of_state(actors: ActorSystem, cell: Cell) -> None:

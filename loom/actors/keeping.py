@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
+from loom.actors.protected import header_names
 from loom.actors.turn import Turn, TurnStopped
-from loom.errors import AdmissionError, ConfigError, ErasedError, InvalidNameError, NotReplayableError
-from loom.identity import parse_journal_name
+from loom.errors import AdmissionError, ConfigError, ErasedError, InvalidNameError
 from loom.sealing import Subjects, Vault, plain_of
-from loom.sealing.markers import Erased, SealedValue, Withheld, placeholder_of
+from loom.sealing.markers import WITHHELD_AS, Erased, SealedValue, Withheld, placeholder_of
 from loom.sealing.vault import Keys
 
 __all__ = [
@@ -27,12 +27,9 @@ __all__ = [
     "names_of",
     "plain_result",
     "subject_of_turn",
-    "vault_of",
     "why_lost",
     "without_texts",
 ]
-
-_LOST = {"mask": "masked", "hash": "hashed", "drop": "dropped"}
 
 
 def subject_of_turn(turn: Turn) -> str | None:
@@ -44,20 +41,14 @@ def subject_of_turn(turn: Turn) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def vault_of(turn: Turn) -> Vault | None:
-    """Return the vault that a turn seals with; None where there is none."""
-    subjects = turn.services.subjects
-    return None if subjects is None else subjects.vault
-
-
 def names_of(turn: Turn) -> tuple[str, ...]:
     """Return the names in the headers of a turn's entries: no protected value may be equal to one of them."""
-    return parse_journal_name(turn.host.journal).key, turn.host.journal, turn.command_id
+    return header_names(turn.host.journal, turn.command_id)
 
 
 async def hold_keys_of_command(turn: Turn) -> None:
     """Load the keys of the subjects that a command names; erased ones are left out, and all of them without a vault."""
-    vault = vault_of(turn)
+    vault = turn.services.vault
     if vault is None:
         return
     for subject in {subject_of_turn(turn), *turn.received.proofs} - {None, *turn.keys}:
@@ -78,7 +69,7 @@ async def hold_keys(turn: Turn, subjects: Collection[str]) -> None:
     missing = [subject for subject in subjects if subject not in turn.keys]
     if not missing:
         return
-    vault = vault_of(turn)
+    vault = turn.services.vault
     if vault is None:
         raise _without_vault(turn)
     for subject in missing:
@@ -105,19 +96,7 @@ def keys_at_hand(turn: Turn, subjects: Collection[str]) -> Mapping[str, Keys]:
     for subject in subjects:
         keys = turn.keys.get(subject)
         if keys is None:
-            subjects_of = turn.services.subjects
-            if subjects_of is None or subjects_of.vault is None:
-                raise _without_vault(turn)
-            if turn.compare is not None:
-                raise lost(turn, "sealed" if subjects_of.erasures.get(subject) is None else "erased")
-            try:
-                subjects_of.erasures.check(subject)
-            except ErasedError as error:
-                raise _erased(turn, error) from error
-            raise AdmissionError(
-                f"keys of subject [{subject:.80}] are not held by turn [{turn}]; expected one that its command or a "
-                "look-up has named before: name it there"
-            )
+            raise _not_held(turn, subject)
         try:
             keys.check()
         except ErasedError as error:
@@ -138,15 +117,7 @@ def keyed_digest(keys: Mapping[str, Keys], value: JsonValue, *, about: str) -> s
 
 def lost(turn: Turn, why: str, *, replayed: bool = False) -> TurnStopped:
     """Return the error for a turn that cannot continue, or be replayed, because a value is not there."""
-    if turn.compare is None and not replayed:
-        return turn.halt(turn.not_resumable(why))
-    return turn.halt(
-        NotReplayableError(
-            f"turn [{turn}] needs a value that is [{why}]; expected one that can be read: if it can be opened "
-            "elsewhere, replay the turn there",
-            reason=why,
-        )
-    )
+    return turn.halt(turn.gone(why, replayed=replayed))
 
 
 def why_lost(value: JsonValue, subjects: Subjects | None) -> str | None:
@@ -156,7 +127,7 @@ def why_lost(value: JsonValue, subjects: Subjects | None) -> str | None:
     """
     match placeholder_of(value):
         case Withheld(how=how):
-            return _LOST[how]
+            return WITHHELD_AS[how]
         case Erased():
             return "erased"
         case SealedValue() as sealed:
@@ -186,6 +157,23 @@ def without_texts(turn: Turn, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: without_texts(turn, each) for name, each in value.items()}
     return [without_texts(turn, each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _not_held(turn: Turn, subject: str) -> Exception | TurnStopped:
+    """Return the error for a subject whose keys the turn does not hold, and may not wait for."""
+    subjects = turn.services.subjects
+    if subjects is None or subjects.vault is None:
+        return _without_vault(turn)
+    if turn.compare is not None:
+        return lost(turn, "sealed" if subjects.erasures.get(subject) is None else "erased")
+    try:
+        subjects.erasures.check(subject)
+    except ErasedError as error:
+        return _erased(turn, error)
+    return AdmissionError(
+        f"keys of subject [{subject:.80}] are not held by turn [{turn}]; expected one that its command or a look-up "
+        "has named before: name it there"
+    )
 
 
 def _without_vault(turn: Turn) -> Exception | TurnStopped:

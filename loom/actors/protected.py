@@ -20,10 +20,9 @@ from loom.actors.services import Services
 from loom.errors import AdmissionError, ErasedError
 from loom.identity import parse_journal_name
 from loom.journal.kinds import CommandReceivedEntry
-from loom.sealing import Subjects, declaration_of, declared_plain, lost_in, open_sealed, proofs, protect
-from loom.sealing.concerning import with_sealed
+from loom.sealing import Subjects, Vault, declaration_of, declared_plain, lost_in, open_sealed, proofs, protect
+from loom.sealing.concerning import sealed_values
 from loom.sealing.declaring import Parts
-from loom.sealing.markers import SealedValue
 from loom.sealing.subject import check_subject
 
 __all__ = ["NOT_KEPT", "Protected", "check_not_erased", "declared_of", "is_protected", "opened_payload", "protected"]
@@ -66,12 +65,12 @@ async def protected(services: Services, command: Command[Any], *, journal: str, 
             "values: correct the value"
         ) from error
     subject = subject_of(command, plain)
-    vault = None if services.subjects is None else services.subjects.vault
+    vault = services.vault
     if subject is not None:
         check_subject(subject)
         if vault is not None:
             vault.check_taken(subject)
-    names = (parse_journal_name(journal).key, journal, command_id)
+    names = header_names(journal, command_id)
     payload = await protect(plain, declared, vault=vault, subject=subject, once=command_id, names=names)
     found = await proofs(plain, declared, vault=vault, subject=subject, about=command_id)
     return Protected(payload, subject, found, json.dumps(plain, ensure_ascii=False))
@@ -79,16 +78,24 @@ async def protected(services: Services, command: Command[Any], *, journal: str, 
 
 def subject_of(command: Command[Any], plain: Mapping[str, JsonValue]) -> str | None:
     """Return the subject of a command, by the field that its class names; None where it names none."""
-    name = type(command).subject_field
-    if name is None:
+    return named_subject(type(command).subject_field, plain, what=f"command [{command.command_type}]")
+
+
+def named_subject(field: str | None, plain: Mapping[str, JsonValue], *, what: str) -> str | None:
+    """Return the subject that a field names; None without a field. `what` is whose field it is, for the message."""
+    if field is None:
         return None
-    subject = plain.get(name)
+    subject = plain.get(field)
     if not isinstance(subject, str):
         raise AdmissionError(
-            f"command [{command.command_type}] names no subject in [{name}] [{subject!r:.40}]; expected the name of "
-            "one: fill in the field"
+            f"{what} names no subject in [{field}] [{subject!r:.40}]; expected the name of one: fill in the field"
         )
     return subject
+
+
+def header_names(journal: str, command_id: str) -> tuple[str, ...]:
+    """Return the names in the headers of a turn's entries: no protected value may be equal to one of them."""
+    return parse_journal_name(journal).key, journal, command_id
 
 
 def check_not_erased(subjects: Subjects | None, received: object) -> None:
@@ -99,17 +106,12 @@ def check_not_erased(subjects: Subjects | None, received: object) -> None:
 
 def check_values(subjects: Subjects, value: JsonValue) -> None:
     """Raise `ErasedError` where something in JSON is sealed for a subject who was erased since."""
-    erasures = subjects.erasures
-
-    def check(sealed: SealedValue) -> JsonValue:
-        erasures.check(sealed.subject, generation=sealed.generation)
-        return None
-
-    with_sealed(value, check)
+    for sealed in sealed_values(value):
+        subjects.erasures.check(sealed.subject, generation=sealed.generation)
 
 
 async def opened_payload(
-    subjects: Subjects | None, received: CommandReceivedEntry, among: tuple[type[Command[Any]], ...]
+    vault: Vault | None, received: CommandReceivedEntry, among: tuple[type[Command[Any]], ...]
 ) -> tuple[JsonValue, str | None]:
     """Return the payload of a recorded command, opened, and the reason if a turn cannot continue from it.
 
@@ -118,7 +120,6 @@ async def opened_payload(
     declared = declared_of(COMMANDS.class_of(received.command_type, among=among))
     if not declared:
         return received.payload, None
-    vault = None if subjects is None else subjects.vault
     payload, closed = received.payload, False
     try:
         if vault is not None:
@@ -126,13 +127,6 @@ async def opened_payload(
     except ErasedError:
         closed = True
     why = lost_in(payload, declared, subject=received.subject)
-    if why is None and (closed or vault is None) and payload_is_sealed(payload):
+    if why is None and (closed or vault is None) and any(sealed_values(payload)):
         why = "sealed"
     return payload, why
-
-
-def payload_is_sealed(payload: JsonValue) -> bool:
-    """Tell whether something in a payload is sealed."""
-    found = []
-    with_sealed(payload, lambda sealed: found.append(sealed))
-    return bool(found)

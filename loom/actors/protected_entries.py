@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from loom.actors.ports import Seen
+from loom.actors.protected import named_subject
 from loom.actors.services import Services
-from loom.errors import ActorStoppedError, AdmissionError
+from loom.errors import ActorStoppedError
 from loom.journal.entry import KINDS, Entry, Recorded
-from loom.sealing import Subjects, Vault, declaration_of, declared_plain, gone_in, open_sealed, protect
-from loom.sealing.concerning import with_sealed
+from loom.sealing import Vault, declaration_of, declared_plain, gone_in, open_sealed, protect
+from loom.sealing.concerning import sealed_values
 from loom.sealing.declaring import Parts
 
 __all__ = ["KeptEntry", "declared_entry", "gone_in_entry", "kept_entry", "seen_by_apply"]
@@ -51,8 +52,9 @@ async def kept_entry(
 
     `subject` is that of the command; the class of the entry may name its own. Raises what `loom.sealing.protect` does.
     """
-    plain = declared_plain(entry, declared)
-    whose = _subject_of(entry, plain) or subject
+    plain: Any = declared_plain(entry, declared)
+    own = named_subject(type(entry).subject_field, plain, what=f"entry of kind [{entry.kind}]")
+    whose = own or subject
     kept = await protect(plain, declared, vault=vault, subject=whose, once=once, names=names)
     opened = await open_sealed(kept, declared, vault=vault, as_named=True)
     return KeptEntry(_read(type(entry), kept), Seen(partial(_read, type(entry), opened), _subjects(kept)), plain, whose)
@@ -83,38 +85,21 @@ async def seen_by_apply(services: Services, recorded: Recorded) -> Seen:
     return Seen(partial(_read, cls, opened), subjects, has_erased=subjects != _subjects(plain))
 
 
-def gone_in_entry(subjects: Subjects | None, recorded: Recorded) -> str | None:
+def gone_in_entry(vault: Vault | None, recorded: Recorded) -> str | None:
     """Return why an entry of a turn cannot be opened: `erased`, or `sealed` without a vault; None where it can."""
     declared = declared_entry(KINDS.get(recorded.kind))
     if not declared or recorded.plain is None:
         return None
-    return gone_in(recorded.plain, declared, vault=None if subjects is None else subjects.vault, also_withheld=False)
-
-
-def _subject_of(entry: Entry, plain: Any) -> str | None:
-    name = type(entry).subject_field
-    if name is None:
-        return None
-    subject = plain.get(name)
-    if not isinstance(subject, str):
-        raise AdmissionError(
-            f"entry of kind [{entry.kind}] names no subject in [{name}] [{subject!r:.40}]; expected the name of one: "
-            "fill in the field"
-        )
-    return subject
+    return gone_in(recorded.plain, declared, vault=vault, also_withheld=False)
 
 
 def _subjects(value: JsonValue, vault: Vault | None = None) -> frozenset[str]:
     """Return the subjects of sealed values in JSON; with a vault, only those whose values open."""
-    found: set[str] = set()
-
-    def note(sealed: Any) -> JsonValue:
-        if vault is None or not vault.is_erased(sealed.subject, sealed.generation):
-            found.add(sealed.subject)
-        return None
-
-    with_sealed(value, note)
-    return frozenset(found)
+    return frozenset(
+        each.subject
+        for each in sealed_values(value)
+        if vault is None or not vault.is_erased(each.subject, each.generation)
+    )
 
 
 def _read(cls: type[Entry], plain: JsonValue) -> Entry:

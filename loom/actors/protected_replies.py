@@ -6,21 +6,19 @@ the same command id, so that an actor which asked for the reply journals the sam
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
 from pydantic import JsonValue
 
 from loom.actors.command import COMMANDS, Command, encode_reply, reply_type
-from loom.actors.protected import check_values
+from loom.actors.protected import check_values, header_names
 from loom.actors.services import Services
 from loom.errors import AdmissionError, ConfigError, UnknownActorError
-from loom.identity import parse_journal_name
 from loom.journal.admission import Limits, Written
 from loom.journal.kinds import CommandReceivedEntry
 from loom.sealing import Node, Subjects, Vault, declaration_of_type, declared_plain, gone_in, open_sealed, protect
-from loom.sealing.declaring import Each, Leaf
+from loom.sealing.declaring import leaves_of
 
 __all__ = [
     "declared_reply",
@@ -39,20 +37,12 @@ def declared_reply(cls: type[Command[Any]]) -> Node | None:
     and the command names none.
     """
     declared = declaration_of_type(reply_type(cls))
-    if declared is not None and cls.subject_field is None and _needs_subject(declared):
+    if cls.subject_field is None and any(each.takes_key and each.subject is None for each in leaves_of(declared)):
         raise ConfigError(
             f"reply to [{cls.command_type}] has fields that are sealed or hashed for the subject of the command, which "
             "names none; expected subject_field on the command, or Sealed(subject=…): name it"
         )
     return declared
-
-
-def _needs_subject(node: Node) -> bool:
-    if isinstance(node, Leaf):
-        return node.handling in ("seal", "hash") and node.subject is None
-    if isinstance(node, Each):
-        return _needs_subject(node.item)
-    return any(_needs_subject(each) for each in node.fields.values())
 
 
 def encoded_reply(command: Command[Any], reply: object, *, limits: Limits) -> Written:
@@ -85,9 +75,9 @@ async def protected_reply(
     declared = declared_reply(type(command))
     if declared is None:
         return plain
-    names: Collection[str] = (parse_journal_name(journal).key, journal, command_id)
+    names = header_names(journal, command_id)
     return await protect(
-        plain, declared, vault=_vault(services.subjects), subject=subject, once=f"reply {command_id}", names=names
+        plain, declared, vault=services.vault, subject=subject, once=f"reply {command_id}", names=names
     )
 
 
@@ -118,7 +108,7 @@ def same_asker(first: CommandReceivedEntry, again: CommandReceivedEntry) -> bool
 
 
 def gone_in_reply(
-    subjects: Subjects | None, command_type: str, reply: JsonValue, *, also_withheld: bool = True
+    vault: Vault | None, command_type: str, reply: JsonValue, *, also_withheld: bool = True
 ) -> str | None:
     """Return why a turn cannot continue from a reply that it got, None where it can; see `loom.sealing.gone_in`.
 
@@ -128,8 +118,4 @@ def gone_in_reply(
         declared = declared_reply(COMMANDS.class_of(command_type))
     except UnknownActorError:
         return None
-    return None if declared is None else gone_in(reply, declared, vault=_vault(subjects), also_withheld=also_withheld)
-
-
-def _vault(subjects: Subjects | None) -> Vault | None:
-    return None if subjects is None else subjects.vault
+    return None if declared is None else gone_in(reply, declared, vault=vault, also_withheld=also_withheld)

@@ -8,12 +8,12 @@ from loom.actors.entries import AskedEntry, AskRepliedEntry
 from loom.actors.protected_entries import gone_in_entry
 from loom.actors.protected_replies import gone_in_reply
 from loom.journal.entry import Recorded, Step
-from loom.sealing import Subjects
+from loom.sealing import Vault
 
 __all__ = ["gone_of_steps"]
 
 
-def gone_of_steps(subjects: Subjects | None, entries: Sequence[Recorded]) -> str | None:
+def gone_of_steps(vault: Vault | None, entries: Sequence[Recorded]) -> str | None:
     """Return why a value of a turn's steps cannot be read again: `masked`, `hashed`, `dropped` or `erased`.
 
     Or `sealed`, where there is no vault. None where all of them can be read.
@@ -24,9 +24,9 @@ def gone_of_steps(subjects: Subjects | None, entries: Sequence[Recorded]) -> str
             asked[recorded.entry.step] = recorded.entry.command_type
         elif recorded.kind == AskRepliedEntry.kind and isinstance(recorded.entry, AskRepliedEntry):
             command_type = asked.get(recorded.entry.step)
-            lost = None if command_type is None else gone_in_reply(subjects, command_type, recorded.entry.reply)
+            lost = None if command_type is None else gone_in_reply(vault, command_type, recorded.entry.reply)
             if lost is not None:
                 return lost
-        elif (lost := gone_in_entry(subjects, recorded)) is not None:
+        elif (lost := gone_in_entry(vault, recorded)) is not None:
             return lost
     return None

@@ -180,7 +180,7 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
     accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
     accepted.set_result(receipt_of(first))
     commands = commands_of(host.cls)
-    payload, lost = await opened_payload(host.services.subjects, received, commands)
+    payload, lost = await opened_payload(host.services.vault, received, commands)
     turn = Turn(
         host,
         COMMANDS.decode(received.command_type, payload, among=commands),
@@ -190,7 +190,7 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
         policy=host.services.policies.resolve_hash(first.policy_hash or b""),
         accepted=accepted,
     )
-    lost = lost or gone_of_steps(host.services.subjects, entries)
+    lost = lost or gone_of_steps(host.services.vault, entries)
     if lost is not None:
         turn.halt(turn.gone(lost, replayed=replayed))
     for recorded in entries:

@@ -19,7 +19,7 @@ from loom.journal.admission import Limits
 from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.registry import EquivalenceRegistry
-from loom.sealing import Subjects
+from loom.sealing import Subjects, Vault
 from loom.telemetry import get_logger
 
 __all__ = ["ActorOptions", "Approver", "KeptSnapshot", "PrecedentIndex", "Services", "Snapshots", "Sources"]
@@ -175,6 +175,11 @@ class Services:
 
     def __post_init__(self) -> None:
         self.requests = OpenRequests(self.store, self.sources.clock)
+
+    @property
+    def vault(self) -> Vault | None:
+        """The keys that declared fields are sealed with; None where there is no vault."""
+        return None if self.subjects is None else self.subjects.vault
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
         """Have a request delivered to its approver; if the messenger fails, the request stays pending."""

@@ -46,12 +46,11 @@ class TurnSubjects:
         """Whether the turn has handled declared values: then the messages of its errors are not kept."""
         return self._touched
 
-    def add(self, subject: str | None, texts: Collection[str]) -> None:
-        """Note protected values; `subject` is None for values that were masked or dropped, which need none."""
+    def add(self, subjects: Collection[str], texts: Collection[str]) -> None:
+        """Note protected values, and their subjects: none for values that were masked or dropped."""
         self._touched = True
+        self._subjects.update(subjects)
         self._texts.update(texts)
-        if subject is not None:
-            self._subjects.add(subject)
 
     def add_model(self, model: BaseModel, *, subject: str | None) -> None:
         """Note the declared values of a model; one without declarations adds nothing."""
@@ -59,8 +58,7 @@ class TurnSubjects:
         if not declared:
             return
         plain = plain_of(model)
-        self.add(None, texts_in(plain, declared, subject=subject))
-        self._subjects |= subjects_in(plain, declared, subject=subject)
+        self.add(subjects_in(plain, declared, subject=subject), texts_in(plain, declared, subject=subject))
 
     def redact(self, text: str) -> str:
         """Return free text with exact occurrences of the protected values, of 4 characters or more, as `[sealed]`."""

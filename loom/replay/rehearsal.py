@@ -126,8 +126,7 @@ def _gone(system: ActorSystem, received: Entry, ending: Entry) -> str | None:
     """Return why a reply cannot be compared, or None: it was erased, or it is sealed and there is no key here."""
     if not isinstance(ending, TurnCompletedEntry) or not isinstance(received, CommandReceivedEntry):
         return None
-    subjects = system.services.subjects
-    return gone_in_reply(subjects, received.command_type, ending.reply, also_withheld=False)
+    return gone_in_reply(system.services.vault, received.command_type, ending.reply, also_withheld=False)
 
 
 def _recorded(ending: Entry) -> tuple[str, JsonValue]:

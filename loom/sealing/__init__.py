@@ -15,6 +15,7 @@ from loom.sealing.declaring import (
     declared_by,
     declared_in,
     declared_paths,
+    leaves_of,
     merged,
 )
 from loom.sealing.erasures import Erasures, SubjectErasedEntry
@@ -97,6 +98,7 @@ __all__ = [
     "gone_in",
     "is_sealed",
     "is_together",
+    "leaves_of",
     "lost_in",
     "master_key",
     "merged",

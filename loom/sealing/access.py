@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from pydantic import JsonValue
 
-from loom.journal.entry import PersonEntry
+from loom.journal.entry import Entry, PersonEntry
+from loom.journal.folded import FoldedJournal
+from loom.journal.store import Draft, JournalStore, draft
 
-__all__ = ["ACCESS_JOURNAL", "SealedOpenedEntry", "SubjectHandedOutEntry"]
+__all__ = ["ACCESS_JOURNAL", "AccessJournal", "SealedOpenedEntry", "SubjectHandedOutEntry"]
 
 ACCESS_JOURNAL = "loom/access"
 
@@ -46,3 +49,14 @@ class SealedOpenedEntry(PersonEntry):
     """The last position that was looked at."""
     by: str
     reason: str
+
+
+class AccessJournal:
+    """Journals who opens what, before it is opened."""
+
+    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._journal = FoldedJournal(store, ACCESS_JOURNAL, lambda _: None, make_draft=make_draft)
+
+    async def write(self, entry: SealedOpenedEntry | SubjectHandedOutEntry) -> None:
+        """Append an entry, and wait until it is durable."""
+        await self._journal.append_if_missing(lambda: entry)

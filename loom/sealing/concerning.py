@@ -16,7 +16,7 @@ from loom.journal.entry import Recorded
 from loom.journal.export import Readable
 from loom.sealing.markers import SealedValue, placeholder_of
 
-__all__ = ["Found", "concerning", "count_subjects", "sealed_in", "with_sealed"]
+__all__ = ["Found", "concerning", "count_subjects", "sealed_in", "sealed_values", "with_sealed"]
 
 _MARK = b'"$sealed"'
 _OF_LOOM = (
@@ -86,7 +86,20 @@ def _names(body: Mapping[str, Any], subject: str) -> bool:
 def sealed_in(recorded: Recorded) -> Iterator[SealedValue]:
     """Yield the sealed values in the body of an entry."""
     if recorded.body is not None and _MARK in recorded.body:
-        yield from _sealed(recorded.body_json())
+        yield from sealed_values(recorded.body_json())
+
+
+def sealed_values(value: Any) -> Iterator[SealedValue]:
+    """Yield the sealed values in JSON."""
+    sealed = placeholder_of(value)
+    if isinstance(sealed, SealedValue):
+        yield sealed
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from sealed_values(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from sealed_values(each)
 
 
 def with_sealed(value: JsonValue, give: Callable[[SealedValue], JsonValue]) -> JsonValue:
@@ -97,15 +110,3 @@ def with_sealed(value: JsonValue, give: Callable[[SealedValue], JsonValue]) -> J
     if isinstance(value, dict):
         return {name: with_sealed(each, give) for name, each in value.items()}
     return [with_sealed(each, give) for each in value] if isinstance(value, list) else value
-
-
-def _sealed(value: Any) -> Iterator[SealedValue]:
-    sealed = placeholder_of(value)
-    if isinstance(sealed, SealedValue):
-        yield sealed
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _sealed(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _sealed(each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import NoneType, UnionType
@@ -25,6 +25,7 @@ __all__ = [
     "declared_by",
     "declared_in",
     "declared_paths",
+    "leaves_of",
     "merged",
 ]
 
@@ -35,6 +36,11 @@ class Leaf:
 
     handling: Handling
     subject: str | None = None
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it is sealed or hashed, which takes the key of a subject."""
+        return self.handling in ("seal", "hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,18 @@ def declared_in(value: object) -> Node | None:
     if any(each != item for each in nodes):
         raise ConfigError("a list has models that declare different things; expected one: declare the path of it")
     return Each(item)
+
+
+def leaves_of(node: Node | None) -> Iterator[Leaf]:
+    """Yield the declared values of a declaration, however deep they are."""
+    match node:
+        case Leaf():
+            yield node
+        case Parts(fields):
+            for each in fields.values():
+                yield from leaves_of(each)
+        case Each(item):
+            yield from leaves_of(item)
 
 
 def merged(one: Node | None, other: Node | None) -> Node | None:

@@ -10,9 +10,8 @@ from pydantic import JsonValue
 from loom.errors import AdmissionError, ErasedError, SubjectNotFoundError
 from loom.identity import By
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
-from loom.sealing.access import ACCESS_JOURNAL, SubjectHandedOutEntry
+from loom.sealing.access import AccessJournal, SubjectHandedOutEntry
 from loom.sealing.concerning import concerning, sealed_in, with_sealed
 from loom.sealing.markers import SealedValue
 from loom.sealing.opening import check_reader
@@ -32,7 +31,7 @@ class HandingOut:
     ) -> None:
         self._store = store
         self._subjects = subjects
-        self._access = FoldedJournal(store, ACCESS_JOURNAL, lambda _: None, make_draft=make_draft)
+        self._access = AccessJournal(store, make_draft=make_draft)
 
     async def export(self, subject: str, *, by: By, reason: str) -> dict[str, JsonValue]:
         """Return every entry that concerns a subject with its values opened, after journaling who is given it and why.
@@ -53,7 +52,7 @@ class HandingOut:
         if not found:
             raise SubjectNotFoundError(f"subject [{subject:.80}] is in no journal; expected one that is: name another")
         entry = SubjectHandedOutEntry(**who.written(), subject=subject, entries=len(found), until=until, reason=reason)
-        await self._access.append_if_missing(lambda: entry)
+        await self._access.write(entry)
         return {"subject": subject, "workspace": self._store.workspace, "until": until, "entries": found}
 
     def _as_json(self, recorded: Recorded, subject: str, keys: Keys | None) -> JsonValue:

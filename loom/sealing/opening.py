@@ -13,9 +13,8 @@ from pydantic import JsonValue
 from loom.errors import AdmissionError, NotAReaderError
 from loom.identity import CLAIMED, By, Identity, same_person
 from loom.journal.entry import Entry
-from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
-from loom.sealing.access import ACCESS_JOURNAL, SealedOpenedEntry
+from loom.sealing.access import AccessJournal, SealedOpenedEntry
 from loom.sealing.facts import OUTCOME_AT, OpenedFacts, opened_facts
 from loom.sealing.subjects import Subjects
 from loom.sealing.vault import Vault
@@ -65,7 +64,7 @@ class Openings:
     ) -> None:
         self._store = store
         self._subjects = subjects
-        self._access = FoldedJournal(store, ACCESS_JOURNAL, lambda _: None, make_draft=make_draft)
+        self._access = AccessJournal(store, make_draft=make_draft)
 
     def check(self, by: By, reason: str) -> Identity:
         """Return who is to open; raise `NotAReaderError`, `AdmissionError` without a reason, `ConfigError` locked."""
@@ -107,7 +106,7 @@ class Openings:
             entry = SealedOpenedEntry(
                 **who.written(), subjects=tuple(names), purpose=purpose, what=dict(what), until=until, reason=reason
             )
-            await self._access.append_if_missing(lambda entry=entry: entry)  # type: ignore[misc]
+            await self._access.write(entry)
         return Opened(vault, named)
 
 

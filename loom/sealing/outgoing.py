@@ -12,9 +12,8 @@ from pydantic import JsonValue
 from loom.errors import ErasedError
 from loom.identity import Identity
 from loom.journal.entry import Entry
-from loom.journal.folded import FoldedJournal
 from loom.journal.store import Draft, JournalStore, draft
-from loom.sealing.access import ACCESS_JOURNAL, SealedOpenedEntry
+from loom.sealing.access import AccessJournal, SealedOpenedEntry
 from loom.sealing.facts import placeholders_in
 from loom.sealing.markers import WITHHELD_AS, Erased, SealedValue, Withheld
 from loom.sealing.places import names_in, replaced
@@ -43,7 +42,7 @@ class Outgoing:
         self._subjects = subjects
         self._to = to
         self._plain = [tuple(each.split(".")) for each in plain_fields]
-        self._access = FoldedJournal(store, ACCESS_JOURNAL, lambda _: None, make_draft=make_draft)
+        self._access = AccessJournal(store, make_draft=make_draft)
 
     async def shown(self, value: JsonValue, *, what: str) -> JsonValue:
         """Return JSON as it may leave; `what` names it where the opening is journaled, such as a decision by its id."""
@@ -73,7 +72,7 @@ class Outgoing:
             until=self._store.acknowledged,
             reason="the config names these fields",
         )
-        await self._access.append_if_missing(lambda: entry)
+        await self._access.write(entry)
         opened: dict[str, JsonValue] = {}
         for path, each in named.items():
             try:

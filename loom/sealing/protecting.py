@@ -31,7 +31,6 @@ __all__ = [
     "texts_in",
 ]
 
-_KEYED = ("seal", "hash")
 _SHORTEST_REDACTED = 4
 _REDACTED = "[sealed]"
 
@@ -57,7 +56,7 @@ async def protect(
     found = list(declared_values(value, declaration, subject=subject))
     for each in found:
         _check(each, names)
-        if each.leaf.handling in _KEYED and (whose := _named(each)) not in keys:
+        if each.leaf.takes_key and (whose := _named(each)) not in keys:
             keys[whose] = await _vault(vault, each.path).keys(whose)
     return _protected(keys, value, declaration, subject=subject, once=once)
 
@@ -143,7 +142,7 @@ async def proofs(
 def subjects_in(value: JsonValue, declaration: Node, *, subject: str | None = None) -> frozenset[str]:
     """Return the subjects of what is sealed or hashed in plain or protected JSON."""
     return frozenset(
-        _named(each) for each in declared_values(value, declaration, subject=subject) if each.leaf.handling in _KEYED
+        _named(each) for each in declared_values(value, declaration, subject=subject) if each.leaf.takes_key
     )
 
 

@@ -27,7 +27,7 @@ def test_what_a_model_declares_is_taken_out_of_free_text_and_its_subjects_are_kn
     assert found.touched
     assert found.subjects == {"c-7", "g-1"}
     assert found.redact("wrote to ada@example.org of Lord Byron, abc, c-7") == "wrote to [sealed] of [sealed], abc, c-7"
-    found.add("c-8", ["Lord Byron of London"])
+    found.add(["c-8"], ["Lord Byron of London"])
     assert found.redact("Lord Byron of London") == "[sealed]", "the longest goes first"
     assert found.subjects == {"c-7", "c-8", "g-1"}
 

@@ -542,7 +542,7 @@ ACTS: tuple[Act, ...] = (
         "a turn goes on from a reply that is not there any more",
         "loom/actors/recovery.py",
         "_turn",
-        "lost = lost or gone_of_steps(host.services.subjects, entries)",
+        "lost = lost or gone_of_steps(host.services.vault, entries)",
         "pass",
         ("tests/actors/test_protected_replies.py",),
     ),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from loom.actors.keeping import keys_at_hand, lost, vault_of
+from loom.actors.keeping import keys_at_hand, lost
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import GivenFacts
 from loom.actors.verbs.protected_facts import check_not_sealed, is_keyed_over
@@ -47,7 +47,7 @@ async def key_of_classes(turn: Turn, rule: EquivalenceRule | None) -> KeyOf | No
     """
     if rule is None or not rule.is_keyed:
         return None
-    vault = vault_of(turn)
+    vault = turn.services.vault
     keys = None if vault is None else await vault.keys_of_classes(make=turn.compare is None)
     if keys is not None:
         return key_with(keys)

@@ -22,6 +22,7 @@ from loom.sealing import (
     Node,
     Parts,
     declaration_of,
+    leaves_of,
     plain_of,
     protect_with,
     redacted,
@@ -53,7 +54,7 @@ def declared_facts(cls: type[BaseModel]) -> Parts | None:
     declared = declaration_of(cls)
     if not declared:
         return None
-    other = next((each for each in _leaves(declared) if each.handling != "seal"), None)
+    other = next((each for each in leaves_of(declared) if each.handling != "seal"), None)
     if other is not None:
         raise ConfigError(
             f"facts [{cls.__qualname__}] have a field that would be lost by [{other.handling}]; expected facts that "
@@ -78,9 +79,7 @@ def kept_facts(turn: Turn, declared: Parts, plain: dict[str, JsonValue]) -> Kept
     node, whole = Parts({_WHERE: declared}), dict[str, JsonValue]({_WHERE: plain})
     subjects = subjects_in(whole, node, subject=subject)
     keys = keys_at_hand(turn, subjects)
-    turn.protected.add(None, texts_in(plain, declared, subject=subject))
-    for each in subjects:
-        turn.protected.add(each, ())
+    turn.protected.add(subjects, texts_in(plain, declared, subject=subject))
     written: Any = protect_with(
         keys, whole, node, subject=subject, once=f"{turn.command_id} {_WHERE}", names=names_of(turn)
     )
@@ -172,14 +171,3 @@ def _without_words(text: str, words: Collection[str]) -> str:
         if each:
             text = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", _REDACTED, text)
     return text
-
-
-def _leaves(node: Node) -> Iterable[Leaf]:
-    match node:
-        case Leaf():
-            yield node
-        case Parts(fields):
-            for each in fields.values():
-                yield from _leaves(each)
-        case Each(item):
-            yield from _leaves(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,6 @@ from loom.actors.keeping import (
     names_of,
     plain_result,
     subject_of_turn,
-    vault_of,
     why_lost,
 )
 from loom.actors.turn import Turn
@@ -28,7 +27,6 @@ from loom.journal.admission import Written
 from loom.journal.entry import Step
 from loom.journal.serialisation import json_text
 from loom.sealing import (
-    Each,
     Handling,
     Leaf,
     Node,
@@ -37,6 +35,7 @@ from loom.sealing import (
     declared_by,
     declared_in,
     declared_paths,
+    leaves_of,
     merged,
     paths_in,
     protect_with,
@@ -44,6 +43,7 @@ from loom.sealing import (
     texts_in,
 )
 from loom.sealing.markers import placeholder_of
+from loom.sealing.places import replaced, value_at
 
 __all__ = ["QUERY", "RESULT", "LookupProtection", "opened_result", "protection_of", "stop_if_lost"]
 
@@ -53,7 +53,6 @@ QUERY = "$query"
 RESULT = "$result"
 """The path by which `protect` declares the whole result."""
 
-_KEYED = ("seal", "hash")
 _SAID: Mapping[Handling, str] = {"seal": "[sealed]", "hash": "[hashed]", "mask": "[masked]", "drop": "[dropped]"}
 _WHERE = "result"
 
@@ -72,21 +71,21 @@ class LookupProtection:
 
     async def begin(self) -> None:
         """Refuse what could not be journaled, before the fetcher runs; the turn holds the keys afterwards."""
-        keyed = [*_keyed(self._result), *_keyed(self._query)]
+        keyed = [each for node in (self._result, self._query) for each in leaves_of(node) if each.takes_key]
         if keyed and self._subject is None and any(leaf.subject is None for leaf in keyed):
             raise AdmissionError(
                 f"look-up of turn [{self._turn}] is sealed or hashed for a subject, and none is named; expected one: "
                 "give subject=, or set subject_field on the command"
             )
-        if self._subject is not None and (keyed or (self._query is not None and vault_of(self._turn) is not None)):
+        if self._subject is not None and (keyed or (self._query is not None and self._turn.services.vault is not None)):
             await hold_keys(self._turn, [self._subject])
         elif keyed:
             await hold_keys(self._turn, [])
         if self._query is not None:
             self._protected_query()
-            self._turn.protected.add(self._subject, [self._asked])
+            self._turn.protected.add(() if self._subject is None else (self._subject,), [self._asked])
         else:
-            self._turn.protected.add(None, [])
+            self._turn.protected.add((), ())
 
     @property
     def query(self) -> str:
@@ -123,7 +122,7 @@ class LookupProtection:
         hidden: Any = protect_with(
             keys_at_hand(turn, subjects), plain, self._result, subject=self._subject, once=once, names=names_of(turn)
         )
-        _noted(turn, subjects, texts_in(plain, self._result, subject=self._subject))
+        turn.protected.add(subjects, texts_in(plain, self._result, subject=self._subject))
         places = paths_in(plain, self._result, subject=self._subject)
         value = hidden[_WHERE]
         written = Came(Written(value, to_json(value)))
@@ -165,37 +164,31 @@ async def protection_of(
 
 async def opened_result(turn: Turn, entry: ContextGatheredEntry) -> JsonValue:
     """Return the recorded result of a look-up as the code got it; stop a turn that cannot have it again."""
-    result = entry.result
+    opened: dict[str, JsonValue] = {}
     for place in entry.protected:
-        stands = _at(result, place)
+        stands = value_at(entry.result, place)
         why = why_lost(stands, turn.services.subjects)
         if why is not None:
             raise lost(turn, why)
         sealed = placeholder_of(stands)
-        vault = vault_of(turn)
+        vault = turn.services.vault
         if vault is None or not isinstance(sealed, SealedValue) or sealed.about != f"/{_WHERE}{place}":
             raise lost(turn, "sealed")
         try:
             value = await vault.open(stands, subject=sealed.subject)
         except ErasedError as error:
             raise lost(turn, "sealed") from error
-        result = _with(result, _names(place), value)
-        _noted(turn, [sealed.subject], texts_in(value, Leaf("seal")))
-    return result
+        opened[place] = value
+        turn.protected.add([sealed.subject], texts_in(value, Leaf("seal")))
+    return replaced(entry.result, opened)
 
 
 def stop_if_lost(turn: Turn, entry: ContextGatheredEntry, *, replayed: bool) -> None:
     """Stop a turn that cannot get the value of a recorded look-up, before anything of it runs."""
     for place in entry.protected:
-        why = why_lost(_at(entry.result, place), turn.services.subjects)
+        why = why_lost(value_at(entry.result, place), turn.services.subjects)
         if why is not None:
             lost(turn, why, replayed=replayed)
-
-
-def _noted(turn: Turn, subjects: Collection[str], texts: Collection[str]) -> None:
-    turn.protected.add(None, texts)
-    for subject in subjects:
-        turn.protected.add(subject, ())
 
 
 @lru_cache(maxsize=1_024)
@@ -217,42 +210,3 @@ def _declared(protect: tuple[tuple[str, str], ...], returns: Any) -> tuple[Node 
         node = declared_paths({_WHERE: whole})
         by_path = node.fields[_WHERE] if isinstance(node, Parts) else None
     return merged(None if returns is None else declared_by(returns), by_path), handling
-
-
-def _keyed(node: Node | None) -> list[Leaf]:
-    match node:
-        case Leaf():
-            return [node] if node.handling in _KEYED else []
-        case Parts(fields):
-            return [leaf for each in fields.values() for leaf in _keyed(each)]
-        case Each(item):
-            return _keyed(item)
-    return []
-
-
-def _names(place: str) -> list[str]:
-    return [each.replace("~1", "/").replace("~0", "~") for each in place.split("/")[1:]]
-
-
-def _at(value: JsonValue, place: str) -> JsonValue:
-    """Return the value at a JSON pointer; None where there is none."""
-    for name in _names(place):
-        if isinstance(value, dict):
-            value = value.get(name)
-        elif isinstance(value, list) and name.isdigit() and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            return None
-    return value
-
-
-def _with(value: JsonValue, names: Sequence[str], new: JsonValue) -> JsonValue:
-    """Return JSON with something else at the end of a path of names."""
-    if not names:
-        return new
-    first, *rest = names
-    if isinstance(value, dict):
-        return {**value, first: _with(value[first], rest, new)}
-    if isinstance(value, list):
-        return [_with(each, rest, new) if str(index) == first else each for index, each in enumerate(value)]
-    return value

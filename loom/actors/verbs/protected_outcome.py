@@ -49,9 +49,7 @@ async def protected_outcome(
     subject, whole, node = subject_of_turn(turn), {_WHERE: plain}, Parts({_WHERE: declared})
     subjects = subjects_in(whole, node, subject=subject)
     await hold_keys(turn, subjects)
-    turn.protected.add(None, texts_in(whole, node, subject=subject))
-    for each in subjects:
-        turn.protected.add(each, ())
+    turn.protected.add(subjects, texts_in(whole, node, subject=subject))
     once = f"{turn.command_id} {step}"
     keys = keys_at_hand(turn, subjects)
     hidden: Any = protect_with(keys, whole, node, subject=subject, once=once, names=names_of(turn))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loom.actors.keeping import names_of, subject_of_turn, vault_of
+from loom.actors.keeping import names_of, subject_of_turn
 from loom.actors.protected_entries import declared_entry, kept_entry
 from loom.actors.turn import Turn
 from loom.actors.verbs.shared import once
@@ -39,11 +39,11 @@ async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
 async def _protected(turn: Turn, step: Step, entry: Entry, declared: Parts) -> None:
     """Journal an entry with declared fields: sealing gives the same result whenever the step runs."""
     kept = await kept_entry(
-        entry, declared, vault=vault_of(turn), subject=subject_of_turn(turn), names=names_of(turn),
+        entry, declared, vault=turn.services.vault, subject=subject_of_turn(turn), names=names_of(turn),
         once=f"{turn.command_id} {step.verb} {step.key} {step.occurrence}",
     )  # fmt: skip
     json_value(kept.plain, limits=turn.services.limits)
-    turn.protected.add(None, texts_in(kept.plain, declared, subject=kept.subject))
-    for subject in subjects_in(kept.plain, declared, subject=kept.subject):
-        turn.protected.add(subject, ())
+    turn.protected.add(
+        subjects_in(kept.plain, declared, subject=kept.subject), texts_in(kept.plain, declared, subject=kept.subject)
+    )
     await once(turn, step, kept.written, seen=kept.seen)

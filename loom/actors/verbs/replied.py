@@ -27,7 +27,7 @@ async def given(turn: Turn, command: Command[Any], command_id: str, reply: JsonV
     if declared is None or reply is None:
         return reply
     subject = subject_of(command, plain_of(command))
-    lost = gone_in(reply, declared, vault=_vault(turn))
+    lost = gone_in(reply, declared, vault=turn.services.vault)
     if lost is not None:
         raise turn.halt(turn.gone(lost))
     _note(turn, declared, reply, subject)
@@ -41,22 +41,15 @@ async def given_again(turn: Turn, command: Command[Any], reply: JsonValue) -> Js
     declared = declared_reply(type(command))
     if declared is None or reply is None:
         return reply
-    lost = gone_in(reply, declared, vault=_vault(turn))
+    lost = gone_in(reply, declared, vault=turn.services.vault)
     if lost is not None:
         raise turn.halt(turn.gone(lost))
-    opened = await open_sealed(reply, declared, vault=_vault(turn), as_named=True)
+    opened = await open_sealed(reply, declared, vault=turn.services.vault, as_named=True)
     _note(turn, declared, opened, subject_of(command, plain_of(command)))
     return opened
 
 
 def _note(turn: Turn, declared: Node, plain: JsonValue, subject: str | None) -> None:
     texts = texts_in(plain, declared, subject=subject)
-    if not texts:
-        return
-    turn.protected.add(None, texts)
-    for each in subjects_in(plain, declared, subject=subject):
-        turn.protected.add(each, ())
-
-
-def _vault(turn: Turn) -> Any:
-    return None if turn.services.subjects is None else turn.services.subjects.vault
+    if texts:
+        turn.protected.add(subjects_in(plain, declared, subject=subject), texts)
