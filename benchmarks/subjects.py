@@ -118,9 +118,12 @@ async def costs_of_turns(directory: Path, *, turns: int) -> TurnCosts:
             first.append(between - began)
             known.append(time.perf_counter() - between)
     return TurnCosts(
-        median(taken["plain"]) * 1e6, median(taken["sealed"]) * 1e6, median(ratios), median(first) * 1e3,
+        median(taken["plain"]) * 1e6,
+        median(taken["sealed"]) * 1e6,
+        median(ratios),
+        median(first) * 1e3,
         median(known) * 1e3,
-    )  # fmt: skip
+    )
 
 
 async def erasures_ms(directory: Path, *, entries: int, times: int = 3) -> tuple[float, float]:

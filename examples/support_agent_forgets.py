@@ -70,9 +70,12 @@ class SupportAgent(Actor[dict[str, str | Erased]]):
     async def execute(self, command: Ticket) -> Answered:
         await self.record(TicketTakenEntry(ticket=command.ticket, email=command.email))
         account = await self.gather_context(
-            system="crm", entity="account", query="of the ticket", returns=Account,
+            system="crm",
+            entity="account",
+            query="of the ticket",
+            returns=Account,
             fetcher=lambda: {"name": "Ada Lovelace", "plan": "pro"},
-        )  # fmt: skip
+        )
         if command.refund_usd > 100:
             await self.request_approval(approver="lead", reason=f"{account.name} wants {command.refund_usd} $ back")
         await self.record_decision(
@@ -142,8 +145,11 @@ def show(config: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if name != "LOOM_MASTER_KEY"}
     ran = subprocess.run(
         [sys.executable, "-m", "loom.cli", "-c", str(config), "subjects", "show", CUSTOMER],
-        capture_output=True, text=True, check=True, env={**environ, "COLUMNS": "160"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environ, "COLUMNS": "160"},
+    )
     head, *table = ran.stdout.splitlines()
     print(
         f"loom subjects show: {head}; {sum('support/desk' in line for line in table)} entries of the desk concern them"

@@ -312,9 +312,14 @@ class Loom:
         view = TurnsView(queries)
         self.turns = Turns(self.actors, view)
         self.replay = Replay(
-            self.store, self.actors, queries=queries, policies=self.policies, runs=self.runs, sights=sights,
+            self.store,
+            self.actors,
+            queries=queries,
+            policies=self.policies,
+            runs=self.runs,
+            sights=sights,
             make_draft=make_draft,
-        )  # fmt: skip
+        )
         self.history = History(
             self.store, queries, self.runs, rules, self.actors, now=self.store.now, never=self.store.files.journal,
             make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt), subjects=self.subjects,
@@ -351,9 +356,15 @@ class Loom:
         if critic is None:
             return
         self.enricher = Enricher(
-            self.store, queries, critic, self.budget, wanted.llm_enrichment, now=self.now, subjects=self.subjects,
+            self.store,
+            queries,
+            critic,
+            self.budget,
+            wanted.llm_enrichment,
+            now=self.now,
+            subjects=self.subjects,
             make_draft=make_draft,
-        )  # fmt: skip
+        )
         self._stack.push_async_callback(self.enricher.close)
         if self.resumes:  # else it asks only on request, and follows no decisions
             await self.enricher.start()
@@ -391,9 +402,12 @@ class Loom:
         brought = [projection for extension in self.extensions for projection in extension.projections]
         vault = self.subjects.vault
         projector = Projector(
-            self.store, views, [*own_projections(), *brought], batch=config.projections.batch,
+            self.store,
+            views,
+            [*own_projections(), *brought],
+            batch=config.projections.batch,
             opener=None if vault is None else SealedClasses(vault),
-        )  # fmt: skip
+        )
         await projector.start()
         await keep_classes(projector, self.subjects, uncount)
         self._stack.push_async_callback(projector.close)

@@ -93,10 +93,12 @@ class Checkpoints:
                         self._subjects.opened_vault(), subjects, state, about_state(cell.journal)
                     )
                 entry = StateCheckpointEntry(
-                    actor_type=cell.cls.actor_type, state_version=cell.cls.state_version,
-                    state=plain if sealed is None else None, sealed=sealed,
+                    actor_type=cell.cls.actor_type,
+                    state_version=cell.cls.state_version,
+                    state=plain if sealed is None else None,
+                    sealed=sealed,
                     pruned=(*await self._before(cell, sequence, gone), *pruned),
-                )  # fmt: skip
+                )
                 ready = self._draft(cell, entry)
                 kept = await self._closed(cell, [each for each in pruned if each not in gone]) if keeps else []
                 if cell.open or cell.sequence != sequence or cell.invalidated_by is not None:

@@ -238,9 +238,13 @@ class Dispatcher:
 
         async def sealed() -> JsonValue:
             return await protected_reply(
-                self._services, turn.command, await turn.reply(), journal=turn.host.journal,
-                command_id=turn.command_id, subject=turn.received.subject,
-            )  # fmt: skip
+                self._services,
+                turn.command,
+                await turn.reply(),
+                journal=turn.host.journal,
+                command_id=turn.command_id,
+                subject=turn.received.subject,
+            )
 
         return sealed
 

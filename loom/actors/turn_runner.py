@@ -114,9 +114,13 @@ async def _complete(turn: Turn, reply: Any) -> None:
     text = encoded.text
     if declared_reply(type(turn.command)) is not None:
         kept = await protected_reply(
-            turn.services, turn.command, encoded.value, journal=turn.host.journal, command_id=turn.command_id,
+            turn.services,
+            turn.command,
+            encoded.value,
+            journal=turn.host.journal,
+            command_id=turn.command_id,
             subject=turn.received.subject,
-        )  # fmt: skip
+        )
         text = to_json(kept)
     if not turn.live:
         await turn.continue_live()

@@ -164,10 +164,18 @@ class BodyPruning:
                 part.line(text)
             journals = (listed(name, seen[name], lines).model_copy(update={"partial": True}) for name in sorted(going))
             manifest = Manifest(
-                format="loom.archive/2", workspace=self._store.workspace, before=now + timedelta(microseconds=1),
-                sealed_at=now, by=by.name, loom=version("loom-journal"), entries=part.lines, last_position=until,
-                entries_sha256=part.sha256.hexdigest(), readme_sha256=part.readme_sha256, journals=tuple(journals),
-            )  # fmt: skip
+                format="loom.archive/2",
+                workspace=self._store.workspace,
+                before=now + timedelta(microseconds=1),
+                sealed_at=now,
+                by=by.name,
+                loom=version("loom-journal"),
+                entries=part.lines,
+                last_position=until,
+                entries_sha256=part.sha256.hexdigest(),
+                readme_sha256=part.readme_sha256,
+                journals=tuple(journals),
+            )
             part.finish(manifest.raw())
 
     async def _prune(

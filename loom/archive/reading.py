@@ -138,9 +138,12 @@ class Archive:
                 await opened(entry, vault)
             except ErasedError as error:
                 findings.add(
-                    "DAMAGED", f"{entry.journal} sequence {entry.sequence} does not open: {error}",
-                    position=entry.position, journal=entry.journal, sequence=entry.sequence,
-                )  # fmt: skip
+                    "DAMAGED",
+                    f"{entry.journal} sequence {entry.sequence} does not open: {error}",
+                    position=entry.position,
+                    journal=entry.journal,
+                    sequence=entry.sequence,
+                )
         return findings.kept
 
     async def compare(self, source: Readable) -> list[Finding]:

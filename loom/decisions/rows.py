@@ -35,7 +35,7 @@ ROW = (
 """The parts of a decision that its row is made of."""
 
 _as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time
-_BESIDE = ("decided_by", "source")
+_NEXT_TO_DECISION = ("decided_by", "source")
 """The parts of an observed decision that its entry has outside the decision."""
 
 
@@ -63,7 +63,7 @@ def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
         return None
     decision: Mapping[str, Any] = plain["decision"]
     if recorded.kind == DecisionObservedEntry.kind:
-        return {**decision, **{name: plain.get(name) for name in _BESIDE}}
+        return {**decision, **{name: plain.get(name) for name in _NEXT_TO_DECISION}}
     return {**_LEFT_OUT, **decision}
 
 
@@ -76,7 +76,7 @@ async def decision_parts(
     that is no decision, or cannot be read, is left out.
     """
     asked = (*names, "refers") if joined else names
-    paths = [name if name.partition(".")[0] in _BESIDE else f"decision.{name}" for name in asked]
+    paths = [name if name.partition(".")[0] in _NEXT_TO_DECISION else f"decision.{name}" for name in asked]
     parts = await entries.parts(positions, paths)
     found = {at: each for at, each in parts.items() if each.kind in DECISIONS}
     others = [

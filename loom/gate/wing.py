@@ -43,18 +43,18 @@ async def _register(gate: Gate, given: RegisterContract) -> JsonValue:
 
 
 async def _suspend(gate: Gate, given: ChangeStanding) -> JsonValue:
-    return _told(await gate.standings.suspend(given.agent, by=given.by, reason=given.reason))
+    return _standing_json(await gate.standings.suspend(given.agent, by=given.by, reason=given.reason))
 
 
 async def _reinstate(gate: Gate, given: ChangeStanding) -> JsonValue:
-    return _told(await gate.standings.reinstate(given.agent, by=given.by, reason=given.reason))
+    return _standing_json(await gate.standings.reinstate(given.agent, by=given.by, reason=given.reason))
 
 
 async def _retire(gate: Gate, given: ChangeStanding) -> JsonValue:
-    return _told(await gate.standings.retire(given.agent, by=given.by, reason=given.reason))
+    return _standing_json(await gate.standings.retire(given.agent, by=given.by, reason=given.reason))
 
 
-def _told(standing: Standing) -> JsonValue:
+def _standing_json(standing: Standing) -> JsonValue:
     return {
         "agent": standing.subject, "standing": standing.standing, "by": standing.by,
         "identity_source": standing.identity_source, "via": standing.via, "trigger": standing.trigger,

@@ -169,9 +169,11 @@ class History:
         rows = _rows_of(given_rows)
         subjects = self._subjects
         sealing = RowSealing(
-            mapped, None if subjects is None else subjects.vault, None if subjects is None else subjects.erasures,
+            mapped,
+            None if subjects is None else subjects.vault,
+            None if subjects is None else subjects.erasures,
             writes=by is not None,
-        )  # fmt: skip
+        )
         fresh = await self._check_type(mapped.type)
         await self._store.own_ids(())  # a journal of an older format says so before anything is read
         before = await self._before(mapped, rows, by=by, resume=resume)

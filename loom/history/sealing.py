@@ -60,9 +60,10 @@ class RowSealing:
             raise _BadSubjectError("bad_subject", f"[{path}] is sealed: {error}") from error
         if str(value) in (subject, prepared.own_id, prepared.journal.partition("/")[2]):
             raise _BadSubjectError(
-                "in_clear", f"[{path}] is sealed, and is the subject, the own id or the key; expected names that are "
+                "in_clear",
+                f"[{path}] is sealed, and is the subject, the own id or the key; expected names that are "
                 "not personal, as they are written in clear",
-            )  # fmt: skip
+            )
         try:
             keys = await (vault.keys(subject) if self._writes else vault.known(subject))
             if keys is not None:

@@ -57,10 +57,18 @@ async def encrypt_archive(
     if given.override is not None:
         check_override(given.override)
     sealed = await seal(
-        store, given.file, workspace=store.workspace, until=store.acknowledged, before=given.before,
-        by=Identity.of(given.by).name, now=store.now(), retention=retention if given.override is None else None,
-        held=subjects.erasures.held(), vault=subjects.opened_vault(), erasures=subjects.erasures,
-    )  # fmt: skip
+        store,
+        given.file,
+        workspace=store.workspace,
+        until=store.acknowledged,
+        before=given.before,
+        by=Identity.of(given.by).name,
+        now=store.now(),
+        retention=retention if given.override is None else None,
+        held=subjects.erasures.held(),
+        vault=subjects.opened_vault(),
+        erasures=subjects.erasures,
+    )
     if sealed is None:
         return None
     with _opened(given.file) as archive:

@@ -107,9 +107,13 @@ async def _driven(turn: Turn) -> tuple[str, JsonValue]:
     if ending != "replied":
         return ending, reply
     kept = await protected_reply(
-        turn.services, turn.command, reply, journal=turn.host.journal, command_id=turn.command_id,
+        turn.services,
+        turn.command,
+        reply,
+        journal=turn.host.journal,
+        command_id=turn.command_id,
         subject=turn.received.subject,
-    )  # fmt: skip
+    )
     return ending, kept
 
 

@@ -45,8 +45,12 @@ async def seal_for_all(vault: Vault, subjects: Collection[str], plain: bytes, ab
     nonce = secrets.token_bytes(_NONCE_BYTES)
     said = _said(about, [(keys.subject, keys.generation) for keys in held])
     data = aead()(_joined(shares)).encrypt(nonce, plain, said)
-    return {_FORMAT: 1, "shares": sealed, "nonce": base64.b64encode(nonce).decode(),
-            "data": base64.b64encode(data).decode()}  # fmt: skip
+    return {
+        _FORMAT: 1,
+        "shares": sealed,
+        "nonce": base64.b64encode(nonce).decode(),
+        "data": base64.b64encode(data).decode(),
+    }
 
 
 async def open_for_all(vault: Vault, sealed: JsonValue, about: str) -> bytes:

@@ -144,9 +144,12 @@ CUSTOMERS = st.sampled_from(["ada", "bob"])
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    before=st.lists(CUSTOMERS, min_size=1, max_size=5), after=st.lists(CUSTOMERS, max_size=3),
-    chosen=st.sets(st.integers(1, 20), min_size=1), every=st.sampled_from([0, 3]), more=st.integers(0, 1),
-)  # fmt: skip
+    before=st.lists(CUSTOMERS, min_size=1, max_size=5),
+    after=st.lists(CUSTOMERS, max_size=3),
+    chosen=st.sets(st.integers(1, 20), min_size=1),
+    every=st.sampled_from([0, 3]),
+    more=st.integers(0, 1),
+)
 def test_state_with_checkpoint_and_later_entries_is_the_state_before_pruning(
     before: list[str], after: list[str], chosen: set[int], every: int, more: int
 ) -> None:
@@ -171,9 +174,10 @@ def test_state_with_checkpoint_and_later_entries_is_the_state_before_pruning(
                 expected.entries += 1
             if more:  # a second one, whose range the first does not cover
                 second = ranges_of({head + 1: {"bob": 1}})
-                assert await Checkpoints(loom.actors, loom.subjects).make(
-                    "ledger/l", pruned=second, subjects=["bob"]
-                ) is None  # fmt: skip
+                assert (
+                    await Checkpoints(loom.actors, loom.subjects).make("ledger/l", pruned=second, subjects=["bob"])
+                    is None
+                )
                 await prune(loom, "ledger/l", second)
         async with opened(path, every=every) as loom:
             assert await state(loom) == expected
@@ -216,9 +220,10 @@ async def test_a_checkpoint_that_does_not_open_stops_the_actor_where_bodies_of_o
         for name in ("ada", "bob"):
             await loom.actor(Ledger, "l").ask(Add(customer=name, text=f"of {name}"))
         ranges = ranges_of(await bodies_of(loom, "ada"))
-        assert await Checkpoints(loom.actors, loom.subjects).make(
-            "ledger/l", pruned=ranges, subjects=["ada", "bob"]
-        ) is None  # fmt: skip
+        assert (
+            await Checkpoints(loom.actors, loom.subjects).make("ledger/l", pruned=ranges, subjects=["ada", "bob"])
+            is None
+        )
         await prune(loom, "ledger/l", ranges)
         await loom.subjects.erase("bob", by="vera", reason="asked for it")
     async with opened(tmp_path) as loom:

@@ -298,9 +298,13 @@ async def test_a_snapshot_that_does_not_open_is_passed_over(tmp_path: Path) -> N
         assert put_back is not None
         await erase(loom, "c-7")
         await loom.actors.services.snapshots.put(
-            "book/b", actor_type="book", state_version=1, sequence=put_back.sequence,
-            entry_hash=put_back.entry_hash, body=put_back.body,
-        )  # fmt: skip
+            "book/b",
+            actor_type="book",
+            state_version=1,
+            sequence=put_back.sequence,
+            entry_hash=put_back.entry_hash,
+            body=put_back.body,
+        )
         assert await loom.actor(Book, "b").ask(Show()) == ["Erased()"] * 4
 
 

@@ -42,9 +42,12 @@ class AgeParams(Params):
 def of_age(params: AgeParams, facts: AgeFacts) -> Evaluation:
     if facts.age < params.least:
         return Evaluation(
-            effect="require_approval", rule="minor", why=f"{facts.age} is under {params.least}: {facts.note}",
-            tier="guardian", details={"age": facts.age, "least": params.least, "note": facts.note},
-        )  # fmt: skip
+            effect="require_approval",
+            rule="minor",
+            why=f"{facts.age} is under {params.least}: {facts.note}",
+            tier="guardian",
+            details={"age": facts.age, "least": params.least, "note": facts.note},
+        )
     return Evaluation(effect="allow", rule="adult", why="of age")
 
 
@@ -105,10 +108,14 @@ class Desk(Actor[None]):
             )
         else:
             await self.record_decision(
-                rationale=f"she {NOTE}", reasoning=[f"1. {NOTE}"], exception_reason=f"as she {NOTE}", is_exception=True,
+                rationale=f"she {NOTE}",
+                reasoning=[f"1. {NOTE}"],
+                exception_reason=f"as she {NOTE}",
+                is_exception=True,
                 alternatives=[{"option": "deny", "rejected_because": f"she {NOTE}"}],
-                outcome={"granted": False, "letter": {"to": EMAIL}}, protect={"letter.to": "seal"},
-            )  # fmt: skip
+                outcome={"granted": False, "letter": {"to": EMAIL}},
+                protect={"letter.to": "seal"},
+            )
         return str(len(evaluation.why))
 
 

@@ -73,16 +73,23 @@ class Desk(Actor[None]):
             )
         elif what == "model":
             found = await self.gather_context(
-                system="crm", entity="account", query="account 9", returns=list[Account],
+                system="crm",
+                entity="account",
+                query="account 9",
+                returns=list[Account],
                 fetcher=lambda: _fetch([{**ACCOUNT, "eMail": EMAIL, "email": None}]),
-            )  # fmt: skip
+            )
             found = [each.model_dump(mode="python") for each in found]
         elif what == "instance":
             account = Account.model_validate({**ACCOUNT, "eMail": EMAIL})
             found = await self.gather_context(
-                system="crm", entity="account", query="9", fetcher=lambda: account, protect={"name": "seal"},
+                system="crm",
+                entity="account",
+                query="9",
+                fetcher=lambda: account,
+                protect={"name": "seal"},
                 subject="c-9",
-            )  # fmt: skip
+            )
         elif what == "shape":
             found = await self.gather_context(
                 system="crm", entity="account", query="9", fetcher=lambda: [EMAIL], protect={"a.b": "seal"}
@@ -265,10 +272,17 @@ async def test_the_key_of_a_look_up_by_a_sealed_query_cannot_be_guessed(tmp_path
 
 async def test_an_entry_of_before_is_read_as_it_was() -> None:
     body = {
-        "step": ["gather_context", "a/b/c", 0], "system": "a", "entity": "b", "query": "c", "relevance": None,
-        "result": {"x": 1}, "failure": None, "retrieved_at": "2026-11-21T15:28:28.218734Z", "duration_ms": 0.1,
+        "step": ["gather_context", "a/b/c", 0],
+        "system": "a",
+        "entity": "b",
+        "query": "c",
+        "relevance": None,
+        "result": {"x": 1},
+        "failure": None,
+        "retrieved_at": "2026-11-21T15:28:28.218734Z",
+        "duration_ms": 0.1,
         "masked": ["x"],
-    }  # fmt: skip
+    }
     entry = ContextGatheredEntry.model_validate_json(json.dumps(ContextGatheredEntry.upcast(1, body)))
     assert entry.protected == ()
     assert entry.masked == ("x",)

@@ -127,9 +127,16 @@ async def test_a_body_whose_subject_was_erased_reads_as_erased_in_every_copy(tmp
     async with opened(tmp_path / "data") as loom:
         await told(loom, "ada", "bob")
         made = await seal(
-            loom.store, whole, workspace="default", until=loom.store.acknowledged, before=START.replace(year=2031),
-            by="vera", now=START.replace(year=2031), vault=loom.subjects.vault, erasures=loom.subjects.erasures,
-        )  # fmt: skip
+            loom.store,
+            whole,
+            workspace="default",
+            until=loom.store.acknowledged,
+            before=START.replace(year=2031),
+            by="vera",
+            now=START.replace(year=2031),
+            vault=loom.subjects.vault,
+            erasures=loom.subjects.erasures,
+        )
         assert made is not None
         assert made.manifest.is_encrypted
         done = await prune(loom, "ada", file)
@@ -267,9 +274,13 @@ async def test_adopted_retention_takes_bodies_of_a_kind_and_a_setting_without_th
         archives = Archives(loom.store, retention=with_bodies, subjects=loom.subjects)
         adoption = Adoption(loom.store, with_bodies)
         due = Due(
-            loom.store, adoption, loom.subjects.erasures, now=loom.store.now, vault=loom.subjects.vault,
+            loom.store,
+            adoption,
+            loom.subjects.erasures,
+            now=loom.store.now,
+            vault=loom.subjects.vault,
             pruning=pruning(loom, with_bodies),
-        )  # fmt: skip
+        )
         await Adoption(loom.store, plain).adopt(by="vera", reason="as agreed")
         with pytest.raises(RetentionError, match="expected the setting that was adopted"):
             await due.carry_out(archives, tmp_path)

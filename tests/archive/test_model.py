@@ -111,9 +111,10 @@ class Shelves(RuleBasedStateMachine):
         async def opening() -> None:
             self.stack = AsyncExitStack()
             config = LoomConfig(
-                data=self.directory, actors=ActorsConfig(snapshot_every=4),
+                data=self.directory,
+                actors=ActorsConfig(snapshot_every=4),
                 sections={"sealing": SealingConfig(enabled=True)},
-            )  # fmt: skip
+            )
             clock = FixedClock(START + timedelta(days=self.days))
             self.loom = await self.stack.enter_async_context(
                 Loom.open(config, by="mira", actors=[Shelf], sources=Sources(clock=clock))
@@ -216,10 +217,17 @@ class Shelves(RuleBasedStateMachine):
         later = START + timedelta(days=self.days + 1)
         made = self.run(
             seal(
-                self.loom.store, file, workspace="default", until=self.loom.store.acknowledged, before=later, by="vera",
-                now=later, vault=self.loom.subjects.vault, erasures=self.loom.subjects.erasures,
+                self.loom.store,
+                file,
+                workspace="default",
+                until=self.loom.store.acknowledged,
+                before=later,
+                by="vera",
+                now=later,
+                vault=self.loom.subjects.vault,
+                erasures=self.loom.subjects.erasures,
             )
-        )  # fmt: skip
+        )
         if made is not None:
             self.files.append(file)
 
@@ -244,9 +252,10 @@ class Shelves(RuleBasedStateMachine):
 
     async def _look(self) -> None:
         there = {
-            (each.journal, each.sequence): each.body async for each in self.loom.store.read_all()
+            (each.journal, each.sequence): each.body
+            async for each in self.loom.store.read_all()
             if (each.journal, each.sequence) in self.bodies
-        }  # fmt: skip
+        }
         assert {each for each, body in there.items() if body is None} == self.gone
         assert {each: body for each, body in there.items() if body is not None} == {
             each: body for each, body in self.bodies.items() if each not in self.gone

@@ -41,8 +41,12 @@ async def test_every_field_becomes_what_is_said_of_it_and_what_changed_is_told(t
         assert is_sealed(written["e"])
         digest: Any = written["c"]
         assert worded_fields(written) == {
-            "a": 1, "b": "***", "c": digest["digest"], "e": written["e"], "f": None,
-        }  # fmt: skip
+            "a": 1,
+            "b": "***",
+            "c": digest["digest"],
+            "e": written["e"],
+            "f": None,
+        }
         assert (await fields.reveal(written, subject="ada"))["e"] == {"secret": True}
         copies: Any = (written["e"], written["b"], {"$erased": 1}, {"$sealed": 1, "subject": "ada"})
         for copied_value in copies:
@@ -70,8 +74,10 @@ async def test_the_outcome_of_a_circuit_opens_where_its_outputs_are_and_nowhere_
         found = await opened_facts({"outputs": kept}, fields.vault, at=OUTCOME_AT)
         assert found.facts == {"outputs": {"letter": "Dear Ada"}}
         moved: list[tuple[dict[str, Any], str]] = [
-            ({"outputs": {"to": kept["letter"]}}, OUTCOME_AT), (kept, OUTCOME_AT), ({"outputs": kept}, "/facts"),
-        ]  # fmt: skip
+            ({"outputs": {"to": kept["letter"]}}, OUTCOME_AT),
+            (kept, OUTCOME_AT),
+            ({"outputs": kept}, "/facts"),
+        ]
         for value, at in moved:
             assert (await opened_facts(value, fields.vault, at=at)).why == "sealed"
 

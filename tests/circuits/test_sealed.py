@@ -393,9 +393,14 @@ async def test_a_sealed_value_that_somebody_has_a_copy_of_is_not_opened_for_them
 
 async def test_a_circuit_that_seals_or_hashes_needs_a_vault(tmp_path: Path) -> None:
     @circuit(
-        "CX29_HASH", category="test", inputs=("word",), outputs=("n",), failure_mode="escalate_to_admin",
-        success_metric="n", fields={"word": "hash"},
-    )  # fmt: skip
+        "CX29_HASH",
+        category="test",
+        inputs=("word",),
+        outputs=("n",),
+        failure_mode="escalate_to_admin",
+        success_metric="n",
+        fields={"word": "hash"},
+    )
     def hashes(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Count letters."""
         return {"n": len(inputs["word"])}

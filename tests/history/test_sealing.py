@@ -91,8 +91,11 @@ async def test_a_value_that_is_sealed_for_nobody_or_is_a_name_itself_is_refused_
 
 
 async def test_protect_seals_for_whom_the_map_names_and_what_is_not_there_is_not_sealed(tmp_path: Path) -> None:
-    mapped = bank(protect={"facts.town": "seal", "context.note": "seal"}, subject={"column": "client"},
-                  context={"note": {"column": "note"}})  # fmt: skip
+    mapped = bank(
+        protect={"facts.town": "seal", "context.note": "seal"},
+        subject={"column": "client"},
+        context={"note": {"column": "note"}},
+    )
     some = [{**each, "note": "" if at else SECRET} for at, each in enumerate(given(2))]
     async with opened(tmp_path) as loom:
         await loom.history.load(some, mapped, by="vera")

@@ -61,9 +61,13 @@ class Desk(Actor[None]):
     async def execute(self, command: Judge) -> list[str]:
         if command.guarantor_id:
             await self.gather_context(
-                system="s", entity="e", query="q", fetcher=lambda: 1, protect={"$result": "seal"},
+                system="s",
+                entity="e",
+                query="q",
+                fetcher=lambda: 1,
+                protect={"$result": "seal"},
                 subject=command.guarantor_id,
-            )  # fmt: skip
+            )
         facts = Place(postcode=command.postcode, guarantor_id=command.guarantor_id, income=command.income)
         self.evaluate(facts)
         found = await self.find_precedents(facts)
@@ -274,12 +278,15 @@ async def test_rules_that_are_not_keyed_are_as_before(tmp_path: Path) -> None:
     )
     assert "keyed" not in json.dumps(rule.document())
     keyed = EquivalenceRule(
-        "all", outcome=["yes"],
+        "all",
+        outcome=["yes"],
         attributes=[
-            Exact("a", keyed=True), Bin("b", low=0, high=1, keyed=True), SetOf("c", keyed=True),
+            Exact("a", keyed=True),
+            Bin("b", low=0, high=1, keyed=True),
+            SetOf("c", keyed=True),
             FromContext(Exact("d", keyed=True)),
         ],
-    )  # fmt: skip
+    )
     assert EquivalenceRule.from_document(keyed.document()) == keyed
     assert keyed.hash != rule.hash
     with pytest.raises(AdmissionError, match="not at hand"):

@@ -113,17 +113,23 @@ class Support(Actor[list[str | int | Erased]]):
         customer = command.customer
         if isinstance(command, Answer):
             await self.gather_context(
-                system="form", entity="answer", query=str(command.value),
-                fetcher=lambda: {"value": command.value}, protect={"value": "seal", "$query": "seal"},
-            )  # fmt: skip
+                system="form",
+                entity="answer",
+                query=str(command.value),
+                fetcher=lambda: {"value": command.value},
+                protect={"value": "seal", "$query": "seal"},
+            )
             await self.record(HeardEntry(value=command.value))
             said = self.evaluate(Word(value=str(command.value)))
             await self.record_decision(rationale=said.why, outcome={"value": command.value}, protect={"value": "seal"})
             return Letter(text=f"{marker(customer, 'letter')} said {command.value}")
         account = await self.gather_context(
-            system="crm", entity="account", query="of the ticket", returns=Account,
+            system="crm",
+            entity="account",
+            query="of the ticket",
+            returns=Account,
             fetcher=lambda: {"name": marker(customer, "name"), "plan": "pro"},
-        )  # fmt: skip
+        )
         if command.asks:
             await self.request_approval(approver="boss", reason=f"{account.name} asks")
         await self.record(HeardEntry(value=command.email))
@@ -225,9 +231,16 @@ async def _archive(loom: Loom, out: Path) -> None:
     """Write the encrypted archive of all that there is, of people who are not erased yet."""
     now = datetime.now(UTC) + timedelta(days=1)
     made = await seal(
-        loom.store, out, workspace="default", until=loom.store.acknowledged, before=now, by="vera", now=now,
-        vault=loom.subjects.vault, erasures=loom.subjects.erasures,
-    )  # fmt: skip
+        loom.store,
+        out,
+        workspace="default",
+        until=loom.store.acknowledged,
+        before=now,
+        by="vera",
+        now=now,
+        vault=loom.subjects.vault,
+        erasures=loom.subjects.erasures,
+    )
     assert made is not None
 
 

@@ -117,9 +117,18 @@ class Files:
 def forms_alone(value: str | int) -> Iterator[bytes]:
     """Yield the digests that loom has, or had, of a value that is a whole with nothing else in it."""
     alone: tuple[JsonValue, ...] = (
-        value, str(value), {"value": value}, [value], [str(value)], ["form", "answer", str(value)],
-        {"query": str(value)}, ["/value", value], ["value", value], ["/facts/value", value], ["$query", str(value)],
-    )  # fmt: skip
+        value,
+        str(value),
+        {"value": value},
+        [value],
+        [str(value)],
+        ["form", "answer", str(value)],
+        {"query": str(value)},
+        ["/value", value],
+        ["value", value],
+        ["/facts/value", value],
+        ["$query", str(value)],
+    )
     for whole in alone:
         yield from _digests(whole)
     yield hashlib.sha256(str(value).encode()).digest()

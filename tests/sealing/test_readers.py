@@ -201,9 +201,18 @@ def test_the_shell_opens_through_the_running_loom_or_by_opening_the_workspace(tm
     assert (said.code, said.json["unchanged"], said.json["coverage"]) == (0, len(CASES), 1.0)
     assert invoke("policies", "audit", "--of", "seller/ada", *named, "--json", config=config).json["sound"] is True
     against = invoke(
-        *judge, *named, "--against", "outcome", "--map", "granted:true=allow", "--map", "granted:false=deny", "--cases",
-        "--json", config=config,
-    )  # fmt: skip
+        *judge,
+        *named,
+        "--against",
+        "outcome",
+        "--map",
+        "granted:true=allow",
+        "--map",
+        "granted:false=deny",
+        "--cases",
+        "--json",
+        config=config,
+    )
     assert against.json["not_replayable"] == {}
     claimed = invoke(*judge, "--open", "--by", f"not-{ACCOUNT}", "--why", "x", config=config)
     assert (claimed.code, "only claimed" in claimed.err, claimed.out) == (1, True, "")
@@ -219,9 +228,11 @@ async def test_a_running_loom_knows_the_account_that_asks(tmp_path: Path) -> Non
     async with opening(tmp_path) as loom:
         await sealed(loom, "ada", CASES[0])
         given: dict[str, Any] = {
-            "selection": {"journal": "seller/ada"}, "under": Seller.policy.version_hash, "opened_by": ACCOUNT,
+            "selection": {"journal": "seller/ada"},
+            "under": Seller.policy.version_hash,
+            "opened_by": ACCOUNT,
             "opened_why": "a complaint",
-        }  # fmt: skip
+        }
         operations = Operations(loom)
         said: Any = await operations.call("replay.judge", given, edge=Edge("socket", None, os.getuid()))
         assert said["found"]["unchanged"] == 1

@@ -53,11 +53,19 @@ async def test_it_opens_as_nothing_but_what_it_was_sealed_as_and_not_once_it_was
         with pytest.raises(ErasedError, match="two"):
             await open_for_all(opened, sealed, "two")
         changed: tuple[Any, ...] = (
-            {**sealed, "data": other["data"]}, {**sealed, "nonce": other["nonce"]}, {**sealed, "data": "no base64!"},
-            {**sealed, "data": None}, {**sealed, "shares": sealed["shares"][:1]},
-            {**sealed, "shares": sealed["shares"][::-1]}, {**sealed, "shares": alone["shares"]},
-            {**sealed, "shares": [*sealed["shares"], {}]}, {**sealed, "shares": []}, {}, None, "x",
-        )  # fmt: skip
+            {**sealed, "data": other["data"]},
+            {**sealed, "nonce": other["nonce"]},
+            {**sealed, "data": "no base64!"},
+            {**sealed, "data": None},
+            {**sealed, "shares": sealed["shares"][:1]},
+            {**sealed, "shares": sealed["shares"][::-1]},
+            {**sealed, "shares": alone["shares"]},
+            {**sealed, "shares": [*sealed["shares"], {}]},
+            {**sealed, "shares": []},
+            {},
+            None,
+            "x",
+        )
         for each in changed:
             with pytest.raises(ErasedError, match="it was changed"):
                 await open_for_all(opened, each, "one")

@@ -9,8 +9,17 @@ from pydantic import BaseModel
 from consensus.rule import Tally, quorum
 from loom import Actor, Command, Entry
 
-__all__ = ["Choice", "Close", "Motion", "MotionClosedEntry", "MotionProposedEntry", "Propose", "Result", "Vote",
-           "VoteCastEntry"]  # fmt: skip
+__all__ = [
+    "Choice",
+    "Close",
+    "Motion",
+    "MotionClosedEntry",
+    "MotionProposedEntry",
+    "Propose",
+    "Result",
+    "Vote",
+    "VoteCastEntry",
+]
 
 Choice = Literal["for", "against", "abstain"]
 Refusal = Literal["closed", "not_a_voter"]

@@ -37,17 +37,29 @@ async def motions(shell: Shell) -> None:
     if not found:
         shell.output.say("No motions: `loom consensus propose` puts one to the vote.")
         return
-    columns = [Column("motion"), Column("title", wide=True), Column("for", right=True), Column("against", right=True),
-               Column("of", right=True), Column("")]  # fmt: skip
+    columns = [
+        Column("motion"),
+        Column("title", wide=True),
+        Column("for", right=True),
+        Column("against", right=True),
+        Column("of", right=True),
+        Column(""),
+    ]
     words = {None: "open", True: "carried", False: "lost"}
     shell.output.table(
         columns,
         [
-            (each["motion"], each["title"], str(each["votes_for"]), str(each["votes_against"]), str(each["voters"]),
-             "waits for the chair" if each["closed"] and each["carried"] is None else words[each["carried"]])
+            (
+                each["motion"],
+                each["title"],
+                str(each["votes_for"]),
+                str(each["votes_against"]),
+                str(each["voters"]),
+                "waits for the chair" if each["closed"] and each["carried"] is None else words[each["carried"]],
+            )
             for each in found
         ],
-    )  # fmt: skip
+    )
 
 
 async def propose(

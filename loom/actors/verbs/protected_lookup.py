@@ -132,9 +132,13 @@ class LookupProtection:
         keys = {} if self._subject is None or self._subject not in self._turn.keys else self._turn.keys
         assert self._query is not None  # noqa: S101 - asked for where it is declared
         hidden: Any = protect_with(
-            keys, {"query": self._asked}, self._query, subject=self._subject,
-            once=f"{self._turn.command_id} gather_context", names=names_of(self._turn),
-        )  # fmt: skip
+            keys,
+            {"query": self._asked},
+            self._query,
+            subject=self._subject,
+            once=f"{self._turn.command_id} gather_context",
+            names=names_of(self._turn),
+        )
         found: JsonValue = hidden["query"]
         return found
 

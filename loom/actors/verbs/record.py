@@ -39,9 +39,13 @@ async def record(turn: Turn, entry: Entry, *, key: str | None) -> None:
 async def _protected(turn: Turn, step: Step, entry: Entry, declared: Parts) -> None:
     """Journal an entry with declared fields: sealing gives the same result whenever the step runs."""
     kept = await kept_entry(
-        entry, declared, vault=turn.services.vault, subject=subject_of_turn(turn), names=names_of(turn),
+        entry,
+        declared,
+        vault=turn.services.vault,
+        subject=subject_of_turn(turn),
+        names=names_of(turn),
         once=f"{turn.command_id} {step.verb} {step.key} {step.occurrence}",
-    )  # fmt: skip
+    )
     json_value(kept.plain, limits=turn.services.limits)
     turn.protected.add(
         subjects_in(kept.plain, declared, subject=kept.subject), texts_in(kept.plain, declared, subject=kept.subject)

@@ -91,9 +91,15 @@ async def _compared(
     async with open_readings(shell) as readings, replaying(readings, shell) as again:
         with shell.output.progress("comparing") as tell:
             found = await again.judge(
-                selection, under=asked.under, against="outcome", mapping=mapping, per=per, weigh=asked.weigh,
-                gaps=asked.gaps, progress=tell,
-            )  # fmt: skip
+                selection,
+                under=asked.under,
+                against="outcome",
+                mapping=mapping,
+                per=per,
+                weigh=asked.weigh,
+                gaps=asked.gaps,
+                progress=tell,
+            )
         listed = []
         if asked.cell is not None or asked.cases:
             every = again.cases_against(selection, under=asked.under, mapping=mapping, gaps=asked.gaps)

@@ -123,8 +123,11 @@ async def _encrypted(shell: Shell, path: Path, before: datetime, by: str | None,
 
     name = person(by)
     arguments: dict[str, Any] = {
-        "file": _in_full(path), "before": before.isoformat(), "by": name, "override": override,
-    }  # fmt: skip
+        "file": _in_full(path),
+        "before": before.isoformat(),
+        "by": name,
+        "override": override,
+    }
     said: Any = (await act(shell, "archives.encrypt", arguments, by=name))[0]
     if said is None:
         return _none(shell, before, override)

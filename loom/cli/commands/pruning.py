@@ -21,10 +21,12 @@ _Directory = Annotated[
 _Override = Annotated[
     str | None,
     typer.Option(
-        "--override-retention", metavar="WHY", show_default=False,
+        "--override-retention",
+        metavar="WHY",
+        show_default=False,
         help="Also what retention keeps, and why: it is journaled in your name.",
     ),
-]  # fmt: skip
+]
 
 
 def add_to(group: typer.Typer) -> None:
@@ -64,16 +66,24 @@ async def scan(
         shell.output.say("No declared field is in clear.")
     else:
         columns = [
-            Column("journal", "cyan"), Column("#", right=True), Column("kind"), Column("field"), Column("declared"),
+            Column("journal", "cyan"),
+            Column("#", right=True),
+            Column("kind"),
+            Column("field"),
+            Column("declared"),
             Column("subject", wide=True),
-        ]  # fmt: skip
+        ]
         rows = [
             (
-                each["journal"], str(each["sequence"]), each["kind"], each["path"], each["handling"],
+                each["journal"],
+                str(each["sequence"]),
+                each["kind"],
+                each["path"],
+                each["handling"],
                 each["subject"] or "no one is named",
             )
             for each in found
-        ]  # fmt: skip
+        ]
         shell.output.table(columns, rows)
     return EXIT_NO if found else None
 
@@ -104,8 +114,12 @@ async def _pruned(
     from loom.cli.acting import act_with_code
 
     arguments: dict[str, Any] = {
-        "directory": _in_full(directory), "by": by, "reason": reason, "override": override, **more,
-    }  # fmt: skip
+        "directory": _in_full(directory),
+        "by": by,
+        "reason": reason,
+        "override": override,
+        **more,
+    }
     said: Any = await act_with_code(shell, operation, arguments, by=by)
     if shell.json:
         shell.output.document(said)
