@@ -13,7 +13,7 @@ from loom.archive.retention import Retention
 from loom.errors import AdmissionError, RetentionError
 from loom.identity import By, Identity
 from loom.journal.entry import Entry, PersonEntry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 
 __all__ = ["RETENTION_JOURNAL", "Adoption", "RetentionAdoptedEntry", "RetentionWithdrawnEntry"]
@@ -61,7 +61,7 @@ class Adoption:
         self, store: JournalStore, retention: Retention, *, make_draft: Callable[[Entry], Draft] = draft
     ) -> None:
         self.retention = retention
-        self._journal = FoldedJournal(store, RETENTION_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, RETENTION_JOURNAL, self._fold, make_draft=make_draft)
         self._adopted: RetentionAdoptedEntry | None = None
 
     async def load(self) -> None:

@@ -19,8 +19,8 @@ from loom.errors import (
 )
 from loom.identity import By, Identity, parse_journal_name
 from loom.journal.entry import Entry, PersonEntry, Recorded
-from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import PrunedEntry
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.sealing import Erasures, Subjects
 from loom.sealing.concerning import sealed_in
@@ -95,7 +95,7 @@ class Archives:
         self._store = store
         self._subjects = Subjects(Erasures(store)) if subjects is None else subjects
         self._retention = Retention.of() if retention is None else retention
-        self._journal = FoldedJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
         self._known: dict[str, ArchivedEntry] = {}
         self._pruned: dict[str, list[tuple[int, int]]] = {}
 

@@ -13,6 +13,7 @@ from loom.actors import Actor
 from loom.actors.turn_context import current_turn
 from loom.circuits.chain import ChainReply, RunChain, Step, StepReply
 from loom.circuits.definition import Circuit
+from loom.circuits.dependencies import Dependencies, band_of
 from loom.circuits.entries import (
     ChainEndedEntry,
     CircuitEnteredEntry,
@@ -32,7 +33,6 @@ from loom.circuits.inputs import (
     size_of,
 )
 from loom.circuits.running import Attempt, Given, raw_inputs
-from loom.circuits.wiring import Wiring, band_of
 from loom.errors import AdmissionError, LookupFailedError
 from loom.journal.entry import Entry
 from loom.journal.entry import Step as TurnStep
@@ -59,8 +59,8 @@ class CircuitActor(Actor[ClientState]):
     actor_type = "circuits"
     state_version = 2
 
-    def __init__(self, wiring: Wiring) -> None:
-        self._wiring = wiring
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     async def execute(self, command: RunChain) -> ChainReply:
         """Run the chain until its end, or until a circuit fails for good."""
@@ -93,7 +93,7 @@ class CircuitActor(Actor[ClientState]):
     @property
     def _room(self) -> int:
         """How many bytes values may take up in an entry: there are other things in it."""
-        return self._wiring.most_bytes * 3 // 4
+        return self._dependencies.most_bytes * 3 // 4
 
     def apply(self, entry: Entry) -> None:
         """Fold what succeeded last, and failures in a row."""
@@ -109,7 +109,7 @@ class CircuitActor(Actor[ClientState]):
     # --- one circuit ----------------------------------------------------------------------------
 
     async def _step(self, command: RunChain, place: int, step: Step, found: dict[str, Found], room: int) -> StepReply:
-        circuit = self._wiring.circuit(step.circuit_id)
+        circuit = self._dependencies.circuit(step.circuit_id)
         if circuit is None:
             reason = f"circuit [{step.circuit_id}] is not registered"
             return await self._failed(command, step.circuit_id, "unknown_circuit", reason, None, 0.0, {})
@@ -118,7 +118,7 @@ class CircuitActor(Actor[ClientState]):
             check_step(circuit, step, self.key)
         inputs, provenance = inputs_of(circuit, command, step, found)
         too_large = _problem_of(partial(check_room, "inputs", inputs, self._room))
-        version = self._pinned(place) or await self._wiring.version(circuit)
+        version = self._pinned(place) or await self._dependencies.version(circuit)
         await self.record(
             CircuitEnteredEntry(
                 execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
@@ -132,11 +132,11 @@ class CircuitActor(Actor[ClientState]):
         if missing:
             reason = f"input [{', '.join(missing)}] of [{definition.circuit_id}] is missing"
             return await self._failed(command, definition.circuit_id, "missing_input", reason, circuit, 0.0, provenance)
-        raw = raw_inputs(self._wiring, command, Given(place, circuit, step, inputs, provenance, found))
+        raw = raw_inputs(self._dependencies, command, Given(place, circuit, step, inputs, provenance, found))
         secret = is_secret(definition, step, inputs, provenance, found)
         last = self.state.last.get(definition.circuit_id)
         attempt = Attempt(
-            self._wiring,
+            self._dependencies,
             command.client_id,
             command.execution_id,
             place,
@@ -254,7 +254,7 @@ class CircuitActor(Actor[ClientState]):
     def _judged(self, circuit: Circuit, confidence: float, *, failed: bool) -> Evaluation:
         """Return what the version says of an execution that it was entered under."""
         version = self.state.versions[circuit.definition.circuit_id]
-        return self._wiring.judge(version, {"confidence": _decimal(confidence), "failed": failed})
+        return self._dependencies.judge(version, {"confidence": _decimal(confidence), "failed": failed})
 
     async def _decide(
         self, command: RunChain, circuit: Circuit, judged: Evaluation, confidence: float, outcome: Mapping[str, Any]
@@ -282,7 +282,7 @@ class CircuitActor(Actor[ClientState]):
         cause = f"{command.client_id}/{circuit_id}/{what}"
         await self.perform(
             action=f"escalate {what}",
-            effect=lambda key: self._wiring.escalate(cause, reason, about, key),
+            effect=lambda key: self._dependencies.escalate(cause, reason, about, key),
             key=f"{command.execution_id} {circuit_id} {what}",
         )
 

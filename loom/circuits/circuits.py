@@ -15,6 +15,7 @@ from loom.circuits.autonomy import CountCycle, Counted, Health, RegisterStrategy
 from loom.circuits.chain import ChainReply, RunChain, Step
 from loom.circuits.core import core
 from loom.circuits.definition import Circuit, CircuitDefinition
+from loom.circuits.dependencies import Dependencies
 from loom.circuits.earlier import EARLIER
 from loom.circuits.errors import CircuitDependencyError
 from loom.circuits.escalations import Escalations
@@ -26,7 +27,6 @@ from loom.circuits.requests import Claims, Requests
 from loom.circuits.strategies import Strategies
 from loom.circuits.thresholds import Thresholds
 from loom.circuits.view import CONFIRM_EXECUTIONS
-from loom.circuits.wiring import Wiring
 from loom.errors import (
     AdmissionError,
     ConfigError,
@@ -95,7 +95,7 @@ class Circuits:
         known = (*core(own.strategies, seals=own._seals_core), *listed_circuits(host.config.modules), *circuits)
         for each in {each.definition.circuit_id: each for each in known}.values():
             await own.register(each, by=host.by)
-        wiring = Wiring(
+        dependencies = Dependencies(
             own._circuits.get,
             own._thresholds.version,
             own._thresholds.judge,
@@ -104,7 +104,7 @@ class Circuits:
             host.config.journal.max_entry_bytes,
             own._raw,
         )
-        await host.register(CircuitActor, lambda: CircuitActor(wiring))
+        await host.register(CircuitActor, lambda: CircuitActor(dependencies))
         await host.register(StrategyActor, lambda: StrategyActor(own._escalate))
         yield own
 

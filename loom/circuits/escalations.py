@@ -12,7 +12,7 @@ from loom.circuits.entries import EscalationClosedEntry, EscalationOpenedEntry, 
 from loom.errors import StandingError
 from loom.identity import By, Identity, derived_id
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore
 
 __all__ = ["ESCALATIONS_JOURNAL", "Escalation", "Escalations"]
@@ -53,7 +53,7 @@ class Escalations:
     """All of them, out of one journal."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft]) -> None:
-        self._journal = FoldedJournal(store, ESCALATIONS_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, ESCALATIONS_JOURNAL, self._fold, make_draft=make_draft)
         self._all: dict[str, Escalation] = {}
         self._open: dict[str, str] = {}
         self._seen: set[str] = set()

@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from loom.circuits.definition import Circuit, CircuitFunction, Result
-from loom.circuits.inputs import GONE
+from loom.circuits.inputs import REDACTED
 
-__all__ = ["Absorbed", "Failure", "absorb", "called", "outcome_of"]
+__all__ = ["Failure", "FailureModeApplied", "apply_failure_mode", "called", "outcome_of"]
 
 _CREATIVITY = 0.7
 _REGENERATIONS = 3
 
 
-class Absorbed(NamedTuple):
+class FailureModeApplied(NamedTuple):
     """What a failure mode made of a failure, and what it did in words."""
 
     result: Result
@@ -62,38 +62,40 @@ def _guarded(run: CircuitFunction, inputs: Mapping[str, Any]) -> Any:
         raise RuntimeError(f"StopIteration: {error}") from error
 
 
-async def absorb(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def apply_failure_mode(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     """Return what the failure mode of a circuit makes of a failure; None where it makes nothing of it.
 
     Without all of its inputs a circuit is not run another way either.
     """
-    if circuit.definition.failure_mode in _RUN_AGAIN and GONE in failure.inputs.values():
+    if circuit.definition.failure_mode in _RUN_AGAIN and REDACTED in failure.inputs.values():
         return None
     return await _MODES[circuit.definition.failure_mode](circuit, failure)
 
 
-def _instead(circuit: Circuit, outputs: Mapping[str, Any], confidence: float, words: str, problem: str) -> Absorbed:
+def _instead(
+    circuit: Circuit, outputs: Mapping[str, Any], confidence: float, words: str, problem: str
+) -> FailureModeApplied:
     kept = {name: outputs.get(name) for name in circuit.definition.outputs}
-    return Absorbed(Result(outputs=kept, confidence=confidence), f"{words} ({problem})")
+    return FailureModeApplied(Result(outputs=kept, confidence=confidence), f"{words} ({problem})")
 
 
-async def _last_successful(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _last_successful(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     if failure.last is None:
         return None
     return _instead(circuit, failure.last, 0.7, "what it said when it last succeeded", failure.problem)
 
 
-async def _primary(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _primary(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     if not set(circuit.definition.outputs) <= set(circuit.definition.defaults):
         return None
     return _instead(circuit, circuit.definition.defaults, 0.6, "the primary one", failure.problem)
 
 
-async def _without_state(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _without_state(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     return _instead(circuit, {}, 0.75, "nothing is known, and it goes on without", failure.problem)
 
 
-async def _alternate(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _alternate(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     problem = failure.problem
     for place, alternate in enumerate(circuit.alternates, start=1):
         try:
@@ -106,7 +108,7 @@ async def _alternate(circuit: Circuit, failure: Failure) -> Absorbed | None:
     return None
 
 
-async def _rewritten(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _rewritten(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     if circuit.rewrite is None:
         return None
     try:
@@ -117,7 +119,7 @@ async def _rewritten(circuit: Circuit, failure: Failure) -> Absorbed | None:
     return _instead(circuit, result.outputs, confidence, "rewritten, with a penalty", failure.problem)
 
 
-async def _less_creative(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _less_creative(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     given, problem = failure.inputs.get("creativity", _CREATIVITY), failure.problem
     creativity = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else _CREATIVITY
     penalty = 1.0
@@ -133,18 +135,18 @@ async def _less_creative(circuit: Circuit, failure: Failure) -> Absorbed | None:
     return None
 
 
-async def _neutral(circuit: Circuit, failure: Failure) -> Absorbed | None:
+async def _neutral(circuit: Circuit, failure: Failure) -> FailureModeApplied | None:
     neutral = {name: circuit.definition.defaults.get(name, "neutral") for name in circuit.definition.outputs}
     return _instead(circuit, neutral, 0.5, "marked as neutral", failure.problem)
 
 
-async def _nothing(_: Circuit, __: Failure) -> Absorbed | None:
+async def _nothing(_: Circuit, __: Failure) -> FailureModeApplied | None:
     return None  # a person is asked: the actor opens an escalation
 
 
 _RUN_AGAIN = frozenset({"rotate_to_alternate", "auto_rewrite_with_penalty", "regenerate_with_lower_creativity"})
 
-_Mode = Callable[[Circuit, Failure], Awaitable[Absorbed | None]]
+_Mode = Callable[[Circuit, Failure], Awaitable[FailureModeApplied | None]]
 _MODES: Mapping[str, _Mode] = {
     "fallback_to_last_successful": _last_successful,
     "default_to_primary": _primary,

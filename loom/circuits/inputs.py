@@ -18,7 +18,7 @@ from loom.sealing.markers import placeholder_of
 from loom.sealing.places import escaped
 
 __all__ = [
-    "GONE", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "declared_inputs", "earlier_of",
+    "REDACTED", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "declared_inputs", "earlier_of",
     "inputs_of", "is_secret", "named", "named_step", "problem_of", "protected_of", "size_of",
 ]  # fmt: skip
 
@@ -27,7 +27,7 @@ _LIMITS = Limits(max_depth=24)
 
 _BYTES_OF_A_NODE = DEFAULT_LIMITS.max_bytes // DEFAULT_LIMITS.max_nodes
 
-GONE = object()
+REDACTED = object()
 """Stands for an input that was not to be kept, in a turn that is resumed without it."""
 
 
@@ -114,7 +114,7 @@ def protected_of(
 
 def check_inputs(inputs: Mapping[str, Any]) -> None:
     """Raise where an input is not there any more."""
-    gone = [name for name, value in inputs.items() if value is GONE]
+    gone = [name for name, value in inputs.items() if value is REDACTED]
     if gone:
         raise ValueError(f"input [{', '.join(gone)}] was not to be kept, and is gone: the turn was resumed")
 

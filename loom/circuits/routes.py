@@ -23,7 +23,7 @@ from loom.circuits.shapes import (
     HealthAnswer,
     HealthRequest,
 )
-from loom.ext.http import Api, Listed, Refused, Workspace, read_body, takes
+from loom.ext.http import Api, HttpRefusal, Listed, Workspace, read_body, takes
 
 __all__ = ["router"]
 
@@ -180,4 +180,4 @@ def _check_callers_fault(reply: ChainReply) -> None:
     """Refuse what the caller alone can correct; it is audited all the same."""
     first = reply.results[0]
     if first.code in ("unknown_circuit", "missing_input"):
-        raise Refused(404 if first.code == "unknown_circuit" else 422, str(first.code), str(first.error))
+        raise HttpRefusal(404 if first.code == "unknown_circuit" else 422, str(first.code), str(first.error))

@@ -12,10 +12,10 @@ from pydantic import JsonValue
 
 from loom.circuits.chain import RunChain, Step
 from loom.circuits.definition import Circuit, Result
+from loom.circuits.dependencies import Dependencies
 from loom.circuits.entries import Provenance
-from loom.circuits.failing import Failure, absorb, outcome_of
-from loom.circuits.inputs import GONE, Found, check_inputs, check_outputs, check_room, earlier_of, problem_of
-from loom.circuits.wiring import Wiring
+from loom.circuits.failing import Failure, apply_failure_mode, outcome_of
+from loom.circuits.inputs import REDACTED, Found, check_inputs, check_outputs, check_room, earlier_of, problem_of
 from loom.errors import ErasedError, NotReplayableError
 from loom.sealing import Withheld, is_sealed
 from loom.sealing.markers import placeholder_of
@@ -34,23 +34,23 @@ class Given(NamedTuple):
     found: Mapping[str, Found]
 
 
-def raw_inputs(wiring: Wiring, command: RunChain, given: Given) -> dict[str, Any]:
-    """Return inputs as they are: as they came, as an earlier step found them, or sealed; what is gone is `GONE`.
+def raw_inputs(dependencies: Dependencies, command: RunChain, given: Given) -> dict[str, Any]:
+    """Return inputs as they are: as they came, as an earlier step found them, or sealed; what is gone is `REDACTED`.
 
     What was masked, hashed or dropped lives in memory only: it is gone for a turn that is resumed. Raises
     `NotReplayableError` for what can no longer be read.
     """
-    came = wiring.raw.get((command.client_id, command.execution_id), {})
+    came = dependencies.raw.get((command.client_id, command.execution_id), {})
     raw: dict[str, Any] = {}
     for name, where in given.provenance.items():
         earlier = earlier_of(given.circuit.definition, name, where, given.found)
         key = (given.place, name) if earlier is None else earlier.key
         lost = name in given.step.unwritten if earlier is None else earlier.lost
-        raw[name] = came[key] if key in came else GONE if lost else given.inputs[name]
+        raw[name] = came[key] if key in came else REDACTED if lost else given.inputs[name]
     try:
         for value in raw.values():
             if is_sealed(value):
-                wiring.fields.erasures.check(command.client_id, generation=value.get("generation", 0))
+                dependencies.fields.erasures.check(command.client_id, generation=value.get("generation", 0))
     except ErasedError as error:
         raise NotReplayableError(str(error), reason="erased") from error
     return raw
@@ -60,7 +60,7 @@ def raw_inputs(wiring: Wiring, command: RunChain, given: Given) -> dict[str, Any
 class Attempt:
     """One circuit on its inputs. `last` is what it last came to, `room` how many bytes its outputs may take up."""
 
-    wiring: Wiring
+    dependencies: Dependencies
     client_id: str
     execution_id: str
     place: int
@@ -73,34 +73,34 @@ class Attempt:
     async def run(self) -> dict[str, Any]:
         """Run the circuit, and its failure mode where it fails; return what may be written of it."""
         began = time.perf_counter()
-        given = await self.wiring.fields.reveal(self.inputs, subject=self.client_id)
+        given = await self.dependencies.fields.reveal(self.inputs, subject=self.client_id)
         try:
             check_inputs(given)
             result = await outcome_of(self.circuit.run, given)
             return {"problem": None, **await self._written(result), "latency_ms": _ms(began)}
         except Exception as error:
             failure = Failure(given, self._in_words(error), await self._opened(), self._in_words)
-            return {**await self._absorbed(failure), "latency_ms": _ms(began)}
+            return {**await self._apply_failure_mode(failure), "latency_ms": _ms(began)}
 
-    async def _absorbed(self, failure: Failure) -> dict[str, Any]:
+    async def _apply_failure_mode(self, failure: Failure) -> dict[str, Any]:
         """Return what a failure mode makes of a failure, if that can be written, and what is said of it."""
-        absorbed = await absorb(self.circuit, failure)
-        if absorbed is None:
+        applied = await apply_failure_mode(self.circuit, failure)
+        if applied is None:
             return {"problem": failure.problem, "outputs": None}
         try:
-            written = await self._written(absorbed.result)
+            written = await self._written(applied.result)
         except Exception as error:
             return {"problem": f"{failure.problem}; instead: {failure.in_words(error)}", "outputs": None}
-        return {"problem": absorbed.reason, **written}
+        return {"problem": applied.reason, **written}
 
     async def _written(self, result: Result) -> dict[str, Any]:
         """Keep outputs as they are for the steps to come, and return them as they may be written, if they may."""
         check_outputs(self.circuit, result)
-        fields = self.wiring.fields
+        fields = self.dependencies.fields
         handling, names = self.circuit.definition.fields, (self.execution_id,)
         protected = await fields.protect(result.outputs, handling, subject=self.client_id, names=names)
         check_room("outputs", protected.values, self.room)
-        kept = self.wiring.raw.get((self.client_id, self.execution_id))
+        kept = self.dependencies.raw.get((self.client_id, self.execution_id))
         if kept is not None:
             kept.update({(-self.place, name): value for name, value in result.outputs.items()})
         return {"outputs": protected.values, "masked": list(protected.changed), "confidence": result.confidence}
@@ -110,7 +110,7 @@ class Attempt:
         if self.last is None or any(isinstance(placeholder_of(each), Withheld) for each in self.last.values()):
             return None
         try:
-            return await self.wiring.fields.reveal(self.last, subject=self.client_id)
+            return await self.dependencies.fields.reveal(self.last, subject=self.client_id)
         except ErasedError:
             return None
 

@@ -17,7 +17,7 @@ from loom.decisions.metrics import Metrics
 from loom.decisions.trends import ENOUGH, Measure
 from loom.errors import LoomError
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.telemetry import get_logger
 
@@ -60,7 +60,7 @@ class AlertsFound:
     """Reads the alerts from their journal."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = FoldedJournal(store, ALERT_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, ALERT_JOURNAL, self._fold, make_draft=make_draft)
         self._known: dict[tuple[Measure, datetime], AnomalyFoundEntry] = {}
 
     async def find(self) -> list[AnomalyFoundEntry]:

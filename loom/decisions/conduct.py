@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import JsonValue
 
-from loom.decisions.decision import GONE, Decision
+from loom.decisions.decision import REDACTED, Decision
 
 __all__ = [
     "DEPARTURES",
@@ -122,7 +122,7 @@ def _answers(decision: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         return sorted(given, key=lambda each: datetime.fromisoformat(each["answered_at"]))
     referred = (decision.get("refers") or {}).get("approvals") or ()
     return [
-        {"approver": approver, "granted": granted, "by": GONE if named else None}
+        {"approver": approver, "granted": granted, "by": REDACTED if named else None}
         for _, _, approver, granted, named in sorted(referred)
     ]
 

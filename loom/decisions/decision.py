@@ -13,7 +13,7 @@ from loom.journal.entry import StepReference
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
-    "GONE",
+    "REDACTED",
     "Alternative",
     "ApprovalGiven",
     "ApprovalReference",
@@ -115,7 +115,7 @@ class ApprovalGiven(_Frozen):
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
 
 
-GONE = "(gone)"
+REDACTED = "(gone)"
 """The value in place of one from an entry that is pruned or missing."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from loom.decisions.decision import (
-    GONE,
+    REDACTED,
     ApprovalGiven,
     ApprovalReference,
     Decision,
@@ -312,7 +312,7 @@ def input_at(reference: StepReference, steps: Mapping[int, Recorded]) -> Decisio
     entry = None if step is None else step.entry
     if isinstance(entry, ContextGatheredEntry):
         return entry.as_input()
-    return DecisionInput(system=GONE, entity=f"entry {reference.sequence}", query="", source="gone")
+    return DecisionInput(system=REDACTED, entity=f"entry {reference.sequence}", query="", source="gone")
 
 
 def approval_at(reference: ApprovalReference, step: Recorded) -> ApprovalGiven:
@@ -321,10 +321,10 @@ def approval_at(reference: ApprovalReference, step: Recorded) -> ApprovalGiven:
     if isinstance(entry, ApprovalAnsweredEntry):
         return entry.as_given(reference.approver, step.recorded_at)
     return ApprovalGiven(
-        approval_id=GONE,
+        approval_id=REDACTED,
         approver=reference.approver,
         granted=reference.granted,
-        by=GONE if reference.named else None,
+        by=REDACTED if reference.named else None,
         answered_at=step.recorded_at,
     )
 

@@ -22,7 +22,7 @@ from loom.errors import AdmissionError, InvalidNameError, LoomError, RunConflict
 from loom.identity import By, Identity, check_limit, journal_name, new_id
 from loom.journal.admission import json_value
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Queries
@@ -133,7 +133,7 @@ class Runs(RunsView):
         self._policies = policies
         self._by = by
         self._new_id = make_id
-        self._journal = FoldedJournal(store, RUN_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, RUN_JOURNAL, self._fold, make_draft=make_draft)
 
     async def start(
         self,

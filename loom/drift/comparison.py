@@ -21,7 +21,7 @@ from loom.drift.window import Window
 from loom.errors import JournalReadOnlyError, WindowError
 from loom.identity import By, Identity, check_limit
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
@@ -55,7 +55,9 @@ class Drift:
         self._policies = policies
         self._rules = rules
         self._by = by
-        self._journal = None if store is None else FoldedJournal(store, DRIFT_JOURNAL, _ignore, make_draft=make_draft)
+        self._journal = (
+            None if store is None else SingletonJournal(store, DRIFT_JOURNAL, _ignore, make_draft=make_draft)
+        )
 
     async def compare(
         self,

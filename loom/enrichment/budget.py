@@ -18,7 +18,7 @@ from loom.decisions.enrichments import EnrichmentRefusal
 from loom.enrichment.config import BudgetsConfig
 from loom.enrichment.entries import BudgetReservedEntry, BudgetSettledEntry, Settlement
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 
 __all__ = ["BUDGET_JOURNAL", "Budget", "BudgetDay", "Refused", "Reservation"]
@@ -199,7 +199,7 @@ class _Month:
     """The content of one month's journal, by day."""
 
     def __init__(self, store: JournalStore, name: str, make_draft: Callable[[Entry], Draft]) -> None:
-        self.journal = FoldedJournal(store, name, self._fold, make_draft=make_draft)
+        self.journal = SingletonJournal(store, name, self._fold, make_draft=make_draft)
         self.known: dict[str, Reservation] = {}
         self.open: dict[str, Reservation] = {}
         self.calls: dict[str, int] = {}

@@ -31,7 +31,7 @@ from loom.enrichment.entries import EnricherSetEntry, ImportEnrichedEntry, Settl
 from loom.errors import AppendUnknownError, CriticError, LoomError, RunConflictError
 from loom.identity import By, Identity, check_limit, new_id
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Append, Draft, JournalStore, draft
 from loom.projections import Queries
 from loom.projections.joining import join
@@ -117,7 +117,7 @@ class Enricher:
         self._config = config
         self._now = now
         self._draft = make_draft
-        self._settings = FoldedJournal(store, _SETTINGS_JOURNAL, self._fold_settings, make_draft=make_draft)
+        self._settings = SingletonJournal(store, _SETTINGS_JOURNAL, self._fold_settings, make_draft=make_draft)
         self._set: EnricherSetEntry | None = None
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()

@@ -30,7 +30,7 @@ from loom.evolution.entries import (
 from loom.evolution.patterns import ExceptionPattern, mine
 from loom.identity import By, Identity, derived_id, same_person
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
 from loom.policies.tables import Table
@@ -88,7 +88,7 @@ class SuggestionsMade:
     """Suggestions, with their status."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = FoldedJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
         self._made: dict[str, Suggestion] = {}
 
     async def get(self, suggestion_id: str) -> Suggestion:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loom.extension import ActorFactory, Cases, Check, Extension, Host, Named, Operation
     from loom.identity import By, Identity, check_person
     from loom.journal.admission import json_value
-    from loom.journal.folded import FoldedJournal
+    from loom.journal.singleton import SingletonJournal
     from loom.projections import Projection, Queries
     from loom.reactors import Reactor
     from loom.telemetry import get_logger
@@ -29,7 +29,6 @@ __all__ = [
     "Cases",
     "Check",
     "Extension",
-    "FoldedJournal",
     "Host",
     "Identity",
     "LoomError",
@@ -39,6 +38,7 @@ __all__ = [
     "Queries",
     "Reactor",
     "Section",
+    "SingletonJournal",
     "check_person",
     "get_logger",
     "json_value",
@@ -47,6 +47,6 @@ __all__ = [
 if not TYPE_CHECKING:
     __getattr__ = lazily(
         __name__,
-        "loom.config loom.errors loom.extension loom.identity loom.journal.admission loom.journal.folded "
+        "loom.config loom.errors loom.extension loom.identity loom.journal.admission loom.journal.singleton "
         "loom.projections loom.reactors loom.telemetry",
     )

@@ -7,7 +7,7 @@ its name. A route asks `api.caller` first, which says whose key it is and whethe
 from __future__ import annotations
 
 from loom.web.api import Api, Workspace, read_body, takes
-from loom.web.guard import Caller, Refused
+from loom.web.guard import Caller, HttpRefusal
 from loom.web.shapes import Listed, Page, Shape
 
-__all__ = ["Api", "Caller", "Listed", "Page", "Refused", "Shape", "Workspace", "read_body", "takes"]
+__all__ = ["Api", "Caller", "HttpRefusal", "Listed", "Page", "Shape", "Workspace", "read_body", "takes"]

@@ -13,8 +13,8 @@ from loom.gate.commands import (
     Answer,
     CompileContext,
     CompiledContext,
+    Dependencies,
     FailCycle,
-    Kernel,
     Known,
     SetAgentState,
     Submit,
@@ -55,8 +55,8 @@ class GateActor(Actor[GateState]):
     policy = gate_validation
     state_version = 4
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     async def execute(self, command: Submit | CompileContext | SetAgentState | FailCycle) -> Any:
         """Handle one command."""
@@ -174,9 +174,9 @@ class GateActor(Actor[GateState]):
 
     async def _known(self, command: Submit, key: str | None, *, step: str | None = None) -> Known:
         async def look() -> dict[str, Any]:
-            known = await self._kernel.know(self.key, command.flow_id, command.token_hash, key or "")
+            known = await self._dependencies.know(self.key, command.flow_id, command.token_hash, key or "")
             if known.executed is None and key in self.state.executed.get(command.flow_id, ()):  # a view may hide it
-                known = known.model_copy(update={"executed": await self._kernel.executed(self.key, str(key))})
+                known = known.model_copy(update={"executed": await self._dependencies.executed(self.key, str(key))})
             return known.model_dump(mode="json")
 
         try:
@@ -235,7 +235,7 @@ class GateActor(Actor[GateState]):
     def _complaint(self, command: Submit, proposal: PolicyProposal, escalate_to: str | None) -> Complaint | None:
         """Return what the validators have to say, and what a person has said about it before."""
         context: dict[str, JsonValue] = {"agent": self.key, "flow_id": command.flow_id, **self.state.agent_state}
-        complaint = complaint_of(proposal, context, self._kernel.validators)
+        complaint = complaint_of(proposal, context, self._dependencies.validators)
         if complaint is None or not complaint.escalate:
             return complaint
         asked = self._asked(command, proposal)
@@ -293,7 +293,7 @@ class GateActor(Actor[GateState]):
 
     async def _execute(self, command: Submit, proposal: PolicyProposal, key: str, decision_id: str) -> JsonValue:
         """Do it: the claim is durable before, and what was done is written in the same turn, which is resumed."""
-        executor, result = self._kernel.executor, None
+        executor, result = self._dependencies.executor, None
         if executor is not None:
             result = await self.perform(
                 action=f"execute {proposal.policy_kind}", effect=lambda key: executor(proposal, key), key=key

@@ -17,9 +17,9 @@ __all__ = [
     "Answer",
     "CompileContext",
     "CompiledContext",
+    "Dependencies",
     "Executor",
     "FailCycle",
-    "Kernel",
     "Known",
     "SetAgentState",
     "Submit",
@@ -42,7 +42,7 @@ class Known(BaseModel):
     """The result of the same execution, if it was done before: decision, result."""
 
 
-class Kernel(NamedTuple):
+class Dependencies(NamedTuple):
     """What the gate depends on beyond its own journal."""
 
     know: Callable[[str, str, str | None, str], Awaitable[Known]]

@@ -17,7 +17,7 @@ from loom.gate.contract import ResponsibilityContract, fits
 from loom.gate.entries import ContractRegisteredEntry, HandshakeEntry
 from loom.identity import By, Identity, check_person, journal_name
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore
 
 __all__ = ["CONTRACTS_JOURNAL", "Contracts", "Handshake", "contract_of", "load_contract", "token_hash"]
@@ -50,7 +50,7 @@ class Contracts:
         make_draft: Callable[[Entry], Draft],
         new_token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
-        self._journal = FoldedJournal(store, CONTRACTS_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, CONTRACTS_JOURNAL, self._fold, make_draft=make_draft)
         self._new_token = new_token
         self._versions: dict[str, dict[str, ResponsibilityContract]] = {}
         self._sessions: dict[str, HandshakeEntry] = {}

@@ -16,9 +16,9 @@ from loom.gate.commands import (
     Answer,
     CompileContext,
     CompiledContext,
+    Dependencies,
     Executor,
     FailCycle,
-    Kernel,
     Known,
     SetAgentState,
     Submit,
@@ -66,7 +66,7 @@ class Gate:
     def __init__(self, host: Host, *, executor: Executor | None = None, validators: Sequence[Validator] = ()) -> None:
         self.contracts = Contracts(host.store, make_draft=host.draft)
         self._host = host
-        self._kernel = Kernel(self._know, self._searched, tuple(validators), executor)
+        self._dependencies = Dependencies(self._know, self._searched, tuple(validators), executor)
         self._committed = asyncio.Event()
 
     @classmethod
@@ -98,7 +98,7 @@ class Gate:
         gate = cls(host, executor=executor, validators=validators)
         await gate.contracts.load()
         host.store.on_commit(gate._note_commit)
-        await host.register(GateActor, lambda: GateActor(gate._kernel))
+        await host.register(GateActor, lambda: GateActor(gate._dependencies))
         for monitor in (profitability_monitor(host.standings),) if monitors is None else monitors:
             await watch(host, monitor)
         yield gate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from loom.operations.by_name import Operations, Served
 from loom.operations.policies import policy_as_json
-from loom.operations.served import Operations, Served
 
 __all__ = ["Operations", "Served", "policy_as_json"]

@@ -21,7 +21,7 @@ from loom.errors import (
 )
 from loom.identity import By, Identity, same_person
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
 from loom.policies.contract import AnyPolicy
@@ -51,7 +51,7 @@ class PolicyRegistry:
         now: Callable[[], datetime] = lambda: datetime_from_us(SystemClock().now_us()),
     ) -> None:
         self._now = now
-        self._journal = FoldedJournal(store, POLICY_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, POLICY_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, PolicyVersion] = {}
         self._by_name: dict[str, list[PolicyVersion]] = {}
         self._adoptions: dict[str, Adoption] = {}

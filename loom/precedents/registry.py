@@ -17,7 +17,7 @@ from loom.decisions.decision import Decision
 from loom.errors import AdmissionError, EquivalenceRuleNotRegisteredError, EquivalenceRuleTamperedError
 from loom.identity import By, Identity
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 from loom.precedents.entries import EquivalenceRuleRegisteredEntry
 from loom.precedents.equivalence import EquivalenceRule, rule_hash
@@ -62,7 +62,7 @@ class EquivalenceRegistry:
     """The equivalence rules of one workspace. `load` it before use."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = FoldedJournal(store, EQUIVALENCE_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, EQUIVALENCE_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, RuleVersion] = {}
         self._by_name: dict[str, list[RuleVersion]] = {}
         self._at_hand: dict[str, RuleVersion] = {}

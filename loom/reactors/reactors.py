@@ -26,8 +26,8 @@ from loom.errors import (
 )
 from loom.identity import derived_id
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
 from loom.journal.kinds import OWN_IDS
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore
 from loom.projections.joining import OpenTurns
 from loom.telemetry import get_logger
@@ -89,7 +89,7 @@ class Reactors:
     def __init__(self, store: JournalStore, actors: ActorSystem, *, make_draft: Callable[[Entry], Draft]) -> None:
         self._store = store
         self._actors = actors
-        self._journal = FoldedJournal(store, REACTORS_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, REACTORS_JOURNAL, self._fold, make_draft=make_draft)
         self._noted: dict[str, int] = {}
         self._following: dict[str, _Following] = {}
 

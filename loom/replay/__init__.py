@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from loom.lazy import renamed
 from loom.replay.against import AgainstCase, Cell, OutcomeJudgement
 from loom.replay.audit import Audit, AuditFinding
 from loom.replay.judging import Case, Judgement, Transition
-from loom.replay.rehearsal import Rehearsal
 from loom.replay.replay import Replay
 from loom.replay.rerun import Rerun, RerunCase
 from loom.replay.scenario import Scenario
 from loom.replay.selection import Selection
 from loom.replay.state import StateAfter
+from loom.replay.turn_verification import TurnVerification
 
 __all__ = [
     "AgainstCase",
@@ -20,7 +21,6 @@ __all__ = [
     "Cell",
     "Judgement",
     "OutcomeJudgement",
-    "Rehearsal",
     "Replay",
     "Rerun",
     "RerunCase",
@@ -28,4 +28,7 @@ __all__ = [
     "Selection",
     "StateAfter",
     "Transition",
+    "TurnVerification",
 ]
+
+__getattr__ = renamed(__name__, Rehearsal="TurnVerification")

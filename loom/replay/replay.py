@@ -22,13 +22,13 @@ from loom.replay.against import ALSO, AgainstCase, AgainstTally, OutcomeJudgemen
 from loom.replay.asking import Askable, Asked, check_own
 from loom.replay.done import OutcomeMap
 from loom.replay.judging import OWN_VERSION, Case, Judgement, Tally, judged
-from loom.replay.kept import Keeper
-from loom.replay.rehearsal import Rehearsal, rehearse
+from loom.replay.recorder import ReplayRecorder
 from loom.replay.rerun import Rerun, RerunCase, rerun
 from loom.replay.scenario import Change, WhatIf
 from loom.replay.sealed import AsRecorded, Sight, Sights
 from loom.replay.selection import Recall, Recalled, Selection, count, made_by_anybody
 from loom.replay.state import StateAfter, fold_state, fold_states
+from loom.replay.turn_verification import TurnVerification, verify_turns
 
 __all__ = ["Decisions", "Progress", "Replay"]
 
@@ -75,9 +75,9 @@ class Replay:
         """Yield the state after each entry of a journal."""
         return fold_states(self._store, self._system, journal, until=until)
 
-    def verify(self, journal: str) -> AsyncIterator[Rehearsal]:
+    def verify(self, journal: str) -> AsyncIterator[TurnVerification]:
         """Drive every finished turn of a journal again and yield whether the code still does the same."""
-        return rehearse(self._store, self._system, journal)
+        return verify_turns(self._store, self._system, journal)
 
     # --- judging again --------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class Replay:
         if keep and asked.version is not None and asked.version.number == 0:
             self._policies.resolve_hash(asked.version.hash_bytes)  # law 3: a recorded result names a registered version
         tally = Tally(asked.version, asked.scenario, gaps=asked.gaps)
-        run_id, keeper = await self._keeper(selection, asked, by=by, sight=sight) if keep else (None, None)
+        run_id, recorder = await self._keeper(selection, asked, by=by, sight=sight) if keep else (None, None)
 
         def judge(page: list[Recalled]) -> list[Case]:
             cases = list(judged(page, asked.under_which, asked.scenario, gaps=asked.gaps))
@@ -199,8 +199,8 @@ class Replay:
 
         recall = Recall(self._queries, selection)
         async for cases in self._each(recall, sight, judge, progress):
-            if keeper is not None:
-                await keeper.keep(cases)
+            if recorder is not None:
+                await recorder.keep(cases)
         check_own(asked, of_another=tally.foreign)
         judgement = tally.judgement(run_id=run_id, left_out=recall.left_out)
         if run_id is not None and self._runs is not None:
@@ -306,7 +306,7 @@ class Replay:
 
     async def _keeper(
         self, selection: Selection, asked: Asked, *, by: By | None, sight: AsRecorded
-    ) -> tuple[str, Keeper]:
+    ) -> tuple[str, ReplayRecorder]:
         if self._runs is None:
             raise JournalReadOnlyError("a reader cannot record a replay; expected an open loom: open one")
         version = asked.version
@@ -322,7 +322,7 @@ class Replay:
             parameters=parameters,
             by=by,
         )
-        keeper = Keeper(
+        recorder = ReplayRecorder(
             self._store,
             Traces(self._queries),
             run_id=run.run_id,
@@ -331,7 +331,7 @@ class Replay:
             opened=sight.opened if isinstance(sight, Sight) else None,
             make_draft=self._draft,
         )
-        return run.run_id, keeper
+        return run.run_id, recorder
 
 
 def chosen(decisions: Decisions) -> Selection:

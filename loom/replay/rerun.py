@@ -25,8 +25,8 @@ from loom.journal.kinds import ENDINGS, CommandReceivedEntry
 from loom.journal.store import JournalStore
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
-from loom.replay.rehearsal import drive
 from loom.replay.selection import Recalled
+from loom.replay.turn_verification import drive
 
 __all__ = ["Rerun", "RerunCase", "rerun"]
 

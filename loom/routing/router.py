@@ -31,8 +31,8 @@ from loom.routing.actor import (
 )
 from loom.routing.ahead import ReadAhead
 from loom.routing.baseline import Baseline, choose_baseline
+from loom.routing.baseline_replies import BaselineReplies
 from loom.routing.config import OPTIMIZING, CareOptimizationConfig, Mode, mode_of
-from loom.routing.outside import Outside
 from loom.routing.reading import RoutingStatus, read_records, read_status, read_timeline
 from loom.routing.record import DecisionRecord
 from loom.routing.replay import RoutingReplay, replay_of
@@ -84,7 +84,7 @@ class Router:
         self.switch = KillSwitch(host.store, make_draft=host.draft)
         self.shadow = Shadow(host.policies, self.source, self.switch)
         self._watch = Watch(host.store, self.switch, journal=f"{RouterActor.actor_type}/{ROUTER_KEY}")
-        self._outside = Outside(self._close_request)
+        self._baseline_replies = BaselineReplies(self._close_request)
         self._context = contextvars.copy_context()
 
     @classmethod
@@ -108,7 +108,7 @@ class Router:
         router = cls(host, source=source)
         await router.switch.load()
         closed = await host.queries.fetch(_CLOSED, names=_NAMES)
-        router._outside.closed.update((row["request_id"], row["answered_with_baseline"]) for row in closed)
+        router._baseline_replies.closed.update((row["request_id"], row["answered_with_baseline"]) for row in closed)
         await host.register(
             RouterActor, lambda: RouterActor(router.switch, router.source, router._decision_of, ahead=router._ahead)
         )
@@ -118,7 +118,7 @@ class Router:
         try:
             yield router
         finally:
-            await router._outside.close()
+            await router._baseline_replies.close()
             await router.shadow.close()
             await router._watch.close()
 
@@ -151,8 +151,8 @@ class Router:
                 if (await self.status()).mode != "shadow":
                     raise
         try:
-            if self._outside.answered(request_id):
-                return baseline_choice(request_id, baseline, mode="disabled", note=self._outside.answered(request_id))
+            if answered := self._baseline_replies.answered(request_id):
+                return baseline_choice(request_id, baseline, mode="disabled", note=answered)
             choice = await self._ask(command, baseline, timeout_s)
         except _CALLERS:
             raise
@@ -161,7 +161,7 @@ class Router:
                 raise ForbiddenSignalError(str(error)) from error
             note = f"the router could not answer: {type(error).__name__}"
             _log.warning("care_baseline_outside", request=request_id, error=repr(error))
-            self._outside.note(request_id, baseline.agent, note)
+            self._baseline_replies.note(request_id, baseline.agent, note)
             return baseline_choice(request_id, baseline, mode="disabled", note=note)
         self._optimizes = choice.mode in OPTIMIZING
         if choice.mode == "shadow" and choice.agent is not None and not self.switch.engaged:
@@ -178,7 +178,7 @@ class Router:
         except asyncio.CancelledError:
             asked.cancel()  # the wait, never the turn
             raise
-        closed = self._outside.closed.get(command.request_id)
+        closed = self._baseline_replies.closed.get(command.request_id)
         if choice.selected == "optimized_selected" and closed is not None:
             return baseline_choice(command.request_id, choice.baseline, mode=choice.mode, note=closed)
         return choice
@@ -295,7 +295,7 @@ class Router:
         has ended was looked at for what stops optimisation.
         """
         await self.shadow.idle()
-        await self._outside.idle()
+        await self._baseline_replies.idle()
         await self._watch.look()
 
     # --- inside ---------------------------------------------------------------------------------

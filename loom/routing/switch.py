@@ -8,7 +8,7 @@ from typing import Literal
 from loom.errors import AdmissionError, LoomError, SeparationOfDutiesError
 from loom.identity import By, Identity, is_self
 from loom.journal.entry import Entry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore
 from loom.routing.entries import KillSwitchEngagedEntry, KillSwitchRearmedEntry, StopCondition
 from loom.telemetry import get_logger
@@ -36,7 +36,7 @@ class KillSwitch:
     """Engaged or armed. Its journal is read before the first request; `engaged` is then a look at memory."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft]) -> None:
-        self._journal = FoldedJournal(store, SWITCH_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, SWITCH_JOURNAL, self._fold, make_draft=make_draft)
         self._last: KillSwitchEngagedEntry | KillSwitchRearmedEntry | None = None
         self._stop: KillSwitchEngagedEntry | None = None
         self._turned: list[tuple[int, bool]] = []

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from loom.journal.entry import Entry, PersonEntry
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 
 __all__ = ["ACCESS_JOURNAL", "AccessJournal", "SealedOpenedEntry", "SubjectHandedOutEntry"]
@@ -55,7 +55,7 @@ class AccessJournal:
     """Journals who opens what, before it is opened."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = FoldedJournal(store, ACCESS_JOURNAL, lambda _: None, make_draft=make_draft)
+        self._journal = SingletonJournal(store, ACCESS_JOURNAL, lambda _: None, make_draft=make_draft)
 
     async def write(self, entry: SealedOpenedEntry | SubjectHandedOutEntry) -> None:
         """Append an entry, and wait until it is durable."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from loom.errors import AdmissionError, SelfReinstatementError, StandingError
 from loom.identity import By, Identity, check_person, is_self
 from loom.journal.entry import Entry, PersonEntry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 
 __all__ = ["STANDINGS_JOURNAL", "Standing", "StandingChangedEntry", "StandingName", "Standings"]
@@ -61,7 +61,7 @@ class Standings:
     """
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = FoldedJournal(store, STANDINGS_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, STANDINGS_JOURNAL, self._fold, make_draft=make_draft)
         self._standings: dict[str, Standing] = {}
         self._held: set[str] = set()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from loom.testing.scenario import Happened, Scenario
+from loom.lazy import renamed
+from loom.testing.scenario import Scenario, ScenarioResult
 from loom.testing.sources import FixedClock, fixed_sources
 
-__all__ = ["FixedClock", "Happened", "Scenario", "fixed_sources"]
+__all__ = ["FixedClock", "Scenario", "ScenarioResult", "fixed_sources"]
+
+__getattr__ = renamed(__name__, Happened="ScenarioResult")

@@ -25,7 +25,7 @@ from loom.projections.joining import join
 from loom.runtime import Loom
 from loom.testing.sources import fixed_sources
 
-__all__ = ["Happened", "Scenario"]
+__all__ = ["Scenario", "ScenarioResult"]
 
 A = TypeVar("A", bound=Actor[Any])
 
@@ -35,7 +35,7 @@ _ANYTHING = object()
 _MARKERS = frozenset({TurnResumedEntry.kind})
 
 
-class Happened:
+class ScenarioResult:
     """The result of a scenario: the reply or the error, what the turn wrote, the state after it."""
 
     def __init__(self, *, reply: Any, error: LoomError | None, recorded: Sequence[Recorded], state: Any) -> None:
@@ -67,7 +67,7 @@ class Happened:
         kinds: Sequence[str] | None = None,
         decisions: int | None = None,
         raises: str | None = None,
-    ) -> Happened:
+    ) -> ScenarioResult:
         """Assert what is given, and return itself for whatever else there is to look at.
 
         `raises` is the name of the exception's type that failed the turn.
@@ -119,7 +119,7 @@ class Scenario(Generic[A]):
         self._given += before
         return self
 
-    async def when(self, command: Command[Any], *, by: str = _REQUESTER) -> Happened:
+    async def when(self, command: Command[Any], *, by: str = _REQUESTER) -> ScenarioResult:
         """Send the command in a temporary workspace and return what happened."""
         async with self._open() as loom:
             for before in self._given:
@@ -153,7 +153,7 @@ class Scenario(Generic[A]):
             head = await loom.store.head(journal)
             await loom.store.append(Append(journal, head.sequence, (draft(before),)))
 
-    async def _send(self, loom: Loom, command: Command[Any], *, by: str) -> Happened:
+    async def _send(self, loom: Loom, command: Command[Any], *, by: str) -> ScenarioResult:
         reply, error = None, None
         try:
             reply = await loom.actor(self._actor, self._key).ask(command, id="the-command", by=by)
@@ -161,14 +161,16 @@ class Scenario(Generic[A]):
             error = raised
         return await self._happened(loom, reply, error)
 
-    async def _happened(self, loom: Loom, reply: Any, error: LoomError | None) -> Happened:
+    async def _happened(self, loom: Loom, reply: Any, error: LoomError | None) -> ScenarioResult:
         journal = journal_name(self._actor.actor_type, self._key)
         recorded = [entry async for entry in loom.store.read(journal) if entry.command_id == "the-command"]
         await join(loom.store, recorded)
         state = await loom.replay.state(journal)
-        return Happened(reply=reply, error=error, recorded=recorded, state=state)
+        return ScenarioResult(reply=reply, error=error, recorded=recorded, state=state)
 
-    async def _resume(self, command: Command[Any], whole: Happened, history: Sequence[Recorded], position: int) -> None:
+    async def _resume(
+        self, command: Command[Any], whole: ScenarioResult, history: Sequence[Recorded], position: int
+    ) -> None:
         """Cut the history after one entry, open it elsewhere, and check that the turn ends in the same way."""
         loom = self._open(_drawing_again(self._sources or fixed_sources(), whole.recorded, after=position))
         await _lay_down(loom, [recorded for recorded in history if recorded.position <= position])
@@ -235,7 +237,7 @@ def _drawing_again(sources: Sources, recorded: Sequence[Recorded], *, after: int
     )
 
 
-def _steps(happened: Happened) -> list[str]:
+def _steps(happened: ScenarioResult) -> list[str]:
     """Return what the turn wrote, without what only says that it was resumed, in an order that resuming keeps."""
     steps = [f"{entry.kind}: {entry.step}" for entry in happened.entries if entry.kind not in _MARKERS]
     return sorted(steps)

@@ -18,7 +18,7 @@ from loom.runtime import Loom
 from loom.telemetry import get_logger
 from loom.web.config import WebConfig
 from loom.web.failures import FailedKeys, named_as, peer_of
-from loom.web.guard import Caller, RateLimit, Refused, key_given, same_origin
+from loom.web.guard import Caller, HttpRefusal, RateLimit, key_given, same_origin
 from loom.web.keys import ApiKey, Keys, keys_of
 
 __all__ = [
@@ -58,7 +58,7 @@ STATUSES: Mapping[AnswerKind, int] = {
 
 _log = get_logger("loom.web")
 
-FAILED = Refused(500, "failed", "internal error; see the log of the server")
+FAILED = HttpRefusal(500, "failed", "internal error; see the log of the server")
 """The answer where the server itself is at fault."""
 
 Workspaces = Mapping[str, Callable[[], Loom]]
@@ -101,18 +101,18 @@ class Api:
         A missing workspace and one that the key is not for get the same answer, which does not reveal which exist.
         """
         if not same_origin(request):
-            raise Refused(403, "cross_origin", "requests of other sites are not taken")
+            raise HttpRefusal(403, "cross_origin", "requests of other sites are not taken")
         _check_query(request)
         workspace = request.query_params.get("workspaceId", "")
         key = self._key(request, workspace)
         self._rates.take(key.key_id)
         caller = Caller(key, workspace)
         if not caller.may(what):
-            raise Refused(403, "forbidden", f"the role [{key.role}] may not {what} here")
+            raise HttpRefusal(403, "forbidden", f"the role [{key.role}] may not {what} here")
         return self._looms[workspace], caller
 
     def _key(self, request: Request, workspace: str) -> ApiKey:
-        """Return the key that a request came with; raise `Refused` for one that opens nothing, or is guessed at."""
+        """Return the key that a request came with; raise `HttpRefusal` for one that opens nothing, or is guessed at."""
         text, keys = key_given(request), self._keys.get(workspace)
         peer = peer_of(request.client.host if request.client else None)
         named = named_as(workspace, Keys.named_in(text or ""))
@@ -123,27 +123,29 @@ class Api:
             return key
         if text is not None:
             self._failed.failed(named, peer)
-        raise Refused(
+        raise HttpRefusal(
             401, "unauthorized", "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )  # fmt: skip
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:
-    """Return the body of a request: strict JSON of this shape; raise `Refused` for anything else."""
+    """Return the body of a request: strict JSON of this shape; raise `HttpRefusal` for anything else."""
     try:
         raw = await request.body()
     except ClientDisconnect as error:  # the answer goes nowhere
-        raise Refused(408, "request_timeout", "the body of the request did not come") from error
+        raise HttpRefusal(408, "request_timeout", "the body of the request did not come") from error
     try:
         value = parse_json(raw)
         return model.model_validate(value)
     except AdmissionError as error:
-        raise Refused(400, "bad_json", str(error)) from error
+        raise HttpRefusal(400, "bad_json", str(error)) from error
     except ValidationError as error:
-        raise Refused(422, "bad_request", described(error.errors(include_url=False, include_input=False))) from error
+        raise HttpRefusal(
+            422, "bad_request", described(error.errors(include_url=False, include_input=False))
+        ) from error
     except RecursionError as error:
-        raise Refused(400, "bad_json", "it is nested too deeply") from error
+        raise HttpRefusal(400, "bad_json", "it is nested too deeply") from error
 
 
 def takes(model: type[BaseModel]) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def _check_query(request: Request) -> None:
     known = {each.alias for each in request.scope["route"].dependant.query_params}
     unknown = sorted(set(request.query_params) - known)
     if unknown:
-        raise Refused(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
+        raise HttpRefusal(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
 
 
 def described(errors: Sequence[Any]) -> str:
@@ -178,11 +180,11 @@ def status_of(error: LoomError) -> int:
     return 410 if error.gone else STATUSES[error.kind]
 
 
-def refused_with(error: LoomError, *, status: int | None = None) -> Refused:
+def refused_with(error: LoomError, *, status: int | None = None) -> HttpRefusal:
     """Return the refusal that an error is. What is wrong with the server itself is for its log, not for callers."""
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__.removesuffix("Error")).lower()
     wait_s = getattr(error, "retry_after_s", None) or 1
     headers = {"Retry-After": str(math.ceil(wait_s))} if error.kind == "busy" else {}
-    return Refused(
+    return HttpRefusal(
         status or status_of(error), code, FAILED.message if error.kind == "fault" else str(error), headers=headers
     )

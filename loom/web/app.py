@@ -18,7 +18,7 @@ from loom.telemetry import get_logger, log_answer
 from loom.web import reading
 from loom.web.api import FAILED, REFUSALS, Api, Workspaces, described, refused_with
 from loom.web.config import WebConfig
-from loom.web.guard import Bounds, Refused, refusal
+from loom.web.guard import Bounds, HttpRefusal, refusal
 from loom.web.shapes import ErrorAnswer
 
 __all__ = ["create_app"]
@@ -49,7 +49,7 @@ def create_app(
         title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals,
     )  # fmt: skip
     app.state.api = api
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HttpRefusal, _refused)
     app.add_exception_handler(LoomError, _loom_error)
     app.add_exception_handler(Exception, _fault)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
@@ -70,7 +70,7 @@ def create_app(
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)  # noqa: S101 - what it is registered for
+    assert isinstance(error, HttpRefusal)  # noqa: S101 - what it is registered for
     return refusal(error)
 
 
@@ -82,13 +82,13 @@ async def _fault(request: Request, error: Exception) -> JSONResponse:
 async def _bad_parameter(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
     errors = [{**each, "loc": each["loc"][1:]} for each in error.errors()]
-    return refusal(Refused(422, "bad_request", described(errors)))
+    return refusal(HttpRefusal(422, "bad_request", described(errors)))
 
 
 async def _no_route(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
     code = "".join(each if each.isalnum() else "_" for each in str(error.detail).lower())
-    return refusal(Refused(error.status_code, code, str(error.detail), headers=error.headers))
+    return refusal(HttpRefusal(error.status_code, code, str(error.detail), headers=error.headers))
 
 
 async def _loom_error(request: Request, error: Exception) -> JSONResponse:

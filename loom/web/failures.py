@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from loom.web.guard import Refused
+from loom.web.guard import HttpRefusal
 
 __all__ = ["FailedKeys", "named_as", "peer_of"]
 
@@ -33,7 +33,7 @@ class FailedKeys:
         _raise_after(self._keys.wait_s((key, peer)))
 
     def failed(self, key: Hashable, peer: str) -> None:
-        """Count a key that is wrong; raise `Refused` where this peer has failed too often."""
+        """Count a key that is wrong; raise `HttpRefusal` where this peer has failed too often."""
         wait_s = max(self._keys.wait_s((key, peer)), self._peers.wait_s(peer))
         self._keys.take((key, peer))
         self._peers.take(peer)
@@ -92,7 +92,7 @@ class _Buckets:
 
 def _raise_after(wait_s: float) -> None:
     if wait_s > 0:
-        raise Refused(
+        raise HttpRefusal(
             429,
             "rate_limited",
             "too many wrong keys; expected the right one: wait, and look which key it is",

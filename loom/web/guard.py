@@ -16,7 +16,7 @@ from loom.identity import Identity
 from loom.web.config import WebConfig
 from loom.web.keys import ApiKey, Role
 
-__all__ = ["SAFE_HEADERS", "Bounds", "Caller", "RateLimit", "Refused", "key_given", "refusal", "same_origin"]
+__all__ = ["SAFE_HEADERS", "Bounds", "Caller", "HttpRefusal", "RateLimit", "key_given", "refusal", "same_origin"]
 
 RANKS: Mapping[Role, frozenset[str]] = {
     "reader": frozenset({"read"}),
@@ -35,7 +35,7 @@ SAFE_HEADERS = [
 _HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?\Z")
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer
+class HttpRefusal(Exception):  # noqa: N818 - it is an answer
     """A request that is answered with a refusal."""
 
     def __init__(self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> None:
@@ -62,7 +62,7 @@ class Caller(NamedTuple):
         return what in RANKS[self.key.role]
 
 
-def refusal(error: Refused) -> JSONResponse:
+def refusal(error: HttpRefusal) -> JSONResponse:
     """Return the answer that a refusal is."""
     body = {"error": {"code": error.code, "message": error.message}}
     return JSONResponse(body, status_code=error.status, headers=error.headers)
@@ -84,13 +84,13 @@ class RateLimit:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, key_id: str) -> None:
-        """Take one from the bucket of a key; raise `Refused` where it is empty."""
+        """Take one from the bucket of a key; raise `HttpRefusal` where it is empty."""
         now = self._clock()
         left, at = self._buckets.get(key_id, (self._most, now))
         left = min(self._most, left + (now - at) * self._per_second)
         if left < 1:
             wait_s = max(1, round((1 - left) / self._per_second))
-            raise Refused(
+            raise HttpRefusal(
                 429, "rate_limited", "too many requests with this key; expected fewer: wait",
                 headers={"Retry-After": str(wait_s)},
             )  # fmt: skip
@@ -120,7 +120,7 @@ class Bounds:
         request = Request(scope)
         host = _HOST.match(request.headers.get("host", ""))
         if host is None or host[1] not in self._config.allowed_hosts:
-            await refusal(Refused(421, "unknown_host", "this host is not served here"))(scope, receive, send)
+            await refusal(HttpRefusal(421, "unknown_host", "this host is not served here"))(scope, receive, send)
             return
         declared = request.headers.get("content-length", "0")
         if not declared.isdigit() or int(declared) > self._config.max_body_bytes:
@@ -133,21 +133,21 @@ class Bounds:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._config.max_body_bytes:
-                raise Refused(413, "too_large", f"expected at most [{self._config.max_body_bytes}] bytes")
+                raise HttpRefusal(413, "too_large", f"expected at most [{self._config.max_body_bytes}] bytes")
             return message
 
-        said = _Careful(send)
+        said = SecurityHeaders(send)
         try:
             await self._app(scope, bounded, said)
         except asyncio.CancelledError:
             # The server ends, and has no more patience: what is under way is resumed at its next start.
             if not said.begun:
-                ending = Refused(503, "ending", "the server ends; send it again", headers={"Retry-After": "1"})
+                ending = HttpRefusal(503, "ending", "the server ends; send it again", headers={"Retry-After": "1"})
                 await refusal(ending)(scope, receive, said)
             raise
 
 
-class _Careful:
+class SecurityHeaders:
     """Adds headers to every answer: its type is not to be guessed, and it is not to be stored."""
 
     def __init__(self, send: Send) -> None:
@@ -164,4 +164,4 @@ class _Careful:
 
 
 def _too_large(config: WebConfig) -> Response:
-    return refusal(Refused(413, "too_large", f"expected at most [{config.max_body_bytes}] bytes"))
+    return refusal(HttpRefusal(413, "too_large", f"expected at most [{config.max_body_bytes}] bytes"))

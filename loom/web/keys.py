@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 from loom.errors import AdmissionError, InvalidNameError
 from loom.identity import By, Identity, check_person
 from loom.journal.entry import Entry, PersonEntry, Recorded
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalStore, draft
 
 __all__ = ["KEYS_JOURNAL", "ApiKey", "KeyIssuedEntry", "KeyRevokedEntry", "Keys", "Role", "keys_of"]
@@ -62,7 +62,7 @@ class Keys:
     """The keys of one workspace."""
 
     def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = FoldedJournal(store, KEYS_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, KEYS_JOURNAL, self._fold, make_draft=make_draft)
         self._keys: dict[str, tuple[ApiKey, str]] = {}
 
     async def load(self) -> None:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from loom.web.doors import Doors
-from loom.web.guard import SAFE_HEADERS, Refused, refusal
+from loom.web.guard import SAFE_HEADERS, HttpRefusal, refusal
 
 __all__ = ["StrictConnection", "protocol_of"]
 
@@ -173,7 +173,7 @@ class _BoundedProtocol(H11Protocol):
         if self._phase == "rest" or (self._phase == "head" and not self.conn.trailing_data[0]):
             self.transport.abort()
             return
-        self._refuse(Refused(408, "request_timeout", f"the {self._phase} of the request did not come in time"))
+        self._refuse(HttpRefusal(408, "request_timeout", f"the {self._phase} of the request did not come in time"))
 
     def _stop(self, why: str) -> None:
         self.doors.note(why)
@@ -193,9 +193,9 @@ class _BoundedProtocol(H11Protocol):
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
         self.doors.note("malformed")
         message = "it is no request that can be read in one way only"
-        self._refuse(Refused(431 if status == 431 else 400, "bad_http", message))
+        self._refuse(HttpRefusal(431 if status == 431 else 400, "bad_http", message))
 
-    def _refuse(self, error: Refused) -> None:
+    def _refuse(self, error: HttpRefusal) -> None:
         """Answer, if an answer has not begun yet, and end: what else comes over this connection is not read."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -221,7 +221,7 @@ class _BoundedProtocol(H11Protocol):
         self.transport.close()
 
 
-def _raw(error: Refused, headers: Mapping[str, str]) -> bytes:
+def _raw(error: HttpRefusal, headers: Mapping[str, str]) -> bytes:
     answer = refusal(error)
     answer.headers.update(headers)
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()]
@@ -230,7 +230,7 @@ def _raw(error: Refused, headers: Mapping[str, str]) -> bytes:
 
 
 _FULL = _raw(
-    Refused(503, "too_many_connections", "every connection is in use; send it again"),
+    HttpRefusal(503, "too_many_connections", "every connection is in use; send it again"),
     {"connection": "close", "retry-after": "1"},
 )
 

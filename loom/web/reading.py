@@ -16,7 +16,7 @@ from loom.precedents import FacetCounts
 from loom.replay import Selection
 from loom.reports import report
 from loom.web.api import Api, Workspace, read_body, takes
-from loom.web.guard import Refused
+from loom.web.guard import HttpRefusal
 from loom.web.keys import KEYS_JOURNAL
 from loom.web.shapes import (
     AnswerRequest,
@@ -235,7 +235,7 @@ def router(api: Api) -> APIRouter:
         entries = loom.store.read(f"{actor_type}/{key}", after=after, until=after + limit)
         items = [each.as_json() async for each in entries]
         if not items and not (await loom.store.head(f"{actor_type}/{key}")).sequence:
-            raise Refused(404, "journal_not_found", "there is no such journal")
+            raise HttpRefusal(404, "journal_not_found", "there is no such journal")
         return JSONResponse({"items": items, "next_after": items[-1]["sequence"] if len(items) == limit else None})
 
     return routes

@@ -95,7 +95,9 @@ async def test_a_full_disk_refuses_all_that_a_turn_wrote_without_a_wait(tmp_path
         await ref.ask(WORK)
         before = await kinds(loom, "interpreter/one")
         store: Any = loom.store
-        await store._in_thread(lambda: store._writer._link.connection().execute("PRAGMA max_page_count = 1").fetchone())
+        await store._in_thread(
+            lambda: store._writer._connection.sqlite().execute("PRAGMA max_page_count = 1").fetchone()
+        )
         large = Carry(program=[Do(verb="note", key=f"{number}" * 90) for number in range(60)])
         with pytest.raises(DiskFullError):
             await ref.ask(large, id="large")

@@ -11,7 +11,7 @@ import pytest
 from loom.actors import Actor
 from loom.errors import DivergenceError
 from loom.journal import Recorded, TurnDivergedEntry
-from loom.replay.rehearsal import rehearse
+from loom.replay.turn_verification import verify_turns
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, Lender, NotedEntry, World
 from tests.actors.support import entries, lay_down, opened, until
@@ -206,7 +206,7 @@ async def test_a_divergence_is_journaled_once_however_often_the_turn_is_driven_a
         assert reply == {"one": {"key": "one"}, "two": {"key": "two"}, "three": None}
         kinds_ = [each.kind for each in await entries(loom, "interpreter/one")]
         assert kinds_[-4:] == ["turn_diverged", "turn_diverged", "turn_resumed", "turn_completed"]
-        assert [each.verdict async for each in rehearse(loom.store, loom.actors, "interpreter/one")] == ["same"]
+        assert [each.verdict async for each in verify_turns(loom.store, loom.actors, "interpreter/one")] == ["same"]
 
 
 async def _count(loom: Loom, wanted: int) -> bool:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from loom.actors import Actor, Command, stalling
 from loom.errors import DivergenceError, LookupFailedError
 from loom.journal import Recorded
-from loom.replay.rehearsal import rehearse
+from loom.replay.turn_verification import verify_turns
 from tests.actors.support import entries, lay_down, opened, until
 
 PATIENCE_S = 600.0
@@ -256,7 +256,7 @@ async def test_the_code_that_recorded_a_turn_never_diverges_whatever_the_shape_o
                 await until(lambda: _ended(loom), timeout_s=60)
             # Time is no step: what a limit of it cuts short may come out otherwise. But nothing that waits is given up.
             assert "nothing in it can ask" not in str(loom.actors.stuck("shaper/one", "the-command"))
-            found = [each async for each in rehearse(loom.store, loom.actors, "shaper/one")]
+            found = [each async for each in verify_turns(loom.store, loom.actors, "shaper/one")]
             assert all("nothing in it can ask" not in str(each.reason) for each in found), found
 
 
@@ -318,7 +318,7 @@ async def test_a_turn_is_not_given_up_while_something_in_it_may_still_ask(
     async with opened(tmp_path / "cut", agents=[Shaper], divergence_timeout_s=PATIENCE_S) as loom:
         await until(lambda: _ended(loom))
         assert loom.actors.stuck("shaper/one", "the-command") is None
-        assert [each.verdict async for each in rehearse(loom.store, loom.actors, "shaper/one")] == ["same"]
+        assert [each.verdict async for each in verify_turns(loom.store, loom.actors, "shaper/one")] == ["same"]
 
 
 # --- at once where it could not --------------------------------------------------------------------
@@ -361,7 +361,7 @@ async def test_a_step_that_nobody_can_ask_for_any_more_is_reported_at_once(
     await lay_down(tmp_path / "replayed", history)
     async with opened(tmp_path / "replayed", agents=[Changed], divergence_timeout_s=PATIENCE_S) as loom:
         async with asyncio.timeout(20):
-            [found] = [each async for each in rehearse(loom.store, loom.actors, "shaper/one")]
+            [found] = [each async for each in verify_turns(loom.store, loom.actors, "shaper/one")]
         assert found.verdict == "diverged"
 
 

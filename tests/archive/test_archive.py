@@ -32,7 +32,7 @@ from loom.errors import (
     JournalNotFoundError,
     SequenceConflictError,
 )
-from loom.journal.sqlite import SqliteStore, link
+from loom.journal.sqlite import SqliteStore, writer_connection
 from loom.journal.sqlite.connection import connect_writer
 from loom.journal.sqlite.verify import verify
 from loom.testing import FixedClock
@@ -398,7 +398,7 @@ async def test_pruned_bodies_are_overwritten_also_where_sqlite_would_leave_them_
         connection.execute("PRAGMA secure_delete = OFF")  # some builds of SQLite begin with it on, others do not
         return connection
 
-    monkeypatch.setattr(link, "connect_writer", careless)
+    monkeypatch.setattr(writer_connection, "connect_writer", careless)
     async with opened(data) as loom:
         await loom.actor(Notes, "old-3").ask(Note(text=unique))
     await sealed(data, tmp_path / "a.zip")

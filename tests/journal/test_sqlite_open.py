@@ -47,7 +47,7 @@ async def opened_and_closed(path: Path, **given: Any) -> None:
 
 async def test_every_pragma_that_matters_holds(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "journal.db")
-    connection = store._writer._link.connection
+    connection = store._writer._connection.sqlite
     found = await store._in_thread(
         lambda: {
             name: connection().execute(f"PRAGMA {name}").fetchone()[0]
@@ -68,7 +68,7 @@ async def test_every_pragma_that_matters_holds(tmp_path: Path) -> None:
 async def test_less_durability_has_to_be_asked_for_by_its_name(tmp_path: Path) -> None:
     options = SqliteOptions(writer=WriterOptions(durability="process-crash-only"))
     store = await SqliteStore.open(tmp_path / "journal.db", options=options)
-    connection = store._writer._link.connection
+    connection = store._writer._connection.sqlite
     synchronous = await store._in_thread(lambda: connection().execute("PRAGMA synchronous").fetchone()[0])
     await store.close()
     assert synchronous == 1

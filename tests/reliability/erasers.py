@@ -17,7 +17,7 @@ from loom import Actor, Command, Entry, Extension, Loom, LoomConfig
 from loom.archive import Archive, Archives, Retention, seal
 from loom.archive.part import ArchivePart
 from loom.circuits import Circuits, Result, circuit, extension
-from loom.journal.folded import FoldedJournal
+from loom.journal.singleton import SingletonJournal
 from loom.journal.sqlite import SqliteStore
 from loom.sealing import MASTER_KEY, SealingConfig
 
@@ -139,7 +139,7 @@ def seal_until_killed(path: str, out: str, step: int) -> None:
     steps = _Steps(step)
     for name in ("line", "finish"):
         steps.wrap(ArchivePart, name)
-    steps.wrap(FoldedJournal, "_append")
+    steps.wrap(SingletonJournal, "_append")
 
     async def work() -> None:
         async with noting(Path(path)) as loom:
@@ -152,7 +152,7 @@ def prune_until_killed(path: str, archive: str, step: int) -> None:
     """Prune for an archive, and die at a step of it."""
     steps = _Steps(step)
     steps.wrap(Archive, "verify")
-    steps.wrap(FoldedJournal, "_append")
+    steps.wrap(SingletonJournal, "_append")
     steps.wrap(SqliteStore, "prune")
 
     async def work() -> None:

@@ -14,7 +14,7 @@ from loom.errors import AppendRefusedError, JournalLockedError, LoomError
 from loom.journal import Append, Receipt
 from loom.journal.control import control_call
 from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
-from loom.journal.sqlite.link import Link
+from loom.journal.sqlite.writer_connection import WriterConnection
 from tests.journal.support import note, received
 from tests.reliability.journals import query, rows_of
 
@@ -93,14 +93,14 @@ async def _try_to_write(path: Path) -> None:
 def append_until_fenced(path: str, journal: str, *, checks_epoch: bool) -> None:
     """Append one by one until it is refused, and say how; without the check of the epoch it is a zombie."""
     if not checks_epoch:
-        Link.check_epoch = lambda self: None  # type: ignore[method-assign]
+        WriterConnection.check_epoch = lambda self: None  # type: ignore[method-assign]
     asyncio.run(_append_until_fenced(Path(path), journal, endless=not checks_epoch))
 
 
 async def _append_until_fenced(path: Path, journal: str, *, endless: bool) -> None:
     options = SqliteOptions(writer=WriterOptions(busy_timeout_s=5.0, min_free_bytes=0, checkpoint_pages=64))
     store = await SqliteStore.open(path, options=options)
-    say("epoch", store._writer._link.epoch)
+    say("epoch", store._writer._connection.epoch)
     at = 0
     while not endless or at < 5_000:
         try:

@@ -114,7 +114,7 @@ async def test_appends_whose_callers_give_up_are_whole_or_absent_and_can_be_reso
 
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(storm(f"a/{number}") for number in range(TASKS)))
-        assert not await store._in_thread(lambda: store._writer._link.connection().in_transaction)
+        assert not await store._in_thread(lambda: store._writer._connection.sqlite().in_transaction)
         await asyncio.gather(*(resolve_all(f"a/{number}") for number in range(TASKS)))
         await store.close()
     check_acknowledged(tally, tmp_path / "journal.db", acknowledged)

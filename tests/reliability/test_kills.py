@@ -163,7 +163,7 @@ async def overtake(path: Path, zombie: Forked, tally: Tally, *, appends: int) ->
             break
         except JournalBusyError:  # it was stopped in the middle of a transaction
             zombie.signal(signal.SIGCONT)
-    assert store._writer._link.epoch == epoch + 1
+    assert store._writer._connection.epoch == epoch + 1
     for at in range(appends):
         await store.append(notes("b/1", at))
     fence = store.acknowledged

@@ -154,7 +154,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(in_transaction=st.booleans())
     def crash(self, *, in_transaction: bool) -> None:
         """End without tidying up, perhaps with a transaction half written."""
-        connection = self.writer._link.connection()
+        connection = self.writer._connection.sqlite()
         if in_transaction:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE writer SET epoch = epoch + 1000")

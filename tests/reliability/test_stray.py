@@ -8,7 +8,7 @@ import pytest
 
 from loom.errors import LoomError
 from loom.journal.sqlite import SqliteStore
-from loom.journal.sqlite.link import Link
+from loom.journal.sqlite.writer_connection import WriterConnection
 from tests.journal.support import PLENTY, fill, notes
 from tests.reliability.board import Tally, row
 from tests.reliability.forks import Zygote
@@ -27,7 +27,7 @@ async def test_a_stray_open_and_close_gives_no_false_receipt(tmp_path: Path, tal
 async def test_without_the_guard_a_stray_open_and_close_gives_false_receipts(
     tmp_path: Path, tally: Tally, zygote: Zygote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Link, "check_identity", lambda self: None)
+    monkeypatch.setattr(WriterConnection, "check_identity", lambda self: None)
     found = sum([bool((await strayed(tmp_path / f"{n}.db", tally, zygote))[0]) for n in range(10)])
     tally.control(trials=10, found=found)
 

@@ -14,7 +14,7 @@ from loom.actors import Actor
 from loom.config import LoomConfig
 from loom.errors import ActorFailedError
 from loom.journal import Recorded
-from loom.replay import Rehearsal
+from loom.replay import TurnVerification
 from loom.runtime import Loom
 from tests.actors.agents import Carry, Do, Interpreter, Lend, Lender, NotedEntry, Program, Together, World
 from tests.actors.support import Granting, entries, opened
@@ -28,7 +28,7 @@ STEPS: Program = [
 ]  # fmt: skip
 
 
-async def verified(loom: Loom, journal: str) -> list[Rehearsal]:
+async def verified(loom: Loom, journal: str) -> list[TurnVerification]:
     return [each async for each in loom.replay.verify(journal)]
 
 

@@ -700,7 +700,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "figures: turns are filtered after the limit",
-        "loom/operations/served.py",
+        "loom/operations/by_name.py",
         "Operations._list_turns",
         "if given.status in (None, each.status):",
         "if True:",

@@ -50,7 +50,7 @@ class Tell(Command[None]):
     secret: Any
 
 
-class Keeper(Actor[None]):
+class ReplayRecorder(Actor[None]):
     actor_type = "keeper"
 
     async def execute(self, command: Tell) -> None:
@@ -92,7 +92,7 @@ class Workspace(RuleBasedStateMachine):
             retention = RetentionConfig(keep_days=self.keep_days)
             config = LoomConfig(data=self.directory, retention=retention)
             self.loom = await self.stack.enter_async_context(
-                Loom.open(config, by="mira", actors=[Keeper], sources=Sources(clock=clock))
+                Loom.open(config, by="mira", actors=[ReplayRecorder], sources=Sources(clock=clock))
             )
             erasures = Erasures(self.loom.store, make_draft=self.loom.draft)
             keys = KeyFile(self.loom.files.keys, MASTER, workspace="default")
@@ -126,7 +126,7 @@ class Workspace(RuleBasedStateMachine):
         async def telling() -> Any:
             secret = await self.vault.seal(who, text, about="/secret")
             assert self.loom is not None
-            await self.loom.actor(Keeper, who).ask(Tell(secret=secret))
+            await self.loom.actor(ReplayRecorder, who).ask(Tell(secret=secret))
             return secret
 
         if who in self.pruned:

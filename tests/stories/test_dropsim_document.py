@@ -79,7 +79,7 @@ ANSWERS = {
     "precedent_queries.py": "loom.precedents.search:Precedents.members",
     "replay_engine.py": "loom.replay:Replay.judge",
     "counterfactual_builder.py": "loom.replay:Scenario",
-    "replay_storage.py": "loom.replay.kept:Keeper",
+    "replay_storage.py": "loom.replay.recorder:ReplayRecorder",
     "pattern_drift.py": "loom.drift.comparison:Drift.compare",
     "drift_explainer.py": "loom.drift.report:DriftReport.explanation",
     "drift_monitor.py": "loom.drift.metrics:MetricReading",

@@ -9,7 +9,7 @@ import pytest
 
 from loom.web import keys as keys_module
 from loom.web.failures import FailedKeys, named_as, peer_of
-from loom.web.guard import Refused
+from loom.web.guard import HttpRefusal
 from tests.web.support import served
 
 
@@ -97,7 +97,7 @@ def failed(limits: FailedKeys, key: bytes, peer: str) -> int:
     try:
         limits.check(key, peer)
         limits.failed(key, peer)
-    except Refused as refused:
+    except HttpRefusal as refused:
         return refused.status
     return 401
 
@@ -107,7 +107,7 @@ def test_the_bucket_fills_with_time_and_retry_after_says_when() -> None:
     limits = FailedKeys(6, lambda: now[0])
     key = named_as("main", "0123456789abcdef")
     assert [failed(limits, key, "a") for _ in range(8)] == [401] * 6 + [429] * 2
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HttpRefusal) as caught:
         limits.check(key, "a")
     wait_s = int(caught.value.headers["Retry-After"])
     assert wait_s == 10

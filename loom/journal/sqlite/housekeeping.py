@@ -11,8 +11,8 @@ import sqlite3
 from loom.errors import JournalCorruptError, JournalReadOnlyError
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.heads import HeadsFile, WrittenHead
-from loom.journal.sqlite.link import Link
 from loom.journal.sqlite.options import WriterOptions
+from loom.journal.sqlite.writer_connection import WriterConnection
 from loom.telemetry import get_logger
 
 __all__ = ["Housekeeping"]
@@ -27,9 +27,9 @@ _log = get_logger(__name__)
 class Housekeeping:
     """Decides when a checkpoint or a head is due. Used by the writer's thread only."""
 
-    def __init__(self, files: JournalFiles, *, link: Link, options: WriterOptions) -> None:
+    def __init__(self, files: JournalFiles, *, connection: WriterConnection, options: WriterOptions) -> None:
         self._files = files
-        self._link = link
+        self._connection = connection
         self._options = options
         self._heads_file = HeadsFile(files.heads)
         self._written = 0
@@ -47,7 +47,7 @@ class Housekeeping:
             ) from error
         if last is None:
             return
-        found = self._link.hash_at(last.position)
+        found = self._connection.hash_at(last.position)
         if found != last.entry_hash:
             what = "cut" if found is None else "rewritten"
             raise JournalCorruptError(
@@ -61,7 +61,7 @@ class Housekeeping:
         """Checkpoint and write a head where they are due."""
         try:
             wal_bytes = os.stat(self._files.wal).st_size
-            head_due = self._link.tail.position - self._written >= self._options.head_every
+            head_due = self._connection.tail.position - self._written >= self._options.head_every
             durable = self._options.durability == "full"
             if wal_bytes >= self._checkpoint_at or (head_due and not durable):
                 durable = self._checkpoint() or durable
@@ -97,18 +97,18 @@ class Housekeeping:
 
     def _checkpoint(self) -> bool:
         """Fold the log into the database and truncate it; False if a reader is in the way, which is no error."""
-        connection = self._link.connection()
+        connection = self._connection.sqlite()
         connection.execute("PRAGMA busy_timeout = 0")
         try:
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error:
-            self._link.drop()  # a sync may have failed: the next use opens a new connection
+            self._connection.drop()  # a sync may have failed: the next use opens a new connection
             raise
         connection.execute(f"PRAGMA busy_timeout = {int(self._options.busy_timeout_s * 1000)}")
         return not busy
 
     def _write_head(self) -> None:
-        tail = self._link.tail
+        tail = self._connection.tail
         if tail.position > self._written:
             self._heads_file.append(WrittenHead(tail.position, tail.entry_hash))
             self._written = tail.position

@@ -27,10 +27,10 @@ from loom.journal.sqlite.connection import format_of
 from loom.journal.sqlite.faults import BUSY, code_of, explained
 from loom.journal.sqlite.files import JournalFiles
 from loom.journal.sqlite.housekeeping import Housekeeping
-from loom.journal.sqlite.link import Link
 from loom.journal.sqlite.options import WriterOptions
 from loom.journal.sqlite.reader import COLUMNS
 from loom.journal.sqlite.staging import Outcome, Staged, Tail, stage
+from loom.journal.sqlite.writer_connection import WriterConnection
 from loom.journal.store import Append, Head, Receipt
 from loom.telemetry import get_logger
 
@@ -68,27 +68,27 @@ class Writer:
         self._workspace = workspace
         self._options = options
         self._clock = clock
-        self._link = Link(files, workspace=workspace, options=options)
-        self._housekeeping = Housekeeping(files, link=self._link, options=options)
+        self._connection = WriterConnection(files, workspace=workspace, options=options)
+        self._housekeeping = Housekeeping(files, connection=self._connection, options=options)
         self._commit_failures = 0
         self._batches = 0
 
     def open(self) -> Tail:
         """Open or create the journal, take the next epoch, and check what is known from outside."""
         try:
-            self._link.open()
+            self._connection.open()
             self._housekeeping.check_heads()
         except BaseException as error:
-            self._link.close()
+            self._connection.close()
             if isinstance(error, sqlite3.Error):
                 raise explained(error, self._files.journal, writing=True) from error
             raise
-        return self._link.tail
+        return self._connection.tail
 
     @property
     def format(self) -> int:
         """The format of the file."""
-        return format_of(self._link.connection())
+        return format_of(self._connection.sqlite())
 
     def commit(self, batch: Sequence[Append]) -> list[Outcome]:
         """Append a batch in one transaction and return the outcome of each append, in order; never raises."""
@@ -104,14 +104,14 @@ class Writer:
     def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
         """Find the outcome of an append for certain, on a connection that can be trusted; raise if there is none.
 
-        What such a connection sees is durable: see `Link`.
+        What such a connection sees is durable: see `WriterConnection`.
         """
         if not unknown.entry_hash:  # its writer did not come to say which hash it would have: who looks must judge
             raise unknown
         try:
-            row = self._link.connection().execute(_RESOLVE, (unknown.journal, unknown.sequence)).fetchone()
+            row = self._connection.sqlite().execute(_RESOLVE, (unknown.journal, unknown.sequence)).fetchone()
         except sqlite3.Error as error:
-            self._link.drop()
+            self._connection.drop()
             raise explained(error, self._files.journal, writing=False) from error
         if row is None or row[1] != unknown.entry_hash:
             return None
@@ -120,7 +120,7 @@ class Writer:
     def head(self, journal: str) -> Head:
         """Return the head of a journal as far as it is durable."""
         try:
-            return self._link.head(journal)
+            return self._connection.head(journal)
         except sqlite3.Error as error:
             raise explained(error, self._files.journal, writing=False) from error
 
@@ -133,74 +133,74 @@ class Writer:
         self._take_away(journal, ranges, last=None)
 
     def _take_away(self, journal: str, ranges: Sequence[tuple[int, int]], *, last: int | None) -> None:
-        if self._link.refusal is not None:
-            raise self._link.refusal
+        if self._connection.refusal is not None:
+            raise self._connection.refusal
         try:
-            connection = self._link.connection()
+            connection = self._connection.sqlite()
             connection.execute("PRAGMA secure_delete = ON")  # what is gone is not to be found in free pages
             # The trigger that asks for the declaration reads it with JSON functions, which an untrusted schema may not.
             connection.execute("PRAGMA trusted_schema = ON")
             connection.execute("BEGIN IMMEDIATE")
-            self._link.check_epoch()
+            self._connection.check_epoch()
             found = connection.execute(_LAST, (journal,)).fetchone()[0]
             if last is not None and found != last:
                 connection.execute("ROLLBACK")
                 raise SequenceConflictError(journal=journal, expected=last, at=found)
             connection.executemany(_PRUNE, [(journal, first, until) for first, until in ranges])
             connection.execute("COMMIT")
-            self._link.check_identity()
+            self._connection.check_identity()
             connection.execute("PRAGMA trusted_schema = OFF")
             self._housekeeping.after_prune()
         except sqlite3.IntegrityError as error:
-            self._link.drop()
+            self._connection.drop()
             raise AppendRefusedError(
                 f"journal [{journal}] keeps its bodies [{error}]; expected an entry that declares them gone first"
             ) from error
         except sqlite3.Error as error:
-            self._link.drop()  # the outcome is unknown: pruning again is harmless
+            self._connection.drop()  # the outcome is unknown: pruning again is harmless
             raise explained(error, self._files.journal, writing=True) from error
 
     def close(self) -> None:
         """Write the head down, fold the log into the database and close; what fails here loses nothing."""
         try:
-            if self._link.connected and self._link.refusal is None:
+            if self._connection.connected and self._connection.refusal is None:
                 self._housekeeping.at_close()
         except LoomError as error:
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))
         finally:
-            self._link.close()
+            self._connection.close()
 
     def _transact(self, batch: Sequence[Append]) -> list[Outcome] | None:
         """Append all of a batch; None if some of it cannot be written as it is, and nothing was appended."""
-        if self._link.refusal is not None:
-            return _each(self._link.refusal, len(batch))
+        if self._connection.refusal is not None:
+            return _each(self._connection.refusal, len(batch))
         try:
-            connection = self._link.connection()
+            connection = self._connection.sqlite()
             staged = self._stage(batch)
             if not staged.rows:
                 return staged.outcomes
             connection.execute("BEGIN IMMEDIATE")
-            self._link.check_epoch()
+            self._connection.check_epoch()
             _insert(connection, staged.rows)
         except Exception as error:
             return self._not_begun(error, len(batch))
         try:
             connection.execute("COMMIT")
-            self._link.check_identity()
+            self._connection.check_identity()
         except Exception as error:
             return self._after_failed_commit(staged, error)
         self._commit_failures = 0
-        self._link.advance(staged)
+        self._connection.advance(staged)
         return staged.outcomes
 
     def _stage(self, batch: Sequence[Append]) -> Staged:
         return stage(
             batch,
             workspace=self._workspace,
-            epoch=self._link.epoch,
+            epoch=self._connection.epoch,
             now_us=self._clock.now_us(),
-            tail=self._link.tail,
-            head_of=self._link.head,
+            tail=self._connection.tail,
+            head_of=self._connection.head,
         )
 
     def _commit_alone(self, append: Append) -> Outcome:
@@ -209,7 +209,7 @@ class Writer:
             return outcomes[0]
         command = next((draft.command_id for draft in append.drafts if draft.kind == "command_received"), None)
         try:
-            known = self._link.connection().execute(_COMMAND, (append.journal, command)).fetchone()
+            known = self._connection.sqlite().execute(_COMMAND, (append.journal, command)).fetchone()
         except (sqlite3.Error, LoomError, UnicodeError):
             known = None
         if command is not None and known is not None:
@@ -225,13 +225,13 @@ class Writer:
 
     def _is_taken(self, own_id: str) -> bool:
         try:
-            return self._link.connection().execute(_OWN_ID, (own_id,)).fetchone() is not None
+            return self._connection.sqlite().execute(_OWN_ID, (own_id,)).fetchone() is not None
         except (sqlite3.Error, LoomError, UnicodeError):
             return False
 
     def _not_begun(self, error: Exception, count: int) -> list[Outcome] | None:
         """Undo what was begun; None if the fault may be with one append alone."""
-        self._link.roll_back()
+        self._connection.roll_back()
         if isinstance(error, LoomError):
             return _each(error, count)
         if not isinstance(error, sqlite3.Error) or isinstance(
@@ -240,7 +240,7 @@ class Writer:
             _log.warning("append_not_accepted", journal=str(self._files.journal), appends=count, error=repr(error))
             return None
         if code_of(error) not in {sqlite3.SQLITE_FULL, *BUSY}:
-            self._link.drop()
+            self._connection.drop()
         return _each(explained(error, self._files.journal, writing=True), count)
 
     def _after_failed_commit(self, staged: Staged, error: Exception) -> list[Outcome]:
@@ -250,11 +250,11 @@ class Writer:
         until its caller asks `resolve`.
         """
         full = code_of(error) == sqlite3.SQLITE_FULL  # then the frame that makes it a commit was not written
-        self._link.drop(unsettled=not full)
+        self._connection.drop(unsettled=not full)
         self._commit_failures += 1
         _log.error("commit_failed", journal=str(self._files.journal), error=repr(error), appends=len(staged.outcomes))
-        if self._commit_failures >= _COMMIT_FAILURES and not full and self._link.refusal is None:
-            self._link.refuse(
+        if self._commit_failures >= _COMMIT_FAILURES and not full and self._connection.refusal is None:
+            self._connection.refuse(
                 JournalReadOnlyError(
                     f"journal [{self._files.journal}] failed [{self._commit_failures}] commits in a row, last with "
                     f"[{error}]; "
@@ -290,7 +290,7 @@ class Writer:
 
     def _keep_house(self) -> None:
         try:
-            if self._link.connected and self._link.refusal is None:
+            if self._connection.connected and self._connection.refusal is None:
                 self._housekeeping.after_batch()
         except Exception as error:  # the batch is durable, whatever happens now
             _log.warning("housekeeping_failed", journal=str(self._files.journal), error=repr(error))

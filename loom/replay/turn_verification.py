@@ -25,12 +25,12 @@ from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalStore
 
-__all__ = ["Rehearsal", "drive", "rehearse"]
+__all__ = ["TurnVerification", "drive", "verify_turns"]
 
 _LAST_WORDS_S = 1.0
 
 
-class Rehearsal(BaseModel):
+class TurnVerification(BaseModel):
     """The result of driving one recorded turn again."""
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Rehearsal(BaseModel):
     reason: str | None = None
 
 
-async def rehearse(store: JournalStore, system: ActorSystem, journal: str) -> AsyncIterator[Rehearsal]:
+async def verify_turns(store: JournalStore, system: ActorSystem, journal: str) -> AsyncIterator[TurnVerification]:
     """Drive every finished turn of a journal again and yield the result of each, in the order in which they ended."""
     turns: dict[str, list[Recorded]] = {}
     async for recorded in store.read(journal):
@@ -52,10 +52,10 @@ async def rehearse(store: JournalStore, system: ActorSystem, journal: str) -> As
         elif recorded.command_id in turns:
             turns[recorded.command_id].append(recorded)
             if recorded.kind in ENDINGS:
-                yield await _rehearse(system, journal, turns.pop(recorded.command_id))
+                yield await _verify_turn(system, journal, turns.pop(recorded.command_id))
 
 
-async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) -> Rehearsal:
+async def _verify_turn(system: ActorSystem, journal: str, entries: list[Recorded]) -> TurnVerification:
     differences: list[str] = []
 
     def compare(recorded: Recorded, again: Entry) -> None:
@@ -69,29 +69,29 @@ async def _rehearse(system: ActorSystem, journal: str, entries: list[Recorded]) 
     ending = entries[-1].entry
     try:
         if (reason := _not_replayable(ending)) is not None:
-            return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
+            return TurnVerification(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
         if (reason := _gone(system, entries[0].entry, ending)) is not None:
-            return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
+            return TurnVerification(journal=journal, command_id=command_id, verdict="not_replayable", reason=reason)
         turn = await replayed_turn(system.detached_cell(journal), entries, compare=compare)
         ended = await _driven(turn)
     except NotReplayableError as error:
-        return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
+        return TurnVerification(journal=journal, command_id=command_id, verdict="not_replayable", reason=error.reason)
     except UnknownActorError:
-        return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason="no_code")
+        return TurnVerification(journal=journal, command_id=command_id, verdict="not_replayable", reason="no_code")
     except DivergenceError as error:
         expected = next(iter(error.expected), "its end")
         reason = f"it asked for [{', '.join(error.found)}] where [{expected}] comes next"
-        return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=reason)
+        return TurnVerification(journal=journal, command_id=command_id, verdict="diverged", reason=reason)
     except LoomError as error:
-        return Rehearsal(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
+        return TurnVerification(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
         differences.append(f"it never asked for [{', '.join(turn.recorded_steps.expected())}]")
     if ended != _recorded(ending):
         differences.append(f"it ended with [{ended!r:.200}] instead of [{_recorded(ending)!r:.200}]")
     if differences and turn.saw_erased:  # its code may have used a value that is erased now
-        return Rehearsal(journal=journal, command_id=command_id, verdict="not_replayable", reason="erased")
+        return TurnVerification(journal=journal, command_id=command_id, verdict="not_replayable", reason="erased")
     reason = "; ".join(differences) or None
-    return Rehearsal(
+    return TurnVerification(
         journal=journal, command_id=command_id, verdict="diverged" if differences else "same", reason=reason
     )
 

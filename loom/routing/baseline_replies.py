@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError, TurnStuckError
 from loom.telemetry import get_logger
 
-__all__ = ["Outside"]
+__all__ = ["BaselineReplies"]
 
 _AGAIN_S = 0.1
 _AGAIN_AT_LEAST_EVERY_S = 5.0
@@ -17,7 +17,7 @@ _LAST_S = 5.0
 _log = get_logger("loom.routing")
 
 
-class Outside:
+class BaselineReplies:
     """Remembers who has the baseline already, and tells the journal by `close_request`."""
 
     def __init__(self, close_request: Callable[[str, str | None, str], Awaitable[None]]) -> None:
@@ -35,7 +35,7 @@ class Outside:
         """Note that the baseline was returned."""
         self._open[request_id] = (agent, reason)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._tell(), name="loom-routing-outside")
+            self._task = asyncio.create_task(self._journal_replies(), name="loom-routing-baseline-replies")
 
     async def idle(self) -> None:
         """Wait until the journal knows of all of them."""
@@ -51,7 +51,7 @@ class Outside:
         if self._open:
             _log.error("care_requests_not_closed", requests=sorted(self._open)[:20], count=len(self._open))
 
-    async def _tell(self) -> None:
+    async def _journal_replies(self) -> None:
         pause_s = _AGAIN_S
         while self._open:
             request_id, (agent, reason) = next(iter(self._open.items()))

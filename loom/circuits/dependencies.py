@@ -11,13 +11,13 @@ from loom.circuits.definition import Circuit
 from loom.circuits.fields import ClientFields
 from loom.policies import Evaluation
 
-__all__ = ["Band", "Wiring", "band_of"]
+__all__ = ["Band", "Dependencies", "band_of"]
 
 Band: TypeAlias = Literal["act", "monitor", "escalate"]
 """What a confidence calls for."""
 
 
-class Wiring(NamedTuple):
+class Dependencies(NamedTuple):
     """What the actor of a client is given."""
 
     circuit: Callable[[str], Circuit | None]

@@ -9,10 +9,10 @@ from loom.errors import AppendUnknownError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.store import Append, Draft, JournalStore, draft
 
-__all__ = ["FoldedJournal"]
+__all__ = ["SingletonJournal"]
 
 
-class FoldedJournal:
+class SingletonJournal:
     """The entries of one journal, folded in order by `fold`; missing entries are appended one at a time."""
 
     def __init__(

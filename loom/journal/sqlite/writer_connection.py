@@ -27,7 +27,7 @@ from loom.journal.sqlite.staging import Staged, Tail
 from loom.journal.store import Head
 from loom.telemetry import get_logger
 
-__all__ = ["Link"]
+__all__ = ["WriterConnection"]
 
 _EPOCH = "SELECT epoch FROM writer WHERE one = 1"
 _RAISE_EPOCH = "UPDATE writer SET epoch = epoch + 1"
@@ -44,7 +44,7 @@ _BRIEFLY_MS = 500
 _log = get_logger(__name__)
 
 
-class Link:
+class WriterConnection:
     """One connection at a time, with what is known to be behind it: the tail, the heads, the epoch, the files.
 
     Not thread-safe: one thread opens, uses and closes it.
@@ -88,7 +88,7 @@ class Link:
             raise
         return self._take(connection)
 
-    def connection(self) -> sqlite3.Connection:
+    def sqlite(self) -> sqlite3.Connection:
         """Return the connection, or a new one that finds everything acknowledged where it was left."""
         if self._connection is not None:
             return self._connection
@@ -119,7 +119,7 @@ class Link:
         """Return the head of a journal as far as it is durable."""
         head = self._heads.get(journal)
         if head is None:
-            row = self.connection().execute(_HEAD, (journal,)).fetchone()
+            row = self.sqlite().execute(_HEAD, (journal,)).fetchone()
             head = Head(*row) if row else Head(0, genesis(self._workspace, journal))
             while len(self._heads) >= _MAX_HEADS:
                 del self._heads[next(iter(self._heads))]
@@ -128,12 +128,12 @@ class Link:
 
     def hash_at(self, position: int) -> bytes | None:
         """Return the hash of the entry at a position, or None where there is no entry."""
-        row = self.connection().execute(_HASH_AT, (position,)).fetchone()
+        row = self.sqlite().execute(_HASH_AT, (position,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def check_epoch(self) -> None:
         """Make sure, inside a transaction, that no later writer has taken the journal over."""
-        epoch = self._epoch_in(self.connection())
+        epoch = self._epoch_in(self.sqlite())
         if epoch != self.epoch:
             raise self.refuse(
                 WriterFencedError(

@@ -27,13 +27,13 @@ from loom.sealing.facts import FACTS_AT, placeholders_in
 from loom.sealing.places import escaped, names_in
 from loom.sealing.protecting import redacted
 
-__all__ = ["REPLAY_TYPE", "Keeper"]
+__all__ = ["REPLAY_TYPE", "ReplayRecorder"]
 
 REPLAY_TYPE = "replay"
 """The type of the journals that hold recorded replays: `replay/<run id>`."""
 
 
-class Keeper:
+class ReplayRecorder:
     """Writes judged cases as replayed decisions; the journals of the originals are only read."""
 
     def __init__(
