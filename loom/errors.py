@@ -61,6 +61,14 @@ __all__ = [
     "LoomClosedError",
     "LoomError",
     "MailboxFullError",
+    "ModelBudgetError",
+    "ModelCallError",
+    "ModelOutputError",
+    "ModelRateLimitedError",
+    "ModelRefusedError",
+    "ModelTimedOutError",
+    "ModelTooLongError",
+    "ModelUnknownError",
     "NoRuleError",
     "NoTurnError",
     "NotAReaderError",
@@ -635,6 +643,59 @@ class EffectFailedError(LoomError):
         super().__init__(f"{type_name}: {message}")
         self.type_name = type_name
         self.message = message
+
+
+class ModelCallError(LoomError):
+    """A call of a model has no answer that can be used; live and resumed alike. It is journaled with its reason."""
+
+    kind: AnswerKind = "fault"
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(f"{type_name}: {message}")
+        self.type_name = type_name
+        self.message = message
+
+
+class ModelUnknownError(ModelCallError):
+    """No such model, at this provider or at all, or its provider cannot be used here."""
+
+    kind = "invalid"
+
+
+class ModelRefusedError(ModelCallError):
+    """The provider refused the request: its key, its content or its form."""
+
+    kind = "invalid"
+
+
+class ModelRateLimitedError(ModelCallError):
+    """The provider takes no more requests now: too many, or a quota is used up."""
+
+    kind = "busy"
+
+
+class ModelTimedOutError(ModelCallError):
+    """The model did not answer in time."""
+
+    kind = "busy"
+
+
+class ModelTooLongError(ModelCallError):
+    """The messages are longer than the model reads, or its answer is longer than can be kept or was permitted."""
+
+    kind = "invalid"
+
+
+class ModelOutputError(ModelCallError):
+    """The answer does not fit what was asked for, also when it was asked for again."""
+
+    kind = "fault"
+
+
+class ModelBudgetError(ModelCallError):
+    """The call was not made: a limit of `budgets.models` or of `models` would be exceeded, or its price is unknown."""
+
+    kind = "refused"
 
 
 # --- approvals and decisions -----------------------------------------------------------------

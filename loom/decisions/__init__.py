@@ -46,6 +46,7 @@ from loom.decisions.entries import (
 )
 from loom.decisions.explanation import Explanation, ExplanationLine, ExplanationSection, explain
 from loom.decisions.imports import IMPORT_WORDS
+from loom.decisions.model_calls import ModelCalledEntry, ModelUsage
 from loom.decisions.out import OutFormat
 from loom.decisions.run import Run, RunStatus, VersionSeen
 from loom.decisions.runs import RUN_JOURNAL, Runs, RunsView, current_run
@@ -98,6 +99,8 @@ __all__ = [
     "ExplanationLine",
     "ExplanationSection",
     "Failure",
+    "ModelCalledEntry",
+    "ModelUsage",
     "ObservedSource",
     "OutFormat",
     "OutcomeObserved",

@@ -1,0 +1,98 @@
+"""The entry of a call of a language model, which a trace joins by its turn, and costs are summed from.
+
+Its field names are loom's own: conventions for spans still change, and a journal does not.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from loom.decisions.entries import Failure
+from loom.journal.entry import Entry
+
+__all__ = ["AtLimit", "CallProblem", "FailedAttempt", "ModelCalledEntry", "ModelUsage", "Price"]
+
+AtLimit: TypeAlias = Literal["refused", "asked", "fallback"]
+"""What came of a call that was over a limit of the budget: it was not made, a person was asked, another model was."""
+
+CallProblem: TypeAlias = Literal[
+    "unknown_model", "refused", "rate_limited", "timed_out", "too_long", "misfit", "budget", "failed"
+]
+"""Why a call has no answer that can be used: `misfit` is an answer that does not fit, `budget` a call not made."""
+
+Price: TypeAlias = Literal["known", "unknown", "free"]
+"""Whether the cost is known: `free` is a model that runs in this process and costs nothing."""
+
+
+class ModelUsage(BaseModel):
+    """Tokens as the provider counted them; those read from and written to a cache are among the input tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class FailedAttempt(BaseModel):
+    """A request of the call that failed before the last one was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type_name: str
+    message: str
+    duration_ms: float
+
+
+class ModelCalledEntry(Entry):
+    """A model was asked: with what, what came back, what it cost, or why there is no answer.
+
+    `output` is the whole response as JSON, from which a resumed turn goes on; it is also there for an answer that does
+    not fit what was asked for, as that was paid for.
+    """
+
+    kind: ClassVar[str] = "model_called"
+
+    provider: str | None
+    model: str
+    """The model that was asked."""
+    answering_model: str | None = None
+    """The model that answered, as the provider names it."""
+    response_id: str | None = None
+    finish_reason: str | None = None
+    settings: JsonValue = None
+    messages_digest: str | None
+    """SHA-256 of the messages without times and ids of a run; keyed where they have protected values."""
+    tools_digest: str | None = None
+    tools: tuple[str, ...] = ()
+    """The names of the tools that the model was offered."""
+    messages: JsonValue = None
+    """The messages, where the config keeps them."""
+    output: JsonValue = None
+    protected: bool = Field(default=False, exclude_if=lambda protected: not protected)
+    """Whether the output is sealed."""
+    usage: ModelUsage | None = None
+    """None where the provider did not count, or did not answer."""
+    price: Price = "unknown"
+    cost_micro_usd: int | None = None
+    """The cost in millionths of a dollar, rounded up; None where it is unknown."""
+    price_list: str | None = None
+    """The price list by which the cost was computed, and its version."""
+    duration_ms: float
+    attempt: int = 1
+    """Which answer this is: the second and later ones were asked for as the one before did not fit."""
+    attempts: tuple[FailedAttempt, ...] = ()
+    """The requests of this call that failed before the last one."""
+    problem: CallProblem | None = None
+    failure: Failure | None = None
+    reservation_id: str | None = None
+    reserved_micro_usd: int | None = None
+    """The amount that was reserved for it: the most that it could cost."""
+    at_limit: AtLimit | None = None
+    limit_detail: str | None = None
+    instead_of: str | None = None
+    """The model that the code asked for, where another one was asked because of a limit."""
