@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from loom.actors import Actor, ActorRef, Approver, Command, Sources, TellReceipt
+    from loom.actors import Actor, ActorRef, Approver, Command, Sources, TellReceipt, effect_key
     from loom.config import LoomConfig
     from loom.decisions import (
         Alternative,
@@ -95,6 +95,7 @@ __all__ = [
     "allow",
     "case",
     "deny",
+    "effect_key",
     "first_match",
     "indeterminate",
     "otherwise",
@@ -111,6 +112,7 @@ if not _typing.TYPE_CHECKING:
             "Command",
             "Sources",
             "TellReceipt",
+            "effect_key",
         ),
         "loom.config": ("LoomConfig",),
         "loom.decisions": (

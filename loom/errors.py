@@ -26,6 +26,7 @@ __all__ = [
     "AppendUnknownError",
     "ApprovalAnsweredError",
     "ApprovalExpiredError",
+    "ApprovalMismatchError",
     "ApprovalNotFoundError",
     "AskCycleError",
     "AskTimeoutError",
@@ -717,6 +718,12 @@ class ApprovalExpiredError(LoomError):
     """The deadline of the approval has passed."""
 
     kind = "conflict"
+
+
+class ApprovalMismatchError(LoomError):
+    """An effect is not the one that was approved: nothing was done."""
+
+    kind = "refused"
 
 
 class SeparationOfDutiesError(LoomError):

@@ -11,6 +11,7 @@ from loom.actors.services import ActorOptions, Approver, Services, Sources
 from loom.actors.system import ActorSystem
 from loom.actors.turns import TurnListing, Turns
 from loom.actors.turns_view import TurnsProjection, TurnSummary, TurnsView
+from loom.actors.verbs.effect import effect_key
 
 __all__ = [
     "COMMANDS",
@@ -30,4 +31,5 @@ __all__ = [
     "Turns",
     "TurnsProjection",
     "TurnsView",
+    "effect_key",
 ]

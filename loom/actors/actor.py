@@ -235,8 +235,12 @@ class Actor(Generic[State]):
         on_deadline: Literal["deny", "escalate"] = "deny",
         escalate_to: Sequence[str] = (),
         key: str | None = None,
+        action: str | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> ApprovalGiven:
         """Request an approval and wait for the answer, for seconds or for days; a restart in between loses nothing.
+
+        `action` and `arguments` name the effect to come: they are shown, and `perform(…, under=)` compares them.
 
         At the deadline (UTC, or `timeout_s` from now) the request is denied, or passed on to the next of `escalate_to`,
         and is denied after the last of them. A deadline never grants a request.
@@ -250,6 +254,8 @@ class Actor(Generic[State]):
             on_deadline=on_deadline,
             escalate_to=tuple(escalate_to),
             key=key,
+            action=action,
+            arguments=arguments,
         )
 
     async def record_decision(
@@ -325,6 +331,8 @@ class Actor(Generic[State]):
         effect: Callable[[str], Awaitable[Any] | Any],
         key: str,
         repeatable: bool = True,
+        arguments: Mapping[str, object] | None = None,
+        under: ApprovalGiven | None = None,
         returns: type[T],
     ) -> T: ...
 
@@ -336,6 +344,8 @@ class Actor(Generic[State]):
         effect: Callable[[str], Awaitable[Any] | Any],
         key: str,
         repeatable: bool = True,
+        arguments: Mapping[str, object] | None = None,
+        under: ApprovalGiven | None = None,
         returns: None = None,
     ) -> Any: ...
 
@@ -346,15 +356,27 @@ class Actor(Generic[State]):
         effect: Callable[[str], Awaitable[Any] | Any],
         key: str,
         repeatable: bool = True,
+        arguments: Mapping[str, object] | None = None,
+        under: ApprovalGiven | None = None,
         returns: Any = None,
     ) -> Any:
         """Perform an effect outside: the intent is durable before it, and the result is journaled after it.
 
         It happens at least once, each time with the same `key`, which `effect` gets so that the other side can
         recognise a repetition. With `repeatable=False` a turn that was interrupted in between waits for a person.
+
+        `arguments` are journaled with the intent. `under` is the approval for it: other arguments than those that were
+        approved are an `ApprovalMismatchError`, and nothing is done. One approval covers one effect.
         """
         return await verbs.perform(
-            current_turn(self, "perform"), action=action, effect=effect, key=key, repeatable=repeatable, returns=returns
+            current_turn(self, "perform"),
+            action=action,
+            effect=effect,
+            key=key,
+            repeatable=repeatable,
+            returns=returns,
+            arguments=arguments,
+            under=under,
         )
 
     async def ask(

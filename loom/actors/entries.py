@@ -6,7 +6,7 @@ state itself, so that bodies before it can be pruned, and sealed copies of such 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -25,6 +25,10 @@ __all__ = [
     "ToldEntry",
     "ValueDrawnEntry",
 ]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class AskedEntry(Entry):
@@ -58,13 +62,24 @@ class ToldEntry(Entry):
 
 
 class EffectIntendedEntry(Entry):
-    """An effect is about to be performed. Without a result after it, it is unknown whether it happened."""
+    """An effect is about to be performed. Without a result after it, it is unknown whether it happened.
+
+    Schema 2 may have the arguments of the effect, and the id of the approval under which it is performed.
+    """
 
     kind: ClassVar[str] = "effect_intended"
+    schema_version: ClassVar[int] = 2
 
     action: str
     key: str
     repeatable: bool
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
+    under: str | None = Field(default=None, exclude_if=_is_none)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: it names no arguments."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class EffectPerformedEntry(Entry):

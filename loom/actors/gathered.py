@@ -14,7 +14,7 @@ from loom.journal.entry import StepReference
 from loom.policies.evaluation import Evaluation
 from loom.sealing import Parts
 
-__all__ = ["Evaluated", "Gathered", "KeptFacts", "LookedUp"]
+__all__ = ["Approved", "Evaluated", "Gathered", "KeptFacts", "LookedUp"]
 
 
 class KeptFacts(NamedTuple):
@@ -51,6 +51,16 @@ class LookedUp(NamedTuple):
 
 
 @dataclass(slots=True)
+class Approved:
+    """An answered request of the turn: the effect that it names, and the key of the effect that was performed."""
+
+    given: ApprovalGiven
+    action: str | None
+    bound: str | None
+    key: str | None = None
+
+
+@dataclass(slots=True)
 class Gathered:
     """What a turn has gathered so far; its decision refers to it."""
 
@@ -59,5 +69,7 @@ class Gathered:
     approvals: list[ApprovalGiven] = field(default_factory=list)
     answered: list[ApprovalReference] = field(default_factory=list)
     """The entries of the answers in `approvals`."""
+    approved: dict[str, Approved] = field(default_factory=dict)
+    """The answered requests, by approval id."""
     decisions: list[str] = field(default_factory=list)
     evaluated: Evaluated | None = None

@@ -10,7 +10,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.decisions.approvals_view import ApprovalsProjection
@@ -23,6 +23,10 @@ from loom.projections.confirming import folded_in_memory
 from loom.projections.sql import prefix_range
 
 __all__ = ["Approval", "ApprovalChains", "ApprovalEvent", "approvals_of", "waiting_in"]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ApprovalEvent(BaseModel):
@@ -81,6 +85,9 @@ class Approval(BaseModel):
     role: str | None
     comment: str | None
     answered_at: datetime | None
+    action: str | None = Field(default=None, exclude_if=_is_none)
+    """The effect that is to be approved; None where the request names none."""
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
     events: tuple[ApprovalEvent, ...] = ()
 
     @property
@@ -113,7 +120,7 @@ class Approval(BaseModel):
 _COLUMNS = """
 approval_id, position, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
 requested_by, requested_identity_source, requested_via, requested_at_us, deadline_us, on_deadline, escalate_to, status,
-answered_by, answered_identity_source, answered_via, role, comment, answered_at_us
+answered_by, answered_identity_source, answered_via, role, comment, answered_at_us, action, arguments
 """
 _LIST = """
 SELECT position, approval_id, journal, command_id FROM approvals
@@ -255,7 +262,7 @@ def approvals_of(marks: Iterable[Recorded]) -> tuple[Approval, ...]:
 
 def _approval(row: sqlite3.Row, events: Sequence[ApprovalEvent]) -> Approval:
     plain: dict[str, Any] = dict(row)
-    for name in ("facts", "evaluation", "escalate_to"):
+    for name in ("facts", "evaluation", "escalate_to", "arguments"):
         plain[name] = None if plain[name] is None else json.loads(plain[name])
     for name in ("requested_at", "deadline", "answered_at"):
         plain[name] = _moment(plain.pop(f"{name}_us"))

@@ -17,6 +17,8 @@ CREATE TABLE approvals (
   deadline_us INTEGER,
   on_deadline TEXT NOT NULL,
   escalate_to TEXT NOT NULL,
+  action TEXT,
+  arguments TEXT,
   status TEXT NOT NULL DEFAULT 'pending',
   answered_by TEXT,
   answered_identity_source TEXT,

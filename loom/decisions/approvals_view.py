@@ -20,8 +20,9 @@ __all__ = ["ApprovalsProjection"]
 _REQUEST = """
 INSERT INTO approvals (
   position, approval_id, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
-  requested_by, requested_identity_source, requested_via, requested_at_us, deadline_us, on_deadline, escalate_to)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  requested_by, requested_identity_source, requested_via, requested_at_us, deadline_us, on_deadline, escalate_to,
+  action, arguments)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 _KNOWN = "SELECT position, status, escalate_to FROM approvals WHERE approval_id = ?"
@@ -44,7 +45,7 @@ class ApprovalsProjection:
     """Keeps the state and the history of every request for approval."""
 
     name = "approvals"
-    version = 2
+    version = 3
     kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *ENDINGS})
     schema = script("loom.decisions", "approvals.sql")
     tables = ("approvals", "approval_events")
@@ -74,6 +75,7 @@ def _request(recorded: Recorded, entry: ApprovalRequestedEntry, view: sqlite3.Co
             None if entry.facts is None else json.dumps(entry.facts, ensure_ascii=False),
             None if entry.evaluation is None else entry.evaluation.model_dump_json(),
             *_person(entry), at, deadline, entry.on_deadline, json.dumps(entry.escalate_to, ensure_ascii=False),
+            entry.action, None if entry.arguments is None else json.dumps(entry.arguments, ensure_ascii=False),
         ),
     ).rowcount  # fmt: skip
     if inserted:

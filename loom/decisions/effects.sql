@@ -8,6 +8,8 @@ CREATE TABLE turn_effects (
   key TEXT NOT NULL,
   repeatable INTEGER NOT NULL,
   intended_at_us INTEGER NOT NULL,
+  arguments TEXT,
+  under TEXT,
   ended_position INTEGER,
   ended_at_us INTEGER,
   result TEXT,

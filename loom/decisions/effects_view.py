@@ -16,8 +16,9 @@ __all__ = ["EffectsProjection"]
 _INTENDED = "effect_intended"
 _PERFORMED = "effect_performed"
 _INTEND = """
-INSERT INTO turn_effects (position, journal, command_id, step, action, key, repeatable, intended_at_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO turn_effects (position, journal, command_id, step, action, key, repeatable, intended_at_us,
+  arguments, under)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PERFORM = """
 UPDATE turn_effects SET ended_position = ?, ended_at_us = ?, result = ?, type_name = ?, message = ?, duration_ms = ?
@@ -29,7 +30,7 @@ class EffectsProjection:
     """Keeps one row for each effect that a turn intended."""
 
     name = "effects"
-    version = 1
+    version = 2
     kinds = frozenset({_INTENDED, _PERFORMED})
     schema = script("loom.decisions", "effects.sql")
     tables = ("turn_effects",)
@@ -43,7 +44,9 @@ class EffectsProjection:
         turn = (recorded.journal, recorded.command_id, step)
         if recorded.kind == _INTENDED:
             about = (plain["action"], plain["key"], int(plain["repeatable"]))
-            view.execute(_INTEND, (recorded.position, *turn, *about, recorded.recorded_at_us))
+            arguments = plain.get("arguments")
+            given = (None if arguments is None else json.dumps(arguments, ensure_ascii=False), plain.get("under"))
+            view.execute(_INTEND, (recorded.position, *turn, *about, recorded.recorded_at_us, *given))
         elif recorded.kind == _PERFORMED:
             failure = plain.get("failure") or {}
             result = json.dumps(plain.get("result"), ensure_ascii=False)

@@ -177,13 +177,15 @@ class PrecedentReferencedEntry(Entry):
 
 
 class ApprovalRequestedEntry(PersonEntry):
-    """A person's approval was requested. `shown` is a digest of its basis: facts, evaluation, policy version.
+    """A person's approval was requested. `shown` is a digest of its basis.
 
-    Schema 3 has the failed condition of a rule of a table as data, not only as text.
+    Schema 3 has the failed condition of a rule of a table as data, not only as text. Until then `shown` covers facts,
+    evaluation and policy version. Schema 4 may name the effect to come, with its arguments; its `shown` also covers the
+    reason and that effect. `bound` is a digest of the arguments, keyed where they hold protected values.
     """
 
     kind: ClassVar[str] = "approval_requested"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
     person: ClassVar[str] = "requested_by"
 
     approval_id: str
@@ -196,11 +198,14 @@ class ApprovalRequestedEntry(PersonEntry):
     deadline: datetime | None = None
     on_deadline: Literal["deny", "escalate"] = "deny"
     escalate_to: tuple[str, ...] = ()
+    action: str | None = Field(default=None, exclude_if=_is_none)
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
+    bound: str | None = Field(default=None, exclude_if=_is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 2 as it is: it has no conditions."""
-        return body if version == 2 else super().upcast(version, body)
+        """Return a body of schema 2 or 3 as it is: it has no conditions, and names no effect."""
+        return body if version in (2, 3) else super().upcast(version, body)
 
 
 UNANSWERABLE = "a subject of its turn was erased"

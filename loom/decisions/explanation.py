@@ -14,6 +14,7 @@ from itertools import chain, repeat
 from pydantic import BaseModel, ConfigDict
 
 from loom.decisions.approvals import Approval
+from loom.decisions.done import done
 from loom.decisions.entries import UNANSWERABLE
 from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.layout import (
@@ -29,7 +30,7 @@ from loom.decisions.layout import (
     took,
 )
 from loom.decisions.run import Run
-from loom.decisions.trace import DecisionTrace, Effect, PrecedentSeen
+from loom.decisions.trace import DecisionTrace, PrecedentSeen
 from loom.identity import short
 
 __all__ = ["Explanation", "ExplanationLine", "ExplanationSection", "Tone", "explain"]
@@ -38,7 +39,6 @@ _WIDTH = 88
 _NARROWEST = 40
 _LABEL = 22
 _EFFECTS: dict[str, Tone] = {"allow": "good", "require_approval": "strong", "deny": "bad", "indeterminate": "bad"}
-_EFFECT_TONES: dict[str, Tone] = {"performed": "good", "failed": "bad", "unknown": "bad"}
 _SAYS_FAILURES = 2
 """The first schema of decisions in which an input has the failure of its look-up."""
 _VERDICTS: dict[bool | None, tuple[str, Tone]] = {
@@ -109,7 +109,7 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
                 ("Under which rule?", _rule(trace)),
                 ("After which precedents?", _precedents(trace, alike or {})),
                 ("Who agreed?", _consent(trace)),
-                ("What was done?", _done(trace)),
+                ("What was done?", done(trace)),
                 ("What was the result?", _aftermath(trace)),
                 *([("What did the critic say?", _criticism(trace))] if trace.enrichments else []),
             )
@@ -240,33 +240,6 @@ def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         yield labelled("asked", "no one", "quiet")
 
 
-def _done(trace: DecisionTrace) -> Iterator[ExplanationLine]:
-    """Yield the effects of the decision's turn, before and after it, with their status."""
-    for effect in trace.effects:
-        when = "before it was decided" if effect.before else "after it was decided"
-        yield labelled(effect.action, f"{_status(trace, effect)}, {when}", _EFFECT_TONES[effect.status])
-        again = "" if effect.repeatable else "; not repeatable"
-        lasted = "" if effect.duration_ms is None else f", took {took(effect.duration_ms / 1000)}"
-        yield labelled("", f"key {effect.key}, begun {moment(effect.intended_at)}{lasted}{again}", "quiet")
-        if effect.status == "performed":
-            yield labelled("", f"result: {in_words(effect.result)}", "quiet")
-    if trace.effects_left_out:
-        yield labelled("", f"{trace.effects_left_out:,} more are not shown", "quiet")
-    if not trace.effects:
-        what = "nothing outside, by its turn" if trace.command_id else "nothing: no turn made it"
-        yield labelled("done", what, "quiet")
-
-
-def _status(trace: DecisionTrace, effect: Effect) -> str:
-    if effect.failure is not None:
-        return f"failed: {effect.failure.type_name}: {effect.failure.message}"
-    if effect.status == "performed":
-        return "done"
-    if trace.status == "open":
-        return "not known yet whether it was done: there is no result so far"
-    return "unknown whether it was done: its turn ended without a result"
-
-
 def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     text, tone = _ENDS[trace.status]
     if trace.origin == "observed":
@@ -309,6 +282,8 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
     """Yield a request, its approver, and all its events, in order."""
     first = approval.events[0].approver if approval.events else approval.approver
     yield labelled(first or approval.approver, f"asked {moment(approval.requested_at)}: “{approval.reason}”")
+    if approval.action is not None:
+        yield labelled("", f"to approve: {approval.action}, with {in_words(approval.arguments or {})}", "quiet")
     for event in approval.events[1:]:
         after = f"after {took((event.at - approval.requested_at).total_seconds())}"
         comment = f": “{event.comment}”" if event.comment else ""

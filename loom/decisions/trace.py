@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.clock import datetime_from_us
 from loom.decisions.analysis import DecisionAnalysis
@@ -43,6 +43,10 @@ parent_decision_id, run_id, origin, replayed_from, confidence, rationale, outcom
 """The columns of `trace_decisions` that a `DecisionSummary` is made of, and two for searches."""
 
 _NOT_OF_A_ROW = frozenset({"recorded_at", "decided_at", "similarity"})
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class _Frozen(BaseModel):
@@ -179,6 +183,9 @@ class Effect(_Frozen):
     intended_at: datetime
     ended_at: datetime | None
     duration_ms: float | None
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
+    under: str | None = Field(default=None, exclude_if=_is_none)
+    """The id of the approval under which it was performed."""
 
     @classmethod
     def of(cls, row: Row, *, decided: int) -> Self:
@@ -190,6 +197,8 @@ class Effect(_Frozen):
             key=row["key"],
             repeatable=bool(row["repeatable"]),
             before=row["position"] < decided,
+            arguments=None if row["arguments"] is None else json.loads(row["arguments"]),
+            under=row["under"],
             status="failed" if failed else "performed" if ended else "unknown",
             result=None if row["result"] is None else json.loads(row["result"]),
             failure=Failure(type_name=row["type_name"], message=row["message"]) if failed else None,

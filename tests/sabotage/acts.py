@@ -1066,4 +1066,28 @@ ACTS: tuple[Act, ...] = (
         "if False:",
         ("tests/actors/test_protected_facts.py",),
     ),
+    Act(
+        "an effect has other arguments than those that were approved",
+        "loom/actors/verbs/binding.py",
+        "check_approved",
+        "if approved.bound != (None if arguments is None else arguments.digest):",
+        "if False:",
+        ("tests/actors/test_binding.py",),
+    ),
+    Act(
+        "one approval covers any number of effects",
+        "loom/actors/verbs/binding.py",
+        "check_approved",
+        "if approved.key not in (None, key):",
+        "if False:",
+        ("tests/actors/test_binding.py",),
+    ),
+    Act(
+        "the arguments of an effect repeat protected values",
+        "loom/actors/verbs/binding.py",
+        "arguments_of",
+        "written = _redacted(turn, plain)",
+        "written = plain",
+        ("tests/actors/test_binding.py",),
+    ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from loom.actors.verbs.approval import request_approval
 from loom.actors.verbs.decision import DecisionDraft, record_decision
 from loom.actors.verbs.draw import new_id, now, random
-from loom.actors.verbs.effect import perform
+from loom.actors.verbs.effect import effect_key, perform
 from loom.actors.verbs.evaluation import evaluate, parameters
 from loom.actors.verbs.lookup import gather_context
 from loom.actors.verbs.message import ask, tell
@@ -19,6 +19,7 @@ from loom.actors.verbs.record import record
 __all__ = [
     "DecisionDraft",
     "ask",
+    "effect_key",
     "evaluate",
     "find_precedents",
     "gather_context",

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
+from pydantic import JsonValue
+
+from loom.actors.gathered import Approved
 from loom.actors.turn import Turn
+from loom.actors.verbs.binding import arguments_of
 from loom.actors.verbs.shared import digest, expect
 from loom.clock import datetime_from_us, instant, us_from_datetime
 from loom.decisions.decision import ApprovalGiven, ApprovalReference
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.errors import AdmissionError
 from loom.identity import check_person, derived_id
+from loom.journal.admission import json_value
 from loom.journal.entry import Step, StepReference
 from loom.spans import span
+
+_COVERS_ALL = 4
+"""The first schema of requests whose digest covers the reason and the effect to come."""
+
+
+class _Effect(NamedTuple):
+    """The effect that is to be approved, as it is written; without a name the approval is for no particular effect."""
+
+    action: str | None
+    arguments: dict[str, JsonValue] | None
+    bound: str | None
+
+    @classmethod
+    def of(cls, turn: Turn, action: str | None, arguments: Mapping[str, object] | None) -> Self:
+        """Return the effect; raise `AdmissionError` for arguments that are not a JSON object."""
+        found = arguments_of(turn, arguments)
+        named = None if action is None else turn.protected.redact(action)
+        return cls(named, *((None, None) if found is None else found))
 
 
 async def request_approval(
@@ -26,14 +50,18 @@ async def request_approval(
     on_deadline: Literal["deny", "escalate"],
     escalate_to: tuple[str, ...],
     key: str | None,
+    action: str | None = None,
+    arguments: Mapping[str, object] | None = None,
 ) -> ApprovalGiven:
     """See `Actor.request_approval`."""
+    json_value([reason, action])  # what cannot be journaled is refused before anything is done
     _check(approver, reason, timeout_s, deadline, on_deadline, escalate_to)
+    effect = _Effect.of(turn, action, arguments)
     asked = instant(turn.services.sources.clock)
     if timeout_s is not None:
         deadline = datetime_from_us(asked.now_us) + timedelta(seconds=timeout_s)
     with turn.step("request_approval", key or approver) as step:
-        request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to)
+        request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to, effect)
         ready = turn.draft(request)
         recorded = await turn.take(step, "begin")
         if recorded is None:
@@ -51,6 +79,7 @@ async def request_approval(
             approval, reference = await _answer(turn, step, request)
             under_way.set_attribute("loom.granted", approval.granted)
         turn.gathered.approvals.append(approval)
+        turn.gathered.approved[approval.approval_id] = Approved(approval, request.action, request.bound)
         turn.gathered.answered.append(
             ApprovalReference(*reference, approval.approver, approval.granted, approval.by is not None)
         )
@@ -83,25 +112,32 @@ def _request(
     deadline: datetime | None,
     on_deadline: Literal["deny", "escalate"],
     escalate_to: tuple[str, ...],
+    effect: _Effect,
 ) -> ApprovalRequestedEntry:
-    """Build the request; it binds what the approver is shown by a digest of facts, evaluation and policy version."""
+    """Build the request; it binds what the approver is shown by a digest.
+
+    The digest is over reason, facts, evaluation, policy version and the effect to come.
+    """
     evaluated = turn.gathered.evaluated
     facts = None if evaluated is None else evaluated.facts
     evaluation = None if evaluated is None else evaluated.evaluation
     keyed = None if evaluated is None or evaluated.kept is None else evaluated.kept.digest
-    store = turn.services.store
+    store, asked = turn.services.store, turn.protected.redact(reason)
+    before = None if turn.recorded_steps is None else turn.recorded_steps.peek(step, "begin")
+    covers_all = before is None or before.schema_version >= _COVERS_ALL
     return ApprovalRequestedEntry(
         step=step,
         approval_id=derived_id(
             "approval", store.workspace, turn.host.journal, turn.command_id, step.key, str(step.occurrence)
         ),
         approver=approver,
-        reason=turn.protected.redact(reason),
+        reason=asked,
         shown=derived_id(
             "shown",
             digest(dict(facts) if facts is not None else None) if keyed is None else keyed,
             digest(None if evaluation is None else evaluation.model_dump(mode="json")),
             turn.policy.hash,
+            *((asked, effect.action or "", effect.bound or "") if covers_all else ()),
         ),
         facts=facts,
         evaluation=evaluation,
@@ -109,6 +145,9 @@ def _request(
         deadline=deadline,
         on_deadline=on_deadline,
         escalate_to=escalate_to,
+        action=effect.action,
+        arguments=effect.arguments,
+        bound=effect.bound,
     )
 
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.actors.turn import Turn
+from loom.actors.verbs.binding import arguments_of, check_approved
 from loom.actors.verbs.shared import Came, attempt, expect, once, result_written, typed
-from loom.errors import EffectFailedError, TurnStuckError
+from loom.decisions.decision import ApprovalGiven
+from loom.errors import EffectFailedError, NoTurnError, TurnStuckError
 from loom.journal.entry import Step
 from loom.journal.serialisation import json_text, step_text
 
-__all__ = ["in_doubt", "perform"]
+__all__ = ["effect_key", "in_doubt", "perform"]
 
 T = TypeVar("T")
+
+_key: ContextVar[str] = ContextVar("loom_effect_key")
 
 
 async def perform(
@@ -28,11 +33,23 @@ async def perform(
     key: str,
     repeatable: bool,
     returns: type[T] | None,
+    arguments: Mapping[str, object] | None = None,
+    under: ApprovalGiven | None = None,
 ) -> Any:
     """See `Actor.perform`."""
     action = turn.protected.redact(action)
+    named = arguments_of(turn, arguments)
+    if under is not None:
+        check_approved(turn, under, action=action, arguments=named, key=key)
     with turn.step("perform", key) as step:
-        intent = EffectIntendedEntry(step=step, action=action, key=key, repeatable=repeatable)
+        intent = EffectIntendedEntry(
+            step=step,
+            action=action,
+            key=key,
+            repeatable=repeatable,
+            arguments=None if named is None else named.written,
+            under=None if under is None else under.approval_id,
+        )
         intended = await once(turn, step, intent, "begin")
         recorded = await turn.take(step)
         if recorded is not None:
@@ -45,6 +62,19 @@ async def perform(
         if failure is not None:
             raise EffectFailedError(failure.type_name, failure.message)
         return typed(value, returns, text=text)
+
+
+def effect_key() -> str:
+    """Return the key of the effect that runs, so that the other side can recognise a repetition.
+
+    Raises `NoTurnError` outside an effect.
+    """
+    key = _key.get(None)
+    if key is None:
+        raise NoTurnError(
+            "effect_key() was called outside an effect; expected it within the effect of perform: call it there"
+        )
+    return key
 
 
 def in_doubt(turn: str, action: str) -> TurnStuckError:
@@ -67,7 +97,11 @@ async def _perform(
     """Perform it, once the intent is durable (law 4), and write the result."""
     await turn.durable()
     began = time.perf_counter()
-    came = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
+    token = _key.set(key)
+    try:
+        came = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
+    finally:
+        _key.reset(token)
     duration_ms = round((time.perf_counter() - began) * 1000, 3)
     texts = {
         "step": step_text(step),

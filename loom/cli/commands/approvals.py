@@ -174,6 +174,11 @@ def _print_list(output: Output, found: tuple[Approval, ...], *, with_status: boo
     output.table(columns, [row(each) for each in found])
 
 
+def _effect(each: Approval) -> list[tuple[str, str]]:
+    """Return the effect that is to be approved, with the arguments that the answer binds."""
+    return [] if each.action is None else [("to do", f"{one_line(each.action)} {compact(each.arguments or {})}")]
+
+
 def _print_one(output: Output, each: Approval) -> None:
     from loom.clock import SystemClock
 
@@ -183,6 +188,7 @@ def _print_one(output: Output, each: Approval) -> None:
         ("asked of", each.approver),
         ("asked by", f"{each.requester or 'unnamed'}, in {each.journal}"),
         ("reason", one_line(each.reason)),
+        *_effect(each),
         ("facts", compact(each.facts or {})),
         ("rule", "-" if each.evaluation is None else f"{each.evaluation.rule}: {one_line(each.evaluation.why)}"),
         ("waiting" if each.pending else "waited", age(each.waiting_s(now_us))),
