@@ -186,7 +186,8 @@ async def test_an_effect_that_only_the_view_knows_is_not_shown(tmp_path: Path) -
         await loom.traces.find()
         tamper(
             loom.store.files.views,
-            "INSERT INTO turn_effects VALUES (2, ?, 't', '[]', 'pay', 'k', 1, 5, NULL, NULL, 3, 6, '\"paid\"', NULL, NULL, 1.0)",
+            "INSERT INTO turn_effects VALUES "
+            "(2, ?, 't', '[]', 'pay', 'k', 1, 5, NULL, NULL, 3, 6, '\"paid\"', NULL, NULL, 1.0)",
             [JOURNAL],
         )
         assert (await loom.traces.get(derived_id("test", "one"))).effects == ()
