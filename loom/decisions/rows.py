@@ -18,6 +18,7 @@ from loom.journal.entry import Part, Recorded, at_path
 from loom.projections import Entries
 
 __all__ = [
+    "DEFAULTS",
     "ROW",
     "Header",
     "decided_at_us",
@@ -50,7 +51,8 @@ _LEFT_OUT: Mapping[str, Any] = {
 }
 """The default values, which a written decision leaves out."""
 
-_DEFAULTS = {name: value for name, value in _LEFT_OUT.items() if value is not None}
+DEFAULTS: Mapping[str, Any] = {name: value for name, value in _LEFT_OUT.items() if value is not None}
+"""The default values other than None, which a written decision leaves out."""
 
 Header: TypeAlias = Recorded | Part
 """The place and time of an entry that was read in full, or in part."""
@@ -68,12 +70,18 @@ def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
 
 
 async def decision_parts(
-    entries: Entries, positions: Collection[int], names: Sequence[str], *, joined: Collection[Referred] = ()
+    entries: Entries,
+    positions: Collection[int],
+    names: Sequence[str],
+    *,
+    joined: Collection[Referred] = (),
+    as_written: Collection[str] = (),
 ) -> dict[int, Part]:
     """Return position → what the decisions of entries hold under two or more names, which may have a dot.
 
-    Names that are `joined` are read from the entries that a decision refers to. A pruned entry has no values. An entry
-    that is no decision, or cannot be read, is left out.
+    Names that are `joined` are read from the entries that a decision refers to. What a decision leaves out has its
+    default value, or None under the names that are read `as_written`. A pruned entry has no values. An entry that is
+    no decision, or cannot be read, is left out.
     """
     asked = (*names, "refers") if joined else names
     paths = [name if name.partition(".")[0] in _NEXT_TO_DECISION else f"decision.{name}" for name in asked]
@@ -92,7 +100,7 @@ async def decision_parts(
             found[at] = found[at]._replace(values=tuple(at_path(written, name) for name in asked))
     if joined:
         found = await _joined(entries, found, names, joined)
-    fill = [(index, _DEFAULTS[name]) for index, name in enumerate(names) if name in _DEFAULTS]
+    fill = [(index, DEFAULTS[name]) for index, name in enumerate(names) if name in DEFAULTS and name not in as_written]
     return {at: _filled(each, fill) for at, each in found.items()} if fill else found
 
 

@@ -15,7 +15,7 @@ from loom.decisions.confirming import imports_of
 from loom.decisions.finding import ByTime, matching
 from loom.decisions.imports import ImportEnds
 from loom.decisions.referring import Referred
-from loom.decisions.rows import decided_at_us, decision_parts
+from loom.decisions.rows import DEFAULTS, decided_at_us, decision_parts
 from loom.journal.entry import Part
 from loom.journal.kinds import OWN_IDS
 from loom.projections import Queries
@@ -112,7 +112,8 @@ class Recall:
         self._decided_at = self._names.index("decided_at")
         self._also = [self._names.index(name) for name in also]
         self._joined: tuple[Referred, ...] = ("approvals",) if "approvals" in also else ()
-        self._exact = [(self._names.index(name), value) for name, value in exact.items()]
+        self._as_written = exact.keys() - set(also)
+        self._exact = [(self._names.index(name), _written_as(name, value)) for name, value in exact.items()]
         self._version = given["policy_version"]
         self._actor = (given["actor_type"], given["actor_key"])
         self._since_us = 0 if selection.since is None else us_from_datetime(selection.since)
@@ -145,7 +146,11 @@ class Recall:
         statement = f"{_LOOK} WHERE {where} ORDER BY trace_decisions.position LIMIT {_PAGE}"
         rows = await self._queries.fetch(statement, {**parameters, "behind": behind}, names=_NAMES)
         positions = [row["position"] for row in rows]
-        found = await decision_parts(self._queries.entries, positions, self._names, joined=self._joined) if rows else {}
+        found: Mapping[int, Part] = {}
+        if rows:
+            found = await decision_parts(
+                self._queries.entries, positions, self._names, joined=self._joined, as_written=self._as_written
+            )
         page = [each for at in positions if (each := self._recalled(at, found.get(at))) is not None]
         return page, positions[-1] if len(rows) == _PAGE else None
 
@@ -163,16 +168,17 @@ class Recall:
         if part.kind in OWN_IDS and self._imports.status(values[_RUN]) != "settled":
             return None
         more = tuple([values[index] for index in self._also]) if self._also else ()
-        said = values[1 : len(_READ)]
-        found = (position, values[0], part.journal, part.sequence, *said, recorded, more, decided)
-        return Recalled._make((*found, None, None, False))
+        decision_id, *said = values[: len(_READ)]
+        return Recalled._make(
+            (position, decision_id, part.journal, part.sequence, *said, recorded, more, decided, None, None, False)
+        )
 
     def _is_meant(self, part: Part, values: tuple[Any, ...], at_us: int) -> bool:
         """Tell whether a decision matches the selection, by its own entry."""
         if not self._since_us <= at_us < self._until_us:
             return False
-        for index, value in self._exact:
-            if values[index] != value:
+        for index, wanted in self._exact:
+            if values[index] not in wanted:
                 return False
         if self._actor != (None, None):
             wanted_type, wanted_key = self._actor
@@ -203,6 +209,11 @@ async def count(queries: Queries, selection: Selection) -> int:
     conditions, parameters = _conditions(selection)
     where = " AND ".join(conditions) or "true"
     return int((await queries.fetch(f"{_COUNT} WHERE {where}", parameters, names=_NAMES))[0][0])
+
+
+def _written_as(name: str, value: object) -> tuple[object, ...]:
+    """Return how a decision writes a value; a default one may be left out."""
+    return (value, None) if DEFAULTS.get(name) == value else (value,)
 
 
 def _given(selection: Selection) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic_core import from_json
+
 from loom.errors import JournalClosedError, LoomError
 from loom.identity import check_limit
 from loom.journal.entry import Part, Recorded
@@ -354,8 +356,10 @@ class _Parts(sqlite3.Cursor):
     """Reads rows of a statement on parts as what they are."""
 
     def fetchall(self) -> list[Part]:
-        rows = super().fetchall()
-        return [Part._make((*row[:-1], None if row[-1] is None else tuple(json.loads(row[-1])))) for row in rows]
+        return [
+            Part._make((*header, None if values is None else tuple(from_json(values))))
+            for *header, values in super().fetchall()
+        ]
 
 
 def _taking_apart(statement: str, paths: Sequence[str]) -> tuple[str, tuple[str, ...]]:
