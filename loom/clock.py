@@ -18,6 +18,7 @@ __all__ = [
     "datetime_from_us",
     "elapsed_us",
     "instant",
+    "left_us",
     "us_from_datetime",
 ]
 
@@ -62,6 +63,19 @@ def elapsed_us(clock: Clock) -> int:
 def instant(clock: Clock) -> Instant:
     """Return the present moment of a clock."""
     return Instant(clock.now_us(), elapsed_us(clock))
+
+
+def left_us(until_us: int, *, now_us: int, said_us: int) -> tuple[int, int]:
+    """Return how much of a wait is left that was set when the clock said `said_us`, and how far that clock was ahead.
+
+    If the clock was ahead when it was set, the time of day would reach it too late, and the true time of its beginning
+    is unknown. So it ends, at the latest, after the whole duration that it had when it was set. Both are microseconds;
+    the second is 0 for a clock that was right.
+    """
+    left = until_us - now_us
+    if said_us - now_us <= AHEAD_US:
+        return left, 0
+    return min(left, max(0, until_us - said_us)), said_us - now_us
 
 
 class SystemClock:

@@ -19,6 +19,7 @@ from loom.actors.command import Command, Handles, Sent
 from loom.actors.ports import StateRef
 from loom.actors.turn_context import current_turn
 from loom.actors.verbs import DecisionDraft
+from loom.actors.waiting_verbs import WaitingVerbs
 from loom.decisions.decision import Alternative, ApprovalGiven, DecisionInput, PrecedentReference
 from loom.decisions.entries import PrecedentFound
 from loom.errors import InvalidNameError
@@ -36,7 +37,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-class Actor(Generic[State]):
+class Actor(WaitingVerbs, Generic[State]):
     """An agent that makes decisions and records the reasons for them.
     1. Subclass it, `class DiscountAgent(Actor[DiscountState])`, and write `async def execute(self, command)`.
     2. In `execute`, use the verbs below to look things up, to ask for approval and to decide. They journal what they

@@ -350,6 +350,8 @@ class Cell:
         self.open.pop(command_id, None)
         self.stuck.pop(command_id, None)
         self.services.requests.ended(self.journal, command_id)
+        if (self.journal, command_id) in self.services.timer.times:
+            self.services.timer.forget_turn((self.journal, command_id))
         self.last_used = time.monotonic()
         if receipt is None or not self._snapshots.due(receipt.sequence):
             return

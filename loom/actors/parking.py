@@ -1,4 +1,6 @@
-"""Parking: a turn that waits for people, and does nothing else, lets other turns of its actor run.
+"""Parking: a turn that waits, and does nothing else, lets other turns of its actor run.
+
+It waits for the answer of a person, for a time, or for a message; each wait has a key, an approval id or a step.
 
 Every step counts as busy from its beginning to its end, except while it waits for an answer. When no step is busy and
 one waits, the code of the turn gets some rounds of the event loop to begin another step. After that the turn is parked,
@@ -10,31 +12,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from loom.actors.steps import REACTION
 from loom.decisions.entries import ApprovalAnsweredEntry
-from loom.journal.entry import StepReference
+from loom.journal.entry import Step, StepReference
 
 __all__ = ["Answer", "Parking"]
 
 Answer: TypeAlias = tuple[ApprovalAnsweredEntry, datetime, StepReference]
 """An answer, the time when it was recorded, and its entry."""
 
+_Key: TypeAlias = str | Step
+
 
 class Parking:
-    """The steps of a turn that are in progress, those of them that wait for people, and the answers."""
+    """The steps of a turn that are in progress, those of them that wait, and what ended their waits."""
 
     def __init__(self, on_parked: Callable[[], None]) -> None:
         self._on_parked = on_parked
         self._busy = 0
         self._waiting = 0
         self._looking = False
-        self._answers: dict[str, asyncio.Future[Answer]] = {}
+        self._answers: dict[_Key, asyncio.Future[Any]] = {}
 
     @property
     def parked(self) -> bool:
-        """Whether a step waits for people and no other step is in progress."""
+        """Whether a step waits and no other step is in progress."""
         return self._waiting > 0 and self._busy == 0
 
     def step_begins(self) -> None:
@@ -47,32 +51,32 @@ class Parking:
         if self._waiting:
             self._look_soon()
 
-    async def wait_for(self, approval_id: str) -> Answer:
-        """Wait for a person; other turns of the actor may run in the meantime."""
-        answer = self._answer_to(approval_id)
+    async def wait_for(self, key: _Key) -> Any:
+        """Wait for what ends a wait, and return it; other turns of the actor may run in the meantime."""
+        end = self._end_of(key)
         self._waiting += 1
         self._busy -= 1
         self._look_soon()
         try:
-            return await asyncio.shield(answer)
+            return await asyncio.shield(end)
         finally:
             self._waiting -= 1
             self._busy += 1
 
-    def answered(self, approval_id: str) -> bool:
-        """Tell whether a request has its answer."""
-        return self._answer_to(approval_id).done()
+    def ended(self, key: _Key) -> bool:
+        """Tell whether a wait has its end."""
+        return self._end_of(key).done()
 
-    def answer(self, answer: Answer) -> None:
-        """Deliver an answer; only the first answer counts."""
-        future = self._answer_to(answer[0].approval_id)
+    def end(self, key: _Key, value: Any) -> None:
+        """End a wait; only the first end counts."""
+        future = self._end_of(key)
         if not future.done():
-            future.set_result(answer)
+            future.set_result(value)
 
-    def _answer_to(self, approval_id: str) -> asyncio.Future[Answer]:
-        future = self._answers.get(approval_id)
+    def _end_of(self, key: _Key) -> asyncio.Future[Any]:
+        future = self._answers.get(key)
         if future is None:
-            future = self._answers[approval_id] = asyncio.get_running_loop().create_future()
+            future = self._answers[key] = asyncio.get_running_loop().create_future()
         return future
 
     def _look_soon(self) -> None:

@@ -24,6 +24,7 @@ from loom.actors.steps import RecordedSteps, UnorderedSteps, step_of
 from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.actors.verbs.effect import in_doubt
 from loom.actors.verbs.protected_lookup import stop_if_lost
+from loom.actors.waits import open_waits, wait_again
 from loom.decisions.entries import ApprovalAnsweredEntry, ContextGatheredEntry
 from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
@@ -139,6 +140,11 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
         turn.attempt, turn.may_repeat = attempts + 1, may_repeat
         last = entries[-1].entry
         turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
+        for waiting in open_waits(entries):
+            wait_again(host, str(command_id), waiting)
+        for over in host.services.timer.due((host.journal, str(command_id))):
+            if over is not None:
+                turn.parking.end(over, None)
         if any(step_of(recorded) is not None for recorded in entries):
             await _give_recorded_steps(turn, entries, before_last=turn.continue_live)
     except ActorStoppedError:

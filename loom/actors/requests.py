@@ -15,7 +15,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import TypeAlias
 
-from loom.clock import AHEAD_US, Clock, Instant, instant, us_from_datetime
+from loom.clock import Clock, Instant, instant, left_us, us_from_datetime
 from loom.decisions.approvals import Approval, approvals_of, waiting_in
 from loom.journal.entry import Recorded
 from loom.journal.store import JournalStore
@@ -141,20 +141,17 @@ class OpenRequests:
                 self._due[approval.approval_id, approval.deadline] = due_us
 
     def _from_before(self, approval: Approval, deadline: datetime, *, said_us: int) -> int:
-        """Return the elapsed time at which a deadline passes that was set before this process started.
-
-        If the clock was ahead when it was set, the time of day would reach it too late, and the true time of the
-        request is unknown. So it passes, at the latest, after the whole duration that it had when it was set.
-        """
-        now, deadline_us = instant(self._clock), us_from_datetime(deadline)
-        left_us = deadline_us - now.now_us
-        if said_us - now.now_us > AHEAD_US:
+        """Return the elapsed time at which a deadline passes that was set before this process started."""
+        now = instant(self._clock)
+        left, ahead_us = left_us(us_from_datetime(deadline), now_us=now.now_us, said_us=said_us)
+        if ahead_us:
             _log.warning(
-                "clock_was_ahead", journal=approval.journal, approval=approval.approval_id,
-                by_s=(said_us - now.now_us) // 1_000_000,
-            )  # fmt: skip
-            left_us = min(left_us, max(0, deadline_us - said_us))
-        return now.elapsed_us + left_us
+                "clock_was_ahead",
+                journal=approval.journal,
+                approval=approval.approval_id,
+                by_s=ahead_us // 1_000_000,
+            )
+        return now.elapsed_us + left
 
     def _due_us(self, approval: Approval) -> float:
         return (

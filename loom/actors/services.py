@@ -11,6 +11,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from loom.actors.requests import OpenRequests
+from loom.actors.timer import Timer
 from loom.clock import Clock, SystemClock, datetime_from_us
 from loom.decisions.decision import Decision
 from loom.decisions.entries import ApprovalRequestedEntry, PrecedentFound
@@ -172,8 +173,11 @@ class Services:
     """Returns the decision with an id, or whose id alone begins so; None where there is none."""
     requests: OpenRequests = field(init=False)
     """The pending requests for approval, and their deadlines."""
+    timer: Timer = field(init=False)
+    """When the waits of turns end by themselves."""
 
     def __post_init__(self) -> None:
+        self.timer = Timer(self.sources.clock)
         self.requests = OpenRequests(self.store, self.sources.clock)
 
     @property

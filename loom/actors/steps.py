@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from loom.actors.entries import AskedEntry, EffectIntendedEntry
+from loom.actors.wait_entries import WaitBegunEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step, UnknownEntry
 
@@ -21,7 +22,8 @@ __all__ = ["REACTION", "Phase", "RecordedSteps", "UnorderedSteps", "step_of"]
 Phase = Literal["begin", "end"]
 """Some steps take two entries: an intent before, a result after. Others have only the end."""
 
-_BEGINNINGS = frozenset({ApprovalRequestedEntry.kind, EffectIntendedEntry.kind, AskedEntry.kind})
+_WAITS = frozenset({ApprovalRequestedEntry.kind, WaitBegunEntry.kind})
+_BEGINNINGS = _WAITS | {EffectIntendedEntry.kind, AskedEntry.kind}
 
 REACTION = 16
 """The rounds of the event loop that the code of a turn gets to react to a result, before its silence counts: enough for
@@ -55,7 +57,7 @@ class RecordedSteps:
                 self._items.append(_Item(step, "begin" if recorded.kind in _BEGINNINGS else "end", recorded))
         self._known = {(item.step, item.phase) for item in self._items}
         self.parked = any(_parks(item) and not self.has(item.step, "end") for item in self._items)
-        """Whether the turn waited for an approval when it was interrupted."""
+        """Whether the turn waited for an answer, a time or a message when it was interrupted."""
         self._left = len(self._items)
         self._taken: set[tuple[Step, Phase]] = set()
         self._waiters: dict[tuple[Step, Phase], asyncio.Future[Recorded]] = {}
@@ -252,5 +254,5 @@ def step_of(recorded: Recorded) -> Step | None:
 
 
 def _parks(item: _Item) -> bool:
-    """Tell whether a turn whose last entry this is waits for an answer: then nothing runs for real yet."""
-    return item.recorded.kind == ApprovalRequestedEntry.kind
+    """Tell whether a turn whose last entry this is waits: then nothing runs for real yet."""
+    return item.recorded.kind in _WAITS

@@ -19,6 +19,7 @@ from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
 from loom.identity import By, parse_journal_name
+from loom.journal.entry import Step
 from loom.journal.kinds import OWN_IDS
 from loom.journal.listing import first_of_type
 from loom.policies.registry import PolicyVersion
@@ -53,6 +54,7 @@ class ActorSystem:
         self._gave_up = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
         self._context = contextvars.copy_context()
+        services.timer.on_due = self._wait_is_over
 
     # --- classes --------------------------------------------------------------------------------
 
@@ -232,6 +234,15 @@ class ActorSystem:
             self._still_writing[cell.journal] = cell.written
             cell.written.add_done_callback(lambda _: self._still_writing.pop(cell.journal, None))
 
+    def _wait_is_over(self, journal: str, command_id: str, step: Step | None) -> None:
+        """Let a turn go on whose wait has ended, waking its actor if need be."""
+        cell = self._cells.get(journal)
+        turn = None if cell is None else cell.turns.get(command_id)
+        if turn is not None and step is not None:
+            turn.parking.end(step, None)
+        elif cell is None and not self.closing:
+            self.in_background(self._wake_all([journal]))
+
     async def _revive(self) -> None:
         """Wake the invalid actors again: soon at first, then less often while nothing can be written."""
         delay_s, journals, woken_at = _REVIVE_FIRST_S, set[str](), 0.0
@@ -264,6 +275,7 @@ class ActorSystem:
         """Resume unfinished turns in the background, once they are found, and begin to discard idle actors."""
         if self.resumes:
             self.in_background(self._resume())
+            self.services.timer.start()
             self.in_background(self._revive())
         self.in_background(self._sweep())
 
@@ -275,6 +287,7 @@ class ActorSystem:
         """Accept no more commands, give running turns their grace, then interrupt the rest: it is resumed later."""
         self.closing = True
         self.stopped.close()
+        self.services.timer.close()
         grace_s = self.services.options.shutdown_grace_s
         for task in list(self._background):
             task.cancel()

@@ -9,9 +9,9 @@ Who may call what, when. All of it on the event loop of the loom.
   itself, and the verb does its work, `write`s the result, and may wait for `durable`. `write_when_live` is for verbs
   that cannot wait.
 - The runner, in the turn's main task: `end` once, after everything else; nothing of the turn is written after that.
-- From outside: `stop` cancels the code, `answer` delivers a person's answer, `refuse` ends the wait for a reply,
-  `reply` returns what a caller waits for, `close` releases everything. Each may be called at any time and more than
-  once.
+- From outside: `stop` cancels the code, `answer` and `parking.end` give what it waits for, `refuse` ends the wait for a
+  reply, `reply` returns what a caller waits for, `close` releases everything. Each may be called at any time and more
+  than once.
 
 Invariants: an entry is written only by a turn that has the lock, that was not stopped and has not ended. Once `halt`
 or `stop` was called, every verb raises `TurnStopped`, also if the code catches it. A reply is set after the turn's
@@ -150,7 +150,8 @@ class Turn:
         self.closed = False
         self._replied: _Replied | None = None
         self._callers: list[asyncio.Future[JsonValue]] = []
-        self._parking = Parking(self._park)
+        self.parking = Parking(self._park)
+        """What it waits for."""
         self._written: asyncio.Future[Receipt] | None = None
         self._resuming: asyncio.Future[Receipt] | None = None
         self._occurrences: dict[tuple[str, str], int] = {}
@@ -175,8 +176,8 @@ class Turn:
 
     @property
     def parked(self) -> bool:
-        """Whether the turn waits for people and does nothing else."""
-        return self._parking.parked and not self.closed
+        """Whether the turn waits, for people, a time or a message, and does nothing else."""
+        return self.parking.parked and not self.closed
 
     @property
     def live(self) -> bool:
@@ -255,7 +256,7 @@ class Turn:
     async def continue_live(self, *, after: Step | None = None) -> None:
         """Wait until the turn has the actor to itself, to run steps for real; for a resumed turn that is journaled.
 
-        `after` is the approval with which a parked turn continues.
+        `after` is the approval, or the wait, with which a parked turn continues.
         """
         await self.host.lock.acquire(self)
         self.check_open()
@@ -350,15 +351,16 @@ class Turn:
 
     async def wait_for_answer(self, approval_id: str) -> Answer:
         """Wait for a person; other turns of the actor may run in the meantime."""
-        return await self._parking.wait_for(approval_id)
+        answer: Answer = await self.parking.wait_for(approval_id)
+        return answer
 
     def answered(self, approval_id: str) -> bool:
         """Tell whether a request of this turn has its answer."""
-        return self._parking.answered(approval_id)
+        return self.parking.ended(approval_id)
 
     def answer(self, answer: Answer) -> None:
         """Deliver an answer; only the first answer counts."""
-        self._parking.answer(answer)
+        self.parking.end(answer[0].approval_id, answer)
 
     def _park(self) -> None:
         if not self.closed:
@@ -435,11 +437,11 @@ class _Stepping:
 
     def __enter__(self) -> Step:
         self._turn._in_flight.add((self._step.verb, self._step.key))
-        self._turn._parking.step_begins()
+        self._turn.parking.step_begins()
         return self._step
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._turn._in_flight.discard((self._step.verb, self._step.key))
-        self._turn._parking.step_ends()
+        self._turn.parking.step_ends()

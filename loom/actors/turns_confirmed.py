@@ -16,7 +16,7 @@ from loom.projections.confirming import refolded
 
 __all__ = ["TurnsInJournal"]
 
-_OF_THE_VIEW = ("attempts", "pending_effects", "decisions", "last_position")
+_OF_THE_VIEW = ("attempts", "pending_effects", "open_waits", "decisions", "last_position")
 """The columns of an unfinished turn that its marks do not give."""
 
 _OPEN = frozenset({"received", "running", "stuck"})
@@ -108,7 +108,8 @@ def _merged(row: Row, folded: Mapping[str, Any]) -> dict[str, Any]:
         return merged | {"decisions": row["decisions"]}
     merged |= {name: row[name] for name in _OF_THE_VIEW}
     if folded["status"] != "parked":
-        merged["status"] = row["status"] if row["status"] in _OPEN else "running"
+        waits = row["open_waits"] > 0 and row["status"] == "parked"
+        merged["status"] = row["status"] if waits or row["status"] in _OPEN else "running"
     elif row["status"] == "stuck":
         merged["status"] = "stuck"
     return merged

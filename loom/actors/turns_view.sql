@@ -1,7 +1,7 @@
 -- One row for each command that was received. The status follows from what the journal says and is nowhere stored:
 --   stuck      it was resumed since it was to do something that may not be done twice, and nobody knows whether it was;
 --              or it was resumed three times without getting any further; or it does not do what its journal says
---   parked     it waits for somebody's consent
+--   parked     it waits for a person's answer, for a time or for a message
 --   running    something of it is recorded beside the command
 CREATE TABLE turns (
   received_position INTEGER PRIMARY KEY,
@@ -21,6 +21,7 @@ CREATE TABLE turns (
   resumed INTEGER NOT NULL DEFAULT 0,
   pending_effects INTEGER NOT NULL DEFAULT 0,
   open_approvals INTEGER NOT NULL DEFAULT 0,
+  open_waits INTEGER NOT NULL DEFAULT 0,
   decisions INTEGER NOT NULL DEFAULT 0,
   last_position INTEGER NOT NULL,
   diverged_position INTEGER,
@@ -33,7 +34,7 @@ CREATE TABLE turns (
       WHEN ended IS NOT NULL THEN ended
       WHEN pending_effects > 0 AND resumed THEN 'stuck'
       WHEN diverged_position = last_position THEN 'stuck'
-      WHEN open_approvals > 0 THEN 'parked'
+      WHEN open_approvals > 0 OR open_waits > 0 THEN 'parked'
       WHEN attempts >= 3 THEN 'stuck'
       WHEN last_position > received_position THEN 'running'
       ELSE 'received'
@@ -47,7 +48,7 @@ CREATE INDEX turns_unfinished ON turns (received_position) WHERE ended IS NULL;
 
 CREATE INDEX turns_failed ON turns (ended, received_position) WHERE ended IS NOT NULL AND ended <> 'completed';
 
--- What of an unfinished turn is open: an approval, or an effect that may not be done twice.
+-- What of an unfinished turn is open: an approval, a wait, or an effect that may not be done twice.
 CREATE TABLE turn_open (
   journal TEXT NOT NULL,
   what TEXT NOT NULL,

@@ -126,6 +126,18 @@ def _performed(body: _Body) -> str:
     return f"{body['action']} {body['key']} {came}"
 
 
+def _waits(body: _Body) -> str:
+    until = f" until {body['until']}" if body["until"] else ""
+    message = f" for {body['message']}" if body.get("message") else ""
+    return {"sleep": "sleeps", "message": "waits", "begin": "begins not"}[body["what"]] + message + until
+
+
+def _continued(body: _Body) -> str:
+    if not body.get("step"):
+        return "resumed"
+    return {"sleep": "woke", "wait_for": "resumed after its wait"}.get(body["step"][0], "resumed after it was answered")
+
+
 def _run(body: _Body) -> str:
     given = f" {compact(body['parameters'])}" if body["parameters"] else ""
     note = f": {body['note']}" if body.get("note") else ""
@@ -170,11 +182,14 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "told": lambda body: f"{body['journal']} {body['command_type']}",
     "turn_abandoned": lambda body: f"abandoned{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",
-    "turn_continued": lambda body: "resumed after it was answered" if body.get("step") else "resumed",
+    "turn_continued": _continued,
     "turn_failed": lambda body: f"{body['type_name']}: {body['message']}",
+    "turn_parked": lambda body: f"let go until {'it is answered' if body['until'] is None else body['until']}",
     "turn_diverged": lambda body: f"{body['what']}; expected {', '.join(body['expected'][:3]) or 'its end'}",
     "turn_resumed": lambda body: f"attempt {body['attempt']}",
     "turn_retried": lambda body: f"retried{_by(body)}{_because(body)}",
     "turn_started": lambda body: "after it had waited",
+    "wait_begun": _waits,
+    "wait_ended": lambda body: f"with message {body['message_id']}" if body["message_id"] else "no message came",
     "value_drawn": lambda body: f"{body['source']} → {compact(body['value'])}",
 }

@@ -15,6 +15,7 @@ from loom.actors.verbs.lookup import gather_context
 from loom.actors.verbs.message import ask, tell
 from loom.actors.verbs.precedents import find_precedents
 from loom.actors.verbs.record import record
+from loom.actors.verbs.wait import sleep
 
 __all__ = [
     "DecisionDraft",
@@ -31,5 +32,6 @@ __all__ = [
     "record",
     "record_decision",
     "request_approval",
+    "sleep",
     "tell",
 ]
