@@ -66,7 +66,8 @@ class Checkpoints:
         if why is None:
             if gone:
                 await let_go_of_state(self._actors, cell)
-            await cell.services.snapshots.delete(journal)  # it may hold in clear what the checkpoint has sealed
+            if cell.services.snapshots is not None:
+                await cell.services.snapshots.delete(journal)  # it may hold in clear what the checkpoint has sealed
         return why
 
     async def _append_checkpoint(

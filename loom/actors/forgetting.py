@@ -34,7 +34,8 @@ async def _forget(actors: ActorSystem, subjects: Subjects, subject: str) -> None
     for cell in actors.cells():
         if subject in cell.state.subjects:
             await let_go_of_state(actors, cell)
-    await actors.services.snapshots.forget(subject)
+    if actors.services.snapshots is not None:
+        await actors.services.snapshots.forget(subject)
 
 
 def _stopped(cells: Iterable[Cell], subjects: Subjects, subject: str) -> Iterable[asyncio.Task[None]]:

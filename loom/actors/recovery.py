@@ -103,7 +103,7 @@ async def _begin(
     services: Services, cls: type[Actor[Any]], journal: str, fold: Fold, *, until: int | None
 ) -> tuple[int, int]:
     """Return after which sequence to read and after which to fold: a valid snapshot shortens both."""
-    kept = await services.snapshots.get(journal)
+    kept = None if services.snapshots is None else await services.snapshots.get(journal)
     if kept is None or (kept.actor_type, kept.state_version) != (cls.actor_type, cls.state_version):
         return 0, 0
     if until is not None and kept.sequence > until:

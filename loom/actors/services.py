@@ -160,7 +160,8 @@ class Services:
     policies: PolicyRegistry
     rules: EquivalenceRegistry
     precedents: PrecedentIndex
-    snapshots: Snapshots
+    snapshots: Snapshots | None = None
+    """None where actors are folded from their first entry, as in a replay."""
     options: ActorOptions = field(default_factory=ActorOptions)
     limits: Limits = field(default_factory=Limits)
     sources: Sources = field(default_factory=Sources)

@@ -125,10 +125,12 @@ class SnapshotKeeper:
         written.add_done_callback(keep)
 
     async def _keep(self, snapshot: _Taken) -> None:
-        subjects = self._services.subjects
+        subjects, snapshots = self._services.subjects, self._services.snapshots
+        if snapshots is None:
+            return
         if subjects is not None and any(starmap(subjects.erasures.is_ended, snapshot.subjects.items())):
             return  # a snapshot that was dropped for them is not stored again
-        await self._services.snapshots.put(
+        await snapshots.put(
             self._journal,
             actor_type=self._cls.actor_type,
             state_version=self._cls.state_version,

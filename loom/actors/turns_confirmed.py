@@ -11,7 +11,8 @@ from typing import Any
 
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnDivergedEntry
-from loom.projections import Differences, Entries, Projection, Row
+from loom.journal.store import JournalReader
+from loom.projections import Differences, Projection, Row
 from loom.projections.confirming import refolded
 
 __all__ = ["TurnsInJournal"]
@@ -25,7 +26,7 @@ _OPEN = frozenset({"received", "running", "stuck"})
 class TurnsInJournal:
     """Reads turns out of the journal; `projection` is the one whose rows they are compared with."""
 
-    def __init__(self, entries: Entries, projection: Projection, differences: Differences) -> None:
+    def __init__(self, entries: JournalReader, projection: Projection, differences: Differences) -> None:
         self._entries = entries
         self._projection = projection
         self._differences = differences

@@ -14,7 +14,7 @@ from loom.errors import AdmissionError, RetentionError
 from loom.identity import By, Identity
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 
 __all__ = ["RETENTION_JOURNAL", "Adoption", "RetentionAdoptedEntry", "RetentionWithdrawnEntry"]
 
@@ -58,7 +58,7 @@ class Adoption:
     """Whether the retention that a config sets was adopted by a person, and by whom."""
 
     def __init__(
-        self, store: JournalStore, retention: Retention, *, make_draft: Callable[[Entry], Draft] = draft
+        self, store: JournalReader, retention: Retention, *, make_draft: Callable[[Entry], Draft] = draft
     ) -> None:
         self.retention = retention
         self._journal = SingletonJournal(store, RETENTION_JOURNAL, self._fold, make_draft=make_draft)

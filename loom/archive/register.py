@@ -21,7 +21,7 @@ from loom.identity import By, Identity, parse_journal_name
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.kinds import PrunedEntry
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, JournalStore, draft
 from loom.sealing import Erasures, Subjects
 from loom.sealing.concerning import sealed_in
 
@@ -78,7 +78,31 @@ class Pruned(NamedTuple):
     left: dict[str, str]
 
 
-class Archives:
+class ArchivesKnown:
+    """Reads the archives of one workspace from their journal."""
+
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+        self._journal = SingletonJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
+        self._known: dict[str, ArchivedEntry] = {}
+        self._pruned: dict[str, list[tuple[int, int]]] = {}
+
+    async def load(self) -> None:
+        """Read the archives and the pruned ranges from their journal."""
+        await self._journal.load()
+
+    def get(self, digest: str) -> ArchivedEntry | None:
+        """Return the entry of an archive by its digest; None for an unknown one."""
+        return self._known.get(digest)
+
+    def _fold(self, recorded: Recorded) -> None:
+        entry = recorded.entry
+        if isinstance(entry, ArchivedEntry):
+            self._known[entry.digest] = entry
+        elif isinstance(entry, PrunedEntry):
+            self._pruned.setdefault(entry.journal, []).append((entry.first_sequence, entry.last_sequence))
+
+
+class Archives(ArchivesKnown):
     """The archives of one workspace. `retention` says what must be kept; by default the retention of loom's own config.
 
     `subjects` are those of an open loom: data of subjects on hold is never pruned, no matter who asks for it.
@@ -92,20 +116,10 @@ class Archives:
         make_draft: Callable[[Entry], Draft] = draft,
         subjects: Subjects | None = None,
     ) -> None:
+        super().__init__(store, make_draft=make_draft)
         self._store = store
         self._subjects = Subjects(Erasures(store)) if subjects is None else subjects
         self._retention = Retention.of() if retention is None else retention
-        self._journal = SingletonJournal(store, ARCHIVES_JOURNAL, self._fold, make_draft=make_draft)
-        self._known: dict[str, ArchivedEntry] = {}
-        self._pruned: dict[str, list[tuple[int, int]]] = {}
-
-    async def load(self) -> None:
-        """Read the archives and the pruned ranges from their journal."""
-        await self._journal.load()
-
-    def get(self, digest: str) -> ArchivedEntry | None:
-        """Return the entry of an archive by its digest; None for an unknown one."""
-        return self._known.get(digest)
 
     async def add(self, archive: Archive, *, by: By, override: str | None = None) -> ArchivedEntry:
         """Journal that an archive was made: from then on the journal vouches for it.
@@ -276,13 +290,6 @@ class Archives:
         else:
             return
         raise _unfit(archive, problem)
-
-    def _fold(self, recorded: Recorded) -> None:
-        entry = recorded.entry
-        if isinstance(entry, ArchivedEntry):
-            self._known[entry.digest] = entry
-        elif isinstance(entry, PrunedEntry):
-            self._pruned.setdefault(entry.journal, []).append((entry.first_sequence, entry.last_sequence))
 
 
 def _too_young(kept: Mapping[str, datetime]) -> RetentionError:

@@ -13,7 +13,7 @@ from loom.errors import StandingError
 from loom.identity import By, Identity, derived_id
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore
+from loom.journal.store import Draft, JournalReader, draft
 
 __all__ = ["ESCALATIONS_JOURNAL", "Escalation", "Escalations"]
 
@@ -52,7 +52,7 @@ class Escalation(NamedTuple):
 class Escalations:
     """All of them, out of one journal."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft]) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, ESCALATIONS_JOURNAL, self._fold, make_draft=make_draft)
         self._all: dict[str, Escalation] = {}
         self._open: dict[str, str] = {}

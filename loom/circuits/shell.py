@@ -138,12 +138,10 @@ async def escalations(
 ) -> None:
     """List what people are to look at."""
     from loom.circuits.escalations import Escalations
-    from loom.ext.acting import no_draft, open_journal
+    from loom.ext.acting import loaded, open_journal
 
     async with open_journal(shell) as reader:
-        store: Any = reader
-        known = Escalations(store, make_draft=no_draft)
-        await known.load()
+        known = await loaded(Escalations(reader))
     found = known.all() if every else known.open()
     if shell.json:
         shell.output.document([each.as_json() for each in found])
@@ -209,15 +207,12 @@ async def _view(shell: Shell) -> AsyncIterator[CircuitsView]:
     from loom.circuits import CircuitsView, extension
     from loom.circuits.escalations import Escalations
     from loom.circuits.fields import ClientFields
-    from loom.ext.acting import no_draft, open_readings
+    from loom.ext.acting import loaded, open_readings
     from loom.sealing import Erasures
 
     async with open_readings(shell, extension) as readings:
-        store: Any = readings.reader
-        erasures = Erasures(store, make_draft=no_draft)
-        await erasures.load()
-        escalations = Escalations(store, make_draft=no_draft)
-        await escalations.load()
+        erasures = await loaded(Erasures(readings.reader))
+        escalations = await loaded(Escalations(readings.reader))
         yield CircuitsView(readings.queries, lambda: datetime.now(UTC), ClientFields(erasures), escalations)
 
 

@@ -14,7 +14,7 @@ from loom.circuits.decline import KEPT_CYCLES
 from loom.circuits.entries import CorrectionEntry, CycleCountedEntry, StrategyRegisteredEntry
 from loom.identity import journal_name
 from loom.journal.entry import Entry
-from loom.journal.store import JournalStore
+from loom.journal.store import JournalReader
 
 __all__ = ["DEFAULT_STRATEGY", "STRATEGY", "Strategies", "Strategy", "StrategyState"]
 
@@ -99,7 +99,7 @@ class StrategyState(BaseModel):
 class Strategies:
     """Which strategies clients have, out of the journals themselves: a view could be made to say something else."""
 
-    def __init__(self, store: JournalStore) -> None:
+    def __init__(self, store: JournalReader) -> None:
         self._store = store
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._one_at_a_time = asyncio.Lock()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from loom.actors import TurnsView
 from loom.cli.shell import Shell
@@ -18,16 +19,13 @@ from loom.decisions import (
     Traces,
 )
 from loom.extension import Extension, extensions_of
-from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
-from loom.journal.store import Draft
 from loom.precedents import Precedents
 from loom.precedents.similarity import Similarity
 from loom.projections import Queries, open_views_for_reading
-from loom.sealing import Erasures
 from loom.workspace import own_projections, similarity_of
 
-__all__ = ["Readings", "erasures_of", "no_draft", "open_journal", "open_readings", "similarity_in"]
+__all__ = ["Readings", "loaded", "open_journal", "open_readings", "similarity_in"]
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,17 @@ def similarity_in(readings: Readings, shell: Shell) -> Similarity | None:
     return similarity_of(shell.settings, readings.queries)
 
 
-def no_draft(_: Entry) -> Draft:
-    """Take the place of the preparation of entries: a reader of a journal writes none."""
-    raise AssertionError("nothing is written from here")
+class _Loads(Protocol):
+    async def load(self) -> None: ...
 
 
-async def erasures_of(reader: Reader) -> Erasures:
-    """Return who was erased and who is held, according to a journal, for reading only."""
-    erasures = Erasures(reader, make_draft=no_draft)  # type: ignore[arg-type]
-    await erasures.load()
-    return erasures
+L = TypeVar("L", bound=_Loads)
+
+
+async def loaded(register: L) -> L:
+    """Return what is folded from a journal, as `Standings(reader)`, when it has read its entries."""
+    await register.load()
+    return register
 
 
 @contextlib.asynccontextmanager

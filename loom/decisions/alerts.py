@@ -18,7 +18,7 @@ from loom.decisions.trends import ENOUGH, Measure
 from loom.errors import LoomError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, JournalStore, draft
 from loom.telemetry import get_logger
 
 __all__ = ["ALERT_JOURNAL", "AlertHook", "Alerts", "AlertsFound", "AnomalyFoundEntry"]
@@ -59,7 +59,7 @@ AlertHook: TypeAlias = Callable[[AnomalyFoundEntry], Awaitable[None] | None]
 class AlertsFound:
     """Reads the alerts from their journal."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, ALERT_JOURNAL, self._fold, make_draft=make_draft)
         self._known: dict[tuple[Measure, datetime], AnomalyFoundEntry] = {}
 

@@ -17,8 +17,9 @@ from loom.decisions.approvals_view import ApprovalsProjection
 from loom.errors import ApprovalNotFoundError, ErasedError
 from loom.identity import Identity, check_limit, short
 from loom.journal.entry import Recorded
+from loom.journal.store import JournalReader
 from loom.policies.evaluation import Evaluation
-from loom.projections import Entries, Queries
+from loom.projections import Queries
 from loom.projections.confirming import folded_in_memory
 from loom.projections.sql import prefix_range
 
@@ -235,7 +236,7 @@ class ApprovalChains:
         return sorted(found, key=attrgetter("position"))
 
 
-async def waiting_in(entries: Entries) -> AsyncIterator[Sequence[Recorded]]:
+async def waiting_in(entries: JournalReader) -> AsyncIterator[Sequence[Recorded]]:
     """Yield the marks of all open turns that have asked for approval, some turns at a time."""
     turns: list[tuple[str, str]] = []
     async for received in entries.unfinished(asked=True):

@@ -16,7 +16,8 @@ from loom.decisions.rows import ROW, Header, decision_row, decisions_at, written
 from loom.errors import ErasedError
 from loom.journal.entry import Part, Recorded
 from loom.journal.kinds import ENDINGS, OWN_IDS, CommandReceivedEntry
-from loom.projections import Entries, Queries, Row
+from loom.journal.store import JournalReader
+from loom.projections import Queries, Row
 from loom.projections.confirming import differing
 
 __all__ = [
@@ -111,7 +112,7 @@ class Commands:
         self._of = received
 
     @classmethod
-    async def of(cls, entries: Entries, turns: Collection[tuple[str, str]]) -> Commands:
+    async def of(cls, entries: JournalReader, turns: Collection[tuple[str, str]]) -> Commands:
         """Return the commands of some turns."""
         if not turns:
             return cls({})

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from loom.decisions.entries import RunEndedEntry, RunEnding
 from loom.journal.entry import Recorded
-from loom.projections import Entries
+from loom.journal.store import JournalReader
 
 __all__ = ["IMPORT_ENDS", "IMPORT_WORDS", "RUN_JOURNAL", "ImportEnd", "ImportEnds"]
 
@@ -33,7 +33,7 @@ class ImportEnds:
         self._of: dict[str, ImportEnd] = {}
         self._folded = 0
 
-    async def load(self, entries: Entries) -> ImportEnds:
+    async def load(self, entries: JournalReader) -> ImportEnds:
         """Fold the entries about runs since the last call."""
         async for recorded in entries.read(RUN_JOURNAL, after=self._folded):
             self._fold(recorded)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from loom.decisions.decision import ApprovalReference
 from loom.decisions.entries import approval_at, input_at
 from loom.journal.entry import Recorded, StepReference, Steps
-from loom.projections import Entries
+from loom.journal.store import JournalReader
 
 __all__ = ["Referred", "filled", "steps_of"]
 
@@ -20,7 +20,7 @@ Referred: TypeAlias = Literal["inputs", "approvals"]
 
 
 async def steps_of(
-    entries: Entries, refers: Iterable[tuple[str, Mapping[str, Any] | None]], names: Collection[Referred]
+    entries: JournalReader, refers: Iterable[tuple[str, Mapping[str, Any] | None]], names: Collection[Referred]
 ) -> Steps:
     """Return the entries that decisions refer to under some names; `refers` has the references with their journals."""
     wanted = {

@@ -15,7 +15,7 @@ from loom.decisions.decision import Decision
 from loom.decisions.entries import DECISIONS, DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.referring import Referred, filled, steps_of
 from loom.journal.entry import Part, Recorded, at_path
-from loom.projections import Entries
+from loom.journal.store import JournalReader
 
 __all__ = [
     "DEFAULTS",
@@ -70,7 +70,7 @@ def written_decision(recorded: Recorded) -> Mapping[str, Any] | None:
 
 
 async def decision_parts(
-    entries: Entries,
+    entries: JournalReader,
     positions: Collection[int],
     names: Sequence[str],
     *,
@@ -105,7 +105,7 @@ async def decision_parts(
 
 
 async def _joined(
-    entries: Entries, found: Mapping[int, Part], names: Sequence[str], joined: Collection[Referred]
+    entries: JournalReader, found: Mapping[int, Part], names: Sequence[str], joined: Collection[Referred]
 ) -> dict[int, Part]:
     """Return parts whose last value, the references of the decision, is replaced by the content referred to."""
     refers = [(each.journal, each.values[-1]) for each in found.values() if each.values is not None]
@@ -135,7 +135,7 @@ def _filled(part: Part, fill: Sequence[tuple[int, Any]]) -> Part:
 
 
 async def decisions_at(
-    entries: Entries,
+    entries: JournalReader,
     positions: Collection[int],
     names: Sequence[str] = ROW,
     *,

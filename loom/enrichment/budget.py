@@ -19,7 +19,7 @@ from loom.enrichment.config import BudgetsConfig
 from loom.enrichment.entries import BudgetReservedEntry, BudgetSettledEntry, Settlement
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 
 __all__ = ["BUDGET_JOURNAL", "Budget", "BudgetDay", "Refused", "Reservation"]
 
@@ -72,7 +72,7 @@ class Budget:
 
     def __init__(
         self,
-        store: JournalStore,
+        store: JournalReader,
         config: BudgetsConfig,
         *,
         now: Callable[[], datetime],
@@ -198,7 +198,7 @@ class Budget:
 class _Month:
     """The content of one month's journal, by day."""
 
-    def __init__(self, store: JournalStore, name: str, make_draft: Callable[[Entry], Draft]) -> None:
+    def __init__(self, store: JournalReader, name: str, make_draft: Callable[[Entry], Draft]) -> None:
         self.journal = SingletonJournal(store, name, self._fold, make_draft=make_draft)
         self.known: dict[str, Reservation] = {}
         self.open: dict[str, Reservation] = {}

@@ -31,7 +31,7 @@ from loom.evolution.patterns import ExceptionPattern, mine
 from loom.identity import By, Identity, derived_id, same_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, JournalStore, draft
 from loom.policies.registry import PolicyRegistry
 from loom.policies.tables import Table
 from loom.policies.tables.table import table_of
@@ -87,7 +87,7 @@ class Suggestion(BaseModel):
 class SuggestionsMade:
     """Suggestions, with their status."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, SUGGESTION_JOURNAL, self._fold, make_draft=make_draft)
         self._made: dict[str, Suggestion] = {}
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from loom.cli.acting import act
-from loom.cli.reading import no_draft, open_journal, open_readings
+from loom.cli.reading import loaded, open_journal, open_readings
 
-__all__ = ["act", "no_draft", "open_journal", "open_readings"]
+__all__ = ["act", "loaded", "open_journal", "open_readings"]

@@ -18,7 +18,7 @@ from loom.gate.entries import ContractRegisteredEntry, HandshakeEntry
 from loom.identity import By, Identity, check_person, journal_name
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore
+from loom.journal.store import Draft, JournalReader, draft
 
 __all__ = ["CONTRACTS_JOURNAL", "Contracts", "Handshake", "contract_of", "load_contract", "token_hash"]
 
@@ -45,9 +45,9 @@ class Contracts:
 
     def __init__(
         self,
-        store: JournalStore,
+        store: JournalReader,
         *,
-        make_draft: Callable[[Entry], Draft],
+        make_draft: Callable[[Entry], Draft] = draft,
         new_token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         self._journal = SingletonJournal(store, CONTRACTS_JOURNAL, self._fold, make_draft=make_draft)

@@ -40,15 +40,12 @@ def add_to(app: typer.Typer) -> None:
 
 async def status(shell: Shell) -> None:
     """List contracts, and agents whose standing was ever changed."""
-    from loom.ext.acting import no_draft, open_journal
+    from loom.ext.acting import loaded, open_journal
     from loom.gate import Contracts
     from loom.standings import Standings
 
     async with open_journal(shell) as reader:
-        store: Any = reader
-        contracts, standings = Contracts(store, make_draft=no_draft), Standings(store, make_draft=no_draft)
-        await contracts.load()
-        await standings.load()
+        contracts, standings = await loaded(Contracts(reader)), await loaded(Standings(reader))
     if shell.json:
         shell.output.document(
             {

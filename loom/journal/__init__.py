@@ -16,7 +16,7 @@ from loom.journal.kinds import (
     TurnRetriedEntry,
     TurnStartedEntry,
 )
-from loom.journal.store import Append, Draft, Head, JournalStore, Receipt, draft
+from loom.journal.store import Append, Draft, Head, JournalReader, JournalStore, JournalWriter, Receipt, draft
 
 __all__ = [
     "KINDS",
@@ -25,7 +25,9 @@ __all__ = [
     "Draft",
     "Entry",
     "Head",
+    "JournalReader",
     "JournalStore",
+    "JournalWriter",
     "KindRegistry",
     "Limits",
     "PersonEntry",

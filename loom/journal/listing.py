@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loom.journal.export import Readable
-from loom.journal.store import JournalStore
+from loom.journal.store import JournalReader
 
 __all__ = ["first_of_type", "journal_as_json"]
 
@@ -21,7 +21,7 @@ async def journal_as_json(source: Readable, journal: str, entries: int) -> dict[
     }
 
 
-async def first_of_type(store: JournalStore, actor_type: str) -> str | None:
+async def first_of_type(store: JournalReader, actor_type: str) -> str | None:
     """Return the kind of the first entry of one journal of a type; None where there is no such journal."""
     for name, _ in await store.journals(after=f"{actor_type}/", limit=1):
         if name.startswith(f"{actor_type}/"):

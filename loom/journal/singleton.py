@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from loom.errors import AppendUnknownError
+from loom.errors import AppendUnknownError, JournalReadOnlyError
 from loom.journal.entry import Entry, Recorded
-from loom.journal.store import Append, Draft, JournalStore, draft
+from loom.journal.store import Append, Draft, JournalReader, JournalWriter, draft
 
 __all__ = ["SingletonJournal"]
 
 
 class SingletonJournal:
-    """The entries of one journal, folded in order by `fold`; missing entries are appended one at a time."""
+    """The entries of one journal, folded in order by `fold`; missing entries are appended one at a time.
+
+    Over a `JournalReader` that is no store, it is folded and never appended to.
+    """
 
     def __init__(
         self,
-        store: JournalStore,
+        store: JournalReader,
         name: str,
         fold: Callable[[Recorded], None],
         *,
@@ -29,6 +32,11 @@ class SingletonJournal:
         self._draft = make_draft
         self._lock = asyncio.Lock()
         self._sequence = 0
+
+    @property
+    def writable(self) -> bool:
+        """Whether entries can be appended."""
+        return isinstance(self._store, JournalWriter)
 
     async def load(self) -> None:
         """Fold the entries that were appended since the last call."""
@@ -54,8 +62,13 @@ class SingletonJournal:
         await asyncio.shield(asyncio.ensure_future(one_at_a_time()))
 
     async def _append(self, entry: Entry) -> None:
+        store = self._store
+        if not isinstance(store, JournalWriter):
+            raise JournalReadOnlyError(
+                f"journal [{self._name}] is open for reading; expected a store: open the workspace as a loom"
+            )
         try:
-            await self._store.append(Append(self._name, self._sequence, (self._draft(entry),)))
+            await store.append(Append(self._name, self._sequence, (self._draft(entry),)))
         except AppendUnknownError as unknown:
-            if await self._store.resolve(unknown) is None:
+            if await store.resolve(unknown) is None:
                 raise

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from loom.errors import AdmissionError, AppendUnknownError
 from loom.identity import random_bytes
@@ -18,7 +18,18 @@ from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
 from loom.journal.entry import KINDS, Entry, Part, PersonEntry, Recorded
 from loom.journal.serialisation import EntryText, serialise
 
-__all__ = ["Append", "Draft", "Head", "JournalStore", "Receipt", "Submitted", "decoded", "draft"]
+__all__ = [
+    "Append",
+    "Draft",
+    "Head",
+    "JournalReader",
+    "JournalStore",
+    "JournalWriter",
+    "Receipt",
+    "Submitted",
+    "decoded",
+    "draft",
+]
 
 MAX_NAME = 512
 """How many characters a command id or the name of a journal may have."""
@@ -114,27 +125,60 @@ class Submitted(asyncio.Future[Receipt]):
         return False
 
 
-class JournalStore(Protocol):
-    """Append-only journals of one workspace, with one writer.
+class JournalReader(Protocol):
+    """What can be read of the journals of one workspace: a store, the reader of a file, or an archive."""
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence: those after `after`, up to and with `until`, page by page."""
+        ...
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
+        ...
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the `CommandReceivedEntry` of a command, or None."""
+        ...
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry, for the positions that have one: rows of views are compared with them."""
+        ...
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
+        ...
+
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
+        ...
+
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
+        ...
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
+        ...
+
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`.
+
+        A turn has asked that has requested an approval.
+        """
+        ...
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name, those after `after`."""
+        ...
+
+
+@runtime_checkable
+class JournalWriter(Protocol):
+    """What appends to journals.
 
     An append has three outcomes. A `Receipt`: it is durable. An `AppendRefusedError` (or a `JournalBusyError`,
     `JournalReadOnlyError`, `JournalClosedError`): nothing was appended. An `AppendUnknownError`: ask `resolve`.
     """
-
-    @property
-    def workspace(self) -> str:
-        """The workspace whose journals these are."""
-        ...
-
-    @property
-    def acknowledged(self) -> int:
-        """The position up to which everything is known to be durable."""
-        ...
-
-    @property
-    def recorded_at_us(self) -> int:
-        """The time of the last entry known to be durable; time does not go back behind it."""
-        ...
 
     def submit(self, append: Append) -> Submitted:
         """Queue an append and return the future of its outcome; the order of calls is the order of a journal."""
@@ -165,36 +209,27 @@ class JournalStore(Protocol):
         """Find the outcome of an append for certain: its receipt, or None if nothing was appended."""
         ...
 
+
+class JournalStore(JournalReader, JournalWriter, Protocol):
+    """Append-only journals of one workspace, with one writer."""
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose journals these are."""
+        ...
+
+    @property
+    def acknowledged(self) -> int:
+        """The position up to which everything is known to be durable."""
+        ...
+
+    @property
+    def recorded_at_us(self) -> int:
+        """The time of the last entry known to be durable; time does not go back behind it."""
+        ...
+
     async def head(self, journal: str) -> Head:
         """Return the head of a journal as far as it is durable."""
-        ...
-
-    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
-        """Return the `CommandReceivedEntry` of a command, or None."""
-        ...
-
-    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream a journal by sequence: those after `after`, up to and with `until`, page by page."""
-        ...
-
-    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
-        ...
-
-    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        """Return position → entry, for the positions that have one: rows of views are compared with them."""
-        ...
-
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
-        ...
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
-        ...
-
-    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
         ...
 
     async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
@@ -202,21 +237,6 @@ class JournalStore(Protocol):
 
         A store takes each own id once in a workspace: the append of another is a `DuplicateOwnIdError`.
         """
-        ...
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
-        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
-        ...
-
-    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`.
-
-        A turn has asked that has requested an approval.
-        """
-        ...
-
-    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
-        """Return names and last sequences of journals by name, those after `after`."""
         ...
 
     def on_commit(self, callback: Callable[[int], None]) -> None:

@@ -22,14 +22,14 @@ from loom.errors import (
 from loom.identity import By, Identity, same_person
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 from loom.policies.canonical import Document, implicit_document, parse_version, version_hash, version_id
 from loom.policies.contract import AnyPolicy
 from loom.policies.difference import Difference, difference
 from loom.policies.entries import PolicyAdoptedEntry, PolicyProposedEntry, PolicyRegisteredEntry, Trigger
 from loom.policies.tables.document import LANGUAGE
 from loom.policies.tables.table import table_of
-from loom.policies.version import Adoption, PolicyVersion
+from loom.policies.version import Adoption, PolicyVersion, unregistered
 from loom.telemetry import get_logger
 
 __all__ = ["POLICY_JOURNAL", "PolicyRegistry", "PolicyVersion"]
@@ -41,11 +41,15 @@ _log = get_logger("loom.policies")
 
 
 class PolicyRegistry:
-    """The policy versions of one workspace. `load` it before use."""
+    """The policy versions of one workspace. `load` it before use.
+
+    Over a `JournalReader` that is no store, code is attached and nothing is written: a version that is not registered
+    has the number 0.
+    """
 
     def __init__(
         self,
-        store: JournalStore,
+        store: JournalReader,
         *,
         make_draft: Callable[[Entry], Draft] = draft,
         now: Callable[[], datetime] = lambda: datetime_from_us(SystemClock().now_us()),
@@ -240,6 +244,8 @@ class PolicyRegistry:
         code adopted stays if this code still gives it and nothing new.
         """
         version = await self.register_code(policy, by=by, reason="registered from code")
+        if not self._journal.writable:
+            return version
         current = self._adoptions.get(policy.name)
         if current is not None and current.trigger == "person":
             if not self.runs(current.version):
@@ -270,6 +276,8 @@ class PolicyRegistry:
         reason: str | None,
     ) -> PolicyVersion:
         full_hash = version_hash(document)
+        if not self._journal.writable:
+            return self._versions.get(full_hash) or unregistered(name, document, about=about, by=who.name)
 
         def entry() -> Entry | None:
             if full_hash in self._versions:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from loom.identity import Identity
-from loom.policies.canonical import version_id
-from loom.policies.contract import AnyPolicy
+from loom.policies.canonical import Document, version_hash, version_id
 from loom.policies.entries import Trigger
 
 __all__ = ["Adoption", "PolicyVersion", "unregistered"]
@@ -74,10 +74,12 @@ class Adoption(NamedTuple):
         }
 
 
-def unregistered(policy: AnyPolicy) -> PolicyVersion:
+def unregistered(
+    name: str, document: Document, *, about: Mapping[str, Any] = MappingProxyType({}), by: str = "no one"
+) -> PolicyVersion:
     """Return a policy as a version with the number 0, which is not registered."""
-    full_hash = policy.version_hash
+    full_hash = version_hash(document)
     return PolicyVersion(
-        name=policy.name, number=0, version=version_id(0, full_hash), hash=full_hash, document=policy.document,
-        about=policy.about, by="no one", reason=None, registered_at=datetime.fromtimestamp(0, UTC),
+        name=name, number=0, version=version_id(0, full_hash), hash=full_hash, document=document,
+        about=about, by=by, reason=None, registered_at=datetime.fromtimestamp(0, UTC),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from loom.errors import AdmissionError, EquivalenceRuleNotRegisteredError, Equiv
 from loom.identity import By, Identity
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 from loom.precedents.entries import EquivalenceRuleRegisteredEntry
 from loom.precedents.equivalence import EquivalenceRule, rule_hash
 
@@ -59,9 +59,12 @@ class RuleVersion:
 
 
 class EquivalenceRegistry:
-    """The equivalence rules of one workspace. `load` it before use."""
+    """The equivalence rules of one workspace. `load` it before use.
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    Over a `JournalReader` that is no store, a rule that is not registered is known in this process only.
+    """
+
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, EQUIVALENCE_JOURNAL, self._fold, make_draft=make_draft)
         self._versions: dict[str, RuleVersion] = {}
         self._by_name: dict[str, list[RuleVersion]] = {}
@@ -104,6 +107,8 @@ class EquivalenceRegistry:
 
         A rule without an attribute of the outcome is an `AdmissionError`: denials and grants would be in one class.
         """
+        if not self._journal.writable:
+            return self.at_hand(rule, by=by, reason=reason)
         who = Identity.of(by)
         document = _registrable(rule)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loom.projections.confirming import Confirmation, Differences, Entries, Row
+from loom.projections.confirming import Confirmation, Differences, Row
 from loom.projections.digest import digest, dump
 from loom.projections.projection import Checkpoint, PageProjection, Projection, ProjectionStatus
 from loom.projections.projector import EntrySource, Progress, Projector
@@ -15,7 +15,6 @@ __all__ = [
     "Checkpoint",
     "Confirmation",
     "Differences",
-    "Entries",
     "EntrySource",
     "PageProjection",
     "Progress",

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from loom.errors import ViewsDifferError
-from loom.journal.entry import Part, Recorded
+from loom.journal.entry import Recorded
+from loom.journal.store import JournalReader
 from loom.projections.joining import join
 from loom.projections.projection import Projection
 from loom.projections.sql import quoted, statements
 from loom.telemetry import get_logger
 
-__all__ = ["Confirmation", "Differences", "Entries", "Row", "differing", "folded_in_memory", "refolded"]
+__all__ = ["Confirmation", "Differences", "Row", "differing", "folded_in_memory", "refolded"]
 
 _MOST = 100
 _MOST_SCRATCH = 64
@@ -36,44 +37,6 @@ class Row(Protocol):
         ...
 
     def __getitem__(self, name: str, /) -> Any: ...
-
-
-class Entries(Protocol):
-    """What rows are compared with: the part of the journal's interface that this needs."""
-
-    async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
-        """Return position → entry, for the positions that have one."""
-        ...
-
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
-        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
-        ...
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry, for those that exist. This reads what decisions refer to."""
-        ...
-
-    async def commands(
-        self, turns: Collection[tuple[str, str]], paths: Sequence[str]
-    ) -> Mapping[tuple[str, str], Part]:
-        """Return turn → what the `CommandReceivedEntry` of the turn holds at two or more paths."""
-        ...
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
-        """Return the entries about the progress of turns, by position. A turn is (journal, command id)."""
-        ...
-
-    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
-        """Return the entry with which a command was received, or None."""
-        ...
-
-    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, or of those that have `asked`."""
-        ...
-
-    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream a journal by sequence."""
-        ...
 
 
 class Differences:
@@ -114,7 +77,9 @@ class Confirmation(NamedTuple):
     commands: bool = False
 
 
-async def confirmed(entries: Entries, rows: Sequence[Row], how: Confirmation, differences: Differences) -> list[Row]:
+async def confirmed(
+    entries: JournalReader, rows: Sequence[Row], how: Confirmation, differences: Differences
+) -> list[Row]:
     """Return the rows that match their entries. Record the others, unless bodies of their entries are pruned."""
     if not rows:
         return []

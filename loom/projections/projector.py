@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import anyio
 
 from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError
 from loom.journal.entry import Recorded
-from loom.projections.confirming import Entries
+from loom.journal.store import JournalReader
 from loom.projections.joining import OpenTurns
 from loom.projections.opening import Opener
 from loom.projections.projection import Checkpoint, Projection, ProjectionStatus
@@ -43,16 +43,12 @@ _log = get_logger("loom.projections")
 T = TypeVar("T")
 
 
-class EntrySource(Entries, Protocol):
+class EntrySource(JournalReader, Protocol):
     """What the projector needs from a `JournalStore`, with what the comparison of rows with entries needs."""
 
     @property
     def acknowledged(self) -> int:
         """The position up to which all entries are known to be durable."""
-        ...
-
-    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream the workspace by position."""
         ...
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
@@ -112,7 +108,7 @@ class Projector:
         return self._store.acknowledged
 
     @property
-    def entries(self) -> Entries:
+    def entries(self) -> JournalReader:
         """The journal that it follows."""
         return self._store
 

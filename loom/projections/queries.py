@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from loom.errors import ProjectionFailedError
 from loom.identity import check_limit
-from loom.projections.confirming import Confirmation, Differences, Entries, Row, confirmed
+from loom.journal.store import JournalReader
+from loom.projections.confirming import Confirmation, Differences, Row, confirmed
 from loom.projections.opening import Opener
 from loom.projections.projection import Checkpoint, ProjectionStatus
 from loom.projections.projector import Projector
@@ -34,7 +35,7 @@ class Queries:
         *,
         timeout_s: float = 10.0,
         tail: Callable[[], Awaitable[int]] | None = None,
-        entries: Entries | None = None,
+        entries: JournalReader | None = None,
     ) -> None:
         self._views = views
         self._projector = projector
@@ -51,7 +52,7 @@ class Queries:
         return None if self._projector is None else self._projector.opener
 
     @property
-    def entries(self) -> Entries:
+    def entries(self) -> JournalReader:
         """The journal that rows are compared with."""
         if self._entries is None:
             raise ProjectionFailedError(

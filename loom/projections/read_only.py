@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from loom.journal.entry import Part, Recorded
 from loom.journal.private import create_private
+from loom.journal.read_only import ReadOnlyStore
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.projection import Projection, shape_of
@@ -77,7 +78,7 @@ async def _copy(
         path = Path(directory) / "views.db"
         await asyncio.to_thread(_back_up, original, path)
         views = Views(path)
-        projector = Projector(_Extent(reader, await reader.tail()), views, projections)
+        projector = Projector(await _Extent.over(reader), views, projections)
         try:
             await projector.start()
             await projector.caught_up(progress=progress)
@@ -102,47 +103,22 @@ def _back_up(original: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-class _Extent:
+class _Extent(ReadOnlyStore):
     """A journal up to the position that it had when it was opened."""
 
-    def __init__(self, reader: Reader, tail: int) -> None:
-        self._reader = reader
-        self._tail = tail
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        return await self.reader.at([position for position in positions if position <= self.acknowledged])
 
-    @property
-    def acknowledged(self) -> int:
-        return self._tail
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        return await self.reader.parts([position for position in positions if position <= self.acknowledged], paths)
 
-    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        return self._reader.read_all(after=after, until=until)
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        found = await self.reader.steps(wanted)
+        return {place: each for place, each in found.items() if each.position <= self.acknowledged}
 
-    async def at(self, positions: Collection[int]) -> Mapping[int, Recorded]:
-        return await self._reader.at([position for position in positions if position <= self._tail])
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        found = await self.reader.commands(turns, paths)
+        return {turn: part for turn, part in found.items() if part.position <= self.acknowledged}
 
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> Mapping[int, Part]:
-        return await self._reader.parts([position for position in positions if position <= self._tail], paths)
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Recorded]:
-        found = await self._reader.steps(wanted)
-        return {place: each for place, each in found.items() if each.position <= self._tail}
-
-    async def commands(
-        self, turns: Collection[tuple[str, str]], paths: Sequence[str]
-    ) -> Mapping[tuple[str, str], Part]:
-        found = await self._reader.commands(turns, paths)
-        return {turn: part for turn, part in found.items() if part.position <= self._tail}
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> Sequence[Recorded]:
-        return [each for each in await self._reader.marks(turns) if each.position <= self._tail]
-
-    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        return self._reader.unfinished(asked=asked)
-
-    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
-        return await self._reader.find_command(journal, command_id)
-
-    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        return self._reader.read(journal, after=after, until=until)
-
-    def on_commit(self, callback: Callable[[int], None]) -> None:
-        """Ignore the callback: the extent is fixed."""
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        return [each for each in await self.reader.marks(turns) if each.position <= self.acknowledged]

@@ -56,7 +56,7 @@ class Askable:
                 )
             return Asked(None, scenario, cache(self._own), gaps)
         if isinstance(under, AnyPolicy):
-            version, policy = unregistered(under), under
+            version, policy = unregistered(under.name, under.document, about=under.about), under
         else:
             version = self._policies.resolve(under)
             runnable = self._runnable(version)

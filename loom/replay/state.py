@@ -10,7 +10,7 @@ from loom.actors.state import Fold
 from loom.actors.system import ActorSystem
 from loom.errors import JournalNotFoundError
 from loom.journal.entry import Recorded
-from loom.journal.store import JournalStore
+from loom.journal.store import JournalReader
 
 __all__ = ["StateAfter", "fold_state", "fold_states"]
 
@@ -23,7 +23,7 @@ class StateAfter(NamedTuple):
 
 
 async def fold_states(
-    store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None
+    store: JournalReader, system: ActorSystem, journal: str, *, until: int | None = None
 ) -> AsyncIterator[StateAfter]:
     """Yield the state after each entry of a journal, up to and including sequence `until`.
 
@@ -45,7 +45,7 @@ async def fold_states(
     refold.check()
 
 
-async def fold_state(store: JournalStore, system: ActorSystem, journal: str, *, until: int | None = None) -> Any:
+async def fold_state(store: JournalReader, system: ActorSystem, journal: str, *, until: int | None = None) -> Any:
     """Return the state after the whole of a journal, or up to and including sequence `until`."""
     last: StateAfter | None = None
     async for each in fold_states(store, system, journal, until=until):

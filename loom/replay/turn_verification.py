@@ -23,7 +23,7 @@ from loom.actors.verbs.shared import failure_of
 from loom.errors import DivergenceError, LoomError, NotReplayableError, UnknownActorError
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
-from loom.journal.store import JournalStore
+from loom.journal.store import JournalReader
 
 __all__ = ["TurnVerification", "drive", "verify_turns"]
 
@@ -41,7 +41,7 @@ class TurnVerification(BaseModel):
     reason: str | None = None
 
 
-async def verify_turns(store: JournalStore, system: ActorSystem, journal: str) -> AsyncIterator[TurnVerification]:
+async def verify_turns(store: JournalReader, system: ActorSystem, journal: str) -> AsyncIterator[TurnVerification]:
     """Drive every finished turn of a journal again and yield the result of each, in the order in which they ended."""
     turns: dict[str, list[Recorded]] = {}
     async for recorded in store.read(journal):

@@ -9,7 +9,7 @@ from loom.errors import AdmissionError, LoomError, SeparationOfDutiesError
 from loom.identity import By, Identity, is_self
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore
+from loom.journal.store import Draft, JournalReader, draft
 from loom.routing.entries import KillSwitchEngagedEntry, KillSwitchRearmedEntry, StopCondition
 from loom.telemetry import get_logger
 
@@ -35,7 +35,7 @@ class SelfRearmError(SeparationOfDutiesError):
 class KillSwitch:
     """Engaged or armed. Its journal is read before the first request; `engaged` is then a look at memory."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft]) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, SWITCH_JOURNAL, self._fold, make_draft=make_draft)
         self._last: KillSwitchEngagedEntry | KillSwitchRearmedEntry | None = None
         self._stop: KillSwitchEngagedEntry | None = None

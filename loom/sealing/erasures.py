@@ -16,7 +16,7 @@ from loom.errors import AdmissionError, ErasedError, SubjectHeldError
 from loom.identity import By, Identity
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 from loom.sealing.markers import is_sealed
 from loom.sealing.subject import check_subject
 
@@ -101,7 +101,7 @@ class Erasure:
 class Erasures:
     """Who was erased in a workspace, and who is held."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, ERASURES_JOURNAL, self._fold, make_draft=make_draft)
         self._erased: dict[str, Erasure] = {}
         self._held: dict[str, SubjectHoldPlacedEntry] = {}

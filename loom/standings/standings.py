@@ -10,7 +10,7 @@ from loom.errors import AdmissionError, SelfReinstatementError, StandingError
 from loom.identity import By, Identity, check_person, is_self
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 
 __all__ = ["STANDINGS_JOURNAL", "Standing", "StandingChangedEntry", "StandingName", "Standings"]
 
@@ -60,7 +60,7 @@ class Standings:
     As with a kill switch, a suspension that cannot be written still has effect in this process; the error is raised.
     """
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, STANDINGS_JOURNAL, self._fold, make_draft=make_draft)
         self._standings: dict[str, Standing] = {}
         self._held: set[str] = set()

@@ -13,7 +13,7 @@ from loom.errors import AdmissionError, InvalidNameError
 from loom.identity import By, Identity, check_person
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.singleton import SingletonJournal
-from loom.journal.store import Draft, JournalStore, draft
+from loom.journal.store import Draft, JournalReader, draft
 
 __all__ = ["KEYS_JOURNAL", "ApiKey", "KeyIssuedEntry", "KeyRevokedEntry", "Keys", "Role", "keys_of"]
 
@@ -61,7 +61,7 @@ class ApiKey(NamedTuple):
 class Keys:
     """The keys of one workspace."""
 
-    def __init__(self, store: JournalStore, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
+    def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
         self._journal = SingletonJournal(store, KEYS_JOURNAL, self._fold, make_draft=make_draft)
         self._keys: dict[str, tuple[ApiKey, str]] = {}
 

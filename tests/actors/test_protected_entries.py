@@ -274,6 +274,7 @@ async def test_a_snapshot_is_sealed_whole_used_and_dropped_at_an_erasure(tmp_pat
         await until(lambda: snapshots(tmp_path))
         [(_, body)] = snapshots(tmp_path)
         assert EMAIL.encode() not in body
+        assert loom.actors.services.snapshots is not None
         kept = await loom.actors.services.snapshots.get("book/b")
         assert kept is not None
         at = kept.sequence
@@ -294,6 +295,7 @@ async def test_a_snapshot_that_does_not_open_is_passed_over(tmp_path: Path) -> N
         for _ in range(4):
             await loom.actor(Book, "b").ask(Note(customer_id="c-7"))
         await until(lambda: snapshots(tmp_path))
+        assert loom.actors.services.snapshots is not None
         put_back = await loom.actors.services.snapshots.get("book/b")
         assert put_back is not None
         await erase(loom, "c-7")

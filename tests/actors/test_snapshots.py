@@ -215,6 +215,7 @@ async def test_a_snapshot_without_an_entry_in_the_journal_is_passed_over(tmp_pat
         held.fold(last.sequence)
         body = held.state.snapshot(at=last.sequence, unfinished={})
         assert body is not None
+        assert loom.actors.services.snapshots is not None
         await loom.actors.services.snapshots.put(
             "interpreter/one", actor_type="interpreter", state_version=Interpreter.state_version,
             sequence=last.sequence, entry_hash=last.entry_hash, body=body,

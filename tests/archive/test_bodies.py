@@ -300,6 +300,7 @@ async def test_a_snapshot_from_before_a_checkpoint_says_nothing_once_a_subject_o
     async with opened(tmp_path / "data", every=2) as loom:
         await told(loom, "ada", "bob", "ada")
         assert (await prune(loom, "ada", tmp_path / "a.zip")).left == {}
+        assert loom.actors.services.snapshots is not None
         assert await loom.actors.services.snapshots.get("ledger/l") is None, (
             "it may hold in clear what the checkpoint has sealed"
         )

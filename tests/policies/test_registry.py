@@ -13,13 +13,14 @@ import pytest
 from loom.errors import (
     AppendUnknownError,
     InvalidNameError,
+    JournalReadOnlyError,
     PolicyCodeChangedError,
     PolicyNotRegisteredError,
     PolicyTamperedError,
 )
 from loom.journal import Append, Draft, Receipt
 from loom.journal.chain import body_digest
-from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
 from loom.policies import Evaluation, Facts, Params, allow, case, deny, first_match, otherwise, policy
 from loom.policies.entries import PolicyAdoptedEntry, PolicyRegisteredEntry
 from loom.policies.policy import Policy
@@ -312,3 +313,21 @@ async def test_an_append_of_unknown_outcome_is_resolved(
     version = await registry.register(rebate, by="alice")
     assert registry.resolve(version.hash) == version
     assert await kinds(store) == ["policy_registered"]
+
+
+async def test_over_a_reader_code_is_attached_and_nothing_is_written(store: SqliteStore, tmp_path: Path) -> None:
+    registered = await PolicyRegistry(store).ensure(limited(10), by="alice")
+    before = await kinds(store)
+    reader = Reader(tmp_path / "journal.db")
+    read = PolicyRegistry(reader)
+    await read.load()
+
+    known, new = await read.ensure(limited(10), by="bob"), await read.ensure(limited(11), by="bob")
+
+    assert (known, new.number, new.hash) == (registered, 0, limited(11).version_hash)
+    assert read.adopted("rebate") == registered
+    assert read.runs(new)
+    with pytest.raises(JournalReadOnlyError, match="open for reading"):
+        await read.adopt(known.version, by="carol", reason="now")
+    assert await kinds(store) == before
+    await reader.close()

@@ -21,7 +21,7 @@ from loom.errors import (
 )
 from loom.journal import Append, Draft, Receipt
 from loom.journal.chain import body_digest
-from loom.journal.sqlite import SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.sqlite import Reader, SqliteOptions, SqliteStore, WriterOptions
 from loom.policies import first_match
 from loom.precedents import EQUIVALENCE_JOURNAL, EquivalenceRegistry
 from loom.precedents.entries import EquivalenceRuleRegisteredEntry
@@ -171,6 +171,16 @@ async def test_a_rule_at_hand_is_known_to_this_process_alone_until_somebody_regi
     registered = await registry.register(rule(), by="alice")
     assert registered.number == 1
     assert registry.resolve(rule().hash) == registry.at_hand(rule(), by="replay") == registered
+
+
+async def test_over_a_reader_a_rule_is_known_to_this_process_alone(store: SqliteStore, tmp_path: Path) -> None:
+    reader = Reader(tmp_path / "journal.db")
+    registry = EquivalenceRegistry(reader)
+    await registry.load()
+    assert (await registry.register(rule(), by="alice")).number == 0
+    assert registry.knows(rule().hash)
+    assert await count(store) == 0
+    await reader.close()
 
 
 @pytest.mark.parametrize("change", ["bins", "hash", "name", "version"])

@@ -303,8 +303,8 @@ def _opened(file: Path) -> Iterator[Archive]:
 
 async def _compared(shell: Shell, archive: Archive) -> tuple[str, list[Any]]:
     """Return how an archive relates to the journal that is available, and what was found."""
-    from loom.archive import Archives
-    from loom.cli.reading import open_journal
+    from loom.archive.register import ArchivesKnown
+    from loom.cli.reading import loaded, open_journal
     from loom.errors import ConfigError, JournalNotFoundError
 
     try:
@@ -312,9 +312,7 @@ async def _compared(shell: Shell, archive: Archive) -> tuple[str, list[Any]]:
             if await reader.workspace() != archive.workspace:
                 return "absent", []
             wrong = await archive.compare(reader)
-            store: Any = reader
-            known = Archives(store)
-            await known.load()
+            known = await loaded(ArchivesKnown(reader))
     except (ConfigError, JournalNotFoundError):
         return "absent", []
     return ("differs" if wrong else "same" if known.get(archive.digest) is None else "known"), wrong

@@ -107,23 +107,24 @@ async def audit(
 
 
 async def _audited(shell: Shell, selection: Selection) -> Audit:
-    from loom.cli.reading import erasures_of, open_readings
-    from loom.cli.rehearsing import registry_of
+    from loom.cli.reading import loaded, open_readings
     from loom.extension import installed
     from loom.policies import AnyPolicy
+    from loom.policies.registry import PolicyRegistry
     from loom.replay.audit import audit as audited
     from loom.replay.sealed import AsRecorded
+    from loom.sealing import Erasures
     from loom.workspace import actors_of
 
     shell.allow_imports()
     async with open_readings(shell) as readings:
-        registry = await registry_of(readings.reader)
+        registry = await loaded(PolicyRegistry(readings.reader))
         for policy in (each for extension in installed().values() for each in extension.policies):
             registry.attach(policy)
         for cls in actors_of(shell.settings.modules):
             if isinstance(cls.policy, AnyPolicy):
                 registry.attach(cls.policy)
-        sight = AsRecorded(await erasures_of(readings.reader))
+        sight = AsRecorded(await loaded(Erasures(readings.reader)))
         return await audited(readings.queries, registry, selection, sight=sight)
 
 

@@ -21,14 +21,12 @@ def add_to(app: typer.Typer) -> None:
 async def budget(shell: Shell) -> int | None:
     """Show today's budget for enrichment: calls and dollars, spent, reserved and left. Exit code 1: nothing is left."""
     from loom.cli.reading import open_journal
-    from loom.cli.rehearsing import ReadOnlyStore
     from loom.enrichment import Budget, DecisionTracesConfig
 
     section = shell.settings.sections.get("decision_traces")
     config = section if isinstance(section, DecisionTracesConfig) else DecisionTracesConfig()
     async with open_journal(shell) as reader:
-        store = await ReadOnlyStore.over(reader)
-        today = await Budget(store, config.budgets, now=lambda: datetime.now(UTC)).today()
+        today = await Budget(reader, config.budgets, now=lambda: datetime.now(UTC)).today()
     none_left = not today.calls_left or not today.left_micro_usd
     if shell.json:
         shell.output.document(

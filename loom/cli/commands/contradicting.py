@@ -29,12 +29,11 @@ async def contradictions(
     A situation is equal by a registered rule. What separates the outcomes is the recorded fact that tells most about
     them, where one does better than chance. Exit code 1: there are contradictions.
     """
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import rules_of
-    from loom.precedents import Precedents
+    from loom.cli.reading import loaded, open_readings
+    from loom.precedents import EquivalenceRegistry, Precedents
 
     async with open_readings(shell) as readings:
-        asking = Precedents(readings.queries, await rules_of(readings.reader))
+        asking = Precedents(readings.queries, await loaded(EquivalenceRegistry(readings.reader)))
         found = await asking.contradictions(rule=rule, limit=limit)
     if shell.json:
         shell.output.document(found.model_dump(mode="json"))

@@ -159,16 +159,16 @@ async def why(
     chain: Annotated[bool, typer.Option("--chain", help="Also what led to it, and what followed from it.")] = False,
 ) -> None:
     """Explain one decision: what, why, on which facts, under which rule, after which precedents, who agreed."""
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import rules_of
+    from loom.cli.reading import loaded, open_readings
     from loom.decisions import explain
+    from loom.precedents import EquivalenceRegistry
 
     async with open_readings(shell) as readings:
         trace = await readings.traces.get(decision_id)
         line = await readings.traces.chain(trace.decision_id) if chain else None
         replays = trace.origin == "replayed" or trace.replays
         lineage = await readings.traces.lineage(trace.decision_id) if replays else None
-        alike = (await rules_of(readings.reader)).describe(trace.decision)
+        alike = (await loaded(EquivalenceRegistry(readings.reader))).describe(trace.decision)
     if shell.json:
         shown = {**trace.model_dump(mode="json"), "explanation": explain(trace, alike=alike).model_dump(mode="json")}
         more = {"lineage": lineage, "chain": line}
@@ -197,9 +197,10 @@ def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
 
 async def _under(readings: Readings, policy: str) -> dict[str, str]:
     """Return the filter by a policy: by its name where there is one of that name, else by the version it names."""
-    from loom.cli.rehearsing import registry_of
+    from loom.cli.reading import loaded
+    from loom.policies.registry import PolicyRegistry
 
-    registry = await registry_of(readings.reader)
+    registry = await loaded(PolicyRegistry(readings.reader))
     if policy in registry.names():
         return {"policy": policy}
     return {"policy_version": registry.resolve(policy).version}

@@ -44,9 +44,9 @@ async def graph(
 
     Of a run: all its decisions. Of a decision: it, what led to it, what followed, and its replays.
     """
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import rules_of
+    from loom.cli.reading import loaded, open_readings
     from loom.lineage import Lineage
+    from loom.precedents import EquivalenceRegistry
     from loom.reports.writing import write_whole
 
     if output is not None and output.suffix not in _FORMS:
@@ -55,7 +55,7 @@ async def graph(
             param_hint="--output",
         )
     async with open_readings(shell) as readings:
-        rules = await rules_of(readings.reader)
+        rules = await loaded(EquivalenceRegistry(readings.reader))
         found = await Lineage(readings.queries, alike=rules.describe).graph(of, limit=limit)
     drawn = found.condensed() if condensed else found
     if output is not None:

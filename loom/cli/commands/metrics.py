@@ -58,7 +58,6 @@ async def metrics(
     decisions.
     """
     from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import ReadOnlyStore
     from loom.decisions.alerts import AlertsFound
     from loom.decisions.metrics import Metrics
 
@@ -74,7 +73,7 @@ async def metrics(
             return _print_trend(shell, found)
         async with asked.over(since=begin, until=end, **of) as figures:
             every, groups, departed = await figures.of(), await figures.by(by), await figures.departures()
-        alerts = await AlertsFound(await ReadOnlyStore.over(readings.reader)).find()
+        alerts = await AlertsFound(readings.reader).find()
     if shell.json:
         shell.output.document(
             {

@@ -25,8 +25,7 @@ async def comparing(shell: Shell, *, imports: bool) -> AsyncIterator[Drift]:
 
     An unknown name is wrong usage here (exit code 2): 1 would say that there is drift.
     """
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import registry_of, rules_of
+    from loom.cli.reading import loaded, open_readings
     from loom.drift import Drift
     from loom.errors import (
         EquivalenceRuleNotRegisteredError,
@@ -35,17 +34,19 @@ async def comparing(shell: Shell, *, imports: bool) -> AsyncIterator[Drift]:
         WindowError,
     )
     from loom.policies import AnyPolicy
+    from loom.policies.registry import PolicyRegistry
+    from loom.precedents import EquivalenceRegistry
     from loom.workspace import actors_of
 
     shell.allow_imports()
     actors = actors_of(shell.settings.modules) if imports else ()
     async with open_readings(shell) as readings:
-        policies = await registry_of(readings.reader)
+        policies = await loaded(PolicyRegistry(readings.reader))
         for cls in actors:
             if isinstance(cls.policy, AnyPolicy):
                 policies.attach(cls.policy)
         try:
-            yield Drift(readings.queries, policies, await rules_of(readings.reader), by="drift")
+            yield Drift(readings.queries, policies, await loaded(EquivalenceRegistry(readings.reader)), by="drift")
         except (EquivalenceRuleNotRegisteredError, PolicyNotRegisteredError, RunNotFoundError) as error:
             raise WindowError(str(error)) from error
 

@@ -104,12 +104,12 @@ async def adopt(
 
 
 async def _load(shell: Shell) -> list[dict[str, Any]]:
-    from loom.cli.reading import open_journal
-    from loom.cli.rehearsing import registry_of
+    from loom.cli.reading import loaded, open_journal
     from loom.operations import policy_as_json
+    from loom.policies.registry import PolicyRegistry
 
     async with open_journal(shell) as reader:
-        registry = await registry_of(reader)
+        registry = await loaded(PolicyRegistry(reader))
     return [
         policy_as_json(version, registry.adoption(name))
         for name in registry.names()

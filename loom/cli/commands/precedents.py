@@ -62,15 +62,14 @@ async def precedents(
 
     Decisions that were replayed, or whose turn failed or was abandoned, are no precedents.
     """
-    from loom.cli.reading import open_readings, similarity_in
-    from loom.cli.rehearsing import rules_of
-    from loom.precedents import Precedents
+    from loom.cli.reading import loaded, open_readings, similarity_in
+    from loom.precedents import EquivalenceRegistry, Precedents
 
     searched = text is not None or bool(facet) or type is not None or (similar_to, min_similarity) != (None, None)
     if rule is not None and (of is not None or searched):
         raise typer.BadParameter("expected [--rule alone]: it chooses among classes", param_hint="--rule")
     async with open_readings(shell) as readings:
-        known = await rules_of(readings.reader)
+        known = await loaded(EquivalenceRegistry(readings.reader))
         asking = Precedents(readings.queries, known)
         if of is None and not searched:
             full_hash = None if rule is None else known.resolve(rule).hash
@@ -104,12 +103,11 @@ async def show(
     after: Annotated[int | None, typer.Option(help="Continue after this position, the last one already seen.")] = None,
 ) -> None:
     """Show one class: what makes its cases alike, and the decisions in it, newest first."""
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import rules_of
-    from loom.precedents import Precedents
+    from loom.cli.reading import loaded, open_readings
+    from loom.precedents import EquivalenceRegistry, Precedents
 
     async with open_readings(shell) as readings:
-        known = await rules_of(readings.reader)
+        known = await loaded(EquivalenceRegistry(readings.reader))
         kind = await Precedents(readings.queries, known).get(precedent)
         await _show(shell.output, readings, known, kind, limit=limit, after=after)
 
@@ -118,11 +116,11 @@ async def rules(
     shell: Shell, name: Annotated[str | None, typer.Option("--name", help="Only versions of this rule.")] = None
 ) -> None:
     """List the registered equivalence rules: what makes two cases alike, since when, and by whom."""
-    from loom.cli.reading import open_journal
-    from loom.cli.rehearsing import rules_of
+    from loom.cli.reading import loaded, open_journal
+    from loom.precedents import EquivalenceRegistry
 
     async with open_journal(shell) as reader:
-        found = (await rules_of(reader)).versions(name)
+        found = (await loaded(EquivalenceRegistry(reader))).versions(name)
     output = shell.output
     if output.json:
         output.document(

@@ -41,15 +41,15 @@ async def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
     """Write the report of a run: charts, every decision, and what monitors did, from the journal alone."""
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import rules_of
+    from loom.cli.reading import loaded, open_readings
+    from loom.precedents import EquivalenceRegistry
     from loom.reports import report_name, write_report
 
     async with open_readings(shell, *await _extensions(shell)) as readings:
         run = await readings.runs.get(run_id if run_id is not None else await _newest(readings))
         named = Path(f"report_{run.run_id}.html") if into is None else into / report_name(run.run_id, datetime.now(UTC))
         path = output or named
-        alike = (await rules_of(readings.reader)).describe
+        alike = (await loaded(EquivalenceRegistry(readings.reader))).describe
         await write_report(readings.queries, run.run_id, path, workspace=shell.existing.name, alike=alike)
     if shell.json:
         shell.output.document({"run": run.run_id, "path": str(path.absolute()), "bytes": path.stat().st_size})

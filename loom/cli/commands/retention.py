@@ -32,16 +32,16 @@ async def list_due(shell: Shell) -> None:
     from datetime import UTC, datetime
 
     from loom.archive import Adoption, Due, Retention
-    from loom.cli.reading import no_draft, open_journal
-    from loom.cli.rehearsing import ReadOnlyStore
+    from loom.cli.reading import open_journal
+    from loom.journal.read_only import ReadOnlyStore
     from loom.operations.arguments import Nothing
     from loom.operations.retention import list_due as what_is_due
     from loom.sealing import Erasures
 
     async with open_journal(shell) as reader:
-        store: Any = await ReadOnlyStore.over(reader)
-        adoption = Adoption(store, Retention.of(shell.place.config.retention), make_draft=no_draft)
-        erasures = Erasures(store, make_draft=no_draft)
+        store = await ReadOnlyStore.over(reader)
+        adoption = Adoption(store, Retention.of(shell.place.config.retention))
+        erasures = Erasures(store)
         due = Due(store, adoption, erasures, now=lambda: datetime.now(UTC))
         said: Any = await what_is_due(due, Nothing())
     if shell.json:

@@ -43,11 +43,11 @@ async def list_subjects(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="At most this many.")] = 1_000,
 ) -> None:
     """List whose data is sealed, who is erased and who is held. All journals are read; no key is needed."""
-    from loom.cli.reading import erasures_of, open_journal
+    from loom.cli.reading import loaded, open_journal
     from loom.sealing import count_subjects
 
     async with open_journal(shell) as reader:
-        erasures = await erasures_of(reader)
+        erasures = await loaded(Erasures(reader))
         found = await count_subjects(reader)
     names = sorted({*found, *erasures.held(), *(each.entry.subject for each in erasures.every())})
     listed: list[dict[str, Any]] = []
@@ -86,13 +86,13 @@ async def list_subjects(
 
 async def show(shell: Shell, subject: _Subject) -> int | None:
     """Show every entry that concerns a person, over all journals; what is sealed stays so. Exit code 1: none."""
-    from loom.cli.reading import erasures_of, open_journal
+    from loom.cli.reading import loaded, open_journal
     from loom.cli.summaries import summary_of
     from loom.sealing import check_subject, concerning
 
     check_subject(subject)
     async with open_journal(shell) as reader:
-        erasures = await erasures_of(reader)
+        erasures = await loaded(Erasures(reader))
         found = [recorded async for recorded in concerning(reader, subject)]
     if not found:
         if shell.json:

@@ -96,12 +96,12 @@ async def look(
 
 async def _say_what_is_left(shell: Shell, policy: str | None) -> None:
     """Say which patterns are worth a rule that loom cannot write: those of policies that are code."""
-    from loom.cli.reading import open_readings
-    from loom.cli.rehearsing import registry_of
+    from loom.cli.reading import loaded, open_readings
     from loom.evolution.suggestions import left_to_people
+    from loom.policies.registry import PolicyRegistry
 
     async with open_readings(shell) as readings:
-        left = await left_to_people(readings.queries, await registry_of(readings.reader))
+        left = await left_to_people(readings.queries, await loaded(PolicyRegistry(readings.reader)))
     for pattern in left:
         if policy in (None, pattern.policy):
             shell.output.note(
@@ -149,11 +149,10 @@ async def _judged(shell: Shell, operation: str, suggestion_id: str, by: str, rea
 async def _found(shell: Shell, suggestion_id: str | None = None) -> list[Suggestion]:
     """Return the suggestions in the journal, or the one that is meant."""
     from loom.cli.reading import open_journal
-    from loom.cli.rehearsing import ReadOnlyStore
     from loom.evolution.suggestions import SuggestionsMade
 
     async with open_journal(shell) as reader:
-        made = SuggestionsMade(await ReadOnlyStore.over(reader))
+        made = SuggestionsMade(reader)
         return await made.find() if suggestion_id is None else [await made.get(suggestion_id)]
 
 

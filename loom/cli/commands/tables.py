@@ -33,11 +33,11 @@ async def diff(
     shell: Shell, old: _Old, new: _New, source: Annotated[bool, typer.Option(help="The texts as well.")] = False
 ) -> int | None:
     """Show what differs in behaviour between two versions. Exit code 1: something does."""
-    from loom.cli.reading import open_journal
-    from loom.cli.rehearsing import registry_of
+    from loom.cli.reading import loaded, open_journal
+    from loom.policies.registry import PolicyRegistry
 
     async with open_journal(shell) as reader:
-        found = (await registry_of(reader)).diff(old, new)
+        found = (await loaded(PolicyRegistry(reader))).diff(old, new)
     if shell.json:
         document: dict[str, Any] = {"old": found.old, "new": found.new, "equal": found.equal}
         changes = [change._asdict() for change in found.changes]

@@ -87,13 +87,11 @@ def _open(shell: Shell, name: str, by: str) -> Loom:
 
 async def keys(shell: Shell) -> None:
     """List the keys of the workspace."""
-    from loom.cli.reading import open_journal
+    from loom.cli.reading import loaded, open_journal
     from loom.web.keys import Keys
 
     async with open_journal(shell) as reader:
-        store: Any = reader
-        known = Keys(store)
-        await known.load()
+        known = await loaded(Keys(reader))
     if shell.json:
         shell.output.document([each._asdict() for each in known.all()])
     elif not known.all():

@@ -1,0 +1,132 @@
+"""A store that is read and never written: for what takes a `JournalStore` where there is a reader of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Self
+
+from loom.errors import AppendUnknownError, JournalReadOnlyError
+from loom.journal.chain import genesis
+from loom.journal.entry import Part, Recorded
+from loom.journal.sqlite import Reader
+from loom.journal.store import Append, Draft, Head, JournalReader, JournalStore, Receipt, Submitted
+
+__all__ = ["ReadOnlyStore"]
+
+
+class ReadOnlyStore(JournalStore):
+    """A `JournalStore` that is read and never written. Its head is that of the time when it was created."""
+
+    def __init__(self, reader: JournalReader, *, workspace: str, last: Recorded | None) -> None:
+        self.reader = reader
+        self._workspace = workspace
+        self._last = last
+
+    @classmethod
+    async def over(cls, reader: Reader) -> Self:
+        """Return the store of the entries that a reader finds now."""
+        page = await reader.page(after=await reader.tail() - 1)
+        return cls(reader, workspace=await reader.workspace() or "", last=page[-1] if page else None)
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose journals these are."""
+        return self._workspace
+
+    @property
+    def acknowledged(self) -> int:
+        """The last position at creation."""
+        return 0 if self._last is None else self._last.position
+
+    @property
+    def recorded_at_us(self) -> int:
+        """The time of the last entry at creation."""
+        return 0 if self._last is None else self._last.recorded_at_us
+
+    def submit(self, append: Append) -> Submitted:
+        """Refuse."""
+        raise _refused(append.journal)
+
+    def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
+        """Add nothing: nothing is queued."""
+        return False
+
+    async def append(self, append: Append) -> Receipt:
+        """Refuse."""
+        raise _refused(append.journal)
+
+    @property
+    def has_room(self) -> bool:
+        """Nothing waits to be written."""
+        return True
+
+    async def room(self) -> None:
+        """Return at once: nothing waits to be written."""
+
+    async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
+        """Refuse: nothing can be unknown here."""
+        raise _refused(unknown.journal)
+
+    async def head(self, journal: str) -> Head:
+        """Return the head of a journal."""
+        head = Head(0, genesis(self._workspace, journal))
+        async for recorded in self.reader.read(journal):
+            head = Head(recorded.sequence, recorded.entry_hash)
+        return head
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the `CommandReceivedEntry` of a command, or None."""
+        return await self.reader.find_command(journal, command_id)
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence."""
+        return self.reader.read(journal, after=after, until=until)
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position."""
+        return self.reader.read_all(after=after, until=until)
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        return await self.reader.at(positions)
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        return await self.reader.parts(positions, paths)
+
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one: what decisions refer to is read so."""
+        return await self.reader.steps(wanted)
+
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        return await self.reader.commands(turns, paths)
+
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Refuse: nothing is imported here."""
+        raise _refused("of an import")
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have."""
+        return await self.reader.marks(turns)
+
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, or of those that have `asked`."""
+        return self.reader.unfinished(asked=asked)
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name."""
+        return await self.reader.journals(after=after, limit=limit)
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Never call it."""
+
+    async def close(self) -> None:
+        """Do nothing: the reader is another's."""
+
+
+def _refused(journal: str) -> JournalReadOnlyError:
+    return JournalReadOnlyError(
+        f"journal [{journal}] is open for reading; expected nothing to be written: that is a fault"
+    )
