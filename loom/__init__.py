@@ -11,7 +11,17 @@ from __future__ import annotations
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from loom.actors import Actor, ActorRef, Approver, Command, Sources, TellReceipt, effect_key
+    from loom.actors import (
+        Actor,
+        ActorRef,
+        Approver,
+        Command,
+        Retry,
+        Sources,
+        TellReceipt,
+        effect_key,
+        exponential,
+    )
     from loom.config import LoomConfig
     from loom.decisions import (
         Alternative,
@@ -85,6 +95,7 @@ __all__ = [
     "PrecedentReferencedEntry",
     "Projection",
     "Recorded",
+    "Retry",
     "Run",
     "Sealed",
     "SetOf",
@@ -96,6 +107,7 @@ __all__ = [
     "case",
     "deny",
     "effect_key",
+    "exponential",
     "first_match",
     "indeterminate",
     "otherwise",
@@ -110,9 +122,11 @@ if not _typing.TYPE_CHECKING:
             "ActorRef",
             "Approver",
             "Command",
+            "Retry",
             "Sources",
             "TellReceipt",
             "effect_key",
+            "exponential",
         ),
         "loom.config": ("LoomConfig",),
         "loom.decisions": (

@@ -7,6 +7,7 @@ from loom.actors.approvals import Approvals, DeadlineClock
 from loom.actors.command import COMMANDS, Command
 from loom.actors.dispatch import TellReceipt
 from loom.actors.reference import ActorRef
+from loom.actors.retrying import Retry, exponential
 from loom.actors.services import ActorOptions, Approver, Services, Sources
 from loom.actors.system import ActorSystem
 from loom.actors.turns import TurnListing, Turns
@@ -23,6 +24,7 @@ __all__ = [
     "Approver",
     "Command",
     "DeadlineClock",
+    "Retry",
     "Services",
     "Sources",
     "TellReceipt",
@@ -32,4 +34,5 @@ __all__ = [
     "TurnsProjection",
     "TurnsView",
     "effect_key",
+    "exponential",
 ]

@@ -17,6 +17,7 @@ from typing_extensions import TypeVar
 from loom.actors import verbs
 from loom.actors.command import Command, Handles, Sent
 from loom.actors.ports import StateRef
+from loom.actors.retrying import Retry
 from loom.actors.turn_context import current_turn
 from loom.actors.verbs import DecisionDraft
 from loom.actors.waiting_verbs import WaitingVerbs
@@ -130,6 +131,7 @@ class Actor(WaitingVerbs, Generic[State]):
         key: str | None = None,
         protect: Mapping[str, str] | None = None,
         subject: str | None = None,
+        retry: Retry | None = None,
     ) -> T: ...
 
     @overload
@@ -146,6 +148,7 @@ class Actor(WaitingVerbs, Generic[State]):
         key: str | None = None,
         protect: Mapping[str, str] | None = None,
         subject: str | None = None,
+        retry: Retry | None = None,
     ) -> Any: ...
 
     async def gather_context(
@@ -161,6 +164,7 @@ class Actor(WaitingVerbs, Generic[State]):
         key: str | None = None,
         protect: Mapping[str, str] | None = None,
         subject: str | None = None,
+        retry: Retry | None = None,
     ) -> Any:
         """Look something up, journal what came back and how long it took, and return it.
 
@@ -170,7 +174,8 @@ class Actor(WaitingVerbs, Generic[State]):
 
         `protect` says by path what of the result is sealed, hashed, masked or dropped before it is journaled, as
         `{"email": "seal", "contacts.*.phone": "mask"}`; `$result` is all of it, and `$query` the query. Declared fields
-        of `returns` say the same. It is the data of `subject`, by default the subject that the command names.
+        of `returns` say the same. It is the data of `subject`, by default the subject that the command names. `retry`
+        says how often and when a fetcher that raised is called again, `timeout_s` for each attempt.
         """
         return await verbs.gather_context(
             current_turn(self, "gather_context"),
@@ -184,6 +189,7 @@ class Actor(WaitingVerbs, Generic[State]):
             key=key,
             protect=protect,
             subject=subject,
+            retry=retry,
         )
 
     def evaluate(self, facts: BaseModel | Mapping[str, object]) -> Evaluation:
@@ -335,6 +341,7 @@ class Actor(WaitingVerbs, Generic[State]):
         arguments: Mapping[str, object] | None = None,
         under: ApprovalGiven | None = None,
         returns: type[T],
+        retry: Retry | None = None,
     ) -> T: ...
 
     @overload
@@ -348,6 +355,7 @@ class Actor(WaitingVerbs, Generic[State]):
         arguments: Mapping[str, object] | None = None,
         under: ApprovalGiven | None = None,
         returns: None = None,
+        retry: Retry | None = None,
     ) -> Any: ...
 
     async def perform(
@@ -360,6 +368,7 @@ class Actor(WaitingVerbs, Generic[State]):
         arguments: Mapping[str, object] | None = None,
         under: ApprovalGiven | None = None,
         returns: Any = None,
+        retry: Retry | None = None,
     ) -> Any:
         """Perform an effect outside: the intent is durable before it, and the result is journaled after it.
 
@@ -368,6 +377,7 @@ class Actor(WaitingVerbs, Generic[State]):
 
         `arguments` are journaled with the intent. `under` is the approval for it: other arguments than those that were
         approved are an `ApprovalMismatchError`, and nothing is done. One approval covers one effect.
+        `retry` says how often and when an effect that raised is performed again, with the same key.
         """
         return await verbs.perform(
             current_turn(self, "perform"),
@@ -378,6 +388,7 @@ class Actor(WaitingVerbs, Generic[State]):
             returns=returns,
             arguments=arguments,
             under=under,
+            retry=retry,
         )
 
     async def ask(

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from loom.decisions.entries import Failure
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, Step
 from loom.journal.ranges import BodyRange
 
 __all__ = [
     "AskRepliedEntry",
     "AskedEntry",
+    "AttemptFailedEntry",
     "BodiesClosedEntry",
     "EffectIntendedEntry",
     "EffectPerformedEntry",
@@ -61,6 +62,24 @@ class ToldEntry(Entry):
     failure: Failure | None = None
 
 
+class AttemptFailedEntry(Entry):
+    """An attempt of a step failed, and another one follows `delay_s` later.
+
+    `step` is that of the verb, `attempt` counts from 1. The failure of a last attempt is in the step's own entry.
+    """
+
+    kind: ClassVar[str] = "attempt_failed"
+
+    attempt: int
+    failure: Failure
+    delay_s: float
+
+    @property
+    def back_off(self) -> Step:
+        """The wait before the next attempt, as a step of its own: its turn continues with it."""
+        return Step("back_off", str(self.step), self.attempt - 1)
+
+
 class EffectIntendedEntry(Entry):
     """An effect is about to be performed. Without a result after it, it is unknown whether it happened.
 
@@ -83,15 +102,25 @@ class EffectIntendedEntry(Entry):
 
 
 class EffectPerformedEntry(Entry):
-    """The effect was performed, with this result; or it raised."""
+    """The effect was performed, with this result; or it raised.
+
+    Schema 2 has the attempts that failed before: the types of their errors. Each is an entry of its own.
+    """
 
     kind: ClassVar[str] = "effect_performed"
+    schema_version: ClassVar[int] = 2
 
     action: str
     key: str
     result: JsonValue = None
     failure: Failure | None = None
     duration_ms: float
+    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=lambda failed: not failed)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: no attempt was repeated."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class ValueDrawnEntry(Entry):

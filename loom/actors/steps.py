@@ -10,19 +10,20 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from loom.actors.entries import AskedEntry, EffectIntendedEntry
+from loom.actors.entries import AskedEntry, AttemptFailedEntry, EffectIntendedEntry
 from loom.actors.wait_entries import WaitBegunEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step, UnknownEntry
 
-__all__ = ["REACTION", "Phase", "RecordedSteps", "UnorderedSteps", "step_of"]
+__all__ = ["REACTION", "Phase", "RecordedSteps", "UnorderedSteps", "attempt_phase", "step_of"]
 
-Phase = Literal["begin", "end"]
-"""Some steps take two entries: an intent before, a result after. Others have only the end."""
+Phase: TypeAlias = str
+"""Some steps take two entries: an intent before, `begin`, and a result after, `end`. Others have only the end. Between
+them is an entry for each attempt that failed and was repeated, `attempt 1` and so on."""
 
-_WAITS = frozenset({ApprovalRequestedEntry.kind, WaitBegunEntry.kind})
+_WAITS = frozenset({ApprovalRequestedEntry.kind, WaitBegunEntry.kind, AttemptFailedEntry.kind})
 _BEGINNINGS = _WAITS | {EffectIntendedEntry.kind, AskedEntry.kind}
 
 REACTION = 16
@@ -54,9 +55,9 @@ class RecordedSteps:
         for recorded in entries:
             step = step_of(recorded)
             if step is not None:
-                self._items.append(_Item(step, "begin" if recorded.kind in _BEGINNINGS else "end", recorded))
+                self._items.append(_Item(step, _phase_of(recorded), recorded))
         self._known = {(item.step, item.phase) for item in self._items}
-        self.parked = any(_parks(item) and not self.has(item.step, "end") for item in self._items)
+        self.parked = any(_parks(item) and not self.has(_wait_of(item), "end") for item in self._items)
         """Whether the turn waited for an answer, a time or a message when it was interrupted."""
         self._left = len(self._items)
         self._taken: set[tuple[Step, Phase]] = set()
@@ -253,6 +254,24 @@ def step_of(recorded: Recorded) -> Step | None:
     return entry.step
 
 
+def attempt_phase(attempt: int) -> Phase:
+    """Return the phase of a step in which an attempt failed; attempts are numbered from 1."""
+    return f"attempt {attempt}"
+
+
+def _phase_of(recorded: Recorded) -> Phase:
+    entry = recorded.entry
+    if isinstance(entry, AttemptFailedEntry):
+        return attempt_phase(entry.attempt)
+    return "begin" if recorded.kind in _BEGINNINGS else "end"
+
+
 def _parks(item: _Item) -> bool:
     """Tell whether a turn whose last entry this is waits: then nothing runs for real yet."""
     return item.recorded.kind in _WAITS
+
+
+def _wait_of(item: _Item) -> Step:
+    """Return the step that ends when a wait is over."""
+    entry = item.recorded.entry
+    return entry.back_off if isinstance(entry, AttemptFailedEntry) else item.step

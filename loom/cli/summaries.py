@@ -158,6 +158,10 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "approval_escalated": _escalated,
     "approval_requested": _requested,
     "ask_replied": _replied,
+    "attempt_failed": lambda body: (
+        f"{body['step'][0]} {body['step'][1]}, attempt {body['attempt']}, again after {body['delay_s']:.3g} s: "
+        f"{_failed(body['failure'])}"
+    ),
     "asked": lambda body: f"{body['journal']} {body['command_type']}",
     "command_received": _command,
     "context_gathered": _looked_up,

@@ -50,7 +50,8 @@ class DecisionInput(_Frozen):
 
     A look-up that failed has a `failure` and no result; older entries do not have this field. `handed_in` means that
     the value was given by the caller and not looked up in the journal: it has neither a time nor a duration. `gone`
-    means that the entry of the look-up is pruned or missing.
+    means that the entry of the look-up is pruned or missing. `failed_attempts` are the types of the errors before the
+    last attempt; the entry of the look-up has them, and a decision that repeats its inputs does not.
     """
 
     system: str
@@ -63,6 +64,7 @@ class DecisionInput(_Frozen):
     masked: tuple[str, ...] = ()
     failure: Failure | None = None
     source: Literal["look_up", "handed_in", "gone"] = "look_up"
+    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=lambda failed: not failed)
 
 
 class Alternative(_Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from loom.decisions.layout import ExplanationLine, Tone, in_words, labelled, moment, took
+from loom.decisions.layout import ExplanationLine, Tone, after_failures, in_words, labelled, moment, took
 from loom.decisions.trace import DecisionTrace, Effect
 from loom.identity import short
 
@@ -23,7 +23,8 @@ def done(trace: DecisionTrace) -> Iterator[ExplanationLine]:
             yield labelled("", f"with {in_words(effect.arguments)}{under}", "quiet")
         again = "" if effect.repeatable else "; not repeatable"
         lasted = "" if effect.duration_ms is None else f", took {took(effect.duration_ms / 1000)}"
-        yield labelled("", f"key {effect.key}, begun {moment(effect.intended_at)}{lasted}{again}", "quiet")
+        after = "".join(f", {words}" for words in after_failures(effect.failed_attempts))
+        yield labelled("", f"key {effect.key}, begun {moment(effect.intended_at)}{lasted}{after}{again}", "quiet")
         if effect.status == "performed":
             yield labelled("", f"result: {in_words(effect.result)}", "quiet")
     if trace.effects_left_out:

@@ -15,7 +15,8 @@ CREATE TABLE turn_effects (
   result TEXT,
   type_name TEXT,
   message TEXT,
-  duration_ms REAL
+  duration_ms REAL,
+  failed_attempts TEXT
 ) STRICT;
 
 CREATE INDEX turn_effects_by_turn ON turn_effects (journal, command_id, position);

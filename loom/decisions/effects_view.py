@@ -21,7 +21,8 @@ INSERT INTO turn_effects (position, journal, command_id, step, action, key, repe
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PERFORM = """
-UPDATE turn_effects SET ended_position = ?, ended_at_us = ?, result = ?, type_name = ?, message = ?, duration_ms = ?
+UPDATE turn_effects SET ended_position = ?, ended_at_us = ?, result = ?, type_name = ?, message = ?, duration_ms = ?,
+  failed_attempts = ?
 WHERE journal = ? AND command_id = ? AND step = ? AND ended_position IS NULL
 """
 
@@ -30,7 +31,7 @@ class EffectsProjection:
     """Keeps one row for each effect that a turn intended."""
 
     name = "effects"
-    version = 2
+    version = 3
     kinds = frozenset({_INTENDED, _PERFORMED})
     schema = script("loom.decisions", "effects.sql")
     tables = ("turn_effects",)
@@ -50,5 +51,6 @@ class EffectsProjection:
         elif recorded.kind == _PERFORMED:
             failure = plain.get("failure") or {}
             result = json.dumps(plain.get("result"), ensure_ascii=False)
-            values = (result, failure.get("type_name"), failure.get("message"), plain["duration_ms"])
+            failed = json.dumps(plain.get("failed_attempts", []), ensure_ascii=False)
+            values = (result, failure.get("type_name"), failure.get("message"), plain["duration_ms"], failed)
             view.execute(_PERFORM, (recorded.position, recorded.recorded_at_us, *values, *turn))

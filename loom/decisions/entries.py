@@ -60,11 +60,11 @@ class ContextGatheredEntry(Entry):
 
     Schema 2 has protected values: `protected` are their places in the result, as JSON pointers, and `protected_query`
     is what was kept of a query that says `[sealed]`, `[hashed]`, `[masked]` or `[dropped]`. `masked` are names that a
-    circuit withheld.
+    circuit withheld. Schema 3 has the attempts that failed before: the types of their errors.
     """
 
     kind: ClassVar[str] = "context_gathered"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     is_referred_to: ClassVar[bool] = True
 
     system: str
@@ -78,11 +78,12 @@ class ContextGatheredEntry(Entry):
     masked: tuple[str, ...] = ()
     protected: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
     protected_query: JsonValue = Field(default=None, exclude_if=_is_none)
+    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 1 as it is: nothing in it is protected."""
-        return body if version == 1 else super().upcast(version, body)
+        """Return an older body as it is: in schema 1 nothing is protected, in schema 2 nothing was repeated."""
+        return body if version in (1, 2) else super().upcast(version, body)
 
     def as_input(self) -> DecisionInput:
         """Return the look-up as an input of a decision of its turn."""
@@ -96,6 +97,7 @@ class ContextGatheredEntry(Entry):
             duration_ms=self.duration_ms,
             masked=self.masked,
             failure=self.failure,
+            failed_attempts=self.failed_attempts,
         )
 
 

@@ -20,6 +20,7 @@ from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.layout import (
     ExplanationLine,
     Tone,
+    after_failures,
     flat,
     harmless,
     in_words,
@@ -179,6 +180,7 @@ def _facts(trace: DecisionTrace) -> Iterator[ExplanationLine]:
         asked = f"{look_up.entity} {look_up.query} in {look_up.system}"
         when = [] if look_up.retrieved_at is None else [moment(look_up.retrieved_at)]
         when += [] if look_up.duration_ms is None else [f"took {took(look_up.duration_ms / 1000)}"]
+        when += after_failures(look_up.failed_attempts)
         yield labelled("looked up", asked + (f" ({', '.join(when)})" if when else ""))
         if look_up.relevance:
             yield labelled("", f"for {look_up.relevance}", "quiet")

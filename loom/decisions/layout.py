@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -19,6 +20,7 @@ from loom.sealing.markers import placeholder_of, worded
 __all__ = [
     "ExplanationLine",
     "Tone",
+    "after_failures",
     "flat",
     "harmless",
     "in_words",
@@ -118,6 +120,14 @@ def took(seconds: float) -> str:
     if hours < 36:
         return f"{hours} h {int(seconds % 3600 // 60)} min"
     return f"{days} d {int(seconds % 86_400 // 3600)} h"
+
+
+def after_failures(failed: Sequence[str]) -> list[str]:
+    """Return what came before the last attempt, by the types of the errors; nothing where there was one attempt."""
+    if not failed:
+        return []
+    types = ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in Counter(failed).items())
+    return [f"after {len(failed)} failed attempt{'s' if len(failed) > 1 else ''}: {types}"]
 
 
 def tone_of(answer: str) -> Tone:

@@ -186,6 +186,8 @@ class Effect(_Frozen):
     arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
     under: str | None = Field(default=None, exclude_if=_is_none)
     """The id of the approval under which it was performed."""
+    failed_attempts: tuple[str, ...] = ()
+    """The types of the errors of earlier attempts."""
 
     @classmethod
     def of(cls, row: Row, *, decided: int) -> Self:
@@ -205,6 +207,7 @@ class Effect(_Frozen):
             intended_at=datetime_from_us(row["intended_at_us"]),
             ended_at=datetime_from_us(row["ended_at_us"]) if ended else None,
             duration_ms=row["duration_ms"],
+            failed_attempts=tuple(json.loads(row["failed_attempts"] or "[]")),
         )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from loom.actors.keeping import without_texts
 from loom.actors.turn import Turn
 from loom.actors.verbs.evaluation import GivenFacts, given_facts
-from loom.actors.verbs.handed_in import inputs_of, precedents_of
+from loom.actors.verbs.handed_in import inputs_of, precedents_of, repeated
 from loom.actors.verbs.keyed_class import Classified, classified, key_of_classes
 from loom.actors.verbs.protected_facts import hold_keys_of_facts, without_facts
 from loom.actors.verbs.protected_outcome import Outcome, protected_outcome
@@ -227,7 +227,7 @@ def _rests_on(
     if given.inputs is not None:
         inputs = inputs_of(turn, given.inputs)
     else:
-        inputs = tuple([each.entry().as_input() for each in looked_up]) if refers is None else ()
+        inputs = tuple([repeated(each.entry().as_input()) for each in looked_up]) if refers is None else ()
     if given.approvals is not None:
         approvals = tuple(given.approvals)
     else:

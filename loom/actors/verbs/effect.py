@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
+from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
+from loom.actors.verbs.attempts import Attempts
 from loom.actors.verbs.binding import arguments_of, check_approved
 from loom.actors.verbs.shared import Came, attempt, expect, once, result_written, typed
 from loom.decisions.decision import ApprovalGiven
-from loom.errors import EffectFailedError, NoTurnError, TurnStuckError
+from loom.errors import AdmissionError, EffectFailedError, NoTurnError, TurnStuckError
 from loom.journal.entry import Step
 from loom.journal.serialisation import json_text, step_text
 
@@ -35,8 +37,10 @@ async def perform(
     returns: type[T] | None,
     arguments: Mapping[str, object] | None = None,
     under: ApprovalGiven | None = None,
+    retry: Retry | None = None,
 ) -> Any:
     """See `Actor.perform`."""
+    _check_retry(action, repeatable=repeatable, retry=retry)
     action = turn.protected.redact(action)
     named = arguments_of(turn, arguments)
     if under is not None:
@@ -51,6 +55,7 @@ async def perform(
             under=None if under is None else under.approval_id,
         )
         intended = await once(turn, step, intent, "begin")
+        attempts = await Attempts.begin(turn, step, retry)
         recorded = await turn.take(step)
         if recorded is not None:
             performed = expect(recorded.entry, EffectPerformedEntry, turn)
@@ -58,7 +63,8 @@ async def perform(
         else:
             if intended is not None and not turn.may_repeat:
                 _check_repeatable(turn, expect(intended.entry, EffectIntendedEntry, turn))
-            (value, text), failure = await _perform(turn, step, action, effect, key)
+            came = await _perform(turn, step, action, effect, key, attempts)
+            (value, text), failure = came.result, came.failure
         if failure is not None:
             raise EffectFailedError(failure.type_name, failure.message)
         return typed(value, returns, text=text)
@@ -85,6 +91,15 @@ def in_doubt(turn: str, action: str) -> TurnStuckError:
     )
 
 
+def _check_retry(action: str, *, repeatable: bool, retry: Retry | None) -> None:
+    """Refuse to repeat an effect that may have happened and must not happen twice."""
+    if retry is not None and not repeatable and retry.on is None:
+        raise AdmissionError(
+            f"effect [{action:.200}] is not repeatable, and is to be retried on every exception; expected on= with the "
+            "exceptions that say that nothing was done: name them, or leave out retry="
+        )
+
+
 def _check_repeatable(turn: Turn, intended: EffectIntendedEntry) -> None:
     """Stop for a person where an effect may have happened and must not happen twice."""
     if not intended.repeatable:
@@ -92,21 +107,25 @@ def _check_repeatable(turn: Turn, intended: EffectIntendedEntry) -> None:
 
 
 async def _perform(
-    turn: Turn, step: Step, action: str, effect: Callable[[str], Awaitable[Any] | Any], key: str
+    turn: Turn, step: Step, action: str, effect: Callable[[str], Awaitable[Any] | Any], key: str, attempts: Attempts
 ) -> Came:
     """Perform it, once the intent is durable (law 4), and write the result."""
     await turn.durable()
-    began = time.perf_counter()
-    token = _key.set(key)
-    try:
-        came = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
-    finally:
-        _key.reset(token)
-    duration_ms = round((time.perf_counter() - began) * 1000, 3)
+    while True:
+        began = time.perf_counter()
+        token = _key.set(key)
+        try:
+            came = await attempt(lambda: effect(key), timeout_s=None, limits=turn.services.limits)
+        finally:
+            _key.reset(token)
+        duration_ms = round((time.perf_counter() - began) * 1000, 3)
+        if came.error is None or not await attempts.again(came.error, came.failure):
+            break
     texts = {
         "step": step_text(step),
         "action": json_text(action),
         "key": json_text(key),
         "duration_ms": to_json(duration_ms),
+        **attempts.text,
     }
     return result_written(turn, EffectPerformedEntry, texts, came)[0]

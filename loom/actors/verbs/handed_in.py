@@ -43,14 +43,21 @@ def inputs_of(turn: Turn, given: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(_input(turn, value, number, known) for number, value in enumerate(given, start=1))
 
 
+def repeated(looked_up: DecisionInput) -> DecisionInput:
+    """Return a look-up as a decision that repeats it holds it; its failed attempts are in its own entry only."""
+    return looked_up.model_copy(update={"failed_attempts": ()}) if looked_up.failed_attempts else looked_up
+
+
 def _input(turn: Turn, value: Any, number: int, known: Mapping[str, DecisionInput]) -> Any:
-    if isinstance(value, DecisionInput) or (isinstance(value, Mapping) and value.keys() >= _LOOK_UP):
-        return value
+    if isinstance(value, DecisionInput):
+        return repeated(value)
+    if isinstance(value, Mapping) and value.keys() >= _LOOK_UP:
+        return {name: part for name, part in value.items() if name != "failed_attempts"}
     declared = declared_in(value)
     plain = json_value(value if declared is None else plain_result(value), limits=turn.services.limits)
     looked_up = known.get(_text(plain))
     if looked_up is not None:
-        return looked_up
+        return repeated(looked_up)
     if declared is not None:
         subject, node, whole = subject_of_turn(turn), Parts({"result": declared}), {"result": plain}
         keys = keys_at_hand(turn, subjects_in(whole, node, subject=subject))

@@ -11,7 +11,9 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from loom.actors.gathered import LookedUp
+from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
+from loom.actors.verbs.attempts import Attempts
 from loom.actors.verbs.protected_lookup import LookupProtection, opened_result, protection_of
 from loom.actors.verbs.shared import Came, attempt, expect, failure_of, result_written, typed
 from loom.clock import datetime_from_us
@@ -41,12 +43,14 @@ async def gather_context(
     key: str | None,
     protect: Mapping[str, str] | None,
     subject: str | None,
+    retry: Retry | None,
 ) -> Any:
     """See `Actor.gather_context`."""
     json_value([system, entity, query, relevance])  # what cannot be journaled is refused before anything is done
     protection = await protection_of(turn, protect=protect, returns=returns, subject=subject, query=query)
     named = query if protection is None else protection.query
     with turn.step("gather_context", key or f"{system}/{entity}/{named}") as step:
+        attempts = await Attempts.begin(turn, step, retry)
         recorded = await turn.take(step)
         if recorded is not None:
             value, failure = await _given_again(turn, recorded)
@@ -61,9 +65,9 @@ async def gather_context(
             }
             patience = timeout_s if timeout_s is not None else turn.services.options.lookup_timeout_s
             with span("loom.lookup", {"loom.system": system, "loom.entity": entity}) as under_way:
-                came = await _fetch(turn, step, asked, fetcher, patience, protection)
+                came = await _fetch(turn, step, asked, fetcher, patience, protection, attempts)
                 under_way.set_attribute("loom.outcome", "found" if came.failure is None else came.failure.type_name)
-            (value, text), failure = came
+            (value, text), failure = came.result, came.failure
         if failure is not None:
             raise LookupFailedError(failure.type_name, failure.message)
         return typed(value, returns, text=text)
@@ -87,16 +91,21 @@ async def _fetch(
     fetcher: Callable[[], Awaitable[Any] | Any],
     timeout_s: float | None,
     protection: LookupProtection | None,
+    attempts: Attempts,
 ) -> Came:
     """Run a fetcher, and journal its query (`asked`), its result, its start and its duration.
 
-    Protected values are written in protected form; the code gets the plain result.
+    Start and duration are those of the last attempt. Protected values are written in protected form; the code gets the
+    plain result.
     """
     services = turn.services
-    began_us, began = services.sources.clock.now_us(), time.perf_counter()
     made = None if protection is None else protection.made
-    came = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits, made=made)
-    duration_ms = round((time.perf_counter() - began) * 1000, 3)
+    while True:
+        began_us, began = services.sources.clock.now_us(), time.perf_counter()
+        came = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits, made=made)
+        duration_ms = round((time.perf_counter() - began) * 1000, 3)
+        if came.error is None or not await attempts.again(came.error, came.failure):
+            break
     took = {"retrieved_at": to_json(datetime_from_us(began_us)), "duration_ms": to_json(duration_ms)}
     hidden, places, refused = came, dict[str, bytes](), False
     if protection is not None:
@@ -104,7 +113,7 @@ async def _fetch(
             hidden, places = await protection.protected(step, came)
         except AdmissionError as error:  # its shape is not the declared one, or it must not be written at all
             hidden, refused = Came(failure=failure_of(error)), True
-    texts = {**asked, **took, **places}
+    texts = {**asked, **took, **places, **attempts.text}
     written, ready = result_written(turn, ContextGatheredEntry, texts, hidden, own_words=refused)
     reference = StepReference(turn.host.sequence, ready.body_digest.hex())
     plain = (came.result.value,) if places and written.failure is None else None

@@ -77,6 +77,8 @@ class Came(NamedTuple):
 
     result: Written = NOTHING
     failure: Failure | None = None
+    error: BaseException | None = None
+    """What it raised; None for a value, also for one that cannot be kept."""
 
 
 def result_written(
@@ -120,16 +122,20 @@ async def attempt(
         if inspect.isawaitable(raw):
             async with asyncio.timeout(timeout_s) as patience:
                 raw = await raw
-        return Came(written(raw if made is None else made(raw), limits=limits))
     except TimeoutError as error:
         if patience is not None and patience.expired():
-            return Came(failure=Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s"))
-        return Came(failure=failure_of(error))
+            failure = Failure(type_name="TimeoutError", message=f"no answer within {timeout_s} s")
+            return Came(failure=failure, error=error)
+        return Came(failure=failure_of(error), error=error)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return Came(failure=failure_of(error))  # a task for which it waited was cancelled, not the turn
+        return Came(failure=failure_of(error), error=error)  # a task for which it waited was cancelled, not the turn
+    except Exception as error:
+        return Came(failure=failure_of(error), error=error)
+    try:
+        return Came(written(raw if made is None else made(raw), limits=limits))
     except Exception as error:
         return Came(failure=failure_of(error))
 

@@ -13,7 +13,7 @@ from loom.errors import AdmissionError
 from loom.journal.entry import Step
 from loom.spans import span
 
-__all__ = ["ends_at", "sleep"]
+__all__ = ["ends_at", "sleep", "wait_out"]
 
 _LONGEST_S = 100 * 366 * 86_400
 
@@ -39,7 +39,7 @@ async def sleep(turn: Turn, seconds: float | None, *, until: datetime | None, ke
             if turn.compare is not None:
                 turn.compare(recorded, begun.model_copy(update={"until": before.until}))
         with span("loom.sleep", {"loom.until": str(until)}):
-            await _wait(turn, step)
+            await wait_out(turn, step)
 
 
 def ends_at(asked: Instant, seconds: float | None, until: datetime | None, *, what: str) -> datetime | None:
@@ -59,8 +59,8 @@ def ends_at(asked: Instant, seconds: float | None, until: datetime | None, *, wh
     return datetime_from_us(asked.now_us) + timedelta(seconds=seconds)
 
 
-async def _wait(turn: Turn, step: Step) -> None:
-    """Wait for the time, and continue: the turn may have been parked for days."""
+async def wait_out(turn: Turn, step: Step) -> None:
+    """Wait for the time of a wait that has begun, and continue: the turn may have been parked for days."""
     if turn.recorded_steps is not None and turn.recorded_steps.has(step, "end"):
         await turn.recorded_steps.take(step, "end")
         return
