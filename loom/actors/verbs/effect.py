@@ -55,7 +55,9 @@ async def perform(
             under=None if under is None else under.approval_id,
         )
         intended = await once(turn, step, intent, "begin")
-        attempts = await Attempts.begin(turn, step, retry)
+        attempts = None
+        if retry is not None or turn.recorded_steps is not None:
+            attempts = await Attempts.begin(turn, step, retry)
         recorded = await turn.take(step)
         if recorded is not None:
             performed = expect(recorded.entry, EffectPerformedEntry, turn)
@@ -107,7 +109,12 @@ def _check_repeatable(turn: Turn, intended: EffectIntendedEntry) -> None:
 
 
 async def _perform(
-    turn: Turn, step: Step, action: str, effect: Callable[[str], Awaitable[Any] | Any], key: str, attempts: Attempts
+    turn: Turn,
+    step: Step,
+    action: str,
+    effect: Callable[[str], Awaitable[Any] | Any],
+    key: str,
+    attempts: Attempts | None,
 ) -> Came:
     """Perform it, once the intent is durable (law 4), and write the result."""
     await turn.durable()
@@ -119,13 +126,13 @@ async def _perform(
         finally:
             _key.reset(token)
         duration_ms = round((time.perf_counter() - began) * 1000, 3)
-        if came.error is None or not await attempts.again(came.error, came.failure):
+        if attempts is None or came.error is None or not await attempts.again(came.error, came.failure):
             break
     texts = {
         "step": step_text(step),
         "action": json_text(action),
         "key": json_text(key),
         "duration_ms": to_json(duration_ms),
-        **attempts.text,
+        **(attempts.text if attempts else {}),
     }
     return result_written(turn, EffectPerformedEntry, texts, came)[0]

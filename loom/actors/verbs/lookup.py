@@ -50,7 +50,9 @@ async def gather_context(
     protection = await protection_of(turn, protect=protect, returns=returns, subject=subject, query=query)
     named = query if protection is None else protection.query
     with turn.step("gather_context", key or f"{system}/{entity}/{named}") as step:
-        attempts = await Attempts.begin(turn, step, retry)
+        attempts = None
+        if retry is not None or turn.recorded_steps is not None:
+            attempts = await Attempts.begin(turn, step, retry)
         recorded = await turn.take(step)
         if recorded is not None:
             value, failure = await _given_again(turn, recorded)
@@ -91,7 +93,7 @@ async def _fetch(
     fetcher: Callable[[], Awaitable[Any] | Any],
     timeout_s: float | None,
     protection: LookupProtection | None,
-    attempts: Attempts,
+    attempts: Attempts | None,
 ) -> Came:
     """Run a fetcher, and journal its query (`asked`), its result, its start and its duration.
 
@@ -104,7 +106,7 @@ async def _fetch(
         began_us, began = services.sources.clock.now_us(), time.perf_counter()
         came = await attempt(fetcher, timeout_s=timeout_s, limits=services.limits, made=made)
         duration_ms = round((time.perf_counter() - began) * 1000, 3)
-        if came.error is None or not await attempts.again(came.error, came.failure):
+        if attempts is None or came.error is None or not await attempts.again(came.error, came.failure):
             break
     took = {"retrieved_at": to_json(datetime_from_us(began_us)), "duration_ms": to_json(duration_ms)}
     hidden, places, refused = came, dict[str, bytes](), False
@@ -113,7 +115,7 @@ async def _fetch(
             hidden, places = await protection.protected(step, came)
         except AdmissionError as error:  # its shape is not the declared one, or it must not be written at all
             hidden, refused = Came(failure=failure_of(error)), True
-    texts = {**asked, **took, **places, **attempts.text}
+    texts = {**asked, **took, **places, **(attempts.text if attempts else {})}
     written, ready = result_written(turn, ContextGatheredEntry, texts, hidden, own_words=refused)
     reference = StepReference(turn.host.sequence, ready.body_digest.hex())
     plain = (came.result.value,) if places and written.failure is None else None
