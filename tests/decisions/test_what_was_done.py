@@ -187,7 +187,7 @@ async def test_an_effect_that_only_the_view_knows_is_not_shown(tmp_path: Path) -
         tamper(
             loom.store.files.views,
             "INSERT INTO turn_effects VALUES "
-            "(2, ?, 't', '[]', 'pay', 'k', 1, 5, NULL, NULL, 3, 6, '\"paid\"', NULL, NULL, 1.0)",
+            "(2, ?, 't', '[]', 'pay', 'k', 1, 5, NULL, NULL, 3, 6, '\"paid\"', NULL, NULL, 1.0, NULL)",
             [JOURNAL],
         )
         assert (await loom.traces.get(derived_id("test", "one"))).effects == ()

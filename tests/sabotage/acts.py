@@ -1089,6 +1089,8 @@ ACTS: tuple[Act, ...] = (
         "written = _redacted(turn, plain)",
         "written = plain",
         ("tests/actors/test_binding.py",),
+    ),
+    Act(
         "an effect that may not be repeated is retried on every exception",
         "loom/actors/verbs/effect.py",
         "_check_retry",
