@@ -284,6 +284,7 @@ async def _look_up(
             key=key,
             protect=None,
             subject=None,
+            retry=None,
         )
     except LookupFailedError as error:
         raise _refused(error.type_name, error.message, error) from error
