@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from pydantic_ai import Agent, Tool
 from loom import effect_key
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.decisions.entries import ApprovalRequestedEntry, ContextGatheredEntry
+from loom.errors import TurnStuckError
 from loom.integrations.pydantic_ai import AgentActor, LoomDurability, RunAgent, handled
 from loom.testing import Scenario
+from tests.actors.support import entries, lay_down, opened
 from tests.integrations.support import CALLS, scripted
 
 KEYS: list[str] = []
@@ -67,3 +70,42 @@ async def test_a_run_with_tools_and_an_approval_resumes_from_every_entry() -> No
     assert decision.outcome == {"output": "It was refunded 40."}
     assert [each.entity for each in decision.inputs] == ["order"]
     assert [each.by for each in decision.approvals] == ["the answerer of the scenario"]
+
+
+NAMES = [
+    ("call_model", "support__model.request", 0),
+    ("gather_context", "support__function_toolset__<agent>.call_tool:order#1", 0),
+    ("call_model", "support__model.request", 1),
+    ("request_approval", "support__approval:refund#1", 0),
+    ("perform", "support__function_toolset__<agent>.call_tool:refund/bbf78eefd3bbbc83", 0),
+    ("call_model", "support__model.request", 2),
+    ("record_decision", "agent_run", 0),
+]
+
+
+async def test_the_names_of_steps_are_those_of_journals_that_exist() -> None:
+    """A journal of a turn in flight has these keys: under other names it would not be resumed."""
+    happened = await Scenario(Support).when(RunAgent(prompt="go"))
+    found = list(dict.fromkeys(entry.step for entry in happened.entries if entry.step is not None))
+    assert [(step.verb, step.key, step.occurrence) for step in found] == NAMES
+
+
+async def test_an_effect_that_was_cut_short_waits_for_a_person_unless_it_may_be_repeated(tmp_path: Path) -> None:
+    class Once(AgentActor):
+        agent = Agent(
+            scripted([("refund", {"order_id": "o-1", "amount_usd": 40})], "{0}"),
+            name="once",
+            tools=[refund],
+            capabilities=[LoomDurability()],
+        )
+
+    async with opened(tmp_path / "whole", agents=[Once]) as loom:
+        assert await loom.actor(Once, "one").ask(RunAgent(prompt="go"), id="c") == "refunded 40"
+        history = await entries(loom, "once/one")
+    cut = next(at for at, each in enumerate(history, 1) if each.kind == "effect_intended")
+    CALLS.clear()
+    await lay_down(tmp_path / "cut", history[:cut])
+    async with opened(tmp_path / "cut", agents=[Once]) as loom:
+        with pytest.raises(TurnStuckError, match=r"performed .refund., which is not repeatable"):
+            await loom.actor(Once, "one").ask(RunAgent(prompt="go"), id="c")
+    assert not CALLS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, JsonValue
 from pydantic_ai.agent import AbstractAgent
@@ -51,9 +51,16 @@ class AgentActor(Actor[None]):
         """Return the dependencies of a run; by default none."""
         return None
 
-    async def execute(self, command: RunAgent) -> Any:
-        """Run the agent, and return its output."""
-        return await self.run_agent(command.prompt, deps=self.deps(command))
+    if TYPE_CHECKING:  # a subclass may handle a command of its own
+
+        async def execute(self, command: Any) -> Any:
+            """Run the agent, and return its output."""
+
+    else:
+
+        async def execute(self, command: RunAgent) -> Any:
+            """Run the agent, and return its output."""
+            return await self.run_agent(command.prompt, deps=self.deps(command))
 
     async def run_agent(
         self,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic_ai.agent import EventStreamHandler
 from pydantic_ai.durable_exec import (
-    JSON_CODEC,
     BaseDurabilityCapability,
     DurabilityEngineSpec,
     DurableOperationBackend,
@@ -32,16 +31,12 @@ from pydantic_ai.tools import (
 
 from loom.actors import verbs
 from loom.decisions.decision import ApprovalGiven
-from loom.errors import AdmissionError
+from loom.integrations.pydantic_ai.codec import STRICT_JSON, not_json
 from loom.integrations.pydantic_ai.operations import TurnOperations
 from loom.integrations.pydantic_ai.runs import Answered, runs_of, turn_here
 from loom.integrations.pydantic_ai.tools import KEY, ToolHandling, arguments_json, handling_of, in_short
 
 __all__ = ["LoomDurability"]
-
-
-def _not_json(error: Exception) -> BaseException:
-    return AdmissionError(f"result of a step is no JSON [{error!s:.500}]; expected JSON: return what can be kept")
 
 
 class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
@@ -59,8 +54,8 @@ class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
         engine_name="Loom",
         durable_unit_noun="step",
         durable_container_noun="turn",
-        codec=JSON_CODEC,
-        serialization_failure=_not_json,
+        codec=STRICT_JSON,
+        serialization_failure=not_json,
         unsupported_runtime_toolset_kinds=frozenset({"function", "mcp", "dynamic"}),
         toolset_lifecycles={"function": "enter-always", "mcp": "enter-in-durable-unit", "dynamic": "enter-never"},
         sequential_tools_in_durable_context=True,
@@ -105,6 +100,11 @@ class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
     def get_default_conversation_id(self, run_id: str) -> str | None:
         """Return the id of a conversation, the same again when the turn is resumed."""
         return conversation_id_from_run_id(run_id) if self.in_durable_context else None
+
+    def get_run_clock(self) -> Callable[[], datetime] | None:
+        """Return the clock of the loom, against which a run's timeout is measured."""
+        turn = turn_here()
+        return None if turn is None else turn.services.now
 
     async def get_run_start_time(self, run_id: str) -> datetime | None:
         """Return the time at which a run with a timeout began, as it was when the turn first ran."""
