@@ -11,7 +11,7 @@ from loom.cli.shell import Shell
 from loom.cli.text import as_json, one_line
 
 if TYPE_CHECKING:
-    from loom.cli.reading import Readings, loaded
+    from loom.cli.reading import Readings
     from loom.precedents import FacetCount
 
 __all__ = ["print_facets"]
@@ -23,6 +23,7 @@ async def print_facets(
     shell: Shell, readings: Readings, name: str, wanted: dict[str, Any], asked: dict[str, Any], limit: int | None
 ) -> None:
     """Print the counts; refuse filters by words, classes or other facets, which cannot be counted."""
+    from loom.cli.reading import loaded
     from loom.precedents import EquivalenceRegistry, Precedents
 
     if given := [option for option, value in asked.items() if value]:
