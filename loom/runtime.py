@@ -66,8 +66,10 @@ from loom.workspace import (
     critic_of,
     limits,
     locate,
+    models_of,
     own_projections,
     similarity_of,
+    spend_of,
     store_options,
     tables_of,
 )
@@ -293,7 +295,8 @@ class Loom:
         services = Services(
             store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
             options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
-            find_decision=self.traces.known, subjects=self.subjects,
+            find_decision=self.traces.known, subjects=self.subjects, models=models_of(config),
+            spend=spend_of(config, self.store, now=self.now, make_draft=make_draft),
         )  # fmt: skip
         self.metrics = Metrics(queries)
         self.alerts = Alerts(self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,17 @@ from loom.errors import ConfigError, PolicyTableError
 from loom.extension import installed
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
+from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
+from loom.journal.store import Draft, JournalStore
 from loom.monitors import MonitorsProjection
 from loom.policies.tables import Table, load_table
 from loom.precedents import PrecedentsProjection
 from loom.precedents.similarity import Embed, Similarity, SimilarityConfig
 from loom.projections import Projection, Queries
 from loom.sealing import SealingConfig
+from loom.spend.config import ModelsConfig, SpendConfig
+from loom.spend.models import ModelSpend
 
 __all__ = [
     "Workspace",
@@ -38,9 +43,11 @@ __all__ = [
     "critic_of",
     "limits",
     "locate",
+    "models_of",
     "own_projections",
     "sections",
     "similarity_of",
+    "spend_of",
     "store_options",
     "tables_of",
 ]
@@ -125,12 +132,29 @@ def actor_options(config: LoomConfig) -> ActorOptions:
     return ActorOptions(**dict(config.actors))
 
 
+def models_of(config: LoomConfig) -> ModelsConfig:
+    """Return the bounds of calls of models, and what is kept of them."""
+    section = config.sections.get("models")
+    return section if isinstance(section, ModelsConfig) else ModelsConfig()
+
+
+def spend_of(
+    config: LoomConfig, store: JournalStore, *, now: Callable[[], datetime], make_draft: Callable[[Entry], Draft]
+) -> ModelSpend:
+    """Return the budget of calls of models."""
+    section = config.sections.get("budgets")
+    wanted = section if isinstance(section, SpendConfig) else SpendConfig()
+    return ModelSpend(store, wanted.models, now=now, make_draft=make_draft)
+
+
 def sections() -> dict[str, type[Section]]:
     """Return the sections of the config that are not the core's: enrichment, similarity, and installed extensions."""
     brought = {name: section for each in installed().values() for name, section in each.sections.items()}
     own: dict[str, type[Section]] = {
         "decision_traces": DecisionTracesConfig,
         "critic_llm": CriticLlmConfig,
+        "budgets": SpendConfig,
+        "models": ModelsConfig,
         "similarity": SimilarityConfig,
         "sealing": SealingConfig,
     }

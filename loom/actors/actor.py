@@ -16,6 +16,7 @@ from typing_extensions import TypeVar
 
 from loom.actors import verbs
 from loom.actors.command import Command, Handles, Sent
+from loom.actors.model_verbs import ModelVerbs
 from loom.actors.ports import StateRef
 from loom.actors.retrying import Retry
 from loom.actors.turn_context import current_turn
@@ -38,7 +39,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-class Actor(WaitingVerbs, Generic[State]):
+class Actor(ModelVerbs, WaitingVerbs, Generic[State]):
     """An agent that makes decisions and records the reasons for them.
     1. Subclass it, `class DiscountAgent(Actor[DiscountState])`, and write `async def execute(self, command)`.
     2. In `execute`, use the verbs below to look things up, to ask for approval and to decide. They journal what they

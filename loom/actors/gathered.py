@@ -73,3 +73,5 @@ class Gathered:
     """The answered requests, by approval id."""
     decisions: list[str] = field(default_factory=list)
     evaluated: Evaluated | None = None
+    model_calls: int = 0
+    """The number of calls of models that it has begun, those included that a resumed turn was given again."""

@@ -21,6 +21,8 @@ from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.registry import EquivalenceRegistry
 from loom.sealing import Subjects, Vault
+from loom.spend.config import ModelsConfig
+from loom.spend.models import ModelSpend
 from loom.telemetry import get_logger
 
 __all__ = ["ActorOptions", "Approver", "KeptSnapshot", "PrecedentIndex", "Services", "Snapshots", "Sources"]
@@ -172,6 +174,10 @@ class Services:
     """Seals and opens declared fields; None where nothing is opened, as when another process runs the loom."""
     find_decision: Callable[[str], Awaitable[Decision | None]] | None = None
     """Returns the decision with an id, or whose id alone begins so; None where there is none."""
+    models: ModelsConfig = field(default_factory=ModelsConfig)
+    """The bounds of calls of models, and what is kept of them."""
+    spend: ModelSpend | None = None
+    """The budget of calls of models; None where nothing is called."""
     requests: OpenRequests = field(init=False)
     """The pending requests for approval, and their deadlines."""
     timer: Timer = field(init=False)

@@ -15,7 +15,10 @@ from loom.journal.entry import Entry
 __all__ = ["AtLimit", "CallProblem", "FailedAttempt", "ModelCalledEntry", "ModelUsage", "Price"]
 
 AtLimit: TypeAlias = Literal["refused", "asked", "fallback"]
-"""What came of a call that was over a limit of the budget: it was not made, a person was asked, another model was."""
+"""What came of a call that was over a limit of the budget: it was refused, a person was asked, another model was.
+
+`asked` with a failure is the call that was not made yet; after a grant it is made, with an entry of its own.
+"""
 
 CallProblem: TypeAlias = Literal[
     "unknown_model", "refused", "rate_limited", "timed_out", "too_long", "misfit", "budget", "failed"
@@ -73,8 +76,8 @@ class ModelCalledEntry(Entry):
     messages: JsonValue = None
     """The messages, where the config keeps them."""
     output: JsonValue = None
-    protected: bool = Field(default=False, exclude_if=lambda protected: not protected)
-    """Whether the output is sealed."""
+    sealed: bool = Field(default=False, exclude_if=lambda sealed: not sealed)
+    """Whether the output is sealed, for all subjects of whom the turn has handled values."""
     usage: ModelUsage | None = None
     """None where the provider did not count, or did not answer."""
     price: Price = "unknown"
@@ -94,5 +97,7 @@ class ModelCalledEntry(Entry):
     """The amount that was reserved for it: the most that it could cost."""
     at_limit: AtLimit | None = None
     limit_detail: str | None = None
+    approver: str | None = None
+    """Who is asked for a call over the limit."""
     instead_of: str | None = None
     """The model that the code asked for, where another one was asked because of a limit."""

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from loom.config import Section
-from loom.config.models import refusal
+from loom.spend.config import TimeZone
 
 __all__ = ["BudgetsConfig", "CriticConfig", "CriticLlmConfig", "DecisionTracesConfig", "EnrichmentConfig"]
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise refusal("the name of a time zone", "write one such as UTC or Europe/Zurich") from None
-    return name
 
 
 class CriticConfig(Section):
@@ -58,7 +49,7 @@ class BudgetsConfig(Section):
 
     max_enrichments_per_day: int = Field(default=10_000, ge=0, le=10**9)
     max_cost_per_day: float = Field(default=50.0, ge=0, le=10**9, allow_inf_nan=False)
-    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    time_zone: TimeZone = "UTC"
 
 
 class DecisionTracesConfig(Section):

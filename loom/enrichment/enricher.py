@@ -313,7 +313,7 @@ class Enricher:
         cost = await self._budget.settle(reserved, answer.cost_micro_usd, settlement=settlement)
         await self._write(
             EnrichmentEntry(
-                decision_id=reserved.decision_id, analysis=analysis, cost_micro_usd=cost, duration_ms=duration_ms
+                decision_id=reserved.account, analysis=analysis, cost_micro_usd=cost, duration_ms=duration_ms
             )
         )
 
@@ -325,7 +325,7 @@ class Enricher:
             words = f"no analysis within {self._config.patience_s:g} s"
         elif isinstance(error, ValidationError):
             words = f"[{error.error_count()}] fields do not fit, first {error.errors(include_input=False)[0]['msg']}"
-        await self._failed(reserved.decision_id, name, words, cost, duration_ms)
+        await self._failed(reserved.account, name, words, cost, duration_ms)
 
     async def _failed(self, decision_id: str, name: str, words: str, cost: int, duration_ms: float) -> None:
         message = words.replace("\x00", "").encode(errors="replace").decode()[:2_000]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
 from loom.journal.entry import Entry, PersonEntry
+from loom.spend.guard import Settlement
 
 __all__ = ["BudgetReservedEntry", "BudgetSettledEntry", "EnricherSetEntry", "ImportEnrichedEntry", "Settlement"]
-
-Settlement: TypeAlias = Literal["known", "unknown_price", "failed", "lost"]
-"""How the cost is known: `known`; else the worst case was counted: no price, a failed call, or a lost process."""
 
 
 class EnricherSetEntry(Entry):

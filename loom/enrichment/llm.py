@@ -1,21 +1,20 @@
 """The critic that asks a language model, with pydantic-ai: any endpoint with OpenAI's chat completions.
 
-The only module that uses pydantic-ai, openai and genai-prices, which come with the extra `llm`.
+Pydantic-ai, openai and genai-prices come with the extra `llm`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import warnings
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
 from loom.decisions.analysis import Analysis
 from loom.enrichment.config import CriticConfig, CriticLlmConfig
 from loom.enrichment.critic import CriticAnswer, CriticRequest
 from loom.errors import ConfigError, CriticError
+from loom.spend.prices import Tokens, listed_micro_usd
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -98,30 +97,13 @@ def price_micro_usd(model: str, base_url: str | None, *, input_tokens: int, outp
     if listed is not None or base_url is None:
         return listed
     # A price of 0 is an offer of that provider, and is not valid at another one.
-    return _listed(model, {}, input_tokens=input_tokens, output_tokens=output_tokens) or None
+    return listed_micro_usd(model, {}, Tokens(input_tokens, output_tokens)) or None
 
 
 def _at_endpoint(model: str, base_url: str | None, *, input_tokens: int, output_tokens: int) -> int | None:
     """Return the cost of tokens at this endpoint."""
     where = {"provider_id": "openai"} if base_url is None else {"provider_api_url": base_url}
-    return _listed(model, where, input_tokens=input_tokens, output_tokens=output_tokens)
-
-
-def _listed(model: str, where: dict[str, str], *, input_tokens: int, output_tokens: int) -> int | None:
-    from genai_prices import Usage, calc_price
-
-    if not input_tokens and not output_tokens:
-        return None  # the endpoint did not count
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
-            price: Decimal = calc_price(usage, model, **where).total_price  # type: ignore[call-overload]
-    except (LookupError, ValueError):
-        return None
-    if not price.is_finite() or price < 0:
-        return None
-    return int((price * 1_000_000).to_integral_value(ROUND_CEILING))
+    return listed_micro_usd(model, where, Tokens(input_tokens, output_tokens))
 
 
 def _endpoint(critic: CriticConfig, llm: CriticLlmConfig) -> _Endpoint:

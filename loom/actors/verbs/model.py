@@ -1,74 +1,49 @@
 """The call of a language model: one request, journaled with its answer, so that a resumed turn does not pay again.
 
-`model_step` is the step under `Actor.call_model`; adapters of frameworks journal their requests by it as well.
+`model_step` is the step under `Actor.call_model`; adapters of frameworks journal their requests by it as well. Before
+a request its maximum cost is reserved, and after it the cost is settled, by the guard of `loom.spend`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import JsonValue
-
+from loom.actors.protected import NOT_KEPT
 from loom.actors.turn import Turn
+from loom.actors.verbs.approval import request_approval
+from loom.actors.verbs.model_budget import Cost, Permit, cost_of, permitted, settle
+from loom.actors.verbs.model_kept import digest_of, kept_messages, kept_output, output_of
+from loom.actors.verbs.model_request import Call, Came, Misfit, all_settings, requested
 from loom.actors.verbs.model_wire import (
-    Asked,
-    as_json,
     asked_of,
     error_of,
     messages_json,
     need_extra,
-    problem_of,
+    resolved,
     response_of,
     settings_json,
     tools_of,
     usage_of,
     without_times,
 )
-from loom.actors.verbs.shared import digest, expect, failure_of
+from loom.actors.verbs.shared import expect, failure_of
+from loom.decisions.decision import ApprovalGiven
 from loom.decisions.entries import Failure
-from loom.decisions.model_calls import CallProblem, ModelCalledEntry
-from loom.errors import AdmissionError
+from loom.decisions.model_calls import ModelCalledEntry
+from loom.errors import AdmissionError, ModelCallError
 from loom.journal.entry import Step
-from loom.spans import span
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ModelResponse
     from pydantic_ai.models import Model, ModelRequestParameters
 
-__all__ = ["VERB", "model_step"]
+    from loom.actors.verbs.model_request import Check
+
+__all__ = ["VERB", "Misfit", "model_answer", "model_step"]
 
 VERB = "call_model"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """One request, as it was asked for."""
-
-    model: Model | str
-    messages: Sequence[ModelMessage]
-    parameters: ModelRequestParameters | None
-    settings: Mapping[str, Any] | None
-    request: Callable[[], Awaitable[ModelResponse]] | None
-    check: Callable[[ModelResponse], str | None] | None
-    timeout_s: float | None
-    attempt: int
-    asked: Asked
-    written: list[Any]
-    """The messages as JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Came:
-    """What came of a request: a response as it is kept, or why there is none; both, where it does not fit."""
-
-    said: JsonValue = None
-    response: ModelResponse | None = None
-    problem: CallProblem | None = None
-    failure: Failure | None = None
 
 
 async def model_step(
@@ -80,76 +55,185 @@ async def model_step(
     *,
     key: str | None = None,
     request: Callable[[], Awaitable[ModelResponse]] | None = None,
-    check: Callable[[ModelResponse], str | None] | None = None,
+    check: Check | None = None,
     timeout_s: float | None = None,
     attempt: int = 1,
 ) -> ModelResponse:
     """Ask a model once, as a step of a turn, and return its whole response; recorded, that response comes back.
 
     `request` makes the request in place of `pydantic_ai.direct`, with the same messages. `check` says what does not fit
-    in a response, or None. `key` tells steps apart; by default it is made from the model and the messages. `attempt`
-    is the number of this answer, where an earlier one did not fit.
+    in a response, or None. `key` tells steps apart; by default it is made from the model and the messages. `timeout_s`
+    is by default the config's. `attempt` is the number of this answer, where an earlier one did not fit.
 
     Raises `ModelCallError`, or the class of it that names the reason, live and resumed alike.
     """
+    entry, response = await model_answer(
+        turn,
+        model,
+        messages,
+        parameters,
+        settings,
+        key=key,
+        request=request,
+        check=check,
+        timeout_s=timeout_s,
+        attempt=attempt,
+    )
+    if entry.failure is not None:
+        raise error_of(entry.problem, entry.failure)
+    assert response is not None  # noqa: S101 - a call without a failure has its response
+    return response
+
+
+async def model_answer(
+    turn: Turn,
+    model: Model | str,
+    messages: Sequence[ModelMessage],
+    parameters: ModelRequestParameters | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    key: str | None = None,
+    request: Callable[[], Awaitable[ModelResponse]] | None = None,
+    check: Check | None = None,
+    timeout_s: float | None = None,
+    attempt: int = 1,
+) -> tuple[ModelCalledEntry, ModelResponse | None]:
+    """Do what `model_step` does, and return the entry, also of a call that failed, and the response if there is one."""
     need_extra()
-    asked = asked_of(model)
     written = messages_json(messages)
-    messages_digest = digest(without_times(written))
-    call = _Call(
-        model=model, messages=messages, parameters=parameters, settings=settings, request=request, check=check,
-        timeout_s=timeout_s, attempt=attempt, asked=asked, written=written,
-    )  # fmt: skip
-    with turn.step(VERB, key or f"{asked}/{messages_digest}") as step:
+    digest = await digest_of(turn, without_times(written))
+    patience_s = timeout_s if timeout_s is not None else turn.services.models.timeout_s
+    call = Call(
+        model=model,
+        messages=messages,
+        parameters=parameters,
+        settings=settings,
+        request=request,
+        check=check,
+        timeout_s=patience_s,
+        attempt=attempt,
+        written=written,
+        digest=digest,
+    )
+    named = key or f"{asked_of(model)}/{digest or ''}"
+    entry, response = await _taken(turn, named, call)
+    if entry.at_limit == "asked" and entry.problem == "budget" and entry.failure is not None:
+        approval = await _asked_for(turn, named, entry)
+        if not approval.granted:
+            denied = Failure(type_name="ModelBudgetError", message=_denied(entry, approval))
+            return entry.model_copy(update={"failure": denied}), None
+        entry, response = await _taken(turn, named, call, granted=approval)
+    if response is None and entry.output is not None:
+        response = response_of(await output_of(turn, entry))
+    return entry, response
+
+
+async def _taken(
+    turn: Turn, key: str, call: Call, *, granted: ApprovalGiven | None = None
+) -> tuple[ModelCalledEntry, ModelResponse | None]:
+    """Return the entry of the step, as it was recorded, or after the request; then with the response."""
+    with turn.step(VERB, key) as step:
         recorded = await turn.take(step)
-        if recorded is None:
-            entry, response = await _ask(turn, step, call, messages_digest)
-        else:
-            entry, response = expect(recorded.entry, ModelCalledEntry, turn), None
-        if entry.failure is not None:
-            raise error_of(entry.problem, entry.failure)
-        return response_of(entry.output) if response is None else response
+        turn.gathered.model_calls += 1
+        if recorded is not None:
+            return expect(recorded.entry, ModelCalledEntry, turn), None
+        return await _ask(turn, step, call, granted)
+
+
+async def _asked_for(turn: Turn, key: str, entry: ModelCalledEntry) -> ApprovalGiven:
+    """Ask a person for a call over the limit; the turn parks until the answer."""
+    return await request_approval(
+        turn,
+        approver=entry.approver or "",
+        reason=f"a call of {entry.model} over the limit: {entry.limit_detail}",
+        timeout_s=None,
+        deadline=None,
+        on_deadline="deny",
+        escalate_to=(),
+        key=f"{VERB} {key}",
+    )
+
+
+def _denied(entry: ModelCalledEntry, approval: ApprovalGiven) -> str:
+    return f"{entry.limit_detail}; [{approval.approver}] was asked, and [{approval.by or 'the deadline'}] denied it"
 
 
 async def _ask(
-    turn: Turn, step: Step, call: _Call, messages_digest: str
+    turn: Turn, step: Step, call: Call, granted: ApprovalGiven | None
 ) -> tuple[ModelCalledEntry, ModelResponse | None]:
-    """Make the request, and journal what came of it."""
+    """Reserve, make the request, settle, and journal what came of it."""
+    most = turn.services.models.max_calls_per_turn
+    if turn.gathered.model_calls > most:
+        words = f"turn has called models [{most}] times; expected no more: raise models.max_calls_per_turn"
+        return await _journaled(turn, step, call, Came(problem="budget", failure=_budget_failure(words)))
+    try:
+        model = resolved(call.model)
+        permit = await permitted(turn, model, call.written, call.parameters, all_settings(model, call), granted=granted)
+    except ModelCallError as error:
+        failure = Failure(type_name=error.type_name, message=error.message)
+        return await _journaled(turn, step, call, Came(problem="unknown_model", failure=failure))
+    if not permit.allowed:
+        refused = Came(problem="budget", failure=_budget_failure(permit.detail or ""))
+        return await _journaled(turn, step, call, refused, permit)
     began = time.perf_counter()
-    about: dict[str, str | bool | float] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": call.asked.name}
-    if call.asked.provider is not None:
-        about["gen_ai.provider.name"] = call.asked.provider
-    with span("loom.model", about) as under_way:
-        came = await _request(call)
-        duration_ms = round((time.perf_counter() - began) * 1000, 3)
-        usage = None if came.response is None else usage_of(came.response)
-        if usage is not None:
-            under_way.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
-            under_way.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
-        if came.response is not None and came.response.model_name:
-            under_way.set_attribute("gen_ai.response.model", came.response.model_name)
-        under_way.set_attribute("loom.outcome", came.problem or "answered")
+    came = await requested(turn, call, permit)
+    return await _journaled(turn, step, call, came, permit, began=began)
+
+
+async def _journaled(
+    turn: Turn, step: Step, call: Call, came: Came, permit: Permit | None = None, *, began: float | None = None
+) -> tuple[ModelCalledEntry, ModelResponse | None]:
+    """Journal what came of a call, and settle what was reserved for it."""
+    duration_ms = 0.0 if began is None else round((time.perf_counter() - began) * 1000, 3)
+    asked = asked_of(call.model) if permit is None else permit.asked
     tools, tools_digest = tools_of(call.parameters)
     response = came.response
+    usage = None if response is None else usage_of(response)
+    output, sealed = await kept_output(turn, came.said)
     entry = ModelCalledEntry(
         step=step,
-        provider=call.asked.provider,
-        model=call.asked.name,
+        provider=asked.provider,
+        model=asked.name,
         answering_model=None if response is None else response.model_name,
         response_id=None if response is None else response.provider_response_id,
         finish_reason=None if response is None else response.finish_reason,
         settings=settings_json(call.settings),
-        messages_digest=messages_digest,
+        messages_digest=call.digest,
         tools_digest=tools_digest,
         tools=tools,
-        output=came.said,
+        messages=kept_messages(turn, call.written),
+        output=output,
+        sealed=sealed,
         usage=usage,
         duration_ms=duration_ms,
         attempt=call.attempt,
         problem=came.problem,
-        failure=came.failure,
+        failure=_kept_failure(turn, came),
     )
-    return _written(turn, entry), response
+    if permit is None:
+        return _written(turn, entry), response
+    cost = cost_of(permit, response, usage, came.problem)
+    # Journaled before the settlement, which waits: an answer that was paid for is not lost to a cancellation.
+    entry = _written(turn, _with_cost(entry, permit, cost))
+    await settle(turn, permit, cost, answered=response is not None)
+    return entry, response
+
+
+def _with_cost(entry: ModelCalledEntry, permit: Permit, cost: Cost) -> ModelCalledEntry:
+    reservation = permit.reservation
+    return entry.model_copy(
+        update={
+            "price": cost.price,
+            "cost_micro_usd": cost.micro_usd,
+            "price_list": cost.price_list,
+            "reservation_id": None if reservation is None else reservation.reservation_id,
+            "reserved_micro_usd": None if reservation is None else reservation.worst_case_micro_usd,
+            "at_limit": permit.at_limit,
+            "limit_detail": permit.detail,
+            "approver": permit.approver,
+            "instead_of": permit.instead_of,
+        }
+    )
 
 
 def _written(turn: Turn, entry: ModelCalledEntry) -> ModelCalledEntry:
@@ -157,54 +241,19 @@ def _written(turn: Turn, entry: ModelCalledEntry) -> ModelCalledEntry:
     try:
         ready = turn.draft(entry)
     except AdmissionError as error:
-        entry = entry.model_copy(
-            update={
-                "output": None,
-                "messages": None,
-                "settings": None,
-                "problem": "too_long",
-                "failure": failure_of(error),
-            }
-        )
+        nothing = {"output": None, "sealed": False, "messages": None, "settings": None}
+        entry = entry.model_copy(update={**nothing, "problem": "too_long", "failure": failure_of(error)})
         ready = turn.draft(entry)
     turn.write(ready)
     return entry
 
 
-async def _request(call: _Call) -> _Came:
-    """Make the request; return what came of it."""
-    patience: asyncio.Timeout | None = None
-    try:
-        async with asyncio.timeout(call.timeout_s) as patience:
-            response = await (call.request() if call.request is not None else _direct(call))
-        said = as_json(response)
-        response = response_of(said)  # live, the code gets what it will get when it is resumed
-    except TimeoutError as error:
-        if patience is not None and patience.expired():
-            words = f"no answer within {call.timeout_s} s"
-            return _Came(problem="timed_out", failure=Failure(type_name="TimeoutError", message=words))
-        return _failed(error)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        return _failed(error)
-    except Exception as error:
-        return _failed(error)
-    if call.check is not None and (misfit := call.check(response)) is not None:
-        return _Came(said, response, "misfit", Failure(type_name="ModelOutputError", message=misfit[:2_000]))
-    return _Came(said, response)
+def _kept_failure(turn: Turn, came: Came) -> Failure | None:
+    """Return a failure as it may be written: words of a provider may repeat protected values."""
+    if came.failure is None or came.problem == "budget" or not turn.withholds_words:
+        return came.failure
+    return came.failure.model_copy(update={"message": NOT_KEPT})
 
 
-async def _direct(call: _Call) -> ModelResponse:
-    from pydantic_ai.direct import model_request
-    from pydantic_ai.models import infer_model
-
-    model = infer_model(call.model) if isinstance(call.model, str) else call.model
-    settings: Any = None if call.settings is None else dict(call.settings)
-    return await model_request(model, call.messages, model_settings=settings, model_request_parameters=call.parameters)
-
-
-def _failed(error: BaseException) -> _Came:
-    problem, failure = problem_of(error)
-    return _Came(problem=problem, failure=failure)
+def _budget_failure(words: str) -> Failure:
+    return Failure(type_name="ModelBudgetError", message=words)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import JsonValue, TypeAdapter
-from pydantic_core import to_jsonable_python
+from pydantic_core import to_json, to_jsonable_python
 
 from loom.actors.verbs.shared import digest, failure_of
 from loom.decisions.entries import Failure
@@ -40,8 +40,10 @@ __all__ = [
     "messages_json",
     "need_extra",
     "problem_of",
+    "resolved",
     "response_of",
     "settings_json",
+    "size_of",
     "text_of",
     "tools_of",
     "usage_of",
@@ -98,6 +100,16 @@ def asked_of(model: Model | str) -> Asked:
         return Asked(model.system, model.model_name)
     except NotImplementedError:  # a router such as `FallbackModel`
         return Asked(None, model.model_name)
+
+
+def resolved(model: Model | str) -> Model:
+    """Return the model that a name names; raise `ModelUnknownError` for one that cannot be called here."""
+    from pydantic_ai.models import infer_model
+
+    try:
+        return infer_model(model)
+    except Exception as error:  # an unknown name, a missing key or package: each provider raises its own
+        raise error_of("unknown_model", problem_of(error)[1]) from error
 
 
 @cache
@@ -158,6 +170,17 @@ def tools_of(parameters: ModelRequestParameters | None) -> tuple[tuple[str, ...]
         for tool in offered
     ]
     return tuple(tool.name for tool in offered), digest(schemas)
+
+
+def size_of(messages: Sequence[Any], parameters: ModelRequestParameters | None) -> int:
+    """Return a number of tokens that messages and tools do not exceed: a token is one byte of text at least.
+
+    A file that is only named by its URL counts as 32,000.
+    """
+    tools = [] if parameters is None else [*parameters.function_tools, *parameters.output_tools]
+    schemas = [(each.name, each.description, each.parameters_json_schema) for each in tools]
+    text = to_json(messages)
+    return len(text) + len(to_json(schemas)) + 32_000 * text.count(b'-url"')
 
 
 def settings_json(settings: Mapping[str, Any] | None) -> JsonValue:

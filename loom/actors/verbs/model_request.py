@@ -1,0 +1,121 @@
+"""One request to a model, as it was asked for, and what came of it: an answer, or why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import JsonValue
+
+from loom.actors.turn import Turn
+from loom.actors.verbs.model_budget import Permit
+from loom.actors.verbs.model_wire import as_json, problem_of, response_of, usage_of
+from loom.actors.verbs.shared import keepable
+from loom.decisions.entries import Failure
+from loom.decisions.model_calls import CallProblem
+from loom.spans import span
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models import Model, ModelRequestParameters
+
+    Check: TypeAlias = Callable[[ModelResponse], tuple[CallProblem, str] | None]
+
+__all__ = ["Call", "Came", "Misfit", "all_settings", "requested"]
+
+Misfit: TypeAlias = tuple[CallProblem, str]
+"""Why an answer cannot be used, by kind and in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, as it was asked for."""
+
+    model: Model | str
+    messages: Sequence[ModelMessage]
+    parameters: ModelRequestParameters | None
+    settings: Mapping[str, Any] | None
+    request: Callable[[], Awaitable[ModelResponse]] | None
+    check: Check | None
+    timeout_s: float | None
+    attempt: int
+    written: list[Any]
+    """The messages as JSON."""
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What came of a request: a response as it is kept, or why there is none; both, where it does not fit."""
+
+    said: JsonValue = None
+    response: ModelResponse | None = None
+    problem: CallProblem | None = None
+    failure: Failure | None = None
+
+
+async def requested(turn: Turn, call: Call, permit: Permit) -> Came:
+    """Make the request within a span, which has the names of OpenTelemetry's conventions."""
+    about: dict[str, str | bool | float] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": permit.asked.name}
+    if permit.asked.provider is not None:
+        about["gen_ai.provider.name"] = permit.asked.provider
+    with span("loom.model", about) as under_way:
+        came = await _request(turn, call, permit)
+        response = came.response
+        if response is not None:
+            usage = usage_of(response)
+            if usage is not None:
+                under_way.set_attribute("gen_ai.usage.input_tokens", usage.input_tokens)
+                under_way.set_attribute("gen_ai.usage.output_tokens", usage.output_tokens)
+            under_way.set_attribute("gen_ai.response.model", response.model_name or "")
+            under_way.set_attribute("gen_ai.response.id", response.provider_response_id or "")
+        under_way.set_attribute("loom.outcome", came.problem or "answered")
+        return came
+
+
+async def _request(turn: Turn, call: Call, permit: Permit) -> Came:
+    """Make the request; return what came of it."""
+    patience: asyncio.Timeout | None = None
+    by_caller = call.request is not None and permit.instead_of is None
+    try:
+        async with asyncio.timeout(call.timeout_s) as patience:
+            response = await (call.request() if call.request is not None and by_caller else _direct(turn, call, permit))
+        said = as_json(response)
+        response = response_of(said)  # live, the code gets what it will get when it is resumed
+    except TimeoutError as error:
+        if patience is not None and patience.expired():
+            words = f"no answer within {call.timeout_s} s"
+            return Came(problem="timed_out", failure=Failure(type_name="TimeoutError", message=words))
+        return _failed(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return _failed(error)
+    except Exception as error:
+        return _failed(error)
+    if call.check is not None and (misfit := call.check(response)) is not None:
+        problem, words = misfit
+        return Came(said, response, problem, Failure(type_name="ModelOutputError", message=keepable(words, 2_000)))
+    return Came(said, response)
+
+
+async def _direct(turn: Turn, call: Call, permit: Permit) -> ModelResponse:
+    from pydantic_ai.direct import model_request
+
+    settings: Any = {"max_tokens": turn.services.models.max_output_tokens, **all_settings(permit.model, call)}
+    return await model_request(
+        permit.model, call.messages, model_settings=settings, model_request_parameters=call.parameters
+    )
+
+
+def all_settings(model: Model, call: Call) -> dict[str, Any]:
+    """Return the settings of a call: those of its model, and its own."""
+    return {**(getattr(model, "settings", None) or {}), **(call.settings or {})}
+
+
+def _failed(error: BaseException) -> Came:
+    problem, failure = problem_of(error)
+    return Came(problem=problem, failure=failure)
