@@ -682,13 +682,13 @@ class ModelTimedOutError(ModelCallError):
 
 
 class ModelTooLongError(ModelCallError):
-    """The messages are longer than the model reads, or its answer is longer than can be kept or was permitted."""
+    """The messages are longer than the model reads, or its answer was cut off."""
 
     kind = "invalid"
 
 
 class ModelOutputError(ModelCallError):
-    """The answer does not fit what was asked for, also when it was asked for again."""
+    """The answer does not fit what was asked for, also when it was asked for again, or it cannot be journaled."""
 
     kind = "fault"
 

@@ -21,9 +21,12 @@ AtLimit: TypeAlias = Literal["refused", "asked", "fallback"]
 """
 
 CallProblem: TypeAlias = Literal[
-    "unknown_model", "refused", "rate_limited", "timed_out", "too_long", "misfit", "budget", "failed"
+    "unknown_model", "refused", "rate_limited", "timed_out", "too_long", "misfit", "unkept", "budget", "failed"
 ]
-"""Why a call has no answer that can be used: `misfit` is an answer that does not fit, `budget` a call not made."""
+"""Why a call has no answer that can be used.
+
+`misfit` is an answer that does not fit, `unkept` one that cannot be journaled, `budget` a call that was not made.
+"""
 
 Price: TypeAlias = Literal["known", "unknown", "free"]
 """Whether the cost is known: `free` is a model that runs in this process and costs nothing."""

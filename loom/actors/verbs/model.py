@@ -240,10 +240,14 @@ def _written(turn: Turn, entry: ModelCalledEntry) -> ModelCalledEntry:
     """Journal the entry; an answer that cannot be kept is journaled as a failure, as it was paid for."""
     try:
         ready = turn.draft(entry)
-    except AdmissionError as error:
-        nothing = {"output": None, "sealed": False, "messages": None, "settings": None}
-        entry = entry.model_copy(update={**nothing, "problem": "too_long", "failure": failure_of(error)})
-        ready = turn.draft(entry)
+    except AdmissionError:
+        entry = entry.model_copy(update={"messages": None, "settings": None})  # these may be what is too large
+        try:
+            ready = turn.draft(entry)
+        except AdmissionError as error:
+            update = {"output": None, "sealed": False, "problem": "unkept", "failure": failure_of(error)}
+            entry = entry.model_copy(update=update)
+            ready = turn.draft(entry)
     turn.write(ready)
     return entry
 

@@ -63,6 +63,7 @@ _ERRORS: Mapping[CallProblem, type[ModelCallError]] = {
     "timed_out": ModelTimedOutError,
     "too_long": ModelTooLongError,
     "misfit": ModelOutputError,
+    "unkept": ModelOutputError,
     "budget": ModelBudgetError,
     "failed": ModelCallError,
 }
