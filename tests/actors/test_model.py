@@ -48,7 +48,7 @@ class Triage(BaseModel):
     team: str
 
 
-class Report(Command[Triage]):
+class ReportFault(Command[Triage]):
     words: str = "the pump is loud"
 
 
@@ -57,7 +57,7 @@ SCRIPT = Script(text("no idea"), tool("look_up", part="pump"), final(severity=2,
 
 
 class Dispatcher(Folding):
-    async def execute(self, command: Report) -> Triage:
+    async def execute(self, command: ReportFault) -> Triage:
         async def look_up(part: str) -> str:
             """Look a part up."""
             found = await self.gather_context(
@@ -81,7 +81,7 @@ class Dispatcher(Folding):
 async def test_a_turn_that_is_cut_after_any_entry_asks_only_for_what_is_not_on_record(tmp_path: Path) -> None:
     world = World()
     async with opened(tmp_path / "whole", world, agents=[Dispatcher]) as loom:
-        assert await loom.actor(Dispatcher, "one").ask(Report(), id="c") == Triage(severity=2, team="hydraulics")
+        assert await loom.actor(Dispatcher, "one").ask(ReportFault(), id="c") == Triage(severity=2, team="hydraulics")
         history = await entries(loom, "dispatcher/one")
         (verdict,) = [each async for each in loom.replay.verify("dispatcher/one")]
         assert verdict.verdict == "same"
@@ -97,7 +97,9 @@ async def test_a_turn_that_is_cut_after_any_entry_asks_only_for_what_is_not_on_r
         again = World()
         await lay_down(tmp_path / str(cut), history[:cut])
         async with opened(tmp_path / str(cut), again, agents=[Dispatcher]) as loom:
-            assert await loom.actor(Dispatcher, "one").ask(Report(), id="c") == Triage(severity=2, team="hydraulics")
+            assert await loom.actor(Dispatcher, "one").ask(ReportFault(), id="c") == Triage(
+                severity=2, team="hydraulics"
+            )
             assert again.calls["asked"] == 3 - len(calls_in(history[:cut]))
 
 
@@ -113,7 +115,7 @@ async def test_the_model_is_told_what_its_tool_gave_and_what_did_not_fit() -> No
 # --- what a model can do wrong --------------------------------------------------------------------
 
 
-class Ask(Command[str]):
+class AskModel(Command[str]):
     typed: bool = False
     timeout_s: float | None = None
 
@@ -123,7 +125,7 @@ class Asker(Actor):
     model: Any = None
     retries: int | None = None
 
-    async def execute(self, command: Ask) -> str:
+    async def execute(self, command: AskModel) -> str:
         try:
             answer = await self.call_model(
                 model=type(self).model or type(self).script.model(),
@@ -166,7 +168,7 @@ async def test_what_a_model_does_wrong_is_a_typed_error_on_record_live_and_resum
 ) -> None:
     Asker.script, Asker.model, Asker.retries = Script(answer), None, 0
     async with opened(tmp_path / "live", agents=[Asker]) as loom:
-        live = await loom.actor(Asker, "one").ask(Ask(), id="c")
+        live = await loom.actor(Asker, "one").ask(AskModel(), id="c")
         history = await entries(loom, "asker/one")
     assert live.split()[0] == error.__name__
     assert "sk-abcdef" not in live
@@ -174,7 +176,7 @@ async def test_what_a_model_does_wrong_is_a_typed_error_on_record_live_and_resum
     assert (call.problem, call.failure is not None) == (problem, True)
     await lay_down(tmp_path / "resumed", history[:-1])
     async with opened(tmp_path / "resumed", agents=[Asker]) as loom:
-        assert await loom.actor(Asker, "one").ask(Ask(), id="c") == live
+        assert await loom.actor(Asker, "one").ask(AskModel(), id="c") == live
     assert Asker.script.asked == 1
 
 
@@ -193,7 +195,7 @@ async def test_nonsense_is_asked_for_again_so_often_and_no_more_each_time_on_rec
 ) -> None:
     Asker.script, Asker.model, Asker.retries = Script(answer), None, 2
     async with opened(tmp_path, agents=[Asker]) as loom:
-        assert (await loom.actor(Asker, "one").ask(Ask(typed=True))).startswith("ModelOutputError")
+        assert (await loom.actor(Asker, "one").ask(AskModel(typed=True))).startswith("ModelOutputError")
         calls = calls_in(await entries(loom))
     assert [call.attempt for call in calls] == [1, 2, 3]
     assert {call.problem for call in calls} == {"misfit"}
@@ -210,7 +212,7 @@ async def test_a_model_that_is_not_known_or_cannot_be_used_here_is_a_typed_error
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Asker.model = name or "x"
     async with opened(tmp_path, agents=[Asker]) as loom:
-        assert (await loom.actor(Asker, "one").ask(Ask())).startswith("ModelUnknownError")
+        assert (await loom.actor(Asker, "one").ask(AskModel())).startswith("ModelUnknownError")
         [call] = calls_in(await entries(loom))
     assert call.problem == "unknown_model"
 
@@ -219,20 +221,20 @@ async def test_a_model_that_does_not_answer_ends_at_its_time_limit_and_may_have_
     Asker.script, Asker.model = Script(text("late")), None
     Asker.script.gate = asyncio.Event()
     async with opened(tmp_path, agents=[Asker]) as loom:
-        answer = await loom.actor(Asker, "one").ask(Ask(timeout_s=0.01))
+        answer = await loom.actor(Asker, "one").ask(AskModel(timeout_s=0.01))
         [call] = calls_in(await entries(loom))
     assert answer == f"{ModelTimedOutError.__name__} TimeoutError: no answer within 0.01 s"
     assert (call.price, call.cost_micro_usd) == ("unknown", None)
 
 
-class Loops(Command[str]):
+class AskForEver(Command[str]):
     pass
 
 
 class Looping(Actor):
     script: Script
 
-    async def execute(self, command: Loops) -> str:
+    async def execute(self, command: AskForEver) -> str:
         def again() -> str:
             """Look once more."""
             return "nothing yet"
@@ -244,18 +246,18 @@ async def test_a_model_that_calls_its_tool_for_ever_is_stopped(tmp_path: Path) -
     Looping.script = Script(tool("again"))
     async with loom_with(tmp_path, Looping, models={"max_calls_per_turn": 4}) as loom:
         with pytest.raises(ActorFailedError, match="called models \\[4\\] times"):
-            await loom.actor(Looping, "one").ask(Loops())
+            await loom.actor(Looping, "one").ask(AskForEver())
         calls = calls_in(await entries(loom))
     assert Looping.script.asked == 4
     assert [call.problem for call in calls] == [None] * 4 + ["budget"]
 
 
-class Wrong(Command[str]):
+class AskWrongly(Command[str]):
     given: dict[str, Any]
 
 
 class Mistaken(Actor):
-    async def execute(self, command: Wrong) -> str:
+    async def execute(self, command: AskWrongly) -> str:
         try:
             return await self.call_model(model=Script(text("x")).model(), **command.given)
         except AdmissionError as error:
@@ -269,19 +271,19 @@ async def test_a_call_that_asks_nothing_is_refused_before_it_is_journaled(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
     async with opened(tmp_path, agents=[Mistaken]) as loom:
-        assert "expected" in await loom.actor(Mistaken, "one").ask(Wrong(given=given))
+        assert "expected" in await loom.actor(Mistaken, "one").ask(AskWrongly(given=given))
         assert not calls_in(await entries(loom))
 
 
 # --- the step that adapters use -------------------------------------------------------------------
 
 
-class Once(Command[str]):
+class AskByAdapter(Command[str]):
     pass
 
 
 class Adapter(Folding):
-    async def execute(self, command: Once) -> str:
+    async def execute(self, command: AskByAdapter) -> str:
         async def request() -> ModelResponse:
             self.world.calls["requested"] += 1
             return text("by the adapter", provider_response_id="r-1", finish_reason="stop")
@@ -297,11 +299,11 @@ class Adapter(Folding):
 async def test_a_request_that_an_adapter_makes_is_a_step_and_its_whole_response_comes_back(tmp_path: Path) -> None:
     world = World()
     async with opened(tmp_path / "live", world, agents=[Adapter]) as loom:
-        assert await loom.actor(Adapter, "one").ask(Once(), id="c") == "r-1 stop by the adapter"
+        assert await loom.actor(Adapter, "one").ask(AskByAdapter(), id="c") == "r-1 stop by the adapter"
         history = await entries(loom, "adapter/one")
     await lay_down(tmp_path / "resumed", history[:-1])
     async with opened(tmp_path / "resumed", world, agents=[Adapter]) as loom:
-        assert await loom.actor(Adapter, "one").ask(Once(), id="c") == "r-1 stop by the adapter"
+        assert await loom.actor(Adapter, "one").ask(AskByAdapter(), id="c") == "r-1 stop by the adapter"
     assert world.calls["requested"] == 1
 
 

@@ -29,14 +29,14 @@ COST = 210
 """What 1,000 tokens in and 100 out of gpt-4o-mini cost, in millionths of a dollar."""
 
 
-class Ask(Command[str]):
+class SpendOnce(Command[str]):
     pass
 
 
 class Spender(Actor):
     model: Any
 
-    async def execute(self, command: Ask) -> str:
+    async def execute(self, command: SpendOnce) -> str:
         try:
             return await self.call_model(model=type(self).model, prompt="why?", settings={"max_tokens": 100})
         except ModelBudgetError as error:
@@ -53,7 +53,7 @@ async def test_a_call_reserves_its_maximum_and_settles_its_cost(tmp_path: Path) 
     script = Script(text("because"))
     Spender.model = script.model(priced=True)
     async with loom_with(tmp_path, Spender) as loom:
-        assert await loom.actor(Spender, "one").ask(Ask()) == "because"
+        assert await loom.actor(Spender, "one").ask(SpendOnce()) == "because"
         history = await entries(loom)
         assert await spent(loom) == (COST, 0)
     [call] = calls_in(history)
@@ -85,7 +85,7 @@ async def test_a_call_over_a_limit_is_not_made_and_its_refusal_is_on_record(
     script = Script(text("because"))
     Spender.model = script.model("gpt-4o", priced=True)
     async with loom_with(tmp_path, Spender, **budget) as loom:
-        assert words in await loom.actor(Spender, "one").ask(Ask())
+        assert words in await loom.actor(Spender, "one").ask(SpendOnce())
         [call] = calls_in(await entries(loom))
     assert script.asked == 0
     assert (call.problem, call.at_limit, call.cost_micro_usd, call.reservation_id) == ("budget", "refused", 0, None)
@@ -96,7 +96,7 @@ async def test_a_call_over_a_limit_is_not_made_and_its_refusal_is_on_record(
 async def test_the_limit_of_one_actor_is_not_that_of_another(tmp_path: Path) -> None:
     Spender.model = Script(text("because")).model(priced=True)
     async with loom_with(tmp_path, Spender, max_usd_per_actor_per_day=0.000_25) as loom:
-        answers = [await loom.actor(Spender, key).ask(Ask()) for key in ("a", "a", "b")]
+        answers = [await loom.actor(Spender, key).ask(SpendOnce()) for key in ("a", "a", "b")]
     assert [each.split(":")[0] for each in answers] == ["because", "refused", "because"]
 
 
@@ -104,10 +104,10 @@ async def test_a_price_that_nobody_knows_is_refused_or_counts_as_the_config_says
     script = Script(text("because"))
     Spender.model = script.model("a-model-of-my-own", priced=True)
     async with loom_with(tmp_path / "a", Spender) as loom:
-        assert "set budgets.models.unknown_price_usd" in await loom.actor(Spender, "one").ask(Ask())
+        assert "set budgets.models.unknown_price_usd" in await loom.actor(Spender, "one").ask(SpendOnce())
     assert script.asked == 0
     async with loom_with(tmp_path / "b", Spender, unknown_price_usd=0.5) as loom:
-        assert await loom.actor(Spender, "one").ask(Ask()) == "because"
+        assert await loom.actor(Spender, "one").ask(SpendOnce()) == "because"
         [call] = calls_in(await entries(loom))
         assert (call.price, call.cost_micro_usd, call.reserved_micro_usd) == ("unknown", None, 500_000)
         assert await spent(loom) == (500_000, 0)
@@ -116,7 +116,7 @@ async def test_a_price_that_nobody_knows_is_refused_or_counts_as_the_config_says
 async def test_a_model_of_this_process_costs_nothing_and_reserves_nothing(tmp_path: Path) -> None:
     Spender.model = FallbackModel(Free(custom_output_text="free"), Script(text("free")).model())
     async with loom_with(tmp_path, Spender, max_usd_per_day=0) as loom:
-        assert await loom.actor(Spender, "one").ask(Ask()) == "free"
+        assert await loom.actor(Spender, "one").ask(SpendOnce()) == "free"
         history = await entries(loom)
     assert [call.price for call in calls_in(history)] == ["free"]
     assert not any(each.kind == "model_spend_reserved" for each in history)
@@ -126,7 +126,7 @@ async def test_a_router_reserves_for_every_model_that_it_may_ask(tmp_path: Path)
     script = Script(text("because"))
     Spender.model = FallbackModel(script.model(priced=True), script.model("gpt-4o", priced=True))
     async with loom_with(tmp_path, Spender) as loom:
-        await loom.actor(Spender, "one").ask(Ask())
+        await loom.actor(Spender, "one").ask(SpendOnce())
         [call] = calls_in(await entries(loom))
     assert call.reserved_micro_usd is not None
     assert call.reserved_micro_usd > 1_000, "gpt-4o alone is 1,000 for its output"
@@ -137,7 +137,7 @@ async def test_two_at_once_cannot_both_spend_what_is_left(tmp_path: Path) -> Non
     script.gate = asyncio.Event()
     Spender.model = script.model(priced=True)
     async with loom_with(tmp_path, Spender, max_usd_per_day=0.000_15) as loom:
-        asking = [asyncio.create_task(loom.actor(Spender, key).ask(Ask())) for key in "ab"]
+        asking = [asyncio.create_task(loom.actor(Spender, key).ask(SpendOnce())) for key in "ab"]
         await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED, timeout=30)
         script.gate.set()
         answers = await asyncio.gather(*asking)
@@ -148,14 +148,14 @@ async def test_two_at_once_cannot_both_spend_what_is_left(tmp_path: Path) -> Non
 async def test_what_a_process_reserved_and_never_settled_counts_in_full(tmp_path: Path) -> None:
     Spender.model = Script(text("because")).model(priced=True)
     async with loom_with(tmp_path / "whole", Spender) as loom:
-        await loom.actor(Spender, "one").ask(Ask(), id="c")
+        await loom.actor(Spender, "one").ask(SpendOnce(), id="c")
         history = await entries(loom)
         [call] = calls_in(history)
     assert call.reserved_micro_usd is not None
     cut = next(each.position for each in history if each.kind == "model_spend_reserved")
     await lay_down(tmp_path / "cut", history[:cut])  # it died during the call
     async with loom_with(tmp_path / "cut", Spender) as loom:
-        assert await loom.actor(Spender, "one").ask(Ask(), id="c") == "because"
+        assert await loom.actor(Spender, "one").ask(SpendOnce(), id="c") == "because"
         assert await spent(loom) == (call.reserved_micro_usd + COST, 0)
         settled = [each.entry for each in await entries(loom) if isinstance(each.entry, ModelSpendSettledEntry)]
         assert [each.settlement for each in settled] == ["lost", "known"]
@@ -166,7 +166,7 @@ async def test_at_the_limit_a_person_can_be_asked_and_the_turn_goes_on_after_any
     Spender.model = script.model(priced=True)
     budget: dict[str, Any] = {"max_usd_per_day": 0, "at_limit": "ask", "approver": "cfo"}
     async with loom_with(tmp_path / "whole", Spender, **budget) as loom:
-        asking = asyncio.create_task(loom.actor(Spender, "one").ask(Ask(), id="c"))
+        asking = asyncio.create_task(loom.actor(Spender, "one").ask(SpendOnce(), id="c"))
         [request] = await until(loom.approvals.pending)
         assert request.approver == "cfo"
         assert script.asked == 0
@@ -180,7 +180,7 @@ async def test_at_the_limit_a_person_can_be_asked_and_the_turn_goes_on_after_any
         await lay_down(tmp_path / str(cut), history[:cut])
         before = script.asked
         async with loom_with(tmp_path / str(cut), Spender, **budget) as loom:
-            asking = asyncio.create_task(loom.actor(Spender, "one").ask(Ask(), id="c"))
+            asking = asyncio.create_task(loom.actor(Spender, "one").ask(SpendOnce(), id="c"))
             while not asking.done():
                 for each in await loom.approvals.pending():
                     await loom.approvals.grant(each.approval_id, by="carol")
@@ -193,7 +193,7 @@ async def test_a_person_who_denies_refuses_the_call(tmp_path: Path) -> None:
     script = Script(text("because"))
     Spender.model = script.model(priced=True)
     async with loom_with(tmp_path, Spender, max_usd_per_day=0, at_limit="ask", approver="cfo") as loom:
-        asking = asyncio.create_task(loom.actor(Spender, "one").ask(Ask()))
+        asking = asyncio.create_task(loom.actor(Spender, "one").ask(SpendOnce()))
         [request] = await until(loom.approvals.pending)
         await loom.approvals.deny(request.approval_id, by="carol", comment="no")
         assert "[carol] denied it" in await asking
@@ -205,7 +205,7 @@ async def test_at_the_limit_a_cheaper_model_can_be_asked_and_the_entry_says_so(t
     Spender.model = script.model("gpt-4o", priced=True)
     budget: dict[str, Any] = {"max_usd_per_day": 0.000_5, "at_limit": "fallback_model", "fallback_model": "test"}
     async with loom_with(tmp_path, Spender, **budget) as loom:
-        assert await loom.actor(Spender, "one").ask(Ask()) == "success (no tool calls)"
+        assert await loom.actor(Spender, "one").ask(SpendOnce()) == "success (no tool calls)"
         [call] = calls_in(await entries(loom))
     assert script.asked == 0
     assert (call.at_limit, call.model, call.instead_of) == ("fallback", "test", "openai:gpt-4o")
