@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse
 
 from loom.circuits.chain import ChainReply, StepReply
@@ -23,151 +23,144 @@ from loom.circuits.shapes import (
     HealthAnswer,
     HealthRequest,
 )
-from loom.ext.http import Api, HttpRefusal, Listed, Workspace, read_body, takes
+from loom.ext.http import Approves, HttpRefusal, Listed, Operates, Reads, body, takes
 
-__all__ = ["router"]
+__all__ = ["routes"]
 
 Idempotency = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200, pattern=r"^[!-~]+$")]
 Days = Annotated[float, Query(gt=0, le=36_500, allow_inf_nan=False)]
 
 
-def router(api: Api) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(prefix="/api/circuits", tags=["circuits"])
+routes = APIRouter(prefix="/api/circuits", tags=["circuits"])
 
-    @routes.post("/execute", response_model=ExecuteAnswer, openapi_extra=takes(ExecuteRequest))
-    async def execute(request: Request, workspaceId: Workspace, idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
-        """Run one circuit."""
-        loom, caller = await api.caller(request, "operate")
-        given = await read_body(request, ExecuteRequest)
-        reply = await _circuits(loom).run(
-            given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=caller.identity
-        )
-        _check_callers_fault(reply)
-        return JSONResponse({"execution_id": reply.execution_id, **_step(reply.results[0])})
 
-    @routes.put("/execute", response_model=ChainAnswer, openapi_extra=takes(ChainRequest))
-    async def chain(request: Request, workspaceId: Workspace, idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
-        """Run circuits one after the other; what an earlier one finds feeds the later ones."""
-        loom, caller = await api.caller(request, "operate")
-        given = await read_body(request, ChainRequest)
-        steps = [(each.circuitId, each.inputs) for each in given.circuits]
-        reply = await _circuits(loom).run(given.clientId, steps, execution_id=idempotency, by=caller.identity)
-        if len(reply.results) == 1:
-            _check_callers_fault(reply)
-        return JSONResponse(
-            {
-                "success": reply.success,
-                "execution_id": reply.execution_id,
-                "confidence": reply.confidence,
-                "results": [_step(each) for each in reply.results],
-                "final_output": reply.final_output,
-                "total_decision_path": list(reply.total_decision_path),
-            }
-        )
-
-    @routes.get("/audit", response_model=AuditAnswer)
-    async def audit(
-        request: Request,
-        workspaceId: Workspace,  # noqa: N803
-        clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
-        circuitId: Annotated[str | None, Query(max_length=64)] = None,  # noqa: N803
-        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-        days: Days = 30,
-        before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
-    ) -> JSONResponse:
-        """Return what was executed, newest first, a page of it, and the metrics of all that match the filters."""
-        loom, caller = await api.caller(request, "read")
-        found = await _circuits(loom).view.audit(
-            client_id=clientId, circuit_id=circuitId, limit=limit, days=days, before=before
-        )
-        return JSONResponse({"workspace_id": caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found})
-
-    @routes.post("/autonomy", response_model=HealthAnswer, openapi_extra=takes(HealthRequest))
-    async def health(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
-        """Say how a strategy does. Nothing is counted or changed by asking."""
-        loom, caller = await api.caller(request, "read")
-        given = await read_body(request, HealthRequest)
-        health, state, last = await _circuits(loom).health(given.clientId, given.audienceSegment)
-        corrected = health.needs_correction and last is not None
-        return JSONResponse(
-            {
-                "workspace_id": caller.workspace,
-                "client_id": given.clientId,
-                "audience_segment": given.audienceSegment,
-                "needs_correction": health.needs_correction,
-                "health_status": health.model_dump(exclude_none=True),
-                "current_metrics": None if state is None else {name: state[name] for name in _METRICS},
-                "correction_result": None
-                if not corrected or last is None
-                else {
-                    "success": last["new_strategy_id"] is not None,
-                    "new_strategy_id": last["new_strategy_id"],
-                    "log_id": last["log_id"],
-                },
-            }
-        )
-
-    @routes.patch("/autonomy", response_model=CycleAnswer, openapi_extra=takes(CycleRequest))
-    async def count(request: Request, workspaceId: Workspace, idempotency: Idempotency = None) -> JSONResponse:  # noqa: N803
-        """Count a cycle; this is where a strategy is rotated."""
-        loom, caller = await api.caller(request, "operate")
-        given = await read_body(request, CycleRequest)
-        counted = await _circuits(loom).count_cycle(
-            given.clientId, given.audienceSegment, engagement=given.engagementScore,
-            conversion=given.conversionScore, confidence=given.confidence, id=idempotency, by=caller.identity,
-        )  # fmt: skip
-        return JSONResponse(
-            {
-                "workspace_id": caller.workspace,
-                "client_id": given.clientId,
-                "audience_segment": given.audienceSegment,
-                "message": "Metrics updated",
-                "updated_metrics": {
-                    "engagement_score": counted.engagement, "conversion_score": counted.conversion,
-                    "cycle_count": counted.cycle_count, "decline_cycles": counted.decline_cycles,
-                },
-                "health_status": counted.health.model_dump(exclude_none=True),
-            }
-        )  # fmt: skip
-
-    @routes.get("/autonomy", response_model=DashboardAnswer)
-    async def dashboard(
-        request: Request,
-        workspaceId: Workspace,  # noqa: N803
-        action: Annotated[str, Query(pattern="^dashboard$")] = "dashboard",
-        clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
-        days: Days = 30,
-    ) -> JSONResponse:
-        """Return how every strategy does, and what was corrected."""
-        loom, caller = await api.caller(request, "read")
-        found = await _circuits(loom).view.dashboard(client_id=clientId, days=days)
-        return JSONResponse({"workspace_id": caller.workspace, "days": days, **found})
-
-    @routes.get("/escalations", response_model=Listed[EscalationAnswer])
-    async def escalations(request: Request, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
-        """Return what people are to look at, oldest first."""
-        loom, _ = await api.caller(request, "read")
-        return JSONResponse({"items": [each.as_json() for each in _circuits(loom).escalations.open()]})
-
-    @routes.post(
-        "/escalations/{escalation_id}/close", response_model=EscalationAnswer, openapi_extra=takes(CloseRequest)
+@routes.post("/execute", response_model=ExecuteAnswer, openapi_extra=takes(ExecuteRequest))
+async def execute(
+    operates: Operates, given: Annotated[ExecuteRequest, body(ExecuteRequest)], idempotency: Idempotency = None
+) -> JSONResponse:
+    """Run one circuit."""
+    reply = await Circuits.of(operates.loom).run(
+        given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=operates.by
     )
-    async def close(request: Request, escalation_id: str, workspaceId: Workspace) -> JSONResponse:  # noqa: N803
-        """Close an escalation in the name of the key: it was looked at."""
-        loom, caller = await api.caller(request, "approve")
-        given = await read_body(request, CloseRequest)
-        closed = await _circuits(loom).escalations.close(escalation_id, by=caller.identity, reason=given.reason)
-        return JSONResponse(closed.as_json())
+    _check_callers_fault(reply)
+    return JSONResponse({"execution_id": reply.execution_id, **_step(reply.results[0])})
 
-    return routes
+
+@routes.put("/execute", response_model=ChainAnswer, openapi_extra=takes(ChainRequest))
+async def chain(
+    operates: Operates, given: Annotated[ChainRequest, body(ChainRequest)], idempotency: Idempotency = None
+) -> JSONResponse:
+    """Run circuits one after the other; what an earlier one finds feeds the later ones."""
+    steps = [(each.circuitId, each.inputs) for each in given.circuits]
+    reply = await Circuits.of(operates.loom).run(given.clientId, steps, execution_id=idempotency, by=operates.by)
+    if len(reply.results) == 1:
+        _check_callers_fault(reply)
+    return JSONResponse(
+        {
+            "success": reply.success,
+            "execution_id": reply.execution_id,
+            "confidence": reply.confidence,
+            "results": [_step(each) for each in reply.results],
+            "final_output": reply.final_output,
+            "total_decision_path": list(reply.total_decision_path),
+        }
+    )
+
+
+@routes.get("/audit", response_model=AuditAnswer)
+async def audit(
+    reads: Reads,
+    clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
+    circuitId: Annotated[str | None, Query(max_length=64)] = None,  # noqa: N803
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    days: Days = 30,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
+) -> JSONResponse:
+    """Return what was executed, newest first, a page of it, and the metrics of all that match the filters."""
+    found = await Circuits.of(reads.loom).view.audit(
+        client_id=clientId, circuit_id=circuitId, limit=limit, days=days, before=before
+    )
+    return JSONResponse(
+        {"workspace_id": reads.caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found}
+    )
+
+
+@routes.post("/autonomy", response_model=HealthAnswer, openapi_extra=takes(HealthRequest))
+async def health(reads: Reads, given: Annotated[HealthRequest, body(HealthRequest)]) -> JSONResponse:
+    """Say how a strategy does. Nothing is counted or changed by asking."""
+    health, state, last = await Circuits.of(reads.loom).health(given.clientId, given.audienceSegment)
+    corrected = health.needs_correction and last is not None
+    return JSONResponse(
+        {
+            "workspace_id": reads.caller.workspace,
+            "client_id": given.clientId,
+            "audience_segment": given.audienceSegment,
+            "needs_correction": health.needs_correction,
+            "health_status": health.model_dump(exclude_none=True),
+            "current_metrics": None if state is None else {name: state[name] for name in _METRICS},
+            "correction_result": None
+            if not corrected or last is None
+            else {
+                "success": last["new_strategy_id"] is not None,
+                "new_strategy_id": last["new_strategy_id"],
+                "log_id": last["log_id"],
+            },
+        }
+    )
+
+
+@routes.patch("/autonomy", response_model=CycleAnswer, openapi_extra=takes(CycleRequest))
+async def count(
+    operates: Operates, given: Annotated[CycleRequest, body(CycleRequest)], idempotency: Idempotency = None
+) -> JSONResponse:
+    """Count a cycle; this is where a strategy is rotated."""
+    counted = await Circuits.of(operates.loom).count_cycle(
+        given.clientId, given.audienceSegment, engagement=given.engagementScore,
+        conversion=given.conversionScore, confidence=given.confidence, id=idempotency, by=operates.by,
+    )  # fmt: skip
+    return JSONResponse(
+        {
+            "workspace_id": operates.caller.workspace,
+            "client_id": given.clientId,
+            "audience_segment": given.audienceSegment,
+            "message": "Metrics updated",
+            "updated_metrics": {
+                "engagement_score": counted.engagement, "conversion_score": counted.conversion,
+                "cycle_count": counted.cycle_count, "decline_cycles": counted.decline_cycles,
+            },
+            "health_status": counted.health.model_dump(exclude_none=True),
+        }
+    )  # fmt: skip
+
+
+@routes.get("/autonomy", response_model=DashboardAnswer)
+async def dashboard(
+    reads: Reads,
+    action: Annotated[str, Query(pattern="^dashboard$")] = "dashboard",
+    clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
+    days: Days = 30,
+) -> JSONResponse:
+    """Return how every strategy does, and what was corrected."""
+    found = await Circuits.of(reads.loom).view.dashboard(client_id=clientId, days=days)
+    return JSONResponse({"workspace_id": reads.caller.workspace, "days": days, **found})
+
+
+@routes.get("/escalations", response_model=Listed[EscalationAnswer])
+async def escalations(reads: Reads) -> JSONResponse:
+    """Return what people are to look at, oldest first."""
+    return JSONResponse({"items": [each.as_json() for each in Circuits.of(reads.loom).escalations.open()]})
+
+
+@routes.post("/escalations/{escalation_id}/close", response_model=EscalationAnswer, openapi_extra=takes(CloseRequest))
+async def close(
+    approves: Approves, escalation_id: str, given: Annotated[CloseRequest, body(CloseRequest)]
+) -> JSONResponse:
+    """Close an escalation in the name of the key: it was looked at."""
+    closed = await Circuits.of(approves.loom).escalations.close(escalation_id, by=approves.by, reason=given.reason)
+    return JSONResponse(closed.as_json())
 
 
 _METRICS = ("engagement_score", "conversion_score", "cycle_count", "decline_cycles")
-
-
-def _circuits(loom: Any) -> Circuits:
-    return Circuits.of(loom)
 
 
 def _step(reply: StepReply) -> dict[str, Any]:

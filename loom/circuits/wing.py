@@ -88,10 +88,10 @@ def _checks(config: LoomConfig) -> Iterator[Check]:
         yield Check("ok", "sealing", f"on: {count} fields of the core circuits, and those of yours, are encrypted")
 
 
-def _routes(api: Any) -> APIRouter:
-    from loom.circuits.routes import router  # the extra `server`
+def _routes(_: Any) -> APIRouter:
+    from loom.circuits.routes import routes  # the extra `server`
 
-    return router(api)
+    return routes
 
 
 extension = Extension(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request
+from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -164,10 +165,17 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
 
 def _check_query(request: Request) -> None:
     """Refuse parameters that the route does not know: a filter that is spelled wrong would let everything through."""
-    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    known = set(_parameters(request.scope["route"].dependant))
     unknown = sorted(set(request.query_params) - known)
     if unknown:
         raise HttpRefusal(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
+
+
+def _parameters(dependant: Dependant) -> Iterator[str]:
+    """Yield the names of the query parameters of a route and of what it depends on."""
+    yield from (each.alias for each in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _parameters(each)
 
 
 def described(errors: Sequence[Any]) -> str:

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from loom.errors import LoomError
 from loom.extension import Extension, installed
 from loom.telemetry import get_logger, log_answer
-from loom.web import reading
 from loom.web.api import FAILED, REFUSALS, Api, Workspaces, described, refused_with
 from loom.web.config import WebConfig
 from loom.web.guard import Bounds, HttpRefusal, refusal
+from loom.web.routes import routes
 from loom.web.shapes import ErrorAnswer
 
 __all__ = ["create_app"]
@@ -58,7 +58,7 @@ def create_app(
     for each in brought:
         if each.routes is not None:
             app.include_router(each.routes(api), dependencies=bearer)
-    app.include_router(reading.router(api), dependencies=bearer)
+    app.include_router(routes, dependencies=bearer)
 
     @app.get("/health", tags=["loom"])
     async def health() -> dict[str, str]:

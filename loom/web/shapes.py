@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, create_model
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+    create_model,
+)
 
 from loom.decisions import DecisionTrace, Explanation
 from loom.replay import Judgement
@@ -28,6 +37,13 @@ __all__ = [
 T = TypeVar("T")
 
 Json = dict[str, JsonValue]
+
+Moment = Annotated[
+    AwareDatetime,
+    PlainSerializer(lambda at: at.isoformat(), return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A moment as entries are printed with it: with its offset."""
 
 
 class Shape(BaseModel):
@@ -120,7 +136,8 @@ class AdoptionAnswer(Shape):
     via: str | None
     trigger: Literal["person", "code"]
     reason: str | None
-    at: AwareDatetime
+    at: Moment
+    effective_from: Moment | None
 
 
 class PolicyAnswer(Shape):
@@ -137,7 +154,7 @@ class PolicyAnswer(Shape):
     via: str | None
     trigger: Literal["person", "code"]
     reason: str | None
-    registered_at: AwareDatetime
+    registered_at: Moment
     adoption: AdoptionAnswer | None
     document: Json
     about: Json
@@ -148,7 +165,7 @@ class JournalAnswer(Shape):
 
     journal: str
     entries: int
-    last_at: AwareDatetime | None
+    last_at: Moment | None
     last_kind: str | None
 
 
@@ -162,7 +179,7 @@ class EntryAnswer(Shape):
     schema_version: int
     command_id: str | None
     epoch: int
-    recorded_at: AwareDatetime
+    recorded_at: Moment
     policy: str | None
     entry_hash: str
     erased: bool

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path
 
 from consensus.board import Board
 from consensus.motion import Choice, Result
-from loom.ext.http import Api, Listed, Shape, Workspace, read_body, takes
+from loom.ext.http import Api, Approves, Listed, Reads, Shape, body, takes
 
 __all__ = ["router"]
 
@@ -35,21 +35,23 @@ class MotionAnswer(Shape):
     abstained: int
 
 
-def router(api: Api) -> APIRouter:
+def router(_: Api) -> APIRouter:
     """Return the routes."""
-    routes = APIRouter(prefix="/api/consensus", tags=["consensus"])
-
-    @routes.get("/motions", response_model=Listed[MotionAnswer])
-    async def motions(request: Request, workspaceId: Workspace) -> dict[str, object]:  # noqa: N803 - as the API has it
-        """Return every motion, by name."""
-        loom, _ = await api.caller(request, "read")
-        return {"items": await loom.part(Board).motions()}
-
-    @routes.post("/motions/{motion}/votes", openapi_extra=takes(VoteRequest))
-    async def vote(request: Request, motion: Named, workspaceId: Workspace) -> Result:  # noqa: N803
-        """Vote on a motion in the name of the key."""
-        loom, caller = await api.caller(request, "approve")
-        given = await read_body(request, VoteRequest)
-        return await loom.part(Board).vote(motion, given.choice, voter=caller.identity.name, by=caller.identity)
-
     return routes
+
+
+routes = APIRouter(prefix="/api/consensus", tags=["consensus"])
+
+
+@routes.get("/motions")
+async def motions(reads: Reads) -> Listed[MotionAnswer]:
+    """Return every motion, by name."""
+    found = await reads.loom.part(Board).motions()
+    return Listed(items=[MotionAnswer.model_validate(each) for each in found])
+
+
+@routes.post("/motions/{motion}/votes", openapi_extra=takes(VoteRequest))
+async def vote(approves: Approves, motion: Named, given: Annotated[VoteRequest, body(VoteRequest)]) -> Result:
+    """Vote on a motion in the name of the key."""
+    voter = approves.by
+    return await approves.loom.part(Board).vote(motion, given.choice, voter=voter.name, by=voter)
