@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loom.actors.actor import Actor
 from loom.actors.approvals import Approvals, DeadlineClock
-from loom.actors.command import COMMANDS, Command
+from loom.actors.command import COMMANDS, Command, Message
 from loom.actors.dispatch import TellReceipt
 from loom.actors.reference import ActorRef
 from loom.actors.retrying import Retry, exponential
@@ -24,6 +24,7 @@ __all__ = [
     "Approver",
     "Command",
     "DeadlineClock",
+    "Message",
     "Retry",
     "Services",
     "Sources",

@@ -407,11 +407,17 @@ class Actor(ModelVerbs, WaitingVerbs, Generic[State]):
         return reply
 
     async def tell(
-        self, actor: type[Handles[C]], actor_key: str, command: Sent[C, Any], *, key: str | None = None
+        self,
+        actor: type[Handles[C]],
+        actor_key: str,
+        command: Sent[C, Any],
+        *,
+        at: datetime | None = None,
+        key: str | None = None,
     ) -> None:
-        """Send another actor a command and return once it is durable there."""
+        """Send another actor a command, whose turn begins now or `at` a time, and return once it is durable there."""
         cls, sent = cast("type[Actor[Any]]", actor), cast("Command[Any]", command)
-        await verbs.tell(current_turn(self, "tell"), cls, actor_key, sent, key=key)
+        await verbs.tell(current_turn(self, "tell"), cls, actor_key, sent, at=at, key=key)
 
     async def now(self, *, key: str | None = None) -> datetime:
         """Return the time (UTC), the same again when the turn is resumed."""

@@ -20,12 +20,15 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from loom.actors.actor import Actor
+from loom.actors.asleep import Asleep
 from loom.actors.command import Command
 from loom.actors.failures import Failures, construction_failed
+from loom.actors.inbox import Inbox
 from loom.actors.ports import Messenger, Seen, StateRef
 from loom.actors.rebuilding import rebuild
 from loom.actors.recovery import recover, resumed_turn
@@ -35,6 +38,9 @@ from loom.actors.state import Fold
 from loom.actors.turn import Turn
 from loom.actors.turn_lock import TurnLock
 from loom.actors.turn_runner import drive
+from loom.actors.wait_entries import WaitBegunEntry
+from loom.actors.waits import wait_again
+from loom.clock import instant
 from loom.errors import (
     ActorStoppedError,
     AppendRefusedError,
@@ -44,7 +50,7 @@ from loom.errors import (
     SequenceConflictError,
 )
 from loom.identity import parse_journal_name
-from loom.journal.entry import Entry, Recorded
+from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.serialisation import EntryText
 from loom.journal.store import Append, Draft, Receipt, decoded, draft
@@ -119,6 +125,8 @@ class Cell:
         """Held while the state is folded again."""
         self.appended_during_rebuild: list[tuple[int, Seen]] | None = None
         """Entries that are queued during the rebuild."""
+        self.inbox = Inbox(self, self._answered)
+        self.asleep = Asleep(self)
         self._owner = owner
         self._mailbox: list[Turn] = []  # an empty deque takes 760 bytes
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -147,7 +155,7 @@ class Cell:
     @property
     def idle(self) -> bool:
         """Whether the cell can be discarded without a loss of anything in memory."""
-        return not (self.turns or self._tasks or self.stuck)
+        return not (self.turns or self._tasks or self.stuck or self.asleep.has_callers)
 
     def new_actor(self) -> Actor[Any]:
         """Make an instance of the actor with its own initial state."""
@@ -169,10 +177,18 @@ class Cell:
             self._take_snapshot(recovered.sequence, recovered.entry_hash)
         return await self.resumable(recovered.unfinished) if self._owner.resumes else []
 
-    async def resumable(self, unfinished: Iterable[list[Recorded]]) -> list[Turn]:
-        """Return interrupted turns, ready to be resumed; those that wait for a person are stuck."""
+    async def resumable(self, unfinished: Iterable[list[Recorded]], *, drive: bool = False) -> list[Turn]:
+        """Return interrupted turns, ready to be resumed; those that wait for a person are stuck.
+
+        Messages are kept, and turns that were let go stay so unless they are to `drive` again.
+        """
         turns = []
         for entries in unfinished:
+            if self.inbox.keep_again(entries[0]):
+                continue
+            wait_again(self, entries)
+            if not drive and self.asleep.put_again(entries):
+                continue
             turn = await resumed_turn(self, entries)
             if isinstance(turn, Turn):
                 turns.append(turn)
@@ -238,7 +254,9 @@ class Cell:
     async def write_and_wait(self, ready: Draft) -> Receipt:
         """Append an entry that belongs to no running step, and wait until it is durable."""
         try:
-            return await asyncio.shield(self.write(ready, apart=True))
+            written = self.write(ready, apart=True)
+            self.asleep.note(str(ready.command_id), self.sequence)
+            return await asyncio.shield(written)
         except AppendUnknownError as unknown:
             receipt = await self.services.store.resolve(unknown)
             if receipt is not None:
@@ -274,6 +292,7 @@ class Cell:
             turn.accepted.add_done_callback(partial(_refuse, turn, error))
         for turn in list(self.turns.values()):
             turn.stop(turn.cut_short(error))
+        self.asleep.leave()
 
     def drop_snapshot(self) -> None:
         """Discard a snapshot that is not stored yet."""
@@ -285,6 +304,23 @@ class Cell:
             return self.invalidated_by
         return error
 
+    def write_together(self, drafts: tuple[Draft, ...]) -> asyncio.Future[Receipt]:
+        """Queue entries of several turns for the journal: all of them are written, or none."""
+        self._written = written = self.services.store.submit(Append(self.journal, self.sequence, drafts))
+        written.add_done_callback(self._accepted)
+        self._grows_for = None
+        for ready in drafts:
+            self.sequence += 1
+            _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
+            self._feed(Seen(partial(decoded, ready)))
+        return written
+
+    def _feed(self, shown: Seen) -> None:
+        if self.state.wanted:
+            self.state.feed(self.sequence, shown)
+            if self.appended_during_rebuild is not None:
+                self.appended_during_rebuild.append((self.sequence, shown))
+
     # --- commands -------------------------------------------------------------------------------
 
     def accept(
@@ -294,13 +330,18 @@ class Cell:
         in_text: EntryText,
         command_id: str,
         policy: PolicyVersion,
+        *,
+        at: datetime | None = None,
     ) -> Turn:
         """Journal a new command, and begin its turn when the lock is free; a full mailbox refuses the command.
 
-        `in_text` is the same as `entry`, as it will be written.
+        `in_text` is the same as `entry`, as it will be written. A message is kept, or given to the turn that waits for
+        it; a command that begins `at` a time is not in memory until then.
         """
         self.last_used = time.monotonic()
-        if len(self._mailbox) >= self.services.options.mailbox_size:
+        if command.is_message:
+            self.inbox.check_room()
+        elif len(self._mailbox) >= self.services.options.mailbox_size:
             raise MailboxFullError(
                 f"mailbox of [{self.journal}] holds [{len(self._mailbox)}] commands; expected fewer than "
                 f"[{self.services.options.mailbox_size}]: wait for replies before sending more, or "
@@ -311,12 +352,40 @@ class Cell:
         turn = Turn(
             self, command, entry, command_id=command_id, sequence=self.sequence, policy=policy, accepted=accepted
         )
-        self.turns[command_id] = turn
         self.open[command_id] = self.sequence
-        self._mailbox.append(turn)
-        if self.lock.free:
-            self.start_next()
+        if command.is_message:
+            self.inbox.keep(command_id, command.command_type, policy.hash_bytes)
+        elif at is not None:
+            self._begin_at(turn, at)
+        else:
+            self.turns[command_id] = turn
+            self._mailbox.append(turn)
+            if self.lock.free:
+                self.start_next()
         return turn
+
+    def _begin_at(self, turn: Turn, at: datetime) -> None:
+        waits = self.draft(
+            WaitBegunEntry(what="begin", until=at), command_id=turn.command_id, policy_hash=turn.policy.hash_bytes
+        )
+        self.services.timer.set((self.journal, turn.command_id), None, at, at=instant(self.services.sources.clock))
+        self.write(waits)
+        self.asleep.put(turn.command_id, (turn.sequence, self.sequence))
+
+    def wait_is_over(self, command_id: str, step: Step | None) -> None:
+        """Let a turn go on whose wait has ended by itself."""
+        turn = self.turns.get(command_id)
+        if step is not None and self.inbox.time_out(command_id, step):
+            return
+        if turn is not None and step is not None:
+            turn.parking.end(step, None)
+        elif turn is None:
+            self.asleep.wake(command_id)
+
+    def _answered(self, command_id: str, sequence: int) -> None:
+        """Wake a turn for which an entry was written from outside."""
+        self.asleep.note(command_id, sequence)
+        self.asleep.wake(command_id)
 
     def start_next(self) -> None:
         """Begin the turn of the command that has waited longest; called when the lock is free."""
@@ -352,6 +421,10 @@ class Cell:
         self.services.requests.ended(self.journal, command_id)
         if (self.journal, command_id) in self.services.timer.times:
             self.services.timer.forget_turn((self.journal, command_id))
+        if self.inbox.types or self.inbox.steps:
+            self.inbox.ended(command_id)
+        if self.asleep.entries:
+            self.asleep.ended(command_id)
         self.last_used = time.monotonic()
         if receipt is None or not self._snapshots.due(receipt.sequence):
             return
@@ -390,6 +463,7 @@ class Cell:
             turn.refuse(why(turn))
         for turn in list(self.turns.values()):
             turn.stop(why(turn))
+        self.asleep.leave()
         return list(self._tasks)
 
     def _empty(self) -> list[Turn]:

@@ -17,6 +17,7 @@ __all__ = [
     "Command",
     "CommandRegistry",
     "Handles",
+    "Message",
     "Reply",
     "Sent",
     "decode_reply",
@@ -42,6 +43,9 @@ class Command(BaseModel, Generic[Reply]):
     by_hand: ClassVar[bool] = True
     """Whether it may be sent from the shell; one that something else has to prepare may not."""
 
+    is_message: ClassVar[bool] = False
+    """Whether a turn waits for it, in place of a turn of its own: see `Message`."""
+
     subject_field: ClassVar[str | None] = None
     """The field with the subject of the declared fields, as of `Annotated[str, Sealed()]`: see loom.sealing."""
 
@@ -53,11 +57,20 @@ class Command(BaseModel, Generic[Reply]):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if "[" in cls.__name__:  # Command[Granted] itself, not a command
+        if "[" in cls.__name__ or cls.__module__ == __name__:  # Command[Granted] itself, or a base: not a command
             return
         if "command_type" not in cls.__dict__:
             cls.command_type = cls.__name__
         COMMANDS.register(cls)
+
+
+class Message(Command[None]):
+    """A message to a turn that waits for it: `class Paid(Message)`, `ref.send(Paid(…))`, `await self.wait_for(Paid)`.
+
+    It is no command: `execute` never gets it, and it has no reply.
+    """
+
+    is_message: ClassVar[bool] = True
 
 
 class Sent(Protocol[Sent_co, Reply_co]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import JsonValue, ValidationError
@@ -16,11 +16,10 @@ from loom.actors.cell import Cell
 from loom.actors.command import Command
 from loom.actors.keyed_lock import KeyedLock
 from loom.actors.protected import Protected, check_not_erased, is_protected, protected
-from loom.actors.protected_replies import declared_reply, protected_reply, reply_again, same_asker
-from loom.actors.recovery import receipt_of
+from loom.actors.protected_replies import declared_reply
+from loom.actors.sent_before import Sent, reply_of, sent_before
 from loom.actors.services import Services
 from loom.actors.turn import Turn
-from loom.actors.turn_runner import turn_failed_error
 from loom.decisions.runs import current_run
 from loom.errors import (
     AdmissionError,
@@ -29,15 +28,12 @@ from loom.errors import (
     AskTimeoutError,
     CommandConflictError,
     LoomError,
-    TurnAbandonedError,
-    TurnStuckError,
 )
 from loom.identity import By, Identity, journal_name
-from loom.journal.entry import Recorded
-from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
+from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.plain import is_plain_model
 from loom.journal.serialisation import EntryText, json_text, name_text
-from loom.journal.store import Receipt, check_name
+from loom.journal.store import check_name
 from loom.policies.registry import PolicyVersion
 
 __all__ = ["Cells", "Dispatcher", "TellReceipt"]
@@ -77,14 +73,6 @@ class TellReceipt(NamedTuple):
     position: int
 
 
-class _Sent(NamedTuple):
-    reply: Callable[[], Awaitable[JsonValue]]
-    """Waits for the reply; each wait belongs to one caller."""
-    accepted: asyncio.Future[Receipt]
-    sequence: int
-    cell: Cell
-
-
 class _Outgoing(NamedTuple):
     """A command to be delivered: its entry, that entry as it will be written, and the JSON of the command alone."""
 
@@ -115,6 +103,11 @@ class Dispatcher:
         """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn."""
         journal = journal_name(cls.actor_type, key)
         known_id = command_id or self._services.sources.new_id()
+        if command.is_message:
+            raise AdmissionError(
+                f"message [{command.command_type}] is asked of [{journal}]; expected a command, as a message has no "
+                "reply: send it"
+            )
         if sender is not None:
             self._check_circle(sender, journal)
             sender.asking[journal] = sender.asking.get(journal, 0) + 1
@@ -143,13 +136,15 @@ class Dispatcher:
         *,
         command_id: str | None = None,
         by: By | None = None,
+        at: datetime | None = None,
         sender: Turn | None = None,
     ) -> TellReceipt:
-        """Send a command and return once it is durable."""
+        """Send a command, which may begin only `at` a time, and return once it is durable."""
+        _check_time(command, at)
         known_id = command_id or self._services.sources.new_id()
         journal = journal_name(cls.actor_type, key)
         outgoing = await self._outgoing(command, known_id, journal=journal, by=by, sender=sender, waiting=())
-        sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
+        sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None, at=at)
         try:
             receipt = await asyncio.shield(sent.accepted)
         except AppendUnknownError as unknown:
@@ -211,52 +206,42 @@ class Dispatcher:
         command_id: str,
         *,
         fresh: bool,
-    ) -> _Sent:
+        at: datetime | None = None,
+    ) -> Sent:
         """Pass a command to its cell; one that was received before is answered from the journal."""
         check_name(command_id, what="command id")
         await self._cells.know(cls)
         if fresh:
-            return await self._accept(cls, journal, command, outgoing, command_id)
+            return await self._accept(cls, journal, command, outgoing, command_id, at)
         async with self._lock.hold((journal, command_id)):
             cell = await self._cells.cell(journal)
             turn = cell.turns.get(command_id)
             if turn is not None:
                 check_not_erased(self._services.subjects, turn.received)
                 _check_same(turn.received, outgoing.entry, journal, command_id)
-                return _Sent(self._reply_of(turn, outgoing.entry), turn.accepted, turn.sequence, cell)
+                return Sent(reply_of(self._services, turn, outgoing.entry), turn.accepted, turn.sequence, cell)
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
-                return await self._accept(cls, journal, command, outgoing, command_id)
+                return await self._accept(cls, journal, command, outgoing, command_id, at)
             check_not_erased(self._services.subjects, before.entry)
             _check_same(before.entry, outgoing.entry, journal, command_id)
-            return await self._sent_before(cell, before, command_id, command, outgoing.entry)
-
-    def _reply_of(self, turn: Turn, again: CommandReceivedEntry) -> Callable[[], Awaitable[JsonValue]]:
-        """Return what waits for the reply of a turn in progress; a caller other than its requester gets it sealed."""
-        if declared_reply(type(turn.command)) is None or same_asker(turn.received, again):
-            return turn.reply
-
-        async def sealed() -> JsonValue:
-            return await protected_reply(
-                self._services,
-                turn.command,
-                await turn.reply(),
-                journal=turn.host.journal,
-                command_id=turn.command_id,
-                subject=turn.received.subject,
-            )
-
-        return sealed
+            return await sent_before(self._services, cell, before, command, outgoing.entry)
 
     async def _accept(
-        self, cls: type[Actor[Any]], journal: str, command: Command[Any], outgoing: _Outgoing, command_id: str
-    ) -> _Sent:
+        self,
+        cls: type[Actor[Any]],
+        journal: str,
+        command: Command[Any],
+        outgoing: _Outgoing,
+        command_id: str,
+        at: datetime | None,
+    ) -> Sent:
         copy = _read_back(command, outgoing.payload)
         if not self._services.store.has_room:
             await self._services.store.room()
         cell = await self._cells.cell(journal)
-        turn = cell.accept(copy, outgoing.entry, outgoing.in_text, command_id, self._cells.pin(cls))
-        return _Sent(turn.reply, turn.accepted, turn.sequence, cell)
+        turn = cell.accept(copy, outgoing.entry, outgoing.in_text, command_id, self._cells.pin(cls), at=at)
+        return Sent(turn.reply, turn.accepted, turn.sequence, cell)
 
     def _check_circle(self, sender: Turn, journal: str) -> None:
         """Refuse to wait for an actor whose running turn waits, directly or through others, for the asking actor."""
@@ -273,34 +258,20 @@ class Dispatcher:
                 seen.add(at)
                 following += [(each, (*path, each)) for each in self._cells.waits_for(at)]
 
-    # --- commands that came before --------------------------------------------------------------
 
-    async def _sent_before(
-        self, cell: Cell, received: Recorded, command_id: str, command: Command[Any], again: CommandReceivedEntry
-    ) -> _Sent:
-        """Answer from the journal with the end of a turn; a turn without an end is stuck, or is not resumed here."""
-        accepted: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        accepted.set_result(receipt_of(received))
-        ending = await self._ending(received, command_id)
-        turn = f"turn [{received.journal}#{command_id}]"
-        recorded_reply: JsonValue = None
-        if isinstance(ending, TurnCompletedEntry) and isinstance(received.entry, CommandReceivedEntry):
-            recorded_reply = await reply_again(
-                self._services.subjects, command, ending.reply, first=received.entry, again=again
-            )
-
-        async def reply() -> JsonValue:
-            if isinstance(ending, TurnCompletedEntry):
-                return recorded_reply
-            raise _no_reply(ending, received, turn) or _stuck(cell, command_id) or _not_resumed(turn)
-
-        return _Sent(reply, accepted, received.sequence, cell)
-
-    async def _ending(self, received: Recorded, command_id: str) -> object:
-        async for recorded in self._services.store.read(received.journal, after=received.sequence):
-            if recorded.command_id == command_id and recorded.kind in ENDINGS:
-                return recorded.entry
-        return None
+def _check_time(command: Command[Any], at: datetime | None) -> None:
+    if at is None:
+        return
+    if at.tzinfo is None:
+        raise AdmissionError(
+            f"command [{command.command_type}] begins at [{at.isoformat()}], which has no time zone; expected an aware "
+            "datetime: add tzinfo=UTC"
+        )
+    if command.is_message:
+        raise AdmissionError(
+            f"message [{command.command_type}] begins at [{at.isoformat()}]; expected a command: a message has no turn "
+            "of its own, so send it when it is time"
+        )
 
 
 def _in_text(entry: CommandReceivedEntry, payload: bytes) -> EntryText:
@@ -357,26 +328,3 @@ def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
     """Return the type and contents of a command in a form in which 1, 1.0 and true differ."""
     contents = entry.proofs or entry.payload  # a proof covers the whole payload, also what was taken out of it since
     return entry.command_type, json.dumps(contents, sort_keys=True)
-
-
-def _no_reply(ending: object, received: Recorded, turn: str) -> LoomError | None:
-    if isinstance(ending, TurnFailedEntry) and isinstance(received.entry, CommandReceivedEntry):
-        return turn_failed_error(
-            received.journal, received.entry.command_type, type_name=ending.type_name, message=ending.message
-        )
-    if isinstance(ending, TurnAbandonedEntry):
-        return TurnAbandonedError(f"{turn} was abandoned by [{ending.identity}]: {ending.reason}")
-    if ending is None:
-        return None
-    return TurnStuckError(f"the end of {turn} was erased; expected its reply: there is none")
-
-
-def _stuck(cell: Cell, command_id: str) -> LoomError | None:
-    stuck = cell.stuck.get(command_id)
-    return (
-        None if stuck is None else stuck.with_traceback(None)
-    )  # it was raised before, and may be raised several times
-
-
-def _not_resumed(turn: str) -> TurnStuckError:
-    return TurnStuckError(f"{turn} has no end yet and is not resumed here; expected its reply: see `loom turns`")

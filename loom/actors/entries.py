@@ -6,6 +6,7 @@ state itself, so that bodies before it can be pruned, and sealed copies of such 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
@@ -52,14 +53,24 @@ class AskRepliedEntry(Entry):
 
 
 class ToldEntry(Entry):
-    """A command was sent to another actor, or could not be sent; the command's id is derived from the step."""
+    """A command was sent to another actor, or could not be sent; the command's id is derived from the step.
+
+    Schema 2 has the time before which its turn does not begin.
+    """
 
     kind: ClassVar[str] = "told"
+    schema_version: ClassVar[int] = 2
 
     journal: str
     command_id: str
     command_type: str
     failure: Failure | None = None
+    at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: its turn began at once."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class AttemptFailedEntry(Entry):

@@ -50,6 +50,8 @@ async def answer(
         if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
             answered_at = datetime_from_us(receipt.recorded_at_us)
             turn.answer((entry, answered_at, StepReference(receipt.sequence, ready.body_digest.hex())))
+        elif isinstance(entry, ApprovalAnsweredEntry):
+            cell.asleep.wake(command_id)
 
     await _do(system, journal, command_id, entry, in_cell)
 
@@ -58,7 +60,7 @@ async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnR
     """Retry a stuck turn."""
 
     async def in_cell(cell: Cell) -> None:
-        if command_id in cell.turns:
+        if command_id in cell.turns or command_id in cell.asleep:
             raise TurnNotFoundError(
                 f"turn [{journal}#{command_id}] is under way; expected a stuck one: wait for its end"
             )
@@ -68,6 +70,7 @@ async def retry(system: ActorSystem, journal: str, command_id: str, entry: TurnR
             entries = cell.services.store.read(journal, after=cell.open[command_id] - 1)
             mine = [recorded async for recorded in entries if recorded.command_id == command_id]
             cell.resume(await cell.resumable([mine]))
+            cell.inbox.match()
 
     await _do(system, journal, command_id, entry, in_cell)
 
@@ -81,6 +84,7 @@ async def abandon(system: ActorSystem, journal: str, command_id: str, entry: Tur
         ready = cell.draft(entry, command_id=command_id)
         if turn is None:
             await cell.write_and_wait(ready)
+            cell.asleep.refuse(command_id, error)
         elif turn.closed:
             raise _has_ended(journal, command_id)
         else:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from pydantic import JsonValue
@@ -27,12 +28,12 @@ from loom.actors.services import Services
 from loom.actors.turn_lock import TurnLock
 from loom.errors import LoomError
 from loom.identity import By
-from loom.journal.entry import Entry
+from loom.journal.entry import Entry, Step
 from loom.journal.serialisation import EntryText
 from loom.journal.store import Draft, Receipt
 from loom.precedents.equivalence import EquivalenceRule
 
-__all__ = ["Decider", "Messenger", "Seen", "StateRef", "TurnHost"]
+__all__ = ["Decider", "MessageWaits", "Messenger", "Seen", "StateRef", "TurnHost"]
 
 T = TypeVar("T")
 
@@ -98,9 +99,30 @@ class Messenger(Protocol):
         *,
         command_id: str | None = None,
         by: By | None = None,
+        at: datetime | None = None,
         sender: Any = None,
     ) -> object:
-        """Send a command and return once it is durable."""
+        """Send a command, which may begin only `at` a time, and return once it is durable."""
+        ...
+
+
+class MessageWaits(Protocol):
+    """The steps of turns that wait for messages to their actor."""
+
+    def wait(self, command_id: str, step: Step, message_type: str, policy_hash: bytes | None) -> None:
+        """Note that a step waits for a message, and give it the oldest one that is kept."""
+        ...
+
+    def wait_again(self, command_id: str, step: Step, message_type: str, policy_hash: bytes | None) -> None:
+        """Note that a step waits, when the journal is read."""
+        ...
+
+    def waits(self, command_id: str, step: Step) -> bool:
+        """Tell whether a step waits for a message."""
+        ...
+
+    def give_up(self, command_id: str, step: Step) -> None:
+        """Note that a step does not wait any more."""
         ...
 
 
@@ -119,6 +141,12 @@ class TurnHost(Protocol):
     """Held by the turn that runs."""
     stuck: dict[str, LoomError]
     """Why turns wait for a person, by command id."""
+
+    @property
+    def inbox(self) -> MessageWaits:
+        """The messages to this actor, and the steps that wait for one."""
+        ...
+
     invalidated_by: LoomError | None
     """Why nothing can be written through this host any more; None while it is valid."""
 

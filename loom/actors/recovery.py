@@ -24,7 +24,7 @@ from loom.actors.steps import RecordedSteps, UnorderedSteps, step_of
 from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.actors.verbs.effect import in_doubt
 from loom.actors.verbs.protected_lookup import stop_if_lost
-from loom.actors.waits import open_waits, wait_again
+from loom.actors.waits import begins_late, end_again
 from loom.decisions.entries import ApprovalAnsweredEntry, ContextGatheredEntry
 from loom.errors import ActorStoppedError, LoomError, NotReplayableError, TurnStuckError
 from loom.journal.entry import Entry, Recorded, Step
@@ -137,14 +137,9 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
         if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
             return in_doubt(f"{host.journal}#{command_id}", action)
         turn = await _turn(host, entries)
-        turn.attempt, turn.may_repeat = attempts + 1, may_repeat
+        turn.attempt, turn.may_repeat = 0 if begins_late(entries) else attempts + 1, may_repeat
         last = entries[-1].entry
         turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
-        for waiting in open_waits(entries):
-            wait_again(host, str(command_id), waiting)
-        for over in host.services.timer.due((host.journal, str(command_id))):
-            if over is not None:
-                turn.parking.end(over, None)
         if any(step_of(recorded) is not None for recorded in entries):
             await _give_recorded_steps(turn, entries, before_last=turn.continue_live)
     except ActorStoppedError:
@@ -199,6 +194,7 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
     lost = lost or gone_of_steps(host.services.vault, entries)
     if lost is not None:
         turn.halt(turn.gone(lost, replayed=replayed))
+    end_again(turn, entries)
     for recorded in entries:
         if isinstance(recorded.entry, ApprovalAnsweredEntry):
             turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))

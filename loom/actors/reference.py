@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Generic, cast
 
 from typing_extensions import TypeVar
 
 from loom.actors.actor import Actor
-from loom.actors.command import Command, Handles, Sent, decode_reply
+from loom.actors.command import Command, Handles, Message, Sent, decode_reply
 from loom.actors.dispatch import TellReceipt
 from loom.actors.system import ActorSystem
 from loom.actors.turn_context import turn_of_caller
-from loom.errors import NoTurnError
+from loom.errors import AdmissionError, NoTurnError
 from loom.identity import By, journal_name
 
 __all__ = ["ActorRef"]
@@ -67,11 +68,27 @@ class ActorRef(Generic[A]):
         *,
         id: str | None = None,
         by: By | None = None,
+        at: datetime | None = None,
     ) -> TellReceipt:
-        """Send a command and return once it is durable; its turn runs by itself."""
+        """Send a command and return once it is durable; its turn runs by itself, not before the time `at` (UTC)."""
         self._not_from_a_turn("tell")
         sent = cast("Command[Any]", command)
-        return await self._system.messenger.tell(self._cls, self._key, sent, command_id=id, by=by)
+        return await self._system.messenger.tell(self._cls, self._key, sent, command_id=id, by=by, at=at)
+
+    async def send(self, message: Message, *, id: str | None = None, by: By | None = None) -> TellReceipt:
+        """Send a message and return once it is durable; a turn that waits for its type gets it, now or later.
+
+        The same `id` with the same contents is one message. Raises `MailboxFullError` where the actor keeps as many
+        messages that no turn has waited for as its mailbox may hold.
+        """
+        self._not_from_a_turn("send")
+        given: object = message
+        if not isinstance(given, Message) or not given.command_type:
+            raise AdmissionError(
+                f"[{type(message).__name__}] is sent to [{self.journal}] as a message; expected a subclass of Message: "
+                "ask or tell a command"
+            )
+        return await self._system.messenger.tell(self._cls, self._key, message, command_id=id, by=by)
 
     async def restart(self) -> None:
         """Let the actor take commands again after it was stopped, and resume its turns."""

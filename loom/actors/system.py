@@ -14,6 +14,7 @@ from loom.actors.cell import Cell
 from loom.actors.classes import ActorClasses, Factory
 from loom.actors.dispatch import Dispatcher
 from loom.actors.failures import construction_failed
+from loom.actors.inbox import is_message
 from loom.actors.services import Services
 from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.turn import Turn
@@ -135,6 +136,10 @@ class ActorSystem:
         cell = self._cells.get(journal)
         return None if cell is None else cell.stuck.get(command_id)
 
+    def keeps(self, actor_type: str, command_type: str | None) -> bool:
+        """Tell whether a command without an end is a message: no turn of its own runs for it."""
+        return is_message(str(command_type), self.classes.get(actor_type))
+
     def cells(self) -> tuple[Cell, ...]:
         """Return the cells of the actors that are awake."""
         return tuple(self._cells.values())
@@ -174,6 +179,7 @@ class ActorSystem:
             raise _closed()
         self._cells[journal] = cell
         cell.resume(turns)
+        cell.inbox.match()
 
     # --- invalid, stopped and idle actors --------------------------------------------------------
 
@@ -237,10 +243,9 @@ class ActorSystem:
     def _wait_is_over(self, journal: str, command_id: str, step: Step | None) -> None:
         """Let a turn go on whose wait has ended, waking its actor if need be."""
         cell = self._cells.get(journal)
-        turn = None if cell is None else cell.turns.get(command_id)
-        if turn is not None and step is not None:
-            turn.parking.end(step, None)
-        elif cell is None and not self.closing:
+        if cell is not None:
+            cell.wait_is_over(command_id, step)
+        elif not self.closing:
             self.in_background(self._wake_all([journal]))
 
     async def _revive(self) -> None:

@@ -149,7 +149,8 @@ class Turn:
         self.stopped: LoomError | None = None
         self.closed = False
         self._replied: _Replied | None = None
-        self._callers: list[asyncio.Future[JsonValue]] = []
+        self.callers: list[asyncio.Future[JsonValue]] = []
+        """Those that wait for its reply."""
         self.parking = Parking(self._park)
         """What it waits for."""
         self._written: asyncio.Future[Receipt] | None = None
@@ -398,7 +399,7 @@ class Turn:
     def reply(self) -> asyncio.Future[JsonValue]:
         """Return the future reply, for one caller: cancelling it ends the wait of that caller only."""
         caller: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
-        self._callers.append(caller)
+        self.callers.append(caller)
         if self._replied is not None:
             self._replied.give(caller)
         return caller
@@ -415,7 +416,7 @@ class Turn:
 
     def _settle(self, replied: _Replied) -> None:
         self._replied = replied
-        for caller in self._callers:
+        for caller in self.callers:
             replied.give(caller)
 
     def close(self) -> None:

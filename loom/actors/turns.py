@@ -17,6 +17,9 @@ from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 __all__ = ["TurnListing", "Turns"]
 
 
+_KEPT = "no turn of the actor has waited for this message yet"
+
+
 class TurnListing(BaseModel):
     """A turn as its journal has it, with what this process knows in addition."""
 
@@ -102,5 +105,7 @@ class Turns:
             return TurnListing(
                 summary=summary, status="waiting_for_code", why=f"no code for [{summary.actor_type}] here"
             )
+        if summary.status == "received" and self._system.keeps(summary.actor_type, summary.command_type):
+            return TurnListing(summary=summary, status="received", why=_KEPT)
         driven = summary.status in ("parked", "stuck")
         return TurnListing(summary=summary, status=summary.status if driven else "interrupted")

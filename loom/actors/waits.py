@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 from loom.actors.entries import AttemptFailedEntry
 from loom.actors.ports import TurnHost
 from loom.actors.steps import step_of
-from loom.actors.wait_entries import WaitBegunEntry
+from loom.actors.turn import Turn
+from loom.actors.wait_entries import WaitBegunEntry, WaitEndedEntry
 from loom.clock import datetime_from_us
 from loom.journal.entry import Recorded, Step
-from loom.journal.kinds import TurnContinuedEntry
+from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry
 
-__all__ = ["open_waits", "wait_again"]
+__all__ = ["begins_late", "end_again", "open_waits", "wait_again"]
 
 
 def open_waits(entries: Iterable[Recorded]) -> Iterator[Recorded]:
@@ -29,14 +30,35 @@ def open_waits(entries: Iterable[Recorded]) -> Iterator[Recorded]:
     yield from begun.values()
 
 
-def wait_again(host: TurnHost, command_id: str, begun: Recorded) -> None:
-    """Note when a wait ends that began before this process: by its entry, and by the clock as it was then."""
-    entry, said_us = begun.entry, begun.recorded_at_us - begun.clock_back_us
-    if isinstance(entry, AttemptFailedEntry):
-        step: Step | None = entry.back_off
-        until: datetime | None = datetime_from_us(said_us) + timedelta(seconds=entry.delay_s)
-    else:
-        assert isinstance(entry, WaitBegunEntry)  # noqa: S101 - `open_waits` gives no others
-        step, until = entry.step, entry.until
-    if until is not None:
-        host.services.timer.set_again((host.journal, command_id), step, until, said_us=said_us)
+def wait_again(host: TurnHost, entries: Sequence[Recorded]) -> None:
+    """Note what the open waits of a turn wait for, by their entries, and by the clock as it was when they began."""
+    turn = (host.journal, str(entries[0].command_id))
+    over = {each.entry.wait for each in entries if isinstance(each.entry, WaitEndedEntry)}
+    for begun in open_waits(entries):
+        entry, said_us = begun.entry, begun.recorded_at_us - begun.clock_back_us
+        if isinstance(entry, AttemptFailedEntry):
+            until = datetime_from_us(said_us) + timedelta(seconds=entry.delay_s)
+            host.services.timer.set_again(turn, entry.back_off, until, said_us=said_us)
+        elif isinstance(entry, WaitBegunEntry) and entry.step not in over:
+            if entry.until is not None:
+                host.services.timer.set_again(turn, entry.step, entry.until, said_us=said_us)
+            if entry.message is not None and entry.step is not None:
+                host.inbox.wait_again(turn[1], entry.step, entry.message, begun.policy_hash)
+
+
+def end_again(turn: Turn, entries: Iterable[Recorded]) -> None:
+    """Give a turn that is driven again what ended its waits: messages, or that their time was over."""
+    for recorded in entries:
+        if isinstance(recorded.entry, WaitEndedEntry):
+            turn.parking.end(recorded.entry.wait, recorded.entry)
+    for step in turn.services.timer.due((turn.host.journal, turn.command_id)):
+        if step is not None and not turn.host.inbox.waits(turn.command_id, step):
+            turn.parking.end(step, None)
+
+
+def begins_late(entries: Sequence[Recorded]) -> bool:
+    """Tell whether a turn has waited for the time of its first line, and nothing of it has run."""
+    if len(entries) != 2:
+        return False
+    received, last = entries[0].entry, entries[1].entry
+    return isinstance(received, CommandReceivedEntry) and isinstance(last, WaitBegunEntry) and last.what == "begin"

@@ -16,6 +16,7 @@ from loom.actors.verbs.message import ask, tell
 from loom.actors.verbs.precedents import find_precedents
 from loom.actors.verbs.record import record
 from loom.actors.verbs.wait import sleep
+from loom.actors.verbs.wait_for import wait_for
 
 __all__ = [
     "DecisionDraft",
@@ -34,4 +35,5 @@ __all__ = [
     "request_approval",
     "sleep",
     "tell",
+    "wait_for",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Any
 
 from loom.actors.command import Command, decode_reply
@@ -12,6 +13,8 @@ from loom.actors.ports import Decider
 from loom.actors.turn import Turn
 from loom.actors.verbs.replied import given, given_again, note_sent
 from loom.actors.verbs.shared import expect, failure_of, once
+from loom.actors.verbs.wait import ends_at
+from loom.clock import instant
 from loom.decisions.entries import Failure
 from loom.errors import ActorFailedError, AskCycleError, LoomClosedError, LoomError, TurnInterruptedError
 from loom.identity import derived_id, journal_name
@@ -85,13 +88,23 @@ async def _ask(
             return AskRepliedEntry(step=step, reply=reply)
 
 
-async def tell(turn: Turn, actor: type[Decider], actor_key: str, command: Command[Any], *, key: str | None) -> None:
+async def tell(
+    turn: Turn,
+    actor: type[Decider],
+    actor_key: str,
+    command: Command[Any],
+    *,
+    at: datetime | None = None,
+    key: str | None,
+) -> None:
     """See `Actor.tell`. The command is sent first and journaled then: its derived id makes a repetition harmless."""
     journal = journal_name(actor.actor_type, actor_key)
+    if at is not None:
+        at = ends_at(instant(turn.services.sources.clock), None, at, what="at")
     note_sent(turn, command)
     with turn.step("tell", key or f"{journal} {command.command_type}") as step:
         command_id = _derived_command_id(turn, step)
-        sent = ToldEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
+        sent = ToldEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type, at=at)
         ready = turn.draft(sent)
         recorded = await turn.take(step)
         if recorded is not None:
@@ -102,7 +115,7 @@ async def tell(turn: Turn, actor: type[Decider], actor_key: str, command: Comman
         else:
             await turn.durable()
             try:
-                await turn.host.messenger.tell(actor, actor_key, command, command_id=command_id, sender=turn)
+                await turn.host.messenger.tell(actor, actor_key, command, command_id=command_id, at=at, sender=turn)
             except LoomClosedError as error:
                 raise turn.halt(turn.shut_down()) from error
             except LoomError as error:

@@ -60,7 +60,7 @@ def ends_at(asked: Instant, seconds: float | None, until: datetime | None, *, wh
 
 
 async def wait_out(turn: Turn, step: Step) -> None:
-    """Wait for the time of a wait that has begun, and continue: the turn may have been parked for days."""
+    """Wait for the end of a wait that has begun, and continue: the turn may have been parked for days."""
     if turn.recorded_steps is not None and turn.recorded_steps.has(step, "end"):
         await turn.recorded_steps.take(step, "end")
         return
@@ -71,6 +71,7 @@ async def wait_out(turn: Turn, step: Step) -> None:
     try:
         await turn.parking.wait_for(step)
         await turn.continue_live(after=step)
-    finally:  # also where the code stopped waiting: its time must not wake the turn any more
+    finally:  # also where the code stopped waiting: what it waited for must not wake the turn any more
         if turn.stopped is None:
             turn.services.timer.forget((turn.host.journal, turn.command_id), step)
+            turn.host.inbox.give_up(turn.command_id, step)
