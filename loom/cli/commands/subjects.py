@@ -44,7 +44,7 @@ async def list_subjects(
 ) -> None:
     """List whose data is sealed, who is erased and who is held. All journals are read; no key is needed."""
     from loom.cli.reading import loaded, open_journal
-    from loom.sealing import count_subjects
+    from loom.sealing import Erasures, count_subjects
 
     async with open_journal(shell) as reader:
         erasures = await loaded(Erasures(reader))
@@ -88,7 +88,7 @@ async def show(shell: Shell, subject: _Subject) -> int | None:
     """Show every entry that concerns a person, over all journals; what is sealed stays so. Exit code 1: none."""
     from loom.cli.reading import loaded, open_journal
     from loom.cli.summaries import summary_of
-    from loom.sealing import check_subject, concerning
+    from loom.sealing import Erasures, check_subject, concerning
 
     check_subject(subject)
     async with open_journal(shell) as reader:
