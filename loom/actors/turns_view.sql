@@ -1,8 +1,8 @@
--- One row for each command that was received. The status follows from what the journal says and is nowhere stored:
---   stuck      it was resumed since it was to do something that may not be done twice, and nobody knows whether it was;
+-- One row for each command that was received. The status is computed from the journal, not stored:
+--   stuck      it was resumed after it began an effect that may not be repeated, and the journal has no end of that effect;
 --              or it was resumed three times without getting any further; or it does not do what its journal says
 --   parked     it waits for a person's answer, for a time or for a message
---   running    something of it is recorded beside the command
+--   running    it has entries besides its command
 CREATE TABLE turns (
   received_position INTEGER PRIMARY KEY,
   journal TEXT NOT NULL,

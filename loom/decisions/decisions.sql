@@ -1,4 +1,4 @@
--- Decisions as one table, for whoever asks in SQL: run this on a connection to the views file that only reads.
+-- Decisions as one table, for queries in SQL: run this on a read-only connection to the views file.
 -- Times are UTC; outcome and approvals are JSON. The views can be deleted and come back: never write to them.
 CREATE TEMP VIEW decisions AS
 SELECT

@@ -1,10 +1,10 @@
--- Since when an enricher follows the journal: there is no row where none ever did.
+-- Since when an enricher follows the journal; no row if none ever did.
 CREATE TABLE enrichment_followed (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   position INTEGER NOT NULL
 ) STRICT;
 
--- Decisions since then that no critic has looked at; what of these is to be looked at, the modes say.
+-- Decisions since then without a critique; the mode says which of them are to be criticised.
 CREATE TABLE enrichment_waiting (
   position INTEGER PRIMARY KEY,
   decision_id TEXT NOT NULL UNIQUE,
@@ -18,7 +18,7 @@ CREATE INDEX enrichment_by_type ON enrichment_waiting (decision_type, position);
 
 CREATE INDEX enrichment_by_override ON enrichment_waiting (enrich, position) WHERE enrich IS NOT NULL;
 
--- What came of those that one was asked about: an analysis as JSON, or in words why there is none.
+-- The result for each decision that a critic was asked about: an analysis as JSON, or the reason why there is none.
 CREATE TABLE enrichments (
   position INTEGER PRIMARY KEY,
   decision_id TEXT NOT NULL,

@@ -56,7 +56,7 @@ CREATE TABLE gate_contracts (
   PRIMARY KEY (contract_id, version)
 ) STRICT, WITHOUT ROWID;
 
--- Each agent with the contract of its last handshake that was taken, and how it stands.
+-- Each agent with the contract of its last accepted handshake, and its counts.
 CREATE TABLE agent_registry (
   agent_id TEXT PRIMARY KEY,
   status TEXT NOT NULL DEFAULT 'ACTIVE',

@@ -40,7 +40,7 @@ CREATE INDEX precedents_by_turn ON precedents (journal, command_id);
 CREATE INDEX precedents_overruled ON precedents (precedent, policy_name, policy_hash)
 WHERE overruled_by IS NOT NULL AND excluded IS NULL;
 
--- How many usable decisions a class has: counted as they come, as nobody waits for a million to be counted.
+-- How many usable decisions a class has: counted as they come, as counting a million takes too long.
 CREATE TABLE precedent_classes (
   precedent TEXT PRIMARY KEY,
   rule TEXT NOT NULL,
@@ -97,5 +97,5 @@ CREATE TABLE precedent_facets (
   PRIMARY KEY (name, value, position)
 ) STRICT, WITHOUT ROWID;
 
--- Words of rationale and reasoning; the row id is the position. The words themselves stand in the decision.
+-- Words of rationale and reasoning; the row id is the position. The words themselves are in the decision.
 CREATE VIRTUAL TABLE precedent_words USING fts5 (rationale, reasoning, content = '', tokenize = 'unicode61 remove_diacritics 2');

@@ -22,7 +22,7 @@ CREATE TABLE precedent_sum_values (
   PRIMARY KEY (facet, value)
 ) STRICT, WITHOUT ROWID;
 
--- What decisions of one sum have in common besides; empty where a decision has none.
+-- What else decisions of one sum have in common; empty where a decision has none.
 CREATE TABLE precedent_sum_groups (
   grp INTEGER PRIMARY KEY,
   origin TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- What a views file holds beside the tables of the projections.
+-- What a views file holds besides the tables of the projections.
 
 CREATE TABLE IF NOT EXISTS checkpoints (
   name TEXT PRIMARY KEY,

@@ -1,4 +1,4 @@
--- The last executions of each agent: what the signals are computed from, and nothing of what was said in them.
+-- The last executions of each agent: the signals are computed from them. No texts.
 CREATE TABLE care_executions (
   agent TEXT NOT NULL,
   position INTEGER NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE care_executions (
   PRIMARY KEY (agent, position)
 ) STRICT, WITHOUT ROWID;
 
--- The signals of each agent over those executions, as JSON, and each by itself for whoever reads them by hand.
+-- The signals of each agent over those executions, as JSON, and each in a column for people who read them by hand.
 CREATE TABLE care_signals (
   agent TEXT PRIMARY KEY,
   samples INTEGER NOT NULL,
@@ -23,7 +23,7 @@ CREATE TABLE care_signals (
   context_size_bucket TEXT
 ) STRICT, WITHOUT ROWID;
 
--- How routing stands: one row for what was set last, one for the kill switch.
+-- The state of routing: one row for what was set last, one for the kill switch.
 CREATE TABLE care_state (
   what TEXT PRIMARY KEY,
   position INTEGER NOT NULL,
