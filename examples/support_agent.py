@@ -27,6 +27,10 @@ from loom import Loom, effect_key
 from loom.integrations.pydantic_ai import AgentActor, LoomDurability, RunAgent, handled
 
 MAIL = "My lamp of order o-1001 arrived broken. Can I have the 40 $ back?"
+CONFIG = """
+data: data
+budgets: {models: {unknown_price_usd: 0.05}} # the most that a call may cost of a model whose price is not known
+"""
 OUTSIDE = Path(os.environ.get("SUPPORT_OUTSIDE", "outside.txt"))
 """What the world outside remembers: each request of the model, each look-up, each payment with its key."""
 
@@ -116,7 +120,7 @@ async def process() -> None:
 def main() -> None:
     """Tell the story in a directory that is thrown away."""
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "loom.config.yaml").write_text("data: data\n", encoding="utf-8")
+        (Path(directory) / "loom.config.yaml").write_text(CONFIG, encoding="utf-8")
         for dies in ("looking up", "paid", ""):
             code = run(directory, [sys.executable, __file__, "--process"], dies=dies)
             print(f"that process was killed: {dies}" if code == -signal.SIGKILL else "that process has finished")

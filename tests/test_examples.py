@@ -68,7 +68,9 @@ def test_the_support_agent_asks_a_real_endpoint_where_two_variables_name_one(tmp
     pytest.importorskip("pydantic_ai", reason="the extra [llm] is not installed")
     with served() as endpoint:
         env = {**os.environ, "OPENAI_BASE_URL": endpoint.url, "OPENAI_MODEL": "house-model"}
-        (tmp_path / "loom.config.yaml").write_text("data: data\n", encoding="utf-8")
+        (tmp_path / "loom.config.yaml").write_text(
+            "data: data\nbudgets: {models: {unknown_price_usd: 0.05}}\n", encoding="utf-8"
+        )
         subprocess.run(
             [sys.executable, str(ROOT / "examples" / "support_agent.py"), "--process"],
             cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False, env=env,
