@@ -15,6 +15,7 @@ from pydantic import BaseModel, JsonValue
 from typing_extensions import TypeVar
 
 from loom.actors import verbs
+from loom.actors.changing_verbs import ChangingVerbs
 from loom.actors.command import Command, Handles, Sent
 from loom.actors.model_verbs import ModelVerbs
 from loom.actors.ports import StateRef
@@ -39,7 +40,7 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-class Actor(ModelVerbs, WaitingVerbs, Generic[State]):
+class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
     """An agent that makes decisions and records the reasons for them.
     1. Subclass it, `class DiscountAgent(Actor[DiscountState])`, and write `async def execute(self, command)`.
     2. In `execute`, use the verbs below to look things up, to ask for approval and to decide. They journal what they

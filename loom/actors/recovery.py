@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from loom.actors.actor import Actor, commands_of
+from loom.actors.change_entries import VersionMarkedEntry
 from loom.actors.checkpoints import Refold, refolded
 from loom.actors.command import COMMANDS
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
@@ -196,7 +197,9 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
         turn.halt(turn.gone(lost, replayed=replayed))
     end_again(turn, entries)
     for recorded in entries:
-        if isinstance(recorded.entry, ApprovalAnsweredEntry):
+        if isinstance(recorded.entry, VersionMarkedEntry):
+            turn.versions[recorded.entry.change] = recorded.entry.version
+        elif isinstance(recorded.entry, ApprovalAnsweredEntry):
             turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
+from loom.actors.change_entries import VersionMarkedEntry
 from loom.actors.entries import AskedEntry, AttemptFailedEntry, EffectIntendedEntry
 from loom.actors.wait_entries import WaitBegunEntry
 from loom.decisions.entries import ApprovalRequestedEntry
@@ -54,7 +55,7 @@ class RecordedSteps:
         self._items: deque[_Item] = deque()
         for recorded in entries:
             step = step_of(recorded)
-            if step is not None:
+            if step is not None and recorded.kind != VersionMarkedEntry.kind:  # which code need not ask for
                 self._items.append(_Item(step, _phase_of(recorded), recorded))
         self._known = {(item.step, item.phase) for item in self._items}
         self.parked = any(_parks(item) and not self.has(_wait_of(item), "end") for item in self._items)
@@ -138,6 +139,10 @@ class RecordedSteps:
                 await self._settled.wait()
         finally:
             self._blocked.remove(step)
+
+    async def matched(self) -> None:
+        """Wait until all recorded steps are matched, and the code has reacted to the last one."""
+        await self._settled.wait()
 
     def cancel(self) -> None:
         """Stop everything that still runs for these steps."""

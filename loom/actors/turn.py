@@ -131,6 +131,10 @@ class Turn:
         """Whether a replay runs under another policy version: then evaluations and decisions are made again."""
         self.decided: Callable[[Decision], object] | None = None
         """In such a replay: receives the decision that would be made now."""
+        self.is_open = False
+        """Whether a replay drives a turn without an end, as far as its journal goes: nothing is written."""
+        self.versions: dict[str, int] = {}
+        """The versions of changed code that it follows, by change."""
         self.saw_erased = False
         """Whether something was erased in the state that it sees again: its code may act differently then."""
         self.attempt = 0

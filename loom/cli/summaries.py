@@ -183,6 +183,7 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "bodies_closed": lambda body: f"{len(body['bodies'])} bodies that were pruned, sealed for their subjects",
     "state_checkpoint": lambda body: f"the state here, {'sealed' if body['sealed'] else 'in clear'}",
     "snapshot_taken": lambda body: f"of the state after sequence {body['sequence']}",
+    "version_marked": lambda body: f"follows version {body['version']} of {body['change']}",
     "told": lambda body: f"{body['journal']} {body['command_type']}",
     "turn_abandoned": lambda body: f"abandoned{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",

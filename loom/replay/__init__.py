@@ -5,6 +5,7 @@ from __future__ import annotations
 from loom.lazy import renamed
 from loom.replay.against import AgainstCase, Cell, OutcomeJudgement
 from loom.replay.audit import Audit, AuditFinding
+from loom.replay.checking import TurnCheck
 from loom.replay.judging import Case, Judgement, Transition
 from loom.replay.replay import Replay
 from loom.replay.rerun import Rerun, RerunCase
@@ -28,6 +29,7 @@ __all__ = [
     "Selection",
     "StateAfter",
     "Transition",
+    "TurnCheck",
     "TurnVerification",
 ]
 

@@ -13,13 +13,14 @@ from loom.errors import (
     AdmissionError,
     JournalReadOnlyError,
 )
-from loom.identity import By
+from loom.identity import By, check_limit
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Queries
 from loom.replay.against import ALSO, AgainstCase, AgainstTally, OutcomeJudgement, compared
 from loom.replay.asking import Askable, Asked, check_own
+from loom.replay.checking import TurnCheck, check_open_turns, sample_ended_turns
 from loom.replay.done import OutcomeMap
 from loom.replay.judging import OWN_VERSION, Case, Judgement, Tally, judged
 from loom.replay.recorder import ReplayRecorder
@@ -78,6 +79,14 @@ class Replay:
     def verify(self, journal: str) -> AsyncIterator[TurnVerification]:
         """Drive every finished turn of a journal again and yield whether the code still does the same."""
         return verify_turns(self._store, self._system, journal)
+
+    def check(self) -> AsyncIterator[TurnCheck]:
+        """Drive every open turn through its recorded steps and yield whether the code at hand could resume it."""
+        return check_open_turns(self._store, self._system)
+
+    def sample(self, number: int, *, seed: int | None = None) -> AsyncIterator[TurnVerification]:
+        """Drive some finished turns of any journal again, chosen at random, and yield the result of each."""
+        return sample_ended_turns(self._store, self._system, check_limit(number), seed=seed)
 
     # --- judging again --------------------------------------------------------------------------
 

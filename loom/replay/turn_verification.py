@@ -25,7 +25,7 @@ from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.kinds import ENDINGS, CommandReceivedEntry, TurnAbandonedEntry, TurnCompletedEntry, TurnFailedEntry
 from loom.journal.store import JournalReader
 
-__all__ = ["TurnVerification", "drive", "verify_turns"]
+__all__ = ["TurnVerification", "drive", "execute", "verify_turn", "verify_turns"]
 
 _LAST_WORDS_S = 1.0
 
@@ -52,10 +52,11 @@ async def verify_turns(store: JournalReader, system: ActorSystem, journal: str) 
         elif recorded.command_id in turns:
             turns[recorded.command_id].append(recorded)
             if recorded.kind in ENDINGS:
-                yield await _verify_turn(system, journal, turns.pop(recorded.command_id))
+                yield await verify_turn(system, journal, turns.pop(recorded.command_id))
 
 
-async def _verify_turn(system: ActorSystem, journal: str, entries: list[Recorded]) -> TurnVerification:
+async def verify_turn(system: ActorSystem, journal: str, entries: list[Recorded]) -> TurnVerification:
+    """Drive one finished turn again, and return the result."""
     differences: list[str] = []
 
     def compare(recorded: Recorded, again: Entry) -> None:
@@ -143,7 +144,7 @@ def _recorded(ending: Entry) -> tuple[str, JsonValue]:
 
 async def drive(turn: Turn) -> tuple[str, JsonValue]:
     """Run the turn in a task of its own; return how it ended, as its journal would record it."""
-    task: asyncio.Task[Any] = turn.host.spawn(_execute(turn))
+    task: asyncio.Task[Any] = turn.host.spawn(execute(turn))
     turn.task = task
     try:
         await _watched(turn, task)
@@ -173,7 +174,8 @@ async def _watched(turn: Turn, task: asyncio.Task[Any]) -> None:
         await asyncio.wait([task], timeout=stall.delay_s)
 
 
-async def _execute(turn: Turn) -> Any:
+async def execute(turn: Turn) -> Any:
+    """Run the code of a replayed turn, as the task of the turn."""
     enter(turn)
     turn.check_open()
     assert turn.actor is not None  # noqa: S101 - a replayed turn has its actor

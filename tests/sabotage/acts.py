@@ -1146,4 +1146,20 @@ ACTS: tuple[Act, ...] = (
         "attempts.failed.append(entry.failure.type_name) if turn.compare else None; break",
         ("tests/actors/test_retrying.py",),
     ),
+    Act(
+        "a turn in flight takes the new branch of changed code",
+        "loom/actors/verbs/version.py",
+        "_chosen",
+        "return BEFORE if repeats or ended else newest",
+        "return newest",
+        ("tests/actors/test_versions.py",),
+    ),
+    Act(
+        "a check passes code that diverges",
+        "loom/replay/checking.py",
+        "_checked",
+        "if error is None:",
+        "if True:",
+        ("tests/replay/test_checking.py",),
+    ),
 )

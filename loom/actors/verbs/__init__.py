@@ -15,6 +15,7 @@ from loom.actors.verbs.lookup import gather_context
 from loom.actors.verbs.message import ask, tell
 from loom.actors.verbs.precedents import find_precedents
 from loom.actors.verbs.record import record
+from loom.actors.verbs.version import version
 from loom.actors.verbs.wait import sleep
 from loom.actors.verbs.wait_for import wait_for
 
@@ -35,5 +36,6 @@ __all__ = [
     "request_approval",
     "sleep",
     "tell",
+    "version",
     "wait_for",
 ]

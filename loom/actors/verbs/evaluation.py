@@ -57,7 +57,7 @@ def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
             entry = expect(recorded.entry, EvaluatedEntry, turn)
             evaluated = Evaluated(entry.facts, entry.evaluation, given.kept)
         else:
-            if turn.compare is not None and not turn.counterfactual:
+            if turn.compare is not None and not turn.counterfactual and not turn.is_open:
                 raise turn.never_recorded(step)
             evaluation = without_facts(turn, _judge(turn, facts, given.plain), given.kept)
             evaluated = Evaluated(given.written, evaluation, given.kept)
