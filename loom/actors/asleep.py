@@ -67,6 +67,7 @@ class Asleep:
         self._callers: dict[str, list[asyncio.Future[JsonValue]]] = {}
         self._leaving: dict[str, asyncio.Task[Any]] = {}
         self._waking: set[str] = set()
+        self._gate: asyncio.Semaphore | None = None
 
     def __contains__(self, command_id: object) -> bool:
         return command_id in self.entries
@@ -143,7 +144,10 @@ class Asleep:
             leaving = self._leaving.get(command_id)
             if leaving is not None:
                 await asyncio.wait([leaving], timeout=self._host.services.options.shutdown_grace_s)
-            turns = await self._read(command_id)
+            if self._gate is None:
+                self._gate = asyncio.Semaphore(self._host.services.options.resume_concurrency)
+            async with self._gate:
+                turns = await self._read(command_id)
             if self.entries.pop(command_id, None) is None or self._host.invalidated_by is not None:
                 return
             callers = self._callers.pop(command_id, [])
@@ -169,6 +173,9 @@ class Asleep:
             if not sequences or self._host.invalidated_by is not None:
                 return []
             found = await self._host.services.store.steps([(self._host.journal, each) for each in sequences])
+            if len(found) < len(sequences):  # whether the last of them was appended is not known yet
+                await asyncio.sleep(_AGAIN_S)
+                continue
             turns = await self._host.resumable([[found[self._host.journal, each] for each in sequences]], drive=True)
             if len(self.entries.get(command_id, ())) == len(sequences):
                 return turns

@@ -38,7 +38,7 @@ from loom.actors.state import Fold
 from loom.actors.turn import Turn
 from loom.actors.turn_lock import TurnLock
 from loom.actors.turn_runner import drive
-from loom.actors.wait_entries import WaitBegunEntry
+from loom.actors.wait_entries import TurnParkedEntry, WaitBegunEntry
 from loom.actors.waits import wait_again
 from loom.clock import instant
 from loom.errors import (
@@ -125,7 +125,7 @@ class Cell:
         """Held while the state is folded again."""
         self.appended_during_rebuild: list[tuple[int, Seen]] | None = None
         """Entries that are queued during the rebuild."""
-        self.inbox = Inbox(self, self._answered)
+        self.inbox = Inbox(self)
         self.asleep = Asleep(self)
         self._owner = owner
         self._mailbox: list[Turn] = []  # an empty deque takes 760 bytes
@@ -255,7 +255,7 @@ class Cell:
         """Append an entry that belongs to no running step, and wait until it is durable."""
         try:
             written = self.write(ready, apart=True)
-            self.asleep.note(str(ready.command_id), self.sequence)
+            self._note(str(ready.command_id))
             return await asyncio.shield(written)
         except AppendUnknownError as unknown:
             receipt = await self.services.store.resolve(unknown)
@@ -313,6 +313,7 @@ class Cell:
             self.sequence += 1
             _log.info(ready.kind, journal=self.journal, turn=ready.command_id, sequence=self.sequence)
             self._feed(Seen(partial(decoded, ready)))
+            self._note(str(ready.command_id))
         return written
 
     def _feed(self, shown: Seen) -> None:
@@ -382,10 +383,26 @@ class Cell:
         elif turn is None:
             self.asleep.wake(command_id)
 
-    def _answered(self, command_id: str, sequence: int) -> None:
-        """Wake a turn for which an entry was written from outside."""
-        self.asleep.note(command_id, sequence)
-        self.asleep.wake(command_id)
+    def let_go(self, turn: Turn) -> None:
+        """Remove a turn that only waits from memory; what ends one of its waits has it driven again."""
+        command_id, timer = turn.command_id, self.services.timer
+        waits = tuple(sorted(key for key in turn.parking.keys if isinstance(key, Step)))
+        entry = TurnParkedEntry(waits=waits, until=timer.until((self.journal, command_id)))
+        written = self.write(self.draft(entry, command_id=command_id, policy_hash=turn.policy.hash_bytes), apart=True)
+        written.add_done_callback(self._accepted)
+        turn.entries.append(self.sequence)
+        del self.turns[command_id]
+        self.asleep.put(command_id, turn.entries, callers=turn.callers, leaving=turn.task)
+        turn.callers, turn.let_go = [], True
+        turn.stop(turn.shut_down())
+
+    def _note(self, command_id: str) -> None:
+        """Note that an entry was written for a turn from outside."""
+        turn = self.turns.get(command_id)
+        if turn is None:
+            self.asleep.note(command_id, self.sequence)
+        else:
+            turn.entries.append(self.sequence)
 
     def start_next(self) -> None:
         """Begin the turn of the command that has waited longest; called when the lock is free."""
@@ -452,7 +469,8 @@ class Cell:
 
     def leave(self, turn: Turn) -> None:
         """Remove a turn that does not run any more, or never ran."""
-        self.turns.pop(turn.command_id, None)
+        if self.turns.get(turn.command_id) is turn:
+            del self.turns[turn.command_id]
         if turn in self._mailbox:
             self._mailbox.remove(turn)
         turn.close()

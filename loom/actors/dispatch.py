@@ -220,6 +220,8 @@ class Dispatcher:
                 check_not_erased(self._services.subjects, turn.received)
                 _check_same(turn.received, outgoing.entry, journal, command_id)
                 return Sent(reply_of(self._services, turn, outgoing.entry), turn.accepted, turn.sequence, cell)
+            if command_id in cell.open and cell.written is not None:  # it came just now, and no turn runs for it yet
+                await asyncio.wait([cell.written])
             before = await self._services.store.find_command(journal, command_id)
             if before is None:
                 return await self._accept(cls, journal, command, outgoing, command_id, at)

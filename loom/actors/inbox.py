@@ -8,10 +8,10 @@ message was taken or was not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from loom.actors.actor import commands_of
+from loom.actors.asleep import Asleep
 from loom.actors.command import COMMANDS, Message
 from loom.actors.services import Services
 from loom.actors.turn import Turn
@@ -32,8 +32,8 @@ class InboxHost(Protocol):
     journal: str
     cls: type[Any]
     services: Services
-    sequence: int
     turns: dict[str, Turn]
+    asleep: Asleep
     invalidated_by: LoomError | None
 
     def draft(self, entry: Entry, *, command_id: str, policy_hash: bytes | None = None) -> Draft:
@@ -54,15 +54,10 @@ _Place: TypeAlias = tuple[str, Step]
 
 
 class Inbox:
-    """The messages that are kept, and the steps that wait for one: of each type the oldest first.
+    """The messages that are kept, and the steps that wait for one: of each type the oldest first."""
 
-    `wake` is called with the command id of a turn whose wait ended while it was not in memory, and the sequence of the
-    entry that says so.
-    """
-
-    def __init__(self, host: InboxHost, wake: Callable[[str, int], None]) -> None:
+    def __init__(self, host: InboxHost) -> None:
         self._host = host
-        self._wake = wake
         self.types: dict[str, str] = {}
         """Message id → type, of the messages that are kept."""
         self._kept: dict[str, dict[str, bytes | None]] = {}
@@ -166,7 +161,7 @@ class Inbox:
         self._host.write_together((*also, ready))
         turn = self._host.turns.get(command_id)
         if turn is None:
-            self._wake(command_id, self._host.sequence)
+            self._host.asleep.wake(command_id)
         else:
             turn.parking.end(step, entry)
 

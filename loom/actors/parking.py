@@ -35,6 +35,10 @@ class Parking:
         self._waiting = 0
         self._looking = False
         self._answers: dict[_Key, asyncio.Future[Any]] = {}
+        self.inside: set[asyncio.Task[Any] | None] = set()
+        """The tasks that wait."""
+        self.keys: set[_Key] = set()
+        """What is waited for."""
 
     @property
     def parked(self) -> bool:
@@ -54,12 +58,17 @@ class Parking:
     async def wait_for(self, key: _Key) -> Any:
         """Wait for what ends a wait, and return it; other turns of the actor may run in the meantime."""
         end = self._end_of(key)
+        task = asyncio.current_task()
+        self.inside.add(task)
+        self.keys.add(key)
         self._waiting += 1
         self._busy -= 1
         self._look_soon()
         try:
             return await asyncio.shield(end)
         finally:
+            self.inside.discard(task)
+            self.keys.discard(key)
             self._waiting -= 1
             self._busy += 1
 

@@ -192,6 +192,7 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
         policy=host.services.policies.resolve_hash(first.policy_hash or b""),
         accepted=accepted,
     )
+    turn.entries = [each.sequence for each in entries]
     lost = lost or gone_of_steps(host.services.vault, entries)
     if lost is not None:
         turn.halt(turn.gone(lost, replayed=replayed))

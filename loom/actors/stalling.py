@@ -15,7 +15,7 @@ import asyncio
 import contextvars
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -24,7 +24,7 @@ from loom.actors.turn import Turn
 from loom.actors.turn_context import turn_in
 from loom.errors import DivergenceError
 
-__all__ = ["Stall", "StallWatch", "divergence"]
+__all__ = ["Stall", "StallWatch", "divergence", "settled"]
 
 _FIRST_LOOK_S = 0.05
 _LOOK_AT_LEAST_EVERY_S = 1.0
@@ -110,6 +110,36 @@ def divergence(turn: Turn, steps: RecordedSteps, what: str) -> DivergenceError:
     )
 
 
+def settled(turns: Collection[Turn]) -> list[Turn]:
+    """Return those of some parked turns in which nothing goes on before one of their waits ends.
+
+    Each of their tasks waits in a verb, or for such tasks, and no timer of theirs is set. Where the event loop does not
+    show that, there are none.
+    """
+    own: dict[Turn, set[asyncio.Task[Any]]] = {turn: set() for turn in turns}
+    for task in asyncio.all_tasks():
+        context = _context_of(task)
+        if context is None:
+            return []
+        turn = turn_in(context)
+        if turn in own:
+            own[turn].add(task)
+    for handle in _handles():
+        if handle is None:
+            return []
+        context = getattr(handle, "_context", None)
+        if context is None and not handle.cancelled():
+            return []
+        turn = None if context is None or handle.cancelled() else turn_in(context)
+        if turn is not None:
+            own.pop(turn, None)
+    return [
+        turn
+        for turn, tasks in own.items()
+        if tasks and turn.task in tasks and all(_waits(task, turn.parking.inside, tasks) for task in tasks)
+    ]
+
+
 # --- certainty -----------------------------------------------------------------------------------
 
 
@@ -125,17 +155,17 @@ def _certain(turn: Turn, steps: RecordedSteps) -> bool:
         if turn_in(context) is turn:
             own.append(task)
     waiting = set(own)
-    if not own or not all(_waits(task, steps, waiting) for task in own):
+    if not own or not all(_waits(task, steps.inside, waiting) for task in own):
         return False
     return not any(_sets_going(handle, turn) for handle in _handles())
 
 
-def _waits(task: asyncio.Task[Any], steps: RecordedSteps, own: set[asyncio.Task[Any]]) -> bool:
-    """Return whether a task waits for the steps, or for tasks of the same turn and nothing else."""
+def _waits(task: asyncio.Task[Any], inside: Collection[asyncio.Task[Any] | None], own: set[asyncio.Task[Any]]) -> bool:
+    """Return whether a task waits in a verb, as those `inside` do, or for tasks of the same turn and nothing else."""
     awaited = getattr(task, "_fut_waiter", None)
     if awaited is None or awaited.done() or task.cancelling():
         return False
-    if task in steps.inside:
+    if task in inside:
         return True
     children = _children(task, awaited)
     return bool(children) and all(child in own for child in children)

@@ -16,6 +16,7 @@ from loom.actors.dispatch import Dispatcher
 from loom.actors.failures import construction_failed
 from loom.actors.inbox import is_message
 from loom.actors.services import Services
+from loom.actors.sleepers import Sleepers
 from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.turn import Turn
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
@@ -55,6 +56,8 @@ class ActorSystem:
         self._gave_up = asyncio.Event()
         self._background: set[asyncio.Task[Any]] = set()
         self._context = contextvars.copy_context()
+        self.sleepers = Sleepers(self)
+        """The turns that wait for a long time."""
         services.timer.on_due = self._wait_is_over
 
     # --- classes --------------------------------------------------------------------------------
@@ -72,7 +75,7 @@ class ActorSystem:
         if await self.classes.register(cls, factory):
             waited = self._without_code.pop(cls.actor_type, [])
             if waited and self.resumes and not self.closing:
-                self.in_background(self._wake_all(waited))
+                self.in_background(self.wake_all(waited))
 
     async def know(self, cls: type[Actor[Any]]) -> None:
         """Register a class by first use; raise `LoomClosedError` if the loom accepts no more commands."""
@@ -221,7 +224,7 @@ class ActorSystem:
         """Let an actor take commands again after its back-off; its turns are resumed."""
         _log.info("actor_comes_back", journal=journal, stops=stopped.stops)
         if stopped.turns and self.resumes and not self.closing:
-            self.in_background(self._wake_all([journal]))
+            self.in_background(self.wake_all([journal]))
 
     def let_go(self, cell: Cell) -> None:
         """Discard an idle actor; it is woken again for its next command."""
@@ -246,7 +249,7 @@ class ActorSystem:
         if cell is not None:
             cell.wait_is_over(command_id, step)
         elif not self.closing:
-            self.in_background(self._wake_all([journal]))
+            self.sleepers.due(journal)
 
     async def _revive(self) -> None:
         """Wake the invalid actors again: soon at first, then less often while nothing can be written."""
@@ -281,6 +284,8 @@ class ActorSystem:
         if self.resumes:
             self.in_background(self._resume())
             self.services.timer.start()
+            self.in_background(self.sleepers.wake())
+            self.in_background(self.sleepers.watch())
             self.in_background(self._revive())
         self.in_background(self._sweep())
 
@@ -311,20 +316,19 @@ class ActorSystem:
 
     async def _resume(self) -> None:
         """Wake the actors whose turns have no end, oldest turn first, as the journal has them, not a view."""
-        journals: dict[str, None] = {}
         delay_s = _REVIVE_FIRST_S
         while True:
             try:
-                async for received in self.services.store.unfinished():
-                    journals[received.journal] = None
+                journals = await self.sleepers.to_wake(self.services.store.unfinished())
                 break
             except LoomError as error:
                 _log.warning("unfinished_turns_not_found_yet", error=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _REVIVE_AT_LEAST_EVERY_S)
-        await self._wake_all(journals)
+        await self.wake_all(journals)
 
-    async def _wake_all(self, journals: Iterable[str]) -> None:
+    async def wake_all(self, journals: Iterable[str]) -> None:
+        """Wake actors for their unfinished turns, some at a time."""
         gate = asyncio.Semaphore(self.services.options.resume_concurrency)
 
         async def wake(journal: str) -> None:

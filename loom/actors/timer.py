@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeAlias
 
-from loom.clock import Clock, Instant, elapsed_us, instant, left_us, us_from_datetime
+from loom.clock import Clock, Instant, datetime_from_us, elapsed_us, instant, left_us, us_from_datetime
 from loom.journal.entry import Step
 from loom.telemetry import get_logger
 
@@ -72,6 +72,12 @@ class Timer:
         """Yield the steps of a turn whose time has passed."""
         now_us = elapsed_us(self._clock)
         return (step for step, due_us in self.times.get(turn, ()) if due_us <= now_us)
+
+    def until(self, turn: Waiting) -> datetime | None:
+        """Return the time of day, by the clock as it is now, of the earliest time of a turn; None without one."""
+        times = [due_us for _, due_us in self.times.get(turn, ())]
+        now = instant(self._clock)
+        return datetime_from_us(now.now_us + min(times) - now.elapsed_us) if times else None
 
     def forget(self, turn: Waiting, step: Step | None) -> None:
         """Forget the time of one step."""

@@ -36,6 +36,7 @@ from loom.actors.protected_replies import declared_reply
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
 from loom.actors.turn_subjects import TurnSubjects
+from loom.clock import elapsed_us
 from loom.decisions.decision import Decision
 from loom.errors import (
     ActorStoppedError,
@@ -143,6 +144,12 @@ class Turn:
         """The divergence of its last run, if it has made no progress since."""
         self.may_repeat = False
         """Whether a person has permitted it to repeat an effect that is not repeatable."""
+        self.entries = [sequence]
+        """The sequences of its entries."""
+        self.parked_at_us: int | None = None
+        """When it was parked last, by elapsed time."""
+        self.let_go = False
+        """Whether it was removed from memory while it waits: it is driven again later, as another object."""
         self.gathered = Gathered()
         self._protected: TurnSubjects | None = None
         self.keys: dict[str, Keys] = {}
@@ -331,6 +338,7 @@ class Turn:
             self._written = self.host.write(draft) if seen is None else self.host.write(draft, seen=seen)
         except LoomError as error:
             raise self._invalidate_host(error) from error
+        self.entries.append(self.host.sequence)
         return self._written
 
     def _invalidate_host(self, error: LoomError) -> TurnStopped:
@@ -367,8 +375,15 @@ class Turn:
         """Deliver an answer; only the first answer counts."""
         self.parking.end(answer[0].approval_id, answer)
 
+    @property
+    def can_be_let_go(self) -> bool:
+        """Whether it is parked, and all that it has to write is written."""
+        durable = self.accepted.done() and (self._written is None or self._written.done()) and not self._deferred
+        return self.parked and durable and self.stopped is None and self.host.lock.owner is not self
+
     def _park(self) -> None:
         if not self.closed:
+            self.parked_at_us = elapsed_us(self.services.sources.clock)
             self._away = self._away or self.host.lock.owner is self
             self.host.lock.release(self)
 

@@ -147,6 +147,8 @@ async def _release_later(hold: Callable[[Sequence[str]], Awaitable[None]], decis
 
 async def _end_badly(turn: Turn, error: BaseException) -> None:
     """Handle the end of a turn by its cause: it was stopped, interrupted, diverged from its journal, or failed."""
+    if turn.let_go:
+        return
     task = asyncio.current_task()
     if turn.stopped is None and isinstance(error, KeyboardInterrupt | SystemExit):
         turn.halt(turn.shut_down())

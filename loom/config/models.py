@@ -152,6 +152,7 @@ class ActorsConfig(Section):
 
     mailbox_size: _Count = 1_000
     idle_after_s: _Seconds = 60.0
+    park_keep_s: float = Field(default=60.0, ge=0, le=_YEAR_S)
     max_failures: _Count = 5
     failure_window_s: _Seconds = 60.0
     backoff_min_s: float = Field(default=1.0, ge=0, le=_YEAR_S)
