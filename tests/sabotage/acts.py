@@ -1161,6 +1161,8 @@ ACTS: tuple[Act, ...] = (
         "if error is None:",
         "if True:",
         ("tests/replay/test_checking.py",),
+    ),
+    Act(
         "a tool that may be done only once is done again",
         "loom/integrations/pydantic_ai/operations.py",
         "TurnOperations._tool",
