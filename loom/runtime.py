@@ -33,6 +33,7 @@ from loom.config import LoomConfig
 from loom.decisions import ApprovalChains, Runs, Traces
 from loom.decisions.alerts import Alerts
 from loom.decisions.metrics import Metrics
+from loom.decisions.model_costs import ModelCosts
 from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
@@ -99,6 +100,7 @@ class Loom:
     policies: AuditedPolicies
     outcomes: Outcomes
     metrics: Metrics
+    costs: ModelCosts
     alerts: Alerts
     memory: Memory
     runs: Runs
@@ -298,7 +300,7 @@ class Loom:
             find_decision=self.traces.known, subjects=self.subjects, models=models_of(config),
             spend=spend_of(config, self.store, now=self.now, make_draft=make_draft),
         )  # fmt: skip
-        self.metrics = Metrics(queries)
+        self.metrics, self.costs = Metrics(queries), ModelCosts(queries)
         self.alerts = Alerts(self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft)
         self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)

@@ -15,6 +15,7 @@ from loom.decisions import (
     ApprovalsProjection,
     EffectsProjection,
     EnrichmentsProjection,
+    ModelCallsProjection,
     RunsProjection,
     TracesProjection,
 )
@@ -26,7 +27,7 @@ from loom.identity import check_workspace
 from loom.journal.admission import Limits
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
-from loom.journal.store import Draft, JournalStore
+from loom.journal.store import Draft, JournalReader, draft
 from loom.monitors import MonitorsProjection
 from loom.policies.tables import Table, load_table
 from loom.precedents import PrecedentsProjection
@@ -95,7 +96,8 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
 def own_projections() -> list[Projection]:
     """Return the projections that every loom has."""
     return [
-        TurnsProjection(), ApprovalsProjection(), EffectsProjection(), TracesProjection(), EnrichmentsProjection(),
+        TurnsProjection(), ApprovalsProjection(), EffectsProjection(), ModelCallsProjection(), TracesProjection(),
+        EnrichmentsProjection(),
         RunsProjection(),
         PrecedentsProjection(), MonitorsProjection(),
     ]  # fmt: skip
@@ -139,7 +141,11 @@ def models_of(config: LoomConfig) -> ModelsConfig:
 
 
 def spend_of(
-    config: LoomConfig, store: JournalStore, *, now: Callable[[], datetime], make_draft: Callable[[Entry], Draft]
+    config: LoomConfig,
+    store: JournalReader,
+    *,
+    now: Callable[[], datetime],
+    make_draft: Callable[[Entry], Draft] = draft,
 ) -> ModelSpend:
     """Return the budget of calls of models."""
     section = config.sections.get("budgets")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from loom.cli.text import compact, named, one_line
+from loom.decisions.model_calls_view import answer_in
 from loom.journal.entry import Recorded
 
 __all__ = ["step_of", "summary_of"]
@@ -153,6 +154,13 @@ def _drift(body: _Body) -> str:
     return f"{body['state'].replace('_', ' ')}{graded}{_by(body)}: {body['explanation'][0]}"
 
 
+def _model_called(body: _Body) -> str:
+    cost = body.get("cost_micro_usd")
+    price = "" if cost is None else f", ${cost / 1e6:.6f}"
+    said = _failed(body["failure"]) if body.get("failure") else answer_in(body)
+    return f"{body['model']}{price}: {said}"
+
+
 _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "approval_answered": _answered,
     "approval_escalated": _escalated,
@@ -171,6 +179,11 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "effect_performed": _performed,
     "equivalence_rule_registered": _policy,
     "evaluated": _evaluated,
+    "model_called": _model_called,
+    "model_spend_reserved": lambda body: (
+        f"{body['journal']} {body['model']}, up to ${body['worst_case_micro_usd'] / 1e6:.6f}"
+    ),
+    "model_spend_settled": lambda body: f"${body['cost_micro_usd'] / 1e6:.6f}, {body['settlement'].replace('_', ' ')}",
     "outcome_observed": _observed,
     "policy_adopted": _policy,
     "policy_registered": _policy,

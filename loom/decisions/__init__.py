@@ -47,6 +47,8 @@ from loom.decisions.entries import (
 from loom.decisions.explanation import Explanation, ExplanationLine, ExplanationSection, explain
 from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.model_calls import ModelCalledEntry, ModelUsage
+from loom.decisions.model_calls_view import ModelCallsProjection
+from loom.decisions.model_costs import CostGroup, CostLine, ModelCall, ModelCosts
 from loom.decisions.out import OutFormat
 from loom.decisions.run import Run, RunStatus, VersionSeen
 from loom.decisions.runs import RUN_JOURNAL, Runs, RunsView, current_run
@@ -78,6 +80,8 @@ __all__ = [
     "ApprovalRequestedEntry",
     "ApprovalsProjection",
     "ContextGatheredEntry",
+    "CostGroup",
+    "CostLine",
     "CriticalFactor",
     "Decision",
     "DecisionAnalysis",
@@ -99,7 +103,10 @@ __all__ = [
     "ExplanationLine",
     "ExplanationSection",
     "Failure",
+    "ModelCall",
     "ModelCalledEntry",
+    "ModelCallsProjection",
+    "ModelCosts",
     "ModelUsage",
     "ObservedSource",
     "OutFormat",

@@ -30,6 +30,7 @@ from loom.decisions.layout import (
     tone_of,
     took,
 )
+from loom.decisions.model_words import asked_models
 from loom.decisions.run import Run
 from loom.decisions.trace import DecisionTrace, PrecedentSeen
 from loom.identity import short
@@ -108,6 +109,7 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
                 ("Why?", _why(trace)),
                 ("On which facts?", _facts(trace)),
                 ("Under which rule?", _rule(trace)),
+                *([("Which models were asked?", asked_models(trace.model_calls))] if trace.model_calls else []),
                 ("After which precedents?", _precedents(trace, alike or {})),
                 ("Who agreed?", _consent(trace)),
                 ("What was done?", done(trace)),

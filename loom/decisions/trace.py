@@ -14,6 +14,7 @@ from loom.decisions.approvals import Approval
 from loom.decisions.conduct import Departure, Verdict
 from loom.decisions.decision import Decision, DecisionInput, Failure, ObservedSource, Relation
 from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
+from loom.decisions.model_costs import ModelCall
 from loom.decisions.run import Run
 from loom.errors import EntryUnreadableError
 from loom.identity import Identity
@@ -235,6 +236,8 @@ class DecisionTrace(DecisionSummary):
     approvals: tuple[Approval, ...]
     effects: tuple[Effect, ...]
     effects_left_out: int
+    model_calls: tuple[ModelCall, ...] = ()
+    """The calls of models of its turn that were made before it."""
     enrichments: tuple[Enrichment, ...]
     outcomes: tuple[OutcomeObserved, ...]
     children: tuple[str, ...]

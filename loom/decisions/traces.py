@@ -18,6 +18,7 @@ from loom.decisions.enrichments_view import EnrichmentsProjection
 from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.explanation import Explanation, explain
 from loom.decisions.finding import ByTime, matching, within
+from loom.decisions.model_costs import ModelCall, ModelCosts
 from loom.decisions.relations import chain_of, lineage_of
 from loom.decisions.run import Run
 from loom.decisions.runs import RunsView
@@ -85,6 +86,7 @@ class Traces:
         self._alike = alike
         self._approvals = ApprovalChains(queries)
         self._runs = RunsView(queries)
+        self._costs = ModelCosts(queries)
 
     async def get(self, decision_id: str) -> DecisionTrace:
         """Return the decision with this id, or the only one whose id begins with it; raise `DecisionNotFoundError`."""
@@ -115,6 +117,7 @@ class Traces:
             approvals=approvals,
             effects=effects,
             effects_left_out=left_out,
+            model_calls=() if turn is None else await self._model_calls(turn, recorded.position),
             precedents=await self._precedents(decision.precedents),
             enrichments=await self._enrichments(decision.decision_id),
             outcomes=await self._outcomes(decision.decision_id),
@@ -241,6 +244,9 @@ class Traces:
         confirmed = await self._queries.confirmed(rows, _CONFIRM_EFFECTS)
         left_out = rows[0]["number"] - len(rows) if rows else 0
         return tuple(Effect.of(row, decided=decided) for row in confirmed), left_out
+
+    async def _model_calls(self, turn: tuple[str, str], decided: int) -> tuple[ModelCall, ...]:
+        return tuple(each for each in await self._costs.of_turn(*turn) if each.position < decided)
 
     async def _enrichments(self, decision_id: str) -> tuple[Enrichment, ...]:
         rows = await self._queries.fetch(_ENRICHMENTS, (decision_id,), names=("enrichments",))
