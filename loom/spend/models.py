@@ -140,6 +140,6 @@ class _ModelLedger:
 def _words(spent: DaySpend, worst_case_micro_usd: int, limit_micro_usd: int, whose: str) -> str:
     left = max(0, limit_micro_usd - spent.committed_micro_usd)
     return (
-        f"up to ${worst_case_micro_usd / 1e6:.6f} are needed, ${left / 1e6:.6f} of ${limit_micro_usd / 1e6:.2f} "
+        f"up to ${worst_case_micro_usd / 1e6:.6f} are needed, ${left / 1e6:.6f} of ${limit_micro_usd / 1e6:g} "
         f"{whose} are left on {spent.day}"
     )

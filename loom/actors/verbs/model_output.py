@@ -80,7 +80,7 @@ class _Wanted:
             self.read(response)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(each) for each in first["loc"])
+            where = ".".join(str(each) for each in first["loc"]) or "the answer"
             return "misfit", f"[{error.error_count()}] fields do not fit, first [{where}]: {first['msg']}"
         except ValueError as error:
             return "misfit", str(error)
