@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, JsonValue, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from loom.actors import Actor, ActorRef
+from loom.actors.making import ActorFactory
 from loom.config import LoomConfig, Section
 from loom.decisions import Decision, Run, Traces
 from loom.errors import ConfigError, LoomError
@@ -150,13 +151,6 @@ class Host(Protocol):
     def now(self) -> datetime:
         """Return the time by the loom's clock."""
         ...
-
-
-class ActorFactory(NamedTuple, Generic[A]):
-    """An actor class that is made with something: `make` is called for each actor that is woken."""
-
-    cls: type[A]
-    make: Callable[[], A]
 
 
 Routes: TypeAlias = "Callable[[Any], APIRouter]"

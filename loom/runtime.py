@@ -6,12 +6,10 @@ import getpass
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from pydantic import JsonValue
 
@@ -28,6 +26,7 @@ from loom.actors import (
     TurnsView,
 )
 from loom.actors.forgetting import forget_erased
+from loom.blocking import BlockingLoom
 from loom.clock import datetime_from_us
 from loom.config import LoomConfig
 from loom.decisions import ApprovalChains, Runs, Traces
@@ -46,6 +45,7 @@ from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, draft
+from loom.lifecycle import Lifecycle
 from loom.lineage import Lineage
 from loom.operations import Operations
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
@@ -83,7 +83,21 @@ P = TypeVar("P")
 _log = get_logger("loom.runtime")
 
 
-class Loom:
+class OpenOptions(TypedDict, total=False):
+    """The options of `Loom.open`, by name."""
+
+    workspace: str | None
+    actors: Sequence[type[Actor[Any]] | ActorFactory[Any]]
+    extensions: Sequence[Extension]
+    by: By | None
+    sources: Sources | None
+    approver: Approver | None
+    critic: Critic | None
+    embed: Embed | None
+    resume: bool
+
+
+class Loom(Lifecycle):
     """A workspace that is open: `async with Loom.open("loom.config.yaml") as loom`.
 
     Actors get their commands through `actor`; everything else is read through the attributes, which are named for what
@@ -131,6 +145,7 @@ class Loom:
         critic: Critic | None = None,
         embed: Embed | None = None,
     ) -> None:
+        super().__init__()
         self._place = place
         self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
         """The extensions that were passed, and those that the config asks for."""
@@ -141,7 +156,6 @@ class Loom:
         self._critic = critic
         self._embed = embed
         self.resumes = resume
-        self._stack = AsyncExitStack()
         self._projector: Projector | None = None
 
     @classmethod
@@ -159,7 +173,9 @@ class Loom:
         embed: Embed | None = None,
         resume: bool = True,
     ) -> Loom:
-        """Return a loom to be entered with `async with`: a config file, a `LoomConfig` or a store URL says where.
+        """Return a loom to be entered with `async with`, or awaited and closed by hand (`close`).
+
+        A config file, a `LoomConfig` or a store URL says where.
 
         `by` is the person in whose name policies are registered that come with the code, by default the user of the
         machine. `embed` turns texts into vectors, for `similar_to=`. `resume=False` leaves unfinished turns alone.
@@ -177,18 +193,16 @@ class Loom:
             resume=resume,
         )
 
-    async def __aenter__(self) -> Loom:
-        try:
-            await self._open()
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
+    @classmethod
+    def open_sync(cls, source: str | Path | LoomConfig, **options: Unpack[OpenOptions]) -> BlockingLoom[Loom]:
+        """Return a loom to be entered with `with`, for code that is not asynchronous; options are those of `open`.
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+        It runs in a thread of its own, and its actors do.
+        """
+        return BlockingLoom(cls.open(source, **options))
+
+    def __repr__(self) -> str:
+        return f"<Loom {self._place.name} at {self._place.files.journal}, {self.life}>"
 
     # --- using it -------------------------------------------------------------------------------
 

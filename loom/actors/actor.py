@@ -8,8 +8,8 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
-from typing import Any, ClassVar, Generic, Literal, cast, overload
+from functools import cache, partial
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, cast, overload
 
 from pydantic import BaseModel, JsonValue
 from typing_extensions import TypeVar
@@ -17,6 +17,7 @@ from typing_extensions import TypeVar
 from loom.actors import verbs
 from loom.actors.changing_verbs import ChangingVerbs
 from loom.actors.command import Command, Handles, Sent
+from loom.actors.making import ActorFactory
 from loom.actors.model_verbs import ModelVerbs
 from loom.actors.ports import StateRef
 from loom.actors.retrying import Retry
@@ -38,6 +39,8 @@ State = TypeVar("State", default=None)
 T = TypeVar("T")
 C = TypeVar("C")
 R = TypeVar("R")
+P = ParamSpec("P")
+A = TypeVar("A", bound="Actor[Any]")
 
 
 class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
@@ -74,6 +77,14 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
         super().__init_subclass__(**kwargs)
         if "actor_type" not in cls.__dict__:
             cls.actor_type = actor_type_of(cls.__name__)
+
+    @classmethod
+    def using(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> ActorFactory[A]:
+        """Return the class with what its constructor takes: `Loom.open(…, actors=[Incident.using(http=client)])`.
+
+        Each actor that is woken is made with the same arguments.
+        """
+        return ActorFactory(cast("type[A]", cls), partial(cls, *args, **kwargs))
 
     # --- what a subclass writes -----------------------------------------------------------------
 

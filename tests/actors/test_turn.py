@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from loom.actors import Actor, Command
 from loom.actors.turn import TurnStopped
+from loom.actors.verbs.shared import failure_of
 from loom.decisions.entries import ContextGatheredEntry, DecisionJournalEntry
 from loom.errors import (
     ActorFailedError,
@@ -610,7 +611,17 @@ async def test_a_group_of_errors_is_told_by_what_is_in_it(tmp_path: Path) -> Non
 
     told = await tried(tmp_path, it)
     assert told.startswith("ExceptionGroup:")
-    assert "OSError: one; OSError: two" in told
+    assert "[ExceptionGroup: OSError: one\nOSError: two]" in told
+
+
+def test_a_group_in_a_group_is_told_by_its_leaves_a_line_each_and_no_more_than_can_be_read() -> None:
+    inner = ExceptionGroup("inner", [ValueError("a"), ExceptionGroup("deeper", [KeyError("b")])])
+    assert (
+        failure_of(ExceptionGroup("outer", [inner, OSError("c")])).message == "ValueError: a\nKeyError: 'b'\nOSError: c"
+    )
+    lines = failure_of(ExceptionGroup("many", [ValueError(str(number)) for number in range(50)])).message.splitlines()
+    assert lines[0] == "ValueError: 0"
+    assert lines[20:] == ["and 30 more"]
 
 
 async def test_what_is_journaled_of_a_turn_is_json_that_reads_back(tmp_path: Path) -> None:

@@ -65,6 +65,39 @@ class Both(Actor[Count]):
         return None
 
 
+class Client:
+    """What an actor is made with."""
+
+
+class Made(Actor):
+    """An actor that takes something."""
+
+    def __init__(self, http: Client, *, retries: int = 3) -> None:
+        self.http = http
+
+    async def execute(self, command: Ask) -> bool:
+        """Answer."""
+        return True
+
+
+def script() -> None:
+    """Use a loom without `await`."""
+    with Loom.open_sync("sqlite://", actors=[Made.using(http=Client())]) as loom:
+        reveal_type(loom.actor(Made, "m").ask(Ask(percent=8)))  # bool
+        loom.actor(Made, "m").ask(Note(text="n"))  # error: [arg-type]
+        reveal_type(loom.run(lambda inner: inner.actor(Made, "m").ask(Ask(percent=8))))  # bool
+    Made.using(https=Client())  # error: [call-arg]
+    Made.using(http="client")  # error: [arg-type]
+    Loom.open_sync("sqlite://", actor=[Made])  # error: [call-arg]
+
+
+async def by_hand() -> None:
+    """Open and close without `async with`."""
+    loom = await Loom.open("sqlite://")
+    reveal_type(loom)  # loom.runtime.Loom
+    await loom.close()
+
+
 def widened(command: Ask) -> Command[bool | None]:
     """Return a command where one with a wider reply is expected."""
     return command

@@ -40,6 +40,7 @@ __all__ = [
 E = TypeVar("E", bound=Entry)
 
 _MAX_MESSAGE = 2_000
+_MAX_LEAVES = 20
 
 
 def expect(entry: Entry, cls: type[E], turn: Turn) -> E:
@@ -155,12 +156,27 @@ def failure_of(error: BaseException) -> Failure:
 
 def _words(error: BaseException) -> str:
     try:
+        if isinstance(error, BaseExceptionGroup):
+            return _leaves(error)
         words = str(error)
-        if isinstance(error, BaseExceptionGroup):  # says how many there are, not which
-            words += ": " + "; ".join(f"{type(inner).__name__}: {_words(inner)}" for inner in error.exceptions[:5])
     except Exception:  # its __str__ is user code
         return "its message cannot be read"
     return words
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> str:
+    """Return the exceptions of a group, also of groups in it, a line each."""
+    leaves: list[BaseException] = []
+    groups: list[BaseException] = [group]
+    while groups:
+        error = groups.pop()
+        if isinstance(error, BaseExceptionGroup):
+            groups += reversed(error.exceptions)
+        else:
+            leaves.append(error)
+    lines = [f"{type(leaf).__name__}: {_words(leaf)}" for leaf in leaves[:_MAX_LEAVES]]
+    more = len(leaves) - len(lines)
+    return "\n".join([*lines, f"and {more} more"] if more else lines)
 
 
 def keepable(text: str, longest: int) -> str:

@@ -1,0 +1,22 @@
+"""How an actor is made that takes something: an HTTP client, a model, a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from loom.actors.actor import Actor
+
+__all__ = ["ActorFactory"]
+
+A = TypeVar("A", bound="Actor[Any]")
+
+
+class ActorFactory(NamedTuple, Generic[A]):
+    """An actor class that is made with something: `make` is called for each actor that is woken."""
+
+    cls: type[A]
+    make: Callable[[], A]
