@@ -11,7 +11,8 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 RUNS = re.compile(
-    r"```python\n(?P<code>(?:(?!```).)*(?:asyncio\.run\(main\(\)\)|\nwith Loom\.open_sync\((?:(?!```).)*)\n)```\n\n(?P<after>[^\n]*(?:\n[^\n]+)*)",
+    r"```python\n(?P<code>(?:(?!```).)*(?:asyncio\.run\(main\(\)\)|\nwith Loom\.open_sync\((?:(?!```).)*)\n)```\n\n"
+    r"(?P<after>[^\n]*(?:\n[^\n]+)*)",
     re.DOTALL,
 )
 EXAMPLES = [

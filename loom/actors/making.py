@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from typing_extensions import TypeVar
-
-if TYPE_CHECKING:
-    from loom.actors.actor import Actor
+from loom.actors.ports import Decider
 
 __all__ = ["ActorFactory"]
 
-A = TypeVar("A", bound="Actor[Any]")
+A = TypeVar("A", bound=Decider)
 
 
 class ActorFactory(NamedTuple, Generic[A]):
