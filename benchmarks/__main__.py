@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import (
     against,
+    agents,
     api,
     floor,
     gaps,
@@ -164,6 +165,26 @@ def peers_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         count = max(int(8_192 * scale), 256)
         seen = asyncio.run(turns(place / "turns.db", in_flight=256, count=count))
         yield from peer_figures(place, {256: seen}, scale)
+
+
+def agent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Runs of an agent of pydantic-ai as turns, beside the bare agent and its DBOS integration, in one run."""
+    count = max(int(100 * scale), 10)
+    with scratch() as place:
+        seen = asyncio.run(agents.agents(place / "agents.db", count=count))
+        yield Figure("agent runs as turns, 1 in flight", seen.at_1, "/s", seen.at_1 / seen.bare_at_1, "the bare agent")
+        ratio = seen.at_64 / seen.bare_at_64
+        yield Figure("agent runs as turns, 64 in flight", seen.at_64, "/s", ratio, "the bare agent")
+        yield Figure("on top of a model call that is instant", seen.overhead_s * 1e6, "µs")
+        if with_peers:
+            python = peers.environment(Path(".venv-bench"))
+            dbos = peers.measured(python, "with_pydantic_ai_dbos.py", place, count)
+            yield Figure("pydantic-ai with DBOS, 1 in flight", dbos["at_1"], "/s")
+            yield Figure("pydantic-ai with DBOS, 64 in flight", dbos["at_64"], "/s")
+            ratio = seen.at_64 / dbos["at_64"]
+            yield Figure(
+                "agent runs as turns, 64 in flight", seen.at_64, "/s", ratio, "pydantic-ai with DBOS", "≥ 5", ratio >= 5
+            )
 
 
 def floor_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
@@ -333,6 +354,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "floor": floor_figures,
     "peers": peers_figures,
+    "agents": agent_figures,
     "history": history_figures,
     "memory": memory_figures,
     "precedents": precedent_figures,

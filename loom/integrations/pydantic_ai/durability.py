@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic_ai.agent import EventStreamHandler
+from pydantic_ai.agent import AbstractAgent, EventStreamHandler
 from pydantic_ai.durable_exec import (
     BaseDurabilityCapability,
     DurabilityEngineSpec,
@@ -77,6 +77,7 @@ class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
         self._asks = ToolHandling(approver=approver, timeout_s=timeout_s, escalate_to=tuple(escalate_to))
         self._trusts_hints = trusts_hints
         self._models = dict(models or {})
+        self._operations: TurnOperations | None = None
 
     @property
     def in_durable_context(self) -> bool:
@@ -85,11 +86,20 @@ class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
 
     def get_durable_operation_backend(self) -> DurableOperationBackend[Any]:
         """Return the backend that makes each operation of this agent a step of a turn."""
-        return TurnOperations(
+        assert self._operations is not None  # noqa: S101 - an agent is bound before it runs
+        return self._operations
+
+    def _bind_to_agent(self, agent: AbstractAgent[AgentDepsT, Any]) -> None:
+        """Make the backend of an agent, and bind its requests of models once and not again for each request."""
+        self._operations = TurnOperations(
             agent_name=self.name,
             models=self._models,
             resolve_tool=self._tool_config,
             trusts_hints=self._trusts_hints,
+        )
+        super()._bind_to_agent(agent)
+        self._bound_model_operations = self._bind_model_operations(
+            self._operations, model_id=None, model_name="default"
         )
 
     def get_default_run_id(self) -> str | None:

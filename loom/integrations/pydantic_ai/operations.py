@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import JsonValue
@@ -81,9 +82,8 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
 
     def bind(self, operation: DurableOperation[P, W, R]) -> BoundDurableOperation[P, W, R]:
         """Return the operation as something to call, once for each time that the run makes it."""
-        name = self._namer.operation_name(operation.operation_id)
         if isinstance(operation.operation_id, ModelRequestId | ModelCompactMessagesId):
-            return _Bound(operation, lambda params, config: self._model(operation, name, params))
+            return _Bound(operation, lambda params, config: self._model(operation, params))
         inner = super().bind(operation)
 
         async def call(params: P, config: object | None) -> R:
@@ -130,10 +130,12 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
                 key = runs.numbered(runs.name(name, run_id))
                 return await _effect(turn, name, key, body, repeatable=True, arguments=None, answered=None)
 
-    async def _model(self, operation: DurableOperation[P, W, R], name: str, params: P) -> R:
+    async def _model(self, operation: DurableOperation[P, W, R], params: P) -> R:
         """Make a request of a model as the step of `call_model`, and return its whole response."""
-        turn = _turn(name)
         asked: Any = params
+        # One operation is bound for all models of the agent: the name is that of the model that is asked.
+        name = self._namer.operation_name(replace(cast("Any", operation.operation_id), model_id=asked.model_id))
+        turn = _turn(name)
         messages = asked.request_context.messages if isinstance(asked, ModelCompactMessagesParams) else asked.messages
         parameters = None if isinstance(asked, ModelCompactMessagesParams) else asked.model_request_parameters
         settings = None if isinstance(asked, ModelCompactMessagesParams) else asked.model_settings
