@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from loom.actors.ports import Decider
+from loom.actors.retrying import Retry
 from loom.actors.turn_context import current_turn
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ModelVerbs:
         settings: Mapping[str, Any] | None = None,
         output_retries: int | None = None,
         timeout_s: float | None = None,
+        retry: Retry | None = None,
         key: str | None = None,
     ) -> T: ...
 
@@ -50,6 +52,7 @@ class ModelVerbs:
         settings: Mapping[str, Any] | None = None,
         output_retries: int | None = None,
         timeout_s: float | None = None,
+        retry: Retry | None = None,
         key: str | None = None,
     ) -> str: ...
 
@@ -65,6 +68,7 @@ class ModelVerbs:
         settings: Mapping[str, Any] | None = None,
         output_retries: int | None = None,
         timeout_s: float | None = None,
+        retry: Retry | None = None,
         key: str | None = None,
     ) -> Any:
         """Ask a model, journal the call with its usage and cost, and return its answer as an `output_type`, or text.
@@ -72,7 +76,8 @@ class ModelVerbs:
         `model` is a model of pydantic-ai, or the name of one, as `openai:gpt-4o-mini`. It is asked by a `prompt` (with
         `instructions`) or by `messages`, and may call `tools`: functions of the turn, whose verbs are steps of it. An
         answer that does not fit is asked for again, `output_retries` times at most (by default the config's). Each
-        request is journaled, and paid, on its own. Its maximum cost is reserved from `budgets.models` before it.
+        request is journaled, and paid, on its own. `retry` repeats a request that failed, `timeout_s` is for each. Its
+        maximum cost is reserved from `budgets.models` before it.
 
         Raises `ModelCallError`, or the class of it that names the reason: `ModelUnknownError`, `ModelRefusedError`,
         `ModelRateLimitedError`, `ModelTimedOutError`, `ModelTooLongError`, `ModelOutputError`, `ModelBudgetError`.
@@ -91,5 +96,6 @@ class ModelVerbs:
             settings=settings,
             output_retries=output_retries,
             timeout_s=timeout_s,
+            retry=retry,
             key=key,
         )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from loom.decisions.entries import Failure
 from loom.journal.entry import Entry
 
-__all__ = ["AtLimit", "CallProblem", "FailedAttempt", "ModelCalledEntry", "ModelUsage", "Price"]
+__all__ = ["AtLimit", "CallProblem", "ModelCalledEntry", "ModelUsage", "Price"]
 
 AtLimit: TypeAlias = Literal["refused", "asked", "fallback"]
 """What came of a call that was over a limit of the budget: it was refused, a person was asked, another model was.
@@ -42,16 +42,6 @@ class ModelUsage(BaseModel):
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
-
-
-class FailedAttempt(BaseModel):
-    """A request of the call that failed before the last one was made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    type_name: str
-    message: str
-    duration_ms: float
 
 
 class ModelCalledEntry(Entry):
@@ -91,8 +81,8 @@ class ModelCalledEntry(Entry):
     duration_ms: float
     attempt: int = 1
     """Which answer this is: the second and later ones were asked for as the one before did not fit."""
-    attempts: tuple[FailedAttempt, ...] = ()
-    """The requests of this call that failed before the last one."""
+    failed_attempts: tuple[str, ...] = ()
+    """The types of the errors of requests that failed and were repeated, by `retry`."""
     problem: CallProblem | None = None
     failure: Failure | None = None
     reservation_id: str | None = None

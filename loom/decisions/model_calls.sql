@@ -14,6 +14,7 @@ CREATE TABLE model_calls (
   at_limit TEXT,
   limit_detail TEXT,
   attempt INTEGER NOT NULL,
+  failed_attempts INTEGER NOT NULL,
   price TEXT NOT NULL,
   cost_micro_usd INTEGER,
   input_tokens INTEGER,

@@ -16,9 +16,9 @@ __all__ = ["ModelCallsProjection", "answer_in"]
 _CALL = """
 INSERT INTO model_calls (
   position, journal, command_id, recorded_at_us, model, answering_model, instead_of, said, problem, type_name, message,
-  at_limit, limit_detail, attempt, price, cost_micro_usd, input_tokens, output_tokens, cache_read_tokens,
-  cache_write_tokens, reasoning_tokens, duration_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  at_limit, limit_detail, attempt, failed_attempts, price, cost_micro_usd, input_tokens, output_tokens,
+  cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _DECIDED = """
 UPDATE model_calls SET decision_id = ?, decided_position = ?
@@ -52,7 +52,12 @@ class ModelCallsProjection:
         name = f"{plain['provider']}:{plain['model']}" if plain.get("provider") else plain["model"]
         about = (name, plain.get("answering_model"), plain.get("instead_of"), answer_in(plain)[:_SHOWN])
         problem = (plain.get("problem"), failure.get("type_name"), failure.get("message"))
-        limit = (plain.get("at_limit"), plain.get("limit_detail"), plain.get("attempt", 1))
+        limit = (
+            plain.get("at_limit"),
+            plain.get("limit_detail"),
+            plain.get("attempt", 1),
+            len(plain.get("failed_attempts", ())),
+        )
         cost = (plain.get("price", "unknown"), plain.get("cost_micro_usd"), *(usage.get(each) for each in _TOKENS))
         row = (recorded.position, *turn, recorded.recorded_at_us, *about, *problem, *limit, *cost, plain["duration_ms"])
         view.execute(_CALL, row)

@@ -62,6 +62,7 @@ class ModelCall(BaseModel):
     at_limit: AtLimit | None
     limit_detail: str | None
     attempt: int
+    failed_attempts: int
     price: Price
     cost_usd: float | None
     usage: ModelUsage | None

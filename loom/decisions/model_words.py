@@ -16,6 +16,8 @@ def asked_models(calls: Sequence[ModelCall]) -> Iterator[ExplanationLine]:
     """Yield each call: the model, tokens, cost and time, and what it answered or why there is no answer."""
     for call in calls:
         again = f", answer {call.attempt}" if call.attempt > 1 else ""
+        if call.failed_attempts:
+            again += f", after {call.failed_attempts} failed {'attempt' if call.failed_attempts == 1 else 'attempts'}"
         if call.failure is None:
             yield labelled("asked", f"{call.model} ({figures(call)}{again}): {call.said or 'nothing'}")
         elif not call.made:

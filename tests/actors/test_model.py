@@ -24,6 +24,7 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, Text
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from loom.actors import Actor, Command
+from loom.actors.retrying import Retry, exponential
 from loom.actors.turn_context import current_turn
 from loom.actors.verbs.model import model_step
 from loom.errors import (
@@ -225,6 +226,54 @@ async def test_a_model_that_does_not_answer_ends_at_its_time_limit_and_may_have_
         [call] = calls_in(await entries(loom))
     assert answer == f"{ModelTimedOutError.__name__} TimeoutError: no answer within 0.01 s"
     assert (call.price, call.cost_micro_usd) == ("unknown", None)
+
+
+class AskTwice(Command[str]):
+    own: bool = False
+
+
+class Persistent(Actor):
+    script: Script
+
+    async def execute(self, command: AskTwice) -> str:
+        on: tuple[type[Exception], ...] = (ModelRateLimitedError,) if command.own else (ModelRateLimitError,)
+        retry = Retry(attempts=3, backoff=exponential(0.0), on=on)
+        return await self.call_model(model=type(self).script.model(priced=True), prompt="why?", retry=retry)
+
+
+class Flaky(Script):
+    """Refuses so many requests before it answers."""
+
+    def __init__(self, *answers: ModelResponse | BaseException, failures: int) -> None:
+        super().__init__(*answers)
+        self.failures = failures
+
+    async def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        if self.asked < self.failures:
+            self.seen.append(messages)
+            raise http(ModelRateLimitError, 429)
+        return await super().__call__(messages, info)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the client's error", "loom's error"])
+async def test_a_request_that_failed_is_repeated_and_each_attempt_is_settled(tmp_path: Path, own: bool) -> None:  # noqa: FBT001
+    Persistent.script = Flaky(text("because"), failures=2)
+    async with loom_with(tmp_path / "live", Persistent) as loom:
+        assert await loom.actor(Persistent, "one").ask(AskTwice(own=own), id="c") == "because"
+        history = await entries(loom)
+    [call] = calls_in(history)
+    assert call.failed_attempts == ("ModelRateLimitError", "ModelRateLimitError")
+    settled = [each.entry.cost_micro_usd for each in history if each.kind == "model_spend_settled"]  # type: ignore[attr-defined]
+    assert settled == [0, 0, 210]
+    own_entries = [each for each in history if each.journal == "persistent/one"]
+    cut = next(number for number, each in enumerate(own_entries, 1) if each.kind == "attempt_failed")
+    await lay_down(tmp_path / "cut", own_entries[:cut])
+    Persistent.script = Flaky(text("because"), failures=1)
+    async with loom_with(tmp_path / "cut", Persistent) as loom:
+        assert await loom.actor(Persistent, "one").ask(AskTwice(own=own), id="c") == "because"
+        [call] = calls_in(await entries(loom))
+    assert len(call.failed_attempts) == 2
+    assert Persistent.script.asked == 2, "the attempt that is on record was not made again"
 
 
 class AskForEver(Command[str]):

@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loom.actors.protected import NOT_KEPT
+from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
 from loom.actors.verbs.approval import request_approval
+from loom.actors.verbs.attempts import Attempts
 from loom.actors.verbs.model_budget import Cost, Permit, cost_of, permitted, settle
 from loom.actors.verbs.model_kept import digest_of, kept_messages, kept_output, output_of
-from loom.actors.verbs.model_request import Call, Came, Misfit, all_settings, requested
+from loom.actors.verbs.model_request import Call, Came, Misfit, all_settings, requested, worth_another
 from loom.actors.verbs.model_wire import (
     asked_of,
     error_of,
@@ -57,13 +59,15 @@ async def model_step(
     request: Callable[[], Awaitable[ModelResponse]] | None = None,
     check: Check | None = None,
     timeout_s: float | None = None,
+    retry: Retry | None = None,
     attempt: int = 1,
 ) -> ModelResponse:
     """Ask a model once, as a step of a turn, and return its whole response; recorded, that response comes back.
 
     `request` makes the request in place of `pydantic_ai.direct`, with the same messages. `check` says what does not fit
     in a response, or None. `key` tells steps apart; by default it is made from the model and the messages. `timeout_s`
-    is by default the config's. `attempt` is the number of this answer, where an earlier one did not fit.
+    is by default the config's, and is for each attempt of `retry`. `attempt` is the number of this answer, where an
+    earlier one did not fit.
 
     Raises `ModelCallError`, or the class of it that names the reason, live and resumed alike.
     """
@@ -77,6 +81,7 @@ async def model_step(
         request=request,
         check=check,
         timeout_s=timeout_s,
+        retry=retry,
         attempt=attempt,
     )
     if entry.failure is not None:
@@ -96,6 +101,7 @@ async def model_answer(
     request: Callable[[], Awaitable[ModelResponse]] | None = None,
     check: Check | None = None,
     timeout_s: float | None = None,
+    retry: Retry | None = None,
     attempt: int = 1,
 ) -> tuple[ModelCalledEntry, ModelResponse | None]:
     """Do what `model_step` does, and return the entry, also of a call that failed, and the response if there is one."""
@@ -111,6 +117,7 @@ async def model_answer(
         request=request,
         check=check,
         timeout_s=patience_s,
+        retry=retry,
         attempt=attempt,
         written=written,
         digest=digest,
@@ -133,11 +140,14 @@ async def _taken(
 ) -> tuple[ModelCalledEntry, ModelResponse | None]:
     """Return the entry of the step, as it was recorded, or after the request; then with the response."""
     with turn.step(VERB, key) as step:
+        attempts = None
+        if call.retry is not None or turn.recorded_steps is not None:
+            attempts = await Attempts.begin(turn, step, call.retry)
         recorded = await turn.take(step)
         turn.gathered.model_calls += 1
         if recorded is not None:
             return expect(recorded.entry, ModelCalledEntry, turn), None
-        return await _ask(turn, step, call, granted)
+        return await _ask(turn, step, call, granted, attempts)
 
 
 async def _asked_for(turn: Turn, key: str, entry: ModelCalledEntry) -> ApprovalGiven:
@@ -159,29 +169,44 @@ def _denied(entry: ModelCalledEntry, approval: ApprovalGiven) -> str:
 
 
 async def _ask(
-    turn: Turn, step: Step, call: Call, granted: ApprovalGiven | None
+    turn: Turn, step: Step, call: Call, granted: ApprovalGiven | None, attempts: Attempts | None
 ) -> tuple[ModelCalledEntry, ModelResponse | None]:
-    """Reserve, make the request, settle, and journal what came of it."""
+    """Reserve, make the request, settle, and journal what came of it; a failed request may be repeated."""
     most = turn.services.models.max_calls_per_turn
     if turn.gathered.model_calls > most:
         words = f"turn has called models [{most}] times; expected no more: raise models.max_calls_per_turn"
         return await _journaled(turn, step, call, Came(problem="budget", failure=_budget_failure(words)))
     try:
         model = resolved(call.model)
-        permit = await permitted(turn, model, call.written, call.parameters, all_settings(model, call), granted=granted)
+        while True:
+            settings = all_settings(model, call)
+            permit = await permitted(turn, model, call.written, call.parameters, settings, granted=granted)
+            if not permit.allowed:
+                refused = Came(problem="budget", failure=_budget_failure(permit.detail or ""))
+                return await _journaled(turn, step, call, refused, permit, attempts=attempts)
+            began = time.perf_counter()
+            came = await requested(turn, call, permit)
+            error = worth_another(call, came)
+            if error is None or attempts is None:
+                break
+            await settle(turn, permit, cost_of(permit, None, None, came.problem), answered=False)
+            if not await attempts.again(error, came.failure):
+                break
     except ModelCallError as error:
         failure = Failure(type_name=error.type_name, message=error.message)
         return await _journaled(turn, step, call, Came(problem="unknown_model", failure=failure))
-    if not permit.allowed:
-        refused = Came(problem="budget", failure=_budget_failure(permit.detail or ""))
-        return await _journaled(turn, step, call, refused, permit)
-    began = time.perf_counter()
-    came = await requested(turn, call, permit)
-    return await _journaled(turn, step, call, came, permit, began=began)
+    return await _journaled(turn, step, call, came, permit, began=began, attempts=attempts)
 
 
 async def _journaled(
-    turn: Turn, step: Step, call: Call, came: Came, permit: Permit | None = None, *, began: float | None = None
+    turn: Turn,
+    step: Step,
+    call: Call,
+    came: Came,
+    permit: Permit | None = None,
+    *,
+    began: float | None = None,
+    attempts: Attempts | None = None,
 ) -> tuple[ModelCalledEntry, ModelResponse | None]:
     """Journal what came of a call, and settle what was reserved for it."""
     duration_ms = 0.0 if began is None else round((time.perf_counter() - began) * 1000, 3)
@@ -207,6 +232,7 @@ async def _journaled(
         usage=usage,
         duration_ms=duration_ms,
         attempt=call.attempt,
+        failed_attempts=() if attempts is None else tuple(attempts.failed),
         problem=came.problem,
         failure=_kept_failure(turn, came),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
 from loom.actors.verbs.model import Misfit, model_answer
 from loom.actors.verbs.model_wire import error_of, need_extra, text_of
@@ -111,6 +112,7 @@ async def call_model(
     settings: Mapping[str, Any] | None,
     output_retries: int | None,
     timeout_s: float | None,
+    retry: Retry | None,
     key: str | None,
 ) -> Any:
     """See `Actor.call_model`."""
@@ -131,6 +133,7 @@ async def call_model(
             key=key if key is None or number == 1 else f"{key} request {number}",
             check=wanted.misfit,
             timeout_s=timeout_s,
+            retry=retry,
             attempt=attempt,
         )
         if entry.failure is not None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import JsonValue
 
+from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
 from loom.actors.verbs.model_budget import Permit
-from loom.actors.verbs.model_wire import as_json, problem_of, response_of, usage_of
+from loom.actors.verbs.model_wire import as_json, error_of, problem_of, response_of, usage_of
 from loom.actors.verbs.shared import keepable
 from loom.decisions.entries import Failure
 from loom.decisions.model_calls import CallProblem
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Check: TypeAlias = Callable[[ModelResponse], tuple[CallProblem, str] | None]
 
-__all__ = ["Call", "Came", "Misfit", "all_settings", "requested"]
+__all__ = ["Call", "Came", "Misfit", "all_settings", "requested", "worth_another"]
 
 Misfit: TypeAlias = tuple[CallProblem, str]
 """Why an answer cannot be used, by kind and in words."""
@@ -40,6 +41,7 @@ class Call:
     request: Callable[[], Awaitable[ModelResponse]] | None
     check: Check | None
     timeout_s: float | None
+    retry: Retry | None
     attempt: int
     written: list[Any]
     """The messages as JSON."""
@@ -54,6 +56,24 @@ class Came:
     response: ModelResponse | None = None
     problem: CallProblem | None = None
     failure: Failure | None = None
+    error: Exception | None = None
+    """The error of a request that failed: another attempt may be worth it."""
+
+
+_FINAL: frozenset[CallProblem | None] = frozenset({"refused", "unknown_model", "too_long"})
+"""Failures that another attempt will not change."""
+
+
+def worth_another(call: Call, came: Came) -> Exception | None:
+    """Return the error for which a request may be repeated, as its `retry` names it; None where it is not repeated.
+
+    `retry` may name errors of the provider's client, or loom's own, such as `ModelRateLimitedError`.
+    """
+    retry = call.retry
+    if retry is None or came.error is None or came.failure is None or (retry.on is None and came.problem in _FINAL):
+        return None
+    own = error_of(came.problem, came.failure)
+    return own if retry.repeats(own) else came.error
 
 
 async def requested(turn: Turn, call: Call, permit: Permit) -> Came:
@@ -87,13 +107,15 @@ async def _request(turn: Turn, call: Call, permit: Permit) -> Came:
     except TimeoutError as error:
         if patience is not None and patience.expired():
             words = f"no answer within {call.timeout_s} s"
-            return Came(problem="timed_out", failure=Failure(type_name="TimeoutError", message=words))
+            return Came(
+                problem="timed_out", failure=Failure(type_name="TimeoutError", message=words), error=TimeoutError(words)
+            )
         return _failed(error)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        return _failed(error)
+        return Came(problem="failed", failure=problem_of(error)[1])
     except Exception as error:
         return _failed(error)
     if call.check is not None and (misfit := call.check(response)) is not None:
@@ -116,6 +138,6 @@ def all_settings(model: Model, call: Call) -> dict[str, Any]:
     return {**(getattr(model, "settings", None) or {}), **(call.settings or {})}
 
 
-def _failed(error: BaseException) -> Came:
+def _failed(error: Exception) -> Came:
     problem, failure = problem_of(error)
-    return Came(problem=problem, failure=failure)
+    return Came(problem=problem, failure=failure, error=error)
