@@ -19,6 +19,7 @@ from pydantic import BaseModel, JsonValue, PlainSerializer, PlainValidator, Vali
 
 from loom.actors import Actor, ActorRef
 from loom.actors.making import ActorFactory
+from loom.background import Background
 from loom.config import LoomConfig, Section
 from loom.decisions import Decision, Run, Traces
 from loom.errors import ConfigError, LoomError
@@ -101,6 +102,8 @@ class Host(Protocol):
     standings: Standings
     reactors: Reactors
     subjects: Subjects
+    background: Background
+    """Owns what the extension does in the background; it is cancelled when the loom closes."""
 
     @property
     def store(self) -> JournalStore:

@@ -26,6 +26,7 @@ from loom.actors import (
     TurnsView,
 )
 from loom.actors.forgetting import forget_erased
+from loom.background import Background
 from loom.blocking import BlockingLoom
 from loom.clock import datetime_from_us
 from loom.config import LoomConfig
@@ -156,6 +157,8 @@ class Loom(Lifecycle):
         self._critic = critic
         self._embed = embed
         self.resumes = resume
+        self.background = Background()
+        """Owns what runs in the background, and knows what failed there."""
         self._projector: Projector | None = None
 
     @classmethod
@@ -282,6 +285,7 @@ class Loom(Lifecycle):
         place, config = self._place, self._place.config
         if place.throw_away is not None:
             self._stack.callback(shutil.rmtree, place.throw_away, ignore_errors=True)
+        self._stack.push_async_callback(self.background.close)
         self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
         make_draft = self.draft
@@ -315,14 +319,18 @@ class Loom(Lifecycle):
             spend=spend_of(config, self.store, now=self.now, make_draft=make_draft),
         )  # fmt: skip
         self.metrics, self.costs = Metrics(queries), ModelCosts(queries)
-        self.alerts = Alerts(self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft)
+        self.alerts = Alerts(
+            self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft, background=self.background
+        )
         self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id
         who = self._identity
         self.runs = Runs(self.store, queries, self.policies, by=who, make_id=new_id, make_draft=make_draft)
         named = [table.name for table in tables]
-        self.actors = ActorSystem(services, resumes=self.resumes, by=self.by, configured=named)
+        self.actors = ActorSystem(
+            services, resumes=self.resumes, by=self.by, configured=named, background=self.background
+        )
         self._stack.push_async_callback(self.actors.close)
         for made in [*self._to_register, *actors_of(config.modules)]:
             cls, make = made if isinstance(made, ActorFactory) else (made, None)
@@ -349,9 +357,9 @@ class Loom(Lifecycle):
         self.approvals = Approvals(self.actors, chains, openings)
         self.standings = Standings(self.store, make_draft=make_draft)
         await self.standings.load()
-        self.reactors = Reactors(self.store, self.actors, make_draft=make_draft)
+        self.reactors = Reactors(self.store, self.actors, make_draft=make_draft, background=self.background)
         await self.reactors.load()
-        deadlines = DeadlineClock(self.approvals, services)
+        deadlines = DeadlineClock(self.approvals, services, self.background)
         self.actors.start()
         if self.resumes:
             deadlines.start()
@@ -383,6 +391,7 @@ class Loom(Lifecycle):
             now=self.now,
             subjects=self.subjects,
             make_draft=make_draft,
+            background=self.background,
         )
         self._stack.push_async_callback(self.enricher.close)
         if self.resumes:  # else it asks only on request, and follows no decisions
@@ -405,7 +414,8 @@ class Loom(Lifecycle):
         if self._place.throw_away is not None:
             return
         group = self._place.config.operations.socket_group
-        control = ControlServer(self._place.files.socket, partial(_asked, Operations(self), group), group=group)
+        answer = partial(_asked, Operations(self), group)
+        control = ControlServer(self._place.files.socket, answer, group=group, background=self.background)
         try:
             listening = await control.start()
         except ControlError as error:
@@ -426,6 +436,7 @@ class Loom(Lifecycle):
             [*own_projections(), *brought],
             batch=config.projections.batch,
             opener=None if vault is None else SealedClasses(vault),
+            background=self.background,
         )
         await projector.start()
         await keep_classes(projector, self.subjects, uncount)

@@ -11,6 +11,7 @@ from loom.actors.keyed_lock import KeyedLock
 from loom.actors.requests import asked_us
 from loom.actors.services import Services
 from loom.actors.system import ActorSystem
+from loom.background import Background, Child
 from loom.clock import datetime_from_us, instant
 from loom.decisions.approvals import Approval, ApprovalChains
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
@@ -197,14 +198,15 @@ def _check_pending(approval: Approval) -> None:
 class DeadlineClock:
     """Handles deadlines of approvals: those that were set in this process, and those from before the last restart."""
 
-    def __init__(self, approvals: Approvals, services: Services) -> None:
+    def __init__(self, approvals: Approvals, services: Services, background: Background | None = None) -> None:
         self._approvals = approvals
         self._requests = services.requests
-        self._task: asyncio.Task[None] | None = None
+        self._background = background or Background()
+        self._task: Child[None] | None = None
 
     def start(self) -> None:
         """Start to watch deadlines."""
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._task = self._background.keep_running(self._watch, name="loom-deadlines")
 
     async def close(self) -> None:
         """Stop watching; deadlines that pass from now on are handled at the next start."""

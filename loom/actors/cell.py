@@ -40,6 +40,7 @@ from loom.actors.turn_lock import TurnLock
 from loom.actors.turn_runner import drive
 from loom.actors.wait_entries import TurnParkedEntry, WaitBegunEntry
 from loom.actors.waits import wait_again
+from loom.background import Child
 from loom.clock import instant
 from loom.errors import (
     ActorStoppedError,
@@ -86,7 +87,7 @@ class CellOwner(Protocol):
         """Run something in the context in which the loom was opened."""
         ...
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def in_background(self, work: Coroutine[Any, Any, None], *, name: str) -> Child[None]:
         """Run something that is cancelled when the loom closes."""
         ...
 
@@ -427,9 +428,9 @@ class Cell:
         """Run something in the context in which the loom was opened."""
         return self._owner.spawn(work, name=name)
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def in_background(self, work: Coroutine[Any, Any, None], *, name: str) -> Child[None]:
         """Run something that is cancelled when the loom closes."""
-        return self._owner.in_background(work)
+        return self._owner.in_background(work, name=name)
 
     def ended(self, command_id: str, receipt: Receipt | None) -> None:
         """Note that a turn has ended, once its end is durable; take a snapshot if one is due."""

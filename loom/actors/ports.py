@@ -26,6 +26,7 @@ from pydantic import JsonValue
 from loom.actors.command import Command
 from loom.actors.services import Services
 from loom.actors.turn_lock import TurnLock
+from loom.background import Child
 from loom.errors import LoomError
 from loom.identity import By
 from loom.journal.entry import Entry, Step
@@ -209,6 +210,6 @@ class TurnHost(Protocol):
         """Run something in the context in which the loom was opened; no caller waits for it."""
         ...
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def in_background(self, work: Coroutine[Any, Any, None], *, name: str) -> Child[None]:
         """Run something that is cancelled when the loom closes."""
         ...

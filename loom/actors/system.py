@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from loom.actors.services import Services
 from loom.actors.sleepers import Sleepers
 from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.turn import Turn
+from loom.background import Background, Child
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError
 from loom.identity import By, parse_journal_name
 from loom.journal.entry import Step
@@ -40,7 +41,15 @@ _log = get_logger("loom.actors")
 class ActorSystem:
     """Wakes actors for their commands, and discards them when they are idle."""
 
-    def __init__(self, services: Services, *, resumes: bool = True, by: By, configured: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        resumes: bool = True,
+        by: By,
+        configured: Collection[str] = (),
+        background: Background | None = None,
+    ) -> None:
         self.services = services
         self.resumes = resumes
         self.closing = False
@@ -54,7 +63,8 @@ class ActorSystem:
         self._still_writing: dict[str, asyncio.Future[Any]] = {}
         self._to_revive: set[str] = set()
         self._gave_up = asyncio.Event()
-        self._background: set[asyncio.Task[Any]] = set()
+        self.background = background or Background()
+        self._children: set[Child[Any]] = set()
         self._context = contextvars.copy_context()
         self.sleepers = Sleepers(self)
         """The turns that wait for a long time."""
@@ -75,7 +85,7 @@ class ActorSystem:
         if await self.classes.register(cls, factory):
             waited = self._without_code.pop(cls.actor_type, [])
             if waited and self.resumes and not self.closing:
-                self.in_background(self.wake_all(waited))
+                self.in_background(self.wake_all(waited), name=f"loom-wake {cls.actor_type}")
 
     async def know(self, cls: type[Actor[Any]]) -> None:
         """Register a class by first use; raise `LoomClosedError` if the loom accepts no more commands."""
@@ -224,7 +234,7 @@ class ActorSystem:
         """Let an actor take commands again after its back-off; its turns are resumed."""
         _log.info("actor_comes_back", journal=journal, stops=stopped.stops)
         if stopped.turns and self.resumes and not self.closing:
-            self.in_background(self.wake_all([journal]))
+            self.in_background(self.wake_all([journal]), name=f"loom-wake {journal}")
 
     def let_go(self, cell: Cell) -> None:
         """Discard an idle actor; it is woken again for its next command."""
@@ -282,12 +292,12 @@ class ActorSystem:
     def start(self) -> None:
         """Resume unfinished turns in the background, once they are found, and begin to discard idle actors."""
         if self.resumes:
-            self.in_background(self._resume())
+            self.keep_running(self._resume, name="loom-resume")
             self.services.timer.start()
-            self.in_background(self.sleepers.wake())
-            self.in_background(self.sleepers.watch())
-            self.in_background(self._revive())
-        self.in_background(self._sweep())
+            self.keep_running(self.sleepers.wake, name="loom-sleepers")
+            self.keep_running(self.sleepers.watch, name="loom-sleepers-due")
+            self.keep_running(self._revive, name="loom-revive")
+        self.keep_running(self._sweep, name="loom-sweep")
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Run something in the context in which the loom was opened, not in that of its caller."""
@@ -299,9 +309,9 @@ class ActorSystem:
         self.stopped.close()
         self.services.timer.close()
         grace_s = self.services.options.shutdown_grace_s
-        for task in list(self._background):
+        for task in list(self._children):
             task.cancel()
-        await _gone([*self._background, *self._waking.values()], within_s=max(grace_s, 1.0))
+        await _gone([*self._children, *self._waking.values()], within_s=max(grace_s, 1.0))
         running = [
             turn.task
             for cell in self._cells.values()
@@ -311,7 +321,7 @@ class ActorSystem:
         if running:
             await asyncio.wait(running, timeout=grace_s)
         leaving = [task for cell in list(self._cells.values()) for task in cell.stop(Turn.shut_down)]
-        await _gone([*leaving, *self._background], within_s=max(grace_s, 1.0))
+        await _gone([*leaving, *self._children], within_s=max(grace_s, 1.0))
         self._cells.clear()
 
     async def _resume(self) -> None:
@@ -354,20 +364,21 @@ class ActorSystem:
             return self.closing or stopped is not None
         return True
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def in_background(self, work: Coroutine[Any, Any, None], *, name: str) -> Child[None]:
         """Run something that is cancelled when the loom closes."""
-        task = self.spawn(work)
-        self._background.add(task)
-        task.add_done_callback(self._background_ended)
-        return task
+        return self._note(self.background.start(work, name=name, context=self._context.copy()))
 
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("background_task_failed", error=repr(task.exception()))
+    def keep_running(self, work: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+        """Run something that is begun again where it fails, until the loom closes."""
+        self._note(self.background.keep_running(work, name=name, context=self._context.copy()))
+
+    def _note(self, child: Child[None]) -> Child[None]:
+        self._children.add(child)
+        child.add_done_callback(lambda _: self._children.discard(child))
+        return child
 
 
-async def _gone(tasks: list[asyncio.Task[Any]], *, within_s: float) -> None:
+async def _gone(tasks: list[asyncio.Task[Any] | Child[Any]], *, within_s: float) -> None:
     """Wait for cancelled tasks; those that ignore the cancellation can do nothing more, and are left."""
     if tasks:
         _, ignoring = await asyncio.wait(tasks, timeout=within_s)

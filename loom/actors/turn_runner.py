@@ -133,7 +133,8 @@ async def _complete(turn: Turn, reply: Any) -> None:
         turn.release(encoded.value)
         return
     turn.reply_held = True
-    held = turn.host.in_background(_release_later(hold, tuple(turn.gathered.decisions)))
+    work = _release_later(hold, tuple(turn.gathered.decisions))
+    held = turn.host.in_background(work, name=f"loom-hold {turn.command_id[:12]}")
     held.add_done_callback(lambda _: turn.release(encoded.value))  # for every kind of end, also before it began
 
 

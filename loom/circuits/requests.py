@@ -59,7 +59,8 @@ class Requests:
 
         def send(command: Command[Any]) -> asyncio.Future[Any]:
             nonlocal sent
-            asked = asyncio.ensure_future(self._host.actor(cls, key).ask(command, id=command_id, by=by))
+            asking = self._host.actor(cls, key).ask(command, id=command_id, by=by)
+            asked = self._host.background.start(asking, name=f"loom-circuits {command_id}", awaited=True)
             asked.add_done_callback(ended)
             sent = True
             return asked

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loom.ext.shell import ByOption, Column, ReasonOption, Sections, Shell, command, one_line, who
+from loom.ext.shell import ByOption, Column, ReasonOption, Sections, Shell, cell, command, listing, one_line, who
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -127,10 +127,7 @@ async def strategy(
         "by": by,
     }  # fmt: skip
     said = await _act(shell, "strategy", arguments)
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say(f"{name} may {'no longer ' if retired else ''}be rotated to, for {client} and {segment}")
+    shell.answer(said, f"{name} may {'no longer ' if retired else ''}be rotated to, for {client} and {segment}")
 
 
 async def escalations(
@@ -143,24 +140,20 @@ async def escalations(
     async with open_journal(shell) as reader:
         known = await loaded(Escalations(reader))
     found = known.all() if every else known.open()
-    if shell.json:
-        shell.output.document([each.as_json() for each in found])
-        return
-    if not found:
-        shell.output.say("Nothing waits for a person.")
-        return
-    columns = [
-        Column("id", "cyan"), Column("since"), Column("cause"), Column("again", right=True),
-        Column("why", wide=True, wraps=True), Column("closed by"),
-    ]  # fmt: skip
-    rows = [
-        (
-            each.escalation_id[:12], each.opened_at.strftime("%Y-%m-%d %H:%M"), each.cause, str(each.repeats),
-            each.reason, who(each.closer),
-        )
-        for each in found
-    ]  # fmt: skip
-    shell.output.table(columns, rows)
+    listing(
+        shell,
+        found,
+        lambda: [
+            cell("id", lambda each: each.escalation_id[:12], "cyan"),
+            cell("since", lambda each: each.opened_at.strftime("%Y-%m-%d %H:%M")),
+            cell("cause", lambda each: each.cause),
+            cell("again", lambda each: str(each.repeats), right=True),
+            cell("why", lambda each: each.reason, wide=True, wraps=True),
+            cell("closed by", lambda each: who(each.closer)),
+        ],
+        nothing="Nothing waits for a person.",
+        document=lambda each: each.as_json(),
+    )
 
 
 async def close(
@@ -171,10 +164,7 @@ async def close(
 ) -> None:
     """Close an escalation in your name: it was looked at."""
     said = await _act(shell, "close", {"id": id, "by": by, "reason": reason})
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say(f"escalation {said['id'][:12]} is closed")
+    shell.answer(said, f"escalation {said['id'][:12]} is closed")
 
 
 async def erase(
@@ -192,11 +182,8 @@ async def erase(
             f"what was sealed for [{client}] would be gone for good; expected --yes: say so if you mean it"
         )
     said = await _act(shell, "erase", {"client": client, "by": by, "reason": reason})
-    if shell.json:
-        shell.output.document(said)
-    else:
-        before = " already" if said["before"] else ": its key is destroyed, and what was sealed for it opens for no one"
-        shell.output.say(f"{said['client']} is erased{before}")
+    before = " already" if said["before"] else ": its key is destroyed, and what was sealed for it opens for no one"
+    shell.answer(said, f"{said['client']} is erased{before}")
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loom.cli.output import Output
 from loom.errors import ConfigError, JournalNotFoundError
@@ -35,6 +35,13 @@ class Shell:
     json: bool = False
     debug: bool = False
     output: Output = field(default_factory=Output)
+
+    def answer(self, document: Any, text: str, *, style: str = "") -> None:
+        """Print what was done: as a document to a program, in words to a person."""
+        if self.json:
+            self.output.document(document)
+        else:
+            self.output.say(text, style=style)
 
     @cached_property
     def config_path(self) -> Path | None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Literal, TypeAlias, get_args
 
+from loom.background import Background, Child
 from loom.config import AlertsConfig
 from loom.decisions.metrics import Metrics
 from loom.decisions.trends import ENOUGH, Measure
@@ -84,6 +85,7 @@ class Alerts(AlertsFound):
         *,
         now: Callable[[], datetime],
         make_draft: Callable[[Entry], Draft] = draft,
+        background: Background | None = None,
     ) -> None:
         super().__init__(store, make_draft=make_draft)
         self._metrics = metrics
@@ -91,7 +93,8 @@ class Alerts(AlertsFound):
         self._days = config.days
         self._severities = _SEVERITIES[_SEVERITIES.index(config.at_least) :]
         self._hooks: list[AlertHook] = []
-        self._task: asyncio.Task[None] | None = None
+        self._background = background or Background()
+        self._task: Child[None] | None = None
 
     def on_alert(self, hook: AlertHook) -> None:
         """Call a function, or a coroutine function, with each alert from now on. Its exceptions are logged."""
@@ -99,7 +102,7 @@ class Alerts(AlertsFound):
 
     def start(self) -> None:
         """Begin to examine the figures: soon, and then after the end of each day."""
-        self._task = asyncio.create_task(self._watch(), name="loom-alerts")
+        self._task = self._background.keep_running(self._watch, name="loom-alerts")
 
     async def close(self) -> None:
         """Stop looking."""

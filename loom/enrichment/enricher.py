@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
+from loom.background import Background, Child
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.decision import Decision
 from loom.decisions.enrichments import EnrichmentEntry, EnrichmentFailedEntry, EnrichmentRefusedEntry
@@ -108,7 +109,9 @@ class Enricher:
         now: Callable[[], datetime],
         subjects: Subjects | None = None,
         make_draft: Callable[[Entry], Draft] = draft,
+        background: Background | None = None,
     ) -> None:
+        self._background = background or Background()
         self._store = store
         self._outgoing = Outgoing(store, subjects, to="critic", plain_fields=config.plain_fields, make_draft=make_draft)
         self._queries = queries
@@ -122,11 +125,11 @@ class Enricher:
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
-        self._under_way: dict[str, asyncio.Task[Asked | None]] = {}
+        self._under_way: dict[str, Child[Asked | None]] = {}
         self._dealt_with: set[str] = set()
         """Decisions that an earlier read of the view may still show as waiting."""
         self._places = asyncio.Semaphore(config.concurrency)
-        self._task: asyncio.Task[None] | None = None
+        self._task: Child[None] | None = None
 
     async def start(self) -> None:
         """Settle what an earlier process left open, record the modes if they have changed, and begin to follow."""
@@ -135,7 +138,7 @@ class Enricher:
         observe_budget(self._budget.left)
         self._store.on_commit(lambda _: self._wake.set())
         self._wake.set()
-        self._task = asyncio.create_task(self._follow(), name="loom-enricher")
+        self._task = self._background.keep_running(self._follow, name="loom-enricher")
 
     async def close(self) -> None:
         """Stop asking. Running calls are cancelled, and their worst case counts."""
@@ -214,7 +217,7 @@ class Enricher:
                 await asyncio.sleep(_RETRY_S)
                 self._wake.set()
 
-    async def _look(self, among: Sequence[str] | None = None) -> list[asyncio.Task[Asked | None]]:
+    async def _look(self, among: Sequence[str] | None = None) -> list[Child[Asked | None]]:
         """Start tasks for the waiting decisions, all or some, and return the tasks of all that were found waiting."""
         async with self._looking:
             before = set(self._dealt_with)
@@ -238,10 +241,10 @@ class Enricher:
         rows = await self._queries.fetch(statement.format(condition), bounds, names=("enrichments",))
         return [_Waiting(*row) for row in rows]
 
-    def _begin(self, waiting: _Waiting) -> asyncio.Task[Asked | None]:
+    def _begin(self, waiting: _Waiting) -> Child[Asked | None]:
         task = self._under_way.get(waiting.decision_id)
         if task is None:
-            task = asyncio.create_task(self._enrich(waiting), name=f"enrich {waiting.decision_id[:12]}")
+            task = self._background.start(self._enrich(waiting), name=f"loom-enrich {waiting.decision_id[:12]}")
             self._under_way[waiting.decision_id] = task
             task.add_done_callback(lambda _: self._ended(waiting.decision_id))
         return task

@@ -9,6 +9,7 @@ from __future__ import annotations
 from loom.cli.command import EXIT_NO, EXIT_OK, command
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
+from loom.cli.listing import Cell, cell, fields, listing, rows_of
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import named, one_line, who
@@ -17,12 +18,17 @@ __all__ = [
     "EXIT_NO",
     "EXIT_OK",
     "ByOption",
+    "Cell",
     "Column",
     "ReasonOption",
     "Sections",
     "Shell",
+    "cell",
     "command",
+    "fields",
+    "listing",
     "named",
     "one_line",
+    "rows_of",
     "who",
 ]

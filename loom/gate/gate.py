@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
+from loom.background import awaiting
 from loom.errors import InvalidNameError
 from loom.extension import Host
 from loom.gate.actor import GateActor
@@ -193,17 +194,13 @@ class Gate:
 
     async def _answer_or_wait(self, agent: str, command: Submit, command_id: str) -> Answer:
         """Return the answer of a turn, or as soon as it waits for a person what it has said so far."""
-        asked = asyncio.create_task(self._asked(agent, command, command_id))
-        waits = asyncio.create_task(self._waits_for_a_person(f"{GateActor.actor_type}/{agent}", command_id))
-        try:
+        waiting = self._waits_for_a_person(f"{GateActor.actor_type}/{agent}", command_id)
+        # What is cancelled on the way out is the wait, never the turn.
+        async with awaiting(self._asked(agent, command, command_id)) as asked, awaiting(waiting) as waits:
             await asyncio.wait({asked, waits}, return_when=asyncio.FIRST_COMPLETED)
             if waits.done() and not asked.done() and waits.exception() is None:
                 return waits.result()
             return await asked
-        finally:
-            for task in (asked, waits):
-                task.cancel()  # the wait, never the turn
-            await asyncio.gather(asked, waits, return_exceptions=True)
 
     async def _waits_for_a_person(self, journal: str, command_id: str) -> Answer:
         while True:

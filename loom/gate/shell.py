@@ -87,10 +87,7 @@ async def register(
 
     contract = load_contract(file).model_dump(mode="json")
     said = await _act(shell, "register", {"contract": contract, "by": by, "reason": reason})
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say(f"{said['contract_id']} {said['version']} is registered, hash {said['hash']}")
+    shell.answer(said, f"{said['contract_id']} {said['version']} is registered, hash {said['hash']}")
 
 
 async def suspend(shell: Shell, agent: _Agent, by: ByOption, reason: ReasonOption) -> None:
@@ -149,10 +146,7 @@ async def _act(shell: Shell, word: str, arguments: dict[str, JsonValue]) -> Any:
 
 
 def _print_standing(shell: Shell, said: dict[str, Any]) -> None:
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say(f"{said['agent']} is {said['standing']} by {named(said)}: {said['reason']}")
+    shell.answer(said, f"{said['agent']} is {said['standing']} by {named(said)}: {said['reason']}")
 
 
 def _limits(limits: dict[str, float], floors: dict[str, float]) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from loom.background import Background
 from loom.errors import KINDS_OF_ANSWERS, AdmissionError, AnswerKind, ConfigError, ControlError, LoomError
 from loom.journal.admission import Limits, json_value, parse_json
 from loom.journal.peers import group_id_of, is_holder, is_private, is_socket, listen, peer_uid
@@ -82,7 +83,9 @@ class ControlServer:
         max_requests: int = 16,
         io_timeout_s: float = 10.0,
         grace_s: float = 2.0,
+        background: Background | None = None,
     ) -> None:
+        self._background = background or Background()
         self._wanted = path
         self._handler = handler
         self._group = group
@@ -93,7 +96,7 @@ class ControlServer:
         self._identity: tuple[int, int] | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Future[None]] = set()
         self._in_work = 0
 
     async def start(self) -> Path:
@@ -149,7 +152,7 @@ class ControlServer:
         if len(self._serving) >= _DOOR * self._max_requests:
             loop.call_soon(writer.transport.abort)  # not at once: asyncio is still busy connecting it
             return
-        task = loop.create_task(self._serve(reader, writer))
+        task = self._background.start(self._serve(reader, writer), name="loom-control")
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 

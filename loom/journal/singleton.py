@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from loom.background import finished
 from loom.errors import AppendUnknownError, JournalReadOnlyError
 from loom.journal.entry import Entry, Recorded
 from loom.journal.store import Append, Draft, JournalReader, JournalWriter, draft
@@ -59,7 +60,7 @@ class SingletonJournal:
                     await self._append(entry)
                     await self.load()
 
-        await asyncio.shield(asyncio.ensure_future(one_at_a_time()))
+        await finished(one_at_a_time())
 
     async def _append(self, entry: Entry) -> None:
         store = self._store

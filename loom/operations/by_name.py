@@ -19,6 +19,7 @@ from loom.actors.actor import Actor, commands_of
 from loom.actors.checkpointing import Checkpoints
 from loom.actors.command import COMMANDS, Command
 from loom.archive import Adoption, Archives, BodyPruning, Due, Retention
+from loom.background import Background, awaiting
 from loom.config import LoomConfig
 from loom.decisions import Runs
 from loom.errors import (
@@ -102,6 +103,7 @@ class Served(Protocol):
 
     actors: ActorSystem
     approvals: Approvals
+    background: Background
     replay: Replay
     runs: Runs
     store: SqliteStore
@@ -267,6 +269,10 @@ class Operations:
                 {"name": each.name, "position": each.position, "lag": each.lag, "failed": each.failed}
                 for each in loom.projections()
             ],
+            "background": {
+                "running": list(loom.background.running),
+                "failed": [each._asdict() for each in loom.background.failures],
+            },
             "operations": list(self.names),
         }
 
@@ -283,8 +289,7 @@ class Operations:
             )
         command_id = given.id or system.services.sources.new_id()
         asking = system.messenger.ask(cell.cls, cell.key, command, command_id=command_id, by=given.by)
-        asked = asyncio.ensure_future(asking)
-        try:
+        async with awaiting(asking) as asked:  # on the way out the wait is cancelled, never the turn
             status = await self._settled(asked, given.journal, command_id, given.timeout_s)
             said: dict[str, JsonValue] = {"journal": given.journal, "command_id": command_id, "status": status}
             if status == "ended":
@@ -295,9 +300,6 @@ class Operations:
                 if (each.journal, each.command_id) == (given.journal, command_id)
             ]
             return {**said, "reply": None, "error": None, "approvals": waits_for}
-        finally:
-            asked.cancel()  # the wait, never the turn
-            await asyncio.gather(asked, return_exceptions=True)
 
     async def _settled(
         self, asked: asyncio.Future[JsonValue], journal: str, command_id: str, timeout_s: float | None

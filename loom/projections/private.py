@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from loom.background import finished
 from loom.projections.confirming import Row
 from loom.projections.projection import Projection
 from loom.projections.sql import quoted, statements
@@ -77,4 +78,4 @@ class PrivateViews:
 
     async def _run(self, work: Callable[[], T]) -> T:
         async with self._using:
-            return await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(work)))
+            return await finished(asyncio.to_thread(work))

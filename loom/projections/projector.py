@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
+from loom.background import Background, Child
 from loom.errors import LoomError, ProjectionFailedError, ProjectionLagError
 from loom.journal.entry import Recorded
 from loom.journal.store import JournalReader
@@ -70,6 +71,7 @@ class Projector:
         *,
         batch: int = 4_000,
         opener: Opener | None = None,
+        background: Background | None = None,
     ) -> None:
         names = [projection.name for projection in projections]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -92,7 +94,8 @@ class Projector:
         self._pause_ends = asyncio.Event()
         self._waiting = 0
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._background = background or Background()
+        self._task: Child[None] | None = None
 
     async def start(self) -> None:
         """Open the views, reset projections that do not belong to this journal, and begin to catch up."""
@@ -100,7 +103,7 @@ class Projector:
         await self._reset_strangers()
         self._store.on_commit(lambda _: self._wake.set())
         self._wake.set()
-        self._task = asyncio.create_task(self._run(), name="loom-projector")
+        self._task = self._background.keep_running(self._run, name="loom-projector")
 
     @property
     def head(self) -> int:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from loom.background import finished
 from loom.errors import AdmissionError, ProjectionFailedError
 from loom.journal.entry import Recorded
 from loom.journal.sqlite.connection import reader_uri
@@ -84,7 +85,7 @@ class Views:
         connection: ReadConnection | None = None
         while connection is None or connection is not self._reader:  # it may be closed or replaced meanwhile
             # Shielded, as a cancelled caller would leave a half-opened connection that is never closed.
-            connection = await asyncio.shield(asyncio.ensure_future(self._open_reader()))
+            connection = await finished(self._open_reader())
         identity = self._reader_identity
         try:
             return await connection.fetch(statement, parameters)

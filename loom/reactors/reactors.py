@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from loom.actors.actor import Actor
 from loom.actors.command import Command
 from loom.actors.system import ActorSystem
+from loom.background import Background, Child
 from loom.errors import (
     ActorFailedError,
     DuplicateKindError,
@@ -86,7 +87,15 @@ class ReactorReachedEntry(Entry):
 class Reactors:
     """Runs reactors along the journal: `add` one, `reached` waits for all, `close` stops them."""
 
-    def __init__(self, store: JournalStore, actors: ActorSystem, *, make_draft: Callable[[Entry], Draft]) -> None:
+    def __init__(
+        self,
+        store: JournalStore,
+        actors: ActorSystem,
+        *,
+        make_draft: Callable[[Entry], Draft],
+        background: Background | None = None,
+    ) -> None:
+        self._background = background or Background()
         self._store = store
         self._actors = actors
         self._journal = SingletonJournal(store, REACTORS_JOURNAL, self._fold, make_draft=make_draft)
@@ -104,9 +113,11 @@ class Reactors:
             raise DuplicateKindError(
                 f"reactor [{reactor.name}] is registered twice; expected [each name once]: rename one"
             )
-        self._following[reactor.name] = _Following(
+        following = _Following(
             self._store, self._actors, reactor, after=self._noted.get(reactor.name, 0), note=self._note
         )
+        following.start(self._background)
+        self._following[reactor.name] = following
 
     def position(self, name: str) -> int:
         """Return the position of a reactor."""
@@ -161,12 +172,15 @@ class _Following:
         self.wake.set()
         self._moved = asyncio.Condition()
         self._turns = OpenTurns(store)
-        self._task = asyncio.create_task(self._follow(), name=f"loom-reactor {reactor.name}")
+        self._task: Child[None] | None = None
+
+    def start(self, background: Background) -> None:
+        self._task = background.keep_running(self._follow, name=f"loom-reactor {self._reactor.name}")
 
     async def reached(self, position: int, *, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s), self._moved:
-                await self._moved.wait_for(lambda: self.position >= position or self._task.done())
+                await self._moved.wait_for(lambda: self.position >= position or self._task is None or self._task.done())
         except TimeoutError:
             pass
         if self.position < position:
@@ -176,8 +190,9 @@ class _Following:
             )
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
         pause_s = _AGAIN_S

@@ -19,6 +19,7 @@ from loom.actors.stalling import Stall, divergence
 from loom.actors.steps import REACTION
 from loom.actors.system import ActorSystem
 from loom.actors.turn import Turn
+from loom.background import awaiting
 from loom.decisions.entries import EvaluatedEntry
 from loom.errors import DivergenceError, LoomError, NotReplayableError, PolicyCodeChangedError, UnknownActorError
 from loom.journal.entry import Entry, Recorded
@@ -130,22 +131,21 @@ async def _driven(turn: Turn) -> DivergenceError | None:
     if turn.stopped is not None:
         raise turn.stopped
     task = turn.task = turn.host.spawn(execute(turn))
-    matched = asyncio.ensure_future(steps.matched())
     stall = Stall(turn, steps, turn.services.options.divergence_timeout_s, looks=1)
     try:
-        while not steps.finished and not task.done():
-            if (stalled := stall.look()) is not None:
-                return stalled
-            await asyncio.wait([task, matched], timeout=stall.delay_s, return_when=asyncio.FIRST_COMPLETED)
+        async with awaiting(steps.matched()) as matched:
+            while not steps.finished and not task.done():
+                if (stalled := stall.look()) is not None:
+                    return stalled
+                await asyncio.wait([task, matched], timeout=stall.delay_s, return_when=asyncio.FIRST_COMPLETED)
         for _ in range(2 * REACTION):  # so that it may show that it is another branch of its code
             await asyncio.sleep(0)
         return _ended(turn, task)
     finally:
         turn.stop(_over(turn))
         turn.close()
-        matched.cancel()
         task.cancel()
-        await asyncio.wait([task, matched], timeout=_LAST_WORDS_S)
+        await asyncio.wait([task], timeout=_LAST_WORDS_S)
 
 
 def _ended(turn: Turn, task: asyncio.Task[object]) -> DivergenceError | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
+from loom.background import awaiting
 from loom.clock import us_from_datetime
 from loom.decisions.confirming import imports_of
 from loom.decisions.finding import ByTime, matching
@@ -124,19 +124,14 @@ class Recall:
 
     async def pages(self) -> AsyncIterator[list[Recalled]]:
         """Yield the decisions in pages; the next page is read while the caller works on the last."""
-        following = asyncio.ensure_future(self._page(0))
-        try:
-            while True:
-                page, behind = await following
-                if behind is not None:
-                    following = asyncio.ensure_future(self._page(behind))
+        page, behind = await self._page(0)
+        while behind is not None:
+            async with awaiting(self._page(behind)) as following:
                 if page:
                     yield page
-                if behind is None:
-                    return
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+                page, behind = await following
+        if page:
+            yield page
 
     async def _page(self, behind: int) -> tuple[list[Recalled], int | None]:
         """Return the decisions of a page, and the position at which it ends if there may be more."""

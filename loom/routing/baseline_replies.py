@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from loom.background import Background, Child
 from loom.errors import ActorStoppedError, LoomClosedError, LoomError, TurnStuckError
 from loom.telemetry import get_logger
 
@@ -20,12 +21,15 @@ _log = get_logger("loom.routing")
 class BaselineReplies:
     """Remembers who has the baseline already, and tells the journal by `close_request`."""
 
-    def __init__(self, close_request: Callable[[str, str | None, str], Awaitable[None]]) -> None:
+    def __init__(
+        self, close_request: Callable[[str, str | None, str], Awaitable[None]], background: Background
+    ) -> None:
+        self._background = background
         self._close_request = close_request
         self.closed: dict[str, str] = {}
         """Why requests were answered with the baseline although their turn chose otherwise: what the journal holds."""
         self._open: dict[str, tuple[str | None, str]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._task: Child[None] | None = None
 
     def answered(self, request_id: str) -> str | None:
         """Return why a request was answered with the baseline, None where it was not, or the journal knows."""
@@ -35,7 +39,7 @@ class BaselineReplies:
         """Note that the baseline was returned."""
         self._open[request_id] = (agent, reason)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._journal_replies(), name="loom-routing-baseline-replies")
+            self._task = self._background.start(self._journal_replies(), name="loom-routing-baseline-replies")
 
     async def idle(self) -> None:
         """Wait until the journal knows of all of them."""

@@ -8,6 +8,7 @@ import contextvars
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from loom.background import awaiting
 from loom.errors import (
     ActorFailedError,
     AdmissionError,
@@ -82,9 +83,9 @@ class Router:
         self._optimizes = False
         """Whether the last choice was one that history may change: then signals are read ahead of the next."""
         self.switch = KillSwitch(host.store, make_draft=host.draft)
-        self.shadow = Shadow(host.policies, self.source, self.switch)
-        self._watch = Watch(host.store, self.switch, journal=f"{RouterActor.actor_type}/{ROUTER_KEY}")
-        self._baseline_replies = BaselineReplies(self._close_request)
+        self.shadow = Shadow(host.policies, self.source, self.switch, host.background)
+        self._watch = Watch(host.store, self.switch, host.background, journal=f"{RouterActor.actor_type}/{ROUTER_KEY}")
+        self._baseline_replies = BaselineReplies(self._close_request, host.background)
         self._context = contextvars.copy_context()
 
     @classmethod
@@ -172,12 +173,9 @@ class Router:
 
     async def _ask(self, command: Route, baseline: Baseline, timeout_s: float | None) -> Choice:
         # In the context of the loom: routing comes before any run, and belongs to none.
-        asked = asyncio.create_task(self._asked(command, baseline, timeout_s), context=self._context.copy())
-        try:
-            choice = await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            asked.cancel()  # the wait, never the turn
-            raise
+        asking = self._asked(command, baseline, timeout_s)
+        async with awaiting(asking, context=self._context.copy()) as asked:  # on the way out the wait is cancelled
+            choice = await asked
         closed = self._baseline_replies.closed.get(command.request_id)
         if choice.selected == "optimized_selected" and closed is not None:
             return baseline_choice(command.request_id, choice.baseline, mode=choice.mode, note=closed)

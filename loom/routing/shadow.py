@@ -12,6 +12,7 @@ import contextlib
 from collections import Counter
 from typing import Any
 
+from loom.background import Background
 from loom.policies.registry import PolicyRegistry
 from loom.routing.actor import Choice
 from loom.routing.optimizer import care_optimizer, facts_of
@@ -34,19 +35,22 @@ class Shadow:
     `counts` says how often it agreed, diverged, failed, refused a signal, or was too busy to look.
     """
 
-    def __init__(self, policies: PolicyRegistry, source: SignalSource, switch: KillSwitch) -> None:
+    def __init__(
+        self, policies: PolicyRegistry, source: SignalSource, switch: KillSwitch, background: Background
+    ) -> None:
+        self._background = background
         self.counts: Counter[str] = Counter()
         self._policies = policies
         self._source = source
         self._switch = switch
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[None]] = set()
 
     def compare(self, choice: Choice, request: RoutingRequest, candidates: tuple[Candidate, ...]) -> None:
         """Begin a comparison; with too many under way this one is counted as skipped, as nothing may wait for it."""
         if len(self._under_way) >= _MOST_AT_ONCE:
             self._note("skipped")
             return
-        task = asyncio.create_task(self._compare(choice, request, candidates), name="loom-routing-shadow")
+        task = self._background.start(self._compare(choice, request, candidates), name="loom-routing-shadow")
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 

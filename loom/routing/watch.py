@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from loom.background import Background, Child
 from loom.errors import LoomError
 from loom.journal.entry import Recorded
 from loom.journal.kinds import ENDINGS
@@ -29,13 +30,14 @@ class Watch:
     looks back over the last thousand entries, as far as they are younger than the last re-arming.
     """
 
-    def __init__(self, store: JournalStore, switch: KillSwitch, *, journal: str) -> None:
+    def __init__(self, store: JournalStore, switch: KillSwitch, background: Background, *, journal: str) -> None:
+        self._background = background
         self._store = store
         self._switch = switch
         self._journal = journal
         self._sequence: int | None = None
         self._open: dict[str, list[Recorded]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._task: Child[None] | None = None
         self._again = False
         self._at_once = asyncio.Event()
 
@@ -44,7 +46,7 @@ class Watch:
         self._again = True
         if self._task is None or self._task.done():
             self._at_once = asyncio.Event()
-            self._task = asyncio.create_task(self._look(), name="loom-routing-watch")
+            self._task = self._background.start(self._look(), name="loom-routing-watch")
 
     async def look(self) -> None:
         """Look at once, and return when everything that exists was read."""

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from loom.background import finished
 from loom.errors import ConfigError, KeysNotWrittenError
 from loom.journal.private import open_private
 from loom.sealing.keyfile_of_old import is_of_old, keys_of_old, put_in_place
@@ -111,7 +112,7 @@ class KeyFile:
             async with self._lock:
                 return await asyncio.to_thread(work)
 
-        return await asyncio.shield(asyncio.ensure_future(one()))
+        return await finished(one())
 
     # --- in the thread --------------------------------------------------------------------------
 

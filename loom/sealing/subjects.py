@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
 
+from loom.background import finished
 from loom.errors import AdmissionError, ConfigError, SubjectNotFoundError
 from loom.identity import By
 from loom.journal.entry import Entry
@@ -122,7 +123,7 @@ class Subjects:
         async with self._lock:
             generation = await vault.next_to_end(subject)
             begun = await self.erasures.begin(subject, generation=generation, by=by, reason=reason)
-            done = await asyncio.shield(asyncio.ensure_future(self._carry_out(subject)))
+            done = await finished(self._carry_out(subject))
             return begun or subject in done
 
     async def carry_out(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ does that cannot be resumed shows up as a difference.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -189,14 +188,12 @@ class _Answerer(Approver):
 
     def __init__(self, answers: Mapping[str, bool]) -> None:
         self._answers = answers
-        self._tasks: set[asyncio.Task[None]] = set()
         self.loom: Loom | None = None
 
     async def deliver(self, request: ApprovalRequestedEntry, *, journal: str) -> None:
         """Answer in a task of its own: the turn that asks waits until this returns."""
-        task = asyncio.get_running_loop().create_task(self._answer(request.approval_id, request.approver))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        assert self.loom is not None  # noqa: S101 - set before the loom is entered
+        self.loom.background.start(self._answer(request.approval_id, request.approver), name="scenario-answer")
 
     async def _answer(self, approval_id: str, approver: str) -> None:
         assert self.loom is not None  # noqa: S101 - set before the loom is entered

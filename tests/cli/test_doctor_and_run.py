@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 from pathlib import Path
 
 import pytest
 
+from loom import Loom
 from tests.cli.support import Answer, invoke, run
 
 IMPORTS = "from loom import Actor, Command, Evaluation, Facts, Params, allow, policy\n"
@@ -135,3 +137,21 @@ def test_a_master_key_that_does_not_open_the_keys_at_hand_is_found(
     assert other.code == 1, other
     assert "does not start with this config" in " ".join(other.out.split())
     assert keys.read_bytes() == before
+
+
+async def test_doctor_names_what_failed_in_the_background_of_a_running_loom(tmp_path: Path) -> None:
+    config = tmp_path / "loom.config.yaml"
+    config.write_text("data: data\njournal: {min_free_bytes: 0}\n", encoding="utf-8")
+
+    async def fails() -> None:
+        raise OSError("the disk is gone")
+
+    async with Loom.open(config) as loom:
+        await asyncio.wait([loom.background.start(fails(), name="loom-mine")])
+        await asyncio.sleep(0)
+        answer = await asyncio.to_thread(invoke, "doctor", "--json", config=config)
+
+    found = [each for each in answer.json["checks"] if each["about"] == "background"]
+    assert [(each["mark"], each["found"]) for each in found] == [
+        ("look", "loom-mine failed and ended: OSError: the disk is gone")
+    ]

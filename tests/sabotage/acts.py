@@ -1186,4 +1186,28 @@ ACTS: tuple[Act, ...] = (
         "if False:",
         ("tests/integrations/test_scenarios.py",),
     ),
+    Act(
+        "what fails in the background is not listed",
+        "loom/background.py",
+        "Background._ended",
+        "self._note(child.name, error, runs_again=False)",
+        "pass",
+        ("tests/test_background.py",),
+    ),
+    Act(
+        "a child that is cancelled ends the group of all",
+        "loom/background.py",
+        "Child.run",
+        "except asyncio.CancelledError:",
+        "except TimeoutError:",
+        ("tests/test_background.py",),
+    ),
+    Act(
+        "a registry over a reader tries to write",
+        "loom/policies/registry.py",
+        "PolicyRegistry._register",
+        "if not self._journal.writable:",
+        "if False:",
+        ("tests/policies/test_registry.py",),
+    ),
 )

@@ -95,7 +95,8 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> tu
         await turn.recorded_steps.wait(step)
     if not turn.answered(request.approval_id) and turn.compare is None:
         # Again after a restart, as it is unknown whether the messenger was called before it.
-        turn.host.in_background(turn.services.deliver(request, journal=turn.host.journal))
+        work = turn.services.deliver(request, journal=turn.host.journal)
+        turn.host.in_background(work, name=f"loom-deliver {request.approval_id[:12]}")
     answer, answered_at, reference = await turn.wait_for_answer(request.approval_id)
     if not continued:
         if turn.compare is not None:

@@ -87,11 +87,8 @@ async def restart(
             "`loom run` begins with all of them"
         )
     said: Any = await over_socket(place.files, "actors.restart", {"journal": journal, "by": by})
-    if shell.json:
-        shell.output.document(said)
-    else:
-        turns = f", with {said['turns']} unfinished" if said["turns"] else ""
-        shell.output.say(f"{journal} takes commands again{turns}")
+    turns = f", with {said['turns']} unfinished" if said["turns"] else ""
+    shell.answer(said, f"{journal} takes commands again{turns}")
 
 
 async def _listed(shell: Shell, readings: Readings) -> list[dict[str, Any]]:

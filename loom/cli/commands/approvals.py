@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
+from loom.cli.listing import fields
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import age, compact, moment, named, one_line, who
@@ -194,7 +195,7 @@ def _print_one(output: Output, each: Approval) -> None:
         ("waiting" if each.pending else "waited", age(each.waiting_s(now_us))),
         ("deadline", "-" if each.deadline is None else f"{moment(each.deadline)}, then {each.on_deadline}"),
     ]
-    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], said)
+    fields(output, said)
     for event in each.events:
         by = f" by {event.identity if event.event != 'escalated' else event.by}" if event.by else ""
         comment = f": “{one_line(event.comment)}”" if event.comment else ""

@@ -12,6 +12,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
+from loom.cli.listing import cell, listing
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, moment, one_line, parse_moment, plain
@@ -210,21 +211,19 @@ async def show(
         if journal is not None:
             return await _entries(shell, archive, journal)
         listed = archive.manifest.journals
-        if shell.json:
-            shell.output.document([each.model_dump(mode="json") for each in listed])
-            return None
-        columns = [
-            Column("journal", "cyan"), Column("entries", right=True), Column("first (UTC)", "dim"),
-            Column("last (UTC)", "dim"), Column("head"), Column(""),
-        ]  # fmt: skip
-        rows = [
-            (
-                each.journal, str(each.entries), moment(each.first_at), moment(each.last_at), each.head[:12],
-                "context" if each.context else "",
-            )
-            for each in listed
-        ]  # fmt: skip
-        shell.output.table(columns, rows)
+        listing(
+            shell,
+            listed,
+            lambda: [
+                cell("journal", lambda each: each.journal, "cyan"),
+                cell("entries", lambda each: str(each.entries), right=True),
+                cell("first (UTC)", lambda each: moment(each.first_at), "dim"),
+                cell("last (UTC)", lambda each: moment(each.last_at), "dim"),
+                cell("head", lambda each: each.head[:12]),
+                cell("", lambda each: "context" if each.context else ""),
+            ],
+            nothing="No journals.",
+        )
     return None
 
 
@@ -248,10 +247,7 @@ async def replay(
                 return await drive_again(shell, again, journal)
             state = await again.state(journal, until=at)
             last = at or dict(await archive.journals(limit=2**31))[journal]
-    if shell.json:
-        shell.output.document({"journal": journal, "sequence": last, "state": plain(state)})
-    else:
-        shell.output.say(as_json(plain(state)))
+    shell.answer({"journal": journal, "sequence": last, "state": plain(state)}, as_json(plain(state)))
     return None
 
 

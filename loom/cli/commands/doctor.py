@@ -112,6 +112,12 @@ async def _running(files: JournalFiles) -> AsyncIterator[Check]:
             f"stopped: {', '.join(failed)}",
             "look at its log; correct the projection, then restart",
         )
+    for each in status.get("background", {}).get("failed", ()):
+        what = "is begun again" if each["runs_again"] else "ended"
+        times = "" if each["times"] == 1 else f", {each['times']} times"
+        yield Check(
+            "look", "background", f"{each['name']} failed{times} and {what}: {each['error']}", "look at its log"
+        )
 
 
 def _since(about: dict[str, object]) -> str:

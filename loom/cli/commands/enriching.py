@@ -37,9 +37,6 @@ async def enrich(
             raise ConfigError("no critic is set up; expected critic_llm in the config: see `loom docs enrichment`")
         with shell.output.progress("asking"):
             done = await loom.enricher.enrich_import(run_id, by=by, limit=limit)
-    if shell.json:
-        shell.output.document(done._asdict())
-    else:
-        words = "; the budget refused more" if done.exhausted else ""
-        shell.output.say(f"import {done.run_id}: {done.enriched:,} enriched, {done.failed:,} failed{words}")
+    words = "; the budget refused more" if done.exhausted else ""
+    shell.answer(done._asdict(), f"import {done.run_id}: {done.enriched:,} enriched, {done.failed:,} failed{words}")
     return EXIT_NO if done.exhausted else None

@@ -58,10 +58,8 @@ async def import_file(
     async with open_loom(without_code(place), by=by) as loom:
         if abandon is not None:
             run = await loom.history.abandon(abandon, by=by, reason=reason)
-            if shell.json:
-                shell.output.document(run.model_dump(mode="json"))
-            else:
-                shell.output.say(f"import {run.run_id} is abandoned: the decisions that it wrote stay, and are marked")
+            said = f"import {run.run_id} is abandoned: the decisions that it wrote stay, and are marked"
+            shell.answer(run.model_dump(mode="json"), said)
             return None
         assert file is not None and map_file is not None  # noqa: S101, PT018 - see above
         rows = loom.history.rows(file, map_file, select=select)

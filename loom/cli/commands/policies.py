@@ -10,6 +10,7 @@ from loom.cli.command import command
 from loom.cli.commands import auditing, tables
 from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
+from loom.cli.listing import Cell, cell, fields, listing
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, moment, named, one_line, safe, who
@@ -40,12 +41,7 @@ async def policies(
 ) -> None:
     """List policy versions by name, oldest first; new turns pin the one that is adopted."""
     found = [each for each in await _load(shell) if name in (None, each["name"])]
-    if shell.json:
-        shell.output.document(found)
-    elif not found:
-        shell.output.say("No policy versions.")
-    else:
-        _print_list(shell.output, found)
+    listing(shell, found, lambda: _cells(shell.output), nothing="No policy versions.")
 
 
 async def show(
@@ -97,10 +93,7 @@ async def adopt(
         given["effective_from"] = effective_from
     adopted, _ = await act(shell, "policies.adopt", given, by=by)
     assert isinstance(adopted, dict)  # noqa: S101 - a version as JSON
-    if shell.json:
-        shell.output.document(adopted)
-    else:
-        shell.output.say(f"adopted {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
+    shell.answer(adopted, f"adopted {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
 
 
 async def _load(shell: Shell) -> list[dict[str, Any]]:
@@ -128,19 +121,16 @@ def _beginning(known: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     return [each for each in known if wanted.matches(number=each["number"], full_hash=each["hash"])]
 
 
-def _print_list(output: Output, found: list[dict[str, Any]]) -> None:
-    columns = [
-        Column("policy"), Column("version", "cyan"), Column("adopted", "green"), Column("rule"),
-        Column("registered (UTC)", "dim"), Column("by"), Column("reason", wide=True, wraps=True),
-    ]  # fmt: skip
-
-    def row(each: dict[str, Any]) -> list[str]:
-        return [
-            each["name"], each["version"], _adopted(each), "yes" if each["has_rule"] else "none",
-            output.moment(each["registered_at"]), who(named(each), 16), one_line(each["reason"] or "-"),
-        ]  # fmt: skip
-
-    output.table(columns, [row(each) for each in found])
+def _cells(output: Output) -> list[Cell[dict[str, Any]]]:
+    return [
+        cell("policy", lambda each: str(each["name"])),
+        cell("version", lambda each: str(each["version"]), "cyan"),
+        cell("adopted", _adopted, "green"),
+        cell("rule", lambda each: "yes" if each["has_rule"] else "none"),
+        cell("registered (UTC)", lambda each: output.moment(each["registered_at"]), "dim"),
+        cell("by", lambda each: who(named(each), 16)),
+        cell("reason", lambda each: one_line(each["reason"] or "-"), wide=True, wraps=True),
+    ]
 
 
 def _adopted(each: dict[str, Any]) -> str:
@@ -176,7 +166,7 @@ def _print(output: Output, each: dict[str, Any]) -> None:
     if facts:
         rows.append(("facts", ", ".join(sorted(facts.get("fields", facts)))))
     rows += [(name, compact(value)) for name, value in about.items() if name != "source" and value]
-    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows)
+    fields(output, rows)
     if document.get("language") == "table":
         _print_rows(output, document)
         return

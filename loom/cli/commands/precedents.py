@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.contradicting import contradictions
 from loom.cli.helping import Sections
+from loom.cli.listing import cell, listing
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
 from loom.cli.text import compact, one_line, who
@@ -121,37 +123,20 @@ async def rules(
 
     async with open_journal(shell) as reader:
         found = (await loaded(EquivalenceRegistry(reader))).versions(name)
-    output = shell.output
-    if output.json:
-        output.document(
-            [
-                {
-                    "name": each.name, "number": each.number, "version": each.version, "hash": each.hash, "by": each.by,
-                    "identity_source": each.identity_source, "via": each.via, "reason": each.reason,
-                    "registered_at": each.registered_at.isoformat(),
-                    "document": dict(each.document),
-                }
-                for each in found
-            ]
-        )  # fmt: skip
-        return
-    if not found:
-        output.say("No equivalence rules.")
-        return
-    columns = [
-        Column("rule"), Column("version", "cyan"), Column("registered (UTC)", "dim"), Column("by"),
-        Column("alike by", wide=True, wraps=True), Column("and outcome", wide=True, wraps=True),
-    ]  # fmt: skip
-    output.table(
-        columns,
-        [
-            [
-                one_line(each.name, 32), each.version, output.moment(each.registered_at), who(each.identity, 16),
-                _declared(each.document["attributes"]), _declared(each.document["outcome"]),
-            ]
-            for each in found
+    listing(
+        shell,
+        found,
+        lambda: [
+            cell("rule", lambda each: one_line(each.name, 32)),
+            cell("version", lambda each: each.version, "cyan"),
+            cell("registered (UTC)", lambda each: shell.output.moment(each.registered_at), "dim"),
+            cell("by", lambda each: who(each.identity, 16)),
+            cell("alike by", lambda each: _declared(each.document["attributes"]), wide=True, wraps=True),
+            cell("and outcome", lambda each: _declared(each.document["outcome"]), wide=True, wraps=True),
         ],
-    )  # fmt: skip
+        nothing="No equivalence rules.",
+        document=lambda each: {**asdict(each), "registered_at": each.registered_at.isoformat()},
+    )
 
 
 async def _show(

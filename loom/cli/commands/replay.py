@@ -76,10 +76,7 @@ async def replay(
 
 async def _state_at(shell: Shell, again: Replay, journal: str, at: int) -> None:
     state = plain(await again.state(journal, until=at))
-    if shell.json:
-        shell.output.document({"journal": journal, "sequence": at, "state": state})
-    else:
-        shell.output.say(as_json(state))
+    shell.answer({"journal": journal, "sequence": at, "state": state}, as_json(state))
 
 
 async def _states(shell: Shell, again: Replay, journal: str, until: int | None) -> None:

@@ -51,10 +51,8 @@ async def report(
         path = output or named
         alike = (await loaded(EquivalenceRegistry(readings.reader))).describe
         await write_report(readings.queries, run.run_id, path, workspace=shell.existing.name, alike=alike)
-    if shell.json:
-        shell.output.document({"run": run.run_id, "path": str(path.absolute()), "bytes": path.stat().st_size})
-    else:
-        shell.output.say(f"{path} ({path.stat().st_size:,} bytes)")
+    size = path.stat().st_size
+    shell.answer({"run": run.run_id, "path": str(path.absolute()), "bytes": size}, f"{path} ({size:,} bytes)")
     if open_it and not webbrowser.open(path.absolute().as_uri()):
         shell.output.note("no browser could be started; open the file by hand")
 

@@ -10,7 +10,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
-from loom.cli.output import Column
+from loom.cli.listing import Cell, cell, rows_of
 from loom.cli.shell import Shell
 from loom.cli.text import moment
 
@@ -60,21 +60,14 @@ async def list_due(shell: Shell) -> None:
         if not said["bodies"]:
             shell.output.say("Nothing is due.")
         return
-    columns = [
-        Column("journal", "cyan"), Column("entries", right=True), Column("last (UTC)", "dim"),
-        Column("kept until (UTC)", "dim"), Column("left", wide=True),
-    ]  # fmt: skip
-    rows = [
-        (
-            each["journal"],
-            f"{each['entries']:,}",
-            moment(each["last_at"]),
-            moment(each["kept_until"]),
-            each["left"] or "",
-        )
-        for each in said["due"]
+    cells: list[Cell[dict[str, Any]]] = [
+        cell("journal", lambda each: str(each["journal"]), "cyan"),
+        cell("entries", lambda each: f"{each['entries']:,}", right=True),
+        cell("last (UTC)", lambda each: moment(each["last_at"]), "dim"),
+        cell("kept until (UTC)", lambda each: moment(each["kept_until"]), "dim"),
+        cell("left", lambda each: str(each["left"] or ""), wide=True),
     ]
-    shell.output.table(columns, rows)
+    rows_of(shell.output, said["due"], cells)
 
 
 async def adopt(
@@ -87,19 +80,13 @@ async def adopt(
 ) -> None:
     """Let loom carry out the retention of the config from now on, in your name, until the setting changes."""
     said = await _act(shell, "adopt", {"by": by, "reason": reason, "digest": digest}, by)
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say(f"setting {said['digest'][:12]} is adopted{' already' if said['before'] else ''}")
+    shell.answer(said, f"setting {said['digest'][:12]} is adopted{' already' if said['before'] else ''}")
 
 
 async def withdraw(shell: Shell, by: ByOption, reason: ReasonOption) -> None:
     """Stop carrying out retention, in your name."""
     said = await _act(shell, "withdraw", {"by": by, "reason": reason}, by)
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say("retention is carried out no longer" if said["before"] else "it was not adopted")
+    shell.answer(said, "retention is carried out no longer" if said["before"] else "it was not adopted")
 
 
 async def run(

@@ -9,20 +9,21 @@ import typer
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
-from loom.cli.output import ROOMY, Column, Output
+from loom.cli.listing import Cell, cell, fields, listing, rows_of
+from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
 from loom.cli.text import age, compact, moment, one_line, shortened, who
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from loom.decisions import Run
+    from loom.decisions import DecisionSummary, Run
 
 __all__ = ["add_to"]
 
 _RunId = Annotated[str, typer.Argument(metavar="ID", help="A run, or how its id begins.", show_default=False)]
 _STYLES = {"abandoned": "red", "completed": "green", "failed": "red", "open": "bold"}
 _FEW = 10
+_ROOMY = ("took", "actors", "versions", "by")
+"""What is left out where there is little room."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,12 +50,9 @@ async def runs(
 
     async with open_readings(shell) as readings:
         found = await readings.runs.find(kind=kind, status=status, limit=limit)
-    if shell.json:
-        shell.output.document([each.model_dump(mode="json") for each in found])
-    elif not found:
-        shell.output.say("No runs match." if kind or status else "No runs.")
-    else:
-        _print_list(shell.output, found)
+    listing(
+        shell, found, lambda: _cells(shell.output, found), nothing="No runs match." if kind or status else "No runs."
+    )
 
 
 async def show(shell: Shell, run_id: _RunId) -> None:
@@ -72,19 +70,13 @@ async def show(shell: Shell, run_id: _RunId) -> None:
     if newest:
         output.say()
         output.say("Its newest decisions", style="bold")
-        columns = [Column("id", "cyan"), Column("type"), Column("actor"), Column("rationale", wide=True, wraps=True)]
-        output.table(
-            columns,
-            [
-                [
-                    each.decision_id[:12],
-                    one_line(each.decision_type, 24),
-                    one_line(each.journal, 40),
-                    one_line(each.rationale, 140),
-                ]
-                for each in newest
-            ],
-        )
+        cells: list[Cell[DecisionSummary]] = [
+            cell("id", lambda each: each.decision_id[:12], "cyan"),
+            cell("type", lambda each: one_line(each.decision_type, 24)),
+            cell("actor", lambda each: one_line(each.journal, 40)),
+            cell("rationale", lambda each: one_line(each.rationale, 140), wide=True, wraps=True),
+        ]
+        rows_of(output, newest, cells)
         output.note(f"all of them: loom decisions --run {run.run_id}")
 
 
@@ -101,32 +93,26 @@ async def end(
     arguments = {"id": run_id, "by": by, "status": status, "reason": reason}
     ended, _ = await act(shell, "runs.end", arguments, by=by)
     assert isinstance(ended, dict)  # noqa: S101 - a run as JSON
-    if shell.json:
-        shell.output.document(ended)
-    else:
-        shell.output.say(f"run {ended['run_id']} is {ended['status']}")
+    shell.answer(ended, f"run {ended['run_id']} is {ended['status']}")
 
 
-def _print_list(output: Output, found: tuple[Run, ...]) -> None:
+def _cells(output: Output, found: tuple[Run, ...]) -> list[Cell[Run]]:
     from rich.text import Text
 
-    roomy = output.width >= ROOMY
     short = shortened(each.run_id for each in found)
-    columns = [Column("id", "cyan"), Column("kind"), Column("status"), Column("started (UTC)", "dim")]
-    columns += [Column("took", right=True)] if roomy else []
-    columns += [Column("decisions", right=True)]
-    columns += [Column("actors", right=True), Column("versions"), Column("by")] if roomy else []
-    columns += [Column("note", wide=True, wraps=True)]
-
-    def row(each: Run) -> list[str | Text]:
-        cells: list[str | Text] = [short[each.run_id], each.kind, Text(each.status, style=_STYLES[each.status])]
-        cells += [output.moment(each.started_at)]
-        cells += ["-" if each.duration_s is None else age(each.duration_s)] if roomy else []
-        cells += [str(each.decisions)]
-        cells += [str(each.actors), _versions(each), who(each.starter, 16)] if roomy else []
-        return [*cells, one_line(each.note or "-", 140)]
-
-    output.table(columns, [row(each) for each in found])
+    cells: list[Cell[Run]] = [
+        cell("id", lambda each: short[each.run_id], "cyan"),
+        cell("kind", lambda each: each.kind),
+        cell("status", lambda each: Text(each.status, style=_STYLES[each.status])),
+        cell("started (UTC)", lambda each: output.moment(each.started_at), "dim"),
+        cell("took", lambda each: "-" if each.duration_s is None else age(each.duration_s), right=True),
+        cell("decisions", lambda each: str(each.decisions), right=True),
+        cell("actors", lambda each: str(each.actors), right=True),
+        cell("versions", _versions),
+        cell("by", lambda each: who(each.starter, 16)),
+        cell("note", lambda each: one_line(each.note or "-", 140), wide=True, wraps=True),
+    ]
+    return cells if output.width >= ROOMY else [each for each in cells if each.column.title not in _ROOMY]
 
 
 def _versions(run: Run) -> str:
@@ -153,7 +139,7 @@ def _print(output: Output, run: Run) -> None:
     if run.first_decision_at is not None and run.last_decision_at is not None:
         rows += [("first and last", f"{moment(run.first_decision_at)} and {moment(run.last_decision_at)} UTC")]
     rows += [(f"under {each.name}", f"{each.version}: {each.decisions}") for each in run.versions]
-    output.table([Column("", "dim"), Column("", wide=True, wraps=True)], _as_rows(rows))
+    fields(output, _as_rows(rows))
 
 
 def _as_rows(rows: list[tuple[str, Any]]) -> list[list[str]]:

@@ -13,6 +13,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands import pruning
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
+from loom.cli.listing import cell, listing
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import as_json, moment, one_line
@@ -62,26 +63,19 @@ async def list_subjects(
                 "last": None if last is None else last.isoformat(),
             }
         )  # fmt: skip
-    if shell.json:
-        shell.output.document(listed)
-        return
-    if not listed:
-        shell.output.say("Nothing is sealed.")
-        return
-    columns = [
-        Column("subject", "cyan"), Column("state"), Column("sealed", right=True), Column("entries", right=True),
-        Column("last (UTC)", "dim"), Column("in", wide=True),
-    ]  # fmt: skip
-    rows = [
-        (
-            each["subject"], each["state"], f"{each['values']:,}", f"{each['entries']:,}",
-            moment(each["last"]) if each["last"] else "–", one_line(", ".join(each["journals"]), 200) or "–",
-        )
-        for each in listed
-    ]  # fmt: skip
-    shell.output.table(columns, rows)
-    if len(names) > len(listed):
-        shell.output.say(f"{len(listed):,} of {len(names):,} are shown", style="dim")
+    listing(
+        shell,
+        listed,
+        lambda: [
+            cell("subject", lambda each: str(each["subject"]), "cyan"),
+            cell("state", lambda each: str(each["state"])),
+            cell("sealed", lambda each: f"{each['values']:,}", right=True),
+            cell("entries", lambda each: f"{each['entries']:,}", right=True),
+            cell("last (UTC)", lambda each: moment(each["last"]) if each["last"] else "–", "dim"),
+            cell("in", lambda each: one_line(", ".join(each["journals"]), 200) or "–", wide=True),
+        ],
+        nothing="Nothing is sealed.",
+    )
 
 
 async def show(shell: Shell, subject: _Subject) -> int | None:

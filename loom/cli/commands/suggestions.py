@@ -9,7 +9,7 @@ import typer
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
-from loom.cli.output import Column
+from loom.cli.listing import Cell, cell, fields, listing
 from loom.cli.shell import Shell
 from loom.cli.text import one_line, shortened
 
@@ -36,12 +36,8 @@ def add_to(app: typer.Typer) -> None:
 async def suggestions(shell: Shell) -> None:
     """List what was suggested, newest first."""
     found = await _found(shell)
-    if shell.json:
-        shell.output.document([each.model_dump(mode="json") for each in found])
-    elif not found:
-        shell.output.say("No suggestions: `loom suggestions look --by NAME` looks for some.")
-    else:
-        _print_list(shell, found)
+    nothing = "No suggestions: `loom suggestions look --by NAME` looks for some."
+    listing(shell, found, lambda: _cells(found), nothing=nothing)
 
 
 async def show(shell: Shell, suggestion_id: _Id) -> None:
@@ -71,7 +67,7 @@ async def show(shell: Shell, suggestion_id: _Id) -> None:
         ),
         *(("adopted by", str(each.adopter)) for _ in [0] if each.adopter),
     ]
-    shell.output.table([Column("", "dim"), Column("", wide=True, wraps=True)], rows, header=False)
+    fields(shell.output, rows)
 
 
 async def look(
@@ -85,12 +81,8 @@ async def look(
 
     made, _ = await act(shell, "suggestions.look", {"policy": policy}, by=by)
     assert isinstance(made, list)  # noqa: S101 - suggestions as JSON
-    if shell.json:
-        shell.output.document(made)
-    elif not made:
-        shell.output.say("Nothing new that is worth a rule.")
-    else:
-        _print_list(shell, [Suggestion.model_validate(each) for each in made])
+    new = [Suggestion.model_validate(each) for each in made]
+    listing(shell, new, lambda: _cells(new), nothing="Nothing new that is worth a rule.")
     await _say_what_is_left(shell, policy)
 
 
@@ -124,19 +116,13 @@ async def approve(shell: Shell, suggestion_id: _Id, by: ByOption, reason: Reason
 async def adopt(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOption) -> None:
     """Let new turns pin a suggestion that another person has approved."""
     adopted: Any = await _judged(shell, "suggestions.adopt", suggestion_id, by, reason)
-    if shell.json:
-        shell.output.document(adopted)
-    else:
-        shell.output.say(f"adopted as {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
+    shell.answer(adopted, f"adopted as {adopted['version']} of {adopted['name']}: new turns pin it", style="green")
 
 
 async def reject(shell: Shell, suggestion_id: _Id, by: ByOption, reason: ReasonOption) -> None:
     """Reject it; it is suggested again when there are many more such exceptions."""
     rejected: Any = await _judged(shell, "suggestions.reject", suggestion_id, by, reason)
-    if shell.json:
-        shell.output.document(rejected)
-    else:
-        shell.output.say(f"rejected {rejected['suggestion_id']}")
+    shell.answer(rejected, f"rejected {rejected['suggestion_id']}")
 
 
 async def _judged(shell: Shell, operation: str, suggestion_id: str, by: str, reason: str) -> object:
@@ -156,17 +142,14 @@ async def _found(shell: Shell, suggestion_id: str | None = None) -> list[Suggest
         return await made.find() if suggestion_id is None else [await made.get(suggestion_id)]
 
 
-def _print_list(shell: Shell, found: list[Suggestion]) -> None:
+def _cells(found: list[Suggestion]) -> list[Cell[Suggestion]]:
     short = shortened(each.suggestion_id for each in found)
-    columns = [
-        Column("id", "cyan"), Column("policy"), Column("status"), Column("granted", right=True),
-        Column("refused", right=True), Column("flips", right=True), Column("pattern", wide=True),
-    ]  # fmt: skip
-    rows = [
-        [
-            short[each.suggestion_id], each.policy, each.status, f"{each.pattern.occurrences:,}",
-            f"{each.pattern.refusals:,}", f"{each.impact.flipped:,}", one_line(each.pattern.words()),
-        ]
-        for each in found
-    ]  # fmt: skip
-    shell.output.table(columns, rows)
+    return [
+        cell("id", lambda each: short[each.suggestion_id], "cyan"),
+        cell("policy", lambda each: each.policy),
+        cell("status", lambda each: each.status),
+        cell("granted", lambda each: f"{each.pattern.occurrences:,}", right=True),
+        cell("refused", lambda each: f"{each.pattern.refusals:,}", right=True),
+        cell("flips", lambda each: f"{each.impact.flipped:,}", right=True),
+        cell("pattern", lambda each: one_line(each.pattern.words()), wide=True),
+    ]

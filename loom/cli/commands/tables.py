@@ -78,11 +78,8 @@ async def register(
     }  # fmt: skip
     registered, _ = await act(shell, "policies.register", arguments, by=by)
     assert isinstance(registered, dict)  # noqa: S101 - a version as JSON
-    if shell.json:
-        shell.output.document(registered)
-    else:
-        adopted = ", and new turns pin it" if registered["adopted"] else ""
-        shell.output.say(f"registered {registered['version']} of {registered['name']}{adopted}", style="green")
+    adopted = ", and new turns pin it" if registered["adopted"] else ""
+    shell.answer(registered, f"registered {registered['version']} of {registered['name']}{adopted}", style="green")
 
 
 async def lint(shell: Shell, file: _File) -> int | None:

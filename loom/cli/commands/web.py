@@ -11,7 +11,7 @@ import typer
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
-from loom.cli.output import Column
+from loom.cli.listing import cell, listing
 from loom.cli.shell import Shell
 
 if TYPE_CHECKING:
@@ -92,14 +92,17 @@ async def keys(shell: Shell) -> None:
 
     async with open_journal(shell) as reader:
         known = await loaded(Keys(reader))
-    if shell.json:
-        shell.output.document([each._asdict() for each in known.all()])
-    elif not known.all():
-        shell.output.say("No keys: `loom keys add NAME --role reader --by YOU` adds one.")
-    else:
-        columns = [Column("id"), Column("whose"), Column("role"), Column("")]
-        rows = [(each.key_id, each.name, each.role, "revoked" if each.revoked else "") for each in known.all()]
-        shell.output.table(columns, rows)
+    listing(
+        shell,
+        known.all(),
+        lambda: (
+            cell("id", lambda each: each.key_id),
+            cell("whose", lambda each: each.name),
+            cell("role", lambda each: each.role),
+            cell("", lambda each: "revoked" if each.revoked else ""),
+        ),
+        nothing="No keys: `loom keys add NAME --role reader --by YOU` adds one.",
+    )
 
 
 async def add(
@@ -128,10 +131,7 @@ async def revoke(
 ) -> None:
     """Revoke a key, at once."""
     said = await _act(shell, "revoke", {"key_id": key_id, "by": by, "reason": reason}, by)
-    if shell.json:
-        shell.output.document(said)
-    else:
-        shell.output.say(f"key {said['key_id']} is revoked")
+    shell.answer(said, f"key {said['key_id']} is revoked")
 
 
 async def _act(shell: Shell, word: str, arguments: dict[str, Any], by: str, *, begins: bool = False) -> Any:

@@ -10,14 +10,15 @@ which is safe for a connection that only reads.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
+
+from loom.background import to_its_end
 
 __all__ = ["Parameters", "ReadConnection", "Reading", "SharedConnection", "to_its_end"]
 
@@ -165,20 +166,6 @@ class SharedConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-
-
-async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await what must not stop halfway: a cancellation is passed on once it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # looked at, so that nothing is logged as never retrieved
-        raise
 
 
 def _looked_at(opening: asyncio.Task[ReadConnection]) -> None:
