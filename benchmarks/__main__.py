@@ -34,6 +34,7 @@ from benchmarks import (
     probe,
     raw,
     routing,
+    sleeping,
     subjects,
 )
 from benchmarks.measure import Figure, median, percentile
@@ -236,6 +237,21 @@ def memory_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         yield Figure("an actor that is awake", awake, "bytes", aim="< 10,000", met=awake < 10_000)
 
 
+def sleeping_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Ten thousand turns that sleep: what each weighs, and how late they wake."""
+    del with_peers
+    count = max(int(10_000 * scale), 200)
+    with scratch() as place:
+        weight = asyncio.run(sleeping.bytes_per_sleeper(place, count=count))
+        yield Figure(f"one of {count:,} turns that sleep, let go", weight, "bytes", aim="< 1,000", met=weight < 1_000)
+    with scratch() as place:
+        spread_s = count / 100
+        seen = asyncio.run(sleeping.wakes(place, count=count, spread_s=spread_s))
+        yield Figure(f"a start that finds {count:,} of them", seen.found_s, "s")
+        yield Figure(f"wake-up lag, {count:,} over {spread_s:g} s, p50", median(seen.late_s) * 1e3, "ms")
+        yield Figure("… p99", percentile(seen.late_s, 0.99) * 1e3, "ms")
+
+
 def precedent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     """Look-ups in an index of a million decisions."""
     del with_peers
@@ -357,6 +373,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "agents": agent_figures,
     "history": history_figures,
     "memory": memory_figures,
+    "sleeping": sleeping_figures,
     "precedents": precedent_figures,
     "judge": judge_figures,
     "routing": routing_figures,

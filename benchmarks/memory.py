@@ -11,7 +11,7 @@ from benchmarks.workload import Ping, PingAgent
 from loom import Loom, LoomConfig
 from loom.config import ActorsConfig
 
-__all__ = ["bytes_per_actor"]
+__all__ = ["bytes_per_actor", "warm_up"]
 
 
 async def bytes_per_actor(directory: Path, *, count: int, warm: int = 8_000) -> tuple[float, float]:
@@ -22,9 +22,7 @@ async def bytes_per_actor(directory: Path, *, count: int, warm: int = 8_000) -> 
     config = LoomConfig(data=directory, actors=ActorsConfig(idle_after_s=1.0))
     async with Loom.open(config, actors=[PingAgent], by="bench") as loom:
         tracemalloc.start()
-        for batch in range(warm // 1_000):  # what is remembered of journals is bounded: fill it first
-            await _ping(loom, f"warm-{batch}", 1_000)
-        await _asleep(loom)
+        await warm_up(loom, warm)
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         await _ping(loom, "actor", count)
@@ -36,6 +34,13 @@ async def bytes_per_actor(directory: Path, *, count: int, warm: int = 8_000) -> 
         asleep, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     return max(0.0, (asleep - before) / count), (awake - before) / max(woken, 1)
+
+
+async def warm_up(loom: Loom, count: int) -> None:
+    """Use so many actors and have them let go: what is remembered of journals is bounded, and full then."""
+    for batch in range(count // 1_000):
+        await _ping(loom, f"warm-{batch}", 1_000)
+    await _asleep(loom)
 
 
 async def _ping(loom: Loom, name: str, count: int) -> None:

@@ -107,7 +107,7 @@ class Sleepers:
         journals: dict[str, Recorded | None] = {}
         async for received in unfinished:
             journals[received.journal] = None if received.journal in journals else received
-        alone = (received for received in journals.values() if received is not None)
+        alone = iter([received for received in journals.values() if received is not None])
         while some := list(islice(alone, _AT_ONCE)):
             for journal in await self._asleep(some):
                 del journals[journal]

@@ -198,3 +198,26 @@ async def test_turns_are_let_go_by_themselves_and_many_wake_at_once(tmp_path: Pa
         ended = [each for each in await entries(loom) if each.kind == "turn_completed"]
         assert len(ended) == 40
         assert not loom.actors.services.timer.times
+
+
+async def test_a_start_finds_many_turns_that_were_let_go_and_wakes_only_what_is_not_alone(tmp_path: Path) -> None:
+    clock = FixedClock()
+    async with opened(tmp_path, agents=[Patient], sources=fixed_sources(clock)) as loom:
+        for key in ("a", "b", "c", "c"):
+            await loom.actor(Patient, key).tell(Wait(how="sleep"))
+        await until(lambda: sum(len(each.turns) for each in loom.actors.cells()) == 4)
+        clock.advance(KEEP_S)
+        await until(lambda: loom.actors.sleepers.let_go() or not any(each.turns for each in loom.actors.cells()))
+        await until(lambda: not any(each.turns or each.written for each in loom.actors.cells()))
+        clock.advance(KEEP_S)
+    async with opened(tmp_path, agents=[Patient], sources=fixed_sources(clock, seed="two")) as loom:
+        await until(lambda: len(loom.actors.services.timer.times) == 4)
+        assert [each.journal for each in loom.actors.cells()] == ["patient/c"]
+        assert cell(loom).turns == {}  # it was read, and its turns were left asleep
+        clock.advance(3_600)
+        assert loom.actors.services.timer.fire() == 4
+
+        async def ended() -> bool:
+            return [each.kind for each in await entries(loom)].count("turn_completed") == 4
+
+        await until(ended)
