@@ -2,6 +2,7 @@
 #   make demo     the discount story, on the terminal          make check    everything that is not a test
 #   make test     all tests; ARGS="-k word" narrows them       make lock     pin anew after a change in pyproject.toml
 #   make sabotage   take guards away, and see that tests fail
+#   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 # Another Python than `python3`: make test PYTHON=python3.12
 
@@ -15,10 +16,10 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test reliability sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations reliability sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -32,6 +33,11 @@ browser:
 # `logical`: with psutil installed, `auto` would count physical cores only.
 test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n logical $(ARGS)
+
+# Frameworks of agents, in an environment of their own: their tests, and the types of what adapts loom to them.
+integrations: $(VENV)-integrations/.installed
+	$(VENV)-integrations/bin/python -m pytest -p no:cacheprovider tests/integrations $(ARGS)
+	$(VENV)-integrations/bin/mypy --strict loom/integrations tests/integrations
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev
@@ -56,6 +62,12 @@ layers: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+$(VENV)-integrations/.installed: requirements/integrations.in pyproject.toml
+	@rm -rf $(VENV)-integrations
+	@$(PYTHON) -m venv $(VENV)-integrations
+	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check --quiet install --editable . -r $<
+	@touch $@
 
 # Set-up. A stamp is written when its step has ended well; the first one stands for the whole environment, so it is
 # taken away while packages are being installed: whatever was interrupted starts again from nothing.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +22,7 @@ from loom.journal.control import ControlServer, _result, control_call
 from loom.journal.sqlite import WriterLock
 from loom.telemetry import ANSWER_LEVELS, get_logger, log_answer
 from loom.web.api import STATUSES, refused_with
+from tests.importing import import_all
 from tests.web.support import served
 
 
@@ -52,10 +51,7 @@ def subclasses(of: type[LoomError]) -> Iterator[type[LoomError]]:
 def errors_of(names: set[str]) -> list[type[LoomError]]:
     """Import every module of these packages, and return the errors that they define."""
     for name in names:
-        package = importlib.import_module(name)
-        for module in pkgutil.walk_packages(package.__path__, prefix=f"{name}."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
+        import_all(name)
     return [each for each in subclasses(LoomError) if each.__module__.partition(".")[0] in names]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import grp
-import importlib
 import os
-import pkgutil
 import pwd
 import shutil
 import tempfile
@@ -18,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-import loom
 from loom import Actor, Command, Loom
 from loom.decisions import Approval
 from tests.cli.support import Answer, invoke, run
+from tests.importing import import_all
 
 
 class Ask(Command[bool]):
@@ -84,9 +82,7 @@ class OtherAccount:
 
 def warmed_up(directory: Path) -> None:
     """Import whatever the shell needs here, as the other account may not be able to."""
-    for module in pkgutil.walk_packages(loom.__path__, "loom."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    import_all("loom")
     config = directory / "loom.config.yaml"
     config.write_text("data: data\n", encoding="utf-8")
     asyncio.run(opened_once(config))

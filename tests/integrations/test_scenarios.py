@@ -342,6 +342,8 @@ async def test_outside_a_turn_the_agent_runs_as_it_would_without() -> None:
 
 async def test_a_command_of_ones_own_has_its_own_reply_and_words() -> None:
     class Ask(Command[Answer]):
+        command_type = "scenario_ask"
+
         about: str
 
     class Own(AgentActor):

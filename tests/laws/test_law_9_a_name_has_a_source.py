@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -12,7 +10,6 @@ from typing import Any, ClassVar, get_args
 import pytest
 from pydantic import BaseModel
 
-import loom
 from loom.actors import Command
 from loom.archive.manifest import Manifest
 from loom.errors import EntryUnreadableError
@@ -20,15 +17,14 @@ from loom.extension import installed
 from loom.identity import Identity
 from loom.journal import KINDS, Entry, PersonEntry, draft
 from loom.journal.kinds import TurnAbandonedEntry
+from tests.importing import import_all
 
 BODIES = Path(__file__).parents[1] / "golden" / "bodies.jsonl"
 
 
 def everything() -> None:
-    """Import all of loom, and what is installed beside it."""
-    for module in pkgutil.walk_packages(loom.__path__, "loom."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    """Import all of loom, and the extensions that are installed."""
+    import_all("loom")
     installed()
 
 

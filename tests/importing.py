@@ -1,0 +1,19 @@
+"""Import every module of a package."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+__all__ = ["import_all"]
+
+
+def import_all(package: str) -> None:
+    """Import all modules of a package, but those of frameworks that only `make integrations` installs."""
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if not module.name.endswith("__main__"):
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                if not module.name.startswith("loom.integrations.") or (error.name or "loom").startswith("loom"):
+                    raise
