@@ -117,9 +117,14 @@ def turn_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
             aimed = in_flight == 256
             yield Figure(f"raw appends at {in_flight}", limit, "entries/s")
             yield Figure(
-                f"turns at {in_flight}, counted in entries", seen.entries_per_second, "entries/s", ratio, RAW,
-                "≥ 0.35" if aimed else None, ratio >= 0.35 if aimed else None,
-            )  # fmt: skip
+                f"turns at {in_flight}, counted in entries",
+                seen.entries_per_second,
+                "entries/s",
+                ratio,
+                RAW,
+                "≥ 0.35" if aimed else None,
+                ratio >= 0.35 if aimed else None,
+            )
             yield Figure(f"decisions at {in_flight}", seen.per_second, "/s")
             yield Figure(f"one decision at {in_flight}, p50", seen.p50_s * 1e3, "ms")
             yield Figure(f"one decision at {in_flight}, p99", seen.p99_s * 1e3, "ms")
@@ -313,9 +318,7 @@ def api_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         f"a circuit over HTTP for {clients}, p50", median(served) * 1e3, "ms", median(served) / median(called), of
     )
     ratio = percentile(served, 0.99) / percentile(called, 0.99)
-    yield Figure(
-        f"… p99 of {clients} over HTTP", percentile(served, 0.99) * 1e3, "ms", ratio, of, "≤ 3", ratio <= 3
-    )  # fmt: skip
+    yield Figure(f"… p99 of {clients} over HTTP", percentile(served, 0.99) * 1e3, "ms", ratio, of, "≤ 3", ratio <= 3)
 
 
 def growth_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:

@@ -63,9 +63,15 @@ async def over_http_s(path: Path, *, clients: int, count: int) -> list[float]:
     """Return the same over HTTP; the clients are a process of their own, on connections that they keep."""
     async with served(path) as (port, key):
         asked = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.api", str(port), str(clients), str(count),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            sys.executable,
+            "-m",
+            "benchmarks.api",
+            str(port),
+            str(clients),
+            str(count),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
         out, _ = await asked.communicate(key.encode())
         assert asked.returncode == 0
     times: list[float] = json.loads(out)

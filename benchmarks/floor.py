@@ -151,9 +151,23 @@ class Writer:
             numbers = (journal.sequence, self._position, entry.schema_version, 1, at, 0)
             journal.head = hash_after(journal.fields, entry.kind, shared, numbers, digest, journal.head)
             rows.append(
-                (self._position, journal.name, journal.sequence, entry.kind, entry.schema_version, command_id, 1, at, 0,
-                 _POLICY, salt, body, digest, journal.head)
-            )  # fmt: skip
+                (
+                    self._position,
+                    journal.name,
+                    journal.sequence,
+                    entry.kind,
+                    entry.schema_version,
+                    command_id,
+                    1,
+                    at,
+                    0,
+                    _POLICY,
+                    salt,
+                    body,
+                    digest,
+                    journal.head,
+                )
+            )
         return rows
 
 
@@ -200,25 +214,30 @@ async def turn(writer: Writer, journal: Journal, command: DecideOnce) -> Reply:
     plain = facts.model_dump()
     decision_id = derived_id("decision", _WORKSPACE, journal.name, command_id)
     decision = Decision(
-        decision_id=decision_id, decision_type="policy_application", rationale=evaluation.why, refers=refers,
-        policy=_REFERENCE, facts=plain, evaluation=evaluation, outcome={"granted": evaluation.allowed},
-        context={"actor_type": "bench-agent", "actor_key": journal.name}, causation_id=command_id,
-    )  # fmt: skip
+        decision_id=decision_id,
+        decision_type="policy_application",
+        rationale=evaluation.why,
+        refers=refers,
+        policy=_REFERENCE,
+        facts=plain,
+        evaluation=evaluation,
+        outcome={"granted": evaluation.allowed},
+        context={"actor_type": "bench-agent", "actor_key": journal.name},
+        causation_id=command_id,
+    )
     reply = Reply(granted=evaluation.allowed, decision_id=decision_id)
     said = reply.model_dump_json()
     await writer.append(
         journal,
         command_id,
         (
-            CommandReceivedEntry(
-                command_type="DecideOnce", payload=json.loads(payload), correlation_id=command_id
-            ),
+            CommandReceivedEntry(command_type="DecideOnce", payload=json.loads(payload), correlation_id=command_id),
             looked_up,
             EvaluatedEntry(step=Step("evaluate", "facts", 0), facts=plain, evaluation=evaluation),
             DecisionJournalEntry(step=Step("record_decision", "policy_application", 0), decision=decision),
             TurnCompletedEntry(reply=json.loads(said)),
         ),
-    )  # fmt: skip
+    )
     return Reply.model_validate_json(said)
 
 

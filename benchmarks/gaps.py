@@ -62,8 +62,10 @@ async def gaps(path: Path, *, decisions: int) -> GapFigures:
 def _facts(number: int, *, gaps: int) -> dict[str, JsonValue]:
     draw = random.Random(number)  # noqa: S311 - made-up facts
     facts: dict[str, JsonValue] = {
-        "industry": draw.choice(_INDUSTRIES), "arr_usd": draw.randrange(1_000_000), "percent": draw.randrange(40),
-    }  # fmt: skip
+        "industry": draw.choice(_INDUSTRIES),
+        "arr_usd": draw.randrange(1_000_000),
+        "percent": draw.randrange(40),
+    }
     for name in draw.sample(sorted(facts), gaps):
         del facts[name]
     return facts
@@ -77,9 +79,15 @@ async def _lay_down(loom: Loom, facts: list[dict[str, JsonValue]]) -> None:
             said = TABLE.evaluate(each)
             reference = PolicyReference(name=version.name, version=version.version, hash=version.hash, rule=said.rule)
             decision = Decision(
-                decision_id=f"{number:064x}", decision_type="policy_application", rationale=said.why, policy=reference,
-                facts=each, evaluation=said, outcome={"granted": number % 2 == 0}, context={"notes": "x" * 400},
-            )  # fmt: skip
+                decision_id=f"{number:064x}",
+                decision_type="policy_application",
+                rationale=said.why,
+                policy=reference,
+                facts=each,
+                evaluation=said,
+                outcome={"granted": number % 2 == 0},
+                context={"notes": "x" * 400},
+            )
             batch.append(draft(DecisionJournalEntry(decision=decision), policy_hash=version.hash_bytes))
         await loom.store.append(Append(JOURNAL, begin, batch))
 
@@ -108,19 +116,22 @@ def nearest_s(*, cases: int) -> list[float]:
     names = [f"f{number}" for number in range(6)]
     rules = [
         {
-            "name": f"r{number}", "effect": "allow" if number % 2 else "deny", "why": "so",
-            "when": [
-                [name, draw.choice(["<", ">="]), draw.choice([10, 20, 30, 40])] for name in draw.sample(names, 3)
-            ],
+            "name": f"r{number}",
+            "effect": "allow" if number % 2 else "deny",
+            "why": "so",
+            "when": [[name, draw.choice(["<", ">="]), draw.choice([10, 20, 30, 40])] for name in draw.sample(names, 3)],
         }
         for number in range(10)
-    ]  # fmt: skip
+    ]
     table = Table.of(
         {
-            "format": "loom.table/1", "name": "nearest", "facts": {name: {"type": "integer"} for name in names},
-            "rules": rules, "otherwise": {"name": "else", "effect": "deny", "why": "no"},
+            "format": "loom.table/1",
+            "name": "nearest",
+            "facts": {name: {"type": "integer"} for name in names},
+            "rules": rules,
+            "otherwise": {"name": "else", "effect": "deny", "why": "no"},
         }
-    )  # fmt: skip
+    )
     taken: list[float] = []
     while len(taken) < cases:
         case: dict[str, JsonValue] = {name: draw.randrange(60) for name in names}

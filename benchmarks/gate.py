@@ -11,9 +11,12 @@ from loom import Loom, LoomConfig
 from loom.gate import Gate, ResponsibilityContract, extension
 
 CONTRACT = ResponsibilityContract(
-    contract_id="bench", version="1.0.0", role="bench", allowed_policy_types=("retention_discount",),
+    contract_id="bench",
+    version="1.0.0",
+    role="bench",
+    allowed_policy_types=("retention_discount",),
     limits={"discount_offered": 15.0},
-)  # fmt: skip
+)
 
 
 async def decisions_s(path: Path, *, earlier: int, count: int) -> list[float]:
@@ -30,9 +33,12 @@ async def decisions_s(path: Path, *, earlier: int, count: int) -> list[float]:
             flow = gate.flow("run", f"{name}-{number}")
             compiled = await gate.compile(name, flow, {"input": number})
             proposal = {
-                "policy_kind": "retention_discount", "params": {"discount_offered": 5.0}, "justification": "so",
-                "confidence": 0.9, "context_hash": compiled.context_hash,
-            }  # fmt: skip
+                "policy_kind": "retention_discount",
+                "params": {"discount_offered": 5.0},
+                "justification": "so",
+                "confidence": 0.9,
+                "context_hash": compiled.context_hash,
+            }
             answer = await gate.submit(name, flow, proposal, token=token)
             assert answer.executed, answer
 

@@ -35,9 +35,14 @@ def _draft(recorded: Recorded, command_id: str) -> Draft:
     assert recorded.salt is not None
     assert recorded.body is not None
     return Draft(
-        recorded.kind, recorded.schema_version, command_id, recorded.policy_hash, recorded.salt, recorded.body,
+        recorded.kind,
+        recorded.schema_version,
+        command_id,
+        recorded.policy_hash,
+        recorded.salt,
+        recorded.body,
         recorded.body_digest,
-    )  # fmt: skip
+    )
 
 
 async def rebuild_per_second(path: Path) -> float:

@@ -21,17 +21,22 @@ __all__ = ["ImportFigures", "importing"]
 
 MAP = map_of(
     {
-        "format": "loom.import/1", "source": "bank", "type": "mortgage", "key": {"column": "branch"},
+        "format": "loom.import/1",
+        "source": "bank",
+        "type": "mortgage",
+        "key": {"column": "branch"},
         "own_id": {"column": "id"},
         "facts": {
             "amount": {"column": "amount", "as": "integer"},
             "rate": {"column": "rate", "as": "decimal", "places": 2, "rounding": "half_even"},
-            "income": {"column": "income", "as": "integer"}, "town": {"column": "town"},
+            "income": {"column": "income", "as": "integer"},
+            "town": {"column": "town"},
         },
         "outcome": {"granted": {"column": "ok", "values": {"yes": True, "no": False}}},
-        "decided_at": {"column": "at", "zone": "Europe/Berlin"}, "decider": {"column": "who"},
+        "decided_at": {"column": "at", "zone": "Europe/Berlin"},
+        "decider": {"column": "who"},
     }
-)  # fmt: skip
+)
 
 
 class ImportFigures(NamedTuple):
@@ -58,11 +63,17 @@ def rows(path: Path, count: int) -> Path:
             day = f"{drawn.randrange(2010, 2020)}-{drawn.randrange(1, 13):02}-{drawn.randrange(1, 29):02}"
             writer.writerow(
                 [
-                    number, f"b{drawn.randrange(50)}", drawn.randrange(1_000, 900_000), f"{drawn.random() * 9:.6f}",
-                    drawn.randrange(900, 9_000), drawn.choice(["Kiel", "Ulm", "Jena"]), drawn.choice(["yes", "no"]),
-                    f"{day}T12:00:00", drawn.choice(["ann", "bob", ""]),
+                    number,
+                    f"b{drawn.randrange(50)}",
+                    drawn.randrange(1_000, 900_000),
+                    f"{drawn.random() * 9:.6f}",
+                    drawn.randrange(900, 9_000),
+                    drawn.choice(["Kiel", "Ulm", "Jena"]),
+                    drawn.choice(["yes", "no"]),
+                    f"{day}T12:00:00",
+                    drawn.choice(["ann", "bob", ""]),
                 ]
-            )  # fmt: skip
+            )
     return path
 
 

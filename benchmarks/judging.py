@@ -28,14 +28,17 @@ TABLE = Table.of(
         "rules": [
             {"name": "within", "when": [["percent", "<=", {"param": "limit"}]], "effect": "allow", "why": "small"},
             {
-                "name": "large", "when": [["arr_usd", ">=", 500_000], ["percent", "<=", 30]],
-                "effect": "require_approval", "tier": "vp", "why": "a large customer",
+                "name": "large",
+                "when": [["arr_usd", ">=", 500_000], ["percent", "<=", 30]],
+                "effect": "require_approval",
+                "tier": "vp",
+                "why": "a large customer",
             },
             {"name": "health", "when": [["industry", "=", "health"]], "effect": "require_approval", "why": "a cause"},
         ],
         "otherwise": {"name": "else", "effect": "deny", "why": "too much"},
     }
-)  # fmt: skip
+)
 JOURNAL = "judged/one"
 
 
@@ -88,10 +91,15 @@ async def _lay_down(loom: Loom, decisions: int) -> None:
             facts = _facts(number)
             evaluation = TABLE.evaluate(facts)
             decision = Decision(
-                decision_id=f"{number:064x}", decision_type="policy_application", rationale=evaluation.why,
-                policy=reference, facts=facts, evaluation=evaluation, outcome={"granted": evaluation.allowed},
+                decision_id=f"{number:064x}",
+                decision_type="policy_application",
+                rationale=evaluation.why,
+                policy=reference,
+                facts=facts,
+                evaluation=evaluation,
+                outcome={"granted": evaluation.allowed},
                 context={"notes": "x" * 400},
-            )  # fmt: skip
+            )
             batch.append(draft(DecisionJournalEntry(decision=decision), policy_hash=version.hash_bytes))
         await loom.store.append(Append(JOURNAL, sequence, batch))
         sequence += len(batch)

@@ -38,9 +38,10 @@ BEGIN = datetime(2010, 1, 1, 9, tzinfo=UTC)
 OPENED = datetime(2020, 1, 1, 9, tzinfo=UTC)
 TOWNS = ["Kiel", "Ulm", "Jena", "Bonn", "Trier", "Fulda", "Gotha", "Hamm"]
 RULE = EquivalenceRule(
-    "bench", outcome=["granted"],
+    "bench",
+    outcome=["granted"],
     attributes=["town", FromContext("channel"), Bin("amount", at=[10_000, 50_000, 200_000]), "branch"],
-)  # fmt: skip
+)
 POLICY = PolicyReference(name="bench", version="policy_v1_aaaaaaaa", hash="a" * 64, rule="r")
 _BATCH = 500
 _OBSERVED = 0.7
@@ -82,13 +83,17 @@ async def _append(loom: Loom, made: Iterator[tuple[str, Draft]], *, each: Callab
 
 def _about(draw: random.Random) -> dict[str, Any]:
     facts = {
-        "town": draw.choice(TOWNS), "amount": draw.randrange(500_000), "branch": f"b{draw.randrange(200)}",
+        "town": draw.choice(TOWNS),
+        "amount": draw.randrange(500_000),
+        "branch": f"b{draw.randrange(200)}",
         "customer": f"c{draw.randrange(100_000)}",
-    }  # fmt: skip
+    }
     return {
-        "facts": facts, "context": {"channel": draw.choice(["desk", "phone", "web"])}, "rationale": "as always",
+        "facts": facts,
+        "context": {"channel": draw.choice(["desk", "phone", "web"])},
+        "rationale": "as always",
         "outcome": {"granted": facts["amount"] < 300_000},
-    }  # fmt: skip
+    }
 
 
 def _observed(number: int, count: int, run_id: str, loom: Loom) -> tuple[str, Draft]:
@@ -96,9 +101,13 @@ def _observed(number: int, count: int, run_id: str, loom: Loom) -> tuple[str, Dr
     journal, own_id = f"loan/{number // _BATCH % 40}", str(number)
     named = {"workspace": loom.store.workspace, "journal": journal, "source": "bank", "own_id": own_id}
     decision = Decision(
-        decision_id=observed_decision_id(**named), decision_type=draw.choice(["loan", "mortgage"]), origin="observed",
-        run_id=run_id, decided_at=BEGIN + timedelta(days=3_650) * (number / count), **_about(draw),
-    )  # fmt: skip
+        decision_id=observed_decision_id(**named),
+        decision_type=draw.choice(["loan", "mortgage"]),
+        origin="observed",
+        run_id=run_id,
+        decided_at=BEGIN + timedelta(days=3_650) * (number / count),
+        **_about(draw),
+    )
     source = ObservedSource(name="bank", own_id=own_id, digest="d" * 64, row=number + 1, row_digest=f"{number:064x}")
     entry = DecisionObservedEntry(
         decision=decision, source=source, decided_by=draw.choice(["ann", "bo"]), via=source.via
@@ -110,10 +119,13 @@ def _made(number: int) -> tuple[str, Draft]:
     draw = random.Random(-number - 1)  # noqa: S311 - the same decisions every time
     about = _about(draw)
     decision = Decision(
-        decision_id=f"{number:064x}", decision_type=draw.choice(["loan", "limit"]), policy=POLICY,
+        decision_id=f"{number:064x}",
+        decision_type=draw.choice(["loan", "limit"]),
+        policy=POLICY,
         evaluation=Evaluation(effect="allow" if about["outcome"]["granted"] else "deny", rule="r", why="so"),
-        is_exception=number % 500 == 0, **about,
-    )  # fmt: skip
+        is_exception=number % 500 == 0,
+        **about,
+    )
     return f"agent/{number // _BATCH % 100}", draft(DecisionJournalEntry(decision=decision), policy_hash=b"\xaa" * 32)
 
 
@@ -127,21 +139,29 @@ def _questions(loom: Loom, draw: random.Random) -> dict[str, Callable[[], Awaita
 
     recorded = {"since": OPENED + timedelta(days=100), "until": OPENED + timedelta(days=101), "by_time": "recorded"}
     lists: dict[str, dict[str, Any]] = {
-        "the newest": {}, "of one actor": _ACTOR, "of a type": _TYPE,
-        "of a policy": {"policy": "bench"}, "exceptions": {"is_exception": True}, "observed": {"origin": "observed"},
+        "the newest": {},
+        "of one actor": _ACTOR,
+        "of a type": _TYPE,
+        "of a policy": {"policy": "bench"},
+        "exceptions": {"is_exception": True},
+        "observed": {"origin": "observed"},
         "open, of which there are none": {"status": "open"},
-        "of a status that none has": {"status": "failed"}, "recorded on a day": recorded,
-    }  # fmt: skip
+        "of a status that none has": {"status": "failed"},
+        "recorded on a day": recorded,
+    }
     asked: dict[str, Callable[[], Awaitable[Any]]] = {
         f"a list: {name}": lambda given=given: find(limit=_PAGE, **given) for name, given in lists.items()
-    }  # fmt: skip
+    }
     asked |= {
         f"a list: decided in {name}": lambda days=days, more=more: find(limit=_PAGE, **window(days), **more)
         for name, days, more in (
-            ("a day", 1, {}), ("a month", 30, {}), ("a year", 365, {}), ("a month, of a type", 30, _TYPE),
+            ("a day", 1, {}),
+            ("a month", 30, {}),
+            ("a year", 365, {}),
+            ("a month, of a type", 30, _TYPE),
             ("a month, of one actor", 30, _ACTOR),
         )
-    }  # fmt: skip
+    }
     asked |= {
         "facets: eight values, ever": lambda: facets("town"),
         "facets: parts of a number, ever": lambda: facets("amount"),

@@ -47,15 +47,27 @@ def _rows(first: int, count: int, situations: int) -> Iterator[dict[str, object]
         number = min(int(draw.paretovariate(0.35)), situations)
         granted = draw.random() < 0.7
         yield {
-            "position": position, "decision_id": _key("decision", position), "journal": f"agent/{position % 5_000}",
-            "command_id": f"c{position}", "decision_type": "exception" if position % 9 == 0 else "policy_application",
-            "rule": _RULES[number % 2], "situation": situation(number), "precedent": _key("precedent", number, granted),
-            "outcome": f'{{"granted": {str(granted).lower()}}}', "rationale": f"case {number} was decided like others",
-            "is_exception": int(position % 9 == 0), "recorded_at_us": 1_770_000_000_000_000 + position,
-            "policy_name": "discount", "policy_version": f"policy_v{position % 2 + 1}_{_POLICIES[position % 2][:8]}",
-            "policy_hash": _POLICIES[position % 2], "import_id": None, "excluded": None,
-            "decided_at_us": 1_770_000_000_000_000 + position, "effect": None, "verdict": None,
-        }  # fmt: skip
+            "position": position,
+            "decision_id": _key("decision", position),
+            "journal": f"agent/{position % 5_000}",
+            "command_id": f"c{position}",
+            "decision_type": "exception" if position % 9 == 0 else "policy_application",
+            "rule": _RULES[number % 2],
+            "situation": situation(number),
+            "precedent": _key("precedent", number, granted),
+            "outcome": f'{{"granted": {str(granted).lower()}}}',
+            "rationale": f"case {number} was decided like others",
+            "is_exception": int(position % 9 == 0),
+            "recorded_at_us": 1_770_000_000_000_000 + position,
+            "policy_name": "discount",
+            "policy_version": f"policy_v{position % 2 + 1}_{_POLICIES[position % 2][:8]}",
+            "policy_hash": _POLICIES[position % 2],
+            "import_id": None,
+            "excluded": None,
+            "decided_at_us": 1_770_000_000_000_000 + position,
+            "effect": None,
+            "verdict": None,
+        }
 
 
 def fill(view: sqlite3.Connection, *, first: int, count: int, situations: int) -> None:
@@ -79,8 +91,9 @@ def fill(view: sqlite3.Connection, *, first: int, count: int, situations: int) -
 
 def append(journal: sqlite3.Connection, *, first: int, count: int, situations: int) -> None:
     """Add the entries of the same decisions to a journal."""
-    journal.executemany(_APPEND, ({**row, "sequence": _sequence(row), "body": _body(row)} for row in
-                                  _rows(first, count, situations)))  # fmt: skip
+    journal.executemany(
+        _APPEND, ({**row, "sequence": _sequence(row), "body": _body(row)} for row in _rows(first, count, situations))
+    )
 
 
 def _sequence(row: dict[str, object]) -> int:
@@ -91,13 +104,17 @@ def _sequence(row: dict[str, object]) -> int:
 
 def _body(row: dict[str, object]) -> bytes:
     decision = {
-        "decision_id": row["decision_id"], "decision_type": row["decision_type"], "rationale": row["rationale"],
-        "reasoning": ["two steps"], "inputs": [],
+        "decision_id": row["decision_id"],
+        "decision_type": row["decision_type"],
+        "rationale": row["rationale"],
+        "reasoning": ["two steps"],
+        "inputs": [],
         "policy": {"name": row["policy_name"], "version": row["policy_version"], "hash": row["policy_hash"]},
         "facts": {"industry": hash_of(row) % 40, "percent": hash_of(row) % 97, "notes": "x" * 300},
-        "outcome": json.loads(str(row["outcome"])), "is_exception": bool(row["is_exception"]),
+        "outcome": json.loads(str(row["outcome"])),
+        "is_exception": bool(row["is_exception"]),
         "precedent_class": {name: row[name] for name in ("rule", "situation", "precedent")},
-    }  # fmt: skip
+    }
     return json.dumps({"step": None, "decision": decision, "enrich": None}).encode()
 
 
@@ -118,9 +135,11 @@ async def lookups(directory: Path, *, decisions: int, count: int) -> dict[str, l
             size = min(_BATCH, decisions + 1 - first)
             with contextlib.closing(sqlite3.connect(store.files.journal)) as journal, journal:
                 append(journal, first=first, count=size, situations=situations)
-            await views.write(lambda view, first=first, size=size: fill(  # type: ignore[misc]
-                view, first=first, count=size, situations=situations
-            ))  # fmt: skip
+            await views.write(
+                lambda view, first=first, size=size: fill(  # type: ignore[misc]
+                    view, first=first, count=size, situations=situations
+                )
+            )
         await views.write(lambda view: view.execute(index._ADOPT, ("discount", _POLICIES[1])))
         precedents = Precedents(Queries(views, projector), policies=PolicyRegistry(store))
         return await _measured(precedents, decisions, situations, count)

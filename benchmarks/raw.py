@@ -25,11 +25,23 @@ def _connection(path: Path) -> sqlite3.Connection:
 def _rows(count: int, journals: int, body: bytes) -> list[tuple[object, ...]]:
     return [
         (
-            number + 1, f"bench-agent/{number % journals}", number // journals + 1, "decision", 1, f"command-{number}",
-            1, number, 0, b"p" * 32, b"s" * 16, body, b"d" * 32, b"h" * 32,
+            number + 1,
+            f"bench-agent/{number % journals}",
+            number // journals + 1,
+            "decision",
+            1,
+            f"command-{number}",
+            1,
+            number,
+            0,
+            b"p" * 32,
+            b"s" * 16,
+            body,
+            b"d" * 32,
+            b"h" * 32,
         )
         for number in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def appends_per_second(path: Path, *, count: int, batch: int, body: bytes) -> float:

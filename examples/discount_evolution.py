@@ -49,11 +49,14 @@ POLICY = Table.of(
             {"name": "within", "when": [["percent", "<=", {"param": "limit"}]], "effect": "allow", "why": "in limits"}
         ],
         "otherwise": {
-            "name": "over", "effect": "require_approval", "tier": "vp_sales", "exception": "over the limit",
+            "name": "over",
+            "effect": "require_approval",
+            "tier": "vp_sales",
+            "exception": "over the limit",
             "why": "the VP has to agree",
         },
     }
-)  # fmt: skip
+)
 
 
 class RequestDiscount(Command[bool]):

@@ -59,9 +59,10 @@ class Publisher(Actor[None]):
     async def execute(self, command: Publish) -> str:
         """Publish it, once."""
         await self.record_decision(
-            rationale="it went through the brand guard", outcome={"published": command.asset},
+            rationale="it went through the brand guard",
+            outcome={"published": command.asset},
             context={"execution_id": command.execution_id},
-        )  # fmt: skip
+        )
         return f"published: {command.asset}"
 
 

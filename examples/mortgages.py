@@ -27,8 +27,12 @@ DONE = {"granted:true": "allow", "granted:false": "deny"}
 LIMITS = range(30, 66, 3)
 
 MAP: dict[str, Any] = {
-    "format": "loom.import/1", "source": "loanapp", "type": "mortgage", "key": {"value": "boston"},
-    "equivalence": "mortgages", "decided_at": {"value": "1990-12-31T00:00:00-05:00"},
+    "format": "loom.import/1",
+    "source": "loanapp",
+    "type": "mortgage",
+    "key": {"value": "boston"},
+    "equivalence": "mortgages",
+    "decided_at": {"value": "1990-12-31T00:00:00-05:00"},
     "facts": {
         "obligations": {"column": "obrat", "as": "decimal", "places": 2, "rounding": "half_even"},
         "loan_to_value": {"column": "loanprc", "as": "decimal", "places": 3, "rounding": "half_even"},
@@ -37,7 +41,7 @@ MAP: dict[str, Any] = {
         "unverified": {"column": "unver", "as": "boolean"},
     },
     "outcome": {"granted": {"column": "approve", "values": {"1": True, "0": False}}},
-}  # fmt: skip
+}
 
 ALIKE = EquivalenceRule(
     "mortgages",
@@ -53,25 +57,32 @@ def rule(limit: int) -> Table:
             "format": "loom.table/1",
             "name": "mortgages",
             "facts": {
-                "obligations": {"type": "decimal"}, "loan_to_value": {"type": "decimal"},
-                "guidelines": {"type": "boolean"}, "bankrupt": {"type": "boolean"}, "unverified": {"type": "boolean"},
+                "obligations": {"type": "decimal"},
+                "loan_to_value": {"type": "decimal"},
+                "guidelines": {"type": "boolean"},
+                "bankrupt": {"type": "boolean"},
+                "unverified": {"type": "boolean"},
             },
             "parameters": {"limit": {"type": "decimal", "value": str(limit), "min": "10", "max": "90"}},
             "rules": [
                 {"name": "unverified", "when": [["unverified", "=", True]], "effect": "deny", "why": "not verified"},
                 {"name": "history", "when": [["guidelines", "=", False]], "effect": "deny", "why": "credit history"},
                 {
-                    "name": "bankrupt", "when": [["bankrupt", "=", True], ["loan_to_value", ">", "0.9"]],
-                    "effect": "deny", "why": "bankrupt before, and little of one's own",
+                    "name": "bankrupt",
+                    "when": [["bankrupt", "=", True], ["loan_to_value", ">", "0.9"]],
+                    "effect": "deny",
+                    "why": "bankrupt before, and little of one's own",
                 },
                 {
-                    "name": "obligations", "when": [["obligations", ">", {"param": "limit"}]], "effect": "deny",
+                    "name": "obligations",
+                    "when": [["obligations", ">", {"param": "limit"}]],
+                    "effect": "deny",
                     "why": "too much of the income",
                 },
             ],
             "otherwise": {"name": "sound", "effect": "allow", "why": "nothing speaks against it"},
         }
-    )  # fmt: skip
+    )
 
 
 class Story(NamedTuple):
@@ -151,9 +162,19 @@ async def story(rows: list[dict[str, str]]) -> Story:
         outcomes = Counter(bool(decision.outcome["granted"]) for decision in decided)
         cells = {(cell.said, cell.done): cell.cases for cell in judged.cells}
         return Story(
-            done.written, dict(outcomes), cells, judged.differs, dict(filled.open), filled.filled, found.situations,
-            found.contradictory, found.others, dict(nearest), mined, tried[mined],
-        )  # fmt: skip
+            done.written,
+            dict(outcomes),
+            cells,
+            judged.differs,
+            dict(filled.open),
+            filled.filled,
+            found.situations,
+            found.contradictory,
+            found.others,
+            dict(nearest),
+            mined,
+            tried[mined],
+        )
 
 
 def main() -> None:

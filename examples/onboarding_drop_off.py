@@ -75,9 +75,7 @@ STEPS = {
     "income": Step(effort=0.8, risk=1.2, value=0.1, control=-0.5, serves={"quick_decision": 0.1, "price_check": 0.1}),
     "confirm": Step(effort=0.3, risk=0.4, value=0.9, control=0.4, serves={"validate_choice": 1.0, "learn_basics": 0.3}),
 }
-INTENTS = (
-    "compare_options", "validate_choice", "learn_basics", "quick_decision", "price_check", "eligibility_check",
-)  # fmt: skip
+INTENTS = ("compare_options", "validate_choice", "learn_basics", "quick_decision", "price_check", "eligibility_check")
 
 
 class Mind(Facts):
@@ -94,10 +92,12 @@ def born(run: str, number: int, *, hurried: float) -> tuple[Mind, str]:
     """Return who a persona is at the start, and what it wants; `hurried` is the share of those in a hurry."""
     draw = Random(f"{SEED}/{run}/{number}")  # noqa: S311 - the same people every time
     mind = Mind(
-        energy=round(draw.uniform(0.45, 0.9), 3), risk=round(draw.uniform(0, 0.6), 3),
-        effort=round(draw.uniform(0, 0.4), 3), value=round(draw.uniform(0.3, 1.3), 3),
+        energy=round(draw.uniform(0.45, 0.9), 3),
+        risk=round(draw.uniform(0, 0.6), 3),
+        effort=round(draw.uniform(0, 0.4), 3),
+        value=round(draw.uniform(0.3, 1.3), 3),
         control=round(draw.uniform(0.4, 1.6), 3),
-    )  # fmt: skip
+    )
     in_a_hurry = draw.random() < hurried
     return mind, draw.choice(("quick_decision", "price_check") if in_a_hurry else INTENTS)
 
@@ -173,11 +173,15 @@ def behaviour(weights: Behaviour, met: Encounter) -> Evaluation:
     said = f"a draw of {met.u:.3f} against a probability of {chance:.3f}"
     return first_match(
         case(
-            "CONTINUE", met.u < chance, allow(), why=said, why_not=f"{said} is not below it",
+            "CONTINUE",
+            met.u < chance,
+            allow(),
+            why=said,
+            why_not=f"{said} is not below it",
             details={"probability": round(chance, 6)},
         ),
         otherwise("DROP", deny(), why=said, details={"probability": round(chance, 6)}),
-    )  # fmt: skip
+    )
 
 
 # --- the actor: one persona ----------------------------------------------------------------------
@@ -206,12 +210,17 @@ class Persona(Actor[Walked]):
     equivalence = EquivalenceRule(
         "dropsim",
         attributes=(
-            "step", "intent", Bin("mind.energy", low=0, high=0.9), Bin("mind.risk", low=0, high=3),
-            Bin("mind.effort", low=0, high=3), Bin("mind.value", low=0, high=3), Bin("mind.control", low=0, high=2),
+            "step",
+            "intent",
+            Bin("mind.energy", low=0, high=0.9),
+            Bin("mind.risk", low=0, high=3),
+            Bin("mind.effort", low=0, high=3),
+            Bin("mind.value", low=0, high=3),
+            Bin("mind.control", low=0, high=2),
             SetOf("dominant_factors"),
         ),
         outcome=("decision",),
-    )  # fmt: skip
+    )
 
     async def execute(self, command: Onboard) -> str:
         """Decide at each step, and write down why."""
@@ -221,11 +230,14 @@ class Persona(Actor[Walked]):
             alignment = step.serves.get(command.intent, 0.5)
             evaluation = self.evaluate(
                 Encounter(
-                    step=name, intent=command.intent, alignment=alignment, mind=mind,
+                    step=name,
+                    intent=command.intent,
+                    alignment=alignment,
+                    mind=mind,
                     dominant_factors=dominant_factors(mind, step, alignment),
                     u=draw_of(command.run, self.key, name),
                 )
-            )  # fmt: skip
+            )
             await self.record_decision(
                 decision_type=name, rationale=evaluation.why, outcome={"decision": evaluation.rule}
             )
@@ -362,8 +374,9 @@ async def tell_the_graph(loom: Loom) -> None:
     async def edges(relation: str) -> list[sqlite3.Row]:
         return await loom.queries.fetch(
             "SELECT source, target, met, lost FROM context_edges WHERE relation = ? ORDER BY source, met DESC, target",
-            (relation,), names=[ContextGraph.name],
-        )  # fmt: skip
+            (relation,),
+            names=[ContextGraph.name],
+        )
 
     met = await edges("persona met step")
     print(f"The context graph: {len({row['source'] for row in met}):,} personas met steps {len(met):,} times.")

@@ -293,9 +293,12 @@ class Loom(Lifecycle):
         await self.policies.load()
         sealing = config.sections.get("sealing")
         self.subjects = await Subjects.open(
-            self.store, place.files.keys, sealing if isinstance(sealing, SealingConfig) else SealingConfig(),
-            make_draft=make_draft, needs_key=self.resumes,
-        )  # fmt: skip
+            self.store,
+            place.files.keys,
+            sealing if isinstance(sealing, SealingConfig) else SealingConfig(),
+            make_draft=make_draft,
+            needs_key=self.resumes,
+        )
         self._stack.push_async_callback(self.subjects.close)
         tables = tables_of(config)
         for table in tables:
@@ -313,11 +316,20 @@ class Loom(Lifecycle):
         similarity = similarity_of(config, queries, self._embed)
         self.precedents = Precedents(queries, rules, policies=self.policies, similarity=similarity)
         services = Services(
-            store=self.store, policies=self.policies, rules=rules, precedents=self.precedents, snapshots=snapshots,
-            options=actor_options(config), limits=limits(config), sources=self._sources, approver=self._approver,
-            find_decision=self.traces.known, subjects=self.subjects, models=models_of(config),
+            store=self.store,
+            policies=self.policies,
+            rules=rules,
+            precedents=self.precedents,
+            snapshots=snapshots,
+            options=actor_options(config),
+            limits=limits(config),
+            sources=self._sources,
+            approver=self._approver,
+            find_decision=self.traces.known,
+            subjects=self.subjects,
+            models=models_of(config),
             spend=spend_of(config, self.store, now=self.now, make_draft=make_draft),
-        )  # fmt: skip
+        )
         self.metrics, self.costs = Metrics(queries), ModelCosts(queries)
         self.alerts = Alerts(
             self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft, background=self.background
@@ -348,9 +360,16 @@ class Loom(Lifecycle):
             make_draft=make_draft,
         )
         self.history = History(
-            self.store, queries, self.runs, rules, self.actors, now=self.store.now, never=self.store.files.journal,
-            make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt), subjects=self.subjects,
-        )  # fmt: skip
+            self.store,
+            queries,
+            self.runs,
+            rules,
+            self.actors,
+            now=self.store.now,
+            never=self.store.files.journal,
+            make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt),
+            subjects=self.subjects,
+        )
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
         chains = ApprovalChains(queries, waiting=services.requests.pending)

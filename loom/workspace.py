@@ -96,11 +96,16 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
 def own_projections() -> list[Projection]:
     """Return the projections that every loom has."""
     return [
-        TurnsProjection(), ApprovalsProjection(), EffectsProjection(), ModelCallsProjection(), TracesProjection(),
+        TurnsProjection(),
+        ApprovalsProjection(),
+        EffectsProjection(),
+        ModelCallsProjection(),
+        TracesProjection(),
         EnrichmentsProjection(),
         RunsProjection(),
-        PrecedentsProjection(), MonitorsProjection(),
-    ]  # fmt: skip
+        PrecedentsProjection(),
+        MonitorsProjection(),
+    ]
 
 
 def limits(config: LoomConfig) -> Limits:

@@ -47,10 +47,17 @@ async def observe(
         )
         kind = None if rule is None else rule.classify(each.facts, each.outcome, context=each.context)
         decision = Decision(
-            decision_id=decision_id, decision_type="loan", rationale="no reason was recorded", facts=each.facts,
-            outcome=each.outcome, context=dict(each.context), origin="observed", run_id=run.run_id,
-            decided_at=each.decided_at.astimezone(UTC), precedent_class=kind,
-        )  # fmt: skip
+            decision_id=decision_id,
+            decision_type="loan",
+            rationale="no reason was recorded",
+            facts=each.facts,
+            outcome=each.outcome,
+            context=dict(each.context),
+            origin="observed",
+            run_id=run.run_id,
+            decided_at=each.decided_at.astimezone(UTC),
+            precedent_class=kind,
+        )
         where = ObservedSource(name=source, own_id=own_id, digest=_DIGEST, row=number, row_digest=f"{number:064x}")
         entry = DecisionObservedEntry(decision=decision, source=where, decided_by=each.decided_by, via=where.via)
         drafts.append(draft(entry, command_id=f"{source}:{own_id}"))

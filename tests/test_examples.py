@@ -73,8 +73,13 @@ def test_the_support_agent_asks_a_real_endpoint_where_two_variables_name_one(tmp
         )
         subprocess.run(
             [sys.executable, str(ROOT / "examples" / "support_agent.py"), "--process"],
-            cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False, env=env,
-        )  # fmt: skip
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env=env,
+        )
     assert endpoint.asked[0]["model"] == "house-model"
     assert [tool["function"]["name"] for tool in endpoint.asked[0]["tools"]] == ["order", "refund"]
 
@@ -94,8 +99,12 @@ def test_the_critic_of_that_story_is_a_real_one_where_an_endpoint_is_named() -> 
         env = {**os.environ, "OPENAI_BASE_URL": endpoint.url, "OPENAI_MODEL": "house-model", "OPENAI_API_KEY": "none"}
         ran = subprocess.run(
             [sys.executable, str(ROOT / "examples" / "discount_evolution.py")],
-            capture_output=True, text=True, timeout=100, check=False, env=env,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env=env,
+        )
     assert ran.returncode == 0, ran.stderr
     assert len(endpoint.asked) == 2  # nobody knows the price of that model: five cents a call, ten a day
     assert endpoint.asked[0]["model"] == "house-model"

@@ -51,3 +51,12 @@ def test_nothing_inside_loom_imports_from_the_package_root() -> None:
 )
 def test_an_import_of_the_root_is_found_wherever_it_stands(source: str, lines: list[int]) -> None:
     assert imports_of_the_root(source) == lines
+
+
+def test_code_is_laid_out_by_the_formatter_alone() -> None:
+    root = LOOM.parent
+    paths = [
+        path for part in ("loom", "tests", "examples", "benchmarks") for path in sorted((root / part).rglob("*.py"))
+    ]
+    directive = "fmt: " + "skip"
+    assert [str(path.relative_to(root)) for path in paths if directive in path.read_text(encoding="utf-8")] == []

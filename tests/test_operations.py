@@ -51,10 +51,13 @@ async def test_everything_that_comes_back_is_plain_json(tmp_path: Path) -> None:
         sent = await operations.call(
             "actors.send",
             {
-                "journal": "note-agent/a", "command_type": "Note", "payload": {"text": "heavy", "weight": 20},
-                "by": "robin", "id": "one",
+                "journal": "note-agent/a",
+                "command_type": "Note",
+                "payload": {"text": "heavy", "weight": 20},
+                "by": "robin",
+                "id": "one",
             },
-        )  # fmt: skip
+        )
         assert isinstance(sent, dict)
         assert sent["status"] == "parked"
         [asked] = await loom.approvals.pending()
@@ -125,8 +128,9 @@ async def test_an_account_counts_only_on_a_socket_that_is_open_to_a_group(monkey
     for group in (None, "loom-approvers"):
         await _asked(Seen(), group, "approvals.grant", {}, 54_321)  # type: ignore[arg-type]
     assert [str(edge.identity("dana")) for edge in seen] == [
-        "dana (claimed, via socket)", "dana (os_user:54321, via socket)",
-    ]  # fmt: skip
+        "dana (claimed, via socket)",
+        "dana (os_user:54321, via socket)",
+    ]
 
 
 async def test_a_command_that_is_sent_with_a_name_in_it_does_not_say_where_that_comes_from(tmp_path: Path) -> None:

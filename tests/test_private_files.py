@@ -36,9 +36,14 @@ PRIVATE = 0o600
 
 
 @circuit(
-    "CX90_PRIVATE", category="test", inputs=("email",), outputs=("sent",), failure_mode="escalate_to_admin",
-    success_metric="sent", fields={"email": "seal"},
-)  # fmt: skip
+    "CX90_PRIVATE",
+    category="test",
+    inputs=("email",),
+    outputs=("sent",),
+    failure_mode="escalate_to_admin",
+    success_metric="sent",
+    fields={"email": "seal"},
+)
 def private(inputs: Mapping[str, Any]) -> Result:
     """Write to somebody."""
     return Result(outputs={"sent": 1})
@@ -71,9 +76,11 @@ def opened(data: Path) -> Loom:
         start=lambda loom: Circuits.open(loom, circuits=(private,)),
     )
     config = LoomConfig(
-        data=data, actors={"snapshot_every": 2}, journal={"head_every": 2},  # type: ignore[arg-type]
+        data=data,
+        actors={"snapshot_every": 2},  # type: ignore[arg-type]
+        journal={"head_every": 2},  # type: ignore[arg-type]
         sections={"sealing": SealingConfig(enabled=True)},
-    )  # fmt: skip
+    )
     return Loom.open(config, by="mira", extensions=[own])
 
 
@@ -94,9 +101,14 @@ async def full_run(data: Path, out: Path) -> set[str]:
         await write_report(loom.queries, run.run_id, out / "report.html")
         later = datetime.now(UTC) + timedelta(days=2)
         await seal(
-            loom.store, out / "archive.zip", workspace="default", until=loom.store.acknowledged,
-            before=later - timedelta(days=1), by="vera", now=later,
-        )  # fmt: skip
+            loom.store,
+            out / "archive.zip",
+            workspace="default",
+            until=loom.store.acknowledged,
+            before=later - timedelta(days=1),
+            by="vera",
+            now=later,
+        )
         return set(modes(data))
 
 
@@ -111,9 +123,17 @@ async def test_everything_that_a_full_run_makes_is_for_its_owner_only(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     while_it_runs = await full_run(data, out)
     assert while_it_runs >= {
-        "journal.db", "journal.db-wal", "journal.db-shm", "journal.views.db", "journal.views.db-wal",
-        "journal.views.db-shm", "journal.heads", "journal.keys", "journal.lock", "journal.sock",
-    }  # fmt: skip
+        "journal.db",
+        "journal.db-wal",
+        "journal.db-shm",
+        "journal.views.db",
+        "journal.views.db-wal",
+        "journal.views.db-shm",
+        "journal.heads",
+        "journal.keys",
+        "journal.lock",
+        "journal.sock",
+    }
     config = tmp_path / "loom.config.yaml"
     config.write_text(f"data: {data}\nworkspace: default\n")
     said = await asyncio.to_thread(invoke, "export", "--out", out / "export.jsonl", config=config)

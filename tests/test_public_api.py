@@ -24,9 +24,16 @@ def test_nothing_else_is_public() -> None:
 
 def test_the_names_of_the_contract_are_there() -> None:
     contract = {
-        "Actor", "Command", "ContextGatheredEntry", "DecisionJournalEntry", "Entry", "Loom", "PrecedentReferencedEntry",
-        "Projection", "policy",
-    }  # fmt: skip
+        "Actor",
+        "Command",
+        "ContextGatheredEntry",
+        "DecisionJournalEntry",
+        "Entry",
+        "Loom",
+        "PrecedentReferencedEntry",
+        "Projection",
+        "policy",
+    }
     assert contract <= set(loom.__all__)
 
 

@@ -95,9 +95,12 @@ async def test_no_span_and_no_metric_holds_what_was_looked_up_decided_or_said(
     data = seen[1].get_metrics_data()
     names = {metric.name for r in data.resource_metrics for s in r.scope_metrics for metric in s.metrics}
     assert names == {
-        "loom.decisions", "loom.lookup.duration", "loom.enrichment.duration", "loom.enrichment.confidence",
+        "loom.decisions",
+        "loom.lookup.duration",
+        "loom.enrichment.duration",
+        "loom.enrichment.confidence",
         "loom.budget.left",
-    }  # fmt: skip
+    }
     assert SECRET not in data.to_json()
 
 

@@ -181,8 +181,12 @@ def test_the_shell_logs_json_to_stderr_with_the_turn_bound() -> None:
     assert len(timestamp) == len("2026-01-01T00:00:00.000Z")
     assert timestamp.endswith("Z")
     assert first == {
-        "event": "decision_recorded", "rationale": FORGED, "level": "info", "logger": "loom.actors", **TURN
-    }  # fmt: skip
+        "event": "decision_recorded",
+        "rationale": FORGED,
+        "level": "info",
+        "logger": "loom.actors",
+        **TURN,
+    }
     assert second.keys() == {"event", "level", "logger", "timestamp"}
 
 

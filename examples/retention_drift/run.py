@@ -68,9 +68,13 @@ async def decide(
         said = await gate.reason(agent, flow, compiled, model, attempt=attempt)
         if isinstance(said, Proposed):
             answer = await gate.submit(
-                agent, flow, said.proposal, token=token, attempt=attempt,
+                agent,
+                flow,
+                said.proposal,
+                token=token,
+                attempt=attempt,
                 explanation=said.explanation.model_dump(mode="json"),
-            )  # fmt: skip
+            )
             code, offered = answer.code, _offered(said)
             if answer.verdict != "REJECT" or code == "RBAC_DENIED":
                 break
@@ -139,9 +143,12 @@ async def run(given: argparse.Namespace) -> Path | None:
         run_id = await next_run(loom, experiment.simulation.run_id)
         simulation = experiment.simulation.model_dump(mode="json")
         parameters = {
-            "agent": agent, "simulation": simulation, "monitor": experiment.monitor.model_dump(),
-            "ceiling": load_contract(experiment.contract).limits["discount_offered"], "columns": COLUMNS,
-        }  # fmt: skip
+            "agent": agent,
+            "simulation": simulation,
+            "monitor": experiment.monitor.model_dump(),
+            "ceiling": load_contract(experiment.contract).limits["discount_offered"],
+            "columns": COLUMNS,
+        }
         async with loom.runs.run(
             kind="simulation", run_id=run_id, parameters=parameters, seed=experiment.simulation.seed
         ):

@@ -167,9 +167,12 @@ class Approvals:
                 approval_id=approval.approval_id, approver=following, passed_over=approval.approver, deadline=deadline
             )
         return ApprovalAnsweredEntry(
-            approval_id=approval.approval_id, granted=False, by=None, shown=approval.shown,
+            approval_id=approval.approval_id,
+            granted=False,
+            by=None,
+            shown=approval.shown,
             comment=f"no answer before the deadline {approval.deadline:%Y-%m-%d %H:%M:%S} UTC",
-        )  # fmt: skip
+        )
 
     async def _patience(self, approval: Approval) -> timedelta:
         """Return how much time the last approver had for an answer, by the clock as it was then."""

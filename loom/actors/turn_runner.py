@@ -53,10 +53,13 @@ async def drive(turn: Turn) -> None:
     """Run a turn to its end in the current task; its caller gets a reply or an error in every case."""
     enter(turn)
     about: dict[str, str | bool | float] = {
-        "loom.journal": turn.host.journal, "loom.turn": turn.command_id, "loom.command": turn.received.command_type,
-        "loom.correlation": turn.received.correlation_id, "loom.policy": turn.policy.version,
+        "loom.journal": turn.host.journal,
+        "loom.turn": turn.command_id,
+        "loom.command": turn.received.command_type,
+        "loom.correlation": turn.received.correlation_id,
+        "loom.policy": turn.policy.version,
         "loom.resumed": turn.recorded_steps is not None,
-    }  # fmt: skip
+    }
     with (
         span("loom.turn", about) as under_way,
         bind_turn(journal=turn.host.journal, turn=turn.command_id, correlation_id=turn.received.correlation_id),

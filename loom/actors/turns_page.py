@@ -22,9 +22,21 @@ _KNOWN = f"""
 SELECT journal, command_id FROM turns WHERE {_AMONG} UNION SELECT journal, command_id FROM turn_open WHERE {_AMONG}
 """  # noqa: S608 - constants only
 _COLUMNS = (
-    "journal", "command_id", "actor_type", "actor_key", *ABOUT, "received_position", "received_sequence",
-    "received_at_us", "last_position", "decisions", "ended", "ended_at_us", "error_type", "error_message",
-)  # fmt: skip
+    "journal",
+    "command_id",
+    "actor_type",
+    "actor_key",
+    *ABOUT,
+    "received_position",
+    "received_sequence",
+    "received_at_us",
+    "last_position",
+    "decisions",
+    "ended",
+    "ended_at_us",
+    "error_type",
+    "error_message",
+)
 _INSERT = f"""
 INSERT INTO turns ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))}) ON CONFLICT DO NOTHING
 """  # noqa: S608
@@ -58,9 +70,18 @@ class _Begun:
         actor_type, _, actor_key = first.journal.partition("/")
         said = first.plain or {}
         return (
-            first.journal, first.command_id, actor_type, actor_key, *[said.get(name) for name in ABOUT], first.position,
-            first.sequence, first.recorded_at_us, self.last_position, self.decisions, *self.end,
-        )  # fmt: skip
+            first.journal,
+            first.command_id,
+            actor_type,
+            actor_key,
+            *[said.get(name) for name in ABOUT],
+            first.position,
+            first.sequence,
+            first.recorded_at_us,
+            self.last_position,
+            self.decisions,
+            *self.end,
+        )
 
 
 def fold_page(

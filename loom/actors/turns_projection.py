@@ -83,10 +83,17 @@ def _receive(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> N
     view.execute(
         _RECEIVE,
         (
-            recorded.journal, command_id, actor_type, actor_key, *about,
-            recorded.position, recorded.sequence, recorded.recorded_at_us, recorded.position,
+            recorded.journal,
+            command_id,
+            actor_type,
+            actor_key,
+            *about,
+            recorded.position,
+            recorded.sequence,
+            recorded.recorded_at_us,
+            recorded.position,
         ),
-    )  # fmt: skip
+    )
 
 
 def _touch(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
@@ -122,10 +129,14 @@ def _end(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
     view.execute(
         _END,
         (
-            recorded.position, recorded.kind.removeprefix("turn_"), recorded.recorded_at_us, *error,
-            recorded.journal, command_id,
+            recorded.position,
+            recorded.kind.removeprefix("turn_"),
+            recorded.recorded_at_us,
+            *error,
+            recorded.journal,
+            command_id,
         ),
-    )  # fmt: skip
+    )
     view.execute(_CLOSE_ALL, (recorded.journal, command_id))
 
 

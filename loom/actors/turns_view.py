@@ -157,9 +157,13 @@ class TurnsView:
         )
 
     async def list(
-        self, *, status: TurnStatus | None = None, journal: str | None = None, limit: int = 50,
+        self,
+        *,
+        status: TurnStatus | None = None,
+        journal: str | None = None,
+        limit: int = 50,
         before: int | None = None,
-    ) -> tuple[TurnSummary, ...]:  # fmt: skip
+    ) -> tuple[TurnSummary, ...]:
         """Return turns, newest first; `before` is the received position of the last one already seen."""
         rows = await self._rows(status=status, journal=journal, limit=limit, before=before)
         found = (_summary(row) for row in await self._journal.confirmed(rows))

@@ -92,9 +92,13 @@ class Adoption:
                 f"retention is set to [{self.digest[:12]}], expected [{digest:.12}], which you looked at: look again"
             )
         entry = RetentionAdoptedEntry(
-            **Identity.of(by).written(), digest=self.digest, keep_days=self.retention.keep_days,
-            kinds=dict(self.retention.kinds), bodies=dict(self.retention.bodies), reason=_checked(reason),
-        )  # fmt: skip
+            **Identity.of(by).written(),
+            digest=self.digest,
+            keep_days=self.retention.keep_days,
+            kinds=dict(self.retention.kinds),
+            bodies=dict(self.retention.bodies),
+            reason=_checked(reason),
+        )
         return await self._append(
             lambda: entry if self._adopted is None or self._adopted.digest != entry.digest else None
         )

@@ -126,10 +126,18 @@ class Due:
         until = self._store.acknowledged
         file = directory / f"{self._store.workspace}-{now:%Y-%m-%d}-{until}.loom.zip"
         sealed = await seal(
-            self._store, file, workspace=self._store.workspace, until=until, before=now,
-            by=who.name, now=now, retention=self._adoption.retention, held=self._erasures.held(), vault=self._vault,
+            self._store,
+            file,
+            workspace=self._store.workspace,
+            until=until,
+            before=now,
+            by=who.name,
+            now=now,
+            retention=self._adoption.retention,
+            held=self._erasures.held(),
+            vault=self._vault,
             erasures=self._erasures,
-        )  # fmt: skip
+        )
         if sealed is None:
             return CarriedOut(None, Pruned((), left), who)
         archive = await asyncio.to_thread(Archive, file)

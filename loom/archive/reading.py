@@ -124,7 +124,7 @@ class Archive:
             findings.add("TAMPERED", "bodies are sealed, and the manifest says that it is not encrypted")
         return ArchiveVerification(
             self.digest, count, len(chains.last), tuple(findings.kept), dict(findings.counts), closed
-        )  # fmt: skip
+        )
 
     async def verify_closed(self, vault: Vault) -> list[Finding]:
         """Return what is wrong with sealed bodies: each must open and match its digest, unless a subject was erased.
@@ -157,9 +157,12 @@ class Archive:
                 )
             elif there[0].entry_hash.hex() != listed.head:
                 findings.add(
-                    "REWRITTEN", f"{listed.journal} is not the journal that was sealed", journal=listed.journal,
-                    sequence=listed.entries, position=there[0].position,
-                )  # fmt: skip
+                    "REWRITTEN",
+                    f"{listed.journal} is not the journal that was sealed",
+                    journal=listed.journal,
+                    sequence=listed.entries,
+                    position=there[0].position,
+                )
         return findings.kept
 
     def close(self) -> None:
@@ -281,8 +284,9 @@ class Archive:
             if (sequence, head.hex()) != (listed.entries, listed.head):
                 findings.add(
                     "TRUNCATED" if sequence < listed.entries else "TAMPERED",
-                    f"{name} ends at sequence {sequence}, and not with the head in the manifest", journal=name,
-                )  # fmt: skip
+                    f"{name} ends at sequence {sequence}, and not with the head in the manifest",
+                    journal=name,
+                )
         if count != self.manifest.entries:
             findings.add("TAMPERED", f"there are {count} entries where the manifest says {self.manifest.entries}")
 

@@ -154,9 +154,12 @@ class Archives(ArchivesKnown):
     async def _vouch_for(self, archive: Archive, *, by: Identity) -> ArchivedEntry:
         chosen = [each for each in archive.manifest.journals if not each.context]
         entry = ArchivedEntry(
-            **by.written(), digest=archive.digest, file=archive.path.name, journals=len(chosen),
+            **by.written(),
+            digest=archive.digest,
+            file=archive.path.name,
+            journals=len(chosen),
             entries=archive.manifest.entries,
-        )  # fmt: skip
+        )
         await self._journal.append_if_missing(lambda: None if entry.digest in self._known else entry)
         return self._known[entry.digest]
 

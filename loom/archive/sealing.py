@@ -207,13 +207,19 @@ async def seal(
             progress(until + recorded.position, 2 * until)
         manifest = Manifest(
             format="loom.archive/2" if encrypted else "loom.archive/1",
-            workspace=workspace, before=before, sealed_at=now, by=by, loom=version("loom-journal"),
-            entries=part.lines, last_position=until, entries_sha256=part.sha256.hexdigest(),
+            workspace=workspace,
+            before=before,
+            sealed_at=now,
+            by=by,
+            loom=version("loom-journal"),
+            entries=part.lines,
+            last_position=until,
+            entries_sha256=part.sha256.hexdigest(),
             readme_sha256=part.readme_sha256,
             journals=tuple(
                 listed(name, seen[name], lines, context=name in context) for name in sorted(chosen | context)
             ),
-        )  # fmt: skip
+        )
         raw = manifest.raw()
         part.finish(raw)
     return Sealed(manifest, digest_of(raw), Counter(why for why in actors.values() if why is not None))
@@ -223,6 +229,11 @@ def listed(name: str, seen: Seen, lines: Lines, *, context: bool = False) -> Arc
     """Return the description of a journal for a manifest."""
     missing = () if context else tuple(within(lines.missing.get(name, ())))
     return ArchivedJournal(
-        journal=name, entries=seen.entries, head=seen.head.hex(), first_at=datetime_from_us(seen.first_at_us),
-        last_at=datetime_from_us(seen.last_at_us), context=context, missing=missing,
-    )  # fmt: skip
+        journal=name,
+        entries=seen.entries,
+        head=seen.head.hex(),
+        first_at=datetime_from_us(seen.first_at_us),
+        last_at=datetime_from_us(seen.last_at_us),
+        context=context,
+        missing=missing,
+    )

@@ -80,15 +80,22 @@ class CircuitActor(Actor[ClientState]):
         confidence = min(reply.confidence for reply in results)
         await self.record(
             ChainEndedEntry(
-                execution_id=command.execution_id, client_id=command.client_id,
-                circuits=tuple(reply.circuit_id for reply in results), success=success, confidence=confidence,
-                decision_path=path, latency_ms=round(sum(reply.latency_ms for reply in results), 3),
+                execution_id=command.execution_id,
+                client_id=command.client_id,
+                circuits=tuple(reply.circuit_id for reply in results),
+                success=success,
+                confidence=confidence,
+                decision_path=path,
+                latency_ms=round(sum(reply.latency_ms for reply in results), 3),
             )
-        )  # fmt: skip
+        )
         return ChainReply(
-            execution_id=command.execution_id, success=success, confidence=confidence, results=tuple(results),
+            execution_id=command.execution_id,
+            success=success,
+            confidence=confidence,
+            results=tuple(results),
             total_decision_path=path,
-        )  # fmt: skip
+        )
 
     @property
     def _room(self) -> int:
@@ -121,11 +128,15 @@ class CircuitActor(Actor[ClientState]):
         version = self._pinned(place) or await self._dependencies.version(circuit)
         await self.record(
             CircuitEnteredEntry(
-                execution_id=command.execution_id, place=place, circuit_id=definition.circuit_id,
-                version=version, inputs={} if too_large else inputs, provenance=provenance,
+                execution_id=command.execution_id,
+                place=place,
+                circuit_id=definition.circuit_id,
+                version=version,
+                inputs={} if too_large else inputs,
+                provenance=provenance,
                 protected=protected_of(definition, provenance, inputs),
             )
-        )  # fmt: skip
+        )
         if too_large is not None:
             return await self._failed(command, definition.circuit_id, "failed", too_large, circuit, 0.0, provenance)
         missing = [name for name in definition.inputs if name not in provenance]
@@ -164,9 +175,11 @@ class CircuitActor(Actor[ClientState]):
         """Run the circuit, and its failure mode where it fails, as one look-up: resumed, neither runs again."""
         try:
             ran: dict[str, Any] = await self.gather_context(
-                system="circuit", entity=attempt.circuit.definition.circuit_id,
-                query=f"{attempt.execution_id} {attempt.place}", fetcher=attempt.run,
-            )  # fmt: skip
+                system="circuit",
+                entity=attempt.circuit.definition.circuit_id,
+                query=f"{attempt.execution_id} {attempt.place}",
+                fetcher=attempt.run,
+            )
         except LookupFailedError as error:
             return {"problem": f"{error.type_name}: {error.message}"[:500], "outputs": None, "latency_ms": 0.0}
         return ran
@@ -185,19 +198,28 @@ class CircuitActor(Actor[ClientState]):
         if substituted:
             await self.record(
                 SubstitutedEntry(
-                    execution_id=command.execution_id, circuit_id=definition.circuit_id,
-                    failure_mode=definition.failure_mode, reason=ran["problem"], outputs=outputs, confidence=confidence,
+                    execution_id=command.execution_id,
+                    circuit_id=definition.circuit_id,
+                    failure_mode=definition.failure_mode,
+                    reason=ran["problem"],
+                    outputs=outputs,
+                    confidence=confidence,
                 )
-            )  # fmt: skip
+            )
         judged = self._judged(circuit, confidence, failed=False)
         band = band_of(judged)
         await self.record(
             CircuitSucceededEntry(
-                execution_id=command.execution_id, circuit_id=definition.circuit_id, outputs=outputs,
-                confidence=confidence, band=band, latency_ms=ran["latency_ms"], substituted=substituted,
+                execution_id=command.execution_id,
+                circuit_id=definition.circuit_id,
+                outputs=outputs,
+                confidence=confidence,
+                band=band,
+                latency_ms=ran["latency_ms"],
+                substituted=substituted,
                 protected=protected_of(definition, ran["masked"], outputs),
             )
-        )  # fmt: skip
+        )
         await self._decide(command, circuit, judged, confidence, {"success": True, "band": band, "outputs": outputs})
         if band == "escalate":
             await self._escalate(command, definition.circuit_id, "low_confidence", f"confidence is {confidence:g}")
@@ -208,11 +230,16 @@ class CircuitActor(Actor[ClientState]):
                     f"{definition.circuit_id}.{name}", outputs.get(name), (-place, name), name in lost
                 )
         return StepReply(
-            circuit_id=definition.circuit_id, success=True, data=outputs, confidence=confidence,
+            circuit_id=definition.circuit_id,
+            success=True,
+            data=outputs,
+            confidence=confidence,
             latency_ms=ran["latency_ms"],
-            substituted=substituted, error=ran["problem"], provenance=provenance,
+            substituted=substituted,
+            error=ran["problem"],
+            provenance=provenance,
             decision_trace=(f"ENTER:{definition.circuit_id}", f"SUCCESS:{definition.circuit_id}"),
-        )  # fmt: skip
+        )
 
     async def _failed(
         self,
@@ -229,10 +256,14 @@ class CircuitActor(Actor[ClientState]):
         before = self.state.failures.get(circuit_id, 0)
         await self.record(
             CircuitFailedEntry(
-                execution_id=command.execution_id, circuit_id=circuit_id, failure_mode=mode, code=code, reason=reason,
+                execution_id=command.execution_id,
+                circuit_id=circuit_id,
+                failure_mode=mode,
+                code=code,
+                reason=reason,
                 latency_ms=latency_ms,
             )
-        )  # fmt: skip
+        )
         if circuit is not None and acts:
             judged = self._judged(circuit, 0.0, failed=True)
             await self._decide(command, circuit, judged, 0.0, {"success": False, "reason": reason})
@@ -277,8 +308,10 @@ class CircuitActor(Actor[ClientState]):
 
     async def _escalate(self, command: RunChain, circuit_id: str, what: str, reason: str) -> None:
         about: dict[str, JsonValue] = {
-            "client_id": command.client_id, "circuit_id": circuit_id, "execution_id": command.execution_id,
-        }  # fmt: skip
+            "client_id": command.client_id,
+            "circuit_id": circuit_id,
+            "execution_id": command.execution_id,
+        }
         cause = f"{command.client_id}/{circuit_id}/{what}"
         await self.perform(
             action=f"escalate {what}",

@@ -19,9 +19,16 @@ from loom.journal.entry import Entry
 from loom.policies import Evaluation
 
 __all__ = [
-    "CountCycle", "Counted", "DeclineFacts", "DeclineParams", "Health", "RegisterStrategy", "StrategyActor",
-    "StrategyState", "strategy_decline",
-]  # fmt: skip
+    "CountCycle",
+    "Counted",
+    "DeclineFacts",
+    "DeclineParams",
+    "Health",
+    "RegisterStrategy",
+    "StrategyActor",
+    "StrategyState",
+    "strategy_decline",
+]
 
 Escalate = Callable[[str, str, Mapping[str, JsonValue], str], Awaitable[str]]
 
@@ -108,24 +115,37 @@ class StrategyActor(Actor[StrategyState]):
         baseline = state.baseline(int(str(self.parameters["baseline_cycles"])))
         measured = 1.0 if command.confidence is None else command.confidence
         facts = DeclineFacts(
-            engagement=command.engagement, baseline=baseline, declines_before=state.decline_cycles,
-            measured=min(measured, state.measured), has_other=state.best_other() is not None,
-        )  # fmt: skip
+            engagement=command.engagement,
+            baseline=baseline,
+            declines_before=state.decline_cycles,
+            measured=min(measured, state.measured),
+            has_other=state.best_other() is not None,
+        )
         said = self.evaluate(facts_for(self.parameters, facts))
         declining = bool(said.details["declining"])
         declines = state.decline_cycles + 1 if declining else 0
         await self.record(
             CycleCountedEntry(
-                strategy_id=strategy_id, cycle=cycle, engagement=command.engagement, conversion=command.conversion,
-                baseline=baseline, declining=declining, decline_cycles=declines, measured=measured,
+                strategy_id=strategy_id,
+                cycle=cycle,
+                engagement=command.engagement,
+                conversion=command.conversion,
+                baseline=baseline,
+                declining=declining,
+                decline_cycles=declines,
+                measured=measured,
                 frozen_baseline=baseline if declining else None,
             )
-        )  # fmt: skip
+        )
         counted = Counted(
-            strategy_id=strategy_id, engagement=command.engagement, conversion=command.conversion,
-            cycle_count=self.state.strategies[strategy_id].cycle_count, decline_cycles=declines, baseline=baseline,
+            strategy_id=strategy_id,
+            engagement=command.engagement,
+            conversion=command.conversion,
+            cycle_count=self.state.strategies[strategy_id].cycle_count,
+            decline_cycles=declines,
+            baseline=baseline,
             health=Health(reason=said.why),
-        )  # fmt: skip
+        )
         action = self._action(said)
         return counted if action is None else await self._correct(command, counted, said, action)
 
@@ -149,15 +169,18 @@ class StrategyActor(Actor[StrategyState]):
             outcome={"action": action, "new_strategy_id": new},
             confidence=confidence,
             context={
-                "client_id": command.client_id, "audience_segment": command.segment,
+                "client_id": command.client_id,
+                "audience_segment": command.segment,
                 "previous_strategy_id": counted.strategy_id,
             },
-        )  # fmt: skip
+        )
         log_id = f"correction_{decision_id[:16]}"
         if action == "escalate_to_admin":
             about: dict[str, JsonValue] = {
-                "client_id": command.client_id, "audience_segment": command.segment, "strategy_id": counted.strategy_id,
-            }  # fmt: skip
+                "client_id": command.client_id,
+                "audience_segment": command.segment,
+                "strategy_id": counted.strategy_id,
+            }
             what = "low_confidence" if said.rule == "unsure" else "no_alternative"
             cause = f"{command.client_id}/{command.segment}/{what}"
             await self.perform(
@@ -165,10 +188,14 @@ class StrategyActor(Actor[StrategyState]):
             )
         await self.record(
             CorrectionEntry(
-                log_id=log_id, action=action, previous_strategy_id=counted.strategy_id, new_strategy_id=new,
-                reason=said.why, confidence=confidence,
+                log_id=log_id,
+                action=action,
+                previous_strategy_id=counted.strategy_id,
+                new_strategy_id=new,
+                reason=said.why,
+                confidence=confidence,
                 decline_cycles=counted.decline_cycles if new is None else 0,
             )
-        )  # fmt: skip
+        )
         health = Health(needs_correction=True, reason=said.why, confidence=confidence, action_type=action)
         return counted.model_copy(update={"health": health, "new_strategy_id": new, "log_id": log_id})

@@ -37,9 +37,11 @@ def bound_to(*circuits: str) -> Callable[[type[A]], type[A]]:
                 )
             client_id, execution_id = (str(getattr(command, name, "")) for name in ("client_id", "execution_id"))
             succeeded = await self.gather_context(
-                system="circuits", entity=execution_id or "none", query="which have succeeded",
+                system="circuits",
+                entity=execution_id or "none",
+                query="which have succeeded",
                 fetcher=lambda: known.succeeded(client_id, execution_id),
-            )  # fmt: skip
+            )
             missing = [each for each in circuits if each not in succeeded]
             if missing:
                 raise CircuitDependencyError.of(execution_id, missing)

@@ -56,19 +56,29 @@ async def _other(strategies: Strategies | None, inputs: Mapping[str, Any]) -> Re
 
 
 retrieve_strategy: Circuit = circuit(
-    "CX03_PRIOR_STRATEGY_RETRIEVAL", category="state_memory", purpose="Retrieve prior strategies",
-    inputs=("client_id", "audience_segment"), outputs=("prior_strategy",),
-    aliases={"prior_strategy": ("prior_strategy_signature", "strategy_id")}, failure_mode="proceed_without_state",
+    "CX03_PRIOR_STRATEGY_RETRIEVAL",
+    category="state_memory",
+    purpose="Retrieve prior strategies",
+    inputs=("client_id", "audience_segment"),
+    outputs=("prior_strategy",),
+    aliases={"prior_strategy": ("prior_strategy_signature", "strategy_id")},
+    failure_mode="proceed_without_state",
     success_metric="retrieval_hit_rate",
-)(partial(_retrieve, None))  # fmt: skip
+)(partial(_retrieve, None))
 
 select_strategy: Circuit = circuit(
-    "CX04_CONTENT_STRATEGY_SELECTION", category="decision", purpose="Choose content strategy",
-    inputs=("intent", "segment"), optional=("prior_strategy", "client_id"),
-    input_aliases={"prior_strategy": ("prior_strategy_signature",)}, outputs=("content_strategy_id",),
-    aliases={"content_strategy_id": ("strategy_id",)}, failure_mode="rotate_to_alternate",
-    success_metric="strategy_engagement", alternates=(partial(_other, None),),
-)(partial(_select, None))  # fmt: skip
+    "CX04_CONTENT_STRATEGY_SELECTION",
+    category="decision",
+    purpose="Choose content strategy",
+    inputs=("intent", "segment"),
+    optional=("prior_strategy", "client_id"),
+    input_aliases={"prior_strategy": ("prior_strategy_signature",)},
+    outputs=("content_strategy_id",),
+    aliases={"content_strategy_id": ("strategy_id",)},
+    failure_mode="rotate_to_alternate",
+    success_metric="strategy_engagement",
+    alternates=(partial(_other, None),),
+)(partial(_select, None))
 
 
 def with_strategies(strategies: Strategies) -> dict[str, Circuit]:

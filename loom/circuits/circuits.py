@@ -313,9 +313,11 @@ class Circuits:
             return Health(reason="No cycle was counted yet"), None, last
         if last is not None and last["is_last"]:
             health = Health(
-                needs_correction=True, reason=last["reason"], confidence=last["confidence"],
+                needs_correction=True,
+                reason=last["reason"],
+                confidence=last["confidence"],
                 action_type=last["action_type"],
-            )  # fmt: skip
+            )
             return health, {**state, **{name: last[name] for name in _FIGURES}}, last
         words = f"Engagement declines for {state['decline_cycles']} cycles" if state["decline_cycles"] else None
         return Health(reason=words or "Strategy performing within baseline"), state, last

@@ -30,11 +30,16 @@ def _text(value: object) -> str:
 
 
 @circuit(
-    "CX01_INTENT_DETECTION", category="detection", purpose="Detect marketing intent", inputs=("business_profile",),
-    optional=("campaign_goal", "historical_context"), outputs=("detected_intent",),
-    aliases={"detected_intent": ("intent",)}, failure_mode="fallback_to_last_successful",
+    "CX01_INTENT_DETECTION",
+    category="detection",
+    purpose="Detect marketing intent",
+    inputs=("business_profile",),
+    optional=("campaign_goal", "historical_context"),
+    outputs=("detected_intent",),
+    aliases={"detected_intent": ("intent",)},
+    failure_mode="fallback_to_last_successful",
     success_metric="intent_accuracy",
-)  # fmt: skip
+)
 async def detect_intent(inputs: Mapping[str, Any]) -> Result:
     """Return the intent whose words are met in the goal, in the profile, or that is usual for such a profile."""
     goal, profile = _text(inputs.get("campaign_goal") or "").lower(), _text(inputs["business_profile"]).lower()
@@ -48,11 +53,17 @@ async def detect_intent(inputs: Mapping[str, Any]) -> Result:
 
 
 @circuit(
-    "CX02_AUDIENCE_CLASSIFICATION", category="classification", purpose="Select audience segment",
-    inputs=("detected_intent", "location", "industry"), optional=("client_history",), outputs=("audience_segment",),
-    aliases={"audience_segment": ("segment",)}, failure_mode="default_to_primary", success_metric="segment_match",
+    "CX02_AUDIENCE_CLASSIFICATION",
+    category="classification",
+    purpose="Select audience segment",
+    inputs=("detected_intent", "location", "industry"),
+    optional=("client_history",),
+    outputs=("audience_segment",),
+    aliases={"audience_segment": ("segment",)},
+    failure_mode="default_to_primary",
+    success_metric="segment_match",
     defaults={"audience_segment": "primary"},
-)  # fmt: skip
+)
 async def classify_audience(inputs: Mapping[str, Any]) -> Result:
     """Return the segment of an industry."""
     industry = _text(inputs["industry"]).lower()
@@ -101,10 +112,15 @@ def _banned_by(inputs: Mapping[str, Any]) -> list[str]:
 
 
 @circuit(
-    "CX05_BRAND_GUARD", category="constraint", purpose="Brand and compliance guard",
-    inputs=("draft_content", "brand_rules"), outputs=("approved_content",),
-    failure_mode="auto_rewrite_with_penalty", success_metric="compliance_rate", rewrite=_without_banned,
-)  # fmt: skip
+    "CX05_BRAND_GUARD",
+    category="constraint",
+    purpose="Brand and compliance guard",
+    inputs=("draft_content", "brand_rules"),
+    outputs=("approved_content",),
+    failure_mode="auto_rewrite_with_penalty",
+    success_metric="compliance_rate",
+    rewrite=_without_banned,
+)
 async def guard_brand(inputs: Mapping[str, Any]) -> Result:
     """Return the draft if it has nothing in it that the rules forbid."""
     _check_draft(inputs)
@@ -117,11 +133,17 @@ async def guard_brand(inputs: Mapping[str, Any]) -> Result:
 
 
 @circuit(
-    "CX06_GENERATION_EXECUTION", category="generation", purpose="Generate marketing asset",
-    inputs=("strategy_id", "approved_content"), optional=("creativity",),
-    input_aliases={"strategy_id": ("content_strategy_id",)}, outputs=("final_asset",),
-    model_usage="generation", failure_mode="regenerate_with_lower_creativity", success_metric="asset_quality",
-)  # fmt: skip
+    "CX06_GENERATION_EXECUTION",
+    category="generation",
+    purpose="Generate marketing asset",
+    inputs=("strategy_id", "approved_content"),
+    optional=("creativity",),
+    input_aliases={"strategy_id": ("content_strategy_id",)},
+    outputs=("final_asset",),
+    model_usage="generation",
+    failure_mode="regenerate_with_lower_creativity",
+    success_metric="asset_quality",
+)
 async def generate_asset(inputs: Mapping[str, Any]) -> Result:
     """Return the content set in the voice of its strategy; too much creativity comes to nothing."""
     strategy = inputs["strategy_id"]
@@ -135,10 +157,15 @@ async def generate_asset(inputs: Mapping[str, Any]) -> Result:
 
 
 @circuit(
-    "CX07_PERFORMANCE_FEEDBACK", category="feedback", purpose="Measure performance",
-    inputs=("final_asset", "platform_metrics"), outputs=("engagement_score",), failure_mode="mark_as_neutral",
-    success_metric="feedback_coverage", defaults={"engagement_score": 0.5},
-)  # fmt: skip
+    "CX07_PERFORMANCE_FEEDBACK",
+    category="feedback",
+    purpose="Measure performance",
+    inputs=("final_asset", "platform_metrics"),
+    outputs=("engagement_score",),
+    failure_mode="mark_as_neutral",
+    success_metric="feedback_coverage",
+    defaults={"engagement_score": 0.5},
+)
 async def measure(inputs: Mapping[str, Any]) -> Result:
     """Return clicks by impressions."""
     metrics = inputs["platform_metrics"]
@@ -147,19 +174,29 @@ async def measure(inputs: Mapping[str, Any]) -> Result:
 
 
 @circuit(
-    "CX08_SELF_CORRECTION", category="autonomy", purpose="Self-correct if declining",
-    inputs=("engagement_score", "baseline"), outputs=("correction_needed",), failure_mode="escalate_to_admin",
+    "CX08_SELF_CORRECTION",
+    category="autonomy",
+    purpose="Self-correct if declining",
+    inputs=("engagement_score", "baseline"),
+    outputs=("correction_needed",),
+    failure_mode="escalate_to_admin",
     success_metric="correction_success",
-)  # fmt: skip
+)
 async def self_correct(inputs: Mapping[str, Any]) -> Result:
     """Tell whether a score is under four fifths of its baseline."""
     return Result(outputs={"correction_needed": float(inputs["engagement_score"]) < 0.8 * float(inputs["baseline"])})
 
 
 CORE: tuple[Circuit, ...] = (
-    detect_intent, classify_audience, retrieve_strategy, select_strategy, guard_brand, generate_asset, measure,
+    detect_intent,
+    classify_audience,
+    retrieve_strategy,
+    select_strategy,
+    guard_brand,
+    generate_asset,
+    measure,
     self_correct,
-)  # fmt: skip
+)
 """CX01 to CX08, in order. `core` has them read the strategies of a workspace; by themselves they know of none."""
 
 

@@ -121,9 +121,15 @@ def circuit(
     def decorate(run: CircuitFunction) -> Circuit:
         said = (purpose or inspect.getdoc(run) or circuit_id).splitlines()[0].rstrip(".")
         definition = CircuitDefinition(
-            circuit_id=circuit_id, category=category, purpose=said, inputs=inputs, outputs=outputs,
-            failure_mode=failure_mode, success_metric=success_metric, **more,
-        )  # fmt: skip
+            circuit_id=circuit_id,
+            category=category,
+            purpose=said,
+            inputs=inputs,
+            outputs=outputs,
+            failure_mode=failure_mode,
+            success_metric=success_metric,
+            **more,
+        )
         return Circuit(definition, run, alternates, rewrite)
 
     return decorate
@@ -164,17 +170,23 @@ def policy_of(definition: CircuitDefinition) -> Table:
             "rules": [
                 {"name": "failed", "when": [["failed", "=", True]], "effect": "deny", "why": "it did not succeed"},
                 {
-                    "name": "act", "when": [["confidence", ">", {"param": "act_above"}]], "effect": "allow",
+                    "name": "act",
+                    "when": [["confidence", ">", {"param": "act_above"}]],
+                    "effect": "allow",
                     "why": "confidence is high: act",
                 },
                 {
-                    "name": "monitor", "when": [["confidence", ">=", {"param": "escalate_below"}]], "effect": "allow",
+                    "name": "monitor",
+                    "when": [["confidence", ">=", {"param": "escalate_below"}]],
+                    "effect": "allow",
                     "why": "confidence is medium: log and monitor",
                 },
             ],
             "otherwise": {
-                "name": "escalate", "effect": "require_approval", "tier": "admin",
+                "name": "escalate",
+                "effect": "require_approval",
+                "tier": "admin",
                 "why": "confidence is low: a person is to look",
             },
         }
-    )  # fmt: skip
+    )

@@ -18,9 +18,22 @@ from loom.sealing.markers import placeholder_of
 from loom.sealing.places import escaped
 
 __all__ = [
-    "REDACTED", "Found", "check_inputs", "check_outputs", "check_room", "check_step", "declared_inputs", "earlier_of",
-    "inputs_of", "is_secret", "named", "named_step", "problem_of", "protected_of", "size_of",
-]  # fmt: skip
+    "REDACTED",
+    "Found",
+    "check_inputs",
+    "check_outputs",
+    "check_room",
+    "check_step",
+    "declared_inputs",
+    "earlier_of",
+    "inputs_of",
+    "is_secret",
+    "named",
+    "named_step",
+    "problem_of",
+    "protected_of",
+    "size_of",
+]
 
 _LIMITS = Limits(max_depth=24)
 """Of outputs: they are written several levels deep in their entries."""

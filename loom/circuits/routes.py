@@ -115,9 +115,14 @@ async def count(
 ) -> JSONResponse:
     """Count a cycle; this is where a strategy is rotated."""
     counted = await Circuits.of(operates.loom).count_cycle(
-        given.clientId, given.audienceSegment, engagement=given.engagementScore,
-        conversion=given.conversionScore, confidence=given.confidence, id=idempotency, by=operates.by,
-    )  # fmt: skip
+        given.clientId,
+        given.audienceSegment,
+        engagement=given.engagementScore,
+        conversion=given.conversionScore,
+        confidence=given.confidence,
+        id=idempotency,
+        by=operates.by,
+    )
     return JSONResponse(
         {
             "workspace_id": operates.caller.workspace,
@@ -125,12 +130,14 @@ async def count(
             "audience_segment": given.audienceSegment,
             "message": "Metrics updated",
             "updated_metrics": {
-                "engagement_score": counted.engagement, "conversion_score": counted.conversion,
-                "cycle_count": counted.cycle_count, "decline_cycles": counted.decline_cycles,
+                "engagement_score": counted.engagement,
+                "conversion_score": counted.conversion,
+                "cycle_count": counted.cycle_count,
+                "decline_cycles": counted.decline_cycles,
             },
             "health_status": counted.health.model_dump(exclude_none=True),
         }
-    )  # fmt: skip
+    )
 
 
 @routes.get("/autonomy", response_model=DashboardAnswer)

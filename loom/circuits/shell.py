@@ -56,16 +56,24 @@ async def audit(
             shell.output.say("Nothing was executed that matches.")
             return
         columns = [
-            Column("time"), Column("client"), Column("circuit", "cyan"), Column("confidence", right=True),
-            Column("ms", right=True), Column("how", wide=True),
-        ]  # fmt: skip
+            Column("time"),
+            Column("client"),
+            Column("circuit", "cyan"),
+            Column("confidence", right=True),
+            Column("ms", right=True),
+            Column("how", wide=True),
+        ]
         rows = [
             (
-                each["timestamp"][:19].replace("T", " "), each["client_id"], each["circuit_id"],
-                f"{each['confidence_score']:.2f}", f"{each['latency_ms']:.1f}", _how(each),
+                each["timestamp"][:19].replace("T", " "),
+                each["client_id"],
+                each["circuit_id"],
+                f"{each['confidence_score']:.2f}",
+                f"{each['latency_ms']:.1f}",
+                _how(each),
             )
             for each in found["execution_history"][::-1]
-        ]  # fmt: skip
+        ]
         shell.output.table(columns, rows)
         shell.output.say()
         if total > len(rows):
@@ -83,16 +91,26 @@ async def strategies(shell: Shell, client: _Client = None, days: _Days = 30) -> 
         if not found["strategy_states"]:
             shell.output.say("No cycle was counted yet.")
         columns = [
-            Column("client"), Column("segment"), Column("strategy", "cyan"), Column("engagement", right=True),
-            Column("conversion", right=True), Column("cycles", right=True), Column("declining for", right=True),
-        ]  # fmt: skip
+            Column("client"),
+            Column("segment"),
+            Column("strategy", "cyan"),
+            Column("engagement", right=True),
+            Column("conversion", right=True),
+            Column("cycles", right=True),
+            Column("declining for", right=True),
+        ]
         rows = [
             (
-                each["client_id"], each["audience_segment"], each["strategy_id"], _score(each["engagement_score"]),
-                _score(each["conversion_score"]), str(each["cycle_count"]), str(each["decline_cycles"]),
+                each["client_id"],
+                each["audience_segment"],
+                each["strategy_id"],
+                _score(each["engagement_score"]),
+                _score(each["conversion_score"]),
+                str(each["cycle_count"]),
+                str(each["decline_cycles"]),
             )
             for each in found["strategy_states"]
-        ]  # fmt: skip
+        ]
         if rows:
             shell.output.table(columns, rows)
             shell.output.say()
@@ -123,9 +141,13 @@ async def strategy(
 ) -> None:
     """Make a strategy known that may be rotated to, or take one out of use."""
     arguments: dict[str, Any] = {
-        "client": client, "segment": segment, "strategy": name, "success_rate": success_rate, "active": not retired,
+        "client": client,
+        "segment": segment,
+        "strategy": name,
+        "success_rate": success_rate,
+        "active": not retired,
         "by": by,
-    }  # fmt: skip
+    }
     said = await _act(shell, "strategy", arguments)
     shell.answer(said, f"{name} may {'no longer ' if retired else ''}be rotated to, for {client} and {segment}")
 
@@ -212,12 +234,18 @@ def _print_metrics(shell: Shell, found: dict[str, Any]) -> None:
     ]
     rows = [
         (
-            name, f"{each['total_executions']:,}", f"{each['success_rate']:.0%}", f"{each['substituted_count']:,}",
-            f"{each['avg_latency_ms']:.1f}", f"{each['p50_latency_ms']:.1f}", f"{each['p95_latency_ms']:.1f}",
-            "-" if each["avg_confidence"] is None else f"{each['avg_confidence']:.2f}", f"{each['error_count']:,}",
+            name,
+            f"{each['total_executions']:,}",
+            f"{each['success_rate']:.0%}",
+            f"{each['substituted_count']:,}",
+            f"{each['avg_latency_ms']:.1f}",
+            f"{each['p50_latency_ms']:.1f}",
+            f"{each['p95_latency_ms']:.1f}",
+            "-" if each["avg_confidence"] is None else f"{each['avg_confidence']:.2f}",
+            f"{each['error_count']:,}",
         )
         for name, each in [*found["by_circuit"].items(), ("all", found["metrics"])]
-    ]  # fmt: skip
+    ]
     shell.output.table(columns, rows)
     _print_targets(shell, found)
 
@@ -234,8 +262,11 @@ def _print_targets(shell: Shell, found: dict[str, Any]) -> None:
 
 
 _TARGETS = {
-    "success_rate": "success", "avg_latency_ms": "mean ms", "avg_confidence": "confidence", "error_rate": "errors",
-}  # fmt: skip
+    "success_rate": "success",
+    "avg_latency_ms": "mean ms",
+    "avg_confidence": "confidence",
+    "error_rate": "errors",
+}
 
 
 def _score(score: float | None) -> str:

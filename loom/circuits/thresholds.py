@@ -38,9 +38,11 @@ class Thresholds:
         values = _thresholds(adopted)
         if values.keys() != _THRESHOLDS:
             _log.warning(
-                "adopted_thresholds_missing", circuit=circuit.definition.circuit_id, version=adopted.version,
+                "adopted_thresholds_missing",
+                circuit=circuit.definition.circuit_id,
+                version=adopted.version,
                 expected="act_above and escalate_below among its parameters: the circuit's own count",
-            )  # fmt: skip
+            )
             return circuit.policy.version_hash
         both = circuit.policy.with_params(**values)
         return (await self._policies.register_code(both, by=self._by, reason="a circuit")).hash

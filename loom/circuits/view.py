@@ -121,18 +121,27 @@ def _strategy(
 ) -> None:
     client, _, segment = key.partition(":")
     about = {
-        "client": client, "segment": segment, "workspace": recorded.workspace, "declines": entry.decline_cycles,
-        "at": _moment(recorded), "at_us": recorded.recorded_at_us,
-    }  # fmt: skip
+        "client": client,
+        "segment": segment,
+        "workspace": recorded.workspace,
+        "declines": entry.decline_cycles,
+        "at": _moment(recorded),
+        "at_us": recorded.recorded_at_us,
+    }
     if isinstance(entry, CycleCountedEntry):
         view.execute(_OWN, (client, segment, entry.strategy_id, entry.engagement, entry.conversion))
         view.execute(_CYCLE, {**about, "strategy": entry.strategy_id})
         return
     said = {
-        **about, "position": recorded.position, "log_id": entry.log_id, "action": entry.action,
-        "previous": entry.previous_strategy_id, "new": entry.new_strategy_id, "reason": entry.reason,
+        **about,
+        "position": recorded.position,
+        "log_id": entry.log_id,
+        "action": entry.action,
+        "previous": entry.previous_strategy_id,
+        "new": entry.new_strategy_id,
+        "reason": entry.reason,
         "confidence": entry.confidence,
-    }  # fmt: skip
+    }
     view.execute(_CORRECTED, said)
     if entry.new_strategy_id is not None:
         view.execute(_ROTATED, said)
@@ -160,9 +169,20 @@ def _log(
     view.execute(
         _LOG,
         (
-            recorded.position, recorded.workspace, client, entry.circuit_id, entry.execution_id, _moment(recorded),
-            recorded.recorded_at_us, success,
-            entry.latency_ms, confidence, substituted, error, json.dumps([f"ENTER:{entry.circuit_id}", token]),
-            None if given is None else given[0], outputs,
+            recorded.position,
+            recorded.workspace,
+            client,
+            entry.circuit_id,
+            entry.execution_id,
+            _moment(recorded),
+            recorded.recorded_at_us,
+            success,
+            entry.latency_ms,
+            confidence,
+            substituted,
+            error,
+            json.dumps([f"ENTER:{entry.circuit_id}", token]),
+            None if given is None else given[0],
+            outputs,
         ),
-    )  # fmt: skip
+    )

@@ -78,9 +78,11 @@ def _checks(config: LoomConfig) -> Iterator[Check]:
     section = config.sections.get("sealing")
     if not isinstance(section, SealingConfig) or not section.enabled:
         yield Check(
-            "ok", "sealing", "off: what circuits are given and come to is written as it is, but for their own fields",
+            "ok",
+            "sealing",
+            "off: what circuits are given and come to is written as it is, but for their own fields",
             "sealing: {enabled: true} encrypts the data of clients at rest; see `loom docs circuits`",
-        )  # fmt: skip
+        )
     elif not section.core_circuits:
         yield Check("ok", "sealing", "on for fields of your circuits; core_circuits: false leaves the core as it is")
     else:

@@ -131,15 +131,19 @@ def _clock(recorded_at_us: int, said_us: int) -> Iterator[Check]:
     if recorded_at_us - max(now_us, said_us) > AHEAD_US:
         by = age((recorded_at_us - max(now_us, said_us)) / 1e6)
         yield Check(
-            "look", "clock", f"an entry was written by a clock that was {by} ahead: entries have its time until {last}",
+            "look",
+            "clock",
+            f"an entry was written by a clock that was {by} ahead: entries have its time until {last}",
             "nothing: deadlines do not wait for it; `loom verify` names the entry",
-        )  # fmt: skip
+        )
     elif recorded_at_us - now_us > _BEHIND_US:
         by = age((recorded_at_us - now_us) / 1e6)
         yield Check(
-            "look", "clock", f"it is {by} behind the last entry, of {last}",
+            "look",
+            "clock",
+            f"it is {by} behind the last entry, of {last}",
             "set the clock if it is wrong; if it was wrong then, deadlines do not wait for that entry",
-        )  # fmt: skip
+        )
 
 
 def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConfig, position: int) -> Iterator[Check]:
@@ -147,25 +151,31 @@ def _heads(connection: sqlite3.Connection, files: JournalFiles, config: LoomConf
     lines = HeadsFile(files.heads).read()
     if lines.damaged:
         yield Check(
-            "bad", "anchor", f"{files.heads.name} is damaged at line {', '.join(map(str, lines.damaged[:5]))}",
+            "bad",
+            "anchor",
+            f"{files.heads.name} is damaged at line {', '.join(map(str, lines.damaged[:5]))}",
             "the heads on these lines anchor nothing any more: run `loom verify`, restore a copy of the file",
-        )  # fmt: skip
+        )
     last = lines.heads[-1] if lines.heads else None
     if last is None:
         if position:
             yield Check(
-                "look", "anchor", f"no head is recorded: none of {position} entries is anchored",
+                "look",
+                "anchor",
+                f"no head is recorded: none of {position} entries is anchored",
                 "a head is written at every clean end of a loom",
-            )  # fmt: skip
+            )
         return
     row = connection.execute(_HASH_AT, (last.position,)).fetchone()
     tail = position - last.position
     if row is None or row[0] != last.entry_hash:
         what = "is gone" if row is None else "is another one now"
         yield Check(
-            "bad", "anchor", f"the entry at position {last.position} {what}",
+            "bad",
+            "anchor",
+            f"the entry at position {last.position} {what}",
             "the journal was cut or rewritten: run `loom verify`, restore a backup",
-        )  # fmt: skip
+        )
     elif tail > 2 * config.journal.head_every:
         yield Check(
             "look", "anchor", f"{tail} entries since the last head, at {last.position}", "stop the loom in order once"
@@ -203,9 +213,11 @@ def _trial(directory: Path, config: LoomConfig) -> Check:
         )
     if synchronous == "NORMAL":
         return Check(
-            "look", "durability", "process-crash-only: a power cut may take acknowledged entries away",
+            "look",
+            "durability",
+            "process-crash-only: a power cut may take acknowledged entries away",
             "journal.durability: full survives it",
-        )  # fmt: skip
+        )
     return Check("ok", "durability", "write-ahead log, synchronous FULL, read back from a trial journal here")
 
 

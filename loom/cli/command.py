@@ -66,10 +66,13 @@ ConfigOption = Annotated[
 JournalOption = Annotated[
     str | None,
     typer.Option(
-        "--journal", "-j", help="The journal file, its directory, or a sqlite:/// URL.", rich_help_panel=_PANEL,
+        "--journal",
+        "-j",
+        help="The journal file, its directory, or a sqlite:/// URL.",
+        rich_help_panel=_PANEL,
         show_default=False,
     ),
-]  # fmt: skip
+]
 WorkspaceOption = Annotated[
     str | None,
     typer.Option("--workspace", "-w", help="Another workspace than the config's.", rich_help_panel=_PANEL),

@@ -16,6 +16,8 @@ def check_keeping(config: LoomConfig) -> Iterator[Check]:
     others = [f"{name} {days:g}" for name, days in sorted(retention.kinds.items())]
     kinds = f" ({', '.join(others)})" if others else ""
     yield Check(
-        "ok", "retention", f"{retention.keep_days:g} days after the last entry{kinds}",
+        "ok",
+        "retention",
+        f"{retention.keep_days:g} days after the last entry{kinds}",
         "nothing younger is archived for pruning or pruned, unless a person overrides it by name",
-    )  # fmt: skip
+    )

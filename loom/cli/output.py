@@ -108,9 +108,14 @@ class Output:
         from rich.text import Text
 
         table = Table(
-            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=header, header_style="bold",
-            padding=(0, 1, 0, 0), expand=any(column.wide for column in columns),
-        )  # fmt: skip
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            show_header=header,
+            header_style="bold",
+            padding=(0, 1, 0, 0),
+            expand=any(column.wide for column in columns),
+        )
         for column in columns:
             table.add_column(
                 Text(column.title),

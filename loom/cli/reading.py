@@ -94,9 +94,15 @@ async def open_readings(shell: Shell, *extensions: Extension) -> AsyncIterator[R
         if behind:
             shell.output.note(f"the views of the running loom are {behind} entries behind its journal")
         yield Readings(
-            files, reader, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries),
+            files,
+            reader,
+            queries,
+            Traces(queries),
+            ApprovalChains(queries),
+            Precedents(queries),
+            TurnsView(queries),
             RunsView(queries),
-        )  # fmt: skip
+        )
         if differ := queries.differences.count:
             first = next(iter(queries.differences))
             shell.output.note(

@@ -99,10 +99,15 @@ async def _say_hello(shell: Shell, loom: Loom) -> None:
     if shell.json:
         shell.output.line(
             {
-                "event": "running", "workspace": loom.workspace, "journal": str(loom.files.journal), "pid": os.getpid(),
-                "socket": holder.get("socket"), "position": loom.store.acknowledged, "unfinished": len(unfinished),
+                "event": "running",
+                "workspace": loom.workspace,
+                "journal": str(loom.files.journal),
+                "pid": os.getpid(),
+                "socket": holder.get("socket"),
+                "position": loom.store.acknowledged,
+                "unfinished": len(unfinished),
             }
-        )  # fmt: skip
+        )
     else:
         modules = ", ".join(shell.settings.modules) or "none: list them at modules: in the config"
         shell.output.say(f"running workspace {loom.workspace}, process {os.getpid()}", style="bold")

@@ -70,14 +70,26 @@ def _request(recorded: Recorded, entry: ApprovalRequestedEntry, view: sqlite3.Co
     inserted = view.execute(
         _REQUEST,
         (
-            recorded.position, entry.approval_id, recorded.journal, recorded.command_id, actor_type, actor_key,
-            entry.approver, entry.reason, entry.shown,
+            recorded.position,
+            entry.approval_id,
+            recorded.journal,
+            recorded.command_id,
+            actor_type,
+            actor_key,
+            entry.approver,
+            entry.reason,
+            entry.shown,
             None if entry.facts is None else json.dumps(entry.facts, ensure_ascii=False),
             None if entry.evaluation is None else entry.evaluation.model_dump_json(),
-            *_person(entry), at, deadline, entry.on_deadline, json.dumps(entry.escalate_to, ensure_ascii=False),
-            entry.action, None if entry.arguments is None else json.dumps(entry.arguments, ensure_ascii=False),
+            *_person(entry),
+            at,
+            deadline,
+            entry.on_deadline,
+            json.dumps(entry.escalate_to, ensure_ascii=False),
+            entry.action,
+            None if entry.arguments is None else json.dumps(entry.arguments, ensure_ascii=False),
         ),
-    ).rowcount  # fmt: skip
+    ).rowcount
     if inserted:
         asked = (recorded.position, recorded.position, at, "requested", entry.approver, *_person(entry))
         view.execute(_EVENT, (*asked, None, None, deadline, 1))

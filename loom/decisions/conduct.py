@@ -35,9 +35,12 @@ Verdict: TypeAlias = Literal["granted", "denied"]
 """The result of a decision."""
 
 Departure: TypeAlias = Literal[
-    "granted_though_denied", "granted_though_indeterminate", "granted_without_consent", "granted_over_a_denial",
+    "granted_though_denied",
+    "granted_though_indeterminate",
+    "granted_without_consent",
+    "granted_over_a_denial",
     "refused_though_allowed",
-]  # fmt: skip
+]
 """How a decision went against its own rule. These words are stable."""
 
 DEPARTURES: Mapping[Departure, str] = {

@@ -20,9 +20,7 @@ from loom.journal.store import JournalReader
 from loom.projections import Queries, Row
 from loom.projections.confirming import differing
 
-__all__ = [
-    "OF_COMMANDS", "Commands", "Confirmed", "DecisionStatus", "TurnEnds", "confirmed_decisions", "confirmed_one",
-]  # fmt: skip
+__all__ = ["OF_COMMANDS", "Commands", "Confirmed", "DecisionStatus", "TurnEnds", "confirmed_decisions", "confirmed_one"]
 
 DecisionStatus: TypeAlias = Literal["open", "settled", "failed", "abandoned"]
 
@@ -95,8 +93,11 @@ class TurnEnds:
 
 
 EXCLUDED: Mapping[DecisionStatus, str | None] = {
-    "open": "unfinished", "settled": None, "failed": "failed", "abandoned": "abandoned",
-}  # fmt: skip
+    "open": "unfinished",
+    "settled": None,
+    "failed": "failed",
+    "abandoned": "abandoned",
+}
 """Why imported decisions are no precedents, by the status of the import."""
 
 

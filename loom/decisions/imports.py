@@ -21,8 +21,11 @@ IMPORT_ENDS: Mapping[RunEnding, ImportEnd] = {"completed": "settled", "failed": 
 
 
 IMPORT_WORDS: Mapping[str, str] = {
-    "open": "import unfinished", "settled": "import ended", "failed": "import failed", "abandoned": "import abandoned",
-}  # fmt: skip
+    "open": "import unfinished",
+    "settled": "import ended",
+    "failed": "import failed",
+    "abandoned": "import abandoned",
+}
 """The status of an observed decision, in words."""
 
 

@@ -294,14 +294,24 @@ def _metrics(group: str, row: Mapping[str, float | None]) -> DecisionMetrics:
 
     quality = row["quality"]
     return DecisionMetrics(
-        group=group, decisions=count, quality=quality,
+        group=group,
+        decisions=count,
+        quality=quality,
         tier=None if quality is None else next(tier for least, tier in _TIERS if quality >= least),
-        tiers={tier: int(row[tier] or 0) for _, tier in _TIERS}, exception_rate=share("exceptions"),
-        denial_rate=share("denials", count - unsaid), unsaid=unsaid, judged=judged,
-        departures=int(row["departures"] or 0), departure_rate=share("departures", judged), observed=observed,
-        correct=int(row["correct"] or 0), accuracy=share("correct", observed), confidence=row["confidence"],
-        confident=int(row["confident"] or 0), compliance=share("whole"),
-    )  # fmt: skip
+        tiers={tier: int(row[tier] or 0) for _, tier in _TIERS},
+        exception_rate=share("exceptions"),
+        denial_rate=share("denials", count - unsaid),
+        unsaid=unsaid,
+        judged=judged,
+        departures=int(row["departures"] or 0),
+        departure_rate=share("departures", judged),
+        observed=observed,
+        correct=int(row["correct"] or 0),
+        accuracy=share("correct", observed),
+        confidence=row["confidence"],
+        confident=int(row["confident"] or 0),
+        compliance=share("whole"),
+    )
 
 
 def _departed(policy: str, version: str, departure: Departure, rows: Sequence[sqlite3.Row]) -> Departures:

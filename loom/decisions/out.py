@@ -23,9 +23,22 @@ __all__ = ["COLUMNS", "OutFormat", "ParquetRows", "check_columns", "csv_cell", "
 OutFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 
 COLUMNS = (
-    "decision_id", "decided_at", "recorded_at", "decision_type", "journal", "origin", "policy_name", "policy_version",
-    "rule", "effect", "verdict", "is_exception", "status", "rationale", "outcome",
-)  # fmt: skip
+    "decision_id",
+    "decided_at",
+    "recorded_at",
+    "decision_type",
+    "journal",
+    "origin",
+    "policy_name",
+    "policy_version",
+    "rule",
+    "effect",
+    "verdict",
+    "is_exception",
+    "status",
+    "rationale",
+    "outcome",
+)
 """The default columns."""
 
 _PARTS = ("facts", "outcome", "context")

@@ -29,10 +29,24 @@ __all__ = [
 ]
 
 ROW = (
-    "decision_id", "decision_type", "is_exception", "policy", "evaluation.effect", "parent_decision_id", "run_id",
-    "origin", "replayed_from", "confidence", "rationale", "precedent_class", "outcome", "approvals",
-    "refers", "decided_at", "decided_by",
-)  # fmt: skip
+    "decision_id",
+    "decision_type",
+    "is_exception",
+    "policy",
+    "evaluation.effect",
+    "parent_decision_id",
+    "run_id",
+    "origin",
+    "replayed_from",
+    "confidence",
+    "rationale",
+    "precedent_class",
+    "outcome",
+    "approvals",
+    "refers",
+    "decided_at",
+    "decided_by",
+)
 """The parts of a decision that its row is made of."""
 
 _as_text = json.JSONEncoder(ensure_ascii=False).encode  # `dumps` with arguments makes an encoder each time

@@ -91,10 +91,19 @@ class Run(BaseModel):
     def begun(cls, entry: RunStartedEntry, *, position: int, at: datetime) -> Run:
         """Return the run that an entry began."""
         return cls(
-            run_id=entry.run_id, position=position, kind=entry.run_kind, status="open", by=entry.by,
-            identity_source=entry.identity_source, via=entry.via, started_at=at, policies=entry.policies,
-            parameters=entry.parameters, seed=entry.seed, note=entry.note,
-        )  # fmt: skip
+            run_id=entry.run_id,
+            position=position,
+            kind=entry.run_kind,
+            status="open",
+            by=entry.by,
+            identity_source=entry.identity_source,
+            via=entry.via,
+            started_at=at,
+            policies=entry.policies,
+            parameters=entry.parameters,
+            seed=entry.seed,
+            note=entry.note,
+        )
 
     def ended(self, entry: RunEndedEntry, *, at: datetime) -> Run:
         """Return the run as it is after the entry that ended it."""

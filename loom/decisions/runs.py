@@ -157,10 +157,14 @@ class Runs(RunsView):
         plain: Any = json_value(dict(parameters or {}))
         try:
             entry = RunStartedEntry(
-                **Identity.of(self._by if by is None else by).written(), run_id=known_id, run_kind=kind or "live",
-                policies=tuple(self._reference(version) for version in policies), parameters=plain, seed=seed,
+                **Identity.of(self._by if by is None else by).written(),
+                run_id=known_id,
+                run_kind=kind or "live",
+                policies=tuple(self._reference(version) for version in policies),
+                parameters=plain,
+                seed=seed,
                 note=note,
-            )  # fmt: skip
+            )
         except ValidationError as error:
             raise _unwritable(known_id, error) from error
 
@@ -198,9 +202,12 @@ class Runs(RunsView):
         """
         try:
             entry = RunEndedEntry(
-                **Identity.of(self._by if by is None else by).written(), run_id=run_id, status=status, reason=reason,
+                **Identity.of(self._by if by is None else by).written(),
+                run_id=run_id,
+                status=status,
+                reason=reason,
                 result=json_value(result),
-            )  # fmt: skip
+            )
         except ValidationError as error:
             raise _unwritable(run_id, error) from error
 
@@ -298,9 +305,14 @@ def _checked(run_id: str) -> str:
 
 def _start_of(run: Run) -> RunStartedEntry:
     return RunStartedEntry(
-        run_id=run.run_id, run_kind=run.kind, by=run.by, policies=run.policies, parameters=run.parameters,
-        seed=run.seed, note=run.note,
-    )  # fmt: skip
+        run_id=run.run_id,
+        run_kind=run.kind,
+        by=run.by,
+        policies=run.policies,
+        parameters=run.parameters,
+        seed=run.seed,
+        note=run.note,
+    )
 
 
 def _end_of(run: Run) -> RunEndedEntry:

@@ -166,12 +166,22 @@ class Traces:
         """
         matches, parameters = matching(
             {
-                "decision_type": decision_type, "command_type": command_type, "is_exception": is_exception,
-                "actor_type": actor_type, "actor_key": actor_key, "policy": policy, "policy_version": policy_version,
-                "run_id": run_id, "origin": origin, "status": status, "since": since, "until": until, "after": after,
+                "decision_type": decision_type,
+                "command_type": command_type,
+                "is_exception": is_exception,
+                "actor_type": actor_type,
+                "actor_key": actor_key,
+                "policy": policy,
+                "policy_version": policy_version,
+                "run_id": run_id,
+                "origin": origin,
+                "status": status,
+                "since": since,
+                "until": until,
+                "after": after,
                 "by_time": by_time,
             }
-        )  # fmt: skip
+        )
         select = _FIND if command_type is None else _FIND_BY_COMMAND
         rows = await self._queries.fetch(f"{select}{matches}{_NEWEST}", {**parameters, "limit": limit}, names=_NAMES)
         found = [DecisionSummary.of(each.row) for each in await confirmed_decisions(self._queries, rows)]

@@ -19,12 +19,35 @@ from loom.projections.sql import script
 __all__ = ["TracesProjection"]
 
 _COLUMNS = (
-    "position", "decision_id", "journal", "sequence", "command_id", "actor_type", "actor_key", "decision_type",
-    "is_exception", "policy_name", "policy_version", "policy_hash", "rule", "effect", "recorded_at_us",
-    "decided_at_us", "decided_by",
-    "parent_decision_id", "run_id", "origin", "replayed_from", "confidence", "rationale", "situation", "precedent",
-    "outcome", "verdict", "departure",
-)  # fmt: skip
+    "position",
+    "decision_id",
+    "journal",
+    "sequence",
+    "command_id",
+    "actor_type",
+    "actor_key",
+    "decision_type",
+    "is_exception",
+    "policy_name",
+    "policy_version",
+    "policy_hash",
+    "rule",
+    "effect",
+    "recorded_at_us",
+    "decided_at_us",
+    "decided_by",
+    "parent_decision_id",
+    "run_id",
+    "origin",
+    "replayed_from",
+    "confidence",
+    "rationale",
+    "situation",
+    "precedent",
+    "outcome",
+    "verdict",
+    "departure",
+)
 _DECIDE = f"""
 INSERT INTO trace_decisions ({", ".join(_COLUMNS)}, status, command_type, by, identity_source, via, correlation_id)
 SELECT :{", :".join(_COLUMNS)}, iif(:command_id IS NULL, 'settled', 'open'), turn.command_type, turn.by,
@@ -74,9 +97,16 @@ class TracesProjection:
     )
     schema = script("loom.decisions", "traces.sql")
     tables = (
-        "trace_decisions", "trace_turns", "trace_outcomes", "trace_versions", "trace_runs",
-        "trace_run_versions", "trace_run_actors", "trace_divergences", "trace_observed_days",
-    )  # fmt: skip
+        "trace_decisions",
+        "trace_turns",
+        "trace_outcomes",
+        "trace_versions",
+        "trace_runs",
+        "trace_run_versions",
+        "trace_run_actors",
+        "trace_divergences",
+        "trace_observed_days",
+    )
 
     def apply(self, recorded: Recorded, view: sqlite3.Connection) -> None:
         """Fold one entry into the tables."""
@@ -107,10 +137,18 @@ class TracesProjection:
             view.execute(
                 _OBSERVE,
                 (
-                    recorded.position, entry.decision_id, correct, actual, entry.feedback, entry.observed_by,
-                    entry.identity_source, entry.via, us_from_datetime(entry.observed_at), recorded.recorded_at_us,
+                    recorded.position,
+                    entry.decision_id,
+                    correct,
+                    actual,
+                    entry.feedback,
+                    entry.observed_by,
+                    entry.identity_source,
+                    entry.via,
+                    us_from_datetime(entry.observed_at),
+                    recorded.recorded_at_us,
                 ),
-            )  # fmt: skip
+            )
 
     def apply_page(self, page: Sequence[Recorded], view: sqlite3.Connection) -> None:
         """Fold entries into the tables, with the same result as `apply` for each of them."""

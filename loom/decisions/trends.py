@@ -73,10 +73,13 @@ def trend_of(measure: Measure, buckets: Sequence[Bucket], *, bucket_s: float) ->
                 )
                 anomalies.append(
                     Anomaly(
-                        begin=buckets[number].begin, value=value, expected=intercept + slope * number,
-                        deviations=deviations, severity=severity,
+                        begin=buckets[number].begin,
+                        value=value,
+                        expected=intercept + slope * number,
+                        deviations=deviations,
+                        severity=severity,
                     )
-                )  # fmt: skip
+                )
     return Trend(
         measure=measure,
         bucket_s=bucket_s,

@@ -67,10 +67,17 @@ class DriftComparedEntry(PersonEntry):
             for name, side in (("baseline", report.baseline), ("current", report.current))
         }
         return cls(
-            **Identity.of(by).written(), state=report.state, severity=report.severity, **windows,
-            decisions=(report.baseline.decisions, report.current.decisions), position=report.position,
-            rule=report.rule, judged_version=report.judged.version, judged_hash=report.judged.hash,
-            js_divergence=report.js_divergence, p_value=None if permutation is None else permutation.p_value,
+            **Identity.of(by).written(),
+            state=report.state,
+            severity=report.severity,
+            **windows,
+            decisions=(report.baseline.decisions, report.current.decisions),
+            position=report.position,
+            rule=report.rule,
+            judged_version=report.judged.version,
+            judged_hash=report.judged.hash,
+            js_divergence=report.js_divergence,
+            p_value=None if permutation is None else permutation.p_value,
             seed=None if permutation is None else permutation.parts[0].seed,
             test=None if permutation is None else permutation.test,
             excess=None if permutation is None else permutation.excess,
@@ -78,4 +85,4 @@ class DriftComparedEntry(PersonEntry):
             split=None if report.split is None else report.split.model_dump(mode="json"),
             metrics=report.metrics.model_dump(mode="json"),
             explanation=report.explanation,
-        )  # fmt: skip
+        )

@@ -143,11 +143,14 @@ def months_of(
         p_values = {name: p for (of, name), p in adjusted.items() if of == month}
         months.append(
             Month(
-                month=month, decisions=found.answers[month].total(), against=base_parts and base_parts[0],
-                parts=base_parts and base_parts[1], p_values=p_values,
+                month=month,
+                decisions=found.answers[month].total(),
+                against=base_parts and base_parts[0],
+                parts=base_parts and base_parts[1],
+                p_values=p_values,
                 changed=tuple(name for name, p in p_values.items() if p < _ALPHA),
             )
-        )  # fmt: skip
+        )
     return DriftByMonth(months=tuple(months), unclassified=found.unclassified, rule=rule, position=position)
 
 

@@ -191,20 +191,28 @@ def _who_came(came: tuple[Counter[str], Counter[str]], params: DriftParams, name
     changes = {each: now[each] / sizes[1] - before[each] / sizes[0] for each in before.keys() | now.keys()}
     largest = sorted((each for each in changes if changes[each]), key=lambda each: (-abs(changes[each]), each))
     return DriftPart(
-        name="who came", state=_state(p), p_value=p, decisions=sizes, strata=len(pairs),
+        name="who came",
+        state=_state(p),
+        p_value=p,
+        decisions=sizes,
+        strata=len(pairs),
         shifts=tuple(
             Shift(label=names.get(each, each[:12]), change=changes[each], p_value=p) for each in largest[:_MOST_SHIFTS]
         ),
         divergence=js_divergence(pairs),
-    )  # fmt: skip
+    )
 
 
 def _part(name: PartName, found: Pooled, params: DriftParams) -> DriftPart:
     enough = found.p_value is not None and min(found.decisions) >= params.minimum_decisions
     return DriftPart(
-        name=name, state=_state(found.p_value) if enough and found.p_value is not None else "insufficient_data",
-        p_value=found.p_value if enough else None, decisions=found.decisions, strata=found.strata, shifts=found.shifts,
-    )  # fmt: skip
+        name=name,
+        state=_state(found.p_value) if enough and found.p_value is not None else "insufficient_data",
+        p_value=found.p_value if enough else None,
+        decisions=found.decisions,
+        strata=found.strata,
+        shifts=found.shifts,
+    )
 
 
 def _state(p_value: float) -> DriftState:

@@ -234,9 +234,12 @@ class WindowReader:
                 tally.unclassified += row["decisions"]
                 continue
             tally.count(
-                row["precedent"], row["situation"], outcome=json.loads(row["outcome"]), newest=row["newest"],
+                row["precedent"],
+                row["situation"],
+                outcome=json.loads(row["outcome"]),
+                newest=row["newest"],
                 decisions=row["decisions"],
-            )  # fmt: skip
+            )
             tally.rules[row["rule"]] += row["decisions"]
         return tally
 
@@ -318,12 +321,22 @@ def _case(row: sqlite3.Row, recorded: Recorded, rule: EquivalenceRule | None) ->
                 again = rule.classify(facts or {}, outcome, context=written.get("context") or {})
                 situation, precedent, by = again.situation, again.precedent, again.rule
     return Case(
-        position=row["position"], policy=row["policy_name"], effect=row["effect"], situation=situation,
-        precedent=precedent, facts=facts, erased=recorded.body is None, journal=row["journal"],
-        decision_type=row["decision_type"], occurrence=written.get("occurrence"), outcome=outcome,
-        context=written.get("context") or {}, rule=by, decided_at_us=row["decided_at_us"],
+        position=row["position"],
+        policy=row["policy_name"],
+        effect=row["effect"],
+        situation=situation,
+        precedent=precedent,
+        facts=facts,
+        erased=recorded.body is None,
+        journal=row["journal"],
+        decision_type=row["decision_type"],
+        occurrence=written.get("occurrence"),
+        outcome=outcome,
+        context=written.get("context") or {},
+        rule=by,
+        decided_at_us=row["decided_at_us"],
         recorded_at_us=row["recorded_at_us"],
-    )  # fmt: skip
+    )
 
 
 def _written(recorded: Recorded) -> dict[str, Any]:
@@ -332,6 +345,7 @@ def _written(recorded: Recorded) -> dict[str, Any]:
         return {}
     step, decision = plain.get("step"), plain["decision"]
     return {
-        "facts": decision.get("facts"), "context": decision.get("context"),
+        "facts": decision.get("facts"),
+        "context": decision.get("context"),
         "occurrence": step[2] if isinstance(step, list) and len(step) == 3 else None,
-    }  # fmt: skip
+    }

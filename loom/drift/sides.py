@@ -59,10 +59,12 @@ class Side:
     def count(self) -> WindowCount:
         """The numbers of the window."""
         return WindowCount(
-            window=self.selected.window, decisions=self.tally.decisions, classes=len(self.tally.classes),
+            window=self.selected.window,
+            decisions=self.tally.decisions,
+            classes=len(self.tally.classes),
             unclassified=self.tally.unclassified,
             versions={version.version: decisions for version, decisions in self.tally.versions},
-        )  # fmt: skip
+        )
 
 
 class Comparison:
@@ -234,13 +236,18 @@ class Comparison:
         elif decision is not None:
             alike = self._rules.describe(decision)
         return ClassShift(
-            precedent=precedent, situation=where.situations[precedent], baseline=before, current=now,
+            precedent=precedent,
+            situation=where.situations[precedent],
+            baseline=before,
+            current=now,
             baseline_share=before / self._baseline.tally.decisions,
-            current_share=now / self._current.tally.decisions, share_of_divergence=part, decision_id=decision_id,
+            current_share=now / self._current.tally.decisions,
+            share_of_divergence=part,
+            decision_id=decision_id,
             decision_type=None if decision is None else decision.decision_type,
             outcome=None if decision is None else decision.outcome,
             alike={name: said for name, said in alike.items() if name != "rule"},
-        )  # fmt: skip
+        )
 
     def _one_rule(self) -> str | None:
         """Return the rule that made all classes; raise `WindowError` where there are several."""

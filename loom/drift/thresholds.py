@@ -113,7 +113,5 @@ def drift(params: DriftParams, facts: DriftFacts) -> Evaluation:
 
 def severity_of(evaluation: Evaluation) -> Severity | None:
     """Return the severity that an evaluation gives; None where there is no change."""
-    named: dict[str, Severity] = {
-        "minor": "minor", "stable": "stable", "warning": "warning", "critical": "critical",
-    }  # fmt: skip
+    named: dict[str, Severity] = {"minor": "minor", "stable": "stable", "warning": "warning", "critical": "critical"}
     return named.get(evaluation.rule)

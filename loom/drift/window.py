@@ -47,10 +47,15 @@ class Window(BaseModel):
     def __str__(self) -> str:
         """Return the window in words: `run r-1`, `version policy_v2_9af01c22 from 2026-01-01`, …"""
         named = (
-            ("run", self.run), ("version", self.policy_version), ("policy", self.policy),
-            ("actor type", self.actor_type), ("type", self.decision_type), ("from", _day(self.since)),
-            ("until", _day(self.until)), ("by time", None if self.by_time == "decided" else self.by_time),
-        )  # fmt: skip
+            ("run", self.run),
+            ("version", self.policy_version),
+            ("policy", self.policy),
+            ("actor type", self.actor_type),
+            ("type", self.decision_type),
+            ("from", _day(self.since)),
+            ("until", _day(self.until)),
+            ("by time", None if self.by_time == "decided" else self.by_time),
+        )
         return " ".join(f"{name} {value}" for name, value in named if value is not None) or "all decisions"
 
     @property

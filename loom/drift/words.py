@@ -9,9 +9,16 @@ from loom.drift.report import ClassShift, DriftReport, Metrics, PairResult, Perm
 from loom.drift.window import WindowCount
 
 __all__ = [
-    "class_in_words", "count", "explain_drift", "metrics_in_words", "points", "severity_in_words", "share",
-    "split_in_words", "tested_in_words",
-]  # fmt: skip
+    "class_in_words",
+    "count",
+    "explain_drift",
+    "metrics_in_words",
+    "points",
+    "severity_in_words",
+    "share",
+    "split_in_words",
+    "tested_in_words",
+]
 
 _MOST_CLASSES = 3
 _MOSTLY = 2 / 3

@@ -78,9 +78,11 @@ class LlmCritic:
 
     def _price(self, usage: Any) -> int | None:
         return price_micro_usd(
-            self._endpoint.model, self._endpoint.base_url,
-            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
-        )  # fmt: skip
+            self._endpoint.model,
+            self._endpoint.base_url,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+        )
 
     def _safe(self, error: BaseException) -> str:
         """Return the text of an error without the key, in case an endpoint sends it back."""

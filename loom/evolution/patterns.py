@@ -156,14 +156,21 @@ def _pattern(
             conditions[name] = factors[name]  # type: ignore[assignment]
     shape = json.dumps([first.policy, first.reason, first.rule, sorted(conditions.items(), key=_order)])
     return ExceptionPattern(
-        pattern_id=derived_id("pattern", shape)[:16], policy=first.policy, reason=first.reason, rule=first.rule,
-        occurrences=len(covered), refusals=len(refused), unsaid=unsaid,
+        pattern_id=derived_id("pattern", shape)[:16],
+        policy=first.policy,
+        reason=first.reason,
+        rule=first.rule,
+        occurrences=len(covered),
+        refusals=len(refused),
+        unsaid=unsaid,
         confidence=len(covered) / (len(covered) + len(refused)),
-        conditions=dict(sorted(conditions.items())), factors=factors,
+        conditions=dict(sorted(conditions.items())),
+        factors=factors,
         ranges=_ranges(covered),
-        first_seen=min(case.at for case in covered), last_seen=max(case.at for case in covered),
+        first_seen=min(case.at for case in covered),
+        last_seen=max(case.at for case in covered),
         examples=tuple(case.decision_id for case in covered[:5]),
-    )  # fmt: skip
+    )
 
 
 def has_shape(facts: Mapping[str, JsonValue], pattern: ExceptionPattern) -> bool:

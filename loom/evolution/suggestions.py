@@ -114,10 +114,15 @@ class SuggestionsMade:
         entry = recorded.entry
         if isinstance(entry, SuggestionMadeEntry):
             self._made[entry.suggestion_id] = Suggestion(
-                suggestion_id=entry.suggestion_id, policy=entry.policy, base=entry.base, table=entry.table,
-                rule=entry.rule, pattern=ExceptionPattern.model_validate(entry.pattern),
-                impact=Judgement.model_validate(entry.impact), made_at=recorded.recorded_at,
-            )  # fmt: skip
+                suggestion_id=entry.suggestion_id,
+                policy=entry.policy,
+                base=entry.base,
+                table=entry.table,
+                rule=entry.rule,
+                pattern=ExceptionPattern.model_validate(entry.pattern),
+                impact=Judgement.model_validate(entry.impact),
+                made_at=recorded.recorded_at,
+            )
         elif isinstance(entry, SuggestionApprovedEntry):
             self._judged(entry, "approved")
         elif isinstance(entry, SuggestionAdoptedEntry):
@@ -292,9 +297,14 @@ class Suggestions(SuggestionsMade):
             return None
         suggestion_id = derived_id("suggestion", base.hash, table.version_hash, str(len(before)))[:16]
         entry = SuggestionMadeEntry(
-            suggestion_id=suggestion_id, policy=base.name, base=base.hash, table=table.written(), rule=rule,
-            pattern=pattern.model_dump(mode="json"), impact=impact.model_dump(mode="json"),
-        )  # fmt: skip
+            suggestion_id=suggestion_id,
+            policy=base.name,
+            base=base.hash,
+            table=table.written(),
+            rule=rule,
+            pattern=pattern.model_dump(mode="json"),
+            impact=impact.model_dump(mode="json"),
+        )
         await self._journal.append_if_missing(lambda: None if suggestion_id in self._made else entry)
         return self._made[suggestion_id]
 

@@ -165,9 +165,12 @@ def _event_of(entry: Entry, recorded: Recorded, view: sqlite3.Connection) -> _Ev
     match entry:
         case RunStartedEntry() if entry.run_kind == "simulation":
             detail = {
-                "parameters": entry.parameters, "seed": entry.seed, "by": entry.by,
-                "identity_source": entry.identity_source, "via": entry.via,
-            }  # fmt: skip
+                "parameters": entry.parameters,
+                "seed": entry.seed,
+                "by": entry.by,
+                "identity_source": entry.identity_source,
+                "via": entry.via,
+            }
             return _Event("SIMULATION_START", detail, run_id=entry.run_id)
         case RunEndedEntry() if _is_simulation(entry, view):
             detail = {"status": entry.status, "stopped_reason": entry.reason, "result": entry.result}

@@ -91,11 +91,15 @@ class Contracts:
         contract, code = self._meant(contract_id, requirement, contract_hash)
         entry = HandshakeEntry.model_validate(
             {
-                "agent": agent, "contract_id": contract_id, "requirement": requirement, "contract_hash": contract_hash,
-                "code": code, "version": None if contract is None else contract.version,
+                "agent": agent,
+                "contract_id": contract_id,
+                "requirement": requirement,
+                "contract_hash": contract_hash,
+                "code": code,
+                "version": None if contract is None else contract.version,
                 "token_hash": None if contract is None else token_hash(token),
             }
-        )  # fmt: skip
+        )
         await self._journal.append_if_missing(lambda: entry)
         return Handshake(code, None if contract is None else token, contract)
 

@@ -101,9 +101,12 @@ async def propose(
     except ValidationError:
         return CycleFailure("explain_json_parse_failed", "the explanation is no JSON object with a narrative")
     asked = _PROPOSE.format(
-        kinds=", ".join(contract.allowed_policy_types), limits=json.dumps(contract.limits),
-        floors=json.dumps(contract.floors), context=written, narrative=explanation.narrative,
-    )  # fmt: skip
+        kinds=", ".join(contract.allowed_policy_types),
+        limits=json.dumps(contract.limits),
+        floors=json.dumps(contract.floors),
+        context=written,
+        narrative=explanation.narrative,
+    )
     proposal = parse_json_block(await model.complete(asked))
     if proposal is None:
         return CycleFailure("policy_json_parse_failed", "the answer holds no JSON object")

@@ -83,13 +83,27 @@ class GateFacts(Facts):
     GateParams(),
     examples=[
         GateFacts(rejections=3),
-        GateFacts(rejections=0, token_valid=True, policy_kind="a", allowed_policy_types=("a",), confidence=0.5,
-                  context_fresh=True),
-        GateFacts(rejections=0, token_valid=True, policy_kind="a", allowed_policy_types=("a",), confidence=0.5,
-                  context_fresh=True, exceeded="DISCOUNT_EXCEEDS_CONTRACT", exceeded_why="16 is over 15"),
+        GateFacts(
+            rejections=0,
+            token_valid=True,
+            policy_kind="a",
+            allowed_policy_types=("a",),
+            confidence=0.5,
+            context_fresh=True,
+        ),
+        GateFacts(
+            rejections=0,
+            token_valid=True,
+            policy_kind="a",
+            allowed_policy_types=("a",),
+            confidence=0.5,
+            context_fresh=True,
+            exceeded="DISCOUNT_EXCEEDS_CONTRACT",
+            exceeded_why="16 is over 15",
+        ),
     ],
     description="whether a proposal is executed, refused or shown to a person",
-)  # fmt: skip
+)
 def gate_validation(params: GateParams, facts: GateFacts) -> Evaluation:
     """Accept what no check complains about."""
     confidence = 0.0 if facts.confidence is None else facts.confidence

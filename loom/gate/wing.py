@@ -56,10 +56,15 @@ async def _retire(gate: Gate, given: ChangeStanding) -> JsonValue:
 
 def _standing_json(standing: Standing) -> JsonValue:
     return {
-        "agent": standing.subject, "standing": standing.standing, "by": standing.by,
-        "identity_source": standing.identity_source, "via": standing.via, "trigger": standing.trigger,
-        "reason": standing.reason, "since": None if standing.since is None else standing.since.isoformat(),
-    }  # fmt: skip
+        "agent": standing.subject,
+        "standing": standing.standing,
+        "by": standing.by,
+        "identity_source": standing.identity_source,
+        "via": standing.via,
+        "trigger": standing.trigger,
+        "reason": standing.reason,
+        "since": None if standing.since is None else standing.since.isoformat(),
+    }
 
 
 extension = Extension(

@@ -192,22 +192,27 @@ class History:
             self._actors.reserve(mapped.type)
             run = before or await self._begin(mapped, rows, report, by=by)
             writing = Writing(
-                self._store, preparer, seen, run_id=run.run_id, fresh=fresh and before is None,
-                make_draft=self._draft,
-            )  # fmt: skip
+                self._store, preparer, seen, run_id=run.run_id, fresh=fresh and before is None, make_draft=self._draft
+            )
             written = await writing.write(total=report.good, progress=progress)
             result: dict[str, JsonValue] = {
-                "rows": report.rows, "decisions": written + (report.same if before is not None else 0),
+                "rows": report.rows,
+                "decisions": written + (report.same if before is not None else 0),
                 "skipped": 0 if before is not None else report.same,
-            }  # fmt: skip
+            }
             await self._runs.end(run.run_id, result=result, by=by, importing=True)
             return Imported(run_id=run.run_id, written=written, report=report)
 
     async def _begin(self, mapped: ImportMap, rows: Rows, report: ImportReport, *, by: By) -> Run:
         parameters: dict[str, Any] = {
-            "file": rows.name, "file_digest": rows.digest, "map_digest": mapped.digest, "source": mapped.source,
-            "type": mapped.type, "rows": report.rows, "map": mapped.plain(),
-        }  # fmt: skip
+            "file": rows.name,
+            "file_digest": rows.digest,
+            "map_digest": mapped.digest,
+            "source": mapped.source,
+            "type": mapped.type,
+            "rows": report.rows,
+            "map": mapped.plain(),
+        }
         return await self._runs.start(kind="import", parameters=parameters, by=by)
 
     async def _before(self, mapped: ImportMap, rows: Rows, *, by: By | None, resume: bool) -> Run | None:

@@ -29,8 +29,14 @@ FIELDS = ("id", "own_id", "correct", "actual", "feedback", "observed_at")
 """What a column may be; `id` or `own_id` names the decision."""
 
 _TRUTHS: Mapping[str, bool | None] = {
-    "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None,
-}  # fmt: skip
+    "true": True,
+    "yes": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "0": False,
+    "": None,
+}
 _BATCH = 500
 _SHOWN = 1_000
 _MOST_ROWS = 1_000_000
@@ -158,12 +164,16 @@ class OutcomeImport:
         drafts = [
             draft(
                 OutcomeObservedEntry(
-                    decision_id=decision_id, correct=row.correct, actual=row.actual, feedback=row.feedback,
-                    observed_at=row.observed_at or now, **who,
+                    decision_id=decision_id,
+                    correct=row.correct,
+                    actual=row.actual,
+                    feedback=row.feedback,
+                    observed_at=row.observed_at or now,
+                    **who,
                 )
             )
             for decision_id, row in new
-        ]  # fmt: skip
+        ]
         for batch in _batches(drafts):
             await self._append(batch)
         return len(drafts)

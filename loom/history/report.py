@@ -107,8 +107,17 @@ class Reporting:
     def report(self, *, file: str, file_digest: str, map_digest: str) -> ImportReport:
         """Return what was seen."""
         return ImportReport(
-            file=file, file_digest=file_digest, map_digest=map_digest, rows=self.rows, good=self.good, same=self.same,
-            bad=self.bad, counts=dict(self.counts), problems=tuple(self.problems),
-            notes=tuple(note.format(f"{count:,}") for note, count in self.notes.items()), first_decided_at=self.first,
-            last_decided_at=self.last, outcomes=dict(self.outcomes.most_common()),
-        )  # fmt: skip
+            file=file,
+            file_digest=file_digest,
+            map_digest=map_digest,
+            rows=self.rows,
+            good=self.good,
+            same=self.same,
+            bad=self.bad,
+            counts=dict(self.counts),
+            problems=tuple(self.problems),
+            notes=tuple(note.format(f"{count:,}") for note, count in self.notes.items()),
+            first_decided_at=self.first,
+            last_decided_at=self.last,
+            outcomes=dict(self.outcomes.most_common()),
+        )

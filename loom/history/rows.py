@@ -138,9 +138,12 @@ class Preparer:
         """Return the entry of a row. What was prepared is plain and checked: it is not looked through again."""
         content = prepared.content
         source = ObservedSource.model_construct(
-            name=self._map.source, own_id=prepared.own_id, digest=self._file, row=prepared.row,
+            name=self._map.source,
+            own_id=prepared.own_id,
+            digest=self._file,
+            row=prepared.row,
             row_digest=prepared.digest,
-        )  # fmt: skip
+        )
         decided_at = content["decided_at"]
         decision = Decision.model_construct(
             decision_id=observed_decision_id(

@@ -284,10 +284,15 @@ class Part(NamedTuple):
         """Return the part of an entry that was read in full."""
         body = None if recorded.body is None else json.loads(recorded.body)
         return cls(
-            recorded.position, recorded.journal, recorded.sequence, recorded.kind, recorded.schema_version,
-            recorded.command_id, recorded.recorded_at_us,
+            recorded.position,
+            recorded.journal,
+            recorded.sequence,
+            recorded.kind,
+            recorded.schema_version,
+            recorded.command_id,
+            recorded.recorded_at_us,
             None if body is None else tuple(at_path(body, path) for path in paths),
-        )  # fmt: skip
+        )
 
 
 def at_path(value: Any, path: str) -> Any:

@@ -162,9 +162,12 @@ class ChainCheck:
     def tell(self, code: str, entry: Recorded, what: str) -> None:
         """Add a finding about an entry."""
         self.findings.add(
-            code, f"{entry.journal} sequence {entry.sequence} (position {entry.position}) {what}",
-            position=entry.position, journal=entry.journal, sequence=entry.sequence,
-        )  # fmt: skip
+            code,
+            f"{entry.journal} sequence {entry.sequence} (position {entry.position}) {what}",
+            position=entry.position,
+            journal=entry.journal,
+            sequence=entry.sequence,
+        )
 
     def _check_body(self, entry: Recorded) -> None:
         if entry.body_scheme == SEALED_SCHEME:
@@ -295,9 +298,18 @@ def _body_of(line: str, said: Mapping[str, JsonValue], *, gone: bool) -> bytes |
 
 def _header(entry: Recorded, workspace: str) -> Header:
     return Header(
-        workspace, entry.journal, entry.kind, entry.command_id, entry.policy_hash, entry.sequence, entry.position,
-        entry.schema_version, entry.epoch, entry.recorded_at_us, entry.clock_back_us,
-    )  # fmt: skip
+        workspace,
+        entry.journal,
+        entry.kind,
+        entry.command_id,
+        entry.policy_hash,
+        entry.sequence,
+        entry.position,
+        entry.schema_version,
+        entry.epoch,
+        entry.recorded_at_us,
+        entry.clock_back_us,
+    )
 
 
 def _text(value: object) -> str:

@@ -42,5 +42,7 @@ class Grants:
                 "SELF_GRANTED",
                 f"{header.journal} sequence {header.sequence} (position {header.position}): [{by}] granted approval "
                 f"[{str(said['approval_id'])[:12]}], which was asked for by [{requester}]",
-                position=header.position, journal=header.journal, sequence=header.sequence,
-            )  # fmt: skip
+                position=header.position,
+                journal=header.journal,
+                sequence=header.sequence,
+            )

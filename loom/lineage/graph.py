@@ -19,9 +19,13 @@ NodeKind: TypeAlias = Literal["context", "decision", "policy", "precedent", "out
 _KINDS: tuple[NodeKind, ...] = ("context", "precedent", "policy", "decision", "outcome")
 _NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
 _KEYS = (
-    ("kind", "node", "string"), ("label", "node", "string"), ("count", "node", "int"), ("attributes", "node", "string"),
-    ("relation", "edge", "string"), ("times", "edge", "int"),
-)  # fmt: skip
+    ("kind", "node", "string"),
+    ("label", "node", "string"),
+    ("count", "node", "int"),
+    ("attributes", "node", "string"),
+    ("relation", "edge", "string"),
+    ("times", "edge", "int"),
+)
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-�𐀀-\U0010ffff]")
 
 

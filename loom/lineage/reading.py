@@ -37,9 +37,21 @@ SELECT DISTINCT decision_id FROM trace_outcomes WHERE decision_id IN (SELECT val
 """
 _NAMES = ("traces",)
 _READ = (
-    "decision_id", "decision_type", "policy", "facts", "evaluation.effect", "inputs", "precedents", "precedent_class",
-    "outcome", "parent_decision_id", "run_id", "origin", "replayed_from", "rationale",
-)  # fmt: skip
+    "decision_id",
+    "decision_type",
+    "policy",
+    "facts",
+    "evaluation.effect",
+    "inputs",
+    "precedents",
+    "precedent_class",
+    "outcome",
+    "parent_decision_id",
+    "run_id",
+    "origin",
+    "replayed_from",
+    "rationale",
+)
 _JOINED: tuple[Referred, ...] = ("inputs",)
 _MOST = 10_000
 _MOST_DESCRIBED = 500

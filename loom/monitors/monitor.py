@@ -118,10 +118,14 @@ class MonitorActor(Actor[_Window]):
             return Tick(observed=len(values))
         said = self.evaluate(facts)
         tick = MonitorTickEntry(
-            monitor=self.monitor.name, subject=self.key, position=command.position, facts=dict(facts),
-            parameters=_json_of(self.parameters), rule=said.rule,
+            monitor=self.monitor.name,
+            subject=self.key,
+            position=command.position,
+            facts=dict(facts),
+            parameters=_json_of(self.parameters),
+            rule=said.rule,
             about=command.about,
-        )  # fmt: skip
+        )
         await self.record(tick)
         if said.denied:
             await self._step_in(command, said)
@@ -149,10 +153,16 @@ class MonitorActor(Actor[_Window]):
         )
         await self.record(
             FindingEntry(
-                monitor=monitor.name, subject=self.key, position=command.position, rule=said.rule, why=said.why,
-                intervention=monitor.does, decision_id=decision_id, about=command.about,
+                monitor=monitor.name,
+                subject=self.key,
+                position=command.position,
+                rule=said.rule,
+                why=said.why,
+                intervention=monitor.does,
+                decision_id=decision_id,
+                about=command.about,
             )
-        )  # fmt: skip
+        )
 
 
 def _json_of(parameters: Mapping[str, object]) -> dict[str, JsonValue]:

@@ -29,9 +29,15 @@ _MAX_DOCUMENT = 262_144
 _MAX_CAUSE = 500
 # A rule computes with loom's decimal context, whatever the process has set.
 _DECIMALS = Context(
-    prec=28, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, capitals=1, clamp=0, flags=[],
+    prec=28,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    capitals=1,
+    clamp=0,
+    flags=[],
     traps=[InvalidOperation, DivisionByZero, Overflow],
-)  # fmt: skip
+)
 
 
 class Policy(AnyPolicy, Generic[P, F]):

@@ -284,9 +284,16 @@ class PolicyRegistry:
                 return None
             number = len(self._by_name.get(name, ())) + 1
             return PolicyRegisteredEntry(
-                name=name, number=number, version=version_id(number, full_hash), hash=full_hash,
-                document=document, about=dict(about), **who.written(), reason=reason, trigger=trigger,
-            )  # fmt: skip
+                name=name,
+                number=number,
+                version=version_id(number, full_hash),
+                hash=full_hash,
+                document=document,
+                about=dict(about),
+                **who.written(),
+                reason=reason,
+                trigger=trigger,
+            )
 
         await self._journal.append_if_missing(entry)
         return self._versions[full_hash]
@@ -296,10 +303,19 @@ class PolicyRegistry:
         if isinstance(entry, PolicyRegisteredEntry):
             _check(entry, recorded)
             version = PolicyVersion(
-                name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
-                about=entry.about, by=entry.by, reason=entry.reason, registered_at=recorded.recorded_at,
-                identity_source=entry.identity_source, via=entry.via, trigger=entry.trigger,
-            )  # fmt: skip
+                name=entry.name,
+                number=entry.number,
+                version=entry.version,
+                hash=entry.hash,
+                document=entry.document,
+                about=entry.about,
+                by=entry.by,
+                reason=entry.reason,
+                registered_at=recorded.recorded_at,
+                identity_source=entry.identity_source,
+                via=entry.via,
+                trigger=entry.trigger,
+            )
             if entry.trigger == "person":
                 self._proposers.setdefault(entry.hash, []).append(version.identity)
             self._versions[entry.hash] = version

@@ -80,6 +80,13 @@ def unregistered(
     """Return a policy as a version with the number 0, which is not registered."""
     full_hash = version_hash(document)
     return PolicyVersion(
-        name=name, number=0, version=version_id(0, full_hash), hash=full_hash, document=document,
-        about=about, by=by, reason=None, registered_at=datetime.fromtimestamp(0, UTC),
-    )  # fmt: skip
+        name=name,
+        number=0,
+        version=version_id(0, full_hash),
+        hash=full_hash,
+        document=document,
+        about=about,
+        by=by,
+        reason=None,
+        registered_at=datetime.fromtimestamp(0, UTC),
+    )

@@ -165,11 +165,16 @@ def _contradiction(
     words = {each.precedent: each.words for each in outcomes}
     looked = [(_recorded(each), words[each.row["precedent"]]) for each in members[:_SEPARATED]]
     return Contradiction(
-        situation=situation, rule=rule, cases=cases, looked_at=len(members), outcomes=tuple(outcomes),
+        situation=situation,
+        rule=rule,
+        cases=cases,
+        looked_at=len(members),
+        outcomes=tuple(outcomes),
         words=situation[:12] if known is None else known.named(newest["facts"] or {}, context=newest["context"] or {}),
-        first_at=min(each.first_at for each in outcomes), last_at=max(each.last_at for each in outcomes),
+        first_at=min(each.first_at for each in outcomes),
+        last_at=max(each.last_at for each in outcomes),
         separation=_separated(best_separation(looked)),
-    )  # fmt: skip
+    )
 
 
 def _decided(precedent: str, group: Sequence[Confirmed], known: EquivalenceRule | None) -> DecidedSo:
@@ -179,9 +184,12 @@ def _decided(precedent: str, group: Sequence[Confirmed], known: EquivalenceRule 
     return DecidedSo(
         precedent=precedent,
         words=json.dumps(outcome, ensure_ascii=False) if known is None else known.outcome_in_words(outcome),
-        cases=len(group), first_at=min(times), last_at=max(times), deciders=dict(deciders.most_common(_DECIDERS)),
+        cases=len(group),
+        first_at=min(times),
+        last_at=max(times),
+        deciders=dict(deciders.most_common(_DECIDERS)),
         examples=tuple(each.decision["decision_id"] for each in group[:_EXAMPLES]),
-    )  # fmt: skip
+    )
 
 
 def _decided_at(each: Confirmed) -> datetime:
@@ -213,9 +221,13 @@ def _separated(found: Separation | None) -> SeparatedBy | None:
     if found is None:
         return None
     return SeparatedBy(
-        fact=found.split.fact, words=found.split.words, gain=found.gain, p_value=found.p_value,
-        inside=dict(found.inside), outside=dict(found.outside),
-    )  # fmt: skip
+        fact=found.split.fact,
+        words=found.split.words,
+        gain=found.gain,
+        p_value=found.p_value,
+        inside=dict(found.inside),
+        outside=dict(found.outside),
+    )
 
 
 def _shares(counts: Mapping[str, int]) -> str:

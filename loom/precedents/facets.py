@@ -64,10 +64,21 @@ _NAMES = ("traces", "precedents")
 _FIRST, _LAST = -(2**40), 2**40
 _KNOWN = frozenset(
     {
-        "decision_type", "command_type", "is_exception", "actor_type", "actor_key", "policy", "policy_version",
-        "run_id", "origin", "status", "since", "until", "by_time",
+        "decision_type",
+        "command_type",
+        "is_exception",
+        "actor_type",
+        "actor_key",
+        "policy",
+        "policy_version",
+        "run_id",
+        "origin",
+        "status",
+        "since",
+        "until",
+        "by_time",
     }
-)  # fmt: skip
+)
 
 
 class FacetCount(BaseModel):
@@ -177,17 +188,24 @@ class _Tally:
         plain = self.declared is None or self.declared.bin is None
         ranked = self.ranked()
         return FacetCounts(
-            facet=self.name, rule=None if self.declared is None else self.declared.rule.version,
-            decisions=self.decisions, others=self.others, read=self.read, complete=complete,
+            facet=self.name,
+            rule=None if self.declared is None else self.declared.rule.version,
+            decisions=self.decisions,
+            others=self.others,
+            read=self.read,
+            complete=complete,
             left_out=max(len(ranked) - limit, 0),
             values=tuple(
                 FacetCount(
-                    value=json.loads(value) if plain else value, decisions=found["decisions"],
-                    granted=found["granted"], denied=found["denied"], exceptions=found["exceptions"],
+                    value=json.loads(value) if plain else value,
+                    decisions=found["decisions"],
+                    granted=found["granted"],
+                    denied=found["denied"],
+                    exceptions=found["exceptions"],
                 )
                 for value, found in ((each, self._of[each]) for each in ranked[:limit] if each in there)
             ),
-        )  # fmt: skip
+        )
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:

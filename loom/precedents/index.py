@@ -24,9 +24,18 @@ from loom.projections.sql import script
 from loom.sealing.markers import placeholder_of
 
 __all__ = [
-    "ROW", "WORDS", "PrecedentsProjection", "confirmable_row", "facet_text", "facets_of", "is_original", "overruled_in",
-    "precedent_row", "uncount", "words_of",
-]  # fmt: skip
+    "ROW",
+    "WORDS",
+    "PrecedentsProjection",
+    "confirmable_row",
+    "facet_text",
+    "facets_of",
+    "is_original",
+    "overruled_in",
+    "precedent_row",
+    "uncount",
+    "words_of",
+]
 
 _INSERT = """
 INSERT INTO precedents (
@@ -84,9 +93,17 @@ _FACET = "INSERT INTO precedent_facets VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 WORDS = "INSERT INTO precedent_words (rowid, rationale, reasoning) VALUES (?, ?, ?)"
 
 ROW = (
-    "decision_id", "decision_type", "precedent_class", "outcome", "rationale", "is_exception", "policy", "origin",
-    "run_id", "sealed_class",
-)  # fmt: skip
+    "decision_id",
+    "decision_type",
+    "precedent_class",
+    "outcome",
+    "rationale",
+    "is_exception",
+    "policy",
+    "origin",
+    "run_id",
+    "sealed_class",
+)
 """The parts of a decision that its row is made of, and whether it has one."""
 
 CLASS = frozenset({"rule", "situation", "precedent"})
@@ -114,9 +131,17 @@ class PrecedentsProjection:
     )
     schema = script("loom.precedents", "index.sql") + script("loom.precedents", "sums.sql")
     tables = (
-        "precedents", "precedent_classes", "precedent_supports", "precedent_policies", "precedent_overrulings",
-        "precedent_facets", "precedent_words", "precedent_sealed", "precedent_closed", *SUM_TABLES,
-    )  # fmt: skip
+        "precedents",
+        "precedent_classes",
+        "precedent_supports",
+        "precedent_policies",
+        "precedent_overrulings",
+        "precedent_facets",
+        "precedent_words",
+        "precedent_sealed",
+        "precedent_closed",
+        *SUM_TABLES,
+    )
     opened_tables: Mapping[str, frozenset[str]] = {
         "precedents": CLASS,
         **dict.fromkeys(

@@ -136,10 +136,21 @@ class Memory:
 
 _KNOWN = frozenset(
     {
-        "decision_type", "command_type", "is_exception", "actor_type", "actor_key", "policy", "policy_version",
-        "run_id", "origin", "status", "since", "until", "by_time",
+        "decision_type",
+        "command_type",
+        "is_exception",
+        "actor_type",
+        "actor_key",
+        "policy",
+        "policy_version",
+        "run_id",
+        "origin",
+        "status",
+        "since",
+        "until",
+        "by_time",
     }
-)  # fmt: skip
+)
 _NARROW = _KNOWN - {"origin", "status", "since", "until", "by_time"}
 """The filters with an own index that is more selective than words."""
 

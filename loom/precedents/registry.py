@@ -117,9 +117,14 @@ class EquivalenceRegistry:
                 return None
             number = len(self._by_name.get(rule.name, ())) + 1
             return EquivalenceRuleRegisteredEntry(
-                name=rule.name, number=number, version=_version_id(number, rule.hash), hash=rule.hash,
-                document=document, **who.written(), reason=reason,
-            )  # fmt: skip
+                name=rule.name,
+                number=number,
+                version=_version_id(number, rule.hash),
+                hash=rule.hash,
+                document=document,
+                **who.written(),
+                reason=reason,
+            )
 
         if rule.hash not in self._versions:
             await self._journal.append_if_missing(entry)
@@ -134,9 +139,17 @@ class EquivalenceRegistry:
         if known is None:
             who = Identity.of(by)
             known = self._at_hand[rule.hash] = RuleVersion(
-                name=rule.name, number=0, version=_version_id(0, rule.hash), hash=rule.hash, document=rule.document(),
-                by=who.name, reason=reason, registered_at=datetime.now(UTC), identity_source=who.source, via=who.via,
-            )  # fmt: skip
+                name=rule.name,
+                number=0,
+                version=_version_id(0, rule.hash),
+                hash=rule.hash,
+                document=rule.document(),
+                by=who.name,
+                reason=reason,
+                registered_at=datetime.now(UTC),
+                identity_source=who.source,
+                via=who.via,
+            )
         return known
 
     def describe(self, decision: Decision) -> dict[str, str]:
@@ -161,10 +174,17 @@ class EquivalenceRegistry:
             return
         _check(entry, recorded)
         version = RuleVersion(
-            name=entry.name, number=entry.number, version=entry.version, hash=entry.hash, document=entry.document,
-            by=entry.by, reason=entry.reason, registered_at=recorded.recorded_at,
-            identity_source=entry.identity_source, via=entry.via,
-        )  # fmt: skip
+            name=entry.name,
+            number=entry.number,
+            version=entry.version,
+            hash=entry.hash,
+            document=entry.document,
+            by=entry.by,
+            reason=entry.reason,
+            registered_at=recorded.recorded_at,
+            identity_source=entry.identity_source,
+            via=entry.via,
+        )
         self._versions[entry.hash] = version
         self._by_name.setdefault(entry.name, []).append(version)
 

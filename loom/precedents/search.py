@@ -218,11 +218,13 @@ class Precedents:
         rows = await self._queries.fetch(statement, bound, names=_NAMES)
         return tuple(
             PrecedentMember(
-                **_found(each.row), position=each.row["position"], policy=each.row["policy_name"],
+                **_found(each.row),
+                position=each.row["position"],
+                policy=each.row["policy_name"],
                 policy_version=each.row["policy_version"],
             )
             for each in await self._hits.confirmed(rows, by_class=True)
-        )  # fmt: skip
+        )
 
     async def get(self, precedent: str) -> PrecedentSupport:
         """Return a class by its key or the beginning of it; raise `PrecedentClassNotFoundError`."""

@@ -31,7 +31,7 @@ __all__ = [
     "drop_import",
     "month_of",
     "value_text",
-]  # fmt: skip
+]
 
 DAY, MONTH, YEAR = 0, 1, 2
 """The period of a sum, UTC: a day since 1970; a month, as year * 12 + month from 0; a year."""
@@ -43,9 +43,13 @@ OTHERS = ""
 """The value in place of all values without sums of their own."""
 
 SUM_TABLES = (
-    "precedent_sum_facets", "precedent_sum_rules", "precedent_sum_values", "precedent_sum_groups", "precedent_sums",
+    "precedent_sum_facets",
+    "precedent_sum_rules",
+    "precedent_sum_values",
+    "precedent_sum_groups",
+    "precedent_sums",
     "precedent_sums_waiting",
-)  # fmt: skip
+)
 DAY_US = 86_400_000_000
 _MOST_FACETS = 64
 _MOST_VALUES = 256
@@ -123,10 +127,15 @@ def count_decision(view: sqlite3.Connection, row: Mapping[str, Any], facets: Ite
     group = _group(
         view,
         (
-            "observed" if observed else "original", row["decision_type"], row["journal"].partition("/")[0],
-            row["policy_name"] or "", row["effect"] or "", row["verdict"] or "", row["is_exception"],
+            "observed" if observed else "original",
+            row["decision_type"],
+            row["journal"].partition("/")[0],
+            row["policy_name"] or "",
+            row["effect"] or "",
+            row["verdict"] or "",
+            row["is_exception"],
         ),
-    )  # fmt: skip
+    )
     said: dict[str, list[str]] = {}
     for name, text in facets:
         said.setdefault(name, []).append(text)

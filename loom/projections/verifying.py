@@ -247,8 +247,11 @@ def _feed(
                 if recorded.position <= until and (kinds is None or recorded.kind in kinds):
                     projection.apply(recorded, connection)
         except Exception as error:  # the views stopped at it as well, or did not record that
-            found.add("NOT_FOLDED", f"projection [{projection.name}]: {type(error).__name__}: {error}",
-                      projection=projection.name)  # fmt: skip
+            found.add(
+                "NOT_FOLDED",
+                f"projection [{projection.name}]: {type(error).__name__}: {error}",
+                projection=projection.name,
+            )
             del going[index]
     connection.execute("COMMIT")
 

@@ -161,9 +161,15 @@ def _case(
     said = said_of(policy, recalled.facts, recorded_rule=recalled.rule, gaps=gaps)
     both = said.label == "indeterminate" and recalled.effect == "indeterminate"
     return AgainstCase(
-        recalled.decision_id, recalled.journal, THEN_AND_NOW if both else said.label, done, said.rule, said.reason,
-        said.missing, said.depends_on,
-    )  # fmt: skip
+        recalled.decision_id,
+        recalled.journal,
+        THEN_AND_NOW if both else said.label,
+        done,
+        said.rule,
+        said.reason,
+        said.missing,
+        said.depends_on,
+    )
 
 
 def verdict_of(said: str | None, done: str | None) -> AgainstVerdict:
@@ -262,18 +268,27 @@ class AgainstTally:
             policy=", ".join(sorted(self._policies)) if self._under is None else self._under.name,
             under=OWN_VERSION if self._under is None else self._under.version,
             hash="" if self._under is None else self._under.hash,
-            mapping=None if self._mapping is None else self._mapping.plain, cases=self._verdicts.total(),
-            agrees=self._verdicts["agrees"], differs=self._verdicts["differs"], consent=self._verdicts["consent"],
-            indeterminate=self._verdicts["indeterminate"], unmapped=self._verdicts["unmapped"],
-            not_replayable=dict(sorted(self._reasons.items())), compared=dict(sorted(self._compared.items())),
+            mapping=None if self._mapping is None else self._mapping.plain,
+            cases=self._verdicts.total(),
+            agrees=self._verdicts["agrees"],
+            differs=self._verdicts["differs"],
+            consent=self._verdicts["consent"],
+            indeterminate=self._verdicts["indeterminate"],
+            unmapped=self._verdicts["unmapped"],
+            not_replayable=dict(sorted(self._reasons.items())),
+            compared=dict(sorted(self._compared.items())),
             cells=self._whole.cells(weighed=weighed),
             groups={
                 grouping: {name: cells.cells(weighed=weighed) for name, cells in sorted(groups.items())}
                 for grouping, groups in self._groups.items()
             },
-            weight_fact=self._weigh, unweighed=self._unweighed, gaps=self._gaps, filled=self._filled,
-            open=dict(self._open.most_common(_MOST_GROUPS)), left_out=left_out,
-        )  # fmt: skip
+            weight_fact=self._weigh,
+            unweighed=self._unweighed,
+            gaps=self._gaps,
+            filled=self._filled,
+            open=dict(self._open.most_common(_MOST_GROUPS)),
+            left_out=left_out,
+        )
 
 
 def _grouping(name: str) -> Grouping:

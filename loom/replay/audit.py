@@ -147,18 +147,27 @@ class _Looked:
         if self._counts[code] <= _KEPT:
             self._findings.append(
                 AuditFinding(
-                    decision_id=recalled.decision_id, journal=recalled.journal, version=recalled.policy_version,
-                    code=code, detail=detail,
+                    decision_id=recalled.decision_id,
+                    journal=recalled.journal,
+                    version=recalled.policy_version,
+                    code=code,
+                    detail=detail,
                 )
-            )  # fmt: skip
+            )
 
     def audit(self, mixed_runs: dict[str, tuple[str, ...]], *, left_out: int) -> Audit:
         """Return the result so far."""
         return Audit(
-            decisions=self._decisions, confirmed=self._confirmed, counts=dict(sorted(self._counts.items())),
-            versions=dict(sorted(self._versions.items())), missing_versions=tuple(self._missing),
-            mixed_runs=mixed_runs, findings=tuple(self._findings), left_out=left_out, observed=self._observed,
-        )  # fmt: skip
+            decisions=self._decisions,
+            confirmed=self._confirmed,
+            counts=dict(sorted(self._counts.items())),
+            versions=dict(sorted(self._versions.items())),
+            missing_versions=tuple(self._missing),
+            mixed_runs=mixed_runs,
+            findings=tuple(self._findings),
+            left_out=left_out,
+            observed=self._observed,
+        )
 
     def _judge(self, recalled: Recalled) -> tuple[AuditCode, str] | None:
         version, policy = self._version(recalled.policy_hash or "")

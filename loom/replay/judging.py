@@ -141,9 +141,17 @@ def judged(
         verdict: CaseVerdict = "flipped" if old != new else "indeterminate" if new == "indeterminate" else "unchanged"
         untouched = scenario is not None and facts == recalled.facts
         yield Case(
-            recalled.decision_id, recalled.journal, verdict, old, new, recalled.rule, said.rule, None, untouched,
+            recalled.decision_id,
+            recalled.journal,
+            verdict,
+            old,
+            new,
+            recalled.rule,
+            said.rule,
+            None,
+            untouched,
             said.missing,
-        )  # fmt: skip
+        )
 
 
 class Tally:
@@ -205,22 +213,39 @@ class Tally:
             policy=", ".join(sorted(self._policies)) if self._under is None else self._under.name,
             under=OWN_VERSION if self._under is None else self._under.version,
             hash="" if self._under is None else self._under.hash,
-            scenario=None if self._scenario is None else self._scenario.said, untouched=self._untouched,
-            compared=dict(sorted(self._compared.items())), cases=self._verdicts.total(),
-            unchanged=self._verdicts["unchanged"], flipped=self._verdicts["flipped"],
+            scenario=None if self._scenario is None else self._scenario.said,
+            untouched=self._untouched,
+            compared=dict(sorted(self._compared.items())),
+            cases=self._verdicts.total(),
+            unchanged=self._verdicts["unchanged"],
+            flipped=self._verdicts["flipped"],
             indeterminate=self._verdicts["indeterminate"],
-            not_replayable=dict(sorted(self._reasons.items())), transitions=tuple(transitions),
-            defects=tuple(self._defects), run_id=run_id, left_out=left_out,
-            gaps=self._gaps, filled=self._filled, open=dict(self._open.most_common(_MOST_OPEN)),
-        )  # fmt: skip
+            not_replayable=dict(sorted(self._reasons.items())),
+            transitions=tuple(transitions),
+            defects=tuple(self._defects),
+            run_id=run_id,
+            left_out=left_out,
+            gaps=self._gaps,
+            filled=self._filled,
+            open=dict(self._open.most_common(_MOST_OPEN)),
+        )
 
 
 def _not_replayable(recalled: Recalled, said: Said) -> Case:
     old = None if recalled.effect is None else label(recalled.effect, recalled.tier)
     return Case(
-        recalled.decision_id, recalled.journal, "not_replayable", old, None, recalled.rule, None, said.reason, False,
-        said.missing, said.depends_on,
-    )  # fmt: skip
+        recalled.decision_id,
+        recalled.journal,
+        "not_replayable",
+        old,
+        None,
+        recalled.rule,
+        None,
+        said.reason,
+        False,
+        said.missing,
+        said.depends_on,
+    )
 
 
 def _rank(of: str) -> int:

@@ -114,9 +114,15 @@ class _Driven:
         old, new = _label(before.evaluation), _label(after.evaluation)
         same = old == new and before.outcome == after.outcome
         return RerunCase(
-            decision_id=recalled.decision_id, journal=recalled.journal, verdict="unchanged" if same else "flipped",
-            old=old, new=new, old_outcome=before.outcome, new_outcome=after.outcome, leftovers=self._left,
-        )  # fmt: skip
+            decision_id=recalled.decision_id,
+            journal=recalled.journal,
+            verdict="unchanged" if same else "flipped",
+            old=old,
+            new=new,
+            old_outcome=before.outcome,
+            new_outcome=after.outcome,
+            leftovers=self._left,
+        )
 
 
 async def _drive(system: ActorSystem, recalled: Recalled, entries: list[Recorded], under: PolicyVersion) -> _Driven:
@@ -161,10 +167,16 @@ async def _turn_of(store: JournalStore, recalled: Recalled) -> list[Recorded]:
 
 def _not_replayable(recalled: Recalled, before: Decision | None, reason: str, left: tuple[str, ...] = ()) -> RerunCase:
     return RerunCase(
-        decision_id=recalled.decision_id, journal=recalled.journal, verdict="not_replayable",
-        old=None if before is None else _label(before.evaluation), new=None,
-        old_outcome={} if before is None else before.outcome, new_outcome=None, reason=reason, leftovers=left,
-    )  # fmt: skip
+        decision_id=recalled.decision_id,
+        journal=recalled.journal,
+        verdict="not_replayable",
+        old=None if before is None else _label(before.evaluation),
+        new=None,
+        old_outcome={} if before is None else before.outcome,
+        new_outcome=None,
+        reason=reason,
+        leftovers=left,
+    )
 
 
 def _label(evaluation: Evaluation | None) -> str | None:

@@ -24,9 +24,20 @@ UnderWhich: TypeAlias = Callable[[str | None], tuple[PolicyVersion | None, AnyPo
 """Returns, by the hash of the version that decided, the version to judge under and its code; None for each missing."""
 
 Reason: TypeAlias = Literal[
-    "no_facts", "no_evaluation", "no_rule", "other_policy", "missing_facts", "unusable_facts", "code_changed",
-    "not_registered", "scenario_failed", "open", "not_looked_at", "sealed", "erased",
-]  # fmt: skip
+    "no_facts",
+    "no_evaluation",
+    "no_rule",
+    "other_policy",
+    "missing_facts",
+    "unusable_facts",
+    "code_changed",
+    "not_registered",
+    "scenario_failed",
+    "open",
+    "not_looked_at",
+    "sealed",
+    "erased",
+]
 """Why a case cannot be judged again. These words are stable."""
 
 

@@ -28,9 +28,16 @@ _IDS = 400
 _LOOK = "SELECT position FROM trace_decisions"
 _NAMES = ("traces",)
 _READ = (
-    "decision_id", "policy.name", "policy.version", "policy.hash", "evaluation.effect", "policy.rule", "run_id",
-    "evaluation.tier", "facts",
-)  # fmt: skip
+    "decision_id",
+    "policy.name",
+    "policy.version",
+    "policy.hash",
+    "evaluation.effect",
+    "policy.rule",
+    "run_id",
+    "evaluation.tier",
+    "facts",
+)
 _EXACT = {"run_id": "run_id", "decision_type": "decision_type", "origin": "origin", "policy": "policy.name"}
 """The conditions of a selection that are values of a decision."""
 _ENDED = "(origin <> 'observed' OR status = 'settled')"

@@ -66,7 +66,11 @@ def offers_chart(observed: Sequence[Observed], *, ceiling: float | None) -> Char
         if level is not None
     ]
     return Chart(
-        width=_WIDTH, height=_HEIGHT, left=_LEFT, right=_WIDTH - _RIGHT, bottom=_HEIGHT - _BOTTOM,
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        right=_WIDTH - _RIGHT,
+        bottom=_HEIGHT - _BOTTOM,
         ticks=[(scale.y(value), f"{value:g}") for value in _nice(scale.low, scale.high)],
         steps=[(scale.x(number), str(number)) for number in _steps(len(observed))],
         points=[Point(scale.x(each.number), scale.y(each.value), _tooltip(each)) for each in observed],
@@ -80,7 +84,7 @@ def offers_chart(observed: Sequence[Observed], *, ceiling: float | None) -> Char
             for each in observed
             if each.found is not None
         ],
-    )  # fmt: skip
+    )
 
 
 class Cell(NamedTuple):
@@ -99,11 +103,13 @@ def strip(decisions: Sequence[Reported]) -> list[Cell]:
     width = _WIDTH / len(decisions)
     return [
         Cell(
-            place * width, max(width - (1 if width > 4 else 0), 0.5), (each.summary.effect or "none"),
+            place * width,
+            max(width - (1 if width > 4 else 0), 0.5),
+            (each.summary.effect or "none"),
             f"{each.number}: {each.summary.effect or 'no rule'}, {each.summary.rationale[:120]}",
         )
         for place, each in enumerate(decisions)
-    ]  # fmt: skip
+    ]
 
 
 class _Scale(NamedTuple):

@@ -14,8 +14,12 @@ __all__ = ["as_svg"]
 
 _COLUMNS: dict[NodeKind, int] = {"context": 0, "precedent": 0, "policy": 0, "decision": 1, "outcome": 2}
 _COLORS: dict[NodeKind, str] = {
-    "context": "#2f5bd7", "precedent": "#6a4bc4", "policy": "#9a6a00", "decision": "#444b57", "outcome": "#1f7a4d",
-}  # fmt: skip
+    "context": "#2f5bd7",
+    "precedent": "#6a4bc4",
+    "policy": "#9a6a00",
+    "decision": "#444b57",
+    "outcome": "#1f7a4d",
+}
 _WIDTH, _BOX, _ROW, _TALL = 960, 250, 34, 26
 _LEFTS = (0, 355, 710)
 _TOP = 22

@@ -288,9 +288,10 @@ class _Reading:
         field = cls.model_fields.get(name)
         if field is None or field.annotation is not str or any(_markers(field.metadata)):
             raise self._refused(
-                where, f"names its subject by [{name}], which is no plain text field of [{cls.__qualname__}]",
+                where,
+                f"names its subject by [{name}], which is no plain text field of [{cls.__qualname__}]",
                 "name a field of type str that is not declared itself",
-            )  # fmt: skip
+            )
 
     def _refused(self, where: str, problem: str, cure: str) -> ConfigError:
         return ConfigError(

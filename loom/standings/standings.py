@@ -151,6 +151,14 @@ class Standings:
         if isinstance(entry, StandingChangedEntry):
             self._held.discard(entry.subject)
             self._standings[entry.subject] = Standing(
-                entry.subject, entry.standing, entry.by, entry.trigger, entry.reason, entry.cause,
-                recorded.recorded_at, recorded.position, entry.identity_source, entry.via,
-            )  # fmt: skip
+                entry.subject,
+                entry.standing,
+                entry.by,
+                entry.trigger,
+                entry.reason,
+                entry.cause,
+                recorded.recorded_at,
+                recorded.position,
+                entry.identity_source,
+                entry.via,
+            )

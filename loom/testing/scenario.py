@@ -212,9 +212,14 @@ async def _lay_down(loom: Loom, history: Sequence[Recorded]) -> None:
             if recorded.body is None or recorded.salt is None:
                 continue
             entry = Draft(
-                recorded.kind, recorded.schema_version, recorded.command_id, recorded.policy_hash, recorded.salt,
-                recorded.body, recorded.body_digest,
-            )  # fmt: skip
+                recorded.kind,
+                recorded.schema_version,
+                recorded.command_id,
+                recorded.policy_hash,
+                recorded.salt,
+                recorded.body,
+                recorded.body_digest,
+            )
             await store.append(Append(recorded.journal, recorded.sequence - 1, (entry,)))
     finally:
         await store.close()

@@ -40,11 +40,20 @@ Body = TypeVar("Body", bound=BaseModel)
 Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspace it is about.")]
 
 REFUSALS: Mapping[int, str] = {
-    400: "no JSON, or no HTTP", 401: "no key of this workspace", 403: "not with this role", 404: "not known",
-    409: "conflict", 410: "erased, or pruned", 413: "too large",
-    421: "this host is not served", 422: "invalid contents", 429: "too many requests", 431: "its headers are too long",
-    500: "a fault of the server", 503: "busy: try again",
-}  # fmt: skip
+    400: "no JSON, or no HTTP",
+    401: "no key of this workspace",
+    403: "not with this role",
+    404: "not known",
+    409: "conflict",
+    410: "erased, or pruned",
+    413: "too large",
+    421: "this host is not served",
+    422: "invalid contents",
+    429: "too many requests",
+    431: "its headers are too long",
+    500: "a fault of the server",
+    503: "busy: try again",
+}
 """What is refused, and what each status means here."""
 
 STATUSES: Mapping[AnswerKind, int] = {
@@ -125,9 +134,11 @@ class Api:
         if text is not None:
             self._failed.failed(named, peer)
         raise HttpRefusal(
-            401, "unauthorized", "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
+            401,
+            "unauthorized",
+            "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
             headers={"WWW-Authenticate": "Bearer"},
-        )  # fmt: skip
+        )
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:

@@ -45,9 +45,7 @@ def create_app(
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorAnswer, "description": words} for status, words in REFUSALS.items()
     }
-    app = FastAPI(
-        title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals,
-    )  # fmt: skip
+    app = FastAPI(title="loom", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=refusals)
     app.state.api = api
     app.add_exception_handler(HttpRefusal, _refused)
     app.add_exception_handler(LoomError, _loom_error)

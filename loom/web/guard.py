@@ -27,9 +27,11 @@ RANKS: Mapping[Role, frozenset[str]] = {
 
 
 SAFE_HEADERS = [
-    (b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
-]  # fmt: skip
+]
 """What every answer says of itself."""
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?\Z")
@@ -91,9 +93,11 @@ class RateLimit:
         if left < 1:
             wait_s = max(1, round((1 - left) / self._per_second))
             raise HttpRefusal(
-                429, "rate_limited", "too many requests with this key; expected fewer: wait",
+                429,
+                "rate_limited",
+                "too many requests with this key; expected fewer: wait",
                 headers={"Retry-After": str(wait_s)},
-            )  # fmt: skip
+            )
         self._buckets[key_id] = (left - 1, now)
 
 

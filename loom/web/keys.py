@@ -77,9 +77,12 @@ class Keys:
         """Issue a key for a person, and return it: it is shown only this once."""
         key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
         entry = KeyIssuedEntry(
-            **Identity.of(by).written(), key_id=key_id, name=check_person(name, what="name"), role=role,
+            **Identity.of(by).written(),
+            key_id=key_id,
+            name=check_person(name, what="name"),
+            role=role,
             key_hash=_hash(key_id, secret),
-        )  # fmt: skip
+        )
         await self._journal.append_if_missing(lambda: entry)
         return f"loom_{key_id}_{secret}"
 

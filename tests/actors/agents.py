@@ -99,9 +99,20 @@ class Folding(Actor[Counted]):
 # --- an agent that does what its command says -----------------------------------------------------
 
 Verb = Literal[
-    "fetch", "fetch_fails", "note", "perform", "perform_fails", "evaluate", "precedents", "decide", "approve", "ask",
-    "ask_fails", "tell", "draw",
-]  # fmt: skip
+    "fetch",
+    "fetch_fails",
+    "note",
+    "perform",
+    "perform_fails",
+    "evaluate",
+    "precedents",
+    "decide",
+    "approve",
+    "ask",
+    "ask_fails",
+    "tell",
+    "draw",
+]
 
 
 class Do(BaseModel):
@@ -138,9 +149,11 @@ class Lend(Command[str]):
 class Lender(Folding):
     async def execute(self, command: Lend) -> str:
         await self.gather_context(
-            system="lender", entity="thing", query=command.key,
+            system="lender",
+            entity="thing",
+            query=command.key,
             fetcher=lambda: self.world.call(f"lend {command.key}", command.key),
-        )  # fmt: skip
+        )
         if command.fails:
             raise ValueError("nothing to lend")
         return f"lent {command.key}"

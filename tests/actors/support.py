@@ -78,9 +78,14 @@ async def lay_down(directory: Path, history: Sequence[Recorded]) -> None:
             assert recorded.body is not None
             assert recorded.salt is not None
             entry = Draft(
-                recorded.kind, recorded.schema_version, recorded.command_id, recorded.policy_hash, recorded.salt,
-                recorded.body, recorded.body_digest,
-            )  # fmt: skip
+                recorded.kind,
+                recorded.schema_version,
+                recorded.command_id,
+                recorded.policy_hash,
+                recorded.salt,
+                recorded.body,
+                recorded.body_digest,
+            )
             await store.append(Append(recorded.journal, recorded.sequence - 1, (entry,)))
     finally:
         await store.close()

@@ -57,8 +57,9 @@ async def test_what_a_turn_sends_on_is_in_the_name_and_from_the_source_of_its_ow
         await loom.actor(Passing, "a").ask(Pass(path=["b"]))
         received = [each.entry for each in await entries(loom, "passing/b") if each.kind == "command_received"]
         assert [str(each.identity) for each in received if isinstance(each, CommandReceivedEntry)] == [
-            "robin (api_key:7, via http)", "None",
-        ]  # fmt: skip
+            "robin (api_key:7, via http)",
+            "None",
+        ]
 
 
 async def test_a_turn_of_before_sources_were_kept_goes_on_in_a_name_that_is_claimed(tmp_path: Path) -> None:
@@ -70,9 +71,11 @@ async def test_a_turn_of_before_sources_were_kept_goes_on_in_a_name_that_is_clai
         body = json.dumps({**json.loads(ready.body), "identity_source": None}).replace(', "identity_source": null', "")
         body = body.replace('"identity_source": null, ', "")
         old = ready._replace(
-            schema_version=1, body=body.encode(), body_digest=body_digest(ready.salt, body.encode()),
+            schema_version=1,
+            body=body.encode(),
+            body_digest=body_digest(ready.salt, body.encode()),
             policy_hash=loom.actors.classes.pin(Passing).hash_bytes,
-        )  # fmt: skip
+        )
         await loom.store.append(Append("passing/a", 0, (old,)))
     async with opened(tmp_path, agents=[Passing]) as loom:
         assert await loom.actor(Passing, "a").ask(Pass(path=["b"]), id="c") == "end"

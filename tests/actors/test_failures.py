@@ -208,9 +208,13 @@ async def test_actors_that_were_let_go_leave_nothing_behind(tmp_path: Path) -> N
         await until(lambda: loom.actors.awake == 0)
         system = loom.actors
         held: list[Sized] = [
-            system._cells, system._waking, system.stopped, system._to_revive, system._without_code,
+            system._cells,
+            system._waking,
+            system.stopped,
+            system._to_revive,
+            system._without_code,
             system._still_writing,
-        ]  # fmt: skip
+        ]
         assert [len(each) for each in held] == [0] * len(held)
         assert len(system.messenger._lock) == 0
 

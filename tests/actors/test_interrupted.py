@@ -75,11 +75,16 @@ async def test_a_turn_that_shutdown_cuts_short_is_resumed_at_the_next_start(tmp_
     async with opened(tmp_path, again) as loom:
         await until(lambda: _ended(loom))  # by itself, nobody has to ask
         assert await loom.actor(Interpreter, "one").ask(TWO, id="c") == {
-            "first": {"key": "first"}, "second": {"key": "second"},
-        }  # fmt: skip
+            "first": {"key": "first"},
+            "second": {"key": "second"},
+        }
         assert await kinds(loom, "interpreter/one") == [
-            "command_received", "context_gathered", "turn_resumed", "context_gathered", "turn_completed",
-        ]  # fmt: skip
+            "command_received",
+            "context_gathered",
+            "turn_resumed",
+            "context_gathered",
+            "turn_completed",
+        ]
     assert again.calls == {"fetch second": 1}
 
 
@@ -283,9 +288,10 @@ async def test_a_command_that_cannot_be_journaled_was_never_accepted(
         break_journal(loom, monkeypatch, error=full, when=lambda a: broken and a.journal.startswith("lender/"))
         ref = loom.actor(Lender, "one")
         outcomes = await asyncio.gather(
-            *(ref.ask(Lend(key=f"{n}"), id=f"{n}") for n in range(5)), ref.tell(Lend(key="t"), id="t"),
+            *(ref.ask(Lend(key=f"{n}"), id=f"{n}") for n in range(5)),
+            ref.tell(Lend(key="t"), id="t"),
             return_exceptions=True,
-        )  # fmt: skip
+        )
         assert [type(each) for each in outcomes] == [DiskFullError] * 6
         assert await kinds(loom, "lender/one") == []
         broken = False

@@ -214,6 +214,11 @@ async def test_a_replay_reads_the_message_from_the_journal_and_waits_for_nothing
         await shop.send(Paid(amount=4))
         assert await shop.ask(Order(), id="c", timeout_s=30) == ["4"]
         assert (await kinds(loom, "shop/one")) == [
-            "command_received", "command_received", "wait_begun", "turn_completed", "wait_ended", "turn_continued",
+            "command_received",
+            "command_received",
+            "wait_begun",
             "turn_completed",
-        ]  # fmt: skip
+            "wait_ended",
+            "turn_continued",
+            "turn_completed",
+        ]

@@ -75,8 +75,12 @@ async def test_a_parked_turn_that_is_answered_waits_for_the_turn_that_runs(tmp_p
         world.let_go("fetch x")
         await asyncio.gather(asking, other)
         assert (await kinds(loom, "interpreter/one"))[-5:] == [
-            "context_gathered", "turn_completed", "turn_continued", "test.actors.noted", "turn_completed",
-        ]  # fmt: skip
+            "context_gathered",
+            "turn_completed",
+            "turn_continued",
+            "test.actors.noted",
+            "turn_completed",
+        ]
 
 
 TWO_AT_ONCE = Carry(
@@ -303,12 +307,15 @@ async def test_an_answer_says_where_its_name_comes_from_and_claims_no_role(tmp_p
         await asking
         assert (str(answered.answerer), answered.role) == ("alice (os_user:1000, via socket)", None)
         assert [str(each.identity) for each in answered.events] == [
-            "bob (api_key:7, via http)", "alice (os_user:1000, via socket)",
-        ]  # fmt: skip
+            "bob (api_key:7, via http)",
+            "alice (os_user:1000, via socket)",
+        ]
         bodies = {each.kind: json.loads(each.body or b"") async for each in loom.store.read("interpreter/one")}
         for kind, field in (
-            ("command_received", "by"), ("approval_requested", "requested_by"), ("approval_answered", "by"),
-        ):  # fmt: skip
+            ("command_received", "by"),
+            ("approval_requested", "requested_by"),
+            ("approval_answered", "by"),
+        ):
             assert bodies[kind]["identity_source"] == {"bob": "api_key:7", "alice": "os_user:1000"}[bodies[kind][field]]
         assert bodies["approval_answered"]["role"] is None
 
@@ -445,8 +452,9 @@ async def test_a_deadline_that_cannot_be_seen_to_does_not_hold_others_up(
         monkeypatch.setattr(cell, "write_and_wait", _refuses)
         assert await loom.approvals.expire_due() == 1
         assert {(each.actor_key, each.approver) for each in await loom.approvals.pending()} == {
-            ("one", "vp"), ("two", "cfo"),
-        }  # fmt: skip
+            ("one", "vp"),
+            ("two", "cfo"),
+        }
 
 
 async def _refuses(*_: Any, **__: Any) -> Any:

@@ -20,9 +20,20 @@ from tests.actors.agents import Carry, Do, Interpreter, Program, Together, World
 from tests.actors.support import MARKERS, Granting, entries, lay_down, opened, until
 
 _VERBS = [
-    "fetch", "fetch_fails", "note", "perform", "perform_fails", "evaluate", "precedents", "decide", "approve", "ask",
-    "ask_fails", "tell", "draw",
-]  # fmt: skip
+    "fetch",
+    "fetch_fails",
+    "note",
+    "perform",
+    "perform_fails",
+    "evaluate",
+    "precedents",
+    "decide",
+    "approve",
+    "ask",
+    "ask_fails",
+    "tell",
+    "draw",
+]
 _TIMES = frozenset({"duration_ms", "retrieved_at", "answered_at", "position"})
 """Times, and how far the index of precedents was, which a resumption of the turn moves."""
 _VARIES = frozenset({"value_drawn", "turn_completed"})
@@ -43,7 +54,7 @@ AT_ONCE: Program = [
         ]
     ),
     Do(verb="fetch", key="last"),
-]  # fmt: skip
+]
 PARKED: Program = [
     Do(verb="fetch", key="first"),
     Together(

@@ -47,9 +47,12 @@ class Trying(Folding):
                 )
             else:
                 found = await self.gather_context(
-                    system="crm", entity="account", query="acme", fetcher=lambda: self.world.call("fetched", "found"),
+                    system="crm",
+                    entity="account",
+                    query="acme",
+                    fetcher=lambda: self.world.call("fetched", "found"),
                     retry=self.retry,
-                )  # fmt: skip
+                )
         except (LookupFailedError, EffectFailedError) as error:
             return str(error)
         await self.record_decision(rationale="as found")
@@ -207,10 +210,13 @@ async def test_an_effect_that_may_not_be_repeated_is_retried_only_on_named_error
         async def execute(self, command: Fetch) -> str:
             return str(
                 await self.perform(
-                    action="pay", effect=lambda key: self.world.call("paid", key), key="p-1", repeatable=False,
+                    action="pay",
+                    effect=lambda key: self.world.call("paid", key),
+                    key="p-1",
+                    repeatable=False,
                     retry=Retry(backoff=SOON, on=self.on),
                 )
-            )  # fmt: skip
+            )
 
     world = Flaky(ConnectionRefusedError("nothing was sent"))
     async with opened(tmp_path, world, agents=[Once]) as loom:

@@ -81,9 +81,14 @@ async def test_a_turn_sleeps_in_real_time_and_other_turns_of_its_actor_run_meanw
         assert await resting == ["woke"]
         recorded = await kinds(loom, "both/one")
         assert recorded == [
-            "command_received", "wait_begun", "command_received", "context_gathered", "turn_completed",
-            "turn_continued", "turn_completed",
-        ]  # fmt: skip
+            "command_received",
+            "wait_begun",
+            "command_received",
+            "context_gathered",
+            "turn_completed",
+            "turn_continued",
+            "turn_completed",
+        ]
         assert len(loom.actors.services.timer) == 0
 
 
@@ -122,8 +127,13 @@ async def test_a_sleep_is_over_after_a_restart_by_the_time_of_day(tmp_path: Path
     async with opened(tmp_path, agents=[Sleeper], sources=fixed_sources(clock, seed="three")) as loom:
         assert await loom.actor(Sleeper, "one").ask(Rest(naps=(3_600.0,)), id="c", timeout_s=30) == ["0"]
         assert await kinds(loom, "sleeper/one") == [
-            "command_received", "wait_begun", "turn_resumed", "turn_continued", "context_gathered", "turn_completed",
-        ]  # fmt: skip
+            "command_received",
+            "wait_begun",
+            "turn_resumed",
+            "turn_continued",
+            "context_gathered",
+            "turn_completed",
+        ]
 
 
 async def test_a_sleep_that_a_clock_ahead_has_set_ends_after_a_restart_within_its_length(tmp_path: Path) -> None:
@@ -212,10 +222,14 @@ async def test_a_sleep_that_is_given_up_leaves_nothing_behind(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("seconds", "wakes"),
     [
-        (-1.0, None), (math.inf, None), (1e12, None), (None, datetime(2026, 1, 1)), (None, None),  # noqa: DTZ001
+        (-1.0, None),
+        (math.inf, None),
+        (1e12, None),
+        (None, datetime(2026, 1, 1)),  # noqa: DTZ001
+        (None, None),
         (1.0, datetime(2026, 1, 1, tzinfo=UTC)),
     ],
-)  # fmt: skip
+)
 async def test_a_sleep_without_a_sensible_length_is_refused(
     tmp_path: Path, seconds: float | None, wakes: datetime | None
 ) -> None:

@@ -217,9 +217,13 @@ async def test_a_snapshot_without_an_entry_in_the_journal_is_passed_over(tmp_pat
         assert body is not None
         assert loom.actors.services.snapshots is not None
         await loom.actors.services.snapshots.put(
-            "interpreter/one", actor_type="interpreter", state_version=Interpreter.state_version,
-            sequence=last.sequence, entry_hash=last.entry_hash, body=body,
-        )  # fmt: skip
+            "interpreter/one",
+            actor_type="interpreter",
+            state_version=Interpreter.state_version,
+            sequence=last.sequence,
+            entry_hash=last.entry_hash,
+            body=body,
+        )
     async with opened(tmp_path, snapshot_every=0) as loom:
         assert (await state_of(loom))["notes"] == [*"abc", "last"]
     assert begun == []

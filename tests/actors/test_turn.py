@@ -174,9 +174,12 @@ async def test_a_value_is_typed_the_same_live_and_resumed_and_is_nobody_elses_ob
         assert plain is not mine
         plain["list"].append("mutated")
         typed = await actor.gather_context(
-            system="s", entity="e", query="typed", returns=Account,
+            system="s",
+            entity="e",
+            query="typed",
+            returns=Account,
             fetcher=lambda: {"industry": "health", "since": datetime.fromisoformat("2026-01-01T00:00:00Z"), "arr": 5},
-        )  # fmt: skip
+        )
         assert isinstance(typed, Account)
         await actor.record_decision(rationale="because")
         return [typed.arr, str(typed.since), mine["list"]]
@@ -429,13 +432,21 @@ async def test_a_decision_takes_along_what_the_turn_saw(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"rationale": " "}, {"rationale": ""}, {"rationale": "\ud800"}, {"outcome": {"a": float("nan")}},
-        {"confidence": 2}, {"confidence": float("nan")}, {"reasoning": "one string"}, {"context": {"a": b"x"}},
-        {"decision_type": "x" * 65}, {"alternatives": [{"option": "a"}]}, {"parent": "unknown"},
+        {"rationale": " "},
+        {"rationale": ""},
+        {"rationale": "\ud800"},
+        {"outcome": {"a": float("nan")}},
+        {"confidence": 2},
+        {"confidence": float("nan")},
+        {"reasoning": "one string"},
+        {"context": {"a": b"x"}},
+        {"decision_type": "x" * 65},
+        {"alternatives": [{"option": "a"}]},
+        {"parent": "unknown"},
         {"rationale_author": "nobody"},
     ],
     ids=str,
-)  # fmt: skip
+)
 async def test_a_decision_that_is_not_whole_is_refused_and_leaves_nothing(
     tmp_path: Path, wrong: dict[str, Any]
 ) -> None:

@@ -49,8 +49,10 @@ async def test_what_is_due_is_listed_with_why_some_of_it_is_left(tmp_path: Path)
         assert await left(loom) == {}
     async with opened(tmp_path, 366) as loom:
         assert await left(loom) == {
-            "notes/old": None, "notes/held": "of a subject on hold", "notes/asking": "with a turn that has no end",
-        }  # fmt: skip
+            "notes/old": None,
+            "notes/held": "of a subject on hold",
+            "notes/asking": "with a turn that has no end",
+        }
 
 
 async def test_retention_is_carried_out_for_who_adopted_the_setting_and_stops_when_it_is_changed(

@@ -111,9 +111,14 @@ async def test_a_file_that_is_there_is_never_overwritten_and_no_file_is_made_of_
         await sealed(data, tmp_path / "nowhere" / "a.zip")
     async with opened(data, LATER) as loom:
         none = await seal(
-            loom.store, tmp_path / "b.zip", workspace="default", until=loom.store.acknowledged, before=START,
-            by="vera", now=LATER,
-        )  # fmt: skip
+            loom.store,
+            tmp_path / "b.zip",
+            workspace="default",
+            until=loom.store.acknowledged,
+            before=START,
+            by="vera",
+            now=LATER,
+        )
     assert none is None
     assert not (tmp_path / "b.zip").exists()
 
@@ -260,11 +265,14 @@ async def test_an_archive_without_its_bodies_does_not_verify(data: Path, tmp_pat
 @pytest.mark.parametrize(
     "lie",
     [
-        {"before": "2020-01-01T00:00:00Z"}, {"last_position": 3}, {"journals": "context"}, {"journals": "first_at"},
+        {"before": "2020-01-01T00:00:00Z"},
+        {"last_position": 3},
+        {"journals": "context"},
+        {"journals": "first_at"},
         {"journals": "twice"},
     ],
     ids=range(5),
-)  # fmt: skip
+)
 async def test_a_manifest_that_says_something_else_than_the_entries_does_not_verify(
     data: Path, tmp_path: Path, lie: dict[str, Any]
 ) -> None:
@@ -306,10 +314,15 @@ async def test_a_file_that_other_readers_could_read_otherwise_is_refused(data: P
 @pytest.mark.parametrize(
     ("name", "raw"),
     [
-        ("manifest.json", None), ("manifest.json", b""), ("manifest.json", b"{}"), ("manifest.json", b"\xff"),
-        ("entries.jsonl", None), ("entries.jsonl", b"\xff\xfe\n"), ("entries.jsonl", b"{}\n"),
+        ("manifest.json", None),
+        ("manifest.json", b""),
+        ("manifest.json", b"{}"),
+        ("manifest.json", b"\xff"),
+        ("entries.jsonl", None),
+        ("entries.jsonl", b"\xff\xfe\n"),
+        ("entries.jsonl", b"{}\n"),
     ],
-)  # fmt: skip
+)
 async def test_what_is_no_archive_is_told(data: Path, tmp_path: Path, name: str, raw: bytes | None) -> None:
     await sealed(data, tmp_path / "a.zip")
     path = changed(tmp_path / "a.zip", tmp_path / "b.zip", lambda each, old: raw if each == name else old)
@@ -421,9 +434,14 @@ async def test_nothing_is_pruned_for_an_archive_that_is_not_what_it_says(data: P
         with pytest.raises(JournalCorruptError, match="nothing was changed"):
             await archives.prune(Archive(broken), by="vera", reason="x")
         made = await seal(
-            loom.store, tmp_path / "c.zip", workspace="default", until=loom.store.acknowledged, before=LATER,
-            by="vera", now=LATER,
-        )  # fmt: skip
+            loom.store,
+            tmp_path / "c.zip",
+            workspace="default",
+            until=loom.store.acknowledged,
+            before=LATER,
+            by="vera",
+            now=LATER,
+        )
         assert made is not None
         with pytest.raises(JournalCorruptError, match="not in the journal of archives"):
             await archives.prune(Archive(tmp_path / "c.zip"), by="vera", reason="x")

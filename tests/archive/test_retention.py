@@ -36,9 +36,15 @@ async def sealed(loom: Loom, out: Path, *, retention: Retention | None = None) -
     """Seal what there is; return what was left, by why, or None where there was nothing to seal."""
     now = loom.now()
     made = await seal(
-        loom.store, out, workspace="default", until=loom.store.acknowledged, before=now + timedelta(seconds=1),
-        by="vera", now=now, retention=retention,
-    )  # fmt: skip
+        loom.store,
+        out,
+        workspace="default",
+        until=loom.store.acknowledged,
+        before=now + timedelta(seconds=1),
+        by="vera",
+        now=now,
+        retention=retention,
+    )
     return None if made is None else dict(made.left)
 
 

@@ -35,8 +35,15 @@ def failing(mode: str, *, fail: Any = None, **more: Any) -> Circuit:
     kept = {name: more.pop(name) for name in ("alternates", "rewrite") if name in more}
     definition = CircuitDefinition.model_validate(
         {
-            "circuit_id": "CX09_MINE", "category": "test", "purpose": "to fail", "inputs": ("word",),
-            "optional": ("creativity",), "outputs": ("said",), "failure_mode": mode, "success_metric": "none", **more,
+            "circuit_id": "CX09_MINE",
+            "category": "test",
+            "purpose": "to fail",
+            "inputs": ("word",),
+            "optional": ("creativity",),
+            "outputs": ("said",),
+            "failure_mode": mode,
+            "success_metric": "none",
+            **more,
         }
-    )  # fmt: skip
+    )
     return Circuit(definition, run, **kept)

@@ -91,10 +91,16 @@ def test_a_baseline_never_moves_while_a_strategy_declines(scores: list[float]) -
         declines = state.decline_cycles + 1 if declining else 0
         state.fold(
             CycleCountedEntry(
-                strategy_id=state.current, cycle=cycle, engagement=score, conversion=0.0, baseline=baseline,
-                declining=declining, decline_cycles=declines, frozen_baseline=baseline if declining else None,
+                strategy_id=state.current,
+                cycle=cycle,
+                engagement=score,
+                conversion=0.0,
+                baseline=baseline,
+                declining=declining,
+                decline_cycles=declines,
+                frozen_baseline=baseline if declining else None,
             )
-        )  # fmt: skip
+        )
         before = (baseline, declines)
         assert said.denied == (declines >= 3)
 
@@ -105,11 +111,15 @@ def test_a_baseline_never_moves_while_a_strategy_declines(scores: list[float]) -
 @pytest.mark.parametrize(
     ("confidence", "action", "sure"),
     [
-        (None, "rotate_strategy", 0.95), (1.0, "rotate_strategy", 0.95), (0.86, "rotate_strategy", 0.86),
-        (0.85, "log_and_monitor", 0.85), (0.5, "log_and_monitor", 0.5), (0.49, "escalate_to_admin", 0.49),
+        (None, "rotate_strategy", 0.95),
+        (1.0, "rotate_strategy", 0.95),
+        (0.86, "rotate_strategy", 0.86),
+        (0.85, "log_and_monitor", 0.85),
+        (0.5, "log_and_monitor", 0.5),
+        (0.49, "escalate_to_admin", 0.49),
         (0.0, "escalate_to_admin", 0.0),
     ],
-)  # fmt: skip
+)
 async def test_a_correction_is_acted_on_watched_or_escalated_by_how_sure_the_figures_are(
     tmp_path: Path, confidence: float | None, action: str, sure: float
 ) -> None:
@@ -188,15 +198,17 @@ def test_the_earlier_rule_gives_the_version_that_it_gave() -> None:
 
 def test_earlier_entries_of_cycles_and_corrections_are_read_as_they_were_meant() -> None:
     cycle = KINDS.decode(
-        "circuit.cycle_counted", 1,
+        "circuit.cycle_counted",
+        1,
         b'{"step":null,"strategy_id":"s","cycle":3,"engagement":0.4,"conversion":0.1,"baseline":0.7,"declining":true,'
         b'"decline_cycles":1}',
-    )  # fmt: skip
+    )
     correction = KINDS.decode(
-        "circuit.corrected", 1,
+        "circuit.corrected",
+        1,
         b'{"step":null,"log_id":"l","action":"escalate_to_admin","previous_strategy_id":"s","new_strategy_id":null,'
         b'"reason":"r","confidence":0.5}',
-    )  # fmt: skip
+    )
     assert isinstance(cycle, CycleCountedEntry)
     assert isinstance(correction, CorrectionEntry)
     assert (cycle.measured, cycle.frozen_baseline, correction.decline_cycles) == (1.0, None, 0)

@@ -150,10 +150,16 @@ async def test_generation_takes_its_strategy_under_both_names(tmp_path: Path, na
 
 async def test_an_input_under_a_further_name_is_protected_as_its_own(tmp_path: Path) -> None:
     definition = CircuitDefinition(
-        circuit_id="CX40_MAIL", category="test", purpose="to send", inputs=("email",), outputs=("sent",),
-        input_aliases={"email": ("mail", "address")}, fields={"email": "mask"}, failure_mode="escalate_to_admin",
+        circuit_id="CX40_MAIL",
+        category="test",
+        purpose="to send",
+        inputs=("email",),
+        outputs=("sent",),
+        input_aliases={"email": ("mail", "address")},
+        fields={"email": "mask"},
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     seen: list[Any] = []
 
     def send(inputs: Any) -> Result:
@@ -182,10 +188,13 @@ def test_circuits_that_did_not_change_give_the_versions_that_they_gave() -> None
 @pytest.mark.parametrize(
     ("goal", "profile", "intent"),
     [
-        (None, "SaaS B2B", "lead_generation"), ("Lead generation", "a bakery", "lead_generation"),
-        ("fewer churn", "SaaS B2B", "retention"), (None, "a loyal crowd", "retention"), (None, "a bakery", "general"),
+        (None, "SaaS B2B", "lead_generation"),
+        ("Lead generation", "a bakery", "lead_generation"),
+        ("fewer churn", "SaaS B2B", "retention"),
+        (None, "a loyal crowd", "retention"),
+        (None, "a bakery", "general"),
     ],
-)  # fmt: skip
+)
 async def test_the_goal_says_the_intent_then_the_profile(
     tmp_path: Path, goal: str | None, profile: str, intent: str
 ) -> None:

@@ -54,16 +54,18 @@ async def test_a_chain_of_three_runs_on_what_its_callers_give(tmp_path: Path) ->
         reply = await Circuits.of(loom).run("client-123", CHAIN)
         assert reply.success
         assert reply.final_output == {
-            "detected_intent": "lead_generation", "audience_segment": "enterprise",
+            "detected_intent": "lead_generation",
+            "audience_segment": "enterprise",
             "content_strategy_id": "strategy-lead-generation-enterprise",
-        }  # fmt: skip
+        }
         assert reply.total_decision_path[:2] == ("ENTER:CX01_INTENT_DETECTION", "SUCCESS:CX01_INTENT_DETECTION")
         assert reply.confidence == min(each.confidence for each in reply.results)
         entered = await entries(loom, CircuitEnteredEntry)
         assert [each.provenance for each in entered] == [
             {"business_profile": "explicit"},
             {
-                "detected_intent": "CX01_INTENT_DETECTION.detected_intent", "location": "explicit",
+                "detected_intent": "CX01_INTENT_DETECTION.detected_intent",
+                "location": "explicit",
                 "industry": "explicit",
             },
             {
@@ -71,7 +73,7 @@ async def test_a_chain_of_three_runs_on_what_its_callers_give(tmp_path: Path) ->
                 "segment": "CX02_AUDIENCE_CLASSIFICATION.audience_segment",
                 "client_id": "request",
             },
-        ]  # fmt: skip
+        ]
 
 
 async def test_a_steps_own_input_wins_over_what_an_earlier_one_found(tmp_path: Path) -> None:
@@ -182,8 +184,11 @@ async def test_fallback_to_last_successful_says_what_was_last_said(tmp_path: Pat
         assert (await one(loom, word="good")).data == {"said": "fine good"}
         fallen = await one(loom, word="bad")
         assert (fallen.success, fallen.substituted, fallen.data, fallen.confidence) == (
-            True, True, {"said": "fine good"}, 0.7,
-        )  # fmt: skip
+            True,
+            True,
+            {"said": "fine good"},
+            0.7,
+        )
     async with wired(tmp_path, mine) as loom:
         assert (await one(loom, word="bad")).data == {"said": "fine good"}, "also after a restart"
         [first, *_] = await entries(loom, SubstitutedEntry)
@@ -223,9 +228,10 @@ async def test_rotate_to_alternate_tries_the_others_in_order(tmp_path: Path) -> 
 
 async def test_auto_rewrite_with_penalty_rewrites_and_tries_again(tmp_path: Path) -> None:
     mine = failing(
-        "auto_rewrite_with_penalty", fail=lambda inputs: inputs["word"] != "good",
+        "auto_rewrite_with_penalty",
+        fail=lambda inputs: inputs["word"] != "good",
         rewrite=lambda inputs: {**inputs, "word": inputs["word"].replace("bad", "good")},
-    )  # fmt: skip
+    )
     async with wired(tmp_path, mine) as loom:
         found = await one(loom, word="bad")
         assert (found.data, found.confidence) == ({"said": "fine good"}, 0.665)
@@ -359,9 +365,13 @@ async def test_an_agent_that_is_marked_and_has_no_circuits_refuses(tmp_path: Pat
 
 async def test_outputs_that_would_not_fit_fail_their_circuit_and_nobody_else(tmp_path: Path) -> None:
     @circuit(
-        "CX11_LONG", category="test", inputs=("n",), outputs=("said",), failure_mode="escalate_to_admin",
+        "CX11_LONG",
+        category="test",
+        inputs=("n",),
+        outputs=("said",),
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     def long(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Say a lot."""
         return {"said": "x" * inputs["n"]}
@@ -388,9 +398,8 @@ def nested(levels: int) -> Any:
 )
 async def test_whatever_a_circuit_comes_to_its_actor_goes_on(tmp_path: Path, said: Any) -> None:
     @circuit(
-        "CX13_ODD", category="test", inputs=(), outputs=("said",), failure_mode="escalate_to_admin",
-        success_metric="n",
-    )  # fmt: skip
+        "CX13_ODD", category="test", inputs=(), outputs=("said",), failure_mode="escalate_to_admin", success_metric="n"
+    )
     def odd(_: Mapping[str, Any]) -> dict[str, Any]:
         """Say something odd."""
         return {"said": said}
@@ -404,9 +413,13 @@ async def test_whatever_a_circuit_comes_to_its_actor_goes_on(tmp_path: Path, sai
 
 async def test_many_steps_together_stay_within_what_a_reply_may_hold(tmp_path: Path) -> None:
     @circuit(
-        "CX14_MANY", category="test", inputs=("n",), outputs=("said",), failure_mode="escalate_to_admin",
+        "CX14_MANY",
+        category="test",
+        inputs=("n",),
+        outputs=("said",),
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     async def many(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Say many things, deep down."""
         return {"said": [nested(20)] * inputs["n"]}
@@ -466,14 +479,17 @@ async def test_a_circuit_that_is_not_async_keeps_nobody_else_waiting(tmp_path: P
 @pytest.mark.parametrize(
     ("draft", "rules"),
     [
-        ("\u0130" * 50 + "miracle", {}), ("a" * 99_999, ["a"]), ("a" * 1_000_000, ["a"]), ("miracle " * 10_000, {}),
+        ("\u0130" * 50 + "miracle", {}),
+        ("a" * 99_999, ["a"]),
+        ("a" * 1_000_000, ["a"]),
+        ("miracle " * 10_000, {}),
         ("x" * 90_000, [f"w{n}" for n in range(5_000)]),
         ("guaranteed " + "a" * 20_000, ["a" * 3_000 + f"{n:02}" for n in range(100)]),
         ("guaranteed " + "ab" * 49_000, ["ab" * 4_500 + f"{n:02}" for n in range(100)]),
         ("(((a+)+)+)+$" * 50, ["(((a+)+)+)+$"]),
     ],
     ids=range(8),
-)  # fmt: skip
+)
 async def test_no_draft_keeps_the_brand_guard_for_long(tmp_path: Path, draft: str, rules: Any) -> None:
     async with wired(tmp_path) as loom, asyncio.timeout(10):
         reply = await Circuits.of(loom).run("c", [("CX05_BRAND_GUARD", {"draft_content": draft, "brand_rules": rules})])
@@ -511,9 +527,13 @@ circuits:
 def test_a_definition_that_disagrees_with_itself_is_refused() -> None:
     good = CORE[0].definition.model_dump()
     for wrong in (
-        {"circuit_id": "lower"}, {"outputs": ()}, {"failure_mode": "shrug"}, {"aliases": {"other": ("x",)}},
-        {"optional": ("business_profile",)}, {"inputs": ("Not A Name",)},
-    ):  # fmt: skip
+        {"circuit_id": "lower"},
+        {"outputs": ()},
+        {"failure_mode": "shrug"},
+        {"aliases": {"other": ("x",)}},
+        {"optional": ("business_profile",)},
+        {"inputs": ("Not A Name",)},
+    ):
         with pytest.raises(ValidationError):
             CircuitDefinition.model_validate({**good, **wrong})
 
@@ -565,9 +585,12 @@ async def test_with_no_other_strategy_a_person_is_asked(tmp_path: Path) -> None:
         assert open_one.about == {"client_id": "c", "audience_segment": "s", "strategy_id": "only"}
         dashboard = await circuits.view.dashboard()
         assert dashboard["summary"] == {
-            "total_corrections": 1, "successful_rotations": 0, "escalations": 1, "repeated_escalations": 0,
+            "total_corrections": 1,
+            "successful_rotations": 0,
+            "escalations": 1,
+            "repeated_escalations": 0,
             "avg_correction_confidence": 0.5,
-        }  # fmt: skip
+        }
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))

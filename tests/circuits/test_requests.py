@@ -25,22 +25,35 @@ CYCLE = {"clientId": "one", "audienceSegment": "all", "engagementScore": 0.6, "c
     ("method", "path", "body", "others"),
     [
         (
-            "POST", "/api/circuits/execute", EXECUTE,
-            [{**EXECUTE, "clientId": "two"}, {**EXECUTE, "inputs": {"business_profile": "other"}},
-             {**EXECUTE, "clientId": "two", "inputs": {"business_profile": "other"}}],
+            "POST",
+            "/api/circuits/execute",
+            EXECUTE,
+            [
+                {**EXECUTE, "clientId": "two"},
+                {**EXECUTE, "inputs": {"business_profile": "other"}},
+                {**EXECUTE, "clientId": "two", "inputs": {"business_profile": "other"}},
+            ],
         ),
         (
-            "PUT", "/api/circuits/execute", CHAIN,
+            "PUT",
+            "/api/circuits/execute",
+            CHAIN,
             [{**CHAIN, "clientId": "two"}, {**CHAIN, "circuits": CHAIN["circuits"] * 2}],  # type: ignore[operator]
         ),
         (
-            "PATCH", "/api/circuits/autonomy", CYCLE,
-            [{**CYCLE, "clientId": "two"}, {**CYCLE, "audienceSegment": "few"}, {**CYCLE, "engagementScore": 0.5},
-             {**CYCLE, "confidence": 0.5}],
+            "PATCH",
+            "/api/circuits/autonomy",
+            CYCLE,
+            [
+                {**CYCLE, "clientId": "two"},
+                {**CYCLE, "audienceSegment": "few"},
+                {**CYCLE, "engagementScore": 0.5},
+                {**CYCLE, "confidence": 0.5},
+            ],
         ),
     ],
     ids=["execute", "chain", "cycle"],
-)  # fmt: skip
+)
 async def test_a_key_with_another_client_or_another_body_is_a_conflict(
     tmp_path: Path, method: str, path: str, body: dict[str, Any], others: list[dict[str, Any]]
 ) -> None:
@@ -68,9 +81,13 @@ async def test_of_requests_with_one_key_at_once_one_is_done(tmp_path: Path) -> N
     begun, goes_on = asyncio.Event(), asyncio.Event()
 
     @circuit(
-        "CX10_SLOW", category="t", inputs=("client_id",), outputs=("x",), failure_mode="mark_as_neutral",
+        "CX10_SLOW",
+        category="t",
+        inputs=("client_id",),
+        outputs=("x",),
+        failure_mode="mark_as_neutral",
         success_metric="n",
-    )  # fmt: skip
+    )
     async def slow(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Take a while."""
         ran.append(inputs["client_id"])
@@ -91,8 +108,11 @@ async def test_of_requests_with_one_key_at_once_one_is_done(tmp_path: Path) -> N
         goes_on.set()
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert [type(each).__name__ for each in found] == [
-            "ChainReply", "CommandConflictError", "ChainReply", "CommandConflictError",
-        ]  # fmt: skip
+            "ChainReply",
+            "CommandConflictError",
+            "ChainReply",
+            "CommandConflictError",
+        ]
         assert ran == ["one"]
         assert circuits._callers == {}
 

@@ -34,10 +34,14 @@ seen: list[Mapping[str, Any]] = []
 
 
 @circuit(
-    "CX20_WELCOME", category="test", inputs=("email", "name", "born", "phone", "plan"), outputs=("letter", "to"),
-    failure_mode="escalate_to_admin", success_metric="opened",
+    "CX20_WELCOME",
+    category="test",
+    inputs=("email", "name", "born", "phone", "plan"),
+    outputs=("letter", "to"),
+    failure_mode="escalate_to_admin",
+    success_metric="opened",
     fields={"email": "seal", "name": "mask", "born": "hash", "phone": "drop", "letter": "seal", "to": "mask"},
-)  # fmt: skip
+)
 def welcome(inputs: Mapping[str, Any]) -> Result:
     """Write a letter."""
     seen.append(inputs)
@@ -47,9 +51,14 @@ def welcome(inputs: Mapping[str, Any]) -> Result:
 
 
 @circuit(
-    "CX21_SEND", category="test", inputs=("letter", "to"), outputs=("sent",), failure_mode="escalate_to_admin",
-    success_metric="opened", fields={"letter": "seal", "to": "mask"},
-)  # fmt: skip
+    "CX21_SEND",
+    category="test",
+    inputs=("letter", "to"),
+    outputs=("sent",),
+    failure_mode="escalate_to_admin",
+    success_metric="opened",
+    fields={"letter": "seal", "to": "mask"},
+)
 def send(inputs: Mapping[str, Any]) -> Result:
     """Send it."""
     seen.append(inputs)
@@ -136,9 +145,14 @@ async def test_one_execution_id_for_two_clients_at_once_mixes_nothing_up(tmp_pat
     both = asyncio.Barrier(2)
 
     @circuit(
-        "CX25_WAIT", category="test", inputs=("word",), outputs=("heard",), failure_mode="escalate_to_admin",
-        success_metric="n", fields={"word": "mask"},
-    )  # fmt: skip
+        "CX25_WAIT",
+        category="test",
+        inputs=("word",),
+        outputs=("heard",),
+        failure_mode="escalate_to_admin",
+        success_metric="n",
+        fields={"word": "mask"},
+    )
     async def wait(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Wait for the other."""
         await both.wait()
@@ -158,9 +172,14 @@ async def test_a_caller_who_goes_away_takes_nothing_with_them(tmp_path: Path) ->
     begun, goes_on = asyncio.Event(), asyncio.Event()
 
     @circuit(
-        "CX26_SLOW", category="test", inputs=("word",), outputs=("heard",), failure_mode="escalate_to_admin",
-        success_metric="n", fields={"word": "mask"},
-    )  # fmt: skip
+        "CX26_SLOW",
+        category="test",
+        inputs=("word",),
+        outputs=("heard",),
+        failure_mode="escalate_to_admin",
+        success_metric="n",
+        fields={"word": "mask"},
+    )
     async def slow(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Take a while."""
         begun.set()
@@ -210,9 +229,13 @@ async def test_two_callers_with_one_id_at_once_are_told_apart(tmp_path: Path) ->
 
 async def test_the_error_of_a_later_step_does_not_tell_what_an_earlier_one_has_sealed(tmp_path: Path) -> None:
     @circuit(
-        "CX28_NUMBER", category="test", inputs=("letter",), outputs=("number",), failure_mode="escalate_to_admin",
+        "CX28_NUMBER",
+        category="test",
+        inputs=("letter",),
+        outputs=("number",),
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     def number(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Read it as a number."""
         return {"number": float(inputs["letter"])}
@@ -282,9 +305,13 @@ async def test_falling_back_opens_what_was_sealed(tmp_path: Path) -> None:
     definition = CircuitDefinition.model_validate(welcome.definition.model_dump() | changed)
 
     @circuit(
-        "CX27_LENGTH", category="test", inputs=("letter",), outputs=("length",), failure_mode="escalate_to_admin",
+        "CX27_LENGTH",
+        category="test",
+        inputs=("letter",),
+        outputs=("length",),
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     def length(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Measure it."""
         return {"length": len(inputs["letter"])}
@@ -326,9 +353,14 @@ async def test_an_explicit_input_that_is_dropped_still_wins_over_an_earlier_outp
         return {"word": "earlier"}
 
     @circuit(
-        "CX23_HEAR", category="test", inputs=("word",), outputs=("heard",), failure_mode="mark_as_neutral",
-        success_metric="n", fields={"word": "drop"},
-    )  # fmt: skip
+        "CX23_HEAR",
+        category="test",
+        inputs=("word",),
+        outputs=("heard",),
+        failure_mode="mark_as_neutral",
+        success_metric="n",
+        fields={"word": "drop"},
+    )
     def hear(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Hear a word."""
         return {"heard": len(inputs["word"])}
@@ -371,9 +403,13 @@ async def test_after_an_erasure_reads_say_erased_the_chain_verifies_and_a_replay
 
 async def test_a_sealed_value_that_somebody_has_a_copy_of_is_not_opened_for_them(tmp_path: Path) -> None:
     @circuit(
-        "CX24_ECHO", category="test", inputs=("word",), outputs=("word",), failure_mode="escalate_to_admin",
+        "CX24_ECHO",
+        category="test",
+        inputs=("word",),
+        outputs=("word",),
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     def echo(inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Say it again."""
         return {"word": inputs["word"]}

@@ -22,18 +22,24 @@ from tests.cli.support import invoke
 from tests.golden.reading import HERE, copied
 
 SECRETS = {
-    "business_profile": "Ada's bakery, VAT 4711", "campaign_goal": "more leads for Ada",
-    "historical_context": {"last": "the summer of Ada"}, "location": "12 Ada Street", "industry": "Tech of Ada",
-    "client_history": ["Ada bought once"], "draft_content": "Ada's bread is fine", "brand_rules": {"banned": ["Bob"]},
+    "business_profile": "Ada's bakery, VAT 4711",
+    "campaign_goal": "more leads for Ada",
+    "historical_context": {"last": "the summer of Ada"},
+    "location": "12 Ada Street",
+    "industry": "Tech of Ada",
+    "client_history": ["Ada bought once"],
+    "draft_content": "Ada's bread is fine",
+    "brand_rules": {"banned": ["Bob"]},
     "platform_metrics": {"clicks": 5, "impressions": 100, "page": "ada.example.org"},
-}  # fmt: skip
+}
 CHAIN: list[tuple[str, dict[str, Any]]] = [
-    (each.definition.circuit_id, {
-        name: SECRETS[name] for name in (*each.definition.inputs, *each.definition.optional) if name in SECRETS
-    })
+    (
+        each.definition.circuit_id,
+        {name: SECRETS[name] for name in (*each.definition.inputs, *each.definition.optional) if name in SECRETS},
+    )
     for each in CORE[:7]
     if each.definition.circuit_id[:4] != "CX03"
-]  # fmt: skip
+]
 
 
 @pytest.fixture(autouse=True)
@@ -93,10 +99,11 @@ async def test_one_line_has_nothing_of_a_client_on_the_disk_and_the_caller_reads
 @pytest.mark.parametrize(
     ("sealing", "told"),
     [
-        ("", "off: what circuits are given"), ("sealing: {enabled: false}", "off: what circuits are given"),
+        ("", "off: what circuits are given"),
+        ("sealing: {enabled: false}", "off: what circuits are given"),
         ("sealing: {enabled: true, core_circuits: false}", "on for fields of your circuits"),
     ],
-)  # fmt: skip
+)
 def test_by_default_and_where_it_is_left_out_it_is_written_as_it_is_and_the_doctor_says_so(
     tmp_path: Path, sealing: str, told: str
 ) -> None:
@@ -151,9 +158,19 @@ async def test_values_that_are_given_sealed_are_refused(tmp_path: Path) -> None:
 def test_what_is_sealed_is_declared_by_the_circuits_and_no_free_text_of_a_client_is_left_out() -> None:
     said = {each.definition.circuit_id: each.definition for each in CORE}
     classes = {
-        "client_id", "detected_intent", "intent", "audience_segment", "segment", "prior_strategy", "strategy_id",
-        "content_strategy_id", "creativity", "engagement_score", "baseline", "correction_needed",
-    }  # fmt: skip
+        "client_id",
+        "detected_intent",
+        "intent",
+        "audience_segment",
+        "segment",
+        "prior_strategy",
+        "strategy_id",
+        "content_strategy_id",
+        "creativity",
+        "engagement_score",
+        "baseline",
+        "correction_needed",
+    }
     for name, definition in said.items():
         declared = {*definition.inputs, *definition.optional, *definition.outputs}
         assert declared - classes == {*CLIENT_DATA.get(name, ())}, name

@@ -16,20 +16,29 @@ from tests.circuits.support import wired
 
 def metrics(**figures: Any) -> dict[str, Any]:
     return {
-        "total_executions": 100, "success_rate": 0.99, "avg_latency_ms": 212.0, "avg_confidence": 0.9, "error_count": 1,
+        "total_executions": 100,
+        "success_rate": 0.99,
+        "avg_latency_ms": 212.0,
+        "avg_confidence": 0.9,
+        "error_count": 1,
         **figures,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
     ("figures", "missed"),
     [
-        ({}, []), ({"success_rate": 0.95}, ["success_rate"]), ({"success_rate": 0.9501}, []),
-        ({"avg_latency_ms": 500.0}, ["avg_latency_ms"]), ({"avg_latency_ms": 499.999}, []),
-        ({"avg_confidence": 0.85}, ["avg_confidence"]), ({"avg_confidence": 0.8501}, []),
-        ({"error_count": 5}, ["error_rate"]), ({"error_count": 4}, []),
+        ({}, []),
+        ({"success_rate": 0.95}, ["success_rate"]),
+        ({"success_rate": 0.9501}, []),
+        ({"avg_latency_ms": 500.0}, ["avg_latency_ms"]),
+        ({"avg_latency_ms": 499.999}, []),
+        ({"avg_confidence": 0.85}, ["avg_confidence"]),
+        ({"avg_confidence": 0.8501}, []),
+        ({"error_count": 5}, ["error_rate"]),
+        ({"error_count": 4}, []),
     ],
-)  # fmt: skip
+)
 def test_a_bound_itself_does_not_meet_its_target(figures: dict[str, Any], missed: list[str]) -> None:
     found = compared(metrics(**figures))
     assert [name for name, each in found.items() if not each["met"]] == missed
@@ -53,9 +62,13 @@ def test_every_target_says_what_it_compares(success: float, latency: float, conf
 
 async def test_metrics_and_dashboard_say_which_targets_are_met_by_circuit_and_in_all(tmp_path: Path) -> None:
     @circuit(
-        "CX10_UNSURE", category="t", inputs=("on",), outputs=("x",), failure_mode="escalate_to_admin",
+        "CX10_UNSURE",
+        category="t",
+        inputs=("on",),
+        outputs=("x",),
+        failure_mode="escalate_to_admin",
         success_metric="n",
-    )  # fmt: skip
+    )
     def unsure(inputs: Any) -> Result:
         """Be unsure, or fail."""
         if not inputs["on"]:
@@ -73,8 +86,11 @@ async def test_metrics_and_dashboard_say_which_targets_are_met_by_circuit_and_in
     good, bad = (audit["by_circuit"][name]["targets"] for name in ("CX01_INTENT_DETECTION", "CX10_UNSURE"))
     assert all(each["met"] for each in good.values())
     assert {name: each["met"] for name, each in bad.items()} == {
-        "success_rate": False, "avg_latency_ms": True, "avg_confidence": False, "error_rate": False,
-    }  # fmt: skip
+        "success_rate": False,
+        "avg_latency_ms": True,
+        "avg_confidence": False,
+        "error_rate": False,
+    }
     assert audit["metrics"]["targets"]["error_rate"] == {"target": "< 0.05", "value": 0.5, "met": False}
     [notified] = board["notifications"]
     assert (notified["cause"], notified["repeats"], notified["open"]) == ("d/CX10_UNSURE/failed", 1, True)

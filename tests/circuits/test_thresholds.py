@@ -18,9 +18,14 @@ from tests.circuits.support import wired
 from tests.golden.reading import HERE, copied
 
 DEFINITION = CircuitDefinition(
-    circuit_id="CX10_SURE", category="test", purpose="to be so sure", inputs=(), outputs=("x",),
-    failure_mode="mark_as_neutral", success_metric="n",
-)  # fmt: skip
+    circuit_id="CX10_SURE",
+    category="test",
+    purpose="to be so sure",
+    inputs=(),
+    outputs=("x",),
+    failure_mode="mark_as_neutral",
+    success_metric="n",
+)
 
 
 def sure(definition: CircuitDefinition = DEFINITION, *, confidence: float = 0.8) -> Circuit:
@@ -54,10 +59,13 @@ async def decided(loom: Loom, client: str, **context: str) -> list[Decision]:
 @pytest.mark.parametrize(
     ("thresholds", "band"),
     [
-        ({"act_above": "0.75"}, "act"), ({"act_above": "0.8"}, "monitor"), ({"act_above": "0.97"}, "monitor"),
-        ({"escalate_below": "0.81"}, "escalate"), ({}, "monitor"),
+        ({"act_above": "0.75"}, "act"),
+        ({"act_above": "0.8"}, "monitor"),
+        ({"act_above": "0.97"}, "monitor"),
+        ({"escalate_below": "0.81"}, "escalate"),
+        ({}, "monitor"),
     ],
-)  # fmt: skip
+)
 async def test_adopted_thresholds_say_what_a_confidence_calls_for(
     tmp_path: Path, thresholds: dict[str, str], band: str
 ) -> None:

@@ -57,8 +57,14 @@ def run(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None,
     """Run a command as a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "loom.cli", *map(str, arguments)],
-        cwd=cwd, env=environment(**(env or {})), input=stdin, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment(**(env or {})),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
@@ -76,8 +82,12 @@ class RunningLoom:
     def __init__(self, config: Path, *more: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "loom.cli", "run", "--json", "-c", str(config), *more],
-            cwd=config.parent, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=config.parent,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         self.hello: dict[str, Any] = {}
 
     def __enter__(self) -> RunningLoom:

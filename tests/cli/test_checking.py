@@ -193,8 +193,13 @@ def test_a_reader_that_goes_away_ends_it_quietly(copied: Path) -> None:
     os.close(reading)
     done = subprocess.run(
         [sys.executable, "-m", "loom.cli", "export", "-c", str(copied)],
-        env=environment(), stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env=environment(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     os.close(writing)
     assert done.returncode == 141
     assert done.stderr == ""
@@ -243,8 +248,11 @@ def test_views_are_verified_on_demand_and_a_forged_row_is_named(copied: Path) ->
     assert (told["ok"], told["findings"], told["views"]["ok"]) == (False, [], False)
     [finding] = told["views"]["findings"]
     assert (finding["code"], finding["table"], finding["key"], finding["columns"]) == (
-        "DIFFERS", "turns", str(first), ["by"],
-    )  # fmt: skip
+        "DIFFERS",
+        "turns",
+        str(first),
+        ["by"],
+    )
 
 
 def test_views_are_verified_beside_a_running_loom_and_nothing_is_written_where_they_lie(copied: Path) -> None:

@@ -88,8 +88,10 @@ def test_programs_read_the_source_beside_the_name(config: Path) -> None:
     approval_id = asked(config)
     answered = invoke("approve", approval_id, "--by", "dana", "--json", config=config).json
     assert (answered["answered_by"], answered["answered_identity_source"], answered["answered_via"]) == (
-        "dana", "claimed", "shell",
-    )  # fmt: skip
+        "dana",
+        "claimed",
+        "shell",
+    )
     assert answered["role"] is None
     assert (answered["requested_identity_source"], answered["requested_via"]) == ("claimed", "python")
 

@@ -76,10 +76,15 @@ def test_why_answers_in_the_order_in_which_a_person_asks(filled: Path, by_ration
     said = invoke("why", decision_id[:12], config=filled, env={"COLUMNS": "80"})
     assert said.code == 0
     questions = [
-        "What was decided?", "Why?", "On which facts?", "Under which rule?", "After which precedents?", "Who agreed?",
+        "What was decided?",
+        "Why?",
+        "On which facts?",
+        "Under which rule?",
+        "After which precedents?",
+        "Who agreed?",
         "What was done?",
         "What was the result?",
-    ]  # fmt: skip
+    ]
     places = [said.out.index(question) for question in questions]
     assert places == sorted(places)
     assert "granted by dana" in said.out
@@ -165,9 +170,19 @@ def test_the_entries_of_a_journal_in_json_are_lines_with_everything(filled: Path
     entries = invoke("journal", "note-agent/a", "--json", "--after", "2", "--until", "4", config=filled).lines
     assert [each["sequence"] for each in entries] == [3, 4]
     assert set(entries[0]) == {
-        "position", "journal", "sequence", "kind", "schema_version", "command_id", "epoch", "recorded_at", "policy",
-        "entry_hash", "erased", "body",
-    }  # fmt: skip
+        "position",
+        "journal",
+        "sequence",
+        "kind",
+        "schema_version",
+        "command_id",
+        "epoch",
+        "recorded_at",
+        "policy",
+        "entry_hash",
+        "erased",
+        "body",
+    }
 
 
 def test_raw_bodies_are_shown_as_stored(filled: Path) -> None:

@@ -152,8 +152,10 @@ def test_a_run_that_was_left_open_is_ended_by_a_person(own: Path) -> None:
     said = invoke("runs", "end", "replay", "--by", "dana", "-m", "its process died", "--json", config=own)
     assert said.code == 0
     assert (said.json["status"], said.json["ended_by"], said.json["reason"]) == (
-        "abandoned", "dana", "its process died",
-    )  # fmt: skip
+        "abandoned",
+        "dana",
+        "its process died",
+    )
     again = invoke("runs", "end", "replay-1", "--by", "dana", "--status", "completed", config=own)
     assert again.code == 1
     assert "a run ends once" in again.err

@@ -187,8 +187,12 @@ def test_a_key_is_shown_once_and_revoked(config: Path) -> None:
 def serving(config: Path, *more: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "loom.cli", "serve", "--port", "0", "--json", "-c", str(config), *more],
-        cwd=config.parent, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=config.parent,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -264,8 +268,13 @@ def test_a_port_that_is_taken_and_a_workspace_that_is_held_are_told(config: Path
     with serving(config) as (port, _):
         done = subprocess.run(
             [sys.executable, "-m", "loom.cli", "serve", "--port", "0", "-c", str(config)],
-            cwd=config.parent, env=environment(), capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            cwd=config.parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 2
         assert done.stderr.startswith("error: journal of lock file [")
         assert "Traceback" not in done.stderr
@@ -273,8 +282,13 @@ def test_a_port_that_is_taken_and_a_workspace_that_is_held_are_told(config: Path
         other.write_text("data: other\nworkspace: main\n")
         done = subprocess.run(
             [sys.executable, "-m", "loom.cli", "serve", "--port", str(port), "-c", str(other)],
-            cwd=config.parent, env=environment(), capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            cwd=config.parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 2
         assert "in use" in done.stderr
         assert "Traceback" not in done.stderr

@@ -66,8 +66,10 @@ def test_what_there_is_of_a_person_is_listed_shown_handed_out_held_and_erased(co
     assert '"$sealed"' not in out.read_text()
     last = invoke("subjects", "show", "ada", "--json", config=config).lines[-1]
     assert (last["kind"], last["body"]["by"], last["body"]["entries"]) == (
-        "subject_handed_out", ACCOUNT, len(document["entries"]),
-    )  # fmt: skip
+        "subject_handed_out",
+        ACCOUNT,
+        len(document["entries"]),
+    )
     assert invoke("subjects", "export", "carl", *READER, config=config).code == 1
 
     assert invoke("subjects", "hold", "ada", *NAMED, config=config).out == "ada is held\n"

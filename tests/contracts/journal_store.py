@@ -53,8 +53,12 @@ class JournalStoreContract:
         receipt = await store.append(Append("a/1", 0, [written]))
         (entry,) = await collected(store.read("a/1"))
         assert (entry.journal, entry.sequence, entry.position, entry.kind, entry.schema_version) == (
-            "a/1", 1, 1, "test.noted", 1,
-        )  # fmt: skip
+            "a/1",
+            1,
+            1,
+            "test.noted",
+            1,
+        )
         assert (entry.command_id, entry.policy_hash, entry.policy) == ("c-1", policy, policy.hex())
         assert (entry.salt, entry.body, entry.body_digest) == (b"s" * 16, written.body, b"d" * 32)
         assert (entry.recorded_at_us, entry.clock_back_us, entry.workspace) == (START_US, 0, "acme")
@@ -77,8 +81,11 @@ class JournalStoreContract:
         receipt = await store.append(Append("a/1", 1, [note("x"), received("c-2"), note("y")]))
         assert (receipt.sequence, receipt.position) == (4, 4)
         assert [entry.kind for entry in await collected(store.read("a/1"))] == [
-            "command_received", "test.noted", "command_received", "test.noted",
-        ]  # fmt: skip
+            "command_received",
+            "test.noted",
+            "command_received",
+            "test.noted",
+        ]
 
     async def test_appends_can_be_pipelined_without_waiting_for_each(self, place: Place) -> None:
         store = await place.open()
@@ -139,8 +146,13 @@ class JournalStoreContract:
         ]
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [
-            Receipt, DuplicateCommandError, AppendRefusedError, Receipt, SequenceConflictError, Receipt,
-        ]  # fmt: skip
+            Receipt,
+            DuplicateCommandError,
+            AppendRefusedError,
+            Receipt,
+            SequenceConflictError,
+            Receipt,
+        ]
         assert_chained(await collected(store.read_all()))
         assert await store.journals() == [("a/0", 1), ("a/1", 2), ("a/4", 1)]
 
@@ -336,9 +348,15 @@ class JournalStoreContract:
         store = await place.open(page=2)
         numbers = [1, 2.50, -0.0, 1e300, 9007199254740991]
         values: list[Any] = [
-            {"a": {"b": numbers}, "c": "é\u2028\"\\n"}, {"a": 7, "c": None}, {"a": {"b": {}}}, "no object", [{"a": 1}],
-            None, True, {"c": {"": "empty", "a.b": 1}},
-        ]  # fmt: skip
+            {"a": {"b": numbers}, "c": 'é\u2028"\\n'},
+            {"a": 7, "c": None},
+            {"a": {"b": {}}},
+            "no object",
+            [{"a": 1}],
+            None,
+            True,
+            {"c": {"": "empty", "a.b": 1}},
+        ]
         drafts = [received(f"c-{number}", payload) for number, payload in enumerate(values)]
         await store.append(Append("a/1", 0, drafts))
         paths = ("payload.a.b", "payload.c", "payload", "nothing.there", "correlation_id")
@@ -360,8 +378,9 @@ class JournalStoreContract:
         turns = [("a/1", "c-1"), ("a/2", "c-1"), ("a/2", "c-2"), ("a/3", "c-1"), ("a/1", "c-1")]
         found = await store.commands(turns, ("payload.a", "correlation_id"))
         assert {turn: part.values for turn, part in found.items()} == {
-            ("a/1", "c-1"): (1, "c-1"), ("a/2", "c-1"): (2, "c-1"),
-        }  # fmt: skip
+            ("a/1", "c-1"): (1, "c-1"),
+            ("a/2", "c-1"): (2, "c-1"),
+        }
         assert found["a/2", "c-1"].position == 4
         assert await store.commands([], ("payload", "by")) == {}
 
@@ -396,8 +415,13 @@ class JournalStoreContract:
             await store.append(Append(f"b/{number}", 0, turns))
         found = await collected(store.unfinished())
         assert [(entry.journal, entry.command_id) for entry in found] == [
-            ("a/1", "c-1"), ("a/2", "c-1"), ("a/3", "c-1"), ("b/0", "c-2"), ("b/1", "c-1"), ("b/2", "c-2"),
-        ]  # fmt: skip
+            ("a/1", "c-1"),
+            ("a/2", "c-1"),
+            ("a/3", "c-1"),
+            ("b/0", "c-2"),
+            ("b/1", "c-1"),
+            ("b/2", "c-2"),
+        ]
         assert {entry.kind for entry in found} == {"command_received"}
         (asked,) = await collected(store.unfinished(asked=True))
         assert asked.entry_hash == found[sorted(MARKS - ENDINGS).index("approval_requested")].entry_hash

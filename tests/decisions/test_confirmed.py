@@ -167,15 +167,17 @@ async def test_relatives_are_those_that_say_so_themselves(loom: Asked) -> None:
     await loom.write(JOURNAL, decided("grandchild", parent_decision_id=id_of("child")), decided("stranger"))
     await loom.write("replay/r", decided("again", origin="replayed", replayed_from=id_of("root")))
     before = [
-        await loom.traces.chain(id_of("child")), await loom.traces.lineage(id_of("root")),
+        await loom.traces.chain(id_of("child")),
+        await loom.traces.lineage(id_of("root")),
         await loom.traces.get(id_of("root")),
-    ]  # fmt: skip
+    ]
     await changed(loom, "UPDATE trace_decisions SET parent_decision_id = ? WHERE position = 4", [id_of("root")])
     await changed(loom, "UPDATE trace_decisions SET replayed_from = ? WHERE position = 4", [id_of("root")])
     after = [
-        await loom.traces.chain(id_of("child")), await loom.traces.lineage(id_of("root")),
+        await loom.traces.chain(id_of("child")),
+        await loom.traces.lineage(id_of("root")),
         await loom.traces.get(id_of("root")),
-    ]  # fmt: skip
+    ]
     assert after == before
     await changed(loom, "UPDATE trace_decisions SET parent_decision_id = NULL WHERE position = 2")
     with pytest.raises(ViewsDifferError):

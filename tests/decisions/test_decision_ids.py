@@ -18,10 +18,14 @@ from tests.actors.support import opened
 TEXT = st.text(max_size=6)
 PARTS = st.fixed_dictionaries(
     {
-        "workspace": TEXT, "journal": TEXT, "command_id": TEXT, "decision_type": TEXT,
-        "occurrence": st.integers(0, 20), "policy_hash": TEXT,
+        "workspace": TEXT,
+        "journal": TEXT,
+        "command_id": TEXT,
+        "decision_type": TEXT,
+        "occurrence": st.integers(0, 20),
+        "policy_hash": TEXT,
     }
-)  # fmt: skip
+)
 GOLDEN = "02566e3f3ce2eac704c2510e4526cd4aa4f9ddea8645bb1cf5ed9575afcc10f4"
 SIMULATED = Carry(
     program=[Do(verb="decide", key="step-1"), Do(verb="decide", key="step-1"), Do(verb="decide", key="2")]
@@ -37,9 +41,13 @@ def test_two_decisions_have_one_id_only_if_they_are_one_in_every_part(
 
 def test_the_id_of_a_decision_never_changes() -> None:
     parts: dict[str, Any] = {
-        "workspace": "default", "journal": "persona/p-0001", "command_id": "run-1:p-0001:step-3",
-        "decision_type": "drop_off", "occurrence": 0, "policy_hash": "9af01c22" * 8,
-    }  # fmt: skip
+        "workspace": "default",
+        "journal": "persona/p-0001",
+        "command_id": "run-1:p-0001:step-3",
+        "decision_type": "drop_off",
+        "occurrence": 0,
+        "policy_hash": "9af01c22" * 8,
+    }
     assert decision_id(**parts) == GOLDEN
 
 

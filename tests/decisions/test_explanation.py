@@ -88,21 +88,29 @@ What was the result?
 
 async def test_a_decision_is_told_in_the_order_in_which_a_person_asks(tmp_path: Path) -> None:
     made = decision(
-        "told", confidence=0.8, reasoning=("they are large",),
+        "told",
+        confidence=0.8,
+        reasoning=("they are large",),
         alternatives=(Alternative(option="wait", rejected_because="they would leave"),),
         precedents=(
             PrecedentReference(decision_id=derived_id("test", "earlier")),
             PrecedentReference(decision_id=derived_id("test", "gone"), relation="overruled"),
         ),
-    )  # fmt: skip
+    )
     passed_on = ApprovalEscalatedEntry(
-        approval_id=derived_id("approval", "told"), approver="cfo", passed_over="vp_sales",
+        approval_id=derived_id("approval", "told"),
+        approver="cfo",
+        passed_over="vp_sales",
         deadline=MOMENT + timedelta(hours=1),
-    )  # fmt: skip
+    )
     seen = OutcomeObservedEntry(
-        decision_id=made.decision_id, correct=False, actual={"renewed": False}, feedback="They left.",
-        observed_by="rosa", observed_at=MOMENT,
-    )  # fmt: skip
+        decision_id=made.decision_id,
+        correct=False,
+        actual={"renewed": False},
+        feedback="They left.",
+        observed_by="rosa",
+        observed_at=MOMENT,
+    )
     async with asked(tmp_path) as loom:
         await loom.write(JOURNAL, DecisionJournalEntry(decision=decision("earlier")))
         started = (command(), DecisionJournalEntry(decision=made), request("told"), passed_on)
@@ -123,9 +131,16 @@ async def test_a_decision_is_told_in_the_order_in_which_a_person_asks(tmp_path: 
 
 async def test_every_question_is_answered_even_where_there_is_nothing_to_say(tmp_path: Path) -> None:
     bare = decision(
-        "bare", facts={}, evaluation=None, outcome={}, precedent_class=None, context={}, is_exception=False,
-        exception_reason=None, decision_type="synthesis",
-    )  # fmt: skip
+        "bare",
+        facts={},
+        evaluation=None,
+        outcome={},
+        precedent_class=None,
+        context={},
+        is_exception=False,
+        exception_reason=None,
+        decision_type="synthesis",
+    )
     async with asked(tmp_path) as loom:
         await loom.write(JOURNAL, DecisionJournalEntry(decision=bare.replace(facts=None)))
         explanation = await loom.traces.explain(bare.decision_id)

@@ -126,12 +126,23 @@ def view_of(entry: DecisionJournalEntry, *, copies: int) -> sqlite3.Connection:
     at = us_from_datetime(MOMENT)
     TracesProjection().apply(
         Recorded(
-            position=1, journal="a/b", sequence=1, kind=entry.kind, schema_version=1, command_id=None, epoch=1,
-            recorded_at_us=at, clock_back_us=0, policy_hash=None, salt=ready.salt, body=ready.body,
-            body_digest=ready.body_digest, entry_hash=b"",
+            position=1,
+            journal="a/b",
+            sequence=1,
+            kind=entry.kind,
+            schema_version=1,
+            command_id=None,
+            epoch=1,
+            recorded_at_us=at,
+            clock_back_us=0,
+            policy_hash=None,
+            salt=ready.salt,
+            body=ready.body,
+            body_digest=ready.body_digest,
+            entry_hash=b"",
         ),
         view,
-    )  # fmt: skip
+    )
     first = view.execute("SELECT * FROM trace_decisions").fetchone()
     columns = [row[1] for row in view.execute("PRAGMA table_info(trace_decisions)")]
     for n in range(1, copies):
@@ -154,20 +165,34 @@ def dated(made: list[tuple[datetime | None, datetime]]) -> sqlite3.Connection:
         if claimed is not None:
             source = ObservedSource(name="s", own_id=str(position), digest="d" * 64, row=position, row_digest="")
             seen = Decision(
-                decision_id=str(position), decision_type="loan", rationale="so", origin="observed", decided_at=claimed,
+                decision_id=str(position),
+                decision_type="loan",
+                rationale="so",
+                origin="observed",
+                decided_at=claimed,
                 run_id="r",
-            )  # fmt: skip
+            )
             entry = DecisionObservedEntry(decision=seen, source=source)
         ready = draft(entry)
         TracesProjection().apply(
             Recorded(
-                position=position, journal="a/b", sequence=position, kind=entry.kind,
-                schema_version=entry.schema_version, command_id=None, epoch=1,
-                recorded_at_us=us_from_datetime(recorded), clock_back_us=0, policy_hash=None, salt=ready.salt,
-                body=ready.body, body_digest=ready.body_digest, entry_hash=b"",
+                position=position,
+                journal="a/b",
+                sequence=position,
+                kind=entry.kind,
+                schema_version=entry.schema_version,
+                command_id=None,
+                epoch=1,
+                recorded_at_us=us_from_datetime(recorded),
+                clock_back_us=0,
+                policy_hash=None,
+                salt=ready.salt,
+                body=ready.body,
+                body_digest=ready.body_digest,
+                entry_hash=b"",
             ),
             view,
-        )  # fmt: skip
+        )
     return view
 
 

@@ -23,7 +23,9 @@ from loom.policies.tables import Table
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 RULE = Table.of(
     {
-        "format": "loom.table/1", "name": "metered", "facts": {"size": {"type": "integer"}},
+        "format": "loom.table/1",
+        "name": "metered",
+        "facts": {"size": {"type": "integer"}},
         "rules": [
             {"name": "small", "when": [["size", "<=", 10]], "effect": "allow", "why": "small"},
             {"name": "odd", "when": [["size", "<=", 20]], "effect": "allow", "exception": "odd size", "why": "odd"},
@@ -31,7 +33,7 @@ RULE = Table.of(
         ],
         "otherwise": {"name": "large", "effect": "deny", "why": "large"},
     }
-)  # fmt: skip
+)
 
 
 class Meter(Command[str]):

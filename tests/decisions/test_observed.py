@@ -34,9 +34,14 @@ STARTED_2 = (
 def observed(**changes: Any) -> Decision:
     decision_id = observed_decision_id(workspace="default", journal="mortgage/17", source="bank", own_id="17")
     given = {
-        "decision_id": decision_id, "decision_type": "mortgage", "rationale": "no reason was recorded",
-        "facts": {"income": 17}, "outcome": {"granted": True}, "origin": "observed", "decided_at": AT,
-    }  # fmt: skip
+        "decision_id": decision_id,
+        "decision_type": "mortgage",
+        "rationale": "no reason was recorded",
+        "facts": {"income": 17},
+        "outcome": {"granted": True},
+        "origin": "observed",
+        "decided_at": AT,
+    }
     return Decision.model_validate(given | changes)
 
 

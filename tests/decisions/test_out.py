@@ -40,11 +40,24 @@ async def config(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
-        ("=1+1", "'=1+1"), ("+49 30", "'+49 30"), ("-2+3", "'-2+3"), ("@x", "'@x"), ("\tx", "'\tx"), ("\rx", "'\rx"),
-        ("-5", "-5"), ("+1.5e3", "+1.5e3"), ("-.5", "-.5"), (-5, "-5"), (True, "true"), (None, ""), ("--5", "'--5"),
-        ({"a": 1}, '{"a": 1}'), ("-", "'-"), ("x=1", "x=1"),
+        ("=1+1", "'=1+1"),
+        ("+49 30", "'+49 30"),
+        ("-2+3", "'-2+3"),
+        ("@x", "'@x"),
+        ("\tx", "'\tx"),
+        ("\rx", "'\rx"),
+        ("-5", "-5"),
+        ("+1.5e3", "+1.5e3"),
+        ("-.5", "-.5"),
+        (-5, "-5"),
+        (True, "true"),
+        (None, ""),
+        ("--5", "'--5"),
+        ({"a": 1}, '{"a": 1}'),
+        ("-", "'-"),
+        ("x=1", "x=1"),
     ],
-)  # fmt: skip
+)
 def test_what_begins_like_a_formula_and_is_no_number_gets_an_apostrophe(value: object, cell: str) -> None:
     assert csv_cell(value) == cell
 

@@ -38,11 +38,26 @@ GATHERED = ContextGatheredEntry(
     duration_ms=1.5,
 )
 LEFT_OUT: dict[str, Any] = {
-    "rationale_author": "developer", "reasoning": [], "inputs": [], "alternatives": [], "facts": None,
-    "evaluation": None, "outcome": {}, "precedents": [], "precedent_class": None, "is_exception": False,
-    "exception_reason": None, "approvals": [], "context": {}, "confidence": None, "parent_decision_id": None,
-    "causation_id": None, "run_id": None, "origin": "original", "replayed_from": None,
-}  # fmt: skip
+    "rationale_author": "developer",
+    "reasoning": [],
+    "inputs": [],
+    "alternatives": [],
+    "facts": None,
+    "evaluation": None,
+    "outcome": {},
+    "precedents": [],
+    "precedent_class": None,
+    "is_exception": False,
+    "exception_reason": None,
+    "approvals": [],
+    "context": {},
+    "confidence": None,
+    "parent_decision_id": None,
+    "causation_id": None,
+    "run_id": None,
+    "origin": "original",
+    "replayed_from": None,
+}
 
 
 @pytest_asyncio.fixture
@@ -71,10 +86,12 @@ async def decide(store: SqliteStore, entry: Entry) -> None:
 
 def test_what_is_at_its_default_is_left_out_and_its_defaults_are_fixed() -> None:
     said = Decision(
-        decision_id="a" * 64, decision_type="one", rationale="because",
+        decision_id="a" * 64,
+        decision_type="one",
+        rationale="because",
         policy=PolicyReference(name="p", version="policy_v1_00000000", hash="0" * 64),
         evaluation=Evaluation(effect="allow", rule="small", why="it is"),
-    )  # fmt: skip
+    )
     entry = DecisionJournalEntry(decision=said)
 
     body = draft(entry).body
@@ -88,9 +105,15 @@ def test_what_is_at_its_default_is_left_out_and_its_defaults_are_fixed() -> None
     assert json.loads(body)["decision"]["evaluation"] == {"effect": "allow", "rule": "small", "why": "it is"}
     assert said.evaluation is not None
     assert said.evaluation.model_dump(mode="json") == {
-        "effect": "allow", "rule": "small", "why": "it is", "why_not": [], "tier": None, "is_exception": False,
-        "exception_reason": None, "details": {},
-    }  # fmt: skip
+        "effect": "allow",
+        "rule": "small",
+        "why": "it is",
+        "why_not": [],
+        "tier": None,
+        "is_exception": False,
+        "exception_reason": None,
+        "details": {},
+    }
 
 
 def test_a_body_of_an_earlier_schema_stays_what_it_was_and_a_newer_one_is_kept() -> None:
@@ -115,9 +138,14 @@ async def test_a_decision_is_written_with_references_and_read_with_what_they_say
     looked_up, answered = await steps(loom.store)
     await decide(loom.store, referring(looked_up, answered))
     given = ApprovalGiven(
-        approval_id=answer("acme").approval_id, approver="vp_sales", granted=True, by="maria",
-        identity_source="claimed", answered_at=answered.recorded_at, comment="They are worth it.",
-    )  # fmt: skip
+        approval_id=answer("acme").approval_id,
+        approver="vp_sales",
+        granted=True,
+        by="maria",
+        identity_source="claimed",
+        answered_at=answered.recorded_at,
+        comment="They are worth it.",
+    )
 
     [raw] = [each async for each in loom.store.read(JOURNAL, after=4)]
     trace = await loom.traces.get(decision("acme").decision_id)

@@ -51,9 +51,13 @@ DECIDE = Carry(program=[Do(verb="decide", key="a")])
 async def test_a_run_says_what_it_was_started_with_and_how_it_ended(loom: Loom) -> None:
     version = await loom.policies.register(discount, by="ana")
     started = await loom.runs.start(
-        kind="simulation", policies=[version.version], parameters={"personas": 3, "rate": 0.5}, seed=7, by="ana",
+        kind="simulation",
+        policies=[version.version],
+        parameters={"personas": 3, "rate": 0.5},
+        seed=7,
+        by="ana",
         note="first try",
-    )  # fmt: skip
+    )
     assert (started.kind, started.status, started.open, started.by) == ("simulation", "open", True, "ana")
     assert [(each.name, each.hash) for each in started.policies] == [("test-discount", version.hash)]
     assert (started.parameters, started.seed, started.note) == ({"personas": 3, "rate": 0.5}, 7, "first try")

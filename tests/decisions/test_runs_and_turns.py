@@ -55,9 +55,12 @@ async def test_what_a_turn_of_a_run_asks_tells_and_decides_belongs_to_the_run(lo
     await loom.actor(Interpreter, "after").ask(Carry(program=[Do(verb="ask", key="b"), Do(verb="decide", key="d")]))
     await until(lambda: _all_ended(loom))
     assert runs_of(await entries(loom)) == {
-        "interpreter/within": {run.run_id}, "lender/asked-a": {run.run_id}, "lender/told-t": {run.run_id},
-        "interpreter/after": {None}, "lender/asked-b": {None},
-    }  # fmt: skip
+        "interpreter/within": {run.run_id},
+        "lender/asked-a": {run.run_id},
+        "lender/told-t": {run.run_id},
+        "interpreter/after": {None},
+        "lender/asked-b": {None},
+    }
 
 
 async def _all_ended(loom: Loom) -> bool:

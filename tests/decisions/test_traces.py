@@ -35,18 +35,26 @@ def id_of(name: str) -> str:
 
 async def test_a_trace_joins_everything_that_is_known_of_a_decision(loom: Asked) -> None:
     receipt = await loom.write(JOURNAL, *whole_turn("acme"), turn="t")
-    made = decision("later", parent_decision_id=id_of("acme"), precedents=(
-        PrecedentReference(decision_id=id_of("acme"), relation="distinguished"),
-        PrecedentReference(decision_id=id_of("elsewhere")),
-    ))  # fmt: skip
+    made = decision(
+        "later",
+        parent_decision_id=id_of("acme"),
+        precedents=(
+            PrecedentReference(decision_id=id_of("acme"), relation="distinguished"),
+            PrecedentReference(decision_id=id_of("elsewhere")),
+        ),
+    )
     await loom.write(JOURNAL, command(by=None), DecisionJournalEntry(decision=made), turn="u")
     await loom.write(
         "loom/outcomes",
         OutcomeObservedEntry(
-            decision_id=id_of("acme"), correct=True, actual={"renewed": True}, feedback="They stayed.",
-            observed_by="rosa", observed_at=MOMENT,
+            decision_id=id_of("acme"),
+            correct=True,
+            actual={"renewed": True},
+            feedback="They stayed.",
+            observed_by="rosa",
+            observed_at=MOMENT,
         ),
-    )  # fmt: skip
+    )
     trace = await loom.traces.get(id_of("acme"))
     assert trace.decision == whole_turn("acme")[-2].decision  # type: ignore[attr-defined]
     assert (trace.by, trace.command_type, trace.correlation_id) == ("ana", "request_discount", "c-1")

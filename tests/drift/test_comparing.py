@@ -399,11 +399,23 @@ async def test_the_earlier_rule_that_code_adopted_gives_way_to_the_rule_of_today
 
 def test_a_comparison_that_was_kept_before_is_read_as_one_by_permutation() -> None:
     body = {
-        "step": None, "by": "robin", "state": "detected", "severity": "stable", "baseline": {"run": "one"},
-        "current": {"run": "two"}, "decisions": [200, 200], "position": 812, "rule": "a" * 64,
-        "judged_version": "policy_v1_a3d7bdb1", "judged_hash": "b" * 64, "js_divergence": 0.05, "p_value": 0.01,
-        "seed": "c" * 64, "split": None, "explanation": ["The pattern of decisions changed"],
-    }  # fmt: skip
+        "step": None,
+        "by": "robin",
+        "state": "detected",
+        "severity": "stable",
+        "baseline": {"run": "one"},
+        "current": {"run": "two"},
+        "decisions": [200, 200],
+        "position": 812,
+        "rule": "a" * 64,
+        "judged_version": "policy_v1_a3d7bdb1",
+        "judged_hash": "b" * 64,
+        "js_divergence": 0.05,
+        "p_value": 0.01,
+        "seed": "c" * 64,
+        "split": None,
+        "explanation": ["The pattern of decisions changed"],
+    }
     read = KINDS.decode("drift_compared", 1, json.dumps(body).encode())
     assert isinstance(read, DriftComparedEntry)
     assert (read.severity, read.test, read.excess, read.pairs) == ("stable", "permutation", None, None)

@@ -29,11 +29,16 @@ STEPPED = EquivalenceRule("limit", attributes=("step", Bin("percent", low=0, hig
 def met(subject: str, step: str = "one", *, granted: bool = True, percent: int = 5, **changes: Any) -> Case:
     """Return a decision of a subject at a step."""
     given: dict[str, Any] = {
-        "position": 1, "policy": "limit", "effect": "allow" if granted else "deny",
-        "situation": f"{step} {percent // 10}", "precedent": f"{step} {percent // 10} {granted}",
-        "facts": {"step": step, "percent": percent}, "erased": False, "journal": f"persona/{subject}",
+        "position": 1,
+        "policy": "limit",
+        "effect": "allow" if granted else "deny",
+        "situation": f"{step} {percent // 10}",
+        "precedent": f"{step} {percent // 10} {granted}",
+        "facts": {"step": step, "percent": percent},
+        "erased": False,
+        "journal": f"persona/{subject}",
         "decision_type": "policy_application",
-    }  # fmt: skip
+    }
     return Case(**{**given, **changes})
 
 

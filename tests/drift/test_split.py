@@ -61,12 +61,16 @@ def decided(cases: Sequence[Given], percent: int) -> list[Case]:
     """Return cases as they are decided with a limit, the facts of which make their situation."""
     return [
         Case(
-            position=at + 1, policy="limit", effect="allow" if asked <= percent else "deny",
-            situation=RULE.situation_key({"industry": industry, "percent": asked}), precedent="",
-            facts={"industry": industry, "percent": asked}, erased=False,
+            position=at + 1,
+            policy="limit",
+            effect="allow" if asked <= percent else "deny",
+            situation=RULE.situation_key({"industry": industry, "percent": asked}),
+            precedent="",
+            facts={"industry": industry, "percent": asked},
+            erased=False,
         )
         for at, (industry, asked) in enumerate(cases)
-    ]  # fmt: skip
+    ]
 
 
 def split(before: Sequence[Case], now: Sequence[Case], weights: dict[int, int], **params: Any) -> PolicySplit:

@@ -35,8 +35,12 @@ def test_the_borders_are_where_the_parameters_say(
     assert said.rule == rule
     assert severity_of(said) == severity
     assert {miss.rule for miss in said.why_not} | {rule} == {
-        "insufficient_data", "not_detected", "critical", "warning", "minor",
-    }  # fmt: skip
+        "insufficient_data",
+        "not_detected",
+        "critical",
+        "warning",
+        "minor",
+    }
 
 
 def test_what_a_sparse_rule_gives_by_chance_is_never_grave() -> None:

@@ -12,12 +12,23 @@ from loom.drift.words import split_in_words
 
 def split(**changes: Any) -> PolicySplit:
     given: dict[str, Any] = {
-        "total": 0.3, "population": 0.1, "policy": 0.1, "interaction": 0.1, "acted": 0.0, "reason": None,
-        "situations": 0.1, "situations_p": 0.02, "answered_otherwise": 7.0,
+        "total": 0.3,
+        "population": 0.1,
+        "policy": 0.1,
+        "interaction": 0.1,
+        "acted": 0.0,
+        "reason": None,
+        "situations": 0.1,
+        "situations_p": 0.02,
+        "answered_otherwise": 7.0,
         "transitions": {"allow → deny": 5.0, "deny → allow": 2.0},
-        "versions": {"policy_v1_9af01c22": 50}, "baseline_decisions": 50, "baseline_evaluated": 50,
-        "current_decisions": 40, "rejudged": 38, "not_rejudged": {"erased": 2},
-    }  # fmt: skip
+        "versions": {"policy_v1_9af01c22": 50},
+        "baseline_decisions": 50,
+        "baseline_evaluated": 50,
+        "current_decisions": 40,
+        "rejudged": 38,
+        "not_rejudged": {"erased": 2},
+    }
     return PolicySplit(**{**given, **changes})
 
 

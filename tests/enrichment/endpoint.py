@@ -44,9 +44,13 @@ class Endpoint:
                 message = {"role": "assistant", "content": None, "tool_calls": [call]}
             counted = usage or {"prompt_tokens": 1_000, "completion_tokens": 200, "total_tokens": 1_200}
             said = {
-                "id": "chat-1", "object": "chat.completion", "created": 1_700_000_000, "model": model,
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": counted,
-            }  # fmt: skip
+                "id": "chat-1",
+                "object": "chat.completion",
+                "created": 1_700_000_000,
+                "model": model,
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": counted,
+            }
             return 200, {}, json.dumps(said).encode()
 
         return answer

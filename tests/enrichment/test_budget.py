@@ -222,12 +222,16 @@ def test_what_the_provider_bills_stays_within_the_budget_however_often_the_proce
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_cost_per_day": -1}, {"max_cost_per_day": float("nan")}, {"max_cost_per_day": float("inf")},
-        {"max_enrichments_per_day": -1}, {"time_zone": "Mars/Olympus"}, {"time_zone": "../etc/passwd"},
+        {"max_cost_per_day": -1},
+        {"max_cost_per_day": float("nan")},
+        {"max_cost_per_day": float("inf")},
+        {"max_enrichments_per_day": -1},
+        {"time_zone": "Mars/Olympus"},
+        {"time_zone": "../etc/passwd"},
         {"time_zone": ""},
     ],
     ids=json.dumps,
-)  # fmt: skip
+)
 def test_a_budget_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         BudgetsConfig.model_validate(wrong)

@@ -16,9 +16,14 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 def case(number: int, *, granted: bool | None = True, **facts: JsonValue) -> ExceptionCase:
     return ExceptionCase(
-        decision_id=f"{number:064x}", policy="discount", reason="over the limit", rule="over", facts=facts,
-        granted=granted, at=BEGIN + timedelta(days=number),
-    )  # fmt: skip
+        decision_id=f"{number:064x}",
+        policy="discount",
+        reason="over the limit",
+        rule="over",
+        facts=facts,
+        granted=granted,
+        at=BEGIN + timedelta(days=number),
+    )
 
 
 def test_what_is_granted_and_never_refused_is_a_pattern() -> None:

@@ -24,10 +24,14 @@ BASE = Table.of(
             {"name": "within", "when": [["percent", "<=", {"param": "limit"}]], "effect": "allow", "why": "small"}
         ],
         "otherwise": {
-            "name": "over", "effect": "require_approval", "tier": "vp", "exception": "over the limit", "why": "ask",
+            "name": "over",
+            "effect": "require_approval",
+            "tier": "vp",
+            "exception": "over the limit",
+            "why": "ask",
         },
     }
-)  # fmt: skip
+)
 
 
 class Ask(Command[bool]):
@@ -117,8 +121,10 @@ async def test_nothing_changes_until_a_person_adopts_it(tmp_path: Path) -> None:
             suggestion.suggestion_id[:8], by="vera", reason="it is the rule by now"
         )
         assert loom.policies.adopted("discount") == adopted
-        for alone in (loom.suggestions.adopt(suggestion.suggestion_id, by="VERA", reason="now"),
-                      loom.policies.adopt(version.hash, by="vera")):  # fmt: skip
+        for alone in (
+            loom.suggestions.adopt(suggestion.suggestion_id, by="VERA", reason="now"),
+            loom.policies.adopt(version.hash, by="vera"),
+        ):
             with pytest.raises(SelfAdoptionError):
                 await alone
         assert await loom.suggestions.adopt(suggestion.suggestion_id, by="kim", reason="I agree") == version

@@ -134,9 +134,11 @@ async def test_validators_of_ones_own_reject_or_fail_closed_and_escalate_to_whom
         desk = await Desk(loom).arrive()
         found = [await desk.offer(f"i-{number}", discount) for number, discount in enumerate((5, 1, 12.5, 13))]
         assert [(each.verdict, each.code) for each in found] == [
-            ("ACCEPT", "VALIDATION_PASSED"), ("REJECT", "ODD"), ("REJECT", "ESCALATION_UNADDRESSED"),
+            ("ACCEPT", "VALIDATION_PASSED"),
+            ("REJECT", "ODD"),
+            ("REJECT", "ESCALATION_UNADDRESSED"),
             ("REJECT", "VALIDATOR_FAILED"),
-        ]  # fmt: skip
+        ]
         assert len(await executed(loom)) == 1
 
 
@@ -191,9 +193,16 @@ def test_a_key_leaves_out_the_attempt_and_knows_one_five() -> None:
 
 @pytest.mark.parametrize(
     ("version", "requirement", "fitting"),
-    [("1.2.0", "1.x", True), ("1.2.0", "1.2", True), ("1.2.0", "1.1", True), ("1.2.0", "1.3", False),
-     ("2.0.0", "1.x", False), ("0.9.1", "0.9", True), ("10.0.0", "1.x", False)],
-)  # fmt: skip
+    [
+        ("1.2.0", "1.x", True),
+        ("1.2.0", "1.2", True),
+        ("1.2.0", "1.1", True),
+        ("1.2.0", "1.3", False),
+        ("2.0.0", "1.x", False),
+        ("0.9.1", "0.9", True),
+        ("10.0.0", "1.x", False),
+    ],
+)
 def test_a_requirement_is_a_major_and_a_minor_at_least(version: str, requirement: str, *, fitting: bool) -> None:
     assert fits(version, requirement) == fitting
 
@@ -344,14 +353,14 @@ async def test_what_is_too_large_too_deep_or_no_text_is_rejected_and_noted(tmp_p
         ('Sure!\n```json\n{"a": {"b": 2}}\n```\nDone {x}', {"a": {"b": 2}}),
         ('I say {"a": "}"} and that is it', {"a": "}"}),
         ('```\n{"a": 1}\n```', {"a": 1}),
-        ("```json\n{broken\n```\nbut {\"a\": 1}", None),
+        ('```json\n{broken\n```\nbut {"a": 1}', None),
         ("nothing here", None),
         ("[1, 2]", None),
         ("{" * 100_000, None),
         ('{"a": ' * 100_000 + "1" + "}" * 100_000, None),
     ],
     ids=range(9),
-)  # fmt: skip
+)
 def test_what_a_model_says_is_read_defensively(text: str, found: object) -> None:
     assert parse_json_block(text) == found
 
@@ -369,11 +378,13 @@ def test_reading_what_a_model_says_never_raises(text: str) -> None:
         ({"policy_kind": "retention_discount", "confidence": "high"}, "self_check_confidence"),
         ({"policy_kind": "retention_discount", "confidence": True}, "self_check_confidence"),
         ({"policy_kind": "retention_discount", "confidence": 0.5}, "self_check_discount_type"),
-        ({"policy_kind": "retention_discount", "confidence": 0.5, "params": {"discount_offered": "5"}},
-         "self_check_discount_type"),
+        (
+            {"policy_kind": "retention_discount", "confidence": 0.5, "params": {"discount_offered": "5"}},
+            "self_check_discount_type",
+        ),
         ({"policy_kind": "retention_discount", "confidence": 0.5, "params": {"discount_offered": 5}}, None),
     ],
-)  # fmt: skip
+)
 def test_an_agent_objects_to_its_own_proposal_in_code(proposal: dict[str, Any], code: str | None) -> None:
     found = self_check(proposal, CONTRACT)
     assert (None if found is None else found.code) == code
@@ -404,8 +415,11 @@ async def test_a_cycle_that_comes_to_nothing_is_recorded(tmp_path: Path) -> None
             names=["gate"],
         )
         assert [row["code"] for row in rows] == [
-            "explain_json_parse_failed", "policy_json_parse_failed", "self_check_policy_kind", "model_failed",
-        ]  # fmt: skip
+            "explain_json_parse_failed",
+            "policy_json_parse_failed",
+            "self_check_policy_kind",
+            "model_failed",
+        ]
 
 
 async def test_the_audit_of_a_run_reads_in_order_by_the_query_that_people_run(tmp_path: Path) -> None:
@@ -425,9 +439,14 @@ async def test_the_audit_of_a_run_reads_in_order_by_the_query_that_people_run(tm
             names=["gate"],
         )
         assert [row["event"] for row in rows] == [
-            "SIMULATION_START", "CONTEXT_COMPILED", "POLICY_PROPOSAL", "DIM_VALIDATION", "AGENT_DECISION",
-            "RETENTION_EXECUTED", "SIMULATION_END",
-        ]  # fmt: skip
+            "SIMULATION_START",
+            "CONTEXT_COMPILED",
+            "POLICY_PROPOSAL",
+            "DIM_VALIDATION",
+            "AGENT_DECISION",
+            "RETENTION_EXECUTED",
+            "SIMULATION_END",
+        ]
         assert {row["dfid"] for row in rows[1:-1]} == {desk.gate.flow("run_36", "i-1").flow_id}
         assert [row["discount_pct"] for row in rows] == [None, None, None, None, None, 5, None]
         before = await loom.queries.fetch("SELECT * FROM decision_audit_events", names=["gate"])

@@ -23,8 +23,12 @@ from tests.gate.support import AGENT, gated
 def worker(path: Path, dies_after: int, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.gate.kill_worker", str(path), str(dies_after), *more],
-        env=environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("first", range(1, 41, 3))

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 BANK: dict[str, Any] = {
-    "format": "loom.import/1", "source": "bank", "type": "mortgage", "key": {"column": "branch"},
+    "format": "loom.import/1",
+    "source": "bank",
+    "type": "mortgage",
+    "key": {"column": "branch"},
     "own_id": {"column": "id"},
     "facts": {
         "amount": {"column": "amount", "as": "integer"},
@@ -16,8 +19,9 @@ BANK: dict[str, Any] = {
         "town": {"column": "town"},
     },
     "outcome": {"granted": {"column": "ok", "values": {"yes": True, "no": False}}},
-    "decided_at": {"column": "at", "zone": "Europe/Berlin"}, "decider": {"column": "who"},
-}  # fmt: skip
+    "decided_at": {"column": "at", "zone": "Europe/Berlin"},
+    "decider": {"column": "who"},
+}
 
 
 def bank(**changes: Any) -> dict[str, Any]:
@@ -30,13 +34,17 @@ def rows(count: int, *, seed: int = 1) -> list[dict[str, str]]:
     drawn = random.Random(seed)
     return [
         {
-            "id": f"L-{number}", "branch": f"b{drawn.randrange(3)}", "amount": str(drawn.randrange(1_000, 900_000)),
-            "rate": repr(drawn.randrange(100, 900) / 100 + 1e-9), "town": drawn.choice(["Kiel", "Ulm", ""]),
-            "ok": drawn.choice(["yes", "no"]), "at": f"2015-{number % 12 + 1:02}-05T12:00:00",
+            "id": f"L-{number}",
+            "branch": f"b{drawn.randrange(3)}",
+            "amount": str(drawn.randrange(1_000, 900_000)),
+            "rate": repr(drawn.randrange(100, 900) / 100 + 1e-9),
+            "town": drawn.choice(["Kiel", "Ulm", ""]),
+            "ok": drawn.choice(["yes", "no"]),
+            "at": f"2015-{number % 12 + 1:02}-05T12:00:00",
             "who": drawn.choice(["ann", "bob", ""]),
         }
         for number in range(1, count + 1)
-    ]  # fmt: skip
+    ]
 
 
 def written(path: Path, given: list[dict[str, str]]) -> Path:

@@ -59,8 +59,10 @@ async def test_every_row_is_a_decision_with_its_source_its_claims_and_exact_valu
     assert done.written == 40
     for row, entry in zip(given, await entries(loom), strict=True):
         facts: dict[str, JsonValue] = {
-            "amount": int(row["amount"]), "rate": str(round(Decimal(row["rate"]), 2)), "town": row["town"],
-        }  # fmt: skip
+            "amount": int(row["amount"]),
+            "rate": str(round(Decimal(row["rate"]), 2)),
+            "town": row["town"],
+        }
         decision = entry.decision
         assert decision.facts == {
             name: value for name, value in facts.items() if value != ""

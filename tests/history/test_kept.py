@@ -25,8 +25,12 @@ async def test_an_imported_journal_is_archived_kept_pruned_and_verified_like_an_
                 await loom.history.load(given, bank(), by="vera")
                 continue
             sealing = {
-                "workspace": "default", "until": loom.store.acknowledged, "before": LATER, "by": "vera", "now": LATER
-            }  # fmt: skip
+                "workspace": "default",
+                "until": loom.store.acknowledged,
+                "before": LATER,
+                "by": "vera",
+                "now": LATER,
+            }
             kept = Retention(keep_days=1.0, kinds={"mortgage": 500.0})
             assert await seal(loom.store, tmp_path / "none.zip", retention=kept, **sealing) is None  # type: ignore[arg-type]
             made = await seal(loom.store, tmp_path / "a.zip", **sealing)  # type: ignore[arg-type]

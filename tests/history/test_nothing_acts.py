@@ -74,13 +74,17 @@ async def test_nothing_acts_on_what_was_imported_live_or_after_a_rebuild(tmp_pat
             alerts = await loom.alerts.look()
             found = [each.entry async for each in loom.store.read_all()]
             return {
-                "reactor": reactor.seen.count("decision_observed"), "monitor": watched.count("decision_observed"),
-                "critic": len(critic.asked), "spent": (await loom.budget.today()).calls, "approver": len(approver.told),
-                "alerts": len(alerts), "anomalies": sum(isinstance(each, AnomalyFoundEntry) for each in found),
+                "reactor": reactor.seen.count("decision_observed"),
+                "monitor": watched.count("decision_observed"),
+                "critic": len(critic.asked),
+                "spent": (await loom.budget.today()).calls,
+                "approver": len(approver.told),
+                "alerts": len(alerts),
+                "anomalies": sum(isinstance(each, AnomalyFoundEntry) for each in found),
                 "standings": sum(each.kind == "standing_changed" for each in found),
                 "suggestions": len(await loom.suggestions.look()),
                 "departures": len(await loom.metrics.departures()),
-            }  # fmt: skip
+            }
 
         before = await calls()
         assert (reactor.seen, watched, before["critic"]) == (["decision"], ["decision"], 1)

@@ -164,8 +164,12 @@ async def test_an_agent_in_a_tool_that_is_no_step_has_steps_of_its_own_and_else_
 
 
 async def test_two_runs_at_once_in_one_turn_are_told_apart() -> None:
-    agent = Agent(scripted(TWO, "{0} and {1}"), name="a", tools=[Tool(add, metadata=handled("repeatable"))],
-                  capabilities=[LoomDurability()])  # fmt: skip
+    agent = Agent(
+        scripted(TWO, "{0} and {1}"),
+        name="a",
+        tools=[Tool(add, metadata=handled("repeatable"))],
+        capabilities=[LoomDurability()],
+    )
 
     class Twice(AgentActor):
         async def execute(self, command: RunAgent) -> Any:

@@ -77,8 +77,11 @@ def test_an_unknown_kind_is_kept_with_all_that_was_stored() -> None:
     entry = KINDS.decode("test.nobody_reads_this", 7, b'{"a":[1,2]}')
     assert isinstance(entry, UnknownEntry)
     assert (entry.of_kind, entry.of_schema, entry.problem, entry.body) == (
-        "test.nobody_reads_this", 7, "unknown_kind", {"a": [1, 2]},
-    )  # fmt: skip
+        "test.nobody_reads_this",
+        7,
+        "unknown_kind",
+        {"a": [1, 2]},
+    )
 
 
 def test_a_newer_schema_is_kept_as_unknown() -> None:
@@ -246,9 +249,21 @@ def test_plain_entries_are_written_once_and_only_then_checked_by_counting(monkey
 def test_a_recorded_entry_is_decoded_on_first_use_and_kept() -> None:
     written = note("x")
     recorded = Recorded(
-        1, "a/1", 1, written.kind, 1, None, 1, 1_000_000, 0, b"\x01" * 32, written.salt, written.body,
-        written.body_digest, b"h" * 32,
-    )  # fmt: skip
+        1,
+        "a/1",
+        1,
+        written.kind,
+        1,
+        None,
+        1,
+        1_000_000,
+        0,
+        b"\x01" * 32,
+        written.salt,
+        written.body,
+        written.body_digest,
+        b"h" * 32,
+    )
     assert recorded.entry == NotedEntry(text="x")
     assert recorded.entry is recorded.entry
     assert recorded.recorded_at.isoformat() == "1970-01-01T00:00:01+00:00"

@@ -496,8 +496,12 @@ asyncio.run(main())
 def test_a_store_that_is_carried_over_a_fork_refuses_and_harms_nothing(path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKING, str(path)],
-        env=environment(), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.stdout.split() == ["0", "2", "True"], done.stderr
     assert verify(path).ok
 

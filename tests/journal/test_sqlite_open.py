@@ -52,17 +52,32 @@ async def test_every_pragma_that_matters_holds(tmp_path: Path) -> None:
         lambda: {
             name: connection().execute(f"PRAGMA {name}").fetchone()[0]
             for name in (
-                "journal_mode", "synchronous", "wal_autocheckpoint", "recursive_triggers", "trusted_schema",
-                "cell_size_check", "application_id", "user_version", "fullfsync", "checkpoint_fullfsync",
+                "journal_mode",
+                "synchronous",
+                "wal_autocheckpoint",
+                "recursive_triggers",
+                "trusted_schema",
+                "cell_size_check",
+                "application_id",
+                "user_version",
+                "fullfsync",
+                "checkpoint_fullfsync",
             )
         }
-    )  # fmt: skip
+    )
     await store.close()
     assert found == {
-        "journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "recursive_triggers": 1, "trusted_schema": 0,
-        "cell_size_check": 1, "application_id": APPLICATION_ID, "user_version": 3, "fullfsync": 1,
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "wal_autocheckpoint": 0,
+        "recursive_triggers": 1,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "application_id": APPLICATION_ID,
+        "user_version": 3,
+        "fullfsync": 1,
         "checkpoint_fullfsync": 1,
-    }  # fmt: skip
+    }
 
 
 async def test_less_durability_has_to_be_asked_for_by_its_name(tmp_path: Path) -> None:

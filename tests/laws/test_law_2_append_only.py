@@ -17,9 +17,22 @@ from loom.journal.sqlite.connection import FORMAT_3
 from tests.journal.support import fill, mark, note, received
 
 COLUMNS = [
-    "position", "journal", "sequence", "kind", "schema_version", "command_id", "epoch", "recorded_at_us",
-    "clock_back_us", "policy_hash", "salt", "body", "body_digest", "entry_hash", "body_scheme",
-]  # fmt: skip
+    "position",
+    "journal",
+    "sequence",
+    "kind",
+    "schema_version",
+    "command_id",
+    "epoch",
+    "recorded_at_us",
+    "clock_back_us",
+    "policy_hash",
+    "salt",
+    "body",
+    "body_digest",
+    "entry_hash",
+    "body_scheme",
+]
 
 ROW = "10, 'a/1', 7, 'x', 1, NULL, 1, 1, 0, NULL, x'', x'', x'', x'', 1"
 

@@ -66,8 +66,10 @@ async def decide(directory: Path, asked: list[tuple[bool, int | None, int | None
             decision = each.entry.decision
             version = registry.resolve_hash(each.policy_hash or b"")  # in the header that is hashed
             assert (version.name, version.version, version.hash) == (
-                decision.under.name, decision.under.version, decision.under.hash,
-            )  # fmt: skip
+                decision.under.name,
+                decision.under.version,
+                decision.under.hash,
+            )
             judged = evaluated.get(str(each.command_id))
             assert decision.facts == (judged.facts if judged else None)
             assert decision.evaluation == (judged.evaluation if judged else None)

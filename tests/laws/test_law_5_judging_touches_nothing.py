@@ -17,11 +17,13 @@ from loom.replay import Selection
 from tests.replay.test_judging import V1, Ask, Seller
 
 FACTS = st.fixed_dictionaries(
-    {}, optional={
+    {},
+    optional={
         "percent": st.one_of(st.integers(-5, 80), st.none(), st.text(max_size=3)),
-        "industry": st.sampled_from(["health", "retail"]), "more": st.booleans(),
+        "industry": st.sampled_from(["health", "retail"]),
+        "more": st.booleans(),
     },
-)  # fmt: skip
+)
 
 
 def everything(path: Path) -> list[tuple[Any, ...]]:

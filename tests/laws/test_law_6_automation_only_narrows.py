@@ -29,9 +29,12 @@ class Wait(Command[bool]):
 class Waiting(Actor[None]):
     async def execute(self, command: Wait) -> bool:
         approval = await self.request_approval(
-            approver="vp", reason="please", timeout_s=command.timeout_s, escalate_to=command.escalate_to,
+            approver="vp",
+            reason="please",
+            timeout_s=command.timeout_s,
+            escalate_to=command.escalate_to,
             on_deadline="escalate" if command.escalate_to else "deny",
-        )  # fmt: skip
+        )
         return approval.granted
 
 

@@ -77,9 +77,13 @@ async def loom(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     journal = copied(request.param, tmp_path / request.param.name)
     config = LoomConfig(data=journal.parent.parent)
     async with Loom.open(
-        config, workspace=journal.parent.name, actors=ACTORS, by="robin", resume=False,
+        config,
+        workspace=journal.parent.name,
+        actors=ACTORS,
+        by="robin",
+        resume=False,
         extensions=list(installed().values()),
-    ) as loom:  # fmt: skip
+    ) as loom:
         await loom.reached()
         yield loom
 

@@ -96,10 +96,15 @@ async def test_a_run_is_told_with_what_its_decisions_rested_on_and_came_to(loom:
     by_id = {each.id: each.label for each in graph.nodes}
     a, b, c, before = (by_id[f"decision:{ids[name]}"] for name in ("a", "b", "c", "before"))
     assert {
-        ("crm account acme", "informed", a), ("crm account acme", "informed", b), (policy.label, "judged", c),
-        (before, "was followed by", b), (a, "was followed by", c), (b, "led to", c), (b, "came to", "granted false"),
+        ("crm account acme", "informed", a),
+        ("crm account acme", "informed", b),
+        (policy.label, "judged", c),
+        (before, "was followed by", b),
+        (a, "was followed by", c),
+        (b, "led to", c),
+        (b, "came to", "granted false"),
         ("region n, size 4", "was the situation of", b),
-    } <= said  # fmt: skip
+    } <= said
     assert labels
     assert all(each.count == 1 for each in graph.edges)
 

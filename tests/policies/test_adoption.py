@@ -24,9 +24,11 @@ from tests.policies.test_registry import Asked, another_rebate, limited, rebate
 
 _OPTIONS = SqliteOptions(writer=WriterOptions(min_free_bytes=0))
 TABLE = {
-    "format": "loom.table/1", "name": "rebate", "facts": {"percent": {"type": "integer"}},
+    "format": "loom.table/1",
+    "name": "rebate",
+    "facts": {"percent": {"type": "integer"}},
     "rules": [{"name": "all", "when": [], "effect": "allow", "why": "why not"}],
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -23,12 +23,15 @@ WRITTEN: dict[str, Any] = {
     "rules": [
         {"name": "within", "when": [["percent", "<=", {"param": "limit"}]], "effect": "allow", "why": "small"},
         {
-            "name": "health", "when": [["industry", "=", "health"], ["percent", "<", 40]], "effect": "require_approval",
-            "tier": "vp", "why": "a cause",
+            "name": "health",
+            "when": [["industry", "=", "health"], ["percent", "<", 40]],
+            "effect": "require_approval",
+            "tier": "vp",
+            "why": "a cause",
         },
     ],
     "otherwise": {"name": "else", "effect": "deny", "why": "too much"},
-}  # fmt: skip
+}
 
 
 TINY = {"name": "tiny", "when": [["percent", "=", 0]], "effect": "allow", "why": "nothing"}
@@ -71,10 +74,7 @@ def rule(written: Any, number: int) -> Any:
             lambda w: w["rules"].pop(),
             ["rule health: removed if industry = health and percent < 40: require approval by vp"],
         ),
-        (
-            lambda w: w["rules"].insert(0, TINY),
-            ["rule tiny: added if percent = 0: allow"],
-        ),
+        (lambda w: w["rules"].insert(0, TINY), ["rule tiny: added if percent = 0: allow"]),
         (
             lambda w: w["limits"][0]["when"][0].__setitem__(2, 55),
             ["limit ceiling, condition 1: percent > 60 → percent > 55"],
@@ -86,7 +86,7 @@ def rule(written: Any, number: int) -> Any:
         (lambda w: w.pop("otherwise"), None),
         (lambda w: w["rules"].reverse(), ["rule order: within, health → health, within"]),
     ],
-)  # fmt: skip
+)
 async def test_a_change_is_told_by_its_cell(
     tmp_path: Path, change: Callable[[Any], object], told: list[str] | None
 ) -> None:

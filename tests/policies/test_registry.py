@@ -231,8 +231,10 @@ async def test_a_version_runs_by_the_code_that_gives_it_and_by_no_other(
     ten, fifty = [await registry.register(limited(limit), by="alice") for limit in (10, 50)]
     other = await registry.register(another_rebate, by="alice")
     assert [registry.runnable(each).evaluate(Asked(percent=10)).rule for each in (ten, fifty, other)] == [
-        "within", "within", "over",
-    ]  # fmt: skip
+        "within",
+        "within",
+        "over",
+    ]
     without_code = await reread(store)
     with pytest.raises(PolicyCodeChangedError, match="has no code in this process"):
         without_code.runnable(ten)

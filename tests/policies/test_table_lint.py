@@ -19,11 +19,14 @@ def table(rules: list[dict[str, Any]], **more: Any) -> Table:
         "format": "loom.table/1",
         "name": "linted",
         "facts": {
-            "n": {"type": "integer"}, "d": {"type": "decimal"}, "b": {"type": "boolean"}, "s": {"type": "string"},
+            "n": {"type": "integer"},
+            "d": {"type": "decimal"},
+            "b": {"type": "boolean"},
+            "s": {"type": "string"},
         },
         "rules": [{"effect": "allow", "why": "so", **rule} for rule in rules],
         **more,
-    }  # fmt: skip
+    }
     return Table.of(written, checked=False)
 
 
@@ -161,10 +164,12 @@ tables = st.lists(
 )
 cases = st.fixed_dictionaries(
     {
-        "n": st.integers(-2, 7), "d": st.just("1"), "b": st.booleans(),
+        "n": st.integers(-2, 7),
+        "d": st.just("1"),
+        "b": st.booleans(),
         "s": st.sampled_from(["", "a", "ab", "abc", "b", "ba", "z"]),
     }
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60)

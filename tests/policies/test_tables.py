@@ -139,7 +139,7 @@ DISCOUNT = written(
         row("odd", ["sector", "in", ["arms", "gold"]], ["rate", "not in", ["0.1"]], effect="deny"),
         row("ask", ["sector", "starts with", "pub"], ["vip", "!=", True], effect="require_approval", tier="vp"),
     ],
-)  # fmt: skip
+)
 CASE = {"percent": 20, "vip": False, "rate": "0.10", "sector": "public"}
 
 
@@ -171,8 +171,10 @@ def test_the_first_condition_that_fails_is_the_one_that_is_told() -> None:
 def test_an_exception_is_told_with_its_reason() -> None:
     evaluation = Table.of(DISCOUNT).evaluate({**CASE, "vip": True})
     assert (evaluation.rule, evaluation.is_exception, evaluation.exception_reason) == (
-        "vip", True, "they are dear to us",
-    )  # fmt: skip
+        "vip",
+        True,
+        "they are dear to us",
+    )
     assert said(evaluation)["ask"] == "vip is true, not != true"
 
 
@@ -243,8 +245,10 @@ def test_without_an_otherwise_row_what_no_rule_is_about_is_indeterminate() -> No
     for hit_policy in ("first", "unique"):
         evaluation = table(otherwise=None, hit_policy=hit_policy).evaluate({"x": 6})
         assert (evaluation.effect, evaluation.rule, evaluation.why) == (
-            "indeterminate", "none", "no rule matches these facts",
-        )  # fmt: skip
+            "indeterminate",
+            "none",
+            "no rule matches these facts",
+        )
         assert said(evaluation) == {"low": "x is 6, not <= 5"}
 
 
@@ -264,18 +268,54 @@ def test_a_rule_may_have_any_effect(effect: str) -> None:
 # --- facts --------------------------------------------------------------------------------------
 
 ILL_TYPED: list[tuple[dict[str, Any], Any]] = [
-    (INTEGER, True), (INTEGER, False), (INTEGER, 1.0), (INTEGER, "1"), (INTEGER, [1]), (INTEGER, {}),
-    (INTEGER, MAX_INTEGER + 1), (INTEGER, -MAX_INTEGER - 1), (INTEGER, Decimal(1)), (INTEGER, float("nan")),
-    ({**INTEGER, "min": 0}, -1), ({**INTEGER, "max": 9}, 10),
-    (DECIMAL, 1), (DECIMAL, 0.5), (DECIMAL, Decimal("0.5")), (DECIMAL, True), (DECIMAL, ""), (DECIMAL, "-"),
-    (DECIMAL, "+1"), (DECIMAL, "1e3"), (DECIMAL, " 1"), (DECIMAL, "1 "), (DECIMAL, "1\n"), (DECIMAL, ".5"),
-    (DECIMAL, "5."), (DECIMAL, "NaN"), (DECIMAL, "Infinity"), (DECIMAL, "1_000"), (DECIMAL, "1,5"), (DECIMAL, "٣"),
-    (DECIMAL, "1" * 31), (DECIMAL, "0." + "1" * 31), (DECIMAL, "--1"),
-    ({**DECIMAL, "min": "0.5"}, "0.49"), ({**DECIMAL, "max": "0.5"}, "0.51"),
-    (BOOLEAN, 0), (BOOLEAN, 1), (BOOLEAN, "true"), (BOOLEAN, 1.0), (BOOLEAN, []),
-    (STRING, 1), (STRING, True), (STRING, b"a"), (STRING, ["a"]), (STRING, "\ud800"),
-    ({**STRING, "values": ["a", "b"]}, "c"), ({**STRING, "values": ["a", "b"]}, "A"),
-]  # fmt: skip
+    (INTEGER, True),
+    (INTEGER, False),
+    (INTEGER, 1.0),
+    (INTEGER, "1"),
+    (INTEGER, [1]),
+    (INTEGER, {}),
+    (INTEGER, MAX_INTEGER + 1),
+    (INTEGER, -MAX_INTEGER - 1),
+    (INTEGER, Decimal(1)),
+    (INTEGER, float("nan")),
+    ({**INTEGER, "min": 0}, -1),
+    ({**INTEGER, "max": 9}, 10),
+    (DECIMAL, 1),
+    (DECIMAL, 0.5),
+    (DECIMAL, Decimal("0.5")),
+    (DECIMAL, True),
+    (DECIMAL, ""),
+    (DECIMAL, "-"),
+    (DECIMAL, "+1"),
+    (DECIMAL, "1e3"),
+    (DECIMAL, " 1"),
+    (DECIMAL, "1 "),
+    (DECIMAL, "1\n"),
+    (DECIMAL, ".5"),
+    (DECIMAL, "5."),
+    (DECIMAL, "NaN"),
+    (DECIMAL, "Infinity"),
+    (DECIMAL, "1_000"),
+    (DECIMAL, "1,5"),
+    (DECIMAL, "٣"),
+    (DECIMAL, "1" * 31),
+    (DECIMAL, "0." + "1" * 31),
+    (DECIMAL, "--1"),
+    ({**DECIMAL, "min": "0.5"}, "0.49"),
+    ({**DECIMAL, "max": "0.5"}, "0.51"),
+    (BOOLEAN, 0),
+    (BOOLEAN, 1),
+    (BOOLEAN, "true"),
+    (BOOLEAN, 1.0),
+    (BOOLEAN, []),
+    (STRING, 1),
+    (STRING, True),
+    (STRING, b"a"),
+    (STRING, ["a"]),
+    (STRING, "\ud800"),
+    ({**STRING, "values": ["a", "b"]}, "c"),
+    ({**STRING, "values": ["a", "b"]}, "A"),
+]
 
 
 @pytest.mark.parametrize(("kind", "value"), ILL_TYPED, ids=[f"{k['type']} {v!r:.20}" for k, v in ILL_TYPED])
@@ -296,12 +336,15 @@ def test_a_fact_that_is_ill_typed_or_out_of_bounds_is_indeterminate_and_never_th
         ({}, "fact [a, b] is missing", {"missing": "a, b"}),
         ({"a": 1}, "fact [b] is missing", {"missing": "b"}),
         ({"a": None, "b": 1}, "fact [a] is null", {"null": "a"}),
-        ({"a": None, "b": True}, "fact [b] is not of its type or out of its bounds; fact [a] is null",
-         {"ill_typed": "b", "null": "a"}),
+        (
+            {"a": None, "b": True},
+            "fact [b] is not of its type or out of its bounds; fact [a] is null",
+            {"ill_typed": "b", "null": "a"},
+        ),
         ({"a": 1, "b": 1, "c": 1}, "fact [c] is unknown", {"unknown": "c"}),
         ({"B": 1, "a": 1}, "fact [b] is missing; fact [B] is unknown", {"missing": "b", "unknown": "B"}),
     ],
-)  # fmt: skip
+)
 def test_facts_that_cannot_be_judged_are_named_with_what_is_wrong(
     facts: dict[str, Any], why: str, details: dict[str, str]
 ) -> None:
@@ -420,9 +463,15 @@ def test_a_parameter_may_be_set_up_to_its_bounds(value: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [(-1, "is below [0]"), (51, "is above [50]"), (True, "is not of type [integer]"), ("10", "is not of type"),
-     (1.5, "float at [$.parameters.limit.value]"), (None, "parameters.limit.value")],
-)  # fmt: skip
+    [
+        (-1, "is below [0]"),
+        (51, "is above [50]"),
+        (True, "is not of type [integer]"),
+        ("10", "is not of type"),
+        (1.5, "float at [$.parameters.limit.value]"),
+        (None, "parameters.limit.value"),
+    ],
+)
 def test_a_parameter_may_not_leave_its_bounds_or_its_type(value: Any, problem: str) -> None:
     with pytest.raises(PolicyTableError) as refused:
         Table.of(DISCOUNT).with_params(limit=value)

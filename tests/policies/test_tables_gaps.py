@@ -285,11 +285,13 @@ def test_facts_that_were_converted_are_judged_as_their_canonical_form() -> None:
 def test_where_a_limit_is_included_the_nearest_value_is_the_limit_itself_and_no_bound() -> None:
     table = Table.of(
         {
-            "format": "loom.table/1", "name": "limit", "facts": {"share": {"type": "decimal"}},
+            "format": "loom.table/1",
+            "name": "limit",
+            "facts": {"share": {"type": "decimal"}},
             "rules": [{"name": "over", "when": [["share", ">", "36"]], "effect": "deny", "why": "too much"}],
             "otherwise": {"name": "sound", "effect": "allow", "why": "well"},
         }
-    )  # fmt: skip
+    )
     [change] = table.nearest({"share": "40"}).changes
     assert (change.new, change.bound) == ("36", None)
     [change] = table.nearest({"share": "30"}, want="deny").changes

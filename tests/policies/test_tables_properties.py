@@ -80,16 +80,26 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
 
 good = st.fixed_dictionaries(VALUES)
 nonsense = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=3),
-    st.characters(categories=["Cs"]), st.lists(st.integers(), max_size=2), st.decimals(), st.just({}),
-    st.just("1" * 40), st.just("1e3"), st.just(2**80),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=3),
+    st.characters(categories=["Cs"]),
+    st.lists(st.integers(), max_size=2),
+    st.decimals(),
+    st.just({}),
+    st.just("1" * 40),
+    st.just("1e3"),
+    st.just(2**80),
+)
 hashable = st.one_of(st.none(), st.integers(), st.binary(max_size=3), st.characters(categories=["Cs"]))
 any_facts = st.one_of(
     good,
     st.builds(lambda facts, more: {**facts, **more}, good, st.dictionaries(st.sampled_from("ndbsvx"), nonsense)),
     st.dictionaries(st.one_of(st.sampled_from("ndbsv"), st.text(max_size=3), hashable), nonsense),
-)  # fmt: skip
+)
 
 
 # --- the interpreter ----------------------------------------------------------------------------
@@ -256,25 +266,54 @@ def test_the_hash_changes_with_everything_that_can_change_an_answer(data: st.Dat
 
 
 CHANGES: list[tuple[str, Any]] = [
-    ("name", "other"), ("hit_policy", "unique"), ("otherwise", None), ("otherwise.name", "rest"),
-    ("otherwise.effect", "allow"), ("otherwise.why", "other"), ("facts.n.min", -4), ("facts.n.max", 9),
-    ("facts.v.values", ["red"]), ("facts.more", {"type": "string"}), ("parameters.pn.value", 3),
-    ("parameters.pn.min", -8), ("parameters.more", {"type": "integer", "value": 1}), ("limits", []),
-    ("limits.0.name", "other"), ("limits.0.effect", "indeterminate"), ("limits.0.when", []), ("rules.0.name", "other"),
-    ("rules.0.tier", "cfo"), ("rules.0.exception", "once"), ("rules.0.why", "other"), ("rules.0.when.0.1", "<="),
-    ("rules.0.when.0.2", 5), ("rules.0.when.0.2", {"param": "pn"}), ("rules.0.when.0", ["b", "=", True]),
-    ("rules.0.when.1.2", True), ("rules.0.when", []), ("rules.1.effect", "deny"),
-]  # fmt: skip
+    ("name", "other"),
+    ("hit_policy", "unique"),
+    ("otherwise", None),
+    ("otherwise.name", "rest"),
+    ("otherwise.effect", "allow"),
+    ("otherwise.why", "other"),
+    ("facts.n.min", -4),
+    ("facts.n.max", 9),
+    ("facts.v.values", ["red"]),
+    ("facts.more", {"type": "string"}),
+    ("parameters.pn.value", 3),
+    ("parameters.pn.min", -8),
+    ("parameters.more", {"type": "integer", "value": 1}),
+    ("limits", []),
+    ("limits.0.name", "other"),
+    ("limits.0.effect", "indeterminate"),
+    ("limits.0.when", []),
+    ("rules.0.name", "other"),
+    ("rules.0.tier", "cfo"),
+    ("rules.0.exception", "once"),
+    ("rules.0.why", "other"),
+    ("rules.0.when.0.1", "<="),
+    ("rules.0.when.0.2", 5),
+    ("rules.0.when.0.2", {"param": "pn"}),
+    ("rules.0.when.0", ["b", "=", True]),
+    ("rules.0.when.1.2", True),
+    ("rules.0.when", []),
+    ("rules.1.effect", "deny"),
+]
 FULL: dict[str, Any] = {
-    "format": "loom.table/1", "name": "any", "facts": FACTS, "parameters": PARAMETERS, "hit_policy": "first",
+    "format": "loom.table/1",
+    "name": "any",
+    "facts": FACTS,
+    "parameters": PARAMETERS,
+    "hit_policy": "first",
     "limits": [{"name": "l", "when": [["n", ">", 8]], "effect": "deny", "why": "w"}],
     "rules": [
-        {"name": "a", "when": [["n", "<", 4], ["b", "=", False]], "effect": "require_approval", "tier": "vp",
-         "why": "w"},
+        {
+            "name": "a",
+            "when": [["n", "<", 4], ["b", "=", False]],
+            "effect": "require_approval",
+            "tier": "vp",
+            "why": "w",
+        },
         {"name": "c", "when": [], "effect": "allow", "why": "w"},
     ],
     "otherwise": {"name": "else", "effect": "deny", "why": "w"},
-}  # fmt: skip
+}
 
 
 def test_every_single_change_of_behaviour_gives_a_hash_of_its_own() -> None:

@@ -210,7 +210,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (written(parameters={"p": {**INTEGER, "value": True}}), "is not of type [integer]"),
     (written(parameters={"p": INTEGER}), "at [parameters.p.value]"),
     (written(parameters={"p": {**STRING, "value": "a", "values": ["a"]}}), "at [parameters.p.values]"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("data", "problem"), REFUSED, ids=[problem for _, problem in REFUSED])

@@ -22,10 +22,16 @@ OLD = {
     "step": {"verb": "evaluate", "key": "k", "occurrence": 1},
     "facts": {"income": 1},
     "evaluation": {
-        "effect": "deny", "rule": "else", "why": "else", "why_not": [{"rule": "rich", "why": "income is 1, not >= 2"}],
-        "tier": None, "is_exception": False, "exception_reason": None, "details": {},
+        "effect": "deny",
+        "rule": "else",
+        "why": "else",
+        "why_not": [{"rule": "rich", "why": "income is 1, not >= 2"}],
+        "tier": None,
+        "is_exception": False,
+        "exception_reason": None,
+        "details": {},
     },
-}  # fmt: skip
+}
 
 
 @settings(max_examples=100, deadline=None)

@@ -12,6 +12,14 @@ _MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 def support(precedent: str = "p", number: int = 3) -> PrecedentSupport:
     """Return a class that nobody has to make."""
     return PrecedentSupport(
-        precedent=precedent, situation="s", rule="r", support=number, superseded=0, first_at=_MOMENT, last_at=_MOMENT,
-        decision_id="d", decision_type="t", outcome={},
-    )  # fmt: skip
+        precedent=precedent,
+        situation="s",
+        rule="r",
+        support=number,
+        superseded=0,
+        first_at=_MOMENT,
+        last_at=_MOMENT,
+        decision_id="d",
+        decision_type="t",
+        outcome={},
+    )

@@ -52,10 +52,20 @@ async def ids(loom: Asked, **wanted: Any) -> list[str]:
 SITUATION = RULE.situation_key(RETAIL)
 NEW = [id_of("three"), id_of("two"), id_of("one")]
 COLUMNS = {
-    "decision_id": "f" * 64, "journal": "a/b", "command_id": "x", "decision_type": "x", "rationale": "forged",
-    "outcome": '{"granted": false}', "is_exception": 0, "recorded_at_us": 5, "situation": "x", "precedent": "x",
-    "policy_name": "x", "policy_version": "x", "policy_hash": "x",
-}  # fmt: skip
+    "decision_id": "f" * 64,
+    "journal": "a/b",
+    "command_id": "x",
+    "decision_type": "x",
+    "rationale": "forged",
+    "outcome": '{"granted": false}',
+    "is_exception": 0,
+    "recorded_at_us": 5,
+    "situation": "x",
+    "precedent": "x",
+    "policy_name": "x",
+    "policy_version": "x",
+    "policy_hash": "x",
+}
 
 
 @pytest.mark.parametrize("column", COLUMNS)

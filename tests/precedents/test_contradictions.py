@@ -66,9 +66,15 @@ async def laid_down(loom: Loom, given: list[tuple[dict[str, Any], bool, str]]) -
         answer = ApprovalGiven(approval_id="a", approver="vp", granted=granted, by=by, answered_at=DECIDED)
         outcome: dict[str, Any] = {"granted": granted}
         decision = Decision(
-            decision_id=f"{number:064x}", decision_type="loan", rationale="so", policy=policy, facts=facts,
-            outcome=outcome, approvals=(answer,), precedent_class=RULE.classify(facts, outcome),
-        )  # fmt: skip
+            decision_id=f"{number:064x}",
+            decision_type="loan",
+            rationale="so",
+            policy=policy,
+            facts=facts,
+            outcome=outcome,
+            approvals=(answer,),
+            precedent_class=RULE.classify(facts, outcome),
+        )
         drafts.append(draft(DecisionJournalEntry(decision=decision), policy_hash=version.hash_bytes))
     await loom.store.append(Append("clerk/one", 0, drafts))
 

@@ -58,21 +58,29 @@ async def decide(loom: Loom, count: int, draw: random.Random, *, journal: str = 
         evaluation = Evaluation(effect=draw.choice(["allow", "deny"]), rule="r", why="so")
         entry = DecisionJournalEntry(
             decision=Decision(
-                decision_id=f"{journal} {number}".encode().hex().zfill(64), decision_type=draw.choice(["a", "b"]),
-                rationale="so", policy=reference, facts={"town": draw.choice(TOWNS), "amount": draw.randrange(30)},
-                evaluation=evaluation, is_exception=draw.random() < 0.3, context={"town": "Kiel"},
+                decision_id=f"{journal} {number}".encode().hex().zfill(64),
+                decision_type=draw.choice(["a", "b"]),
+                rationale="so",
+                policy=reference,
+                facts={"town": draw.choice(TOWNS), "amount": draw.randrange(30)},
+                evaluation=evaluation,
+                is_exception=draw.random() < 0.3,
+                context={"town": "Kiel"},
                 origin="replayed" if number % 5 == 0 else "original",
             )
-        )  # fmt: skip
+        )
         await loom.store.append(Append(journal, number, [draft(entry, policy_hash=b"\xaa" * 32)]))
     received = CommandReceivedEntry(command_type="c", payload={}, by="ana", correlation_id="c")
     failed = TurnFailedEntry(type_name="E", message="no")
     of_turn = DecisionJournalEntry(
         decision=Decision(
-            decision_id=f"{journal} f {count}".encode().hex().zfill(64), decision_type="a", rationale="so",
-            policy=reference, facts={"town": "Ulm", "amount": 3},
+            decision_id=f"{journal} f {count}".encode().hex().zfill(64),
+            decision_type="a",
+            rationale="so",
+            policy=reference,
+            facts={"town": "Ulm", "amount": 3},
         )
-    )  # fmt: skip
+    )
     drafts = [draft(each, command_id=f"t{count}") for each in (received, of_turn, failed)]
     await loom.store.append(Append(f"{journal}-failed", 0, drafts))
 
@@ -107,9 +115,13 @@ def windows(draw: random.Random) -> dict[str, Any]:
             at = BEGIN + timedelta(days=day, hours=draw.randrange(24 * 60))
             given[end] = at if draw.random() < 0.6 else at.replace(hour=0, minute=0)
     choices: list[tuple[str, list[Any]]] = [
-        ("by_time", ["recorded"]), ("origin", ["original", "observed"]), ("decision_type", ["a", "loan"]),
-        ("actor_type", ["seller"]), ("policy", ["discount"]), ("is_exception", [True, False]),
-    ]  # fmt: skip
+        ("by_time", ["recorded"]),
+        ("origin", ["original", "observed"]),
+        ("decision_type", ["a", "loan"]),
+        ("actor_type", ["seller"]),
+        ("policy", ["discount"]),
+        ("is_exception", [True, False]),
+    ]
     name, some = draw.choice(choices)
     return {**given, name: draw.choice(some)} if draw.random() < 0.5 else given
 

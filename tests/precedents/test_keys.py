@@ -94,8 +94,12 @@ def test_keys_are_those_that_the_declaration_gives_in_every_python_at_hand() -> 
     for python in sorted(pythons):
         done = subprocess.run(
             [python, str(INDEPENDENT)],
-            input=asked().encode(), env=environment, capture_output=True, check=False, timeout=60,
-        )  # fmt: skip
+            input=asked().encode(),
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
         if done.returncode == 0:
             assert json.loads(done.stdout) == expected, python
             tried += 1
@@ -108,7 +112,7 @@ def test_keys_are_those_that_the_declaration_gives_in_every_python_at_hand() -> 
     st.fixed_dictionaries(dict.fromkeys("abc", st.integers(-9, 9) | st.floats(-9, 9) | st.text("xyé", max_size=2))),
     st.floats(-10, 10, allow_nan=False),
     st.lists(st.integers(0, 3) | st.text("xy", max_size=2), max_size=5),
-)  # fmt: skip
+)
 def test_any_case_has_the_keys_that_the_declaration_gives(
     facts: dict[str, Any], number: float, tags: list[Any]
 ) -> None:

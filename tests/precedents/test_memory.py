@@ -15,12 +15,13 @@ from loom.policies.tables import Table
 
 RULE = Table.of(
     {
-        "format": "loom.table/1", "name": "remembered",
+        "format": "loom.table/1",
+        "name": "remembered",
         "facts": {"size": {"type": "integer"}, "region": {"type": "string"}},
         "rules": [{"name": "small", "when": [["size", "<=", 2]], "effect": "allow", "why": "small"}],
         "otherwise": {"name": "large", "effect": "allow", "exception": "large", "why": "large"},
     }
-)  # fmt: skip
+)
 
 
 class Keep(Command[str]):
@@ -76,7 +77,7 @@ FILTERS: list[tuple[dict[str, Any], Any]] = [
         {"policy": "remembered", "decision_type": "exception", "facets": {"region": "n"}},
         lambda c: c.size > 2 and c.region == "n",
     ),
-]  # fmt: skip
+]
 
 
 async def test_every_filter_finds_what_it_says_before_the_limit_in_pages_without_gaps(tmp_path: Path) -> None:
@@ -106,11 +107,15 @@ async def test_decisions_of_one_class_are_found_by_its_key(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "given",
     [
-        {"facets": {"size": [1]}}, {"outcome": {"level": {}}}, {"outcome": {'a"b': 1}}, {"colour": "red"},
-        {"since": "yesterday"}, {"facets": {f"f{n}": 1 for n in range(17)}},
+        {"facets": {"size": [1]}},
+        {"outcome": {"level": {}}},
+        {"outcome": {'a"b': 1}},
+        {"colour": "red"},
+        {"since": "yesterday"},
+        {"facets": {f"f{n}": 1 for n in range(17)}},
     ],
     ids=str,
-)  # fmt: skip
+)
 async def test_what_cannot_be_looked_for_is_refused(tmp_path: Path, given: dict[str, Any]) -> None:
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Rememberer], by="robin") as loom:
         with pytest.raises(AdmissionError):

@@ -187,9 +187,13 @@ async def test_over_a_reader_a_rule_is_known_to_this_process_alone(store: Sqlite
 async def test_a_rule_that_was_changed_in_the_journal_is_not_read(store: SqliteStore, change: str) -> None:
     document = rule().document()
     given: dict[str, Any] = {
-        "name": "cases", "number": 1, "version": f"rule_v1_{rule().hash[:8]}", "hash": rule().hash,
-        "document": document, "by": "mallory",
-    }  # fmt: skip
+        "name": "cases",
+        "number": 1,
+        "version": f"rule_v1_{rule().hash[:8]}",
+        "hash": rule().hash,
+        "document": document,
+        "by": "mallory",
+    }
     if change == "bins":
         given["document"] = rule(bins=6).document()
     else:

@@ -271,10 +271,17 @@ async def test_vectors_that_make_no_sense_are_refused(loom: Loom) -> None:
 
 def test_a_look_up_of_before_is_read_as_one_without_similarity() -> None:
     found = {
-        "decision_id": "a" * 64, "journal": "rememberer/one", "decision_type": "exception", "rationale": "good",
-        "outcome": {"granted": True}, "is_exception": True, "recorded_at": "2026-01-01T00:00:00Z", "situation": None,
-        "precedent": None, "superseded": None,
-    }  # fmt: skip
+        "decision_id": "a" * 64,
+        "journal": "rememberer/one",
+        "decision_type": "exception",
+        "rationale": "good",
+        "outcome": {"granted": True},
+        "is_exception": True,
+        "recorded_at": "2026-01-01T00:00:00Z",
+        "situation": None,
+        "precedent": None,
+        "superseded": None,
+    }
     body = {"step": None, "situation": None, "facets": None, "text": "good", "found": [found], "failure": None}
     for version, more in ((1, {}), (2, {"position": 12})):
         read = KINDS.decode("precedent_referenced", version, json.dumps({**body, **more}).encode())

@@ -46,9 +46,14 @@ async def asked(directory: Path) -> AsyncIterator[Asked]:
     queries = Queries(views, projector)
     try:
         yield Asked(
-            store, queries, Traces(queries), ApprovalChains(queries), Precedents(queries), TurnsView(queries),
+            store,
+            queries,
+            Traces(queries),
+            ApprovalChains(queries),
+            Precedents(queries),
+            TurnsView(queries),
             RunsView(queries),
-        )  # fmt: skip
+        )
     finally:
         await projector.close()
         await views.close()

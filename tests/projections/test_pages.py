@@ -59,23 +59,36 @@ def decided(name: str) -> DecisionJournalEntry:
 DONE = TurnCompletedEntry(reply=None)
 ODD: dict[str, tuple[list[Happening], list[int]]] = {
     "a decision before its command": (
-        [("a/1", "t", decided("a")), ("a/1", "t", command()), ("a/1", "t", DONE)], [1, 2],
+        [("a/1", "t", decided("a")), ("a/1", "t", command()), ("a/1", "t", DONE)],
+        [1, 2],
     ),
-    "a request before its command": (
-        [("a/1", "t", request("a")), ("a/1", "t", command()), ("a/1", "t", DONE)], [1, 2],
-    ),
+    "a request before its command": ([("a/1", "t", request("a")), ("a/1", "t", command()), ("a/1", "t", DONE)], [1, 2]),
     "decisions of one run, in turns of this page and of the one before": (
-        [("a/1", "t", command()), ("a/2", "u", command()), ("a/2", "u", decided("u")), ("a/1", "t", decided("t")),
-         ("a/2", "u", DONE), ("a/1", "t", DONE)], [1, 5],
+        [
+            ("a/1", "t", command()),
+            ("a/2", "u", command()),
+            ("a/2", "u", decided("u")),
+            ("a/1", "t", decided("t")),
+            ("a/2", "u", DONE),
+            ("a/1", "t", DONE),
+        ],
+        [1, 5],
     ),
     "a decision after the end of its turn": (
-        [("a/1", "t", command()), ("a/1", "t", decided("a")), ("a/1", "t", DONE), ("a/1", "t", decided("b"))], [9],
+        [("a/1", "t", command()), ("a/1", "t", decided("a")), ("a/1", "t", DONE), ("a/1", "t", decided("b"))],
+        [9],
     ),
     "a turn that diverges between its decisions": (
-        [("a/1", "t", command()), ("a/1", "t", decided("a")), ("a/1", "t", TurnResumedEntry(attempt=1)),
-         ("a/1", "t", decided("b")), ("a/1", "t", DONE)], [9],
+        [
+            ("a/1", "t", command()),
+            ("a/1", "t", decided("a")),
+            ("a/1", "t", TurnResumedEntry(attempt=1)),
+            ("a/1", "t", decided("b")),
+            ("a/1", "t", DONE),
+        ],
+        [9],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ODD)

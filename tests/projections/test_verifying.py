@@ -32,9 +32,13 @@ async def folded(golden: Path, directory: Path) -> JournalFiles:
     journal = copied(golden, directory)
     config = LoomConfig(data=journal.parent.parent)
     async with Loom.open(
-        config, workspace=journal.parent.name, actors=ACTORS, by="robin", resume=False,
+        config,
+        workspace=journal.parent.name,
+        actors=ACTORS,
+        by="robin",
+        resume=False,
         extensions=list(installed().values()),
-    ) as loom:  # fmt: skip
+    ) as loom:
         await loom.reached()
     return JournalFiles(journal)
 
@@ -97,8 +101,11 @@ async def test_a_row_that_was_changed_is_named_by_table_key_and_column(files: Jo
     assert found.counts == {"DIFFERS": 1, "MISSING": 1, "INVENTED": 1}
     differs = by_code["DIFFERS"]
     assert (differs.projection, differs.table, differs.key, set(differs.columns)) == (
-        "traces", "trace_decisions", str(first), {"rationale", "effect"},
-    )  # fmt: skip
+        "traces",
+        "trace_decisions",
+        str(first),
+        {"rationale", "effect"},
+    )
     assert differs.message.startswith(f"trace_decisions [{first}] in ")
     assert (by_code["MISSING"].table, by_code["INVENTED"].key) == ("turns", "forged")
     assert found.verdict().startswith("VIEWS NOT VERIFIED: 3 findings in ")
@@ -111,9 +118,12 @@ async def test_what_does_not_belong_into_the_file_is_found(files: JournalFiles) 
     tamper(files.views, "DROP TABLE enrichments")
     found = await verified(files)
     assert {each.message for each in found.findings if each.code == "SCHEMA_CHANGED"} == {
-        "forge does not belong there", "trace_by_type is gone", "approvals was changed", "enrichments is gone",
+        "forge does not belong there",
+        "trace_by_type is gone",
+        "approvals was changed",
+        "enrichments is gone",
         "enrichments_by_decision is gone",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,13 @@ class Adder(Actor[Total]):
     async def execute(self, command: Add) -> Added:
         """Look something up, decide, answer."""
         number = await self.gather_context(
-            system="sums", entity="number", query=str(command.number), relevance="what is added",
-            fetcher=lambda: command.number, returns=int,
-        )  # fmt: skip
+            system="sums",
+            entity="number",
+            query=str(command.number),
+            relevance="what is added",
+            fetcher=lambda: command.number,
+            returns=int,
+        )
         await self.record_decision(rationale="it was asked for", outcome={"added": number})
         return Added(total=self.state.sum)
 

@@ -33,18 +33,27 @@ def secret_of(subject: str) -> str:
 
 
 @circuit(
-    "CX40_KEEP", category="test", inputs=("secret",), outputs=("kept",), failure_mode="fallback_to_last_successful",
-    success_metric="n", fields={"secret": "seal", "kept": "seal"},
-)  # fmt: skip
+    "CX40_KEEP",
+    category="test",
+    inputs=("secret",),
+    outputs=("kept",),
+    failure_mode="fallback_to_last_successful",
+    success_metric="n",
+    fields={"secret": "seal", "kept": "seal"},
+)
 def keep(inputs: Mapping[str, Any]) -> Result:
     """Keep a secret."""
     return Result(outputs={"kept": inputs["secret"]})
 
 
 @circuit(
-    "CX41_TELL", category="test", inputs=("secret",), outputs=("told",), failure_mode="fallback_to_last_successful",
+    "CX41_TELL",
+    category="test",
+    inputs=("secret",),
+    outputs=("told",),
+    failure_mode="fallback_to_last_successful",
     success_metric="n",
-)  # fmt: skip
+)
 def tell(inputs: Mapping[str, Any]) -> Result:
     """Tell it to everybody: the control."""
     return Result(outputs={"told": inputs["secret"]})
@@ -54,9 +63,11 @@ def tell(inputs: Mapping[str, Any]) -> Result:
 async def keeping(path: Path) -> AsyncIterator[Loom]:
     os.environ[MASTER_KEY] = base64.b64encode(bytes(range(32))).decode()
     own = Extension(
-        name="circuits", projections=extension.projections, sections=extension.sections,
+        name="circuits",
+        projections=extension.projections,
+        sections=extension.sections,
         start=lambda host: Circuits.open(host, circuits=(keep, tell)),
-    )  # fmt: skip
+    )
     config = LoomConfig(data=path, sections={"sealing": SealingConfig(enabled=True)})
     async with Loom.open(config, by="mira", extensions=[own]) as loom:
         yield loom

@@ -123,8 +123,11 @@ def send_commands(lock: str, journal: str, name: int, calls: int) -> None:
 async def _send_commands(lock: Path, journal: str, name: int, calls: int) -> None:
     for number in range(calls):
         asked: dict[str, JsonValue] = {
-            "journal": journal, "command_type": "Add", "payload": {"number": 1}, "id": f"client-{name}-{number}",
-        }  # fmt: skip
+            "journal": journal,
+            "command_type": "Add",
+            "payload": {"number": 1},
+            "id": f"client-{name}-{number}",
+        }
         try:
             answer = await control_call(lock, "actors.send", asked)
         except LoomError as error:

@@ -45,8 +45,10 @@ def built(directory: Path) -> Path:
     library = directory / "shim.so"
     done = subprocess.run(
         [compiler, "-shared", "-fPIC", "-O1", "-pthread", "-o", str(library), str(SOURCE)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip(f"the shim does not compile on this machine: {done.stderr[:120]}")
     return library

@@ -22,10 +22,34 @@ EACH = 400
 
 CANARY = "canary-3f9d2a"
 WORDS = (
-    "circuitId", "clientId", "inputs", "circuits", "audienceSegment", "engagementScore", "conversionScore", "comment",
-    "reason", "under", "policy", "ids", "run_id", "CX01_INTENT_DETECTION", "CX08_SELF_CORRECTION", "business_profile",
-    "c-1", "s", "../..", "' OR 1=1 --", "<script>alert(1)</script>", "\x00", "é" * 300, "1e400", "-1", "NaN", "null",
-)  # fmt: skip
+    "circuitId",
+    "clientId",
+    "inputs",
+    "circuits",
+    "audienceSegment",
+    "engagementScore",
+    "conversionScore",
+    "comment",
+    "reason",
+    "under",
+    "policy",
+    "ids",
+    "run_id",
+    "CX01_INTENT_DETECTION",
+    "CX08_SELF_CORRECTION",
+    "business_profile",
+    "c-1",
+    "s",
+    "../..",
+    "' OR 1=1 --",
+    "<script>alert(1)</script>",
+    "\x00",
+    "é" * 300,
+    "1e400",
+    "-1",
+    "NaN",
+    "null",
+)
 QUERIES = ("limit", "days", "after", "before", "since", "type", "run", "status", "baseline", "current", "clientId")
 
 
@@ -120,10 +144,17 @@ async def test_no_role_does_more_than_it_may_and_no_key_sees_another_workspace(t
 @row("R32")
 async def test_only_hosts_and_sites_that_are_served_are_answered(tmp_path: Path, tally: Tally) -> None:
     hosts = {
-        "127.0.0.1": True, "localhost": True, "localhost:8765": True, "[::1]:80": True, "evil.example": False,
-        "": False, "127.0.0.1.evil.example": False, "localhost@evil.example": False, "0.0.0.0": False,
+        "127.0.0.1": True,
+        "localhost": True,
+        "localhost:8765": True,
+        "[::1]:80": True,
+        "evil.example": False,
+        "": False,
+        "127.0.0.1.evil.example": False,
+        "localhost@evil.example": False,
+        "0.0.0.0": False,
         "localhost:99999999": False,
-    }  # fmt: skip
+    }
     sites = {"": True, "same-origin": True, "none": True, "same-site": False, "cross-site": False}
     async with served(tmp_path) as client:
         for (host, good_host), (site, good_site) in itertools.product(hosts.items(), sites.items()):

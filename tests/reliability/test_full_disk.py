@@ -21,9 +21,12 @@ from tests.reliability.journals import check_verified, rows_of
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
-    mounted = os.getuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "tmpfs", str(place)], capture_output=True, check=False
-    ).returncode  # fmt: skip
+    mounted = (
+        os.getuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "tmpfs", str(place)], capture_output=True, check=False
+        ).returncode
+    )
     if not mounted:
         pytest.skip("a small file system can be mounted by root only")
     yield place

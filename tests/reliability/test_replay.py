@@ -26,10 +26,13 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 SURROUNDINGS = [
     {"PYTHONHASHSEED": str(seed), "TZ": zone, "LC_ALL": locale}
     for seed, (zone, locale) in enumerate(
-        [(zone, locale) for zone in ("UTC", "Pacific/Apia", "America/St_Johns", "Asia/Kathmandu")
-         for locale in ("C", "C.UTF-8", "tr_TR.UTF-8")]
+        [
+            (zone, locale)
+            for zone in ("UTC", "Pacific/Apia", "America/St_Johns", "Asia/Kathmandu")
+            for locale in ("C", "C.UTF-8", "tr_TR.UTF-8")
+        ]
     )
-]  # fmt: skip
+]
 
 
 def test_there_is_a_golden_journal() -> None:
@@ -92,8 +95,13 @@ def replayed_in(python: str, surroundings: dict[str, str]) -> str:
     """Return what a process of its own makes of the latest golden journal."""
     done = subprocess.run(
         [python, "-W", "ignore", "-m", "tests.reliability.golden.replaying", str(GOLDEN[-1])],
-        cwd=ROOT, env={**environment(), **surroundings}, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**environment(), **surroundings},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     answer: Any = json.loads(done.stdout)
     return json.dumps(answer, sort_keys=True)
@@ -109,8 +117,11 @@ def interpreter(version: str) -> str:
         pytest.skip(f"Python {version}: there is none on this machine")
     imported = subprocess.run(
         [found, "-c", "import sys, loom, pydantic, anyio; print('%d.%d' % sys.version_info[:2])"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if imported.stdout.strip() != version:
         pytest.skip(f"Python {version}: it has no environment with what loom needs (.venv-{version})")
     return found

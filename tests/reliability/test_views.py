@@ -109,9 +109,13 @@ def recorded_of(happenings: Sequence[Happening]) -> list[Recorded]:
         batch.append(Append(journal, counts.get(journal, 0), [draft(entry, command_id=turn)]))
         counts[journal] = counts.get(journal, 0) + 1
     staged = stage(
-        batch, workspace="default", epoch=1, now_us=1_770_000_000_000_000, tail=Tail(0, b"", 0),
+        batch,
+        workspace="default",
+        epoch=1,
+        now_us=1_770_000_000_000_000,
+        tail=Tail(0, b"", 0),
         head_of=lambda journal: heads.get(journal) or Head(0, genesis("default", journal)),
-    )  # fmt: skip
+    )
     return [Recorded(*found) for found in staged.rows]  # type: ignore[arg-type]
 
 

@@ -28,22 +28,21 @@ TABLE = Table.of(
     {
         "format": "loom.table/1",
         "name": "credit",
-        "facts": {
-            "income": {"type": "integer"},
-            "ratio": {"type": "decimal"},
-            "known": {"type": "boolean"},
-        },
+        "facts": {"income": {"type": "integer"}, "ratio": {"type": "decimal"}, "known": {"type": "boolean"}},
         "rules": [
             {"name": "poor", "when": [["ratio", ">", "0.8"]], "effect": "deny", "why": "too much"},
             {"name": "rich", "when": [["income", ">=", 100]], "effect": "allow", "why": "enough"},
             {
-                "name": "known", "when": [["known", "=", True]], "effect": "require_approval", "tier": "vp",
+                "name": "known",
+                "when": [["known", "=", True]],
+                "effect": "require_approval",
+                "tier": "vp",
                 "why": "we know them",
             },
         ],
         "otherwise": {"name": "else", "effect": "deny", "why": "no reason to"},
     }
-)  # fmt: skip
+)
 MAPPING = {"granted:true": "allow", "granted:false": "deny"}
 
 
@@ -96,10 +95,15 @@ async def laid_down(loom: Loom, cases: list[Case]) -> None:
             approval_id="a", approver="vp", granted=True, by=case.by, answered_at=datetime(2026, 1, 1, tzinfo=UTC)
         )
         decision = Decision(
-            decision_id=case.decision_id, decision_type="loan", rationale="so", policy=reference, facts=case.facts,
-            evaluation=evaluation, outcome={} if case.granted is None else {"granted": case.granted},
+            decision_id=case.decision_id,
+            decision_type="loan",
+            rationale="so",
+            policy=reference,
+            facts=case.facts,
+            evaluation=evaluation,
+            outcome={} if case.granted is None else {"granted": case.granted},
             approvals=() if case.by is None else (answer,),
-        )  # fmt: skip
+        )
         drafts.append(draft(DecisionJournalEntry(decision=decision), policy_hash=version.hash_bytes))
     await loom.store.append(Append("clerk/one", 0, drafts))
 

@@ -29,10 +29,15 @@ from tests.actors.agents import (
 from tests.actors.support import Granting, entries, opened, until
 
 EVERY: Program = [
-    Do(verb="fetch", key="f"), Do(verb="evaluate", key="e"), Do(verb="note", key="n"), Do(verb="draw", key="dr"),
-    Do(verb="perform", key="p"), Do(verb="decide", key="d"),
-    Together(branches=[[Do(verb="fetch", key="x")], [Do(verb="fetch", key="y")]]), Do(verb="approve", key="vp"),
-]  # fmt: skip
+    Do(verb="fetch", key="f"),
+    Do(verb="evaluate", key="e"),
+    Do(verb="note", key="n"),
+    Do(verb="draw", key="dr"),
+    Do(verb="perform", key="p"),
+    Do(verb="decide", key="d"),
+    Together(branches=[[Do(verb="fetch", key="x")], [Do(verb="fetch", key="y")]]),
+    Do(verb="approve", key="vp"),
+]
 
 
 async def left_open(directory: Path, *programs: Program) -> None:

@@ -27,12 +27,15 @@ TABLE = {
     "rules": [
         {"name": "within", "when": [["percent", "<=", {"param": "limit"}]], "effect": "allow", "why": "small"},
         {
-            "name": "health", "when": [["industry", "=", "health"]], "effect": "require_approval", "tier": "vp",
+            "name": "health",
+            "when": [["industry", "=", "health"]],
+            "effect": "require_approval",
+            "tier": "vp",
             "why": "a good cause",
         },
     ],
     "otherwise": {"name": "else", "effect": "deny", "why": "too much"},
-}  # fmt: skip
+}
 V1 = Table.of(TABLE)
 V2 = V1.with_params(limit=20)
 V3 = Table.of({**TABLE, "facts": {**TABLE["facts"], "arr": {"type": "integer"}}})  # type: ignore[dict-item]
@@ -114,8 +117,9 @@ async def test_refusals_that_turn_into_grants_come_first_whatever_there_is_more_
         loosened = await loom.replay.judge(Selection(), under=wide)
     assert [each.loosens > 0 for each in loosened.transitions] == [True] * len(loosened.transitions)
     assert [(each.old, each.new) for each in loosened.transitions] == [
-        ("deny", "allow"), ("require_approval:vp", "allow"),
-    ]  # fmt: skip
+        ("deny", "allow"),
+        ("require_approval:vp", "allow"),
+    ]
 
 
 async def test_the_same_version_changes_nothing(tmp_path: Path) -> None:
@@ -252,9 +256,16 @@ async def test_an_audit_finds_a_version_that_is_not_there_a_wrong_evaluation_and
 # --- nothing is judged from a view --------------------------------------------------------------------
 
 UNUSED = [
-    "effect = 'allow'", "rule = 'x'", "policy_hash = 'ab'", "policy_name = 'x'", "policy_version = 'x'",
-    "decision_id = 'x'", "journal = 'x/y'", "sequence = 77", "rationale = 'x'",
-]  # fmt: skip
+    "effect = 'allow'",
+    "rule = 'x'",
+    "policy_hash = 'ab'",
+    "policy_name = 'x'",
+    "policy_version = 'x'",
+    "decision_id = 'x'",
+    "journal = 'x/y'",
+    "sequence = 77",
+    "rationale = 'x'",
+]
 
 
 async def tampered(loom: Loom, statement: str, decision_id: str) -> None:

@@ -118,9 +118,17 @@ async def test_a_version_of_another_policy_and_a_decision_without_a_turn_are_nam
 
 
 async def test_the_approval_that_was_given_is_fed_to_code_that_still_asks_for_it(tmp_path: Path) -> None:
-    other_words = Table.of({**TABLE, "name": "grants", "description": "x", "rules": [
-        TABLE["rules"][0], {**TABLE["rules"][1], "why": "for other reasons"},  # type: ignore[index]
-    ]})  # fmt: skip
+    other_words = Table.of(
+        {
+            **TABLE,
+            "name": "grants",
+            "description": "x",
+            "rules": [
+                TABLE["rules"][0],  # type: ignore[index]
+                {**TABLE["rules"][1], "why": "for other reasons"},  # type: ignore[index]
+            ],
+        }
+    )
     found = await rerun(tmp_path, other_words, (15, True), (15, False))
     assert [case.new_outcome for case in found.cases] == [{"granted": True}, {"granted": False}]
     assert found.counts == {"unchanged": 2}

@@ -128,8 +128,10 @@ async def test_a_function_may_make_the_facts_and_a_version_be_another_as_well(tm
         assert found.scenario is not None
         assert "lambda" in str(found.scenario["facts"])
         assert {(each.old, each.new): each.cases for each in found.transitions} == {
-            ("deny", "allow"): 1, ("deny", "require_approval:vp"): 1, ("require_approval:vp", "allow"): 1,
-        }  # fmt: skip
+            ("deny", "allow"): 1,
+            ("deny", "require_approval:vp"): 1,
+            ("require_approval:vp", "allow"): 1,
+        }
         assert found.untouched == 2
 
 

@@ -22,10 +22,16 @@ from tests.actors.test_resume import AT_ONCE, EVERY_VERB, PARKED
 from tests.golden.reading import ACTORS, GOLDEN, copied
 
 STEPS: Program = [
-    Do(verb="fetch", key="f"), Do(verb="evaluate", key="e"), Do(verb="note", key="n"), Do(verb="approve", key="vp"),
-    Do(verb="perform", key="p"), Do(verb="ask", key="a"), Do(verb="tell", key="t"), Do(verb="draw", key="dr"),
+    Do(verb="fetch", key="f"),
+    Do(verb="evaluate", key="e"),
+    Do(verb="note", key="n"),
+    Do(verb="approve", key="vp"),
+    Do(verb="perform", key="p"),
+    Do(verb="ask", key="a"),
+    Do(verb="tell", key="t"),
+    Do(verb="draw", key="dr"),
     Do(verb="decide", key="d"),
-]  # fmt: skip
+]
 
 
 async def verified(loom: Loom, journal: str) -> list[TurnVerification]:
@@ -198,9 +204,7 @@ async def test_a_replay_cannot_be_talked_out_of_what_it_may_not_do(tmp_path: Pat
 async def test_turns_that_were_recorded_before_sources_were_kept_do_what_they_did(tmp_path: Path) -> None:
     journal = copied(next(each for each in GOLDEN if each.name == "evolution"), tmp_path)
     config = LoomConfig(data=journal.parent.parent)
-    async with Loom.open(
-        config, workspace=journal.parent.name, actors=ACTORS, by="robin", resume=False
-    ) as loom:  # fmt: skip
+    async with Loom.open(config, workspace=journal.parent.name, actors=ACTORS, by="robin", resume=False) as loom:
         asked = (await loom.approvals.list(limit=1))[0]
         assert (asked.requested_by, asked.requested_identity_source) == ("sales", None)
         assert [each.verdict for each in await verified(loom, asked.journal)].count("same") > 20

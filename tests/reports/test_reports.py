@@ -23,9 +23,18 @@ from loom.reports.report import render
 from tests.gate.support import Desk, gated
 
 NASTY = (
-    "<script>document.title='pwned'</script>", "\"><img src=x onerror=alert(1)>", "javascript:alert(1)", "]]>", "&amp;",
-    "'--", "{{ 7*7 }}", "{% raw %}", "</style><svg/onload=alert(1)>", "\u202egnp.exe", "é ∑ 漢字 🦜",
-)  # fmt: skip
+    "<script>document.title='pwned'</script>",
+    '"><img src=x onerror=alert(1)>',
+    "javascript:alert(1)",
+    "]]>",
+    "&amp;",
+    "'--",
+    "{{ 7*7 }}",
+    "{% raw %}",
+    "</style><svg/onload=alert(1)>",
+    "\u202egnp.exe",
+    "é ∑ 漢字 🦜",
+)
 POLICY = Table.of(
     {
         "format": "loom.table/1",

@@ -19,18 +19,32 @@ RISKS = st.sampled_from(["strict", "balanced", "fast"])
 WORDS = st.lists(st.sampled_from(["read", "write", "ask"]), unique=True).map(tuple)
 
 requests = st.builds(
-    RoutingRequest, description=st.sampled_from(["do it", " "]), metric=METRICS, domain=st.sampled_from(["a", "b"]),
-    tools=WORDS, difficulty=LEVELS, risk=RISKS, tasks=WORDS, mode=st.sampled_from(["default", "batch"]),
-)  # fmt: skip
+    RoutingRequest,
+    description=st.sampled_from(["do it", " "]),
+    metric=METRICS,
+    domain=st.sampled_from(["a", "b"]),
+    tools=WORDS,
+    difficulty=LEVELS,
+    risk=RISKS,
+    tasks=WORDS,
+    mode=st.sampled_from(["default", "batch"]),
+)
 candidates = st.lists(
     st.builds(
-        Candidate, agent=st.sampled_from([f"agent-{letter}" for letter in "abcdefgh"]), metric=METRICS,
-        domains=st.sampled_from([("a",), ("b",), ("a", "b")]), tools=WORDS, difficulty=LEVELS, risk=RISKS, tasks=WORDS,
+        Candidate,
+        agent=st.sampled_from([f"agent-{letter}" for letter in "abcdefgh"]),
+        metric=METRICS,
+        domains=st.sampled_from([("a",), ("b",), ("a", "b")]),
+        tools=WORDS,
+        difficulty=LEVELS,
+        risk=RISKS,
+        tasks=WORDS,
         modes=st.sampled_from([("default",), ("batch", "default")]),
         availability=st.sampled_from(["available", "degraded", "unavailable"]),
     ),
-    unique_by=lambda each: each.agent, max_size=8,
-)  # fmt: skip
+    unique_by=lambda each: each.agent,
+    max_size=8,
+)
 
 
 @given(requests, candidates, st.randoms(use_true_random=False))

@@ -16,16 +16,24 @@ from loom.routing.optimizer import Measured, scores_in, signals_in
 rates = st.floats(0, 1)
 measures = st.one_of(st.none(), st.floats(0, 1e6))
 measured = st.builds(
-    Measured, agent=st.sampled_from("abcdef"), baseline_score=rates, samples=st.integers(0, 200),
-    latency_p50=measures, latency_p95=measures, cost_per_run=measures, success_rate=st.one_of(st.none(), rates),
+    Measured,
+    agent=st.sampled_from("abcdef"),
+    baseline_score=rates,
+    samples=st.integers(0, 200),
+    latency_p50=measures,
+    latency_p95=measures,
+    cost_per_run=measures,
+    success_rate=st.one_of(st.none(), rates),
     recovery_occurred=st.one_of(st.none(), st.booleans()),
     agent_availability=st.sampled_from([None, "available", "degraded"]),
     context_size_bucket=st.sampled_from([None, "small", "large"]),
-)  # fmt: skip
+)
 facts = st.builds(
-    OptimizerFacts, baseline_agent=st.sampled_from("abcdef"), context_size=st.sampled_from([None, "small", "large"]),
+    OptimizerFacts,
+    baseline_agent=st.sampled_from("abcdef"),
+    context_size=st.sampled_from([None, "small", "large"]),
     candidates=st.lists(measured, unique_by=lambda each: each.agent, max_size=6).map(tuple),
-)  # fmt: skip
+)
 
 
 def agent(name: str, **more: Any) -> Measured:

@@ -410,8 +410,9 @@ async def test_the_switch_is_engaged_here_even_where_it_cannot_be_written(
         assert not (await router.status()).killed
         await asyncio.gather(*(router.kill(by="mira", reason=f"{number}") for number in range(5)))
         assert [each.kind async for each in loom.store.read("care/kill-switch")] == [
-            "care.kill_switch_rearmed", "care.kill_switch_engaged",
-        ]  # fmt: skip
+            "care.kill_switch_rearmed",
+            "care.kill_switch_engaged",
+        ]
 
 
 async def test_the_signals_are_those_of_the_last_hundred_executions(tmp_path: Path) -> None:
@@ -424,9 +425,14 @@ async def test_the_signals_are_those_of_the_last_hundred_executions(tmp_path: Pa
         read = await Router.of(loom).signals.read([candidate("agent-a", availability="degraded"), candidate("x")])
         assert read["agent-a"].samples == 100
         assert read["agent-a"].values == {
-            "latency_p50": 100.0, "latency_p95": 900.0, "cost_per_run": 0.001, "success_rate": 1.0,
-            "recovery_occurred": False, "agent_availability": "degraded", "context_size_bucket": None,
-        }  # fmt: skip
+            "latency_p50": 100.0,
+            "latency_p95": 900.0,
+            "cost_per_run": 0.001,
+            "success_rate": 1.0,
+            "recovery_occurred": False,
+            "agent_availability": "degraded",
+            "context_size_bucket": None,
+        }
         assert (read["x"].samples, read["x"].values["success_rate"]) == (0, None)
         before = await loom.queries.fetch("SELECT * FROM care_signals", names=["routing"])
         await loom.rebuild()

@@ -66,11 +66,17 @@ class Application(Entry):
 
 
 GIVEN: dict[str, Any] = {
-    "customer_id": "c-7", "email": "ada@example.org", "age": 36, "born": "1815-12-10", "phone": "+44 20 7946",
-    "note": "calls at night", "addresses": [{"street": "St James's Square", "country": "GB"}],
-    "by_name": {"a/b": "secret one", "a~1b": "secret two"}, "guarantor": {"guarantor_id": "g-1", "name": "Lord Byron"},
+    "customer_id": "c-7",
+    "email": "ada@example.org",
+    "age": 36,
+    "born": "1815-12-10",
+    "phone": "+44 20 7946",
+    "note": "calls at night",
+    "addresses": [{"street": "St James's Square", "country": "GB"}],
+    "by_name": {"a/b": "secret one", "a~1b": "secret two"},
+    "guarantor": {"guarantor_id": "g-1", "name": "Lord Byron"},
     "amount": 5,
-}  # fmt: skip
+}
 SECRETS = ("ada@example.org", "1815-12-10", "+44 20 7946", "calls at night", "St James", "secret", "Byron")
 
 

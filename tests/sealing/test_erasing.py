@@ -220,8 +220,11 @@ async def test_a_held_subject_is_not_erased_until_the_hold_is_lifted_and_one_tha
             with pytest.raises(error):
                 await subjects.hold("bob", by=by, reason=reason)
     assert await kinds(tmp_path) == [
-        "subject_hold_placed", "subject_hold_lifted", "subject_erasure_begun", "subject_erased",
-    ]  # fmt: skip
+        "subject_hold_placed",
+        "subject_hold_lifted",
+        "subject_erasure_begun",
+        "subject_erased",
+    ]
     assert verify(tmp_path / "default" / "journal.db", workspace="default").ok
 
 

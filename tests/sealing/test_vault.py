@@ -39,9 +39,12 @@ async def test_a_value_opens_as_nothing_but_what_it_was_sealed_as(tmp_path: Path
         data = bytearray(base64.b64decode(sealed["data"]))
         data[0] ^= 1
         changed = (
-            {"about": "name"}, {"data": base64.b64encode(data).decode()}, {"data": ""},
-            {"nonce": base64.b64encode(bytes(12)).decode()}, {"nonce": "no base64!"},
-        )  # fmt: skip
+            {"about": "name"},
+            {"data": base64.b64encode(data).decode()},
+            {"data": ""},
+            {"nonce": base64.b64encode(bytes(12)).decode()},
+            {"nonce": "no base64!"},
+        )
         with pytest.raises(ErasedError, match="it was changed"):
             await opened.open(sealed, subject="bob")
         for each in changed:

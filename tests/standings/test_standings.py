@@ -26,8 +26,11 @@ async def test_a_standing_lasts_and_says_who_and_why(tmp_path: Path) -> None:
     async with opened(tmp_path) as loom:
         standing = loom.standings.of("a")
         assert (standing.standing, standing.by, standing.reason, standing.cause) == (
-            "SUSPENDED", "a monitor", "drift", "d-1",
-        )  # fmt: skip
+            "SUSPENDED",
+            "a monitor",
+            "drift",
+            "d-1",
+        )
         assert [each.subject for each in loom.standings.all()] == ["a", "b"]
         await loom.standings.reinstate("a", by="jonas", reason="looked into")
         assert loom.standings.of("a").standing == "ACTIVE"

@@ -17,13 +17,15 @@ LOANS = Table.of(
         "limits": [{"name": "ceiling", "when": [["amount", ">", 1_000]], "effect": "deny", "why": "never so much"}],
         "rules": [
             {
-                "name": "small", "when": [["amount", "<=", {"param": "limit"}], ["known", "=", True]],
-                "effect": "allow", "why": "small, and we know them",
+                "name": "small",
+                "when": [["amount", "<=", {"param": "limit"}], ["known", "=", True]],
+                "effect": "allow",
+                "why": "small, and we know them",
             }
         ],
         "otherwise": {"name": "else", "effect": "deny", "why": "too much, or a stranger"},
     }
-)  # fmt: skip
+)
 ALIKE = EquivalenceRule("loans", attributes=("amount", "known"), outcome=("granted",))
 
 

@@ -58,10 +58,20 @@ SQL_DIFFERENCES = {
 }
 """PostgreSQL's words in the document, and SQLite's."""
 
-VOLATILE = frozenset({
-    "execution_id", "timestamp", "latency_ms", "log_id", "updated_at", "avg_latency_ms", "avg_correction_confidence",
-    "total_executions", "success_rate", "error_count",
-})  # fmt: skip
+VOLATILE = frozenset(
+    {
+        "execution_id",
+        "timestamp",
+        "latency_ms",
+        "log_id",
+        "updated_at",
+        "avg_latency_ms",
+        "avg_correction_confidence",
+        "total_executions",
+        "success_rate",
+        "error_count",
+    }
+)
 """Figures, times and ids, which are what they are: the document's are examples. Their types are held to."""
 
 
@@ -132,12 +142,25 @@ def test_the_table_of_the_eight_circuits_says_what_they_are() -> None:
 
 async def test_every_circuit_runs_on_inputs_by_the_names_of_the_table(tmp_path: Path) -> None:
     given: dict[str, Any] = {
-        "business_profile": "SaaS B2B", "campaign_goal": "Lead generation", "detected_intent": "lead_generation",
-        "location": "US", "industry": "Tech", "client_id": CLIENT, "audience_segment": SEGMENT, "intent": "retention",
-        "segment": SEGMENT, "prior_strategy": "strategy-123", "draft_content": "hello", "brand_rules": {},
-        "strategy_id": "strategy-456", "approved_content": "hello", "final_asset": "hello",
-        "platform_metrics": {"clicks": 5, "impressions": 100}, "engagement_score": 0.42, "baseline": 0.68,
-    }  # fmt: skip
+        "business_profile": "SaaS B2B",
+        "campaign_goal": "Lead generation",
+        "detected_intent": "lead_generation",
+        "location": "US",
+        "industry": "Tech",
+        "client_id": CLIENT,
+        "audience_segment": SEGMENT,
+        "intent": "retention",
+        "segment": SEGMENT,
+        "prior_strategy": "strategy-123",
+        "draft_content": "hello",
+        "brand_rules": {},
+        "strategy_id": "strategy-456",
+        "approved_content": "hello",
+        "final_asset": "hello",
+        "platform_metrics": {"clicks": 5, "impressions": 100},
+        "engagement_score": 0.42,
+        "baseline": 0.68,
+    }
     async with api(tmp_path) as client:
         await known(client, "strategy-456")
         found = {}
@@ -551,12 +574,16 @@ async def test_the_corrections_are_read_by_the_documents_queries(views: Path) ->
 async def test_the_key_figures_are_read_by_the_documents_query_and_have_its_targets(views: Path) -> None:
     rows = asked(views, KPIS)
     assert [(row["circuit_id"][:4], row["total_executions"], row["success_rate"]) for row in rows] == [
-        ("CX01", 2, 1.0), ("CX08", 1, 0.0),
-    ]  # fmt: skip
+        ("CX01", 2, 1.0),
+        ("CX08", 1, 0.0),
+    ]
     assert [row["error_count"] for row in rows] == [0, 1]
     assert {name: str(target) for name, target in TARGETS.items()} == {
-        "success_rate": "> 0.95", "avg_latency_ms": "< 500", "avg_confidence": "> 0.85", "error_rate": "< 0.05",
-    }  # fmt: skip
+        "success_rate": "> 0.95",
+        "avg_latency_ms": "< 500",
+        "avg_confidence": "> 0.85",
+        "error_rate": "< 0.05",
+    }
 
 
 # --- circuits of one's own -------------------------------------------------------------------------
@@ -592,9 +619,11 @@ async def test_a_circuit_of_ones_own_is_defined_by_the_documents_fields_and_exec
         circuits = Circuits.of(loom)
         await circuits.register(custom, by="mira")
         result = await circuits.run(
-            context["client_id"], [("CX09_CUSTOM_CIRCUIT", {"input1": "value1", "input2": "value2"})],
-            execution_id=context["request_id"], by=context["user_id"],
-        )  # fmt: skip
+            context["client_id"],
+            [("CX09_CUSTOM_CIRCUIT", {"input1": "value1", "input2": "value2"})],
+            execution_id=context["request_id"],
+            by=context["user_id"],
+        )
         assert result.final_output == {"output1": "value"}
         received = await loom.store.find_command(f"circuits/{CLIENT}", "request-1")
         assert received is not None
@@ -664,9 +693,7 @@ TRACE = """
 
 async def test_the_trace_of_a_chain_is_the_documents(tmp_path: Path) -> None:
     steps = [(each["circuitId"], each["inputs"]) for each in json_of(CHAIN[0])["circuits"]]
-    steps += [
-        ("CX05_BRAND_GUARD", {"draft_content": "hello", "brand_rules": {}}), ("CX06_GENERATION_EXECUTION", {}),
-    ]  # fmt: skip
+    steps += [("CX05_BRAND_GUARD", {"draft_content": "hello", "brand_rules": {}}), ("CX06_GENERATION_EXECUTION", {})]
     async with api(tmp_path) as client:
         loom = client.loom(WORKSPACE)
         await Circuits.of(loom).run(CLIENT, steps)
@@ -734,9 +761,10 @@ def test_the_thresholds_of_the_document_are_those_of_the_rule() -> None:
                 {"engagement": 0.42, "baseline": 0.68, "declines_before": 2, "measured": measured, "has_other": True}
             )
             expected = {
-                "Auto-correct immediately": "rotate_strategy", "Log and monitor": "log_and_monitor",
+                "Auto-correct immediately": "rotate_strategy",
+                "Log and monitor": "log_and_monitor",
                 "Escalate to admin": "escalate_to_admin",
-            }[action]  # fmt: skip
+            }[action]
             assert said.details["action"] == expected, measured
 
 

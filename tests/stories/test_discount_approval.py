@@ -120,9 +120,18 @@ async def test_the_whole_story_is_in_the_journal_and_nowhere_else(killed_while_p
             if isinstance(recorded.entry, DecisionJournalEntry)
         ]
     assert kinds == [
-        "command_received", "context_gathered", "context_gathered", "evaluated", "precedent_referenced",
-        "approval_requested", "approval_answered", "turn_resumed", "turn_continued", "decision", "turn_completed",
-    ]  # fmt: skip
+        "command_received",
+        "context_gathered",
+        "context_gathered",
+        "evaluated",
+        "precedent_referenced",
+        "approval_requested",
+        "approval_answered",
+        "turn_resumed",
+        "turn_continued",
+        "decision",
+        "turn_completed",
+    ]
     assert decisions[0].under.version == f"policy_v1_{example.discount.version_hash[:8]}"
 
 

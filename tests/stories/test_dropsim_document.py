@@ -145,8 +145,10 @@ async def test_counterfactuals_are_new_traces_in_a_chain_and_originals_stay(simu
         assert twice.decision.replayed_from == once.decision_id
         lineage = await loom.traces.lineage(twice.decision_id)
         assert [each.decision.decision_id for each in lineage.members] == [
-            original.decision_id, once.decision_id, twice.decision_id,
-        ]  # fmt: skip
+            original.decision_id,
+            once.decision_id,
+            twice.decision_id,
+        ]
         assert (lineage.original.run_id, original.policy_version) == ("spring", twice.policy_version)
         assert once.policy_version not in (None, original.policy_version)
         assert once.decision.facts == original.decision.facts, "the saved state is the input"

@@ -41,9 +41,12 @@ def says(given: dict[str, Any], limit: int) -> str:
 def changes(given: dict[str, Any], limit: int) -> int:
     """Return how many facts have to change at least, by trying all of them."""
     other = {
-        "obligations": Decimal(limit), "loan_to_value": Decimal("0.9"), "guidelines": True, "bankrupt": False,
+        "obligations": Decimal(limit),
+        "loan_to_value": Decimal("0.9"),
+        "guidelines": True,
+        "bankrupt": False,
         "unverified": False,
-    }  # fmt: skip
+    }
     for count in range(len(other) + 1):
         for names in combinations(other, count):
             if says({**given, **{name: other[name] for name in names}}, limit) == "allow":

@@ -20,8 +20,11 @@ PERSONAS = 300
 def _told(_: int) -> str:
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE), str(PERSONAS)],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -109,6 +112,9 @@ def test_the_states_of_personas_stay_within_their_ranges() -> None:
         assert intent in story.INTENTS
         for step in story.STEPS.values():
             mind = story.after(mind, step)
-            assert story.Persona.equivalence.outside(
-                {"mind": mind.model_dump(), "step": "s", "intent": intent, "dominant_factors": []}
-            ) == {}  # fmt: skip
+            assert (
+                story.Persona.equivalence.outside(
+                    {"mind": mind.model_dump(), "step": "s", "intent": intent, "dominant_factors": []}
+                )
+                == {}
+            )

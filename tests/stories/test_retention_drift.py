@@ -22,8 +22,12 @@ def run(*arguments: str | Path, config: Path | None = None) -> str:
     chosen = ["--config", str(config)] if config is not None else []
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE / "run.py"), *map(str, arguments), *chosen],
-        env=environment(USE_MOCK_LLM="1"), capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env=environment(USE_MOCK_LLM="1"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -128,8 +132,11 @@ def test_an_endpoint_that_is_not_there_is_said_and_the_mock_speaks(tmp_path: Pat
     ran = subprocess.run(
         [sys.executable, EXAMPLE / "run.py", "--data", tmp_path / "data", "--no-report", "--config", config],
         env={name: value for name, value in environment().items() if name != "USE_MOCK_LLM"},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert "a mock model, as nobody answers at http://127.0.0.1:9/v1" in ran.stdout
     assert "stopped after 86 decisions" in ran.stdout
 

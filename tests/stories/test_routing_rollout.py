@@ -391,9 +391,7 @@ async def test_g5d_inv_05_nothing_of_the_spine_has_changed_shape(tmp_path: Path)
         kinds |= {each.kind async for each in plain.store.read("care/kill-switch")}
         own = {kind for kind in kinds if kind.startswith("care.")}
         assert own == {"care.optimization_set"}
-        assert kinds - own == {
-            "command_received", "context_gathered", "evaluated", "decision", "turn_completed",
-        }  # fmt: skip
+        assert kinds - own == {"command_received", "context_gathered", "evaluated", "decision", "turn_completed"}
 
 
 async def test_g5d_inv_06_shadow_decides_nothing(tmp_path: Path) -> None:

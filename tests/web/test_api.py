@@ -61,8 +61,10 @@ async def test_a_chain_and_its_audit_are_as_its_callers_have_them(tmp_path: Path
         where = "/api/circuits/audit?clientId=client-123&circuitId=CX01_INTENT_DETECTION&limit=100&days=30"
         audit = (await client.call("GET", where, role="reader")).json
         assert (audit["workspace_id"], audit["client_id"], audit["circuit_id"]) == (
-            "one", "client-123", "CX01_INTENT_DETECTION",
-        )  # fmt: skip
+            "one",
+            "client-123",
+            "CX01_INTENT_DETECTION",
+        )
         [execution] = audit["execution_history"]
         assert execution["execution_id"] == chain["execution_id"]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", execution["timestamp"])
@@ -75,9 +77,7 @@ async def test_autonomy_counts_reports_and_shows_as_its_callers_have_it(tmp_path
         updated = (await client.call("PATCH", "/api/circuits/autonomy", CYCLE)).json
         assert updated["message"] == "Metrics updated"
         assert updated["updated_metrics"]["engagement_score"] == 0.65
-        assert updated["health_status"] == {
-            "needs_correction": False, "reason": "Strategy performing within baseline",
-        }  # fmt: skip
+        assert updated["health_status"] == {"needs_correction": False, "reason": "Strategy performing within baseline"}
         from loom.circuits import Circuits
 
         circuits = Circuits.of(client.loom())
@@ -246,10 +246,18 @@ async def test_nothing_of_one_workspace_is_seen_from_another(tmp_path: Path) -> 
         await client.call("POST", "/api/circuits/execute", {**EXECUTE, "clientId": canary}, workspace="one")
         [decision] = (await client.call("GET", "/api/decisions", workspace="one")).json["items"]
         for where in (
-            "/api/decisions", "/api/circuits/audit", "/api/journals", f"/api/journals/circuits/{canary}", "/api/runs",
-            f"/api/decisions/{decision['decision_id']}", f"/api/decisions/{decision['decision_id']}/why",
-            f"/api/circuits/audit?clientId={canary}", "/api/circuits/autonomy", "/api/approvals", "/api/policies",
-        ):  # fmt: skip
+            "/api/decisions",
+            "/api/circuits/audit",
+            "/api/journals",
+            f"/api/journals/circuits/{canary}",
+            "/api/runs",
+            f"/api/decisions/{decision['decision_id']}",
+            f"/api/decisions/{decision['decision_id']}/why",
+            f"/api/circuits/audit?clientId={canary}",
+            "/api/circuits/autonomy",
+            "/api/approvals",
+            "/api/policies",
+        ):
             said = await client.call("GET", where, workspace="two", role="admin")
             assert canary.encode() not in said.body.replace(where.encode(), b"") or b"client_id" in said.body
             if "audit" not in where:
@@ -275,16 +283,24 @@ async def test_a_key_that_was_revoked_opens_nothing_from_that_moment(tmp_path: P
 # --- bad input -------------------------------------------------------------------------------------
 
 BAD: list[tuple[bytes, int]] = [
-    (b"", 400), (b"{", 400), (b"null", 422), (b"[]", 422), (b"\xff\xfe", 400), (b'{"a": 1, "a": 2}', 400),
-    (b'{"clientId": "c", "clientId": "d", "circuitId": "CX01_INTENT_DETECTION"}', 400), (b'{"a": NaN}', 400),
-    (b"[" * 100_000 + b"]" * 100_000, 400), (b'{"circuitId": "CX01_INTENT_DETECTION"}', 422),
-    (b'{"circuitId": 7, "clientId": "c"}', 422), (b'{"circuitId": "X", "clientId": "c", "inputs": []}', 422),
+    (b"", 400),
+    (b"{", 400),
+    (b"null", 422),
+    (b"[]", 422),
+    (b"\xff\xfe", 400),
+    (b'{"a": 1, "a": 2}', 400),
+    (b'{"clientId": "c", "clientId": "d", "circuitId": "CX01_INTENT_DETECTION"}', 400),
+    (b'{"a": NaN}', 400),
+    (b"[" * 100_000 + b"]" * 100_000, 400),
+    (b'{"circuitId": "CX01_INTENT_DETECTION"}', 422),
+    (b'{"circuitId": 7, "clientId": "c"}', 422),
+    (b'{"circuitId": "X", "clientId": "c", "inputs": []}', 422),
     (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "a/b"}', 422),
     (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "c", "approver": "me"}', 422),
     (b'{"circuitId": "CX77_NONE", "clientId": "c"}', 404),
     (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "c"}', 422),
     (b'{"circuitId": "CX01_INTENT_DETECTION", "clientId": "c", "inputs": {"business_profile": "\\ud800"}}', 422),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("raw", "status"), BAD, ids=range(len(BAD)))
@@ -320,12 +336,17 @@ async def test_bodies_that_are_too_long_are_refused_declared_or_not(tmp_path: Pa
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        ({"Host": "evil.example"}, 421), ({"Host": "127.0.0.1:1@evil.example"}, 421), ({"Host": ""}, 421),
-        ({"Host": "localhost:80"}, 200), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
-        ({"Sec_Fetch_Site": "cross-site"}, 403), ({"Sec_Fetch_Site": "same-origin"}, 200),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1:1@evil.example"}, 421),
+        ({"Host": ""}, 421),
+        ({"Host": "localhost:80"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "same-origin"}, 200),
     ],
     ids=range(8),
-)  # fmt: skip
+)
 async def test_other_hosts_and_other_sites_are_not_served(tmp_path: Path, headers: dict[str, str], status: int) -> None:
     async with served(tmp_path) as client:
         said = await client.call("GET", "/api/runs", headers=headers)
@@ -443,9 +464,19 @@ json_like = st.recursive(
     max_leaves=8,
 )
 FIELDS = (
-    "circuitId", "clientId", "inputs", "circuits", "audienceSegment", "engagementScore", "conversionScore", "comment",
-    "under", "policy", "ids", "business_profile",
-)  # fmt: skip
+    "circuitId",
+    "clientId",
+    "inputs",
+    "circuits",
+    "audienceSegment",
+    "engagementScore",
+    "conversionScore",
+    "comment",
+    "under",
+    "policy",
+    "ids",
+    "business_profile",
+)
 bodies = st.one_of(json_like, st.dictionaries(st.sampled_from(FIELDS), json_like, max_size=5))
 texts = st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=1, max_size=12)
 
@@ -470,15 +501,19 @@ async def _no_answer_breaks(client: Client, cases: list[tuple[str, Any, str, dic
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(sorted({path for _, path in ALLOWED})), bodies, texts,
+            st.sampled_from(sorted({path for _, path in ALLOWED})),
+            bodies,
+            texts,
             st.dictionaries(
                 st.sampled_from(["limit", "days", "after", "before", "since", "type", "run", "baseline", "current"]),
-                st.one_of(texts, st.integers(-(2**70), 2**70).map(str), st.floats().map(str)), max_size=3,
+                st.one_of(texts, st.integers(-(2**70), 2**70).map(str), st.floats().map(str)),
+                max_size=3,
             ),
         ),
-        min_size=10, max_size=30,
+        min_size=10,
+        max_size=30,
     )
-)  # fmt: skip
+)
 async def test_nothing_that_is_sent_is_a_fault_of_the_server(
     tmp_path_factory: pytest.TempPathFactory, cases: list[tuple[str, Any, str, dict[str, str]]]
 ) -> None:
@@ -529,8 +564,10 @@ async def test_the_name_of_a_key_is_established_by_the_key(tmp_path: Path) -> No
     async with served(tmp_path) as client:
         asked = await waiting(client)
         assert (asked["requested_by"], asked["requested_identity_source"], asked["requested_via"]) == (
-            "robin", "claimed", "python",
-        )  # fmt: skip
+            "robin",
+            "claimed",
+            "python",
+        )
         where = f"/api/approvals/{asked['approval_id']}/grant"
         granted = (await client.call("POST", where, {}, role="approver")).json
         [key] = [each for each in keys_of(client.loom()).all() if each.name == granted["answered_by"]]

@@ -141,6 +141,11 @@ def _failed(failure: Failure) -> LoomError:
 
 def _derived_command_id(turn: Turn, step: Step) -> str:
     return derived_id(
-        "command", turn.services.store.workspace, turn.host.journal, turn.command_id, step.verb, step.key,
+        "command",
+        turn.services.store.workspace,
+        turn.host.journal,
+        turn.command_id,
+        step.verb,
+        step.key,
         str(step.occurrence),
-    )  # fmt: skip
+    )

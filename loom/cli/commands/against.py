@@ -148,11 +148,14 @@ def _print(shell: Shell, found: OutcomeJudgement, listed: list[AgainstCase]) -> 
         columns = [Column("decision", "cyan"), Column("journal"), Column("the rule says"), Column("done")]
         rows = [
             [
-                short[each.decision_id], one_line(each.journal, 32), _words(each.said) or f"({each.reason})",
-                _words(each.done) or "-", one_line(each.rule or "-"),
+                short[each.decision_id],
+                one_line(each.journal, 32),
+                _words(each.said) or f"({each.reason})",
+                _words(each.done) or "-",
+                one_line(each.rule or "-"),
             ]
             for each in listed
-        ]  # fmt: skip
+        ]
         output.table([*columns, Column("rule", wide=True)], rows)
 
 
@@ -180,11 +183,14 @@ def _print_cells(shell: Shell, found: OutcomeJudgement) -> None:
     columns += [Column(f"sum of {one_line(found.weight_fact, 24)}", right=True)] if found.weight_fact else []
     rows = [
         [
-            _words(each.said), *([_words(each.done) or "(not mapped)"] if found.mapping else []), f"{each.cases:,}",
-            *([_weight(each.weight)] if found.weight_fact else []), ", ".join(short[one] for one in each.examples),
+            _words(each.said),
+            *([_words(each.done) or "(not mapped)"] if found.mapping else []),
+            f"{each.cases:,}",
+            *([_weight(each.weight)] if found.weight_fact else []),
+            ", ".join(short[one] for one in each.examples),
         ]
         for each in found.cells
-    ]  # fmt: skip
+    ]
     shell.output.table([*columns, Column("for example", "cyan", wide=True)], rows)
     if found.unweighed:
         shell.output.note(f"{found.unweighed:,} cases have no number in [{found.weight_fact}]: they have no weight")

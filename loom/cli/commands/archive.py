@@ -29,10 +29,12 @@ _File = Annotated[Path, typer.Argument(metavar="FILE", help="An archive.", show_
 _Override = Annotated[
     str | None,
     typer.Option(
-        "--override-retention", metavar="WHY", show_default=False,
+        "--override-retention",
+        metavar="WHY",
+        show_default=False,
         help="Also what retention keeps, for this reason: it is journaled in your name.",
     ),
-]  # fmt: skip
+]
 _Journal = Annotated[str, typer.Argument(metavar="TYPE/KEY", help="A journal of it.", show_default=False)]
 
 
@@ -96,9 +98,16 @@ async def seal(
         path = out or Path(f"{workspace}-{now:%Y-%m-%d}.loom.zip")
         with shell.output.progress("sealing") as tell:
             sealed = await seal_into(
-                reader, path, workspace=workspace, until=await reader.tail(), before=before, by=person(by), now=now,
-                retention=retention if override is None else None, progress=tell,
-            )  # fmt: skip
+                reader,
+                path,
+                workspace=workspace,
+                until=await reader.tail(),
+                before=before,
+                by=person(by),
+                now=now,
+                retention=retention if override is None else None,
+                progress=tell,
+            )
     if sealed is None:
         return _none(shell, before, override)
     manifest = sealed.manifest

@@ -31,12 +31,18 @@ async def budget(shell: Shell) -> int | None:
     if shell.json:
         shell.output.document(
             {
-                "day": today.day, "time_zone": config.budgets.time_zone, "mode": config.llm_enrichment.mode,
-                "calls": today.calls, "max_calls": today.max_calls, "calls_left": today.calls_left,
-                "spent_usd": today.spent_micro_usd / 1e6, "reserved_usd": today.reserved_micro_usd / 1e6,
-                "max_usd": today.max_micro_usd / 1e6, "left_usd": today.left_micro_usd / 1e6,
+                "day": today.day,
+                "time_zone": config.budgets.time_zone,
+                "mode": config.llm_enrichment.mode,
+                "calls": today.calls,
+                "max_calls": today.max_calls,
+                "calls_left": today.calls_left,
+                "spent_usd": today.spent_micro_usd / 1e6,
+                "reserved_usd": today.reserved_micro_usd / 1e6,
+                "max_usd": today.max_micro_usd / 1e6,
+                "left_usd": today.left_micro_usd / 1e6,
             }
-        )  # fmt: skip
+        )
     else:
         shell.output.say(
             f"{today.day} ({config.budgets.time_zone}), enrichment mode {config.llm_enrichment.mode}", style="bold"

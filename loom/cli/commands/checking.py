@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _STYLES = {
-    "cannot_continue": "red", "continues": "green", "diverged": "red", "diverges": "red", "not_replayable": "yellow",
+    "cannot_continue": "red",
+    "continues": "green",
+    "diverged": "red",
+    "diverges": "red",
+    "not_replayable": "yellow",
     "same": "green",
-}  # fmt: skip
+}
 _BAD = frozenset({"cannot_continue", "diverged", "diverges"})
 
 

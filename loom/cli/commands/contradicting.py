@@ -59,14 +59,16 @@ def _print(output: Output, each: Contradiction) -> None:
         [*columns, Column("by"), Column("for example", "cyan", wide=True)],
         [
             [
-                one_line(outcome.words, 60), f"{outcome.cases:,}", output.moment(outcome.first_at),
+                one_line(outcome.words, 60),
+                f"{outcome.cases:,}",
+                output.moment(outcome.first_at),
                 output.moment(outcome.last_at),
                 one_line(", ".join(f"{who} ({count:,})" for who, count in outcome.deciders.items()), 80),
                 ", ".join(short[one] for one in outcome.examples),
             ]
             for outcome in each.outcomes
         ],
-    )  # fmt: skip
+    )
     if each.separation is None:
         output.say("no recorded fact separates them better than chance", style="dim")
     else:

@@ -122,10 +122,13 @@ async def decisions(
         similarity = None if similar_to is None else similarity_in(readings, shell)
         memory = Memory(readings.queries, similarity=similarity)
         asked: dict[str, Any] = {
-            "text": text, "facets": named_values(facet or [], option="--facet"),
-            "outcome": named_values(outcome or [], option="--outcome"), "alike": alike, "similar_to": similar_to,
+            "text": text,
+            "facets": named_values(facet or [], option="--facet"),
+            "outcome": named_values(outcome or [], option="--outcome"),
+            "alike": alike,
+            "similar_to": similar_to,
             "min_similarity": min_similarity,
-        }  # fmt: skip
+        }
         if facets is not None:
             asked |= {"format": form, "columns": columns, "out": out}
             await print_facets(shell, readings, facets, {**wanted, "by_time": by_time}, asked, limit)

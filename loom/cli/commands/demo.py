@@ -75,9 +75,13 @@ async def demo(
 
 def _as_json(result: StoryResult) -> dict[str, Any]:
     return {
-        "directory": str(result.directory), "journal": str(result.journal), "decisions": result.decisions,
-        "killed": result.killed, "state": result.state.model_dump(mode="json"), "verdict": result.verdict,
-    }  # fmt: skip
+        "directory": str(result.directory),
+        "journal": str(result.journal),
+        "decisions": result.decisions,
+        "killed": result.killed,
+        "state": result.state.model_dump(mode="json"),
+        "verdict": result.verdict,
+    }
 
 
 def _ignore(_: str) -> None:

@@ -97,9 +97,11 @@ async def _running(files: JournalFiles) -> AsyncIterator[Check]:
         status: Any = await over_socket(files, "status", {}, timeout_s=5.0)
     except ControlError as error:
         yield Check(
-            "look", "running", f"process {about.get('pid', 'unknown')} holds the lock and does not answer: {error}",
+            "look",
+            "running",
+            f"process {about.get('pid', 'unknown')} holds the lock and does not answer: {error}",
             "`loom approve` and the like need it to: look at its log",
-        )  # fmt: skip
+        )
         return
     failed = [each["name"] for each in status["projections"] if each["failed"]]
     yield Check(
@@ -145,9 +147,11 @@ async def _views(shell: Shell) -> AsyncIterator[Check]:
         yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "correct the projection, then start a loom")
     if behind < 0:
         yield Check(
-            "bad", "views", f"{-behind} entries ahead of the journal: an older backup of the journal was restored",
+            "bad",
+            "views",
+            f"{-behind} entries ahead of the journal: an older backup of the journal was restored",
             "the entries after the backup are lost: look for a newer backup; the next loom rebuilds the views",
-        )  # fmt: skip
+        )
     elif not failed:
         how = (
             "up to date"

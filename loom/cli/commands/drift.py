@@ -163,10 +163,15 @@ def _print(output: Output, report: DriftReport) -> None:
     from loom.drift.words import tested_in_words
 
     output.table(
-        [Column("", "bold"), Column("window"), Column("decisions", right=True), Column("classes", right=True),
-         Column("policy versions", "dim", wide=True, wraps=True)],
+        [
+            Column("", "bold"),
+            Column("window"),
+            Column("decisions", right=True),
+            Column("classes", right=True),
+            Column("policy versions", "dim", wide=True, wraps=True),
+        ],
         [_counted("baseline", report.baseline), _counted("current", report.current)],
-    )  # fmt: skip
+    )
     output.say()
     output.say(_verdict(report), style=f"bold {_STYLES.get(report.severity or report.state, 'dim')}")
     output.table([Column("", "dim"), Column("", wide=True, wraps=True)], _figures(report))
@@ -269,9 +274,12 @@ def _print_metrics(output: Output, metrics: Metrics) -> None:
         change = "from nothing" if each.change is None and each.current else f"{100 * (each.change or 0.0):+.1f} %"
         graded = each.severity or "too few to say"
         return [
-            each.name, form.format(each.baseline), form.format(each.current), change,
+            each.name,
+            form.format(each.baseline),
+            form.format(each.current),
+            change,
             Text(graded, style=_STYLES.get(graded, "dim") if graded in ("warning", "critical") else "dim"),
-        ]  # fmt: skip
+        ]
 
     columns = [Column("metric", wide=True, wraps=True), Column("baseline", right=True), Column("current", right=True)]
     output.table([*columns, Column("change", right=True), Column("")], [row(each) for each in metrics.shifts])

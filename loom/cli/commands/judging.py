@@ -348,13 +348,15 @@ def _print_cases(shell: Shell, listed: list[Case]) -> None:
         columns,
         [
             [
-                short[each.decision_id], one_line(each.journal, 32), _words(each.old),
+                short[each.decision_id],
+                one_line(each.journal, 32),
+                _words(each.old),
                 _words(each.new) if each.new else f"({each.reason})",
                 f"{each.old_rule or '-'} → {each.new_rule or '-'}",
             ]
             for each in listed
         ],
-    )  # fmt: skip
+    )
 
 
 def _words(label: str | None) -> str:

@@ -110,10 +110,12 @@ def _row(each: DecisionMetrics) -> list[str]:
         each.group,
         f"{each.decisions:,}",
         "not observed" if each.quality is None else f"{each.quality:.2f} {each.tier}",
-        _share(each.exception_rate), _share(each.denial_rate), f"{each.departures:,}",
+        _share(each.exception_rate),
+        _share(each.denial_rate),
+        f"{each.departures:,}",
         "-" if each.accuracy is None else f"{each.accuracy:.0%} of {each.observed:,}",
         _share(each.compliance),
-    ]  # fmt: skip
+    ]
 
 
 def _print_departures(shell: Shell, departed: Sequence[Departures]) -> None:
@@ -170,16 +172,21 @@ def _print_trend(shell: Shell, found: Trend) -> int | None:
     odd = {each.begin: each for each in found.anomalies}
     rows = [
         [
-            each.begin.date().isoformat(), f"{each.decisions:,}", "-" if each.value is None else f"{each.value:.3g}",
+            each.begin.date().isoformat(),
+            f"{each.decisions:,}",
+            "-" if each.value is None else f"{each.value:.3g}",
             "" if each.value is None else "█" * round(20 * each.value / highest),
             f"{odd[each.begin].severity}: {odd[each.begin].deviations:.1f} σ" if each.begin in odd else "",
         ]
         for each in found.buckets
-    ]  # fmt: skip
+    ]
     columns = [
-        Column("day (UTC)"), Column("decisions", right=True), Column(found.measure.replace("_", " "), right=True),
-        Column("", "dim"), Column("", "red"),
-    ]  # fmt: skip
+        Column("day (UTC)"),
+        Column("decisions", right=True),
+        Column(found.measure.replace("_", " "), right=True),
+        Column("", "dim"),
+        Column("", "red"),
+    ]
     shell.output.table(columns, rows)
     if found.slope is not None:
         shell.output.say(f"{found.slope:+.3g} a day by least squares")

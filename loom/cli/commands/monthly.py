@@ -64,9 +64,14 @@ async def drift_by_month(
         output.say("No decisions in a class: nothing was compared.")
     else:
         columns = [
-            Column("month"), Column("decisions", right=True), Column("against"), Column("who came", right=True),
-            Column("the rule said", right=True), Column("people did", right=True), Column("what moved", wide=True),
-        ]  # fmt: skip
+            Column("month"),
+            Column("decisions", right=True),
+            Column("against"),
+            Column("who came", right=True),
+            Column("the rule said", right=True),
+            Column("people did", right=True),
+            Column("what moved", wide=True),
+        ]
         rows: list[list[str | Text]] = []
         for month in found.months:
             cells: list[str | Text] = [month.month, f"{month.decisions:,}", month.against or "-"]
@@ -91,11 +96,14 @@ def print_parts(output: Output, parts: DriftParts) -> None:
     output.say("In three parts", style="bold")
     rows: list[list[str | Text]] = [
         [
-            part.name, part.state.replace("_", " "), _p(part.p_value, detected=part.detected),
-            f"{part.decisions[0]:,} against {part.decisions[1]:,}", one_line(_moved(part) if part.detected else ""),
+            part.name,
+            part.state.replace("_", " "),
+            _p(part.p_value, detected=part.detected),
+            f"{part.decisions[0]:,} against {part.decisions[1]:,}",
+            one_line(_moved(part) if part.detected else ""),
         ]
         for part in parts.all
-    ]  # fmt: skip
+    ]
     columns = [Column("", "bold"), Column(""), Column("p", right=True), Column("comparable decisions")]
     output.table([*columns, Column("what moved", wide=True, wraps=True)], rows)
     if parts.not_evaluated:

@@ -200,10 +200,12 @@ def _print_rows(output: Output, document: Any) -> None:
     ]
     rows = [
         [
-            row["name"], conditions_in_words(row["when"]),
-            row["effect"].replace("_", " ") + (f", {row['tier']}" if row.get("tier") else ""), one_line(row["why"]),
+            row["name"],
+            conditions_in_words(row["when"]),
+            row["effect"].replace("_", " ") + (f", {row['tier']}" if row.get("tier") else ""),
+            one_line(row["why"]),
         ]
         for row in [*document["limits"], *document["rules"], *otherwise]
-    ]  # fmt: skip
+    ]
     output.say()
     output.table(columns, rows)

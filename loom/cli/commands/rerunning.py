@@ -82,17 +82,22 @@ def _print(shell: Shell, found: Rerun) -> None:
         return
     short = shortened(case.decision_id for case in changed)
     columns = [
-        Column("decision", "cyan"), Column("journal"), Column("was"), Column("would be"),
+        Column("decision", "cyan"),
+        Column("journal"),
+        Column("was"),
+        Column("would be"),
         Column("not reached any more", "dim", wide=True),
-    ]  # fmt: skip
+    ]
     rows = [
         [
-            short[case.decision_id], one_line(case.journal, 32), _effect_and_outcome(case.old, case.old_outcome),
+            short[case.decision_id],
+            one_line(case.journal, 32),
+            _effect_and_outcome(case.old, case.old_outcome),
             _effect_and_outcome(case.new, case.new_outcome) if case.new_outcome is not None else f"({case.reason})",
             one_line(", ".join(case.leftovers) or "-"),
         ]
         for case in changed
-    ]  # fmt: skip
+    ]
     shell.output.say()
     shell.output.table(columns, rows)
 

@@ -63,9 +63,12 @@ def run(
     from loom.cli.serving import person
 
     arguments = {
-        "journal": actor, "command_type": command_type, "id": command_id,
-        "by": person(by), "timeout_s": patience_s,  # else anyone could grant their own request
-    }  # fmt: skip
+        "journal": actor,
+        "command_type": command_type,
+        "id": command_id,
+        "by": person(by),
+        "timeout_s": patience_s,  # else anyone could grant their own request
+    }
     return _send(shell, arguments, payload)
 
 
@@ -126,10 +129,15 @@ async def _what_becomes(shell: Shell, journal: str, command_id: str) -> str:
     try:
         async with open_journal(shell) as reader:
             received = await reader.find_command(journal, command_id)
-            entries = [] if received is None else [
-                each.kind async for each in reader.read(journal, after=received.sequence)
-                if each.command_id == command_id
-            ]  # fmt: skip
+            entries = (
+                []
+                if received is None
+                else [
+                    each.kind
+                    async for each in reader.read(journal, after=received.sequence)
+                    if each.command_id == command_id
+                ]
+            )
     except LoomError as error:
         return f"interrupted; the status of {turn} cannot be read: {error}"
     again = f"the same command with --id {command_id} gives its reply"

@@ -57,12 +57,14 @@ async def list_subjects(
         last = None if mine is None or mine.last is None else mine.last.recorded_at
         listed.append(
             {
-                "subject": name, "state": _state(erasures, name, None if mine is None else mine.generation),
-                "values": 0 if mine is None else mine.values, "entries": 0 if mine is None else mine.entries,
+                "subject": name,
+                "state": _state(erasures, name, None if mine is None else mine.generation),
+                "values": 0 if mine is None else mine.values,
+                "entries": 0 if mine is None else mine.entries,
                 "journals": [] if mine is None else sorted(mine.journals),
                 "last": None if last is None else last.isoformat(),
             }
-        )  # fmt: skip
+        )
     listing(
         shell,
         listed,
@@ -100,16 +102,22 @@ async def show(shell: Shell, subject: _Subject) -> int | None:
         return None
     shell.output.say(f"{subject}: {_words(erasures, subject)}", style="bold")
     columns = [
-        Column("position", right=True), Column("time (UTC)", "dim"), Column("journal"), Column("kind", "cyan"),
+        Column("position", right=True),
+        Column("time (UTC)", "dim"),
+        Column("journal"),
+        Column("kind", "cyan"),
         Column("what it says", wide=True, wraps=True),
-    ]  # fmt: skip
+    ]
     rows = [
         (
-            str(each.position), moment(each.recorded_at), each.journal, one_line(each.kind, 28),
+            str(each.position),
+            moment(each.recorded_at),
+            each.journal,
+            one_line(each.kind, 28),
             summary_of(_redacted(each, erasures)),
         )
         for each in found
-    ]  # fmt: skip
+    ]
     shell.output.table(columns, rows)
     return None
 

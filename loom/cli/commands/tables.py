@@ -74,8 +74,12 @@ async def register(
 
     table = load_table(file)
     arguments: dict[str, Any] = {
-        "table": table.written(), "source": table.about["source"], "by": by, "reason": reason, "adopt": adopt,
-    }  # fmt: skip
+        "table": table.written(),
+        "source": table.about["source"],
+        "by": by,
+        "reason": reason,
+        "adopt": adopt,
+    }
     registered, _ = await act(shell, "policies.register", arguments, by=by)
     assert isinstance(registered, dict)  # noqa: S101 - a version as JSON
     adopted = ", and new turns pin it" if registered["adopted"] else ""

@@ -26,9 +26,16 @@ _TurnId = Annotated[
     typer.Argument(metavar="ID", help="A turn's command id, or how it begins: see `loom turns`.", show_default=False),
 ]
 _STYLES = {
-    "abandoned": "red", "completed": "green", "failed": "red", "interrupted": "yellow", "parked": "", "received": "",
-    "running": "bold", "stuck": "bold red", "waiting_for_code": "yellow",
-}  # fmt: skip
+    "abandoned": "red",
+    "completed": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "parked": "",
+    "received": "",
+    "running": "bold",
+    "stuck": "bold red",
+    "waiting_for_code": "yellow",
+}
 _MEANING = {
     "interrupted": "the next `loom run` resumes it",
     "parked": "waits for approval: `loom approvals`",

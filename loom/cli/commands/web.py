@@ -69,8 +69,11 @@ async def serve(
     configure_logging(level="debug" if shell.debug else logging.level, format=logging.format)
     await serve_app(
         create_app({name: partial(_open, shell, name, person(None)) for name in names}, config),
-        host=host or config.host, port=config.port if port is None else port, config=config, listening=listening,
-    )  # fmt: skip
+        host=host or config.host,
+        port=config.port if port is None else port,
+        config=config,
+        listening=listening,
+    )
     shell.output.note("ended")
 
 

@@ -110,14 +110,21 @@ class DiscountAgent(Actor[Ledger]):
         """Look the customer up, judge, ask where the policy says so, and write down why."""
         customer = command.customer_id
         account = await self.gather_context(
-            system="salesforce", entity="account", query=customer, returns=Account,
-            relevance="industry and revenue decide what is usual", fetcher=lambda: CRM[customer],
-        )  # fmt: skip
+            system="salesforce",
+            entity="account",
+            query=customer,
+            returns=Account,
+            relevance="industry and revenue decide what is usual",
+            fetcher=lambda: CRM[customer],
+        )
         tickets = await self.gather_context(
-            system="zendesk", entity="tickets", query=f"{customer} severity:1", returns=Tickets,
+            system="zendesk",
+            entity="tickets",
+            query=f"{customer} severity:1",
+            returns=Tickets,
             relevance="open incidents make the case for goodwill",
             fetcher=lambda: HELP_DESK.get(customer, Tickets(sev1_open=0)),
-        )  # fmt: skip
+        )
         facts = DiscountFacts(
             industry=account.industry, arr_usd=account.arr_usd, sev1_open=tickets.sev1_open, percent=command.percent
         )

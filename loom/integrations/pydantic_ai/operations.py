@@ -147,9 +147,14 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
 
         try:
             response = await model_step(
-                turn, model, messages, parameters, settings,
-                key=runs_of(turn).name(name, asked.run_context.run_id), request=request,
-            )  # fmt: skip
+                turn,
+                model,
+                messages,
+                parameters,
+                settings,
+                key=runs_of(turn).name(name, asked.run_context.run_id),
+                request=request,
+            )
         except ModelCallError as error:
             raise as_provider_error(error, model if isinstance(model, str) else model.model_name) from error
         return cast("R", response)

@@ -152,9 +152,7 @@ class Scan:
         ]
         if position in self.watched:
             self.watched[position] = found
-        header = Header(
-            self.workspace, journal, kind, command_id, policy, sequence, position, schema, epoch, at, back
-        )  # fmt: skip
+        header = Header(self.workspace, journal, kind, command_id, policy, sequence, position, schema, epoch, at, back)
         if len(digest) != HASH_BYTES or len(found) != HASH_BYTES:
             raise ValueError(f"hashes of {len(digest)} and {len(found)} bytes")
         known = self._check_scheme(header, row[14] if len(row) > 14 else BODY_SCHEME)
@@ -162,16 +160,21 @@ class Scan:
         last = self._last.get(journal) or _Last(0, genesis(self.workspace, journal))
         if self.per_journal and epoch < last.epoch:
             self._findings.add(
-                "EPOCH_FELL", f"{_name(header)} is of epoch {epoch}, after {last.epoch} in its journal",
-                position=position, journal=journal, sequence=sequence,
-            )  # fmt: skip
+                "EPOCH_FELL",
+                f"{_name(header)} is of epoch {epoch}, after {last.epoch} in its journal",
+                position=position,
+                journal=journal,
+                sequence=sequence,
+            )
         if sequence <= last.sequence:
             self._late.add((journal, sequence))
             self._findings.add(
                 "REORDERED",
                 f"{_name(header)} comes after sequence {last.sequence} of its journal",
-                position=position, journal=journal, sequence=sequence,
-            )  # fmt: skip
+                position=position,
+                journal=journal,
+                sequence=sequence,
+            )
             return
         if sequence > last.sequence + 1:
             self._gaps.append((journal, last.sequence + 1, sequence - 1, position))
@@ -190,8 +193,10 @@ class Scan:
         self._findings.add(
             "NEWER_SCHEME",
             f"{_name(header)} is hashed by scheme {scheme}, which this loom does not know: read it with a newer one",
-            position=header.position, journal=header.journal, sequence=header.sequence,
-        )  # fmt: skip
+            position=header.position,
+            journal=header.journal,
+            sequence=header.sequence,
+        )
         return False
 
     def _check_body(self, header: Header, salt: Any, body: Any, digest: bytes) -> bool:
@@ -209,9 +214,12 @@ class Scan:
         else:
             what = "has lost its body or its salt, or has one of another form"
         self._findings.add(
-            "TAMPERED", f"{_name(header)} {what}",
-            position=header.position, journal=header.journal, sequence=header.sequence,
-        )  # fmt: skip
+            "TAMPERED",
+            f"{_name(header)} {what}",
+            position=header.position,
+            journal=header.journal,
+            sequence=header.sequence,
+        )
         return False
 
     def _declare(self, body: bytes) -> None:
@@ -229,9 +237,12 @@ class Scan:
                 continue
             which = f"{first}" if first == last else f"{first}..{last}"
             self._findings.add(
-                "MISSING", f"{journal} sequence {which}: there is no entry between its neighbours",
-                position=position, journal=journal, sequence=gone[0],
-            )  # fmt: skip
+                "MISSING",
+                f"{journal} sequence {which}: there is no entry between its neighbours",
+                position=position,
+                journal=journal,
+                sequence=gone[0],
+            )
 
     def _tell_suspects(self) -> None:
         origins = _origins(self._suspects[:_MOST_SUSPECTS])
@@ -251,9 +262,12 @@ class Scan:
             else:
                 code, what = "REORDERED", f"stood at position {origin} when it was written"
             self._findings.add(
-                code, f"{_name(header)} {what}",
-                position=header.position, journal=header.journal, sequence=header.sequence,
-            )  # fmt: skip
+                code,
+                f"{_name(header)} {what}",
+                position=header.position,
+                journal=header.journal,
+                sequence=header.sequence,
+            )
 
     def _tell_clocks(self) -> None:
         self._clock(0, self._now_us)  # what is ahead of now was written by a clock that was ahead
@@ -275,9 +289,12 @@ class Scan:
             self._findings.add("PRUNED", f"{place} (declared)", journal=journal, sequence=hole.first)
         else:
             self._findings.add(
-                "TAMPERED", f"{place}: bodies are gone from sequence {next_open} on, and no entry declares it",
-                position=hole.position, journal=journal, sequence=next_open,
-            )  # fmt: skip
+                "TAMPERED",
+                f"{place}: bodies are gone from sequence {next_open} on, and no entry declares it",
+                position=hole.position,
+                journal=journal,
+                sequence=next_open,
+            )
 
 
 def _origins(suspects: list[_Suspect]) -> dict[int, int]:

@@ -58,9 +58,23 @@ def stage(
             numbers = (sequence, position, schema, epoch, at, back)
             previous = hash_after(of_journal, kind, turn_fields(command_id, policy), numbers, digest, previous)
             staged.rows.append(
-                (position, journal, sequence, kind, schema, command_id, epoch, at, back,
-                 policy, salt, body, digest, previous)
-            )  # fmt: skip
+                (
+                    position,
+                    journal,
+                    sequence,
+                    kind,
+                    schema,
+                    command_id,
+                    epoch,
+                    at,
+                    back,
+                    policy,
+                    salt,
+                    body,
+                    digest,
+                    previous,
+                )
+            )
         staged.heads[append.journal] = Head(sequence, previous)
         staged.outcomes.append(Receipt(append.journal, sequence, position, previous, at))
         staged.tail = Tail(position, previous, at)

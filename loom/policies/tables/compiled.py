@@ -172,10 +172,14 @@ def _decimal(low: Any, high: Any, value: Any) -> Any:
 
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq, "!=": operator.ne,
+    "=": operator.eq,
+    "!=": operator.ne,
     # reversed, as the operand is bound first: 5 < value is value > 5
-    "<": operator.gt, "<=": operator.ge, ">": operator.lt, ">=": operator.le,
-}  # fmt: skip
+    "<": operator.gt,
+    "<=": operator.ge,
+    ">": operator.lt,
+    ">=": operator.le,
+}
 
 
 def condition_test(layout: TableLayout, condition: Condition) -> Test:

@@ -184,11 +184,15 @@ class Table(AnyPolicy):
             if each not in answer.rows
         )
         return Evaluation(
-            effect=row.effect, rule=row.name if alone else SEVERAL, tier=row.tier, why_not=misses,
+            effect=row.effect,
+            rule=row.name if alone else SEVERAL,
+            tier=row.tier,
+            why_not=misses,
             why=f"{row.why}, {whatever}" if alone else f"one of [{names}] holds, {whatever}",
-            is_exception=row.exception is not None, exception_reason=row.exception,
+            is_exception=row.exception is not None,
+            exception_reason=row.exception,
             details={"missing": missing, **({} if alone else {"rules": names})},
-        )  # fmt: skip
+        )
 
     def _miss_over_gaps(self, row: Row, known: Mapping[str, Any], missing: str) -> RuleMiss:
         for condition in row.when:
@@ -203,9 +207,14 @@ class Table(AnyPolicy):
             why = f"rules [{clash}] hold at once" if clash else "no rule matches these facts"
             return Evaluation(effect="indeterminate", rule=NO_MATCH, why=why, why_not=misses)
         return Evaluation(
-            effect=hit.effect, rule=hit.name, why=hit.why, why_not=misses, tier=hit.tier,
-            is_exception=hit.exception is not None, exception_reason=hit.exception,
-        )  # fmt: skip
+            effect=hit.effect,
+            rule=hit.name,
+            why=hit.why,
+            why_not=misses,
+            tier=hit.tier,
+            is_exception=hit.exception is not None,
+            exception_reason=hit.exception,
+        )
 
     def _miss(self, row: Row, values: list[Any], hit: Row | None) -> RuleMiss:
         failed = self._compiled.failed(row, values)
@@ -220,9 +229,10 @@ class Table(AnyPolicy):
         operands = tuple(self.layout.value(each) for each in condition.operands)
         compared = operands if condition.many else operands[0]
         return RuleMiss(
-            rule=row.name, why=f"{condition.fact} is {_as_text(value)}, not {self._operands_in_words(condition)}",
+            rule=row.name,
+            why=f"{condition.fact} is {_as_text(value)}, not {self._operands_in_words(condition)}",
             condition=FailedCondition(condition.fact, condition.operator, compared),
-        )  # fmt: skip
+        )
 
     def _operands_in_words(self, condition: Condition) -> str:
         shown = [
