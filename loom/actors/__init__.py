@@ -6,6 +6,7 @@ from loom.actors.actor import Actor
 from loom.actors.approvals import Approvals, DeadlineClock
 from loom.actors.command import COMMANDS, Command, Message
 from loom.actors.dispatch import TellReceipt
+from loom.actors.progress import LeftOut, Progress, Replied, StepBegan, StepEnded, TextDelta
 from loom.actors.reference import ActorRef
 from loom.actors.retrying import Retry, exponential
 from loom.actors.services import ActorOptions, Approver, Services, Sources
@@ -24,11 +25,17 @@ __all__ = [
     "Approver",
     "Command",
     "DeadlineClock",
+    "LeftOut",
     "Message",
+    "Progress",
+    "Replied",
     "Retry",
     "Services",
     "Sources",
+    "StepBegan",
+    "StepEnded",
     "TellReceipt",
+    "TextDelta",
     "TurnListing",
     "TurnSummary",
     "Turns",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, Generic, cast
 
@@ -10,6 +12,7 @@ from typing_extensions import TypeVar
 from loom.actors.actor import Actor
 from loom.actors.command import Command, Handles, Message, Sent, decode_reply
 from loom.actors.dispatch import TellReceipt
+from loom.actors.progress import Progress, Replied
 from loom.actors.system import ActorSystem
 from loom.actors.turn_context import turn_of_caller
 from loom.errors import AdmissionError, NoTurnError
@@ -61,6 +64,33 @@ class ActorRef(Generic[A]):
         plain = await self._system.messenger.ask(self._cls, self._key, sent, command_id=id, by=by, timeout_s=timeout_s)
         reply: R = decode_reply(type(sent), plain)
         return reply
+
+    async def stream(
+        self: ActorRef[Handles[C]],
+        command: Sent[C, R],
+        *,
+        id: str | None = None,
+        by: By | None = None,
+    ) -> AsyncGenerator[Progress | Replied[R], None]:
+        """Send a command and yield the progress of its turn, and at last its reply, as `Replied`.
+
+        Steps begin and end, and a model that `call_model` asks gives its text as it comes. Progress is not journaled; a
+        slow reader is given `LeftOut` in place of what it missed, and never slows the turn. To stop reading does not
+        stop the turn. Raises what `ask` does; use it with `contextlib.aclosing` where it is not read to its end.
+        """
+        self._not_from_a_turn("stream")
+        services = self._system.services
+        known_id = id or services.sources.new_id()
+        with services.watchers.watch(self.journal, known_id) as watch:
+            asking = asyncio.ensure_future(self.ask(command, id=known_id, by=by))
+            asking.add_done_callback(lambda _: watch.end())
+            try:
+                async for progress in watch:
+                    yield progress
+                yield Replied(await asking)
+            finally:
+                if not asking.cancel() and not asking.cancelled():
+                    asking.exception()  # asked for, so that one that was not raised here is not logged
 
     async def tell(
         self: ActorRef[Handles[C]],

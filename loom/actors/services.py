@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from loom.actors.progress import Watchers
 from loom.actors.requests import OpenRequests
 from loom.actors.timer import Timer
 from loom.clock import Clock, SystemClock, datetime_from_us
@@ -179,6 +180,8 @@ class Services:
     """The bounds of calls of models, and what is kept of them."""
     spend: ModelSpend | None = None
     """The budget of calls of models; None where nothing is called."""
+    watchers: Watchers = field(default_factory=Watchers)
+    """Who watches the progress of which turn."""
     requests: OpenRequests = field(init=False)
     """The pending requests for approval, and their deadlines."""
     timer: Timer = field(init=False)

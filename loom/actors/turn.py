@@ -32,6 +32,7 @@ from loom.actors.command import Command
 from loom.actors.gathered import Gathered
 from loom.actors.parking import Answer, Parking
 from loom.actors.ports import Decider, Seen, TurnHost
+from loom.actors.progress import Progress, StepBegan, StepEnded
 from loom.actors.protected_replies import declared_reply
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
@@ -458,6 +459,8 @@ class _Stepping:
     def __enter__(self) -> Step:
         self._turn._in_flight.add((self._step.verb, self._step.key))
         self._turn.parking.step_begins()
+        if self._turn.services.watchers.open:
+            self._note(StepBegan(self._step.verb, self._step.key))
         return self._step
 
     def __exit__(
@@ -465,3 +468,8 @@ class _Stepping:
     ) -> None:
         self._turn._in_flight.discard((self._step.verb, self._step.key))
         self._turn.parking.step_ends()
+        if self._turn.services.watchers.open:
+            self._note(StepEnded(self._step.verb, self._step.key, None if kind is None else kind.__name__))
+
+    def _note(self, progress: Progress) -> None:
+        self._turn.services.watchers.note(self._turn.host.journal, self._turn.command_id, progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import JsonValue
 
+from loom.actors.progress import TextDelta
 from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
 from loom.actors.verbs.model_budget import Permit
@@ -19,7 +20,7 @@ from loom.decisions.model_calls import CallProblem
 from loom.spans import span
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.messages import ModelMessage, ModelResponse, ModelResponseStreamEvent
     from pydantic_ai.models import Model, ModelRequestParameters
 
     Check: TypeAlias = Callable[[ModelResponse], tuple[CallProblem, str] | None]
@@ -125,12 +126,40 @@ async def _request(turn: Turn, call: Call, permit: Permit) -> Came:
 
 
 async def _direct(turn: Turn, call: Call, permit: Permit) -> ModelResponse:
-    from pydantic_ai.direct import model_request
+    from pydantic_ai.direct import model_request, model_request_stream
 
     settings: Any = {"max_tokens": turn.services.models.max_output_tokens, **all_settings(permit.model, call)}
-    return await model_request(
-        permit.model, call.messages, model_settings=settings, model_request_parameters=call.parameters
-    )
+    asked: Any = {"model_settings": settings, "model_request_parameters": call.parameters}
+    if not _watched(turn) or not _streams(permit.model):
+        return await model_request(permit.model, call.messages, **asked)
+    async with model_request_stream(permit.model, call.messages, **asked) as stream:
+        async for event in stream:
+            text = _text_in(event)
+            if text:
+                turn.services.watchers.note(turn.host.journal, turn.command_id, TextDelta(text))
+        return stream.get()
+
+
+def _watched(turn: Turn) -> bool:
+    return (turn.host.journal, turn.command_id) in turn.services.watchers.open
+
+
+def _streams(model: Model) -> bool:
+    """Tell whether a model can give its answer bit by bit: a function may not."""
+    from pydantic_ai.models.function import FunctionModel
+
+    return not isinstance(model, FunctionModel) or model.stream_function is not None
+
+
+def _text_in(event: ModelResponseStreamEvent) -> str:
+    """Return the text that an event of a stream adds."""
+    from pydantic_ai.messages import PartDeltaEvent, PartStartEvent, TextPart, TextPartDelta
+
+    if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+        return event.part.content
+    if isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
+        return event.delta.content_delta
+    return ""
 
 
 def all_settings(model: Model, call: Call) -> dict[str, Any]:
