@@ -46,7 +46,7 @@ from loom.decisions.entries import (
 )
 from loom.decisions.explanation import Explanation, ExplanationLine, ExplanationSection, explain
 from loom.decisions.imports import IMPORT_WORDS
-from loom.decisions.model_calls import ModelCalledEntry, ModelUsage
+from loom.decisions.model_calls import ModelCalledEntry, ModelObservedEntry, ModelUsage
 from loom.decisions.model_calls_view import ModelCallsProjection
 from loom.decisions.model_costs import CostGroup, CostLine, ModelCall, ModelCosts
 from loom.decisions.out import OutFormat
@@ -107,6 +107,7 @@ __all__ = [
     "ModelCalledEntry",
     "ModelCallsProjection",
     "ModelCosts",
+    "ModelObservedEntry",
     "ModelUsage",
     "ObservedSource",
     "OutFormat",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from loom.decisions.entries import Failure
 from loom.journal.entry import Entry
 
-__all__ = ["AtLimit", "CallProblem", "ModelCalledEntry", "ModelUsage", "Price"]
+__all__ = ["AtLimit", "CallProblem", "ModelCalledEntry", "ModelObservedEntry", "ModelUsage", "Price"]
 
 AtLimit: TypeAlias = Literal["refused", "asked", "fallback"]
 """What came of a call that was over a limit of the budget: it was refused, a person was asked, another model was.
@@ -94,3 +94,33 @@ class ModelCalledEntry(Entry):
     """Who is asked for a call over the limit."""
     instead_of: str | None = None
     """The model that the code asked for, where another one was asked because of a limit."""
+
+
+class ModelObservedEntry(Entry):
+    """A call of a model that other code made, as its OpenTelemetry span says: loom cannot give back its answer.
+
+    Nothing of what was said is in it. `journal` and `command_id` name the turn within which the span began, if any.
+    """
+
+    kind: ClassVar[str] = "model_observed"
+
+    trace_id: str
+    span_id: str
+    source: str
+    """The instrumentation that made the span."""
+    journal: str | None = None
+    command_id: str | None = None
+    operation: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    answering_model: str | None = None
+    response_id: str | None = None
+    finish_reason: str | None = None
+    usage: ModelUsage | None = None
+    price: Price = "unknown"
+    cost_micro_usd: int | None = None
+    price_list: str | None = None
+    duration_ms: float
+    failure: Failure | None = None
+    lost_before: int = Field(default=0, exclude_if=lambda lost: not lost)
+    """The number of spans before this one that could not be kept, as too many waited."""
