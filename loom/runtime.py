@@ -58,6 +58,7 @@ from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
 from loom.replay.sealed import Sights
+from loom.schedules import Schedules
 from loom.sealing import Openings, SealingConfig, Subjects
 from loom.standings import Standings
 from loom.telemetry import get_logger
@@ -121,6 +122,7 @@ class Loom(Lifecycle):
     runs: Runs
     turns: Turns
     reactors: Reactors
+    schedules: Schedules
     replay: Replay
     standings: Standings
     subjects: Subjects
@@ -385,6 +387,7 @@ class Loom(Lifecycle):
             self._stack.push_async_callback(deadlines.close)
         await self._start_enricher(config, queries, make_draft)
         await self._start_parts()
+        await self._start_schedules(config, make_draft)
         await self.subjects.carry_out()
         if self.resumes and config.alerts.enabled:
             self.alerts.start()
@@ -427,6 +430,20 @@ class Loom(Lifecycle):
                 self.reactors.add(reactor)
             if extension.start is not None:
                 parts[extension.name] = await self._stack.enter_async_context(extension.start(self))
+
+    async def _start_schedules(self, config: LoomConfig, make_draft: Callable[[Entry], Draft]) -> None:
+        self.schedules = Schedules(
+            self.store,
+            self.actors,
+            config.schedules,
+            clock=self._sources.clock,
+            make_draft=make_draft,
+            background=self.background,
+        )
+        if self.resumes and config.schedules:
+            await self.schedules.load()
+            self.schedules.start()
+            self._stack.push_async_callback(self.schedules.close)
 
     async def _serve(self) -> None:
         """Take requests of the shell over the control socket; without one, everything else works as before."""

@@ -17,6 +17,7 @@ from loom.config.models import (
     OperationsConfig,
     ProjectionsConfig,
     RetentionConfig,
+    ScheduleConfig,
     Secret,
     Section,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "OperationsConfig",
     "ProjectionsConfig",
     "RetentionConfig",
+    "ScheduleConfig",
     "Secret",
     "Section",
     "find_config",

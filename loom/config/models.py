@@ -27,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from loom.config.cron import check_cron, check_timezone
 from loom.errors import InvalidNameError
 from loom.identity import check_workspace
 
@@ -40,6 +41,7 @@ __all__ = [
     "OperationsConfig",
     "ProjectionsConfig",
     "RetentionConfig",
+    "ScheduleConfig",
     "Secret",
     "Section",
     "canonical_key",
@@ -213,6 +215,40 @@ class OperationsConfig(Section):
     """The group of the machine whose members may connect; none: the owner alone, and every name is claimed."""
 
 
+class ScheduleConfig(Section):
+    """A command that is sent at the times of a cron line, in a time zone."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")
+    cron: str
+    timezone: str = "UTC"
+    actor: str = Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")
+    key: str = Field(default="main", min_length=1, max_length=200)
+    command: str = Field(min_length=1, max_length=200)
+    payload: Mapping[str, JsonValue] = Field(default_factory=dict)
+    missed: Literal["skip", "once", "all"] = "once"
+    """What becomes of the times at which no loom ran: none is made up for, the last, or all up to a bound."""
+
+    @field_validator("cron", mode="after")
+    @classmethod
+    def _fires(cls, cron: str) -> str:
+        try:
+            return check_cron(cron)
+        except ValueError as error:
+            problem = str(error)
+        raise refusal(
+            f"five fields of cron with a time that comes ({problem})", "write minute, hour, day, month, day of the week"
+        )
+
+    @field_validator("timezone", mode="after")
+    @classmethod
+    def _known_zone(cls, timezone: str) -> str:
+        try:
+            return check_timezone(timezone)
+        except ValueError:
+            pass
+        raise refusal("the name of a time zone that is known here", "write one such as Europe/Berlin or UTC")
+
+
 def importable(module: str) -> str:
     """Return what names a module or something in it; refuse what an import could not say."""
     dotted, colon, name = module.partition(":")
@@ -246,6 +282,8 @@ class LoomConfig(Section):
     alerts: AlertsConfig = AlertsConfig()
     logging: LoggingConfig = LoggingConfig()
     operations: OperationsConfig = OperationsConfig()
+    schedules: tuple[ScheduleConfig, ...] = ()
+    """Commands that are sent at times of the day."""
     sections: Mapping[str, InstanceOf[Section]] = Field(default_factory=dict)
 
     @field_validator("version", mode="after")
@@ -279,7 +317,15 @@ class LoomConfig(Section):
         # Raised out here so that the text of the value, which may come from the environment, is not chained to it.
         raise refusal("letters, digits, _ . -, at most 64, no ..", "choose another name")
 
-    @field_validator("modules", "policies", "extensions", mode="before")
+    @field_validator("schedules", mode="after")
+    @classmethod
+    def _named_once(cls, schedules: tuple[ScheduleConfig, ...]) -> tuple[ScheduleConfig, ...]:
+        names = [each.name for each in schedules]
+        if len(set(names)) < len(names):
+            raise refusal("each schedule under a name of its own", "rename one")
+        return schedules
+
+    @field_validator("modules", "policies", "extensions", "schedules", mode="before")
     @classmethod
     def _none_listed(cls, listed: object) -> object:
         return () if listed is None else listed
