@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 def settled(text: str) -> str:
     """Return a text without what is different every time: moments, durations, and where lines break for them."""
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "MOMENT", text)
-    text = re.sub(r"took \d+ ms", "took N ms", text)
+    text = re.sub(r"\b\d+ ms\b", "N ms", text)
     return re.sub(r"\s+", " ", text)
 
 
