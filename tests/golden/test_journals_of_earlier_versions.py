@@ -20,6 +20,7 @@ from loom.circuits import Circuits
 from loom.circuits.entries import CircuitEnteredEntry
 from loom.errors import ErasedError
 from loom.extension import installed
+from loom.integrations.checkpoints import CheckpointSavedEntry
 from loom.journal.entry import KINDS, UnknownEntry
 from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY
@@ -28,7 +29,7 @@ from tests.golden import sealed
 from tests.golden.reading import GOLDEN, HERE, copied, said
 
 installed()  # the kinds of wings are known once their extensions are, and that of keys with the API
-assert KeyIssuedEntry.kind in KINDS
+assert {KeyIssuedEntry.kind, CheckpointSavedEntry.kind} <= set(KINDS)
 
 BODIES = [json.loads(line) for line in (HERE / "bodies.jsonl").read_text(encoding="utf-8").splitlines()]
 
