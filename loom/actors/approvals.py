@@ -8,6 +8,7 @@ from typing import Any
 
 from loom.actors import interventions
 from loom.actors.keyed_lock import KeyedLock
+from loom.actors.reminders import Reminders
 from loom.actors.requests import asked_us
 from loom.actors.services import Services
 from loom.actors.system import ActorSystem
@@ -47,6 +48,8 @@ class Approvals:
         self._chains = chains
         self._openings = openings
         self._lock = KeyedLock()
+        self.reminders = Reminders(system)
+        """When pending requests are delivered again."""
 
     async def pending(self, approver: str | None = None, *, limit: int = 100, after: int = 0) -> tuple[Approval, ...]:
         """Return the pending requests, oldest first; `after` is the position of the last one already seen."""
@@ -199,11 +202,12 @@ def _check_pending(approval: Approval) -> None:
 
 
 class DeadlineClock:
-    """Handles deadlines of approvals: those that were set in this process, and those from before the last restart."""
+    """Handles deadlines of approvals, of this process and from before the last restart, and their reminders."""
 
     def __init__(self, approvals: Approvals, services: Services, background: Background | None = None) -> None:
         self._approvals = approvals
         self._requests = services.requests
+        self._reminders = approvals.reminders
         self._background = background or Background()
         self._task: Child[None] | None = None
 
@@ -229,6 +233,15 @@ class DeadlineClock:
 
     async def _look(self) -> float | None:
         """Handle what is due; return the seconds until the next look, or None to wait until a deadline is set."""
+        deadline_s = await self._look_at_deadlines()
+        try:
+            reminder_s = await self._reminders.remind_due()
+        except LoomError as error:
+            _log.warning("reminders_not_sent", error=str(error))
+            return _AGAIN_S
+        return deadline_s if reminder_s is None else min(reminder_s, _MAX_SLEEP_S, deadline_s or _MAX_SLEEP_S)
+
+    async def _look_at_deadlines(self) -> float | None:
         try:
             await self._approvals.expire_due()
             following = await self._requests.next_deadline()

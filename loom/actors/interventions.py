@@ -27,7 +27,7 @@ from loom.journal.entry import Entry, StepReference
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 from loom.journal.store import Append, JournalStore, draft
 
-__all__ = ["abandon", "answer", "retry"]
+__all__ = ["abandon", "answer", "note", "retry"]
 
 _TRIES = 5
 
@@ -52,6 +52,15 @@ async def answer(
             turn.answer((entry, answered_at, StepReference(receipt.sequence, ready.body_digest.hex())))
         elif isinstance(entry, ApprovalAnsweredEntry):
             cell.asleep.wake(command_id)
+
+    await _do(system, journal, command_id, entry, in_cell)
+
+
+async def note(system: ActorSystem, journal: str, command_id: str, entry: Entry) -> None:
+    """Journal an entry for a turn that lets nothing continue."""
+
+    async def in_cell(cell: Cell) -> None:
+        await cell.write_and_wait(cell.draft(entry, command_id=command_id))
 
     await _do(system, journal, command_id, entry, in_cell)
 

@@ -134,6 +134,8 @@ class ActorOptions:
     mailbox_size: int = 1_000
     idle_after_s: float = 60.0
     park_keep_s: float = 60.0
+    remind_every_s: float | None = None
+    reminders: int = 3
     max_failures: int = 5
     failure_window_s: float = 60.0
     backoff_min_s: float = 1.0

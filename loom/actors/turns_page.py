@@ -40,7 +40,7 @@ _COLUMNS = (
 _INSERT = f"""
 INSERT INTO turns ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))}) ON CONFLICT DO NOTHING
 """  # noqa: S608
-_TOUCHES = frozenset({"turn_started", "turn_continued", "turn_parked", "wait_ended"})
+_TOUCHES = frozenset({"turn_started", "turn_continued", "turn_parked", "wait_ended", "approval_reminded"})
 
 _Turn = tuple[str, str]
 

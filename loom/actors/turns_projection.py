@@ -204,6 +204,7 @@ _FOLDS: dict[str, _Fold] = {
     "turn_completed": _end,
     "turn_failed": _end,
     "turn_abandoned": _end,
+    "approval_reminded": _touch,
     "turn_parked": _touch,
     "wait_begun": _begin_wait,
     "wait_ended": _touch,

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from loom.journal.entry import Entry, Step
 
-__all__ = ["TurnParkedEntry", "WaitBegunEntry", "WaitEndedEntry"]
+__all__ = ["ApprovalRemindedEntry", "TurnParkedEntry", "WaitBegunEntry", "WaitEndedEntry"]
 
 
 def _is_none(value: object) -> bool:
@@ -45,6 +45,16 @@ class WaitEndedEntry(Entry):
     """The step that waited."""
     message_id: str | None = None
     """The command id of the message in the same journal; None if the time was over before one came."""
+
+
+class ApprovalRemindedEntry(Entry):
+    """A request for approval was delivered again, as it is still pending; it was reminder number `number`."""
+
+    kind: ClassVar[str] = "approval_reminded"
+
+    approval_id: str
+    approver: str
+    number: int
 
 
 class TurnParkedEntry(Entry):

@@ -164,6 +164,7 @@ def _model_called(body: _Body) -> str:
 _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "approval_answered": _answered,
     "approval_escalated": _escalated,
+    "approval_reminded": lambda body: f"{body['approver']} again, {body['approval_id'][:12]}, number {body['number']}",
     "approval_requested": _requested,
     "ask_replied": _replied,
     "attempt_failed": lambda body: (

@@ -155,6 +155,8 @@ class ActorsConfig(Section):
     mailbox_size: _Count = 1_000
     idle_after_s: _Seconds = 60.0
     park_keep_s: float = Field(default=60.0, ge=0, le=_YEAR_S)
+    remind_every_s: _Seconds | None = None
+    reminders: int = Field(default=3, ge=0, le=1_000)
     max_failures: _Count = 5
     failure_window_s: _Seconds = 60.0
     backoff_min_s: float = Field(default=1.0, ge=0, le=_YEAR_S)
