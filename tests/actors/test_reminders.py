@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ async def test_nothing_is_delivered_again_for_an_answered_request_nor_for_the_ti
     tmp_path: Path,
 ) -> None:
     clock, delivered = FixedClock(), Delivered()
-    settings = {"remind_every_s": 60.0, "reminders": 5}
+    settings: dict[str, Any] = {"remind_every_s": 60.0, "reminders": 5}
     async with opened(tmp_path, agents=[Asker], sources=fixed_sources(clock), approver=delivered, **settings) as loom:
         await loom.actor(Asker, "one").tell(Ask(), by="bob")
         await until(lambda: delivered.to == ["vp"])
