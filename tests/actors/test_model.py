@@ -356,5 +356,28 @@ async def test_a_request_that_an_adapter_makes_is_a_step_and_its_whole_response_
     assert world.calls["requested"] == 1
 
 
+class AskByKey(Command[str]):
+    pass
+
+
+class Changed(Actor):
+    prompt = "the old question"
+
+    async def execute(self, command: AskByKey) -> str:
+        return await self.call_model(model=Script(text("because")).model(), prompt=type(self).prompt, key="why")
+
+
+async def test_a_replay_says_where_changed_code_asks_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path, agents=[Changed]) as loom:
+        await loom.actor(Changed, "one").ask(AskByKey())
+        (same,) = [each async for each in loom.replay.verify("changed/one")]
+        monkeypatch.setattr(Changed, "prompt", "a new question")
+        (changed,) = [each async for each in loom.replay.verify("changed/one")]
+    assert (same.verdict, changed.verdict) == ("same", "diverged")
+    assert "model_called" in str(changed.reason)
+
+
 def test_an_error_about_the_budget_says_that_it_may_not_be_done() -> None:
     assert ModelBudgetError("a", "b").kind == "refused"

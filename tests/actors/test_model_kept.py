@@ -13,8 +13,9 @@ pytest.importorskip("pydantic_ai", reason="the extra [llm] is not installed")
 
 from loom import Loom, LoomConfig
 from loom.actors import Actor, Command
+from loom.errors import ErasedError
 from loom.journal import Recorded
-from loom.sealing import MASTER_KEY, Sealed, SealingConfig
+from loom.sealing import MASTER_KEY, Sealed, SealingConfig, open_for_all
 from loom.spans import instrument, uninstrument
 from loom.spend.config import ModelsConfig
 from tests.actors.model_support import Script, calls_in, loom_with, text
@@ -105,6 +106,20 @@ async def test_what_is_sealed_stays_sealed_in_messages_and_answer_and_the_turn_r
     async with sealed_loom(tmp_path / "cut") as loom:
         assert await loom.actor(Writer, "one").ask(WriteTo(customer_id="c-7", email=EMAIL), id="c") == "20"
     assert Writer.script.asked == before
+
+
+async def test_an_erasure_closes_the_answer_for_good(tmp_path: Path, master: None) -> None:
+    await spoken(tmp_path)
+    async with sealed_loom(tmp_path) as loom:
+        vault = loom.subjects.vault
+        assert vault is not None
+        [call] = calls_in(await entries(loom))
+        assert EMAIL.encode() in await open_for_all(vault, call.output, "model output")
+        await loom.subjects.erase("c-7", by="mira", reason="asked for")
+        with pytest.raises(ErasedError):
+            await open_for_all(vault, call.output, "model output")
+        why = [await loom.traces.explain(each.decision_id) for each in await loom.traces.find()]
+    assert "(sealed)" in why[0].text()
 
 
 async def test_a_call_is_a_span_with_the_names_of_the_convention_and_without_its_words(tmp_path: Path) -> None:

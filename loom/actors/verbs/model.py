@@ -146,7 +146,11 @@ async def _taken(
         recorded = await turn.take(step)
         turn.gathered.model_calls += 1
         if recorded is not None:
-            return expect(recorded.entry, ModelCalledEntry, turn), None
+            entry = expect(recorded.entry, ModelCalledEntry, turn)
+            if turn.compare is not None:  # by digests: the rest of the entry is what came back
+                asked = {"messages_digest": call.digest, "tools_digest": tools_of(call.parameters)[1]}
+                turn.compare(recorded, entry.model_copy(update=asked))
+            return entry, None
         return await _ask(turn, step, call, granted, attempts)
 
 
