@@ -90,11 +90,19 @@ class Sleepers:
 
     async def wake(self) -> None:
         """Wake the actors that are due, some at a time."""
-        while True:
-            await self._is_due.wait()
-            self._is_due.clear()
-            due, self._due = self._due, {}
-            await self._host.wake_all(due)
+        gate = asyncio.Semaphore(self._host.services.options.resume_concurrency)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._is_due.wait()
+                self._is_due.clear()
+                while self._due:
+                    await gate.acquire()
+                    journal = next(iter(self._due))
+                    del self._due[journal]
+                    group.create_task(self._wake(journal)).add_done_callback(lambda _: gate.release())
+
+    async def _wake(self, journal: str) -> None:
+        await self._host.wake_all([journal])
 
     # --- the start ------------------------------------------------------------------------------
 
