@@ -371,3 +371,19 @@ async def test_a_command_of_ones_own_has_its_own_reply_and_words() -> None:
 def test_an_agent_without_the_capability_is_refused_as_an_actor() -> None:
     with pytest.raises(Exception, match="lacks the capability"):
         actor(Agent(scripted("x"), name="a"))
+
+
+async def test_a_run_that_is_read_as_a_stream_is_one_step_of_a_model() -> None:
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> Any:
+        for word in ("to", "gether"):
+            yield word
+
+    agent = Agent(FunctionModel(stream_function=stream, model_name="s"), name="a", capabilities=[LoomDurability()])
+
+    class Streamed(AgentActor):
+        async def execute(self, command: RunAgent) -> str:
+            async with agent.run_stream("go") as result:
+                return await result.get_output()
+
+    happened = await Scenario(Streamed, always_resume=True).when(RunAgent(prompt="go"))
+    happened.then(reply="together", kinds=("command_received", "model_called", "turn_completed"))
