@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from loom.decisions.enrichments import EnrichmentRefusal
 from loom.enrichment.config import BudgetsConfig
@@ -108,6 +108,8 @@ class _CriticLedger:
     """The entries and the limits of what critics cost."""
 
     journal = BUDGET_JOURNAL
+    period: Literal["month", "day"] = "month"
+    remembers = True
 
     def __init__(self, config: BudgetsConfig) -> None:
         self._max_calls = config.max_enrichments_per_day

@@ -82,7 +82,7 @@ class ModelsConfig(Section):
         default_factory=dict
     )
     """By the type of the actor."""
-    timeout_s: float | None = Field(default=120.0, gt=0, le=86_400, allow_inf_nan=False)
+    timeout_s: float | None = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
     output_retries: int = Field(default=1, ge=0, le=10)
     max_output_tokens: int = Field(default=4_096, ge=1, le=1_000_000)
     max_calls_per_turn: int = Field(default=200, ge=1, le=1_000_000)

@@ -63,7 +63,17 @@ class Ledger(Protocol[R_co]):
 
     @property
     def journal(self) -> str:
-        """The prefix of the journals: one for each month."""
+        """The prefix of the journals."""
+        ...
+
+    @property
+    def period(self) -> Literal["month", "day"]:
+        """What has a journal of its own: a start reads those of two periods, so it is short where calls are many."""
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether reservations are known after they were settled: for ids that come again, and to count attempts."""
         ...
 
     def reserved(self, made: Reservation, about: str) -> Entry:
@@ -84,10 +94,7 @@ class Ledger(Protocol[R_co]):
 
 
 class SpendGuard(Generic[R]):
-    """Guards what calls may cost. `now` is the time in UTC; the day is that of `time_zone`.
-
-    Each month has a journal of its own, so that a start reads no more than two of them.
-    """
+    """Guards what calls may cost. `now` is the time in UTC; the day is that of `time_zone`."""
 
     def __init__(
         self,
@@ -103,7 +110,7 @@ class SpendGuard(Generic[R]):
         self._zone = ZoneInfo(time_zone)
         self._now = now
         self._draft = make_draft
-        self._months: dict[str, _Month[R]] = {}
+        self._periods: dict[str, _Period[R]] = {}
         self._settled = asyncio.Event()
         """Set when a reservation is settled next."""
 
@@ -145,71 +152,73 @@ class SpendGuard(Generic[R]):
         self, account: str, reservation_id: str, worst_case_micro_usd: int, about: str, within_limits: object
     ) -> Reservation | R:
         day = self.day()
-        month = self._month(day)
+        period = self._period(day)
         refused: list[R] = []
 
         def make() -> Entry | None:
-            if reservation_id in month.known:
+            if reservation_id in period.known:
                 return None
-            reason = self._ledger.refusal(month.of(day), month.of(day, account), worst_case_micro_usd)
+            reason = self._ledger.refusal(period.of(day), period.of(day, account), worst_case_micro_usd)
             if reason is not None and within_limits:
                 refused.append(reason)
                 return None
             return self._ledger.reserved(Reservation(reservation_id, account, day, worst_case_micro_usd), about)
 
-        await month.journal.append_if_missing(make)
-        return refused[0] if refused else month.known[reservation_id]
+        await period.journal.append_if_missing(make)
+        return refused[0] if refused else period.known[reservation_id]
 
     async def settle(self, reservation: Reservation, cost_micro_usd: int | None, *, settlement: Settlement) -> int:
         """Record the cost of a call and return it; the worst case counts where the cost is unknown or invalid."""
-        month = self._month(reservation.day)
+        period = self._period(reservation.day)
         known = cost_micro_usd is not None and cost_micro_usd >= 0
         cost = cost_micro_usd if known and cost_micro_usd is not None else reservation.worst_case_micro_usd
 
         def make() -> Entry | None:
-            if reservation.reservation_id not in month.open:
+            if reservation.reservation_id not in period.open:
                 return None
             return self._ledger.settled(Settled(reservation.reservation_id, cost), settlement)
 
-        await month.journal.append_if_missing(make)
+        await period.journal.append_if_missing(make)
         self._settled.set()
         self._settled = asyncio.Event()
         return cost
 
     async def load(self) -> None:
-        """Read the journal of this month, as far as it goes."""
-        await self._month(self.day()).journal.load()
+        """Read the journal of today, as far as it goes."""
+        await self._period(self.day()).journal.load()
 
     async def unsettled(self) -> tuple[Reservation, ...]:
-        """Return the unsettled reservations of this month and the last: running, or lost with their process."""
-        first = self._now().astimezone(self._zone).date().replace(day=1)
-        months = [self._month((first - timedelta(days=1)).isoformat()), self._month(first.isoformat())]
-        for month in months:
-            await month.journal.load()
-        return tuple(reservation for month in months for reservation in month.open.values())
+        """Return the unsettled reservations of this period and the last: running, or lost with their process."""
+        first = self._now().astimezone(self._zone).date()
+        if self._ledger.period == "month":
+            first = first.replace(day=1)
+        periods = [self._period((first - timedelta(days=1)).isoformat()), self._period(first.isoformat())]
+        for period in periods:
+            await period.journal.load()
+        return tuple(reservation for period in periods for reservation in period.open.values())
 
     def attempts(self, account: str) -> int:
         """Return the number of reservations of an account, as far as the journal was read."""
-        return sum(made.account == account for each in self._months.values() for made in each.known.values())
+        return sum(made.account == account for each in self._periods.values() for made in each.known.values())
 
     def of_today(self, account: str | None = None) -> DaySpend:
         """Return what was spent today, of all or of one account, as far as the journal was read."""
         day = self.day()
-        return self._month(day).of(day, account)
+        return self._period(day).of(day, account)
 
     def day(self) -> str:
         """Return the day of today in the time zone, as an ISO date."""
         return self._now().astimezone(self._zone).date().isoformat()
 
-    def _month(self, day: str) -> _Month[R]:
-        name = day[:7]
-        if name not in self._months:
-            self._months[name] = _Month(self._store, f"{self._ledger.journal}-{name}", self._ledger, self._draft)
-        return self._months[name]
+    def _period(self, day: str) -> _Period[R]:
+        name = day[:7] if self._ledger.period == "month" else day
+        if name not in self._periods:
+            self._periods[name] = _Period(self._store, f"{self._ledger.journal}-{name}", self._ledger, self._draft)
+        return self._periods[name]
 
 
-class _Month(Generic[R]):
-    """The content of one month's journal, by day, and by day and account."""
+class _Period(Generic[R]):
+    """The content of one journal, by day, and by day and account."""
 
     def __init__(
         self, store: JournalReader, name: str, ledger: Ledger[R], make_draft: Callable[[Entry], Draft]
@@ -231,6 +240,8 @@ class _Month(Generic[R]):
             self._add(said, calls=1, reserved=said.worst_case_micro_usd)
         elif isinstance(said, Settled) and said.reservation_id in self.open:
             made = self.open.pop(said.reservation_id)
+            if not self._ledger.remembers:
+                del self.known[said.reservation_id]
             self._add(made, spent=said.cost_micro_usd, reserved=-made.worst_case_micro_usd)
 
     def _add(self, made: Reservation, *, calls: int = 0, spent: int = 0, reserved: int = 0) -> None:

@@ -18,7 +18,7 @@ from loom.spend.guard import DaySpend, Reservation, Settled, Settlement, SpendGu
 __all__ = ["MODEL_BUDGET_JOURNAL", "ModelSpend", "NotReserved"]
 
 MODEL_BUDGET_JOURNAL = "loom/model-budget"
-"""The prefix of the journals of reservations and settlements: one for each month."""
+"""The prefix of the journals of reservations and settlements: one for each day."""
 
 _Reason: TypeAlias = Literal["day", "actor", "unknown_price"]
 
@@ -98,6 +98,8 @@ class _ModelLedger:
     """The entries and the limits of calls of models."""
 
     journal = MODEL_BUDGET_JOURNAL
+    period: Literal["month", "day"] = "day"
+    remembers = False
 
     def __init__(self, config: ModelBudgetConfig) -> None:
         self._day = math.floor(config.max_usd_per_day * 1_000_000)

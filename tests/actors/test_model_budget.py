@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +219,6 @@ def test_a_budget_that_cannot_be_kept_is_refused(missing: dict[str, Any]) -> Non
 
 
 async def test_many_at_once_never_reserve_more_than_the_day_has(tmp_path: Path) -> None:
-    from datetime import UTC, datetime
-
     store = await SqliteStore.open(tmp_path / "j.db")
     now = datetime(2026, 3, 1, tzinfo=UTC)
     spend = ModelSpend(store, ModelBudgetConfig(max_usd_per_day=0.000_1), now=lambda: now)
@@ -228,6 +227,30 @@ async def test_many_at_once_never_reserve_more_than_the_day_has(tmp_path: Path) 
     )
     assert sum(isinstance(each, Reservation) for each in made) == 3
     assert all(isinstance(each, Reservation | NotReserved) for each in made)
+    await store.close()
+
+
+async def test_each_day_has_a_limit_and_a_journal_of_its_own_and_a_late_settlement_counts_on_the_day_of_its_call(
+    tmp_path: Path,
+) -> None:
+    store = await SqliteStore.open(tmp_path / "j.db")
+    at = [datetime(2026, 3, 1, 22, 59, tzinfo=UTC)]
+    config = ModelBudgetConfig(max_usd_per_day=0.000_1, time_zone="Europe/Zurich")
+    spend = ModelSpend(store, config, now=lambda: at[0])
+    first = await spend.reserve("a/1", model="m", worst_case_micro_usd=90)
+    assert isinstance(first, Reservation)
+    assert isinstance(await spend.reserve("a/1", model="m", worst_case_micro_usd=90), NotReserved)
+    at[0] = datetime(2026, 3, 1, 23, 1, tzinfo=UTC)  # one minute past midnight in Zurich
+    second = await spend.reserve("a/1", model="m", worst_case_micro_usd=90)
+    assert isinstance(second, Reservation)
+    await spend.settle(first, 5, settlement="known")
+    assert await spend.settle(first, 7, settlement="known") == 7
+    assert (await spend.today("a/1"))[1:] == (1, 0, 90), "what the call of yesterday cost is not of today"
+    names = {each.journal async for each in store.read_all()}
+    assert names == {"loom/model-budget-2026-03-01", "loom/model-budget-2026-03-02"}
+    again = ModelSpend(store, config, now=lambda: at[0])
+    assert isinstance(await again.reserve("a/2", model="m", worst_case_micro_usd=20), NotReserved)
+    assert (await again.today()).spent_micro_usd == 90, "what was lost counts in full"
     await store.close()
 
 
