@@ -18,6 +18,7 @@ from loom.decisions import (
     ModelCallsProjection,
     RunsProjection,
     TracesProjection,
+    WaitsProjection,
 )
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic, DeferredCritic
@@ -100,6 +101,7 @@ def own_projections() -> list[Projection]:
         ApprovalsProjection(),
         EffectsProjection(),
         ModelCallsProjection(),
+        WaitsProjection(),
         TracesProjection(),
         EnrichmentsProjection(),
         RunsProjection(),

@@ -65,6 +65,7 @@ from loom.decisions.trace import (
 )
 from loom.decisions.traces import Traces
 from loom.decisions.traces_view import TracesProjection
+from loom.decisions.waits import Wait, WaitsProjection
 
 __all__ = [
     "IMPORT_WORDS",
@@ -134,6 +135,8 @@ __all__ = [
     "Traces",
     "TracesProjection",
     "VersionSeen",
+    "Wait",
+    "WaitsProjection",
     "WeighedAlternative",
     "current_run",
     "decision_id",

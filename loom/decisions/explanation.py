@@ -33,6 +33,7 @@ from loom.decisions.layout import (
 from loom.decisions.model_words import asked_models
 from loom.decisions.run import Run
 from loom.decisions.trace import DecisionTrace, PrecedentSeen
+from loom.decisions.waits import waited
 from loom.identity import short
 
 __all__ = ["Explanation", "ExplanationLine", "ExplanationSection", "Tone", "explain"]
@@ -110,6 +111,7 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
                 ("On which facts?", _facts(trace)),
                 ("Under which rule?", _rule(trace)),
                 *([("Which models were asked?", asked_models(trace.model_calls))] if trace.model_calls else []),
+                *([("What did it wait for?", waited(trace.waits))] if trace.waits else []),
                 ("After which precedents?", _precedents(trace, alike or {})),
                 ("Who agreed?", _consent(trace)),
                 ("What was done?", done(trace)),

@@ -16,6 +16,7 @@ from loom.decisions.decision import Decision, DecisionInput, Failure, ObservedSo
 from loom.decisions.entries import DecisionJournalEntry, DecisionObservedEntry
 from loom.decisions.model_costs import ModelCall
 from loom.decisions.run import Run
+from loom.decisions.waits import Wait
 from loom.errors import EntryUnreadableError
 from loom.identity import Identity
 from loom.journal.entry import Recorded
@@ -238,6 +239,8 @@ class DecisionTrace(DecisionSummary):
     effects_left_out: int
     model_calls: tuple[ModelCall, ...] = ()
     """The calls of models of its turn that were made before it."""
+    waits: tuple[Wait, ...] = ()
+    """The waits of its turn that began before it."""
     enrichments: tuple[Enrichment, ...]
     outcomes: tuple[OutcomeObserved, ...]
     children: tuple[str, ...]

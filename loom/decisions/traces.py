@@ -35,6 +35,7 @@ from loom.decisions.trace import (
     PrecedentSeen,
 )
 from loom.decisions.traces_view import TracesProjection
+from loom.decisions.waits import waits_of
 from loom.errors import (
     DecisionNotFoundError,
     EntryUnreadableError,
@@ -118,6 +119,7 @@ class Traces:
             effects=effects,
             effects_left_out=left_out,
             model_calls=() if turn is None else await self._model_calls(turn, recorded.position),
+            waits=() if turn is None else await waits_of(self._queries, turn, before=recorded.position),
             precedents=await self._precedents(decision.precedents),
             enrichments=await self._enrichments(decision.decision_id),
             outcomes=await self._outcomes(decision.decision_id),

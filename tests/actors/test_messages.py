@@ -18,7 +18,7 @@ from loom.errors import (
 )
 from loom.runtime import Loom
 from loom.testing import FixedClock, fixed_sources
-from tests.actors.agents import Folding
+from tests.actors.agents import Folding, discount
 from tests.actors.support import MARKERS, entries, kinds, lay_down, opened, until
 
 
@@ -222,3 +222,32 @@ async def test_a_replay_reads_the_message_from_the_journal_and_waits_for_nothing
             "turn_continued",
             "turn_completed",
         ]
+
+
+class Deciding(Folding):
+    """Sleeps, waits for a message twice, and decides."""
+
+    policy = discount
+
+    async def execute(self, command: Order) -> list[str]:
+        await self.sleep(0.01)
+        await self.wait_for(Paid)
+        await self.wait_for(Shipped, timeout_s=0.01)
+        return [await self.record_decision(rationale="as paid")]
+
+
+async def test_why_tells_what_a_turn_waited_for_before_it_decided(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Deciding]) as loom:
+        ref = loom.actor(Deciding, "one")
+        await ref.send(Paid(amount=4), id="payment 7")
+        [decision_id] = await ref.ask(Order(), timeout_s=30)
+        trace = await loom.traces.get(decision_id)
+        assert [(each.what, each.message, each.message_id) for each in trace.waits] == [
+            ("sleep", None, None),
+            ("message", "Paid", "payment 7"),
+            ("message", "Shipped", None),
+        ]
+        words = str((await loom.traces.explain(trace.decision_id)).model_dump())
+        assert "What did it wait for?" in words
+        for part in ("it came as [payment 7]", "for Shipped: none came"):
+            assert part in words

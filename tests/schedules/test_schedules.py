@@ -173,11 +173,19 @@ def test_times_where_the_clocks_of_a_zone_change_come_once_each(start: str, cron
 @pytest.mark.parametrize(
     "settings",
     [
-        {"cron": "0 0 30 2 *"}, {"cron": "0 0 31 4 *"}, {"cron": "61 * * * *"}, {"cron": "* * * * * *"}, {"cron": ""},
-        {"cron": "@daily"}, {"timezone": "Europe/Atlantis"}, {"timezone": "../etc/passwd"}, {"missed": "some"},
-        {"name": "Not A Name"}, {"actor": ""},
+        {"cron": "0 0 30 2 *"},
+        {"cron": "0 0 31 4 *"},
+        {"cron": "61 * * * *"},
+        {"cron": "* * * * * *"},
+        {"cron": ""},
+        {"cron": "@daily"},
+        {"timezone": "Europe/Atlantis"},
+        {"timezone": "../etc/passwd"},
+        {"missed": "some"},
+        {"name": "Not A Name"},
+        {"actor": ""},
     ],
-)  # fmt: skip
+)
 def test_a_schedule_that_can_never_send_is_refused(settings: dict[str, str]) -> None:
     whole = {"name": "hourly", "cron": "0 * * * *", "actor": "reporter", "command": "Report"}
     assert ScheduleConfig.model_validate(whole).missed == "once"
