@@ -7,7 +7,6 @@ from typing import Any
 
 from loom.decisions.entries import DecisionJournalEntry
 from loom.decisions.model_calls import ModelCalledEntry
-from loom.decisions.rows import written_decision
 from loom.journal.entry import Recorded
 from loom.projections.sql import script
 
@@ -44,9 +43,7 @@ class ModelCallsProjection:
             return
         turn = (recorded.journal, recorded.command_id)
         if recorded.kind == DecisionJournalEntry.kind:
-            decision = written_decision(recorded)
-            if decision is not None:
-                view.execute(_DECIDED, (decision["decision_id"], recorded.position, *turn))
+            view.execute(_DECIDED, (plain["decision"]["decision_id"], recorded.position, *turn))
             return
         failure, usage = plain.get("failure") or {}, plain.get("usage") or {}
         name = f"{plain['provider']}:{plain['model']}" if plain.get("provider") else plain["model"]
