@@ -21,8 +21,8 @@ from loom.journal.serialisation import _checked
 _CALLS = 455
 """Calls of Python functions on the event loop's thread, in a turn of five entries: to be lowered as it falls.
 
-Those of the event loop itself and of the projector are left out: how often they go round depends on how busy the machine
-is.
+Those of the event loop itself and of the projector are left out: how often they go round depends on how busy the
+machine is.
 """
 _LOOP = (os.path.dirname(asyncio.__file__), selectors.__file__, threading.__file__)
 
