@@ -16,7 +16,7 @@ from loom.decisions.model_calls_view import ModelCallsProjection
 from loom.projections import Confirmation, Queries
 from loom.projections.confirming import Row
 
-__all__ = ["CostGroup", "CostLine", "ModelCall", "ModelCosts"]
+__all__ = ["NO_DECISION", "CostGroup", "CostLine", "ModelCall", "ModelCosts"]
 
 CostGroup: TypeAlias = Literal["actor", "model", "day", "decision"]
 """What calls are grouped by: the journal of the actor, the model that was asked, the day (UTC), the decision."""
@@ -32,12 +32,13 @@ _CONFIRM = Confirmation(
 )
 _NAMES = ("model_calls",)
 _END_US = 2**62
-_NO_DECISION = "(no decision)"
+NO_DECISION = "(no decision)"
+"""The name of the group of calls after which their turn decided nothing."""
 _KEYS: dict[CostGroup, Callable[[ModelCall], str]] = {
     "actor": lambda call: call.journal,
     "model": operator.attrgetter("model"),
     "day": lambda call: f"{call.recorded_at:%Y-%m-%d}",
-    "decision": lambda call: call.decision_id or _NO_DECISION,
+    "decision": lambda call: call.decision_id or NO_DECISION,
 }
 
 

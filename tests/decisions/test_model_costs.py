@@ -96,3 +96,9 @@ async def test_the_shell_shows_costs_and_what_is_left_today(loom: Loom, tmp_path
     assert shown.code == 0
     assert "settler/a" in shown.out
     assert "$0.0002 spent" in shown.out
+    [decision] = await loom.traces.find()
+    by_decision = await asyncio.to_thread(invoke, "costs", "--by", "decision", config=config)
+    assert decision.decision_id[:12] in by_decision.out
+    assert "openai:gpt-4o-mini" not in by_decision.out
+    listed = await asyncio.to_thread(invoke, "journal", "settler/a", config=config)
+    assert "gpt-4o-mini, $0.000210: pay " in listed.out

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from loom.cli.command import command
-from loom.cli.commands.judging import SinceOption, UntilOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
 from loom.cli.text import one_line
@@ -21,13 +20,17 @@ __all__ = ["add_to"]
 
 _Group = Annotated[Literal["actor", "model", "day", "decision"], typer.Option("--by", help="Group the calls by this.")]
 
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+_Since = Annotated[datetime | None, typer.Option(formats=_FORMATS, help="Asked at this time or later (UTC).")]
+_Until = Annotated[datetime | None, typer.Option(formats=_FORMATS, help="Asked before this time (UTC).")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
     command(app, "costs", panel="Answer")(costs)
 
 
-async def costs(shell: Shell, by: _Group = "actor", since: SinceOption = None, until: UntilOption = None) -> None:
+async def costs(shell: Shell, by: _Group = "actor", since: _Since = None, until: _Until = None) -> None:
     """Show what calls of models by actors have cost, dearest first, and how much of today's budget is left.
 
     Calls whose cost is unknown are counted apart: the sums are without them. Days are those of UTC. The budget counts
@@ -64,13 +67,16 @@ async def costs(shell: Shell, by: _Group = "actor", since: SinceOption = None, u
 
 
 def _print(shell: Shell, by: str, lines: Sequence[CostLine]) -> None:
+    from loom.decisions.model_costs import NO_DECISION
+    from loom.identity import short
+
     counted = ("calls", "failed", "refused", "tokens in", "tokens out", "US dollars", "cost unknown")
     columns = [Column(by), *(Column(name, right=True) for name in counted)]
     shell.output.table(
         columns,
         [
             [
-                one_line(each.name, 60),
+                short(each.name) if by == "decision" and each.name != NO_DECISION else one_line(each.name, 60),
                 *(f"{number:,}" for number in (each.calls, each.failed, each.refused)),
                 *(f"{number:,}" for number in (each.input_tokens, each.output_tokens)),
                 f"{each.cost_usd:,.6f}",
