@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from pydantic import BaseModel
-
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
 
@@ -70,6 +68,8 @@ def fields(output: Output, said: Sequence[Sequence[str]]) -> None:
 
 
 def _document(item: Any) -> Any:
+    from pydantic import BaseModel  # heavy, and `loom --help` needs none of it
+
     if isinstance(item, BaseModel):
         return item.model_dump(mode="json")
     return item if isinstance(item, Mapping) else item._asdict()
