@@ -61,6 +61,7 @@ def test_a_support_agent_that_is_killed_twice_pays_once_and_says_why() -> None:
     assert "was killed: looking up" in story
     assert "was killed: paid" in story
     assert "model asked: 3 times order: 2 times payment: 1 times" in story
+    assert story.count("function:simulated (") == 3
     assert 'to approve: refund, with {"order_id": "o-1001", "amount_usd": 40} granted by mira' in story
 
 

@@ -28,7 +28,7 @@ class State(TypedDict, total=False):
 async def test_the_conformance_suite_passes_in_all_capabilities(tmp_path: Path) -> None:
     async with Loom.open(f"sqlite:///{tmp_path}/journal.db", by="the tester") as loom:
 
-        @checkpointer_test(name="LoomCheckpointer")  # type: ignore[untyped-decorator]
+        @checkpointer_test(name="LoomCheckpointer")
         async def made() -> AsyncIterator[LoomCheckpointer]:
             yield LoomCheckpointer(loom)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.toolsets import DynamicToolset, FunctionToolset
 
-from loom import Command
+from loom import Command, Loom
+from loom.actors import Replied, TextDelta
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.decisions.entries import ApprovalRequestedEntry, ContextGatheredEntry
 from loom.decisions.model_calls import ModelCalledEntry
@@ -387,3 +389,19 @@ async def test_a_run_that_is_read_as_a_stream_is_one_step_of_a_model() -> None:
 
     happened = await Scenario(Streamed, always_resume=True).when(RunAgent(prompt="go"))
     happened.then(reply="together", kinds=("command_received", "model_called", "turn_completed"))
+
+
+async def test_those_who_watch_a_turn_read_the_text_of_a_streamed_run_as_it_comes(tmp_path: Path) -> None:
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> Any:
+        for word in ("to", "gether"):
+            yield word
+
+    async def handler(ctx: RunContext[None], events: AsyncIterable[Any]) -> None:
+        """Read nothing."""
+
+    model = FunctionModel(stream_function=stream, model_name="s")
+    cls = actor(Agent(model, name="a", capabilities=[LoomDurability(event_stream_handler=handler)]))
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[cls], by="the tester") as loom:
+        seen = [each async for each in loom.actor(cls, "one").stream(RunAgent(prompt="go"))]
+    assert "".join(each.text for each in seen if isinstance(each, TextDelta)) == "together"
+    assert seen[-1] == Replied("together")

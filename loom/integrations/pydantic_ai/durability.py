@@ -30,9 +30,11 @@ from pydantic_ai.tools import (
 )
 
 from loom.actors import verbs
+from loom.actors.turn_context import turn_of_caller
 from loom.decisions.decision import ApprovalGiven
 from loom.integrations.pydantic_ai.codec import STRICT_JSON, not_json
 from loom.integrations.pydantic_ai.operations import TurnOperations
+from loom.integrations.pydantic_ai.progress import watched_by
 from loom.integrations.pydantic_ai.runs import Answered, runs_of, turn_here
 from loom.integrations.pydantic_ai.tools import KEY, ToolHandling, arguments_json, handling_of, in_short
 
@@ -101,6 +103,12 @@ class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
         self._bound_model_operations = self._bind_model_operations(
             self._operations, model_id=None, model_name="default"
         )
+
+    def _model_stream_event_handler(self) -> EventStreamHandler[AgentDepsT] | None:
+        """Return what reads the stream of a model within its step: the handler, and those who watch the turn."""
+        turn = turn_of_caller()
+        handler = super()._model_stream_event_handler()
+        return handler if turn is None else watched_by(turn, handler)
 
     def get_default_run_id(self) -> str | None:
         """Return the id of a run, the same again when the turn is resumed."""
