@@ -584,6 +584,12 @@ class TurnNotFoundError(LoomError):
     kind = "not_found"
 
 
+class EffectInDoubtError(LoomError):
+    """A new attempt of a turn would do an effect again that may have happened, and must not happen twice."""
+
+    kind = "conflict"
+
+
 class NoTurnError(LoomError):
     """A verb was called where no turn is running: outside `execute`, or after its turn ended."""
 

@@ -168,8 +168,10 @@ class Dispatcher:
         by: By | None,
         sender: Turn | None,
         waiting: tuple[str, ...],
+        first: CommandReceivedEntry | None = None,
     ) -> _Outgoing:
         who = Identity.of(by) if by is not None else sender.received.identity if sender else None
+        who = who if first is None else first.identity
         hidden: Protected | None = None
         declared_reply(type(command))  # what cannot be protected is refused before anything is done
         if is_protected(type(command)):
@@ -186,16 +188,27 @@ class Dispatcher:
             command_type=command.command_type,
             payload=plain,
             **({} if who is None else who.written()),
-            correlation_id=sender.received.correlation_id if sender else command_id,
-            causation_id=sender.command_id if sender else None,
+            correlation_id=(
+                first.correlation_id if first else sender.received.correlation_id if sender else command_id
+            ),
+            causation_id=first.causation_id if first else sender.command_id if sender else None,
             waiting=waiting,
-            run_id=sender.received.run_id if sender else current_run(self._services.store),
+            run_id=(first.run_id if first else sender.received.run_id if sender else current_run(self._services.store)),
             subject=None if hidden is None else hidden.subject,
             proofs={} if hidden is None else dict(hidden.proofs),
         )
         # What pydantic writes of other models may have a key twice: then what was read back is written.
         text = payload.encode() if hidden is None and is_plain_model(type(command)) else to_json(plain)
         return _Outgoing(entry, _in_text(entry, text), payload)
+
+    async def again(
+        self, command: Command[Any], command_id: str, *, journal: str, first: CommandReceivedEntry
+    ) -> EntryText:
+        """Return the entry of a command that takes up the turn of an earlier one: its requester stays the same."""
+        outgoing = await self._outgoing(
+            command, command_id, journal=journal, by=None, sender=None, waiting=(), first=first
+        )
+        return outgoing.in_text
 
     async def _send(
         self,

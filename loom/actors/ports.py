@@ -178,6 +178,10 @@ class TurnHost(Protocol):
         """Queue an entry for the journal; `seen` is the entry as `apply` sees it, where that differs."""
         ...
 
+    def write_together(self, drafts: tuple[Draft, ...]) -> asyncio.Future[Receipt]:
+        """Queue entries of several turns for the journal: all of them are written, or none."""
+        ...
+
     async def write_and_wait(self, ready: Draft) -> Receipt:
         """Append an entry that belongs to no running step, and wait until it is durable."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -22,6 +23,7 @@ from loom.actors.services import Services
 from loom.actors.snapshots import is_journaled, opened_snapshot
 from loom.actors.state import Fold
 from loom.actors.steps import RecordedSteps, UnorderedSteps, step_of
+from loom.actors.taking_up import TakenUp, taken_up
 from loom.actors.turn import NOT_RESUMABLE, Turn
 from loom.actors.verbs.effect import in_doubt
 from loom.actors.verbs.protected_lookup import stop_if_lost
@@ -137,12 +139,14 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
             )
         if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
             return in_doubt(f"{host.journal}#{command_id}", action)
-        turn = await _turn(host, entries)
+        earlier = await taken_up(host.services.store, entries)
+        turn = await _turn(host, entries, earlier=earlier)
         turn.attempt, turn.may_repeat = 0 if begins_late(entries) else attempts + 1, may_repeat
         last = entries[-1].entry
         turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
-        if any(step_of(recorded) is not None for recorded in entries):
-            await _give_recorded_steps(turn, entries, before_last=turn.continue_live)
+        whole = _whole(entries, earlier)
+        if any(step_of(recorded) is not None for recorded in whole):
+            await _give_recorded_steps(turn, whole, before_last=turn.continue_live)
     except ActorStoppedError:
         raise
     except (LoomError, ValidationError) as error:
@@ -161,9 +165,10 @@ async def replayed_turn(
     Under a policy version other than its own, steps are returned in any order: its code may leave some out.
     """
     host.sequence = entries[-1].sequence
-    turn = await _turn(host, entries, replayed=True)
-    turn.compare = compare
-    recorded = [each for each in entries if each.kind not in ENDINGS]
+    earlier = await taken_up(host.services.store, entries)
+    turn = await _turn(host, entries, replayed=True, earlier=earlier)
+    turn.compare = compare if earlier is None else partial(_compared_own, turn.command_id, compare)
+    recorded = _whole([each for each in entries if each.kind not in ENDINGS], earlier)
     await _give_recorded_steps(turn, recorded, before_last=_stay_in_replay, in_order=under is None)
     if under is not None:
         turn.policy = under
@@ -171,7 +176,20 @@ async def replayed_turn(
     return turn
 
 
-async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool = False) -> Turn:
+def _whole(entries: Sequence[Recorded], earlier: TakenUp | None) -> Sequence[Recorded]:
+    """Return the entries of a turn, after those that it takes up."""
+    return entries if earlier is None else [*earlier.entries, *entries]
+
+
+def _compared_own(command_id: str, compare: _Compare, recorded: Recorded, again: Entry) -> None:
+    """Compare an entry of the turn itself; those that it takes up have ids of the earlier turn."""
+    if recorded.command_id == command_id:
+        compare(recorded, again)
+
+
+async def _turn(
+    host: TurnHost, entries: Sequence[Recorded], *, replayed: bool = False, earlier: TakenUp | None = None
+) -> Turn:
     """Return the turn that recorded entries begin, with the answers that people have given it."""
     first, received = entries[0], entries[0].entry
     if not isinstance(received, CommandReceivedEntry) or first.command_id is None:
@@ -193,6 +211,8 @@ async def _turn(host: TurnHost, entries: Sequence[Recorded], *, replayed: bool =
         accepted=accepted,
     )
     turn.entries = [each.sequence for each in entries]
+    turn.taken_up = earlier
+    entries = _whole(entries, earlier)
     lost = lost or gone_of_steps(host.services.vault, entries)
     if lost is not None:
         turn.halt(turn.gone(lost, replayed=replayed))

@@ -89,11 +89,21 @@ async def _ended(
             break
     if ending is None:
         return None
+    if isinstance(ending, TurnFailedEntry) and (attempt := await _attempt(services, received)) is not None:
+        return await _ended(services, attempt, command, again)
     if not isinstance(ending, TurnCompletedEntry):
         return _Ended(None, _no_reply(ending, received, f"turn [{received.journal}#{received.command_id}]"))
     if not isinstance(received.entry, CommandReceivedEntry):
         return _Ended(None)
     return _Ended(await reply_again(services.subjects, command, ending.reply, first=received.entry, again=again))
+
+
+async def _attempt(services: Services, received: Recorded) -> Recorded | None:
+    """Return the command of the attempt that succeeded where its turn had failed; None where none has."""
+    for mark in reversed(await services.store.marks([(received.journal, str(received.command_id))])):
+        if isinstance(mark.entry, TurnCompletedEntry) and mark.entry.attempt is not None:
+            return await services.store.find_command(received.journal, mark.entry.attempt)
+    return None
 
 
 async def _sealed(

@@ -18,7 +18,7 @@ from loom.actors.wait_entries import WaitBegunEntry
 from loom.decisions.entries import ApprovalRequestedEntry
 from loom.journal.entry import Recorded, Step, UnknownEntry
 
-__all__ = ["REACTION", "Phase", "RecordedSteps", "UnorderedSteps", "attempt_phase", "step_of"]
+__all__ = ["REACTION", "Phase", "RecordedSteps", "UnorderedSteps", "attempt_phase", "phase_of", "step_of"]
 
 Phase: TypeAlias = str
 """Some steps take two entries: an intent before, `begin`, and a result after, `end`. Others have only the end. Between
@@ -56,7 +56,7 @@ class RecordedSteps:
         for recorded in entries:
             step = step_of(recorded)
             if step is not None and recorded.kind != VersionMarkedEntry.kind:  # which code need not ask for
-                self._items.append(_Item(step, _phase_of(recorded), recorded))
+                self._items.append(_Item(step, phase_of(recorded), recorded))
         self._known = {(item.step, item.phase) for item in self._items}
         self.parked = any(_parks(item) and not self.has(_wait_of(item), "end") for item in self._items)
         """Whether the turn waited for an answer, a time or a message when it was interrupted."""
@@ -264,7 +264,8 @@ def attempt_phase(attempt: int) -> Phase:
     return f"attempt {attempt}"
 
 
-def _phase_of(recorded: Recorded) -> Phase:
+def phase_of(recorded: Recorded) -> Phase:
+    """Return the phase of its step that an entry is."""
     entry = recorded.entry
     if isinstance(entry, AttemptFailedEntry):
         return attempt_phase(entry.attempt)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from loom.actors.progress import Progress, StepBegan, StepEnded
 from loom.actors.protected_replies import declared_reply
 from loom.actors.services import Services
 from loom.actors.steps import Phase, RecordedSteps
+from loom.actors.taking_up import TakenUp
 from loom.actors.turn_subjects import TurnSubjects
 from loom.clock import elapsed_us
 from loom.decisions.decision import Decision
@@ -135,6 +136,8 @@ class Turn:
         """In such a replay: receives the decision that would be made now."""
         self.is_open = False
         """Whether a replay drives a turn without an end, as far as its journal goes: nothing is written."""
+        self.taken_up: TakenUp | None = None
+        """The earlier turn whose steps it takes up."""
         self.versions: dict[str, int] = {}
         """The versions of changed code that it follows, by change."""
         self.saw_erased = False
@@ -311,9 +314,9 @@ class Turn:
         else:
             self._deferred.append(draft)
 
-    def end(self, entry: Entry | EntryText) -> None:
-        """Journal the end of the turn: nothing of it is written after that."""
-        self._put(self.draft(entry))
+    def end(self, entry: Entry | EntryText, *, also: Sequence[Draft] = ()) -> None:
+        """Journal the end of the turn, in one append with other drafts: nothing of it is written after that."""
+        self._put(self.draft(entry), also=also)
         self.closed = True
 
     async def durable(self) -> None:
@@ -333,13 +336,17 @@ class Turn:
         except LoomError as error:
             raise self._invalidate_host(error) from error
 
-    def _put(self, draft: Draft, *, seen: Seen | None = None) -> asyncio.Future[Receipt]:
+    def _put(self, draft: Draft, *, seen: Seen | None = None, also: Sequence[Draft] = ()) -> asyncio.Future[Receipt]:
         self.check_open()
         try:
-            self._written = self.host.write(draft) if seen is None else self.host.write(draft, seen=seen)
+            if also:
+                self._written = self.host.write_together((draft, *also))
+            else:
+                self._written = self.host.write(draft) if seen is None else self.host.write(draft, seen=seen)
         except LoomError as error:
             raise self._invalidate_host(error) from error
-        self.entries.append(self.host.sequence)
+        if not also:  # otherwise the host has noted it
+            self.entries.append(self.host.sequence)
         return self._written
 
     def _invalidate_host(self, error: LoomError) -> TurnStopped:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from loom.actors.keeping import hold_keys_of_command
+from loom.actors.lifting import lifting
 from loom.actors.protected import NOT_KEPT
 from loom.actors.protected_replies import declared_reply, encoded_reply, protected_reply
 from loom.actors.stalling import StallWatch, divergence
@@ -127,7 +128,7 @@ async def _complete(turn: Turn, reply: Any) -> None:
         text = to_json(kept)
     if not turn.live:
         await turn.continue_live()
-    turn.end(EntryText(TurnCompletedEntry, {"reply": text}))
+    turn.end(EntryText(TurnCompletedEntry, {"reply": text}), also=lifting(turn))
     await turn.durable()
     turn.host.ended(turn.command_id, turn.receipt)
     hold = turn.host.services.hold_reply

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.actors import interventions
+from loom.actors.attempting import take_up
+from loom.actors.change_entries import TurnTakenUpEntry
 from loom.actors.system import ActorSystem
 from loom.actors.turns_view import TurnStatus, TurnSummary, TurnsView
 from loom.errors import AdmissionError, TurnNotFoundError
 from loom.identity import By, Identity, short
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
+from loom.journal.store import check_name
 
 __all__ = ["TurnListing", "Turns"]
 
@@ -32,7 +35,7 @@ class TurnListing(BaseModel):
 
 
 class Turns:
-    """Lists turns; retries a stuck one, or abandons one."""
+    """Lists turns; retries, forks or abandons one."""
 
     def __init__(self, system: ActorSystem, view: TurnsView) -> None:
         self._system = system
@@ -63,13 +66,63 @@ class Turns:
         """Return a turn by its command id or an unambiguous beginning of it."""
         return self._listing(await self._view.get(command_id, journal=journal))
 
-    async def retry(self, command_id: str, *, by: By, reason: str | None = None) -> TurnListing:
-        """Retry a stuck turn, in the name of a person."""
+    async def retry(self, command_id: str, *, by: By, reason: str | None = None, perform: bool = False) -> TurnListing:
+        """Retry a stuck turn, or one that has failed, in the name of a person.
+
+        A failed turn is taken up by a new attempt, which is returned: its recorded steps are kept, and those that
+        failed last are done again. If it succeeds, its reply is the one to the failed command, and the decisions of the
+        failed turn are not marked as failed any more. `perform` says that an effect may be done again that may have
+        happened and is not repeatable; otherwise that is refused, and so is a turn whose policy version is gone.
+        """
         who = Identity.of(by)
+        known = await self._view.get(command_id)
+        if known.status == "failed":
+            entry = TurnTakenUpEntry(
+                how="retry", command_id=known.command_id, reason=reason, perform=perform, **who.written()
+            )
+            return await self._taken_up(known, entry, command_id=None)
         summary = await self._open(command_id)
         retried = TurnRetriedEntry(**who.written(), reason=reason)
         await interventions.retry(self._system, summary.journal, summary.command_id, retried)
         return await self.get(summary.command_id, journal=summary.journal)
+
+    async def fork(
+        self,
+        command_id: str,
+        *,
+        at: int | str,
+        by: By,
+        changed: dict[str, JsonValue] | None = None,
+        perform: bool = False,
+        reason: str | None = None,
+        id: str | None = None,
+    ) -> TurnListing:
+        """Begin another turn that has the recorded steps of a turn up to a step, and return it.
+
+        `at` is the first step that is done again: the sequence of its first entry, or how its text begins. `changed`
+        are fields of the command that get other values. Effects get keys of their own, and are done only with
+        `perform`. Any number of forks may be made; each is a turn with a command id of its own (`id`, or a new one).
+        """
+        who = Identity.of(by)
+        known = await self._view.get(command_id)
+        entry = TurnTakenUpEntry(
+            how="fork", command_id=known.command_id, reason=reason, perform=perform, **who.written()
+        )
+        return await self._taken_up(known, entry, command_id=id, at=at, changed=changed)
+
+    async def _taken_up(
+        self,
+        known: TurnSummary,
+        entry: TurnTakenUpEntry,
+        *,
+        command_id: str | None,
+        at: int | str | None = None,
+        changed: dict[str, JsonValue] | None = None,
+    ) -> TurnListing:
+        new = command_id or self._system.services.sources.new_id()
+        check_name(new, what="command id")
+        await take_up(self._system, known.journal, entry, command_id=new, at=at, changed=changed)
+        return await self.get(new, journal=known.journal)
 
     async def abandon(self, command_id: str, *, by: By, reason: str) -> TurnListing:
         """Abandon a turn, in the name of a person and with a reason; a running turn is stopped."""

@@ -201,6 +201,12 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "schedule_skipped": lambda body: f"{body['name']}: {body['runs']} times up to {body['until']}",
     "snapshot_taken": lambda body: f"of the state after sequence {body['sequence']}",
     "version_marked": lambda body: f"follows version {body['version']} of {body['change']}",
+    "turn_taken_up": lambda body: (
+        f"{body['how']} of {body['command_id'][:12]}"
+        + (f" before sequence {body['before']}" if body["before"] else "")
+        + f"{_by(body)}{_because(body)}"
+    ),
+    "failure_lifted": lambda body: f"by the attempt {body['attempt'][:12]}",
     "told": lambda body: f"{body['journal']} {body['command_type']}",
     "turn_abandoned": lambda body: f"abandoned{_by(body)}{_because(body)}",
     "turn_completed": lambda body: f"→ {compact(body['reply'])}",

@@ -68,7 +68,8 @@ class TurnEnds:
             return self._imports.status(run_id)
         if recorded.command_id is None:
             return "settled"
-        return next((_STATUSES[each.kind] for each in self._later(recorded)), "open")
+        ends = [each.kind for each in self._later(recorded)]  # a later attempt may have succeeded
+        return _STATUSES[ends[-1]] if ends else "open"
 
     def excluded(self, recorded: Header, *, run_id: str | None = None) -> str | None:
         """Return why a decision is no precedent: its turn `failed` or was `abandoned`, or its import is `unfinished`.
@@ -77,8 +78,8 @@ class TurnEnds:
         """
         if recorded.kind in OWN_IDS:
             return EXCLUDED[self._imports.status(run_id)]
-        kinds = (each.kind for each in self._later(recorded))
-        return next((kind.removeprefix("turn_") for kind in kinds if kind in ("turn_failed", "turn_abandoned")), None)
+        status = self.status(recorded)
+        return status if status in ("failed", "abandoned") else None
 
     def ended_between(self, received: Header, recorded: Header) -> bool:
         """Tell whether a turn had ended already when an entry of it was written."""

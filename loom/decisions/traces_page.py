@@ -70,7 +70,7 @@ class TracesPage:
             if kind == CommandReceivedEntry.kind and turn not in self._known and recorded.plain is not None:
                 self._begun[turn] = recorded
                 return
-            if kind in DECISIONS or kind == "run_ended":
+            if kind in DECISIONS or kind in ("run_ended", "failure_lifted"):
                 self._flush()  # decisions are written in the order of their positions
             self._known.add(turn)
             self._apply(recorded, self._view)

@@ -65,6 +65,7 @@ _RECEIVE = "INSERT INTO trace_turns VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO 
 _ABOUT = ("command_type", "by", "identity_source", "via", "correlation_id")
 _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id = ? AND status = 'open'"
 _IMPORTED = "UPDATE trace_decisions SET status = ? WHERE run_id = ? AND origin = 'observed' AND status = 'open'"
+_LIFT = "UPDATE trace_decisions SET status = 'settled' WHERE journal = ? AND command_id = ? AND status = 'failed'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
 _DIVERGE = "INSERT INTO trace_divergences VALUES (?, ?, ?, ?)"
 _GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
@@ -84,6 +85,7 @@ ON CONFLICT DO UPDATE
 SET decisions = decisions + 1, actors = actors + excluded.actors, last_at_us = excluded.last_at_us
 """
 
+_LIFTED = "failure_lifted"
 _ENDINGS = {"turn_completed": "settled", "turn_failed": "failed", "turn_abandoned": "abandoned"}
 
 
@@ -91,9 +93,18 @@ class TracesProjection:
     """Keeps every decision with the status of its turn, and every observed outcome."""
 
     name = "traces"
-    version = 9
+    version = 10
     kinds = frozenset(
-        {"command_received", "outcome_observed", "run_ended", "turn_diverged", "turn_resumed", *DECISIONS, *_ENDINGS}
+        {
+            "command_received",
+            _LIFTED,
+            "outcome_observed",
+            "run_ended",
+            "turn_diverged",
+            "turn_resumed",
+            *DECISIONS,
+            *_ENDINGS,
+        }
     )
     schema = script("loom.decisions", "traces.sql")
     tables = (
@@ -112,6 +123,9 @@ class TracesProjection:
         """Fold one entry into the tables."""
         if recorded.kind in ("turn_diverged", "turn_resumed", *_ENDINGS):
             view.execute(_GO_ON, (recorded.journal, recorded.command_id))
+        if recorded.kind == _LIFTED:
+            view.execute(_LIFT, (recorded.journal, recorded.command_id))
+            return
         ending = _ENDINGS.get(recorded.kind)
         if ending is not None:
             view.execute(_END, (ending, recorded.journal, recorded.command_id))

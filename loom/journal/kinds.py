@@ -77,11 +77,22 @@ class TurnResumedEntry(Entry):
 
 
 class TurnCompletedEntry(Entry):
-    """A turn ended with a reply."""
+    """A turn ended with a reply.
+
+    Schema 2 may be a second end, of a turn that has failed: its `attempt` succeeded, and has the reply.
+    """
 
     kind: ClassVar[str] = "turn_completed"
+    schema_version: ClassVar[int] = 2
 
     reply: JsonValue
+    attempt: str | None = Field(default=None, exclude_if=lambda attempt: attempt is None)
+    """The command id of the attempt that has the reply; this entry has none then."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: it has its own reply."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class TurnFailedEntry(Entry):

@@ -81,11 +81,24 @@ class ListApprovals(Arguments):
 
 
 class Retry(Arguments):
-    """Which stuck turn tries again, in whose name."""
+    """Which turn tries again, in whose name, and whether an effect in doubt may be done again."""
 
     id: str
     by: Named
     reason: str | None = None
+    perform: bool = False
+
+
+class Fork(Arguments):
+    """Which turn is forked, at which step, in whose name; `changed` are fields of its command."""
+
+    id: str
+    at: int | str
+    by: Named
+    reason: str | None = None
+    changed: dict[str, JsonValue] | None = None
+    perform: bool = False
+    new_id: str | None = None
 
 
 class Abandon(Arguments):

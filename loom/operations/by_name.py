@@ -50,6 +50,7 @@ from loom.operations.arguments import (
     CompareDecisions,
     Deny,
     EndRun,
+    Fork,
     Grant,
     Judge,
     JudgeDecisions,
@@ -193,6 +194,7 @@ class Operations:
             "runs.end": _Operation(EndRun, self._end_run),
             "status": _Operation(Nothing, self._status),
             "turns.abandon": _Operation(Abandon, self._abandon),
+            "turns.fork": _Operation(Fork, self._fork),
             "turns.list": _Operation(ListTurns, self._list_turns),
             "turns.retry": _Operation(Retry, self._retry),
         }
@@ -230,7 +232,21 @@ class Operations:
     # --- people ---------------------------------------------------------------------------------
 
     async def _retry(self, given: Retry) -> JsonValue:
-        return _model_json(await self._loom.turns.retry(given.id, by=given.by, reason=given.reason))
+        return _model_json(
+            await self._loom.turns.retry(given.id, by=given.by, reason=given.reason, perform=given.perform)
+        )
+
+    async def _fork(self, given: Fork) -> JsonValue:
+        forked = await self._loom.turns.fork(
+            given.id,
+            at=given.at,
+            by=given.by,
+            changed=given.changed,
+            perform=given.perform,
+            reason=given.reason,
+            id=given.new_id,
+        )
+        return _model_json(forked)
 
     async def _abandon(self, given: Abandon) -> JsonValue:
         return _model_json(await self._loom.turns.abandon(given.id, by=given.by, reason=given.reason))

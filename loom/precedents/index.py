@@ -72,6 +72,11 @@ _OF_TURN = """
 SELECT position, precedent, policy_name, policy_hash FROM precedents
 WHERE journal = ? AND command_id = ? AND excluded IS NULL ORDER BY position
 """
+_OF_FAILED = """
+SELECT position, decision_id, precedent, rule, situation, policy_name, policy_hash FROM precedents
+WHERE journal = ? AND command_id = ? AND excluded = 'failed' ORDER BY position
+"""
+_LIFTED = "failure_lifted"
 _COUNT_IMPORTED = """
 INSERT INTO precedent_classes SELECT precedent, rule, situation, count(*) FROM precedents
 WHERE import_id = ? AND excluded = 'unfinished' AND precedent IS NOT NULL GROUP BY precedent
@@ -125,9 +130,17 @@ class PrecedentsProjection:
     """
 
     name = "precedents"
-    version = 5
+    version = 6
     kinds = frozenset(
-        {"policy_adopted", "equivalence_rule_registered", "run_ended", "turn_failed", "turn_abandoned", *DECISIONS}
+        {
+            "policy_adopted",
+            _LIFTED,
+            "equivalence_rule_registered",
+            "run_ended",
+            "turn_failed",
+            "turn_abandoned",
+            *DECISIONS,
+        }
     )
     schema = script("loom.precedents", "index.sql") + script("loom.precedents", "sums.sql")
     tables = (
@@ -159,6 +172,9 @@ class PrecedentsProjection:
         """Fold one entry into the tables."""
         if recorded.kind in ("turn_failed", "turn_abandoned"):
             _exclude(recorded, view)
+            return
+        if recorded.kind == _LIFTED:
+            _readmit(recorded, view)
             return
         decision = written_decision(recorded)
         if decision is not None:
@@ -222,6 +238,27 @@ def _exclude(recorded: Recorded, view: sqlite3.Connection) -> None:
         overruled = view.execute(_OVERRULED_AT, (position,)).fetchall()
         view.execute(_UNOVERRULE, (position,))
         view.executemany(_MARK, overruled)
+
+
+def _readmit(recorded: Recorded, view: sqlite3.Connection) -> None:
+    """Count the decisions of a failed turn again, after a new attempt of it has succeeded."""
+    overruled: dict[str, list[str]] = (recorded.plain or {}).get("overruled") or {}
+    turn = view.execute(_OF_FAILED, (recorded.journal, recorded.command_id)).fetchall()
+    for each in turn:
+        row = dict(
+            zip(
+                ("position", "decision_id", "precedent", "rule", "situation", "policy_name", "policy_hash"),
+                each,
+                strict=True,
+            )
+        )
+        view.execute(_EXCLUDE, (None, row["position"]))
+        if row["precedent"] is not None:
+            view.execute(_COUNT_CLASS, row)
+            view.execute(_COUNT_POLICY, row)
+        for earlier in overruled.get(row["decision_id"], ()):
+            view.execute(_OVERRULE, (earlier, row["position"]))
+            view.execute(_MARK, (earlier,))
 
 
 def uncount(view: sqlite3.Connection, counted: Mapping[str, object]) -> None:

@@ -1298,4 +1298,28 @@ ACTS: tuple[Act, ...] = (
         "for row in rows:",
         ("tests/decisions/test_model_costs.py",),
     ),
+    Act(
+        "a fork performs effects that no one wanted",
+        "loom/actors/verbs/effect.py",
+        "_own_key",
+        "if not earlier.entry.perform:",
+        "if False:",
+        ("tests/actors/test_taking_up.py",),
+    ),
+    Act(
+        "a failed turn is tried again twice at once",
+        "loom/actors/attempting.py",
+        "_checked_retry",
+        "return recorded.command_id in cell.open",
+        "return False",
+        ("tests/actors/test_taking_up.py",),
+    ),
+    Act(
+        "an effect in doubt is done again without a person",
+        "loom/actors/attempting.py",
+        "_take_up",
+        "if unsure is not None:",
+        "if False:",
+        ("tests/actors/test_taking_up.py",),
+    ),
 )

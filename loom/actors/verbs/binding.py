@@ -54,6 +54,11 @@ def check_approved(
     """
     approved = turn.gathered.approved.get(under.approval_id)
     name = f"approval [{short(under.approval_id)}]"
+    if turn.taken_up is not None and turn.taken_up.is_fork and under.approval_id in turn.taken_up.approvals:
+        raise ApprovalMismatchError(
+            f"{name} was given to the turn of which [{turn}] is a fork; expected one for an effect of its own: fork it "
+            "before that request"
+        )
     if approved is None:
         raise ApprovalMismatchError(
             f"{name} is no answer to turn [{turn}]; expected one that this turn has requested: request it"

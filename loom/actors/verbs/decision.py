@@ -112,9 +112,14 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
         return decision.decision_id
 
 
+def _parent(turn: Turn, given: str | None) -> str | None:
+    """Return the decision that led to this one: in a turn that takes up an earlier one, the last decision of that."""
+    return turn.taken_up.decision if given is None and turn.taken_up is not None else given
+
+
 def _refers(turn: Turn, step: Step) -> bool:
     """Tell whether a decision refers to what its turn has gathered; not if the recorded one does not."""
-    if turn.counterfactual:
+    if turn.counterfactual or turn.taken_up is not None:  # what it refers to is in one turn
         return False
     recorded = None if turn.recorded_steps is None else turn.recorded_steps.peek(step, "end")
     return recorded is None or expect(recorded.entry, DecisionJournalEntry, turn).decision.refers is not None
@@ -193,7 +198,7 @@ def _decision(
             refers=refers,
             context=context,
             confidence=given.confidence,
-            parent_decision_id=given.parent,
+            parent_decision_id=_parent(turn, given.parent),
             causation_id=turn.command_id,
             run_id=turn.received.run_id,
             **texts,

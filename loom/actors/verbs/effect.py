@@ -46,10 +46,11 @@ async def perform(
     if under is not None:
         check_approved(turn, under, action=action, arguments=named, key=key)
     with turn.step("perform", key) as step:
+        own_key = _own_key(turn, step, action, key)
         intent = EffectIntendedEntry(
             step=step,
             action=action,
-            key=key,
+            key=own_key,
             repeatable=repeatable,
             arguments=None if named is None else named.written,
             under=None if under is None else under.approval_id,
@@ -65,11 +66,24 @@ async def perform(
         else:
             if intended is not None and not turn.may_repeat:
                 _check_repeatable(turn, expect(intended.entry, EffectIntendedEntry, turn))
-            came = await _perform(turn, step, action, effect, key, attempts)
+            came = await _perform(turn, step, action, effect, own_key, attempts)
             (value, text), failure = came.result, came.failure
         if failure is not None:
             raise EffectFailedError(failure.type_name, failure.message)
         return typed(value, returns, text=text)
+
+
+def _own_key(turn: Turn, step: Step, action: str, key: str) -> str:
+    """Return the key of an effect: a forked turn has keys of its own, and effects only where a person said so."""
+    earlier = turn.taken_up
+    if earlier is None or not earlier.is_fork or step in earlier.steps:
+        return key
+    if not earlier.entry.perform:
+        raise AdmissionError(
+            f"effect [{action:.200}] of turn [{turn}] is not performed, as the turn is a fork; expected a person who "
+            "wants its effects: fork the turn with --perform"
+        )
+    return f"{key}:{turn.command_id}"
 
 
 def effect_key() -> str:

@@ -45,7 +45,9 @@ async def ask(
     with turn.step("ask", key or f"{journal} {command.command_type}") as step:
         command_id = _derived_command_id(turn, step)
         question = AskedEntry(step=step, journal=journal, command_id=command_id, command_type=command.command_type)
-        await once(turn, step, question, "begin")
+        asked = await once(turn, step, question, "begin")
+        if asked is not None:  # where the steps of an earlier turn are taken up, it asked under an id of its own
+            command_id = expect(asked.entry, AskedEntry, turn).command_id
         recorded = await turn.take(step)
         if recorded is not None:
             replied = expect(recorded.entry, AskRepliedEntry, turn)
@@ -144,8 +146,20 @@ def _derived_command_id(turn: Turn, step: Step) -> str:
         "command",
         turn.services.store.workspace,
         turn.host.journal,
-        turn.command_id,
+        _acts_as(turn, step),
         step.verb,
         step.key,
         str(step.occurrence),
     )
+
+
+def _acts_as(turn: Turn, step: Step) -> str:
+    """Return the id of the turn in whose name a command is sent.
+
+    A new attempt of a failed turn sends what that turn may have sent already under the same id, so it is not done
+    twice. What failed is sent under an id of its own.
+    """
+    earlier = turn.taken_up
+    if earlier is None or earlier.is_fork or step in earlier.renewed or not earlier.entry.recovers:
+        return turn.command_id
+    return earlier.entry.recovers[0]

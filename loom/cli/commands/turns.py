@@ -1,4 +1,4 @@
-"""`loom turns`: list turns without an end, and why; retry or abandon those that are stuck."""
+"""`loom turns`: list turns without an end, and why; retry them, fork or abandon them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ _MEANING = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(cls=Sections, help="List turns without an end; retry or abandon those that are stuck.")
+    group = typer.Typer(cls=Sections, help="List turns without an end; retry, fork or abandon them.")
     command(group, "list", default=True)(turns)
     command(group, "retry")(retry)
+    command(group, "fork")(fork)
     command(group, "abandon")(abandon)
     app.add_typer(group, name="turns", rich_help_panel="Answer")
 
@@ -81,9 +82,36 @@ async def retry(
     turn_id: _TurnId,
     by: ByOption,
     reason: Annotated[str | None, typer.Option("--reason", "-m", help="Why it may work now.")] = None,
+    perform: Annotated[
+        bool, typer.Option("--perform", help="Also do an effect again that may have happened, and is not repeatable.")
+    ] = False,
 ) -> None:
-    """Let a stuck turn try again."""
-    await _act(shell, "turns.retry", {"id": turn_id, "by": by, "reason": reason}, "may try again")
+    """Let a stuck turn try again, or take up a failed one: what it has recorded is not done again.
+
+    A failed turn gets a new attempt, with an id of its own. Steps that failed last are done again. If the attempt
+    succeeds, its reply is the one to the failed command.
+    """
+    arguments: dict[str, Any] = {"id": turn_id, "by": by, "reason": reason, "perform": perform}
+    await _act(shell, "turns.retry", arguments, "may try again", with_code=await _has_failed(shell, turn_id))
+
+
+async def fork(
+    shell: Shell,
+    turn_id: _TurnId,
+    by: ByOption,
+    at: Annotated[str, typer.Option("--at", help="The first step that is done again: its sequence, or how it begins.")],
+    changed: Annotated[
+        str | None, typer.Option("--with", metavar="JSON", help="Fields of the command that get other values.")
+    ] = None,
+    perform: Annotated[bool, typer.Option("--perform", help="Do its effects, each with a key of its own.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", "-m", help="What it is for.")] = None,
+) -> None:
+    """Begin another turn that has the recorded steps of a turn, up to a step."""
+    from loom.cli.payload import read_payload
+
+    given = None if changed is None else await read_payload(changed)
+    arguments: dict[str, Any] = {"id": turn_id, "at": at, "by": by, "changed": given, "perform": perform}
+    await _act(shell, "turns.fork", {**arguments, "reason": reason}, "is begun", with_code=True)
 
 
 async def abandon(
@@ -124,18 +152,31 @@ def _as_listing(summary: TurnSummary) -> dict[str, Any]:
     return {"summary": summary.model_dump(mode="json"), "status": status, "why": summary.error_message}
 
 
-async def _act(shell: Shell, operation: str, arguments: dict[str, Any], what: str) -> None:
-    from loom.cli.acting import act
+async def _has_failed(shell: Shell, turn_id: str) -> bool:
+    """Tell whether a turn has failed; then the code of its actor is needed to take it up."""
+    from loom.cli.reading import open_readings
 
-    listing, by_a_running_loom = await act(shell, operation, arguments, by=arguments["by"])
+    async with open_readings(shell) as readings:
+        return (await readings.turns.get(turn_id)).status == "failed"
+
+
+async def _act(shell: Shell, operation: str, arguments: dict[str, Any], what: str, *, with_code: bool = False) -> None:
+    from loom.cli.acting import act, act_with_code
+    from loom.journal.control import takes_requests
+
+    if with_code:
+        by_a_running_loom = takes_requests(shell.existing.files.lock)
+        listing = await act_with_code(shell, operation, arguments, by=arguments["by"])
+    else:
+        listing, by_a_running_loom = await act(shell, operation, arguments, by=arguments["by"])
     assert isinstance(listing, dict)  # noqa: S101 - a listing as JSON
     if shell.json:
         shell.output.document(listing)
         return
     summary: Any = listing["summary"]
     shell.output.say(f"turn {str(summary['command_id'])[:12]} of {summary['journal']} {what}")
-    if not by_a_running_loom and operation == "turns.retry":
-        shell.output.note("no loom runs here: it tries again with the next `loom run`")
+    if not by_a_running_loom and operation in ("turns.retry", "turns.fork"):
+        shell.output.note("no loom runs here: it goes on with the next `loom run`")
 
 
 def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> None:
