@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVa
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from loom.errors import AdmissionError, UnknownActorError
+from loom.errors import AdmissionError, EntryUnreadableError, UnknownActorError
 from loom.journal.admission import Limits, Written, written
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "Sent",
     "decode_reply",
     "encode_reply",
+    "present_payload",
+    "present_reply",
     "reply_type",
 ]
 
@@ -49,10 +51,27 @@ class Command(BaseModel, Generic[Reply]):
     subject_field: ClassVar[str | None] = None
     """The field with the subject of the declared fields, as of `Annotated[str, Sealed()]`: see loom.sealing."""
 
+    schema_version: ClassVar[int] = 1
+    """Raise it when the shape of the command changes, and add a step to `upcast`: the journal has older ones."""
+
+    reply_version: ClassVar[int] = 1
+    """The same for the shape of its reply, and `upcast_reply`."""
+
     if TYPE_CHECKING:  # what makes a command a `Sent`; nothing calls it
 
         def _sent(self) -> Self: ...
         def _replied(self) -> Reply: ...
+
+    @classmethod
+    def upcast(cls, version: int, payload: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of `schema_version` `version` in the shape of `version + 1`; override when they change."""
+        raise _no_step(f"command [{cls.command_type}]", version, cls.schema_version, f"{cls.__name__}.upcast")
+
+    @classmethod
+    def upcast_reply(cls, version: int, reply: Any) -> Any:
+        """Return the JSON of a reply of `reply_version` `version` in the shape of `version + 1`; override as needed."""
+        what = f"reply to [{cls.command_type}]"
+        raise _no_step(what, version, cls.reply_version, f"{cls.__name__}.upcast_reply")
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -118,6 +137,30 @@ class CommandRegistry:
                 "defines it, or give equal names different command_type"
             )
         return classes[0]
+
+
+def present_payload(cls: type[Command[Any]], payload: JsonValue, *, version: int) -> JsonValue:
+    """Return the recorded fields of a command in its present shape; raise `EntryUnreadableError` without a step."""
+    if version > cls.schema_version:
+        raise _no_step(f"command [{cls.command_type}]", version, cls.schema_version, "a newer version of its code")
+    while version < cls.schema_version and isinstance(payload, dict):
+        payload, version = cls.upcast(version, payload), version + 1
+    return payload
+
+
+def present_reply(cls: type[Command[Any]], reply: JsonValue, *, version: int) -> JsonValue:
+    """Return a recorded reply in its present shape; raise `EntryUnreadableError` without a step."""
+    if version > cls.reply_version:
+        raise _no_step(f"reply to [{cls.command_type}]", version, cls.reply_version, "a newer version of its code")
+    while version < cls.reply_version and reply is not None:
+        reply, version = cls.upcast_reply(version, reply), version + 1
+    return reply
+
+
+def _no_step(what: str, version: int, present: int, cure: str) -> EntryUnreadableError:
+    return EntryUnreadableError(
+        f"{what} has no step from version [{version}] to [{present}]; expected a step for each version: bring {cure}"
+    )
 
 
 COMMANDS = CommandRegistry()

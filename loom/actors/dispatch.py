@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from loom.actors.actor import Actor
 from loom.actors.cell import Cell
-from loom.actors.command import Command
+from loom.actors.command import Command, present_payload
 from loom.actors.keyed_lock import KeyedLock
 from loom.actors.protected import Protected, check_not_erased, is_protected, protected
 from loom.actors.protected_replies import declared_reply
@@ -196,6 +196,7 @@ class Dispatcher:
             run_id=(first.run_id if first else sender.received.run_id if sender else current_run(self._services.store)),
             subject=None if hidden is None else hidden.subject,
             proofs={} if hidden is None else dict(hidden.proofs),
+            command_version=type(command).schema_version,
         )
         # What pydantic writes of other models may have a key twice: then what was read back is written.
         text = payload.encode() if hidden is None and is_plain_model(type(command)) else to_json(plain)
@@ -231,7 +232,7 @@ class Dispatcher:
             turn = cell.turns.get(command_id)
             if turn is not None:
                 check_not_erased(self._services.subjects, turn.received)
-                _check_same(turn.received, outgoing.entry, journal, command_id)
+                _check_same(type(command), turn.received, outgoing.entry, journal, command_id)
                 return Sent(reply_of(self._services, turn, outgoing.entry), turn.accepted, turn.sequence, cell)
             if command_id in cell.open and cell.written is not None:  # it came just now, and no turn runs for it yet
                 await asyncio.wait([cell.written])
@@ -239,7 +240,7 @@ class Dispatcher:
             if before is None:
                 return await self._accept(cls, journal, command, outgoing, command_id, at)
             check_not_erased(self._services.subjects, before.entry)
-            _check_same(before.entry, outgoing.entry, journal, command_id)
+            _check_same(type(command), before.entry, outgoing.entry, journal, command_id)
             return await sent_before(self._services, cell, before, command, outgoing.entry)
 
     async def _accept(
@@ -306,6 +307,8 @@ def _in_text(entry: CommandReceivedEntry, payload: bytes) -> EntryText:
         texts["waiting"] = to_json(entry.waiting)
     if entry.proofs:
         texts["proofs"] = to_json(entry.proofs)
+    if entry.command_version != 1:
+        texts["command_version"] = to_json(entry.command_version)
     return EntryText(CommandReceivedEntry, texts)
 
 
@@ -320,11 +323,13 @@ def _read_back(command: Command[Any], text: str) -> Command[Any]:
         ) from error
 
 
-def _check_same(first: object, entry: CommandReceivedEntry, journal: str, command_id: str) -> None:
+def _check_same(
+    cls: type[Command[Any]], first: object, entry: CommandReceivedEntry, journal: str, command_id: str
+) -> None:
     """Refuse an id that was used for another command. A repetition without a run asks for the recorded reply."""
     if not isinstance(first, CommandReceivedEntry):
         came = "and was erased"
-    elif _canonical(first) != _canonical(entry):
+    elif _canonical(_in_present_shape(cls, first)) != _canonical(entry):
         came = f"with [{first.command_type}] and other contents"
     elif entry.run_id not in (
         None,
@@ -337,6 +342,14 @@ def _check_same(first: object, entry: CommandReceivedEntry, journal: str, comman
         f"command id [{command_id}] of journal [{journal}] came before {came}; expected the same ones: use a new id "
         f"for [{entry.command_type}]"
     )
+
+
+def _in_present_shape(cls: type[Command[Any]], first: CommandReceivedEntry) -> CommandReceivedEntry:
+    """Return an earlier command as it would be received now; one with proofs, or of a newer shape, as it is."""
+    if first.proofs or first.command_version >= cls.schema_version or first.command_type != cls.command_type:
+        return first
+    payload = present_payload(cls, first.payload, version=first.command_version)
+    return first.model_copy(update={"payload": payload})
 
 
 def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:

@@ -44,12 +44,19 @@ class AskedEntry(Entry):
 
 
 class AskRepliedEntry(Entry):
-    """The other actor replied, or failed."""
+    """The other actor replied, or failed. Schema 2 may have a version of the reply's shape."""
 
     kind: ClassVar[str] = "ask_replied"
+    schema_version: ClassVar[int] = 2
 
     reply: JsonValue = None
     failure: Failure | None = None
+    reply_version: int = Field(default=1, exclude_if=lambda version: version == 1)
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: replies had one shape."""
+        return body if version == 1 else super().upcast(version, body)
 
 
 class ToldEntry(Entry):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from loom.actors.command import COMMANDS, Command
+from loom.actors.command import COMMANDS, Command, present_payload
 from loom.actors.services import Services
 from loom.errors import AdmissionError, ErasedError
 from loom.identity import parse_journal_name
@@ -117,9 +117,10 @@ async def opened_payload(
 
     The reason is `masked`, `hashed`, `dropped` or `erased`, or `sealed` where there is no vault to open it with.
     """
-    declared = declared_of(COMMANDS.class_of(received.command_type, among=among))
+    cls = COMMANDS.class_of(received.command_type, among=among)
+    declared = declared_of(cls)
     if not declared:
-        return received.payload, None
+        return present_payload(cls, received.payload, version=received.command_version), None
     payload, closed = received.payload, False
     try:
         if vault is not None:
@@ -129,4 +130,4 @@ async def opened_payload(
     why = lost_in(payload, declared, subject=received.subject)
     if why is None and (closed or vault is None) and any(sealed_values(payload)):
         why = "sealed"
-    return payload, why
+    return present_payload(cls, payload, version=received.command_version), why

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import JsonValue
 
 from loom.actors.cell import Cell
-from loom.actors.command import Command
+from loom.actors.command import Command, present_reply
 from loom.actors.protected_replies import declared_reply, protected_reply, reply_again, same_asker
 from loom.actors.recovery import receipt_of
 from loom.actors.services import Services
@@ -95,7 +95,8 @@ async def _ended(
         return _Ended(None, _no_reply(ending, received, f"turn [{received.journal}#{received.command_id}]"))
     if not isinstance(received.entry, CommandReceivedEntry):
         return _Ended(None)
-    return _Ended(await reply_again(services.subjects, command, ending.reply, first=received.entry, again=again))
+    reply = present_reply(type(command), ending.reply, version=ending.reply_version)
+    return _Ended(await reply_again(services.subjects, command, reply, first=received.entry, again=again))
 
 
 async def _attempt(services: Services, received: Recorded) -> Recorded | None:

@@ -128,7 +128,9 @@ async def _complete(turn: Turn, reply: Any) -> None:
         text = to_json(kept)
     if not turn.live:
         await turn.continue_live()
-    turn.end(EntryText(TurnCompletedEntry, {"reply": text}), also=lifting(turn))
+    version = type(turn.command).reply_version
+    ends = {"reply": text} if version == 1 else {"reply": text, "reply_version": to_json(version)}
+    turn.end(EntryText(TurnCompletedEntry, ends), also=lifting(turn))
     await turn.durable()
     turn.host.ended(turn.command_id, turn.receipt)
     hold = turn.host.services.hold_reply

@@ -29,6 +29,9 @@ _STATUSES: Mapping[str, DecisionStatus] = {
     "turn_failed": "failed",
     "turn_abandoned": "abandoned",
 }
+_SAME_FIELDS = (3, CommandReceivedEntry.schema_version)
+"""Schemas of commands whose fields below are those of the present one."""
+
 OF_COMMANDS = ("command_type", "by", "identity_source", "via", "correlation_id")
 
 
@@ -120,7 +123,7 @@ class Commands:
             return cls({})
         found = await entries.commands(turns, OF_COMMANDS)
         for turn, part in found.items():
-            if part.schema_version != CommandReceivedEntry.schema_version and part.values is not None:
+            if part.schema_version not in _SAME_FIELDS and part.values is not None:
                 recorded = await entries.find_command(*turn)
                 plain = None if recorded is None else recorded.plain
                 values = None if plain is None else tuple(plain.get(name) for name in OF_COMMANDS)

@@ -32,7 +32,7 @@ class CommandReceivedEntry(PersonEntry):
     """A command was accepted: the first entry of its turn. Its id is unique in the journal among these entries."""
 
     kind: ClassVar[str] = "command_received"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
 
     command_type: str
     payload: JsonValue
@@ -49,10 +49,13 @@ class CommandReceivedEntry(PersonEntry):
     proofs: dict[str, str] = Field(default_factory=dict, exclude_if=lambda proofs: not proofs)
     """Subject → keyed hash over all of the payload as it came in, where something of it is sealed or hashed."""
 
+    command_version: int = Field(default=1, exclude_if=lambda version: version == 1)
+    """The version of the command's shape; not written down where it is 1."""
+
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body from before fields could be declared as it is: nothing was protected."""
-        return body if version == 2 else super().upcast(version, body)
+        """Return an older body as it is: in schema 2 nothing was protected, in schema 3 commands had one shape."""
+        return body if version in (2, 3) else super().upcast(version, body)
 
 
 class TurnStartedEntry(Entry):
@@ -88,6 +91,8 @@ class TurnCompletedEntry(Entry):
     reply: JsonValue
     attempt: str | None = Field(default=None, exclude_if=lambda attempt: attempt is None)
     """The command id of the attempt that has the reply; this entry has none then."""
+    reply_version: int = Field(default=1, exclude_if=lambda version: version == 1)
+    """The version of the reply's shape; not written down where it is 1."""
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:

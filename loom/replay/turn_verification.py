@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from loom.actors.command import present_reply
 from loom.actors.keeping import hold_keys_of_command
 from loom.actors.protected_replies import encoded_reply, gone_in_reply, protected_reply
 from loom.actors.recovery import replayed_turn
@@ -87,8 +88,8 @@ async def verify_turn(system: ActorSystem, journal: str, entries: list[Recorded]
         return TurnVerification(journal=journal, command_id=command_id, verdict="diverged", reason=str(error))
     if turn.recorded_steps is not None and not turn.recorded_steps.finished:
         differences.append(f"it never asked for [{', '.join(turn.recorded_steps.expected())}]")
-    if ended != _recorded(ending):
-        differences.append(f"it ended with [{ended!r:.200}] instead of [{_recorded(ending)!r:.200}]")
+    if ended != (recorded_end := _recorded(ending, turn)):
+        differences.append(f"it ended with [{ended!r:.200}] instead of [{recorded_end!r:.200}]")
     if differences and turn.saw_erased:  # its code may have used a value that is erased now
         return TurnVerification(journal=journal, command_id=command_id, verdict="not_replayable", reason="erased")
     reason = "; ".join(differences) or None
@@ -134,9 +135,9 @@ def _gone(system: ActorSystem, received: Entry, ending: Entry) -> str | None:
     return gone_in_reply(system.services.vault, received.command_type, ending.reply, also_withheld=False)
 
 
-def _recorded(ending: Entry) -> tuple[str, JsonValue]:
+def _recorded(ending: Entry, turn: Turn) -> tuple[str, JsonValue]:
     if isinstance(ending, TurnCompletedEntry):
-        return "replied", ending.reply
+        return "replied", present_reply(type(turn.command), ending.reply, version=ending.reply_version)
     if isinstance(ending, TurnFailedEntry):
         return "failed", ending.type_name
     return "ended", None

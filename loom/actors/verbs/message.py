@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from loom.actors.command import Command, decode_reply
+from loom.actors.command import Command, decode_reply, present_reply
 from loom.actors.entries import AskedEntry, AskRepliedEntry, ToldEntry
 from loom.actors.ports import Decider
 from loom.actors.turn import Turn
@@ -51,7 +51,8 @@ async def ask(
         recorded = await turn.take(step)
         if recorded is not None:
             replied = expect(recorded.entry, AskRepliedEntry, turn)
-            reply = await given_again(turn, command, replied.reply)
+            recorded_reply = present_reply(type(command), replied.reply, version=replied.reply_version)
+            reply = await given_again(turn, command, recorded_reply)
         else:
             await turn.durable()
             replied = await _ask(turn, step, actor, actor_key, command, command_id, timeout_s)
@@ -87,7 +88,7 @@ async def _ask(
         except LoomError as error:
             return AskRepliedEntry(step=step, failure=_failure_of(error))
         else:
-            return AskRepliedEntry(step=step, reply=reply)
+            return AskRepliedEntry(step=step, reply=reply, reply_version=type(command).reply_version)
 
 
 async def tell(
