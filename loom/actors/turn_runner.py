@@ -130,7 +130,7 @@ async def _complete(turn: Turn, reply: Any) -> None:
         await turn.continue_live()
     version = type(turn.command).reply_version
     ends = {"reply": text} if version == 1 else {"reply": text, "reply_version": to_json(version)}
-    turn.end(EntryText(TurnCompletedEntry, ends), also=lifting(turn))
+    turn.end(EntryText(TurnCompletedEntry, ends), also=() if turn.taken_up is None else lifting(turn))
     await turn.durable()
     turn.host.ended(turn.command_id, turn.receipt)
     hold = turn.host.services.hold_reply

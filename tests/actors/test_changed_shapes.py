@@ -69,8 +69,11 @@ class Before(Folding):
 
     def look_up(self, what: str) -> dict[str, Any]:
         return {
-            "system": "crm", "entity": "name", "query": what, "fetcher": lambda: self.world.call("name", what),
-        }  # fmt: skip
+            "system": "crm",
+            "entity": "name",
+            "query": what,
+            "fetcher": lambda: self.world.call("name", what),
+        }
 
 
 class After(Before):

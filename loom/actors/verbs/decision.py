@@ -198,7 +198,7 @@ def _decision(
             refers=refers,
             context=context,
             confidence=given.confidence,
-            parent_decision_id=_parent(turn, given.parent),
+            parent_decision_id=given.parent if turn.taken_up is None else _parent(turn, given.parent),
             causation_id=turn.command_id,
             run_id=turn.received.run_id,
             **texts,
