@@ -179,5 +179,5 @@ async def cut(directory: Path, agent: Any, command: Command[Any], *, held: str) 
     async with opened(directory, world, agents=[agent], shutdown_grace_s=0) as loom:
         asking = asyncio.create_task(loom.actor(agent, "one").ask(command, id="c"))
         await world.arrived(held)
-    outcomes: list[Any] = await asyncio.gather(asking, return_exceptions=True)
+    outcomes: Any = await asyncio.gather(asking, return_exceptions=True)
     assert isinstance(outcomes[0], TurnInterruptedError)
