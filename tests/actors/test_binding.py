@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ from loom.errors import ActorFailedError, ApprovalMismatchError, NoTurnError
 from loom.journal.entry import KINDS
 from loom.sealing import MASTER_KEY, Sealed, SealingConfig
 from loom.testing import Scenario
-from tests.actors.support import Granting, entries, kinds, opened
+from tests.actors.support import Granting, entries, kinds, opened, until
+from tests.cli.support import invoke
 
 IBAN = "DE12 3456 7890"
 ASKED = {"order": "o-1", "amount_usd": 40}
@@ -159,3 +161,14 @@ async def test_protected_arguments_are_compared_and_not_written(
         assert (b"effect_performed" in b" ".join(each.kind.encode() for each in await entries(loom))) == (not other)
     assert IBAN.encode() not in bodies
     assert digest({"iban": IBAN}).encode() not in bodies
+
+
+async def test_the_shell_shows_the_effect_that_is_to_be_approved(tmp_path: Path) -> None:
+    config = tmp_path / "loom.config.yaml"
+    config.write_text("data: data\n")
+    async with Loom.open(str(config), by="the tester", actors=[Desk]) as loom:
+        await loom.actor(Desk, "one").tell(Refund(), id="c", by="ada")
+        [asked] = await until(loom.approvals.pending)
+    shown = await asyncio.to_thread(invoke, "approvals", asked.approval_id, config=config)
+    assert "to do" in shown.out
+    assert "refund order=o-1, amount_usd=40" in shown.out
