@@ -7,11 +7,12 @@ does that cannot be resumed shows up as a difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from loom.actors import Actor, Approver, Command, Sources
+from loom.actors import Actor, Approver, Command, Message, Sources
 from loom.actors.entries import ValueDrawnEntry
 from loom.decisions import Decision, DecisionJournalEntry
 from loom.decisions.entries import ApprovalRequestedEntry
@@ -22,12 +23,14 @@ from loom.journal import Append, Draft, Entry, Recorded, draft
 from loom.journal.kinds import TurnResumedEntry
 from loom.projections.joining import join
 from loom.runtime import Loom
-from loom.testing.sources import fixed_sources
+from loom.testing.sources import FixedClock, fixed_sources
 
 __all__ = ["Scenario", "ScenarioResult"]
 
 A = TypeVar("A", bound=Actor[Any])
+T = TypeVar("T")
 
+_LOOK_EVERY_S = 0.005
 _ANSWERER = "the answerer of the scenario"
 _REQUESTER = "the requester of the scenario"
 _ANYTHING = object()
@@ -114,7 +117,7 @@ class Scenario(Generic[A]):
         self._given: list[Command[Any] | Entry] = []
 
     def given(self, *before: Command[Any] | Entry) -> Scenario[A]:
-        """Add what happened before: commands are carried out, entries are in the journal."""
+        """Add what happened before: commands are carried out, messages are sent, entries are in the journal."""
         self._given += before
         return self
 
@@ -146,7 +149,11 @@ class Scenario(Generic[A]):
     async def _prepare(self, loom: Loom, before: Command[Any] | Entry) -> None:
         if isinstance(before, Command):
             with suppress(ActorFailedError):
-                await loom.actor(self._actor, self._key).ask(before, by=_REQUESTER)
+                actor = loom.actor(self._actor, self._key)
+                if isinstance(before, Message):
+                    await actor.send(before, by=_REQUESTER)
+                else:
+                    await _while_time_passes(loom, actor.ask(before, by=_REQUESTER))
         else:
             journal = journal_name(self._actor.actor_type, self._key)
             head = await loom.store.head(journal)
@@ -155,7 +162,9 @@ class Scenario(Generic[A]):
     async def _send(self, loom: Loom, command: Command[Any], *, by: str) -> ScenarioResult:
         reply, error = None, None
         try:
-            reply = await loom.actor(self._actor, self._key).ask(command, id="the-command", by=by)
+            reply = await _while_time_passes(
+                loom, loom.actor(self._actor, self._key).ask(command, id="the-command", by=by)
+            )
         except LoomError as raised:
             error = raised
         return await self._happened(loom, reply, error)
@@ -171,8 +180,12 @@ class Scenario(Generic[A]):
         self, command: Command[Any], whole: ScenarioResult, history: Sequence[Recorded], position: int
     ) -> None:
         """Cut the history after one entry, open it elsewhere, and check that the turn ends in the same way."""
-        loom = self._open(_drawing_again(self._sources or fixed_sources(), whole.recorded, after=position))
-        await _lay_down(loom, [recorded for recorded in history if recorded.position <= position])
+        sources = self._sources or fixed_sources()
+        before = [recorded for recorded in history if recorded.position <= position]
+        if isinstance(sources.clock, FixedClock):  # it is as late as it was then
+            sources.clock.advance(max(0.0, (before[-1].recorded_at_us - sources.clock.now_us()) / 1e6))
+        loom = self._open(_drawing_again(sources, whole.recorded, after=position))
+        await _lay_down(loom, before)
         async with loom:
             again = await self._send(loom, command, by=_REQUESTER)
         cut = next(recorded for recorded in history if recorded.position == position)
@@ -181,6 +194,35 @@ class Scenario(Generic[A]):
         _same(f"the reply, {where},", again.reply, whole.reply)
         _same(f"the state, {where},", again.state, whole.state)
         _same(f"the entries, {where},", _steps(again), _steps(whole))
+
+
+async def _while_time_passes(loom: Loom, asking: Awaitable[T]) -> T:
+    """Wait for a reply; where turns do nothing but wait for a time, it passes at once on a clock that a test moves."""
+    clock = loom.actors.services.sources.clock
+    if not isinstance(clock, FixedClock):
+        return await asking
+    passing = loom.background.start(_pass_time(loom, clock), name="scenario-time")
+    try:
+        return await asking
+    finally:
+        passing.cancel()
+
+
+async def _pass_time(loom: Loom, clock: FixedClock) -> None:
+    timer = loom.actors.services.timer
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        if not timer.times or not _only_waits(loom) or await loom.approvals.pending():  # the answerer answers those
+            continue
+        left_s = timer.next_s()
+        if left_s is not None:
+            clock.advance(max(left_s, 0.0))
+            timer.fire()
+
+
+def _only_waits(loom: Loom) -> bool:
+    turns = [turn for cell in loom.actors.cells() for turn in cell.turns.values()]
+    return all(turn.parked for turn in turns)
 
 
 class _Answerer(Approver):
