@@ -812,7 +812,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "figures: doctor starts nothing",
-        "loom/cli/opening.py",
+        "loom/doctor/opening.py",
         "check_opening",
         "yield await _opened(place)",
         'yield Check("ok", "starting", "")',
@@ -1012,7 +1012,7 @@ ACTS: tuple[Act, ...] = (
     ),
     Act(
         "doctor gives the socket to no group",
-        "loom/cli/opening.py",
+        "loom/doctor/opening.py",
         "_given",
         "await check_group(socket, group)",
         "pass",

@@ -324,7 +324,7 @@ async def _compared(shell: Shell, archive: Archive) -> tuple[str, list[Any]]:
 
 
 async def _entries(shell: Shell, archive: Archive, journal: str) -> int | None:
-    from loom.cli.summaries import summary_of
+    from loom.operations.summaries import summary_of
 
     rows = []
     async for recorded in archive.read(journal):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.shell import Shell
-from loom.cli.text import moment, one_line
+from loom.cli.text import one_line
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from loom.extension import Check
-    from loom.journal.sqlite import JournalFiles
 
 __all__ = ["add_to"]
 
@@ -44,11 +43,9 @@ async def doctor(shell: Shell) -> int | None:
 
 
 async def _all(shell: Shell) -> AsyncIterator[Check]:
-    from loom.cli.checks import check_journal, check_machine, check_place
-    from loom.cli.kept import check_keeping
-    from loom.cli.opening import check_opening
+    from loom.doctor import check_machine, examine
     from loom.errors import LoomError
-    from loom.extension import Check, installed
+    from loom.extension import Check
 
     for check in check_machine():
         yield check
@@ -61,131 +58,9 @@ async def _all(shell: Shell) -> AsyncIterator[Check]:
         return
     where = "no config file" if shell.config_path is None else str(shell.config_path)
     yield Check("ok", "config", f"{where}; workspace {place.name}")
-    for check in check_keeping(place.config):
-        yield check
-    for extension in installed().values():
-        for check in () if extension.checks is None else extension.checks(place.config):
-            yield check
-    for check in check_place(place.files, place.config):
-        yield check
     shell.allow_imports()
-    async for check in check_opening(place):
+    async for check in examine(place):
         yield check
-    sound = True
-    for check in check_journal(place.files, place.config, workspace=place.name):
-        sound = sound and check.mark != "bad"
-        yield check
-    async for check in _running(place.files):
-        yield check
-    if sound and place.files.exists():
-        async for check in _views(shell):
-            yield check
-
-
-async def _running(files: JournalFiles) -> AsyncIterator[Check]:
-    """Ask the loom that holds the lock, if there is one."""
-    from loom.cli.acting import over_socket
-    from loom.cli.checks import lock_of
-    from loom.errors import ControlError
-    from loom.extension import Check
-
-    held, about = lock_of(files)
-    if not held:
-        yield Check("ok", "running", "no loom runs on it; the lock is free")
-        return
-    try:
-        status: Any = await over_socket(files, "status", {}, timeout_s=5.0)
-    except ControlError as error:
-        yield Check(
-            "look",
-            "running",
-            f"process {about.get('pid', 'unknown')} holds the lock and does not answer: {error}",
-            "`loom approve` and the like need it to: look at its log",
-        )
-        return
-    failed = [each["name"] for each in status["projections"] if each["failed"]]
-    yield Check(
-        "ok", "running", f"process {status['pid']} since {_since(about)}, at position {status['position']}; it answers"
-    )
-    if failed:
-        yield Check(
-            "bad",
-            "projections",
-            f"stopped: {', '.join(failed)}",
-            "look at its log; correct the projection, then restart",
-        )
-    for each in status.get("background", {}).get("failed", ()):
-        what = "is begun again" if each["runs_again"] else "ended"
-        times = "" if each["times"] == 1 else f", {each['times']} times"
-        yield Check(
-            "look", "background", f"{each['name']} failed{times} and {what}: {each['error']}", "look at its log"
-        )
-
-
-def _since(about: dict[str, object]) -> str:
-    from loom.clock import datetime_from_us
-
-    started = about.get("started_at_us")
-    return f"{moment(datetime_from_us(started))} UTC" if isinstance(started, int) else "an unknown time"
-
-
-async def _views(shell: Shell) -> AsyncIterator[Check]:
-    from loom.cli.reading import open_readings
-    from loom.errors import LoomError
-    from loom.extension import Check
-
-    behind = await _lag_on_disk(shell)
-    try:
-        async with open_readings(shell) as readings:
-            status = await readings.queries.status()
-            unfinished = [each async for each in readings.turns.every(unfinished=True)]
-    except (LoomError, OSError) as error:
-        yield Check("bad", "views", str(error), "delete the views file: it is rebuilt from the journal")
-        return
-    failed = [each for each in status if each.failed]
-    for each in failed:
-        yield Check("bad", "views", f"{each.name} stopped: {each.failed}", "correct the projection, then start a loom")
-    if behind < 0:
-        yield Check(
-            "bad",
-            "views",
-            f"{-behind} entries ahead of the journal: an older backup of the journal was restored",
-            "the entries after the backup are lost: look for a newer backup; the next loom rebuilds the views",
-        )
-    elif not failed:
-        how = (
-            "up to date"
-            if not behind
-            else f"{behind} entries behind; the next loom catches up, until then a copy is made"
-        )
-        yield Check("ok", "views", how)
-    stuck = sum(each.status == "stuck" for each in unfinished)
-    if stuck:
-        yield Check("look", "turns", f"{stuck} stuck of {len(unfinished)} unfinished", "see `loom turns`")
-    else:
-        yield Check("ok", "turns", f"{len(unfinished)} unfinished, none stuck")
-
-
-async def _lag_on_disk(shell: Shell) -> int:
-    """Return by how many entries the existing views are behind; all, if they cannot be read.
-
-    It is negative if one of them holds more than the journal.
-    """
-    from loom.cli.reading import open_journal
-    from loom.projections import Views
-    from loom.projections.views import ViewsLostError
-
-    async with open_journal(shell) as reader:
-        tail = await reader.tail()
-        views = Views(shell.place.files.views)
-        try:
-            held = await views.checkpoints()
-        except ViewsLostError:
-            return tail
-        finally:
-            await views.close()
-    behind = [tail - checkpoint.position for checkpoint, _ in held.values()]
-    return min(behind) if behind and min(behind) < 0 else max(behind, default=tail)
 
 
 def _print(shell: Shell, found: list[Check]) -> None:

@@ -126,7 +126,7 @@ async def _print_entries(
 
 
 def _table(output: Output, rows: list[Recorded], *, header: bool) -> None:
-    from loom.cli.summaries import step_of, summary_of
+    from loom.operations.summaries import step_of, summary_of
 
     roomy, wide = output.width >= 110, output.width >= 150
     columns = [Column("#", right=True), Column("time (UTC)", "dim"), Column("kind", "cyan")]

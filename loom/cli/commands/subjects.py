@@ -83,7 +83,7 @@ async def list_subjects(
 async def show(shell: Shell, subject: _Subject) -> int | None:
     """Show every entry that concerns a person, over all journals; what is sealed stays so. Exit code 1: none."""
     from loom.cli.reading import loaded, open_journal
-    from loom.cli.summaries import summary_of
+    from loom.operations.summaries import summary_of
     from loom.sealing import Erasures, check_subject, concerning
 
     check_subject(subject)

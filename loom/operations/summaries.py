@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from loom.cli.text import compact, named, one_line
 from loom.decisions.model_calls_view import answer_in
 from loom.journal.entry import Recorded
+from loom.text import compact, named, one_line
 
 __all__ = ["step_of", "summary_of"]
 

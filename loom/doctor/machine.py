@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loom.cli.text import age, moment, size
 from loom.clock import AHEAD_US, datetime_from_us, us_from_datetime
 from loom.config import LoomConfig
 from loom.errors import JournalNotFoundError, LoomError
@@ -20,6 +19,7 @@ from loom.journal.sqlite import JournalFiles, WriterLock, filesystem_of
 from loom.journal.sqlite.connection import connect_reader, connect_writer, has_wal_reset_bug, schema_changes
 from loom.journal.sqlite.files import REFUSED_FILESYSTEMS, SUSPECT_FILESYSTEMS
 from loom.journal.sqlite.heads import HeadsFile
+from loom.text import age, moment, size
 
 __all__ = ["check_journal", "check_machine", "check_place"]
 

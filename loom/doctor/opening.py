@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from loom.actors import Sources
-from loom.cli.text import one_line
 from loom.config import LoomConfig
 from loom.enrichment.config import DecisionTracesConfig
 from loom.errors import LoomError
@@ -21,6 +20,7 @@ from loom.journal.control import check_group
 from loom.journal.sqlite import JournalFiles
 from loom.runtime import Loom
 from loom.sealing import KeyFile, SealingConfig, master_key
+from loom.text import one_line
 from loom.workspace import Workspace, actors_of, critic_of
 
 __all__ = ["check_opening"]
