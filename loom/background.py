@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
 from loom.telemetry import get_logger
 
@@ -95,6 +96,7 @@ class Background:
     def __init__(self) -> None:
         self._children: set[Child[Any]] = set()
         self._waiting: list[Child[Any]] = []
+        self._group: TaskGroup | None = None
         self._host: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._failures: dict[str, Failure] = {}
@@ -123,7 +125,10 @@ class Background:
             return child
         self._children.add(child)
         child.add_done_callback(self._ended)
-        self._waiting.append(child)
+        if self._group is not None and asyncio.current_task() is not None:
+            self._begin(self._group, child)
+            return child
+        self._waiting.append(child)  # a callback of the event loop has no task, and a group takes none without
         if self._host is None:
             self._changed = asyncio.Event()
             self._host = asyncio.get_running_loop().create_task(self._own(self._changed), name="loom-background")
@@ -145,18 +150,22 @@ class Background:
             _log.error("tasks_ignore_cancellation", tasks=self.running)
 
     async def _own(self, changed: asyncio.Event) -> None:
-        """Hold the task group from the first child to the last; all are begun here, as a callback has no task."""
+        """Hold the task group from the first child to the last."""
         try:
             async with anyio.create_task_group() as group:
+                self._group = group
                 while self._host is asyncio.current_task():
                     changed.clear()
                     while self._waiting:
-                        child = self._waiting.pop(0)
-                        child.context.run(partial(group.start_soon, child.run, name=child.name))
+                        self._begin(group, self._waiting.pop(0))
                     await changed.wait()
         finally:
             for child in self._waiting if self._host is asyncio.current_task() else ():  # the event loop is torn down
                 child.drop()
+
+    @staticmethod
+    def _begin(group: TaskGroup, child: Child[Any]) -> None:
+        child.context.run(partial(group.start_soon, child.run, name=child.name))
 
     def _ended(self, child: asyncio.Future[Any]) -> None:
         assert isinstance(child, Child)  # noqa: S101 - narrows: added by `start`
@@ -164,7 +173,7 @@ class Background:
         if not child.cancelled() and (error := child.exception()) is not None and not child.awaited:
             self._note(child.name, error, runs_again=False)
         if not self._children:
-            self._host = None
+            self._group = self._host = None
             self._changed.set()
 
     async def _again_and_again(self, work: Work[None], name: str) -> None:

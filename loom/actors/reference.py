@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Any, Generic, cast
@@ -15,6 +14,7 @@ from loom.actors.dispatch import TellReceipt
 from loom.actors.progress import Progress, Replied
 from loom.actors.system import ActorSystem
 from loom.actors.turn_context import turn_of_caller
+from loom.background import awaiting
 from loom.errors import AdmissionError, NoTurnError
 from loom.identity import By, journal_name
 
@@ -82,15 +82,11 @@ class ActorRef(Generic[A]):
         services = self._system.services
         known_id = id or services.sources.new_id()
         with services.watchers.watch(self.journal, known_id) as watch:
-            asking = asyncio.ensure_future(self.ask(command, id=known_id, by=by))
-            asking.add_done_callback(lambda _: watch.end())
-            try:
+            async with awaiting(self.ask(command, id=known_id, by=by)) as asking:  # what is cancelled is the wait
+                asking.add_done_callback(lambda _: watch.end())
                 async for progress in watch:
                     yield progress
                 yield Replied(await asking)
-            finally:
-                if not asking.cancel() and not asking.cancelled():
-                    asking.exception()  # asked for, so that one that was not raised here is not logged
 
     async def tell(
         self: ActorRef[Handles[C]],

@@ -155,9 +155,13 @@ class LoomCheckpointer(BaseCheckpointSaver[Any]):
             if not left:
                 return None
             return WritesSavedEntry(
-                thread=thread, namespace=namespace, checkpoint_id=checkpoint_id, task_id=task_id, task_path=task_path,
+                thread=thread,
+                namespace=namespace,
+                checkpoint_id=checkpoint_id,
+                task_id=task_id,
+                task_path=task_path,
                 writes=left,
-            )  # fmt: skip
+            )
 
         await journal.append(missing)
 
@@ -293,9 +297,13 @@ class LoomCheckpointer(BaseCheckpointSaver[Any]):
         thread, namespace = _thread_of(config), _namespace_of(config)
         checkpoint_id = cast("str", get_checkpoint_id(config))
         entry = WritesSavedEntry(
-            thread=thread, namespace=namespace, checkpoint_id=checkpoint_id, task_id=task_id, task_path=task_path,
+            thread=thread,
+            namespace=namespace,
+            checkpoint_id=checkpoint_id,
+            task_id=task_id,
+            task_path=task_path,
             writes=writes,
-        )  # fmt: skip
+        )
         await (await self._opened(thread)).append(lambda: entry)
 
     def _tuple(self, thread: str, journal: ThreadJournal, saved: Saved) -> CheckpointTuple:
