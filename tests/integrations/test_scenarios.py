@@ -6,9 +6,10 @@ Each run is cut short after every entry and resumed. What does not apply to loom
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -23,14 +24,16 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.toolsets import DynamicToolset, FunctionToolset
 
-from loom import Command, Loom
+from loom import Command, Loom, LoomConfig
 from loom.actors import Replied, TextDelta
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.decisions.entries import ApprovalRequestedEntry, ContextGatheredEntry
 from loom.decisions.model_calls import ModelCalledEntry
 from loom.errors import EffectFailedError
 from loom.integrations.pydantic_ai import AgentActor, LoomDurability, RunAgent, handled
+from loom.sealing import MASTER_KEY, Sealed, SealingConfig
 from loom.testing import Scenario, ScenarioResult
+from tests.actors.support import Granting
 from tests.integrations.support import CALLS, scripted
 
 
@@ -405,3 +408,45 @@ async def test_those_who_watch_a_turn_read_the_text_of_a_streamed_run_as_it_come
         seen = [each async for each in loom.actor(cls, "one").stream(RunAgent(prompt="go"))]
     assert "".join(each.text for each in seen if isinstance(each, TextDelta)) == "together"
     assert seen[-1] == Replied("together")
+
+
+MAIL = "ada@example.org"
+
+
+class Ask(Command[str]):
+    subject_field = "customer"
+
+    customer: str
+    mail: Annotated[str, Sealed()]
+
+
+class Clerk(AgentActor):
+    """Hands a protected value to a model, which hands it on to its tools."""
+
+    agent = Agent(
+        scripted([("find", {"mail": MAIL}), ("write", {"mail": MAIL})], f"wrote to {MAIL}"),
+        name="clerk",
+        tools=[
+            Tool(lambda mail: "found", name="find", metadata=handled("look_up")),
+            Tool(lambda mail: "written", name="write", requires_approval=True),
+        ],
+        capabilities=[LoomDurability(approver="lead")],
+    )
+
+    async def execute(self, command: Ask) -> str:
+        await self.run_agent(f"answer {command.mail}")
+        return "done"
+
+
+async def test_protected_values_that_a_model_hands_on_are_in_no_entry_of_its_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(32)).decode())
+    config = LoomConfig(data=tmp_path, sections={"sealing": SealingConfig(enabled=True)})
+    granting = Granting()
+    async with Loom.open(config, actors=[Clerk], by="the tester", approver=granting) as loom:
+        granting.loom = loom
+        assert await loom.actor(Clerk, "one").ask(Ask(customer="c-7", mail=MAIL)) == "done"
+        entries = [each async for each in loom.store.read("clerk/one")]
+    assert [each.kind for each in entries if MAIL.encode() in (each.body or b"")] == []
+    assert "context_gathered" in {each.kind for each in entries}

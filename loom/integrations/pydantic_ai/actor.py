@@ -13,6 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from loom.actors.actor import Actor
 from loom.actors.command import Command
+from loom.actors.keeping import without_texts
+from loom.actors.turn_context import current_turn
 from loom.errors import ConfigError
 from loom.integrations.pydantic_ai.durability import LoomDurability
 
@@ -81,7 +83,7 @@ class AgentActor(Actor[None]):
         await self.record_decision(
             rationale=rationale or _in_words(output),
             rationale_author="model" if rationale is None else "developer",
-            outcome={"output": output},
+            outcome={"output": without_texts(current_turn(self, "run_agent"), output)},
             decision_type=decision_type,
             context=context,
         )

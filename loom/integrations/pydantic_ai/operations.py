@@ -283,7 +283,7 @@ async def _look_up(
             turn,
             system=system,
             entity=entity,
-            query=query,
+            query=turn.protected.redact(query),
             fetcher=lambda: _within(body),
             relevance=None,
             returns=None,
