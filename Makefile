@@ -3,6 +3,7 @@
 #   make test     all tests; ARGS="-k word" narrows them       make lock     pin anew after a change in pyproject.toml
 #   make sabotage   take guards away, and see that tests fail
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
+#   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 # Another Python than `python3`: make test PYTHON=python3.12
 
@@ -19,7 +20,7 @@ UV     := uv==0.13.8
 .PHONY: help demo browser test integrations reliability sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -46,6 +47,10 @@ reliability: $(VENV)/.dev
 # Takes away one guard after the other: each has to be missed by the tests of its room. WORDS="limit" narrows them.
 sabotage: $(VENV)/.dev
 	$(BIN)/python -m tests.sabotage $(WORDS)
+
+# Not part of .ci/run: it takes some minutes.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m tests.coverage_floors $(ROOMS)
 
 check: lint types layers
 
