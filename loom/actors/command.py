@@ -127,6 +127,10 @@ class CommandRegistry:
         """Return the command of a recorded payload, looking first `among` the commands that an actor declares."""
         return self.class_of(command_type, among=among).model_validate_json(json.dumps(payload))
 
+    def classes_of(self, command_type: str) -> tuple[type[Command[Any]], ...]:
+        """Return every class of a command type that this process knows."""
+        return tuple(self._classes.get(command_type, ()))
+
     def class_of(self, command_type: str, *, among: tuple[type[Command[Any]], ...] = ()) -> type[Command[Any]]:
         """Return the class of a command type, looking first `among` the commands that an actor declares."""
         declared = [cls for cls in among if cls.command_type == command_type]

@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from loom.actors.actor import commands_of
 from loom.actors.asleep import Asleep
-from loom.actors.command import COMMANDS, Message
+from loom.actors.command import COMMANDS
 from loom.actors.services import Services
 from loom.actors.turn import Turn
 from loom.actors.wait_entries import WaitEndedEntry
-from loom.errors import LoomError, MailboxFullError, UnknownActorError
+from loom.errors import LoomError, MailboxFullError
 from loom.journal.entry import Entry, Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnCompletedEntry
 from loom.journal.store import Draft, Receipt
@@ -175,8 +175,10 @@ def _remove(by_type: dict[str, dict[K, bytes | None]], message_type: str, key: K
 
 
 def is_message(command_type: str, cls: type[Any]) -> bool:
-    """Tell whether a command type is that of a message, as far as its class is known in this process."""
-    try:
-        return issubclass(COMMANDS.class_of(command_type, among=commands_of(cls)), Message)
-    except UnknownActorError:
-        return False
+    """Tell whether a command type is that of a message, as far as its class is known in this process.
+
+    Several messages may have one name: the turn that waits says which of them it is.
+    """
+    declared = [each for each in commands_of(cls) if each.command_type == command_type]
+    classes = declared or COMMANDS.classes_of(command_type)
+    return bool(classes) and all(each.is_message for each in classes)
