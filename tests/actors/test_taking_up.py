@@ -15,10 +15,12 @@ from loom.errors import (
     ActorFailedError,
     AdmissionError,
     EffectInDoubtError,
+    NotReplayableError,
     PolicyCodeChangedError,
     TurnNotFoundError,
 )
-from loom.journal import Recorded
+from loom.journal import Append, Recorded, draft
+from loom.journal.kinds import PrunedEntry
 from loom.journal.sqlite.verify import verify
 from loom.policies import Evaluation, allow, case, first_match, otherwise, policy
 from loom.precedents import EquivalenceRule
@@ -70,6 +72,23 @@ class Booking(Folding):
             rationale="confirmed", outcome={"granted": True, "confirmed": confirmed}, decision_type="confirmed"
         )
         return f"{account} {answer.granted} {confirmed}"
+
+
+class Pay(Command[str]):
+    """Pay what was approved."""
+
+
+class Payer(Folding):
+    actor_type = "taking-up-payer"
+
+    async def execute(self, command: Pay) -> str:
+        arguments = {"usd": 40}
+        given = await self.request_approval(approver="vp", reason="please", action="pay", arguments=arguments)
+        await self.gather_context(system="bank", entity="balance", query="b", fetcher=lambda: self.world.call("seen"))
+        await self.perform(
+            action="pay", effect=lambda key: self.world.call("paid", key), key="p", arguments=arguments, under=given
+        )
+        return "paid"
 
 
 class Failing(World):
@@ -312,6 +331,34 @@ async def test_two_forks_of_one_turn_at_once_are_two_turns(tmp_path: Path) -> No
         assert world.calls["paid"] == 1
         with pytest.raises(Exception, match=r"\[f1\] .* came before"):
             await loom.turns.fork("c", at=at, by="alice", id="f1")
+
+
+async def test_an_approval_from_before_a_fork_permits_no_effect_of_it(tmp_path: Path) -> None:
+    world = World()
+    async with opened(tmp_path, world, agents=(Payer,), approver=Granting()) as loom:
+        assert await loom.actor(Payer, "one").ask(Pay(), id="c") == "paid"
+
+        fork = await loom.turns.fork("c", at="gather_context bank/balance", by="alice", perform=True)
+
+        assert (await ended(loom, fork)).summary.error_type == "ApprovalMismatchError"
+        assert world.calls["paid"] == 1
+
+        again = await ended(loom, await loom.turns.fork("c", at="request_approval", by="alice", perform=True))
+        assert (again.status, world.calls["paid"]) == ("completed", 2)  # it was asked for itself
+
+
+async def test_a_turn_whose_entries_are_erased_is_not_tried_again(tmp_path: Path) -> None:
+    async with opened(tmp_path, Failing("confirmed"), agents=AGENTS, approver=Granting()) as loom:
+        await failed(loom)
+        last = (await whole(loom))[-1].sequence
+        declared = PrunedEntry(journal="booking/one", first_sequence=1, last_sequence=last, by="ana", reason="asked to")
+        await loom.store.append(Append("loom/pruning", 0, (draft(declared),)))
+        await loom.store.prune("booking/one", until=last)
+
+        with pytest.raises(NotReplayableError, match="entries of it are gone"):
+            await loom.turns.retry("c", by="alice")
+
+        assert (await loom.turns.get("c")).status == "failed"
 
 
 @pytest.mark.parametrize(
