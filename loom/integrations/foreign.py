@@ -38,7 +38,11 @@ class ForeignTool(NamedTuple):
 
 
 class ForeignCall(NamedTuple):
-    """A request as the framework makes it: `messages` as JSON, without ids and times that differ from run to run."""
+    """A request as the framework makes it: `messages` as JSON, without ids and times that differ from run to run.
+
+    Protected values of the turn are `[sealed]` in what is really sent: the framework's own adapter sees to it, by
+    `sent_value`.
+    """
 
     framework: str
     provider: str | None
@@ -72,7 +76,7 @@ async def foreign_model_step(
     only the framework can call a model for it.
     """
 
-    async def answer() -> ModelResponse:
+    async def answer(_: Sequence[ModelMessage]) -> ModelResponse:
         with step_scope():
             return _response(call, await request())
 

@@ -17,6 +17,8 @@ from langgraph.types import Command
 from pydantic import JsonValue, TypeAdapter
 from pydantic_core import to_jsonable_python
 
+from loom.actors.turn import Turn
+from loom.actors.verbs.model_kept import sent_value
 from loom.errors import AdmissionError, NoTurnError
 from loom.integrations.foreign import ForeignAnswer, ForeignCall, ForeignTool, foreign_model_step
 from loom.integrations.foreign_tools import ToolCall, approval_of, denied_words, tool_step
@@ -52,6 +54,7 @@ class LoomMiddleware(AgentMiddleware[Any, Any, Any]):
         turn = turn_here()
         if turn is None:
             return await handler(request)
+        request = _as_sent(turn, request)
 
         async def answer() -> ForeignAnswer:
             return _answer(await handler(request))
@@ -97,6 +100,19 @@ class LoomMiddleware(AgentMiddleware[Any, Any, Any]):
                 "steps are awaited"
             )
         return handler(request)
+
+
+def _as_sent(turn: Turn, request: ModelRequest[Any]) -> ModelRequest[Any]:
+    """Return a request without the protected values of the turn, unless the config shows them."""
+    about = [*([request.system_message] if request.system_message else []), *request.messages]
+    written: list[Any] = [to_jsonable_python(message_to_dict(message)) for message in about]
+    sent = cast("list[Any]", sent_value(turn, written))
+    if sent == written:
+        return request
+    messages = messages_from_dict(sent)
+    if request.system_message is None:
+        return request.override(messages=messages)
+    return request.override(system_message=messages[0], messages=messages[1:])
 
 
 def _call(request: ModelRequest[Any]) -> ForeignCall:

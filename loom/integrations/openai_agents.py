@@ -22,6 +22,7 @@ from pydantic import JsonValue, TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from loom.actors.turn import Turn
+from loom.actors.verbs.model_kept import sent_text, sent_value
 from loom.decisions.decision import ApprovalGiven
 from loom.errors import ConfigError, NoTurnError
 from loom.integrations.foreign import ForeignAnswer, ForeignCall, ForeignTool, foreign_model_step
@@ -135,7 +136,12 @@ class _StepModel(Model):
     ) -> ModelResponse:
         """Make a request as a step, or return what was answered."""
         model = self._model if isinstance(self._model, Model) else MultiProvider().get_model(self._model)
-        items = ItemHelpers.input_to_new_input_list(input)
+        turn = _turn()
+        if system_instructions:
+            system_instructions = sent_text(turn, system_instructions)
+        items: Any = to_jsonable_python(ItemHelpers.input_to_new_input_list(input))
+        if (sent := sent_value(turn, items)) != items:
+            input = items = sent
         call = ForeignCall(
             framework=_FRAMEWORK,
             provider=_provider(self._model, model),
@@ -152,7 +158,7 @@ class _StepModel(Model):
                 )
             )
 
-        return _RESPONSE.validate_python(await foreign_model_step(_turn(), call, request))
+        return _RESPONSE.validate_python(await foreign_model_step(turn, call, request))
 
     def stream_response(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
         """Refuse: an answer is journaled whole."""

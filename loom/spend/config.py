@@ -14,6 +14,7 @@ from loom.config.models import refusal
 __all__ = ["ActorModelsConfig", "Keep", "ModelBudgetConfig", "ModelsConfig", "SpendConfig", "TimeZone"]
 
 Keep: TypeAlias = Literal["full", "digest"]
+Shown: TypeAlias = Literal["sealed", "plain"]
 """What is kept of the messages to a model: all of them, or their digest."""
 
 
@@ -69,6 +70,7 @@ class ActorModelsConfig(Section):
     """What is different for the actors of one type."""
 
     keep: Keep | None = None
+    protected: Shown | None = None
 
 
 class ModelsConfig(Section):
@@ -78,6 +80,8 @@ class ModelsConfig(Section):
     """
 
     keep: Keep = "digest"
+    protected: Shown = "sealed"
+    """How a model gets the protected values that its turn has handled: as `[sealed]`, or in plain."""
     actors: Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")], ActorModelsConfig] = Field(
         default_factory=dict
     )
@@ -86,6 +90,11 @@ class ModelsConfig(Section):
     output_retries: int = Field(default=1, ge=0, le=10)
     max_output_tokens: int = Field(default=4_096, ge=1, le=1_000_000)
     max_calls_per_turn: int = Field(default=200, ge=1, le=1_000_000)
+
+    def hides_from(self, actor_type: str) -> bool:
+        """Return whether the models of an actor of a type get protected values as `[sealed]`."""
+        own = self.actors.get(actor_type)
+        return (self.protected if own is None or own.protected is None else own.protected) == "sealed"
 
     def keep_of(self, actor_type: str) -> Keep:
         """Return what is kept of the messages of an actor of a type."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -333,7 +334,7 @@ class AskByAdapter(Command[str]):
 
 class Adapter(Folding):
     async def execute(self, command: AskByAdapter) -> str:
-        async def request() -> ModelResponse:
+        async def request(_: Sequence[ModelMessage]) -> ModelResponse:
             self.world.calls["requested"] += 1
             return text("by the adapter", provider_response_id="r-1", finish_reason="stop")
 

@@ -72,8 +72,9 @@ def master(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
 
 
-def sealed_loom(path: Path) -> Loom:
-    sections = {"sealing": SealingConfig(enabled=True), "models": ModelsConfig(keep="full")}
+def sealed_loom(path: Path, **models: Any) -> Loom:
+    kept = ModelsConfig.model_validate({"keep": "full", **models})
+    sections = {"sealing": SealingConfig(enabled=True), "models": kept}
     return Loom.open(LoomConfig(data=path, sections=sections), by="mira", actors=[Writer])
 
 
@@ -106,6 +107,27 @@ async def test_what_is_sealed_stays_sealed_in_messages_and_answer_and_the_turn_r
     async with sealed_loom(tmp_path / "cut") as loom:
         assert await loom.actor(Writer, "one").ask(WriteTo(customer_id="c-7", email=EMAIL), id="c") == "20"
     assert Writer.script.asked == before
+
+
+@pytest.mark.parametrize(
+    ("models", "sees"),
+    [
+        ({}, False),
+        ({"protected": "plain"}, True),
+        ({"protected": "plain", "actors": {"writer": {"protected": "sealed"}}}, False),
+        ({"actors": {"writer": {"protected": "plain"}}}, True),
+    ],
+)
+async def test_a_model_gets_what_is_sealed_as_sealed_unless_the_config_shows_it(
+    tmp_path: Path, master: None, models: dict[str, Any], sees: object
+) -> None:
+    Writer.script = Script(text("dear"))
+    async with sealed_loom(tmp_path, **models) as loom:
+        await loom.actor(Writer, "one").ask(WriteTo(customer_id="c-7", email=EMAIL))
+    [messages] = Writer.script.seen
+    sent = str(messages)
+    assert (EMAIL in sent) is sees
+    assert ("write to [sealed]" in sent) is not sees
 
 
 async def test_an_erasure_closes_the_answer_for_good(tmp_path: Path, master: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ pytest.importorskip("pydantic_ai", reason="the extra [llm] is not installed")
 
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from loom import Actor, Loom, LoomConfig
+from loom.sealing import SealingConfig
 
 CALLS: Counter[str] = Counter()
 """How often each thing outside was called."""
@@ -37,3 +41,10 @@ def scripted(*turns: Sequence[tuple[str, dict[str, Any]]] | str, name: str = "sc
 def returns_in(messages: Sequence[ModelMessage]) -> list[Any]:
     """Return what the tools have returned so far."""
     return [part.content for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
+
+
+def sealing_loom(path: Path, actor: type[Actor[Any]]) -> Loom:
+    """Return a loom that seals values, for an actor whose command has some."""
+    return Loom.open(
+        LoomConfig(data=path, sections={"sealing": SealingConfig(enabled=True)}), actors=[actor], by="robin"
+    )

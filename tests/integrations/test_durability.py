@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
 pytest.importorskip("pydantic_ai", reason="the extra [llm] is not installed")
 
 from pydantic_ai import Agent, Tool
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from loom import effect_key
+from loom import Actor, Command, effect_key
 from loom.actors.entries import EffectIntendedEntry, EffectPerformedEntry
 from loom.decisions.entries import ApprovalRequestedEntry, ContextGatheredEntry
 from loom.errors import TurnStuckError
 from loom.integrations.pydantic_ai import AgentActor, LoomDurability, RunAgent, handled
+from loom.sealing import MASTER_KEY, Sealed
 from loom.testing import Scenario
 from tests.actors.support import entries, lay_down, opened
-from tests.integrations.support import CALLS, scripted
+from tests.integrations.support import CALLS, scripted, sealing_loom
 
 KEYS: list[str] = []
 
@@ -109,3 +113,40 @@ async def test_an_effect_that_was_cut_short_waits_for_a_person_unless_it_may_be_
         with pytest.raises(TurnStuckError, match=r"performed .refund., which is not repeatable"):
             await loom.actor(Once, "one").ask(RunAgent(prompt="go"), id="c")
     assert not CALLS
+
+
+# --- protected values ----------------------------------------------------------------------------
+
+SENT: list[str] = []
+
+
+def hears(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    SENT.append(str(messages))
+    return ModelResponse(parts=[TextPart("dear")])
+
+
+class WriteTo(Command[str]):
+    command_type = "durability_write_to"
+    subject_field = "customer_id"
+
+    customer_id: str
+    email: Annotated[str, Sealed()]
+
+
+class Hearing(Actor):
+    actor_type = "durability-hearing"
+    agent = Agent(FunctionModel(hears, model_name="hears"), name="hearing", capabilities=[LoomDurability()])
+
+    async def execute(self, command: WriteTo) -> str:
+        return str((await type(self).agent.run(f"write to {command.email}")).output)
+
+
+async def test_what_is_sealed_is_sent_to_the_model_as_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
+    async with sealing_loom(tmp_path, Hearing) as loom:
+        command = WriteTo(customer_id="c-7", email="ada@example.org")
+        assert await loom.actor(Hearing, "one").ask(command, by="ada") == "dear"
+
+    [sent] = SENT
+    assert "write to [sealed]" in sent
+    assert "ada@" not in sent

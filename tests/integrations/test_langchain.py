@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections import Counter
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
@@ -23,9 +26,13 @@ from loom.decisions import ModelCalledEntry
 from loom.decisions.entries import ApprovalRequestedEntry, ContextGatheredEntry
 from loom.errors import ActorFailedError
 from loom.integrations.langchain import LoomMiddleware, handled
+from loom.sealing import MASTER_KEY, Sealed
 from loom.testing import Scenario
+from tests.integrations.support import sealing_loom
 
 CALLS: Counter[str] = Counter()
+SEEN: list[str] = []
+"""What the model was sent."""
 
 
 class Scripted(BaseChatModel):
@@ -51,6 +58,7 @@ class Scripted(BaseChatModel):
         **_: Any,
     ) -> ChatResult:
         CALLS["model"] += 1
+        SEEN.append(str(messages))
         said = sum(isinstance(each, AIMessage) for each in messages)
         return ChatResult(generations=[ChatGeneration(message=self.answers[said])])
 
@@ -121,6 +129,7 @@ class Support(Actor):
 @pytest.fixture(autouse=True)
 def nothing_called() -> None:
     CALLS.clear()
+    SEEN.clear()
 
 
 async def test_a_run_resumes_from_every_entry_with_its_models_tools_and_approval() -> None:
@@ -187,3 +196,34 @@ async def test_a_structured_answer_comes_back_in_its_type() -> None:
     happened = await Scenario(Judge, always_resume=True).when(Ask(mail="It is."))
 
     happened.then(reply=True)
+
+
+class WriteTo(Command[str]):
+    command_type = "langchain_write_to"
+    subject_field = "customer_id"
+
+    customer_id: str
+    email: Annotated[str, Sealed()]
+
+
+class Writer(Actor):
+    actor_type = "langchain-writer"
+
+    async def execute(self, command: WriteTo) -> str:
+        done = await agent().ainvoke({"messages": [{"role": "user", "content": f"write to {command.email}"}]})
+        return str(done["messages"][-1].content)
+
+
+async def test_what_is_sealed_is_sent_as_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
+    async with sealing_loom(tmp_path, Writer) as loom:
+        asked = asyncio.create_task(
+            loom.actor(Writer, "one").ask(WriteTo(customer_id="c-7", email="ada@example.org"), by="ada")
+        )
+        while not (requests := await loom.approvals.pending()):
+            await asyncio.sleep(0)
+        await loom.approvals.grant(requests[0].approval_id, by="mira")
+        assert await asked == "It was paid back."
+
+    assert len(SEEN) == 3
+    assert all("write to [sealed]" in each and "ada@" not in each for each in SEEN)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
@@ -18,9 +21,13 @@ from loom.actors.entries import EffectIntendedEntry
 from loom.decisions import ModelCalledEntry
 from loom.decisions.entries import ApprovalRequestedEntry, ContextGatheredEntry
 from loom.integrations.openai_agents import handled, run
+from loom.sealing import MASTER_KEY, Sealed
 from loom.testing import Scenario
+from tests.integrations.support import sealing_loom
 
 CALLS: Counter[str] = Counter()
+SEEN: list[str] = []
+"""What the model was sent."""
 ANSWERS: list[Any] = [
     function_call("order", {"order_id": "o-1"}, call_id="a"),
     function_call("refund", {"order_id": "o-1", "usd": 40}, call_id="b"),
@@ -32,6 +39,7 @@ ANSWERS: list[Any] = [
 def nothing_called() -> None:
     set_tracing_disabled(True)
     CALLS.clear()
+    SEEN.clear()
 
 
 @function_tool
@@ -53,6 +61,7 @@ class Scripted(ScriptedModel):
 
     async def get_response(self, system_instructions: Any, input: Any, *rest: Any, **options: Any) -> ModelResponse:
         CALLS["model"] += 1
+        SEEN.append(f"{system_instructions} {input}")
         said = 0 if isinstance(input, str) else sum(item.get("type") == "function_call" for item in input)
         return ModelResponse(output=[ANSWERS[said]], usage=Usage(requests=1, input_tokens=20), response_id=f"r{said}")
 
@@ -132,3 +141,33 @@ async def test_an_agent_that_is_handed_over_to_makes_steps_too() -> None:
 
     happened.then(reply="Here.")
     assert [each.response_id for each in happened.entries if isinstance(each, ModelCalledEntry)] == ["h", "p"]
+
+
+class WriteTo(Command[str]):
+    command_type = "openai_write_to"
+    subject_field = "customer_id"
+
+    customer_id: str
+    email: Annotated[str, Sealed()]
+
+
+class Writer(Actor):
+    actor_type = "openai-writer"
+
+    async def execute(self, command: WriteTo) -> str:
+        return str((await run(agent(), f"write to {command.email}", approver="lead")).final_output)
+
+
+async def test_what_is_sealed_is_sent_as_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
+    async with sealing_loom(tmp_path, Writer) as loom:
+        asked = asyncio.create_task(
+            loom.actor(Writer, "one").ask(WriteTo(customer_id="c-7", email="ada@example.org"), by="ada")
+        )
+        while not (requests := await loom.approvals.pending()):
+            await asyncio.sleep(0)
+        await loom.approvals.grant(requests[0].approval_id, by="mira")
+        assert await asked == "It was paid back."
+
+    assert len(SEEN) == 3
+    assert all("write to [sealed]" in each and "ada@" not in each for each in SEEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import random
@@ -12,7 +13,11 @@ from pathlib import Path
 import pytest
 
 from loom.actors.verbs.shared import digest as step_key
+from loom.errors import ErasedError
 from loom.journal.sqlite.verify import verify
+from loom.sealing import MASTER_KEY
+from tests.actors.model_support import Script, text
+from tests.actors.test_model_kept import Writer, WriteTo, sealed_loom
 from tests.reliability.board import SEED, Tally, row
 from tests.reliability.forgetters import CANDIDATES, MARK, marker, said_by
 from tests.reliability.forks import Zygote
@@ -120,8 +125,32 @@ def _control(path: Path, tally: Tally) -> None:
     tally.control(trials=4, found=found)
 
 
+@row("R26")
+async def test_nothing_that_is_declared_of_people_is_in_the_messages_that_a_model_gets(
+    tmp_path: Path, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
+    for shown in ("sealed", "plain"):
+        people = [f"p-m-{number}" for number in range(100 if shown == "sealed" else 5)]
+        Writer.script = Script(text("dear"))
+        async with sealed_loom(tmp_path / shown, protected=shown) as loom:
+            for person in people:
+                command = WriteTo(customer_id=person, email=marker(person, "email"))
+                await loom.actor(Writer, "one").ask(command, id=person)
+                await loom.subjects.erase(person, by="mira", reason="asked for")
+                with pytest.raises(ErasedError):  # and nothing is sent again
+                    await loom.actor(Writer, "one").ask(command, id=person)
+        sent = [str(messages) for messages in Writer.script.seen]
+        found = sum(MARK in each for each in sent)
+        if shown == "plain":
+            tally.control(trials=len(people), found=found)
+        else:
+            tally.tried(len(people))
+            tally.check(len(sent) == len(people), f"{len(sent)} requests for {len(people)} people")
+            tally.check(found == 0, f"{found} requests have a value of a person")
+
+
 ABSENT = {
-    "model messages": "no part of loom sends messages to a model yet; what they pass is tests/contracts/outgoing.py",
     "notices": "no part of loom sends notices yet; what they pass is tests/contracts/outgoing.py",
 }
 

@@ -16,12 +16,13 @@ from loom.actors.turn import Turn
 from loom.actors.verbs.approval import request_approval
 from loom.actors.verbs.attempts import Attempts
 from loom.actors.verbs.model_budget import Cost, Permit, cost_of, permitted, settle
-from loom.actors.verbs.model_kept import digest_of, kept_messages, kept_output, output_of
+from loom.actors.verbs.model_kept import digest_of, kept_messages, kept_output, output_of, sent_value
 from loom.actors.verbs.model_request import Call, Came, Misfit, all_settings, requested, worth_another
 from loom.actors.verbs.model_wire import (
     asked_of,
     error_of,
     messages_json,
+    messages_of,
     need_extra,
     resolved,
     response_of,
@@ -56,7 +57,7 @@ async def model_step(
     settings: Mapping[str, Any] | None = None,
     *,
     key: str | None = None,
-    request: Callable[[], Awaitable[ModelResponse]] | None = None,
+    request: Callable[[Sequence[ModelMessage]], Awaitable[ModelResponse]] | None = None,
     check: Check | None = None,
     timeout_s: float | None = None,
     retry: Retry | None = None,
@@ -64,7 +65,8 @@ async def model_step(
 ) -> ModelResponse:
     """Ask a model once, as a step of a turn, and return its whole response; recorded, that response comes back.
 
-    `request` makes the request in place of `pydantic_ai.direct`, with the same messages. `check` says what does not fit
+    `request` makes the request in place of `pydantic_ai.direct`, with the messages that it is given: in these,
+    protected values of the turn are `[sealed]` unless the config shows them. `check` says what does not fit
     in a response, or None. `key` tells steps apart; by default it is made from the model and the messages. `timeout_s`
     is by default the config's, and is for each attempt of `retry`. `attempt` is the number of this answer, where an
     earlier one did not fit.
@@ -98,7 +100,7 @@ async def model_answer(
     settings: Mapping[str, Any] | None = None,
     *,
     key: str | None = None,
-    request: Callable[[], Awaitable[ModelResponse]] | None = None,
+    request: Callable[[Sequence[ModelMessage]], Awaitable[ModelResponse]] | None = None,
     check: Check | None = None,
     timeout_s: float | None = None,
     retry: Retry | None = None,
@@ -106,7 +108,7 @@ async def model_answer(
 ) -> tuple[ModelCalledEntry, ModelResponse | None]:
     """Do what `model_step` does, and return the entry, also of a call that failed, and the response if there is one."""
     need_extra()
-    written = messages_json(messages)
+    messages, written = _sent(turn, messages)
     digest = await digest_of(turn, without_times(written))
     patience_s = timeout_s if timeout_s is not None else turn.services.models.timeout_s
     call = Call(
@@ -133,6 +135,13 @@ async def model_answer(
     if response is None and entry.output is not None:
         response = response_of(await output_of(turn, entry))
     return entry, response
+
+
+def _sent(turn: Turn, messages: Sequence[ModelMessage]) -> tuple[Sequence[ModelMessage], list[Any]]:
+    """Return messages as the model gets them, and as JSON."""
+    written: Any = messages_json(messages)
+    sent: Any = sent_value(turn, written)
+    return (messages, written) if sent == written else (messages_of(sent), sent)
 
 
 async def _taken(

@@ -21,7 +21,7 @@ from loom.errors import ErasedError
 from loom.identity import parse_journal_name
 from loom.sealing import open_for_all, seal_for_all
 
-__all__ = ["digest_of", "kept_messages", "kept_output", "output_of"]
+__all__ = ["digest_of", "kept_messages", "kept_output", "output_of", "sent_text", "sent_value"]
 
 _ABOUT = "model output"
 
@@ -35,6 +35,21 @@ async def digest_of(turn: Turn, messages: Sequence[Any]) -> str | None:
         return None
     await hold_keys(turn, sorted(subjects))
     return keyed_digest(keys_at_hand(turn, sorted(subjects)), list(messages), about="model messages")
+
+
+def sent_value(turn: Turn, value: JsonValue) -> JsonValue:
+    """Return JSON as a model gets it: the protected values of the turn are `[sealed]`, unless the config shows them."""
+    if not turn.protected.texts or not turn.services.models.hides_from(
+        parse_journal_name(turn.host.journal).actor_type
+    ):
+        return value
+    sent: JsonValue = without_texts(turn, value)
+    return sent
+
+
+def sent_text(turn: Turn, text: str) -> str:
+    """Return text as a model gets it."""
+    return str(sent_value(turn, text))
 
 
 def kept_messages(turn: Turn, messages: Sequence[Any]) -> JsonValue:

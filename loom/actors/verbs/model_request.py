@@ -39,7 +39,7 @@ class Call:
     messages: Sequence[ModelMessage]
     parameters: ModelRequestParameters | None
     settings: Mapping[str, Any] | None
-    request: Callable[[], Awaitable[ModelResponse]] | None
+    request: Callable[[Sequence[ModelMessage]], Awaitable[ModelResponse]] | None
     check: Check | None
     timeout_s: float | None
     retry: Retry | None
@@ -102,7 +102,10 @@ async def _request(turn: Turn, call: Call, permit: Permit) -> Came:
     by_caller = call.request is not None and permit.instead_of is None
     try:
         async with asyncio.timeout(call.timeout_s) as patience:
-            response = await (call.request() if call.request is not None and by_caller else _direct(turn, call, permit))
+            if call.request is not None and by_caller:
+                response = await call.request(call.messages)
+            else:
+                response = await _direct(turn, call, permit)
         said = as_json(response)
         response = response_of(said)  # live, the code gets what it will get when it is resumed
     except TimeoutError as error:

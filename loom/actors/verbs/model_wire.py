@@ -38,6 +38,7 @@ __all__ = [
     "asked_of",
     "error_of",
     "messages_json",
+    "messages_of",
     "need_extra",
     "problem_of",
     "resolved",
@@ -137,6 +138,13 @@ def messages_json(messages: Sequence[ModelMessage]) -> list[Any]:
 
     written: list[Any] = ModelMessagesTypeAdapter.dump_python(list(messages), mode="json", exclude_none=True)
     return written
+
+
+def messages_of(written: Sequence[Any]) -> list[ModelMessage]:
+    """Return the messages that JSON holds."""
+    from pydantic_ai.messages import ModelMessagesTypeAdapter
+
+    return ModelMessagesTypeAdapter.validate_python(list(written))
 
 
 def without_times(messages: Sequence[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ must not change.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -34,7 +34,7 @@ from pydantic_ai.durable_exec import (
     ToolsetValidateToolArgumentsId,
     durable_unit_scope,
 )
-from pydantic_ai.messages import ModelResponse
+from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model
 
 from loom.actors import verbs
@@ -141,9 +141,9 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
         settings = None if isinstance(asked, ModelCompactMessagesParams) else asked.model_settings
         model = self._model_of(asked)
 
-        async def request() -> ModelResponse:
+        async def request(sent: Sequence[ModelMessage]) -> ModelResponse:
             with _step_scope(), durable_unit_scope():
-                return cast("ModelResponse", await operation.handler(params))
+                return cast("ModelResponse", await operation.handler(_with_messages(params, sent)))
 
         try:
             response = await model_step(
@@ -339,6 +339,15 @@ def _as_approved(
     if tool is not None:
         approved = tool.args_validator.validate_python(approved)
     return answered.arguments if arguments_json(approved) == arguments else arguments
+
+
+def _with_messages(params: P, sent: Sequence[ModelMessage]) -> P:
+    """Return the parameters of a request with the messages that are really sent."""
+    asked: Any = params
+    if isinstance(asked, ModelCompactMessagesParams):
+        context = replace(asked.request_context, messages=list(sent))
+        return cast("P", replace(asked, request_context=context))
+    return cast("P", replace(asked, messages=list(sent)))
 
 
 def _hints(params: Any) -> Mapping[str, Any]:
