@@ -85,6 +85,7 @@ async def test_a_row_that_no_entry_gives_costs_nothing(loom: Loom) -> None:
 
 async def test_the_shell_shows_costs_and_what_is_left_today(loom: Loom, tmp_path: Path) -> None:
     await loom.actor(Settler, "a").ask(Settle())
+    await loom.reached()
     config = tmp_path / "loom.config.yaml"
     config.write_text(f"data: {tmp_path}\nbudgets: {{models: {{max_usd_per_day: 0.001}}}}\n")
     said: Any = (await asyncio.to_thread(invoke, "costs", "--by", "model", "--json", config=config)).json

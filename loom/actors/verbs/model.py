@@ -255,6 +255,7 @@ async def _journaled(
     # Journaled before the settlement, which waits: an answer that was paid for is not lost to a cancellation.
     entry = _written(turn, _with_cost(entry, permit, cost))
     await settle(turn, permit, cost, answered=response is not None)
+    await turn.durable()  # the code goes on from an answer that no crash takes away: it was paid for
     return entry, response
 
 
