@@ -88,7 +88,7 @@ async def test_a_damaged_line_is_a_finding_with_its_number(tmp_path: Path, line:
 async def test_a_line_that_was_written_in_part_is_said_and_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     heads = await journal_with_heads(path)
-    for torn in (heads + b"1", heads + b"13 0a1b", heads[: heads.index(b"\n") - 1] + b"\n" + heads[-10:]):
+    for torn in (heads + b"1", heads + b"13 0a1b", heads[: heads.index(b"\n") - 1] + b"\na" + heads[-10:]):
         path.with_suffix(".heads").write_bytes(torn)
         found = verify(path)
         assert found.counts["HEAD_TORN"] == 1
