@@ -109,7 +109,7 @@ def _as_sent(turn: Turn, request: ModelRequest[Any]) -> ModelRequest[Any]:
     sent = cast("list[Any]", sent_value(turn, written))
     if sent == written:
         return request
-    messages = messages_from_dict(sent)
+    messages: list[Any] = messages_from_dict(sent)
     if request.system_message is None:
         return request.override(messages=messages)
     return request.override(system_message=messages[0], messages=messages[1:])
