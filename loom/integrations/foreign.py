@@ -20,8 +20,8 @@ from pydantic_core import to_json
 from loom.actors.turn import Turn
 from loom.actors.verbs.model import model_step
 from loom.errors import ConfigError
-from loom.integrations.foreign_tools import step_scope
-from loom.integrations.pydantic_ai.runs import runs_of
+from loom.integrations.runs import runs_of
+from loom.integrations.tool_steps import step_scope
 
 __all__ = ["ForeignAnswer", "ForeignCall", "ForeignTool", "foreign_model_step"]
 

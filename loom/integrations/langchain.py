@@ -18,12 +18,12 @@ from pydantic import JsonValue, TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from loom.actors.turn import Turn
-from loom.actors.verbs.model_kept import sent_value
+from loom.actors.verbs.model_kept import hides, sent_value
 from loom.errors import AdmissionError, NoTurnError
 from loom.integrations.foreign import ForeignAnswer, ForeignCall, ForeignTool, foreign_model_step
-from loom.integrations.foreign_tools import ToolCall, approval_of, denied_words, tool_step
-from loom.integrations.pydantic_ai.runs import turn_here
-from loom.integrations.pydantic_ai.tools import KEY, arguments_json, handled, handling_of
+from loom.integrations.handling import KEY, arguments_json, handled, handling_of
+from loom.integrations.runs import turn_here
+from loom.integrations.tool_steps import ToolCall, denied_words
 
 __all__ = ["LoomMiddleware", "handled"]
 
@@ -76,14 +76,14 @@ class LoomMiddleware(AgentMiddleware[Any, Any, Any]):
         handling = handling_of(config if isinstance(config, Mapping) else None, name)
         call = ToolCall("langchain", name, call_id, arguments_json(request.tool_call["args"]), handling)
         approver = handling.approver or (self._approver if name in self._approved_tools else None)
-        given = None if approver is None else await approval_of(turn, call, approver)
+        given = None if approver is None else await call.approval(turn, approver)
         if given is not None and not given.granted:
             return ToolMessage(content=denied_words(given), name=name, tool_call_id=call_id, status="error")
 
         async def work() -> JsonValue:
             return _written(name, await handler(request))
 
-        return _tool_message(await tool_step(turn, call, work, under=given))
+        return _tool_message(await call.step(turn, work, under=given))
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: Callable[..., Any]) -> Any:
         """Ask the model outside a turn."""
@@ -104,12 +104,11 @@ class LoomMiddleware(AgentMiddleware[Any, Any, Any]):
 
 def _as_sent(turn: Turn, request: ModelRequest[Any]) -> ModelRequest[Any]:
     """Return a request without the protected values of the turn, unless the config shows them."""
+    if not hides(turn):
+        return request
     about = [*([request.system_message] if request.system_message else []), *request.messages]
     written: list[Any] = [to_jsonable_python(message_to_dict(message)) for message in about]
-    sent = cast("list[Any]", sent_value(turn, written))
-    if sent == written:
-        return request
-    messages: list[Any] = messages_from_dict(sent)
+    messages: list[Any] = messages_from_dict(cast("list[Any]", sent_value(turn, written)))
     if request.system_message is None:
         return request.override(messages=messages)
     return request.override(system_message=messages[0], messages=messages[1:])

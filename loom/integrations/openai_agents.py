@@ -22,13 +22,13 @@ from pydantic import JsonValue, TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from loom.actors.turn import Turn
-from loom.actors.verbs.model_kept import sent_text, sent_value
+from loom.actors.verbs.model_kept import hides, sent_text, sent_value
 from loom.decisions.decision import ApprovalGiven
 from loom.errors import ConfigError, NoTurnError
 from loom.integrations.foreign import ForeignAnswer, ForeignCall, ForeignTool, foreign_model_step
-from loom.integrations.foreign_tools import ToolCall, approval_of, denied_words, tool_step
-from loom.integrations.pydantic_ai.runs import Answered, runs_of, turn_here
-from loom.integrations.pydantic_ai.tools import KEY, ToolHandling, arguments_json, handled, handling_of
+from loom.integrations.handling import KEY, ToolHandling, arguments_json, handled, handling_of
+from loom.integrations.runs import Answered, runs_of, turn_here
+from loom.integrations.tool_steps import ToolCall, denied_words
 
 __all__ = ["handled", "run"]
 
@@ -69,7 +69,7 @@ async def run(
                 raise ConfigError(
                     f"tool [{call.name}] needs approval, and no one is named; expected an approver: run(…, approver=…)"
                 )
-            answer = await approval_of(turn, call, asked)
+            answer = await call.approval(turn, asked)
             runs_of(turn).answers[call.key] = Answered(answer, call.arguments)
             if answer.granted:
                 state.approve(item)
@@ -114,7 +114,7 @@ async def _invoke(tool: FunctionTool, handling: ToolHandling, context: ToolConte
         return done
 
     under: ApprovalGiven | None = None if answered is None else answered.given
-    return await tool_step(turn, call, work, under=under)
+    return await call.step(turn, work, under=under)
 
 
 class _StepModel(Model):
@@ -140,8 +140,8 @@ class _StepModel(Model):
         if system_instructions:
             system_instructions = sent_text(turn, system_instructions)
         items: Any = to_jsonable_python(ItemHelpers.input_to_new_input_list(input))
-        if (sent := sent_value(turn, items)) != items:
-            input = items = sent
+        if hides(turn):
+            input = items = sent_value(turn, items)
         call = ForeignCall(
             framework=_FRAMEWORK,
             provider=_provider(self._model, model),

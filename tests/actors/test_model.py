@@ -325,6 +325,22 @@ async def test_a_call_that_asks_nothing_is_refused_before_it_is_journaled(
         assert not calls_in(await entries(loom))
 
 
+class AskAndLook(Command[list[str]]):
+    pass
+
+
+class Looker(Folding):
+    async def execute(self, command: AskAndLook) -> list[str]:
+        await self.call_model(model=Script(text("so")).model(), prompt="hi")
+        turn = current_turn(self, "call_model")
+        return [recorded.kind async for recorded in turn.services.store.read(turn.host.journal)]
+
+
+async def test_an_answer_is_durable_before_the_code_has_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, agents=[Looker]) as loom:
+        assert await loom.actor(Looker, "one").ask(AskAndLook()) == ["command_received", "model_called"]
+
+
 # --- the step that adapters use -------------------------------------------------------------------
 
 

@@ -227,3 +227,29 @@ async def test_what_is_sealed_is_sent_as_sealed(tmp_path: Path, monkeypatch: pyt
 
     assert len(SEEN) == 3
     assert all("write to [sealed]" in each and "ada@" not in each for each in SEEN)
+
+
+class LookFor(WriteTo):
+    command_type = "langchain_look_for"
+
+
+class Looking(Actor):
+    actor_type = "langchain-looking"
+
+    async def execute(self, command: LookFor) -> str:
+        model = Scripted(answers=[calling("order", {"order_id": command.email}, "a"), AIMessage(content="found")])
+        done = await create_agent(model, tools=[order], middleware=[LoomMiddleware()]).ainvoke(
+            {"messages": [{"role": "user", "content": "find it"}]}
+        )
+        return str(done["messages"][-1].content)
+
+
+async def test_what_is_sealed_is_not_in_the_query_of_a_look_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(range(32))).decode())
+    async with sealing_loom(tmp_path, Looking) as loom:
+        command = LookFor(customer_id="c-7", email="ada@example.org")
+        assert await loom.actor(Looking, "one").ask(command, by="ada") == "found"
+        entries = [recorded.entry async for recorded in loom.store.read("langchain-looking/one")]
+
+    [looked] = [each for each in entries if isinstance(each, ContextGatheredEntry)]
+    assert looked.query == "[sealed]"

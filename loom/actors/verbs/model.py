@@ -16,7 +16,7 @@ from loom.actors.turn import Turn
 from loom.actors.verbs.approval import request_approval
 from loom.actors.verbs.attempts import Attempts
 from loom.actors.verbs.model_budget import Cost, Permit, cost_of, permitted, settle
-from loom.actors.verbs.model_kept import digest_of, kept_messages, kept_output, output_of, sent_value
+from loom.actors.verbs.model_kept import digest_of, hides, kept_messages, kept_output, output_of, sent_value
 from loom.actors.verbs.model_request import Call, Came, Misfit, all_settings, requested, worth_another
 from loom.actors.verbs.model_wire import (
     asked_of,
@@ -140,8 +140,10 @@ async def model_answer(
 def _sent(turn: Turn, messages: Sequence[ModelMessage]) -> tuple[Sequence[ModelMessage], list[Any]]:
     """Return messages as the model gets them, and as JSON."""
     written: Any = messages_json(messages)
+    if not hides(turn):
+        return messages, written
     sent: Any = sent_value(turn, written)
-    return (messages, written) if sent == written else (messages_of(sent), sent)
+    return messages_of(sent), sent
 
 
 async def _taken(

@@ -21,7 +21,7 @@ from loom.errors import ErasedError
 from loom.identity import parse_journal_name
 from loom.sealing import open_for_all, seal_for_all
 
-__all__ = ["digest_of", "kept_messages", "kept_output", "output_of", "sent_text", "sent_value"]
+__all__ = ["digest_of", "hides", "kept_messages", "kept_output", "output_of", "sent_text", "sent_value"]
 
 _ABOUT = "model output"
 
@@ -37,11 +37,15 @@ async def digest_of(turn: Turn, messages: Sequence[Any]) -> str | None:
     return keyed_digest(keys_at_hand(turn, sorted(subjects)), list(messages), about="model messages")
 
 
+def hides(turn: Turn) -> bool:
+    """Tell whether a model gets values of this turn as `[sealed]`."""
+    actor_type = parse_journal_name(turn.host.journal).actor_type
+    return bool(turn.protected.texts) and turn.services.models.hides_from(actor_type)
+
+
 def sent_value(turn: Turn, value: JsonValue) -> JsonValue:
     """Return JSON as a model gets it: the protected values of the turn are `[sealed]`, unless the config shows them."""
-    if not turn.protected.texts or not turn.services.models.hides_from(
-        parse_journal_name(turn.host.journal).actor_type
-    ):
+    if not hides(turn):
         return value
     sent: JsonValue = without_texts(turn, value)
     return sent

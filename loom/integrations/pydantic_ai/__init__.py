@@ -6,8 +6,8 @@ needs approval waits for a person, with exactly its arguments bound.
 
 from __future__ import annotations
 
+from loom.integrations.handling import ToolHandling, handled
 from loom.integrations.pydantic_ai.actor import AgentActor, RunAgent
 from loom.integrations.pydantic_ai.durability import LoomDurability
-from loom.integrations.pydantic_ai.tools import ToolHandling, handled
 
 __all__ = ["AgentActor", "LoomDurability", "RunAgent", "ToolHandling", "handled"]

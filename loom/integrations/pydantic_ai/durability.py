@@ -32,11 +32,12 @@ from pydantic_ai.tools import (
 from loom.actors import verbs
 from loom.actors.turn_context import turn_of_caller
 from loom.decisions.decision import ApprovalGiven
+from loom.integrations.handling import KEY, ToolHandling, arguments_json, handling_of
 from loom.integrations.pydantic_ai.codec import STRICT_JSON, not_json
 from loom.integrations.pydantic_ai.operations import TurnOperations
 from loom.integrations.pydantic_ai.progress import watched_by
-from loom.integrations.pydantic_ai.runs import Answered, runs_of, turn_here
-from loom.integrations.pydantic_ai.tools import KEY, ToolHandling, arguments_json, handling_of, in_short
+from loom.integrations.runs import Answered, runs_of, turn_here
+from loom.integrations.tool_steps import approval_step, denied_words
 
 __all__ = ["LoomDurability"]
 
@@ -157,18 +158,14 @@ class LoomDurability(BaseDurabilityCapability[AgentDepsT]):
         turn = turn_here()
         assert turn is not None  # noqa: S101 - the caller has it
         arguments = call.args_as_dict()
-        written = arguments_json(arguments)
-        given = await verbs.request_approval(
+        given = await approval_step(
             turn,
+            f"agent {self.name}",
+            call.tool_name,
+            arguments_json(arguments),
+            handling,
             approver=cast("str", handling.approver),
-            reason=f"agent {self.name} asks to call {call.tool_name} with {in_short(written)}"[:2_000],
-            timeout_s=handling.timeout_s,
-            deadline=None,
-            on_deadline="escalate" if handling.escalate_to else "deny",
-            escalate_to=handling.escalate_to,
             key=key,
-            action=call.tool_name,
-            arguments=written,
         )
         runs_of(turn).answers[call.tool_call_id] = Answered(given, arguments)
         return given
@@ -195,7 +192,4 @@ def _definition(ctx: RunContext[Any], tool: str) -> ToolDefinition | None:
 
 
 def _result(given: ApprovalGiven) -> ToolApproved | ToolDenied:
-    if given.granted:
-        return ToolApproved()
-    why = given.comment or ("the deadline passed without an answer" if given.by is None else "no reason was given")
-    return ToolDenied(f"The call was denied by {given.by or given.approver}: {why}")
+    return ToolApproved() if given.granted else ToolDenied(denied_words(given))

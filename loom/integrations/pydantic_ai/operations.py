@@ -8,8 +8,7 @@ must not change.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
@@ -37,14 +36,13 @@ from pydantic_ai.durable_exec import (
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model
 
-from loom.actors import verbs
 from loom.actors.turn import Turn
 from loom.actors.verbs.model import model_step
-from loom.errors import AdmissionError, EffectFailedError, LookupFailedError, ModelCallError, NoTurnError
-from loom.identity import derived_id
+from loom.errors import ModelCallError, NoTurnError
+from loom.integrations.handling import ToolHandling, arguments_json, handling_of, in_short
 from loom.integrations.pydantic_ai.provider_errors import as_provider_error
-from loom.integrations.pydantic_ai.runs import Answered, in_step, runs_of, turn_here
-from loom.integrations.pydantic_ai.tools import ToolHandling, arguments_json, handling_of, in_short
+from loom.integrations.runs import Answered, runs_of, turn_here
+from loom.integrations.tool_steps import effect_key, effect_step, look_up_step, step_scope
 
 __all__ = ["TurnOperations"]
 
@@ -108,7 +106,10 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
         turn, params = _turn(name), _params.get()
         if isinstance(operation_id, EventStreamHandlerId):
             # Progress is not journaled: a resumed turn reports it again, and a replay does not.
-            return None if turn.compare is not None else await _within(body)
+            if turn.compare is not None:
+                return None
+            with step_scope():
+                return await body()
         runs = runs_of(turn)
         run_id = _run_id(params)
         match operation_id:
@@ -117,18 +118,18 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
             case ToolsetValidateToolArgumentsId(toolset_id=toolset):
                 asked = in_short(arguments_json(params.tool_args))
                 key = runs.numbered(runs.name(_for_tool(name, params), run_id))
-                return await _look_up(
+                return await look_up_step(
                     turn, key, body, system=toolset, entity=f"arguments of {params.name}", query=asked
                 )
             case ToolsetGetToolsId(toolset_id=toolset):
                 key = runs.numbered(runs.name(name, run_id))
-                return await _look_up(turn, key, body, system=toolset, entity="tools", query="")
+                return await look_up_step(turn, key, body, system=toolset, entity="tools", query="")
             case ToolsetGetInstructionsId(toolset_id=toolset):
                 key = runs.numbered(runs.name(name, run_id))
-                return await _look_up(turn, key, body, system=toolset, entity="instructions", query="")
+                return await look_up_step(turn, key, body, system=toolset, entity="instructions", query="")
             case _:
                 key = runs.numbered(runs.name(name, run_id))
-                return await _effect(turn, name, key, body, repeatable=True, arguments=None, answered=None)
+                return await effect_step(turn, name, key, body, repeatable=True, arguments=None)
 
     async def _model(self, operation: DurableOperation[P, W, R], params: P) -> R:
         """Make a request of a model as the step of `call_model`, and return its whole response."""
@@ -142,7 +143,7 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
         model = self._model_of(asked)
 
         async def request(sent: Sequence[ModelMessage]) -> ModelResponse:
-            with _step_scope(), durable_unit_scope():
+            with step_scope(), durable_unit_scope():
                 return cast("ModelResponse", await operation.handler(_with_messages(params, sent)))
 
         try:
@@ -180,15 +181,21 @@ class TurnOperations(JournalCallableOperationBackend[Mapping[str, Any]]):
         arguments = arguments_json(params.tool_args)
         if handling.calls == "look_up":
             system, entity = handling.system or self._agent_name, handling.entity or params.name
-            found = await _look_up(turn, key, _kept(body), system=system, entity=entity, query=in_short(arguments))
+            found = await look_up_step(turn, key, _kept(body), system=system, entity=entity, query=in_short(arguments))
             return _given(found)
         answered = runs.answers.get(params.ctx.tool_call_id or "")
         if answered is not None:
             arguments = _as_approved(params, answered, arguments)
         repeatable = handling.calls == "repeatable"
-        effect_key = f"{name}/{derived_id('effect', turn.services.store.workspace, str(turn), key)[:16]}"
-        done = await _effect(
-            turn, params.name, effect_key, _kept(body), repeatable=repeatable, arguments=arguments, answered=answered
+        under = None if answered is None else answered.given
+        done = await effect_step(
+            turn,
+            params.name,
+            effect_key(turn, name, key),
+            _kept(body),
+            repeatable=repeatable,
+            arguments=arguments,
+            under=under,
         )
         return _given(done)
 
@@ -241,20 +248,6 @@ def _for_tool(name: str, params: Any) -> str:
     return name if name.endswith(f":{params.name}") else f"{name}:{params.name}"
 
 
-@contextmanager
-def _step_scope() -> Generator[None]:
-    token = in_step.set(True)
-    try:
-        yield
-    finally:
-        in_step.reset(token)
-
-
-async def _within(body: Callable[[], Awaitable[object]]) -> Any:
-    with _step_scope():
-        return await body()
-
-
 def _kept(body: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
     """Return a tool's body that gives its plain result, or all that it gave under a name of its own."""
 
@@ -273,58 +266,6 @@ def _given(kept: Any) -> object:
     if isinstance(kept, dict) and kept.keys() == {_WRAPPED}:
         return kept[_WRAPPED]
     return {"result": kept, "kind": "tool_return"}
-
-
-async def _look_up(
-    turn: Turn, key: str, body: Callable[[], Awaitable[object]], *, system: str, entity: str, query: str
-) -> Any:
-    try:
-        return await verbs.gather_context(
-            turn,
-            system=system,
-            entity=entity,
-            query=turn.protected.redact(query),
-            fetcher=lambda: _within(body),
-            relevance=None,
-            returns=None,
-            timeout_s=None,
-            key=key,
-            protect=None,
-            subject=None,
-            retry=None,
-        )
-    except LookupFailedError as error:
-        raise _refused(error.type_name, error.message, error) from error
-
-
-async def _effect(
-    turn: Turn,
-    action: str,
-    key: str,
-    body: Callable[[], Awaitable[object]],
-    *,
-    repeatable: bool,
-    arguments: dict[str, JsonValue] | None,
-    answered: Answered | None,
-) -> Any:
-    try:
-        return await verbs.perform(
-            turn,
-            action=action,
-            effect=lambda key: _within(body),
-            key=key,
-            repeatable=repeatable,
-            returns=None,
-            arguments=arguments,
-            under=None if answered is None else answered.given,
-        )
-    except EffectFailedError as error:
-        raise _refused(error.type_name, error.message, error) from error
-
-
-def _refused(type_name: str, message: str, error: Exception) -> Exception:
-    """Return the error of a result that cannot be kept as such, live and resumed; others as they are."""
-    return AdmissionError(message) if type_name == AdmissionError.__name__ else error
 
 
 def _as_approved(
