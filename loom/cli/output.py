@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from loom.cli.text import as_json, moment, safe
+from loom.text import as_json, moment, safe
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -16,9 +16,9 @@ from typing import Any
 
 import typer
 
-from loom.cli.text import one_line
 from loom.errors import AdmissionError
 from loom.journal.admission import parse_json
+from loom.text import one_line
 
 __all__ = ["read_payload"]
 

@@ -12,7 +12,7 @@ from loom.cli.helping import Sections
 from loom.cli.listing import Cell, cell, fields, listing, rows_of
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import named, one_line, who
+from loom.text import named, one_line, who
 
 __all__ = [
     "EXIT_NO",

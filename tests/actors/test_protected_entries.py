@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from loom import Actor, Command, Entry, Loom
-from loom.cli.text import plain as shown_plain
 from loom.decisions.entries import UNANSWERABLE
 from loom.errors import ActorFailedError, ActorStoppedError, ErasedError
 from loom.journal.kinds import CommandReceivedEntry, TurnFailedEntry
 from loom.journal.sqlite.verify import verify
 from loom.sealing import MASTER_KEY, Erased, Masked, Sealed, SealedValue, Withheld
+from loom.text import plain as shown_plain
 from tests.actors.protected_support import MASTER, erase, on_disk, sealing
 from tests.actors.support import until
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom.cli.text import age, as_json, compact, moment, one_line, parse_moment, safe, shortened, size
+from loom.text import age, as_json, compact, moment, one_line, parse_moment, safe, shortened, size
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, one_line
+from loom.text import age, one_line
 
 if TYPE_CHECKING:
     from rich.text import Text

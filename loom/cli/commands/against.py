@@ -12,7 +12,7 @@ from loom.cli.command import EXIT_ERROR, EXIT_NO, EXIT_UNSURE
 from loom.cli.coverage import too_little
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import one_line, shortened
+from loom.text import one_line, shortened
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -10,7 +10,7 @@ from loom.cli.command import command
 from loom.cli.listing import fields
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, compact, moment, named, one_line, who
+from loom.text import age, compact, moment, named, one_line, who
 
 if TYPE_CHECKING:
     from rich.text import Text

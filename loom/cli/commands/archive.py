@@ -15,7 +15,7 @@ from loom.cli.helping import Sections
 from loom.cli.listing import cell, listing
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, moment, one_line, parse_moment, plain
+from loom.text import as_json, moment, one_line, parse_moment, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

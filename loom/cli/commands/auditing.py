@@ -19,7 +19,7 @@ from loom.cli.commands.judging import (
 )
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import one_line, shortened
+from loom.text import one_line, shortened
 
 if TYPE_CHECKING:
     from loom.replay import Selection

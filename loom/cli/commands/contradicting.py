@@ -9,7 +9,7 @@ import typer
 from loom.cli.command import EXIT_NO
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import one_line, shortened
+from loom.text import one_line, shortened
 
 if TYPE_CHECKING:
     from loom.precedents import Contradiction

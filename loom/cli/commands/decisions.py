@@ -15,8 +15,8 @@ from loom.cli.commands.facets import print_facets
 from loom.cli.commands.judging import ByTimeOption
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import compact, moment, one_line, parse_moment
 from loom.cli.values import named_values
+from loom.text import compact, moment, one_line, parse_moment
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,7 +10,7 @@ import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.shell import Shell
-from loom.cli.text import one_line
+from loom.text import one_line
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -12,7 +12,7 @@ from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
 from loom.cli.commands.monthly import comparing, drift_by_month, print_parts
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import one_line, parse_moment
+from loom.text import one_line, parse_moment
 
 if TYPE_CHECKING:
     from rich.text import Text

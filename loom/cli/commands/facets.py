@@ -8,7 +8,7 @@ import typer
 
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, one_line
+from loom.text import as_json, one_line
 
 if TYPE_CHECKING:
     from loom.cli.reading import Readings

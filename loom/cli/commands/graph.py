@@ -11,7 +11,7 @@ import typer
 from loom.cli.command import command
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import one_line
+from loom.text import one_line
 
 if TYPE_CHECKING:
     from loom.lineage import ContextGraph

@@ -13,8 +13,8 @@ from loom.cli.commands.against import AgainstAsked, judge_against
 from loom.cli.coverage import too_little
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import one_line, shortened
 from loom.cli.values import named_values
+from loom.text import one_line, shortened
 
 if TYPE_CHECKING:
     from loom.replay import Case, Judgement, Selection

@@ -12,7 +12,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.judging import ByTimeOption, SinceOption, UntilOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import one_line
+from loom.text import one_line
 
 if TYPE_CHECKING:
     from loom.decisions.alerts import AnomalyFoundEntry

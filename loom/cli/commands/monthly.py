@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from loom.cli.command import EXIT_NO, EXIT_UNSURE
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import one_line
+from loom.text import one_line
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -11,7 +11,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
 from loom.cli.shell import Shell
-from loom.cli.text import one_line
+from loom.text import one_line
 
 if TYPE_CHECKING:
     from loom.history.outcomes import OutcomeReport

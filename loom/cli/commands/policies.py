@@ -13,7 +13,7 @@ from loom.cli.helping import Sections
 from loom.cli.listing import Cell, cell, fields, listing
 from loom.cli.output import Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import compact, moment, named, one_line, safe, who
+from loom.text import compact, moment, named, one_line, safe, who
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -13,8 +13,8 @@ from loom.cli.helping import Sections
 from loom.cli.listing import cell, listing
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import compact, one_line, who
 from loom.cli.values import named_values
+from loom.text import compact, one_line, who
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -13,7 +13,7 @@ from loom.cli.commands.rerunning import rerun
 from loom.cli.helping import Sections
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, compact, moment, one_line, plain, shortened
+from loom.text import as_json, compact, moment, one_line, plain, shortened
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -20,7 +20,7 @@ from loom.cli.commands.judging import (
 from loom.cli.coverage import too_little
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import compact, one_line, shortened
+from loom.text import compact, one_line, shortened
 
 if TYPE_CHECKING:
     from loom.replay import Rerun

@@ -12,7 +12,7 @@ from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.listing import Cell, cell, rows_of
 from loom.cli.shell import Shell
-from loom.cli.text import moment
+from loom.text import moment
 
 __all__ = ["add_to"]
 

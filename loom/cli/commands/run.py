@@ -10,7 +10,7 @@ import typer
 from loom.cli.command import EXIT_NO, command
 from loom.cli.output import Output
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, one_line
+from loom.text import as_json, one_line
 
 __all__ = ["add_to"]
 

@@ -12,7 +12,7 @@ from loom.cli.helping import Sections
 from loom.cli.listing import Cell, cell, fields, listing, rows_of
 from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, compact, moment, one_line, shortened, who
+from loom.text import age, compact, moment, one_line, shortened, who
 
 if TYPE_CHECKING:
     from loom.decisions import DecisionSummary, Run

@@ -16,7 +16,7 @@ from loom.cli.helping import Sections
 from loom.cli.listing import cell, listing
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import as_json, moment, one_line
+from loom.text import as_json, moment, one_line
 
 if TYPE_CHECKING:
     from loom.journal.entry import Recorded

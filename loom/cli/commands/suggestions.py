@@ -11,7 +11,7 @@ from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.listing import Cell, cell, fields, listing
 from loom.cli.shell import Shell
-from loom.cli.text import one_line, shortened
+from loom.text import one_line, shortened
 
 if TYPE_CHECKING:
     from loom.evolution import Suggestion

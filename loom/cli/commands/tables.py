@@ -11,7 +11,7 @@ from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.output import Column
 from loom.cli.shell import Shell
-from loom.cli.text import safe
+from loom.text import safe
 
 __all__ = ["add_to"]
 

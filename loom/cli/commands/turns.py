@@ -11,7 +11,7 @@ from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.cli.text import age, named, one_line, shortened, who
+from loom.text import age, named, one_line, shortened, who
 
 if TYPE_CHECKING:
     from rich.text import Text
