@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from loom import Loom, LoomConfig
+from loom.actors.system import ActorSystem
 from loom.circuits import Circuit, CircuitActor, CircuitDefinition, Circuits, Result, circuit, extension
 from loom.circuits.chain import RunChain
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry
@@ -72,7 +73,7 @@ def master(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def sealing(path: Path, *circuits: Circuit, resume: bool = True) -> AsyncIterator[Loom]:
+async def sealing(path: Path, *circuits: Circuit) -> AsyncIterator[Loom]:
     own = Extension(
         name="circuits",
         projections=extension.projections,
@@ -81,7 +82,7 @@ async def sealing(path: Path, *circuits: Circuit, resume: bool = True) -> AsyncI
         start=lambda loom: Circuits.open(loom, circuits=circuits or (welcome, send)),
     )
     config = LoomConfig(data=path, sections={"sealing": SealingConfig(enabled=True)})
-    async with Loom.open(config, by="mira", extensions=[own], resume=resume) as loom:
+    async with Loom.open(config, by="mira", extensions=[own]) as loom:
         yield loom
 
 
@@ -515,9 +516,15 @@ async def test_a_turn_that_is_resumed_without_what_was_not_kept_fails_and_says_s
     assert not [each for each in SECRETS if each in written(tmp_path)]
 
 
-async def test_a_turn_that_was_cut_off_is_made_whole_by_the_same_request_sent_again(tmp_path: Path) -> None:
+async def test_a_turn_that_was_cut_off_is_made_whole_by_the_same_request_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def later(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ActorSystem, "wake_all", later)  # else it may be resumed first, without what was not kept
     await killed_within(tmp_path)
-    async with sealing(tmp_path, resume=False) as loom:  # else loom may resume it first, without what was not kept
+    async with sealing(tmp_path) as loom:
         reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
         assert reply.success
         assert seen == [GIVEN]
