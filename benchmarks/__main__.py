@@ -96,7 +96,7 @@ def hold_against(named: str, *, rounds: int, parts: list[str] | None, scale: flo
 
 
 def turn_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
-    """Turns per second at several concurrencies, each beside the raw limit measured right before and after it."""
+    """Turns per second at several concurrencies, each next to the raw limit measured right before and after it."""
     with scratch() as place:
         commit = median(raw.one_row_commit_s(place / "commit.db", count=int(2_000 * scale), body=BODY))
         yield Figure("raw one-row commit, median", commit * 1e6, "µs")
@@ -174,7 +174,7 @@ def peers_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
 
 
 def agent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
-    """Runs of an agent of pydantic-ai as turns, beside the bare agent and its DBOS integration, in one run."""
+    """Runs of an agent of pydantic-ai as turns, next to the bare agent and its DBOS integration, in one run."""
     count = max(int(100 * scale), 10)
     with scratch() as place:
         seen = asyncio.run(agents.agents(place / "agents.db", count=count))
@@ -194,7 +194,7 @@ def agent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
 
 
 def floor_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
-    """Turns beside the least program that writes the same rows, the two in turns; neither has views."""
+    """Turns next to the least program that writes the same rows, the two in turns; neither has views."""
     del with_peers
     count, floors, seen = max(int(8_192 * scale), 512), [], []
     with scratch() as place:
@@ -210,7 +210,7 @@ def floor_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
 
 
 def history_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
-    """Rebuild of a long journal, beside pydantic alone and the repository of eventsourcing."""
+    """Rebuild of a long journal, next to pydantic alone and the repository of eventsourcing."""
     with scratch() as place:
         path = place / "long.db"
         asyncio.run(history.lay_down(path, entries=int(100_000 * scale)))
@@ -238,7 +238,7 @@ def memory_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     del with_peers
     with scratch() as place:
         asleep, awake = asyncio.run(memory.bytes_per_actor(place, count=int(2_000 * scale)))
-        yield Figure("an idle actor that was let go", asleep, "bytes", aim="0, beside noise", met=asleep < 100)
+        yield Figure("an idle actor that was let go", asleep, "bytes", aim="0, but for noise", met=asleep < 100)
         yield Figure("an actor that is awake", awake, "bytes", aim="< 10,000", met=awake < 10_000)
 
 
@@ -265,7 +265,7 @@ def precedent_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
 
 
 def judge_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
-    """Recorded decisions judged under another version, beside the bare evaluator."""
+    """Recorded decisions judged under another version, next to the bare evaluator."""
     del with_peers
     with scratch() as place:
         seen = asyncio.run(judging.judging(place / "judged.db", decisions=int(100_000 * scale)))
@@ -278,7 +278,7 @@ def judge_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
 
 
 def routing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
-    """A choice with history off, compared beside the road, and used."""
+    """A choice with history off, compared apart from the request, and used."""
     del with_peers
     with scratch() as place:
         seen = asyncio.run(routing.choices_s(place, rounds=max(int(20 * scale), 2), each=25))

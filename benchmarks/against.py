@@ -135,7 +135,7 @@ def table(lines: Sequence[Mapping[str, object]], *, then: str) -> str:
 
 
 def load() -> str:
-    """Say how busy the machine is, for beside the figures."""
+    """Say how busy the machine is, to print next to the figures."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 

@@ -72,7 +72,7 @@ def as_samples(before: Sequence[float], after: Sequence[float], by: random.Rando
 
 
 def as_pairs(before: Sequence[float], after: Sequence[float], by: random.Random) -> float:
-    """Return the p-value of two windows of the same subjects, drawn anew either time."""
+    """Return the p-value of two windows of the same subjects, drawn again each time."""
     places = [str(place) for place in range(len(before))]
     sides = by.choices(places, before, k=SIZE), by.choices(places, after, k=SIZE)
     units = [Exchanged({old: 1}, {new: 1}) for old, new in zip(*sides, strict=True)]

@@ -1,4 +1,4 @@
-"""Judging recorded decisions again, beside the bare evaluator and the bare reading of the same rows."""
+"""Judging recorded decisions again, next to the bare evaluator and the bare reading of the same rows."""
 
 from __future__ import annotations
 

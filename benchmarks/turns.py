@@ -66,7 +66,7 @@ async def turns(path: Path, *, in_flight: int, count: int) -> TurnFigures:
 
 
 async def turns_without_views_per_second(path: Path, *, in_flight: int, count: int) -> float:
-    """Return turns per second where no projection follows the journal: what is beside the floor."""
+    """Return turns per second where no projection follows the journal: what is next to the floor."""
 
     async def nothing(_: Projector) -> None:
         """Fold nothing."""

@@ -19,17 +19,15 @@ from loom.errors import ControlError, JournalLockedError
 from loom.extension import Extension
 from loom.identity import Edge, Identity, check_person
 from loom.journal.control import control_call, takes_requests
-from loom.journal.sqlite import JournalFiles
 from loom.operations import Operations
 from loom.runtime import Loom
 from loom.workspace import Workspace
 
-__all__ = ["act", "act_with_code", "open_loom", "over_socket"]
+__all__ = ["act", "act_with_code", "open_loom"]
 
 _TRIES = 40
 _PAUSE_S = 0.05
 _STARTING = "NobodyListens"
-_ANSWER_TIMEOUT_S = 30.0
 _LONG_S = 3_600.0
 
 
@@ -52,7 +50,7 @@ async def act(
     for attempt in range(1, _TRIES + 1):
         try:
             if place.files.exists() and takes_requests(place.files.lock):
-                return await over_socket(place.files, operation, arguments), True
+                return await control_call(place.files.lock, operation, arguments), True
             async with open_loom(without_code(place), by=by, extensions=extensions) as loom:
                 return await Operations(loom).call(operation, arguments, edge=_edge()), False
         except (ControlError, JournalLockedError) as error:
@@ -62,33 +60,33 @@ async def act(
     raise AssertionError("a loop that returns or raises")
 
 
-async def act_with_code(shell: Shell, operation: str, arguments: Mapping[str, JsonValue], *, by: str) -> JsonValue:
-    """Do an operation that needs the code of policies and actors; return its result.
+async def act_with_code(
+    shell: Shell,
+    operation: str,
+    arguments: Mapping[str, JsonValue],
+    *,
+    by: str,
+    begins: bool = False,
+    resumes: bool = False,
+    timeout_s: float = _LONG_S,
+) -> tuple[JsonValue, bool]:
+    """Do an operation that needs the code of policies and actors; return its result, and whether a running loom did it.
 
-    The loom that runs does it. Without one, the workspace is opened for a moment with the modules of the config.
+    Without a loom that runs, the workspace is opened for a moment with the modules of the config; with `begins` it is
+    created if it does not exist yet. With `resumes`, an actor that is sent a command resumes its unfinished turns.
     """
     check_person(by)
-    place = shell.existing
+    place = shell.place if begins else shell.existing
     if takes_requests(place.files.lock):
-        return await over_socket(place.files, operation, arguments, timeout_s=_LONG_S)
+        return await control_call(place.files.lock, operation, arguments, timeout_s=timeout_s), True
     shell.allow_imports()
     async with open_loom(place, by=by) as loom:
-        return await Operations(loom).call(operation, arguments, edge=_edge())
+        loom.actors.resumes = resumes
+        return await Operations(loom).call(operation, arguments, edge=_edge()), False
 
 
 def _edge() -> Edge:
     return Edge("shell", account=os.getuid())
-
-
-async def over_socket(
-    files: JournalFiles,
-    operation: str,
-    arguments: Mapping[str, JsonValue],
-    *,
-    timeout_s: float = _ANSWER_TIMEOUT_S,
-) -> JsonValue:
-    """Ask the loom that runs on a journal; raise `ControlError` with its error, or if no loom answers."""
-    return await control_call(files.lock, operation, arguments, timeout_s=timeout_s)
 
 
 def open_loom(place: Workspace, *, by: str, resume: bool = False, extensions: Sequence[Extension] = ()) -> Loom:

@@ -23,6 +23,7 @@ from loom.decisions.rows import ROW, decisions_at
 from loom.errors import AdmissionError
 from loom.identity import check_limit
 from loom.precedents.attributes import Bin, FromContext
+from loom.precedents.filters import checked_filters
 from loom.precedents.index import facets_of
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
 from loom.precedents.sums import DAY, DAY_US, EVERY, MONTH, OTHERS, YEAR, declaration_of, month_of, value_text
@@ -62,23 +63,6 @@ SELECT position, journal, command_id, decision_type, actor_type, policy_name, is
 _PAGE = 1_000
 _NAMES = ("traces", "precedents")
 _FIRST, _LAST = -(2**40), 2**40
-_KNOWN = frozenset(
-    {
-        "decision_type",
-        "command_type",
-        "is_exception",
-        "actor_type",
-        "actor_key",
-        "policy",
-        "policy_version",
-        "run_id",
-        "origin",
-        "status",
-        "since",
-        "until",
-        "by_time",
-    }
-)
 
 
 class FacetCount(BaseModel):
@@ -136,7 +120,7 @@ async def facet_counts(
 ) -> FacetCounts:
     """Return the number of matching decisions for each value of a facet; see `Precedents.facets`."""
     check_limit(limit)
-    wanted = _checked(given)
+    wanted = checked_filters(given)
     declared = _declared(rules, name, rule)
     tally = _Tally(name, declared)
     facet = None if declared is None or not _summed(wanted) else await _facet(queries, declared.declaration)
@@ -206,18 +190,6 @@ class _Tally:
                 for value, found in ((each, self._of[each]) for each in ranked[:limit] if each in there)
             ),
         )
-
-
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := sorted(set(given) - _KNOWN):
-        raise AdmissionError(
-            f"decisions are not counted by [{', '.join(unknown)}]; expected some of [{', '.join(sorted(_KNOWN))}]"
-        )
-    for name in ("since", "until"):
-        at = given.get(name)
-        if at is not None and not (isinstance(at, datetime) and at.tzinfo is not None):
-            raise AdmissionError(f"[{name}] is [{at!r:.40}]; expected a datetime with a time zone")
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _declared(rules: EquivalenceRegistry, name: str, rule: str | None) -> _Found | None:

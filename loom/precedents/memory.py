@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
@@ -15,6 +14,7 @@ from loom.decisions.rows import ROW
 from loom.decisions.trace import SUMMARY, DecisionSummary
 from loom.errors import AdmissionError
 from loom.precedents.conditions import match_expression
+from loom.precedents.filters import FILTERS, checked_filters
 from loom.precedents.hits import has_facets, with_words
 from loom.precedents.index import facet_text, is_original
 from loom.precedents.similarity import Similarity, check_nearness, usable
@@ -76,6 +76,7 @@ class Memory:
         With `similar_to` the matching decisions are suggested by the similarity of their rationale to a text, nearest
         first and not in pages; `min_similarity` (a cosine, -1..1) leaves out those below it.
         """
+        given = checked_filters(given)
         check_nearness(similar_to, min_similarity)
         if similar_to is not None and after is not None:
             raise AdmissionError(
@@ -92,7 +93,7 @@ class Memory:
         if alike is not None:
             bound["class"] = alike
             conditions.append(_CLASS)
-        matches, parameters = matching({**_dates(given), "after": 2**63 - 1 if after is None else after})
+        matches, parameters = matching({**given, "after": 2**63 - 1 if after is None else after})
         select = _FIND if given.get("command_type") is None else _FIND_BY_COMMAND
         newest, asks_more = _NEWEST, bool(conditions)
         if conditions == [_WORDS] and similar_to is None and _NARROW.isdisjoint(given):
@@ -134,35 +135,8 @@ class Memory:
         return tuple(named[at] for at in near if at in named)
 
 
-_KNOWN = frozenset(
-    {
-        "decision_type",
-        "command_type",
-        "is_exception",
-        "actor_type",
-        "actor_key",
-        "policy",
-        "policy_version",
-        "run_id",
-        "origin",
-        "status",
-        "since",
-        "until",
-        "by_time",
-    }
-)
-_NARROW = _KNOWN - {"origin", "status", "since", "until", "by_time"}
+_NARROW = FILTERS - {"origin", "status", "since", "until", "by_time"}
 """The filters with an own index that is more selective than words."""
-
-
-def _dates(given: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(given) - _KNOWN)
-    if unknown:
-        raise AdmissionError(f"unknown filter [{', '.join(unknown)}]; expected some of [{', '.join(sorted(_KNOWN))}]")
-    for name in ("since", "until"):
-        if given.get(name) is not None and not isinstance(given[name], datetime):
-            raise AdmissionError(f"[{name}] is [{given[name]!r:.40}]; expected a datetime with a time zone")
-    return dict(given)
 
 
 def _facets(facets: Mapping[str, JsonValue], bound: dict[str, object]) -> list[str]:

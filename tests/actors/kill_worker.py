@@ -1,6 +1,6 @@
 """A process of its own for the kill tests: takes commands by number until it is killed.
 
-It writes down every effect that it does and every reply that it gets, each in a line of a file beside the journal.
+It writes down every effect that it does and every reply that it gets, each in a line of a file next to the journal.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Script:
         return len(self.seen)
 
     async def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        # What comes next is told by what was asked before, as with a real model: a resumed turn goes on from there.
+        # What comes next follows from what was asked before, as with a real model: a resumed turn goes on from there.
         number = sum(isinstance(each, ModelResponse) for each in messages)
         self.seen.append(messages)
         self.arrived.set()

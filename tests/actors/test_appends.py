@@ -69,10 +69,10 @@ async def test_the_receipt_of_a_tell_is_that_of_its_command(tmp_path: Path) -> N
     async with opened(tmp_path) as loom:
         ref = loom.actor(Interpreter, "one")
         await ref.ask(WORK)
-        told = [await ref.tell(WORK, id="c"), await ref.tell(WORK, id="c")]
+        sent = [await ref.tell(WORK, id="c"), await ref.tell(WORK, id="c")]
         await ref.ask(WORK, id="c")
         [received] = [each for each in await entries(loom) if each.command_id == "c" and each.kind == TURN[0]]
-        assert {(each.sequence, each.position) for each in told} == {(received.sequence, received.position)}
+        assert {(each.sequence, each.position) for each in sent} == {(received.sequence, received.position)}
 
 
 async def test_what_is_written_from_outside_a_turn_is_an_append_of_its_own(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.actors.test_failures import Clumsy, Spoil, Unmakeable
 
 
 class Line:
-    """Stopped actors whose clock and chance are told what to say, and whose timers are fired by hand."""
+    """Stopped actors whose clock and chance are given, and whose timers are fired by hand."""
 
     def __init__(self, **options: float) -> None:
         self.now = 1_000.0

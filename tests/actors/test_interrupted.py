@@ -1,4 +1,4 @@
-"""Turns that shutdown, a broken journal or a lost process cut short: told so, and resumed."""
+"""Turns that shutdown, a broken journal or a lost process cut short: their callers hear of it, and they are resumed."""
 
 from __future__ import annotations
 

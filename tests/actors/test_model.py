@@ -105,13 +105,13 @@ async def test_a_turn_that_is_cut_after_any_entry_asks_only_for_what_is_not_on_r
             assert again.calls["asked"] == 3 - len(calls_in(history[:cut]))
 
 
-async def test_the_model_is_told_what_its_tool_gave_and_what_did_not_fit() -> None:
+async def test_the_model_is_sent_what_its_tool_gave_and_what_did_not_fit() -> None:
     last = SCRIPT.seen[-1]
     assert isinstance(last[0], ModelRequest)
     assert last[0].instructions == "Triage it."
-    told = [part for each in last if isinstance(each, ModelRequest) for part in each.parts]
-    assert any("fields do not fit" in str(part) or "Invalid JSON" in str(part) for part in told)
-    assert [part.content for part in told if isinstance(part, ToolReturnPart)] == ["pump P-7"]
+    sent = [part for each in last if isinstance(each, ModelRequest) for part in each.parts]
+    assert any("fields do not fit" in str(part) or "Invalid JSON" in str(part) for part in sent)
+    assert [part.content for part in sent if isinstance(part, ToolReturnPart)] == ["pump P-7"]
 
 
 # --- what a model can do wrong --------------------------------------------------------------------

@@ -496,7 +496,7 @@ async def test_a_request_that_makes_no_sense_is_refused_before_anything_is_writt
 
 
 class Noisy(Approver):
-    """Remembers whom it told; fails where it is told to."""
+    """Remembers whom it notified; fails where it should."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.told: list[str] = []

@@ -39,7 +39,7 @@ class Narrator(Actor):
             raise ValueError("no tale")
         model = Script(text("in one")).model() if command.plain else FunctionModel(stream_function=bits)
         answer = await self.call_model(model=model, prompt="tell", key="tale")
-        await self.record_decision(rationale="told")
+        await self.record_decision(rationale="reported")
         return answer
 
 

@@ -151,7 +151,7 @@ async def test_what_is_erased_is_erased_in_the_state_that_is_awake_and_in_the_on
         [cell] = loom.actors.cells()
         await erase(loom, "c-7")
         gone, left = Erased(), ["b@example.org", "c@example.org"]
-        assert loom.actors.cells() == (cell,), "it is at work: its state is folded anew"
+        assert loom.actors.cells() == (cell,), "it is at work: its state is folded again"
         assert cell.state_ref.state.emails == [gone, *left]
         await loom.approvals.grant(waiting.approval_id, by="boss")
         assert await other == ["Erased()", *(each[:SHOWN] for each in left)], "and who runs sees it so"

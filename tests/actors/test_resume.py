@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,24 +16,10 @@ from hypothesis import strategies as st
 
 from loom.journal import Recorded
 from loom.runtime import Loom
-from tests.actors.agents import Carry, Do, Interpreter, Program, Together, World
+from tests.actors.agents import Carry, Do, Interpreter, Program, Together, Verb, World
 from tests.actors.support import MARKERS, Granting, entries, lay_down, opened, until
 
-_VERBS = [
-    "fetch",
-    "fetch_fails",
-    "note",
-    "perform",
-    "perform_fails",
-    "evaluate",
-    "precedents",
-    "decide",
-    "approve",
-    "ask",
-    "ask_fails",
-    "tell",
-    "draw",
-]
+_VERBS = get_args(Verb)
 _TIMES = frozenset({"duration_ms", "retrieved_at", "answered_at", "position"})
 """Times, and how far the index of precedents was, which a resumption of the turn moves."""
 _VARIES = frozenset({"value_drawn", "turn_completed"})
@@ -76,7 +62,7 @@ async def run(directory: Path, program: Program, world: World, *, states: bool) 
             reply = await loom.actor(Interpreter, "one").ask(
                 Carry(program=program, states=states), id="the-command", by="somebody"
             )
-            await until(lambda: _lent(loom))  # those that were only told
+            await until(lambda: _lent(loom))  # those that were sent with `tell`
         return reply, await entries(loom)
 
 
@@ -122,14 +108,16 @@ def _settled(reply: dict[str, Any], history: Sequence[Recorded]) -> dict[str, An
     drawn = [each.body_json() for each in history if each.kind == "value_drawn"]
     known = Counter(body["step"][1] for body in drawn if isinstance(body, dict))  # type: ignore[index]
     return {
-        key: value if not isinstance(value, list) or known[key] == 3 else "drawn anew" for key, value in reply.items()
+        key: value if not isinstance(value, list) or known[key] == 3 else "drawn again" for key, value in reply.items()
     }
 
 
 def _content(journal: Sequence[Recorded], history: Sequence[Recorded], *, ordered: bool) -> list[str]:
     """Return what was journaled, without markers of resumption and without times; in order where order is fixed."""
     counted = [each for each in journal if not _is_marker(each) and not each.journal.startswith("loom/")]
-    counted.sort(key=lambda each: each.journal)  # what is told runs at the same time, in a journal of its own
+    counted.sort(
+        key=lambda each: each.journal
+    )  # what was sent with `tell` runs at the same time, in a journal of its own
     steps = {(each.journal, each.sequence): each for each in journal}
     before = [_line(each, body="as it was") for each in counted if each.position <= len(history)]
     after = [_line(each, body=_body(each, steps, ordered=ordered)) for each in counted if each.position > len(history)]

@@ -64,7 +64,7 @@ class Ping(Command[str]):
 
 
 class Flaky(World):
-    """Fails as often as it is told to, with the errors of a list."""
+    """Fails as often as it should, with the errors of a list."""
 
     def __init__(self, *errors: BaseException) -> None:
         super().__init__()

@@ -92,7 +92,7 @@ class Payer(Folding):
 
 
 class Failing(World):
-    """A world in which one call fails until it is mended."""
+    """A world in which one call fails until it is repaired."""
 
     def __init__(self, name: str, *, error: type[BaseException] = OSError) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A command that is told with a time begins at that time, once, over restarts, and costs nothing until then."""
+"""A command that is sent with a time begins at that time, once, over restarts, and costs nothing until then."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ async def test_a_command_that_is_told_for_later_survives_a_restart(tmp_path: Pat
     clock = FixedClock()
     async with opened(tmp_path, sources=fixed_sources(clock)) as loom:
         await loom.actor(Reminding, "one").ask(Remind(at=NOON + HOUR))
-        [told] = [each.entry for each in await entries(loom, "reminding/one") if each.kind == "told"]
-        assert told.at == NOON + HOUR  # type: ignore[attr-defined]
+        [sent] = [each.entry for each in await entries(loom, "reminding/one") if each.kind == "told"]
+        assert sent.at == NOON + HOUR  # type: ignore[attr-defined]
     clock.advance(late)
     async with opened(tmp_path, sources=fixed_sources(clock, seed="two")) as loom:
         if not late:

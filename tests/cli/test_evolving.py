@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from loom import Loom
-from loom.cli.commands.decisions import _print as print_decisions
+from loom.cli.commands.decisions import _cells
+from loom.cli.listing import rows_of
 from loom.cli.output import Output
 from loom.decisions import DecisionSummary
 from loom.decisions.alerts import ALERT_JOURNAL, AnomalyFoundEntry
@@ -102,7 +103,8 @@ def test_a_long_rationale_takes_few_lines_of_a_narrow_terminal(config: Path) -> 
 
     output, written = Output(), StringIO()
     output.console = Console(file=written, width=80, force_terminal=True, color_system=None)
-    print_decisions(output, [asyncio.run(newest())])
+    found = [asyncio.run(newest())]
+    rows_of(output, found, _cells(output, found))
     shown = written.getvalue().splitlines()
     assert "granted=true" in shown[2]
     assert len(shown) < 10, "\n".join(shown)

@@ -13,7 +13,9 @@ def test_the_code_that_recorded_open_turns_can_resume_them(filled: Path) -> None
     assert answer.code == 0, answer.err
     assert [each["verdict"] for each in answer.json["open"]] == ["continues", "continues"]
     assert {each["verdict"] for each in answer.json["ended"]} == {"same"}
-    assert "The code at hand can resume all of them." in invoke("check", config=filled).out
+    said = invoke("check", config=filled).out
+    assert "2 open turns: 2 continue\n" in said
+    assert "The code at hand can resume all of them." in said
 
 
 def test_turns_that_would_not_continue_are_named_and_the_exit_code_is_one(copied: Path) -> None:

@@ -10,13 +10,11 @@ import typer
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
-from loom.cli.output import Column, Output
+from loom.cli.listing import Cell, cell, listing
 from loom.cli.shell import Shell
 from loom.text import age, one_line
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from loom.cli.reading import Readings
 
 __all__ = ["add_to"]
@@ -55,17 +53,12 @@ async def actors(
         live = readings.live
         found = await _listed(shell, readings)
     matching = [each for each in found if state in (None, each["state"])]
-    if shell.json:
-        shell.output.document(matching[:limit])
-        return
-    if not live:
+    if not (live or shell.json):
         shell.output.note("no loom runs here: nothing is awake, and a stop does not outlive its process")
-    if matching:
-        _print(shell.output, matching[:limit])
-        if len(matching) > limit:
-            shell.output.note(f"{len(matching) - limit} more: --limit")
-    else:
-        shell.output.say("No actors match." if state else "No actor is awake, stopped or has an unfinished turn.")
+    nothing = "No actors match." if state else "No actor is awake, stopped or has an unfinished turn."
+    listing(shell, matching[:limit], _cells, nothing=nothing)
+    if len(matching) > limit and not shell.json:
+        shell.output.note(f"{len(matching) - limit} more: --limit")
 
 
 async def restart(
@@ -74,9 +67,9 @@ async def restart(
     by: ByOption,
 ) -> None:
     """Let a stopped actor take commands again now; its unfinished turns are resumed."""
-    from loom.cli.acting import over_socket
     from loom.errors import ActorNotStoppedError
     from loom.identity import check_person
+    from loom.journal.control import control_call
     from loom.journal.sqlite import WriterLock
 
     check_person(by)
@@ -86,7 +79,7 @@ async def restart(
             f"no loom runs on workspace [{place.name}], so no actor of it is stopped; expected a running one: "
             "`loom run` begins with all of them"
         )
-    said: Any = await over_socket(place.files, "actors.restart", {"journal": journal, "by": by})
+    said: Any = await control_call(place.files.lock, "actors.restart", {"journal": journal, "by": by})
     turns = f", with {said['turns']} unfinished" if said["turns"] else ""
     shell.answer(said, f"{journal} takes commands again{turns}")
 
@@ -94,9 +87,9 @@ async def restart(
 async def _listed(shell: Shell, readings: Readings) -> list[dict[str, Any]]:
     """Return what the running loom knows, or what the journal says if none runs."""
     if readings.live:
-        from loom.cli.acting import over_socket
+        from loom.journal.control import control_call
 
-        said: Any = await over_socket(readings.files, "actors.list", {})
+        said: Any = await control_call(readings.files.lock, "actors.list", {})
         return list(said)
     from loom.actors.listing import ActorListing
 
@@ -111,7 +104,7 @@ async def _listed(shell: Shell, readings: Readings) -> list[dict[str, Any]]:
     ]
 
 
-def _print(output: Output, found: list[dict[str, Any]]) -> None:
+def _cells() -> list[Cell[dict[str, Any]]]:
     from datetime import datetime
 
     from rich.text import Text
@@ -119,14 +112,6 @@ def _print(output: Output, found: list[dict[str, Any]]) -> None:
     from loom.clock import SystemClock, us_from_datetime
 
     now_us = SystemClock().now_us()
-    columns = [
-        Column("actor", "cyan"),
-        Column("state"),
-        Column("turns", right=True),
-        Column("failures", right=True),
-        Column("comes back", right=True),
-        Column("why", wide=True, wraps=True),
-    ]
 
     def comes_back(each: dict[str, Any]) -> str:
         if each["state"] != "stopped":
@@ -135,15 +120,14 @@ def _print(output: Output, found: list[dict[str, Any]]) -> None:
             return "when restarted" if each["stops"] else "never"
         return f"in {age(max(0.0, us_from_datetime(datetime.fromisoformat(each['until'])) - now_us) / 1e6)}"
 
-    def row(each: dict[str, Any]) -> list[str | Text]:
-        turns = f"{each['turns']}, {each['stuck']} stuck" if each["stuck"] else str(each["turns"] or "")
-        return [
-            one_line(each["journal"], 40),
-            Text(each["state"].replace("_", " "), style=_STYLES.get(each["state"], "")),
-            turns,
-            str(each["failures"] or ""),
-            comes_back(each),
-            one_line(each["why"] or ""),
-        ]
+    def turns(each: dict[str, Any]) -> str:
+        return f"{each['turns']}, {each['stuck']} stuck" if each["stuck"] else str(each["turns"] or "")
 
-    output.table(columns, [row(each) for each in found])
+    return [
+        cell("actor", lambda each: one_line(each["journal"], 40), "cyan"),
+        cell("state", lambda each: Text(each["state"].replace("_", " "), style=_STYLES.get(each["state"], ""))),
+        cell("turns", turns, right=True),
+        cell("failures", lambda each: str(each["failures"] or ""), right=True),
+        cell("comes back", comes_back, right=True),
+        cell("why", lambda each: one_line(each["why"] or ""), wide=True, wraps=True),
+    ]

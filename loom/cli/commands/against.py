@@ -117,7 +117,8 @@ async def _compared_opened(
     arguments: dict[str, Any] = {name: given for name, given in wanted.items() if given is not None}
     arguments |= {"selection": selection.plain(), "per": asked.per, "gaps": asked.gaps, **asked.opening}
     arguments["listed"] = asked.cell is not None or asked.cases
-    said: Any = await act_with_code(shell, "replay.compare", arguments, by=asked.opening["opened_by"])
+    said: Any
+    said, _ = await act_with_code(shell, "replay.compare", arguments, by=asked.opening["opened_by"])
     return OutcomeJudgement.model_validate(said["found"]), [AgainstCase(**each) for each in said["listed"]]
 
 

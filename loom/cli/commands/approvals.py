@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
-from loom.cli.listing import fields
-from loom.cli.output import Column, Output
+from loom.cli.listing import Cell, cell, fields, listing
+from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
 from loom.text import age, compact, moment, named, one_line, who
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from loom.decisions import Approval
 
 __all__ = ["ByOption", "ReasonOption", "add_to"]
@@ -30,6 +28,7 @@ _ApprovalId = Annotated[
     str, typer.Argument(metavar="ID", help="A request, or how its id begins: see `loom approvals`.", show_default=False)
 ]
 _STYLES = {"granted": "green", "denied": "red", "pending": "bold", "moot": "dim"}
+_SOON_S = 3_600
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,16 +68,13 @@ async def approvals(
 def _print(
     shell: Shell, found: tuple[Approval, ...], approval_id: str | None, approver: str | None, *, every: bool
 ) -> None:
-    if shell.json:
-        shown = [each.model_dump(mode="json") for each in found]
-        shell.output.document(shown[0] if approval_id is not None else shown)
-    elif approval_id is not None:
-        _print_one(shell.output, found[0])
-    elif not found:
-        nothing = "No approvals" if every else "No pending approvals"
-        shell.output.say(f"{nothing}{f' of {approver}' if approver else ''}.")
+    if approval_id is None:
+        nothing = f"No {'' if every else 'pending '}approvals{f' of {approver}' if approver else ''}."
+        listing(shell, found, lambda: _cells(shell.output, with_status=every), nothing=nothing)
+    elif shell.json:
+        shell.output.document(found[0].model_dump(mode="json"))
     else:
-        _print_list(shell.output, found, with_status=every)
+        _print_one(shell.output, found[0])
 
 
 async def _opened(shell: Shell, approval_id: str | None, by: str | None) -> Approval:
@@ -100,11 +96,11 @@ async def _found(
     from loom.cli.reading import open_readings
 
     if not os.access(shell.existing.files.journal, os.R_OK):
-        from loom.cli.acting import over_socket
         from loom.decisions import Approval
+        from loom.journal.control import control_call
 
         given: dict[str, Any] = {"id": approval_id, "every": every, "approver": approver, "limit": limit}
-        listed: Any = await over_socket(shell.existing.files, "approvals.list", given)
+        listed: Any = await control_call(shell.existing.files.lock, "approvals.list", given)
         return tuple(Approval.model_validate(each) for each in listed)
     async with open_readings(shell) as readings:
         if approval_id is not None:
@@ -151,28 +147,31 @@ async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> No
         shell.output.note("no loom runs here: the turn continues with the next `loom run`")
 
 
-def _print_list(output: Output, found: tuple[Approval, ...], *, with_status: bool) -> None:
+def _cells(output: Output, *, with_status: bool) -> list[Cell[Approval]]:
     from rich.text import Text
 
     from loom.clock import SystemClock
 
     now_us = SystemClock().now_us()
-    columns = [Column("id", "cyan"), Column("asked of"), Column("waiting" if not with_status else "waited", right=True)]
-    columns += [Column("status")] if with_status else [Column("left", right=True)]
-    columns += [Column("by"), Column("actor")] if output.width >= 100 else []
-    columns += [Column("reason", wide=True, wraps=True)]
 
-    def row(each: Approval) -> list[str | Text]:
-        left = each.left_s(now_us)
-        due = "-" if left is None else age(left)
-        status = Text(each.status, style=_STYLES[each.status])
-        cells: list[str | Text] = [each.approval_id[:12], one_line(each.approver, 24), age(each.waiting_s(now_us))]
-        cells += [status] if with_status else [Text(due, style="red" if left is not None and left < 3_600 else "")]
-        if output.width >= 100:
-            cells += [who(each.requester), one_line(each.journal, 32)]
-        return [*cells, one_line(each.reason)]
+    def left(each: Approval) -> Text:
+        left_s = each.left_s(now_us)
+        return Text("-" if left_s is None else age(left_s), "red" if left_s is not None and left_s < _SOON_S else "")
 
-    output.table(columns, [row(each) for each in found])
+    more: list[Cell[Approval]] = [
+        cell("by", lambda each: who(each.requester)),
+        cell("actor", lambda each: one_line(each.journal, 32)),
+    ]
+    return [
+        cell("id", lambda each: each.approval_id[:12], "cyan"),
+        cell("asked of", lambda each: one_line(each.approver, 24)),
+        cell("waited" if with_status else "waiting", lambda each: age(each.waiting_s(now_us)), right=True),
+        cell("status", lambda each: Text(each.status, style=_STYLES[each.status]))
+        if with_status
+        else cell("left", left, right=True),
+        *(more if output.width >= ROOMY else ()),
+        cell("reason", lambda each: one_line(each.reason), wide=True, wraps=True),
+    ]
 
 
 def _effect(each: Approval) -> list[tuple[str, str]]:

@@ -133,7 +133,8 @@ async def _audited_opened(shell: Shell, selection: Selection, opening: Mapping[s
     from loom.replay.audit import Audit
 
     arguments: dict[str, Any] = {"selection": selection.plain(), **opening}
-    return Audit.model_validate(await act_with_code(shell, "policies.audit", arguments, by=opening["opened_by"]))
+    found, _ = await act_with_code(shell, "policies.audit", arguments, by=opening["opened_by"])
+    return Audit.model_validate(found)
 
 
 def _in_words(found: Audit) -> str:

@@ -25,6 +25,7 @@ _STYLES = {
     "not_replayable": "yellow",
     "same": "green",
 }
+_PLURAL = {"continues": "continue", "diverges": "diverge"}
 _BAD = frozenset({"cannot_continue", "diverged", "diverges"})
 
 
@@ -66,8 +67,11 @@ def _print(shell: Shell, found: list[dict[str, Any]], which: str, good: str) -> 
     from rich.text import Text
 
     counted = Counter(each["verdict"].replace("_", " ") for each in found)
-    said = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counted.items()))
-    shell.output.say(f"{len(found)} {which} turns" + (f": {said}" if said else ""))
+    said = ", ".join(
+        f"{number} {each if number == 1 else _PLURAL.get(each, each)}" for each, number in sorted(counted.items())
+    )
+    turns = "turn" if len(found) == 1 else "turns"
+    shell.output.say(f"{len(found)} {which} {turns}" + (f": {said}" if said else ""))
     if found and not any(each["verdict"] in _BAD for each in found):
         shell.output.say(good)
     short = shortened(each["command_id"] for each in found)

@@ -13,7 +13,8 @@ from loom.cli.command import command
 from loom.cli.commands.decisions_out import OutAsked, write_out
 from loom.cli.commands.facets import print_facets
 from loom.cli.commands.judging import ByTimeOption
-from loom.cli.output import ROOMY, Column, Output
+from loom.cli.listing import Cell, cell, listing
+from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
 from loom.cli.values import named_values
 from loom.text import compact, moment, one_line, parse_moment
@@ -141,16 +142,9 @@ async def decisions(
         if limit is not None and limit > _MOST_LISTED:
             raise typer.BadParameter(f"expected at most {_MOST_LISTED} in a list: take --format", param_hint="--limit")
         found = await memory.search(**asked, **wanted, by_time=by_time, limit=limit or _LISTED)
-    if shell.json:
-        shell.output.document([each.model_dump(mode="json") for each in found])
-    elif not found:
-        shell.output.say(
-            "No decisions match."
-            if any((*(v is not None for v in wanted.values()), *asked.values()))
-            else "No decisions."
-        )
-    else:
-        _print(shell.output, found)
+    filtered = any((*(value is not None for value in wanted.values()), *asked.values()))
+    nothing = "No decisions match." if filtered else "No decisions."
+    listing(shell, found, lambda: _cells(shell.output, found), nothing=nothing)
     return None
 
 
@@ -209,35 +203,50 @@ async def _under(readings: Readings, policy: str) -> dict[str, str]:
     return {"policy_version": registry.resolve(policy).version}
 
 
-def _print(output: Output, found: Sequence[DecisionSummary]) -> None:
+def _cells(output: Output, found: Sequence[DecisionSummary]) -> list[Cell[DecisionSummary]]:
     from rich.text import Text
 
-    roomy, wide = output.width >= ROOMY, output.width >= _WIDE
-    columns = [Column("id", "cyan"), Column("decided (UTC)", "dim"), Column("type")]
-    columns += [Column("actor")] if roomy else []
-    columns += [Column("policy"), Column("rule")] if wide else []
+    roomy = output.width >= ROOMY
     suggested = any(each.similarity is not None for each in found)
     if suggested:
         output.note("suggested by similarity: near in their words, which makes no precedent of them")
-        columns.insert(0, Column("near", right=True))
-    said = [Column("outcome", wraps=True), Column("rationale", wide=True, wraps=True)]
-    columns += said if roomy else [Column("outcome, and why", wide=True, wraps=True)]
 
-    def row(each: DecisionSummary) -> list[str | Text]:
-        kind = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
+    def kind(each: DecisionSummary) -> Text:
+        shown = Text(one_line(each.decision_type, 24), style="red" if each.is_exception else "")
         if each.origin == "observed":
-            kind.append(" (observed)" if each.status == "settled" else f" (observed, {IMPORT_WORDS[each.status]})")
+            shown.append(" (observed)" if each.status == "settled" else f" (observed, {IMPORT_WORDS[each.status]})")
         elif each.status in ("failed", "abandoned"):
-            kind.append(f" ({each.status})", style="red")
-        cells: list[str | Text] = [each.decision_id[:12], output.moment(each.decided_at), kind]
-        cells += [one_line(each.journal, 40)] if roomy else []
-        cells += [one_line(each.policy_version or each.origin, 24), one_line(each.rule or "-", 24)] if wide else []
-        came_to = _came_to(each, longest=60 if output.for_eyes else 400)
-        why = one_line(each.rationale, 140 if output.for_eyes else 400)
-        near = [f"{each.similarity or 0.0:.2f}"] if suggested else []
-        return [*near, *cells, *([came_to, why] if roomy else [came_to.append(f"\n{why}", style="default")])]
+            shown.append(f" ({each.status})", style="red")
+        return shown
 
-    output.table(columns, [row(each) for each in found])
+    def came_to(each: DecisionSummary) -> Text:
+        return _came_to(each, longest=60 if output.for_eyes else 400)
+
+    def why(each: DecisionSummary) -> str:
+        return one_line(each.rationale, 140 if output.for_eyes else 400)
+
+    near: Cell[DecisionSummary] = cell("near", lambda each: f"{each.similarity or 0.0:.2f}", right=True)
+    actor: Cell[DecisionSummary] = cell("actor", lambda each: one_line(each.journal, 40))
+    under: list[Cell[DecisionSummary]] = [
+        cell("policy", lambda each: one_line(each.policy_version or each.origin, 24)),
+        cell("rule", lambda each: one_line(each.rule or "-", 24)),
+    ]
+    apart = [cell("outcome", came_to, wraps=True), cell("rationale", why, wide=True, wraps=True)]
+    both: Cell[DecisionSummary] = cell(
+        "outcome, and why",
+        lambda each: came_to(each).append(f"\n{why(each)}", style="default"),
+        wide=True,
+        wraps=True,
+    )
+    return [
+        *([near] if suggested else []),
+        cell("id", lambda each: each.decision_id[:12], "cyan"),
+        cell("decided (UTC)", lambda each: output.moment(each.decided_at), "dim"),
+        cell("type", kind),
+        *([actor] if roomy else []),
+        *(under if output.width >= _WIDE else []),
+        *(apart if roomy else [both]),
+    ]
 
 
 def _came_to(each: DecisionSummary, *, longest: int) -> Text:

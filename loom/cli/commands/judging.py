@@ -259,7 +259,8 @@ async def _judged_opened(
 
     arguments: dict[str, Any] = {"selection": selection.plain(), "gaps": gaps, "listed": listing, **opening}
     arguments |= {name: given for name, given in (("under", under), ("what_if", what_if)) if given is not None}
-    said: Any = await act_with_code(shell, "replay.judge", arguments, by=opening["opened_by"])
+    said: Any
+    said, _ = await act_with_code(shell, "replay.judge", arguments, by=opening["opened_by"])
     return Judgement.model_validate(said["found"]), [Case(**each) for each in said["listed"]]
 
 
@@ -278,7 +279,8 @@ async def _kept(
     person = check_person(by)
     arguments: dict[str, Any] = {"selection": selection.plain(), "by": person, **opening}
     arguments |= {name: given for name, given in (("under", under), ("what_if", what_if)) if given is not None}
-    return Judgement.model_validate(await act_with_code(shell, "replay.keep", arguments, by=person))
+    kept, _ = await act_with_code(shell, "replay.keep", arguments, by=person)
+    return Judgement.model_validate(kept)
 
 
 def _print(shell: Shell, found: Judgement, listed: list[Case]) -> None:

@@ -10,14 +10,14 @@ import typer
 
 from loom.cli.command import EXIT_NO, command
 from loom.cli.commands.judging import ByTimeOption, SinceOption, UntilOption
-from loom.cli.output import Column
+from loom.cli.listing import Cell, cell, rows_of
 from loom.cli.shell import Shell
 from loom.text import one_line
 
 if TYPE_CHECKING:
     from loom.decisions.alerts import AnomalyFoundEntry
     from loom.decisions.metrics import DecisionMetrics, Departures
-    from loom.decisions.trends import Trend
+    from loom.decisions.trends import Bucket, Trend
 
 __all__ = ["add_to"]
 
@@ -86,18 +86,13 @@ async def metrics(
     elif not every.decisions:
         shell.output.say("No decisions.")
     else:
-        columns = [
-            Column(by.replace("_", " "), "cyan", wide=True),
-            *(Column(name, right=name != "quality") for name in _COLUMNS),
-        ]
-        shell.output.table(columns, [_row(each) for each in [*groups, every]])
+        rows_of(shell.output, [*groups, every], _cells(by))
         shell.output.say(_LEGEND, style="dim")
         _print_departures(shell, departed)
         _print_alerts(shell, alerts)
     return None
 
 
-_COLUMNS = ("count", "quality", "exc.", "denied", "against", "correct", "trail")
 _LEGEND = (
     "exc.: exceptions. denied: by a rule or a person, of those with a recorded result. "
     "against: went against their own rule. correct: of the outcomes observed. "
@@ -105,17 +100,21 @@ _LEGEND = (
 )
 
 
-def _row(each: DecisionMetrics) -> list[str]:
+def _cells(by: str) -> list[Cell[DecisionMetrics]]:
     return [
-        each.group,
-        f"{each.decisions:,}",
-        "not observed" if each.quality is None else f"{each.quality:.2f} {each.tier}",
-        _share(each.exception_rate),
-        _share(each.denial_rate),
-        f"{each.departures:,}",
-        "-" if each.accuracy is None else f"{each.accuracy:.0%} of {each.observed:,}",
-        _share(each.compliance),
+        cell(by.replace("_", " "), lambda each: each.group, "cyan", wide=True),
+        cell("count", lambda each: f"{each.decisions:,}", right=True),
+        cell("quality", lambda each: "not observed" if each.quality is None else f"{each.quality:.2f} {each.tier}"),
+        cell("exc.", lambda each: _share(each.exception_rate), right=True),
+        cell("denied", lambda each: _share(each.denial_rate), right=True),
+        cell("against", lambda each: f"{each.departures:,}", right=True),
+        cell("correct", _correct, right=True),
+        cell("trail", lambda each: _share(each.compliance), right=True),
     ]
+
+
+def _correct(each: DecisionMetrics) -> str:
+    return "-" if each.accuracy is None else f"{each.accuracy:.0%} of {each.observed:,}"
 
 
 def _print_departures(shell: Shell, departed: Sequence[Departures]) -> None:
@@ -126,19 +125,20 @@ def _print_departures(shell: Shell, departed: Sequence[Departures]) -> None:
 
     shell.output.say()
     shell.output.say("Against their own rule", style="bold red")
-    columns = [
-        Column("version", "cyan"),
-        Column("count", right=True),
-        Column("how and in whose name", wide=True, wraps=True),
+
+    def people(each: Departures) -> str:
+        named = [f"{one_line(name, 40)} {count:,}" for name, count in list(each.people.items())[:_PEOPLE]]
+        named += [f"{len(each.people) - _PEOPLE:,} others"] if len(each.people) > _PEOPLE else []
+        named += [f"unnamed {each.unnamed:,}"] if each.unnamed else []
+        asked = f"asked for by {', '.join(named)}; for example {each.example[:12]}"
+        return f"{DEPARTURES[each.departure]}: {asked}"
+
+    cells: list[Cell[Departures]] = [
+        cell("version", lambda each: one_line(f"{each.policy} {each.version}", 36), "cyan"),
+        cell("count", lambda each: f"{each.decisions:,}", right=True),
+        cell("how and in whose name", people, wide=True, wraps=True),
     ]
-    rows = []
-    for each in departed:
-        people = [f"{one_line(name, 40)} {count:,}" for name, count in list(each.people.items())[:_PEOPLE]]
-        people += [f"{len(each.people) - _PEOPLE:,} others"] if len(each.people) > _PEOPLE else []
-        people += [f"unnamed {each.unnamed:,}"] if each.unnamed else []
-        said = f"{DEPARTURES[each.departure]}: asked for by {', '.join(people)}; for example {each.example[:12]}"
-        rows.append([one_line(f"{each.policy} {each.version}", 36), f"{each.decisions:,}", said])
-    shell.output.table(columns, rows)
+    rows_of(shell.output, departed, cells)
 
 
 def _print_alerts(shell: Shell, alerts: Sequence[AnomalyFoundEntry]) -> None:
@@ -147,18 +147,14 @@ def _print_alerts(shell: Shell, alerts: Sequence[AnomalyFoundEntry]) -> None:
         return
     shell.output.say()
     shell.output.say("Unusual days", style="bold red")
-    columns = [Column("day (UTC)"), Column("measure", "cyan"), Column("value", right=True), Column("usual", right=True)]
-    rows = [
-        [
-            each.day.date().isoformat(),
-            each.measure.replace("_", " "),
-            f"{each.value:.3g}",
-            f"{each.expected:.3g}",
-            f"{each.severity}: {each.deviations:.1f} σ",
-        ]
-        for each in alerts[:_ALERTS]
+    cells: list[Cell[AnomalyFoundEntry]] = [
+        cell("day (UTC)", lambda each: each.day.date().isoformat()),
+        cell("measure", lambda each: each.measure.replace("_", " "), "cyan"),
+        cell("value", lambda each: f"{each.value:.3g}", right=True),
+        cell("usual", lambda each: f"{each.expected:.3g}", right=True),
+        cell("", lambda each: f"{each.severity}: {each.deviations:.1f} σ", "red"),
     ]
-    shell.output.table([*columns, Column("", "red")], rows)
+    rows_of(shell.output, alerts[:_ALERTS], cells)
     if len(alerts) > _ALERTS:
         shell.output.say(f"{_ALERTS} of {len(alerts):,} are listed", style="dim")
 
@@ -170,24 +166,20 @@ def _print_trend(shell: Shell, found: Trend) -> int | None:
         return EXIT_NO if serious else None
     highest = max((each.value or 0 for each in found.buckets), default=0) or 1
     odd = {each.begin: each for each in found.anomalies}
-    rows = [
-        [
-            each.begin.date().isoformat(),
-            f"{each.decisions:,}",
-            "-" if each.value is None else f"{each.value:.3g}",
-            "" if each.value is None else "█" * round(20 * each.value / highest),
-            f"{odd[each.begin].severity}: {odd[each.begin].deviations:.1f} σ" if each.begin in odd else "",
-        ]
-        for each in found.buckets
+
+    def unusual(each: Bucket) -> str:
+        return f"{odd[each.begin].severity}: {odd[each.begin].deviations:.1f} σ" if each.begin in odd else ""
+
+    cells: list[Cell[Bucket]] = [
+        cell("day (UTC)", lambda each: each.begin.date().isoformat()),
+        cell("decisions", lambda each: f"{each.decisions:,}", right=True),
+        cell(
+            found.measure.replace("_", " "), lambda each: "-" if each.value is None else f"{each.value:.3g}", right=True
+        ),
+        cell("", lambda each: "" if each.value is None else "█" * round(20 * each.value / highest), "dim"),
+        cell("", unusual, "red"),
     ]
-    columns = [
-        Column("day (UTC)"),
-        Column("decisions", right=True),
-        Column(found.measure.replace("_", " "), right=True),
-        Column("", "dim"),
-        Column("", "red"),
-    ]
-    shell.output.table(columns, rows)
+    rows_of(shell.output, found.buckets, cells)
     if found.slope is not None:
         shell.output.say(f"{found.slope:+.3g} a day by least squares")
     if not found.enough:

@@ -59,7 +59,8 @@ async def scan(
                 "bodies are pruned into an archive, in a name and for a reason; expected --archive, --by and -m"
             )
         return await _pruned(shell, "subjects.prune_clear", archive, by, reason, override)
-    found: Any = await act_with_code(shell, "subjects.scan", {}, by=by or person(None))
+    found: Any
+    found, _ = await act_with_code(shell, "subjects.scan", {}, by=by or person(None))
     if shell.json:
         shell.output.document(found)
     elif not found:
@@ -120,7 +121,8 @@ async def _pruned(
         "override": override,
         **more,
     }
-    said: Any = await act_with_code(shell, operation, arguments, by=by)
+    said: Any
+    said, _ = await act_with_code(shell, operation, arguments, by=by)
     if shell.json:
         shell.output.document(said)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -83,39 +83,27 @@ async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None
     """Send the command; if the wait is interrupted, say what happens to its turn."""
     import asyncio
 
+    from loom.cli.acting import act_with_code
     from loom.cli.payload import read_payload
     from loom.identity import new_id
 
     fields = await read_payload(payload)
     arguments = {**given, "payload": fields, "id": given["id"] or new_id()}
+    said: Any
     try:
-        # With an id from the caller, the command may be one that was interrupted: its actor resumes the turn.
-        said = await _through(shell, arguments, resumes=given["id"] is not None)
+        said, _ = await act_with_code(
+            shell,
+            "actors.send",
+            arguments,
+            by=given["by"],
+            begins=True,
+            resumes=given["id"] is not None,  # then it may be one that was interrupted
+            timeout_s=(given["timeout_s"] or _FOR_EVER_S) + _MARGIN_S,
+        )
     except asyncio.CancelledError:
         shell.output.note(await _what_becomes(shell, arguments["journal"], arguments["id"]))
         raise
     return _print(shell.output, said)
-
-
-async def _through(shell: Shell, arguments: dict[str, Any], *, resumes: bool) -> dict[str, Any]:
-    """Return the answer of the loom that runs, or of one that is opened for the command."""
-    from loom.cli.acting import open_loom, over_socket
-    from loom.cli.serving import person
-    from loom.identity import Edge
-    from loom.journal.control import takes_requests
-    from loom.operations import Operations
-
-    files = shell.place.files
-    said: Any
-    if takes_requests(files.lock):
-        patience_s = (arguments["timeout_s"] or _FOR_EVER_S) + _MARGIN_S
-        said = await over_socket(files, "actors.send", arguments, timeout_s=patience_s)
-    else:
-        shell.allow_imports()
-        async with open_loom(shell.place, by=person(arguments["by"])) as loom:
-            loom.actors.resumes = resumes
-            said = await Operations(loom).call("actors.send", arguments, edge=Edge("shell"))
-    return cast("dict[str, Any]", said)
 
 
 async def _what_becomes(shell: Shell, journal: str, command_id: str) -> str:

@@ -9,13 +9,12 @@ import typer
 from loom.cli.command import command
 from loom.cli.commands.approvals import ByOption
 from loom.cli.helping import Sections
-from loom.cli.output import ROOMY, Column, Output
+from loom.cli.listing import Cell, cell, listing
+from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
 from loom.text import age, named, one_line, shortened, who
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from loom.actors import TurnSummary
     from loom.cli.reading import Readings
 
@@ -69,12 +68,8 @@ async def turns(
         everything = all or status in ("completed", "failed", "abandoned")
         asked = {"unfinished": not everything, "status": status, "journal": actor, "limit": limit}
         found = await _listed(shell, readings, asked)
-    if shell.json:
-        shell.output.document(found)
-    elif not found:
-        shell.output.say("No turns match." if status or actor else "No turns." if all else "Every turn has ended.")
-    else:
-        _print(shell.output, found, with_end=all)
+    nothing = "No turns match." if status or actor else "No turns." if all else "Every turn has ended."
+    listing(shell, found, lambda: _cells(shell.output, found, with_end=all), nothing=nothing)
 
 
 async def retry(
@@ -127,20 +122,20 @@ async def abandon(
 async def _listed(shell: Shell, readings: Readings, asked: dict[str, Any]) -> list[dict[str, Any]]:
     """Return listings as a running loom sees them, or as the journal gives them if none runs."""
     if readings.live:
-        from loom.cli.acting import over_socket
         from loom.errors import ControlError
+        from loom.journal.control import control_call
 
         try:
-            said: Any = await over_socket(readings.files, "turns.list", asked)
+            said: Any = await control_call(readings.files.lock, "turns.list", asked)
         except ControlError as error:
             shell.output.note(f"the running loom gives no details: {error}")
         else:
             return list(said)
     found: list[dict[str, Any]] = []
     async for each in readings.turns.every(unfinished=asked["unfinished"], journal=asked["journal"]):
-        listing = _as_listing(each)
-        if asked["status"] in (None, listing["status"]):
-            found.append(listing)
+        turn = _as_listing(each)
+        if asked["status"] in (None, turn["status"]):
+            found.append(turn)
         if len(found) == asked["limit"]:
             break
     return found
@@ -162,24 +157,20 @@ async def _has_failed(shell: Shell, turn_id: str) -> bool:
 
 async def _act(shell: Shell, operation: str, arguments: dict[str, Any], what: str, *, with_code: bool = False) -> None:
     from loom.cli.acting import act, act_with_code
-    from loom.journal.control import takes_requests
 
-    if with_code:
-        by_a_running_loom = takes_requests(shell.existing.files.lock)
-        listing = await act_with_code(shell, operation, arguments, by=arguments["by"])
-    else:
-        listing, by_a_running_loom = await act(shell, operation, arguments, by=arguments["by"])
-    assert isinstance(listing, dict)  # noqa: S101 - a listing as JSON
+    doing = act_with_code if with_code else act
+    turn, by_a_running_loom = await doing(shell, operation, arguments, by=arguments["by"])
+    assert isinstance(turn, dict)  # noqa: S101 - a listing as JSON
     if shell.json:
-        shell.output.document(listing)
+        shell.output.document(turn)
         return
-    summary: Any = listing["summary"]
+    summary: Any = turn["summary"]
     shell.output.say(f"turn {str(summary['command_id'])[:12]} of {summary['journal']} {what}")
     if not by_a_running_loom and operation in ("turns.retry", "turns.fork"):
         shell.output.note("no loom runs here: it goes on with the next `loom run`")
 
 
-def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> None:
+def _cells(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> list[Cell[dict[str, Any]]]:
     from datetime import datetime
 
     from rich.text import Text
@@ -187,20 +178,29 @@ def _print(output: Output, found: list[dict[str, Any]], *, with_end: bool) -> No
     from loom.clock import SystemClock, us_from_datetime
 
     now_us = SystemClock().now_us()
-    roomy = output.width >= ROOMY
     short = shortened(each["summary"]["command_id"] for each in found)
-    columns = [Column("id", "cyan"), Column("actor")]
-    columns += [Column("command"), Column("by")] if roomy else []
-    columns += [Column("status"), Column("received (UTC)", "dim") if with_end else Column("since", right=True)]
-    columns += [Column("why, or what now", wide=True, wraps=True)]
 
-    def row(each: dict[str, Any]) -> list[str | Text]:
-        summary = each["summary"]
-        received = datetime.fromisoformat(summary["received_at"])
-        cells: list[str | Text] = [short[summary["command_id"]], one_line(summary["journal"], 32)]
-        cells += [one_line(summary["command_type"] or "-", 24), who(named(summary))] if roomy else []
-        cells += [Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))]
-        cells += [output.moment(received) if with_end else age((now_us - us_from_datetime(received)) / 1e6)]
-        return [*cells, one_line(each["why"] or _MEANING.get(each["status"], ""))]
+    def since(each: dict[str, Any]) -> str:
+        return age((now_us - us_from_datetime(datetime.fromisoformat(each["summary"]["received_at"]))) / 1e6)
 
-    output.table(columns, [row(each) for each in found])
+    return [
+        cell("id", lambda each: short[each["summary"]["command_id"]], "cyan"),
+        cell("actor", lambda each: one_line(each["summary"]["journal"], 32)),
+        *(_MORE if output.width >= ROOMY else ()),
+        cell("status", lambda each: Text(each["status"].replace("_", " "), style=_STYLES.get(each["status"], ""))),
+        cell("received (UTC)", lambda each: output.moment(each["summary"]["received_at"]), "dim")
+        if with_end
+        else cell("since", since, right=True),
+        cell(
+            "why, or what now",
+            lambda each: one_line(each["why"] or _MEANING.get(each["status"], "")),
+            wide=True,
+            wraps=True,
+        ),
+    ]
+
+
+_MORE: tuple[Cell[dict[str, Any]], ...] = (
+    cell("command", lambda each: one_line(each["summary"]["command_type"] or "-", 24)),
+    cell("by", lambda each: who(named(each["summary"]))),
+)
