@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 
 from loom.actors.actor import Actor
 from loom.actors.asleep import Asleep
+from loom.actors.classes import ActorClasses
 from loom.actors.command import Command
 from loom.actors.failures import Failures, construction_failed
 from loom.actors.inbox import Inbox
@@ -69,6 +70,7 @@ class CellOwner(Protocol):
     """The part of the actor system that a cell uses."""
 
     services: Services
+    classes: ActorClasses
     resumes: bool
     """Whether interrupted turns are resumed here."""
     closing: bool
@@ -77,10 +79,6 @@ class CellOwner(Protocol):
     @property
     def messenger(self) -> Messenger:
         """Sends commands to other actors."""
-        ...
-
-    def make(self, cls: type[Actor[Any]]) -> Actor[Any]:
-        """Make an instance of an actor class."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
@@ -160,7 +158,7 @@ class Cell:
 
     def new_actor(self) -> Actor[Any]:
         """Make an instance of the actor with its own initial state."""
-        actor = self._owner.make(self.cls)
+        actor = self._owner.classes.make(self.cls)
         actor.key = self.key
         actor._state_ref = StateRef(None)
         actor._state_ref.state = actor.initial_state()

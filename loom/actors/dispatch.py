@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from loom.actors.actor import Actor
 from loom.actors.cell import Cell
+from loom.actors.classes import ActorClasses
 from loom.actors.command import Command, present_payload
 from loom.actors.keyed_lock import KeyedLock
 from loom.actors.protected import Protected, check_not_erased, is_protected, protected
@@ -34,7 +35,6 @@ from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.plain import is_plain_model
 from loom.journal.serialisation import EntryText, json_text, name_text
 from loom.journal.store import check_name
-from loom.policies.registry import PolicyVersion
 
 __all__ = ["Cells", "Dispatcher", "TellReceipt"]
 
@@ -46,6 +46,7 @@ class Cells(Protocol):
     """The part of the actor system that a dispatcher uses to find actors."""
 
     services: Services
+    classes: ActorClasses
 
     async def know(self, cls: type[Actor[Any]]) -> None:
         """Register a class by first use."""
@@ -53,10 +54,6 @@ class Cells(Protocol):
 
     async def cell(self, journal: str) -> Cell:
         """Return the cell of an actor, waking it if need be."""
-        ...
-
-    def pin(self, cls: type[Actor[Any]]) -> PolicyVersion:
-        """Return the policy version that a turn of this class begins under."""
         ...
 
     def waits_for(self, journal: str) -> list[str]:
@@ -256,7 +253,7 @@ class Dispatcher:
         if not self._services.store.has_room:
             await self._services.store.room()
         cell = await self._cells.cell(journal)
-        turn = cell.accept(copy, outgoing.entry, outgoing.in_text, command_id, self._cells.pin(cls), at=at)
+        turn = cell.accept(copy, outgoing.entry, outgoing.in_text, command_id, self._cells.classes.pin(cls), at=at)
         return Sent(turn.reply, turn.accepted, turn.sequence, cell)
 
     def _check_circle(self, sender: Turn, journal: str) -> None:

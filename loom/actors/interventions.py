@@ -39,7 +39,7 @@ async def answer(
 
     async def in_cell(cell: Cell) -> None:
         turn = cell.turns.get(command_id)
-        if turn is not None and turn.answered(entry.approval_id):
+        if turn is not None and turn.parking.ended(entry.approval_id):
             raise ApprovalAnsweredError(
                 f"approval [{short(entry.approval_id)}] was answered just now; expected one that is pending: see "
                 "`loom approvals`"
@@ -49,7 +49,8 @@ async def answer(
         turn = cell.turns.get(command_id)
         if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
             answered_at = datetime_from_us(receipt.recorded_at_us)
-            turn.answer((entry, answered_at, StepReference(receipt.sequence, ready.body_digest.hex())))
+            answer_step = StepReference(receipt.sequence, ready.body_digest.hex())
+            turn.parking.end(entry.approval_id, (entry, answered_at, answer_step))
         elif isinstance(entry, ApprovalAnsweredEntry):
             cell.asleep.wake(command_id)
 

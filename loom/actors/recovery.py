@@ -221,7 +221,7 @@ async def _turn(
         if isinstance(recorded.entry, VersionMarkedEntry):
             turn.versions[recorded.entry.change] = recorded.entry.version
         elif isinstance(recorded.entry, ApprovalAnsweredEntry):
-            turn.answer((recorded.entry, recorded.recorded_at, recorded.reference))
+            turn.parking.end(recorded.entry.approval_id, (recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))
         elif isinstance(recorded.entry, ContextGatheredEntry) and recorded.entry.protected:

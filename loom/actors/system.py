@@ -25,7 +25,6 @@ from loom.identity import By, parse_journal_name
 from loom.journal.entry import Step
 from loom.journal.kinds import OWN_IDS
 from loom.journal.listing import first_of_type
-from loom.policies.registry import PolicyVersion
 from loom.telemetry import get_logger
 
 __all__ = ["ActorSystem"]
@@ -101,14 +100,6 @@ class ActorSystem:
     def knows(self, actor_type: str) -> bool:
         """Tell whether there is code for an actor type."""
         return self.classes.knows(actor_type)
-
-    def make(self, cls: type[Actor[Any]]) -> Actor[Any]:
-        """Make an instance of an actor class, by the factory it was registered with if there is one."""
-        return self.classes.make(cls)
-
-    def pin(self, cls: type[Actor[Any]]) -> PolicyVersion:
-        """Return the policy version that a turn of this class begins under: the one adopted now."""
-        return self.classes.pin(cls)
 
     # --- cells ----------------------------------------------------------------------------------
 

@@ -375,14 +375,6 @@ class Turn:
         answer: Answer = await self.parking.wait_for(approval_id)
         return answer
 
-    def answered(self, approval_id: str) -> bool:
-        """Tell whether a request of this turn has its answer."""
-        return self.parking.ended(approval_id)
-
-    def answer(self, answer: Answer) -> None:
-        """Deliver an answer; only the first answer counts."""
-        self.parking.end(answer[0].approval_id, answer)
-
     @property
     def can_be_let_go(self) -> bool:
         """Whether it is parked, and all that it has to write is written."""

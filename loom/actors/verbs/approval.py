@@ -93,7 +93,7 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> tu
         await turn.take(step, "end")
     elif turn.recorded_steps is not None:
         await turn.recorded_steps.wait(step)
-    if not turn.answered(request.approval_id) and turn.compare is None:
+    if not turn.parking.ended(request.approval_id) and turn.compare is None:
         # Again after a restart, as it is unknown whether the messenger was called before it.
         work = turn.services.deliver(request, journal=turn.host.journal)
         turn.host.in_background(work, name=f"loom-deliver {request.approval_id[:12]}")
