@@ -45,12 +45,14 @@ __all__ = [
     "Operation",
     "Reader",
     "Routes",
+    "Site",
     "extensions_of",
     "installed",
 ]
 
 if TYPE_CHECKING:  # the extra `server`
     from fastapi import APIRouter
+    from starlette.types import ASGIApp
 
 _GROUP = "loom.extensions"
 
@@ -159,6 +161,9 @@ class Host(Protocol):
 Routes: TypeAlias = "Callable[[Any], APIRouter]"
 """Takes the `loom.ext.http.Api` of a server, and returns the routes of an extension."""
 
+Site: TypeAlias = "Callable[[Any], ASGIApp]"
+"""Takes the `loom.ext.http.Api` of a server, and returns the application that has all paths but those of the API."""
+
 Mark = Literal["ok", "look", "bad"]
 """It is so; a person should look at it; a promise cannot be kept."""
 
@@ -204,9 +209,10 @@ class Extension:
     `operations` are named `<extension>.<word>` over the control socket. `replays` is entered instead of `start` where
     journals are only replayed: it makes actors known, on a host that is not resumed and that nothing is written to.
     `policies` are the rules that it decides by, earlier ones, too: an audit judges again with them. `routes` are served
-    by `loom serve`, and `errors` say with which status the API answers errors of its own. `checks` are asked by
-    `loom doctor` and `cases` by `loom report`. Shell commands are named by the package under `loom.commands`: the shell
-    would have to import all of every extension otherwise, whatever is asked of it.
+    by `loom serve`, and `errors` say with which status the API answers errors of its own; `site` is what it has at `/`,
+    for one extension only. `checks` are asked by `loom doctor` and `cases` by `loom report`. Shell commands are named
+    by the package under `loom.commands`: the shell would have to import all of every extension otherwise, whatever is
+    asked of it.
     """
 
     name: str
@@ -219,6 +225,7 @@ class Extension:
     start: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
     replays: Callable[[Host], AbstractAsyncContextManager[Any]] | None = None
     routes: Routes | None = None
+    site: Site | None = None
     errors: Mapping[type[LoomError], int] = field(default_factory=dict)
     checks: Callable[[LoomConfig], Iterable[Check]] | None = None
     cases: Callable[[Queries, Run], Awaitable[Cases]] | None = None

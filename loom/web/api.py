@@ -29,6 +29,7 @@ __all__ = [
     "Api",
     "Workspace",
     "Workspaces",
+    "check_query",
     "described",
     "read_body",
     "refused_with",
@@ -112,14 +113,38 @@ class Api:
         """
         if not same_origin(request):
             raise HttpRefusal(403, "cross_origin", "requests of other sites are not taken")
-        _check_query(request)
+        check_query(request)
         workspace = request.query_params.get("workspaceId", "")
         key = self._key(request, workspace)
-        self._rates.take(key.key_id)
+        self.take(f"api_key:{key.key_id}")
         caller = Caller(key, workspace)
         if not caller.may(what):
             raise HttpRefusal(403, "forbidden", f"the role [{key.role}] may not {what} here")
         return self._looms[workspace], caller
+
+    def recognise(self, request: Request, text: str) -> tuple[str, ApiKey]:
+        """Return a key, and of which workspace it is; raise `HttpRefusal` for one that opens nothing, or is guessed at.
+
+        For requests that name no workspace: a key is of one only.
+        """
+        peer = peer_of(request.client.host if request.client else None)
+        named = named_as("", Keys.named_in(text))
+        self._failed.check(named, peer)
+        for workspace, keys in self._keys.items():
+            key = keys.who(text)
+            if key is not None:
+                return workspace, key
+        self._failed.failed(named, peer)
+        raise HttpRefusal(401, "unauthorized", "this key opens nothing here")
+
+    def key(self, workspace: str, key_id: str) -> ApiKey | None:
+        """Return a key as it is known now; None for one that is revoked."""
+        keys = self._keys.get(workspace)
+        return None if keys is None else keys.known(key_id)
+
+    def take(self, source: str) -> None:
+        """Count a request; raise `HttpRefusal` where there are too many from this source."""
+        self._rates.take(source)
 
     def _key(self, request: Request, workspace: str) -> ApiKey:
         """Return the key that a request came with; raise `HttpRefusal` for one that opens nothing, or is guessed at."""
@@ -174,10 +199,13 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
 
 
-def _check_query(request: Request) -> None:
-    """Refuse parameters that the route does not know: a filter that is spelled wrong would let everything through."""
+def check_query(request: Request, *, ignored: tuple[str, ...] = ()) -> None:
+    """Refuse parameters that the route does not know: a filter that is spelled wrong would let everything through.
+
+    Names with an ignored beginning are let through: they are no filters.
+    """
     known = set(_parameters(request.scope["route"].dependant))
-    unknown = sorted(set(request.query_params) - known)
+    unknown = sorted(name for name in set(request.query_params) - known if not name.startswith(ignored))
     if unknown:
         raise HttpRefusal(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
 

@@ -11,6 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from loom.errors import LoomError
 from loom.extension import Extension, installed
@@ -24,6 +26,8 @@ from loom.web.shapes import ErrorAnswer
 __all__ = ["create_app"]
 
 _log = get_logger("loom.web")
+
+_OURS = frozenset({"/api", "/docs", "/health", "/openapi.json"})
 
 
 def create_app(
@@ -63,8 +67,22 @@ def create_app(
         """Say that the server is up, and nothing else."""
         return {"status": "ok"}
 
+    for each in brought:
+        if each.site is not None:
+            app.router.routes.append(_Site("/", app=each.site(api)))
     app.add_middleware(Bounds, config=settings)
     return app
+
+
+class _Site(Mount):
+    """Has every path that is not the API's, so that a wrong path or method of the API is answered by the API."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Tell whether a request is for the pages."""
+        path = scope["path"] if scope["type"] == "http" else "/api"
+        if path in _OURS or path.startswith("/api/"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -16,7 +16,17 @@ from loom.identity import Identity
 from loom.web.config import WebConfig
 from loom.web.keys import ApiKey, Role
 
-__all__ = ["SAFE_HEADERS", "Bounds", "Caller", "HttpRefusal", "RateLimit", "key_given", "refusal", "same_origin"]
+__all__ = [
+    "RANKS",
+    "SAFE_HEADERS",
+    "Bounds",
+    "Caller",
+    "HttpRefusal",
+    "RateLimit",
+    "key_given",
+    "refusal",
+    "same_origin",
+]
 
 RANKS: Mapping[Role, frozenset[str]] = {
     "reader": frozenset({"read"}),
@@ -24,6 +34,7 @@ RANKS: Mapping[Role, frozenset[str]] = {
     "approver": frozenset({"read", "approve"}),
     "admin": frozenset({"read", "operate", "approve", "administer"}),
 }
+"""What each role may do."""
 
 
 SAFE_HEADERS = [
@@ -32,7 +43,7 @@ SAFE_HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
-"""What every answer says of itself."""
+"""What every answer says of itself, unless it says something else."""
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?\Z")
 
@@ -163,7 +174,9 @@ class SecurityHeaders:
         """Send a message of the answer."""
         self.begun = True
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *SAFE_HEADERS]}
+            said = {name.lower() for name, _ in message["headers"]}
+            missing = [header for header in SAFE_HEADERS if header[0] not in said]
+            message = {**message, "headers": [*message["headers"], *missing]}
         await self._send(message)
 
 

@@ -111,6 +111,11 @@ class Keys:
             return None
         return known[0] if hmac.compare_digest(known[1], _hash(found[1], found[2])) else None
 
+    def known(self, key_id: str) -> ApiKey | None:
+        """Return the key with this id; None where there is none, or none any more."""
+        found = self._keys.get(key_id)
+        return None if found is None or found[0].revoked else found[0]
+
     @staticmethod
     def named_in(text: str) -> str | None:
         """Return the id of the key that a text claims to be; None if it has not the form of one."""
