@@ -27,7 +27,7 @@ def routes(place: Place) -> list[tuple[str, str]]:
     """Return every route of the pages, with its method."""
     [site] = [each.app for each in place.app.routes if type(each).__name__ == "_Site"]
     app = site.__dict__.get("_app", site)
-    return [(method, each.path) for each in app.routes if isinstance(each, APIRoute) for method in each.methods]
+    return [(method, each.path) for each in app.routes if isinstance(each, APIRoute) for method in each.methods or ()]
 
 
 FREE = {("GET", "/assets/{name}"), ("GET", "/"), ("GET", "/sign-in"), ("POST", "/sign-in")}
