@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import JsonValue
+
 from loom.actors import interventions
+from loom.actors.answers import Answer, Intervention, delivered_again, informed
 from loom.actors.keyed_lock import KeyedLock
 from loom.actors.reminders import Reminders
 from loom.actors.requests import asked_us
@@ -16,6 +20,7 @@ from loom.background import Background, Child
 from loom.clock import datetime_from_us, instant
 from loom.decisions.approvals import Approval, ApprovalChains
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
+from loom.decisions.shown import Shown
 from loom.errors import (
     AdmissionError,
     ApprovalAnsweredError,
@@ -90,15 +95,66 @@ class Approvals:
         facts: Any = subjects.erasures.shown(approval.facts) if found.facts is None else found.facts
         return approval.model_copy(update={"facts": facts})
 
-    async def grant(self, approval_id: str, *, by: By, comment: str | None = None) -> Approval:
-        """Grant a request in the name of a person, who must not be the requester; return it as answered."""
-        return await self._answer(approval_id, granted=True, who=Identity.of(by), comment=comment)
+    async def grant(
+        self,
+        approval_id: str,
+        *,
+        by: By,
+        comment: str | None = None,
+        changes: Mapping[str, JsonValue] | None = None,
+        shown: Shown | None = None,
+        distinguished: str | None = None,
+    ) -> Approval:
+        """Grant a request in the name of a person, who must not be the requester; return it as answered.
 
-    async def deny(self, approval_id: str, *, by: By, comment: str) -> Approval:
-        """Deny a request in the name of a person, and say why; return it as answered."""
+        `changes` are values other than those asked for, where the request permits them. `shown` says what the person
+        saw, and `distinguished` why the case differs from earlier ones that were answered otherwise.
+        """
+        given = Answer(True, comment=comment, changes=changes or {}, shown=shown, distinguished=distinguished)
+        return await self._answer(approval_id, given, who=Identity.of(by))
+
+    async def deny(
+        self,
+        approval_id: str,
+        *,
+        by: By,
+        comment: str,
+        shown: Shown | None = None,
+        distinguished: str | None = None,
+    ) -> Approval:
+        """Deny a request in the name of a person, and say why; return it as answered. The rest is as in `grant`."""
         if not (comment or "").strip():
             raise AdmissionError("a denial has no comment; expected the reason in a person's words: add a comment")
-        return await self._answer(approval_id, granted=False, who=Identity.of(by), comment=comment)
+        given = Answer(False, comment=comment, shown=shown, distinguished=distinguished)
+        return await self._answer(approval_id, given, who=Identity.of(by))
+
+    async def send_back(self, approval_id: str, *, by: By, question: str, shown: Shown | None = None) -> Approval:
+        """Send a request back with a question, in the name of a person; return it as it is then.
+
+        It waits for `inform`, and its deadline holds; or its turn gets the question, where it asked for that.
+        """
+        if not question.strip():
+            raise AdmissionError("a request is sent back without a question; expected what the approver has to know")
+        return await self._answer(approval_id, Answer(False, question=question, shown=shown), who=Identity.of(by))
+
+    async def inform(self, approval_id: str, *, by: By, information: str) -> Approval:
+        """Answer the question with which a request was sent back, and deliver it again; return it as it is then."""
+        if not information.strip():
+            raise AdmissionError("information is blank; expected what the approver asked for: say it")
+        who = Identity.of(by)
+        approval_id = (await self._chains.get(approval_id)).approval_id
+        async with self._lock.hold(approval_id):
+            approval = await self._chains.again(await self._chains.get(approval_id))
+            _check_pending(approval)
+            if approval.question is None:
+                raise ApprovalAnsweredError(
+                    f"approval [{short(approval_id)}] has no open question; expected one that was sent back: see "
+                    "`loom approvals`"
+                )
+            request = informed(approval, who, information)
+            await self._append(approval, request)
+        await self._services.deliver(delivered_again(approval, request), journal=approval.journal)
+        return await self._chains.again(approval)
 
     async def expire_due(self) -> int:
         """Deny or pass on every request whose deadline has passed; return how many were handled."""
@@ -115,7 +171,7 @@ class Approvals:
         following = await self._requests.next_deadline()
         return None if following is None else following[0]
 
-    async def _answer(self, approval_id: str, *, granted: bool, who: Identity, comment: str | None) -> Approval:
+    async def _answer(self, approval_id: str, given: Answer, *, who: Identity) -> Approval:
         approval = await self._chains.get(approval_id)
         approval_id = approval.approval_id
         async with self._lock.hold(approval_id):
@@ -132,10 +188,7 @@ class Approvals:
                     f"approval [{short(approval_id)}] expired at [{approval.deadline:%Y-%m-%d %H:%M:%S} UTC]; expected "
                     f"an answer before that: it was {'denied' if approval.on_deadline == 'deny' else 'passed on'}"
                 )
-            answered = ApprovalAnsweredEntry(
-                **who.written(), approval_id=approval_id, granted=granted, comment=comment, shown=approval.shown
-            )
-            await self._append(approval, answered)
+            await self._append(approval, given.entry(approval, who))
             return await self._chains.again(approval)
 
     async def _requesters(self, approval: Approval) -> tuple[str, ...]:
@@ -185,7 +238,7 @@ class Approvals:
         said_us = asked_us(approval, {each.position: each for each in marks})
         return max(approval.deadline - datetime_from_us(said_us), timedelta(0))
 
-    async def _append(self, approval: Approval, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry) -> None:
+    async def _append(self, approval: Approval, entry: Intervention) -> None:
         assert approval.command_id is not None  # noqa: S101 - only turns ask
         try:
             await interventions.answer(self._system, approval.journal, approval.command_id, entry)

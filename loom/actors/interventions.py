@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from loom.actors.answers import Intervention
 from loom.actors.cell import Cell
 from loom.actors.system import ActorSystem
 from loom.clock import datetime_from_us
-from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
+from loom.decisions.entries import ApprovalAnsweredEntry
 from loom.errors import (
     ActorStoppedError,
     AppendUnknownError,
@@ -32,10 +33,8 @@ __all__ = ["abandon", "answer", "note", "retry"]
 _TRIES = 5
 
 
-async def answer(
-    system: ActorSystem, journal: str, command_id: str, entry: ApprovalAnsweredEntry | ApprovalEscalatedEntry
-) -> None:
-    """Journal the answer to a request for approval; it lets the turn continue."""
+async def answer(system: ActorSystem, journal: str, command_id: str, entry: Intervention) -> None:
+    """Journal the answer to a request for approval; it lets the turn continue, if it decides."""
 
     async def in_cell(cell: Cell) -> None:
         turn = cell.turns.get(command_id)
@@ -47,11 +46,13 @@ async def answer(
         ready = cell.draft(entry, command_id=command_id)
         receipt = await cell.write_and_wait(ready)
         turn = cell.turns.get(command_id)
-        if turn is not None and isinstance(entry, ApprovalAnsweredEntry):
+        if not isinstance(entry, ApprovalAnsweredEntry) or not entry.decides:
+            return
+        if turn is not None:
             answered_at = datetime_from_us(receipt.recorded_at_us)
             answer_step = StepReference(receipt.sequence, ready.body_digest.hex())
             turn.parking.end(entry.approval_id, (entry, answered_at, answer_step))
-        elif isinstance(entry, ApprovalAnsweredEntry):
+        else:
             cell.asleep.wake(command_id)
 
     await _do(system, journal, command_id, entry, in_cell)

@@ -220,7 +220,7 @@ async def _turn(
     for recorded in entries:
         if isinstance(recorded.entry, VersionMarkedEntry):
             turn.versions[recorded.entry.change] = recorded.entry.version
-        elif isinstance(recorded.entry, ApprovalAnsweredEntry):
+        elif isinstance(recorded.entry, ApprovalAnsweredEntry) and recorded.entry.decides:
             turn.parking.end(recorded.entry.approval_id, (recorded.entry, recorded.recorded_at, recorded.reference))
         if recorded.body is None:
             turn.halt(turn.not_resumable("erased"))

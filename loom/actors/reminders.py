@@ -70,7 +70,14 @@ class Reminders:
         request = next((each.entry for each in marks if _is_of(each.entry, approval)), None)
         if not isinstance(request, ApprovalRequestedEntry):
             return
-        asked = request.model_copy(update={"approver": approval.approver, "deadline": approval.deadline})
+        asked = request.model_copy(
+            update={
+                "approver": approval.approver,
+                "deadline": approval.deadline,
+                "information": approval.information,
+                "shown": approval.shown,
+            }
+        )
         await self._services.deliver(asked, journal=approval.journal)
         entry = ApprovalRemindedEntry(approval_id=approval.approval_id, approver=approval.approver, number=times)
         try:

@@ -72,7 +72,11 @@ async def taken_up(store: JournalReader, entries: Sequence[Recorded], *, depth: 
         entries=tuple(kept),
         steps=frozenset(step for each in kept if (step := step_of(each)) is not None),
         renewed=renewed,
-        approvals=frozenset(each.entry.approval_id for each in kept if isinstance(each.entry, ApprovalAnsweredEntry)),
+        approvals=frozenset(
+            each.entry.approval_id
+            for each in kept
+            if isinstance(each.entry, ApprovalAnsweredEntry) and each.entry.decides
+        ),
         decision=decided[-1] if decided else None,
     )
 

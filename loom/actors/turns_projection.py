@@ -142,14 +142,14 @@ def _end(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
 
 def _request(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
     opened, entry = 0, recorded.entry
-    if isinstance(entry, ApprovalRequestedEntry):
+    if isinstance(entry, ApprovalRequestedEntry) and entry.information is None:
         opened = view.execute(_OPEN, (recorded.journal, "approval", entry.approval_id, command_id)).rowcount
     view.execute(_APPROVALS, (recorded.position, opened, recorded.journal, command_id))
 
 
 def _answer(recorded: Recorded, command_id: str, view: sqlite3.Connection) -> None:
     closed, entry = 0, recorded.entry
-    if isinstance(entry, ApprovalAnsweredEntry):
+    if isinstance(entry, ApprovalAnsweredEntry) and entry.decides:
         closed = view.execute(_CLOSE, (recorded.journal, "approval", entry.approval_id)).rowcount
     view.execute(_APPROVALS, (recorded.position, -closed, recorded.journal, command_id))
 

@@ -53,6 +53,7 @@ from loom.decisions.out import OutFormat
 from loom.decisions.run import Run, RunStatus, VersionSeen
 from loom.decisions.runs import RUN_JOURNAL, Runs, RunsView, current_run
 from loom.decisions.runs_view import RunsProjection
+from loom.decisions.shown import Shown
 from loom.decisions.trace import (
     DecisionChain,
     DecisionLineage,
@@ -132,6 +133,7 @@ __all__ = [
     "Runs",
     "RunsProjection",
     "RunsView",
+    "Shown",
     "Traces",
     "TracesProjection",
     "VersionSeen",

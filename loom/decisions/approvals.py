@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from loom.clock import datetime_from_us, us_from_datetime
+from loom.decisions.adjustable import AdjustableField
 from loom.decisions.approvals_view import ApprovalsProjection
 from loom.errors import ApprovalNotFoundError, ErasedError
 from loom.identity import Identity, check_limit, short
@@ -30,12 +31,16 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class ApprovalEvent(BaseModel):
     """One event of a request. An answer that came too late does not count."""
 
     model_config = ConfigDict(frozen=True)
 
-    event: Literal["requested", "escalated", "granted", "denied", "moot"]
+    event: Literal["requested", "escalated", "granted", "denied", "sent_back", "informed", "moot"]
     position: int
     at: datetime
     approver: str | None = None
@@ -46,6 +51,16 @@ class ApprovalEvent(BaseModel):
     comment: str | None = None
     deadline: datetime | None = None
     counts: bool = True
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=_is_empty)
+    """The values with which it was granted, where they differ from those that were asked for."""
+    rendering: str | None = Field(default=None, exclude_if=_is_none)
+    """The page, with its version, on which the person saw the request; None where it is not known."""
+    rendered: str | None = Field(default=None, exclude_if=_is_none)
+    """The digest of the fields on that page."""
+    distinguished: str | None = Field(default=None, exclude_if=_is_none)
+    """Why the case differs from earlier ones that were answered otherwise."""
+    against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    """Earlier decisions in the same situation that were answered otherwise."""
 
     @property
     def identity(self) -> Identity | None:
@@ -56,7 +71,8 @@ class ApprovalEvent(BaseModel):
 class Approval(BaseModel):
     """A request for a person's approval in its present state, with all its events in order.
 
-    `moot` means that its turn ended before anyone answered.
+    `moot` means that its turn ended before anyone answered, `sent_back` that its turn got a question as the answer. A
+    pending request with a `question` waits for information.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,7 +95,7 @@ class Approval(BaseModel):
     deadline: datetime | None
     on_deadline: Literal["deny", "escalate"]
     escalate_to: tuple[str, ...]
-    status: Literal["pending", "granted", "denied", "moot"]
+    status: Literal["pending", "granted", "denied", "sent_back", "moot"]
     answered_by: str | None
     answered_identity_source: str | None = None
     answered_via: str | None = None
@@ -89,6 +105,23 @@ class Approval(BaseModel):
     action: str | None = Field(default=None, exclude_if=_is_none)
     """The effect that is to be approved; None where the request names none."""
     arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
+    adjustable: tuple[AdjustableField, ...] = Field(default=(), exclude_if=_is_empty)
+    """What the approver may change."""
+    on_question: Literal["park", "return"] = "park"
+    """What a question of the approver does: the request waits for information, or its turn gets the question."""
+    situation: str | None = Field(default=None, exclude_if=_is_none)
+    """The class of the case before its outcome, by the actor's equivalence rule."""
+    after: str | None = Field(default=None, exclude_if=_is_none)
+    """The request that was granted with the changes that this one is about."""
+    question: str | None = Field(default=None, exclude_if=_is_none)
+    """What the approver asked; None where nothing is to be answered."""
+    information: str | None = Field(default=None, exclude_if=_is_none)
+    """The last answer to a question of the approver."""
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=_is_empty)
+    rendering: str | None = Field(default=None, exclude_if=_is_none)
+    rendered: str | None = Field(default=None, exclude_if=_is_none)
+    distinguished: str | None = Field(default=None, exclude_if=_is_none)
+    against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
     events: tuple[ApprovalEvent, ...] = ()
 
     @property
@@ -121,7 +154,8 @@ class Approval(BaseModel):
 _COLUMNS = """
 approval_id, position, journal, command_id, actor_type, actor_key, approver, reason, shown, facts, evaluation,
 requested_by, requested_identity_source, requested_via, requested_at_us, deadline_us, on_deadline, escalate_to, status,
-answered_by, answered_identity_source, answered_via, role, comment, answered_at_us, action, arguments
+answered_by, answered_identity_source, answered_via, role, comment, answered_at_us, action, arguments,
+request, question, information, answer
 """
 _LIST = """
 SELECT position, approval_id, journal, command_id FROM approvals
@@ -131,7 +165,7 @@ ORDER BY position DESC LIMIT :limit
 _BY_PREFIX = "SELECT approval_id, journal, command_id FROM approvals WHERE approval_id >= ? AND approval_id < ? LIMIT 3"
 _FOLDED = f"SELECT {_COLUMNS} FROM approvals ORDER BY position"  # noqa: S608
 _EVENTS = """
-SELECT request, position, at_us, event, approver, by, identity_source, via, role, comment, deadline_us, counts
+SELECT request, position, at_us, event, approver, by, identity_source, via, role, comment, deadline_us, counts, answer
 FROM approval_events ORDER BY request, position
 """
 _NAMES = ("approvals",)
@@ -267,7 +301,8 @@ def _approval(row: sqlite3.Row, events: Sequence[ApprovalEvent]) -> Approval:
         plain[name] = None if plain[name] is None else json.loads(plain[name])
     for name in ("requested_at", "deadline", "answered_at"):
         plain[name] = _moment(plain.pop(f"{name}_us"))
-    return Approval(**plain, events=tuple(events))
+    more = _part(plain.pop("request")) | _part(plain.pop("answer"))
+    return Approval(**plain, **more, events=tuple(events))
 
 
 def _event(row: sqlite3.Row) -> ApprovalEvent:
@@ -275,7 +310,12 @@ def _event(row: sqlite3.Row) -> ApprovalEvent:
     del plain["request"]
     for name in ("at", "deadline"):
         plain[name] = _moment(plain.pop(f"{name}_us"))
-    return ApprovalEvent(**plain)
+    more = _part(plain.pop("answer"))
+    return ApprovalEvent(**plain, **more)
+
+
+def _part(written: str | None) -> dict[str, Any]:
+    return {} if written is None else dict(json.loads(written))
 
 
 def _moment(us: int | None) -> datetime | None:

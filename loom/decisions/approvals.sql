@@ -19,6 +19,10 @@ CREATE TABLE approvals (
   escalate_to TEXT NOT NULL,
   action TEXT,
   arguments TEXT,
+  request TEXT,
+  question TEXT,
+  information TEXT,
+  answer TEXT,
   status TEXT NOT NULL DEFAULT 'pending',
   answered_by TEXT,
   answered_identity_source TEXT,
@@ -48,5 +52,6 @@ CREATE TABLE approval_events (
   comment TEXT,
   deadline_us INTEGER,
   counts INTEGER NOT NULL DEFAULT 1,
+  answer TEXT,
   PRIMARY KEY (request, position)
 ) STRICT, WITHOUT ROWID;

@@ -110,6 +110,8 @@ class ApprovalGiven(_Frozen):
     role: str | None = None
     answered_at: datetime
     comment: str | None = None
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=lambda changes: not changes)
+    """The values with which it was granted, where they differ from those that were asked for."""
 
     @property
     def identity(self) -> Identity | None:

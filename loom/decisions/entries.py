@@ -8,6 +8,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from loom.decisions.approval_entries import (
+    UNANSWERABLE,
+    ApprovalAnsweredEntry,
+    ApprovalEscalatedEntry,
+    ApprovalRequestedEntry,
+)
 from loom.decisions.decision import (
     REDACTED,
     ApprovalGiven,
@@ -23,6 +29,7 @@ from loom.policies.evaluation import Evaluation
 
 __all__ = [
     "DECISIONS",
+    "UNANSWERABLE",
     "ApprovalAnsweredEntry",
     "ApprovalEscalatedEntry",
     "ApprovalRequestedEntry",
@@ -178,99 +185,18 @@ class PrecedentReferencedEntry(Entry):
         return super().upcast(version, body)
 
 
-class ApprovalRequestedEntry(PersonEntry):
-    """A person's approval was requested. `shown` is a digest of its basis.
-
-    Schema 3 has the failed condition of a rule of a table as data, not only as text. Until then `shown` covers facts,
-    evaluation and policy version. Schema 4 may name the effect to come, with its arguments; its `shown` also covers the
-    reason and that effect. `bound` is a digest of the arguments, keyed where they hold protected values.
-    """
-
-    kind: ClassVar[str] = "approval_requested"
-    schema_version: ClassVar[int] = 4
-    person: ClassVar[str] = "requested_by"
-
-    approval_id: str
-    approver: str
-    reason: str
-    shown: str
-    facts: dict[str, JsonValue] | None = None
-    evaluation: Evaluation | None = None
-    requested_by: str | None = None
-    deadline: datetime | None = None
-    on_deadline: Literal["deny", "escalate"] = "deny"
-    escalate_to: tuple[str, ...] = ()
-    action: str | None = Field(default=None, exclude_if=_is_none)
-    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
-    bound: str | None = Field(default=None, exclude_if=_is_none)
-
-    @classmethod
-    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 2 or 3 as it is: it has no conditions, and names no effect."""
-        return body if version in (2, 3) else super().upcast(version, body)
-
-
-UNANSWERABLE = "a subject of its turn was erased"
-"""The comment of a denial by no one, of what cannot be answered any more."""
-
-
-class ApprovalAnsweredEntry(PersonEntry):
-    """A named person granted or denied; or it was denied by none, as the deadline came or it is `UNANSWERABLE`.
-
-    `by` is none then. The first answer counts.
-
-    `role` is the role that a directory confirmed; None without such a confirmation. In entries of schema 1 it is the
-    role that the request asked for, or that the person claimed.
-    """
-
-    kind: ClassVar[str] = "approval_answered"
-    schema_version: ClassVar[int] = 2
-    is_referred_to: ClassVar[bool] = True
-
-    approval_id: str
-    granted: bool
-    by: str | None
-    role: str | None = None
-    comment: str | None = None
-    shown: str
-
-    def as_given(self, approver: str, answered_at: datetime) -> ApprovalGiven:
-        """Return the answer as an approval of a decision of its turn; `approver` is who was asked."""
-        return ApprovalGiven(
-            approval_id=self.approval_id,
-            approver=approver,
-            granted=self.granted,
-            by=self.by,
-            identity_source=self.identity_source,
-            via=self.via,
-            role=self.role,
-            answered_at=answered_at,
-            comment=self.comment,
-        )
-
-
-class ApprovalEscalatedEntry(Entry):
-    """The deadline passed and the request went on to the next approver, with a deadline of its own."""
-
-    kind: ClassVar[str] = "approval_escalated"
-
-    approval_id: str
-    approver: str
-    passed_over: str
-    deadline: datetime
-
-
 class DecisionJournalEntry(ReferringEntry):
     """A decision was made.
 
     Schema 2 has the failure of an input's look-up; earlier, that read as an empty result. Schema 3 has the source of
     the name of the person who answered a request. Schema 4 has the failed condition of a rule of a table. Schema 5
     refers to the look-ups and answers of its turn, where they are not given by name, and leaves out default values. A
-    decision of an earlier schema keeps its body. Schema 6 may have its class sealed.
+    decision of an earlier schema keeps its body. Schema 6 may have its class sealed. Schema 7 may have an approval with
+    changes among those that are given by name.
     """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 6
+    schema_version: ClassVar[int] = 7
     leaves_out_defaults: ClassVar[bool] = True
 
     decision: Decision
@@ -280,7 +206,7 @@ class DecisionJournalEntry(ReferringEntry):
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return an older body as it is: its missing fields are optional now."""
-        return body if version in (1, 2, 3, 4, 5) else super().upcast(version, body)
+        return body if version in (1, 2, 3, 4, 5, 6) else super().upcast(version, body)
 
     def references(self) -> tuple[StepReference, ...]:
         """Return the look-ups and answers that it refers to."""

@@ -13,9 +13,8 @@ from itertools import chain, repeat
 
 from pydantic import BaseModel, ConfigDict
 
-from loom.decisions.approvals import Approval
+from loom.decisions.agreed import agreed
 from loom.decisions.done import done
-from loom.decisions.entries import UNANSWERABLE
 from loom.decisions.imports import IMPORT_WORDS
 from loom.decisions.layout import (
     ExplanationLine,
@@ -27,7 +26,6 @@ from loom.decisions.layout import (
     labelled,
     laid_out,
     moment,
-    tone_of,
     took,
 )
 from loom.decisions.model_words import asked_models
@@ -113,7 +111,7 @@ def explain(trace: DecisionTrace, *, alike: Mapping[str, str] | None = None) -> 
                 *([("Which models were asked?", asked_models(trace.model_calls))] if trace.model_calls else []),
                 *([("What did it wait for?", waited(trace.waits))] if trace.waits else []),
                 ("After which precedents?", _precedents(trace, alike or {})),
-                ("Who agreed?", _consent(trace)),
+                ("Who agreed?", agreed(trace)),
                 ("What was done?", done(trace)),
                 ("What was the result?", _aftermath(trace)),
                 *([("What did the critic say?", _criticism(trace))] if trace.enrichments else []),
@@ -231,21 +229,6 @@ def _precedents(trace: DecisionTrace, alike: Mapping[str, str]) -> Iterator[Expl
             yield labelled(label, f"{name}: {words}", "quiet")
 
 
-def _consent(trace: DecisionTrace) -> Iterator[ExplanationLine]:
-    for approval in trace.approvals:
-        yield from _request(approval)
-    if trace.approvals:
-        return
-    for given in trace.decision.approvals:  # given with the decision, and requested elsewhere
-        answer = "granted" if given.granted else "denied"
-        comment = f": “{given.comment}”" if given.comment else ""
-        unanswerable = given.comment == UNANSWERABLE
-        who = given.identity or ("no one" if unanswerable else "the deadline")
-        yield labelled(given.approver, f"{answer} by {who}, {moment(given.answered_at)}{comment}", tone_of(answer))
-    if not trace.decision.approvals:
-        yield labelled("asked", "no one", "quiet")
-
-
 def _aftermath(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     text, tone = _ENDS[trace.status]
     if trace.origin == "observed":
@@ -282,33 +265,6 @@ def _criticism(trace: DecisionTrace) -> Iterator[ExplanationLine]:
             yield labelled(f"{factor.impact} impact", f"{factor.factor}: {factor.reasoning}")
         for other in analysis.alternatives:
             yield labelled("instead", f"{other.option}: {other.why_rejected}" if other.why_rejected else other.option)
-
-
-def _request(approval: Approval) -> Iterator[ExplanationLine]:
-    """Yield a request, its approver, and all its events, in order."""
-    first = approval.events[0].approver if approval.events else approval.approver
-    yield labelled(first or approval.approver, f"asked {moment(approval.requested_at)}: “{approval.reason}”")
-    if approval.action is not None:
-        yield labelled("", f"to approve: {approval.action}, with {in_words(approval.arguments or {})}", "quiet")
-    for event in approval.events[1:]:
-        after = f"after {took((event.at - approval.requested_at).total_seconds())}"
-        comment = f": “{event.comment}”" if event.comment else ""
-        role = f" ({event.role})" if event.role else ""
-        if event.event == "escalated":
-            yield labelled("", f"{after} escalated from {event.by} to {event.approver}: the deadline had passed")
-        elif event.event == "moot":
-            yield labelled("", f"{after} the turn ended without an answer", "quiet")
-        elif not event.counts:
-            yield labelled(
-                "", f"{after} {event.event} by {event.identity}{role}, which came too late to count", "quiet"
-            )
-        elif event.by is None:
-            why = UNANSWERABLE if event.comment == UNANSWERABLE else "the deadline had passed"
-            yield labelled("", f"{after} {event.event}: {why}", tone_of(event.event))
-        else:
-            yield labelled("", f"{event.event} by {event.identity}{role} {after}{comment}", tone_of(event.event))
-    if approval.pending:
-        yield labelled("", "still waits for an answer")
 
 
 def _run(run: Run) -> str:
