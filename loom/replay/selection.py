@@ -20,7 +20,7 @@ from loom.journal.entry import Part
 from loom.journal.kinds import OWN_IDS
 from loom.projections import Queries
 
-__all__ = ["Recall", "Recalled", "Selection", "count", "made_by_anybody"]
+__all__ = ["Recall", "Recalled", "Selection", "count", "made_by_anybody", "newest_from"]
 
 _PAGE = 2_000
 _LAST = 2**63 - 1
@@ -107,11 +107,12 @@ class Recall:
     """Reads the decisions of a selection, oldest first, from their entries: the views only give the positions.
 
     `also` names additional fields of each decision. `left_out` counts the rows of the views that differ from the
-    journal; they are not used.
+    journal; they are not used. Decisions up to position `behind` are passed over.
     """
 
-    def __init__(self, queries: Queries, selection: Selection, *, also: Sequence[str] = ()) -> None:
+    def __init__(self, queries: Queries, selection: Selection, *, also: Sequence[str] = (), behind: int = 0) -> None:
         self._queries = queries
+        self._behind = behind
         self.selection = selection
         given = _given(selection)
         exact = {_EXACT[name]: value for name, value in given.items() if name in _EXACT and value is not None}
@@ -131,7 +132,7 @@ class Recall:
 
     async def pages(self) -> AsyncIterator[list[Recalled]]:
         """Yield the decisions in pages; the next page is read while the caller works on the last."""
-        page, behind = await self._page(0)
+        page, behind = await self._page(self._behind)
         while behind is not None:
             async with awaiting(self._page(behind)) as following:
                 if page:
@@ -211,6 +212,18 @@ async def count(queries: Queries, selection: Selection) -> int:
     conditions, parameters = _conditions(selection)
     where = " AND ".join(conditions) or "true"
     return int((await queries.fetch(f"{_COUNT} WHERE {where}", parameters, names=_NAMES))[0][0])
+
+
+async def newest_from(queries: Queries, selection: Selection, *, most: int) -> tuple[int, int]:
+    """Return the position behind which the newest `most` decisions of a selection lie, and the number of older ones."""
+    conditions, parameters = _conditions(selection)
+    where = " AND ".join(conditions) or "true"
+    older = max(0, await count(queries, selection) - most)
+    if not older:
+        return 0, 0
+    statement = f"{_LOOK} WHERE {where} ORDER BY trace_decisions.position LIMIT 1 OFFSET :older"
+    rows = await queries.fetch(statement, {**parameters, "older": older - 1}, names=_NAMES)
+    return (int(rows[0][0]), older) if rows else (0, 0)
 
 
 def _written_as(name: str, value: object) -> tuple[object, ...]:

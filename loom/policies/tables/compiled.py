@@ -12,11 +12,13 @@ from loom.policies.contract import Verdict
 from loom.policies.evaluation import BAD_FACTS, NO_MATCH
 from loom.policies.tables.layout import Condition, Row, TableFact, TableLayout, number, read
 
-__all__ = ["Bad", "CompiledTable", "condition_test"]
+__all__ = ["UNUSABLE", "Bad", "CompiledTable", "condition_test", "reader_of"]
 
 Test: TypeAlias = Callable[[Any], bool]
 
 _NOTHING = object()
+UNUSABLE = _NOTHING
+"""What a reader returns for a value that does not fit its fact."""
 _LONGEST_NAME = 64
 _ENDLESS = float("inf")
 _BAD_FACTS = Verdict("indeterminate", BAD_FACTS, None)
@@ -46,7 +48,7 @@ class CompiledTable:
     def __init__(self, layout: TableLayout) -> None:
         self._layout = layout
         self._names = tuple(layout.facts)
-        self._readers = [(name, _reader(fact)) for name, fact in layout.facts.items()]
+        self._readers = [(name, reader_of(fact)) for name, fact in layout.facts.items()]
         index = {name: number for number, name in enumerate(self._names)}
         self._rows = [
             (
@@ -132,8 +134,8 @@ class CompiledTable:
         )
 
 
-def _reader(fact: TableFact) -> Callable[[Any], Any]:
-    """Return the function from a fact in JSON form to the value to compare, or `_NOTHING` where it does not fit."""
+def reader_of(fact: TableFact) -> Callable[[Any], Any]:
+    """Return the function from a fact in JSON form to the value to compare, or `UNUSABLE` where it does not fit."""
     if fact.type == "boolean":
         return lambda value: value if type(value) is bool else _NOTHING
     if fact.type == "string":
