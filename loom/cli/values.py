@@ -1,13 +1,16 @@
-"""Values that are given on the command line by name."""
+"""Values that are given on the command line: by name, and moments."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import typer
 
-__all__ = ["named_values"]
+from loom.text import parse_moment
+
+__all__ = ["moment_of", "named_values"]
 
 
 def named_values(given: list[str], *, option: str) -> dict[str, Any]:
@@ -25,3 +28,14 @@ def named_values(given: list[str], *, option: str) -> dict[str, Any]:
         except ValueError:
             values[name] = value
     return values
+
+
+def moment_of(text: str, option: str, now: datetime) -> datetime:
+    """Return the moment that an option says; see `parse_moment`."""
+    try:
+        return parse_moment(text, now=now)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"[{text}] is no point in time; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: use one of these",
+            param_hint=option,
+        ) from error

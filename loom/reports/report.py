@@ -1,4 +1,4 @@
-"""Reports: a run as one HTML file that needs nothing else, made from the journal alone, whenever it is asked for."""
+"""Reports: a run, or a time, as one HTML file that needs nothing else, made from the journal alone at any time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from loom.decisions import Decision, Run
 from loom.errors import ConfigError
 from loom.lineage import ContextGraph, Lineage
 from loom.projections import Queries
+from loom.reports.about import Period
 from loom.reports.charts import offers_chart, strip
 from loom.reports.graphs import as_svg
-from loom.reports.reading import RunReport, read_report
+from loom.reports.grouping import rows_of
+from loom.reports.reading import ReportRead, read_report
 from loom.reports.writing import write_whole
 
 __all__ = ["render", "report", "report_name", "write_report"]
 
+_ADDRESS = re.compile(r"https?://[^\s\"'<>]+\Z")
 _EFFECTS = ("allow", "require_approval", "deny", "indeterminate")
 
 
@@ -37,23 +40,37 @@ class _Verdict(NamedTuple):
     style: str
 
 
-async def report(queries: Queries, run_id: str, *, workspace: str = "default", alike: Alike = _nothing_alike) -> str:
-    """Return the report of a run as HTML; raise `RunNotFoundError` for an unknown one.
+async def report(
+    queries: Queries,
+    about: str | Period,
+    *,
+    workspace: str = "default",
+    alike: Alike = _nothing_alike,
+    server: str | None = None,
+) -> str:
+    """Return the report of a run, by its id, or of a period as HTML; raise `RunNotFoundError` for an unknown run.
 
-    `alike` says in words what the precedent class of a decision is made from, for the situations in its graph.
+    `alike` says in words what the precedent class of a decision is made from, for the situations in its graph. With
+    `server`, the address under which `loom serve` is reached, each decision is a link to its page there.
     Needs the extra `report`; a `ConfigError` says so where it is not there.
     """
-    read = await read_report(queries, run_id)
-    graph = await Lineage(queries, alike=alike).graph(read.run)
+    read = await read_report(queries, about)
+    graph = await Lineage(queries, alike=alike).graph(read.about) if isinstance(read.about, Run) else None
     position = max((status.position for status in await queries.status()), default=0)
-    return render(read, workspace=workspace, position=position, graph=graph)
+    return render(read, workspace=workspace, position=position, graph=graph, server=server)
 
 
 async def write_report(
-    queries: Queries, run_id: str, path: Path, *, workspace: str = "default", alike: Alike = _nothing_alike
+    queries: Queries,
+    about: str | Period,
+    path: Path,
+    *,
+    workspace: str = "default",
+    alike: Alike = _nothing_alike,
+    server: str | None = None,
 ) -> Path:
-    """Write the report of a run to a file, whole or not at all, and return its path."""
-    html = await report(queries, run_id, workspace=workspace, alike=alike)
+    """Write the report of a run or a period to a file, whole or not at all, and return its path."""
+    html = await report(queries, about, workspace=workspace, alike=alike, server=server)
     return write_whole(path, html)
 
 
@@ -63,10 +80,22 @@ def report_name(run_id: str, now: datetime) -> str:
     return f"report_{now.astimezone(UTC):%Y-%m-%d_%H%M%S}_{slug}.html"
 
 
-def render(read: RunReport, *, workspace: str, position: int, graph: ContextGraph | None = None) -> str:
-    """Return the HTML of what was read. Every text is escaped."""
-    run = read.run
-    ceiling = run.parameters.get("ceiling")
+def render(
+    read: ReportRead,
+    *,
+    workspace: str,
+    position: int,
+    graph: ContextGraph | None = None,
+    server: str | None = None,
+) -> str:
+    """Return the HTML of what was read. Every text is escaped.
+
+    Raises `ConfigError` for a `server` that is no http or https address.
+    """
+    if server is not None and not _ADDRESS.match(server):
+        raise ConfigError(f"address [{server:.80}] is not one; expected [http://HOST or https://HOST]: correct it")
+    run = read.about if isinstance(read.about, Run) else None
+    ceiling = None if run is None else run.parameters.get("ceiling")
     watched = read.watched
     chart = offers_chart(
         () if watched is None else watched.drawn,
@@ -75,10 +104,12 @@ def render(read: RunReport, *, workspace: str, position: int, graph: ContextGrap
     found = () if watched is None else watched.found
     html: str = _template().render(
         run=run,
+        about=read.about,
+        title=_title(read.about),
         workspace=workspace,
         position=position,
-        duration=_duration(run.duration_s),
-        verdict=_verdict(run, found=bool(found) or any(each[-1] for each in read.others)),
+        duration="" if run is None else _duration(run.duration_s),
+        verdict=None if run is None else _verdict(run, found=bool(found) or any(each[-1] for each in read.others)),
         effects=sorted(read.effects.items()),
         chart=chart,
         watched=watched,
@@ -90,6 +121,8 @@ def render(read: RunReport, *, workspace: str, position: int, graph: ContextGrap
         graph=graph,
         drawn=None if graph is None else _as_it_is(as_svg(graph)),
         decisions=read.decisions,
+        rows=rows_of(read.decisions),
+        server=None if server is None else server.rstrip("/"),
         columns=read.columns,
         left_out=read.left_out,
         shown=_cell,
@@ -118,11 +151,20 @@ def _as_it_is(svg: str) -> Any:
     return Markup(svg)  # noqa: S704
 
 
+def _title(about: Run | Period) -> str:
+    if isinstance(about, Run):
+        return about.run_id
+    return f"{about.since:%Y-%m-%d %H:%M} to {about.until:%Y-%m-%d %H:%M} UTC"
+
+
 def _verdict(run: Run, *, found: bool) -> _Verdict:
-    words = run.status if run.reason is None else f"{run.status}: {run.reason}"
+    """Return how a run ended, in words and in a style: a run that completed is never shown as a failure."""
     if run.open:
         return _Verdict("still open", "open")
-    return _Verdict(words, "stopped" if found or run.status != "completed" else "fine")
+    words = run.status if run.reason is None else f"{run.status}: {run.reason}"
+    if run.status != "completed":
+        return _Verdict(words, "stopped")
+    return _Verdict(f"{words}, with findings", "found") if found else _Verdict(words, "fine")
 
 
 def _past(intervention: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import pytest
 
 from loom import Actor, Command, Loom
-from loom.errors import RunNotFoundError
+from loom.errors import ConfigError, RunNotFoundError
 from loom.policies import Table
-from loom.reports import report, write_report
+from loom.reports import Period, report, write_report
 from loom.reports.charts import offers_chart
 from loom.reports.reading import MOST, Observed, read_report
 from loom.reports.report import render
@@ -96,7 +96,8 @@ async def test_a_report_needs_nothing_else_and_holds_every_decision_escaped(tmp_
     seen.feed(html)
     assert not seen.tags & {"script", "img", "iframe", "link", "object", "embed", "form", "base"}
     assert not {name for name in seen.attributes if name.startswith("on")}
-    assert not seen.attributes & {"src", "href", "srcset", "action"}, "nothing is fetched"
+    assert not seen.attributes & {"src", "srcset", "action"}, "nothing is fetched"
+    assert set(re.findall(r'href="([^"]*)"', html)) == {f"#d{number}" for number in range(1, len(NASTY) + 1)}
     assert html.count("<tr>") >= len(NASTY)
     assert "{{ 7*7 }}" in html
     for text in ("漢字 🦜", "&lt;script&gt;"):
@@ -161,8 +162,47 @@ async def test_figures_count_what_is_not_listed_and_what_is_left_out_is_said(tmp
     drawn = render(cut, workspace="w", position=1)
     assert f"The first 4 of {cut.watched.observations} observations are drawn." in drawn
     assert ">suspended</text>" not in drawn  # it came after those that are drawn, and is told
-    assert 'class="verdict stopped"' in drawn
+    assert 'class="verdict found">completed' in drawn, "a run that completed is not red, whatever a monitor found"
     assert f"After observation {cut.watched.found[0].number}:" in drawn
+
+
+async def test_rows_that_read_the_same_are_one_row_with_the_links_of_all(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom, loom.runs.run(run_id="alike"):
+        for percent in (2, 2, 50, 2):
+            await loom.actor(Clerk, "one").ask(Decide(percent=percent, why="as before"))
+        html = await report(loom.queries, "alike", server="http://127.0.0.1:8137/")
+        ids = [each.decision_id for each in reversed(await loom.traces.find(run_id="alike"))]
+        with pytest.raises(ConfigError, match=r"is not one; expected \[http://HOST"):
+            await report(loom.queries, "alike", server="javascript:alert(1)")
+    assert html.count('<tr>\n<td class="number"') == 2
+    assert ">3 alike</div>" in html
+    assert "<summary>2 more</summary>" in html
+    for number, decision_id in enumerate(ids, start=1):
+        assert f'id="d{number}" href="http://127.0.0.1:8137/decisions/{decision_id}"' in html
+        assert f'<a href="#d{number}"><rect' in html, "the strip leads to the row"
+
+
+async def test_a_time_has_a_report_without_a_run(tmp_path: Path) -> None:
+    async with gated(tmp_path) as loom:
+        await fill(loom)
+        await loom.actor(Clerk, "alone").ask(Decide(percent=3, why="outside of any run"))
+        await loom.reached()
+        whole = Period(loom.now() - timedelta(days=7), loom.now())
+        html = await report(loom.queries, whole)
+        read = await read_report(loom.queries, whole)
+        every = await loom.traces.find(limit=1_000)
+        cut = Period(whole.since, every[0].recorded_at)  # the last one came at its end
+        before = await read_report(loom.queries, cut)
+        nothing = await report(loom.queries, Period(whole.since - timedelta(days=7), whole.since))
+    assert isinstance(read.about, Period)
+    assert read.about.decisions == len(read.decisions) == len(every)
+    assert read.about.actors == len({each.journal for each in every})
+    assert sum(each.decisions for each in read.about.versions) == len(every)
+    assert [each.summary.decision_id for each in before.decisions] == [each.decision_id for each in every[:0:-1]]
+    assert "outside of any run" in html
+    assert "What the monitor saw" in html
+    assert 'class="verdict' not in html
+    assert "Nothing was decided in this time." in nothing
 
 
 async def test_observations_of_several_subjects_are_not_drawn_as_one(tmp_path: Path) -> None:
@@ -248,6 +288,10 @@ async def test_a_report_looks_right_in_a_browser(tmp_path: Path, width: int, sch
             assert await page.title() == f"{path.stem} · loom report"
             sides = await page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
             assert sides[0] <= sides[1], "the page does not scroll sideways"
+            over = "[...document.querySelectorAll('.tables')].map(each => each.scrollWidth - each.clientWidth)"
+            assert width > 500 or max(await page.evaluate(over)) <= 0, "on a phone a table does not, either"
+            if "SHOTS" in os.environ:
+                await page.screenshot(path=f"{os.environ['SHOTS']}/{path.stem}-{width}-{scheme}.png", full_page=True)
             shown = (
                 "getComputedStyle(document.body).backgroundColor",
                 "getComputedStyle(document.querySelector('h1')).color",

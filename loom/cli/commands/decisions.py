@@ -16,8 +16,8 @@ from loom.cli.commands.judging import ByTimeOption
 from loom.cli.listing import Cell, cell, listing
 from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
-from loom.cli.values import named_values
-from loom.text import compact, moment, one_line, parse_moment
+from loom.cli.values import moment_of, named_values
+from loom.text import compact, moment, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -109,8 +109,8 @@ async def decisions(
         "is_exception": exception,
         "origin": "observed" if observed else None if replayed is None else "replayed" if replayed else "original",
         "status": status,
-        "since": _moment(since, "--since", now),
-        "until": _moment(until, "--until", now),
+        "since": None if since is None else moment_of(since, "--since", now),
+        "until": None if until is None else moment_of(until, "--until", now),
     }
     if actor is not None:
         wanted["actor_type"], slash, key = actor.partition("/")
@@ -178,18 +178,6 @@ async def why(
         _print_lineage(output, lineage)
     if line is not None:
         _print_chain(output, line)
-
-
-def _moment(text: str | None, option: str, now: datetime) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return parse_moment(text, now=now)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"[{text}] is no point in time; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: use one of these",
-            param_hint=option,
-        ) from error
 
 
 async def _under(readings: Readings, policy: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from loom.cli.command import EXIT_NO, EXIT_UNSURE, command
 from loom.cli.commands.monthly import comparing, drift_by_month, print_parts
 from loom.cli.output import ROOMY, Column, Output
 from loom.cli.shell import Shell
-from loom.text import one_line, parse_moment
+from loom.cli.values import moment_of
+from loom.text import one_line
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -140,23 +141,13 @@ def _window(text: str, option: str, now: datetime) -> Window:
         if name in _FIELDS and colon and value and _FIELDS[name] not in given:
             given[_FIELDS[name]] = value
         elif dots and not {"since", "until"} & set(given) and (since or until):
-            given |= {end: _moment(at, option, now) for end, at in (("since", since), ("until", until)) if at}
+            given |= {end: moment_of(at, option, now) for end, at in (("since", since), ("until", until)) if at}
         else:
             raise typer.BadParameter(
                 f"[{part}] names no window; expected [{_FORMS}], each once: use one of these",
                 param_hint=option,
             )
     return Window(**given)
-
-
-def _moment(text: str, option: str, now: datetime) -> datetime:
-    try:
-        return parse_moment(text, now=now)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"[{text}] is no point in time; expected [2h, 3d, 2026-01-31 or 2026-01-31T12:00]: use one of these",
-            param_hint=option,
-        ) from error
 
 
 def _print(output: Output, report: DriftReport) -> None:
