@@ -116,8 +116,9 @@ def test_the_shell_shows_the_gate_and_writes_the_report_of_any_run(tmp_path: Pat
     assert invoke("report", "nothing", "-j", journal, "-o", page).code == 1
     of_time = invoke("report", "--since", "7d", "-j", journal, "-o", page, "--json")
     assert of_time.code == 0
-    assert json.loads(of_time.out)["run"] is None
-    for wrong in (("run_36", "--since", "7d"), ("--until", "1d"), ("--since", "soon"), ("--since", "1d", "--until", "2d")):
+    assert of_time.json["run"] is None
+    backwards = ("--since", "1d", "--until", "2d")
+    for wrong in (("run_36", "--since", "7d"), ("--until", "1d"), ("--since", "soon"), backwards):
         assert invoke("report", *wrong, "-j", journal, "-o", page).code == 2, wrong
     reinstated = invoke("gate", "reinstate", "retention-agent", "--by", "vera", "-m", "looked into", "-j", journal)
     assert (reinstated.code, reinstated.out) == (
