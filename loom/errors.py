@@ -720,6 +720,18 @@ class ApprovalAnsweredError(LoomError):
     kind = "conflict"
 
 
+class SecondLookNotFoundError(LoomError):
+    """There is no second look with this id, or more than one begins with it."""
+
+    kind = "not_found"
+
+
+class SecondLookAnsweredError(LoomError):
+    """The second look was answered before; the first answer counts."""
+
+    kind = "conflict"
+
+
 class ApprovalExpiredError(LoomError):
     """The deadline of the approval has passed."""
 

@@ -49,6 +49,7 @@ from loom.journal.store import Draft, draft
 from loom.lifecycle import Lifecycle
 from loom.lineage import Lineage
 from loom.operations import Operations
+from loom.people.oversight import Oversight
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
 from loom.precedents.index import uncount
 from loom.precedents.sealed_class import SealedClasses, keep_classes
@@ -126,6 +127,7 @@ class Loom(Lifecycle):
     replay: Replay
     standings: Standings
     subjects: Subjects
+    oversight: Oversight
     suggestions: Suggestions
     drift: Drift
     budget: Budget
@@ -376,6 +378,7 @@ class Loom(Lifecycle):
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
         chains = ApprovalChains(queries, waiting=services.requests.pending)
         self.approvals = Approvals(self.actors, chains, openings)
+        self.oversight = Oversight(queries, self.policies, chains, self.store, by=who, make_draft=make_draft)
         self.standings = Standings(self.store, make_draft=make_draft)
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft, background=self.background)

@@ -196,6 +196,11 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "run_started": _run,
     "bodies_closed": lambda body: f"{len(body['bodies'])} bodies that were pruned, sealed for their subjects",
     "state_checkpoint": lambda body: f"the state here, {'sealed' if body['sealed'] else 'in clear'}",
+    "second_look_answered": lambda body: (
+        f"{body['look_id'][:12]} {'granted' if body['granted'] else 'denied'}{_by(body)}, "
+        f"{'as before' if body['agrees'] else 'otherwise than before'}"
+    ),
+    "second_look_drawn": lambda body: f"{body['look_id'][:12]} of {body['approval_id'][:12]}{_by(body)}",
     "schedule_fired": lambda body: f"{body['name']} of {body['due']}{', late' if body['late'] else ''}",
     "schedule_set": lambda body: f"{body['name']} [{body['cron']}] {body['timezone']}: {body['command_type']}",
     "schedule_skipped": lambda body: f"{body['name']}: {body['runs']} times up to {body['until']}",

@@ -158,6 +158,16 @@ async def test_an_approval_is_answered_in_the_name_of_the_key_and_of_nobody_else
         assert "approver@one" in chain.model_dump_json()
         assert (await client.call("POST", where, {"comment": "again"}, role="approver")).status in (200, 409)
 
+        figures = (await client.call("GET", "/api/oversight", role="reader")).json
+        assert [(each["person"], each["sources"]) for each in figures["people"]] == [("approver@one", ["api_key"])]
+        drawn = (await client.call("POST", "/api/oversight/sample", {"share": 1.0}, role="operator")).json
+        [case] = (await client.call("GET", "/api/oversight/looks", role="reader")).json["items"]
+        assert (drawn["new"], "approver@one" in str(case)) == (1, False)
+        look = f"/api/oversight/looks/{case['look_id']}/answer"
+        assert (await client.call("POST", look, {"granted": True}, role="approver")).status == 403
+        again = await client.call("POST", look, {"granted": False}, role="admin")
+        assert (again.status, again.json["agrees"]) == (200, False)
+
 
 # --- who may do what -------------------------------------------------------------------------------
 
@@ -179,6 +189,10 @@ ALLOWED = {
     ("POST", "/api/approvals/{approval_id}/open"): ("approver", "admin"),
     ("POST", "/api/approvals/{approval_id}/grant"): ("approver", "admin"),
     ("POST", "/api/approvals/{approval_id}/deny"): ("approver", "admin"),
+    ("GET", "/api/oversight"): ROLES,
+    ("POST", "/api/oversight/sample"): ("operator", "admin"),
+    ("GET", "/api/oversight/looks"): ROLES,
+    ("POST", "/api/oversight/looks/{look_id}/answer"): ("approver", "admin"),
     ("GET", "/api/policies"): ROLES,
     ("GET", "/api/policies/{version}"): ROLES,
     ("GET", "/api/runs"): ROLES,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from loom.web.routes import approvals, decisions, journals, policies, replay, runs
+from loom.web.routes import approvals, decisions, journals, oversight, policies, replay, runs
 
 __all__ = ["routes"]
 
 routes = APIRouter(prefix="/api", tags=["loom"])
 
-for each in (decisions, approvals, policies, runs, replay, journals):
+for each in (decisions, approvals, oversight, policies, runs, replay, journals):
     routes.include_router(each.routes)

@@ -1,0 +1,1 @@
+"""People: who may answer, what they saw, and whether they look at what they answer."""
