@@ -464,6 +464,12 @@ class CriticError(LoomError):
         self.cost_micro_usd = cost_micro_usd
 
 
+class WhatIfUnavailableError(LoomError):
+    """The process that judges for pages gave no answer: it ended, took too long, or has too much to do."""
+
+    kind = "busy"
+
+
 class EmbeddingError(LoomError):
     """Texts could not be turned into vectors by the function that was given for it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loom.replay.what_if.columns import Columns, load_columns
 from loom.replay.what_if.edits import Edit
+from loom.replay.what_if.process import WhatIfProcess
 from loom.replay.what_if.results import CellFlips, Flip, Sweep, SweepPoint, TrialResult
 from loom.replay.what_if.sweeping import sweep
 from loom.replay.what_if.trial import Dropped, Trial
@@ -18,6 +19,7 @@ __all__ = [
     "SweepPoint",
     "Trial",
     "TrialResult",
+    "WhatIfProcess",
     "load_columns",
     "sweep",
 ]

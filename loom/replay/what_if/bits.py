@@ -6,7 +6,6 @@ numbers, however many cases there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,12 +13,9 @@ from loom.policies.evaluation import NO_MATCH
 from loom.policies.tables.compiled import UNUSABLE, condition_test, reader_of
 from loom.policies.tables.layout import Condition, Row, Scalar, TableFact, TableLayout
 from loom.replay.saying import label
-from loom.replay.what_if.columns import Columns
+from loom.replay.what_if.columns import Alive, Columns
 
-__all__ = ["Alive", "Answer", "FailedBits", "Shape"]
-
-Alive: TypeAlias = Callable[[], None]
-"""Called between two steps; raises if the result is no longer wanted."""
+__all__ = ["Answer", "FailedBits", "Shape"]
 
 _FactKey: TypeAlias = tuple[Any, ...]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
@@ -22,7 +22,10 @@ from loom.replay.saying import Reason, label
 from loom.replay.sealed import AsRecorded
 from loom.replay.selection import Recall, Recalled, Selection, newest_from
 
-__all__ = ["ABSENT", "MOST_CASES", "Column", "Columns", "Recorded", "load_columns"]
+__all__ = ["ABSENT", "MOST_CASES", "Alive", "Column", "Columns", "Recorded", "add_newer", "load_columns"]
+
+Alive: TypeAlias = Callable[[], None]
+"""Called between two steps; raises if the result is no longer wanted."""
 
 ABSENT = 0
 """The code of a fact that a case does not have."""
@@ -84,6 +87,8 @@ class Columns:
         self.facts = {name: Column() for name in layout.facts}
         self.position = 0
         """The position up to which the journal was read."""
+        self.last = 0
+        """The position of the last case."""
         self.left_out = 0
         """Rows of the views that differ from the journal: their decisions are not there."""
         self.older = 0
@@ -107,6 +112,7 @@ class Columns:
             self._places[each.decision_id] = place
             self.ids.append(each.decision_id)
             self.journals.append(each.journal)
+            self.last = each.position
             if recorded.reason is None and each.facts is not None:
                 for name, value in each.facts.items():
                     if (column := self.facts.get(name)) is not None:
@@ -136,19 +142,36 @@ class Columns:
 
 
 async def load_columns(
-    queries: Queries, layout: TableLayout, selection: Selection, *, sight: AsRecorded, most: int = MOST_CASES
+    queries: Queries,
+    layout: TableLayout,
+    selection: Selection,
+    *,
+    sight: AsRecorded,
+    most: int = MOST_CASES,
+    alive: Alive = lambda: None,
 ) -> Columns:
     """Return the decisions of a selection as columns: the newest `most` of them.
 
-    Raises `OutOfRangeError` for a `most` below 1 or above 250,000.
+    `alive` is called between pages, and raises if the result is no longer wanted. Raises `OutOfRangeError` for a `most`
+    below 1 or above 250,000.
     """
     if not 1 <= most <= MOST_CASES:
         raise OutOfRangeError(f"[{most}] cases are to be held; expected [1 to {MOST_CASES}]: ask for fewer")
     columns = Columns(layout)
-    columns.position = await queries.position(["traces"])
-    behind, columns.older = await newest_from(queries, selection, most=most)
-    recall = Recall(queries, selection, behind=behind)
-    async for page in recall.pages():
-        columns.add(await sight.page(page))
-    columns.left_out = recall.left_out
+    columns.last, columns.older = await newest_from(queries, selection, most=most)
+    await add_newer(columns, queries, selection, sight=sight, alive=alive)
     return columns
+
+
+async def add_newer(
+    columns: Columns, queries: Queries, selection: Selection, *, sight: AsRecorded, alive: Alive = lambda: None
+) -> bool:
+    """Add the decisions that were recorded after those that columns have; return whether there were any."""
+    before = len(columns)
+    columns.position = await queries.position(["traces"])
+    recall = Recall(queries, selection, behind=columns.last)
+    async for page in recall.pages():
+        alive()
+        columns.add(await sight.page(page))
+    columns.left_out += recall.left_out
+    return len(columns) > before

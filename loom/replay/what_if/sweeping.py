@@ -14,7 +14,8 @@ from loom.errors import AdmissionError, PolicyTableError
 from loom.policies.tables.compiled import UNUSABLE, reader_of
 from loom.policies.tables.layout import ParameterRef, Scalar, TableFact, read
 from loom.policies.tables.table import Table
-from loom.replay.what_if.bits import Alive, Shape
+from loom.replay.what_if.bits import Shape
+from loom.replay.what_if.columns import Alive
 from loom.replay.what_if.results import Sweep, SweepPoint
 from loom.replay.what_if.saying import Saying
 from loom.replay.what_if.trial import Trial

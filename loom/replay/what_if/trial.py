@@ -15,8 +15,8 @@ from loom.policies.tables.lint import lint
 from loom.policies.tables.nearest import Nearest
 from loom.policies.tables.table import Table
 from loom.replay.judging import Transition
-from loom.replay.what_if.bits import Alive, FailedBits, Shape
-from loom.replay.what_if.columns import Columns
+from loom.replay.what_if.bits import FailedBits, Shape
+from loom.replay.what_if.columns import Alive, Columns
 from loom.replay.what_if.edits import Undoing, edits_of, same_rows
 from loom.replay.what_if.results import CellFlips, Flip, Linted, MatrixCell, TrialResult
 from loom.replay.what_if.saying import KindSaid, Saying
