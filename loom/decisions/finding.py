@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from loom.clock import us_from_datetime
 from loom.decisions.trace import DecisionSummary
 
-__all__ = ["ByTime", "matching", "within"]
+__all__ = ["ByTime", "matching", "window_of", "within"]
 
 ByTime: TypeAlias = Literal["decided", "recorded"]
 """Whether a time is that of the decision (for observed ones as their source claims), or that of its record."""
@@ -30,10 +30,14 @@ _UNTIL = f"coalesce(({_FROM_THEN.format(':until')}), :after)"
 # bounds of time are bounds of position for them as well; each of them is then checked.
 _DAY_US = 86_400_000_000
 _OBSERVED = "(SELECT {} FROM trace_observed_days WHERE day BETWEEN :since_day AND :until_day)"
-# In the order of preference: the most selective ones first.
+# In the order of preference: the most selective ones first. `floor` bounds how far back a list in memory reaches.
 _FILTERS = {
     "actor_key": "actor_key = :actor_key",
     "run_id": "run_id = :run_id",
+    "precedent_class": "precedent = :precedent_class",
+    "person": "position IN (SELECT position FROM trace_people WHERE person = :person AND position >= :floor)",
+    "requester": "by = :requester",
+    "rule": "rule = :rule",
     "replayed": "origin = 'replayed'",
     "observed": "origin = 'observed'",
     "exception": "is_exception = 1",
@@ -42,6 +46,7 @@ _FILTERS = {
     "policy_hash": "policy_version = (SELECT policy_version FROM trace_versions WHERE policy_hash = :policy_hash)",
     "policy_version": "policy_version = :policy_version",
     "policy": "policy_name = :policy",
+    "effect": "effect = :effect",
     "actor_type": "actor_type = :actor_type",
 }
 # These have no index: nearly all rows match, or nearly none, which is found out quickly.
@@ -58,23 +63,31 @@ _RARE = ["status NOT IN ('open', 'settled')"]
 _STATUSES: dict[str, list[str]] = {"open": [_OPEN], "settled": []}
 
 
-def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
+def matching(given: Mapping[str, object], *, first: str | None = None) -> tuple[str, dict[str, object]]:
     """Return the SQL condition for all filters that are not None, and its parameters.
 
-    `given` has the arguments of `Traces.find` by name.
+    `given` has the arguments of `Traces.find` by name. `first` names the filter whose index is used; where it names
+    none of them, the caller has a more selective condition, and no index of a filter is used.
     """
     wanted = {name: _as_parameter(value) for name, value in given.items() if value is not None}
     recorded = wanted.pop("by_time", "decided") == "recorded"
     version, is_exception, origin = (wanted.pop(name, None) for name in ("policy_version", "is_exception", "origin"))
     if isinstance(version, str):
         name = "policy_hash" if _HASH.match(version) else "policy_version"
+        first = name if first == "policy_version" else first
         wanted[name] = f"policy_{version}" if _SHORT_VERSION.match(version) else version
     if is_exception is not None:
         wanted["exception" if is_exception else "no_exception"] = True
     if origin is not None:
         wanted[str(origin)] = True
-    indexed = [condition for name, condition in _FILTERS.items() if name in wanted]
-    conditions = indexed[:1] + [f"+{each}" for each in indexed[1:]]  # a plus keeps SQLite from taking another index
+    led = [name for name in _FILTERS if name in wanted]
+    if first is not None:
+        first = "exception" if first == "is_exception" else first
+        led = [name for name in led if name == first] + [name for name in led if name != first]
+    indexed = [_FILTERS[name] for name in led]
+    own = 1 if first is None or led[:1] == [first] else 0
+    # A plus keeps SQLite from taking another index.
+    conditions = indexed[:own] + [f"+{each}" for each in indexed[own:]]
     conditions += [_OTHERS[name] for name in _OTHERS if name in wanted]
     if "status" in wanted:
         conditions += [f"+{_STATUS}"] if indexed else [_STATUS, *_STATUSES.get(str(wanted["status"]), _RARE)]
@@ -88,7 +101,25 @@ def matching(given: Mapping[str, object]) -> tuple[str, dict[str, object]]:
     position = "+position" if wanted.get("status") == "open" and not indexed else "position"
     conditions += [f"{position} < :after" if until is None else f"{position} < min(:after, {until})"]
     wanted.setdefault("after", _LAST)
+    if "person" in wanted:
+        wanted.setdefault("floor", 0)
     return " AND ".join(conditions), wanted
+
+
+def window_of(given: Mapping[str, object]) -> tuple[str, dict[str, object]] | None:
+    """Return a statement for the positions that a window of time is within, as `first` and `before`; None without one.
+
+    `given` has `since`, `until` and `by_time`. The bounds may be wider than the window.
+    """
+    wanted = {name: _as_parameter(given[name]) for name in ("since", "until") if given.get(name) is not None}
+    if not wanted:
+        return None
+    if given.get("by_time") == "recorded":
+        first = f"coalesce(({_FROM_THEN.format(':since')}), {_LAST})" if "since" in wanted else "0"
+        before = f"coalesce(({_FROM_THEN.format(':until')}), {_LAST})" if "until" in wanted else str(_LAST)
+        return f"SELECT {first} AS first, {before} AS before", wanted
+    conditions, upper = _decided(wanted)
+    return f"SELECT {conditions[0].removeprefix('position >= ')} AS first, {upper} AS before", wanted
 
 
 def _decided(wanted: dict[str, object]) -> tuple[list[str], str | None]:

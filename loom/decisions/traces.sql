@@ -52,6 +52,14 @@ CREATE INDEX trace_by_policy ON trace_decisions (policy_name, position);
 
 CREATE INDEX trace_by_version ON trace_decisions (policy_version, position);
 
+CREATE INDEX trace_by_rule ON trace_decisions (rule, position) WHERE rule IS NOT NULL;
+
+CREATE INDEX trace_by_effect ON trace_decisions (effect, position) WHERE effect IS NOT NULL;
+
+CREATE INDEX trace_by_requester ON trace_decisions (by, position) WHERE by IS NOT NULL;
+
+CREATE INDEX trace_by_class ON trace_decisions (precedent, position) WHERE precedent IS NOT NULL;
+
 CREATE INDEX trace_by_run ON trace_decisions (run_id, position) WHERE run_id IS NOT NULL;
 
 CREATE INDEX trace_by_time ON trace_decisions (recorded_at_us);
@@ -73,6 +81,23 @@ CREATE INDEX trace_replayed ON trace_decisions (position) WHERE origin = 'replay
 CREATE INDEX trace_by_parent ON trace_decisions (parent_decision_id) WHERE parent_decision_id IS NOT NULL;
 
 CREATE INDEX trace_by_original ON trace_decisions (replayed_from) WHERE replayed_from IS NOT NULL;
+
+-- The people who decided: who answered a request of the turn before, or, of an observed decision, whom its source names.
+CREATE TABLE trace_people (
+  position INTEGER NOT NULL,
+  person TEXT NOT NULL,
+  PRIMARY KEY (position, person)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX trace_by_person ON trace_people (person, position);
+
+-- Who answered requests, of turns that have not ended.
+CREATE TABLE trace_answers (
+  journal TEXT NOT NULL,
+  command_id TEXT NOT NULL,
+  person TEXT NOT NULL,
+  PRIMARY KEY (journal, command_id, person)
+) STRICT, WITHOUT ROWID;
 
 -- Between which positions the observed decisions are that were made on a day (since 1970, UTC).
 CREATE TABLE trace_observed_days (

@@ -67,6 +67,12 @@ _END = "UPDATE trace_decisions SET status = ? WHERE journal = ? AND command_id =
 _IMPORTED = "UPDATE trace_decisions SET status = ? WHERE run_id = ? AND origin = 'observed' AND status = 'open'"
 _LIFT = "UPDATE trace_decisions SET status = 'settled' WHERE journal = ? AND command_id = ? AND status = 'failed'"
 _FORGET = "DELETE FROM trace_turns WHERE journal = ? AND command_id = ?"
+_ANSWER = "INSERT INTO trace_answers VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_ANSWERED_BY = """
+INSERT INTO trace_people SELECT ?, person FROM trace_answers WHERE journal = ? AND command_id = ?
+"""
+_PERSON = "INSERT INTO trace_people VALUES (?, ?)"
+_FORGET_ANSWERS = "DELETE FROM trace_answers WHERE journal = ? AND command_id = ?"
 _DIVERGE = "INSERT INTO trace_divergences VALUES (?, ?, ?, ?)"
 _GO_ON = "DELETE FROM trace_divergences WHERE journal = ? AND command_id = ?"
 _OBSERVE = "INSERT INTO trace_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -85,6 +91,7 @@ ON CONFLICT DO UPDATE
 SET decisions = decisions + 1, actors = actors + excluded.actors, last_at_us = excluded.last_at_us
 """
 
+_ANSWERED = "approval_answered"
 _LIFTED = "failure_lifted"
 _ENDINGS = {"turn_completed": "settled", "turn_failed": "failed", "turn_abandoned": "abandoned"}
 
@@ -93,10 +100,11 @@ class TracesProjection:
     """Keeps every decision with the status of its turn, and every observed outcome."""
 
     name = "traces"
-    version = 10
+    version = 11
     kinds = frozenset(
         {
             "command_received",
+            _ANSWERED,
             _LIFTED,
             "outcome_observed",
             "run_ended",
@@ -110,6 +118,8 @@ class TracesProjection:
     tables = (
         "trace_decisions",
         "trace_turns",
+        "trace_people",
+        "trace_answers",
         "trace_outcomes",
         "trace_versions",
         "trace_runs",
@@ -130,10 +140,16 @@ class TracesProjection:
         if ending is not None:
             view.execute(_END, (ending, recorded.journal, recorded.command_id))
             view.execute(_FORGET, (recorded.journal, recorded.command_id))
+            view.execute(_FORGET_ANSWERS, (recorded.journal, recorded.command_id))
             return
         decision = written_decision(recorded)
         if decision is not None:
             _decide(recorded, decision, view)
+            return
+        if recorded.kind == _ANSWERED:
+            person = (recorded.plain or {}).get("by")
+            if person is not None:
+                view.execute(_ANSWER, (recorded.journal, recorded.command_id, person))
             return
         if recorded.kind == CommandReceivedEntry.kind:
             body = recorded.plain
@@ -184,10 +200,14 @@ def _decide(
     row = {**decision_row(recorded, decision), **(of_turn or {})}
     if not view.execute(_DECIDE if of_turn is None else _WHOLE, row).rowcount:
         return
+    if of_turn is None and recorded.command_id is not None:  # a turn that was answered is folded entry by entry
+        view.execute(_ANSWERED_BY, (recorded.position, recorded.journal, recorded.command_id))
     version = (row["policy_name"], row["policy_version"], row["policy_hash"])
     if row["origin"] == "observed":
         decided = decided_at_us(recorded, decision.get("decided_at"))
         view.execute(_OBSERVED_ON, (decided // _DAY_US, recorded.position))
+        if row["decided_by"] is not None:
+            view.execute(_PERSON, (recorded.position, row["decided_by"]))
     if row["policy_hash"] is not None:
         view.execute(_VERSION, (row["policy_hash"], row["policy_version"]))
     if row["run_id"] is not None:  # it counts towards its run
