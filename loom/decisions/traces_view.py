@@ -148,7 +148,7 @@ class TracesProjection:
             return
         if recorded.kind == _ANSWERED:
             person = (recorded.plain or {}).get("by")
-            if person is not None:
+            if person is not None and recorded.command_id is not None:
                 view.execute(_ANSWER, (recorded.journal, recorded.command_id, person))
             return
         if recorded.kind == CommandReceivedEntry.kind:

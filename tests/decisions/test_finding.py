@@ -87,6 +87,29 @@ async def test_a_filter_is_answered_from_its_index_in_order_without_sorting(
     assert "TEMP B-TREE" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("rule", "trace_by_rule"),
+        ("effect", "trace_by_effect"),
+        ("requester", "trace_by_requester"),
+        ("precedent_class", "trace_by_class"),
+        ("run_id", "trace_by_run"),
+        ("is_exception", "trace_exceptions"),
+    ],
+)
+def test_any_filter_may_lead_and_the_others_check_its_rows(name: str, index: str) -> None:
+    given = {"decision_type": "t", "actor_key": "k", name: name == "is_exception" or "x"}
+    matches, parameters = matching(given, first=name)
+    with closing(sqlite3.connect(":memory:")) as view:
+        for statement in statements(TracesProjection.schema):
+            view.execute(statement)
+        query = f"EXPLAIN QUERY PLAN SELECT position FROM trace_decisions WHERE {matches} ORDER BY position DESC"
+        said = "\n".join(row[3] for row in view.execute(query, parameters))
+    assert f"INDEX {index}" in said
+    assert "TEMP B-TREE" not in said
+
+
 async def test_what_is_open_is_not_looked_for_among_everything() -> None:
     said = await plan({"status": "open"})
     assert "SEARCH trace_decisions USING INTEGER PRIMARY KEY (rowid=?)" in said, said
