@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
-
-from pydantic import BaseModel, ConfigDict
 
 from loom.clock import datetime_from_us
 from loom.decisions.approvals import Approval, approvals_of
@@ -21,25 +18,13 @@ from loom.decisions.finding import matching, window_of, within
 from loom.decisions.rows import ROW
 from loom.decisions.trace import SUMMARY, DecisionSummary
 from loom.identity import check_limit
+from loom.precedents.browsed import FACETS, Browsed, BrowsedDecision, CountedFacet, CountedValue, nothing_browsed
 from loom.precedents.conditions import match_expression
 from loom.precedents.filters import checked_filters
 from loom.precedents.hits import with_words
 from loom.projections import Queries
 
-__all__ = ["FACETS", "Browsed", "BrowsedDecision", "Browsing", "CountedFacet", "CountedValue"]
-
-FACETS: Mapping[str, str] = {
-    "decision_type": "decision_type",
-    "effect": "effect",
-    "rule": "rule",
-    "policy_version": "policy_version",
-    "is_exception": "is_exception",
-    "person": "person",
-    "requester": "by",
-    "precedent_class": "precedent",
-    "run_id": "run_id",
-}
-"""What decisions are counted by: the name of the filter, and its column."""
+__all__ = ["Browsing"]
 
 _COLUMNS = tuple(column for column in FACETS.values() if column != "person")
 _PARTS = 12
@@ -99,53 +84,6 @@ _NAMES = ("traces", "precedents")
 _LAST = 2**63 - 1
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class CountedValue(_Frozen):
-    """A value, how many of the decisions that match have it, and how many in each twelfth of their time."""
-
-    value: str
-    decisions: int
-    trend: tuple[int, ...]
-
-
-class CountedFacet(_Frozen):
-    """The most frequent values of a facet; `others` is the number of further values."""
-
-    name: str
-    values: tuple[CountedValue, ...]
-    others: int
-
-
-class BrowsedDecision(_Frozen):
-    """A decision of a list, who asked for it, and who answered its requests for approval."""
-
-    decision: DecisionSummary
-    requester: str | None
-    approvals: tuple[Approval, ...]
-    decided_by: str | None
-    """Of an observed decision: who decided, as its source says."""
-
-
-class Browsed(_Frozen):
-    """Decisions that match, newest first, and counts of those that match.
-
-    `total` is exact unless `more`: then there are more than that. `floor` is the position below which nothing was
-    looked at; None where all was.
-    """
-
-    decisions: tuple[BrowsedDecision, ...]
-    total: int
-    more: bool
-    facets: tuple[CountedFacet, ...]
-    first_at: datetime | None
-    last_at: datetime | None
-    floor: int | None
-    next_after: int | None
-
-
 class _Plan(NamedTuple):
     """How the views are asked: a condition with its parameters, and how far back."""
 
@@ -201,7 +139,7 @@ class Browsing:
         wanted = checked_filters(given)
         plan = await self._plan(wanted, words, _LAST if before is None else before)
         if plan is None:
-            return _nothing()
+            return nothing_browsed()
         listed = await self._listed(plan, wanted, words, limit=limit + 1, after=after)
         counted = await self._counted(plan, values=values)
         return Browsed(
@@ -280,7 +218,7 @@ class Browsing:
         found = [_browsed(each, approvals) for each in hits]
         person = wanted.get("person")
         return tuple(
-            each for each in found if within(each.decision, **times) and (person is None or person in _people(each))
+            each for each in found if within(each.decision, **times) and (person is None or person in each.people)
         )
 
     async def _approvals(self, hits: Sequence[Confirmed]) -> dict[tuple[str, str | None], list[Approval]]:
@@ -347,7 +285,7 @@ class Browsing:
             hit = at_position.get(at)
             if hit is None:
                 continue
-            has = _people(_browsed(hit, approvals)) if name == "person" else {str(hit.row[FACETS[name]])}
+            has = _browsed(hit, approvals).people if name == "person" else {str(hit.row[FACETS[name]])}
             if value in has:
                 known.add(name, value)
                 there.add((name, value))
@@ -373,18 +311,4 @@ def _browsed(hit: Confirmed, approvals: Mapping[tuple[str, str | None], Sequence
         requester=row["by"],
         decided_by=row["decided_by"] if observed else None,
         approvals=() if observed else tuple(approvals.get((row["journal"], row["command_id"]), ())),
-    )
-
-
-def _people(each: BrowsedDecision) -> frozenset[str]:
-    """Return who decided: who answered its requests, or whom its source names."""
-    answered = {event.by for approval in each.approvals for event in approval.events if event.by is not None}
-    named = {approval.answered_by for approval in each.approvals if approval.answered_by is not None}
-    return frozenset(answered | named | ({each.decided_by} if each.decided_by is not None else set()))
-
-
-def _nothing() -> Browsed:
-    facets = tuple(CountedFacet(name=name, values=(), others=0) for name in FACETS)
-    return Browsed(
-        decisions=(), total=0, more=False, facets=facets, first_at=None, last_at=None, floor=None, next_after=None
     )

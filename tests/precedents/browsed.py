@@ -8,7 +8,8 @@ from typing import Any
 
 from loom import Actor, Command, EquivalenceRule, Loom
 from loom.policies.tables import Table
-from loom.precedents.browsing import BrowsedDecision, Browsing
+from loom.precedents.browsed import BrowsedDecision
+from loom.precedents.browsing import Browsing
 
 RULE = Table.of(
     {

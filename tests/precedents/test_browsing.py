@@ -13,7 +13,8 @@ import pytest
 
 from loom import Loom
 from loom.errors import AdmissionError
-from loom.precedents.browsing import FACETS, Browsing
+from loom.precedents.browsed import FACETS
+from loom.precedents.browsing import Browsing
 from tests.precedents.browsed import Keeper, everything, filled, matches, wanted_of
 
 DECISIONS = 60
