@@ -13,7 +13,7 @@ CODES = {
     "MISSING": "entries are gone from the middle",
     "REORDERED": "entries are not at the position where they were written",
     "TRUNCATED": "entries are gone from the end",
-    "REWRITTEN": "entries are not those whose hashes were written down outside the database",
+    "REWRITTEN": "entries are not those whose hashes or roots were written down outside the database",
     "STRAY_REFERENCE": "an entry refers to one that is not there, or is another",
     "EPOCH_FELL": "an entry is of an earlier writer than the entry before it",
     "TIME_FELL": "an entry is older than the entry before it",
@@ -72,8 +72,9 @@ class Findings:
 class Verification:
     """The result of verifying a journal file.
 
-    `size` is the last position that was read; `anchored_through` the last one whose hash was written down outside the
-    database and is still there.
+    `size` is the last position that was read; `anchored_through` the last one whose hash, or root, was written down
+    outside the database and is still there. `root` is the root of the Merkle tree over all entries, as 64 hex digits;
+    None where there is no entry, or not every one.
     """
 
     path: str
@@ -82,6 +83,7 @@ class Verification:
     anchored_through: int
     findings: tuple[Finding, ...]
     counts: dict[str, int]
+    root: str | None = None
 
     @property
     def ok(self) -> bool:

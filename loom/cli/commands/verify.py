@@ -31,18 +31,24 @@ async def verify(
     views: Annotated[
         bool, typer.Option("--views", help="Also fold the journal again, and compare the views with it row by row.")
     ] = False,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SIZE:HEX", help="A root that was written down earlier; repeatable.", show_default=False),
+    ] = None,
 ) -> int | None:
     """Verify the journal: every hash, the order, the schema, the indexes, and the heads recorded outside it.
 
+    It prints the root of all entries, one hash. Keep it elsewhere: with `--root` a later run compares it.
     With `--views` also the views: every row of every table, with a loom running or not. Exits with 1 if anything was
     found that is not declared; an unanchored tail is reported and is no fault.
     """
     from loom.journal.findings import CODES, DECLARED
+    from loom.journal.roots import Root
     from loom.journal.sqlite.verify import verify as verify_journal
 
-    place = shell.existing
+    place, roots = shell.existing, [Root.parse(each) for each in root or ()]
     with shell.output.progress("verifying") as tell:
-        result = verify_journal(place.files.journal, workspace=place.name, progress=tell)
+        result = verify_journal(place.files.journal, workspace=place.name, roots=roots, progress=tell)
     compared = await _compared(shell) if views else None
     ok = result.ok and (compared is None or compared.ok)
     if shell.json:
@@ -73,6 +79,8 @@ def _print(shell: Shell, result: Verification, *, meanings: dict[str, str], decl
     verdict, *_ = result.lines()
     output.say(one_line(verdict), style="bold green" if result.ok else "bold red")
     output.say(f"{result.path}, workspace {result.workspace or 'unknown'}", style="dim")
+    if result.root is not None:
+        output.say(f"root {result.size}:{result.root}", style="dim")
     if not result.findings:
         return
     output.say()

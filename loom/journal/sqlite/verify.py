@@ -14,6 +14,7 @@ from typing import Any
 from loom.clock import SystemClock
 from loom.errors import JournalNotFoundError, LoomError
 from loom.journal.findings import Finding, Findings, Verification
+from loom.journal.roots import Root, RootsSeen
 from loom.journal.sqlite.connection import (
     FORMAT,
     connect_reader,
@@ -51,16 +52,18 @@ _PROGRESS_EVERY = 4_096
 _INTEGRITY_MESSAGES = 100
 
 
-def verify(path: Path, *, workspace: str | None = None, progress: Progress | None = None) -> Verification:
+def verify(
+    path: Path, *, workspace: str | None = None, roots: Sequence[Root] = (), progress: Progress | None = None
+) -> Verification:
     """Verify the journal file at `path`, with or without a running writer.
 
     Raises `JournalNotFoundError` if there is no file; everything else that is wrong is a finding. `workspace` is the
-    one that the journal should belong to, if that is known.
+    one that the journal should belong to, if that is known; `roots` are those that were written down elsewhere.
     """
     files = JournalFiles(path)
     if not files.journal.exists():
         raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
-    verifier = _Verifier(str(files.journal), workspace=workspace, progress=progress or _silent)
+    verifier = _Verifier(str(files.journal), workspace=workspace, roots=roots, progress=progress or _silent)
     # Heads first: a writer at work may add some while the table is read, but takes none away.
     heads = verifier.heads_in(files.heads)
     try:
@@ -74,22 +77,27 @@ def verify(path: Path, *, workspace: str | None = None, progress: Progress | Non
 
 
 def verify_connection(
-    connection: sqlite3.Connection, *, heads: Sequence[WrittenHead] = (), workspace: str | None = None
+    connection: sqlite3.Connection,
+    *,
+    heads: Sequence[WrittenHead] = (),
+    roots: Sequence[Root] = (),
+    workspace: str | None = None,
 ) -> Verification:
-    """Verify a journal that is open already, as one in memory, against heads that were written down."""
-    return _Verifier(":memory:", workspace=workspace, progress=_silent).run(connection, heads)
+    """Verify a journal that is open already, as one in memory, against heads and roots that were written down."""
+    return _Verifier(":memory:", workspace=workspace, roots=roots, progress=_silent).run(connection, heads)
 
 
 class _Verifier:
     """One run over one journal."""
 
-    def __init__(self, name: str, *, workspace: str | None, progress: Progress) -> None:
+    def __init__(self, name: str, *, workspace: str | None, roots: Sequence[Root], progress: Progress) -> None:
         self._name = name
         self._wanted = workspace
         self._progress = progress
         self._format = FORMAT
         self._findings = Findings()
         self._scan = Scan("", findings=self._findings, now_us=SystemClock().now_us())
+        self._roots = RootsSeen(roots)
 
     def run(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> Verification:
         connection.text_factory = _text
@@ -177,6 +185,7 @@ class _Verifier:
             entries = _ENTRIES.format(COLUMNS_3 if has_own_ids(self._format) else COLUMNS)
             for done, row in enumerate(connection.execute(entries), start=1):
                 self._scan.take(row)
+                self._roots.take(self._scan.workspace, row[0], row[1], row[2], row[13])
                 if done % _PROGRESS_EVERY == 0:
                     self._progress(done, max(done, total))
             self._scan.complete = True
@@ -231,7 +240,7 @@ class _Verifier:
                 f"{cut_to}",
                 position=self._scan.size + 1,
             )
-        self._anchored = good
+        self._anchored = max(good, self._roots.compare(self._findings, size=self._scan.size))
 
     def _verdict(self) -> Verification:
         size, anchored = self._scan.size, self._anchored
@@ -242,6 +251,7 @@ class _Verifier:
                 "had some been cut from the end, it would not show",
                 position=anchored + 1,
             )
+        root = self._roots.last if self._scan.complete else None
         found = sorted(self._findings.kept, key=lambda finding: (finding.position or 0, finding.sequence or 0))
         return Verification(
             path=self._name,
@@ -250,6 +260,7 @@ class _Verifier:
             anchored_through=anchored,
             findings=tuple(found),
             counts=dict(self._findings.counts),
+            root=None if root is None else root.root.hex(),
         )
 
 
