@@ -48,11 +48,10 @@ class View(BaseModel):
 
 @dataclass(frozen=True)
 class Done:
-    """What a form has done: in words, the page that says so, and what it is about."""
+    """What a form has done: in words, and the page that says so."""
 
     text: str
     to: str
-    about: str = ""
 
 
 class Page:
@@ -119,7 +118,7 @@ def _add_form(app: FastAPI, path: str, may: str, work: Callable[..., Awaitable[D
     async def take(request: Request, done: Any = result) -> Response:
         session = visiting(request).session
         if session is not None:
-            session.notice = Notice("done", done.text, about=done.about)
+            session.notice = Notice("done", done.text)
         return RedirectResponse(done.to, status_code=303)
 
     app.add_api_route(path, take, methods=["POST"], dependencies=[needs(may)], name=path)

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from loom import text as words
 from loom.explorer.assets import address_of
 from loom.explorer.visits import Visitor
+from loom.explorer.words import relation, since, value
 
 __all__ = ["rendered", "templates"]
 
@@ -45,7 +46,13 @@ def templates() -> Environment:
         auto_reload=False,
     )
     environment.filters.update(
-        age=words.age, compact=words.compact, moment=_moment, asjson=_as_json, compacted=_compacted
+        since=since,
+        value=value,
+        moment=_moment,
+        asjson=_as_json,
+        compacted=_compacted,
+        sentence=_sentence,
+        age=words.age,
     )
     environment.globals.update(asset=address_of)
     return environment
@@ -79,9 +86,15 @@ def _moment(at: datetime | None) -> str:
     return "" if at is None else f"{words.moment(at)} UTC"
 
 
+def _sentence(text: str) -> str:
+    """Return text with a capital letter and a full stop."""
+    plain = text.strip()
+    return plain[:1].upper() + plain[1:] + ("" if plain.endswith((".", "!", "?")) else ".")
+
+
 def _compacted(pair: tuple[str, Any]) -> tuple[str, str]:
     """Return a name and its value as a line of a list."""
-    return pair[0], words.compact(pair[1])
+    return pair[0], value(pair[1])
 
 
 def _as_json(value: Any) -> str:

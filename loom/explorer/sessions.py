@@ -44,8 +44,6 @@ class Notice(NamedTuple):
     kind: Literal["done", "refused"]
     text: str
     typed: Mapping[str, str] = {}
-    about: str = ""
-    """The id of what was answered, for the page that shows several."""
 
 
 @dataclass(slots=True)

@@ -6,31 +6,27 @@ from typing import Annotated
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from loom.explorer.config import ExplorerConfig
 from loom.explorer.rendering import rendered
 from loom.explorer.sessions import Credential, Holder
-from loom.explorer.visits import House, Visit, cookie_of, form, give_cookie, local, read_form
+from loom.explorer.visits import FormFields, House, Visit, cookie_of, form, give_cookie, local, read_form
 from loom.web.api import Api
 from loom.web.guard import HttpRefusal
 
 __all__ = ["add_to"]
 
 
-class SignIn(BaseModel):
+class SignIn(FormFields):
     """What a person signs in with, and which page is wanted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str = Field(min_length=1, max_length=400)
     next: str = Field(default="/", max_length=4_000)
 
 
-class SignOut(BaseModel):
+class SignOut(FormFields):
     """The form of the button; there is nothing in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def add_to(app: FastAPI) -> None:

@@ -139,8 +139,7 @@ def _answer(request: Request, error: HttpRefusal) -> Response:
     session = visitor.session if isinstance(visitor, Visitor) else None
     back = local(_path_of(request.headers.get("referer", "")), "")
     if request.method == "POST" and session is not None and back and error.status in (403, 404, 409, 410, 422, 503):
-        about = str(request.path_params.get("approval_id", ""))
-        session.notice = Notice("refused", error.message, typed=getattr(request.state, "typed", {}), about=about)
+        session.notice = Notice("refused", error.message, typed=getattr(request.state, "typed", {}))
         return RedirectResponse(back, status_code=303)
     title = _TITLES.get(error.status, "This did not work")
     answer = rendered(request, None, status=error.status, name="refused.html.j2", title=title, said=error.message)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from loom.explorer.sessions import Holder, Session, Sessions
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 __all__ = [
+    "FormFields",
     "House",
     "SignedOut",
     "Visit",
@@ -42,12 +43,20 @@ __all__ = [
     "visiting",
 ]
 
-Form = TypeVar("Form", bound=BaseModel)
+Form = TypeVar("Form", bound="FormFields")
 
 _LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d+)?\Z")
 _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*\Z")
 _MOST_FIELDS = 200
 _COOKIE = "__Host-loom"
+
+
+class FormFields(BaseModel):
+    """What a form has: its own fields, and `also` those whose names have a colon, which depend on what is shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    also: dict[str, str] = Field(default_factory=dict)
 
 
 class SignedOut(Exception):  # noqa: N818 - it is an answer
@@ -76,6 +85,7 @@ class Visitor:
     holder: Holder
     session: Session | None
     token: str
+    """Goes with every form of the session; empty without one."""
 
     @property
     def by(self) -> Identity:
@@ -87,6 +97,17 @@ class Visitor:
     def may(self, what: str) -> bool:
         """Tell whether the role is enough for this."""
         return what in RANKS[self.holder.role]
+
+    def signed(self, text: str) -> str:
+        """Return text for a hidden field: what comes back is what was shown over this session."""
+        return f"{text} {hmac.new(self.token.encode(), text.encode(), hashlib.sha256).hexdigest()}"
+
+    def unsigned(self, given: str) -> str:
+        """Return the text of a hidden field; raise `HttpRefusal` for one that was not made over this session."""
+        text, _, _ = given.rpartition(" ")
+        if not hmac.compare_digest(self.signed(text).encode(), given.encode()):
+            raise HttpRefusal(403, "bad_token", "this form is out of date: open the page again, and send it once more")
+        return text
 
 
 def visiting(request: Request) -> Visitor:
@@ -178,7 +199,8 @@ async def read_form(request: Request, model: type[Form]) -> Form:
         raise HttpRefusal(403, "bad_token", "this form is out of date: open the page again, and send it once more")
     request.state.typed = {name: text for name, text in fields.items() if name not in ("key", "password")}
     try:
-        return model.model_validate(fields)
+        also = {name: fields.pop(name) for name in list(fields) if ":" in name}
+        return model.model_validate({**fields, "also": also} if "also" not in fields else fields)
     except ValidationError as error:
         raise HttpRefusal(422, "bad_form", _worded(error)) from error
 

@@ -76,16 +76,16 @@ class DiscountAgent(Actor[None]):
 
 
 class _Form(HTMLParser):
-    """Finds the hidden token of a page."""
+    """Finds the fields of a page, hidden ones, too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.token = ""
+        self.fields: dict[str, str] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if tag == "input" and given.get("name") == "token":
-            self.token = given.get("value") or ""
+        if tag == "input" and given.get("name"):
+            self.fields[str(given["name"])] = given.get("value") or ""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,14 @@ class Answer:
     def text(self) -> str:
         return self.body.decode()
 
-    @property
-    def token(self) -> str:
+    def field(self, name: str) -> str:
         parser = _Form()
         parser.feed(self.text)
-        return parser.token
+        return parser.fields.get(name, "")
+
+    @property
+    def token(self) -> str:
+        return self.field("token")
 
     def header(self, name: str) -> str:
         return next((text for each, text in self.headers if each.lower() == name), "")
@@ -166,6 +169,12 @@ class Browser:
         given = {"Referer": f"http://{self.host}{on}"}
         return await self.ask("POST", path, body=urlencode({"token": token, **fields}), headers=given)
 
+    async def answer(self, approval_id: str, how: str, **fields: str) -> Answer:
+        """Answer a request, from its page."""
+        where = f"/inbox/{approval_id}"
+        page = await self.open(where)
+        return await self.send(f"{where}/{how}", token=page.token, on=where, seen=page.field("seen"), **fields)
+
     async def sign_in(self, key: str, *, wanted: str = "/") -> Answer:
         page = await self.open("/sign-in")
         return await self.send("/sign-in", token=page.token, on="/sign-in", key=key, next=wanted)
@@ -214,7 +223,7 @@ async def house(
         given = LoomConfig.model_validate({"data": path, **(sections or {})})
         return Loom.open(given, workspace=name, by="mira", extensions=brought, actors=actors)
 
-    settings = WebConfig(**config)
+    settings = WebConfig(**{"drain_s": 1.0, **config})
     app = create_app({name: partial(opens, name) for name in workspaces}, settings, extensions=brought)
     listener = socket.create_server(("127.0.0.1", 0))
     server = server_of(app, settings)

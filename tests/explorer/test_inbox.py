@@ -1,39 +1,67 @@
-"""The inbox, as people who use it: they sign in, read what is asked, and answer."""
+"""The inbox, as an approver uses it, on a phone: read what is asked, and grant, deny or ask first."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.explorer.conftest import Tab
 from tests.explorer.support import asked, house
 
 
-async def test_a_person_signs_in_and_grants_by_clicks(tmp_path: Path, chromium: Any, shots: Path) -> None:
+async def decided(place: Any, count: int = 4) -> None:
+    """Have some decisions in the same situation, one of them with a person's consent."""
+    for number in range(count):
+        turn = await asked(place.loom(), f"customer-{number}", percent=11 + number)
+        [waiting] = await place.loom().approvals.pending()
+        if number % 2:
+            await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="they had one last month")
+        else:
+            await place.loom().approvals.grant(waiting.approval_id, by="vera", comment="a good customer")
+        await turn
+
+
+async def test_an_approver_who_knows_nothing_of_loom_grants_on_a_phone(tmp_path: Path, tab: Tab) -> None:
     async with house(tmp_path) as place:
-        turn = await asked(place.loom())
-        context = await chromium.new_context(viewport={"width": 390, "height": 844})
-        page = await context.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        await page.goto(f"{place.url}/inbox")
+        await decided(place)
+        turn = await asked(place.loom(), percent=15)
+        page = await tab.open(f"{place.url}/inbox")
         assert page.url.endswith("/sign-in?next=%2Finbox"), "a link opens the page, once one is signed in"
+        await tab.shot("sign-in")
         await page.get_by_label("Your key").fill(place.keys["one", "approver"])
         await page.get_by_role("button", name="Sign in").click()
         assert page.url == f"{place.url}/inbox"
-        await page.screenshot(path=shots / "inbox-390.png", full_page=True)
-        await page.get_by_role("button", name="Grant").click()
+        await tab.shot("inbox")
+        await page.get_by_role("link", name="15 % discount: they had service outages twice").click()
+        for words in (
+            "asks vp_sales for consent",
+            "industry",
+            "healthcare",
+            "The discount is over the limit, so a person decides.",
+            "percent was 15, the rule asks for at most 10",
+            "What happens then",
+        ):
+            assert await page.get_by_text(words).first.is_visible(), words
+        await tab.shot("request")
+        await page.get_by_role("button", name="Grant", exact=True).click()
         await page.get_by_text("Granted: 15 % discount").wait_for()
+        await tab.shot("inbox-empty")
         assert await page.get_by_text("Nothing waits for an answer").is_visible()
         assert await turn
-        [answered] = await place.loom().approvals.list()
-        assert (answered.answered_by, (answered.answered_identity_source or "").partition(":")[0]) == (
-            "approver",
-            "api_key",
-        )
+        [answered] = await place.loom().approvals.list(limit=1)
+        assert answered.answered_by == "approver"
+        assert (answered.answered_identity_source or "").startswith("api_key:")
         assert (answered.answered_via or "").startswith("session:")
-        assert not said
-        await context.close()
+        assert answered.rendering == "explorer/request/1"
+        [decision] = await place.loom().traces.find(limit=1)
+        await tab.open(f"{place.url}/decisions/{decision.decision_id}")
+        for words in ("Why?", "On which facts?", "Under which rule?", "Who agreed?", "Is this the record?"):
+            assert await page.get_by_role("heading", name=words).is_visible()
+        assert await page.get_by_text("percent was 15, as the rule asks: at most 40").is_visible()
+        await tab.shot("decision")
+        assert not tab.said
 
 
 async def test_a_denial_needs_words_and_what_was_typed_stays(tmp_path: Path) -> None:
@@ -41,11 +69,90 @@ async def test_a_denial_needs_words_and_what_was_typed_stays(tmp_path: Path) -> 
         turn = await asked(place.loom())
         browser = await place.signed_in()
         [waiting] = await place.loom().approvals.pending()
-        answer = await browser.send(f"/inbox/{waiting.approval_id}/deny", comment="  ")
-        assert (answer.status, answer.header("location")) == (303, "/inbox")
-        assert "comment is empty" in (await browser.open("/inbox")).text
-        await browser.send(f"/inbox/{waiting.approval_id}/deny", comment="too much")
+        where = f"/inbox/{waiting.approval_id}"
+        answer = await browser.answer(waiting.approval_id, "deny", comment="  ", distinguished="it is not")
+        assert (answer.status, answer.header("location")) == (303, where)
+        again = await browser.open(where)
+        assert "a denial needs a reason" in again.text
+        assert ">it is not</textarea>" in again.text
+        await browser.answer(waiting.approval_id, "deny", comment="too much")
         assert not await turn
         assert "Denied: 15 % discount" in (await browser.open("/inbox")).text
-        page = (await browser.open("/inbox.json")).text
-        assert '"requests":[]' in page
+        assert '"requests":[]' in (await browser.open("/inbox.json")).text
+
+
+async def test_a_request_is_sent_back_with_a_question_and_its_answer_is_shown(tmp_path: Path) -> None:
+    async with house(tmp_path) as place:
+        turn = await asked(place.loom())
+        approver, operator = await place.signed_in(), await place.signed_in("operator")
+        [waiting] = await place.loom().approvals.pending()
+        where = f"/inbox/{waiting.approval_id}"
+        await approver.answer(waiting.approval_id, "ask", comment="How long are they with us?")
+        assert "sent back with a question" in (await approver.open("/inbox")).text
+        assert "How long are they with us?" in (await operator.open(where)).text
+        await operator.send(f"{where}/inform", on=where, information="For nine years.")
+        assert "For nine years." in (await approver.open(where)).text
+        await approver.answer(waiting.approval_id, "grant")
+        assert await turn
+
+
+async def test_an_answer_to_a_page_that_has_changed_is_refused(tmp_path: Path) -> None:
+    async with house(tmp_path) as place:
+        turn = await asked(place.loom())
+        first, other = await place.signed_in(), await place.signed_in("admin")
+        [waiting] = await place.loom().approvals.pending()
+        where = f"/inbox/{waiting.approval_id}"
+        old = await first.open(where)
+        forged = old.field("seen").replace(old.field("seen")[-1], "0" if old.field("seen")[-1] != "0" else "1")
+        await first.send(f"{where}/grant", token=old.token, on=where, seen=forged)
+        assert "out of date" in (await first.open(where)).text
+        await other.answer(waiting.approval_id, "ask", comment="Since when?")
+        await other.send(f"{where}/inform", on=where, information="Since yesterday.")
+        await first.send(f"{where}/grant", token=old.token, on=where, seen=old.field("seen"))
+        assert "has changed since it was shown" in (await first.open(where)).text
+        assert (await place.loom().approvals.get(waiting.approval_id)).pending
+        await first.answer(waiting.approval_id, "grant")
+        assert await turn
+
+
+async def test_nothing_is_granted_to_oneself_and_a_second_answer_is_refused(tmp_path: Path) -> None:
+    async with house(tmp_path) as place:
+        turn = await asked(place.loom(), by="approver")
+        browser, other = await place.signed_in(), await place.signed_in("admin")
+        [waiting] = await place.loom().approvals.pending()
+        where = f"/inbox/{waiting.approval_id}"
+        await browser.answer(waiting.approval_id, "grant")
+        assert "expected a person other than" in (await browser.open(where)).text
+        page = await other.open(where)
+        for _ in range(2):
+            await other.send(f"{where}/grant", token=page.token, on=where, seen=page.field("seen"))
+        assert await turn
+        assert "expected one that is pending" in (await other.open(where)).text
+        assert "Granted by admin" in (await other.open(where)).text
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+async def test_pages_of_an_approver_look_right_at_every_width(
+    tmp_path: Path, chromium: Any, shots: Path, width: int, scheme: str
+) -> None:
+    async with house(tmp_path) as place:
+        await decided(place)
+        turn = await asked(place.loom())
+        tab = await Tab.made(chromium, shots, width=width, scheme=scheme)
+        await tab.sign_in(place.url, place.keys["one", "approver"])
+        [waiting] = await place.loom().approvals.pending()
+        [decision] = await place.loom().traces.find(limit=1)
+        for name, where in (
+            ("inbox", "/inbox"),
+            ("request", f"/inbox/{waiting.approval_id}"),
+            ("decision", f"/decisions/{decision.decision_id}"),
+        ):
+            page = await tab.open(place.url + where)
+            sides = await page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+            assert sides[0] <= sides[1], f"{name} does not scroll sideways"
+            await tab.shot(name)
+        assert not tab.said
+        await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="no")
+        await turn

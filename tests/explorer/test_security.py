@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.routing import APIRoute
@@ -36,7 +37,7 @@ FREE = {("GET", "/assets/{name}"), ("GET", "/"), ("GET", "/sign-in"), ("POST", "
 async def test_without_a_session_no_page_shows_anything_and_no_form_does_anything(tmp_path: Path) -> None:
     async with house(tmp_path) as place:
         await asked(place.loom(), why="canary-7f3a9b")
-        before = place.loom().store.acknowledged
+        before = await place.loom().approvals.pending()
         stranger = place.browser()
         found = routes(place)
         assert len(found) > 6
@@ -49,7 +50,7 @@ async def test_without_a_session_no_page_shows_anything_and_no_form_does_anythin
             assert answer.status == wanted, (method, path, answer)
             assert "canary" not in answer.text
             assert answer.header("location").startswith("/sign-in") or wanted == 401
-        assert place.loom().store.acknowledged == before
+        assert await place.loom().approvals.pending() == before
 
 
 async def test_every_answer_has_the_headers_that_protect_it(tmp_path: Path) -> None:
@@ -71,12 +72,13 @@ async def test_a_form_needs_the_token_of_its_session_and_our_own_origin(tmp_path
         await asked(place.loom())
         [waiting] = await place.loom().approvals.pending()
         browser, other = await place.signed_in(), await place.signed_in()
-        where, page = f"/inbox/{waiting.approval_id}/grant", await browser.open("/inbox")
-        foreign = (await other.open("/inbox")).token
+        on = f"/inbox/{waiting.approval_id}"
+        where, page = f"{on}/grant", await browser.open(on)
+        seen, foreign = page.field("seen"), (await other.open(on)).token
         assert page.token
         assert page.token != foreign
         for token in ("", "x", foreign, page.token[:-1]):
-            answer = await browser.send(where, token=token)
+            answer = await browser.send(where, token=token, seen=seen)
             assert (answer.status, (await browser.open("/inbox")).text.count("out of date")) == (303, 1)
         evil: list[dict[str, str | None]] = [
             {"Origin": "https://evil.example"},
@@ -89,10 +91,12 @@ async def test_a_form_needs_the_token_of_its_session_and_our_own_origin(tmp_path
             {"Content-Type": "application/json"},
         ]
         for headers in evil:
-            answer = await browser.ask("POST", where, body=f"token={page.token}", headers=headers)
+            answer = await browser.ask(
+                "POST", where, body=urlencode({"token": page.token, "seen": seen}), headers=headers
+            )
             assert answer.status in (400, 403), headers
         assert (await place.loom().approvals.pending()) == (waiting,)
-        assert (await browser.send(where, token=page.token)).status == 303
+        assert (await browser.send(where, token=page.token, seen=seen)).status == 303
         assert not await place.loom().approvals.pending()
 
 
@@ -167,10 +171,11 @@ async def test_a_form_is_refused_to_who_may_not_answer_and_has_no_button_for_the
         [waiting] = await place.loom().approvals.pending()
         for role, may in ROLES.items():
             browser = await place.signed_in(role)
-            page = await browser.open("/inbox")
+            page = await browser.open(f"/inbox/{waiting.approval_id}")
             assert (">Grant<" in page.text) == ("approve" in may)
             if "approve" not in may:
-                await browser.send(f"/inbox/{waiting.approval_id}/grant", token=page.token)
+                answer = await browser.send(f"/inbox/{waiting.approval_id}/grant", token=page.token, seen="x")
+                assert "may not approve here" in (await browser.open("/inbox")).text, answer
                 assert (await place.loom().approvals.get(waiting.approval_id)).pending
 
 
