@@ -47,6 +47,7 @@ def templates() -> Environment:
     )
     environment.filters.update(
         since=since,
+        relation=relation,
         value=value,
         moment=_moment,
         asjson=_as_json,
