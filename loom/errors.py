@@ -35,6 +35,8 @@ __all__ = [
     "ControlError",
     "CriticError",
     "DecisionNotFoundError",
+    "DirectoryError",
+    "DirectoryUnavailableError",
     "DiskFullError",
     "DivergenceError",
     "DuplicateCommandError",
@@ -49,6 +51,7 @@ __all__ = [
     "ImportMapError",
     "ImportRefusedError",
     "InvalidNameError",
+    "InvitationError",
     "JournalBusyError",
     "JournalClosedError",
     "JournalCorruptError",
@@ -70,9 +73,11 @@ __all__ = [
     "ModelTimedOutError",
     "ModelTooLongError",
     "ModelUnknownError",
+    "NoEligibleApproverError",
     "NoRuleError",
     "NoTurnError",
     "NotAReaderError",
+    "NotEligibleError",
     "NotReplayableError",
     "OutOfRangeError",
     "PolicyCodeChangedError",
@@ -91,6 +96,7 @@ __all__ = [
     "SelfAdoptionError",
     "SelfApprovalError",
     "SelfReinstatementError",
+    "SelfRoleError",
     "SeparationOfDutiesError",
     "SequenceConflictError",
     "SnapshotError",
@@ -750,6 +756,36 @@ class ApprovalMismatchError(LoomError):
     kind = "refused"
 
 
+class NoEligibleApproverError(LoomError):
+    """A request for approval cannot be met: too few persons of the directory hold what it asks for."""
+
+    kind = "refused"
+
+
+class NotEligibleError(LoomError):
+    """A person may not answer a request for approval: the directory does not say that they hold the role."""
+
+    kind = "refused"
+
+
+class DirectoryError(LoomError):
+    """The directory of persons has no such person or role, or cannot become what was asked."""
+
+    kind = "invalid"
+
+
+class InvitationError(LoomError):
+    """An invitation opens nothing: it is not known, was used, withdrawn, or is too old."""
+
+    kind = "refused"
+
+
+class DirectoryUnavailableError(LoomError):
+    """The directory of persons did not answer."""
+
+    kind = "busy"
+
+
 class SeparationOfDutiesError(LoomError):
     """What is done needs another person than the one it is done for, or who proposed it."""
 
@@ -762,6 +798,10 @@ class SelfApprovalError(SeparationOfDutiesError):
 
 class SelfAdoptionError(SeparationOfDutiesError):
     """The person who proposed a policy version may not adopt it."""
+
+
+class SelfRoleError(SeparationOfDutiesError):
+    """A person may not give themselves a role, an identity, or the voice of another."""
 
 
 class SelfReinstatementError(SeparationOfDutiesError):

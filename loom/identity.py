@@ -27,6 +27,7 @@ __all__ = [
     "check_person",
     "check_workspace",
     "derived_id",
+    "folded",
     "is_self",
     "journal_name",
     "new_id",
@@ -53,8 +54,9 @@ _SHORT = 12
 class Identity:
     """In whose name something is done, where that name was established, and which way it came in.
 
-    `source` is `api_key:<id>`, `os_user:<uid>`, `claimed`, `system` for loom itself, or None in what was written before
-    sources were kept. `via` is `http`, `socket`, `shell`, `python`, or `code` for what comes with registered code.
+    `source` is `api_key:<id>`, `os_user:<uid>`, `invitation:<id>`, `oidc:<issuer>/<subject>`, `proxy:<name>`,
+    `claimed`, `system` for loom itself, or None in what was written before sources were kept. `via` is `http`,
+    `socket`, `shell`, `python`, or `code` for what comes with registered code.
     """
 
     name: str
@@ -196,7 +198,7 @@ def check_limit(limit: int) -> int:
 
 def same_person(one: By, other: By) -> bool:
     """Tell whether two names are one person's, however they are written (NFKC, without regard to case)."""
-    return _folded(one) == _folded(other)
+    return folded(one) == folded(other)
 
 
 def is_self(by: By, *subjects: str | None) -> bool:
@@ -207,7 +209,8 @@ def is_self(by: By, *subjects: str | None) -> bool:
     )
 
 
-def _folded(by: By) -> str:
+def folded(by: By) -> str:
+    """Return a name as it is compared: NFKC, without regard to case."""
     name = by.name if isinstance(by, Identity) else by
     # Folding can undo a normal form, so that it is normalised once more (Unicode 15, section 3.13, D147).
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()

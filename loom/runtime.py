@@ -25,6 +25,7 @@ from loom.actors import (
     Turns,
     TurnsView,
 )
+from loom.actors.eligibility import Directory
 from loom.actors.forgetting import forget_erased
 from loom.background import Background
 from loom.blocking import BlockingLoom
@@ -49,6 +50,7 @@ from loom.journal.store import Draft, draft
 from loom.lifecycle import Lifecycle
 from loom.lineage import Lineage
 from loom.operations import Operations
+from loom.people import People, PeopleConfig
 from loom.people.oversight import Oversight
 from loom.precedents import EquivalenceRegistry, Memory, Precedents
 from loom.precedents.index import uncount
@@ -97,6 +99,7 @@ class OpenOptions(TypedDict, total=False):
     approver: Approver | None
     critic: Critic | None
     embed: Embed | None
+    directory: Directory | None
     resume: bool
 
 
@@ -116,6 +119,7 @@ class Loom(Lifecycle):
     queries: Queries
     policies: AuditedPolicies
     outcomes: Outcomes
+    people: People
     metrics: Metrics
     costs: ModelCosts
     alerts: Alerts
@@ -149,6 +153,7 @@ class Loom(Lifecycle):
         resume: bool,
         critic: Critic | None = None,
         embed: Embed | None = None,
+        directory: Directory | None = None,
     ) -> None:
         super().__init__()
         self._place = place
@@ -160,6 +165,7 @@ class Loom(Lifecycle):
         self._approver = approver
         self._critic = critic
         self._embed = embed
+        self._directory = directory
         self.resumes = resume
         self.background = Background()
         """Owns what runs in the background, and knows what failed there."""
@@ -178,6 +184,7 @@ class Loom(Lifecycle):
         approver: Approver | None = None,
         critic: Critic | None = None,
         embed: Embed | None = None,
+        directory: Directory | None = None,
         resume: bool = True,
     ) -> Loom:
         """Return a loom to be entered with `async with`, or awaited and closed by hand (`close`).
@@ -185,8 +192,9 @@ class Loom(Lifecycle):
         A config file, a `LoomConfig` or a store URL says where.
 
         `by` is the person in whose name policies are registered that come with the code, by default the user of the
-        machine. `embed` turns texts into vectors, for `similar_to=`. `resume=False` leaves unfinished turns alone.
-        Raises `JournalLockedError` when entered while another process has the workspace open.
+        machine. `embed` turns texts into vectors, for `similar_to=`. `directory` says who may answer requests, in place
+        of `loom.people`. `resume=False` leaves unfinished turns alone. Raises `JournalLockedError` when entered while
+        another process has the workspace open.
         """
         return cls(
             locate(source, workspace=workspace),
@@ -197,6 +205,7 @@ class Loom(Lifecycle):
             approver=approver,
             critic=critic,
             embed=embed,
+            directory=directory,
             resume=resume,
         )
 
@@ -319,6 +328,8 @@ class Loom(Lifecycle):
         self.lineage = Lineage(queries, alike=rules.describe)
         similarity = similarity_of(config, queries, self._embed)
         self.precedents = Precedents(queries, rules, policies=self.policies, similarity=similarity)
+        self.people = self._make_people(config, make_draft)
+        await self.people.load()
         services = Services(
             store=self.store,
             policies=self.policies,
@@ -333,6 +344,7 @@ class Loom(Lifecycle):
             subjects=self.subjects,
             models=models_of(config),
             spend=spend_of(config, self.store, now=self.now, make_draft=make_draft),
+            find_directory=self.people.directory,
         )
         self.metrics, self.costs = Metrics(queries), ModelCosts(queries)
         self.alerts = Alerts(
@@ -396,6 +408,17 @@ class Loom(Lifecycle):
             self.alerts.start()
             self._stack.push_async_callback(self.alerts.close)
         await self._serve()
+
+    def _make_people(self, config: LoomConfig, make_draft: Callable[[Entry], Draft]) -> People:
+        section = config.sections.get("people")
+        return People(
+            self.store,
+            now=self.now,
+            config=section if isinstance(section, PeopleConfig) else None,
+            outside=self._directory,
+            make_draft=make_draft,
+            changed=lambda: self.actors.services.requests.changed.set(),
+        )
 
     async def _start_enricher(self, config: LoomConfig, queries: Queries, make_draft: Callable[[Entry], Draft]) -> None:
         traces = config.sections.get("decision_traces")

@@ -30,6 +30,7 @@ from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
 from loom.journal.store import Draft, JournalReader, draft
 from loom.monitors import MonitorsProjection
+from loom.people.config import PeopleConfig
 from loom.policies.tables import Table, load_table
 from loom.precedents import PrecedentsProjection
 from loom.precedents.similarity import Embed, Similarity, SimilarityConfig
@@ -170,6 +171,7 @@ def sections() -> dict[str, type[Section]]:
         "models": ModelsConfig,
         "similarity": SimilarityConfig,
         "sealing": SealingConfig,
+        "people": PeopleConfig,
     }
     return {**brought, **own}
 

@@ -257,6 +257,8 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
         key: str | None = None,
         action: str | None = None,
         arguments: Mapping[str, object] | None = None,
+        quorum: int = 1,
+        deny_quorum: int = 1,
     ) -> ApprovalGiven:
         """Request an approval and wait for the answer, for seconds or for days; a restart in between loses nothing.
 
@@ -264,6 +266,9 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
 
         At the deadline (UTC, or `timeout_s` from now) the request is denied, or passed on to the next of `escalate_to`,
         and is denied after the last of them. A deadline never grants a request.
+
+        `approver` is a role or a person. `quorum` distinct persons of the directory have to grant it, none of them the
+        requester; one denial denies it, or `deny_quorum` of them. Too few of them are a `NoEligibleApproverError`.
         """
         return await verbs.request_approval(
             current_turn(self, "request_approval"),
@@ -276,6 +281,8 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
             key=key,
             action=action,
             arguments=arguments,
+            quorum=quorum,
+            deny_quorum=deny_quorum,
         )
 
     async def record_decision(

@@ -12,8 +12,9 @@ from loom.decisions.adjustable import checked_changes
 from loom.decisions.approvals import Approval
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry, ApprovalRequestedEntry
 from loom.decisions.shown import Shown
-from loom.errors import ApprovalMismatchError
+from loom.errors import AdmissionError, ApprovalMismatchError
 from loom.identity import Identity, derived_id, short
+from loom.text import compact
 
 __all__ = ["Answer", "Intervention", "delivered_again", "informed"]
 
@@ -44,13 +45,16 @@ class Answer:
                 f"approval [{short(approval.approval_id)}] has changed since it was shown; expected an answer to "
                 "what it asks now: look at it again, then answer"
             )
+        changes = checked_changes(approval.adjustable, self.changes)
+        if self.granted:
+            _check_agrees(approval, changes)
         return ApprovalAnsweredEntry(
             **who.written(),
             approval_id=approval.approval_id,
             granted=self.granted,
             comment=self.comment,
             shown=approval.shown,
-            changes=checked_changes(approval.adjustable, self.changes),
+            changes=changes,
             question=self.question,
             decides=self.question is None or approval.on_question == "return",
             rendering=None if shown is None else shown.rendering,
@@ -58,6 +62,17 @@ class Answer:
             distinguished=self.distinguished,
             against=self.against,
         )
+
+
+def _check_agrees(approval: Approval, changes: Mapping[str, JsonValue]) -> None:
+    """Refuse to grant with other values than the persons before: a quorum grants one thing."""
+    for each in approval.counted:
+        if each.event == "granted" and dict(each.changes) != dict(changes):
+            raise AdmissionError(
+                f"approval [{short(approval.approval_id)}] was granted by [{each.identity}] with "
+                f"[{compact(each.changes) if each.changes else 'no changes'}]; expected the same values, as several "
+                "persons have to grant one thing: grant it with these, or deny it"
+            )
 
 
 def informed(approval: Approval, who: Identity, information: str) -> ApprovalRequestedEntry:

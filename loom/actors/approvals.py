@@ -20,6 +20,7 @@ from loom.background import Background, Child
 from loom.clock import datetime_from_us, instant
 from loom.decisions.approvals import Approval, ApprovalChains
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
+from loom.decisions.quorum import after_deadline
 from loom.decisions.shown import Shown
 from loom.errors import (
     AdmissionError,
@@ -53,6 +54,7 @@ class Approvals:
         self._chains = chains
         self._openings = openings
         self._lock = KeyedLock()
+        self._eligibility = system.services.eligibility
         self.reminders = Reminders(system)
         """When pending requests are delivered again."""
 
@@ -177,7 +179,8 @@ class Approvals:
         async with self._lock.hold(approval_id):
             approval = await self._chains.again(approval)
             _check_pending(approval)
-            if is_self(who, *await self._requesters(approval), approval.journal, approval.actor_type):
+            requesters = await self._requesters(approval)
+            if is_self(who, *(each.name for each in requesters), approval.journal, approval.actor_type):
                 raise SelfApprovalError(
                     f"approval [{short(approval_id)}] was requested by [{approval.requested_by or approval.journal}]; "
                     f"expected a person other than [{who.name}] to answer it: ask another person"
@@ -188,15 +191,50 @@ class Approvals:
                     f"approval [{short(approval_id)}] expired at [{approval.deadline:%Y-%m-%d %H:%M:%S} UTC]; expected "
                     f"an answer before that: it was {'denied' if approval.on_deadline == 'deny' else 'passed on'}"
                 )
-            await self._append(approval, given.entry(approval, who))
-            return await self._chains.again(approval)
+            entry = given.entry(approval, who)
+            confirmed = await self._eligibility.confirm(approval, who, requesters, granted=given.granted)
+            written = (
+                confirmed.written() if given.question is None else {**confirmed.written(), "decides": entry.decides}
+            )
+            await self._append(approval, entry.model_copy(update=written))
+            approval = await self._chains.again(approval)
+        await self._deny_if_hopeless(approval)
+        return await self._chains.again(approval)
 
-    async def _requesters(self, approval: Approval) -> tuple[str, ...]:
+    async def _requesters(self, approval: Approval) -> tuple[Identity, ...]:
         """Return the requesters, by the request and by the command of its turn; they must not answer it."""
         assert approval.command_id is not None  # noqa: S101 - only turns ask
         received = await self._services.store.find_command(approval.journal, approval.command_id)
-        sender = received.entry.by if received and isinstance(received.entry, CommandReceivedEntry) else None
-        return tuple(each for each in (approval.requested_by, sender) if each is not None)
+        sender = received.entry.identity if received and isinstance(received.entry, CommandReceivedEntry) else None
+        return tuple(each for each in (approval.requester, sender) if each is not None)
+
+    async def deny_hopeless(self) -> bool:
+        """Deny every request that cannot be granted any more; return whether there may be others to look at later.
+
+        The directory may have changed, or the delegate of an absent person may have had the last voice.
+        """
+        if not self._eligibility.has_directory:
+            return False
+        pending = await self._requests.pending()
+        for approval in pending:
+            try:
+                await self._deny_if_hopeless(approval)
+            except LoomError as error:
+                _log.warning("request_not_looked_at", approval=approval.approval_id, error=str(error))
+        return bool(pending)
+
+    async def _deny_if_hopeless(self, approval: Approval) -> None:
+        """Deny a request that too few are left to grant (law 6)."""
+        if not approval.pending or not self._eligibility.has_directory:
+            return
+        async with self._lock.hold(approval.approval_id):
+            approval = await self._chains.again(approval)
+            why = await self._eligibility.hopeless(approval, await self._requesters(approval))
+            if approval.pending and why is not None:
+                denied = ApprovalAnsweredEntry(
+                    approval_id=approval.approval_id, granted=False, by=None, shown=approval.shown, comment=why
+                )
+                await self._append(approval, denied)
 
     async def _expire_quietly(self, approval: Approval) -> bool:
         """Do what a request says for its deadline; one that fails now does not delay the others."""
@@ -213,14 +251,17 @@ class Approvals:
     async def _at_deadline(self, approval: Approval) -> ApprovalAnsweredEntry | ApprovalEscalatedEntry:
         """Return the answer that the request names for its deadline; a deadline never grants (law 6)."""
         assert approval.deadline is not None  # noqa: S101 - it has come
-        following = next(iter(approval.escalate_to), None)
-        if approval.on_deadline == "escalate" and following is not None:
+        following = after_deadline(approval.asked)
+        if following is not None:
             patience = await self._patience(approval)  # each has as long as the one before
             now = instant(self._services.sources.clock)
             deadline = datetime_from_us(now.now_us) + patience
             self._requests.set_deadline(approval.approval_id, deadline, at=now)
             return ApprovalEscalatedEntry(
-                approval_id=approval.approval_id, approver=following, passed_over=approval.approver, deadline=deadline
+                approval_id=approval.approval_id,
+                approver=following.approver,
+                passed_over=approval.approver,
+                deadline=deadline,
             )
         return ApprovalAnsweredEntry(
             approval_id=approval.approval_id,
@@ -288,6 +329,8 @@ class DeadlineClock:
         """Handle what is due; return the seconds until the next look, or None to wait until a deadline is set."""
         deadline_s = await self._look_at_deadlines()
         try:
+            if await self._approvals.deny_hopeless():
+                deadline_s = min(deadline_s or _MAX_SLEEP_S, _MAX_SLEEP_S)
             reminder_s = await self._reminders.remind_due()
         except LoomError as error:
             _log.warning("reminders_not_sent", error=str(error))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
+from loom.actors.eligibility import Directory, Eligibility
 from loom.actors.progress import Watchers
 from loom.actors.requests import OpenRequests
 from loom.actors.timer import Timer
@@ -184,6 +185,10 @@ class Services:
     """The budget of calls of models; None where nothing is called."""
     watchers: Watchers = field(default_factory=Watchers)
     """Who watches the progress of which turn."""
+    find_directory: Callable[[], Directory | None] = lambda: None
+    """Returns the directory of persons, which says who may answer requests; None where there is none."""
+    eligibility: Eligibility = field(init=False)
+    """Asks the directory who may answer a request."""
     requests: OpenRequests = field(init=False)
     """The pending requests for approval, and their deadlines."""
     timer: Timer = field(init=False)
@@ -192,6 +197,7 @@ class Services:
     def __post_init__(self) -> None:
         self.timer = Timer(self.sources.clock)
         self.requests = OpenRequests(self.store, self.sources.clock)
+        self.eligibility = Eligibility(lambda: self.find_directory(), self.now)
 
     @property
     def vault(self) -> Vault | None:

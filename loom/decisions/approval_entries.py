@@ -12,7 +12,13 @@ from loom.decisions.decision import ApprovalGiven
 from loom.journal.entry import Entry, PersonEntry
 from loom.policies.evaluation import Evaluation
 
-__all__ = ["UNANSWERABLE", "ApprovalAnsweredEntry", "ApprovalEscalatedEntry", "ApprovalRequestedEntry"]
+__all__ = [
+    "UNANSWERABLE",
+    "ApprovalAnsweredEntry",
+    "ApprovalEscalatedEntry",
+    "ApprovalRefusedEntry",
+    "ApprovalRequestedEntry",
+]
 
 
 def _is_none(value: object) -> bool:
@@ -21,6 +27,10 @@ def _is_none(value: object) -> bool:
 
 def _is_empty(value: object) -> bool:
     return not value
+
+
+def _is_one(value: object) -> bool:
+    return value == 1
 
 
 def _is_true(value: object) -> bool:
@@ -35,11 +45,12 @@ class ApprovalRequestedEntry(PersonEntry):
     reason and that effect. `bound` is a digest of the arguments, keyed where they hold protected values. Schema 5 may
     say what the approver may change, what a question of the approver does, and the class of the case. `after` is the
     request that was granted with changes which this one is about. With `information` a request is asked again that was
-    sent back: `requested_by` is who informed.
+    sent back: `requested_by` is who informed. Schema 6 may need several persons: `quorum` of them to grant,
+    `deny_quorum` to deny. `directory` is the version of the directory that had persons for it.
     """
 
     kind: ClassVar[str] = "approval_requested"
-    schema_version: ClassVar[int] = 5
+    schema_version: ClassVar[int] = 6
     person: ClassVar[str] = "requested_by"
 
     approval_id: str
@@ -60,11 +71,14 @@ class ApprovalRequestedEntry(PersonEntry):
     situation: str | None = Field(default=None, exclude_if=_is_none)
     after: str | None = Field(default=None, exclude_if=_is_none)
     information: str | None = Field(default=None, exclude_if=_is_none)
+    quorum: int = Field(default=1, ge=1, exclude_if=_is_one)
+    deny_quorum: int = Field(default=1, ge=1, exclude_if=_is_one)
+    directory: str | None = Field(default=None, exclude_if=_is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 2, 3 or 4 as it is: it has no conditions, names no effect, permits no change."""
-        return body if version in (2, 3, 4) else super().upcast(version, body)
+        """Return a body of schema 2 to 5 as it is: it names no effect, permits no change, and one person answers it."""
+        return body if version in (2, 3, 4, 5) else super().upcast(version, body)
 
 
 UNANSWERABLE = "a subject of its turn was erased"
@@ -74,7 +88,7 @@ UNANSWERABLE = "a subject of its turn was erased"
 class ApprovalAnsweredEntry(PersonEntry):
     """A named person granted or denied; or it was denied by none, as the deadline came or it is `UNANSWERABLE`.
 
-    `by` is none then. The first answer counts.
+    `by` is none then. The first answer that `decides` counts; where a quorum is needed, those before it do not decide.
 
     `role` is the role that a directory confirmed; None without such a confirmation. In entries of schema 1 it is the
     role that the request asked for, or that the person claimed.
@@ -83,10 +97,14 @@ class ApprovalAnsweredEntry(PersonEntry):
     request back: it grants nothing. An answer with `decides` false leaves the request open. `rendering` says which
     version of which page the person saw, and `rendered` is the digest of the fields on it. `distinguished` says why the
     case differs from the earlier decisions in `against`, which were answered otherwise.
+
+    Schema 4 says which person of the directory it was (`member`), by which version of it, in place of which absent
+    holder, and which `others` had answered the same, where several had to. `holders` are all who hold the role, where
+    the directory is not loom's own.
     """
 
     kind: ClassVar[str] = "approval_answered"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
     is_referred_to: ClassVar[bool] = True
 
     approval_id: str
@@ -102,11 +120,16 @@ class ApprovalAnsweredEntry(PersonEntry):
     rendered: str | None = Field(default=None, exclude_if=_is_none)
     distinguished: str | None = Field(default=None, exclude_if=_is_none)
     against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    member: str | None = Field(default=None, exclude_if=_is_none)
+    in_place_of: str | None = Field(default=None, exclude_if=_is_none)
+    directory: str | None = Field(default=None, exclude_if=_is_none)
+    holders: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    others: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body of schema 2 as it is: it has no changes and asks nothing."""
-        return body if version == 2 else super().upcast(version, body)
+        """Return a body of schema 2 or 3 as it is: it changes and asks nothing, and no directory confirmed it."""
+        return body if version in (2, 3) else super().upcast(version, body)
 
     def as_given(self, approver: str, answered_at: datetime) -> ApprovalGiven:
         """Return the answer as an approval of a decision of its turn; `approver` is who was asked."""
@@ -121,7 +144,18 @@ class ApprovalAnsweredEntry(PersonEntry):
             answered_at=answered_at,
             comment=self.comment,
             changes=self.changes,
+            others=self.others,
         )
+
+
+class ApprovalRefusedEntry(Entry):
+    """A request for approval was refused when it was made: too few persons hold what it asked for."""
+
+    kind: ClassVar[str] = "approval_refused"
+
+    approver: str
+    quorum: int
+    reason: str
 
 
 class ApprovalEscalatedEntry(Entry):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from loom.clock import datetime_from_us, us_from_datetime
 from loom.decisions.adjustable import AdjustableField
 from loom.decisions.approvals_view import ApprovalsProjection
+from loom.decisions.quorum import Asked, Cast
 from loom.errors import ApprovalNotFoundError, ErasedError
 from loom.identity import Identity, check_limit, short
 from loom.journal.entry import Recorded
@@ -25,6 +26,14 @@ from loom.projections.confirming import folded_in_memory
 from loom.projections.sql import prefix_range
 
 __all__ = ["Approval", "ApprovalChains", "ApprovalEvent", "approvals_of", "waiting_in"]
+
+
+def _is_one(value: object) -> bool:
+    return value == 1
+
+
+def _is_true(value: object) -> bool:
+    return value is True
 
 
 def _is_none(value: object) -> bool:
@@ -61,6 +70,14 @@ class ApprovalEvent(BaseModel):
     """Why the case differs from earlier ones that were answered otherwise."""
     against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
     """Earlier decisions in the same situation that were answered otherwise."""
+    decides: bool = Field(default=True, exclude_if=_is_true)
+    """Whether it was the answer that decided the request; where a quorum is needed, those before it did not."""
+    member: str | None = Field(default=None, exclude_if=_is_none)
+    """Which person of the directory answered; None where no directory confirmed it."""
+    in_place_of: str | None = Field(default=None, exclude_if=_is_none)
+    """The absent holder of the role whose delegate answered."""
+    directory: str | None = Field(default=None, exclude_if=_is_none)
+    """By which version of the directory."""
 
     @property
     def identity(self) -> Identity | None:
@@ -122,12 +139,37 @@ class Approval(BaseModel):
     rendered: str | None = Field(default=None, exclude_if=_is_none)
     distinguished: str | None = Field(default=None, exclude_if=_is_none)
     against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    quorum: int = Field(default=1, exclude_if=_is_one)
+    """How many persons have to grant it."""
+    deny_quorum: int = Field(default=1, exclude_if=_is_one)
+    """How many persons have to deny it."""
+    directory: str | None = Field(default=None, exclude_if=_is_none)
+    """The version of the directory when it was requested; None where there was none."""
     events: tuple[ApprovalEvent, ...] = ()
 
     @property
     def pending(self) -> bool:
         """Whether it still waits for an answer."""
         return self.status == "pending"
+
+    @property
+    def asked(self) -> Asked:
+        """What is asked of whom, and who has answered: for `loom.decisions.quorum`."""
+        return Asked(self.approver, self.escalate_to, self.on_deadline, self.quorum, self.deny_quorum, cast=self.cast)
+
+    @property
+    def cast(self) -> tuple[Cast, ...]:
+        """The answers of `counted` as `loom.decisions.quorum` takes them."""
+        return tuple(
+            Cast(each.member or str(each.by), each.event == "granted", each.in_place_of) for each in self.counted
+        )
+
+    @property
+    def counted(self) -> tuple[ApprovalEvent, ...]:
+        """The answers of persons up to now that count, in order; those from before an information do not."""
+        since = max((at for at, each in enumerate(self.events) if each.event == "informed"), default=0)
+        answers = (each for each in self.events[since:] if each.event in ("granted", "denied"))
+        return tuple(each for each in answers if each.counts and each.by is not None)
 
     @property
     def requester(self) -> Identity | None:

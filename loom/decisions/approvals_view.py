@@ -1,6 +1,6 @@
 """The projection behind approval chains: the state of each request, and all its events.
 
-The first answer in sequence counts. A request that is still pending when its turn ends is moot.
+The first answer that decides counts. A request that is still pending when its turn ends is moot.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ INSERT INTO approval_events (
   answer)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_OF_REQUEST = frozenset({"adjustable", "on_question", "situation", "after"})
+_OF_REQUEST = frozenset({"adjustable", "on_question", "situation", "after", "quorum", "deny_quorum", "directory"})
 _OF_ANSWER = frozenset({"changes", "rendering", "rendered", "distinguished", "against"})
+_OF_EVENT = _OF_ANSWER | {"decides", "member", "in_place_of", "directory"}
 
 
 class ApprovalsProjection:
     """Keeps the state and the history of every request for approval."""
 
     name = "approvals"
-    version = 4
+    version = 5
     kinds = frozenset({"approval_requested", "approval_answered", "approval_escalated", *ENDINGS})
     schema = script("loom.decisions", "approvals.sql")
     tables = ("approvals", "approval_events")
@@ -127,7 +128,7 @@ def _answer(recorded: Recorded, entry: ApprovalAnsweredEntry, view: sqlite3.Conn
     elif counts and entry.question is not None:
         view.execute(_SEND_BACK, (entry.question, request))
     given = (request, recorded.position, at, answer, None, *_person(entry), entry.role, comment)
-    view.execute(_EVENT, (*given, None, int(counts), more))
+    view.execute(_EVENT, (*given, None, int(counts), _part(entry, _OF_EVENT)))
 
 
 def _escalate(recorded: Recorded, entry: ApprovalEscalatedEntry, view: sqlite3.Connection) -> None:

@@ -112,6 +112,8 @@ class ApprovalGiven(_Frozen):
     comment: str | None = None
     changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=lambda changes: not changes)
     """The values with which it was granted, where they differ from those that were asked for."""
+    others: tuple[str, ...] = Field(default=(), exclude_if=lambda others: not others)
+    """The other persons who gave the same answer, where several were needed."""
 
     @property
     def identity(self) -> Identity | None:

@@ -12,6 +12,7 @@ from loom.decisions.approval_entries import (
     UNANSWERABLE,
     ApprovalAnsweredEntry,
     ApprovalEscalatedEntry,
+    ApprovalRefusedEntry,
     ApprovalRequestedEntry,
 )
 from loom.decisions.decision import (
@@ -32,6 +33,7 @@ __all__ = [
     "UNANSWERABLE",
     "ApprovalAnsweredEntry",
     "ApprovalEscalatedEntry",
+    "ApprovalRefusedEntry",
     "ApprovalRequestedEntry",
     "ContextGatheredEntry",
     "DecisionJournalEntry",
@@ -192,11 +194,11 @@ class DecisionJournalEntry(ReferringEntry):
     the name of the person who answered a request. Schema 4 has the failed condition of a rule of a table. Schema 5
     refers to the look-ups and answers of its turn, where they are not given by name, and leaves out default values. A
     decision of an earlier schema keeps its body. Schema 6 may have its class sealed. Schema 7 may have an approval with
-    changes among those that are given by name.
+    changes among those that are given by name. Schema 8 names the other persons of a quorum there.
     """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 7
+    schema_version: ClassVar[int] = 8
     leaves_out_defaults: ClassVar[bool] = True
 
     decision: Decision
@@ -206,7 +208,7 @@ class DecisionJournalEntry(ReferringEntry):
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return an older body as it is: its missing fields are optional now."""
-        return body if version in (1, 2, 3, 4, 5, 6) else super().upcast(version, body)
+        return body if version in range(1, 8) else super().upcast(version, body)
 
     def references(self) -> tuple[StepReference, ...]:
         """Return the look-ups and answers that it refers to."""

@@ -14,15 +14,22 @@ from loom.actors.verbs.binding import arguments_of
 from loom.actors.verbs.shared import digest, expect
 from loom.clock import datetime_from_us, instant, us_from_datetime
 from loom.decisions.decision import ApprovalGiven, ApprovalReference
-from loom.decisions.entries import ApprovalRequestedEntry
-from loom.errors import AdmissionError
+from loom.decisions.entries import ApprovalRefusedEntry, ApprovalRequestedEntry
+from loom.decisions.quorum import Asked
+from loom.errors import AdmissionError, DirectoryUnavailableError, NoEligibleApproverError
 from loom.identity import check_person, derived_id
 from loom.journal.admission import json_value
-from loom.journal.entry import Step, StepReference
+from loom.journal.entry import Recorded, Step, StepReference
 from loom.spans import span
+from loom.telemetry import get_logger
 
 _COVERS_ALL = 4
 """The first schema of requests whose digest covers the reason and the effect to come."""
+
+
+_MOST_PERSONS = 100
+
+_log = get_logger("loom.actors")
 
 
 class _Effect(NamedTuple):
@@ -52,19 +59,25 @@ async def request_approval(
     key: str | None,
     action: str | None = None,
     arguments: Mapping[str, object] | None = None,
+    quorum: int = 1,
+    deny_quorum: int = 1,
 ) -> ApprovalGiven:
     """See `Actor.request_approval`."""
     json_value([reason, action])  # what cannot be journaled is refused before anything is done
     _check(approver, reason, timeout_s, deadline, on_deadline, escalate_to)
+    _check_quorum(quorum, deny_quorum)
+    persons = Asked(approver, escalate_to, on_deadline, quorum, deny_quorum)
     effect = _Effect.of(turn, action, arguments)
     asked = instant(turn.services.sources.clock)
     if timeout_s is not None:
         deadline = datetime_from_us(asked.now_us) + timedelta(seconds=timeout_s)
     with turn.step("request_approval", key or approver) as step:
-        request = _request(turn, step, approver, reason, deadline, on_deadline, escalate_to, effect)
-        ready = turn.draft(request)
-        recorded = await turn.take(step, "begin")
+        request = _request(turn, step, persons, reason, deadline, effect)
+        turn.draft(request)  # what cannot be kept is refused before the step is taken
+        recorded = await _taken(turn, step)
         if recorded is None:
+            request = request.model_copy(update={"directory": await _check_eligible(turn, step, persons)})
+            ready = turn.draft(request)
             if deadline is not None:
                 turn.services.requests.set_deadline(request.approval_id, deadline, at=asked)
             with turn.services.requests.asking(turn.host.journal, turn.command_id):
@@ -73,7 +86,8 @@ async def request_approval(
         else:
             before = expect(recorded.entry, ApprovalRequestedEntry, turn)
             if turn.compare is not None:
-                turn.compare(recorded, request.model_copy(update={"deadline": before.deadline}))
+                given_then = {"deadline": before.deadline, "directory": before.directory}
+                turn.compare(recorded, request.model_copy(update=given_then))
             request = before
         with span("loom.approval", {"loom.approval": request.approval_id}) as under_way:
             approval, reference = await _answer(turn, step, request)
@@ -105,14 +119,39 @@ async def _answer(turn: Turn, step: Step, request: ApprovalRequestedEntry) -> tu
     return answer.as_given(request.approver, answered_at), reference
 
 
+async def _taken(turn: Turn, step: Step) -> Recorded | None:
+    """Return the recorded request; raise again what it was refused with, if it was. None where it is to be made now."""
+    steps = turn.recorded_steps
+    if steps is None or steps.has(step, "begin") or not steps.has(step, "end"):
+        return await turn.take(step, "begin")
+    recorded = await turn.take(step, "end")
+    assert recorded is not None  # noqa: S101 - it was recorded
+    raise NoEligibleApproverError(expect(recorded.entry, ApprovalRefusedEntry, turn).reason)
+
+
+async def _check_eligible(turn: Turn, step: Step, persons: Asked) -> str | None:
+    """Return by which version of the directory the request can be met; one that cannot be is journaled and refused.
+
+    A directory that does not answer refuses nothing: the answers are checked.
+    """
+    who = turn.received.identity
+    try:
+        return await turn.services.eligibility.check_asked(persons, () if who is None else (who,))
+    except NoEligibleApproverError as error:
+        refused = ApprovalRefusedEntry(step=step, approver=persons.approver, quorum=persons.quorum, reason=str(error))
+        turn.write(turn.draft(refused))
+        raise
+    except DirectoryUnavailableError as error:
+        _log.warning("directory_unavailable", turn=turn.command_id, error=str(error))
+        return None
+
+
 def _request(
     turn: Turn,
     step: Step,
-    approver: str,
+    persons: Asked,
     reason: str,
     deadline: datetime | None,
-    on_deadline: Literal["deny", "escalate"],
-    escalate_to: tuple[str, ...],
     effect: _Effect,
 ) -> ApprovalRequestedEntry:
     """Build the request; it binds what the approver is shown by a digest.
@@ -131,7 +170,7 @@ def _request(
         approval_id=derived_id(
             "approval", store.workspace, turn.host.journal, turn.command_id, step.key, str(step.occurrence)
         ),
-        approver=approver,
+        approver=persons.approver,
         reason=asked,
         shown=derived_id(
             "shown",
@@ -144,17 +183,25 @@ def _request(
         evaluation=evaluation,
         **_requester(turn),
         deadline=deadline,
-        on_deadline=on_deadline,
-        escalate_to=escalate_to,
+        on_deadline=persons.on_deadline,
+        escalate_to=persons.escalate_to,
         action=effect.action,
         arguments=effect.arguments,
         bound=effect.bound,
+        quorum=persons.quorum,
+        deny_quorum=persons.deny_quorum,
     )
 
 
 def _requester(turn: Turn) -> dict[str, Any]:
     who = turn.received.identity
     return {} if who is None else who.written("requested_by")
+
+
+def _check_quorum(quorum: int, deny_quorum: int) -> None:
+    for name, number in (("quorum", quorum), ("deny_quorum", deny_quorum)):
+        if isinstance(number, bool) or not 1 <= number <= _MOST_PERSONS:
+            raise AdmissionError(f"{name} is [{number!r}]; expected [1 to {_MOST_PERSONS}] persons: give such a number")
 
 
 def _check(
