@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from loom.explorer.config import ExplorerConfig
-from loom.extension import Extension
+from loom.extension import Extension, Host
+from loom.replay.what_if import WhatIfProcess
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -19,4 +22,11 @@ def _site(api: Any) -> ASGIApp:
     return create_site(api)
 
 
-extension = Extension(name="explorer", sections={"explorer": ExplorerConfig}, site=_site)
+@contextlib.asynccontextmanager
+async def _start(host: Host) -> AsyncIterator[WhatIfProcess]:
+    """Yield what judges for the page "What if": a process that starts with the first question."""
+    async with WhatIfProcess.open(host.files.journal) as process:
+        yield process
+
+
+extension = Extension(name="explorer", sections={"explorer": ExplorerConfig}, start=_start, site=_site)

@@ -84,7 +84,7 @@ def _open(shell: Shell, name: str, by: str) -> Loom:
     from loom.workspace import locate
 
     place = shell.place if name == shell.place.name else locate(shell.settings, workspace=name)
-    served = [each for each in installed().values() if each.routes is not None]
+    served = [each for each in installed().values() if each.routes is not None or each.site is not None]
     return open_loom(place, by=by, resume=True, extensions=(*served, web))
 
 

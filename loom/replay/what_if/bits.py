@@ -6,6 +6,7 @@ numbers, however many cases there are.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ from loom.policies.tables.compiled import UNUSABLE, condition_test, reader_of
 from loom.policies.tables.layout import Condition, Row, Scalar, TableFact, TableLayout
 from loom.replay.saying import label
 from loom.replay.what_if.columns import Alive, Columns
+from loom.replay.what_if.results import Span
 
 __all__ = ["Answer", "FailedBits", "Shape"]
 
@@ -78,6 +80,7 @@ class FailedBits:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._read: dict[str, tuple[TableFact, list[Any]]] = {}
+        self._spans: dict[str, tuple[tuple[TableFact, list[Any]], Span | None]] = {}
         self._cases: dict[str, dict[_FactKey, list[int]]] = {}
 
     def of(self, shape: Shape, alive: Alive) -> list[int]:
@@ -88,6 +91,19 @@ class FailedBits:
             bits = self._fact(name, shape)
             fails = bits if fails is None else list(map(or_, fails, bits))
         return [0] * len(self._columns) if fails is None else fails
+
+    def spans(self, layout: TableLayout) -> dict[str, Span]:
+        """Return the smallest and the largest recorded value of each fact that is a number."""
+        found = {}
+        for name, fact in layout.facts.items():
+            if fact.type in ("integer", "decimal") and name in self._read:
+                known = self._read[name]
+                if name not in self._spans or self._spans[name][0] is not known:
+                    usable = [each for each in known[1] if each is not UNUSABLE]
+                    self._spans[name] = known, _span(usable)
+                if (span := self._spans[name][1]) is not None:
+                    found[name] = span
+        return found
 
     def _fact(self, name: str, shape: Shape) -> list[int]:
         """Return the failed conditions on one fact; the last few results are kept."""
@@ -123,6 +139,16 @@ class FailedBits:
             ]
         bits[0] = shape.missing[name]
         return bits
+
+
+def _span(values: list[Any]) -> Span | None:
+    """Return the ends of numbers; None if there are none."""
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    if isinstance(low, Decimal):
+        return Span(low=format(low, "f"), high=format(high, "f"))
+    return Span(low=low, high=high)
 
 
 _MOST_KEPT = 3

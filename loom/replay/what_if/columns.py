@@ -94,7 +94,6 @@ class Columns:
         self.older = 0
         """Older cases that are not there, as there were more than could be held."""
         self._known: dict[Recorded, int] = {}
-        self._places: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,7 +108,6 @@ class Columns:
                 code = self._known[recorded] = len(self.recorded)
                 self.recorded.append(recorded)
             self.recorded_codes.append(code)
-            self._places[each.decision_id] = place
             self.ids.append(each.decision_id)
             self.journals.append(each.journal)
             self.last = each.position
@@ -119,13 +117,6 @@ class Columns:
                         column.add(value, place=place)
         for column in self.facts.values():
             column.pad(len(self.ids))
-
-    def case(self, decision_id: str) -> dict[str, JsonValue] | None:
-        """Return the facts of a case that the table asks for; None if it is not there, or its facts are closed."""
-        place = self._places.get(decision_id)
-        if place is None or self.recorded[self.recorded_codes[place]].reason is not None:
-            return None
-        return self.facts_at(place)
 
     def facts_at(self, place: int) -> dict[str, JsonValue]:
         """Return the facts of the case at a place."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
 from loom.replay.what_if.results import Sweep, TrialResult
 
-__all__ = ["HEADER_BYTES", "MOST_BYTES", "Answered", "Job", "Near", "framed"]
+__all__ = ["HEADER_BYTES", "MOST_BYTES", "Answered", "Job", "framed"]
 
 HEADER_BYTES = 4
 MOST_BYTES = 64 * 1_048_576
@@ -21,8 +21,8 @@ class _Message(BaseModel):
 class Job(_Message):
     """One question of a session: an edited table over the decisions of its policy in a journal.
 
-    `base` and `edited` are tables as plain data. `sweeps` names parameters to try other values of, and `near` a case
-    whose nearest allowed case is wanted; else the edited table is judged.
+    `base` and `edited` are tables as plain data. `sweeps` names a parameter to try other values of; without it the
+    edited table is judged.
     """
 
     number: int
@@ -32,18 +32,7 @@ class Job(_Message):
     edited: dict[str, Any]
     listed: int = 50
     sweeps: str | None = None
-    near: str | None = None
     most: int
-
-
-class Near(_Message):
-    """The nearest case that the base table would have allowed; `state` is that of `Nearest`, or `closed`."""
-
-    state: Literal["found", "already", "none", "not_looked_at", "unusable", "closed"]
-    changes: tuple[dict[str, JsonValue], ...] = ()
-    words: tuple[str, ...] = ()
-    rule: str | None = None
-    problem: str = ""
 
 
 class Answered(_Message):
@@ -52,7 +41,6 @@ class Answered(_Message):
     number: int
     result: TrialResult | None = None
     sweep: Sweep | None = None
-    near: Near | None = None
     dropped: bool = False
     refused: str | None = None
 

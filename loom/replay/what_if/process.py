@@ -14,7 +14,7 @@ from typing import Any
 from loom.errors import AdmissionError, WhatIfUnavailableError
 from loom.policies.tables.table import Table
 from loom.replay.what_if.columns import MOST_CASES
-from loom.replay.what_if.messages import HEADER_BYTES, Answered, Job, Near, framed
+from loom.replay.what_if.messages import HEADER_BYTES, Answered, Job, framed
 from loom.replay.what_if.results import Sweep, TrialResult
 from loom.telemetry import get_logger
 
@@ -72,11 +72,6 @@ class WhatIfProcess:
         """Return the effects for several values of a parameter; None if the session asked something newer."""
         answered = await self._ask(session, base, edited, sweeps=parameter)
         return answered.sweep
-
-    async def nearest(self, session: str, base: Table, decision_id: str) -> Near | None:
-        """Return the nearest case that a table would have allowed; None if the session asked something newer."""
-        answered = await self._ask(session, base, base, near=decision_id)
-        return answered.near
 
     async def close(self) -> None:
         """End the process."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.replay.judging import Transition
 
-__all__ = ["CellFlips", "Flip", "Linted", "MatrixCell", "Sweep", "SweepPoint", "TrialResult"]
+__all__ = ["Case", "CellFlips", "Flip", "Linted", "MatrixCell", "Span", "Sweep", "SweepPoint", "TrialResult"]
 
 
 class _Result(BaseModel):
@@ -56,13 +56,28 @@ class Flip(_Result):
     facts: dict[str, JsonValue]
 
 
+class Case(_Result):
+    """A case by its id, with the facts that the table asks for."""
+
+    decision_id: str
+    journal: str
+    facts: dict[str, JsonValue]
+
+
+class Span(_Result):
+    """The smallest and the largest recorded value of a fact that is a number."""
+
+    low: int | str
+    high: int | str
+
+
 class TrialResult(_Result):
     """Recorded decisions judged under an edited table.
 
     `transitions` lists the changes, refusals that became grants first, and `listed` some of the cases in the same
-    order, the newest first within one change. `coverage` is the share of cases that could be judged; `not_replayable`
-    says why the others could not. `position` is the position of the journal as of which it holds. `older` counts the
-    older cases that were not looked at.
+    order, the newest first within one change. `refused` are a few of the newest cases that stay refused. `coverage` is
+    the share of cases that could be judged; `not_replayable` says why the others could not. `position` is the position
+    of the journal as of which it holds. `older` counts the older cases that were not looked at.
     """
 
     policy: str
@@ -82,6 +97,8 @@ class TrialResult(_Result):
     """All edits; empty if rows were added, removed or moved, as those have no single cell."""
     rows_changed: bool
     listed: tuple[Flip, ...]
+    refused: tuple[Case, ...]
+    spans: dict[str, Span]
     findings: tuple[Linted, ...]
 
     @property

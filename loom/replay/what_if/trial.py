@@ -6,19 +6,18 @@ The result is that of `Replay.judge` on the same cases; a test holds both togeth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from loom.errors import AdmissionError
 from loom.policies.tables.lint import lint
-from loom.policies.tables.nearest import Nearest
 from loom.policies.tables.table import Table
 from loom.replay.judging import Transition
 from loom.replay.what_if.bits import FailedBits, Shape
 from loom.replay.what_if.columns import Alive, Columns
 from loom.replay.what_if.edits import Undoing, edits_of, same_rows
-from loom.replay.what_if.results import CellFlips, Flip, Linted, MatrixCell, TrialResult
+from loom.replay.what_if.results import Case, CellFlips, Flip, Linted, MatrixCell, TrialResult
 from loom.replay.what_if.saying import KindSaid, Saying
 
 __all__ = ["Dropped", "Trial"]
@@ -71,7 +70,7 @@ class Trial:
         counts = self._counted(fails, alive)
         undoing = self._undoing(shape)
         was, now = Saying(self.base, self._shape, self.columns), Saying(edited, shape, self.columns)
-        tally, flipped = _Tally(), dict[_Kind, _Flipped]()
+        tally, flipped, refused = _Tally(), dict[_Kind, _Flipped](), set[_Kind]()
         for kind, cases in counts.items():
             alive()
             code, old_fails, new_fails = kind
@@ -81,13 +80,11 @@ class Trial:
                 before = was.said(code, old_fails, self._base_fails)
                 edits = () if before.label == said.label else _words(undoing, old_fails, new_fails, said)
                 flipped[kind] = _Flipped(old, said, edits)
+            elif said.label == "deny":
+                refused.add(kind)
         alive()
-        return self._result(edited, tally, flipped, counts, fails, undoing=undoing, listed=min(listed, _MOST_LISTED))
-
-    def nearest(self, decision_id: str) -> Nearest | None:
-        """Return the nearest case that the base table would have allowed; None for a case whose facts are not here."""
-        facts = self.columns.case(decision_id)
-        return None if facts is None else self.base.nearest(facts)
+        found = _Found(tally, flipped, refused, counts, fails, undoing)
+        return self._result(edited, found, listed=min(listed, _MOST_LISTED))
 
     def check(self, edited: Table) -> None:
         """Raise `AdmissionError` if a table is of another policy, or asks for other facts than the columns have."""
@@ -115,26 +112,17 @@ class Trial:
     def _kinds(self, fails: list[int]) -> Iterator[_Kind]:
         return zip(self.columns.recorded_codes, self._base_fails or (), fails, strict=True)
 
-    def _result(
-        self,
-        edited: Table,
-        tally: _Tally,
-        flipped: Mapping[_Kind, _Flipped],
-        counts: Mapping[_Kind, int],
-        fails: list[int],
-        *,
-        undoing: Undoing | None,
-        listed: int,
-    ) -> TrialResult:
+    def _result(self, edited: Table, found: _Found, *, listed: int) -> TrialResult:
+        tally, flipped, _, counts, fails, undoing = found
         places = self._places(flipped, fails, listed=listed)
         examples = {
-            pair: tuple(self.columns.ids[place] for place, _ in found[:_EXAMPLES]) for pair, found in places.items()
+            pair: tuple(self.columns.ids[place] for place, _ in some[:_EXAMPLES]) for pair, some in places.items()
         }
         changes = _transitions(flipped, counts, examples)
         cells: Counter[tuple[str, ...]] = Counter()
         for kind, flip in flipped.items():
             cells[flip.edits] += counts[kind]
-        in_order = (found for each in changes for found in places[each.old, each.new])
+        in_order = (one for each in changes for one in places[each.old, each.new])
         return TrialResult(
             policy=edited.name,
             hash=edited.version_hash,
@@ -154,6 +142,8 @@ class Trial:
             edits=() if undoing is None else tuple(each.words for each in undoing.edits),
             rows_changed=undoing is None,
             listed=tuple(self._flip(place, flip) for place, flip in islice(in_order, listed)),
+            refused=tuple(self._refused(found)),
+            spans=self.bits.spans(edited.layout),
             findings=tuple(Linted(**finding._asdict()) for finding in lint(edited.layout)),
         )
 
@@ -183,6 +173,15 @@ class Trial:
                 if full == len(found):
                     break
         return found
+
+    def _refused(self, found: _Found) -> Iterator[Case]:
+        """Yield a few of the newest cases that stay refused."""
+        places = range(len(self.columns) - 1, -1, -1) if found.refused else ()
+        codes, old = self.columns.recorded_codes, self._base_fails or []
+        kept = (each for each in places if (codes[each], old[each], found.fails[each]) in found.refused)
+        for place in islice(kept, _EXAMPLES):
+            columns = self.columns
+            yield Case(decision_id=columns.ids[place], journal=columns.journals[place], facts=columns.facts_at(place))
 
     def _flip(self, place: int, flip: _Flipped) -> Flip:
         recorded = self.columns.recorded[self.columns.recorded_codes[place]]
@@ -219,6 +218,17 @@ class _Tally:
     @property
     def indeterminate(self) -> int:
         return self.matrix["indeterminate", "indeterminate"]
+
+
+class _Found(NamedTuple):
+    """What was found about all kinds of cases."""
+
+    tally: _Tally
+    flipped: Mapping[_Kind, _Flipped]
+    refused: Collection[_Kind]
+    counts: Mapping[_Kind, int]
+    fails: list[int]
+    undoing: Undoing | None
 
 
 def _words(undoing: Undoing | None, old_fails: int, new_fails: int, said: KindSaid) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from loom.projections import Queries, open_views_for_reading
 from loom.replay.sealed import Sights
 from loom.replay.selection import Selection
 from loom.replay.what_if.columns import add_newer, load_columns
-from loom.replay.what_if.messages import HEADER_BYTES, MOST_BYTES, Answered, Job, Near, framed
+from loom.replay.what_if.messages import HEADER_BYTES, MOST_BYTES, Answered, Job, framed
 from loom.replay.what_if.sweeping import sweep
 from loom.replay.what_if.trial import Dropped, Trial
 from loom.sealing import Erasures
@@ -111,8 +111,6 @@ class Judge:
 
         base, edited = Table.of(job.base, checked=False), Table.of(job.edited, checked=False)
         trial = await self._trial(job, base)
-        if job.near is not None:
-            return Answered(number=job.number, near=_near(trial, job.near))
         if job.sweeps is not None:
             return Answered(number=job.number, sweep=sweep(trial, edited, job.sweeps, alive=alive))
         return Answered(number=job.number, result=trial.judge(edited, listed=job.listed, alive=alive))
@@ -143,15 +141,6 @@ class Judge:
             return known
         newer = await add_newer(known.columns, queries, selection, sight=sight)
         return Trial(known.columns, base) if newer else known
-
-
-def _near(trial: Trial, decision_id: str) -> Near:
-    found = trial.nearest(decision_id)
-    if found is None:
-        return Near(state="closed")
-    changes = tuple(change._asdict() for change in found.changes)
-    words = tuple(change.words for change in found.changes)
-    return Near(state=found.state, changes=changes, words=words, rule=found.rule, problem=found.problem)
 
 
 def main() -> None:

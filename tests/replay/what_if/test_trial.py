@@ -297,17 +297,6 @@ def test_a_sweep_finds_the_effects_of_every_value_that_makes_a_difference() -> N
         sweep(under_test, base, "nope", alive=lambda: None)
 
 
-def test_the_nearest_allowed_case_is_that_of_the_table() -> None:
-    under_test = trial(WRITTEN, [*some(), recalled(40, {"percent": 3}, ("deny", None, "else"), "sealed")])
-
-    found = under_test.nearest("d20")
-
-    assert found is not None
-    assert [change.words for change in found.changes] == ["percent: 10"]
-    assert under_test.nearest("d40") is None, "its facts are protected"
-    assert under_test.nearest("nope") is None
-
-
 def test_protected_facts_are_counted_and_not_kept() -> None:
     under_test = trial(WRITTEN, [recalled(0, {"percent": 3, "industry": "secret"}, ("deny", None, "else"), "sealed")])
 

@@ -1,0 +1,154 @@
+"""What if, as a policy owner: finds the limit that spares most, sees which refusals would be grants, proposes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loom import Actor, Command, Loom
+from loom.policies import Table
+from tests.explorer.support import house
+
+REFUNDS = Table.of(
+    {
+        "format": "loom.table/1",
+        "name": "refunds",
+        "facts": {
+            "amount_usd": {"type": "integer", "min": 0},
+            "years": {"type": "integer", "min": 0},
+            "country": {"type": "string"},
+        },
+        "parameters": {"limit_usd": {"type": "integer", "value": 100, "min": 0, "max": 1000}},
+        "limits": [
+            {
+                "name": "sanctions",
+                "when": [["country", "in", ["XX", "YY"]]],
+                "effect": "deny",
+                "why": "no payments there",
+            }
+        ],
+        "rules": [
+            {
+                "name": "small",
+                "when": [["amount_usd", "<=", {"param": "limit_usd"}]],
+                "effect": "allow",
+                "why": "small enough to just pay",
+            },
+            {
+                "name": "loyal",
+                "when": [["years", ">=", 3], ["amount_usd", "<=", 500]],
+                "effect": "require_approval",
+                "tier": "support_lead",
+                "why": "a loyal customer, so a person decides",
+            },
+        ],
+        "otherwise": {"name": "else", "effect": "deny", "why": "too much for a new customer"},
+    }
+)
+
+
+class Refund(Command[str]):
+    amount_usd: int
+    years: int = 1
+    country: str = "DE"
+
+
+class RefundAgent(Actor[None]):
+    actor_type = "refund-agent"
+    policy = REFUNDS
+
+    async def execute(self, command: Refund) -> str:
+        said = self.evaluate(command.model_dump())
+        return await self.record_decision(rationale=said.why, outcome={"paid": said.allowed})
+
+
+async def decide(loom: Loom, *cases: Refund) -> list[str]:
+    return [await loom.actor(RefundAgent, f"customer-{n}").ask(each) for n, each in enumerate(cases)]
+
+
+CASES = [Refund(amount_usd=20 * n, years=n % 5, country="XX" if n == 7 else "DE") for n in range(1, 31)]
+
+
+async def signed_in(context: Any, place: Any, role: str, wanted: str) -> Any:
+    page = await context.new_page()
+    await page.goto(f"{place.url}{wanted}")
+    await page.get_by_label("Your key").fill(place.keys["one", role])
+    await page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+WIDTHS = [390, pytest.param(820, marks=pytest.mark.reliability), pytest.param(1280, marks=pytest.mark.reliability)]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_policy_owner_finds_the_limit_and_another_person_adopts_it(
+    tmp_path: Path, chromium: Any, shots: Path, width: int
+) -> None:
+    async with house(tmp_path, actors=[RefundAgent]) as place:
+        await decide(place.loom(), *CASES)
+        context = await chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if width == 820 else "light"
+        )
+        problems: list[str] = []
+        page = await signed_in(context, place, "operator", "/what-if")
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        await page.get_by_text("All 30 cases that can be judged stay").wait_for()
+        await page.screenshot(path=shots / f"what-if-{width}.png", full_page=True)
+
+        # which limit spares most?
+        await page.get_by_role("link", name="Compare all values").click()
+        await page.get_by_text("a person would have been asked").wait_for()
+        await page.screenshot(path=shots / f"what-if-limits-{width}.png", full_page=True)
+        await page.get_by_role("link", name="← The rules of refunds").click()
+
+        # the limit is typed, and history flips while one types
+        await page.get_by_label("limit_usd", exact=True).fill("220")
+        await page.locator("#result").get_by_text("5 of 30 cases", exact=True).wait_for()
+        result = page.locator("#result")
+        said = await result.inner_text()
+        assert "because of limit_usd: 100 → 220" in said
+        assert "3\u00a0refused" in said or "3 refused" in said
+        denials = page.locator("#result .flips > li", has_text="refused →")
+        assert [
+            ("amount_usd " + str(n)) in await denials.nth(k).inner_text() for k, n in enumerate((220, 200, 120))
+        ] == [True] * 3
+        assert await page.locator("#glance").text_content() == "5 of 30 cases would have gone another way"
+        await page.screenshot(path=shots / f"what-if-edited-{width}.png", full_page=True)
+        assert "v=220" in page.url, "the address has the edit, and can be sent to others"
+
+        # a slider does the same
+        slider = page.get_by_label("limit_usd, as a slider", exact=False)
+        await slider.fill("120")
+        await page.locator("#result").get_by_text("1 of 30 cases", exact=True).wait_for()
+        assert await page.get_by_label("limit_usd", exact=True).input_value() == "120"
+        await page.get_by_label("limit_usd", exact=True).fill("many")
+        await page.locator("#result").get_by_text("Correct the marked cells first.").wait_for()
+        await page.get_by_label("limit_usd", exact=True).fill("220")
+        await page.locator("#result").get_by_text("5 of 30 cases", exact=True).wait_for()
+
+        await page.get_by_role("link", name="Propose these rules").click()
+        await page.screenshot(path=shots / f"what-if-propose-{width}.png", full_page=True)
+        await page.get_by_label("Why").fill("three people waited for nothing")
+        await page.get_by_role("button", name="Propose").click()
+        await page.get_by_text("You proposed this. Another person has to adopt it").wait_for()
+        assert not await page.get_by_role("button", name="Adopt").count()
+        address = page.url
+        await context.close()
+        assert not problems
+
+        other = await chromium.new_context(viewport={"width": width, "height": 900})
+        page = await signed_in(other, place, "approver", address.removeprefix(place.url))
+        await page.screenshot(path=shots / f"proposal-{width}.png", full_page=True)
+        await page.get_by_label("Why you adopt it").fill("agreed")
+        await page.get_by_role("button", name="Adopt").click()
+        await page.get_by_text("decides from now on").wait_for()
+        await other.close()
+
+        adopted = place.loom().policies.adoption("refunds")
+        assert adopted is not None
+        assert adopted.identity.name == "approver"
+        assert place.loom().policies.runnable(adopted.version).parameters == {"limit_usd": 220}
+        assert [each.name for each in place.loom().policies.proposers(adopted.version.hash)] == ["operator"]
