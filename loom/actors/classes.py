@@ -85,6 +85,10 @@ class ActorClasses:
         """Tell whether there is code for an actor type."""
         return actor_type in self._classes
 
+    def all(self) -> tuple[type[Actor[Any]], ...]:
+        """Return every class there is code for, by actor type."""
+        return tuple(self._classes[each] for each in sorted(self._classes))
+
     def get(self, actor_type: str) -> type[Actor[Any]]:
         """Return the class of an actor type; raise `UnknownActorError` where there is none."""
         cls = self._classes.get(actor_type)

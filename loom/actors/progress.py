@@ -67,11 +67,11 @@ Progress: TypeAlias = StepBegan | StepEnded | TextDelta | LeftOut
 class Watch:
     """What one reader has yet to read; iterate over it until `end`."""
 
-    def __init__(self, most: int = _KEPT) -> None:
+    def __init__(self, most: int = _KEPT, *, news: asyncio.Event | None = None) -> None:
         self._items: deque[Progress] = deque(maxlen=most)
         self._left_out = 0
         self._ended = False
-        self._news = asyncio.Event()
+        self._news = news or asyncio.Event()
 
     def note(self, item: Progress) -> None:
         """Add an item; it never waits."""
@@ -84,20 +84,23 @@ class Watch:
         self._ended = True
         self._news.set()
 
-    async def __aiter__(self) -> AsyncIterator[Progress]:
-        while True:
+    def taken(self) -> Iterator[Progress]:
+        """Yield what there is now, without waiting."""
+        while self._left_out or self._items:
             if self._left_out:
                 items, self._left_out = self._left_out, 0
                 yield LeftOut(items)
-            while self._items:
-                yield self._items.popleft()
-                if self._left_out:
-                    break
             else:
-                if self._ended:
-                    return
-                self._news.clear()
-                await self._news.wait()
+                yield self._items.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[Progress]:
+        while True:
+            for item in self.taken():
+                yield item
+            if self._ended:
+                return
+            self._news.clear()
+            await self._news.wait()
 
 
 class Watchers:
@@ -108,9 +111,9 @@ class Watchers:
         """By journal and command id."""
 
     @contextmanager
-    def watch(self, journal: str, command_id: str) -> Iterator[Watch]:
-        """Watch a turn, which may not have begun, until the block ends."""
-        watch, turn = Watch(), (journal, command_id)
+    def watch(self, journal: str, command_id: str, *, news: asyncio.Event | None = None) -> Iterator[Watch]:
+        """Watch a turn, which may not have begun, until the block ends; `news` is an event to be set with each item."""
+        watch, turn = Watch(news=news), (journal, command_id)
         self.open.setdefault(turn, []).append(watch)
         try:
             yield watch

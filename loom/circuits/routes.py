@@ -40,7 +40,7 @@ async def execute(
 ) -> JSONResponse:
     """Run one circuit."""
     reply = await Circuits.of(operates.loom).run(
-        given.clientId, [(given.circuitId, given.inputs)], execution_id=idempotency, by=operates.by
+        given.client_id, [(given.circuit_id, given.inputs)], execution_id=idempotency, by=operates.by
     )
     _check_callers_fault(reply)
     return JSONResponse({"execution_id": reply.execution_id, **_step(reply.results[0])})
@@ -51,8 +51,8 @@ async def chain(
     operates: Operates, given: Annotated[ChainRequest, body(ChainRequest)], idempotency: Idempotency = None
 ) -> JSONResponse:
     """Run circuits one after the other; what an earlier one finds feeds the later ones."""
-    steps = [(each.circuitId, each.inputs) for each in given.circuits]
-    reply = await Circuits.of(operates.loom).run(given.clientId, steps, execution_id=idempotency, by=operates.by)
+    steps = [(each.circuit_id, each.inputs) for each in given.circuits]
+    reply = await Circuits.of(operates.loom).run(given.client_id, steps, execution_id=idempotency, by=operates.by)
     if len(reply.results) == 1:
         _check_callers_fault(reply)
     return JSONResponse(
@@ -70,31 +70,31 @@ async def chain(
 @routes.get("/audit", response_model=AuditAnswer)
 async def audit(
     reads: Reads,
-    clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
-    circuitId: Annotated[str | None, Query(max_length=64)] = None,  # noqa: N803
+    client_id: Annotated[str | None, Query(max_length=100)] = None,
+    circuit_id: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     days: Days = 30,
     before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> JSONResponse:
     """Return what was executed, newest first, a page of it, and the metrics of all that match the filters."""
     found = await Circuits.of(reads.loom).view.audit(
-        client_id=clientId, circuit_id=circuitId, limit=limit, days=days, before=before
+        client_id=client_id, circuit_id=circuit_id, limit=limit, days=days, before=before
     )
     return JSONResponse(
-        {"workspace_id": reads.caller.workspace, "client_id": clientId, "circuit_id": circuitId, **found}
+        {"workspace_id": reads.caller.workspace, "client_id": client_id, "circuit_id": circuit_id, **found}
     )
 
 
 @routes.post("/autonomy", response_model=HealthAnswer, openapi_extra=takes(HealthRequest))
 async def health(reads: Reads, given: Annotated[HealthRequest, body(HealthRequest)]) -> JSONResponse:
     """Say how a strategy does. Nothing is counted or changed by asking."""
-    health, state, last = await Circuits.of(reads.loom).health(given.clientId, given.audienceSegment)
+    health, state, last = await Circuits.of(reads.loom).health(given.client_id, given.audience_segment)
     corrected = health.needs_correction and last is not None
     return JSONResponse(
         {
             "workspace_id": reads.caller.workspace,
-            "client_id": given.clientId,
-            "audience_segment": given.audienceSegment,
+            "client_id": given.client_id,
+            "audience_segment": given.audience_segment,
             "needs_correction": health.needs_correction,
             "health_status": health.model_dump(exclude_none=True),
             "current_metrics": None if state is None else {name: state[name] for name in _METRICS},
@@ -115,10 +115,10 @@ async def count(
 ) -> JSONResponse:
     """Count a cycle; this is where a strategy is rotated."""
     counted = await Circuits.of(operates.loom).count_cycle(
-        given.clientId,
-        given.audienceSegment,
-        engagement=given.engagementScore,
-        conversion=given.conversionScore,
+        given.client_id,
+        given.audience_segment,
+        engagement=given.engagement_score,
+        conversion=given.conversion_score,
         confidence=given.confidence,
         id=idempotency,
         by=operates.by,
@@ -126,8 +126,8 @@ async def count(
     return JSONResponse(
         {
             "workspace_id": operates.caller.workspace,
-            "client_id": given.clientId,
-            "audience_segment": given.audienceSegment,
+            "client_id": given.client_id,
+            "audience_segment": given.audience_segment,
             "message": "Metrics updated",
             "updated_metrics": {
                 "engagement_score": counted.engagement,
@@ -144,11 +144,11 @@ async def count(
 async def dashboard(
     reads: Reads,
     action: Annotated[str, Query(pattern="^dashboard$")] = "dashboard",
-    clientId: Annotated[str | None, Query(max_length=100)] = None,  # noqa: N803
+    client_id: Annotated[str | None, Query(max_length=100)] = None,
     days: Days = 30,
 ) -> JSONResponse:
     """Return how every strategy does, and what was corrected."""
-    found = await Circuits.of(reads.loom).view.dashboard(client_id=clientId, days=days)
+    found = await Circuits.of(reads.loom).view.dashboard(client_id=client_id, days=days)
     return JSONResponse({"workspace_id": reads.caller.workspace, "days": days, **found})
 
 

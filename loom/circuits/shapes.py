@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AliasChoices, AwareDatetime, Field, JsonValue
 
 from loom.ext.http import Shape
 
@@ -29,42 +29,47 @@ Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Json = dict[str, JsonValue]
 
 
+def _either(name: str, camel: str) -> Any:
+    """Return a required field that may be spelled in either way; the document has the first."""
+    return Field(validation_alias=AliasChoices(name, camel))
+
+
 class ExecuteRequest(Shape):
     """Run one circuit."""
 
-    circuitId: Circuit  # noqa: N815 - the field of the API
-    clientId: Client  # noqa: N815
+    circuit_id: Circuit = _either("circuit_id", "circuitId")
+    client_id: Client = _either("client_id", "clientId")
     inputs: Json = Field(default_factory=dict)
 
 
 class ChainedCircuit(Shape):
     """One circuit of a chain."""
 
-    circuitId: Circuit  # noqa: N815
+    circuit_id: Circuit = _either("circuit_id", "circuitId")
     inputs: Json = Field(default_factory=dict)
 
 
 class ChainRequest(Shape):
     """Run circuits one after the other."""
 
-    clientId: Client  # noqa: N815
+    client_id: Client = _either("client_id", "clientId")
     circuits: tuple[ChainedCircuit, ...] = Field(min_length=1, max_length=100)
 
 
 class HealthRequest(Shape):
     """Ask how a strategy does."""
 
-    clientId: Client  # noqa: N815
-    audienceSegment: Client  # noqa: N815
+    client_id: Client = _either("client_id", "clientId")
+    audience_segment: Client = _either("audience_segment", "audienceSegment")
 
 
 class CycleRequest(Shape):
     """Count a cycle."""
 
-    clientId: Client  # noqa: N815
-    audienceSegment: Client  # noqa: N815
-    engagementScore: Score  # noqa: N815
-    conversionScore: Score  # noqa: N815
+    client_id: Client = _either("client_id", "clientId")
+    audience_segment: Client = _either("audience_segment", "audienceSegment")
+    engagement_score: Score = _either("engagement_score", "engagementScore")
+    conversion_score: Score = _either("conversion_score", "conversionScore")
     confidence: Score | None = None
     """How sure the figures are."""
 

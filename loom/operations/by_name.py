@@ -15,20 +15,12 @@ from typing import Any, NamedTuple, Protocol
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from loom.actors import ActorSystem, Approvals, Turns
-from loom.actors.actor import Actor, commands_of
 from loom.actors.checkpointing import Checkpoints
-from loom.actors.command import COMMANDS, Command
 from loom.archive import Adoption, Archives, BodyPruning, Due, Retention
 from loom.background import Background, awaiting
 from loom.config import LoomConfig
 from loom.decisions import Runs
-from loom.errors import (
-    ActorFailedError,
-    AdmissionError,
-    ControlError,
-    TurnAbandonedError,
-    TurnStuckError,
-)
+from loom.errors import ControlError
 from loom.evolution import Suggestions
 from loom.extension import Extension
 from loom.identity import Edge
@@ -77,6 +69,7 @@ from loom.operations.retention import (
     run_retention,
     withdraw_retention,
 )
+from loom.operations.sending import command_of, ending_of, problems
 from loom.operations.subjects import (
     EraseSubject,
     ExportSubject,
@@ -228,7 +221,7 @@ class Operations:
             given = operation.arguments.model_validate(dict(arguments), context={"edge": edge})
         except ValidationError as error:
             raise ControlError(
-                f"operation [{name}] was asked for with [{_problems(error)}]; expected other arguments: correct them",
+                f"operation [{name}] was asked for with [{problems(error)}]; expected other arguments: correct them",
                 kind="invalid",
             ) from error
         return await operation.work(given)
@@ -302,18 +295,14 @@ class Operations:
         """Send a command and wait until its turn has ended or waits for a person, for `timeout_s` at most."""
         system = self._loom.actors
         cell = system.detached_cell(given.journal)
-        command = _command(cell.cls, given)
-        if not command.by_hand:
-            raise AdmissionError(
-                f"command [{given.command_type}] is not sent by hand; expected what prepares it to do so"
-            )
+        command = command_of(cell.cls, given.command_type, given.payload)
         command_id = given.id or system.services.sources.new_id()
         asking = system.messenger.ask(cell.cls, cell.key, command, command_id=command_id, by=given.by)
         async with awaiting(asking) as asked:  # on the way out the wait is cancelled, never the turn
             status = await self._settled(asked, given.journal, command_id, given.timeout_s)
             said: dict[str, JsonValue] = {"journal": given.journal, "command_id": command_id, "status": status}
             if status == "ended":
-                return {**said, **_ending(asked)}
+                return {**said, **ending_of(asked)}
             waits_for = [
                 _model_json(each)
                 for each in await self._loom.approvals.list(status="pending", limit=_MOST)
@@ -350,40 +339,6 @@ class _Operation(NamedTuple):
 # --- plain words and values ----------------------------------------------------------------------
 
 
-def _command(cls: type[Actor[Any]], given: Send) -> Command[Any]:
-    """Return the command that a name and a payload stand for, among those that the actor takes."""
-    takes = commands_of(cls)
-    if takes and given.command_type not in (known := sorted(each.command_type for each in takes)):
-        raise AdmissionError(
-            f"actor type [{cls.actor_type}] takes no command [{given.command_type}]; expected one of "
-            f"[{', '.join(known)}]: name one of these"
-        )
-    try:
-        return COMMANDS.decode(given.command_type, given.payload, among=takes)
-    except ValidationError as error:
-        raise AdmissionError(
-            f"command [{given.command_type}] does not take this payload [{_problems(error)}]; expected its fields: "
-            "correct the JSON"
-        ) from error
-
-
-def _ending(asked: asyncio.Future[JsonValue]) -> dict[str, JsonValue]:
-    error = asked.exception()
-    if error is None:
-        return {"status": "completed", "reply": asked.result(), "error": None, "approvals": []}
-    if not isinstance(error, ActorFailedError | TurnAbandonedError | TurnStuckError):
-        raise error
-    status = "failed" if isinstance(error, ActorFailedError) else "stuck"
-    status = "abandoned" if isinstance(error, TurnAbandonedError) else status
-    told: dict[str, JsonValue] = {"type": type(error).__name__, "message": str(error)}
-    return {"status": status, "reply": None, "error": told, "approvals": []}
-
-
 def _model_json(model: BaseModel) -> JsonValue:
     plain: JsonValue = model.model_dump(mode="json")
     return plain
-
-
-def _problems(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in found[:5])

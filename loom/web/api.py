@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request
-from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -21,6 +20,9 @@ from loom.web.config import WebConfig
 from loom.web.failures import FailedKeys, named_as, peer_of
 from loom.web.guard import Caller, HttpRefusal, RateLimit, key_given, same_origin
 from loom.web.keys import ApiKey, Keys, keys_of
+from loom.web.live import Commits, Live
+from loom.web.permissions import Permissions
+from loom.web.query import check_query
 
 __all__ = [
     "FAILED",
@@ -29,7 +31,6 @@ __all__ = [
     "Api",
     "Workspace",
     "Workspaces",
-    "check_query",
     "described",
     "read_body",
     "refused_with",
@@ -38,7 +39,15 @@ __all__ = [
 
 Body = TypeVar("Body", bound=BaseModel)
 
-Workspace = Annotated[str, Query(alias="workspaceId", description="Which workspace it is about.")]
+
+WORKSPACE = "workspace_id"
+
+Workspace = Annotated[
+    str | None,
+    Query(
+        alias=WORKSPACE, description="Which workspace it is about; not needed where one is served. Also `workspaceId`."
+    ),
+]
 
 REFUSALS: Mapping[int, str] = {
     400: "no JSON, or no HTTP",
@@ -86,6 +95,9 @@ class Api:
         self._keys: dict[str, Keys] = {}
         self._rates = RateLimit(config.requests_per_minute)
         self._failed = FailedKeys(config.failed_keys_per_minute)
+        self._permissions: dict[str, Permissions] = {}
+        self.live = Live(most=config.max_streams, heartbeat_s=config.heartbeat_s, stream_max_s=config.stream_max_s)
+        """What streams of events share."""
 
     def status_of(self, error: LoomError) -> int:
         """Return with which status an error is answered: the one that its extension gives it, else that of its kind."""
@@ -99,8 +111,28 @@ class Api:
             for name, opens in workspaces.items():
                 loom = await stack.enter_async_context(opens())
                 self._looms[name], self._keys[name] = loom, keys_of(loom)
-            yield
+                self._permissions[name] = await Permissions.open(loom)
+                self.live.commits[name] = commits = Commits()
+                loom.store.on_commit(commits)
+            try:
+                yield
+            finally:
+                self.live.ending.set()
         self._looms.clear()
+
+    @property
+    def looms(self) -> Mapping[str, Loom]:
+        """The looms that are open, by workspace; for the code that runs the server. Routes use `caller`."""
+        return self._looms
+
+    def permissions(self, workspace: str) -> Permissions:
+        """Return who may send which command in a served workspace."""
+        return self._permissions[workspace]
+
+    def opens(self, caller: Caller) -> bool:
+        """Tell whether the key of a caller is still good, for what takes longer than a request."""
+        keys = self._keys.get(caller.workspace)
+        return keys is not None and keys.known(caller.key.key_id) == caller.key
 
     def loom(self, workspace: str) -> Loom:
         """Return the loom of a served workspace; for the code that runs the server. Routes use `caller`."""
@@ -113,10 +145,10 @@ class Api:
         """
         if not same_origin(request):
             raise HttpRefusal(403, "cross_origin", "requests of other sites are not taken")
-        check_query(request)
-        workspace = request.query_params.get("workspaceId", "")
+        workspace = self._workspace(request)
         key = self._key(request, workspace)
         self.take(f"api_key:{key.key_id}")
+        check_query(request)
         caller = Caller(key, workspace)
         if not caller.may(what):
             raise HttpRefusal(403, "forbidden", f"the role [{key.role}] may not {what} here")
@@ -146,6 +178,13 @@ class Api:
         """Count a request; raise `HttpRefusal` where there are too many from this source."""
         self._rates.take(source)
 
+    def _workspace(self, request: Request) -> str:
+        """Return the workspace that a request names; where one is served, it need not be named."""
+        given = [each for name in (WORKSPACE, "workspaceId") for each in request.query_params.getlist(name)]
+        if not given and len(self._looms) == 1:
+            return next(iter(self._looms))
+        return given[0] if len(given) == 1 else ""
+
     def _key(self, request: Request, workspace: str) -> ApiKey:
         """Return the key that a request came with; raise `HttpRefusal` for one that opens nothing, or is guessed at."""
         text, keys = key_given(request), self._keys.get(workspace)
@@ -161,7 +200,7 @@ class Api:
         raise HttpRefusal(
             401,
             "unauthorized",
-            "expected workspaceId=NAME and a key of that workspace: Authorization: Bearer KEY",
+            "expected a key of the workspace: Authorization: Bearer KEY, and workspace_id=NAME if it serves several",
             headers={"WWW-Authenticate": "Bearer"},
         )
 
@@ -197,24 +236,6 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
         return [inlined(each) for each in part] if isinstance(part, list) else part
 
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
-
-
-def check_query(request: Request, *, ignored: tuple[str, ...] = ()) -> None:
-    """Refuse parameters that the route does not know: a filter that is spelled wrong would let everything through.
-
-    Names with an ignored beginning are let through: they are no filters.
-    """
-    known = set(_parameters(request.scope["route"].dependant))
-    unknown = sorted(name for name in set(request.query_params) - known if not name.startswith(ignored))
-    if unknown:
-        raise HttpRefusal(422, "bad_request", f"{unknown[0]:.40}: not known here; expected {', '.join(sorted(known))}")
-
-
-def _parameters(dependant: Dependant) -> Iterator[str]:
-    """Yield the names of the query parameters of a route and of what it depends on."""
-    yield from (each.alias for each in dependant.query_params)
-    for each in dependant.dependencies:
-        yield from _parameters(each)
 
 
 def described(errors: Sequence[Any]) -> str:

@@ -19,6 +19,7 @@ from loom.extension import Extension, installed
 from loom.telemetry import get_logger, log_answer
 from loom.web.api import FAILED, REFUSALS, Api, Workspaces, described, refused_with
 from loom.web.config import WebConfig
+from loom.web.document import Document
 from loom.web.guard import Bounds, HttpRefusal, refusal
 from loom.web.routes import routes
 from loom.web.shapes import ErrorAnswer
@@ -70,6 +71,7 @@ def create_app(
     for each in brought:
         if each.site is not None:
             app.router.routes.append(_Site("/", app=each.site(api)))
+    app.openapi = Document(app, api.looms)  # type: ignore[method-assign] # how FastAPI has it replaced
     app.add_middleware(Bounds, config=settings)
     return app
 

@@ -33,6 +33,14 @@ class WebConfig(Section):
     max_connections: int = Field(default=512, ge=1, le=100_000)
     """At once; fewer where the process may not have twice as many descriptors."""
     drain_s: float = Field(default=10.0, ge=0, le=600)
+    max_wait_s: float = Field(default=60.0, ge=0, le=600)
+    """The longest wait for a reply that `Prefer: wait=N` gets."""
+    max_streams: int = Field(default=64, ge=1, le=10_000)
+    """Streams of events at once; one key has a quarter of them at most."""
+    stream_max_s: float = Field(default=600.0, gt=0, le=86_400)
+    """A stream of events ends after this; its client connects again, and goes on where it was."""
+    heartbeat_s: float = Field(default=15.0, gt=0, le=600)
+    """A stream without events sends a comment this often, by which a client that is gone is noticed."""
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from loom.errors import ConfigError
+from loom.web.api import Api
 from loom.web.config import WebConfig
 from loom.web.doors import Doors
 from loom.web.protocol import protocol_of
@@ -26,9 +27,10 @@ _BACKLOG = 2_048
 class _Server(uvicorn.Server):
     """A server that leaves signals to its caller: it would raise them again before the looms are closed."""
 
-    def __init__(self, config: uvicorn.Config, doors: Doors) -> None:
+    def __init__(self, config: uvicorn.Config, doors: Doors, ending: Callable[[], None]) -> None:
         super().__init__(config)
         self._doors = doors
+        self._ending = ending
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,7 +44,8 @@ class _Server(uvicorn.Server):
             listener.listen(_BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End."""
+        """End: streams of events and waits for replies first, for they would go on as long as they are let."""
+        self._ending()
         await super().shutdown(sockets)
         self._doors.say()
         asyncio.get_running_loop().set_exception_handler(None)
@@ -51,6 +54,7 @@ class _Server(uvicorn.Server):
 def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) -> uvicorn.Server:
     """Return the server of an application, with deadlines and a limit of connections: see `loom.web.protocol`."""
     doors = Doors(config)
+    api: Api = app.state.api
     patience_s = config.drain_s if drain_s is None else drain_s
     return _Server(
         uvicorn.Config(
@@ -66,6 +70,7 @@ def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) 
             timeout_graceful_shutdown=max(1, round(patience_s)),
         ),
         doors,
+        api.live.ending.set,
     )
 
 

@@ -137,13 +137,14 @@ async def served(
     patience_s: int | None = None,
     mine: tuple[Circuit, ...] = (),
     workspaces: tuple[str, ...] = ("one", "two"),
+    actors: tuple[type[Actor[Any]], ...] = (Asker,),
     **config: Any,
 ) -> AsyncIterator[Client]:
     """Serve two workspaces, or those that are named, each with a key of every role."""
 
     def opens(name: str) -> Loom:
         own = replace(circuits, start=lambda host: Circuits.open(host, circuits=mine))
-        return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web], actors=[Asker])
+        return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web], actors=actors)
 
     settings = WebConfig(**config)
     app = create_app({name: partial(opens, name) for name in workspaces}, settings)

@@ -1,14 +1,25 @@
-"""The routes that read what a workspace holds, and those by which people answer approvals: a module for each noun."""
+"""The routes that read, send commands, and let people answer and step in: a module for each noun."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from loom.web.routes import approvals, decisions, journals, oversight, policies, replay, runs
+from loom.web.routes import (
+    actors,
+    approvals,
+    decisions,
+    journals,
+    oversight,
+    policies,
+    replay,
+    runs,
+    standings,
+    turns,
+)
 
 __all__ = ["routes"]
 
 routes = APIRouter(prefix="/api", tags=["loom"])
 
-for each in (decisions, approvals, oversight, policies, runs, replay, journals):
+for each in (actors, turns, decisions, approvals, oversight, policies, runs, replay, journals, standings):
     routes.include_router(each.routes)

@@ -30,7 +30,7 @@ async def journals(
     return page(Page[JournalAnswer], items, limit, by="journal")
 
 
-async def _reads_journal(request: Request, actor_type: str, key: str, workspaceId: Workspace) -> Session:  # noqa: N803
+async def _reads_journal(request: Request, actor_type: str, key: str, workspace_id: Workspace = None) -> Session:
     """Let a key read a journal; who has keys is for those who give them."""
     return await session_of(request, "administer" if f"{actor_type}/{key}" == KEYS_JOURNAL else "read")
 
