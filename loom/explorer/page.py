@@ -29,6 +29,7 @@ from loom.explorer import pages as rooms
 from loom.explorer.rendering import rendered
 from loom.explorer.sessions import Notice
 from loom.explorer.visits import needs, visiting
+from loom.web.query import check_query
 
 __all__ = ["Done", "Page", "View", "all_pages"]
 
