@@ -56,7 +56,7 @@ async def suspend(operates: Operates, given: Annotated[StandingRequest, body(Sta
 
 @routes.post("/reinstate", openapi_extra=takes(StandingRequest))
 async def reinstate(approves: Approves, given: Annotated[StandingRequest, body(StandingRequest)]) -> StandingAnswer:
-    """Reinstate a suspended subject, in the name of the key; nobody reinstates himself."""
+    """Reinstate a suspended subject, in the name of the key, which may not be the subject's own."""
     return _answer(await approves.loom.standings.reinstate(given.subject, by=approves.by, reason=given.reason))
 
 
