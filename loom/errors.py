@@ -786,6 +786,18 @@ class DirectoryUnavailableError(LoomError):
     kind = "busy"
 
 
+class ChangesRefusedError(LoomError):
+    """The rule refuses the case with the values that a person wants to grant."""
+
+    kind = "refused"
+
+
+class DistinctionRequiredError(LoomError):
+    """An answer goes against those to earlier cases of its class, and does not say why this case differs."""
+
+    kind = "invalid"
+
+
 class SeparationOfDutiesError(LoomError):
     """What is done needs another person than the one it is done for, or who proposed it."""
 

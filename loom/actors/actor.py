@@ -259,6 +259,8 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
         arguments: Mapping[str, object] | None = None,
         quorum: int = 1,
         deny_quorum: int = 1,
+        adjustable: type[BaseModel] | None = None,
+        on_question: Literal["park", "return"] = "park",
     ) -> ApprovalGiven:
         """Request an approval and wait for the answer, for seconds or for days; a restart in between loses nothing.
 
@@ -269,6 +271,11 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
 
         `approver` is a role or a person. `quorum` distinct persons of the directory have to grant it, none of them the
         requester; one denial denies it, or `deny_quorum` of them. Too few of them are a `NoEligibleApproverError`.
+
+        `adjustable` is a model of facts and arguments that the person may change, within its bounds: `changes` of the
+        answer has the values that were granted. The changed case is evaluated again, and goes to whom the rule names
+        then. A question of the approver is answered by `loom approvals inform`; or with `on_question="return"` it is a
+        `NeedsInformation`, and the actor may ask again.
         """
         return await verbs.request_approval(
             current_turn(self, "request_approval"),
@@ -283,6 +290,8 @@ class Actor(ModelVerbs, ChangingVerbs, WaitingVerbs, Generic[State]):
             arguments=arguments,
             quorum=quorum,
             deny_quorum=deny_quorum,
+            adjustable=adjustable,
+            on_question=on_question,
         )
 
     async def record_decision(

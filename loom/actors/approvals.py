@@ -11,7 +11,9 @@ from pydantic import JsonValue
 
 from loom.actors import interventions
 from loom.actors.answers import Answer, Intervention, delivered_again, informed
+from loom.actors.distinguishing import distinguished, earlier_cases
 from loom.actors.keyed_lock import KeyedLock
+from loom.actors.previewing import ChangesPreview, check_changes, preview_changes
 from loom.actors.reminders import Reminders
 from loom.actors.requests import asked_us
 from loom.actors.services import Services
@@ -32,6 +34,7 @@ from loom.errors import (
 )
 from loom.identity import By, Identity, is_self, short
 from loom.journal.kinds import CommandReceivedEntry
+from loom.precedents.answered import EarlierAnswers
 from loom.sealing import Openings, SealedValue
 from loom.sealing.facts import placeholders_in
 from loom.telemetry import get_logger
@@ -158,6 +161,17 @@ class Approvals:
         await self._services.deliver(delivered_again(approval, request), journal=approval.journal)
         return await self._chains.again(approval)
 
+    async def preview(self, approval_id: str, changes: Mapping[str, JsonValue]) -> ChangesPreview:
+        """Return what would come of granting a request with changes: nothing is done.
+
+        Raises `AdmissionError` for changes that the request does not permit.
+        """
+        return await preview_changes(self._services, await self._chains.get(approval_id), changes)
+
+    async def earlier(self, approval_id: str) -> EarlierAnswers:
+        """Return how people answered earlier cases of the class of a request; none where it has no class."""
+        return await earlier_cases(self._services, await self._chains.get(approval_id))
+
     async def expire_due(self) -> int:
         """Deny or pass on every request whose deadline has passed; return how many were handled."""
         done = 0
@@ -191,8 +205,10 @@ class Approvals:
                     f"approval [{short(approval_id)}] expired at [{approval.deadline:%Y-%m-%d %H:%M:%S} UTC]; expected "
                     f"an answer before that: it was {'denied' if approval.on_deadline == 'deny' else 'passed on'}"
                 )
-            entry = given.entry(approval, who)
             confirmed = await self._eligibility.confirm(approval, who, requesters, granted=given.granted)
+            await check_changes(self._services, approval, given.changes)
+            given = await distinguished(self._services, approval, given)
+            entry = given.entry(approval, who)
             written = (
                 confirmed.written() if given.question is None else {**confirmed.written(), "decides": entry.decides}
             )

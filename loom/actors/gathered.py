@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from loom.decisions.decision import ApprovalGiven, ApprovalReference
 from loom.decisions.entries import ContextGatheredEntry, PrecedentFound
@@ -37,6 +37,8 @@ class Evaluated(NamedTuple):
     evaluation: Evaluation
     kept: KeptFacts | None = None
     """The facts in plain, where they differ from what is written."""
+    given: BaseModel | Mapping[str, object] | None = None
+    """The facts as the code of the actor gave them."""
 
 
 class LookedUp(NamedTuple):

@@ -21,6 +21,7 @@ from loom.identity import new_id, random_bytes
 from loom.journal.admission import Limits
 from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
+from loom.precedents.answered import EarlierAnswers
 from loom.precedents.registry import EquivalenceRegistry
 from loom.sealing import Subjects, Vault
 from loom.spend.config import ModelsConfig
@@ -61,6 +62,10 @@ class PrecedentIndex(Protocol):
         limit: int = 5,
     ) -> tuple[PrecedentFound, ...]:
         """Return earlier decisions, newest first; those near to a text, if there is one, nearest first."""
+        ...
+
+    async def answers(self, situation: str, *, exclude_turn: tuple[str, str] | None = None) -> EarlierAnswers:
+        """Return how people answered in earlier decisions of a situation."""
         ...
 
 

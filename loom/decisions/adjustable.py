@@ -20,8 +20,9 @@ from pydantic.fields import FieldInfo
 from pydantic.types import Strict
 
 from loom.errors import AdmissionError
+from loom.policies.evaluation import Evaluation
 
-__all__ = ["AdjustableField", "adjustable_fields", "checked_changes"]
+__all__ = ["AdjustableField", "adjustable_fields", "checked_changes", "following_approver"]
 
 FieldType: TypeAlias = Literal["integer", "number", "decimal", "boolean", "text"]
 _Value: TypeAlias = bool | int | float | str
@@ -158,6 +159,12 @@ def checked_changes(fields: Sequence[AdjustableField], changes: Mapping[str, Jso
             )
     checked = {name: known[name].checked(value) for name, value in changes.items()}
     return {name: value for name, value in checked.items() if not _same(value, known[name])}
+
+
+def following_approver(before: Evaluation | None, now: Evaluation, approver: str) -> str | None:
+    """Return who else has to approve a case with changes that `approver` granted; None if no one else has to."""
+    tier, earlier = now.tier, None if before is None else before.tier
+    return None if not now.needs_approval or tier in (None, earlier, approver) else tier
 
 
 def _same(value: JsonValue, field: AdjustableField) -> bool:

@@ -56,7 +56,8 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
             why = UNANSWERABLE if event.comment == UNANSWERABLE else "the deadline had passed"
             yield labelled("", f"{after} {event.event}: {why}", tone_of(event.event))
         else:
-            changed = f" with {in_words(event.changes)}" if event.changes else ""
+            said = ", ".join(f"{name}={in_words(value)}" for name, value in event.changes.items())
+            changed = f" with {said}" if said else ""
             yield labelled(
                 "", f"{event.event}{changed} by {event.identity}{role} {after}{comment}", tone_of(event.event)
             )

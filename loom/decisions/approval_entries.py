@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from loom.decisions.adjustable import AdjustableField
-from loom.decisions.decision import ApprovalGiven
+from loom.decisions.decision import ApprovalGiven, NeedsInformation
 from loom.journal.entry import Entry, PersonEntry
 from loom.policies.evaluation import Evaluation
 
@@ -133,7 +133,7 @@ class ApprovalAnsweredEntry(PersonEntry):
 
     def as_given(self, approver: str, answered_at: datetime) -> ApprovalGiven:
         """Return the answer as an approval of a decision of its turn; `approver` is who was asked."""
-        return ApprovalGiven(
+        given = ApprovalGiven(
             approval_id=self.approval_id,
             approver=approver,
             granted=self.granted,
@@ -146,6 +146,7 @@ class ApprovalAnsweredEntry(PersonEntry):
             changes=self.changes,
             others=self.others,
         )
+        return given if self.question is None else NeedsInformation(**given.model_dump(), question=self.question)
 
 
 class ApprovalRefusedEntry(Entry):

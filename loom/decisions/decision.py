@@ -20,6 +20,7 @@ __all__ = [
     "Decision",
     "DecisionInput",
     "Failure",
+    "NeedsInformation",
     "ObservedSource",
     "PolicyReference",
     "PrecedentClass",
@@ -119,6 +120,12 @@ class ApprovalGiven(_Frozen):
     def identity(self) -> Identity | None:
         """Who answered, and the source of the name; None where the deadline answered."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
+
+
+class NeedsInformation(ApprovalGiven):
+    """A question as the answer to a request for approval: it grants nothing. Find out, and ask again."""
+
+    question: str
 
 
 REDACTED = "(gone)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loom.precedents.answered import EarlierAnswer, EarlierAnswers
 from loom.precedents.contradictions import Contradiction, Contradictions
 from loom.precedents.equivalence import Attribute, Bin, EquivalenceRule, Exact, FromContext, SetOf
 from loom.precedents.facets import FacetCount, FacetCounts
@@ -16,6 +17,8 @@ __all__ = [
     "Bin",
     "Contradiction",
     "Contradictions",
+    "EarlierAnswer",
+    "EarlierAnswers",
     "EquivalenceRegistry",
     "EquivalenceRule",
     "Exact",

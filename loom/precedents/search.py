@@ -18,6 +18,7 @@ from loom.errors import (
 )
 from loom.identity import By
 from loom.policies.registry import PolicyRegistry
+from loom.precedents.answered import EarlierAnswers, earlier_answers
 from loom.precedents.conditions import AMONG, USABLE, asked_for
 from loom.precedents.contradictions import Contradictions, contradictions
 from loom.precedents.equivalence import EquivalenceRule
@@ -197,6 +198,10 @@ class Precedents:
         rules = self._registry()
         chosen = None if rule is None else rules.resolve(rule).hash
         return await contradictions(self._queries, self._hits, rules, rule=chosen, limit=limit)
+
+    async def answers(self, situation: str, *, exclude_turn: tuple[str, str] | None = None) -> EarlierAnswers:
+        """Return how people answered in earlier decisions of a situation, by its full key; not those of one turn."""
+        return await earlier_answers(self._queries, self._hits, situation, exclude_turn=exclude_turn)
 
     async def facets(self, name: str, *, rule: str | None = None, limit: int = 50, **given: Any) -> FacetCounts:
         """Return the number of original and observed decisions for each value of a fact, or of the context.

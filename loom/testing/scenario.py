@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from pydantic import JsonValue
+
 from loom.actors import Actor, Approver, Command, Message, Sources
 from loom.actors.entries import ValueDrawnEntry
 from loom.decisions import Decision, DecisionJournalEntry
@@ -92,8 +94,9 @@ class ScenarioResult:
 class Scenario(Generic[A]):
     """A story about one actor: `await Scenario(Agent).given(…).when(command)`, then `.then(…)` of what happened.
 
-    `answers` says who grants (True) or denies (False) what they are asked; a name that is not in it grants. `make`
-    makes the actor where its class takes something, and `extensions` are those that it needs.
+    `answers` says who grants (True), grants with changes (their values) or denies (False) what they are asked; a name
+    that is not in it grants. `make` makes the actor where its class takes something, and `extensions` are those that it
+    needs.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class Scenario(Generic[A]):
         actor: type[A],
         *,
         key: str = "one",
-        answers: Mapping[str, bool] | None = None,
+        answers: Mapping[str, bool | Mapping[str, JsonValue]] | None = None,
         always_resume: bool = False,
         sources: Sources | None = None,
         make: Callable[[], A] | None = None,
@@ -228,7 +231,7 @@ def _only_waits(loom: Loom) -> bool:
 class _Answerer(Approver):
     """Answers every request for approval as soon as it is durable."""
 
-    def __init__(self, answers: Mapping[str, bool]) -> None:
+    def __init__(self, answers: Mapping[str, bool | Mapping[str, JsonValue]]) -> None:
         self._answers = answers
         self.loom: Loom | None = None
 
@@ -240,8 +243,10 @@ class _Answerer(Approver):
     async def _answer(self, approval_id: str, approver: str) -> None:
         assert self.loom is not None  # noqa: S101 - set before the loom is entered
         with suppress(ApprovalAnsweredError):
-            if self._answers.get(approver, True):
-                await self.loom.approvals.grant(approval_id, by=_ANSWERER)
+            said = self._answers.get(approver, True)
+            if said is not False:
+                changes = None if said is True else said
+                await self.loom.approvals.grant(approval_id, by=_ANSWERER, changes=changes)
             else:
                 await self.loom.approvals.deny(approval_id, by=_ANSWERER, comment="the scenario says so")
 

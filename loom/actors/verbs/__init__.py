@@ -6,7 +6,7 @@ begin the step, use the recorded result if there is one, else run the step and w
 
 from __future__ import annotations
 
-from loom.actors.verbs.approval import request_approval
+from loom.actors.verbs.adjusting import request_approval
 from loom.actors.verbs.decision import DecisionDraft, record_decision
 from loom.actors.verbs.draw import new_id, now, random
 from loom.actors.verbs.effect import effect_key, perform

@@ -1,4 +1,4 @@
-"""The verb that asks people: `request_approval`."""
+"""One request for approval as a step: it is made, waits, and gets its answer. See `adjusting` for the verb."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from pydantic import JsonValue
 from loom.actors.gathered import Approved
 from loom.actors.turn import Turn
 from loom.actors.verbs.binding import arguments_of
-from loom.actors.verbs.shared import digest, expect
+from loom.actors.verbs.evaluation import GivenFacts
+from loom.actors.verbs.keyed_class import situation_of
+from loom.actors.verbs.shared import context_of, digest, expect
 from loom.clock import datetime_from_us, instant, us_from_datetime
-from loom.decisions.decision import ApprovalGiven, ApprovalReference
+from loom.decisions.adjustable import AdjustableField
+from loom.decisions.decision import ApprovalGiven, ApprovalReference, NeedsInformation
 from loom.decisions.entries import ApprovalRefusedEntry, ApprovalRequestedEntry
 from loom.decisions.quorum import Asked
-from loom.errors import AdmissionError, DirectoryUnavailableError, NoEligibleApproverError
+from loom.errors import AdmissionError, DirectoryUnavailableError, LoomError, NoEligibleApproverError
 from loom.identity import check_person, derived_id
 from loom.journal.admission import json_value
 from loom.journal.entry import Recorded, Step, StepReference
 from loom.spans import span
 from loom.telemetry import get_logger
+
+__all__ = ["NO_MORE", "RequestPart", "request_once"]
 
 _COVERS_ALL = 4
 """The first schema of requests whose digest covers the reason and the effect to come."""
@@ -47,7 +52,23 @@ class _Effect(NamedTuple):
         return cls(named, *((None, None) if found is None else found))
 
 
-async def request_approval(
+class RequestPart(NamedTuple):
+    """What a request may say besides: what may be changed, what a question does, and which request it follows."""
+
+    adjustable: tuple[AdjustableField, ...] = ()
+    on_question: Literal["park", "return"] = "park"
+    after: str | None = None
+
+    @property
+    def basis(self) -> tuple[str, ...]:
+        """The part of it that the approver is shown."""
+        return (digest([each.model_dump(mode="json") for each in self.adjustable]),) if self.adjustable else ()
+
+
+NO_MORE = RequestPart()
+
+
+async def request_once(
     turn: Turn,
     *,
     approver: str,
@@ -61,8 +82,9 @@ async def request_approval(
     arguments: Mapping[str, object] | None = None,
     quorum: int = 1,
     deny_quorum: int = 1,
+    more: RequestPart = NO_MORE,
 ) -> ApprovalGiven:
-    """See `Actor.request_approval`."""
+    """Make one request and wait for its answer, which may be a question: a `NeedsInformation`."""
     json_value([reason, action])  # what cannot be journaled is refused before anything is done
     _check(approver, reason, timeout_s, deadline, on_deadline, escalate_to)
     _check_quorum(quorum, deny_quorum)
@@ -72,7 +94,7 @@ async def request_approval(
     if timeout_s is not None:
         deadline = datetime_from_us(asked.now_us) + timedelta(seconds=timeout_s)
     with turn.step("request_approval", key or approver) as step:
-        request = _request(turn, step, persons, reason, deadline, effect)
+        request = _request(turn, step, persons, reason, deadline, effect, more)
         turn.draft(request)  # what cannot be kept is refused before the step is taken
         recorded = await _taken(turn, step)
         if recorded is None:
@@ -86,12 +108,18 @@ async def request_approval(
         else:
             before = expect(recorded.entry, ApprovalRequestedEntry, turn)
             if turn.compare is not None:
-                given_then = {"deadline": before.deadline, "directory": before.directory}
+                given_then = {
+                    "deadline": before.deadline,
+                    "directory": before.directory,
+                    "situation": before.situation,
+                }
                 turn.compare(recorded, request.model_copy(update=given_then))
             request = before
         with span("loom.approval", {"loom.approval": request.approval_id}) as under_way:
             approval, reference = await _answer(turn, step, request)
             under_way.set_attribute("loom.granted", approval.granted)
+        if isinstance(approval, NeedsInformation):
+            return approval
         turn.gathered.approvals.append(approval)
         turn.gathered.approved[approval.approval_id] = Approved(approval, request.action, request.bound)
         turn.gathered.answered.append(
@@ -153,6 +181,7 @@ def _request(
     reason: str,
     deadline: datetime | None,
     effect: _Effect,
+    more: RequestPart,
 ) -> ApprovalRequestedEntry:
     """Build the request; it binds what the approver is shown by a digest.
 
@@ -178,6 +207,7 @@ def _request(
             digest(None if evaluation is None else evaluation.model_dump(mode="json")),
             turn.policy.hash,
             *((asked, effect.action or "", effect.bound or "") if covers_all else ()),
+            *more.basis,
         ),
         facts=facts,
         evaluation=evaluation,
@@ -190,7 +220,21 @@ def _request(
         bound=effect.bound,
         quorum=persons.quorum,
         deny_quorum=persons.deny_quorum,
+        situation=None if before is not None else _situation(turn),
+        **more._asdict(),
     )
+
+
+def _situation(turn: Turn) -> str | None:
+    """Return the class of the case before its outcome; None without a rule, or where sealed facts would make it."""
+    rule, evaluated = None if turn.actor is None else turn.actor.equivalence, turn.gathered.evaluated
+    if rule is None or evaluated is None or rule.is_keyed:
+        return None
+    given = GivenFacts(evaluated.facts, b"", evaluated.kept)
+    try:
+        return situation_of(turn, rule, given, context_of(turn), key_of=None).key
+    except LoomError:
+        return None
 
 
 def _requester(turn: Turn) -> dict[str, Any]:

@@ -55,12 +55,12 @@ def evaluate(turn: Turn, facts: BaseModel | Mapping[str, object]) -> Evaluation:
         recorded = None if turn.recorded_steps is None else turn.recorded_steps.take_now(step)
         if recorded is not None and not turn.counterfactual:
             entry = expect(recorded.entry, EvaluatedEntry, turn)
-            evaluated = Evaluated(entry.facts, entry.evaluation, given.kept)
+            evaluated = Evaluated(entry.facts, entry.evaluation, given.kept, facts)
         else:
             if turn.compare is not None and not turn.counterfactual and not turn.is_open:
                 raise turn.never_recorded(step)
             evaluation = without_facts(turn, _judge(turn, facts, given.plain), given.kept)
-            evaluated = Evaluated(given.written, evaluation, given.kept)
+            evaluated = Evaluated(given.written, evaluation, given.kept, facts)
             if not turn.counterfactual:
                 texts = {
                     "step": step_text(step),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loom.actors.protected import NOT_KEPT
 from loom.actors.retrying import Retry
 from loom.actors.turn import Turn
-from loom.actors.verbs.approval import request_approval
+from loom.actors.verbs.adjusting import request_approval
 from loom.actors.verbs.attempts import Attempts
 from loom.actors.verbs.model_budget import Cost, Permit, cost_of, permitted, settle
 from loom.actors.verbs.model_kept import digest_of, hides, kept_messages, kept_output, output_of, sent_value
