@@ -12,7 +12,7 @@ from loom.errors import PolicyNotRegisteredError, PolicyTableError
 from loom.explorer.editing import MOST_FIELDS, edited, fields_of
 from loom.explorer.page import Done, Page, View
 from loom.explorer.pages.what_if import Texts, base_of, question, session_of, table_of_version
-from loom.explorer.visits import Visit, Visitor, form
+from loom.explorer.visits import FormFields, Visit, Visitor, form
 from loom.identity import same_person
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
@@ -79,7 +79,7 @@ class ProposeView(View):
     query: str
 
 
-class Proposal(_Model):
+class Proposal(FormFields):
     """An edited table that a person proposes, and why."""
 
     policy: str = Field(min_length=1, max_length=200)
@@ -88,7 +88,7 @@ class Proposal(_Model):
     reason: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
 
 
-class Adoption(_Model):
+class Adoption(FormFields):
     """Why a version is adopted."""
 
     reason: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
