@@ -395,11 +395,11 @@ class Loom(Lifecycle):
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft, background=self.background)
         await self.reactors.load()
-        deadlines = DeadlineClock(self.approvals, services, self.background)
+        self._deadlines = DeadlineClock(self.approvals, services, self.background)
         self.actors.start()
         if self.resumes:
-            deadlines.start()
-            self._stack.push_async_callback(deadlines.close)
+            self._deadlines.start()
+            self._stack.push_async_callback(self._deadlines.close)
         await self._start_enricher(config, queries, make_draft)
         await self._start_parts()
         await self._start_schedules(config, make_draft)
@@ -417,7 +417,7 @@ class Loom(Lifecycle):
             config=section if isinstance(section, PeopleConfig) else None,
             outside=self._directory,
             make_draft=make_draft,
-            changed=lambda: self.actors.services.requests.changed.set(),
+            changed=lambda: self._deadlines.directory_changed(),
         )
 
     async def _start_enricher(self, config: LoomConfig, queries: Queries, make_draft: Callable[[Entry], Draft]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from loom.actors.actor import Actor
-from loom.actors.approvals import Approvals, DeadlineClock
+from loom.actors.approvals import Approvals
 from loom.actors.command import COMMANDS, Command, Message
+from loom.actors.deadlines import DeadlineClock
 from loom.actors.dispatch import TellReceipt
 from loom.actors.progress import LeftOut, Progress, Replied, StepBegan, StepEnded, TextDelta
 from loom.actors.reference import ActorRef

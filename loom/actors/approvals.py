@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +17,6 @@ from loom.actors.reminders import Reminders
 from loom.actors.requests import asked_us
 from loom.actors.services import Services
 from loom.actors.system import ActorSystem
-from loom.background import Background, Child
 from loom.clock import datetime_from_us, instant
 from loom.decisions.approvals import Approval, ApprovalChains
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalEscalatedEntry
@@ -39,10 +37,7 @@ from loom.sealing import Openings, SealedValue
 from loom.sealing.facts import placeholders_in
 from loom.telemetry import get_logger
 
-__all__ = ["Approvals", "DeadlineClock"]
-
-_MAX_SLEEP_S = 60.0  # a sleep does not count suspension, as deadlines do; looking again now and then costs nothing
-_AGAIN_S = 1.0
+__all__ = ["Approvals"]
 
 _log = get_logger("loom.actors")
 
@@ -224,20 +219,21 @@ class Approvals:
         sender = received.entry.identity if received and isinstance(received.entry, CommandReceivedEntry) else None
         return tuple(each for each in (approval.requester, sender) if each is not None)
 
-    async def deny_hopeless(self) -> bool:
-        """Deny every request that cannot be granted any more; return whether there may be others to look at later.
+    @property
+    def has_directory(self) -> bool:
+        """Whether a directory says who may answer."""
+        return self._eligibility.has_directory
+
+    async def deny_hopeless(self) -> None:
+        """Deny every request that cannot be granted any more.
 
         The directory may have changed, or the delegate of an absent person may have had the last voice.
         """
-        if not self._eligibility.has_directory:
-            return False
-        pending = await self._requests.pending()
-        for approval in pending:
+        for approval in await self._requests.pending():
             try:
                 await self._deny_if_hopeless(approval)
             except LoomError as error:
                 _log.warning("request_not_looked_at", approval=approval.approval_id, error=str(error))
-        return bool(pending)
 
     async def _deny_if_hopeless(self, approval: Approval) -> None:
         """Deny a request that too few are left to grant (law 6)."""
@@ -309,58 +305,3 @@ def _check_pending(approval: Approval) -> None:
             f"approval [{short(approval.approval_id)}] is [{approval.status}] by [{approval.answerer or 'no one'}]; "
             "expected one that is pending: see `loom approvals`"
         )
-
-
-class DeadlineClock:
-    """Handles deadlines of approvals, of this process and from before the last restart, and their reminders."""
-
-    def __init__(self, approvals: Approvals, services: Services, background: Background | None = None) -> None:
-        self._approvals = approvals
-        self._requests = services.requests
-        self._reminders = approvals.reminders
-        self._background = background or Background()
-        self._task: Child[None] | None = None
-
-    def start(self) -> None:
-        """Start to watch deadlines."""
-        self._task = self._background.keep_running(self._watch, name="loom-deadlines")
-
-    async def close(self) -> None:
-        """Stop watching; deadlines that pass from now on are handled at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _watch(self) -> None:
-        while True:
-            self._requests.changed.clear()
-            sleep_s = await self._look()
-            try:
-                async with asyncio.timeout(sleep_s):
-                    await self._requests.changed.wait()
-            except TimeoutError:
-                continue
-
-    async def _look(self) -> float | None:
-        """Handle what is due; return the seconds until the next look, or None to wait until a deadline is set."""
-        deadline_s = await self._look_at_deadlines()
-        try:
-            if await self._approvals.deny_hopeless():
-                deadline_s = min(deadline_s or _MAX_SLEEP_S, _MAX_SLEEP_S)
-            reminder_s = await self._reminders.remind_due()
-        except LoomError as error:
-            _log.warning("reminders_not_sent", error=str(error))
-            return _AGAIN_S
-        return deadline_s if reminder_s is None else min(reminder_s, _MAX_SLEEP_S, deadline_s or _MAX_SLEEP_S)
-
-    async def _look_at_deadlines(self) -> float | None:
-        try:
-            await self._approvals.expire_due()
-            following = await self._requests.next_deadline()
-        except LoomError as error:
-            _log.warning("deadlines_not_seen_to", error=str(error))
-            return _MAX_SLEEP_S
-        if following is None:
-            return None
-        # What is due and still pending could not be handled just now.
-        return min(following[1], _MAX_SLEEP_S) if following[1] > 0 else _AGAIN_S

@@ -877,7 +877,7 @@ ACTS: tuple[Act, ...] = (
     Act(
         "names are compared as they were typed",
         "loom/identity.py",
-        "_folded",
+        "folded",
         'unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()',
         "name",
         ("tests/test_identity.py",),
