@@ -34,6 +34,7 @@ from loom.web.query import check_query
 __all__ = ["Done", "Page", "View", "all_pages"]
 
 Shown = TypeVar("Shown", bound=Callable[..., Awaitable[BaseModel]])
+Given = TypeVar("Given", bound=Callable[..., Awaitable[Response]])
 Taken = TypeVar("Taken", bound=Callable[..., Awaitable["Done"]])
 
 
@@ -77,11 +78,21 @@ class Page:
         self.template = template or f"{name}.html.j2"
         self._view: Callable[..., Awaitable[BaseModel]] | None = None
         self._forms: list[tuple[str, str, Callable[..., Awaitable[Done]]]] = []
+        self._files: list[tuple[str, Callable[..., Awaitable[Response]]]] = []
 
     def shows(self, view: Shown) -> Shown:
         """Take a function as what makes the view-model of this page."""
         self._view = view
         return view
+
+    def gives(self, path: str) -> Callable[[Given], Given]:
+        """Take a function as what makes a file that belongs to this page, such as a table for a spreadsheet."""
+
+        def add(work: Given) -> Given:
+            self._files.append((path, work))
+            return work
+
+        return add
 
     def takes(self, path: str, *, may: str) -> Callable[[Taken], Taken]:
         """Take a function as what a form of this page does, for people who may."""
@@ -108,6 +119,8 @@ class Page:
         checked = [needs(self.may), Depends(_check_query)]
         app.add_api_route(f"{self.path}.json", as_json, methods=["GET"], dependencies=checked, name=f"{self.name}.json")
         app.add_api_route(self.path, as_html, methods=["GET"], dependencies=checked, name=self.name)
+        for path, file in self._files:
+            app.add_api_route(path, file, methods=["GET"], dependencies=checked, name=path, response_model=None)
         for path, may, work in self._forms:
             _add_form(app, path, may, work)
 

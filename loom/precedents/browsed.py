@@ -25,6 +25,8 @@ FACETS: Mapping[str, str] = {
 }
 """What decisions are counted by: the name of the filter, and its column."""
 
+_ANSWERS = frozenset({"granted", "denied"})
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -58,7 +60,8 @@ class BrowsedDecision(_Frozen):
     @property
     def people(self) -> frozenset[str]:
         """Who decided: who answered its requests, or whom its source names."""
-        answered = {event.by for approval in self.approvals for event in approval.events if event.by is not None}
+        answers = (event for approval in self.approvals for event in approval.events if event.event in _ANSWERS)
+        answered = {event.by for event in answers if event.by is not None}
         named = {approval.answered_by for approval in self.approvals if approval.answered_by is not None}
         return frozenset(answered | named | ({self.decided_by} if self.decided_by is not None else set()))
 

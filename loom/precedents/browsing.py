@@ -116,7 +116,7 @@ class Browsing:
     def __init__(self, queries: Queries, *, most: int = 10_000, examined: int = 20_000) -> None:
         self._queries = queries
         self._most = most
-        self._examined = examined
+        self.examined = examined
 
     async def find(
         self,
@@ -191,7 +191,7 @@ class Browsing:
                 asked.append((name, _FLOOR.format(condition), values))
         best: tuple[str, int] | None = None
         for name, statement, parameters in asked or [("", _FLOOR_OF_ALL, {})]:
-            given: dict[str, object] = {**bound, "examined": self._examined, **parameters}
+            given: dict[str, object] = {**bound, "examined": self.examined, **parameters}
             rows = await self._queries.fetch(statement, given, names=_NAMES)
             if not rows:
                 return name, None

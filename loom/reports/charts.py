@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from loom.reports.reading import Observed, Reported
 
-__all__ = ["Chart", "Line", "offers_chart", "strip"]
+__all__ = ["Chart", "Line", "offers_chart", "sparkline", "strip"]
 
 _WIDTH, _HEIGHT = 960, 340
 _HEADROOM = 1.08
@@ -146,3 +146,17 @@ def _steps(count: int) -> list[int]:
 def _tooltip(observed: Observed) -> str:
     mean = "" if observed.mean is None else f", mean {observed.mean:.2f}"
     return f"{observed.number}: {observed.value:g}{mean}"
+
+
+def sparkline(values: Sequence[int], *, height: int = 12, step: int = 4) -> str:
+    """Return counts as bars, next to each other: the path of an SVG that is `step` wide for each and so high.
+
+    The largest count is as high as the chart, and a count above zero is at least 1 high.
+    """
+    highest = max(values, default=0)
+    bars = []
+    for place, value in enumerate(values):
+        if value > 0:
+            high = max(1, round(height * value / highest))
+            bars.append(f"M{place * step} {height}v-{high}h{step - 1}v{high}z")
+    return "".join(bars)
