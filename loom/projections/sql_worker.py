@@ -68,7 +68,7 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     for pragma in ("query_only = ON", "trusted_schema = OFF", "temp_store = MEMORY", "mmap_size = 0"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
-    names = [str(row[0]) for row in connection.execute(_TABLES)]
+    names = [str(row[0]) for row in connection.execute(_TABLES) if row[0] not in request["hidden"]]
     words = [name[: -len("_config")] for name in names if name.endswith("_config") and name[: -len("_config")] in names]
     shown = [name for name in names if not any(name == word + end for word in words for end in _OF_WORDS)]
     tables = {name: [str(row[0]) for row in connection.execute(_COLUMNS, (name,))] for name in shown}

@@ -24,6 +24,8 @@ __all__ = ["MOST_CHARACTERS", "StatementResult", "Statements"]
 MOST_CHARACTERS = 10_000
 _WORKER = str(Path(sql_worker.__file__))
 _AT_ONCE = 2
+_HIDDEN = ("checkpoints", "snapshots", "snapshot_subjects")
+"""What is of no use to people: how far projections are, and states of actors, packed."""
 _GRACE_S = 1.0
 _MOST_BYTES = 32 * 1024**2
 
@@ -72,6 +74,7 @@ class Statements:
             "timeout_s": self.timeout_s,
             "rows": self.rows,
             "memory_bytes": self._memory_bytes,
+            "hidden": _HIDDEN,
         }
         try:
             line = json.dumps(request).encode("ascii") + b"\n"

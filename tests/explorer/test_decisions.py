@@ -20,7 +20,7 @@ async def decided(loom: Loom) -> None:
     for number, (percent, person, granted) in enumerate(
         [(15, "dana", True), (20, "dana", True), (25, "dana", False), (30, "lee", True)]
     ):
-        turn = await asked(loom, f"asking-{number}", percent=percent, by="robin")
+        turn = await asked(loom, f"asking-{number}", percent=percent, by="robin", industry=f"industry {number}")
         [waiting] = await loom.approvals.pending()
         if granted:
             await loom.approvals.grant(waiting.approval_id, by=person, comment="they had an outage")

@@ -52,6 +52,6 @@ async def test_rows_are_json_and_a_file_for_admins_alone(tmp_path: Path) -> None
         assert (await admin.open("/sql.csv?q=DROP")).status == 422
         assert (await admin.open(f"/sql?q={'x' * 10_001}")).status == 422
         for role in ("reader", "operator", "approver"):
-            other = await place.signed_in(role)  # type: ignore[arg-type]
+            other = await place.signed_in(role)
             assert (await other.open(f"/sql.json?q={asked}")).status == 403
             assert 'href="/sql"' not in (await other.open("/decisions")).text
