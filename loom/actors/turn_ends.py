@@ -58,7 +58,11 @@ async def end_of(
         elif isinstance(entry, TurnFailedEntry):
             found = TurnEnd("failed", mark.sequence, error_type=entry.type_name, message=entry.message)
         elif isinstance(entry, TurnAbandonedEntry):
-            found = TurnEnd("abandoned", mark.sequence, message=f"abandoned by [{entry.identity}]: {entry.reason}")
+            found = TurnEnd(
+                "abandoned",
+                mark.sequence,
+                message=f"turn [{journal}#{command_id}] was abandoned by [{entry.identity}]: {entry.reason}",
+            )
         else:
             status: EndStatus = "completed" if mark.kind == TurnCompletedEntry.kind else "failed"
             status = "abandoned" if mark.kind == TurnAbandonedEntry.kind else status

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, JsonValue
 
 from loom.actors.command import Command
+from loom.actors.dispatch import TellReceipt
 from loom.actors.turn_ends import TurnEnd, end_of
 from loom.background import awaiting
 from loom.decisions.approvals import Approval, approvals_of
@@ -45,6 +46,8 @@ class TurnProblem(Shape):
 
     type: str
     message: str
+    type_name: str | None = None
+    """Of a turn that failed: the type of the exception that its actor raised."""
 
 
 class TurnAnswer(Shape, Generic[R]):
@@ -57,6 +60,9 @@ class TurnAnswer(Shape, Generic[R]):
     journal: str
     command_id: str
     command_type: str
+    sequence: int
+    """The place of the command in its journal; its `position` is that in the workspace."""
+    position: int
     status: Status
     reply: R | None = None
     error: TurnProblem | None = None
@@ -110,7 +116,7 @@ async def send(
         asking = loom.actors.messenger.ask(cls, key, command, command_id=receipt.command_id, by=by, timeout_s=wait_s)
         async with awaiting(asking) as asked, awaiting(_set(ending)) as ends:
             await asyncio.wait({asked, ends}, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done() and (said := _said(asked, command, journal, receipt.command_id)) is not None:
+            if asked.done() and (said := _said(asked, command, receipt)) is not None:
                 return said
     return await turn_answer(loom, receipt.command_id, journal=journal)
 
@@ -124,15 +130,15 @@ async def turn_answer(loom: Loom, command_id: str, *, journal: str | None = None
         return found
     listing = await loom.turns.get(command_id, journal=journal)
     summary = listing.summary
+    place = TellReceipt(summary.journal, summary.command_id, summary.received_sequence, summary.received_position)
     end = await end_of(loom.store, summary.journal, summary.command_id, subjects=loom.subjects)
     if end is not None:
-        return _ended(summary.journal, summary.command_id, str(summary.command_type), end)
+        return _ended(place, str(summary.command_type), end)
     problem = None if listing.why is None else TurnProblem(type=listing.status, message=listing.why)
     if (stuck := loom.actors.stuck(summary.journal, summary.command_id)) is not None:
         problem = TurnProblem(type=type(stuck).__name__, message=str(stuck))
     return TurnAnswer(
-        journal=summary.journal,
-        command_id=summary.command_id,
+        **place._asdict(),
         command_type=str(summary.command_type),
         status=listing.status,
         error=problem,
@@ -145,17 +151,16 @@ async def _as_journaled(loom: Loom, journal: str, command_id: str) -> TurnAnswer
     received = await loom.store.find_command(journal, command_id)
     if received is None:
         return None
-    entry = received.entry
+    entry, place = received.entry, TellReceipt(journal, command_id, received.sequence, received.position)
     command_type = entry.command_type if isinstance(entry, CommandReceivedEntry) else ""
     end = await end_of(loom.store, journal, command_id, subjects=loom.subjects)
     if end is not None:
-        return _ended(journal, command_id, command_type, end)
+        return _ended(place, command_type, end)
     turn = loom.actors.running(journal, command_id)
     if turn is None:
         return None
     return TurnAnswer(
-        journal=journal,
-        command_id=command_id,
+        **place._asdict(),
         command_type=command_type,
         status="parked" if turn.parked else "running",
         approvals=await _asked(loom, journal, command_id),
@@ -166,15 +171,13 @@ async def _asked(loom: Loom, journal: str, command_id: str) -> list[Approval]:
     return [each for each in approvals_of(await loom.store.marks([(journal, command_id)])) if each.pending]
 
 
-def _ended(journal: str, command_id: str, command_type: str, end: TurnEnd) -> TurnAnswer[Any]:
+def _ended(place: TellReceipt, command_type: str, end: TurnEnd) -> TurnAnswer[Any]:
     problem = None
     if end.status != "completed" or end.message is not None:
         named = {"failed": ActorFailedError, "abandoned": TurnAbandonedError}.get(end.status, TurnNotFoundError)
-        words = end.message if end.error_type is None else f"{end.error_type}: {end.message}"
-        problem = TurnProblem(type=named.__name__, message=str(words))
+        problem = TurnProblem(type=named.__name__, message=str(end.message), type_name=end.error_type)
     return TurnAnswer(
-        journal=journal,
-        command_id=command_id,
+        **place._asdict(),
         command_type=command_type,
         status=end.status,
         reply=end.reply,
@@ -182,15 +185,12 @@ def _ended(journal: str, command_id: str, command_type: str, end: TurnEnd) -> Tu
     )
 
 
-def _said(
-    asked: asyncio.Task[JsonValue], command: Command[Any], journal: str, command_id: str
-) -> TurnAnswer[Any] | None:
+def _said(asked: asyncio.Task[JsonValue], command: Command[Any], place: TellReceipt) -> TurnAnswer[Any] | None:
     """Return the end that an asker got; None where the turn has to be looked at. Other errors are raised."""
     error = asked.exception()
     if error is None:
         return TurnAnswer(
-            journal=journal,
-            command_id=command_id,
+            **place._asdict(),
             command_type=command.command_type,
             status="completed",
             reply=asked.result(),

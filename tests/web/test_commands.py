@@ -114,7 +114,11 @@ async def test_a_turn_that_fails_is_an_answer_and_what_cannot_be_sent_is_refused
     async with served(tmp_path, actors=(Stock,)) as client:
         failed = await post(client, "Break", {}, Idempotency_Key="k", Prefer="wait=30")
         assert (failed.status, failed.json["status"]) == (200, "failed")
-        assert failed.json["error"] == {"type": "ActorFailedError", "message": "RuntimeError: it broke loudly"}
+        assert failed.json["error"] == {
+            "type": "ActorFailedError",
+            "message": "it broke loudly",
+            "type_name": "RuntimeError",
+        }
         retried = await client.call("POST", "/api/turns/k/retry", {"reason": "again"}, role="operator")
         assert retried.json["summary"]["by"] == failed.json.get("by", "admin@one"), "the requester stays who it was"
         assert (await client.call("POST", "/api/turns/k/abandon", {"reason": " "})).status == 422
