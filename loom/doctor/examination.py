@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from loom.doctor.keeping import check_keeping
 from loom.doctor.machine import check_journal, check_place
 from loom.doctor.opening import check_opening
+from loom.doctor.people import check_people
 from loom.doctor.running import check_running, check_views
 from loom.extension import Check, installed
 from loom.workspace import Workspace
@@ -35,5 +36,7 @@ async def examine(place: Workspace) -> AsyncIterator[Check]:
     async for check in check_running(place.files):
         yield check
     if sound and place.files.exists():
+        async for check in check_people(place):
+            yield check
         async for check in check_views(place):
             yield check

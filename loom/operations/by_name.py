@@ -58,6 +58,7 @@ from loom.operations.arguments import (
 )
 from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
 from loom.operations.oversight import oversight_operations
+from loom.operations.people import people_operations
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
 from loom.operations.pruning import PruneClear, PruneSubject, prune_clear, prune_subject, scan_clear
 from loom.operations.retention import (
@@ -80,6 +81,7 @@ from loom.operations.subjects import (
     hold_subject,
     lift_hold,
 )
+from loom.people import People
 from loom.people.oversight import Oversight
 from loom.projections import ProjectionStatus
 from loom.replay import Replay
@@ -101,6 +103,7 @@ class Served(Protocol):
     approvals: Approvals
     background: Background
     oversight: Oversight
+    people: People
     replay: Replay
     runs: Runs
     store: SqliteStore
@@ -167,6 +170,7 @@ class Operations:
             "approvals.list": _Operation(ListApprovals, partial(list_approvals, loom.approvals)),
             "approvals.show": _Operation(ShowApproval, partial(show_approval, loom.approvals)),
             **{name: _Operation(*each) for name, each in oversight_operations(loom.oversight).items()},
+            **{name: _Operation(*each) for name, each in people_operations(loom.people).items()},
             "policies.audit": _Operation(AuditDecisions, partial(audit_decisions, loom.policies, loom.replay)),
             "policies.adopt": _Operation(Adopt, partial(adopt_version, loom.policies)),
             "policies.register": _Operation(Register, partial(register_table, loom.policies)),

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
+from pydantic import JsonValue
+
 from loom.errors import AdmissionError, InvitationError
 from loom.identity import By, Identity
 from loom.journal.entry import Entry, Recorded
@@ -22,7 +24,7 @@ from loom.people.entries import (
     PersonLeftEntry,
 )
 
-__all__ = ["INVITATION_LIFE_S", "Invitation", "Invitations", "Redeemed"]
+__all__ = ["INVITATION_LIFE_S", "Invitation", "Invitations", "Redeemed", "invitation_path"]
 
 INVITATION_LIFE_S = 86_400
 """For how long an invitation can be used: 24 hours."""
@@ -39,13 +41,27 @@ class Invitation(NamedTuple):
     access: Access
     expires_at: datetime
     by: str
+    identity_source: str | None = None
+    """Where the name of who has invited comes from."""
+    via: str | None = None
     state: Literal["open", "redeemed", "withdrawn"] = "open"
     redeemed_at: datetime | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the invitation as programs read it."""
+        said = self._asdict()
+        moments = {name: said[name] and said[name].isoformat() for name in ("expires_at", "redeemed_at")}
+        return {**said, **moments}
 
     @property
     def identity(self) -> Identity:
         """The identity of a session that it opened."""
         return Identity(self.name, f"{_SOURCE}{self.invitation_id}", "http")
+
+
+def invitation_path(secret: str) -> str:
+    """Return the path of the link with which an invitation is sent; opening it only shows a page."""
+    return f"/sign-in?invitation={secret}"
 
 
 class Redeemed(NamedTuple):
@@ -80,6 +96,12 @@ class Invitations:
                 f"invitation [{invitation_id:.40}] is {what}; expected the id of one: see `loom people invitations`"
             )
         return self._known[found[0]][0]
+
+    def by_secret(self, secret: str) -> Invitation:
+        """Return the invitation that was just issued with a secret."""
+        found = _TEXT.match(secret)
+        assert found is not None  # noqa: S101 - `issue` returned it
+        return self._known[found[1]][0]
 
     def named(self, who: Identity) -> str | None:
         """Return the name that an invitation gives an identity; None for one that comes from elsewhere."""
@@ -155,7 +177,15 @@ class Invitations:
         """Fold one entry of the journal."""
         entry = recorded.entry
         if isinstance(entry, PersonInvitedEntry):
-            invitation = Invitation(entry.invitation_id, entry.name, entry.access, entry.expires_at, entry.by)
+            invitation = Invitation(
+                entry.invitation_id,
+                entry.name,
+                entry.access,
+                entry.expires_at,
+                entry.by,
+                entry.identity_source,
+                entry.via,
+            )
             self._known[entry.invitation_id] = invitation, entry.secret_hash
         elif isinstance(entry, InvitationRedeemedEntry):
             self._put(entry.invitation_id, state="redeemed", redeemed_at=recorded.recorded_at)

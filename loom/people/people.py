@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from pydantic import JsonValue
+
 from loom.actors.eligibility import Directory
 from loom.clock import us_from_datetime
 from loom.decisions.quorum import Absence, Roster
@@ -101,6 +103,16 @@ class People:
     def get(self, name: str) -> Person:
         """Return the person of a name; raise `DirectoryError` for one who is not known, or has left."""
         return self._register.get(name)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the directory as programs read it: where it is kept, its version, and its persons."""
+        persons: list[JsonValue] = [each.as_json() for each in self.all()]
+        return {
+            "kept_in": self.kept_in,
+            "version": self.version,
+            "accepts_claims": self.accepts_claims,
+            "persons": persons,
+        }
 
     async def person_of(self, who: Identity) -> str | None:
         """Return whose identity it is, None for a stranger."""
@@ -224,17 +236,20 @@ class People:
 
         return await self._change(name, by, missing)
 
-    async def leave(self, name: str, *, by: By, reason: str) -> None:
+    async def leave(self, name: str, *, by: By, reason: str) -> Person:
         """Note that a person has left: they lose their roles and identities, and their sessions end."""
         if not reason.strip():
             raise AdmissionError("reason is blank; expected a text: give the reason")
 
-        def missing(person: Person, who: Identity) -> Entry:
-            return PersonLeftEntry(**who.written(), name=person.name, reason=reason)
+        who, left = Identity.of(by), ""
 
-        self._journaled_only()
-        who = Identity.of(by)
-        await self._write(lambda: missing(self._journaled.get(name), who))
+        def missing() -> Entry:
+            nonlocal left
+            left = self._journaled.get(name).name
+            return PersonLeftEntry(**who.written(), name=left, reason=reason)
+
+        await self._write(missing)
+        return next(each for each in self._journaled.all() if each.name == left)
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pydantic import JsonValue
+
 from loom.decisions.quorum import Absence, Roster
 from loom.errors import DirectoryError
 from loom.identity import CLAIMED, Identity, folded, same_person
@@ -26,6 +28,19 @@ class Person:
     """The identities that are theirs; none: any that is established in their name."""
     absences: tuple[Absence, ...] = ()
     has_left: bool = False
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return the person as programs read it."""
+        return {
+            "name": self.name,
+            "roles": list(self.roles),
+            "identities": list(self.identities),
+            "absences": [
+                {"since": each.since.isoformat(), "until": each.until.isoformat(), "delegate": each.delegate}
+                for each in self.absences
+            ],
+            "has_left": self.has_left,
+        }
 
     def absent_at(self, now: datetime) -> Absence | None:
         """Return the absence that a moment is in; None for a person who is present."""

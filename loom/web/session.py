@@ -12,7 +12,7 @@ from loom.runtime import Loom
 from loom.web.api import Api, Workspace, read_body
 from loom.web.guard import Caller
 
-__all__ = ["Approves", "Operates", "Reads", "Session", "body", "may", "session_of"]
+__all__ = ["Administers", "Approves", "Operates", "Reads", "Session", "body", "may", "session_of"]
 
 
 class Session(NamedTuple):
@@ -57,3 +57,4 @@ def body(model: type[BaseModel]) -> Any:
 Reads = Annotated[Session, may("read")]
 Operates = Annotated[Session, may("operate")]
 Approves = Annotated[Session, may("approve")]
+Administers = Annotated[Session, may("administer")]

@@ -10,6 +10,7 @@ from loom.web.routes import (
     decisions,
     journals,
     oversight,
+    people,
     policies,
     replay,
     runs,
@@ -21,5 +22,5 @@ __all__ = ["routes"]
 
 routes = APIRouter(prefix="/api", tags=["loom"])
 
-for each in (actors, turns, decisions, approvals, oversight, policies, runs, replay, journals, standings):
+for each in (actors, turns, decisions, approvals, oversight, people, policies, runs, replay, journals, standings):
     routes.include_router(each.routes)
