@@ -744,6 +744,18 @@ class SecondLookAnsweredError(LoomError):
     kind = "conflict"
 
 
+class NoticeNotFoundError(LoomError):
+    """There is no dead letter with this id, or more than one begins with it."""
+
+    kind = "not_found"
+
+
+class NoticeLagError(LoomError):
+    """Notices were not delivered within the time that was given."""
+
+    kind = "busy"
+
+
 class ApprovalExpiredError(LoomError):
     """The deadline of the approval has passed."""
 

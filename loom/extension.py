@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol,
 
 from pydantic import BaseModel, JsonValue, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
-from loom.actors import Actor, ActorRef
+from loom.actors import Actor, ActorRef, ActorSystem, Approvals
 from loom.actors.making import ActorFactory
 from loom.background import Background
 from loom.config import LoomConfig, Section
@@ -99,6 +99,8 @@ Reader: TypeAlias = Annotated[
 class Host(Protocol):
     """What an open loom offers to an extension that starts on it."""
 
+    actors: ActorSystem
+    approvals: Approvals
     queries: Queries
     traces: Traces
     standings: Standings
@@ -210,9 +212,9 @@ class Extension:
     journals are only replayed: it makes actors known, on a host that is not resumed and that nothing is written to.
     `policies` are the rules that it decides by, earlier ones, too: an audit judges again with them. `routes` are served
     by `loom serve`, and `errors` say with which status the API answers errors of its own; `site` is what it has at `/`,
-    for one extension only. `checks` are asked by `loom doctor` and `cases` by `loom report`. Shell commands are named
-    by the package under `loom.commands`: the shell would have to import all of every extension otherwise, whatever is
-    asked of it.
+    for one extension only. `checks` are asked by `loom doctor` and `cases` by `loom report`. `notices` are kinds of its
+    entries that people are notified of, with the type of each notice. Shell commands are named by the package under
+    `loom.commands`: the shell would have to import all of every extension otherwise, whatever is asked of it.
     """
 
     name: str
@@ -229,6 +231,7 @@ class Extension:
     errors: Mapping[type[LoomError], int] = field(default_factory=dict)
     checks: Callable[[LoomConfig], Iterable[Check]] | None = None
     cases: Callable[[Queries, Run], Awaitable[Cases]] | None = None
+    notices: Mapping[str, str] = field(default_factory=dict)
 
 
 @cache

@@ -12,6 +12,7 @@ from loom.circuits.circuits import Circuits
 from loom.circuits.core import CLIENT_DATA
 from loom.circuits.decline import strategy_decline
 from loom.circuits.earlier import EARLIER
+from loom.circuits.entries import EscalationOpenedEntry
 from loom.circuits.view import CircuitsProjection
 from loom.config import LoomConfig
 from loom.extension import Check, Extension, Named, Operation
@@ -110,4 +111,5 @@ extension = Extension(
     replays=partial(Circuits.open, seals=False),
     routes=_routes,
     checks=_checks,
+    notices={EscalationOpenedEntry.kind: "loom.escalation.opened"},
 )

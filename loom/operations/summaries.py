@@ -196,6 +196,13 @@ _SAYINGS: dict[str, Callable[[_Body], str]] = {
     "run_started": _run,
     "bodies_closed": lambda body: f"{len(body['bodies'])} bodies that were pruned, sealed for their subjects",
     "state_checkpoint": lambda body: f"the state here, {'sealed' if body['sealed'] else 'in clear'}",
+    "notice_dead": lambda body: (
+        f"{body['notice_type']} to {body['endpoint']}, after {body['attempts']} tries: {body['problem']}"
+    ),
+    "notice_delivered": lambda body: f"{body['notice_type']} to {body['endpoint']}, status {body['status']}",
+    "notice_raised": lambda body: f"{body['notice_type']} {body['subject'][:12]}",
+    "notice_retried": lambda body: f"{body['notice_id']} to {body['endpoint']}{_by(body)}",
+    "notices_reached": lambda body: f"{body['endpoint']} at {body['position']}",
     "second_look_answered": lambda body: (
         f"{body['look_id'][:12]} {'granted' if body['granted'] else 'denied'}{_by(body)}, "
         f"{'as before' if body['agrees'] else 'otherwise than before'}"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.extension import Extension, Named, Operation
 from loom.routing.config import CareOptimizationConfig, Mode
+from loom.routing.entries import KillSwitchEngagedEntry
 from loom.routing.optimizer import care_optimizer
 from loom.routing.router import Router
 from loom.routing.views import RoutingProjection
@@ -86,4 +87,5 @@ extension = Extension(
         "replay": Operation(Again, _replay),
     },
     start=Router.open,
+    notices={KillSwitchEngagedEntry.kind: "loom.kill_switch.engaged"},
 )

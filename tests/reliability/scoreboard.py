@@ -133,4 +133,9 @@ SCOREBOARD: Mapping[str, Row] = {
         "approved is missing, nothing unrepeatable done twice, no budget exceeded (control: without the capability)",
         1.0,
     ),
+    "R44": Row(
+        "notices of a loom that is killed at random, to a receiver that refuses some: none is lost, each subject's "
+        "come in order (control: the place is moved on before it is sent)",
+        1.0,
+    ),
 }
