@@ -89,10 +89,12 @@ class Visitor:
 
     @property
     def by(self) -> Identity:
-        """Who acts, as entries name it."""
+        """Who acts, as entries name it: under the name of the directory, where that knows who signed in."""
         if self.session is None:
-            return Identity(self.holder.name, self.holder.source, "http")
-        return self.session.identity(self.holder)
+            who = Identity(self.holder.name, self.holder.source, "http")
+        else:
+            who = self.session.identity(self.holder)
+        return self.loom.people.known_as(who)
 
     def may(self, what: str) -> bool:
         """Tell whether the role is enough for this."""

@@ -58,7 +58,7 @@ from loom.operations.arguments import (
 )
 from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
 from loom.operations.oversight import oversight_operations
-from loom.operations.people import people_operations
+from loom.operations.people import known_as, people_operations
 from loom.operations.policies import adopt_suggestion, adopt_version, approve_suggestion, register_table
 from loom.operations.pruning import PruneClear, PruneSubject, prune_clear, prune_subject, scan_clear
 from loom.operations.retention import (
@@ -209,6 +209,10 @@ class Operations:
         """The names of all operations, in order."""
         return tuple(sorted(self._table))
 
+    def arguments(self) -> Mapping[str, frozenset[str]]:
+        """Return, by the name of each operation, what it is given."""
+        return {name: frozenset(each.arguments.model_fields) for name, each in self._table.items()}
+
     async def call(self, name: str, arguments: Mapping[str, JsonValue], *, edge: Edge = _IN_PROCESS) -> JsonValue:
         """Do the named operation and return its result as plain JSON; raise `ControlError` for an unknown name.
 
@@ -228,7 +232,7 @@ class Operations:
                 f"operation [{name}] was asked for with [{problems(error)}]; expected other arguments: correct them",
                 kind="invalid",
             ) from error
-        return await operation.work(given)
+        return await operation.work(known_as(self._loom.people, given))
 
     # --- people ---------------------------------------------------------------------------------
 

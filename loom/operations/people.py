@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 from pydantic import AwareDatetime, BaseModel, JsonValue
 
 from loom.extension import Named
+from loom.identity import Identity
 from loom.operations.arguments import Arguments, Nothing
 from loom.people import People
 from loom.people.entries import Access
 from loom.people.invitations import invitation_path
 
-__all__ = ["people_operations"]
+__all__ = ["known_as", "people_operations"]
 
 Work: TypeAlias = Callable[[Any], Awaitable[JsonValue]]
 
@@ -34,6 +35,13 @@ def people_operations(people: People) -> Mapping[str, tuple[type[BaseModel], Wor
         "people.take": (RoleOfPerson, partial(take, people)),
         "people.withdraw": (WithdrawInvitation, partial(withdraw, people)),
     }
+
+
+def known_as(people: People, given: BaseModel) -> BaseModel:
+    """Return arguments in which each identity has the name of its person, where the directory knows them."""
+    named = {name: value for name, value in given if isinstance(value, Identity)}
+    known = {name: people.known_as(who) for name, who in named.items()}
+    return given if known == named else given.model_copy(update=known)
 
 
 class NamedPerson(Arguments):

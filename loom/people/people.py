@@ -116,10 +116,15 @@ class People:
 
     async def person_of(self, who: Identity) -> str | None:
         """Return whose identity it is, None for a stranger."""
-        invited = self.invitations.named(who)
-        if invited is not None:
-            who = replace(who, name=invited)
-        return self._register.person_of(who, accept_claims=self._config.accept_claims)
+        return self._person_of(who)
+
+    def known_as(self, who: Identity) -> Identity:
+        """Return an identity under the name of its person, so that one person has one name whatever they sign in with.
+
+        A stranger, a claimed name, and who is known to a directory elsewhere keep the name that they came with.
+        """
+        person = None if who.source == CLAIMED else self._person_of(who)
+        return who if person is None else replace(who, name=person)
 
     async def roster(self, role: str) -> Roster:
         """Return who holds a role now, and who of them is absent."""
@@ -281,6 +286,12 @@ class People:
         """Tell whether an identity may be a person's; a claimed name counts here, as it can only refuse."""
         listed = None if (who.source or CLAIMED) == CLAIMED else self._journaled.listed(who.source or "")
         return listed == person or is_self(who, person.name)
+
+    def _person_of(self, who: Identity) -> str | None:
+        invited = self.invitations.named(who)
+        if invited is not None:
+            who = replace(who, name=invited)
+        return self._register.person_of(who, accept_claims=self._config.accept_claims)
 
     def _invited(self, name: str) -> str:
         """Return the name under which a person is invited: one of the directory, where there is one."""

@@ -23,8 +23,8 @@ class Session(NamedTuple):
 
     @property
     def by(self) -> Identity:
-        """Whose key it is, as entries name it."""
-        return self.caller.identity
+        """Whose key it is, as entries name it: under the name of the directory, where that knows the key."""
+        return self.loom.people.known_as(self.caller.identity)
 
 
 async def session_of(request: Request, what: str) -> Session:
