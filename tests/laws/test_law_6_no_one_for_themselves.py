@@ -123,9 +123,8 @@ async def _prepared(loom: Loom) -> tuple[dict[str, str], asyncio.Task[str]]:
 
 
 def _given(name: str, ids: Mapping[str, str], *, by: str) -> dict[str, Any]:
-    return {
-        key: ids.get(value, value) if isinstance(value, str) else value for key, value in PERMITTING[name].items()
-    } | {"by": "loom" if name == "routing.rearm" else by}
+    said = {key: ids.get(value, value) if isinstance(value, str) else value for key, value in PERMITTING[name].items()}
+    return {**said, "by": "loom" if name == "routing.rearm" else by}
 
 
 def test_every_operation_in_a_name_is_tried_or_said_to_permit_nothing() -> None:
@@ -133,7 +132,9 @@ def test_every_operation_in_a_name_is_tried_or_said_to_permit_nothing() -> None:
         async with Loom.open("sqlite://", extensions=list(installed().values()), by="root") as loom:
             return {name for name, fields in Operations(loom).arguments().items() if "by" in fields}
 
-    assert asyncio.run(names()) == set(PERMITTING) | NOT_FOR_ONESELF
+    known = asyncio.run(names())
+    assert known - set(PERMITTING) - NOT_FOR_ONESELF == set(), "say which it is"
+    assert set(PERMITTING) <= known
     assert set(PERMITTING).isdisjoint(NOT_FOR_ONESELF)
 
 
@@ -153,11 +154,11 @@ async def test_no_one_permits_themselves_anything_over_python_the_socket_and_the
                 await control_call(loom.files.lock, name, _given(name, ids, by=ME))
             assert refused.value.type_name in refusals, name
         sso = Identity("m.berg", "oidc:https://id.example/7", "http")
-        for who in (ME, keyed(ME), sso):
+        for who in (Identity(ME), sso):
             with pytest.raises(SeparationOfDutiesError):
                 await loom.approvals.grant(ids["APPROVAL"], by=who)
             with pytest.raises(SeparationOfDutiesError):
-                await loom.policies.adopt(ids["VERSION"], by=loom.people.known_as(who if who != ME else Identity(ME)))
+                await loom.policies.adopt(ids["VERSION"], by=loom.people.known_as(who))
         assert loom.store.acknowledged == before, "nothing of it was written"
         await loom.approvals.grant(ids["APPROVAL"], by=keyed("rosa"))
         assert await asking == "granted by rosa with []"
