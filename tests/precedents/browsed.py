@@ -103,7 +103,7 @@ async def filled(loom: Loom, count: int, *, seed: int = 5) -> None:
         while not (waiting := await loom.approvals.pending()):
             await loom.reached()
         answer = loom.approvals.grant if draw.random() < 0.5 else loom.approvals.deny
-        await answer(waiting[0].approval_id, by=answering, comment="so")
+        await answer(waiting[0].approval_id, by=answering, comment="so", distinguished="it is another case")
         await loom.actor(Keeper, f"k{number % 3}").ask(keep, id=sent.command_id, by=asking)
 
 
