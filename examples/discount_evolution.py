@@ -153,7 +153,7 @@ async def answer(loom: Loom, inbox: Inbox, request: RequestDiscount, told: async
         arrival.cancel()
         return False
     give = loom.approvals.grant if vice_president(request) else loom.approvals.deny
-    await give(arrival.result().approval_id, by="dana", comment="as always")
+    await give(arrival.result().approval_id, by="dana", comment="as always", distinguished="its percentage differs")
     return True
 
 

@@ -7,6 +7,7 @@ from loom.actors.approvals import Approvals
 from loom.actors.command import COMMANDS, Command, Message
 from loom.actors.deadlines import DeadlineClock
 from loom.actors.dispatch import TellReceipt
+from loom.actors.previewing import ChangesPreview
 from loom.actors.progress import LeftOut, Progress, Replied, StepBegan, StepEnded, TextDelta
 from loom.actors.reference import ActorRef
 from loom.actors.retrying import Retry, exponential
@@ -24,6 +25,7 @@ __all__ = [
     "ActorSystem",
     "Approvals",
     "Approver",
+    "ChangesPreview",
     "Command",
     "DeadlineClock",
     "LeftOut",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["Deferred", "Sections"]
+__all__ = ["Deferred", "Sections", "WithDefault"]
 
 
 class Sections(TyperGroup):
@@ -31,6 +31,21 @@ class Sections(TyperGroup):
                 if each is not None and not each.hidden
             ),
         )
+
+
+class WithDefault(Sections):
+    """A group whose first command is meant where none of its commands is named, also with arguments."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the first command before arguments that do not begin with the name of one."""
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else [next(iter(self.commands)), *args])
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options of the first command, then the commands."""
+        first = self.get_command(ctx, next(iter(self.commands)))
+        _write(formatter, _options(first, ctx))
+        self.format_commands(ctx, formatter)
 
 
 class Deferred(TyperCommand):

@@ -10,7 +10,7 @@ import typer
 
 from loom.text import parse_moment
 
-__all__ = ["moment_of", "named_values"]
+__all__ = ["moment_of", "named_values", "text_values"]
 
 
 def named_values(given: list[str], *, option: str) -> dict[str, Any]:
@@ -28,6 +28,12 @@ def named_values(given: list[str], *, option: str) -> dict[str, Any]:
         except ValueError:
             values[name] = value
     return values
+
+
+def text_values(given: list[str], *, option: str) -> dict[str, str]:
+    """Return what `name=value` options say, values as they were written."""
+    named_values(given, option=option)  # refuses those without a name
+    return dict(each.split("=", 1) for each in given)
 
 
 def moment_of(text: str, option: str, now: datetime) -> datetime:

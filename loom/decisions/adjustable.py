@@ -42,6 +42,7 @@ _BOUNDS = {
     annotated_types.MinLen: ("min_length", "min_length"),
     annotated_types.MaxLen: ("max_length", "max_length"),
 }
+_SAID = {"true": True, "yes": True, "false": False, "no": False}
 _MAX_TEXT = 2_000
 _MAX_FIELDS = 50
 
@@ -101,6 +102,17 @@ class AdjustableField(BaseModel):
                 f"value of [{self.name}] is [{value!r:.80}]; expected [{self.bounds}]: give one that is permitted"
             )
         return str(found) if isinstance(found, Decimal) else found
+
+    def read(self, text: str) -> JsonValue:
+        """Return a value that a person wrote, as JSON of its type; `checked` says whether it is permitted."""
+        if not text and self.nullable:
+            return None
+        if self.type == "boolean":
+            return _SAID.get(text.strip().lower(), text)
+        try:
+            return int(text) if self.type == "integer" else float(text) if self.type == "number" else text
+        except ValueError:
+            return text
 
     def _permits(self, found: _Value | Decimal) -> bool:
         if self.choices:

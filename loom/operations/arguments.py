@@ -21,6 +21,7 @@ __all__ = [
     "Deny",
     "EndRun",
     "Grant",
+    "Inform",
     "Judge",
     "JudgeDecisions",
     "Keep",
@@ -32,6 +33,7 @@ __all__ = [
     "Register",
     "Retry",
     "Send",
+    "SendBack",
     "ShowApproval",
 ]
 
@@ -49,11 +51,13 @@ class Nothing(Arguments):
 
 
 class Grant(Arguments):
-    """Which approval is granted, by whom."""
+    """Which approval is granted, by whom; with changes, as they were written, and why it differs from earlier ones."""
 
     id: str
     by: Named
     comment: str | None = None
+    set: dict[str, str] | None = None
+    distinguished: str | None = None
 
 
 class Deny(Arguments):
@@ -62,6 +66,23 @@ class Deny(Arguments):
     id: str
     by: Named
     comment: str
+    distinguished: str | None = None
+
+
+class SendBack(Arguments):
+    """Which request is sent back, by whom and with which question."""
+
+    id: str
+    by: Named
+    question: str
+
+
+class Inform(Arguments):
+    """Which request that was sent back gets which information, from whom."""
+
+    id: str
+    by: Named
+    information: str
 
 
 class ShowApproval(Arguments):

@@ -26,7 +26,7 @@ from loom.extension import Extension
 from loom.identity import Edge
 from loom.journal.sqlite import SqliteStore
 from loom.operations.actors import RestartActor, actor_restarted, actors_listed
-from loom.operations.answering import deny, grant, list_approvals, show_approval
+from loom.operations.answering import deny, grant, inform, list_approvals, send_back, show_approval
 from loom.operations.archives import (
     AddArchive,
     EncryptArchive,
@@ -44,6 +44,7 @@ from loom.operations.arguments import (
     EndRun,
     Fork,
     Grant,
+    Inform,
     Judge,
     JudgeDecisions,
     Keep,
@@ -54,6 +55,7 @@ from loom.operations.arguments import (
     Register,
     Retry,
     Send,
+    SendBack,
     ShowApproval,
 )
 from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
@@ -167,7 +169,9 @@ class Operations:
             "archives.prune": _Operation(PruneArchive, partial(prune_archive, archives, loom.actors)),
             "approvals.deny": _Operation(Deny, partial(deny, loom.approvals)),
             "approvals.grant": _Operation(Grant, partial(grant, loom.approvals)),
+            "approvals.inform": _Operation(Inform, partial(inform, loom.approvals)),
             "approvals.list": _Operation(ListApprovals, partial(list_approvals, loom.approvals)),
+            "approvals.send_back": _Operation(SendBack, partial(send_back, loom.approvals)),
             "approvals.show": _Operation(ShowApproval, partial(show_approval, loom.approvals)),
             **{name: _Operation(*each) for name, each in oversight_operations(loom.oversight).items()},
             **{name: _Operation(*each) for name, each in people_operations(loom.people).items()},

@@ -15,7 +15,7 @@ from pydantic import (
     create_model,
 )
 
-from loom.decisions import DecisionTrace, Explanation
+from loom.decisions import DecisionTrace, Explanation, Shown
 from loom.replay import Judgement
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "EntryAnswer",
     "ErrorAnswer",
     "ExplainedTrace",
+    "InformRequest",
     "JournalAnswer",
     "JudgeRequest",
     "JudgementAnswer",
@@ -31,6 +32,8 @@ __all__ = [
     "OpenRequest",
     "Page",
     "PolicyAnswer",
+    "PreviewRequest",
+    "SendBackRequest",
     "Shape",
 ]
 
@@ -94,12 +97,39 @@ class AnswerRequest(Shape):
     """What a person has to say when granting a request for approval. Who it is, the key says."""
 
     comment: str | None = Field(default=None, max_length=10_000)
+    changes: dict[str, JsonValue] | None = None
+    """Values other than those asked for, where the request permits them."""
+    distinguished: str | None = Field(default=None, max_length=10_000)
+    """Why the case differs from earlier ones that were answered otherwise."""
+    shown: Shown | None = None
+    """What the person saw."""
 
 
 class DenyRequest(Shape):
     """Why a person denies a request for approval. Who it is, the key says."""
 
     comment: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
+    distinguished: str | None = Field(default=None, max_length=10_000)
+    shown: Shown | None = None
+
+
+class SendBackRequest(Shape):
+    """The question with which a person sends a request for approval back."""
+
+    question: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
+    shown: Shown | None = None
+
+
+class InformRequest(Shape):
+    """The answer to the question with which a request for approval was sent back."""
+
+    information: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
+
+
+class PreviewRequest(Shape):
+    """The values that a request for approval would be granted with."""
+
+    changes: dict[str, JsonValue]
 
 
 class JudgeRequest(Shape):

@@ -31,7 +31,7 @@ async def _fill(config: Path) -> None:
                 if grant:
                     await loom.approvals.grant(waiting, by="dana", comment="fine")
                 else:
-                    await loom.approvals.deny(waiting, by="dana", comment="too long")
+                    await loom.approvals.deny(waiting, by="dana", comment="too long", distinguished="it is longer")
         with pytest.raises(Exception, match="no ink"):
             await loom.actor(NoteAgent, "b").ask(Fail(text="no ink"), id="failing", by="robin")
         for command_id in ("parked-1", "parked-2"):

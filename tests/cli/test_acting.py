@@ -191,3 +191,17 @@ def test_a_stuck_turn_is_listed_and_may_try_again(copied: Path) -> None:
     assert said.code == 0
     assert "may try again" in said.out
     assert not [each for each in invoke("turns", "--json", config=copied).json if each["status"] == "stuck"]
+
+
+def test_a_request_is_sent_back_and_informed_and_then_granted(copied: Path, pending: list[str]) -> None:
+    back = invoke("approvals", "send-back", pending[0][:12], "--by", "dana", "-m", "did it arrive?", config=copied)
+    assert (back.code, "sent back by dana" in back.out, "waits for information" in back.out) == (0, True, True)
+    assert "did it arrive?" in invoke("approvals", pending[0], config=copied).out
+    assert invoke("approvals", "inform", pending[1], "--by", "eve", "-m", "yes", config=copied).code == 1
+    informed = invoke("approvals", "inform", pending[0], "--by", "eve", "-m", "on Monday", config=copied)
+    assert (informed.code, "informed by eve" in informed.out) == (0, True)
+    assert "on Monday" in invoke("approvals", "list", pending[0], config=copied).out
+    refused = invoke("approve", pending[0], "--by", "dana", "--set", "amount=5", config=copied)
+    assert (refused.code, "expected changes of [nothing]" in refused.err) == (2, True)
+    granted = invoke("approve", pending[0], "--by", "dana", "--json", config=copied)
+    assert [each["event"] for each in granted.json["events"]] == ["requested", "sent_back", "informed", "granted"]

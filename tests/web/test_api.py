@@ -189,6 +189,10 @@ ALLOWED = {
     ("POST", "/api/approvals/{approval_id}/open"): ("approver", "admin"),
     ("POST", "/api/approvals/{approval_id}/grant"): ("approver", "admin"),
     ("POST", "/api/approvals/{approval_id}/deny"): ("approver", "admin"),
+    ("POST", "/api/approvals/{approval_id}/send-back"): ("approver", "admin"),
+    ("POST", "/api/approvals/{approval_id}/inform"): ("operator", "admin"),
+    ("POST", "/api/approvals/{approval_id}/preview"): ("approver", "admin"),
+    ("GET", "/api/approvals/{approval_id}/earlier"): ROLES,
     ("GET", "/api/oversight"): ROLES,
     ("POST", "/api/oversight/sample"): ("operator", "admin"),
     ("GET", "/api/oversight/looks"): ROLES,
@@ -603,6 +607,27 @@ async def test_a_denial_needs_a_reason_which_is_journaled_as_it_was_given(tmp_pa
         assert (await client.call("GET", "/api/approvals", role="reader")).json["items"], "it still waits"
         denied = await client.call("POST", where, {"comment": "too much"}, role="approver")
         assert (denied.status, denied.json["status"], denied.json["comment"]) == (200, "denied", "too much")
+
+
+async def test_a_request_is_sent_back_informed_and_answered_with_what_was_shown(tmp_path: Path) -> None:
+    async with served(tmp_path) as client:
+        request = await waiting(client)
+        where = f"/api/approvals/{request['approval_id']}"
+        assert (await client.call("POST", f"{where}/send-back", {"question": " "}, role="approver")).status == 422
+        back = await client.call("POST", f"{where}/send-back", {"question": "why?"}, role="approver")
+        assert (back.status, back.json["status"], back.json["question"]) == (200, "pending", "why?")
+        told = await client.call("POST", f"{where}/inform", {"information": "so"}, role="operator")
+        assert (told.status, told.json.get("question"), told.json["information"]) == (200, None, "so")
+        shown = {"rendering": "mine/1", "digest": "ab" * 32, "basis": request["shown"]}
+        stale = await client.call("POST", f"{where}/grant", {"shown": shown}, role="approver")
+        assert (stale.status, "has changed since" in stale.json["error"]["message"]) == (403, True)
+        other = await client.call("POST", f"{where}/grant", {"changes": {"amount": 1}}, role="approver")
+        assert other.status == 422
+        assert (await client.call("GET", f"{where}/earlier", role="reader")).json["answers"] == []
+        assert (await client.call("POST", f"{where}/preview", {"changes": {}}, role="approver")).json["changes"] == {}
+        now = {**shown, "basis": told.json["shown"]}
+        granted = await client.call("POST", f"{where}/grant", {"shown": now}, role="approver")
+        assert (granted.status, granted.json["rendering"], granted.json["rendered"]) == (200, "mine/1", "ab" * 32)
 
 
 async def test_the_name_of_a_key_is_established_by_the_key(tmp_path: Path) -> None:

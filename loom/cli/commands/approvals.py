@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
+from loom.cli.helping import WithDefault
 from loom.cli.listing import Cell, cell, fields, listing
 from loom.cli.output import ROOMY, Output
 from loom.cli.shell import Shell
+from loom.cli.values import text_values
 from loom.text import age, compact, moment, named, one_line, who
 
 if TYPE_CHECKING:
@@ -27,13 +29,21 @@ ReasonOption = Annotated[str, typer.Option("--reason", "-m", help="Why.", show_d
 _ApprovalId = Annotated[
     str, typer.Argument(metavar="ID", help="A request, or how its id begins: see `loom approvals`.", show_default=False)
 ]
-_STYLES = {"granted": "green", "denied": "red", "pending": "bold", "moot": "dim"}
+_Distinguished = Annotated[
+    str | None,
+    typer.Option("--distinguished", metavar="BECAUSE", help="Why the case differs from earlier ones of its class."),
+]
+_STYLES = {"granted": "green", "denied": "red", "pending": "bold", "sent_back": "yellow", "moot": "dim"}
 _SOON_S = 3_600
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "approvals", panel="Answer")(approvals)
+    group = typer.Typer(cls=WithDefault, help="List what people are asked for; send a request back, or inform.")
+    command(group, "list")(approvals)
+    command(group, "send-back")(send_back)
+    command(group, "inform")(inform)
+    app.add_typer(group, name="approvals", rich_help_panel="Answer")
     command(app, "approve", panel="Answer")(approve)
     command(app, "deny", panel="Answer")(deny)
 
@@ -115,9 +125,17 @@ async def approve(
     approval_id: _ApprovalId,
     by: ByOption,
     comment: Annotated[str | None, typer.Option("--comment", "-m", help="A comment on your answer.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Grant another value, within the bounds of the request."),
+    ] = None,
+    distinguished: _Distinguished = None,
 ) -> None:
     """Grant a request, in your own name. You may not grant what you asked for yourself."""
-    await _answer(shell, "approvals.grant", {"id": approval_id, "by": by, "comment": comment})
+    given: dict[str, Any] = {"id": approval_id, "by": by, "comment": comment}
+    if values:
+        given["set"] = text_values(values, option="--set")
+    await _answer(shell, "approvals.grant", given | _distinguishing(distinguished))
 
 
 async def deny(
@@ -125,9 +143,36 @@ async def deny(
     approval_id: _ApprovalId,
     by: ByOption,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Why not.", show_default=False)],
+    distinguished: _Distinguished = None,
 ) -> None:
     """Deny a request, in your own name, and say why."""
-    await _answer(shell, "approvals.deny", {"id": approval_id, "by": by, "comment": comment})
+    given: dict[str, Any] = {"id": approval_id, "by": by, "comment": comment}
+    await _answer(shell, "approvals.deny", given | _distinguishing(distinguished))
+
+
+async def send_back(
+    shell: Shell,
+    approval_id: _ApprovalId,
+    by: ByOption,
+    question: Annotated[str, typer.Option("--question", "-m", help="What you have to know.", show_default=False)],
+) -> None:
+    """Send a request back with a question, in your own name; its deadline holds."""
+    await _answer(shell, "approvals.send_back", {"id": approval_id, "by": by, "question": question})
+
+
+async def inform(
+    shell: Shell,
+    approval_id: _ApprovalId,
+    by: ByOption,
+    information: Annotated[str, typer.Option("--information", "-m", help="The answer.", show_default=False)],
+) -> None:
+    """Answer the question with which a request was sent back; it goes to the approver again."""
+    await _answer(shell, "approvals.inform", {"id": approval_id, "by": by, "information": information})
+
+
+def _distinguishing(because: str | None) -> dict[str, Any]:
+    """Return the argument, where it is given: a loom of an earlier version does not know it."""
+    return {} if because is None else {"distinguished": because}
 
 
 async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> None:
@@ -139,12 +184,23 @@ async def _answer(shell: Shell, operation: str, arguments: dict[str, Any]) -> No
         shell.output.document(answered)
         return
     status = str(answered["status"])
-    shell.output.say(
-        f"{status} {str(answered['approval_id'])[:12]} by {named(answered, 'answered_by')}: {answered['journal']}",
-        style=_STYLES.get(status, ""),
-    )
+    _say_answer(shell.output, answered, status)
     if not by_a_running_loom:
         shell.output.note("no loom runs here: the turn continues with the next `loom run`")
+
+
+def _say_answer(output: Output, answered: dict[str, Any], status: str) -> None:
+    said = f"{status} {str(answered['approval_id'])[:12]}"
+    if status == "pending":
+        event = answered["events"][-1]
+        did = "waits for information" if answered.get("question") else "waits for the approver"
+        output.say(f"{said}: {str(event['event']).replace('_', ' ')} by {named(event)}; {did}", style="yellow")
+        return
+    changes = answered.get("changes") or {}
+    changed = f" with {compact(changes)}" if changes else ""
+    output.say(
+        f"{said}{changed} by {named(answered, 'answered_by')}: {answered['journal']}", style=_STYLES.get(status, "")
+    )
 
 
 def _cells(output: Output, *, with_status: bool) -> list[Cell[Approval]]:
@@ -190,6 +246,9 @@ def _print_one(output: Output, each: Approval) -> None:
         ("reason", one_line(each.reason)),
         *_effect(each),
         ("facts", compact(each.facts or {})),
+        *[("may change", f"{field.name}: {field.bounds}") for field in each.adjustable],
+        *([("question", one_line(each.question))] if each.question else []),
+        *([("information", one_line(each.information))] if each.information else []),
         ("rule", "-" if each.evaluation is None else f"{each.evaluation.rule}: {one_line(each.evaluation.why)}"),
         ("waiting" if each.pending else "waited", age(each.waiting_s(now_us))),
         ("deadline", "-" if each.deadline is None else f"{moment(each.deadline)}, then {each.on_deadline}"),
@@ -199,7 +258,10 @@ def _print_one(output: Output, each: Approval) -> None:
         by = f" by {event.identity if event.event != 'escalated' else event.by}" if event.by else ""
         comment = f": “{one_line(event.comment)}”" if event.comment else ""
         late = "" if event.counts else " (too late to count)"
-        output.say(f"  {moment(event.at)}  {event.event}{by}{comment}{late}", style="dim")
+        changed = f" with {compact(event.changes)}" if event.changes else ""
+        because = f"; distinguished because “{one_line(event.distinguished)}”" if event.distinguished else ""
+        what = event.event.replace("_", " ")
+        output.say(f"  {moment(event.at)}  {what}{changed}{by}{comment}{because}{late}", style="dim")
     if each.pending:
         output.note(
             f"loom approve {each.approval_id[:12]} --by NAME   or   loom deny {each.approval_id[:12]} --by NAME -m WHY"
