@@ -36,6 +36,7 @@ from benchmarks import (
     routing,
     sleeping,
     subjects,
+    what_if,
 )
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.revisions import here, made
@@ -369,6 +370,13 @@ def subject_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         yield from subjects.figures(place, scale)
 
 
+def what_if_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Judging for the page while one types, and what the turns notice of it."""
+    del with_peers
+    with scratch() as place:
+        yield from what_if.figures(place, scale)
+
+
 PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "turns": turn_figures,
     "floor": floor_figures,
@@ -385,6 +393,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "imports": import_figures,
     "listing": listing_figures,
     "subjects": subject_figures,
+    "what-if": what_if_figures,
     "api": api_figures,
 }
 """What `--only` can name."""

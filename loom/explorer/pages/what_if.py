@@ -109,13 +109,13 @@ def question(version: PolicyVersion, texts: Sequence[str]) -> str:
 
 
 def tables_known(registry: PolicyRegistry) -> tuple[Known, ...]:
-    """Return all policies that have rules, those that can be edited first."""
+    """Return all policies that have rules: those that can be edited first, and loom's own last."""
     found = []
     for name in registry.names():
         version = registry.adopted(name) or registry.latest(name)
         if version.has_rule:
             found.append(Known(name=name, editable=table_of_version(registry, version) is not None))
-    return tuple(sorted(found, key=lambda each: (not each.editable, each.name)))
+    return tuple(sorted(found, key=lambda each: (not each.editable, "." in each.name, each.name)))
 
 
 def base_of(registry: PolicyRegistry, policy: str, base: str | None) -> PolicyVersion:

@@ -16,11 +16,11 @@ import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from loom.decisions import TracesProjection
 from loom.errors import LoomError
-from loom.journal.sqlite import JournalFiles
+from loom.journal.sqlite import JournalFiles, Reader
 from loom.policies.tables.table import Table
 from loom.projections import Queries, open_views_for_reading
 from loom.replay.sealed import Sights
@@ -83,27 +83,39 @@ class Jobs:
             self._sink.flush()
 
 
+class _Open(NamedTuple):
+    """Views that are open, what closes them, and which file they are."""
+
+    queries: Queries
+    stack: contextlib.AsyncExitStack
+    file: tuple[int, int] | None
+
+
 class Judge:
     """Does jobs; the decisions of the last few policies stay in memory."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._trials: OrderedDict[tuple[str, str, str], Trial] = OrderedDict()
+        self._open: dict[str, _Open] = {}
 
     def serve(self) -> None:
         """Do jobs, one after the other, for ever."""
-        while True:
-            job = self._jobs.next()
-            try:
-                self._jobs.answer(asyncio.run(self._answered(job)))
-            except Dropped:
-                self._jobs.answer(Answered(number=job.number, dropped=True))
-            except LoomError as error:
-                self._jobs.answer(Answered(number=job.number, refused=str(error)))
-            except MemoryError:
-                self._trials.clear()
-                words = f"the decisions of [{job.base.get('name')}] need more memory than is allowed; judge fewer"
-                self._jobs.answer(Answered(number=job.number, refused=words))
+        with asyncio.Runner() as runner:
+            while True:
+                self._do(self._jobs.next(), runner)
+
+    def _do(self, job: Job, runner: asyncio.Runner) -> None:
+        try:
+            self._jobs.answer(runner.run(self._answered(job)))
+        except Dropped:
+            self._jobs.answer(Answered(number=job.number, dropped=True))
+        except LoomError as error:
+            self._jobs.answer(Answered(number=job.number, refused=str(error)))
+        except MemoryError:
+            self._trials.clear()
+            words = f"the decisions of [{job.base.get('name')}] need more memory than is allowed; judge fewer"
+            self._jobs.answer(Answered(number=job.number, refused=words))
 
     async def _answered(self, job: Job) -> Answered:
         def alive() -> None:
@@ -119,12 +131,35 @@ class Judge:
         """Return the trial of a table with all decisions up to now."""
         key = (job.journal, base.name, base.version_hash)
         known = self._trials.pop(key, None)
-        async with open_views_for_reading(JournalFiles(Path(job.journal)), [TracesProjection()]) as queries:
+        queries = await self._queries(Path(job.journal))
+        try:
             trial = await self._up_to_now(known, job, base, queries)
+        except Dropped:
+            raise
+        except Exception:  # whatever is wrong with what was open is not met again
+            await self._close(job.journal)
+            raise
         self._trials[key] = trial
         while len(self._trials) > _MOST_TRIALS:
             self._trials.popitem(last=False)
         return trial
+
+    async def _queries(self, journal: Path) -> Queries:
+        """Return the views of a journal; they stay open until they are another file."""
+        files, found = JournalFiles(journal), self._open.get(str(journal))
+        file = _identity(files.views)
+        if found is not None and found.file == file is not None:
+            return found.queries
+        await self._close(str(journal))
+        stack = contextlib.AsyncExitStack()
+        queries = await stack.enter_async_context(open_views_for_reading(files, [TracesProjection()]))
+        as_written = isinstance(queries.entries, Reader)  # else it is a copy, which does not grow
+        self._open[str(journal)] = _Open(queries, stack, file if as_written else None)
+        return queries
+
+    async def _close(self, journal: str) -> None:
+        if (found := self._open.pop(journal, None)) is not None:
+            await found.stack.aclose()
 
     async def _up_to_now(self, known: Trial | None, job: Job, base: Table, queries: Queries) -> Trial:
         selection, erasures = Selection(policy=base.name), Erasures(queries.entries)
@@ -141,6 +176,14 @@ class Judge:
             return known
         newer = await add_newer(known.columns, queries, selection, sight=sight)
         return Trial(known.columns, base) if newer else known
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def main() -> None:
