@@ -186,6 +186,7 @@ class Place:
 
     port: int
     app: Any
+    actors: Mapping[str, Sequence[type[Actor[Any]]]]
     keys: dict[tuple[str, Role], str] = field(default_factory=dict)
 
     @property
@@ -210,18 +211,19 @@ class Place:
 async def house(
     path: Path,
     *,
-    actors: Sequence[type[Actor[Any]]] = (DiscountAgent,),
+    actors: Sequence[type[Actor[Any]]] | Mapping[str, Sequence[type[Actor[Any]]]] = (DiscountAgent,),
     workspaces: Sequence[str] = ("one",),
     extensions: Sequence[Extension] = (),
     sections: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> AsyncIterator[Place]:
-    """Serve workspaces with some actors; a key is named after its role, as `approver`."""
+    """Serve workspaces with some actors, the same or each with its own; a key is named after its role."""
     brought = [web, explorer, *extensions]
+    known = actors if isinstance(actors, Mapping) else dict.fromkeys(workspaces, actors)
 
     def opens(name: str) -> Loom:
         given = LoomConfig.model_validate({"data": path, **(sections or {})})
-        return Loom.open(given, workspace=name, by="mira", extensions=brought, actors=actors)
+        return Loom.open(given, workspace=name, by="mira", extensions=brought, actors=known[name])
 
     settings = WebConfig(**{"drain_s": 1.0, **config})
     app = create_app({name: partial(opens, name) for name in workspaces}, settings, extensions=brought)
@@ -232,7 +234,7 @@ async def house(
     while not server.started:
         await asyncio.sleep(0.005)
         assert not serving.done(), serving.exception()
-    place = Place(listener.getsockname()[1], app)
+    place = Place(listener.getsockname()[1], app, known)
     roles: tuple[Role, ...] = ("reader", "operator", "approver", "admin")
     for workspace in workspaces:
         keys = keys_of(place.loom(workspace))

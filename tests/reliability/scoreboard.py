@@ -102,8 +102,9 @@ SCOREBOARD: Mapping[str, Row] = {
     ),
     "R32": Row("hosts, origins and sites that may not ask are not answered"),
     "R33": Row(
-        "a corpus of HTML and scripts through every field into reports: none executes, none is unescaped",
-        absent="no campaign is built; single texts are tests of reports",
+        "500 texts of HTML and scripts, each in every field, on every page of the explorer and in reports, in a real "
+        "browser: none executes, no element is injected (control: templates that do not escape)",
+        1.0,
     ),
     "R34": Row(
         "a corpus of SQL and JSON paths in the keys and values of filters: no row too many",
