@@ -118,9 +118,11 @@ def policy_of(texts: Sequence[str]) -> Table:
         {
             "format": "loom.table/1",
             "name": "hostile",
-            "facts": {"said": {"type": "string"}},
+            "facts": {"said": {"type": "string"}, "size": {"type": "integer"}},
+            "parameters": {"ceiling": {"type": "integer", "value": 10, "min": 0, "max": 50}},
             "rules": [
                 {"name": "never", "when": [["said", "=", texts[0]]], "effect": "allow", "why": said},
+                {"name": "never either", "when": [["size", ">", {"param": "ceiling"}]], "effect": "allow", "why": said},
                 {"name": "always", "when": [["said", "!=", "x"]], "effect": "require_approval", "why": said},
             ],
             "otherwise": {"name": "otherwise", "effect": "deny", "why": said},
@@ -139,7 +141,7 @@ def clerk_of(texts: Sequence[str]) -> type[Actor[Any]]:
             await self.gather_context(
                 system=next(text), entity=next(text), query=next(text), relevance=next(text), fetcher=lambda: next(text)
             )
-            facts = {"said": command.texts[0]}
+            facts = {"said": command.texts[0], "size": 1}
             self.evaluate(facts)
             await self.find_precedents(text="harmless")
             approval = await self.request_approval(
@@ -198,12 +200,15 @@ SKELETON = """
 (html) => {
   const root = html === null ? document : new DOMParser().parseFromString(html, "text/html");
   const links = new Set(["href", "src", "action", "formaction", "srcset", "data"]);
-  return [...root.querySelectorAll("*")].map((each) => each.tagName + " " + [...each.attributes].map(
+  return [...root.querySelectorAll("*")].filter((each) => !each.closest("noscript")).map((each) => each.tagName + " " + [...each.attributes].map(
     (one) => links.has(one.name) ? one.name + "=" + (/^([/#?]|$)/.test(one.value) ? "ours" : one.value) : one.name
   ).sort().join(" "));
 }
 """
-"""The elements of a page with the names of their attributes, and where they lead if that is not to us."""
+"""The elements of a page with the names of their attributes, and where they lead if that is not to us.
+
+What is for browsers without scripts is left out: it is text for a browser that has them.
+"""
 
 
 def injected(hostile: Sequence[str], plain: Sequence[str]) -> Mapping[str, int]:

@@ -77,7 +77,7 @@ async def test_every_page_can_be_used_by_everyone(
         assert not {where: said for where, said in found.items() if said}
         assert len(found) > 4
         [waiting] = await place.loom().approvals.pending()
-        await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="no")
+        await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="no", distinguished="a test")
         await turn
 
 

@@ -17,7 +17,9 @@ async def decided(place: Any, count: int = 4) -> None:
         turn = await asked(place.loom(), f"customer-{number}", percent=11 + number)
         [waiting] = await place.loom().approvals.pending()
         if number % 2:
-            await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="they had one last month")
+            await place.loom().approvals.deny(
+                waiting.approval_id, by="vera", comment="they had one last month", distinguished="it was too soon"
+            )
         else:
             await place.loom().approvals.grant(waiting.approval_id, by="vera", comment="a good customer")
         await turn
@@ -73,7 +75,7 @@ async def test_a_denial_needs_words_and_what_was_typed_stays(tmp_path: Path) -> 
         answer = await browser.answer(waiting.approval_id, "deny", comment="  ", distinguished="it is not")
         assert (answer.status, answer.header("location")) == (303, where)
         again = await browser.open(where)
-        assert "a denial needs a reason" in again.text
+        assert "A denial needs a reason" in again.text
         assert ">it is not</textarea>" in again.text
         await browser.answer(waiting.approval_id, "deny", comment="too much")
         assert not await turn
@@ -154,5 +156,5 @@ async def test_pages_of_an_approver_look_right_at_every_width(
             assert sides[0] <= sides[1], f"{name} does not scroll sideways"
             await tab.shot(name)
         assert not tab.said
-        await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="no")
+        await place.loom().approvals.deny(waiting.approval_id, by="vera", comment="no", distinguished="a test")
         await turn

@@ -1,11 +1,14 @@
-"""All pages that exist, as addresses: found from the application, with what their paths are about filled in."""
+"""All pages that exist, as addresses: found from the application, with what they are about filled in."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import urlencode
 
+from loom.explorer.editing import fields_of
 from loom.explorer.page import all_pages
+from loom.explorer.pages.what_if import table_of_version
 from tests.explorer.support import Place
 
 __all__ = ["FILLED", "QUERIES", "addresses"]
@@ -19,13 +22,42 @@ async def _decisions(place: Place, workspace: str, count: int) -> Sequence[str]:
     return [each.decision_id for each in await place.loom(workspace).traces.find(limit=count)]
 
 
+async def _versions(place: Place, workspace: str, count: int) -> Sequence[str]:
+    registry = place.loom(workspace).policies
+    return [each.version for name in ("discount", "hostile") for each in registry.versions(name)][:count]
+
+
+async def _table(place: Place, workspace: str) -> str:
+    registry = place.loom(workspace).policies
+    name = next(each for each in registry.names() if each in ("discount", "hostile"))
+    version = registry.latest(name)
+    table = table_of_version(registry, version)
+    assert table is not None
+    return urlencode([("policy", name), ("base", version.version), *(("v", each.text) for each in fields_of(table))])
+
+
+async def _parameter(place: Place, workspace: str) -> str:
+    return await _table(place, workspace) + "&parameter=ceiling"
+
+
+async def _decision(place: Place, workspace: str) -> str:
+    [decision] = await place.loom(workspace).traces.find(limit=1)
+    return f"decision={decision.decision_id}"
+
+
 FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
     "approval_id": _approvals,
     "decision_id": _decisions,
+    "version": _versions,
 }
 """What stands for a part of a path; a page with another part says here what it may be."""
 
-QUERIES: Mapping[str, str] = {}
+QUERIES: Mapping[str, Callable[[Place, str], Awaitable[str]]] = {
+    "what-if": _table,
+    "what-if-limits": _parameter,
+    "what-if-nearest": _decision,
+    "what-if-propose": _table,
+}
 """The query of a page that shows nothing, or not all, without one, by its name."""
 
 
@@ -37,5 +69,6 @@ async def addresses(place: Place, workspace: str = "one", *, decisions: int = 1)
         assert len(parts) <= 1, "say how the parts of this path belong together"
         filled = [""] if not parts else await FILLED[parts[0]](place, workspace, decisions)
         assert filled, page.name
-        found += [re.sub(r"\{[^}]+\}", each, page.path) + QUERIES.get(page.name, "") for each in filled]
+        query = f"?{await QUERIES[page.name](place, workspace)}" if page.name in QUERIES else ""
+        found += [re.sub(r"\{[^}]+\}", each, page.path) + query for each in filled]
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -11,7 +13,7 @@ from loom.clock import us_from_datetime
 from loom.decisions import Approval
 from loom.decisions.adjustable import AdjustableField
 from loom.decisions.shown import Shown
-from loom.errors import AdmissionError
+from loom.errors import AdmissionError, DistinctionRequiredError
 from loom.explorer import words
 from loom.explorer.cases import RuleSeen, Shape, Similar, rules_of, similar
 from loom.explorer.page import Done, Page, View
@@ -125,13 +127,14 @@ def _rendered(view: RequestView) -> Shown:
 @page.takes("/inbox/{approval_id}/grant", may="approve")
 async def grant(visit: Visit, approval_id: str, given: Annotated[Answer, form(Answer)]) -> Done:
     """Grant a request in the name of who is signed in."""
-    answered = await visit.loom.approvals.grant(
-        approval_id,
-        by=visit.by,
-        comment=_words(given.comment),
-        shown=_seen(visit, given),
-        distinguished=_words(given.distinguished),
-    )
+    with _asking_why():
+        answered = await visit.loom.approvals.grant(
+            approval_id,
+            by=visit.by,
+            comment=_words(given.comment),
+            shown=_seen(visit, given),
+            distinguished=_words(given.distinguished),
+        )
     return _done("Granted", answered)
 
 
@@ -142,15 +145,16 @@ async def grant_changed(visit: Visit, approval_id: str, given: Annotated[Answer,
     changes = {each.name: _typed(each, given.also.get(_CHANGE + each.name)) for each in approval.adjustable}
     changes = {each.name: changes[each.name] for each in approval.adjustable if changes[each.name] != each.asked}
     if not changes:
-        raise AdmissionError("nothing was changed; expected another value: change one, or grant it as it is")
-    answered = await visit.loom.approvals.grant(
-        approval_id,
-        by=visit.by,
-        comment=_words(given.comment),
-        changes=changes,
-        shown=_seen(visit, given),
-        distinguished=_words(given.distinguished),
-    )
+        raise AdmissionError("Nothing was changed: change a value, or grant it as it is.")
+    with _asking_why():
+        answered = await visit.loom.approvals.grant(
+            approval_id,
+            by=visit.by,
+            comment=_words(given.comment),
+            changes=changes,
+            shown=_seen(visit, given),
+            distinguished=_words(given.distinguished),
+        )
     return _done("Granted with changes", answered)
 
 
@@ -158,14 +162,15 @@ async def grant_changed(visit: Visit, approval_id: str, given: Annotated[Answer,
 async def deny(visit: Visit, approval_id: str, given: Annotated[Answer, form(Answer)]) -> Done:
     """Deny a request in the name of who is signed in."""
     if not given.comment.strip():
-        raise AdmissionError("a denial needs a reason: write in a sentence why you deny it")
-    answered = await visit.loom.approvals.deny(
-        approval_id,
-        by=visit.by,
-        comment=given.comment,
-        shown=_seen(visit, given),
-        distinguished=_words(given.distinguished),
-    )
+        raise AdmissionError("A denial needs a reason: write in a sentence why you deny it.")
+    with _asking_why():
+        answered = await visit.loom.approvals.deny(
+            approval_id,
+            by=visit.by,
+            comment=given.comment,
+            shown=_seen(visit, given),
+            distinguished=_words(given.distinguished),
+        )
     return _done("Denied", answered)
 
 
@@ -173,7 +178,7 @@ async def deny(visit: Visit, approval_id: str, given: Annotated[Answer, form(Ans
 async def ask(visit: Visit, approval_id: str, given: Annotated[Answer, form(Answer)]) -> Done:
     """Send a request back with a question."""
     if not given.comment.strip():
-        raise AdmissionError("a request is sent back with a question: write what you have to know first")
+        raise AdmissionError("A request is sent back with a question: write what you have to know first.")
     sent = await visit.loom.approvals.send_back(
         approval_id, by=visit.by, question=given.comment, shown=_seen(visit, given)
     )
@@ -190,9 +195,21 @@ class Information(FormFields):
 async def inform(visit: Visit, approval_id: str, given: Annotated[Information, form(Information)]) -> Done:
     """Answer the question of the approver."""
     if not given.information.strip():
-        raise AdmissionError("the question is still open: write what the approver wants to know")
+        raise AdmissionError("The question is still open: write what the approver wants to know.")
     informed = await visit.loom.approvals.inform(approval_id, by=visit.by, information=given.information)
     return Done(f"Your answer was passed on to {informed.approver}.", f"/inbox/{informed.approval_id}")
+
+
+@contextlib.contextmanager
+def _asking_why() -> Iterator[None]:
+    """Ask in words of the page why a case differs, where it is answered otherwise than most cases like it."""
+    try:
+        yield
+    except DistinctionRequiredError as error:
+        raise AdmissionError(
+            "Most cases like this one were answered the other way: say in a sentence why this one is different, or "
+            "answer as they were."
+        ) from error
 
 
 def _seen(visit: Visitor, given: Answer) -> Shown:
