@@ -45,6 +45,11 @@ async def _decision(place: Place, workspace: str) -> str:
     return f"decision={decision.decision_id}"
 
 
+async def _statement(place: Place, workspace: str) -> str:
+    assert place.loom(workspace)
+    return urlencode({"q": "SELECT rationale, outcome, decision_id FROM trace_decisions ORDER BY position"})
+
+
 FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
     "approval_id": _approvals,
     "decision_id": _decisions,
@@ -53,6 +58,7 @@ FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
 """What stands for a part of a path; a page with another part says here what it may be."""
 
 QUERIES: Mapping[str, Callable[[Place, str], Awaitable[str]]] = {
+    "sql": _statement,
     "what-if": _table,
     "what-if-limits": _parameter,
     "what-if-nearest": _decision,
