@@ -200,7 +200,8 @@ SKELETON = """
 (html) => {
   const root = html === null ? document : new DOMParser().parseFromString(html, "text/html");
   const links = new Set(["href", "src", "action", "formaction", "srcset", "data"]);
-  return [...root.querySelectorAll("*")].filter((each) => !each.closest("noscript")).map((each) => each.tagName + " " + [...each.attributes].map(
+  const all = [...root.querySelectorAll("*")].filter((each) => !each.closest("noscript"));
+  return all.map((each) => each.tagName + " " + [...each.attributes].map(
     (one) => links.has(one.name) ? one.name + "=" + (/^([/#?]|$)/.test(one.value) ? "ours" : one.value) : one.name
   ).sort().join(" "));
 }

@@ -46,7 +46,7 @@ async def _decision(place: Place, workspace: str) -> str:
 
 
 async def _statement(place: Place, workspace: str) -> str:
-    assert place.loom(workspace)
+    del place, workspace  # the views of every workspace have it
     return urlencode({"q": "SELECT rationale, outcome, decision_id FROM trace_decisions ORDER BY position"})
 
 
