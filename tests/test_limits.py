@@ -20,6 +20,7 @@ FILLED: dict[str, Any] = {
     "baseline": Window(),
     "current": Window(),
     "of": "spring",
+    "journal": "agent/a",
 }
 """What readers need as well; what it says does not matter, as nothing is looked up."""
 

@@ -11,14 +11,19 @@ from loom.actors import interventions
 from loom.actors.attempting import take_up
 from loom.actors.change_entries import TurnTakenUpEntry
 from loom.actors.system import ActorSystem
+from loom.actors.timeline import Lane, lane_of
 from loom.actors.turns_view import TurnStatus, TurnSummary, TurnsView
 from loom.errors import AdmissionError, TurnNotFoundError
-from loom.identity import By, Identity, short
+from loom.identity import By, Identity, check_limit, short
+from loom.journal.entry import Recorded
 from loom.journal.kinds import TurnAbandonedEntry, TurnRetriedEntry
 from loom.journal.store import check_name
 
 __all__ = ["TurnListing", "Turns"]
 
+
+MOST_READ = 20_000
+"""The most entries of a journal that a timeline reads."""
 
 _KEPT = "no turn of the actor has waited for this message yet"
 
@@ -65,6 +70,26 @@ class Turns:
     async def get(self, command_id: str, *, journal: str | None = None) -> TurnListing:
         """Return a turn by its command id or an unambiguous beginning of it."""
         return self._listing(await self._view.get(command_id, journal=journal))
+
+    async def timeline(
+        self, journal: str, *, limit: int = 20, before: int | None = None
+    ) -> tuple[Lane[TurnListing], ...]:
+        """Return the turns of one actor as lanes, newest first; `before` is the received position last seen.
+
+        The journal is read from the oldest of them on, at most `MOST_READ` entries of it.
+        """
+        listings = await self.list(journal=journal, limit=check_limit(limit), before=before)
+        entries: dict[str, list[Recorded]] = {each.summary.command_id: [] for each in listings}
+        if not listings:
+            return ()
+        before_first = min(each.summary.received_sequence for each in listings) - 1
+        read = self._system.services.store.read(journal, after=before_first, until=before_first + MOST_READ)
+        async for recorded in read:
+            if recorded.command_id in entries:
+                entries[recorded.command_id].append(recorded)
+        return tuple(
+            lane_of(each, entries[each.summary.command_id], ended_at=each.summary.ended_at) for each in listings
+        )
 
     async def retry(self, command_id: str, *, by: By, reason: str | None = None, perform: bool = False) -> TurnListing:
         """Retry a stuck turn, or one that has failed, in the name of a person.
