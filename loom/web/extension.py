@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+import loom.web.refusals  # noqa: F401 - its kind is known wherever a journal is read
 from loom.extension import Extension, Host, Named, Operation
 from loom.web.config import WebConfig
 from loom.web.keys import Keys, Role

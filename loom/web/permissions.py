@@ -9,21 +9,20 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
-
-from pydantic import Field
+from typing import Any, Final
 
 from loom.errors import JournalReadOnlyError, LoomError
 from loom.identity import Identity
-from loom.journal.entry import PersonEntry, Recorded
+from loom.journal.entry import Recorded
 from loom.journal.singleton import SingletonJournal
 from loom.policies import Table
 from loom.policies.registry import PolicyVersion
 from loom.runtime import Loom
 from loom.telemetry import get_logger
 from loom.web.guard import Caller, HttpRefusal
+from loom.web.refusals import CommandRefusedEntry
 
-__all__ = ["PERMISSIONS", "REFUSALS_JOURNAL", "CommandRefusedEntry", "Permissions"]
+__all__ = ["PERMISSIONS", "REFUSALS_JOURNAL", "Permissions"]
 
 REFUSALS_JOURNAL = "web/refusals"
 
@@ -58,28 +57,6 @@ _LONGEST = 200
 """The longest text of a request that is judged and journaled; names that actors have are shorter."""
 
 _log = get_logger("loom.web")
-
-
-class CommandRefusedEntry(PersonEntry):
-    """A command over HTTP was refused by the policy `web.permissions`.
-
-    Equal refusals within a minute are one entry; the next entry says how many there were.
-    """
-
-    kind: ClassVar[str] = "web.command_refused"
-    sources_since: ClassVar[int] = 1
-
-    by: str
-    role: str
-    actor_type: str
-    key: str
-    command: str
-    policy: str
-    """The full hash of the version that refused."""
-    rule: str | None
-    why: str
-    not_written: int = Field(default=0, ge=0)
-    """The number of equal refusals since the entry before."""
 
 
 class Permissions:

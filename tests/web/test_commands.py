@@ -16,7 +16,8 @@ from loom import Actor, Command, Loom
 from loom.actors.command import Message
 from loom.policies import Table
 from loom.web.commands import wait_s_of
-from loom.web.permissions import PERMISSIONS, REFUSALS_JOURNAL, CommandRefusedEntry
+from loom.web.permissions import PERMISSIONS, REFUSALS_JOURNAL
+from loom.web.refusals import CommandRefusedEntry
 from tests.web.support import Asker, Client, Said, served
 
 
