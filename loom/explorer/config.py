@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from loom.config import Section
+from loom.explorer.sources import OidcConfig, ProxyConfig
 
 __all__ = ["ExplorerConfig"]
 
@@ -18,3 +19,7 @@ class ExplorerConfig(Section):
     """A session ends after this time, whatever happens."""
     max_sessions: int = Field(default=10_000, ge=1, le=1_000_000)
     """At once; who signs in beyond that ends the session that was used longest ago."""
+    proxy: ProxyConfig | None = None
+    """A proxy that signs people in."""
+    oidc: OidcConfig | None = None
+    """Single sign-on."""

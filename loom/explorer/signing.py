@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
-from loom.explorer.config import ExplorerConfig
+from loom.explorer.arrivals import arrive, signed_in_by_proxy
 from loom.explorer.rendering import rendered
 from loom.explorer.sessions import Credential, Holder
 from loom.explorer.visits import FormFields, House, Visit, cookie_of, form, give_cookie, local, read_form
@@ -42,7 +42,7 @@ async def sign_in_page(request: Request) -> Response:
     given = request.cookies.get(cookie_of(request))
     if house.sessions.find(given) is not None:
         return RedirectResponse(wanted, status_code=303)
-    return _form(request, wanted)
+    return signed_in_by_proxy(request, wanted) or _form(request, wanted)
 
 
 def _form(request: Request, wanted: str, *, status: int = 200, wrong: str = "") -> Response:
@@ -63,13 +63,7 @@ async def sign_in(request: Request) -> Response:
         workspace, key = house.api.recognise(request, given.key.strip())
     except HttpRefusal as error:
         return _form(request, wanted, status=error.status, wrong=error.message)
-    house.sessions.close(request.cookies.get(cookie_of(request)))
-    section = house.api.loom(workspace).config.sections.get("explorer")
-    config = section if isinstance(section, ExplorerConfig) else ExplorerConfig()
-    session = house.sessions.open(workspace, with_key(house.api, workspace, key.key_id), config)
-    answer = RedirectResponse(wanted, status_code=303)
-    give_cookie(request, answer, session)
-    return answer
+    return arrive(request, workspace, with_key(house.api, workspace, key.key_id), wanted=wanted)
 
 
 async def sign_out(request: Request, visit: Visit, given: Annotated[SignOut, form(SignOut)]) -> Response:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loom.errors import LoomError
-from loom.explorer import signing
+from loom.explorer import arrivals, signing
 from loom.explorer.assets import serve
 from loom.explorer.page import Page, all_pages
 from loom.explorer.rendering import rendered
@@ -67,6 +67,7 @@ def create_site(api: Api, *, pages: Sequence[Page] | None = None) -> ASGIApp:
     app.add_api_route("/assets/{name}", serve, methods=["GET"])
     app.add_api_route("/", _start, methods=["GET"])
     signing.add_to(app)
+    arrivals.add_to(app)
     for page in app.state.pages:
         page.add_to(app)
     app.add_middleware(_Headers)

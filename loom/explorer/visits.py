@@ -18,7 +18,9 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
+from loom.explorer.config import ExplorerConfig
 from loom.explorer.sessions import Holder, Session, Sessions
+from loom.explorer.sources import name_by_proxy
 from loom.identity import Identity
 from loom.runtime import Loom
 from loom.web.api import Api
@@ -153,7 +155,19 @@ def _signed_in(request: Request, house: House) -> Visitor:
     if found is None or given is None:
         raise SignedOut
     session, holder = found
+    _check_proxy(request, house, session, holder)
     return Visitor(house.api.loom(session.workspace), session.workspace, holder, session, house.token(given))
+
+
+def _check_proxy(request: Request, house: House, session: Session, holder: Holder) -> None:
+    """End a session that a proxy opened, where the proxy does not name the same person any more."""
+    if not holder.source.startswith("proxy:"):
+        return
+    section = house.api.loom(session.workspace).config.sections.get("explorer")
+    proxy = section.proxy if isinstance(section, ExplorerConfig) else None
+    if name_by_proxy(request, proxy) != holder.name:
+        house.sessions.close(request.cookies.get(cookie_of(request)))
+        raise SignedOut
 
 
 def _check_site(request: Request) -> None:

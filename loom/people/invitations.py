@@ -24,7 +24,10 @@ from loom.people.entries import (
     PersonLeftEntry,
 )
 
-__all__ = ["INVITATION_LIFE_S", "Invitation", "Invitations", "Redeemed", "invitation_path"]
+__all__ = ["INVITATION_LIFE_S", "INVITATION_PATH", "Invitation", "Invitations", "Redeemed", "invitation_path"]
+
+INVITATION_PATH = "/invitation"
+"""Where the link of an invitation leads."""
 
 INVITATION_LIFE_S = 86_400
 """For how long an invitation can be used: 24 hours."""
@@ -61,7 +64,7 @@ class Invitation(NamedTuple):
 
 def invitation_path(secret: str) -> str:
     """Return the path of the link with which an invitation is sent; opening it only shows a page."""
-    return f"/sign-in?invitation={secret}"
+    return f"{INVITATION_PATH}?code={secret}"
 
 
 class Redeemed(NamedTuple):
@@ -140,21 +143,36 @@ class Invitations:
 
         What is wrong with it is said only to who has its secret.
         """
-        found = _TEXT.match(secret)
-        invitation_id, rest = (found[1], found[2]) if found is not None else ("", "")
 
         def missing() -> Entry:
-            known = self._known.get(invitation_id)
-            expected = _hash("", "") if known is None else known[1]
-            right = hmac.compare_digest(expected, _hash(invitation_id, rest))
-            if known is None or not right:
-                raise InvitationError("this invitation is not known; expected one that was sent to you: ask for one")
-            _check_usable(known[0], self._now())
-            return InvitationRedeemedEntry(**known[0].identity.written(), invitation_id=invitation_id)
+            known = self.check(secret)
+            return InvitationRedeemedEntry(**known.identity.written(), invitation_id=known.invitation_id)
 
         await self._journal.append_if_missing(missing)
+        invitation_id = str(self._id_in(secret))
         invitation = self._known[invitation_id][0]
         return Redeemed(invitation.identity, invitation.access, invitation_id)
+
+    def check(self, secret: str) -> Invitation:
+        """Return the invitation that a secret would open now; raise `InvitationError` as `redeem` does."""
+        found = _TEXT.match(secret)
+        invitation_id, rest = (found[1], found[2]) if found is not None else ("", "")
+        known = self._known.get(invitation_id)
+        expected = _hash("", "") if known is None else known[1]
+        right = hmac.compare_digest(expected, _hash(invitation_id, rest))
+        if known is None or not right:
+            raise InvitationError("this invitation is not known; expected one that was sent to you: ask for one")
+        _check_usable(known[0], self._now())
+        return known[0]
+
+    def knows(self, secret: str) -> bool:
+        """Tell whether an invitation is of this workspace; whether its secret is right is another question."""
+        return self._id_in(secret) in self._known
+
+    @staticmethod
+    def _id_in(secret: str) -> str | None:
+        found = _TEXT.match(secret)
+        return None if found is None else found[1]
 
     async def withdraw(self, invitation_id: str, *, by: By, reason: str) -> Invitation:
         """Withdraw an invitation, used or not; the sessions that it opened end."""

@@ -167,7 +167,7 @@ def test_the_shell_keeps_the_directory(tmp_path: Path) -> None:
     assert (refused.code, "to themselves" in refused.err) == (1, True)
     loom("back", "maria", "--by", "maria")
     link = loom("invite", "maria", "--by", "root").splitlines()[0]
-    assert link.startswith("http://127.0.0.1:8765/sign-in?invitation=loomi_")
+    assert link.startswith("http://127.0.0.1:8765/invitation?code=loomi_")
     assert "open" in loom("invitations")
     loom("withdraw", link.partition("loomi_")[2][:16], "-m", "wrong address", "--by", "root")
     loom("left", "dora", "-m", "moved on", "--by", "root")
@@ -198,7 +198,7 @@ async def test_the_api_keeps_the_directory_in_the_name_of_the_key(tmp_path: Path
             ["admin@one", "approver@one", "maria"],
         )
         invited = (await client.call("POST", "/api/invitations", {"name": "maria"})).json
-        assert invited["path"].startswith("/sign-in?invitation=loomi_")
+        assert invited["path"].startswith("/invitation?code=loomi_")
         assert (invited["by"], invited["access"], invited["state"]) == ("admin@one", "approver", "open")
         listed = (await client.call("GET", "/api/invitations")).json["items"]
         assert [each["path"] for each in listed] == [None]
