@@ -213,7 +213,7 @@ async def read_form(request: Request, model: type[Form]) -> Form:
     expected = house.token(request.cookies.get(cookie_of(request), ""))
     if not hmac.compare_digest(fields.pop("token", "").encode(), expected.encode()):
         raise HttpRefusal(403, "bad_token", "this form is out of date: open the page again, and send it once more")
-    request.state.typed = {name: text for name, text in fields.items() if name not in ("key", "invitation")}
+    request.state.typed = {name: text for name, text in fields.items() if name not in ("key", "password")}
     try:
         also = {name: fields.pop(name) for name in list(fields) if ":" in name}
         return model.model_validate({**fields, "also": also} if "also" not in fields else fields)

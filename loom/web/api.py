@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query, Request
@@ -159,24 +159,15 @@ class Api:
 
         For requests that name no workspace: a key is of one only.
         """
-        with self.guessing(request, Keys.named_in(text)):
-            for workspace, keys in self._keys.items():
-                key = keys.who(text)
-                if key is not None:
-                    return workspace, key
-            raise HttpRefusal(401, "unauthorized", "this key opens nothing here")
-
-    @contextlib.contextmanager
-    def guessing(self, request: Request, name: str | None) -> Iterator[None]:
-        """Count what is refused with a 401 within as a guess at a secret of that name; refuse who guesses too often."""
-        peer, named = peer_of(request.client.host if request.client else None), named_as("", name)
+        peer = peer_of(request.client.host if request.client else None)
+        named = named_as("", Keys.named_in(text))
         self._failed.check(named, peer)
-        try:
-            yield
-        except HttpRefusal as error:
-            if error.status == 401:
-                self._failed.failed(named, peer)
-            raise
+        for workspace, keys in self._keys.items():
+            key = keys.who(text)
+            if key is not None:
+                return workspace, key
+        self._failed.failed(named, peer)
+        raise HttpRefusal(401, "unauthorized", "this key opens nothing here")
 
     def key(self, workspace: str, key_id: str) -> ApiKey | None:
         """Return a key as it is known now; None for one that is revoked."""
