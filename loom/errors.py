@@ -454,6 +454,12 @@ class EquivalenceRuleTamperedError(LoomError):
     kind = "fault"
 
 
+class ContradictionNotFoundError(LoomError):
+    """There is no contradiction with this situation, or more than one begins with it."""
+
+    kind = "not_found"
+
+
 class PrecedentClassNotFoundError(LoomError):
     """There is no class of precedents with this key, or more than one begins with it."""
 

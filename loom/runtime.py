@@ -52,7 +52,7 @@ from loom.lineage import Lineage
 from loom.operations import Operations
 from loom.people import People, PeopleConfig
 from loom.people.oversight import Oversight
-from loom.precedents import EquivalenceRegistry, Memory, Precedents
+from loom.precedents import EquivalenceRegistry, Memory, OpenContradictions, Precedents
 from loom.precedents.index import uncount
 from loom.precedents.sealed_class import SealedClasses, keep_classes
 from loom.precedents.similarity import Embed
@@ -116,6 +116,7 @@ class Loom(Lifecycle):
     history: History
     lineage: Lineage
     precedents: Precedents
+    contradictions: OpenContradictions
     queries: Queries
     policies: AuditedPolicies
     outcomes: Outcomes
@@ -350,6 +351,7 @@ class Loom(Lifecycle):
         self.alerts = Alerts(
             self.store, self.metrics, config.alerts, now=self.now, make_draft=make_draft, background=self.background
         )
+        self.contradictions = OpenContradictions(self.store, self.precedents, make_draft=make_draft)
         self.memory = Memory(queries, similarity=similarity)
         self.outcomes = Outcomes(self.store, self.traces, now=services.now)
         new_id = self._sources.new_id

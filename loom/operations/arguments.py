@@ -31,6 +31,7 @@ __all__ = [
     "Nothing",
     "Opening",
     "Register",
+    "ResolveContradiction",
     "Retry",
     "Send",
     "SendBack",
@@ -83,6 +84,15 @@ class Inform(Arguments):
     id: str
     by: Named
     information: str
+
+
+class ResolveContradiction(Arguments):
+    """Which contradiction is resolved, by whom, what stands and why."""
+
+    id: str
+    stands: str
+    by: Named
+    reason: str
 
 
 class ShowApproval(Arguments):

@@ -53,11 +53,13 @@ from loom.operations.arguments import (
     Look,
     Nothing,
     Register,
+    ResolveContradiction,
     Retry,
     Send,
     SendBack,
     ShowApproval,
 )
+from loom.operations.contradicting import resolve_contradiction
 from loom.operations.judging import audit_decisions, compare_decisions, judge_decisions, keep_judgement
 from loom.operations.oversight import oversight_operations
 from loom.operations.people import known_as, people_operations
@@ -85,6 +87,7 @@ from loom.operations.subjects import (
 )
 from loom.people import People
 from loom.people.oversight import Oversight
+from loom.precedents import OpenContradictions
 from loom.projections import ProjectionStatus
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
@@ -104,6 +107,7 @@ class Served(Protocol):
     actors: ActorSystem
     approvals: Approvals
     background: Background
+    contradictions: OpenContradictions
     oversight: Oversight
     people: People
     replay: Replay
@@ -175,6 +179,9 @@ class Operations:
             "approvals.show": _Operation(ShowApproval, partial(show_approval, loom.approvals)),
             **{name: _Operation(*each) for name, each in oversight_operations(loom.oversight).items()},
             **{name: _Operation(*each) for name, each in people_operations(loom.people).items()},
+            "contradictions.resolve": _Operation(
+                ResolveContradiction, partial(resolve_contradiction, loom.contradictions)
+            ),
             "policies.audit": _Operation(AuditDecisions, partial(audit_decisions, loom.policies, loom.replay)),
             "policies.adopt": _Operation(Adopt, partial(adopt_version, loom.policies)),
             "policies.register": _Operation(Register, partial(register_table, loom.policies)),

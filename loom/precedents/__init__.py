@@ -9,13 +9,17 @@ from loom.precedents.facets import FacetCount, FacetCounts
 from loom.precedents.index import PrecedentsProjection
 from loom.precedents.memory import Memory
 from loom.precedents.registry import EQUIVALENCE_JOURNAL, EquivalenceRegistry, RuleVersion
+from loom.precedents.resolutions import CONTRADICTION_JOURNAL, ContradictionResolvedEntry, Resolution
+from loom.precedents.resolving import OpenContradictions
 from loom.precedents.search import PrecedentMember, Precedents, PrecedentSupport
 
 __all__ = [
+    "CONTRADICTION_JOURNAL",
     "EQUIVALENCE_JOURNAL",
     "Attribute",
     "Bin",
     "Contradiction",
+    "ContradictionResolvedEntry",
     "Contradictions",
     "EarlierAnswer",
     "EarlierAnswers",
@@ -26,10 +30,12 @@ __all__ = [
     "FacetCounts",
     "FromContext",
     "Memory",
+    "OpenContradictions",
     "PrecedentMember",
     "PrecedentSupport",
     "Precedents",
     "PrecedentsProjection",
+    "Resolution",
     "RuleVersion",
     "SetOf",
 ]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -19,22 +19,35 @@ from loom.decisions.confirming import Confirmed
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.hits import Hits
 from loom.precedents.registry import EquivalenceRegistry
+from loom.precedents.resolutions import Resolution, in_force, resolutions
 from loom.precedents.separating import Separation, best_separation
 from loom.projections import Queries
+from loom.projections.sql import prefix_range
 
-__all__ = ["Contradiction", "Contradictions", "DecidedSo", "SeparatedBy", "contradictions", "decider_of"]
+__all__ = [
+    "Contradiction",
+    "Contradictions",
+    "DecidedSo",
+    "SeparatedBy",
+    "contradiction",
+    "contradictions",
+    "decider_of",
+]
 
 _SITUATIONS = """
 SELECT situation, rule, count(*) AS outcomes, sum(support) AS cases, sum(support) - max(support) AS others
 FROM precedent_classes {where} GROUP BY rule, situation
 """
+_RESOLVED = "situation IN (SELECT value FROM json_each(:resolved))"
 _LISTED = f"""
-SELECT * FROM ({_SITUATIONS}) WHERE outcomes > 1 ORDER BY others DESC, cases DESC, rule, situation LIMIT :limit
+SELECT * FROM ({_SITUATIONS}) WHERE outcomes > 1 AND (:wanted IS NULL OR {_RESOLVED} = :wanted)
+ORDER BY others DESC, cases DESC, rule, situation LIMIT :limit
 """  # noqa: S608 - constants only
 _COUNTED = f"""
 SELECT count(*) AS situations, coalesce(sum(outcomes > 1), 0) AS contradictory, coalesce(sum(others), 0) AS others,
-  coalesce(sum(cases), 0) AS cases FROM ({_SITUATIONS})
+  coalesce(sum(cases), 0) AS cases, coalesce(sum(outcomes > 1 AND {_RESOLVED}), 0) AS resolved FROM ({_SITUATIONS})
 """  # noqa: S608
+_ONE = "SELECT situation FROM precedent_classes WHERE situation >= ? AND situation < ? GROUP BY situation LIMIT 3"
 _CASES = """
 SELECT p.position, p.decision_id, p.journal, p.command_id, p.decision_type, p.rationale, p.outcome, p.is_exception,
   p.recorded_at_us, p.situation, p.precedent, p.policy_name, p.policy_version, p.policy_hash, p.excluded,
@@ -94,7 +107,8 @@ class Contradiction(_Frozen):
 
     `words` name the situation. `looked_at` is the number of its decisions that were read, the newest first: 5,000 at
     most, of which 2,000 are examined for the separation. `separation` is None where no recorded fact does better than
-    chance.
+    chance. It is open until a person says which outcome stands, and open again when a later decision goes against that;
+    `resolution` is what a person said last.
     """
 
     situation: str
@@ -106,38 +120,77 @@ class Contradiction(_Frozen):
     first_at: datetime
     last_at: datetime
     separation: SeparatedBy | None
+    status: Literal["open", "resolved"] = "open"
+    resolution: Resolution | None = None
 
 
 class Contradictions(_Frozen):
     """The contradictions: the number of situations, how many were decided in more than one way, and a list of those.
 
     `others` counts the decisions that differ from the majority of their situation. `listed` begins with the situations
-    with most of these.
+    with most of these. `resolved` counts those of which a person has said what stands, and nothing went against it.
     """
 
     situations: int
     contradictory: int
     cases: int
     others: int
+    resolved: int = 0
     listed: tuple[Contradiction, ...]
 
 
 async def contradictions(
-    queries: Queries, hits: Hits, rules: EquivalenceRegistry, *, rule: str | None, limit: int
+    queries: Queries,
+    hits: Hits,
+    rules: EquivalenceRegistry,
+    *,
+    rule: str | None,
+    limit: int,
+    status: Literal["open", "resolved"] | None = None,
 ) -> Contradictions:
-    """Return the contradictions by all rules, or by one, named by its full hash."""
+    """Return the contradictions by all rules, or by one, named by its full hash; of one status, if it is given."""
+    said = await resolutions(queries.entries)
+    settled = await in_force(queries, said)
     where, bound = ("", {}) if rule is None else ("WHERE rule = :rule", {"rule": rule})
+    bound = {**bound, "resolved": json.dumps(sorted(settled))}
     [counted] = await queries.fetch(_COUNTED.format(where=where), bound, names=_NAMES)
-    rows = await queries.fetch(_LISTED.format(where=where), {**bound, "limit": limit}, names=_NAMES)
+    asked = {**bound, "limit": limit, "wanted": None if status is None else int(status == "resolved")}
+    rows = await queries.fetch(_LISTED.format(where=where), asked, names=_NAMES)
     found = []
     for row in rows:
         known = rules.resolve(row["rule"]).rule if rules.knows(row["rule"]) else None
         members = await _members(queries, hits, row["situation"])
         if len({each.row["precedent"] for each in members}) > 1:
-            found.append(_contradiction(row["situation"], row["rule"], row["cases"], members, known))
+            each = _contradiction(row["situation"], row["rule"], row["cases"], members, known)
+            found.append(_with_resolution(each, said.get(each.situation), settled))
         else:
             queries.differences.add("precedent_classes", row["situation"], "its decisions have one outcome")
     return Contradictions(**dict(counted), listed=tuple(found))
+
+
+async def contradiction(
+    queries: Queries, hits: Hits, rules: EquivalenceRegistry, situation: str
+) -> Contradiction | None:
+    """Return a contradiction by its situation or the beginning of it; None where there is no such one, or several."""
+    rows = await queries.fetch(_ONE, prefix_range(situation), names=_NAMES)
+    found = [row["situation"] for row in rows]
+    key = situation if situation in found else found[0] if len(found) == 1 else None
+    if key is None:
+        return None
+    members = await _members(queries, hits, key)
+    if len({each.row["precedent"] for each in members}) < 2:
+        return None
+    rule = members[0].row["rule"]
+    known = rules.resolve(rule).rule if rules.knows(rule) else None
+    said = await resolutions(queries.entries)
+    one = {each: said[each] for each in said if each == key}
+    found_one = _contradiction(key, rule, len(members), members, known)
+    return _with_resolution(found_one, one.get(key), await in_force(queries, one))
+
+
+def _with_resolution(each: Contradiction, said: Resolution | None, settled: Collection[str]) -> Contradiction:
+    status = "resolved" if each.situation in settled else "open"
+    return each.model_copy(update={"status": status, "resolution": said})
 
 
 async def _members(queries: Queries, hits: Hits, situation: str) -> list[Confirmed]:

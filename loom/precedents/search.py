@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
-from loom.clock import datetime_from_us
 from loom.decisions.confirming import Confirmed, confirmed_decisions
 from loom.decisions.entries import PrecedentFound
 from loom.errors import (
+    ContradictionNotFoundError,
     DecisionNotFoundError,
     EquivalenceRuleNotRegisteredError,
     PrecedentClassNotFoundError,
@@ -20,9 +20,10 @@ from loom.identity import By
 from loom.policies.registry import PolicyRegistry
 from loom.precedents.answered import EarlierAnswers, earlier_answers
 from loom.precedents.conditions import AMONG, USABLE, asked_for
-from loom.precedents.contradictions import Contradictions, contradictions
+from loom.precedents.contradictions import Contradiction, Contradictions, contradiction, contradictions
 from loom.precedents.equivalence import EquivalenceRule
 from loom.precedents.facets import FacetCounts, facet_counts
+from loom.precedents.found import are_of, found_in, support_of, written
 from loom.precedents.hits import Hits
 from loom.precedents.index import ROW, confirmable_row
 from loom.precedents.registry import EquivalenceRegistry, RuleVersion
@@ -160,7 +161,7 @@ class Precedents:
             rows = await self._queries.fetch(statement, bound, names=_NAMES, consistent=False)
         by_class = situation is not None or precedent is not None
         hits = await self._hits.confirmed(rows, facets=facets, words=asked.words, by_class=by_class)
-        found = {each.row["position"]: PrecedentFound(**_written(each)) for each in hits}
+        found = {each.row["position"]: PrecedentFound(**written(each)) for each in hits}
         if similar_to is None:
             return tuple(found.values())
         return tuple(found[at].suggested(nearness) for at, nearness in near.items() if at in found)
@@ -189,15 +190,28 @@ class Precedents:
         statement = _CLASS.format(f"{_LARGEST}{where} {_LARGEST_FIRST}")
         return await self._supports(await self._queries.fetch(statement, bound, names=_NAMES))
 
-    async def contradictions(self, *, rule: str | None = None, limit: int = 20) -> Contradictions:
+    async def contradictions(
+        self, *, rule: str | None = None, status: Literal["open", "resolved"] | None = None, limit: int = 20
+    ) -> Contradictions:
         """Return the situations that were decided in more than one way, those with the largest minority first.
 
         Each has its outcomes with counts, first and last, who decided, and the recorded fact that separates them best,
-        if one does so better than chance. `rule` is as in `classes`.
+        if one does so better than chance. `rule` is as in `classes`. One is `open` until a person says which outcome
+        stands, and open again once a later decision goes against that.
         """
         rules = self._registry()
         chosen = None if rule is None else rules.resolve(rule).hash
-        return await contradictions(self._queries, self._hits, rules, rule=chosen, limit=limit)
+        return await contradictions(self._queries, self._hits, rules, rule=chosen, limit=limit, status=status)
+
+    async def contradiction(self, situation: str) -> Contradiction:
+        """Return a contradiction by its situation or the beginning of it; raise `ContradictionNotFoundError`."""
+        found = await contradiction(self._queries, self._hits, self._registry(), situation) if situation else None
+        if found is None:
+            raise ContradictionNotFoundError(
+                f"contradiction [{situation!r:.80}] is not known, or is ambiguous; expected [the situation of one that "
+                "was decided in more than one way, or an unambiguous beginning]: see `loom contradictions`"
+            )
+        return found
 
     async def answers(self, situation: str, *, exclude_turn: tuple[str, str] | None = None) -> EarlierAnswers:
         """Return how people answered in earlier decisions of a situation, by its full key; not those of one turn."""
@@ -223,7 +237,7 @@ class Precedents:
         rows = await self._queries.fetch(statement, bound, names=_NAMES)
         return tuple(
             PrecedentMember(
-                **_found(each.row),
+                **found_in(each.row),
                 position=each.row["position"],
                 policy=each.row["policy_name"],
                 policy_version=each.row["policy_version"],
@@ -279,8 +293,8 @@ class Precedents:
             oldest, newest = members.get(row["oldest"]), members.get(row["newest"])
             if oldest is None or newest is None:
                 continue
-            if _are_of(row, oldest.row, newest.row):
-                found.append(_support(row, oldest.row, newest.row, words=self._named(row["rule"], newest)))
+            if are_of(row, oldest.row, newest.row):
+                found.append(support_of(row, oldest.row, newest.row, words=self._named(row["rule"], newest)))
             else:
                 self._queries.differences.add("precedent_classes", row["precedent"], "its decisions are of another")
         return tuple(found)
@@ -300,45 +314,3 @@ class Precedents:
                 "use its `precedents`"
             )
         return self._rules
-
-
-def _found(row: Row) -> dict[str, Any]:
-    return {
-        "decision_id": row["decision_id"],
-        "journal": row["journal"],
-        "decision_type": row["decision_type"],
-        "rationale": row["rationale"],
-        "outcome": json.loads(row["outcome"]),
-        "is_exception": bool(row["is_exception"]),
-        "recorded_at": datetime_from_us(row["recorded_at_us"]),
-        "situation": row["situation"],
-        "precedent": row["precedent"],
-        "superseded": row["superseded"],
-    }
-
-
-def _written(hit: Confirmed) -> dict[str, Any]:
-    """Return a hit as a turn writes it down: without its class where that is sealed."""
-    found = _found(hit.row)
-    return found if hit.decision["sealed_class"] is None else {**found, "situation": None, "precedent": None}
-
-
-def _are_of(row: Row, *members: Row) -> bool:
-    """Tell whether decisions are in the class that a row counts."""
-    return all(each[name] == row[name] for each in members for name in ("precedent", "rule", "situation"))
-
-
-def _support(row: Row, oldest: Row, newest: Row, *, words: str) -> PrecedentSupport:
-    return PrecedentSupport(
-        precedent=row["precedent"],
-        situation=row["situation"],
-        rule=row["rule"],
-        support=row["support"],
-        superseded=row["superseded"],
-        first_at=datetime_from_us(oldest["recorded_at_us"]),
-        last_at=datetime_from_us(newest["recorded_at_us"]),
-        decision_id=newest["decision_id"],
-        decision_type=newest["decision_type"],
-        outcome=json.loads(newest["outcome"]),
-        words=words,
-    )

@@ -33,6 +33,7 @@ __all__ = [
     "Page",
     "PolicyAnswer",
     "PreviewRequest",
+    "ResolveRequest",
     "SendBackRequest",
     "Shape",
 ]
@@ -124,6 +125,13 @@ class InformRequest(Shape):
     """The answer to the question with which a request for approval was sent back."""
 
     information: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
+
+
+class ResolveRequest(Shape):
+    """Which outcome of a contradiction stands, by its key or its words, and why."""
+
+    stands: str = Field(min_length=1, max_length=500)
+    reason: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
 
 
 class PreviewRequest(Shape):

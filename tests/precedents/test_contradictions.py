@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from loom import Actor, Command, Loom
 from loom.decisions import Decision, DecisionJournalEntry, PolicyReference
 from loom.decisions.decision import ApprovalGiven
+from loom.errors import AdmissionError, ContradictionNotFoundError
 from loom.journal import Append, draft
 from loom.precedents import Bin, EquivalenceRule
 from loom.precedents.separating import best_separation, splits_of
@@ -231,3 +232,77 @@ async def test_observed_decisions_count_by_their_own_time_and_decider(tmp_path: 
         "granted no": {"(not named)": 1},
     }
     assert found.separation is None, "two cases separate nothing"
+
+
+async def test_a_contradiction_is_open_until_a_person_says_what_stands_and_again_after_another_outcome(
+    tmp_path: Path,
+) -> None:
+    both = [({"purpose": "home", "income": 70}, granted, "carol") for granted in (True, True, False)]
+    async with Loom.open(f"sqlite:///{tmp_path}/journal.db", actors=[Clerk], by="robin") as loom:
+        await laid_down(loom, both)
+        [found] = (await loom.contradictions.list()).listed
+        assert (found.status, found.resolution) == ("open", None)
+        for stands, reason, error in (
+            ("granted maybe", "so", "not one of this contradiction"),
+            ("granted yes", " ", "no reason"),
+        ):
+            with pytest.raises(AdmissionError, match=error):
+                await loom.contradictions.resolve(found.situation, stands=stands, by="mira", reason=reason)
+        with pytest.raises(ContradictionNotFoundError):
+            await loom.contradictions.resolve("f" * 64, stands="granted yes", by="mira", reason="so")
+        resolved = await loom.contradictions.resolve(
+            found.situation[:12], stands="granted yes", by="mira", reason="we pay"
+        )
+        assert (resolved.status, resolved.resolution and resolved.resolution.by) == ("resolved", "mira")
+        listed = await loom.contradictions.list()
+        assert (listed.contradictory, listed.resolved, listed.listed) == (1, 1, ())
+        assert [each.status for each in (await loom.contradictions.list(status="resolved")).listed] == ["resolved"]
+        await loom.outcomes.observe(f"{0:064x}", correct=True, by="mira")  # what is no decision opens nothing
+        assert (await loom.contradictions.get(found.situation)).status == "resolved"
+        await again(loom, granted=True)
+        assert (await loom.contradictions.get(found.situation)).status == "resolved"
+        await again(loom, granted=False)
+        [reopened] = (await loom.contradictions.list()).listed
+        assert (reopened.status, reopened.resolution and reopened.resolution.reason) == ("open", "we pay")
+
+
+async def again(loom: Loom, *, granted: bool) -> None:
+    """Decide the case of purpose home once more."""
+    head = await loom.store.head("clerk/one")
+    version = loom.policies.latest("clerk")
+    facts: dict[str, Any] = {"purpose": "home", "income": 70}
+    outcome: dict[str, Any] = {"granted": granted}
+    decision = Decision(
+        decision_id=f"{head.sequence:064x}",
+        decision_type="loan",
+        rationale="so",
+        policy=PolicyReference(name=version.name, version=version.version, hash=version.hash),
+        facts=facts,
+        outcome=outcome,
+        precedent_class=RULE.classify(facts, outcome),
+    )
+    entry = draft(DecisionJournalEntry(decision=decision), policy_hash=version.hash_bytes)
+    await loom.store.append(Append("clerk/one", head.sequence, (entry,)))
+
+
+def test_the_shell_resolves_a_contradiction_in_a_persons_name(config: Path) -> None:
+    [first, *_] = invoke("contradictions", "--json", config=config).json["listed"]
+    said = invoke(
+        "contradictions",
+        "resolve",
+        first["situation"][:12],
+        "--stands",
+        "granted yes",
+        "--by",
+        "mira",
+        "-m",
+        "we pay",
+        config=config,
+    )
+    assert (said.code, "granted yes stands, says mira" in said.out) == (0, True)
+    assert invoke("contradictions", first["situation"], config=config).code == 0
+    left = invoke("contradictions", "--json", config=config)
+    assert left.code == (1 if left.json["listed"] else 0)
+    assert first["situation"] not in {each["situation"] for each in left.json["listed"]}
+    everything = invoke("contradictions", "--all", "--json", config=config).json
+    assert {each["situation"]: each["status"] for each in everything["listed"]}[first["situation"]] == "resolved"

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from loom.web.routes import (
     actors,
     approvals,
+    contradictions,
     decisions,
     journals,
     oversight,
@@ -22,5 +23,20 @@ __all__ = ["routes"]
 
 routes = APIRouter(prefix="/api", tags=["loom"])
 
-for each in (actors, turns, decisions, approvals, oversight, people, policies, runs, replay, journals, standings):
+_NOUNS = (
+    actors,
+    turns,
+    decisions,
+    approvals,
+    contradictions,
+    oversight,
+    people,
+    policies,
+    runs,
+    replay,
+    journals,
+    standings,
+)
+
+for each in _NOUNS:
     routes.include_router(each.routes)
