@@ -35,6 +35,8 @@ class EarlierAnswer(_Frozen):
     decision_id: str
     granted: bool
     by: str
+    identity_source: str | None = None
+    via: str | None = None
     answered_at: datetime
     comment: str | None
 
@@ -84,6 +86,8 @@ def _answer(case: Confirmed) -> EarlierAnswer | None:
         decision_id=case.row["decision_id"],
         granted=last["granted"],
         by=last["by"],
+        identity_source=last.get("identity_source"),
+        via=last.get("via"),
         answered_at=last["answered_at"],
         comment=last.get("comment"),
     )
