@@ -9,16 +9,14 @@ from typing import Any, Literal, TypeVar, overload
 from loom.actors.system import ActorSystem
 from loom.decisions.runs import Runs
 from loom.decisions.traces import Traces
-from loom.errors import (
-    AdmissionError,
-    JournalReadOnlyError,
-)
+from loom.errors import AdmissionError, JournalReadOnlyError
 from loom.identity import By, check_limit
 from loom.journal.store import Draft, JournalStore, draft
 from loom.policies.contract import AnyPolicy
 from loom.policies.registry import PolicyRegistry
 from loom.projections import Queries
 from loom.replay.against import ALSO, AgainstCase, AgainstTally, OutcomeJudgement, compared
+from loom.replay.as_of import AsOf
 from loom.replay.asking import Askable, Asked, check_own
 from loom.replay.checking import TurnCheck, check_open_turns, sample_ended_turns
 from loom.replay.done import OutcomeMap
@@ -87,6 +85,10 @@ class Replay:
     def sample(self, number: int, *, seed: int | None = None) -> AsyncIterator[TurnVerification]:
         """Drive some finished turns of any journal again, chosen at random, and yield the result of each."""
         return sample_ended_turns(self._store, self._system, check_limit(number), seed=seed)
+
+    async def as_of(self, position: int) -> AsOf:
+        """Return the workspace as it was known when the journal ended at a position; raise `OutOfRangeError`."""
+        return await AsOf.read(position, store=self._store, queries=self._queries, system=self._system)
 
     # --- judging again --------------------------------------------------------------------------
 

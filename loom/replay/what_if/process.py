@@ -22,7 +22,7 @@ __all__ = ["WhatIfProcess"]
 
 _MOST_WAITING = 200
 _MEMORY_BYTES = 2 * 1024**3
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0
 _MODULE = "loom.replay.what_if.worker"
 
 _log = get_logger("loom.replay")
