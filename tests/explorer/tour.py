@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from loom.explorer.editing import fields_of
 from loom.explorer.page import all_pages
@@ -50,12 +50,18 @@ async def _statement(place: Place, workspace: str) -> str:
     return urlencode({"q": "SELECT rationale, outcome, decision_id FROM trace_decisions ORDER BY position"})
 
 
+async def _actors(place: Place, workspace: str, count: int) -> Sequence[str]:
+    found = {each.journal: None for each in await place.loom(workspace).traces.find(limit=count)}
+    return [quote(each) for each in found]
+
+
 FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
     "approval_id": _approvals,
     "decision_id": _decisions,
     "version": _versions,
+    "actor_type/key": _actors,
 }
-"""What stands for a part of a path; a page with another part says here what it may be."""
+"""What stands for the parts of a path, joined by slashes; a page with others says here what they may be."""
 
 QUERIES: Mapping[str, Callable[[Place, str], Awaitable[str]]] = {
     "sql": _statement,
@@ -71,10 +77,11 @@ async def addresses(place: Place, workspace: str = "one", *, decisions: int = 1)
     """Return where all pages are; of a page about one of many, the newest ones."""
     found: list[str] = []
     for page in all_pages():
-        parts = re.findall(r"\{(\w+)", page.path)
-        assert len(parts) <= 1, "say how the parts of this path belong together"
-        filled = [""] if not parts else await FILLED[parts[0]](place, workspace, decisions)
+        parts = "/".join(re.findall(r"\{(\w+)", page.path))
+        filled = await FILLED[parts](place, workspace, decisions) if parts else [""]
         assert filled, page.name
         query = f"?{await QUERIES[page.name](place, workspace)}" if page.name in QUERIES else ""
-        found += [re.sub(r"\{[^}]+\}", each, page.path) + query for each in filled]
+        before, _, after = page.path.partition("{")
+        after = after.rpartition("}")[2]
+        found += [f"{before}{each}{after}{query}" for each in filled]
     return found
