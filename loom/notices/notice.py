@@ -35,7 +35,7 @@ class Notice(NamedTuple):
         """Return it as a CloudEvent 1.0 in JSON, the same bytes at each try."""
         data: dict[str, object] = {"workspace": workspace, "position": self.position, **self.ids}
         if base_url is not None and (approval_id := self.ids.get("approval_id")) is not None:
-            data["link"] = f"{base_url}/inbox?request={approval_id}"
+            data["link"] = f"{base_url}/inbox/{approval_id}"
         elif base_url is not None:
             data["link"] = f"{base_url}/"
         event = {

@@ -55,15 +55,34 @@ async def _actors(place: Place, workspace: str, count: int) -> Sequence[str]:
     return [quote(each) for each in found]
 
 
+async def _looks(place: Place, workspace: str, count: int) -> Sequence[str]:
+    oversight = place.loom(workspace).oversight
+    await oversight.sample(1.0, by="vera")
+    return [each.look_id for each in await oversight.looks(limit=count)]
+
+
+async def _explained(place: Place, workspace: str) -> str:
+    del place, workspace
+    return "explain=true"
+
+
+async def _times(place: Place, workspace: str) -> str:
+    del place, workspace
+    return "since=2020-01-01&middle=2020-02-01&until=2100-01-01"
+
+
 FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
     "approval_id": _approvals,
     "decision_id": _decisions,
+    "look_id": _looks,
     "version": _versions,
     "actor_type/key": _actors,
 }
 """What stands for the parts of a path, joined by slashes; a page with others says here what they may be."""
 
 QUERIES: Mapping[str, Callable[[Place, str], Awaitable[str]]] = {
+    "classes": _explained,
+    "drift": _times,
     "sql": _statement,
     "what-if": _table,
     "what-if-limits": _parameter,

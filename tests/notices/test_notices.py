@@ -59,7 +59,7 @@ async def test_a_request_and_its_answer_are_signed_cloud_events_with_ids_and_no_
             "workspace": "w",
             "position": event["data"]["position"],
             "approval_id": approval_id,
-            "link": f"https://loom.example/inbox?request={approval_id}",
+            "link": f"https://loom.example/inbox/{approval_id}",
         }
         said = b" ".join(each.body for each in receiver.received)
         for fact in (b"secret", b"heavy", b"editor", b"dana", b"carla", b"robin", b"note-agent"):

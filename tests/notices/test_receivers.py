@@ -19,7 +19,7 @@ from tests.cli.support import environment
 from tests.notices.receiver import KEY, SECRET
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "notices"
-EVENT = {"type": "loom.approval.asked", "subject": "a1", "data": {"link": "https://loom.example/inbox?request=a1"}}
+EVENT = {"type": "loom.approval.asked", "subject": "a1", "data": {"link": "https://loom.example/inbox/a1"}}
 BODY = json.dumps(EVENT).encode()
 
 
@@ -78,7 +78,7 @@ async def test_the_example_for_slack_posts_each_notice_once_and_nothing_that_is_
         assert await send(url) == 204
         assert await send(url) == 204
     server.close()
-    assert [json.loads(each) for each in got] == [{"text": "approval asked: https://loom.example/inbox?request=a1"}]
+    assert [json.loads(each) for each in got] == [{"text": "approval asked: https://loom.example/inbox/a1"}]
 
 
 async def test_the_example_for_mail_hands_a_notice_to_the_server_of_mail() -> None:
@@ -105,4 +105,4 @@ async def test_the_example_for_mail_hands_a_notice_to_the_server_of_mail() -> No
     [mail] = mails
     assert "Subject: approval asked" in mail
     assert "To: vp@a.example" in mail
-    assert "https://loom.example/inbox?request=a1" in mail
+    assert "https://loom.example/inbox/a1" in mail
