@@ -35,7 +35,10 @@ _FILTERS = {
     "actor_key": "actor_key = :actor_key",
     "run_id": "run_id = :run_id",
     "precedent_class": "precedent = :precedent_class",
-    "person": "position IN (SELECT position FROM trace_people WHERE person = :person AND position >= :floor)",
+    "person": (
+        "position IN (SELECT position FROM trace_people WHERE person = :person AND position >= :floor "
+        "AND position < :after)"
+    ),
     "requester": "by = :requester",
     "rule": "rule = :rule",
     "replayed": "origin = 'replayed'",

@@ -28,21 +28,34 @@ __all__ = ["Browsing"]
 
 _COLUMNS = tuple(column for column in FACETS.values() if column != "person")
 _PARTS = 12
-_COUNTED = "SELECT '{0}' AS facet, {1} AS value, part, count(*) AS decisions, max(position) AS newest FROM {2}"
-_BY_VALUE = " WHERE {1} IS NOT NULL GROUP BY 2, 3"
-_COUNT = f"""
+_HITS = f"""
 WITH hits AS MATERIALIZED (
-  SELECT position, decided_at_us, {", ".join(_COLUMNS)} FROM trace_decisions
-  WHERE {{}} AND position >= :floor ORDER BY position DESC LIMIT :most
+  SELECT position, decided_at_us, {", ".join(_COLUMNS)}
+  FROM trace_decisions WHERE {{}} AND position >= :floor ORDER BY position DESC LIMIT :most
 ),
-span AS MATERIALIZED (SELECT min(decided_at_us) AS first, max(decided_at_us) AS last FROM hits),
-placed AS MATERIALIZED (
-  SELECT hits.*, (decided_at_us - first) * {_PARTS} / (last - first + 1) AS part FROM hits CROSS JOIN span
-)
-SELECT '' AS facet, NULL AS value, 0 AS part, (SELECT count(*) FROM hits) AS decisions, NULL AS newest, first, last
-FROM span
-UNION ALL {{}}
+span AS MATERIALIZED (SELECT count(*) AS hits, min(decided_at_us) AS first, max(decided_at_us) AS last FROM hits)
+SELECT 'span' AS facet, first, last, NULL, NULL, NULL, 0 AS part, hits AS decisions, 0 AS newest FROM span
 """  # noqa: S608 - constants only
+_PART = f"(decided_at_us - first) * {_PARTS} / (last - first + 1)"
+_FEW = ("decision_type", "effect", "rule", "policy_version", "is_exception")
+"""The columns with few values: they are counted together, in one pass."""
+_TOGETHER = f"""
+UNION ALL SELECT '', {", ".join(_FEW)}, {_PART} AS part, count(*), max(position)
+FROM hits CROSS JOIN span GROUP BY {", ".join(_FEW)}, part
+"""  # noqa: S608
+_APART = f"""
+UNION ALL SELECT '{{0}}', {{1}}, NULL, NULL, NULL, NULL, {_PART} AS part, count(*), max(position)
+FROM {{2}} CROSS JOIN span WHERE {{1}} IS NOT NULL GROUP BY {{1}}, part
+"""  # noqa: S608
+_COUNT = (
+    _HITS
+    + _TOGETHER
+    + "".join(
+        _APART.format(name, column, "hits CROSS JOIN trace_people USING (position)" if name == "person" else "hits")
+        for name, column in FACETS.items()
+        if name not in _FEW
+    )
+)
 _LIST = f"""
 SELECT {SUMMARY}, by FROM trace_decisions WHERE {{}} AND position >= :floor ORDER BY position DESC LIMIT :limit
 """  # noqa: S608
@@ -173,10 +186,10 @@ class Browsing:
             [row] = await self._queries.fetch(*window, names=_NAMES)
             begin, bound["before"] = row["first"], min(before, row["before"])
         first, floor = await self._leading(wanted, bound)
-        matches, parameters = matching(wanted, first=first)
+        matches, parameters = matching({**wanted, "after": bound["before"]}, first=first)
         conditions = [matches, "position < :before", *([_WORDS] if words is not None else [])]
         floor = None if floor is None or floor <= begin else floor
-        return _Plan(" AND ".join(conditions), {**parameters, **bound, "floor": floor or 0}, floor)
+        return _Plan(" AND ".join(conditions), {**parameters, **bound, "floor": floor or begin}, floor)
 
     async def _leading(self, wanted: Mapping[str, Any], bound: Mapping[str, object]) -> tuple[str, int | None]:
         """Return the filter to begin with, and the position where looking ends; None where all of it is looked at."""
@@ -234,19 +247,22 @@ class Browsing:
         return found
 
     async def _counted(self, plan: _Plan, *, values: int) -> dict[str, Any]:
-        more = ", NULL, NULL"
-        counts = [
-            _COUNTED.replace(" FROM {2}", f"{more} FROM {{2}}").format(name, column, _source(name))
-            + _BY_VALUE.format(name, column)
-            for name, column in FACETS.items()
-        ]
-        statement = _COUNT.format(plan.condition, " UNION ALL ".join(counts))
-        (about, *rows) = await self._queries.fetch(statement, {**plan.bound, "most": self._most + 1}, names=_NAMES)
+        bound = {**plan.bound, "most": self._most + 1}
         found: dict[str, dict[str, list[Any]]] = {name: {} for name in FACETS}
-        for facet, value, part, decisions, newest, *_ in rows:
-            trend, at = found[facet].setdefault(str(value), [[0] * _PARTS, 0])
-            trend[part] += decisions
-            found[facet][str(value)][1] = max(at, newest)
+
+        def add(facet: str, value: object, row: Any) -> None:
+            counts = found[facet].setdefault(str(value), [[0] * _PARTS, 0])
+            counts[0][row["part"]] += row["decisions"]
+            counts[1] = max(counts[1], row["newest"])
+
+        about, *rows = await self._queries.fetch(_COUNT.replace("{}", plan.condition), bound, names=_NAMES)
+        for row in rows:
+            if row["facet"]:
+                add(row["facet"], row["first"], row)
+                continue
+            for number, column in enumerate(_FEW, 1):
+                if row[number] is not None:
+                    add(column, row[number], row)
         ranked = {name: sorted(of.items(), key=lambda each: (-sum(each[1][0]), each[0])) for name, of in found.items()}
         shown = {name: of[:values] for name, of in ranked.items()}
         there = await self._existing([(name, value, at) for name, of in shown.items() for value, (_, at) in of])
@@ -292,10 +308,6 @@ class Browsing:
             else:
                 self._queries.differences.add("trace_decisions", f"{name} {value}", "no decision has it")
         return frozenset(there)
-
-
-def _source(name: str) -> str:
-    return "placed CROSS JOIN trace_people USING (position)" if name == "person" else "placed"
 
 
 def _worded(words: str, bound: dict[str, object]) -> bool:

@@ -107,8 +107,8 @@ SCOREBOARD: Mapping[str, Row] = {
         1.0,
     ),
     "R34": Row(
-        "a corpus of SQL and JSON paths in the keys and values of filters: no row too many",
-        absent="no campaign is built",
+        "a corpus of SQL and JSON paths in the keys and values of filters: no row too many; hostile statements to the "
+        "page for SQL: no write, no file that is read, and each ends"
     ),
     "R35": Row(
         "planted secrets of fifty kinds through all inputs, errors and configs: none in files, logs or exports",
