@@ -17,9 +17,10 @@ from loom.explorer.visits import Visit, Visitor
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
 from loom.replay.what_if import TrialResult, WhatIfProcess
+from loom.runtime import Loom
 from loom.web.guard import HttpRefusal
 
-__all__ = ["Texts", "base_of", "page", "question", "session_of", "table_of_version", "tables_known"]
+__all__ = ["Texts", "base_of", "page", "policies_known", "question", "session_of", "table_of_version"]
 
 page = Page(
     "what-if",
@@ -38,10 +39,11 @@ class _Model(BaseModel):
 
 
 class Known(_Model):
-    """A policy that there are versions of, and whether it can be edited here."""
+    """A policy that there are versions of, whether it can be edited here, and whether decisions were made by it."""
 
     name: str
     editable: bool
+    used: bool
 
 
 class WhatIfView(View):
@@ -68,9 +70,9 @@ async def what_if(
 ) -> WhatIfView:
     """Judge recorded decisions under a table whose texts are given."""
     registry = visit.loom.policies
-    known = tables_known(registry)
     as_of = visit.loom.store.acknowledged
-    chosen = policy or next((each.name for each in known if each.editable), None)
+    known = await policies_known(visit.loom)
+    chosen = policy or next((each.name for each in known if each.editable and each.used), None)
     version = None if chosen is None else base_of(registry, chosen, base)
     table = None if version is None else table_of_version(registry, version)
     if version is None or table is None:
@@ -108,14 +110,16 @@ def question(version: PolicyVersion, texts: Sequence[str]) -> str:
     return urlencode([("policy", version.name), ("base", version.version), *(("v", each) for each in texts)])
 
 
-def tables_known(registry: PolicyRegistry) -> tuple[Known, ...]:
-    """Return all policies that have rules: those that can be edited first, and loom's own last."""
+async def policies_known(loom: Loom) -> tuple[Known, ...]:
+    """Return all policies that have rules: those that can be edited first, of these those that decisions name."""
     found = []
-    for name in registry.names():
-        version = registry.adopted(name) or registry.latest(name)
+    for name in loom.policies.names():
+        version = loom.policies.adopted(name) or loom.policies.latest(name)
         if version.has_rule:
-            found.append(Known(name=name, editable=table_of_version(registry, version) is not None))
-    return tuple(sorted(found, key=lambda each: (not each.editable, "." in each.name, each.name)))
+            used = bool(await loom.traces.find(policy=name, limit=1))
+            editable = table_of_version(loom.policies, version) is not None
+            found.append(Known(name=name, editable=editable, used=used))
+    return tuple(sorted(found, key=lambda each: (not each.editable, not each.used, each.name)))
 
 
 def base_of(registry: PolicyRegistry, policy: str, base: str | None) -> PolicyVersion:
