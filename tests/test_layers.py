@@ -7,6 +7,8 @@ it `from loom import errors` is an import of `loom.errors`.
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,16 @@ def test_code_is_laid_out_by_the_formatter_alone() -> None:
     ]
     directive = "fmt: " + "skip"
     assert [str(path.relative_to(root)) for path in paths if directive in path.read_text(encoding="utf-8")] == []
+
+
+def test_the_page_of_the_architecture_names_every_layer_from_the_ground_up() -> None:
+    config = tomllib.loads((LOOM.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    height = {room: level for level, line in enumerate(reversed(layers)) for room in re.findall(r"[a-z_]+", line)}
+    page = (LOOM.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [re.findall(r"`([a-z_]+)`", row) for row in re.findall(r"^\| (`[^|]*) \|", page, re.MULTILINE)]
+    rows = [row for row in rows if row and set(row) <= set(height)]
+
+    assert {room for row in rows for room in row} == set(height)
+    lowest = [min(height[room] for room in row) for row in rows]
+    assert lowest == sorted(lowest), "a layer is above those that it imports"

@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from loom import text as words
+import loom.text as words
 from loom.explorer.assets import address_of
 from loom.explorer.visits import Visitor
 from loom.explorer.words import relation, since, value
