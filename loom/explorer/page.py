@@ -35,6 +35,7 @@ __all__ = ["Done", "Page", "View", "all_pages"]
 
 Shown = TypeVar("Shown", bound=Callable[..., Awaitable[BaseModel]])
 Given = TypeVar("Given", bound=Callable[..., Awaitable[Response]])
+Streamed = TypeVar("Streamed", bound=Callable[..., Awaitable[Response]])
 Taken = TypeVar("Taken", bound=Callable[..., Awaitable["Done"]])
 
 
@@ -78,6 +79,7 @@ class Page:
         self.template = template or f"{name}.html.j2"
         self._view: Callable[..., Awaitable[BaseModel]] | None = None
         self._forms: list[tuple[str, str, Callable[..., Awaitable[Done]]]] = []
+        self._streams: list[tuple[str, Callable[..., Awaitable[Response]]]] = []
         self._files: list[tuple[str, Callable[..., Awaitable[Response]]]] = []
 
     def shows(self, view: Shown) -> Shown:
@@ -103,6 +105,15 @@ class Page:
 
         return add
 
+    def streams(self, path: str) -> Callable[[Streamed], Streamed]:
+        """Take a function as what answers with a stream of events, which a script of this page reads."""
+
+        def add(work: Streamed) -> Streamed:
+            self._streams.append((path, work))
+            return work
+
+        return add
+
     def add_to(self, app: FastAPI) -> None:
         """Add the routes: the JSON before the page, as `{id}` would match `<id>.json`, too."""
         if self._view is None:
@@ -117,6 +128,8 @@ class Page:
             return rendered(request, page, view=shown)
 
         checked = [needs(self.may), Depends(_check_query)]
+        for path, stream in self._streams:
+            app.add_api_route(path, stream, methods=["GET"], dependencies=checked, name=path, response_model=None)
         app.add_api_route(f"{self.path}.json", as_json, methods=["GET"], dependencies=checked, name=f"{self.name}.json")
         app.add_api_route(self.path, as_html, methods=["GET"], dependencies=checked, name=self.name)
         for path, file in self._files:

@@ -106,6 +106,16 @@ class Sessions:
         self._sessions.move_to_end(name)
         return session, holder
 
+    def lasts(self, given: str | None) -> bool:
+        """Tell whether a session is open, for what goes on without a visit: that does not keep it from being idle."""
+        session, now = self._sessions.get(_named(given or "")), self._clock()
+        return (
+            session is not None
+            and now - session.seen_s <= session.config.session_idle_s
+            and now - session.opened_s <= session.config.session_max_s
+            and session.credential() is not None
+        )
+
     def close(self, given: str | None) -> None:
         """End a session, if there is one with this id."""
         name = _named(given or "")

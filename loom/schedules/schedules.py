@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -31,7 +31,7 @@ from loom.journal.store import Draft, JournalStore
 from loom.schedules.entries import ScheduleFiredEntry, ScheduleSetEntry, ScheduleSkippedEntry
 from loom.telemetry import get_logger
 
-__all__ = ["SCHEDULES_JOURNAL", "Schedules"]
+__all__ = ["SCHEDULES_JOURNAL", "ScheduleStatus", "Schedules"]
 
 SCHEDULES_JOURNAL = "loom/schedules"
 
@@ -43,6 +43,17 @@ _MAX_SLEEP_S = 60.0
 _AGAIN_S = 5.0
 
 _log = get_logger("loom.schedules")
+
+
+class ScheduleStatus(NamedTuple):
+    """A schedule: to whom it sends, when, up to when its times are handled, and its next time."""
+
+    name: str
+    journal: str
+    cron: str
+    timezone: str
+    handled_until: datetime | None
+    next_at: datetime | None
 
 
 class Schedules:
@@ -120,6 +131,21 @@ class Schedules:
                 _log.warning("schedules_not_handled", error=str(error))
                 wait_s = _AGAIN_S
             await asyncio.sleep(min(max(wait_s, 0.001), _MAX_SLEEP_S))
+
+    def listing(self) -> tuple[ScheduleStatus, ...]:
+        """Return the schedules with the times that were handled last and come next, in the order of the config."""
+        now = datetime_from_us(self._clock.now_us())
+        return tuple(
+            ScheduleStatus(
+                each.name,
+                f"{each.actor}/{each.key}",
+                each.cron,
+                each.timezone,
+                self._handled.get(each.name),
+                next(iter(times_after(each.cron, each.timezone, now)), None),
+            )
+            for each in self._configured
+        )
 
     # --- the clock ------------------------------------------------------------------------------
 

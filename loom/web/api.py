@@ -12,6 +12,7 @@ from fastapi import Query, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from loom.doctor.examinations import Examinations
 from loom.errors import AdmissionError, AnswerKind, LoomError
 from loom.journal.admission import parse_json
 from loom.runtime import Loom
@@ -98,6 +99,7 @@ class Api:
         self._permissions: dict[str, Permissions] = {}
         self.live = Live(most=config.max_streams, heartbeat_s=config.heartbeat_s, stream_max_s=config.stream_max_s)
         """What streams of events share."""
+        self.examinations = Examinations()
 
     def status_of(self, error: LoomError) -> int:
         """Return with which status an error is answered: the one that its extension gives it, else that of its kind."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from loom.runtime import Loom
 from loom.web.commands import turn_answer
 from loom.web.live import Commits, Frame
 
-__all__ = ["entry_frames", "turn_frames"]
+__all__ = ["entry_frames", "latest_entries", "turn_frames"]
 
 _PAGE = 200
 _PAUSE_S = 0.02
@@ -57,9 +57,17 @@ async def turn_frames(
 
 
 async def entry_frames(
-    loom: Loom, commits: Commits, *, after: int | None, hidden: frozenset[str] = frozenset()
+    loom: Loom,
+    commits: Commits,
+    *,
+    after: int | None,
+    hidden: frozenset[str] = frozenset(),
+    worded: Callable[[dict[str, Any]], Any] = dict,
 ) -> AsyncGenerator[Frame, None]:
-    """Yield the entries of a workspace after a position, by default those to come, without their bodies."""
+    """Yield the entries of a workspace after a position, by default those to come, without their bodies.
+
+    `worded` makes of a header what is sent.
+    """
     seen = loom.store.acknowledged if after is None else after
     news = asyncio.Event()
     with commits.setting(news):
@@ -68,11 +76,18 @@ async def entry_frames(
             until = min(seen + _PAGE, loom.store.acknowledged)
             async for recorded in loom.store.read_all(after=seen, until=until):
                 if recorded.journal not in hidden:
-                    yield Frame("entry", _header(recorded), recorded.position)
+                    yield Frame("entry", worded(_header(recorded)), recorded.position)
             seen = max(seen, until)
             if seen >= loom.store.acknowledged:
                 await news.wait()
                 await asyncio.sleep(_PAUSE_S)
+
+
+async def latest_entries(loom: Loom, *, limit: int, hidden: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+    """Return the headers of the last entries of a workspace, newest first."""
+    last = loom.store.acknowledged
+    read = loom.store.read_all(after=max(0, last - limit), until=last)
+    return [_header(each) async for each in read if each.journal not in hidden][::-1]
 
 
 def _header(recorded: Recorded) -> dict[str, Any]:

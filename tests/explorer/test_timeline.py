@@ -29,7 +29,7 @@ class Clerk(Actor[None]):
         return command.way
 
 
-async def _stuck(path: Path) -> None:
+async def stuck(path: Path) -> None:
     """Leave a turn that waits, and whose code is another one when it is resumed."""
     Clerk.looks = "crm"
     async with Loom.open(_config(path), workspace="one", by="mira", actors=[Clerk]) as loom:
@@ -49,7 +49,7 @@ def _config(path: Path) -> Any:
 async def test_a_stuck_turn_is_shown_first_and_given_up_or_copied_by_clicks(
     tmp_path: Path, chromium: Any, shots: Path
 ) -> None:
-    await _stuck(tmp_path)
+    await stuck(tmp_path)
     async with house(tmp_path, actors=(DiscountAgent, Clerk)) as place:
         loom = place.loom()
         while not loom.actors.stuck("clerk/c", "t-stuck"):
@@ -87,7 +87,7 @@ async def test_a_stuck_turn_is_shown_first_and_given_up_or_copied_by_clicks(
 
 
 async def test_the_lanes_say_what_the_journal_says(tmp_path: Path) -> None:
-    await _stuck(tmp_path)
+    await stuck(tmp_path)
     Clerk.looks = "crm"
     async with house(tmp_path, actors=(DiscountAgent, Clerk)) as place:
         loom = place.loom()
@@ -105,7 +105,7 @@ async def test_the_lanes_say_what_the_journal_says(tmp_path: Path) -> None:
         browser = await place.signed_in("reader")
         page = await browser.open("/timeline/clerk/c")
         assert "What can be done" not in page.text, "a reader does nothing"
-        refused = await browser.send("/timeline/clerk/c/t-stuck/retry", on="/timeline/clerk/c", reason="x")
+        refused = await browser.send("/timeline/clerk/c/retry", on="/timeline/clerk/c", turn="t-stuck", reason="x")
         assert refused.status in (303, 403)
         assert len(await loom.turns.list(journal="clerk/c")) == 1
         shown = (await browser.open("/timeline/clerk/c.json")).text

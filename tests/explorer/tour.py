@@ -76,7 +76,7 @@ FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
     "decision_id": _decisions,
     "look_id": _looks,
     "version": _versions,
-    "actor_type/key": _actors,
+    "journal": _actors,
 }
 """What stands for the parts of a path, joined by slashes; a page with others says here what they may be."""
 

@@ -17,12 +17,12 @@ from loom.explorer.cases import Shape
 from loom.explorer.page import Done, Page, View
 from loom.explorer.visits import FormFields, Visit, form
 from loom.explorer.words import since
-from loom.identity import journal_name
+from loom.identity import parse_journal_name
 
 __all__ = ["one", "page"]
 
 page = Page("timeline", "/timeline", title="Timeline", about="What agents do and did, turn by turn.", place=60)
-one = Page("timeline-actor", "/timeline/{actor_type}/{key}", title="Timeline of an agent")
+one = Page("timeline-actor", "/timeline/{journal:path}", title="Timeline of an agent")
 
 _AT_ONCE = 12
 _RECENT = 40
@@ -142,10 +142,10 @@ async def agents(visit: Visit) -> AgentsView:
 
 @one.shows
 async def timeline(
-    visit: Visit, actor_type: str, key: str, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
+    visit: Visit, journal: str, before: Annotated[int | None, Query(ge=1, le=2**53)] = None
 ) -> TimelineView:
     """Read the latest turns of an actor."""
-    journal = journal_name(actor_type, key)
+    parse_journal_name(journal)
     as_of, now = visit.loom.store.acknowledged, visit.loom.now()
     found = await visit.loom.turns.timeline(journal, limit=_AT_ONCE + 1, before=before)
     lanes = found[:_AT_ONCE]
@@ -163,20 +163,26 @@ async def timeline(
     )
 
 
-class Retry(FormFields):
+class OfTurn(FormFields):
+    """Which turn of the agent a form is about."""
+
+    turn: str = Field(max_length=512)
+
+
+class Retry(OfTurn):
     """Why a turn tries again."""
 
     reason: str = Field(default="", max_length=10_000)
     perform: str = Field(default="", max_length=5)
 
 
-class Abandon(FormFields):
+class Abandon(OfTurn):
     """Why a turn is given up."""
 
     reason: str = Field(default="", max_length=10_000)
 
 
-class Fork(FormFields):
+class Fork(OfTurn):
     """From which step on a copy of a turn is done again, and why."""
 
     at: int
@@ -184,30 +190,30 @@ class Fork(FormFields):
     perform: str = Field(default="", max_length=5)
 
 
-@one.takes("/timeline/{actor_type}/{key}/{turn}/retry", may="operate")
-async def retry(visit: Visit, actor_type: str, key: str, turn: str, given: Annotated[Retry, form(Retry)]) -> Done:
+@one.takes("/timeline/{journal:path}/retry", may="operate")
+async def retry(visit: Visit, journal: str, given: Annotated[Retry, form(Retry)]) -> Done:
     """Let a turn try again, in the name of who is signed in."""
-    known = await visit.loom.turns.get(turn, journal=journal_name(actor_type, key))
+    known = await visit.loom.turns.get(given.turn, journal=journal)
     await visit.loom.turns.retry(
         known.summary.command_id, by=visit.by, reason=given.reason.strip() or None, perform=bool(given.perform)
     )
     return Done("It is tried again.", _path(known.summary.journal))
 
 
-@one.takes("/timeline/{actor_type}/{key}/{turn}/abandon", may="operate")
-async def abandon(visit: Visit, actor_type: str, key: str, turn: str, given: Annotated[Abandon, form(Abandon)]) -> Done:
+@one.takes("/timeline/{journal:path}/abandon", may="operate")
+async def abandon(visit: Visit, journal: str, given: Annotated[Abandon, form(Abandon)]) -> Done:
     """Give a turn up, in the name of who is signed in."""
     if not given.reason.strip():
         raise AdmissionError("a turn is given up with a reason: write in a sentence why")
-    known = await visit.loom.turns.get(turn, journal=journal_name(actor_type, key))
+    known = await visit.loom.turns.get(given.turn, journal=journal)
     await visit.loom.turns.abandon(known.summary.command_id, by=visit.by, reason=given.reason)
     return Done("It was given up.", _path(known.summary.journal))
 
 
-@one.takes("/timeline/{actor_type}/{key}/{turn}/fork", may="operate")
-async def fork(visit: Visit, actor_type: str, key: str, turn: str, given: Annotated[Fork, form(Fork)]) -> Done:
+@one.takes("/timeline/{journal:path}/fork", may="operate")
+async def fork(visit: Visit, journal: str, given: Annotated[Fork, form(Fork)]) -> Done:
     """Begin a copy of a turn at a step, in the name of who is signed in."""
-    known = await visit.loom.turns.get(turn, journal=journal_name(actor_type, key))
+    known = await visit.loom.turns.get(given.turn, journal=journal)
     await visit.loom.turns.fork(
         known.summary.command_id,
         at=given.at,
