@@ -182,16 +182,18 @@ async def _journal(visit: Visitor) -> Sign:
     head = await asyncio.to_thread(HeadsFile(visit.loom.files.heads).last)
     anchored = 0 if head is None else head.position
     tail = max(0, last - anchored)
-    text = f"{last:,} entries; the last head, a copy of the chain's end outside the database, is at {anchored:,}"
+    text = f"{last:,} entries; the end of their chain was last noted outside the database at {anchored:,}, {tail:,} ago"
+    if head is None:
+        text = f"{last:,} entries; the end of their chain has not been noted outside the database yet"
     every = visit.loom.config.journal.head_every
     if tail > 2 * every:
         return Sign(
             tone="warn",
             about="Journal",
-            text=f"{text}, {tail:,} entries ago",
-            advice="A head is written every so many entries and at each orderly end: end and start the server once.",
+            text=text,
+            advice="It is noted every so many entries and at each orderly end: end and start the server once.",
         )
-    return Sign(tone="good", about="Journal", text=f"{text}, {tail:,} entries ago", advice="")
+    return Sign(tone="good", about="Journal", text=text, advice="")
 
 
 def _views(visit: Visitor) -> list[Sign]:
@@ -287,8 +289,8 @@ def _examination(last: Examination | None) -> ExaminationShown | None:
         verdict = f"All {found.size:,} entries were read, and " + (
             "the chain is whole" if found.ok else "something is wrong"
         )
-        verdict += f"; {found.unanchored:,} of them come after the last head."
-        findings = list(found.lines())[1:]
+        verdict += f"; a cut among the last {found.unanchored:,} would not show." if found.unanchored else "."
+        findings = [] if found.ok else list(found.lines())[1:]
     return ExaminationShown(
         by=last.by,
         began_at=last.began_at,
