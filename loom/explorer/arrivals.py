@@ -14,15 +14,19 @@ from pydantic import Field
 
 from loom.errors import InvitationError
 from loom.explorer.config import ExplorerConfig
+from loom.explorer.oidc import DONE_PATH, SignedOn, SingleSignOn
 from loom.explorer.rendering import rendered
 from loom.explorer.sessions import Credential, Holder
 from loom.explorer.sources import ProxyConfig, name_by_proxy
 from loom.explorer.visits import FormFields, House, cookie_of, give_cookie, local, read_form
+from loom.identity import Identity, same_person
 from loom.people.invitations import INVITATION_PATH, Invitation, Redeemed
 from loom.runtime import Loom
 from loom.web.guard import HttpRefusal
 
-__all__ = ["add_to", "arrive", "explorer_config", "signed_in_by_proxy"]
+__all__ = ["add_to", "arrive", "explorer_config", "offers_single_sign_on", "signed_in_by_proxy"]
+
+_OIDC_PATH = "/sign-in/oidc"
 
 Code = Annotated[str, Field(max_length=200)]
 
@@ -37,6 +41,8 @@ def add_to(app: FastAPI) -> None:
     """Add the routes."""
     app.add_api_route(INVITATION_PATH, invitation_page, methods=["GET"])
     app.add_api_route(INVITATION_PATH, accept_invitation, methods=["POST"])
+    app.add_api_route(_OIDC_PATH, begin_single_sign_on, methods=["GET"])
+    app.add_api_route(DONE_PATH, finish_single_sign_on, methods=["GET"])
 
 
 def explorer_config(loom: Loom) -> ExplorerConfig:
@@ -149,3 +155,58 @@ def _by_proxy(config: ProxyConfig, name: str) -> Credential:
         return None if access is None else Holder(name, f"proxy:{config.name}", access)
 
     return look
+
+
+# --- single sign-on --------------------------------------------------------------------------------
+
+
+def offers_single_sign_on(house: House) -> bool:
+    """Tell whether the pages offer to sign in by an issuer."""
+    return any(explorer_config(loom).oidc is not None for loom in house.api.looms.values())
+
+
+async def begin_single_sign_on(request: Request) -> Response:
+    """Send a person to the issuer, with a new id that the answer has to come back with."""
+    _, sign_on = _single_sign_on(request)
+    answer = RedirectResponse("/", status_code=303)
+    browser = give_cookie(request, answer)
+    wanted = local(request.query_params.get("next"))
+    answer.headers["location"] = await sign_on.begin(browser=browser, wanted=wanted)
+    return answer
+
+
+async def finish_single_sign_on(request: Request) -> Response:
+    """Open a session for whom the issuer vouches for; raise `HttpRefusal` for a person who may not sign in."""
+    workspace, sign_on = _single_sign_on(request)
+    browser = request.cookies.get(cookie_of(request), "")
+    found = await sign_on.finish(browser=browser, given=dict(request.query_params))
+    loom = request.app.state.house.api.loom(workspace)
+    known = loom.people.known_as(Identity(found.name, found.source, "http"))
+    if sign_on.config.access_of(known.name) is None:
+        raise HttpRefusal(403, "forbidden", f"[{known.name}] may not sign in here; ask who runs this server")
+    return arrive(request, workspace, _by_issuer(loom, sign_on, found), wanted=found.wanted)
+
+
+def _single_sign_on(request: Request) -> tuple[str, SingleSignOn]:
+    """Return the workspace that has single sign-on, and its sign-ins, which last as long as the server."""
+    house: House = request.app.state.house
+    for workspace, loom in house.api.looms.items():
+        config = explorer_config(loom).oidc
+        if config is not None:
+            if getattr(request.app.state, "single_sign_on", None) is None:
+                request.app.state.single_sign_on = SingleSignOn(config)
+            return workspace, request.app.state.single_sign_on
+    raise HttpRefusal(404, "not_found", "there is no single sign-on here: sign in with a key")
+
+
+def _by_issuer(loom: Loom, sign_on: SingleSignOn, found: SignedOn) -> Credential:
+    def look() -> Holder | None:
+        known = loom.people.known_as(Identity(found.name, found.source, "http"))
+        access = sign_on.config.access_of(known.name)
+        return None if access is None or _has_left(loom, found) else Holder(known.name, found.source, access)
+
+    return look
+
+
+def _has_left(loom: Loom, found: SignedOn) -> bool:
+    return any(each.has_left and same_person(each.name, found.name) for each in loom.people.all())

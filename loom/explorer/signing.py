@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
-from loom.explorer.arrivals import arrive, signed_in_by_proxy
+from loom.explorer.arrivals import arrive, offers_single_sign_on, signed_in_by_proxy
 from loom.explorer.rendering import rendered
 from loom.explorer.sessions import Credential, Holder
 from loom.explorer.visits import FormFields, House, Visit, cookie_of, form, give_cookie, local, read_form
@@ -49,7 +49,14 @@ def _form(request: Request, wanted: str, *, status: int = 200, wrong: str = "") 
     house, answer = _house(request), Response()
     chosen = give_cookie(request, answer)
     page = rendered(
-        request, None, status=status, name="sign_in.html.j2", token=house.token(chosen), wanted=wanted, wrong=wrong
+        request,
+        None,
+        status=status,
+        name="sign_in.html.j2",
+        token=house.token(chosen),
+        wanted=wanted,
+        wrong=wrong,
+        single_sign_on=offers_single_sign_on(house),
     )
     page.headers["set-cookie"] = answer.headers["set-cookie"]
     return page

@@ -16,7 +16,7 @@ from loom.errors import InvalidNameError
 from loom.identity import check_person, folded
 from loom.people.entries import Access
 
-__all__ = ["OidcConfig", "ProxyConfig", "name_by_proxy"]
+__all__ = ["OidcConfig", "ProxyConfig", "check_address", "name_by_proxy"]
 
 _LOOPBACK = re.compile(r"127(\.\d{1,3}){3}|localhost|::1")
 
@@ -60,11 +60,20 @@ class OidcConfig(_Accesses):
     @field_validator("issuer", "url", mode="after")
     @classmethod
     def _safe(cls, address: str) -> str:
-        parts = urlsplit(address)
-        plain = parts.scheme == "http" and _LOOPBACK.fullmatch(parts.hostname or "") is not None
-        if (parts.scheme != "https" and not plain) or not parts.hostname or parts.query or parts.fragment:
-            raise refusal("an https:// address, or one of the loopback", "write it as in https://id.example")
-        return address
+        try:
+            return check_address(address)
+        except ValueError:
+            pass
+        raise refusal("an https:// address, or one of the loopback", "write it as in https://id.example")
+
+
+def check_address(address: str, *, query: bool = False) -> str:
+    """Return an address over TLS, or of the loopback; raise `ValueError` for another."""
+    parts = urlsplit(address)
+    plain = parts.scheme == "http" and _LOOPBACK.fullmatch(parts.hostname or "") is not None
+    if (parts.scheme != "https" and not plain) or not parts.hostname or parts.fragment or (parts.query and not query):
+        raise ValueError("no https:// address")
+    return address
 
 
 def name_by_proxy(request: Request, config: ProxyConfig | None) -> str | None:

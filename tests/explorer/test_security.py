@@ -32,7 +32,7 @@ def routes(place: Place) -> list[tuple[str, str]]:
 
 
 FREE = {("GET", "/assets/{name}"), ("GET", "/"), ("GET", "/sign-in"), ("POST", "/sign-in")}
-FREE |= {("GET", "/invitation"), ("POST", "/invitation")}
+FREE |= {("GET", "/invitation"), ("POST", "/invitation"), ("GET", "/sign-in/oidc"), ("GET", "/sign-in/oidc/done")}
 
 
 async def test_without_a_session_no_page_shows_anything_and_no_form_does_anything(tmp_path: Path) -> None:
