@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field
 
+from loom import Actor
 from tests.explorer.conftest import Tab
-from tests.explorer.support import asked, house
+from tests.explorer.support import DISCOUNT, RequestDiscount, asked, house
 
 
 async def decided(place: Any, count: int = 4) -> None:
@@ -43,6 +46,7 @@ async def test_an_approver_who_knows_nothing_of_loom_grants_on_a_phone(tmp_path:
             "healthcare",
             "The discount is over the limit, so a person decides.",
             "percent was 15, the rule asks for at most 10",
+            "The latest 3, alike",
             "What happens then",
         ):
             assert await page.get_by_text(words).first.is_visible(), words
@@ -131,6 +135,73 @@ async def test_nothing_is_granted_to_oneself_and_a_second_answer_is_refused(tmp_
         assert await turn
         assert "expected one that is pending" in (await other.open(where)).text
         assert "Granted by admin" in (await other.open(where)).text
+
+
+async def test_the_page_says_who_can_answer_and_refuses_others(tmp_path: Path) -> None:
+    async with house(tmp_path) as place:
+        people = place.loom().people
+        for name in ("robin", "approver", "ben"):
+            await people.add(name, by="mira")
+            await people.give(name, "vp_sales", by="mira")
+        await people.recognise("approver", f"api_key:{place.keys['one', 'approver'].split('_')[1]}", by="mira")
+        turn = await asked(place.loom())
+        [waiting] = await place.loom().approvals.pending()
+        approver, admin = await place.signed_in(), await place.signed_in("admin")
+        where = f"/inbox/{waiting.approval_id}"
+        assert "It can be answered by approver, ben." in (await admin.open(where)).text
+        await admin.answer(waiting.approval_id, "grant")
+        assert "expected" in (await admin.open(where)).text
+        assert (await place.loom().approvals.get(waiting.approval_id)).pending
+        await approver.answer(waiting.approval_id, "grant")
+        assert await turn
+
+
+class Percent(BaseModel):
+    percent: int = Field(ge=1, le=30, description="The discount, in percent")
+
+
+class AdjustingAgent(Actor[None]):
+    policy = DISCOUNT
+
+    async def execute(self, command: RequestDiscount) -> bool:
+        given = {"percent": command.percent, "industry": command.industry}
+        self.evaluate(given)
+        answer = await self.request_approval(
+            approver="vp_sales", reason="a discount", action="discount", arguments=given, adjustable=Percent
+        )
+        granted = {**given, **answer.changes}
+        await self.perform(action="discount", effect=lambda key: key, key="d", arguments=granted, under=answer)
+        await self.record_decision(rationale="as answered", outcome=granted)
+        return answer.granted
+
+
+async def test_a_request_is_granted_with_other_values_within_its_bounds(tmp_path: Path, tab: Tab) -> None:
+    async with house(tmp_path, actors=[AdjustingAgent]) as place:
+        turn = asyncio.create_task(
+            place.loom().actor(AdjustingAgent, "acme").ask(RequestDiscount(percent=20), by="kim")
+        )
+        while not (waiting := await place.loom().approvals.pending()):
+            await asyncio.sleep(0.005)
+        await tab.sign_in(place.url, place.keys["one", "approver"])
+        page = await tab.open(f"{place.url}/inbox/{waiting[0].approval_id}")
+        await page.get_by_text("Grant it with other values").click()
+        for typed, refused in (
+            ("31", "expected [integer"),
+            ("ten", "expected [integer"),
+            ("20", "Nothing was changed"),
+        ):
+            await page.get_by_label("The discount, in percent").fill(typed)
+            await page.get_by_role("button", name="Grant with these values").click()
+            await page.get_by_text(refused).wait_for()
+            assert await page.get_by_label("The discount, in percent").input_value() == typed
+        await tab.shot("request-changed")
+        await page.get_by_label("The discount, in percent").fill("12")
+        await page.get_by_role("button", name="Grant with these values").click()
+        await page.get_by_text("Granted with changes: a discount").wait_for()
+        assert await turn
+        [decision] = await place.loom().traces.find(limit=1)
+        assert decision.outcome["percent"] == 12
+        assert not tab.said
 
 
 @pytest.mark.reliability

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from loom.clock import us_from_datetime
 from loom.decisions import Approval
 from loom.decisions.adjustable import AdjustableField
+from loom.decisions.quorum import who_may
 from loom.decisions.shown import Shown
 from loom.errors import AdmissionError, DistinctionRequiredError
 from loom.explorer import words
@@ -26,7 +27,7 @@ page = Page("request", "/inbox/{approval_id}", title="A request")
 
 _RENDERING = "explorer/request/1"
 """Names this page and its version in the record of an answer: raise it when the page shows something else."""
-_OF_THE_MOMENT = frozenset({"as_of", "waiting_s", "left_s", "events", "seen"})
+_OF_THE_MOMENT = frozenset({"as_of", "waiting_s", "left_s", "may_answer", "granted_by", "events", "seen"})
 _CHANGE = "change:"
 
 
@@ -46,7 +47,13 @@ class RequestView(View):
     of: str
     by: str | None
     by_source: str
-    about: str
+    agent: str
+    key: str
+    """For whom or what the agent asks."""
+    quorum: int
+    granted_by: tuple[str, ...]
+    may_answer: tuple[str, ...] | None
+    """Who can answer it now; None where no directory says so."""
     asked_at: datetime
     waiting_s: float
     deadline: datetime | None
@@ -96,7 +103,11 @@ async def request(visit: Visit, approval_id: str) -> RequestView:
         of=approval.approver,
         by=approval.requested_by,
         by_source=words.source(approval.requested_identity_source),
-        about=approval.journal,
+        agent=approval.actor_type.replace("-", " "),
+        key=approval.actor_key,
+        quorum=approval.quorum,
+        granted_by=tuple(each.member for each in approval.cast if each.granted),
+        may_answer=await _may_answer(visit, approval),
         asked_at=approval.requested_at,
         waiting_s=approval.waiting_s(now_us),
         deadline=approval.deadline,
@@ -118,6 +129,18 @@ async def request(visit: Visit, approval_id: str) -> RequestView:
         comment=approval.comment,
     )
     return view.model_copy(update={"seen": f"{approval.shown} {_rendered(view).digest}"})
+
+
+async def _may_answer(visit: Visitor, approval: Approval) -> tuple[str, ...] | None:
+    """Return who holds the role that is asked and is not absent, or stands in for one who is."""
+    directory = visit.loom.people.directory()
+    if directory is None or not approval.pending:
+        return None
+    roster, asker = await directory.roster(approval.approver), approval.requester
+    person = None if asker is None else await directory.person_of(asker)
+    requesters = [each for each in (person, None if asker is None else asker.name) if each is not None]
+    voices = who_may(approval.asked, roster, visit.loom.now(), requesters=requesters)
+    return tuple(dict.fromkeys(each.person for each in voices))
 
 
 def _rendered(view: RequestView) -> Shown:
