@@ -33,6 +33,12 @@ async def demo(
             metavar="[DIR]", help="The directory of its journal; by default a new loom-data/demo-….", show_default=False
         ),
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then serve its journal: pages for the browser, with a request that waits.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65_535, help="The port of --serve; 0 takes a free one.")
+    ] = None,
 ) -> int | None:
     """Tell the story of an agent that gives discounts, on a journal of its own that stays.
 
@@ -70,6 +76,10 @@ async def demo(
         output.document(_as_json(result))
     else:
         _close(output, result)
+    if serve:
+        from loom.cli.demo.serving import serve_demo
+
+        await serve_demo(place.absolute(), output, port=port)
     return None if result.verdict.startswith("VERIFIED") else EXIT_NO
 
 
@@ -107,6 +117,8 @@ def _close(output: Output, result: StoryResult) -> None:
         f"cd {here}",
         "loom decisions --exception",
         f"loom why {result.decisions['denied'][:12]}",
+        "loom keys add dana --role approver --by robin",
+        "loom serve  # with that key, its pages are at http://127.0.0.1:8765",
         "loom journal discount-agent/emea",
         f"loom precedents --of {case}",
         "loom replay discount-agent/emea --verify",

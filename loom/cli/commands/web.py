@@ -39,18 +39,10 @@ async def serve(
 ) -> None:
     """Serve the API until SIGINT or SIGTERM; running requests are answered before it ends."""
     from loom.cli.serving import person
-    from loom.errors import ConfigError
+    from loom.cli.web_serving import serve_workspaces
     from loom.telemetry import configure_logging
     from loom.web.config import WebConfig
 
-    try:
-        from loom.web.app import create_app
-        from loom.web.serving import serve as serve_app
-    except ImportError as error:
-        raise ConfigError(
-            f"the API needs a package that is not there [{error.name}]; expected the extra [server]: "
-            "pip install 'loom-journal[server]'"
-        ) from error
     shell.allow_imports()
     section = shell.settings.sections.get("web")
     config = section if isinstance(section, WebConfig) else WebConfig()
@@ -67,11 +59,11 @@ async def serve(
 
     logging = shell.settings.logging
     configure_logging(level="debug" if shell.debug else logging.level, format=logging.format)
-    await serve_app(
-        create_app({name: partial(_open, shell, name, person(None)) for name in names}, config),
-        host=host or config.host,
-        port=config.port if port is None else port,
-        config=config,
+    await serve_workspaces(
+        {name: partial(_open, shell, name, person(None)) for name in names},
+        config,
+        host=host,
+        port=port,
         listening=listening,
     )
     shell.output.note("ended")
@@ -79,13 +71,11 @@ async def serve(
 
 def _open(shell: Shell, name: str, by: str) -> Loom:
     from loom.cli.acting import open_loom
-    from loom.extension import installed
-    from loom.web.extension import extension as web
+    from loom.cli.web_serving import served_extensions
     from loom.workspace import locate
 
     place = shell.place if name == shell.place.name else locate(shell.settings, workspace=name)
-    served = [each for each in installed().values() if each.routes is not None or each.site is not None]
-    return open_loom(place, by=by, resume=True, extensions=(*served, web))
+    return open_loom(place, by=by, resume=True, extensions=served_extensions())
 
 
 async def keys(shell: Shell) -> None:
