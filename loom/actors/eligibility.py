@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from loom.decisions.approval_entries import TOO_FEW
 from loom.decisions.approvals import Approval
 from loom.decisions.quorum import Asked, Roster, Voice, can_be_granted, outcome_of, voice_of, who_may
 from loom.errors import (
@@ -149,7 +150,7 @@ class Eligibility:
         excluded = await _persons(directory, requesters, rosters)
         if can_be_granted(asked, rosters, self._now(), requesters=excluded):
             return None
-        return f"it cannot be granted any more: by {rosters[0].version} there is {_held(rosters)}"
+        return f"{TOO_FEW}: {rosters[0].version} has {_held(rosters)}"
 
 
 async def _rosters(directory: Directory, asked: Asked) -> list[Roster]:

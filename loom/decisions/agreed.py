@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loom.decisions.approvals import Approval, ApprovalEvent
-from loom.decisions.entries import UNANSWERABLE
+from loom.decisions.entries import is_unanswerable
 from loom.decisions.layout import ExplanationLine, in_words, labelled, moment, tone_of, took
 from loom.decisions.trace import DecisionTrace
 from loom.identity import short
@@ -22,8 +22,7 @@ def agreed(trace: DecisionTrace) -> Iterator[ExplanationLine]:
     for given in trace.decision.approvals:  # given with the decision, and requested elsewhere
         answer = "granted" if given.granted else "denied"
         comment = f": “{given.comment}”" if given.comment else ""
-        unanswerable = given.comment == UNANSWERABLE
-        who = given.identity or ("no one" if unanswerable else "the deadline")
+        who = given.identity or ("no one" if is_unanswerable(given.comment) else "the deadline")
         yield labelled(given.approver, f"{answer} by {who}, {moment(given.answered_at)}{comment}", tone_of(answer))
     if not trace.decision.approvals:
         yield labelled("asked", "no one", "quiet")
@@ -38,7 +37,7 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
     for event in approval.events[1:]:
         after = f"after {took((event.at - approval.requested_at).total_seconds())}"
         comment = f": “{event.comment}”" if event.comment else ""
-        role = f" ({event.role})" if event.role else ""
+        role = f" ({event.capacity})" if event.capacity else ""
         if event.event == "escalated":
             yield labelled("", f"{after} escalated from {event.by} to {event.approver}: the deadline had passed")
         elif event.event == "informed":
@@ -53,7 +52,7 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
             yield labelled("", f"{after} sent back by {event.identity}{role}{comment}")
             yield from _seen(event)
         elif event.by is None:
-            why = UNANSWERABLE if event.comment == UNANSWERABLE else "the deadline had passed"
+            why = event.comment if is_unanswerable(event.comment) else "the deadline had passed"
             yield labelled("", f"{after} {event.event}: {why}", tone_of(event.event))
         else:
             said = ", ".join(f"{name}={in_words(value)}" for name, value in event.changes.items())
@@ -63,7 +62,7 @@ def _request(approval: Approval) -> Iterator[ExplanationLine]:
             )
             yield from _seen(event)
     if approval.pending:
-        yield labelled("", "waits for information" if approval.question else "still waits for an answer")
+        yield labelled("", "waits for information" if approval.question else f"still waits for {approval.missing}")
 
 
 def _seen(event: ApprovalEvent) -> Iterator[ExplanationLine]:

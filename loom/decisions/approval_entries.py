@@ -13,11 +13,13 @@ from loom.journal.entry import Entry, PersonEntry
 from loom.policies.evaluation import Evaluation
 
 __all__ = [
+    "TOO_FEW",
     "UNANSWERABLE",
     "ApprovalAnsweredEntry",
     "ApprovalEscalatedEntry",
     "ApprovalRefusedEntry",
     "ApprovalRequestedEntry",
+    "is_unanswerable",
 ]
 
 
@@ -83,6 +85,14 @@ class ApprovalRequestedEntry(PersonEntry):
 
 UNANSWERABLE = "a subject of its turn was erased"
 """The comment of a denial by no one, of what cannot be answered any more."""
+
+TOO_FEW = "too few persons are left to grant it"
+"""How the comment of a denial by no one begins, of what the directory has too few persons for."""
+
+
+def is_unanswerable(comment: str | None) -> bool:
+    """Tell whether the comment of a denial by no one is of what cannot be answered any more; else its deadline came."""
+    return comment == UNANSWERABLE or (comment or "").startswith(TOO_FEW)
 
 
 class ApprovalAnsweredEntry(PersonEntry):

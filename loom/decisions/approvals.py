@@ -80,6 +80,13 @@ class ApprovalEvent(BaseModel):
     """By which version of the directory."""
 
     @property
+    def capacity(self) -> str:
+        """In which role a person answered, and what confirmed it, in words; empty where nothing is known of it."""
+        place = f" in place of {self.in_place_of}" if self.in_place_of else ""
+        by = f", by {self.directory}" if self.directory else ""
+        return f"{self.role}{place}{by}" if self.role else ""
+
+    @property
     def identity(self) -> Identity | None:
         """Who asked or answered, and the source of the name; None for a deadline."""
         return None if self.by is None else Identity(self.by, self.identity_source, self.via)
@@ -163,6 +170,15 @@ class Approval(BaseModel):
         return tuple(
             Cast(each.member or str(each.by), each.event == "granted", each.in_place_of) for each in self.counted
         )
+
+    @property
+    def missing(self) -> str:
+        """What a pending request waits for, in words: an answer, or so many persons more."""
+        granted = [each.member or str(each.by) for each in self.counted if each.event == "granted"]
+        if self.quorum == 1:
+            return "an answer"
+        more = f"{self.quorum - len(granted)} more of {self.quorum} persons"
+        return f"{more}; granted by {', '.join(granted)}" if granted else f"{self.quorum} persons to grant it"
 
     @property
     def counted(self) -> tuple[ApprovalEvent, ...]:

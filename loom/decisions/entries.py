@@ -14,6 +14,7 @@ from loom.decisions.approval_entries import (
     ApprovalEscalatedEntry,
     ApprovalRefusedEntry,
     ApprovalRequestedEntry,
+    is_unanswerable,
 )
 from loom.decisions.decision import (
     REDACTED,
@@ -49,6 +50,7 @@ __all__ = [
     "RunStartedEntry",
     "approval_at",
     "input_at",
+    "is_unanswerable",
 ]
 
 

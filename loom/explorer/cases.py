@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from loom.decisions.decision import ApprovalGiven
-from loom.decisions.entries import PrecedentFound
+from loom.decisions.entries import PrecedentFound, is_unanswerable
 from loom.decisions.trace import DecisionTrace
 from loom.errors import LoomError
 from loom.explorer import words
@@ -131,6 +131,10 @@ async def _similar(loom: Loom, found: PrecedentFound) -> Similar:
 def consents(given: tuple[ApprovalGiven, ...]) -> tuple[Consent, ...]:
     """Return who agreed to a decision, or did not."""
     return tuple(
-        Consent(granted=each.granted, by=words.named(each.identity, "the deadline"), comment=each.comment)
+        Consent(granted=each.granted, by=words.named(each.identity, _no_one(each)), comment=each.comment)
         for each in given
     )
+
+
+def _no_one(given: ApprovalGiven) -> str:
+    return "no one" if is_unanswerable(given.comment) else "the deadline"

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from loom.decisions.entries import (
-    UNANSWERABLE,
     ApprovalAnsweredEntry,
     ApprovalEscalatedEntry,
     ApprovalRequestedEntry,
+    is_unanswerable,
 )
 from loom.identity import derived_id
 from loom.journal.entry import Entry, Recorded
@@ -89,9 +89,9 @@ def _answered(entry: Entry) -> _Said | None:
     if not isinstance(entry, ApprovalAnsweredEntry):
         return None
     what = "answered"
-    if entry.by is None and entry.comment != UNANSWERABLE:
+    if entry.by is None and not is_unanswerable(entry.comment):
         what = "expired"
-    elif not entry.decides:
+    elif entry.question is not None:
         what = "sent_back"
     return f"loom.approval.{what}", entry.approval_id, {"approval_id": entry.approval_id}
 

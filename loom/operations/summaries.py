@@ -96,9 +96,9 @@ def _requested(body: _Body) -> str:
 
 def _answered(body: _Body) -> str:
     comment = f": “{body['comment']}”" if body.get("comment") else ""
-    from loom.decisions.entries import UNANSWERABLE
+    from loom.decisions.approval_entries import is_unanswerable
 
-    no_one = "no one" if body.get("comment") == UNANSWERABLE else "the deadline"
+    no_one = "no one" if is_unanswerable(body.get("comment")) else "the deadline"
     return f"{'granted' if body['granted'] else 'denied'} by {named(body) or no_one}{comment}"
 
 

@@ -77,6 +77,7 @@ async def test_two_persons_have_to_grant_and_one_person_is_not_two(tmp_path: Pat
         asking, request = await asked(loom, Ask(quorum=2))
         first = await loom.approvals.grant(request.approval_id, by=keyed("maria"))
         assert (first.status, [each.member for each in first.cast]) == ("pending", ["maria"])
+        assert first.missing == "1 more of 2 persons; granted by maria"
         with pytest.raises(ApprovalAnsweredError, match=r"answered by \[maria\] before"):
             await loom.approvals.grant(request.approval_id, by=keyed("MARIA", key="another"))
         with pytest.raises(ApprovalAnsweredError):
@@ -88,6 +89,8 @@ async def test_two_persons_have_to_grant_and_one_person_is_not_two(tmp_path: Pat
         assert [(each.decides, each.others) for each in await answers(loom)] == [(False, ()), (True, ("maria",))]
         (trace,) = await loom.traces.find()
         whole = await loom.traces.get(trace.decision_id)
+        told = (await loom.traces.explain(trace.decision_id)).text()
+        assert "granted by rosa (api_key:rosa, via http) (vp, by loom/people@4)" in told
         assert [(each.by, each.others) for each in whole.decision.approvals] == [("rosa", ("maria",))]
 
 
@@ -192,7 +195,11 @@ async def test_what_no_one_is_left_to_answer_is_denied_with_the_reason(tmp_path:
         assert await asking == "denied by None with []"
         denied = await loom.approvals.get(request.approval_id)
         assert denied.answered_by is None
-        assert "vp: maria" in (denied.comment or "")
+        assert denied.comment == "too few persons are left to grant it: loom/people@5 has vp: maria"
+        (trace,) = await loom.traces.find()
+        told = (await loom.traces.explain(trace.decision_id)).text()
+        assert "denied: too few persons are left" in told
+        assert "the deadline" not in told
 
 
 async def test_a_request_passes_on_to_the_next_role_and_what_was_answered_counts(tmp_path: Path) -> None:

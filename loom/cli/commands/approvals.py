@@ -194,6 +194,8 @@ def _say_answer(output: Output, answered: dict[str, Any], status: str) -> None:
     if status == "pending":
         event = answered["events"][-1]
         did = "waits for information" if answered.get("question") else "waits for the approver"
+        if event["event"] in ("granted", "denied"):
+            did = "waits for another person"
         output.say(f"{said}: {str(event['event']).replace('_', ' ')} by {named(event)}; {did}", style="yellow")
         return
     changes = answered.get("changes") or {}
@@ -243,6 +245,7 @@ def _print_one(output: Output, each: Approval) -> None:
     said = [
         ("asked of", each.approver),
         ("asked by", f"{each.requester or 'unnamed'}, in {each.journal}"),
+        *([("needs", each.missing if each.pending else f"{each.quorum} persons")] if each.quorum > 1 else []),
         ("reason", one_line(each.reason)),
         *_effect(each),
         ("facts", compact(each.facts or {})),
@@ -261,6 +264,7 @@ def _print_one(output: Output, each: Approval) -> None:
         changed = f" with {compact(event.changes)}" if event.changes else ""
         because = f"; distinguished because “{one_line(event.distinguished)}”" if event.distinguished else ""
         what = event.event.replace("_", " ")
+        by += f" ({one_line(event.capacity)})" if event.capacity else ""
         output.say(f"  {moment(event.at)}  {what}{changed}{by}{comment}{because}{late}", style="dim")
     if each.pending:
         output.note(

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from loom.clock import us_from_datetime
 from loom.decisions import Approval
 from loom.decisions.adjustable import AdjustableField
+from loom.decisions.entries import is_unanswerable
 from loom.decisions.quorum import who_may
 from loom.decisions.shown import Shown
 from loom.errors import AdmissionError, DistinctionRequiredError
@@ -242,6 +243,8 @@ def _seen(visit: Visitor, given: Answer) -> Shown:
 
 
 def _done(what: str, approval: Approval) -> Done:
+    if approval.pending and approval.counted and approval.question is None:
+        what = f"{what}; it waits for another person"
     return Done(f"{what}: {compact(approval.reason, 100)}", "/inbox")
 
 
@@ -266,7 +269,7 @@ def _typed(field: AdjustableField, text: str | None) -> JsonValue:
 def _events(approval: Approval) -> tuple[Event, ...]:
     found = []
     for each in approval.events:
-        who = words.named(each.identity, "the deadline")
+        who = words.named(each.identity, "no one" if is_unanswerable(each.comment) else "the deadline")
         text = {
             "requested": f"{who} asked {each.approver}",
             "escalated": f"passed on to {each.approver}: there was no answer in time",
