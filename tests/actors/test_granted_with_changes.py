@@ -19,7 +19,7 @@ from loom.actors.entries import EffectIntendedEntry
 from loom.decisions.adjustable import AdjustableField, adjustable_fields, checked_changes
 from loom.decisions.decision import NeedsInformation
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry, EvaluatedEntry
-from loom.errors import AdmissionError
+from loom.errors import ActorFailedError, AdmissionError
 from loom.policies import (
     Evaluation,
     Facts,
@@ -306,6 +306,7 @@ class Pay(Command[dict[str, Any]]):
     customer: str
     name: Annotated[str, Sealed()]
     names: bool = False
+    careless: bool = False
 
 
 class Payer(Actor):
@@ -320,7 +321,7 @@ class Payer(Actor):
             arguments={"amount": 200, "to": command.name},
             adjustable=Named if command.names else Adjust,
         )
-        if answer.granted:
+        if answer.granted or command.careless:
             arguments = {"amount": 200, "to": command.name, **answer.changes}
             await self.perform(action="pay", effect=lambda key: key, key="p", arguments=arguments, under=answer)
         await self.record_decision(rationale="as answered", outcome={"granted": answer.granted})
@@ -349,6 +350,21 @@ async def test_sealed_facts_of_the_changed_case_stay_sealed(
     assert [each.entry.changes for each in written if isinstance(each.entry, ApprovalAnsweredEntry)] == [
         {"amount": amount}
     ]
+
+
+async def test_what_the_rule_refused_after_a_change_covers_no_effect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MASTER_KEY, base64.b64encode(bytes(32)).decode())
+    config = LoomConfig(data=tmp_path, sections={"sealing": SealingConfig(enabled=True)})
+    async with Loom.open(config, by="the tester", actors=[Payer]) as loom:
+        asked = Pay(customer="c-7", name="Ada Lovelace", careless=True)
+        await loom.actor(Payer, "one").tell(asked, id="c")
+        [request] = await until(loom.approvals.pending)
+        await loom.approvals.grant(request.approval_id, by="mira", changes={"amount": 950})
+        with pytest.raises(ActorFailedError, match="ApprovalMismatchError"):
+            await loom.actor(Payer, "one").ask(asked, id="c")
+        assert "effect_intended" not in await kinds(loom, "payer/one")
 
 
 async def test_a_protected_value_may_not_be_adjustable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,11 +92,6 @@ async def request_approval(
         more = RequestPart(on_question=on_question)
         passed = {**said, "on_deadline": on_deadline, "escalate_to": escalate_to, "arguments": arguments, "more": more}
         return await request_once(turn, approver=approver, reason=reason, key=key, **passed)
-    if quorum != 1:
-        raise AdmissionError(
-            f"request is adjustable with a quorum of [{quorum}]; expected one person who says the "
-            "values: ask one person"
-        )
     plain: Any = None if arguments is None else json_value(dict(arguments), limits=turn.services.limits)
     case = _Case(plain, turn.gathered.evaluated)
     changes: dict[str, JsonValue] = {}
