@@ -322,7 +322,8 @@ class Payer(Actor):
             adjustable=Named if command.names else Adjust,
         )
         if answer.granted or command.careless:
-            arguments = {"amount": 200, "to": command.name, **answer.changes}
+            changes = {} if command.careless else answer.changes
+            arguments = {"amount": 200, "to": command.name, **changes}
             await self.perform(action="pay", effect=lambda key: key, key="p", arguments=arguments, under=answer)
         await self.record_decision(rationale="as answered", outcome={"granted": answer.granted})
         return {"granted": answer.granted, "comment": answer.comment}
