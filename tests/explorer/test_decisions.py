@@ -8,7 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loom import Loom
+from tests.explorer.conftest import Tab
 from tests.explorer.support import DiscountAgent, RequestDiscount, asked, house
 
 
@@ -29,28 +32,32 @@ async def decided(loom: Loom) -> None:
         await turn
 
 
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "dark"),
+        *(pytest.param(w, s, marks=pytest.mark.reliability) for w in (390, 820, 1280) for s in ("light", "dark")),
+    ],
+)
 async def test_an_auditor_finds_who_granted_what_under_which_rule_in_five_clicks(
-    tmp_path: Path, chromium: Any, shots: Path
+    tmp_path: Path, chromium: Any, shots: Path, width: int, scheme: str
 ) -> None:
     async with house(tmp_path) as place:
         await decided(place.loom())
-        context = await chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        page = await context.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        await page.goto(f"{place.url}/decisions")
-        await page.get_by_label("Your key").fill(place.keys["one", "reader"])
-        await page.get_by_role("button", name="Sign in").click()
-        await page.screenshot(path=shots / "decisions-1280.png", full_page=True)
+        tab = await Tab.made(chromium, shots, width=width, scheme=scheme)
+        await tab.sign_in(place.url, place.keys["one", "reader"])
+        page = tab.page
+        await page.get_by_role("link", name="Decisions").click()  # 1
+        await tab.shot("decisions")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
         narrow = page.get_by_role("complementary", name="Narrow them down")
-        await narrow.get_by_role("link", name="dana 3").click()  # 1: who
-        await narrow.get_by_role("link", name="over the limit 3").click()  # 2: under which rule
-        await page.screenshot(path=shots / "decisions-narrow-1280.png", full_page=True)
+        await narrow.get_by_role("link", name="dana 3").click()  # 2: who
+        await narrow.get_by_role("link", name="over the limit 3").click()  # 3: under which rule
+        await tab.shot("decisions-narrow")
         assert await page.get_by_text("3 decisions").is_visible()
         assert await page.get_by_text("decided by dana").count() == 3
         async with page.expect_download() as taken:
-            await page.get_by_role("link", name="Download as a table (CSV)").click()  # 3: as a file
+            await page.get_by_role("link", name="Download as a table (CSV)").click()  # 4: as a file
         path = await (await taken.value).path()
         rows = list(csv.DictReader(io.StringIO(Path(path).read_text(encoding="utf-8"))))
         assert [(each["result"], each["decided_by"], each["rule"]) for each in rows] == [
@@ -60,24 +67,11 @@ async def test_an_auditor_finds_who_granted_what_under_which_rule_in_five_clicks
         ]
         assert all("vp_sales asked: " in each["answers"] and each["asked_by"] == "robin" for each in rows)
         assert {each["about"] for each in rows} == {f"discount-agent/asking-{number}" for number in range(3)}
-        await page.get_by_role("listitem").filter(has_text="granted").get_by_role("link").first.click()
-        assert not said
-        await context.close()
-
-
-async def test_the_list_on_a_phone_and_in_the_dark_fits_its_width(tmp_path: Path, chromium: Any, shots: Path) -> None:
-    async with house(tmp_path) as place:
-        await decided(place.loom())
-        for width, scheme in ((390, "light"), (390, "dark"), (820, "light")):
-            context = await chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-            page = await context.new_page()
-            await page.goto(f"{place.url}/decisions")
-            await page.get_by_label("Your key").fill(place.keys["one", "reader"])
-            await page.get_by_role("button", name="Sign in").click()
-            await page.get_by_role("heading", name="Decisions").wait_for()
-            await page.screenshot(path=shots / f"decisions-{width}-{scheme}.png", full_page=True)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width
-            await context.close()
+        await page.get_by_role("listitem").filter(has_text="granted").get_by_role("link").first.click()  # 5: in full
+        assert "/decisions/" in page.url
+        assert await page.get_by_text("they had an outage").first.is_visible()
+        assert await page.get_by_text("over-the-limit").first.is_visible()
+        assert not tab.said
 
 
 async def test_filters_are_an_address_with_a_json_twin_and_words_and_days(tmp_path: Path) -> None:

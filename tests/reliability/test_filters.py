@@ -70,10 +70,18 @@ async def _check_facet(
 ) -> None:
     [(name, value)] = wanted.items()
     expected = [one for one, have in facts.items() if name in have and have[name] == value]
-    found = [each.decision_id for each in await memory.search(facets=wanted, limit=100)]
+    found = await _searched(memory, facets=wanted)
     tally.check(found == expected, f"facet {wanted}: {len(found)} of {len(expected)}")
-    came = [each.decision_id for each in await memory.search(outcome={name: value}, limit=100)]
+    came = await _searched(memory, outcome={name: value})
     tally.check(not came, f"outcome {wanted}: {len(came)} of 0")
+
+
+async def _searched(memory: Memory, **wanted: Any) -> list[str]:
+    """Return what a search finds: nothing, where the name is one that cannot be looked for."""
+    try:
+        return [each.decision_id for each in await memory.search(**wanted, limit=100)]
+    except AdmissionError:
+        return []
 
 
 def _differs_when_joined_as_text(views: Path, wanted: Mapping[str, Any], known: list[Any]) -> bool:

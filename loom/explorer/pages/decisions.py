@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Query
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from loom.decisions.out import write_rows
+from loom.explorer.cases import Shape
+from loom.explorer.decisions_file import PAGE, Result, in_file, result_of
+from loom.explorer.narrowing import FACETS, Filters, link_to
 from loom.explorer.page import Page, View
 from loom.explorer.visits import Visit
 from loom.precedents.browsed import Browsed, BrowsedDecision, CountedFacet
@@ -31,21 +30,6 @@ page = Page(
 )
 
 _AT_ONCE = 25
-_IN_FILE = 100_000
-_OF_FILE = 500
-
-_FACETS: Mapping[str, tuple[str, str]] = {
-    "person": ("person", "Person who decided"),
-    "requester": ("asked_by", "Asked by"),
-    "decision_type": ("type", "Kind of decision"),
-    "effect": ("effect", "What the rule said"),
-    "rule": ("rule", "Rule"),
-    "policy_version": ("version", "Version of the policy"),
-    "is_exception": ("exception", "Exceptions"),
-    "precedent_class": ("class", "Like cases"),
-    "run_id": ("run", "Run"),
-}
-"""Each facet: its parameter in the address, and its title."""
 
 _WORDS: Mapping[str, Mapping[str, str]] = {
     "effect": {
@@ -56,42 +40,9 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "is_exception": {"1": "exceptions", "0": "no exceptions"},
 }
-_FILE = (
-    "decision_id",
-    "decided_at",
-    "result",
-    "about",
-    "asked_by",
-    "decided_by",
-    "answers",
-    "kind",
-    "policy",
-    "version",
-    "rule",
-    "rule_said",
-    "exception",
-    "rationale",
-    "outcome",
-    "status",
-    "position",
-)
 
 
-def _given(value: object) -> object:
-    """Take an empty field of a form as one that was not filled in."""
-    return None if value == "" else value
-
-
-_Text = Annotated[str, Field(max_length=300)]
-_Word = Annotated[_Text | None, BeforeValidator(_given)]
-_Day = Annotated[date | None, BeforeValidator(_given)]
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Value(_Shape):
+class Value(Shape):
     """A value of a facet, how many decisions have it, and when."""
 
     value: str
@@ -104,7 +55,7 @@ class Value(_Shape):
     chosen: bool
 
 
-class Facet(_Shape):
+class Facet(Shape):
     """What decisions have in common, with the values that most of them have."""
 
     title: str
@@ -112,7 +63,7 @@ class Facet(_Shape):
     others: int
 
 
-class Chosen(_Shape):
+class Chosen(Shape):
     """A filter that is in use, and the link without it."""
 
     title: str
@@ -120,11 +71,11 @@ class Chosen(_Shape):
     without: str
 
 
-class Row(_Shape):
+class Row(Shape):
     """One decision, as the list shows it."""
 
     decision_id: str
-    result: Literal["granted", "denied", "open", "failed", "abandoned", "decided"]
+    result: Result
     said: str
     """Why, as the agent gave it."""
     at: datetime
@@ -158,75 +109,11 @@ class DecisionsView(View):
     file: str
 
 
-class Asked(_Shape):
-    """The filters of the address."""
-
-    person: _Word = None
-    asked_by: _Word = None
-    type: _Word = None
-    effect: _Word = None
-    rule: _Word = None
-    version: _Word = None
-    exception: Annotated[Literal["0", "1"] | None, BeforeValidator(_given)] = None
-    class_: _Word = None
-    run: _Word = None
-    words: _Word = None
-    since: _Day = None
-    until: _Day = None
-
-    def plain(self) -> dict[str, str]:
-        """Return the filters in use, as the address has them."""
-        return {name.rstrip("_"): str(value) for name, value in self if value is not None}
-
-    def filters(self) -> dict[str, Any]:
-        """Return the filters in use, as browsing takes them; the last day is included."""
-        plain = self.plain()
-        given: dict[str, Any] = {name: plain[known] for name, (known, _) in _FACETS.items() if known in plain}
-        if "is_exception" in given:
-            given["is_exception"] = given["is_exception"] == "1"
-        if self.since is not None:
-            given["since"] = datetime.combine(self.since, datetime.min.time(), UTC)
-        if self.until is not None and self.until < date.max:
-            given["until"] = datetime.combine(self.until + timedelta(days=1), datetime.min.time(), UTC)
-        return {**given, "words": self.words}
-
-
-def _asked(
-    person: _Word = None,
-    asked_by: _Word = None,
-    type: _Word = None,
-    effect: _Word = None,
-    rule: _Word = None,
-    version: _Word = None,
-    exception: Annotated[Literal["0", "1"] | None, BeforeValidator(_given)] = None,
-    class_: Annotated[_Text | None, BeforeValidator(_given), Query(alias="class")] = None,
-    run: _Word = None,
-    words: _Word = None,
-    since: _Day = None,
-    until: _Day = None,
-) -> Asked:
-    return Asked(
-        person=person,
-        asked_by=asked_by,
-        type=type,
-        effect=effect,
-        rule=rule,
-        version=version,
-        exception=exception,
-        class_=class_,
-        run=run,
-        words=words,
-        since=since,
-        until=until,
-    )
-
-
-_Asked = Annotated[Asked, Depends(_asked)]
 _Position = Annotated[int | None, Query(ge=1, le=2**62)]
 
 
 @page.shows
-async def decisions(visit: Visit, asked: _Asked, after: _Position = None, before: _Position = None) -> DecisionsView:
+async def decisions(visit: Visit, asked: Filters, after: _Position = None, before: _Position = None) -> DecisionsView:
     """Find decisions, and count them."""
     browsing = Browsing(visit.loom.queries)
     as_of = visit.loom.store.acknowledged
@@ -244,73 +131,30 @@ async def decisions(visit: Visit, asked: _Asked, after: _Position = None, before
         chosen=_chosen(plain),
         asked=plain,
         examined=None if found.floor is None else browsing.examined,
-        further=None if found.floor is None else _link({**plain, "before": str(found.floor)}),
-        next=None if found.next_after is None else _link({**plain, **at, "after": str(found.next_after)}),
-        file=_link(plain, "/decisions.csv"),
+        further=None if found.floor is None else link_to({**plain, "before": str(found.floor)}),
+        next=None if found.next_after is None else link_to({**plain, **at, "after": str(found.next_after)}),
+        file=link_to(plain, "/decisions.csv"),
     )
 
 
 @page.gives("/decisions.csv")
-async def file(visit: Visit, asked: _Asked) -> Response:
+async def file(visit: Visit, asked: Filters) -> Response:
     """Give all decisions that match as a table for a spreadsheet, newest first."""
     browsing = Browsing(visit.loom.queries)
     wanted = asked.filters()
-    first = await browsing.page(**wanted, limit=_OF_FILE)  # what is refused is refused before the answer begins
+    first = await browsing.page(**wanted, limit=PAGE)  # what is refused is refused before the answer begins
     return StreamingResponse(
-        _lines(browsing, wanted, first),
+        in_file(browsing, wanted, first),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="decisions.csv"'},
     )
-
-
-async def _lines(browsing: Browsing, wanted: Mapping[str, Any], first: Sequence[BrowsedDecision]) -> AsyncIterator[str]:
-    yield ",".join(_FILE) + "\r\n"
-    found, written = first, 0
-    while found:
-        text = io.StringIO()
-        written += write_rows(text, map(_line, found), _FILE, form="csv")
-        yield text.getvalue()
-        if written >= _IN_FILE:
-            yield f"cut after {written} decisions: narrow them down by time or person and take the file again\r\n"
-            return
-        after = found[-1].decision.position
-        found = await browsing.page(**wanted, limit=_OF_FILE, after=after)
-
-
-def _line(each: BrowsedDecision) -> dict[str, Any]:
-    decision = each.decision
-    return {
-        "decision_id": decision.decision_id,
-        "decided_at": decision.decided_at,
-        "result": _result(each),
-        "about": decision.journal,
-        "asked_by": each.requester,
-        "decided_by": ", ".join(sorted(each.people)),
-        "answers": "; ".join(
-            f"{one.approver} asked: {one.status} by {one.answered_by} ({one.answered_identity_source or 'unknown'})"
-            f"{f' at {one.answered_at.isoformat()}' if one.answered_at else ''}"
-            f"{f': {one.comment}' if one.comment else ''}"
-            for one in each.approvals
-            if one.answered_by is not None
-        ),
-        "kind": decision.decision_type,
-        "policy": decision.policy_name,
-        "version": decision.policy_version,
-        "rule": decision.rule,
-        "rule_said": decision.effect,
-        "exception": "yes" if decision.is_exception else "no",
-        "rationale": decision.rationale,
-        "outcome": decision.outcome,
-        "status": decision.status,
-        "position": decision.position,
-    }
 
 
 def _row(each: BrowsedDecision) -> Row:
     decision = each.decision
     return Row(
         decision_id=decision.decision_id,
-        result=_result(each),
+        result=result_of(each),
         said=one_line(decision.rationale, 240),
         at=decision.decided_at,
         kind=_named(decision.decision_type),
@@ -324,20 +168,13 @@ def _row(each: BrowsedDecision) -> Row:
     )
 
 
-def _result(each: BrowsedDecision) -> Literal["granted", "denied", "open", "failed", "abandoned", "decided"]:
-    decision = each.decision
-    if decision.status != "settled":
-        return decision.status
-    return decision.verdict or "decided"
-
-
 def _ordered(found: Browsed) -> list[CountedFacet]:
     known = {each.name: each for each in found.facets}
-    return [known[name] for name in _FACETS if known[name].values]
+    return [known[name] for name in FACETS if known[name].values]
 
 
 def _facet(counted: CountedFacet, plain: Mapping[str, str]) -> Facet:
-    name, title = _FACETS[counted.name]
+    name, title = FACETS[counted.name]
     others = {key: value for key, value in plain.items() if key != name}
     return Facet(
         title=title,
@@ -349,7 +186,7 @@ def _facet(counted: CountedFacet, plain: Mapping[str, str]) -> Facet:
                 decisions=each.decisions,
                 trend=each.trend,
                 path=sparkline(each.trend),
-                link=_link(others if plain.get(name) == each.value else {**others, name: each.value}),
+                link=link_to(others if plain.get(name) == each.value else {**others, name: each.value}),
                 chosen=plain.get(name) == each.value,
             )
             for each in counted.values
@@ -358,13 +195,13 @@ def _facet(counted: CountedFacet, plain: Mapping[str, str]) -> Facet:
 
 
 def _chosen(plain: Mapping[str, str]) -> tuple[Chosen, ...]:
-    titles = {name: (facet, title) for facet, (name, title) in _FACETS.items()}
+    titles = {name: (facet, title) for facet, (name, title) in FACETS.items()}
     titles |= {"words": ("", "Words"), "since": ("", "From"), "until": ("", "To")}
     return tuple(
         Chosen(
             title=titles[name][1],
             words=_in_words(titles[name][0], value),
-            without=_link({key: each for key, each in plain.items() if key != name}),
+            without=link_to({key: each for key, each in plain.items() if key != name}),
         )
         for name, value in plain.items()
     )
@@ -379,7 +216,3 @@ def _in_words(facet: str, value: str) -> str:
 
 def _named(value: str) -> str:
     return one_line(value.replace("_", " ").replace("-", " "), 60)
-
-
-def _link(plain: Mapping[str, str], path: str = "/decisions") -> str:
-    return f"{path}?{urlencode(plain)}" if plain else path
