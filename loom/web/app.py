@@ -21,6 +21,7 @@ from loom.web.api import FAILED, REFUSALS, Api, Workspaces, described, refused_w
 from loom.web.config import WebConfig
 from loom.web.document import Document
 from loom.web.guard import Bounds, HttpRefusal, refusal
+from loom.web.reference import add_reference
 from loom.web.routes import routes
 from loom.web.shapes import ErrorAnswer
 
@@ -46,7 +47,7 @@ def create_app(
         async with api.serving(workspaces):
             yield
 
-    # The pages for people would fetch scripts from elsewhere; the document itself is served.
+    # FastAPI's pages would fetch scripts from elsewhere: `/docs` is loom's own.
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorAnswer, "description": words} for status, words in REFUSALS.items()
     }
@@ -68,6 +69,7 @@ def create_app(
         """Say that the server is up, and nothing else."""
         return {"status": "ok"}
 
+    add_reference(app)
     for each in brought:
         if each.site is not None:
             app.router.routes.append(_Site("/", app=each.site(api)))
