@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from benchmarks.judging import TABLE, Judged, _lay_down
 from benchmarks.measure import Figure, median, percentile
 from benchmarks.workload import BenchAgent, DecideOnce
 from loom import Loom, LoomConfig
+from loom.actors import ActorRef
 from loom.explorer.editing import fields_of
 from loom.explorer.extension import extension as explorer
 from loom.replay.what_if import WhatIfProcess
@@ -34,12 +36,14 @@ def figures(place: Path, scale: float) -> Iterator[Figure]:
     """Return the figures at 10,000 and 100,000 decisions, and of turns while one judges without a pause."""
     for decisions, aim_ms in ((10_000, 200.0), (100_000, 2_000.0)):
         count = max(int(decisions * scale), 1_000)
-        first, took = asyncio.run(_keystrokes(place / f"{decisions}", decisions=count))
+        first, took, cpu = asyncio.run(_keystrokes(place / f"{decisions}", decisions=count))
         slow = percentile(took, 0.95) * 1e3
         yield Figure(f"what if, first page at {count:,} decisions", first * 1e3, "ms")
         yield Figure(f"what if, keystroke to matrix at {count:,}, median", median(took) * 1e3, "ms")
         name = f"what if, keystroke to matrix at {count:,}, p95"
         yield Figure(name, slow, "ms", aim=f"≤ {aim_ms:,.0f}", met=slow <= aim_ms)
+        yield Figure(f"what if, CPU of a keystroke at {count:,}, of the process that judges", cpu[0] * 1e3, "ms")
+        yield Figure(f"what if, CPU of a keystroke at {count:,}, of the server and the client", cpu[1] * 1e3, "ms")
     alone, judged = asyncio.run(_turns(place / "turns", decisions=max(int(10_000 * scale), 1_000), scale=scale))
     ratio = judged / alone
     yield Figure("turns at 16, nothing judged", alone, "/s")
@@ -48,18 +52,29 @@ def figures(place: Path, scale: float) -> Iterator[Figure]:
     )
 
 
-async def _keystrokes(path: Path, *, decisions: int) -> tuple[float, list[float]]:
-    """Return the time of the first page, and of each keystroke after it, in seconds; each edits the limit."""
-    async with _served(path, decisions=decisions) as (port, key, _):
-        asked = asyncio.to_thread(_typed, port, key, decisions)
-        return await asked
+async def _keystrokes(path: Path, *, decisions: int) -> tuple[float, list[float], tuple[float, float]]:
+    """Return the time of the first page, that of each keystroke after it, and the CPU of one, in seconds."""
+    async with _served(path, decisions=decisions) as (port, key, loom):
+        first, _ = await asyncio.to_thread(_typed, port, key, decisions, 1)
+        pid = loom.part(WhatIfProcess).pid
+        assert pid is not None
+        judging, serving = _cpu_s(pid), time.process_time()
+        _, took = await asyncio.to_thread(_typed, port, key, decisions, _KEYSTROKES)
+        strokes = _KEYSTROKES + 1
+        return first, took, ((_cpu_s(pid) - judging) / strokes, (time.process_time() - serving) / strokes)
 
 
-def _typed(port: int, key: str, decisions: int) -> tuple[float, list[float]]:
+def _cpu_s(pid: int) -> float:
+    """Return the CPU that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _typed(port: int, key: str, decisions: int, strokes: int) -> tuple[float, list[float]]:
     texts = [each.text for each in fields_of(TABLE)]
     connection = HTTPConnection("127.0.0.1", port, timeout=120)
     took = []
-    for number in range(_KEYSTROKES + 1):
+    for number in range(strokes + 1):
         pairs = [("policy", TABLE.name), *(("v", each) for each in (str(number % 50), *texts[1:]))]
         began = time.perf_counter()
         connection.request("GET", f"/what-if?{urlencode(pairs)}", headers={"Authorization": f"Bearer {key}"})
@@ -98,10 +113,10 @@ async def _type(process: WhatIfProcess) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _rate(refs: list[object], count: int) -> float:
-    async def work(ref: object) -> None:
+async def _rate(refs: Sequence[ActorRef[BenchAgent]], count: int) -> float:
+    async def work(ref: ActorRef[BenchAgent]) -> None:
         for _ in range(count // len(refs)):
-            await ref.ask(DecideOnce(customer="acme", percent=5))  # type: ignore[attr-defined]
+            await ref.ask(DecideOnce(customer="acme", percent=5))
 
     began = time.perf_counter()
     await asyncio.gather(*(work(ref) for ref in refs))

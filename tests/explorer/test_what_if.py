@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -152,3 +154,41 @@ async def test_a_policy_owner_finds_the_limit_and_another_person_adopts_it(
         assert adopted.identity.name == "approver"
         assert place.loom().policies.runnable(adopted.version).parameters == {"limit_usd": 220}
         assert [each.name for each in place.loom().policies.proposers(adopted.version.hash)] == ["operator"]
+
+
+async def test_who_proposes_cannot_adopt_and_who_reads_can_do_neither(tmp_path: Path) -> None:
+    async with house(tmp_path, actors=[RefundAgent]) as place:
+        ids = await decide(place.loom(), *CASES[:12])
+        owner = await place.signed_in("admin")
+        view = json.loads((await owner.open("/what-if.json")).text)
+        query = view["query"].replace("v=100", "v=220", 1)
+        asked = await owner.open(f"/what-if/propose?{query}")
+        texts = json.dumps([each for name, each in parse_qsl(query, keep_blank_values=True) if name == "v"])
+        fields = {"policy": "refunds", "base": view["base"], "texts": texts, "reason": "they wait for nothing"}
+        reader = await place.signed_in("reader")
+        refused = await reader.send("/what-if/propose", token=(await reader.open("/what-if")).token, **fields)
+        assert refused.status in (303, 403)
+        assert len(place.loom().policies.versions("refunds")) == 1, "a reader proposes nothing"
+
+        sent = await owner.send("/what-if/propose", token=asked.token, on=f"/what-if/propose?{query}", **fields)
+        address = sent.header("location")
+        assert "You proposed this. Another person" in (await owner.open(address)).text
+        assert "they wait for nothing" in (await reader.open("/proposals")).text
+        mine = await owner.send(f"{address}/adopt", token=asked.token, on=address, reason="I like it")
+        assert mine.status == 303
+        assert "expected another person to adopt it" in (await owner.open(address)).text
+        used = place.loom().policies.adopted("refunds")
+        assert used is not None
+        assert used.number == 1, "who proposes adopts nothing"
+
+        near = json.loads((await reader.open(f"/what-if/nearest.json?decision={ids[11]}")).text)
+        assert (near["state"], near["changes"]) == ("found", [{"fact": "amount_usd", "old": 240, "new": "100"}])
+        assert "instead of 240" in (await reader.open(f"/what-if/nearest?decision={ids[11]}")).text
+        key = f"Bearer {place.keys['one', 'reader']}"
+        script = await place.browser().open(f"/what-if.json?{query}", Authorization=key)
+        seen = await reader.open(f"/what-if.json?{query}")
+        assert [json.loads(each.text)["result"]["flipped"] for each in (script, seen)] == [5, 5]
+        for wrong in ("?policy=nope", "?policy=refunds&base=policy_v9_00000000", "?policy=refunds&v=1&v=2", "?nope=1"):
+            answer = await reader.open(f"/what-if{wrong}")
+            assert answer.status in (200, 404, 422), wrong
+            assert answer.status != 200 or "open the page again" in answer.text
