@@ -201,14 +201,15 @@ SKELETON = """
   const root = html === null ? document : new DOMParser().parseFromString(html, "text/html");
   const links = new Set(["href", "src", "action", "formaction", "srcset", "data"]);
   const all = [...root.querySelectorAll("*")].filter((each) => !each.closest("noscript"));
-  return all.map((each) => each.tagName + " " + [...each.attributes].map(
+  return all.map((each) => each.tagName + " " + [...each.attributes].filter((one) => one.name !== "hidden").map(
     (one) => links.has(one.name) ? one.name + "=" + (/^([/#?]|$)/.test(one.value) ? "ours" : one.value) : one.name
   ).sort().join(" "));
 }
 """
 """The elements of a page with the names of their attributes, and where they lead if that is not to us.
 
-What is for browsers without scripts is left out: it is text for a browser that has them.
+What is for browsers without scripts is left out, as it is text for a browser that has them, and so is `hidden`, which
+scripts set.
 """
 
 
