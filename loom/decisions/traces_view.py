@@ -100,7 +100,7 @@ class TracesProjection:
     """Keeps every decision with the status of its turn, and every observed outcome."""
 
     name = "traces"
-    version = 11
+    version = 12
     kinds = frozenset(
         {
             "command_received",
@@ -147,7 +147,9 @@ class TracesProjection:
             _decide(recorded, decision, view)
             return
         if recorded.kind == _ANSWERED:
-            person = (recorded.plain or {}).get("by")
+            said = recorded.plain or {}
+            asks = said.get("question") is not None and not said.get("decides", True)  # and decides nothing
+            person = None if asks else said.get("by")
             if person is not None and recorded.command_id is not None:
                 view.execute(_ANSWER, (recorded.journal, recorded.command_id, person))
             return

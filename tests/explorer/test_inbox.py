@@ -87,19 +87,26 @@ async def test_a_denial_needs_words_and_what_was_typed_stays(tmp_path: Path) -> 
         assert '"requests":[]' in (await browser.open("/inbox.json")).text
 
 
-async def test_a_request_is_sent_back_with_a_question_and_its_answer_is_shown(tmp_path: Path) -> None:
+async def test_a_request_is_sent_back_with_a_question_and_its_answer_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with house(tmp_path) as place:
         turn = await asked(place.loom())
-        approver, operator = await place.signed_in(), await place.signed_in("operator")
+        admin, operator = await place.signed_in("admin"), await place.signed_in("operator")
+        approver = await place.signed_in()
         [waiting] = await place.loom().approvals.pending()
         where = f"/inbox/{waiting.approval_id}"
-        await approver.answer(waiting.approval_id, "ask", comment="How long are they with us?")
+        await admin.answer(waiting.approval_id, "ask", comment="How long are they with us?")
         assert "sent back with a question" in (await approver.open("/inbox")).text
         assert "How long are they with us?" in (await operator.open(where)).text
         await operator.send(f"{where}/inform", on=where, information="For nine years.")
         assert "For nine years." in (await approver.open(where)).text
         await approver.answer(waiting.approval_id, "grant")
         assert await turn
+        listed = (await approver.open("/decisions.json")).text
+        assert '"approver"' in listed
+        assert '"admin"' not in listed, "who asks a question decides nothing"
+        assert "views_differ" not in caplog.text
 
 
 async def test_an_answer_to_a_page_that_has_changed_is_refused(tmp_path: Path) -> None:
