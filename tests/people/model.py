@@ -185,7 +185,7 @@ def _delegate(person: Modelled, here: dict[str, Modelled]) -> str | None:
     return name if name in here else None
 
 
-def cases(people: int, roles: int, *, quorums: tuple[int, ...] = (1, 2, 3), away: int = 1) -> Iterator[Case]:
+def cases(people: int, roles: int, *, quorums: tuple[int, ...] = (1, 2, 3, 4), away: int = 1) -> Iterator[Case]:
     """Yield every case of so many persons and roles, but for the names of the persons.
 
     A person may be absent from the beginning until the next moment, with any other as delegate, or none; with `away` 2,
