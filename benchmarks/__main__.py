@@ -29,6 +29,7 @@ from benchmarks import (
     judging,
     listing,
     memory,
+    pages,
     peers,
     precedents,
     probe,
@@ -363,6 +364,13 @@ def listing_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
         yield from listing.figures(place, scale)
 
 
+def page_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
+    """Pages of the explorer among a million decisions."""
+    del with_peers
+    with scratch() as place:
+        yield from pages.figures(place, max(int(1_000_000 * scale), 10_000))
+
+
 def subject_figures(scale: float, *, with_peers: bool) -> Iterator[Figure]:
     """What sealing costs a turn, a new subject, and an erasure among a million of them."""
     del with_peers
@@ -392,6 +400,7 @@ PARTS: dict[str, Callable[..., Iterator[Figure]]] = {
     "growth": growth_figures,
     "imports": import_figures,
     "listing": listing_figures,
+    "pages": page_figures,
     "subjects": subject_figures,
     "what-if": what_if_figures,
     "api": api_figures,

@@ -114,8 +114,14 @@ async def test_a_value_that_no_decision_has_is_not_shown_whatever_the_views_say(
         await filled(loom, 5)
         views = loom.files.views
     with sqlite3.connect(views) as view:
-        view.execute("UPDATE trace_decisions SET rule = 'invented'")
         view.execute("UPDATE trace_people SET person = 'invented'")
+    async with Loom.open(place, actors=[Keeper], by="ann") as loom:
+        found = await Browsing(loom.queries).find()
+        assert len(found.decisions) == 5
+        assert {each.name: each.values for each in found.facets}["person"] == ()
+        assert not (await Browsing(loom.queries).find(person="invented")).decisions
+    with sqlite3.connect(views) as view:
+        view.execute("UPDATE trace_decisions SET rule = 'invented'")
     async with Loom.open(place, actors=[Keeper], by="ann") as loom:
         found = await Browsing(loom.queries).find()
         assert not found.decisions
