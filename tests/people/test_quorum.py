@@ -1,6 +1,6 @@
 """Escalation, delegation, absence and quorum, checked over every case: no request waits for ever.
 
-All cases of four persons and three roles take an hour: `pytest -m reliability tests/people/test_quorum.py`. Here are
+All cases up to four persons and three roles take long: `pytest -m reliability tests/people/test_quorum.py`. Here are
 those of fewer, and a sample.
 """
 
