@@ -22,6 +22,7 @@ from starlette.routing import Match
 from loom import Actor, Command, Loom, LoomConfig
 from loom.circuits import Circuit, Circuits
 from loom.circuits import extension as circuits
+from loom.extension import Extension
 from loom.web.api import REFUSALS, Api
 from loom.web.app import create_app
 from loom.web.config import WebConfig
@@ -138,13 +139,16 @@ async def served(
     mine: tuple[Circuit, ...] = (),
     workspaces: tuple[str, ...] = ("one", "two"),
     actors: tuple[type[Actor[Any]], ...] = (Asker,),
+    extensions: tuple[Extension, ...] = (),
     **config: Any,
 ) -> AsyncIterator[Client]:
     """Serve two workspaces, or those that are named, each with a key of every role."""
 
     def opens(name: str) -> Loom:
         own = replace(circuits, start=lambda host: Circuits.open(host, circuits=mine))
-        return Loom.open(LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web], actors=actors)
+        return Loom.open(
+            LoomConfig(data=path), workspace=name, by="mira", extensions=[own, web, *extensions], actors=actors
+        )
 
     settings = WebConfig(**config)
     app = create_app({name: partial(opens, name) for name in workspaces}, settings)

@@ -237,6 +237,9 @@ ALLOWED = {
     ("POST", "/api/standings/suspend"): ("operator", "admin"),
     ("POST", "/api/standings/reinstate"): ("approver", "admin"),
     ("POST", "/api/standings/retire"): ("admin",),
+    ("GET", "/api/switches"): ROLES,
+    ("POST", "/api/switches/{name}/kill"): ("operator", "admin"),
+    ("POST", "/api/switches/{name}/rearm"): ("approver", "admin"),
     ("GET", "/api/journals/{actor_type}/{key}"): ROLES,
 }
 OPEN = {("GET", "/health"), ("GET", "/openapi.json")}

@@ -16,6 +16,7 @@ from loom.web.routes import (
     replay,
     runs,
     standings,
+    switches,
     turns,
 )
 
@@ -36,6 +37,7 @@ _NOUNS = (
     replay,
     journals,
     standings,
+    switches,
 )
 
 for each in _NOUNS:
