@@ -392,7 +392,15 @@ class Loom(Lifecycle):
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
         chains = ApprovalChains(queries, waiting=services.requests.pending)
         self.approvals = Approvals(self.actors, chains, openings)
-        self.oversight = Oversight(queries, self.policies, chains, self.store, by=who, make_draft=make_draft)
+        self.oversight = Oversight(
+            queries,
+            self.policies,
+            chains,
+            self.store,
+            by=who,
+            find_directory=self.people.directory,
+            make_draft=make_draft,
+        )
         self.standings = Standings(self.store, make_draft=make_draft)
         await self.standings.load()
         self.reactors = Reactors(self.store, self.actors, make_draft=make_draft, background=self.background)

@@ -93,6 +93,8 @@ def _answered(entry: Entry) -> _Said | None:
         what = "expired"
     elif entry.question is not None:
         what = "sent_back"
+    elif not entry.decides:  # one voice of several: the request still waits
+        return None
     return f"loom.approval.{what}", entry.approval_id, {"approval_id": entry.approval_id}
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from loom.actors.eligibility import Directory
 from loom.decisions.approvals import ApprovalChains
-from loom.errors import OutOfRangeError, PolicyCodeChangedError
+from loom.errors import NotEligibleError, OutOfRangeError, PolicyCodeChangedError
 from loom.identity import By, Identity, check_limit
 from loom.journal.entry import Entry
 from loom.journal.store import Draft, JournalReader, draft
@@ -89,14 +90,18 @@ class Oversight:
         store: JournalReader,
         *,
         by: By,
+        find_directory: Callable[[], Directory | None] = lambda: None,
         make_draft: Callable[[Entry], Draft] = draft,
     ) -> None:
         self._queries = queries
         self._policies = policies
         self._approvals = approvals
         self._by = by
+        self._find_directory = find_directory
         self._readings = Readings(queries)
         self._looks = SecondLooks(store, make_draft=make_draft)
+        self._last: tuple[tuple[object, ...], OversightReport] | None = None
+        self._rules: tuple[PolicyVersion, Policy[OversightParams, Any]] | None = None
 
     async def report(self, *, since: datetime | None = None, limit: int = MOST) -> OversightReport:
         """Return the figures of the last `limit` settled requests, or of those answers among them since a time."""
@@ -104,6 +109,20 @@ class Oversight:
         version, rule = await self._rule()
         await self._looks.load()
         settled = await self._readings.settled(limit=limit)
+        state = (since, limit, version.hash, settled.answers, settled.expired, settled.wrong, self._looks.all)
+        if self._last is None or self._last[0] != state:
+            self._last = state, self._made(settled, version, rule, since=since, limit=limit)
+        return self._last[1].model_copy(update={"position": settled.position})
+
+    def _made(
+        self,
+        settled: Settled,
+        version: PolicyVersion,
+        rule: Policy[OversightParams, Any],
+        *,
+        since: datetime | None,
+        limit: int,
+    ) -> OversightReport:
         answers = [each for each in settled.answers if since is None or each.answered_at >= since]
         looks, overturned = self._looks.answered, _overturned(answers, settled)
         people = people_in(answers)
@@ -176,16 +195,32 @@ class Oversight:
     async def answer(self, look_id: str, *, granted: bool, by: By, comment: str | None = None) -> SecondLook:
         """Answer a case a second time; return it with whether the answers agree.
 
-        It changes nothing of the case. Raises `SecondLookNotFoundError`, `SecondLookAnsweredError`, and
-        `SelfApprovalError` for a person who asked for the case or answered it before.
+        It changes nothing of the case. Raises `SecondLookNotFoundError`, `SecondLookAnsweredError`,
+        `SelfApprovalError` for a person who asked for the case or answered it before, and `NotEligibleError` for one
+        who does not hold the role, where there is a directory.
         """
         await self._looks.load()
         look = self._looks.get(look_id)
         approval = await self._approvals.get(look.approval_id)
+        await self._check_role(approval.approver, Identity.of(by))
         return await self._looks.answer(look, approval, granted=granted, by=by, comment=comment)
 
+    async def _check_role(self, role: str, who: Identity) -> None:
+        directory = self._find_directory()
+        if directory is None:
+            return
+        person, roster = await directory.person_of(who), await directory.roster(role)
+        delegates = {each.delegate for each in roster.absences}
+        if person is None or person not in {*roster.holders, *delegates}:
+            raise NotEligibleError(
+                f"a second look at what was asked of [{role}] would be answered by [{who}], who does not hold that "
+                f"role; expected one of [{', '.join(roster.holders)}]: ask one"
+            )
+
     async def _rule(self) -> tuple[PolicyVersion, Policy[OversightParams, Any]]:
-        """Return the adopted version and its rule."""
+        """Return the adopted version and its rule; hashing it again takes longer than all figures."""
+        if self._rules is not None and self._policies.adopted(oversight.name) == self._rules[0]:
+            return self._rules
         self._policies.attach(oversight)
         own = await self._policies.ensure(oversight, by=self._by)
         version = self._policies.adopted(oversight.name) or own
@@ -195,7 +230,8 @@ class Oversight:
                 f"policy [{oversight.name}] has version [{version.version}] adopted, which is no version of loom's "
                 "rule; expected one that `oversight.with_params(…)` gives: adopt such a one"
             )
-        return version, ready
+        self._rules = version, ready
+        return self._rules
 
 
 def _by_role(answers: Sequence[Answer]) -> Mapping[str, list[Answer]]:

@@ -23,11 +23,15 @@ _SETTLED = """
 SELECT position, approval_id, journal, command_id, actor_key FROM approvals
 WHERE status IN ('granted', 'denied') ORDER BY position DESC LIMIT :limit
 """
-_CLASS_AFTER = """
-SELECT position, decision_id, journal, command_id, situation FROM trace_decisions
-WHERE actor_key = :actor_key AND position > :position AND position <= :position + :reach
-  AND journal = :journal AND command_id = :command_id
-ORDER BY position LIMIT 1
+_CLASSES_AFTER = """
+SELECT asked.key AS place, d.position, d.decision_id, d.journal, d.command_id, d.situation
+FROM json_each(:asked) AS asked
+JOIN trace_decisions AS d ON d.position = (
+  SELECT one.position FROM trace_decisions AS one
+  WHERE one.actor_key = asked.value ->> 0 AND one.position > asked.value ->> 3
+    AND one.position <= (asked.value ->> 3) + :reach
+    AND one.journal = asked.value ->> 1 AND one.command_id = asked.value ->> 2
+  ORDER BY one.position LIMIT 1)
 """
 _WRONG = """
 SELECT o.* FROM trace_outcomes AS o
@@ -40,7 +44,8 @@ SELECT position, decision_id, journal, command_id FROM trace_decisions
 WHERE decision_id IN (SELECT value FROM json_each(:ids))
 """
 _APPROVALS, _TRACES = ("approvals",), ("traces",)
-_AT_ONCE = 200
+_AT_ONCE = 50
+_MOST_KEPT = 10_000
 _REACH = 10_000
 """The decision that an answer led to is looked for in this many positions after it."""
 _ANSWERS = frozenset({"granted", "denied"})
@@ -96,8 +101,9 @@ class Readings:
         for begin in range(0, len(new), _AT_ONCE):
             await self._read(new[begin : begin + _AT_ONCE])
         listed = {row["position"] for row in rows}
-        self._known = {at: known for at, known in self._known.items() if at in listed}
-        known = [self._known[at] for at in sorted(self._known)]
+        if len(self._known) > _MOST_KEPT:
+            self._known = {at: known for at, known in self._known.items() if at in listed}
+        known = [self._known[at] for at in sorted(listed & self._known.keys())]
         answers = sorted((each for one, _ in known for each in one), key=lambda each: each.position)
         first = min(listed, default=0)
         wrong = await self._wrong(after=first, limit=limit)
@@ -123,17 +129,15 @@ class Readings:
         self, rows: dict[int, sqlite3.Row], read: dict[int, tuple[list[Answer], tuple[Expired, ...]]]
     ) -> dict[int, str | None]:
         """Return request → the class of the decision that its turn made after the last answer."""
-        decided: dict[int, sqlite3.Row] = {}
-        for at, (answers, _) in read.items():
-            if answers:
-                row = rows[at]
-                given = {name: row[name] for name in ("actor_key", "journal", "command_id")}
-                wanted = {**given, "position": answers[-1].position, "reach": _REACH}
-                for found in await self._queries.fetch(_CLASS_AFTER, wanted, names=_TRACES, consistent=False):
-                    decided[at] = found
-        confirmed = await confirmed_decisions(self._queries, list(decided.values()))
-        classes = {each.row["position"]: each.row["situation"] for each in confirmed}
-        return {at: classes.get(row["position"]) for at, row in decided.items()}
+        places = [at for at, (answers, _) in read.items() if answers]
+        asked = [
+            [*(rows[at][name] for name in ("actor_key", "journal", "command_id")), read[at][0][-1].position]
+            for at in places
+        ]
+        given = {"asked": json.dumps(asked), "reach": _REACH}
+        found = await self._queries.fetch(_CLASSES_AFTER, given, names=_TRACES, consistent=False)
+        confirmed = await confirmed_decisions(self._queries, found)
+        return {places[int(each.row["place"])]: each.row["situation"] for each in confirmed}
 
     async def _wrong(self, *, after: int, limit: int) -> frozenset[tuple[str, str]]:
         """Return the turns that made a decision whose last outcome is that it was wrong."""

@@ -9,14 +9,20 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loom import Actor, Command, Loom
+from loom.decisions.entries import UNANSWERABLE, ApprovalAnsweredEntry
 from loom.errors import ConfigError, NoticeLagError, NoticeNotFoundError
+from loom.journal import Append
+from loom.journal.store import draft
 from loom.notices.entries import NoticeDeadEntry, NoticeDeliveredEntry
+from loom.notices.notice import _answered
 from loom.notices.posting import Refused, post
 from loom.notices.signing import signed
+from loom.routing.entries import KillSwitchEngagedEntry
 from loom.workspace import locate
 from tests.cli.agents import Note, NoteAgent
 from tests.cli.support import invoke
@@ -293,3 +299,41 @@ async def test_delivered_notices_say_to_whom_and_with_which_status(tmp_path: Pat
         [delivered] = [each for each in entries if isinstance(each, NoticeDeliveredEntry)]
         assert (delivered.endpoint, delivered.status, delivered.attempts) == ("one", 204, 1)
         assert delivered.notice_id == receiver.received[0].id
+
+
+async def test_a_stuck_turn_and_kinds_of_wings_are_notified_without_the_key_of_an_actor(tmp_path: Path) -> None:
+    async with receiving() as receiver, sending(configured(tmp_path, receiver.url)) as (loom, sender):
+        await heavy(loom, "jane-doe")
+        [cell] = loom.actors.cells()
+        cell.stuck["turn-1"] = NoticeLagError("it was cut short three times")
+        await sender.watch.look()
+        await sender.watch.look()
+        engaged = KillSwitchEngagedEntry(
+            by="dana", trigger="person", reason="a private reason", identity_source="claimed"
+        )
+        await loom.store.append(Append("router/jane-doe", 0, (draft(engaged),)))
+        await sender.settled()
+        cell.stuck.clear()
+    assert [each.type for each in receiver.received] == [
+        "loom.approval.asked",
+        "loom.turn.stuck",
+        "loom.kill_switch.engaged",
+    ]
+    assert receiver.received[1].event["data"]["turn"] == "turn-1"
+    said = b" ".join(each.body for each in receiver.received)
+    assert b"jane" not in said
+    assert b"private" not in said
+
+
+def test_one_voice_of_several_is_no_answer_and_a_question_is_sent_back() -> None:
+    said: dict[str, Any] = {"approval_id": "a1", "by": "dana", "shown": "d" * 64, "identity_source": "claimed"}
+    types = [
+        each and each[0]
+        for each in (
+            _answered(ApprovalAnsweredEntry(granted=True, decides=False, **said)),
+            _answered(ApprovalAnsweredEntry(granted=False, decides=False, question="since when?", **said)),
+            _answered(ApprovalAnsweredEntry(granted=False, **{**said, "by": None})),
+            _answered(ApprovalAnsweredEntry(granted=False, comment=UNANSWERABLE, **{**said, "by": None})),
+        )
+    ]
+    assert types == [None, "loom.approval.sent_back", "loom.approval.expired", "loom.approval.answered"]

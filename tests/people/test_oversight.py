@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 
 from loom.decisions.entries import OutcomeObservedEntry
-from loom.errors import OutOfRangeError, SecondLookAnsweredError, SecondLookNotFoundError, SelfApprovalError
-from loom.identity import derived_id
+from loom.decisions.quorum import Roster
+from loom.errors import (
+    NotEligibleError,
+    OutOfRangeError,
+    SecondLookAnsweredError,
+    SecondLookNotFoundError,
+    SelfApprovalError,
+)
+from loom.identity import Identity, derived_id
 from loom.people.oversight_looks import SecondLookAnsweredEntry, is_drawn
 from tests.people.answering import House, house
 from tests.projections.journals import answer, command, request, write
@@ -147,3 +154,34 @@ async def test_a_share_draws_that_share_by_the_hash_of_the_answer_and_a_larger_o
     assert all(is_drawn(each, 1.0) for each in hashes)
     with pytest.raises(OutOfRangeError, match="above 0"):
         await home.oversight.sample(0.0, by="robin")
+
+
+async def test_with_a_directory_only_a_holder_of_the_role_takes_a_second_look(home: House) -> None:
+    await home.ask_and_answer("maria", 40)
+    await home.oversight.sample(1.0, by="robin")
+    (case,) = await home.oversight.looks()
+
+    class Known:
+        async def person_of(self, who: Identity) -> str | None:
+            return who.name
+
+        async def roster(self, role: str) -> Roster:
+            return Roster(role, "v1", holders=("maria", "rosa") if role == "vp_sales" else ())
+
+    home.oversight._find_directory = Known
+    with pytest.raises(NotEligibleError, match="rosa"):
+        await home.oversight.answer(case.look_id, granted=True, by="tom")
+    assert (await home.oversight.answer(case.look_id, granted=True, by="rosa")).answered is not None
+
+
+async def test_a_report_is_made_again_only_where_something_came(home: House) -> None:
+    await home.ask_and_answer("maria", 40)
+    first = await home.oversight.report()
+    await write(home.store, "a/b", command(), command_id="other")
+    again = await home.oversight.report()
+    assert again.people is first.people
+    assert again.position == first.position + 1
+    await home.ask_and_answer("maria", 40)
+    assert (await home.oversight.report()).people[0].answers == 2
+    assert (await home.oversight.report(limit=1)).answers == 1
+    assert (await home.oversight.report()).answers == 2

@@ -30,6 +30,8 @@ _STANDS_OUT = {
     "never_denies": "never denies",
 }
 _LOOKS = 50
+_REQUESTS = 1_000
+"""The last ones, which are read at once when the page is opened first."""
 
 
 class Figures(Shape):
@@ -101,7 +103,7 @@ class Sample(FormFields):
 @page.shows
 async def show(visit: Visit) -> OversightView:
     """Read the figures."""
-    report = await visit.loom.oversight.report()
+    report = await visit.loom.oversight.report(limit=_REQUESTS)
     roles: dict[str, list[str]] = {}
     for each in report.by_role:
         roles.setdefault(each.person, []).append(each.role or "")
