@@ -73,9 +73,10 @@ class Approvals:
     async def shown(self, approval_id: str, *, by: By, reason: str | None = None) -> Approval:
         """Return a request, opened for its approver; the access is journaled in `loom/access` first.
 
-        It is allowed to the approver that the request names now, and to readers, by an API key or an account. Values
-        that were erased since are `erased`; if there is one, or nothing opens, the others stay `sealed`. Raises
-        `NotAReaderError`, and `ConfigError` where there is no vault.
+        It is allowed to the approver that the request names now, or to a person who holds that role by the directory,
+        and to readers: by an identity that was established. Values that were erased since are `erased`; if there is
+        one, or nothing opens, the others stay `sealed`. Raises `NotAReaderError`, and `ConfigError` where there is no
+        vault.
         """
         approval, subjects = await self._chains.get(approval_id), self._services.subjects
         sealed = [each for _, each in placeholders_in(approval.facts) if isinstance(each, SealedValue)]
@@ -87,7 +88,7 @@ class Approvals:
         opened = await self._openings.show(
             readable,
             to=by,
-            asked_of=approval.approver,
+            asked_of=await self._eligibility.asked_of(approval, Identity.of(by), await self._requesters(approval)),
             reason=reason or f"asked for consent: {approval.reason}",
             what={"approval_id": approval.approval_id, "journal": approval.journal, "shown": approval.shown},
         )

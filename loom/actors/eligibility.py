@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -140,6 +141,20 @@ class Eligibility:
         decides = outcome_of(after) is not None
         same = tuple(each.member for each in asked.cast if each.granted is granted) if decides else ()
         return Confirmed(decides=decides, voice=voice, roster=rosters[0], others=same)
+
+    async def asked_of(self, approval: Approval, who: Identity, requesters: Sequence[Identity]) -> str:
+        """Return the name of whom a request is for: of a person who may answer it now; empty for any other person.
+
+        Without a directory it is the name that the request has.
+        """
+        directory = self._find()
+        if directory is None:
+            return approval.approver
+        roster = await _asked_of(directory.roster(approval.approver))
+        excluded = await _persons(directory, requesters, [roster])
+        person = await _asked_of(directory.person_of(who))
+        voices = who_may(replace(approval.asked, cast=()), roster, self._now(), requesters=excluded)
+        return who.name if any(each.person == person for each in voices) else ""
 
     async def hopeless(self, approval: Approval, requesters: Sequence[Identity]) -> str | None:
         """Return why a pending request cannot be granted any more, None where it can, or there is no directory."""

@@ -58,6 +58,10 @@ async def test_only_a_holder_of_the_role_answers_and_others_hear_who_could(tmp_p
             with pytest.raises(NotEligibleError):
                 await loom.approvals.deny(request.approval_id, by=stranger, comment="no")
         assert await answers(loom) == []
+        eligible, bob = loom.actors.services.eligibility, (Identity("bob"),)
+        for who, name in ((keyed("maria"), "maria"), (keyed("eve"), ""), (keyed("vp"), ""), (Identity("maria"), "")):
+            assert await eligible.asked_of(request, who, bob) == name, "whom it is for may have its facts opened"
+        assert await eligible.asked_of(request, keyed("maria"), (keyed("maria"),)) == ""
         granted = await loom.approvals.grant(request.approval_id, by=keyed("Maria"))
         assert await asking == "granted by Maria with []"
         assert (granted.role, granted.directory) == ("vp", "loom/people@6")
