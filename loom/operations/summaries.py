@@ -91,7 +91,10 @@ def _precedents(body: _Body) -> str:
 
 
 def _requested(body: _Body) -> str:
-    return f"of {body['approver']}, {body['approval_id'][:12]}: “{body['reason']}”"
+    of = f"of {body['approver']}, {body['approval_id'][:12]}"
+    if body.get("information"):
+        return f"{of}, again, informed by {named(body, 'requested_by')}: “{body['information']}”"
+    return f"{of}: “{body['reason']}”"
 
 
 def _answered(body: _Body) -> str:
@@ -99,7 +102,10 @@ def _answered(body: _Body) -> str:
     from loom.decisions.approval_entries import is_unanswerable
 
     no_one = "no one" if is_unanswerable(body.get("comment")) else "the deadline"
-    return f"{'granted' if body['granted'] else 'denied'} by {named(body) or no_one}{comment}"
+    if body.get("question"):
+        return f"sent back by {named(body)}: “{body['question']}”"
+    changed = f" with {compact(body['changes'])}" if body.get("changes") else ""
+    return f"{'granted' if body['granted'] else 'denied'}{changed} by {named(body) or no_one}{comment}"
 
 
 def _escalated(body: _Body) -> str:

@@ -15,6 +15,7 @@ from loom.actors import Command
 from loom.decisions import Shown
 from loom.decisions.entries import ApprovalAnsweredEntry, ApprovalRequestedEntry
 from loom.errors import AdmissionError, ApprovalAnsweredError, ApprovalMismatchError, SelfApprovalError
+from loom.operations.summaries import summary_of
 from loom.testing import FixedClock, fixed_sources
 from tests.actors.support import entries, kinds, opened, until
 
@@ -71,6 +72,9 @@ async def test_a_request_that_is_sent_back_waits_for_information_and_is_delivere
             request.shown,
             informed.shown,
         ]
+        lines = "\n".join([summary_of(each) for each in await entries(loom, "clerk/one")])
+        assert "sent back by mira (claimed, via python): “did it arrive?”" in lines
+        assert "again, informed by ada (claimed, via python): “on Monday”" in lines
         [trace] = await loom.traces.find()
         said = await loom.traces.explain(trace.decision_id)
     assert "sent back by mira" in said.text()
