@@ -45,6 +45,16 @@ async def _decision(place: Place, workspace: str) -> str:
     return f"decision={decision.decision_id}"
 
 
+async def _two(place: Place, workspace: str) -> str:
+    found = await place.loom(workspace).traces.find(limit=2)
+    return f"one={found[0].decision_id}&other={found[-1].decision_id}"
+
+
+async def _then(place: Place, workspace: str) -> str:
+    [decision] = await place.loom(workspace).traces.find(limit=1)
+    return urlencode({"decision": decision.decision_id, "actor": decision.journal})
+
+
 async def _statement(place: Place, workspace: str) -> str:
     del place, workspace  # the views of every workspace have it
     return urlencode({"q": "SELECT rationale, outcome, decision_id FROM trace_decisions ORDER BY position"})
@@ -82,8 +92,10 @@ FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
 
 QUERIES: Mapping[str, Callable[[Place, str], Awaitable[str]]] = {
     "classes": _explained,
+    "compare": _two,
     "drift": _times,
     "sql": _statement,
+    "then-and-now": _then,
     "what-if": _table,
     "what-if-limits": _parameter,
     "what-if-nearest": _decision,
