@@ -20,8 +20,8 @@ AT_ONCE = 21
 """So many decisions are in one world, and one that waits; every field has had all texts after the last world."""
 
 
-@pytest.mark.seconds(180)
-@pytest.mark.timeout(900)
+@pytest.mark.seconds(400)
+@pytest.mark.timeout(1_800)
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 @row("R33")
 async def test_no_text_becomes_an_element_or_runs(

@@ -27,6 +27,46 @@ class Act:
 
 ACTS: tuple[Act, ...] = (
     Act(
+        "a form without the token of its session is taken",
+        "loom/explorer/visits.py",
+        "read_form",
+        'if not hmac.compare_digest(fields.pop("token", "").encode(), expected.encode()):',
+        'if fields.pop("token", "") is None:',
+        ("tests/explorer/test_security.py::test_a_form_needs_the_token_of_its_session_and_our_own_origin",),
+    ),
+    Act(
+        "a form that another site sends is taken",
+        "loom/explorer/visits.py",
+        "read_form",
+        "_check_origin(request)",
+        "pass",
+        ("tests/explorer/test_security.py::test_a_form_needs_the_token_of_its_session_and_our_own_origin",),
+    ),
+    Act(
+        "a session goes on after its key was revoked",
+        "loom/explorer/sessions.py",
+        "Sessions.find",
+        "if holder is None:",
+        "if False:",
+        ("tests/explorer/test_security.py::test_a_key_that_is_revoked_ends_its_sessions_at_once",),
+    ),
+    Act(
+        "signing in leads to other sites",
+        "loom/explorer/visits.py",
+        "local",
+        "_LOCAL.match(given)",
+        "True",
+        ("tests/explorer/test_security.py::test_a_link_to_sign_in_leads_nowhere_else",),
+    ),
+    Act(
+        "what a person saw is taken from anyone",
+        "loom/explorer/visits.py",
+        "Visitor.unsigned",
+        "if not hmac.compare_digest(self.signed(text).encode(), given.encode()):",
+        "if not given:",
+        ("tests/explorer/test_inbox.py::test_an_answer_to_a_page_that_has_changed_is_refused",),
+    ),
+    Act(
         "a limit below one is let through",
         "loom/identity.py",
         "check_limit",

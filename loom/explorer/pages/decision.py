@@ -109,7 +109,7 @@ async def decision(visit: Visit, decision_id: str) -> DecisionView:
 
 def _headline(trace: DecisionTrace) -> str:
     """Return what was decided, as the outcome says it."""
-    said = ", ".join(f"{name.replace('_', ' ')} {words.value(each)}" for name, each in trace.outcome.items())
+    said = ", ".join(f"{name.replace('_', ' ')}: {words.value(each)}" for name, each in trace.outcome.items())
     return said or "no outcome was recorded"
 
 
