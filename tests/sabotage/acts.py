@@ -1658,4 +1658,20 @@ ACTS: tuple[Act, ...] = (
         "True",
         ("tests/precedents/test_browsing.py",),
     ),
+    Act(
+        "web: every role may send every command",
+        "loom/web/permissions.py",
+        "Permissions.check",
+        'if said.effect == "allow":',
+        "if said.effect:",
+        ("tests/web/test_commands.py",),
+    ),
+    Act(
+        "web: who has keys is in the stream of entries for everyone",
+        "loom/web/events.py",
+        "entry_frames",
+        "if recorded.journal not in hidden:",
+        "if True:",
+        ("tests/web/test_events.py",),
+    ),
 )
