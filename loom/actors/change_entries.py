@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from loom.absent import is_empty
 from loom.journal.entry import Entry, PersonEntry
 
 __all__ = ["FailureLiftedEntry", "TurnTakenUpEntry", "VersionMarkedEntry"]
@@ -55,5 +56,5 @@ class FailureLiftedEntry(Entry):
 
     attempt: str
     """The command id of the attempt."""
-    overruled: dict[str, tuple[str, ...]] = Field(default={}, exclude_if=lambda overruled: not overruled)
+    overruled: dict[str, tuple[str, ...]] = Field(default={}, exclude_if=is_empty)
     """By decision of the failed turn, the decisions that it overrules."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from loom.absent import is_empty, is_none, is_one
 from loom.decisions.entries import Failure
 from loom.journal.entry import Entry, Step
 from loom.journal.ranges import BodyRange
@@ -27,10 +28,6 @@ __all__ = [
     "ToldEntry",
     "ValueDrawnEntry",
 ]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class AskedEntry(Entry):
@@ -51,7 +48,7 @@ class AskRepliedEntry(Entry):
 
     reply: JsonValue = None
     failure: Failure | None = None
-    reply_version: int = Field(default=1, exclude_if=lambda version: version == 1)
+    reply_version: int = Field(default=1, exclude_if=is_one)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +69,7 @@ class ToldEntry(Entry):
     command_id: str
     command_type: str
     failure: Failure | None = None
-    at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
+    at: datetime | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +107,8 @@ class EffectIntendedEntry(Entry):
     action: str
     key: str
     repeatable: bool
-    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
-    under: str | None = Field(default=None, exclude_if=_is_none)
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=is_none)
+    under: str | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +130,7 @@ class EffectPerformedEntry(Entry):
     result: JsonValue = None
     failure: Failure | None = None
     duration_ms: float
-    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=lambda failed: not failed)
+    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from loom.absent import is_none
 from loom.journal.entry import Entry, Step
 
 __all__ = ["ApprovalRemindedEntry", "TurnParkedEntry", "WaitBegunEntry", "WaitEndedEntry"]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class WaitBegunEntry(Entry):
@@ -32,7 +29,7 @@ class WaitBegunEntry(Entry):
 
     what: Literal["sleep", "message", "begin"]
     until: datetime | None = None
-    message: str | None = Field(default=None, exclude_if=_is_none)
+    message: str | None = Field(default=None, exclude_if=is_none)
     """The type of the message that is waited for."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from loom.absent import is_empty
 from loom.archive.retention import Retention
 from loom.errors import AdmissionError, RetentionError
 from loom.identity import By, Identity
@@ -32,7 +33,7 @@ class RetentionAdoptedEntry(PersonEntry):
     """Of the setting."""
     keep_days: float
     kinds: dict[str, float]
-    bodies: dict[str, float] = Field(default_factory=dict, exclude_if=lambda bodies: not bodies)
+    bodies: dict[str, float] = Field(default_factory=dict, exclude_if=is_empty)
     """The number of days for which single bodies are kept, by kind of entry."""
     by: str
     reason: str

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from loom.absent import is_empty
+
 __all__ = ["CONTEXT", "ENTRIES", "MANIFEST", "README", "ArchivedJournal", "Manifest", "digest_of"]
 
 MANIFEST = "manifest.json"
@@ -32,9 +34,9 @@ class ArchivedJournal(_Said):
     last_at: AwareDatetime
     context: bool = False
     """Whether it is included so that the others can be understood: policies, rules, runs. Context is never pruned."""
-    partial: bool = Field(default=False, exclude_if=lambda partial: not partial)
+    partial: bool = Field(default=False, exclude_if=is_empty)
     """Whether only some of its bodies were chosen: the journal keeps the rest of them."""
-    missing: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=lambda missing: not missing)
+    missing: tuple[tuple[int, int], ...] = Field(default=(), exclude_if=is_empty)
     """The sequences, as ranges (first, last), whose bodies are not in the archive: bodies that stay in the journal,
     bodies that were pruned before, and bodies that concern a subject who was erased. Only an encrypted archive leaves
     bodies out."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from loom.absent import is_none
 from loom.actors import Actor, Command
 from loom.circuits.decline import Action, DeclineFacts, DeclineParams, facts_for, strategy_decline
 from loom.circuits.entries import CorrectionEntry, CycleCountedEntry, StrategyRegisteredEntry
@@ -76,9 +77,7 @@ class CountCycle(Command[Counted]):
     segment: str
     engagement: float = Field(ge=0, le=1, allow_inf_nan=False)
     conversion: float = Field(ge=0, le=1, allow_inf_nan=False)
-    confidence: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, exclude_if=lambda confidence: confidence is None
-    )
+    confidence: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False, exclude_if=is_none)
     """How sure the figures are; a correction is never surer. Without it they count as sure."""
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic.types import Strict
 
+from loom.absent import is_empty, is_none
 from loom.errors import AdmissionError
 from loom.policies.evaluation import Evaluation
 
@@ -47,10 +48,6 @@ _MAX_TEXT = 2_000
 _MAX_FIELDS = 50
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class AdjustableField(BaseModel):
     """One value that a person may change: its type, its bounds and the value that is asked for.
 
@@ -64,15 +61,15 @@ class AdjustableField(BaseModel):
     type: FieldType
     asked: JsonValue = None
     """The value that is asked for."""
-    description: str | None = Field(default=None, exclude_if=_is_none)
-    minimum: int | float | str | None = Field(default=None, exclude_if=_is_none)
-    above: int | float | str | None = Field(default=None, exclude_if=_is_none)
-    maximum: int | float | str | None = Field(default=None, exclude_if=_is_none)
-    below: int | float | str | None = Field(default=None, exclude_if=_is_none)
-    min_length: int | None = Field(default=None, exclude_if=_is_none)
-    max_length: int | None = Field(default=None, exclude_if=_is_none)
-    choices: tuple[_Value, ...] = Field(default=(), exclude_if=lambda choices: not choices)
-    nullable: bool = Field(default=False, exclude_if=lambda nullable: not nullable)
+    description: str | None = Field(default=None, exclude_if=is_none)
+    minimum: int | float | str | None = Field(default=None, exclude_if=is_none)
+    above: int | float | str | None = Field(default=None, exclude_if=is_none)
+    maximum: int | float | str | None = Field(default=None, exclude_if=is_none)
+    below: int | float | str | None = Field(default=None, exclude_if=is_none)
+    min_length: int | None = Field(default=None, exclude_if=is_none)
+    max_length: int | None = Field(default=None, exclude_if=is_none)
+    choices: tuple[_Value, ...] = Field(default=(), exclude_if=is_empty)
+    nullable: bool = Field(default=False, exclude_if=is_empty)
 
     @property
     def bounds(self) -> str:

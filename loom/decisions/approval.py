@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from loom.absent import is_empty, is_none, is_one, is_true
 from loom.clock import us_from_datetime
 from loom.decisions.adjustable import AdjustableField
 from loom.decisions.quorum import Asked, Cast
@@ -14,22 +15,6 @@ from loom.identity import Identity
 from loom.policies.evaluation import Evaluation
 
 __all__ = ["Approval", "ApprovalEvent"]
-
-
-def _is_one(value: object) -> bool:
-    return value == 1
-
-
-def _is_true(value: object) -> bool:
-    return value is True
-
-
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _is_empty(value: object) -> bool:
-    return not value
 
 
 class ApprovalEvent(BaseModel):
@@ -48,23 +33,23 @@ class ApprovalEvent(BaseModel):
     comment: str | None = None
     deadline: datetime | None = None
     counts: bool = True
-    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=_is_empty)
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=is_empty)
     """The values with which it was granted, where they differ from those that were asked for."""
-    rendering: str | None = Field(default=None, exclude_if=_is_none)
+    rendering: str | None = Field(default=None, exclude_if=is_none)
     """The page, with its version, on which the person saw the request; None where it is not known."""
-    rendered: str | None = Field(default=None, exclude_if=_is_none)
+    rendered: str | None = Field(default=None, exclude_if=is_none)
     """The digest of the fields on that page."""
-    distinguished: str | None = Field(default=None, exclude_if=_is_none)
+    distinguished: str | None = Field(default=None, exclude_if=is_none)
     """Why the case differs from earlier ones that were answered otherwise."""
-    against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    against: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
     """Earlier decisions in the same situation that were answered otherwise."""
-    decides: bool = Field(default=True, exclude_if=_is_true)
+    decides: bool = Field(default=True, exclude_if=is_true)
     """Whether it was the answer that decided the request; where a quorum is needed, those before it did not."""
-    member: str | None = Field(default=None, exclude_if=_is_none)
+    member: str | None = Field(default=None, exclude_if=is_none)
     """Which person of the directory answered; None where no directory confirmed it."""
-    in_place_of: str | None = Field(default=None, exclude_if=_is_none)
+    in_place_of: str | None = Field(default=None, exclude_if=is_none)
     """The absent holder of the role whose delegate answered."""
-    directory: str | None = Field(default=None, exclude_if=_is_none)
+    directory: str | None = Field(default=None, exclude_if=is_none)
     """By which version of the directory."""
 
     @property
@@ -114,31 +99,31 @@ class Approval(BaseModel):
     role: str | None
     comment: str | None
     answered_at: datetime | None
-    action: str | None = Field(default=None, exclude_if=_is_none)
+    action: str | None = Field(default=None, exclude_if=is_none)
     """The effect that is to be approved; None where the request names none."""
-    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
-    adjustable: tuple[AdjustableField, ...] = Field(default=(), exclude_if=_is_empty)
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=is_none)
+    adjustable: tuple[AdjustableField, ...] = Field(default=(), exclude_if=is_empty)
     """What the approver may change."""
     on_question: Literal["park", "return"] = "park"
     """What a question of the approver does: the request waits for information, or its turn gets the question."""
-    situation: str | None = Field(default=None, exclude_if=_is_none)
+    situation: str | None = Field(default=None, exclude_if=is_none)
     """The class of the case before its outcome, by the actor's equivalence rule."""
-    after: str | None = Field(default=None, exclude_if=_is_none)
+    after: str | None = Field(default=None, exclude_if=is_none)
     """The request that was granted with the changes that this one is about."""
-    question: str | None = Field(default=None, exclude_if=_is_none)
+    question: str | None = Field(default=None, exclude_if=is_none)
     """What the approver asked; None where nothing is to be answered."""
-    information: str | None = Field(default=None, exclude_if=_is_none)
+    information: str | None = Field(default=None, exclude_if=is_none)
     """The last answer to a question of the approver."""
-    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=_is_empty)
-    rendering: str | None = Field(default=None, exclude_if=_is_none)
-    rendered: str | None = Field(default=None, exclude_if=_is_none)
-    distinguished: str | None = Field(default=None, exclude_if=_is_none)
-    against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
-    quorum: int = Field(default=1, exclude_if=_is_one)
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=is_empty)
+    rendering: str | None = Field(default=None, exclude_if=is_none)
+    rendered: str | None = Field(default=None, exclude_if=is_none)
+    distinguished: str | None = Field(default=None, exclude_if=is_none)
+    against: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    quorum: int = Field(default=1, exclude_if=is_one)
     """How many persons have to grant it."""
-    deny_quorum: int = Field(default=1, exclude_if=_is_one)
+    deny_quorum: int = Field(default=1, exclude_if=is_one)
     """How many persons have to deny it."""
-    directory: str | None = Field(default=None, exclude_if=_is_none)
+    directory: str | None = Field(default=None, exclude_if=is_none)
     """The version of the directory when it was requested; None where there was none."""
     events: tuple[ApprovalEvent, ...] = ()
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from loom.absent import is_empty, is_none, is_one, is_true
 from loom.decisions.adjustable import AdjustableField
 from loom.decisions.decision import ApprovalGiven, NeedsInformation
 from loom.journal.entry import Entry, PersonEntry
@@ -21,22 +22,6 @@ __all__ = [
     "ApprovalRequestedEntry",
     "is_unanswerable",
 ]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _is_empty(value: object) -> bool:
-    return not value
-
-
-def _is_one(value: object) -> bool:
-    return value == 1
-
-
-def _is_true(value: object) -> bool:
-    return value is True
 
 
 class ApprovalRequestedEntry(PersonEntry):
@@ -65,17 +50,17 @@ class ApprovalRequestedEntry(PersonEntry):
     deadline: datetime | None = None
     on_deadline: Literal["deny", "escalate"] = "deny"
     escalate_to: tuple[str, ...] = ()
-    action: str | None = Field(default=None, exclude_if=_is_none)
-    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
-    bound: str | None = Field(default=None, exclude_if=_is_none)
-    adjustable: tuple[AdjustableField, ...] = Field(default=(), exclude_if=_is_empty)
+    action: str | None = Field(default=None, exclude_if=is_none)
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=is_none)
+    bound: str | None = Field(default=None, exclude_if=is_none)
+    adjustable: tuple[AdjustableField, ...] = Field(default=(), exclude_if=is_empty)
     on_question: Literal["park", "return"] = Field(default="park", exclude_if=lambda what: what == "park")
-    situation: str | None = Field(default=None, exclude_if=_is_none)
-    after: str | None = Field(default=None, exclude_if=_is_none)
-    information: str | None = Field(default=None, exclude_if=_is_none)
-    quorum: int = Field(default=1, ge=1, exclude_if=_is_one)
-    deny_quorum: int = Field(default=1, ge=1, exclude_if=_is_one)
-    directory: str | None = Field(default=None, exclude_if=_is_none)
+    situation: str | None = Field(default=None, exclude_if=is_none)
+    after: str | None = Field(default=None, exclude_if=is_none)
+    information: str | None = Field(default=None, exclude_if=is_none)
+    quorum: int = Field(default=1, ge=1, exclude_if=is_one)
+    deny_quorum: int = Field(default=1, ge=1, exclude_if=is_one)
+    directory: str | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -123,18 +108,18 @@ class ApprovalAnsweredEntry(PersonEntry):
     role: str | None = None
     comment: str | None = None
     shown: str
-    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=_is_empty)
-    question: str | None = Field(default=None, exclude_if=_is_none)
-    decides: bool = Field(default=True, exclude_if=_is_true)
-    rendering: str | None = Field(default=None, exclude_if=_is_none)
-    rendered: str | None = Field(default=None, exclude_if=_is_none)
-    distinguished: str | None = Field(default=None, exclude_if=_is_none)
-    against: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
-    member: str | None = Field(default=None, exclude_if=_is_none)
-    in_place_of: str | None = Field(default=None, exclude_if=_is_none)
-    directory: str | None = Field(default=None, exclude_if=_is_none)
-    holders: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
-    others: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=is_empty)
+    question: str | None = Field(default=None, exclude_if=is_none)
+    decides: bool = Field(default=True, exclude_if=is_true)
+    rendering: str | None = Field(default=None, exclude_if=is_none)
+    rendered: str | None = Field(default=None, exclude_if=is_none)
+    distinguished: str | None = Field(default=None, exclude_if=is_none)
+    against: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    member: str | None = Field(default=None, exclude_if=is_none)
+    in_place_of: str | None = Field(default=None, exclude_if=is_none)
+    directory: str | None = Field(default=None, exclude_if=is_none)
+    holders: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    others: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from loom.absent import is_empty, is_none
 from loom.errors import PolicyNotRegisteredError
 from loom.identity import Identity, derived_id
 from loom.journal.entry import StepReference
@@ -65,7 +66,7 @@ class DecisionInput(_Frozen):
     masked: tuple[str, ...] = ()
     failure: Failure | None = None
     source: Literal["look_up", "handed_in", "gone"] = "look_up"
-    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=lambda failed: not failed)
+    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Alternative(_Frozen):
@@ -111,9 +112,9 @@ class ApprovalGiven(_Frozen):
     role: str | None = None
     answered_at: datetime
     comment: str | None = None
-    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=lambda changes: not changes)
+    changes: dict[str, JsonValue] = Field(default_factory=dict, exclude_if=is_empty)
     """The values with which it was granted, where they differ from those that were asked for."""
-    others: tuple[str, ...] = Field(default=(), exclude_if=lambda others: not others)
+    others: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
     """The other persons who gave the same answer, where several were needed."""
 
     @property
@@ -171,10 +172,6 @@ class ObservedSource(_Frozen):
         return f"import:{self.digest}:{self.row}"
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class Decision(_Frozen):
     """A fact: this was decided, for this reason. Its later result is joined by its id, and never written here.
 
@@ -192,7 +189,7 @@ class Decision(_Frozen):
     reasoning: tuple[str, ...] = ()
     inputs: tuple[DecisionInput, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
-    policy: PolicyReference | None = Field(default=None, exclude_if=_is_none)
+    policy: PolicyReference | None = Field(default=None, exclude_if=is_none)
     facts: dict[str, JsonValue] | None = None
     evaluation: Evaluation | None = None
     outcome: dict[str, JsonValue] = Field(default_factory=dict)
@@ -208,9 +205,9 @@ class Decision(_Frozen):
     run_id: str | None = None
     origin: Literal["original", "replayed", "observed"] = "original"
     replayed_from: str | None = None
-    decided_at: datetime | None = Field(default=None, exclude_if=_is_none)
-    refers: References | None = Field(default=None, exclude_if=_is_none)
-    sealed_class: JsonValue = Field(default=None, exclude_if=_is_none)
+    decided_at: datetime | None = Field(default=None, exclude_if=is_none)
+    refers: References | None = Field(default=None, exclude_if=is_none)
+    sealed_class: JsonValue = Field(default=None, exclude_if=is_none)
     """Its `precedent_class`, sealed for the subjects of the facts that it is made of; then that field is None."""
 
     @field_validator("rationale")

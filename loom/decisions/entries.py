@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from loom.absent import is_empty, is_none
 from loom.decisions.approval_entries import (
     UNANSWERABLE,
     ApprovalAnsweredEntry,
@@ -58,14 +59,6 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _is_empty(value: object) -> bool:
-    return not value
-
-
 class ContextGatheredEntry(Entry):
     """A system was queried: the query, its result or failure, and the duration.
 
@@ -87,9 +80,9 @@ class ContextGatheredEntry(Entry):
     retrieved_at: datetime
     duration_ms: float
     masked: tuple[str, ...] = ()
-    protected: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
-    protected_query: JsonValue = Field(default=None, exclude_if=_is_none)
-    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=_is_empty)
+    protected: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
+    protected_query: JsonValue = Field(default=None, exclude_if=is_none)
+    failed_attempts: tuple[str, ...] = Field(default=(), exclude_if=is_empty)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +168,7 @@ class PrecedentReferencedEntry(Entry):
     position: int | None = None
     similar_to: str | None = None
     min_similarity: float | None = None
-    sealed_situation: JsonValue = Field(default=None, exclude_if=_is_none)
+    sealed_situation: JsonValue = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from loom.absent import is_empty
 from loom.decisions.entries import Failure
 from loom.journal.entry import Entry
 
@@ -69,7 +70,7 @@ class ModelCalledEntry(Entry):
     messages: JsonValue = None
     """The messages, where the config keeps them."""
     output: JsonValue = None
-    sealed: bool = Field(default=False, exclude_if=lambda sealed: not sealed)
+    sealed: bool = Field(default=False, exclude_if=is_empty)
     """Whether the output is sealed, for all subjects of whom the turn has handled values."""
     usage: ModelUsage | None = None
     """None where the provider did not count, or did not answer."""
@@ -122,5 +123,5 @@ class ModelObservedEntry(Entry):
     price_list: str | None = None
     duration_ms: float
     failure: Failure | None = None
-    lost_before: int = Field(default=0, exclude_if=lambda lost: not lost)
+    lost_before: int = Field(default=0, exclude_if=is_empty)
     """The number of spans before this one that could not be kept, as too many waited."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from loom.absent import is_none
 from loom.clock import datetime_from_us
 from loom.decisions.analysis import DecisionAnalysis
 from loom.decisions.approvals import Approval
@@ -45,10 +46,6 @@ parent_decision_id, run_id, origin, replayed_from, confidence, rationale, outcom
 """The columns of `trace_decisions` that a `DecisionSummary` is made of, and two for searches."""
 
 _NOT_OF_A_ROW = frozenset({"recorded_at", "decided_at", "similarity"})
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class _Frozen(BaseModel):
@@ -185,8 +182,8 @@ class Effect(_Frozen):
     intended_at: datetime
     ended_at: datetime | None
     duration_ms: float | None
-    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=_is_none)
-    under: str | None = Field(default=None, exclude_if=_is_none)
+    arguments: dict[str, JsonValue] | None = Field(default=None, exclude_if=is_none)
+    under: str | None = Field(default=None, exclude_if=is_none)
     """The id of the approval under which it was performed."""
     failed_attempts: tuple[str, ...] = ()
     """The types of the errors of earlier attempts."""

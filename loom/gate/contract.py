@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loom.absent import is_empty, is_none
 from loom.errors import AdmissionError
 from loom.gate.digest import digest
 
@@ -35,8 +36,8 @@ class ResponsibilityContract(BaseModel):
     allowed_policy_types: tuple[str, ...] = Field(min_length=1)
     limits: dict[str, float] = Field(default_factory=dict)
     minimum_confidence: float = Field(default=0.0, ge=0, le=1)
-    floors: dict[str, float] = Field(default_factory=dict, exclude_if=lambda floors: not floors)
-    escalate_to: str | None = Field(default=None, max_length=200, exclude_if=lambda approver: approver is None)
+    floors: dict[str, float] = Field(default_factory=dict, exclude_if=is_empty)
+    escalate_to: str | None = Field(default=None, max_length=200, exclude_if=is_none)
     """The person or role that is asked for consent where a validator escalates; without one that is a rejection."""
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import from_json
 
+from loom.absent import is_none
 from loom.clock import datetime_from_us
 from loom.errors import DuplicateKindError, EntryUnreadableError, InvalidNameError
 from loom.identity import Identity
@@ -107,10 +108,6 @@ class Entry(BaseModel):
         )
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class PersonEntry(Entry):
     """An entry that names a person, and says where the name comes from; base of all such kinds.
 
@@ -121,9 +118,9 @@ class PersonEntry(Entry):
     person: ClassVar[str] = "by"
     sources_since: ClassVar[int] = 2
 
-    identity_source: str | None = Field(default=None, exclude_if=_is_none)
+    identity_source: str | None = Field(default=None, exclude_if=is_none)
     """Where the name was established (see `loom.identity.Identity`); None where there is no name, or none was kept."""
-    via: str | None = Field(default=None, exclude_if=_is_none)
+    via: str | None = Field(default=None, exclude_if=is_none)
     """Which way the name came in."""
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from loom.absent import is_empty, is_none, is_one
 from loom.journal.entry import Entry, PersonEntry
 
 __all__ = [
@@ -42,14 +43,14 @@ class CommandReceivedEntry(PersonEntry):
     """The command id of the turn that sent this command, where a turn did."""
     waiting: tuple[str, ...] = ()
     """The journals whose turns wait for the reply, outermost first: an ask back into one of them would never end."""
-    run_id: str | None = Field(default=None, exclude_if=lambda run_id: run_id is None)
+    run_id: str | None = Field(default=None, exclude_if=is_none)
     """The run that the turn belongs to, and whatever it sends; not written down where there is none."""
-    subject: str | None = Field(default=None, exclude_if=lambda subject: subject is None)
+    subject: str | None = Field(default=None, exclude_if=is_none)
     """Whose the declared fields of the payload are; not written down where nothing is declared."""
-    proofs: dict[str, str] = Field(default_factory=dict, exclude_if=lambda proofs: not proofs)
+    proofs: dict[str, str] = Field(default_factory=dict, exclude_if=is_empty)
     """Subject → keyed hash over all of the payload as it came in, where something of it is sealed or hashed."""
 
-    command_version: int = Field(default=1, exclude_if=lambda version: version == 1)
+    command_version: int = Field(default=1, exclude_if=is_one)
     """The version of the command's shape; not written down where it is 1."""
 
     @classmethod
@@ -89,9 +90,9 @@ class TurnCompletedEntry(Entry):
     schema_version: ClassVar[int] = 2
 
     reply: JsonValue
-    attempt: str | None = Field(default=None, exclude_if=lambda attempt: attempt is None)
+    attempt: str | None = Field(default=None, exclude_if=is_none)
     """The command id of the attempt that has the reply; this entry has none then."""
-    reply_version: int = Field(default=1, exclude_if=lambda version: version == 1)
+    reply_version: int = Field(default=1, exclude_if=is_one)
     """The version of the reply's shape; not written down where it is 1."""
 
     @classmethod

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from loom.absent import is_none
+
 __all__ = [
     "BAD_FACTS",
     "NO_MATCH",
@@ -52,10 +54,6 @@ class FailedCondition(NamedTuple):
     value: Scalar | tuple[Scalar, ...]
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class RuleMiss(BaseModel):
     """One rule that did not apply, and its failed condition: in words and, for a table, in the form of the table."""
 
@@ -63,7 +61,7 @@ class RuleMiss(BaseModel):
 
     rule: str = Field(min_length=1)
     why: str = Field(min_length=1)
-    condition: FailedCondition | None = Field(default=None, exclude_if=_is_none)
+    condition: FailedCondition | None = Field(default=None, exclude_if=is_none)
 
 
 class Evaluation(BaseModel):
