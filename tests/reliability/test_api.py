@@ -111,7 +111,11 @@ async def _sent(client: Client, draw: random.Random, method: str, path: str, tal
 @pytest.mark.seconds(60)
 @row("R31")
 async def test_no_role_does_more_than_it_may_and_no_key_sees_another_workspace(tmp_path: Path, tally: Tally) -> None:
-    bounds = {"requests_per_minute": 10_000_000, "failed_keys_per_minute": 10_000_000, "stream_max_s": 0.01}
+    bounds: dict[str, Any] = {
+        "requests_per_minute": 10_000_000,
+        "failed_keys_per_minute": 10_000_000,
+        "stream_max_s": 0.01,
+    }
     async with served(tmp_path, **bounds) as client:
         document = (await client.call("GET", "/openapi.json", role=None, workspace="")).json
         routes = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
