@@ -12,6 +12,7 @@ from datetime import datetime
 from loom.doctor.keeping import check_keeping
 from loom.doctor.machine import check_journal, check_machine, check_place
 from loom.extension import Check
+from loom.identity import Identity
 from loom.journal.findings import Verification
 from loom.journal.sqlite.verify import verify
 from loom.runtime import Loom
@@ -24,7 +25,7 @@ class Examination:
     """One examination: `verification` and `checks` come at its end, `problem` where it could not be done."""
 
     began_at: datetime
-    by: str
+    by: Identity
     ended_at: datetime | None = None
     verification: Verification | None = None
     checks: tuple[Check, ...] = ()
@@ -41,7 +42,7 @@ class Examinations:
         """Return the last examination of a workspace, which may still run; None where there was none."""
         return self._last.get(workspace)
 
-    def begin(self, loom: Loom, *, by: str) -> bool:
+    def begin(self, loom: Loom, *, by: Identity) -> bool:
         """Begin one in the background; False where one runs already."""
         last = self._last.get(loom.workspace)
         if last is not None and last.ended_at is None:

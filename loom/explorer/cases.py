@@ -47,7 +47,7 @@ class Consent(Shape):
     """Who answered for an earlier case, and how."""
 
     granted: bool
-    by: str
+    by: words.PersonInWords
     comment: str | None
 
 

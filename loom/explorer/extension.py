@@ -25,7 +25,7 @@ def _site(api: Any) -> ASGIApp:
 @contextlib.asynccontextmanager
 async def _start(host: Host) -> AsyncIterator[WhatIfProcess]:
     """Yield what judges for the page "What if": a process that starts with the first question."""
-    async with WhatIfProcess.open(host.files.journal) as process:
+    async with WhatIfProcess.open(host.files.journal, background=host.background) as process:
         yield process
 
 

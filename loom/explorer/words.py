@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import JsonValue
 
 from loom.identity import Identity
 from loom.text import compact
 
-__all__ = ["condition", "named", "parameters_of", "relation", "since", "source", "value"]
+__all__ = ["InWords", "PersonInWords", "condition", "named", "parameters_of", "relation", "since", "source", "value"]
 
 _UNITS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"))
 _OPERATORS = {
@@ -50,6 +50,14 @@ def since(seconds: float) -> str:
 def source(text: str | None) -> str:
     """Return how a name was established."""
     return "how the name was checked is not recorded" if text is None else _SOURCES.get(text.partition(":")[0], text)
+
+
+class InWords:
+    """Marks a text that names a person together with how the name was established."""
+
+
+PersonInWords: TypeAlias = Annotated[str, InWords()]
+"""A person as pages show one: `robin (name not checked)`. See `named`."""
 
 
 def named(identity: Identity | None, otherwise: str = "no one") -> str:

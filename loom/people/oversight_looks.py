@@ -79,7 +79,15 @@ class BlindCase(BaseModel):
     action: str | None
     arguments: dict[str, JsonValue] | None
     requested_by: str | None
+    requested_identity_source: str | None
+    requested_via: str | None
     drawn_at: datetime
+
+    @property
+    def requester(self) -> Identity | None:
+        """Who asked, and the source of the name; None where no person was named."""
+        by, source, via = self.requested_by, self.requested_identity_source, self.requested_via
+        return None if by is None else Identity(by, source, via)
 
     @classmethod
     def of(cls, look: SecondLook, approval: Approval) -> BlindCase:
@@ -93,6 +101,8 @@ class BlindCase(BaseModel):
             action=approval.action,
             arguments=approval.arguments,
             requested_by=approval.requested_by,
+            requested_identity_source=approval.requested_identity_source,
+            requested_via=approval.requested_via,
             drawn_at=look.drawn_at,
         )
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from loom.background import awaiting
 from loom.web.guard import HttpRefusal
 
 __all__ = ["Commits", "EventStream", "Frame", "Live", "Streams", "frames"]
@@ -116,28 +117,27 @@ async def frames(
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + live.stream_max_s
-    ending = loop.create_task(live.ending.wait())
-    step: asyncio.Task[Frame | None] | None = None
+
+    def goes_on() -> bool:
+        return allowed() and not live.ending.is_set() and loop.time() < end
+
     try:
         yield f"retry: {_RETRY_MS}\n\n".encode()
-        while allowed() and not live.ending.is_set() and (left_s := end - loop.time()) > 0:
-            step = step or loop.create_task(_next(source))
-            await asyncio.wait(
-                {step, ending}, timeout=min(live.heartbeat_s, left_s), return_when=asyncio.FIRST_COMPLETED
-            )
-            if not step.done():
-                yield b": still here\n\n"
-                continue
-            frame, step = step.result(), None
-            if frame is None:
-                return
-            if allowed():
+        async with awaiting(live.ending.wait()) as ending:
+            while goes_on():
+                async with awaiting(_next(source)) as step:
+                    while not step.done():
+                        wait_s = max(0.0, min(live.heartbeat_s, end - loop.time()))
+                        await asyncio.wait({step, ending}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                        if not step.done():
+                            if not goes_on():
+                                return
+                            yield b": still here\n\n"
+                    frame = step.result()
+                if frame is None or not allowed():
+                    return
                 yield frame.encoded()
     finally:
-        for task in (ending, step):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
         with contextlib.suppress(RuntimeError):  # it is running no more: its step has just been cancelled
             await source.aclose()
 

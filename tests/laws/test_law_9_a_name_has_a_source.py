@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from loom.actors import Command
 from loom.archive.manifest import Manifest
 from loom.errors import EntryUnreadableError
+from loom.explorer.words import InWords
 from loom.extension import installed
 from loom.identity import Identity
 from loom.journal import KINDS, Entry, PersonEntry, draft
@@ -38,11 +39,24 @@ def kinds() -> list[type[Entry]]:
 KEYS = {"pair_by"}
 """What ends like a person's field and is none: the key that decisions are paired by."""
 
+NARROWING = {
+    "loom.explorer.narrowing.Asked.asked_by",
+    "loom.explorer.pages.decisions.Row.asked_by",
+    "loom.explorer.pages.decisions.Row.decided_by",
+    "loom.precedents.browsed.BrowsedDecision.decided_by",
+}
+"""Names that decisions are narrowed down by: one name is one choice; the page of a decision has the sources."""
+
 
 def persons(model: type[BaseModel]) -> list[str]:
     """Return the fields of a model that name a person."""
     named = [name for name in model.model_fields if name == "by" or (name.endswith("_by") and name not in KEYS)]
-    return [name for name in named if str in (model.model_fields[name].annotation, *parts(model, name))]
+    return [name for name in named if str in parts(model, name) and not in_words(model, name)]
+
+
+def in_words(model: type[BaseModel], name: str) -> bool:
+    """Tell whether a field has the source of its name in its text."""
+    return any(isinstance(each, InWords) for each in (*model.model_fields[name].metadata, *parts(model, name)))
 
 
 def parts(model: type[BaseModel], name: str) -> Iterator[Any]:
@@ -108,7 +122,7 @@ def test_what_is_read_back_has_the_sources_of_its_names() -> None:
         for name in persons(cls)
         if not {"identity_source", f"{name.removesuffix('by')}identity_source"} & set(cls.model_fields)
     ]
-    assert missing == []
+    assert set(missing) == NARROWING
 
 
 # --- as they were, and as they are ----------------------------------------------------------------

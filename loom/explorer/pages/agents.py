@@ -10,7 +10,8 @@ from pydantic import Field
 from loom.explorer.cases import Shape
 from loom.explorer.page import Done, Page, View
 from loom.explorer.visits import FormFields, Visit, form
-from loom.explorer.words import named
+from loom.explorer.words import PersonInWords, named
+from loom.identity import Identity
 from loom.web.guard import HttpRefusal
 
 __all__ = ["page"]
@@ -30,7 +31,7 @@ class AgentSeen(Shape):
     name: str
     standing: str
     since: datetime | None
-    by: str
+    by: PersonInWords
     reason: str | None
 
 
@@ -45,7 +46,7 @@ class SwitchSeen(Shape):
     """The kill switch of routing: whether it is engaged, by whom and why."""
 
     engaged: bool
-    by: str | None
+    by: PersonInWords | None
     reason: str | None
 
 
@@ -139,4 +140,5 @@ async def _switch(visit: Visit) -> SwitchSeen | None:
     if "routing" not in visit.loom.parts:
         return None
     status = await _routing(visit).status()
-    return SwitchSeen(engaged=status.killed, by=status.switch_by, reason=status.switch_because)
+    by = status.switch_by and Identity(status.switch_by, status.switch_identity_source, status.switch_via)
+    return SwitchSeen(engaged=status.killed, by=named(by) if by else None, reason=status.switch_because)

@@ -48,7 +48,7 @@ class DecisionView(View):
 
     headline: str
     kind: str
-    by: str
+    by: words.PersonInWords
     trace: DecisionTrace
     people: tuple[ExplanationLine, ...]
     """Who agreed, line by line, as `loom why` has it."""
@@ -58,7 +58,7 @@ class DecisionView(View):
     waits: tuple[ExplanationLine, ...]
     critic: tuple[ExplanationLine, ...]
     rules: tuple[RuleSeen, ...]
-    policy_by: str | None
+    policy_by: words.PersonInWords | None
     """Who registered the version that it was judged under."""
     ancestors: tuple[Near, ...]
     descendants: tuple[Near, ...]

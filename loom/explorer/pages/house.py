@@ -14,6 +14,7 @@ from loom.doctor.examinations import Examination
 from loom.explorer.cases import Shape
 from loom.explorer.page import Done, Page, View
 from loom.explorer.visits import FormFields, House, Visit, Visitor, cookie_of, form
+from loom.explorer.words import PersonInWords, named
 from loom.journal.sqlite.heads import HeadsFile
 from loom.notices.extension import NoticeSender
 from loom.web.api import Api
@@ -97,7 +98,7 @@ class EntryShown(Shape):
 class ExaminationShown(Shape):
     """The last examination that was asked for here."""
 
-    by: str
+    by: PersonInWords
     began_at: datetime
     running: bool
     tone: str
@@ -143,7 +144,7 @@ class Nothing(FormFields):
 async def examine(visit: Visit, request: Request, given: Annotated[Nothing, form(Nothing)]) -> Done:
     """Begin to examine the workspace; the page says what came of it."""
     del given
-    begun = _api(request).examinations.begin(visit.loom, by=visit.by.name)
+    begun = _api(request).examinations.begin(visit.loom, by=visit.by)
     return Done("The examination has begun." if begun else "An examination is under way already.", "/house")
 
 
@@ -292,7 +293,7 @@ def _examination(last: Examination | None) -> ExaminationShown | None:
         verdict += f"; a cut among the last {found.unanchored:,} would not show." if found.unanchored else "."
         findings = [] if found.ok else list(found.lines())[1:]
     return ExaminationShown(
-        by=last.by,
+        by=named(last.by),
         began_at=last.began_at,
         running=last.ended_at is None,
         tone=tone,

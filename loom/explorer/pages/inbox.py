@@ -12,6 +12,7 @@ from loom.decisions import Approval
 from loom.explorer.cases import Shape
 from loom.explorer.page import Page, View
 from loom.explorer.visits import Visit
+from loom.explorer.words import PersonInWords, named
 
 __all__ = ["page"]
 
@@ -27,7 +28,7 @@ class Waiting(Shape):
     asked: str
     """Why a person is asked, in the words of who wrote the agent."""
     of: str
-    by: str | None
+    by: PersonInWords | None
     about: str
     """Which agent asks, and for whom or what."""
     asked_at: datetime
@@ -63,7 +64,7 @@ def _waiting(approval: Approval, now_us: int) -> Waiting:
         approval_id=approval.approval_id,
         asked=approval.reason,
         of=approval.approver,
-        by=approval.requested_by,
+        by=None if approval.requester is None else named(approval.requester),
         about=approval.journal,
         asked_at=approval.requested_at,
         waiting_s=approval.waiting_s(now_us),

@@ -13,6 +13,7 @@ from loom.explorer.editing import MOST_FIELDS, edited, fields_of
 from loom.explorer.page import Done, Page, View
 from loom.explorer.pages.what_if import Texts, base_of, question, session_of, table_of_version
 from loom.explorer.visits import FormFields, Visit, Visitor, form
+from loom.explorer.words import PersonInWords, named
 from loom.identity import same_person
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
@@ -43,7 +44,7 @@ class Proposed(_Model):
 
     version: str
     policy: str
-    by: tuple[str, ...]
+    by: tuple[PersonInWords, ...]
     reason: str | None
     at: datetime
 
@@ -192,7 +193,7 @@ def _open(registry: PolicyRegistry, name: str) -> list[PolicyVersion]:
 
 
 def _proposed(registry: PolicyRegistry, version: PolicyVersion) -> Proposed:
-    people = tuple(each.name for each in registry.proposers(version.hash)) or (version.by,)
+    people = tuple(named(each) for each in registry.proposers(version.hash)) or (named(version.identity),)
     return Proposed(
         version=version.version, policy=version.name, by=people, reason=version.reason, at=version.registered_at
     )

@@ -46,13 +46,12 @@ class RequestView(View):
     status: str
     asked: str
     of: str
-    by: str | None
-    by_source: str
+    by: words.PersonInWords | None
     agent: str
     key: str
     """For whom or what the agent asks."""
     quorum: int
-    granted_by: tuple[str, ...]
+    granted_so_far: tuple[str, ...]
     may_answer: tuple[str, ...] | None
     """Who can answer it now; None where no directory says so."""
     asked_at: datetime
@@ -74,7 +73,7 @@ class RequestView(View):
     """Whether a question waits for information; else the agent gets it as the answer."""
     similar: tuple[Similar, ...]
     events: tuple[Event, ...]
-    decided_by: str | None
+    decided_by: words.PersonInWords | None
     comment: str | None
     seen: str = ""
     """What an answer refers to: the basis of the request and the digest of what is shown here."""
@@ -102,12 +101,11 @@ async def request(visit: Visit, approval_id: str) -> RequestView:
         status=approval.status,
         asked=approval.reason,
         of=approval.approver,
-        by=approval.requested_by,
-        by_source=words.source(approval.requested_identity_source),
+        by=None if approval.requester is None else words.named(approval.requester),
         agent=approval.actor_type.replace("-", " "),
         key=approval.actor_key,
         quorum=approval.quorum,
-        granted_by=tuple(each.member for each in approval.cast if each.granted),
+        granted_so_far=tuple(each.member for each in approval.cast if each.granted),
         may_answer=await _may_answer(visit, approval),
         asked_at=approval.requested_at,
         waiting_s=approval.waiting_s(now_us),

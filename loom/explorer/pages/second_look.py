@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from loom.explorer.cases import RuleSeen, rules_of
 from loom.explorer.page import Done, Page, View
 from loom.explorer.visits import FormFields, Visit, form
+from loom.explorer.words import PersonInWords, named
 
 __all__ = ["page"]
 
@@ -21,7 +22,7 @@ class SecondLookView(View):
     look_id: str
     reason: str
     role: str
-    by: str | None
+    by: PersonInWords | None
     facts: dict[str, JsonValue]
     rules: tuple[RuleSeen, ...]
     action: str | None
@@ -45,7 +46,7 @@ async def show(visit: Visit, look_id: str) -> SecondLookView:
         look_id=case.look_id,
         reason=case.reason,
         role=case.role,
-        by=case.requested_by,
+        by=None if case.requester is None else named(case.requester),
         facts=case.facts or {},
         rules=rules_of(case.evaluation, case.facts or {}),
         action=case.action,

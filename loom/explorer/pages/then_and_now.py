@@ -36,7 +36,7 @@ class Adopted(Shape):
 
     policy: str
     version: str
-    by: str
+    by: words.PersonInWords
     since: datetime
     now: str | None
 

@@ -16,8 +16,8 @@ from loom.errors import AdmissionError
 from loom.explorer.cases import Shape
 from loom.explorer.page import Done, Page, View
 from loom.explorer.visits import FormFields, Visit, form
-from loom.explorer.words import since
-from loom.identity import parse_journal_name
+from loom.explorer.words import PersonInWords, named, since
+from loom.identity import Identity, parse_journal_name
 
 __all__ = ["one", "page"]
 
@@ -78,7 +78,7 @@ class TurnShown(Shape):
 
     command_id: str
     command: str
-    by: str | None
+    by: PersonInWords | None
     status: str
     words: str
     tone: str
@@ -246,7 +246,7 @@ def _turn(lane: Lane[TurnListing], scale: _Scale, now: datetime) -> TurnShown:
     return TurnShown(
         command_id=summary.command_id,
         command=summary.command_type or "a command that was erased",
-        by=summary.by,
+        by=None if summary.by is None else named(Identity(summary.by, summary.identity_source, summary.via)),
         status=listing.status,
         words=_WORDS[listing.status],
         tone=_TONES.get(listing.status, ""),

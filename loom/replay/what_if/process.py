@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from loom.background import Background, Child
 from loom.errors import AdmissionError, WhatIfUnavailableError
 from loom.policies.tables.table import Table
 from loom.replay.what_if.columns import MOST_CASES
@@ -42,8 +43,10 @@ class WhatIfProcess:
         timeout_s: float = _TIMEOUT_S,
         memory_bytes: int = _MEMORY_BYTES,
         most_cases: int = MOST_CASES,
+        background: Background | None = None,
     ) -> None:
         """Judge the decisions of a journal file, the newest `most_cases` of a policy."""
+        self._background = background or Background()
         self._journal = journal
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
@@ -51,7 +54,7 @@ class WhatIfProcess:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Answered]] = {}
         self._process: Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: Child[None] | None = None
         self._starting = asyncio.Lock()
         self._closed = False
 
@@ -143,7 +146,7 @@ class WhatIfProcess:
                 "try again"
             ) from error
         self._process = process
-        self._reading = asyncio.create_task(self._read(process), name="loom-what-if")
+        self._reading = self._background.start(self._read(process), name="loom-what-if")
         return process
 
     async def _read(self, process: Process) -> None:
