@@ -21,7 +21,8 @@ def test_a_case_is_drawn_shown_without_its_outcome_and_answered_again_by_another
     drawn = invoke("oversight", "sample", "--share", "1", "--by", "robin", "--json", config=copied)
     assert drawn.json["new"] == drawn.json["drawn"] == drawn.json["answers"]
     cases = invoke("oversight", "looks", "--json", config=copied).json
-    assert len(cases) == drawn.json["new"]
+    assert len(cases) == drawn.json["new"] > 1
+    assert invoke("oversight", "looks", "--json", "--limit", "1", config=copied).json == cases[:1]
     said = invoke("oversight", "looks", cases[-1]["look_id"][:12], config=copied)
     assert "dana" not in said.out
     assert "granted" not in said.out

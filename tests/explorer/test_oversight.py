@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from loom.routing import Router
+from loom.routing import extension as routing
 from tests.explorer.conftest import Tab
 from tests.explorer.support import asked, house
 from tests.explorer.test_inbox import decided
@@ -140,5 +142,18 @@ async def test_what_the_forms_of_these_pages_do_not_take_is_refused(tmp_path: Pa
         ):
             assert (await admin.open(path)).status == 422, path
         assert (await admin.open("/oversight/unknown")).status == 404
-        await admin.send("/agents/kill", on="/agents", reason="x")
-        assert "no routing runs here" in (await admin.open("/agents")).text
+        await admin.send("/agents/kill", on="/agents", name="routing", reason="x")
+        assert "no extension [routing] with a kill switch runs here" in (await admin.open("/agents")).text
+
+
+async def test_a_kill_switch_is_engaged_by_one_person_and_let_go_by_another_on_the_page(tmp_path: Path) -> None:
+    async with house(tmp_path, extensions=[routing]) as place:
+        operator, approver = await place.signed_in("operator"), await place.signed_in("approver")
+        assert "not engaged" in (await operator.open("/agents")).text
+        await operator.send("/agents/kill", on="/agents", name="routing", reason="odd choices")
+        engaged = (await approver.open("/agents")).text
+        assert "operator (signed in with a key) engaged it: “odd choices”" in engaged
+        await operator.send("/agents/rearm", on="/agents", name="routing", reason="fine")
+        assert place.loom().part(Router).switch.engaged, "an operator may not"
+        await approver.send("/agents/rearm", on="/agents", name="routing", reason="looked at, fine")
+        assert not place.loom().part(Router).switch.engaged

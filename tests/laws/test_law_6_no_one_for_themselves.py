@@ -82,6 +82,8 @@ NOT_FOR_ONESELF = frozenset(
         "routing.kill",
         "routing.mode",
         "runs.end",
+        "contradictions.resolve",
+        "notices.retry",
         "subjects.erase",
         "subjects.export",
         "subjects.hold",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -19,7 +21,9 @@ PACKAGES = {
     for point in distribution("loom-journal").entry_points
     if point.group == "loom.extensions"
 }
-WINGS = {name: package for name, package in PACKAGES.items() if name != "web"}  # the API is an edge of the house itself
+LAYERS = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+TOP = set(re.findall(r"[a-z_]+", LAYERS["contracts"][0]["layers"][0]))
+WINGS = {name: package for name, package in PACKAGES.items() if package in TOP}  # the others are edges of the house
 
 
 def prefixes(package: str) -> set[str]:
@@ -73,3 +77,7 @@ def test_nothing_outside_a_wing_imports_it_or_names_it_or_its_kinds(wing: str) -
 )
 def test_the_search_finds_each_way_to_know_of_a_wing(code: str) -> None:
     assert list(mentions(ast.parse(code), "gate", {"gate"})) == [1]
+
+
+def test_the_wings_are_all_that_is_at_the_top() -> None:
+    assert set(WINGS.values()) == TOP

@@ -87,7 +87,7 @@ async def test_a_refused_notice_is_tried_again_with_its_id_and_holds_back_its_su
             one = await heavy(loom, "a")
             two = await heavy(loom, "b")
             await loom.approvals.deny(one, by="dana", comment="no")
-            await loom.approvals.grant(two, by="dana")
+            await loom.approvals.grant(two, by="dana", distinguished="this one has insurance")
             await sender.settled()
         of_one = [each for each in receiver.received if each.event["subject"] == one]
         assert [each.type for each in of_one] == ["loom.approval.asked"] * 3 + ["loom.approval.answered"] * 3

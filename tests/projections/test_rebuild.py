@@ -187,6 +187,7 @@ def test_the_digest_sees_every_row(tmp_path: Path) -> None:
             "precedent_closed",
             "precedent_sealed",
             "precedent_sums_waiting",
+            "trace_answers",
             "trace_divergences",
             "trace_observed_days",
             "trace_outcomes",

@@ -1,9 +1,9 @@
-"""Agents: which may act, who took that away or gave it back, and the switch that stops learned routing."""
+"""Agents: which may act, who took that away or gave it back, and the switches that stop what was learned."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from loom.explorer.page import Done, Page, View
 from loom.explorer.visits import FormFields, Visit, form
 from loom.explorer.words import PersonInWords, named
 from loom.identity import Identity
-from loom.web.guard import HttpRefusal
+from loom.web.switched import Switched, switch_of, switches_of
 
 __all__ = ["page"]
 
@@ -43,8 +43,9 @@ class TypeSeen(Shape):
 
 
 class SwitchSeen(Shape):
-    """The kill switch of routing: whether it is engaged, by whom and why."""
+    """The kill switch of an extension: whether it is engaged, by whom and why."""
 
+    name: str
     engaged: bool
     by: PersonInWords | None
     reason: str | None
@@ -55,8 +56,7 @@ class AgentsView(View):
 
     agents: tuple[AgentSeen, ...]
     types: tuple[TypeSeen, ...]
-    switch: SwitchSeen | None
-    """None where no routing runs."""
+    switches: tuple[SwitchSeen, ...]
 
 
 class Change(FormFields):
@@ -67,8 +67,9 @@ class Change(FormFields):
 
 
 class Throw(FormFields):
-    """Why the switch is thrown, or armed again."""
+    """Which switch is thrown, or armed again, and why."""
 
+    name: str = Field(min_length=1, max_length=200)
     reason: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
 
 
@@ -95,7 +96,7 @@ async def show(visit: Visit) -> AgentsView:
         types=tuple(
             TypeSeen(name=each.actor_type, about=(each.__doc__ or "").strip().split("\n")[0]) for each in classes
         ),
-        switch=await _switch(visit),
+        switches=tuple([await _switch(name, part) for name, part in switches_of(loom).items()]),
     )
 
 
@@ -116,29 +117,24 @@ async def reinstate(visit: Visit, given: Annotated[Change, form(Change)]) -> Don
 @page.takes("/agents/kill", may="operate")
 async def kill(visit: Visit, given: Annotated[Throw, form(Throw)]) -> Done:
     """Engage the kill switch."""
-    await _routing(visit).kill(by=visit.by, reason=given.reason)
-    return Done("The kill switch is engaged: choices are the baseline's", "/agents")
+    await switch_of(visit.loom, given.name).kill(by=visit.by, reason=given.reason)
+    return Done(f"The kill switch of {given.name} is engaged: choices are the baseline's", "/agents")
 
 
 @page.takes("/agents/rearm", may="approve")
 async def rearm(visit: Visit, given: Annotated[Throw, form(Throw)]) -> Done:
-    """Let routing work again."""
-    await _routing(visit).rearm(by=visit.by, reason=given.reason)
-    return Done("Routing works again", "/agents")
+    """Let what was stopped work again."""
+    await switch_of(visit.loom, given.name).rearm(by=visit.by, reason=given.reason)
+    return Done(f"{given.name.capitalize()} works again", "/agents")
 
 
-def _routing(visit: Visit) -> Any:
-    """Return the part that routes; pages import no wing. Raise `HttpRefusal` where none runs."""
-    part = visit.loom.parts.get("routing")
-    if part is None:
-        raise HttpRefusal(404, "not_found", "no routing runs here, so that there is no kill switch")
-    return part
-
-
-async def _switch(visit: Visit) -> SwitchSeen | None:
-    """Return the kill switch, where there is one."""
-    if "routing" not in visit.loom.parts:
-        return None
-    status = await _routing(visit).status()
-    by = status.switch_by and Identity(status.switch_by, status.switch_identity_source, status.switch_via)
-    return SwitchSeen(engaged=status.killed, by=named(by) if by else None, reason=status.switch_because)
+async def _switch(name: str, part: Switched) -> SwitchSeen:
+    status = await part.status()
+    by: str | None = getattr(status, "switch_by", None)
+    who = by and Identity(by, status.switch_identity_source, status.switch_via)
+    return SwitchSeen(
+        name=name,
+        engaged=bool(status.killed),
+        by=named(who) if who else None,
+        reason=getattr(status, "switch_because", None),
+    )

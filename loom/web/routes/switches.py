@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import Field
 
-from loom.identity import By
-from loom.runtime import Loom
 from loom.web.api import takes
-from loom.web.guard import HttpRefusal
 from loom.web.session import Approves, Operates, Reads, body
 from loom.web.shapes import Listed, Shape
+from loom.web.switched import Switched, switch_of, switches_of
 
 __all__ = ["routes"]
 
 routes = APIRouter(prefix="/switches")
-
-
-@runtime_checkable
-class Switched(Protocol):
-    """What an extension has that can be stopped at once; its `status()` says whether it is `killed`."""
-
-    async def kill(self, *, by: By, reason: str) -> None:
-        """Stop it."""
-        ...
-
-    async def rearm(self, *, by: By, reason: str, cause: str | None = None, replay: str | None = None) -> None:
-        """Let it work again."""
-        ...
-
-    async def status(self) -> Any:
-        """Return how it stands."""
-        ...
 
 
 class KillRequest(Shape):
@@ -60,14 +41,13 @@ class SwitchAnswer(Shape):
 @routes.get("")
 async def switches(reads: Reads) -> Listed[SwitchAnswer]:
     """Return the kill switches of this workspace."""
-    found = {name: part for name, part in sorted(reads.loom.parts.items()) if isinstance(part, Switched)}
-    return Listed(items=[await _answer(name, part) for name, part in found.items()])
+    return Listed(items=[await _answer(name, part) for name, part in switches_of(reads.loom).items()])
 
 
 @routes.post("/{name}/kill", openapi_extra=takes(KillRequest))
 async def kill(operates: Operates, name: str, given: Annotated[KillRequest, body(KillRequest)]) -> SwitchAnswer:
     """Engage a kill switch, in the name of the key."""
-    part = _switch(operates.loom, name)
+    part = switch_of(operates.loom, name)
     await part.kill(by=operates.by, reason=given.reason)
     return await _answer(name, part)
 
@@ -75,16 +55,9 @@ async def kill(operates: Operates, name: str, given: Annotated[KillRequest, body
 @routes.post("/{name}/rearm", openapi_extra=takes(RearmRequest))
 async def rearm(approves: Approves, name: str, given: Annotated[RearmRequest, body(RearmRequest)]) -> SwitchAnswer:
     """Let what was stopped work again, in the name of the key."""
-    part = _switch(approves.loom, name)
+    part = switch_of(approves.loom, name)
     await part.rearm(by=approves.by, reason=given.reason, cause=given.cause, replay=given.replay)
     return await _answer(name, part)
-
-
-def _switch(loom: Loom, name: str) -> Switched:
-    part = loom.parts.get(name)
-    if not isinstance(part, Switched):
-        raise HttpRefusal(404, "switch_not_found", f"no extension [{name:.80}] with a kill switch runs here")
-    return part
 
 
 async def _answer(name: str, part: Switched) -> SwitchAnswer:
