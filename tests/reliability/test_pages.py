@@ -38,8 +38,9 @@ async def test_no_text_becomes_an_element_or_runs(
                 await tab.sign_in(place.url, place.keys["hostile", "admin"])
                 plain = await place.signed_in("admin", workspace="plain")
                 pages, found = await looked_at(tab.page, place, plain, decisions=AT_ONCE + 1)
-                theirs = await tab.page.evaluate(SKELETON, await report(place.loom("hostile").queries, "all"))
-                ours = await tab.page.evaluate(SKELETON, await report(place.loom("plain").queries, "all"))
+                blank = await tab.page.context.new_page()  # reports have a style sheet of their own, which pages refuse
+                theirs = await blank.evaluate(SKELETON, await report(place.loom("hostile").queries, "all"))
+                ours = await blank.evaluate(SKELETON, await report(place.loom("plain").queries, "all"))
                 found += [f"report: {name}" for name in injected(theirs, ours)] + tab.said
             tally.tried(AT_ONCE * EACH)
             tally.heard["pages"] += pages + 1
@@ -56,5 +57,6 @@ async def test_no_text_becomes_an_element_or_runs(
             await tab.sign_in(place.url, place.keys["hostile", "admin"])
             plain = await place.signed_in("admin", workspace="plain")
             pages, found = await looked_at(tab.page, place, plain, decisions=2)
-            tally.control(trials=pages, found=len({each.partition(": ")[0] for each in found}))
+            broken = {each.partition(": ")[0] for each in found}
+            tally.control(trials=1, found=int(len(broken) > pages // 2))
         await browser.close()
