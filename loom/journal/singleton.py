@@ -40,10 +40,11 @@ class SingletonJournal:
         return isinstance(self._store, JournalWriter)
 
     async def load(self) -> None:
-        """Fold the entries that were appended since the last call."""
+        """Fold the entries that were appended since the last call, each once, also if calls overlap."""
         async for recorded in self._store.read(self._name, after=self._sequence):
-            self._fold(recorded)
-            self._sequence = recorded.sequence
+            if recorded.sequence > self._sequence:
+                self._fold(recorded)
+                self._sequence = recorded.sequence
 
     async def append_if_missing(self, make: Callable[[], Entry | None]) -> None:
         """Append the entry that `make` returns, and fold it; None means that nothing is missing.
