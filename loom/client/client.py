@@ -188,11 +188,11 @@ class RemoteRef(Generic[A]):
 
     async def tell(self: RemoteRef[Handles[C]], command: Sent[C, Any], *, id: str | None = None) -> TellReceipt:
         """Send a command and return once it is durable; its turn runs by itself."""
-        return await self._told(cast("Command[Any]", command), id)
+        return await self._sent(cast("Command[Any]", command), id)
 
     async def send(self, message: Message, *, id: str | None = None) -> TellReceipt:
         """Send a message and return once it is durable; a turn that waits for its type gets it, now or later."""
-        return await self._told(message, id)
+        return await self._sent(message, id)
 
     async def stream(
         self: RemoteRef[Handles[C]], command: Sent[C, R], *, id: str | None = None
@@ -212,7 +212,7 @@ class RemoteRef(Generic[A]):
         reply: R = await self.ask(command, id=known_id)
         yield Replied(reply)
 
-    async def _told(self, command: Command[Any], id: str | None) -> TellReceipt:
+    async def _sent(self, command: Command[Any], id: str | None) -> TellReceipt:
         turn = await self._client.send(self._of(command), command, id=id or new_id())
         return TellReceipt(turn["journal"], turn["command_id"], turn["sequence"], turn["position"])
 

@@ -12,7 +12,7 @@ from loom.journal.entry import Part, Recorded
 from loom.journal.sqlite import Reader
 from loom.journal.store import Append, Draft, Head, JournalReader, JournalStore, Receipt, Submitted
 
-__all__ = ["ReadOnlyStore"]
+__all__ = ["ReadOnlyStore", "StoreUpTo"]
 
 
 class ReadOnlyStore(JournalStore):
@@ -124,6 +124,52 @@ class ReadOnlyStore(JournalStore):
 
     async def close(self) -> None:
         """Do nothing: the reader is another's."""
+
+
+class StoreUpTo(ReadOnlyStore):
+    """A store up to its last position at creation: no entry that was recorded later is in what it reads.
+
+    `journals` and `unfinished` are the exceptions: they are those of the reader.
+    """
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the `CommandReceivedEntry` of a command, or None."""
+        found = await self.reader.find_command(journal, command_id)
+        return found if found is not None and found.position <= self.acknowledged else None
+
+    async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence."""
+        async for recorded in self.reader.read(journal, after=after, until=until):
+            if recorded.position > self.acknowledged:
+                return
+            yield recorded
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position."""
+        last = self.acknowledged if until is None else min(until, self.acknowledged)
+        return self.reader.read_all(after=after, until=last)
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry of those positions at which there is one."""
+        return await self.reader.at([each for each in positions if each <= self.acknowledged])
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → what the bodies of entries hold at two or more paths, of names joined by dots."""
+        return await self.reader.parts([each for each in positions if each <= self.acknowledged], paths)
+
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry of those at which there is one."""
+        found = await self.reader.steps(wanted)
+        return {place: each for place, each in found.items() if each.position <= self.acknowledged}
+
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → what the entry with which its command was received holds at two or more paths."""
+        found = await self.reader.commands(turns, paths)
+        return {turn: part for turn, part in found.items() if part.position <= self.acknowledged}
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have."""
+        return [each for each in await self.reader.marks(turns) if each.position <= self.acknowledged]
 
 
 def _refused(journal: str) -> JournalReadOnlyError:

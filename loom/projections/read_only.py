@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from loom.journal.entry import Part, Recorded
 from loom.journal.private import create_private
-from loom.journal.read_only import ReadOnlyStore
+from loom.journal.read_only import StoreUpTo
 from loom.journal.sqlite import JournalFiles, Reader, WriterLock
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.projection import Projection, shape_of
@@ -78,7 +77,7 @@ async def _copy(
         path = Path(directory) / "views.db"
         await asyncio.to_thread(_back_up, original, path)
         views = Views(path)
-        projector = Projector(await _Extent.over(reader), views, projections)
+        projector = Projector(await StoreUpTo.over(reader), views, projections)
         try:
             await projector.start()
             await projector.caught_up(progress=progress)
@@ -101,24 +100,3 @@ def _back_up(original: Path, path: Path) -> None:
             source.backup(target)
     except sqlite3.Error:
         path.unlink(missing_ok=True)
-
-
-class _Extent(ReadOnlyStore):
-    """A journal up to the position that it had when it was opened."""
-
-    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        return await self.reader.at([position for position in positions if position <= self.acknowledged])
-
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        return await self.reader.parts([position for position in positions if position <= self.acknowledged], paths)
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        found = await self.reader.steps(wanted)
-        return {place: each for place, each in found.items() if each.position <= self.acknowledged}
-
-    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        found = await self.reader.commands(turns, paths)
-        return {turn: part for turn, part in found.items() if part.position <= self.acknowledged}
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
-        return [each for each in await self.reader.marks(turns) if each.position <= self.acknowledged]

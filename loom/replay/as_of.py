@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ from typing import Any, NamedTuple
 from loom.actors.system import ActorSystem
 from loom.decisions.approvals import Approval, ApprovalChains, approvals_of
 from loom.errors import OutOfRangeError
-from loom.journal.entry import Part, Recorded
-from loom.journal.read_only import ReadOnlyStore
+from loom.journal.entry import Recorded
+from loom.journal.read_only import StoreUpTo
 from loom.journal.store import JournalStore
 from loom.policies.registry import PolicyRegistry
 from loom.policies.version import Adoption
@@ -51,7 +50,7 @@ class AsOf:
     """Reads a workspace up to a position. Nothing that was recorded later can be seen in what it returns."""
 
     def __init__(self, last: Recorded, *, store: JournalStore, queries: Queries, system: ActorSystem) -> None:
-        self._until = _Until(store, workspace=store.workspace, last=last)
+        self._until = StoreUpTo(store, workspace=store.workspace, last=last)
         self._queries = queries
         self._system = system
         self.position = last.position
@@ -97,38 +96,3 @@ class AsOf:
         if not last:
             return None
         return ActorThen(await fold_state(self._until, self._system, journal), tuple(reversed(last)))
-
-
-class _Until(ReadOnlyStore):
-    """A store up to a position."""
-
-    async def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        async for recorded in self.reader.read(journal, after=after, until=until):
-            if recorded.position > self.acknowledged:
-                return
-            yield recorded
-
-    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        last = self.acknowledged if until is None else min(until, self.acknowledged)
-        return self.reader.read_all(after=after, until=last)
-
-    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
-        found = await self.reader.find_command(journal, command_id)
-        return found if found is not None and found.position <= self.acknowledged else None
-
-    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        return await self.reader.at([each for each in positions if each <= self.acknowledged])
-
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        return await self.reader.parts([each for each in positions if each <= self.acknowledged], paths)
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        found = await self.reader.steps(wanted)
-        return {place: each for place, each in found.items() if each.position <= self.acknowledged}
-
-    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        found = await self.reader.commands(turns, paths)
-        return {turn: part for turn, part in found.items() if part.position <= self.acknowledged}
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
-        return [each for each in await self.reader.marks(turns) if each.position <= self.acknowledged]

@@ -12,7 +12,7 @@ from tests.explorer.conftest import Tab
 from tests.explorer.support import DiscountAgent, asked, house
 
 
-class Mend(Command[str]):
+class Repair(Command[str]):
     way: str = "first"
 
 
@@ -21,7 +21,7 @@ class Clerk(Actor[None]):
 
     looks: ClassVar[str] = "crm"
 
-    async def execute(self, command: Mend) -> str:
+    async def execute(self, command: Repair) -> str:
         await self.gather_context(system=type(self).looks, entity="account", query="7", fetcher=lambda: 1)
         if command.way == "breaks":
             raise RuntimeError("no such account")
@@ -33,7 +33,7 @@ async def stuck(path: Path) -> None:
     """Leave a turn that waits, and whose code is another one when it is resumed."""
     Clerk.looks = "crm"
     async with Loom.open(_config(path), workspace="one", by="mira", actors=[Clerk]) as loom:
-        task = asyncio.create_task(loom.actor(Clerk, "c").ask(Mend(), id="t-stuck", by="robin"))
+        task = asyncio.create_task(loom.actor(Clerk, "c").ask(Repair(), id="t-stuck", by="robin"))
         while not await loom.approvals.pending():
             await asyncio.sleep(0.005)
         task.cancel()
@@ -94,7 +94,7 @@ async def test_the_lanes_say_what_the_journal_says(tmp_path: Path) -> None:
         while (pending := await loom.approvals.pending()) == () or not loom.actors.running("clerk/c", "t-stuck"):
             await asyncio.sleep(0.01)
         await loom.approvals.grant(pending[0].approval_id, by="vera")
-        await loom.actor(Clerk, "c").ask(Mend(), id="t-stuck", by="robin")
+        await loom.actor(Clerk, "c").ask(Repair(), id="t-stuck", by="robin")
         [lane] = await loom.turns.timeline("clerk/c")
         waits = [each for each in lane.stretches if each.kind == "approval"]
         cuts = [each for each in lane.stretches if each.kind == "cut"]
