@@ -1,0 +1,221 @@
+"""The tree as a view: the same as the definition, however it was kept; lost, cut, damaged, or of another journal."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loom.errors import OutOfRangeError
+from loom.journal.merkle import Frontier, is_consistent, is_included, leaf_of
+from loom.journal.sqlite import JournalFiles, SqliteStore
+from loom.proof import ProofTree, TreeIncompleteError, tree_of
+from tests.journal.support import PLENTY, filled, notes
+
+GOLDEN_LEAVES = [
+    ("default", 1, "agent/7", 1, bytes(32), "0b4366cc3e784d6c0960bf34b327fe5c620900a8cabccb249dd76caa698cca9a"),
+    (
+        "acme.eu",
+        1000000,
+        "discount-agent/Zürich",
+        3,
+        b"\xff" * 32,
+        "f9fcd016c76342c11a4eca4f8e6e1860f4c881a90b0d69abcb75b2b5392607b4",
+    ),
+    (
+        "w",
+        9007199254740991,
+        "loom/checkpoints",
+        1099511627776,
+        bytes(range(32)),
+        "13de865c164a516a52cc6e0babe51b9e629761146b9c259a04f5f47dc1df43d7",
+    ),
+]
+
+
+class Made:
+    """Leaves out of nothing: a journal that tests lengthen, cut and tear holes into."""
+
+    def __init__(self, count: int, *, workspace: str = "default", seed: int = 0) -> None:
+        self.workspace = workspace
+        self._random = random.Random(seed)
+        self.rows: list[tuple[int, str, int, bytes]] = []
+        self.grow(count)
+
+    def grow(self, count: int) -> None:
+        for _ in range(count):
+            at = len(self.rows) + 1
+            self.rows.append((at, f"agent/{at % 7}", at // 7 + 1, self._random.randbytes(32)))
+
+    def tail(self) -> int:
+        return self.rows[-1][0] if self.rows else 0
+
+    def after(self, position: int, *, limit: int = 2**63 - 1) -> Any:
+        return iter([row for row in self.rows if row[0] > position][:limit])
+
+    def root(self, size: int) -> bytes:
+        tree = Frontier()
+        tree.add_all(leaf_of(self.workspace, *row) for row in self.rows[:size])
+        return tree.root
+
+
+@settings(max_examples=25, deadline=None)
+@given(first=st.integers(0, 70), more=st.integers(0, 70))
+def test_a_view_that_is_left_and_taken_up_gives_the_roots_and_proofs_of_the_definition(
+    tmp_path_factory: pytest.TempPathFactory, first: int, more: int
+) -> None:
+    path, made = tmp_path_factory.mktemp("tree") / "journal.tree", Made(first)
+    kept = ProofTree(made, path)
+    assert kept.extend() == first
+    kept.close()
+    made.grow(more)
+    again, memory = ProofTree(made, path), ProofTree(made)
+    assert again.size == first, "what the file has is not read again"
+    assert again.extend() == memory.extend() == first + more
+    for size in range(first + more + 1):
+        assert again.root(size) == memory.root(size) == made.root(size)
+    assert is_consistent(first, first + more, again.consistency(first), made.root(first), again.root())
+    for position in range(1, first + more + 1):
+        proof = again.inclusion(position)
+        assert proof.leaf == leaf_of("default", *made.rows[position - 1])
+        assert is_included(proof.leaf, position - 1, proof.size, proof.path, made.root(proof.size))
+    again.close()
+
+
+async def test_the_tree_of_a_journal_file_is_built_on_first_open_and_follows_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    await filled(path, {"agent/1": 5, "agent/2": 3})
+    tree = tree_of(JournalFiles(path))
+    assert tree.extend() == 8
+    store = await SqliteStore.open(path, options=PLENTY)
+    try:
+        await store.append(notes("agent/3", 0, 4))
+        assert tree.extend(until=10) == 10
+        assert tree.extend() == 12
+    finally:
+        await store.close()
+    found = tree.inclusion(9, 11)
+    assert found.holds()
+    assert found.root == tree.root(11) != tree.root()
+    assert (path.with_suffix(".tree").stat().st_mode & 0o777) == 0o600
+    tree.close()
+
+
+def cut(raw: bytes) -> bytes:
+    return raw[: len(raw) // 2 + 5]
+
+
+def zeroed(raw: bytes) -> bytes:
+    return raw[:64] + bytes(len(raw) - 64)
+
+
+def one_bit(raw: bytes) -> bytes:
+    return raw[:100] + bytes([raw[100] ^ 1]) + raw[101:]
+
+
+@pytest.mark.parametrize(
+    "harm", [cut, zeroed, one_bit, lambda raw: b"", lambda raw: b"other" + raw, lambda raw: raw + b"x"]
+)
+def test_a_view_that_was_damaged_gives_no_wrong_proof(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+    path, made = tmp_path / "journal.tree", Made(90)
+    ProofTree(made, path).extend()
+    path.write_bytes(harm(path.read_bytes()))
+    tree = ProofTree(made, path)
+    tree.extend()
+    for position in range(1, 91):
+        assert is_included(
+            leaf_of("default", *made.rows[position - 1]), position - 1, 90, tree.inclusion(position).path, made.root(90)
+        )
+    assert is_consistent(33, 90, tree.consistency(33), made.root(33), made.root(90))
+    tree.close()
+
+
+def test_the_view_of_another_journal_or_workspace_or_one_that_was_cut_is_made_again(tmp_path: Path) -> None:
+    path, made = tmp_path / "journal.tree", Made(40)
+    ProofTree(made, path).extend()
+    for other in (Made(40, seed=1), Made(40, workspace="other"), Made(9)):
+        tree = ProofTree(other, path)
+        assert tree.size == 0
+        tree.extend()
+        assert tree.root() == other.root(tree.size)
+        tree.close()
+
+
+def test_a_hole_in_the_journal_is_said_and_the_entries_before_it_are_kept(tmp_path: Path) -> None:
+    made = Made(20)
+    del made.rows[12]
+    tree = ProofTree(made, tmp_path / "journal.tree")
+    with pytest.raises(TreeIncompleteError, match="no entry at position \\[13\\]"):
+        tree.extend()
+    assert tree.root() == made.root(12)
+    with pytest.raises(OutOfRangeError):
+        tree.inclusion(13)
+    with pytest.raises(OutOfRangeError):
+        tree.root(13)
+    tree.close()
+
+
+def test_a_view_that_cannot_be_kept_is_in_memory(tmp_path: Path) -> None:
+    made = Made(50)
+    tree = ProofTree(made, tmp_path / "missing" / "journal.tree")
+    tree.extend()
+    assert tree.inclusion(7).holds()
+    assert tree.rebuild() == 50
+    assert tree.root() == made.root(50)
+
+
+def test_two_that_keep_one_view_write_the_same(tmp_path: Path) -> None:
+    path, made = tmp_path / "journal.tree", Made(30)
+    one, two = ProofTree(made, path), ProofTree(made, path)
+    one.extend()
+    made.grow(30)
+    two.extend()
+    one.extend()
+    assert one.root() == two.root() == made.root(60)
+    alone = ProofTree(made, tmp_path / "alone.tree")
+    alone.extend()
+    assert path.read_bytes() == (tmp_path / "alone.tree").read_bytes()
+    for each in (one, two, alone):
+        each.close()
+
+
+def test_another_merkle_tree_has_the_same_roots_and_proofs() -> None:
+    pymerkle = pytest.importorskip("pymerkle", reason="the test oracle `pymerkle` is not installed")
+    made, oracle = Made(130), pymerkle.InmemoryTree(algorithm="sha256")
+    tree = ProofTree(made)
+    tree.extend()
+    for size, row in enumerate(made.rows, start=1):
+        # What is hashed for a leaf begins with the byte that RFC 6962 has there, which the oracle adds itself.
+        name, workspace = row[1].encode(), b"default"
+        oracle.append_entry(
+            b"loom/leaf/v1\n"
+            + len(workspace).to_bytes(8)
+            + workspace
+            + row[0].to_bytes(8)
+            + len(name).to_bytes(8)
+            + name
+            + row[2].to_bytes(8)
+            + row[3]
+        )
+        assert oracle.get_root(size) == tree.root(size)
+    for position in range(1, 131, 3):
+        path = [bytes.fromhex(each) for each in oracle.prove_inclusion(position, 130).serialize()["path"]]
+        assert tree.inclusion(position).path == tuple(path[1:])
+
+
+@pytest.mark.parametrize(("workspace", "position", "journal", "sequence", "entry_hash", "leaf"), GOLDEN_LEAVES)
+def test_the_bytes_of_a_leaf_are_as_written_down(
+    workspace: str, position: int, journal: str, sequence: int, entry_hash: bytes, leaf: str
+) -> None:
+    assert leaf_of(workspace, position, journal, sequence, entry_hash).hex() == leaf
+    framed = b"".join(
+        len(each.encode()).to_bytes(8) + each.encode() + number.to_bytes(8)
+        for each, number in ((workspace, position), (journal, sequence))
+    )
+    assert hashlib.sha256(b"\x00loom/leaf/v1\n" + framed + entry_hash).hexdigest() == leaf
