@@ -45,7 +45,7 @@ from loom.cli.commands import (
     upgrade,
     verify,
 )
-from loom.cli.helping import Sections
+from loom.cli.helping import FrontDoor
 
 __all__ = ["app", "main"]
 
@@ -56,11 +56,20 @@ _EPILOG = (
     "2 wrong usage, or the machine, the config or the journal stands in the way; 130 interrupted."
 )
 
+
+class _Loom(FrontDoor):
+    first = (
+        *("demo", "docs", "init", "run"),
+        *("decisions", "why"),
+        *("approvals", "approve", "policies"),
+        *("replay", "drift", "verify"),
+    )
+
+
 app = typer.Typer(
     name="loom",
-    cls=Sections,
+    cls=_Loom,
     epilog=_EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
@@ -119,6 +128,12 @@ def _print_version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
+def _print_all(context: typer.Context, *, wanted: bool) -> None:
+    if wanted:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     context: typer.Context,
@@ -129,6 +144,9 @@ def common(
     debug: DebugOption = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show all commands, as --help does.", callback=_print_all, is_eager=True)
     ] = False,
 ) -> None:
     """An actor runtime that remembers why: run it, read it back, answer what it asks."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["Deferred", "Sections", "WithDefault"]
+__all__ = ["Deferred", "FrontDoor", "Sections", "WithDefault"]
 
 
 class Sections(TyperGroup):
@@ -22,15 +22,35 @@ class Sections(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the first paragraph of each command."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        _write(
-            formatter,
-            (
-                (getattr(each, "rich_help_panel", None) or "Commands", (name, (each.help or "").split("\n\n")[0]))
-                for name, each in commands
-                if each is not None and not each.hidden
-            ),
-        )
+        _write(formatter, _commands(self, ctx, self.list_commands(ctx)))
+
+
+class FrontDoor(Sections):
+    """The group that a newcomer sees first: without arguments it shows what to begin with, and how to see all."""
+
+    first: ClassVar[tuple[str, ...]] = ()
+    """The names of the commands to begin with."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Show what to begin with where nothing is asked."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(self.begin(ctx))
+            raise typer.Exit
+        return super().parse_args(ctx, args)
+
+    def begin(self, ctx: Any) -> str:
+        """Return the help with the commands to begin with alone."""
+        formatter = ctx.make_formatter()
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...")
+        self.format_help_text(ctx, formatter)
+        _write(formatter, _commands(self, ctx, self.first))
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(
+                f"{len(self.first)} of {len(self.list_commands(ctx))} commands: `{ctx.command_path} --all` shows all, "
+                f"`{ctx.command_path} COMMAND --help` one. Where something does not work: `{ctx.command_path} doctor`."
+            )
+        return str(formatter.getvalue()).rstrip("\n")
 
 
 class WithDefault(Sections):
@@ -86,6 +106,13 @@ class Deferred(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options."""
         _write(formatter, _options(self, ctx))
+
+
+def _commands(group: Any, ctx: Any, names: Iterable[str]) -> Iterable[tuple[str, tuple[str, str]]]:
+    for name in names:
+        each = group.get_command(ctx, name)
+        if each is not None and not each.hidden:
+            yield getattr(each, "rich_help_panel", None) or "Commands", (name, (each.help or "").split("\n\n")[0])
 
 
 def _options(command: Any, ctx: Any) -> Iterable[tuple[str, tuple[str, str]]]:

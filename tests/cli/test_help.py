@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,18 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
     assert said.code == 0
     assert all(name in said.out for name in COMMANDS)
     assert "Exit codes" in said.out
+
+
+def test_without_arguments_the_shell_shows_twelve_commands_and_how_to_see_the_rest() -> None:
+    said = invoke()
+    assert said.code == 0
+    shown = re.findall(r"^  (\w+)  ", said.out, flags=re.MULTILINE)
+    assert len(shown) == 12
+    assert set(shown) <= set(COMMANDS)
+    assert f"12 of {len(COMMANDS)} commands" in said.out
+    assert "--all" in said.out
+    everything = invoke("--all")
+    assert (everything.code, everything.out) == (0, invoke("--help").out)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -100,6 +100,16 @@ def test_why_in_json_is_the_whole_trace(filled: Path, by_rationale: dict[str, An
     assert said["chain"]["ancestors"] == []
 
 
+def test_why_without_an_id_explains_the_newest_decision(filled: Path, tmp_path: Path) -> None:
+    newest = invoke("decisions", "--json", config=filled).json[0]["decision_id"]
+    assert invoke("why", "--json", config=filled).json["decision_id"] == newest
+    (tmp_path / "loom.config.yaml").write_text("data: data\n")
+    invoke("run", "--once", config=tmp_path)
+    nothing = invoke("why", config=tmp_path)
+    assert nothing.code == 1
+    assert "there are [0] decisions" in nothing.err
+
+
 def test_why_of_what_is_not_known_is_a_no(filled: Path) -> None:
     said = invoke("why", "ffffffffffffffff", config=filled)
     assert said.code == 1

@@ -151,8 +151,11 @@ async def decisions(
 async def why(
     shell: Shell,
     decision_id: Annotated[
-        str, typer.Argument(metavar="ID", help="A decision, or how its id begins.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="A decision, or how its id begins; by default the newest.", show_default=False
+        ),
+    ] = None,
     chain: Annotated[bool, typer.Option("--chain", help="Also what led to it, and what followed from it.")] = False,
 ) -> None:
     """Explain one decision: what, why, on which facts, under which rule, after which precedents, who agreed."""
@@ -161,7 +164,7 @@ async def why(
     from loom.precedents import EquivalenceRegistry
 
     async with open_readings(shell) as readings:
-        trace = await readings.traces.get(decision_id)
+        trace = await readings.traces.get(decision_id or await _newest(readings))
         line = await readings.traces.chain(trace.decision_id) if chain else None
         replays = trace.origin == "replayed" or trace.replays
         lineage = await readings.traces.lineage(trace.decision_id) if replays else None
@@ -178,6 +181,17 @@ async def why(
         _print_lineage(output, lineage)
     if line is not None:
         _print_chain(output, line)
+
+
+async def _newest(readings: Readings) -> str:
+    """Return the id of the newest decision."""
+    from loom.errors import DecisionNotFoundError
+
+    for each in await readings.traces.find(limit=1):
+        return each.decision_id
+    raise DecisionNotFoundError(
+        "there are [0] decisions; expected one to explain: run an actor first, as in `loom run`"
+    )
 
 
 async def _under(readings: Readings, policy: str) -> dict[str, str]:
