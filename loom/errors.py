@@ -78,6 +78,7 @@ __all__ = [
     "NoTurnError",
     "NotAReaderError",
     "NotEligibleError",
+    "NotOwnerError",
     "NotReplayableError",
     "OutOfRangeError",
     "PolicyCodeChangedError",
@@ -302,7 +303,22 @@ class DuplicateOwnIdError(AppendRefusedError):
 
 
 class WriterFencedError(AppendRefusedError):
-    """Nothing was appended: a later writer took the journal over (its epoch is higher)."""
+    """Nothing was appended: a later writer took the journal over (its epoch is higher), or this process was fenced."""
+
+
+class NotOwnerError(LoomError):
+    """An actor is not woken here: another process is its owner, at `address` where that is known."""
+
+    kind = "busy"
+
+    def __init__(self, *, journal: str, address: str | None) -> None:
+        where = f"at [{address}]" if address else "which is not known now"
+        super().__init__(
+            f"actor [{journal}] has its owner in another process, {where}; expected one that this process owns: "
+            "send it there"
+        )
+        self.journal = journal
+        self.address = address
 
 
 class AppendUnknownError(LoomError):

@@ -46,7 +46,7 @@ from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
 from loom.journal.sqlite import JournalFiles, SqliteStore
-from loom.journal.store import Draft, draft
+from loom.journal.store import Draft, JournalStore, draft
 from loom.lifecycle import Lifecycle
 from loom.lineage import Lineage
 from loom.operations import Operations
@@ -140,7 +140,9 @@ class Loom(Lifecycle):
     """Follows the decisions where a critic was given, or the config names a model."""
     parts: Mapping[str, Any]
     """What extensions started, by their names."""
-    store: SqliteStore
+    store: JournalStore
+    socket: str | None = None
+    """The path of the control socket that it listens on; None without one."""
 
     def __init__(
         self,
@@ -268,7 +270,7 @@ class Loom(Lifecycle):
         """Delete every view and rebuild it from the journal."""
         await self._opened().rebuild()
 
-    async def open_store(self) -> SqliteStore:
+    async def open_store(self) -> JournalStore:
         """Open the journal store alone, with the settings of this loom, which is not entered meanwhile; close it."""
         return await SqliteStore.open(
             self._place.files.journal,
@@ -384,7 +386,7 @@ class Loom(Lifecycle):
             rules,
             self.actors,
             now=self.store.now,
-            never=self.store.files.journal,
+            never=self.files.journal,
             make_draft=partial(draft, limits=limits(config), new_salt=self._sources.new_salt),
             subjects=self.subjects,
         )
@@ -495,7 +497,11 @@ class Loom(Lifecycle):
             return
         self._stack.push_async_callback(control.close)
         started_at = self._sources.clock.now_us()
-        self.store.lock.describe(pid=os.getpid(), socket=str(listening), started_at_us=started_at, resumes=self.resumes)
+        self.socket = str(listening)
+        if isinstance(self.store, SqliteStore):
+            self.store.lock.describe(
+                pid=os.getpid(), socket=self.socket, started_at_us=started_at, resumes=self.resumes
+            )
 
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)

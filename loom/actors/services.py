@@ -11,6 +11,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from loom.actors.eligibility import Directory, Eligibility
+from loom.actors.ownership import ALL_MINE, Ownership
 from loom.actors.progress import Watchers
 from loom.actors.requests import OpenRequests
 from loom.actors.timer import Timer
@@ -192,6 +193,8 @@ class Services:
     """Who watches the progress of which turn."""
     find_directory: Callable[[], Directory | None] = lambda: None
     """Returns the directory of persons, which says who may answer requests; None where there is none."""
+    ownership: Ownership = ALL_MINE
+    """Says which actors this process wakes."""
     eligibility: Eligibility = field(init=False)
     """Asks the directory who may answer a request."""
     requests: OpenRequests = field(init=False)

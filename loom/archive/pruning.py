@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from loom.archive.manifest import CONTEXT, Manifest
 from loom.archive.part import ArchivePart
 from loom.archive.reading import Archive
-from loom.archive.register import Archives, PrunableStore
+from loom.archive.register import Archives
 from loom.archive.retention import Retention
 from loom.archive.sealing import Lines, Seen, listed, look
 from loom.archive.whose import Whose
@@ -22,6 +22,7 @@ from loom.identity import By, Identity, parse_journal_name
 from loom.journal.export import Readable
 from loom.journal.kinds import CommandReceivedEntry
 from loom.journal.ranges import BodyRange, ranges_of, within
+from loom.journal.store import JournalStore
 from loom.sealing import Subjects
 
 __all__ = ["BodiesPruned", "BodyPruning", "Checkpointer", "Chosen", "bodies_of_kinds", "bodies_of_subject"]
@@ -60,7 +61,7 @@ class BodyPruning:
 
     def __init__(
         self,
-        store: PrunableStore,
+        store: JournalStore,
         archives: Archives,
         subjects: Subjects,
         checkpoints: Checkpointer,
@@ -238,7 +239,7 @@ def _named(journal: str, bodies: Mapping[int, Mapping[str, int]]) -> set[str]:
     return _all(bodies) | {parse_journal_name(journal).key}
 
 
-async def bodies_of_subject(store: PrunableStore, subject: str, *, subjects: Subjects) -> Chosen:
+async def bodies_of_subject(store: JournalStore, subject: str, *, subjects: Subjects) -> Chosen:
     """Return the bodies of actors' journals that concern a subject."""
     whose = Whose(subjects.opened_vault(), subjects.erasures)
     async for recorded in store.read_all():

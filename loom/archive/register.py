@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -25,7 +25,7 @@ from loom.journal.store import Draft, JournalReader, JournalStore, draft
 from loom.sealing import Erasures, Subjects
 from loom.sealing.concerning import sealed_in
 
-__all__ = ["ARCHIVES_JOURNAL", "ActorBlocker", "ArchivedEntry", "Archives", "PrunableStore", "Pruned"]
+__all__ = ["ARCHIVES_JOURNAL", "ActorBlocker", "ArchivedEntry", "Archives", "Pruned"]
 
 ARCHIVES_JOURNAL = "loom/archives"
 
@@ -41,22 +41,6 @@ class ArchivedEntry(PersonEntry):
     journals: int
     entries: int
     by: str
-
-
-class PrunableStore(JournalStore, Protocol):
-    """A store that can remove bodies that a journaled entry declares pruned."""
-
-    async def prune(self, journal: str, *, until: int) -> None:
-        """Remove the bodies of a journal, up to and including a sequence."""
-        ...
-
-    async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
-        """Remove bodies of a journal by ranges (first, last)."""
-        ...
-
-    def now(self) -> datetime:
-        """Return the time of the clock that stamps entries."""
-        ...
 
 
 class ActorBlocker(Protocol):
@@ -110,7 +94,7 @@ class Archives(ArchivesKnown):
 
     def __init__(
         self,
-        store: PrunableStore,
+        store: JournalStore,
         *,
         retention: Retention | None = None,
         make_draft: Callable[[Entry], Draft] = draft,

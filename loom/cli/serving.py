@@ -95,7 +95,6 @@ def _same_turn(listing: TurnListing, among: Sequence[TurnListing]) -> bool:
 async def _say_hello(shell: Shell, loom: Loom) -> None:
     """Print what runs, for a person and for a script that waits for the first line."""
     unfinished = [each async for each in loom.turns.every()]
-    holder = loom.store.lock.holder() or {}
     if shell.json:
         shell.output.line(
             {
@@ -103,7 +102,7 @@ async def _say_hello(shell: Shell, loom: Loom) -> None:
                 "workspace": loom.workspace,
                 "journal": str(loom.files.journal),
                 "pid": os.getpid(),
-                "socket": holder.get("socket"),
+                "socket": loom.socket,
                 "position": loom.store.acknowledged,
                 "unfinished": len(unfinished),
             }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from datetime import datetime
 from typing import Self
 
-from loom.errors import AppendUnknownError, JournalReadOnlyError
+from loom.clock import datetime_from_us
+from loom.errors import AppendUnknownError, JournalReadOnlyError, LoomError
 from loom.journal.chain import genesis
 from loom.journal.entry import Part, Recorded
 from loom.journal.sqlite import Reader
@@ -33,6 +35,16 @@ class ReadOnlyStore(JournalStore):
     def workspace(self) -> str:
         """The workspace whose journals these are."""
         return self._workspace
+
+    @property
+    def writer(self) -> int:
+        """No writer: 0."""
+        return 0
+
+    @property
+    def shared(self) -> bool:
+        """Nothing is shared: what is read is as it was at creation."""
+        return False
 
     @property
     def acknowledged(self) -> int:
@@ -74,6 +86,33 @@ class ReadOnlyStore(JournalStore):
         async for recorded in self.reader.read(journal):
             head = Head(recorded.sequence, recorded.entry_hash)
         return head
+
+    async def acquire(self, journal: str) -> Head:
+        """Refuse."""
+        raise _refused(journal)
+
+    async def refresh(self) -> int:
+        """Return the last position at creation."""
+        return self.acknowledged
+
+    async def fence(self, writer: int) -> None:
+        """Refuse."""
+        raise _refused(f"of writer {writer}")
+
+    def on_fenced(self, callback: Callable[[LoomError], None]) -> None:
+        """Never call it."""
+
+    def now(self) -> datetime:
+        """Return the time of the last entry at creation."""
+        return datetime_from_us(self.recorded_at_us)
+
+    async def prune(self, journal: str, *, until: int) -> None:
+        """Refuse."""
+        raise _refused(journal)
+
+    async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Refuse."""
+        raise _refused(journal)
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the `CommandReceivedEntry` of a command, or None."""

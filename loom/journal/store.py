@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from loom.errors import AdmissionError, AppendUnknownError
+from loom.errors import AdmissionError, AppendUnknownError, LoomError
 from loom.identity import random_bytes
 from loom.journal.admission import DEFAULT_LIMITS, Limits
 from loom.journal.chain import HASH_BYTES, SALT_BYTES, body_digest
@@ -105,6 +106,8 @@ class Head(NamedTuple):
 
     sequence: int
     entry_hash: bytes
+    taken_over: bool = False
+    """Of `acquire`: whether another process was the writer of the journal until now."""
 
 
 class Receipt(NamedTuple):
@@ -211,7 +214,14 @@ class JournalWriter(Protocol):
 
 
 class JournalStore(JournalReader, JournalWriter, Protocol):
-    """Append-only journals of one workspace, with one writer."""
+    """Append-only journals of one workspace. A store says whether one process writes it at a time, or several.
+
+    Where several do, each journal has one writer at a time. A process `acquire`s a journal before it reads it. Each
+    `acquire` takes a new epoch, and every append is checked against the epoch under which its process has acquired the
+    journal, before its sequence: after another process has acquired the journal, all that this one still has in its
+    pipeline is a `WriterFencedError`. An append to a journal that was never acquired, as that of a registry, is checked
+    by its sequence alone: its caller waits for each before it submits the next. Epochs never fall within a journal.
+    """
 
     @property
     def workspace(self) -> str:
@@ -219,8 +229,18 @@ class JournalStore(JournalReader, JournalWriter, Protocol):
         ...
 
     @property
+    def writer(self) -> int:
+        """The number of this process among the writers of the workspace: it rises with each that opens the store."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may write the workspace at the same time."""
+        ...
+
+    @property
     def acknowledged(self) -> int:
-        """The position up to which everything is known to be durable."""
+        """The position up to which everything is known here to be durable; see `refresh`."""
         ...
 
     @property
@@ -230,6 +250,52 @@ class JournalStore(JournalReader, JournalWriter, Protocol):
 
     async def head(self, journal: str) -> Head:
         """Return the head of a journal as far as it is durable."""
+        ...
+
+    async def acquire(self, journal: str) -> Head:
+        """Become the one writer of a journal, and return its head: to be called before the journal is read.
+
+        What a former writer still has in its pipeline is refused from now on. Raises `WriterFencedError` if this
+        process was fenced.
+        """
+        ...
+
+    async def refresh(self) -> int:
+        """Return the position up to which everything is durable, what other processes wrote included."""
+        ...
+
+    async def fence(self, writer: int) -> None:
+        """Let a process write nothing more, once what it has begun has ended; a process may fence itself.
+
+        It is final, and harmless for a writer that has ended. Raises `AppendRefusedError` for a writer that cannot be
+        fenced from here.
+        """
+        ...
+
+    def on_fenced(self, callback: Callable[[LoomError], None]) -> None:
+        """Have `callback` called on the event loop, once, when this process may write nothing more, with the reason.
+
+        It is called at once if that is so already. A turn that waits writes nothing, and would not learn of it.
+        """
+        ...
+
+    def now(self) -> datetime:
+        """Return the time by the clock that entries are stamped with, never earlier than the last entry."""
+        ...
+
+    async def prune(self, journal: str, *, until: int) -> None:
+        """Remove the bodies of a journal, up to and including a sequence, if a journaled `PrunedEntry` declares it.
+
+        Hashes stay, and the chain verifies. It is all or nothing: `AppendRefusedError` if nothing was declared,
+        `SequenceConflictError` if the journal has grown.
+        """
+        ...
+
+    async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove bodies of a journal by ranges (first, last), if journaled `PrunedEntry`s declare them.
+
+        All or nothing, as `prune`, but the journal may grow meanwhile.
+        """
         ...
 
     async def own_ids(self, ids: Collection[str]) -> dict[str, int]:

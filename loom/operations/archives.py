@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, JsonValue
 from loom.archive import ActorBlocker, Archive, Archives, Retention, check_override, seal
 from loom.extension import Named
 from loom.identity import Identity
-from loom.journal.sqlite import SqliteStore
+from loom.journal.store import JournalStore
 from loom.operations.arguments import Arguments
 from loom.sealing import Subjects
 
@@ -51,7 +51,7 @@ async def add_archive(archives: Archives, given: AddArchive) -> JsonValue:
 
 
 async def encrypt_archive(
-    store: SqliteStore, archives: Archives, subjects: Subjects, retention: Retention, given: EncryptArchive
+    store: JournalStore, archives: Archives, subjects: Subjects, retention: Retention, given: EncryptArchive
 ) -> JsonValue:
     """Seal journals into an encrypted archive, and write down that it was made; null where there are none."""
     if given.override is not None:

@@ -24,7 +24,7 @@ from loom.errors import ControlError
 from loom.evolution import Suggestions
 from loom.extension import Extension
 from loom.identity import Edge
-from loom.journal.sqlite import SqliteStore
+from loom.journal.store import JournalStore
 from loom.operations.actors import RestartActor, actor_restarted, actors_listed
 from loom.operations.answering import deny, grant, inform, list_approvals, send_back, show_approval
 from loom.operations.archives import (
@@ -112,7 +112,7 @@ class Served(Protocol):
     people: People
     replay: Replay
     runs: Runs
-    store: SqliteStore
+    store: JournalStore
     subjects: Subjects
     suggestions: Suggestions
     turns: Turns

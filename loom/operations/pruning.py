@@ -11,7 +11,7 @@ from loom.actors.scanning import scan
 from loom.archive import BodiesPruned, BodyPruning, bodies_of_subject
 from loom.errors import AdmissionError
 from loom.extension import Named
-from loom.journal.sqlite import SqliteStore
+from loom.journal.store import JournalStore
 from loom.operations.arguments import Arguments, Nothing
 from loom.sealing import Subjects, check_subject
 
@@ -33,12 +33,12 @@ class PruneSubject(PruneClear):
     subject: str
 
 
-async def scan_clear(store: SqliteStore, actors: ActorSystem, _: Nothing) -> JsonValue:
+async def scan_clear(store: JournalStore, actors: ActorSystem, _: Nothing) -> JsonValue:
     """Return which entries hold a declared field in clear."""
     return [each._asdict() async for each in scan(store, actors.classes, until=store.acknowledged)]
 
 
-async def prune_clear(store: SqliteStore, actors: ActorSystem, pruning: BodyPruning, given: PruneClear) -> JsonValue:
+async def prune_clear(store: JournalStore, actors: ActorSystem, pruning: BodyPruning, given: PruneClear) -> JsonValue:
     """Move the bodies that hold a declared field in clear into an encrypted archive, each for its subjects.
 
     A journal is left if the subject of one of these fields is unknown.
@@ -60,7 +60,9 @@ async def prune_clear(store: SqliteStore, actors: ActorSystem, pruning: BodyPrun
     return _said(done._replace(left={**done.left, **unknown}))
 
 
-async def prune_subject(store: SqliteStore, subjects: Subjects, pruning: BodyPruning, given: PruneSubject) -> JsonValue:
+async def prune_subject(
+    store: JournalStore, subjects: Subjects, pruning: BodyPruning, given: PruneSubject
+) -> JsonValue:
     """Move the bodies of actors' journals that concern a subject into an encrypted archive."""
     check_subject(given.subject)
     chosen = await bodies_of_subject(store, given.subject, subjects=subjects)
@@ -70,7 +72,7 @@ async def prune_subject(store: SqliteStore, subjects: Subjects, pruning: BodyPru
     return _said(done)
 
 
-def _file(store: SqliteStore, directory: Path) -> Path:
+def _file(store: JournalStore, directory: Path) -> Path:
     if not directory.is_absolute():
         raise AdmissionError(f"directory [{directory}] is relative; expected an absolute path: write it in full")
     return directory / f"{store.workspace}-bodies-{store.now():%Y-%m-%d}-{store.acknowledged}.loom.zip"

@@ -18,7 +18,9 @@ from loom.errors import (
     JournalBusyError,
     JournalClosedError,
     JournalForeignError,
+    LoomError,
     SequenceConflictError,
+    WriterFencedError,
 )
 from loom.journal import Append, Draft, Head, JournalStore, Receipt
 from loom.journal.chain import genesis
@@ -315,6 +317,50 @@ class JournalStoreContract:
         assert await store.head("nobody/1") == Head(0, genesis("default", "nobody/1"))
         receipt = await store.append(notes("nobody/1", 0, 3))
         assert await store.head("nobody/1") == Head(3, receipt.entry_hash)
+
+    # --- who writes ------------------------------------------------------------------------------
+
+    async def test_a_journal_is_acquired_at_its_head_and_written_from_there(self, place: Place) -> None:
+        store = await place.open()
+        assert await store.acquire("a/1") == Head(0, genesis("default", "a/1"))
+        receipt = await store.append(notes("a/1", 0, 2))
+        assert await store.acquire("a/1") == Head(2, receipt.entry_hash)
+        after = await store.append(notes("a/1", 2))
+        entries = await collected(store.read("a/1"))
+        assert [each.epoch for each in entries] == sorted(each.epoch for each in entries)
+        assert await store.refresh() == store.acknowledged == after.position
+
+    async def test_each_process_is_a_writer_of_its_own_number(self, place: Place) -> None:
+        first = await place.open()
+        number = first.writer
+        await first.close()
+        assert 0 < number < (await place.open()).writer
+
+    async def test_a_process_that_is_fenced_says_so_once_and_writes_nothing_more(self, place: Place) -> None:
+        store, heard = await place.open(), list[LoomError]()
+        await store.append(notes("a/1", 0))
+        store.on_fenced(heard.append)
+        store.on_fenced(lambda error: heard.append(error))
+        await store.fence(store.writer)
+        await store.fence(store.writer)
+        assert [type(each) for each in heard] == [WriterFencedError, WriterFencedError]
+        with pytest.raises(WriterFencedError):
+            await store.append(notes("a/1", 1))
+        store.on_fenced(heard.append)
+        assert len(heard) == 3
+        assert len(await collected(store.read_all())) == 1
+
+    async def test_a_writer_that_has_ended_may_be_fenced_and_one_that_never_was_may_not(self, place: Place) -> None:
+        first = await place.open()
+        ended = first.writer
+        await first.close()
+        store = await place.open()
+        await store.fence(ended)
+        with pytest.raises(AppendRefusedError, match="expected"):
+            await store.fence(store.writer + 1_000)
+        await store.append(notes("a/1", 0))
+
+    # --- finding ---------------------------------------------------------------------------------
 
     async def test_a_command_is_found_by_its_id(self, place: Place) -> None:
         store = await place.open()

@@ -50,7 +50,7 @@ def stage(
                 SequenceConflictError(journal=append.journal, at=head.sequence, expected=append.expected)
             )
             continue
-        sequence, previous = head
+        sequence, previous = head.sequence, head.entry_hash
         journal, of_journal, back = append.journal, journal_fields(workspace, append.journal), at - now_us
         for kind, schema, command_id, policy, salt, body, digest in append.drafts:
             sequence += 1

@@ -7,19 +7,23 @@ cancel, so a caller that gives up never touches the transaction (reliability: C1
 from __future__ import annotations
 
 import asyncio
-import os
-import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
-from loom.errors import AppendUnknownError, JournalClosedError, LoomError
+from loom.errors import (
+    AppendRefusedError,
+    AppendUnknownError,
+    JournalClosedError,
+    LoomError,
+    WriterFencedError,
+)
 from loom.identity import check_workspace
-from loom.journal.entry import Part, Recorded
 from loom.journal.kinds import OWN_IDS
+from loom.journal.sqlite import forks
 from loom.journal.sqlite.connection import has_own_ids
 from loom.journal.sqlite.faults import keeps_no_own_ids
 from loom.journal.sqlite.files import JournalFiles, WriterLock, check_filesystem
@@ -27,6 +31,7 @@ from loom.journal.sqlite.options import SqliteOptions
 from loom.journal.sqlite.queue import AppendQueue, Waiting
 from loom.journal.sqlite.reader import Reader
 from loom.journal.sqlite.staging import Outcome, Tail, lost
+from loom.journal.sqlite.store_reads import StoreReads
 from loom.journal.sqlite.writer import Writer
 from loom.journal.store import Append, Draft, Head, Receipt, Submitted, check_name
 from loom.telemetry import get_logger
@@ -41,7 +46,7 @@ _ROUNDS = 2
 _log = get_logger(__name__)
 
 
-class SqliteStore:
+class SqliteStore(StoreReads):
     """A `JournalStore` in one SQLite file. Make it with `SqliteStore.open`; close it when done."""
 
     def __init__(self, files: JournalFiles, *, workspace: str, options: SqliteOptions, clock: Clock) -> None:
@@ -63,6 +68,8 @@ class SqliteStore:
         self._idle = asyncio.Event()
         self._idle.set()
         self._callbacks: list[Callable[[int], None]] = []
+        self._fenced: LoomError | None = None
+        self._on_fenced: list[Callable[[LoomError], None]] = []
         self._acknowledged = 0
         self._recorded_at_us = 0
         self._format = 0
@@ -92,13 +99,23 @@ class SqliteStore:
         behind_us = tail.recorded_at_us - clock.now_us() if tail.position else 0
         if behind_us > AHEAD_US:
             _log.warning("clock_behind_journal", journal=str(store.files.journal), by_s=behind_us // 1_000_000)
-        _open_stores.add(store)
+        forks.note(store)
         return store
 
     @property
     def workspace(self) -> str:
         """The workspace whose journals these are."""
         return self._workspace
+
+    @property
+    def writer(self) -> int:
+        """The epoch of this process: each that opens the file takes the next one."""
+        return self._writer.epoch
+
+    @property
+    def shared(self) -> bool:
+        """One process writes a file at a time: its lock sees to that."""
+        return False
 
     @property
     def acknowledged(self) -> int:
@@ -162,52 +179,31 @@ class SqliteStore:
         self._check_open()
         return await self._in_thread(lambda: self._writer.head(journal))
 
-    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
-        """Return the `CommandReceivedEntry` of a command, or None."""
-        return await self._reader.find_command(journal, command_id)
+    async def acquire(self, journal: str) -> Head:
+        """Return the head of a journal: the one process that writes the file is the writer of each."""
+        return await self.head(journal)
 
-    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream a journal by sequence: those after `after`, up to and with `until`, page by page."""
-        return self._reader.read(journal, after=after, until=until)
+    async def refresh(self) -> int:
+        """Return the acknowledged position: no other process appends."""
+        return self._acknowledged
 
-    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
-        return self._reader.read_all(after=after, until=until)
+    async def fence(self, writer: int) -> None:
+        """Let this process write nothing more, if it is that writer; earlier ones have ended already."""
+        self._check_open()
+        if writer > self.writer:
+            raise AppendRefusedError(
+                f"writer [{writer}] of journal [{self.files.journal}] is not known; expected at most [{self.writer}], "
+                "this process: it has opened the file last"
+            )
+        if writer == self.writer:
+            error = await self._in_thread(self._writer.fence)
+            self._note_fenced(error)
 
-    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        """Return position → entry, for the positions that have one: rows of views are compared with them."""
-        return await self._reader.at(positions)
-
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
-        return await self._reader.parts(positions, paths)
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
-        return await self._reader.steps(wanted)
-
-    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
-        return await self._reader.commands(turns, paths)
-
-    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
-        """Return own id → position of observed decisions; raise `JournalFormatError` where the format keeps none."""
-        return await self._reader.own_ids(ids)
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
-        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
-        return await self._reader.marks(turns)
-
-    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`.
-
-        A turn has asked that has requested an approval.
-        """
-        return self._reader.unfinished(asked=asked)
-
-    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
-        """Return names and last sequences of journals by name, those after `after`."""
-        return await self._reader.journals(after=after, limit=limit)
+    def on_fenced(self, callback: Callable[[LoomError], None]) -> None:
+        """Have `callback` called on the event loop, once, when this process may write nothing more, with the reason."""
+        self._on_fenced.append(callback)
+        if self._fenced is not None:
+            callback(self._fenced)
 
     async def prune(self, journal: str, *, until: int) -> None:
         """Remove the bodies of a journal, up to and including a sequence, if a journaled `PrunedEntry` declares it.
@@ -297,8 +293,11 @@ class SqliteStore:
                 position, at_us = max(position, outcome.position), max(at_us, outcome.recorded_at_us)
                 if not waiting.done():
                     waiting.set_result(outcome)
-            elif not waiting.done():
-                _give(waiting, outcome)
+            else:
+                if not waiting.done():
+                    _give(waiting, outcome)
+                if isinstance(outcome, WriterFencedError):
+                    self._note_fenced(outcome)
             waiting.drafts.clear()  # those who keep the future need its outcome alone
         self._note(position, at_us)
 
@@ -326,6 +325,12 @@ class SqliteStore:
             ) as error:  # a fault of one listener: the entries are durable, and the others must be notified
                 _log.error("on_commit_failed", position=position, error=repr(error))
 
+    def _note_fenced(self, error: LoomError) -> None:
+        if self._fenced is None:
+            self._fenced = error
+            for callback in self._on_fenced:
+                callback(error)
+
     def _check_open(self) -> None:
         if self._closed is not None:
             raise JournalClosedError(f"journal [{self.files.journal}] {self._closed}")
@@ -340,12 +345,12 @@ class SqliteStore:
             return
         self._released = True
         self._closed = self._closed or "is closed; expected an open one: open it again"
-        _open_stores.discard(self)
+        forks.forget(self)
         self._executor.submit(self._writer.close)
         self._executor.shutdown(wait=True)
         self.lock.release()
 
-    def _poison(self) -> None:
+    def poison(self) -> None:
         """In a forked child: a connection that was carried over a fork would corrupt the database (reliability: D4)."""
         self._closed = (
             "was opened by the parent of this forked process; expected one's own: open it after the fork, or start the "
@@ -353,20 +358,6 @@ class SqliteStore:
         )
         self._released = True
         self.lock.forget()
-        _carried_over.append(self)
-
-
-_open_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-_carried_over: list[SqliteStore] = []
-"""Stores of the parent in a forked child: never let go, as closing their connections would touch the parent's locks."""
-
-
-def _poison_all() -> None:
-    for store in list(_open_stores):
-        store._poison()
-
-
-os.register_at_fork(after_in_child=_poison_all)
 
 
 def _give(future: asyncio.Future[Receipt], error: LoomError) -> None:

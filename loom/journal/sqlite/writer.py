@@ -21,6 +21,7 @@ from loom.errors import (
     JournalReadOnlyError,
     LoomError,
     SequenceConflictError,
+    WriterFencedError,
 )
 from loom.journal.kinds import OWN_IDS
 from loom.journal.sqlite.connection import format_of
@@ -89,6 +90,20 @@ class Writer:
     def format(self) -> int:
         """The format of the file."""
         return format_of(self._connection.sqlite())
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of this process, 0 before the journal is open."""
+        return self._connection.epoch
+
+    def fence(self) -> LoomError:
+        """Let nothing more be written by this process, and return why."""
+        return self._connection.refusal or self._connection.refuse(
+            WriterFencedError(
+                f"writer [{self.epoch}] of journal [{self._files.journal}] was fenced by this process; expected one "
+                "that may write: restart it"
+            )
+        )
 
     def commit(self, batch: Sequence[Append]) -> list[Outcome]:
         """Append a batch in one transaction and return the outcome of each append, in order; never raises."""
