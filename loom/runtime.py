@@ -45,6 +45,7 @@ from loom.history import History
 from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
+from loom.journal.following import Follower, followers_of
 from loom.journal.sqlite import JournalFiles, SqliteStore
 from loom.journal.store import Draft, JournalStore, draft
 from loom.lifecycle import Lifecycle
@@ -416,10 +417,19 @@ class Loom(Lifecycle):
         await self._start_parts()
         await self._start_schedules(config, make_draft)
         await self.subjects.carry_out()
+        self._follow_others()
         if self.resumes and config.alerts.enabled:
             self.alerts.start()
             self._stack.push_async_callback(self.alerts.close)
         await self._serve()
+
+    def _follow_others(self) -> None:
+        """Fold into the registries what other processes append, where the store is one that they write too."""
+        followers = followers_of(self.store)
+        if followers is not None:
+            follower = Follower(self.store, followers, background=self.background)
+            self._stack.push_async_callback(follower.close)
+            follower.start()
 
     def _make_people(self, config: LoomConfig, make_draft: Callable[[Entry], Draft]) -> People:
         section = config.sections.get("people")

@@ -189,21 +189,27 @@ class DecisionJournalEntry(ReferringEntry):
     the name of the person who answered a request. Schema 4 has the failed condition of a rule of a table. Schema 5
     refers to the look-ups and answers of its turn, where they are not given by name, and leaves out default values. A
     decision of an earlier schema keeps its body. Schema 6 may have its class sealed. Schema 7 may have an approval with
-    changes among those that are given by name. Schema 8 names the other persons of a quorum there.
+    changes among those that are given by name. Schema 8 names the other persons of a quorum there. Schema 9 may say how
+    far the control journals had been folded.
     """
 
     kind: ClassVar[str] = "decision"
-    schema_version: ClassVar[int] = 8
+    schema_version: ClassVar[int] = 9
     leaves_out_defaults: ClassVar[bool] = True
 
     decision: Decision
     enrich: Literal["always", "never"] | None = None
     """Whether a critic is to analyse it, regardless of the modes."""
+    controls: dict[str, int] | None = None
+    """Control journal → the last sequence that the deciding process had folded, where several processes write.
+
+    Standings and kill switches are control journals: a decision without a suspension's sequence did not know of it.
+    """
 
     @classmethod
     def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
         """Return an older body as it is: its missing fields are optional now."""
-        return body if version in range(1, 8) else super().upcast(version, body)
+        return body if version in range(1, 9) else super().upcast(version, body)
 
     def references(self) -> tuple[StepReference, ...]:
         """Return the look-ups and answers that it refers to."""

@@ -1,16 +1,25 @@
-"""A journal that one object folds into memory and appends to: the base of registries."""
+"""A journal that one object folds into memory and appends to: the base of registries.
+
+Several processes may have such an object for one journal, where the store is shared: each folds what the others append
+(`following`), and one that loses a race for an append makes its entry again, from what was appended first.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from loom.background import finished
-from loom.errors import AppendUnknownError, JournalReadOnlyError
+from loom.errors import AppendUnknownError, JournalReadOnlyError, SequenceConflictError
 from loom.journal.entry import Entry, Recorded
+from loom.journal.following import followers_of
 from loom.journal.store import Append, Draft, JournalReader, JournalWriter, draft
 
 __all__ = ["SingletonJournal"]
+
+_RACES = 50
+"""How often an entry is made again after another process appended first; each time, one of them has got on."""
+_PAUSE_S = 0.001
 
 
 class SingletonJournal:
@@ -26,13 +35,33 @@ class SingletonJournal:
         fold: Callable[[Recorded], None],
         *,
         make_draft: Callable[[Entry], Draft] = draft,
+        controls: bool = False,
+        followed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Take what folds an entry.
+
+        `controls` says that it decides who or what may act: decisions then name how far it was folded. `followed` is
+        called in the background after entries of another process were folded.
+        """
         self._store = store
         self._name = name
         self._fold = fold
         self._draft = make_draft
+        self.controls = controls
+        self.followed = followed
+        self._followers = followers_of(store)
         self._lock = asyncio.Lock()
         self._sequence = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the journal."""
+        return self._name
+
+    @property
+    def sequence(self) -> int:
+        """The last entry that was folded; 0 where there was none."""
+        return self._sequence
 
     @property
     def writable(self) -> bool:
@@ -40,7 +69,12 @@ class SingletonJournal:
         return isinstance(self._store, JournalWriter)
 
     async def load(self) -> None:
-        """Fold the entries that were appended since the last call, each once, also if calls overlap."""
+        """Fold the entries that were appended since the last call, each once, also if calls overlap.
+
+        From the first call on, a shared store has it followed.
+        """
+        if self._followers is not None:
+            self._followers.add(self)
         async for recorded in self._store.read(self._name, after=self._sequence):
             if recorded.sequence > self._sequence:
                 self._fold(recorded)
@@ -49,17 +83,27 @@ class SingletonJournal:
     async def append_if_missing(self, make: Callable[[], Entry | None]) -> None:
         """Append the entry that `make` returns, and fold it; None means that nothing is missing.
 
-        Concurrent calls run one after the other, so `make` sees the entry of the call before. The call runs to its end
-        even if its caller is cancelled.
+        Concurrent calls run one after the other, so `make` sees the entry of the call before. Where another process
+        has appended meanwhile, its entry is folded and `make` is called again. The call runs to its end even if its
+        caller is cancelled.
         """
 
         async def one_at_a_time() -> None:
             async with self._lock:
-                await self.load()
-                entry = make()
-                if entry is not None:
-                    await self._append(entry)
+                for race in range(1, _RACES + 1):
                     await self.load()
+                    entry = make()
+                    if entry is None:
+                        return
+                    try:
+                        await self._append(entry)
+                    except SequenceConflictError:
+                        if race == _RACES:
+                            raise
+                        await asyncio.sleep(_PAUSE_S * race)
+                        continue
+                    await self.load()
+                    return
 
         await finished(one_at_a_time())
 

@@ -57,7 +57,9 @@ class People:
         make_draft: Callable[[Entry], Draft] = draft,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._journal = SingletonJournal(store, PEOPLE_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(
+            store, PEOPLE_JOURNAL, self._fold, make_draft=make_draft, followed=self._was_followed
+        )
         self._journaled = Register(version=f"{PEOPLE_JOURNAL}@0", journaled=True)
         self._config = config or PeopleConfig()
         self._set = _from(self._config)
@@ -270,6 +272,10 @@ class People:
     async def _write(self, missing: Callable[[], Entry | None]) -> None:
         self._journaled_only()
         await self._journal.append_if_missing(missing)
+        self._changed()
+
+    async def _was_followed(self) -> None:
+        """Look again at who may answer: another process has changed the directory."""
         self._changed()
 
     def _journaled_only(self) -> None:

@@ -36,7 +36,7 @@ class KillSwitch:
     """Engaged or armed. Its journal is read before the first request; `engaged` is then a look at memory."""
 
     def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = SingletonJournal(store, SWITCH_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, SWITCH_JOURNAL, self._fold, make_draft=make_draft, controls=True)
         self._last: KillSwitchEngagedEntry | KillSwitchRearmedEntry | None = None
         self._stop: KillSwitchEngagedEntry | None = None
         self._turned: list[tuple[int, bool]] = []

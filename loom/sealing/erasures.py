@@ -6,7 +6,7 @@ either order: placed first it refuses the erasure, and an erasure that has begun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -102,7 +102,10 @@ class Erasures:
     """Who was erased in a workspace, and who is held."""
 
     def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = SingletonJournal(store, ERASURES_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(
+            store, ERASURES_JOURNAL, self._fold, make_draft=make_draft, followed=self._was_followed
+        )
+        self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._erased: dict[str, Erasure] = {}
         self._held: dict[str, SubjectHoldPlacedEntry] = {}
         self.sequence = 0
@@ -111,6 +114,14 @@ class Erasures:
     async def load(self) -> None:
         """Read them."""
         await self._journal.load()
+
+    def on_followed(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Have something called after another process has erased or held a subject, and this one knows it."""
+        self._listeners.append(listener)
+
+    async def _was_followed(self) -> None:
+        for listener in self._listeners:
+            await listener()
 
     # --- erasing --------------------------------------------------------------------------------
 
@@ -126,6 +137,7 @@ class Erasures:
 
         def make() -> Entry | None:
             nonlocal begun
+            begun = False
             if self.is_ended(subject, generation):
                 return None
             self.check_hold(subject)
@@ -205,6 +217,7 @@ class Erasures:
 
         def make() -> Entry | None:
             nonlocal placed
+            placed = False
             if subject in self._held:
                 return None
             self.check(subject, generation=newest)

@@ -50,6 +50,8 @@ class Subjects:
         self._knowing: list[Knows] = []
         self._lock = asyncio.Lock()
         self._why_locked: str | None = None
+        self._followed = 0
+        erasures.on_followed(self._forget_followed)
 
     @classmethod
     async def open(
@@ -69,6 +71,7 @@ class Subjects:
         erasures = Erasures(store, make_draft=make_draft)
         await erasures.load()
         own = cls(erasures, readers=config.readers)
+        own._followed = erasures.sequence
         if not config.enabled:
             return own
         try:
@@ -135,6 +138,16 @@ class Subjects:
             return ()
         async with self._lock:
             return await self._carry_out(None)
+
+    async def _forget_followed(self) -> None:
+        """Let go of what this process has of subjects that another one erases; its own keys of theirs are destroyed."""
+        async with self._lock:
+            for subject, generation in self.erasures.ended_after(self._followed):
+                if self.vault is not None:
+                    await self.vault.destroy(subject, until=generation)
+                for forget in self._forgetting:
+                    await forget(subject)
+            self._followed = self.erasures.sequence
 
     async def hold(self, subject: str, *, by: By, reason: str) -> bool:
         """Hold a subject in a person's name: it is not erased, and nothing of it pruned; False where it was held."""

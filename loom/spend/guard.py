@@ -156,6 +156,7 @@ class SpendGuard(Generic[R]):
         refused: list[R] = []
 
         def make() -> Entry | None:
+            refused.clear()
             if reservation_id in period.known:
                 return None
             reason = self._ledger.refusal(period.of(day), period.of(day, account), worst_case_micro_usd)

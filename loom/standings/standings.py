@@ -61,7 +61,7 @@ class Standings:
     """
 
     def __init__(self, store: JournalReader, *, make_draft: Callable[[Entry], Draft] = draft) -> None:
-        self._journal = SingletonJournal(store, STANDINGS_JOURNAL, self._fold, make_draft=make_draft)
+        self._journal = SingletonJournal(store, STANDINGS_JOURNAL, self._fold, make_draft=make_draft, controls=True)
         self._standings: dict[str, Standing] = {}
         self._held: set[str] = set()
 

@@ -91,7 +91,7 @@ def test_each_kind_holds_its_own_decisions_only() -> None:
         DecisionObservedEntry(decision=lived, source=SOURCE)
     body = json.loads(draft(DecisionJournalEntry(decision=lived)).body)
     assert "decided_at" not in body["decision"]  # a decision of a turn is written as it was
-    assert DecisionJournalEntry.schema_version == 8
+    assert DecisionJournalEntry.schema_version == 9
 
 
 @pytest.mark.parametrize(("kind", "body"), [("policy_adopted", ADOPTED_2), ("run_started", STARTED_2)])

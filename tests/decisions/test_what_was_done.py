@@ -119,7 +119,7 @@ def test_an_older_loom_calls_a_decision_with_failures_newer() -> None:
     newer = KINDS.decode("decision", DecisionJournalEntry.schema_version + 1, body)
     assert isinstance(newer, UnknownEntry)
     assert newer.problem == "newer_schema"
-    assert DecisionJournalEntry.schema_version == 8
+    assert DecisionJournalEntry.schema_version == 9
 
 
 async def test_effects_of_the_turn_are_told_with_their_keys_results_and_failures(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from loom.decisions.decision import (
 from loom.decisions.entries import DecisionJournalEntry
 from loom.errors import AdmissionError
 from loom.journal.entry import Step
+from loom.journal.following import followers_of
 from loom.policies.evaluation import Evaluation
 from loom.policies.registry import PolicyVersion
 from loom.precedents.equivalence import KeyOf
@@ -93,7 +94,7 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
             precedents=precedents,
             key_of=await key_of_classes(turn, None if turn.actor is None else turn.actor.equivalence),
         )
-        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich)
+        entry = DecisionJournalEntry(step=step, decision=decision, enrich=given.enrich, controls=_controls(turn, step))
         ready = turn.draft(entry, policy_hash=version.hash_bytes)
         if turn.counterfactual:
             return await _decided_again(turn, step, decision)
@@ -110,6 +111,17 @@ async def record_decision(turn: Turn, given: DecisionDraft) -> str:
                 turn.compare(recorded, entry if recorded.schema_version > 1 else _as_it_was(entry))
         turn.gathered.decisions.append(decision.decision_id)
         return decision.decision_id
+
+
+def _controls(turn: Turn, step: Step) -> dict[str, int] | None:
+    """Return how far the control journals are folded, or were when a recorded decision was made."""
+    if not getattr(turn.services.store, "shared", False):  # what the one process has appended, it has folded
+        return None
+    recorded = None if turn.recorded_steps is None else turn.recorded_steps.peek(step, "end")
+    if recorded is not None:
+        return expect(recorded.entry, DecisionJournalEntry, turn).controls
+    followers = followers_of(turn.services.store)
+    return None if followers is None else followers.controls()
 
 
 def _parent(turn: Turn, given: str | None) -> str | None:
