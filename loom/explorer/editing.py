@@ -1,14 +1,15 @@
 """A table as a form: the text of each cell, and the table that edited texts are.
 
-The texts go from and to the page in one order: parameters, then for each row its conditions and its effect. A parameter
-is written `{name}`, a list with commas; a text that could be misread is written as JSON, in quotes.
+The texts go from and to the page in one order: parameters, then for each row its conditions and its effect. A rule that
+was added begins with its name and its reason. A parameter is written `{name}`, a list with commas; a text that could be
+misread is written as JSON, in quotes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from loom.errors import PolicyTableError
@@ -28,7 +29,7 @@ EFFECTS = {
 }
 """The effects of a rule, and their words on pages."""
 
-Part: TypeAlias = Literal["parameter", "operator", "value", "effect", "tier"]
+Part: TypeAlias = Literal["parameter", "name", "why", "operator", "value", "effect", "tier"]
 
 _INTEGER = re.compile(r"-?[0-9]{1,16}\Z")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}\Z")
@@ -52,8 +53,8 @@ class Edited(NamedTuple):
     problems: dict[int | None, str]
 
 
-def fields_of(table: Table) -> list[Field]:
-    """Return the texts of a table, in the order of the form."""
+def fields_of(table: Table, added: Collection[int] = ()) -> list[Field]:
+    """Return the texts of a table, in the order of the form; `added` are the numbers of rules that were added."""
     layout = table.layout
     found = [
         Field("parameter", each.type, _text(each.value), ("parameters", name, "value"))
@@ -61,6 +62,9 @@ def fields_of(table: Table) -> list[Field]:
     ]
     for part, rows in (("limits", layout.limits), ("rules", layout.rules)):
         for place, row in enumerate(rows):
+            if part == "rules" and place in added:
+                found.append(Field("name", "name", row.name, (part, place, "name")))
+                found.append(Field("why", "why", row.why, (part, place, "why")))
             found += _fields_of_row(table, row, (part, place))
     if layout.otherwise is not None:
         found += _fields_of_row(table, layout.otherwise, ("otherwise",))
@@ -75,9 +79,9 @@ def operators_for(kind: str) -> tuple[str, ...]:
     return tuple(each for each in OPERATORS if each not in ordered and (kind == "string" or each != "starts with"))
 
 
-def edited(table: Table, texts: Sequence[str]) -> Edited:
+def edited(table: Table, texts: Sequence[str], added: Collection[int] = ()) -> Edited:
     """Return the table with other texts; there must be as many as `fields_of` returns."""
-    fields = fields_of(table)
+    fields = fields_of(table, added)
     if len(texts) != len(fields):
         return Edited(None, {None: f"[{len(texts)}] texts were sent; expected [{len(fields)}]: open the page again"})
     written = table.written()
@@ -117,6 +121,10 @@ def _set(written: dict[str, Any], field: Field, text: str, before: str) -> None:
         home[last] = _scalar(field.type, text)
     elif field.part == "value":
         home[last] = _operand(written, field.type, text, before)
+    elif field.part in ("name", "why"):
+        if not text.strip():
+            raise ValueError("expected a name" if field.part == "name" else "expected the reason of this rule")
+        home[last] = text.strip()
     elif field.part == "tier":
         tier = text.strip() if home["effect"] == "require_approval" else ""
         home.pop("tier", None)

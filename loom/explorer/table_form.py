@@ -7,8 +7,8 @@ from decimal import Decimal, InvalidOperation
 
 from pydantic import BaseModel, ConfigDict
 
-from loom.explorer.editing import EFFECTS, fields_of, operators_for
-from loom.policies.tables import Table
+from loom.explorer.editing import EFFECTS, operators_for
+from loom.explorer.shaping import Sheet
 from loom.policies.tables.layout import Row
 from loom.replay.what_if.results import Span
 
@@ -51,19 +51,27 @@ class Cell(_Model):
     operators: tuple[str, ...]
     text: str
     old: str
+    added: bool
     slider: Slider | None
     problem: str | None
 
     @property
     def changed(self) -> bool:
         """Whether it differs from the table that the edits began with."""
-        return self.old != f"{self.operator} {self.text}"
+        return self.added or self.old != f"{self.operator} {self.text}"
 
 
 class Rule(_Model):
-    """One row; `number` is the place of the text of its effect, after which comes who is asked."""
+    """One row; `number` is the place of the text of its effect, after which comes who is asked.
+
+    `place` is its number among the rules; None for hard limits and the row for everything else, which stay in their
+    places. `head` is the place of the text of its name, after which comes its reason; only rules that were added have
+    those as texts.
+    """
 
     name: str
+    place: int | None
+    head: int | None
     why: str
     part: str
     cells: tuple[Cell, ...]
@@ -78,18 +86,20 @@ class Rule(_Model):
     @property
     def changed(self) -> bool:
         """Whether any of it differs from the table that the edits began with."""
-        return (self.effect, self.tier) != (self.old_effect, self.old_tier) or any(each.changed for each in self.cells)
+        edited = (self.effect, self.tier) != (self.old_effect, self.old_tier)
+        return edited or self.head is not None or any(each.changed for each in self.cells)
 
 
 class TableForm:
     """The form of a table with edited texts."""
 
     def __init__(
-        self, table: Table, texts: Sequence[str], problems: Mapping[int | None, str], spans: Mapping[str, Span]
+        self, sheet: Sheet, texts: Sequence[str], problems: Mapping[int | None, str], spans: Mapping[str, Span]
     ) -> None:
         """Take a table, its edited texts, what is wrong with some of them, and the spans of recorded numbers."""
-        self._layout = table.layout
-        self._fields = fields_of(table)
+        self._sheet = sheet
+        self._layout = sheet.table.layout
+        self._fields = sheet.fields
         self._texts = texts
         self._problems = problems
         self._spans = spans
@@ -120,17 +130,22 @@ class TableForm:
         layout, number, found = self._layout, len(self._layout.parameters), []
         otherwise = () if layout.otherwise is None else (layout.otherwise,)
         for part, rows in (("limit", layout.limits), ("rule", layout.rules), ("otherwise", otherwise)):
-            for row in rows:
-                found.append(self._rule(part, row, number))
-                number += 2 * len(row.when) + 2
+            for place, row in enumerate(rows):
+                at = place if part == "rule" else None
+                found.append(self._rule(part, row, number, at))
+                number = found[-1].number + 2
         return tuple(found)
 
-    def _rule(self, part: str, row: Row, number: int) -> Rule:
-        cells = tuple(self._cell(each.fact, number + 2 * place) for place, each in enumerate(row.when))
+    def _rule(self, part: str, row: Row, number: int, place: int | None) -> Rule:
+        head = number if place in self._sheet.added else None
+        number += 0 if head is None else 2
+        cells = tuple(self._cell(each.fact, number + 2 * at, place, at) for at, each in enumerate(row.when))
         number += 2 * len(row.when)
         return Rule(
-            name=row.name,
-            why=row.why,
+            name=row.name if head is None else self._texts[head],
+            place=place,
+            head=head,
+            why=row.why if head is None else self._texts[head + 1],
             part=part,
             cells=cells,
             number=number,
@@ -139,10 +154,10 @@ class TableForm:
             old_effect=self._fields[number].text,
             old_tier=self._fields[number + 1].text,
             effects=("deny", "indeterminate") if part == "limit" else tuple(EFFECTS),
-            problem=self._problem(number),
+            problem=self._problem(number) or (None if head is None else self._problem(head)),
         )
 
-    def _cell(self, fact: str, number: int) -> Cell:
+    def _cell(self, fact: str, number: int, rule: int | None, place: int) -> Cell:
         field, operator, text = self._fields[number], self._texts[number], self._texts[number + 1]
         single = operator in _SINGLE and not text.strip().startswith("{")
         return Cell(
@@ -153,6 +168,7 @@ class TableForm:
             operators=operators_for(field.type),
             text=text,
             old=f"{field.text} {self._fields[number + 1].text}",
+            added=rule is not None and self._sheet.is_new(rule, place),
             slider=_slider(field.type, self._span(fact), text) if single else None,
             problem=self._problem(number),
         )

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from loom.policies.canonical import untagged
 from loom.policies.version import PolicyVersion
 
-__all__ = ["Change", "Difference", "conditions_in_words", "difference"]
+__all__ = ["Change", "Difference", "conditions_in_words", "difference", "table_changes"]
 
 Part: TypeAlias = Literal[
     "fact", "parameter", "limit", "rule", "otherwise", "hit policy", "missing facts", "constant", "language", "name"
@@ -61,13 +61,14 @@ def difference(old: PolicyVersion, new: PolicyVersion) -> Difference:
         if languages[0] != languages[1]:
             changes.append(Change("language", "language", str(languages[0]), str(languages[1])))
         elif languages[0] == "table":
-            changes += _tables(old.document, new.document)
+            changes += table_changes(old.document, new.document)
         elif languages[0] == "python":
             changes += _rules(old.document, new.document)
     return Difference(old.version, new.version, tuple(changes), _source(old, new))
 
 
-def _tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+def table_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield the differences between the documents of two tables, in the order of the table."""
     yield from _mapping("fact", old["facts"], new["facts"])
     for name in _union(old["parameters"], new["parameters"]):
         yield from _mapping("parameter", old["parameters"].get(name, {}), new["parameters"].get(name, {}), f"{name}.")

@@ -192,3 +192,61 @@ async def test_who_proposes_cannot_adopt_and_who_reads_can_do_neither(tmp_path: 
             answer = await reader.open(f"/what-if{wrong}")
             assert answer.status in (200, 404, 422), wrong
             assert answer.status != 200 or "open the page again" in answer.text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_rule_is_copied_narrowed_and_moved_on_the_page_and_proposed(
+    tmp_path: Path, chromium: Any, shots: Path, width: int
+) -> None:
+    async with house(tmp_path, actors=[RefundAgent]) as place:
+        await decide(place.loom(), *CASES)
+        context = await chromium.new_context(viewport={"width": width, "height": 900})
+        problems: list[str] = []
+        page = await signed_in(context, place, "operator", "/what-if")
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        result = page.locator("#result")
+        await result.get_by_text("All 30 cases that can be judged stay").wait_for()
+        await page.get_by_label("loyal: what years is compared with", exact=True).fill("4")
+        await result.get_by_text("4 of 30 cases", exact=True).wait_for()
+
+        await page.get_by_role("button", name="loyal: copy, as a new rule").click()
+        name = page.get_by_label("Name of the new rule")
+        await name.wait_for()
+        assert await name.input_value() == "loyal (2)"
+        assert await page.get_by_label("loyal: what years is compared with", exact=True).input_value() == "4"
+        await name.fill("loyal and small")
+        await page.get_by_label("Why it is so").fill("too small to ask anyone about")
+        await name.press("Enter")
+        await page.get_by_label("loyal (2): what years is compared with").fill("3")
+        await page.get_by_label("loyal (2): what amount_usd is compared with", exact=True).fill("400")
+        await page.get_by_label("loyal (2): what then happens").select_option("allow")
+        await page.wait_for_url("**v=400**")
+        await page.screenshot(path=shots / f"what-if-rows-{width}.png", full_page=True)
+        await page.get_by_role("button", name="loyal (2): move up").click()
+        await page.wait_for_url("**shape=0%2C1%2B%2C1**")
+        await page.locator("#result .flips").get_by_text("now by loyal and small").first.wait_for()
+        assert await page.get_by_role("button", name="sanctions: remove").count() == 0, "hard limits stay"
+        narrowed = page.locator("fieldset", has_text="Name of the new rule")
+        await narrowed.get_by_text("Add or remove a condition").click()
+        await page.get_by_role("button", name="loyal and small: add a condition on country").click()
+        await page.get_by_label("loyal and small: what country is compared with").fill("DE")
+        await page.wait_for_url("**v=DE**")
+        await page.locator("#result").get_by_text("now by loyal and small").first.wait_for()
+        await narrowed.get_by_text("Add or remove a condition").click()
+        await page.get_by_role("button", name="loyal and small: remove the condition on country").click()
+        await page.wait_for_url("**shape=0%2C1%2B%2C1**")
+        await page.screenshot(path=shots / f"what-if-moved-{width}.png", full_page=True)
+
+        await page.get_by_role("link", name="Propose these rules").click()
+        await page.get_by_text("rule loyal and small: added").wait_for()
+        await page.get_by_label("Why").fill("nobody should wait for a small amount")
+        await page.get_by_role("button", name="Propose").click()
+        await page.get_by_text("You proposed this. Another person has to adopt it").wait_for()
+        await context.close()
+        assert not problems
+        proposed = place.loom().policies.latest("refunds")
+        table = place.loom().policies.runnable(proposed)
+        assert isinstance(table, Table)
+        assert [row.name for row in table.layout.rules] == ["small", "loyal and small", "loyal"]
+        assert [str(each) for each in table.layout.rules[1].when] == ["years >= 3", "amount_usd <= 400"]

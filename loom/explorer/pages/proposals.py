@@ -9,12 +9,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from loom.errors import PolicyNotRegisteredError, PolicyTableError
-from loom.explorer.editing import MOST_FIELDS, edited, fields_of
+from loom.explorer.editing import MOST_FIELDS
 from loom.explorer.page import Done, Page, View
-from loom.explorer.pages.what_if import Texts, base_of, question, session_of, table_of_version
+from loom.explorer.pages.what_if import Shaped, Texts, base_of, question, session_of, table_of_version
+from loom.explorer.shaping import Sheet, sheet_of
 from loom.explorer.visits import FormFields, Visit, Visitor, form
 from loom.explorer.words import PersonInWords, named
 from loom.identity import same_person
+from loom.policies.difference import table_changes
 from loom.policies.registry import PolicyRegistry, PolicyVersion
 from loom.policies.tables import Table
 from loom.replay.what_if import TrialResult, WhatIfProcess
@@ -77,6 +79,7 @@ class ProposeView(View):
     changes: tuple[str, ...]
     result: TrialResult
     texts: str
+    shape: str
     query: str
 
 
@@ -86,6 +89,7 @@ class Proposal(FormFields):
     policy: str = Field(min_length=1, max_length=200)
     base: str = Field(min_length=1, max_length=200)
     texts: str = Field(max_length=100_000)
+    shape: str = Field(default="", max_length=4_000)
     reason: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
 
 
@@ -137,20 +141,21 @@ async def adopt(visit: Visit, version: str, given: Annotated[Adoption, form(Adop
 
 
 @propose.shows
-async def about_to_propose(visit: Visit, policy: str, base: str, v: Texts = ()) -> ProposeView:
+async def about_to_propose(visit: Visit, policy: str, base: str, v: Texts = (), shape: Shaped = "") -> ProposeView:
     """Show what is about to be proposed."""
-    version, before, after = _edited(visit, policy, base, v)
-    result = await visit.loom.part(WhatIfProcess).judge(f"{session_of(visit)}/propose", before, after)
+    version, sheet, after = _edited(visit, policy, base, shape, v)
+    result = await visit.loom.part(WhatIfProcess).judge(f"{session_of(visit)}/propose", sheet.base, after)
     if result is None:
         raise HttpRefusal(409, "superseded", "a newer question of this session is answered instead")
     return ProposeView(
         as_of=result.position,
         policy=policy,
         base=version.version,
-        changes=result.edits,
+        changes=tuple(str(each) for each in table_changes(sheet.base.document, after.document)),
         result=result,
         texts=json.dumps(v, ensure_ascii=False),
-        query=question(version, v),
+        shape=sheet.text,
+        query=question(version, sheet, v),
     )
 
 
@@ -161,7 +166,7 @@ async def register(visit: Visit, given: Annotated[Proposal, form(Proposal)]) -> 
         texts = _TEXTS.validate_json(given.texts)
     except ValidationError as error:
         raise PolicyTableError("the texts of the table cannot be read; open the page again") from error
-    _, _, after = _edited(visit, given.policy, given.base, texts[: MOST_FIELDS + 1])
+    _, _, after = _edited(visit, given.policy, given.base, given.shape, texts[: MOST_FIELDS + 1])
     registry = visit.loom.policies
     checked = Table.of(after.written(), source="edited in the explorer")
     version = await registry.register(checked, by=visit.by, reason=given.reason)
@@ -171,16 +176,19 @@ async def register(visit: Visit, given: Annotated[Proposal, form(Proposal)]) -> 
     return Done("Proposed. Send this page to the person who is to adopt it.", f"/proposals/{version.version}")
 
 
-def _edited(visit: Visitor, policy: str, base: str, texts: tuple[str, ...]) -> tuple[PolicyVersion, Table, Table]:
+def _edited(
+    visit: Visitor, policy: str, base: str, shape: str, texts: tuple[str, ...]
+) -> tuple[PolicyVersion, Sheet, Table]:
     registry = visit.loom.policies
     version = base_of(registry, policy, base)
     table = table_of_version(registry, version)
     if table is None:
         raise PolicyNotRegisteredError(f"the rules of [{policy}] are not a table; expected one: edit its code")
-    found = edited(table, texts or tuple(each.text for each in fields_of(table)))
+    sheet = sheet_of(table, shape)
+    found = sheet.edited(texts or tuple(each.text for each in sheet.fields))
     if found.table is None:
         raise PolicyTableError("; ".join(found.problems.values()))
-    return version, table, found.table
+    return version, sheet, found.table
 
 
 def _open(registry: PolicyRegistry, name: str) -> list[PolicyVersion]:

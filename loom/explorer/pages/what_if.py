@@ -7,11 +7,13 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Query
+from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from loom.errors import PolicyNotRegisteredError
-from loom.explorer.editing import MOST_FIELDS, edited, fields_of
+from loom.explorer.editing import MOST_FIELDS
 from loom.explorer.page import Page, View
+from loom.explorer.shaping import Sheet, reshaped, sheet_of
 from loom.explorer.table_form import Parameter, Rule, TableForm
 from loom.explorer.visits import Visit, Visitor
 from loom.policies.registry import PolicyRegistry, PolicyVersion
@@ -20,7 +22,7 @@ from loom.replay.what_if import TrialResult, WhatIfProcess
 from loom.runtime import Loom
 from loom.web.guard import HttpRefusal
 
-__all__ = ["Texts", "base_of", "page", "policies_known", "question", "session_of", "table_of_version"]
+__all__ = ["Shaped", "Texts", "base_of", "page", "policies_known", "question", "session_of", "table_of_version"]
 
 page = Page(
     "what-if",
@@ -32,6 +34,10 @@ page = Page(
 
 Texts = Annotated[tuple[str, ...], Query(max_length=MOST_FIELDS)]
 """The texts of a table in the order of the form: the address of the page has them all."""
+
+
+Shaped = Annotated[str, Query(max_length=4_000)]
+"""Which rows the table has: see `loom.explorer.shaping`."""
 
 
 class _Model(BaseModel):
@@ -57,6 +63,9 @@ class WhatIfView(View):
     rules: tuple[Rule, ...] = ()
     problem: str | None = None
     result: TrialResult | None = None
+    facts: tuple[str, ...] = ()
+    """The facts that a condition can be about."""
+    shape: str = ""
     query: str = ""
     """The edited table as the query of an address."""
 
@@ -67,6 +76,7 @@ async def what_if(
     v: Texts = (),
     policy: str | None = None,
     base: str | None = None,
+    shape: Shaped = "",
 ) -> WhatIfView:
     """Judge recorded decisions under a table whose texts are given."""
     registry = visit.loom.policies
@@ -77,12 +87,13 @@ async def what_if(
     table = None if version is None else table_of_version(registry, version)
     if version is None or table is None:
         return WhatIfView(as_of=as_of, policies=known, policy=chosen, base=None)
-    fields = fields_of(table)
+    sheet = sheet_of(table, shape)
+    fields = sheet.fields
     if len(fields) > MOST_FIELDS:
         words = f"This table has {len(fields)} cells; tables of up to {MOST_FIELDS} can be edited here."
         return WhatIfView(as_of=as_of, policies=known, policy=chosen, base=version.version, problem=words)
     texts = v or tuple(each.text for each in fields)
-    said = edited(table, texts)
+    said = sheet.edited(texts)
     result = None
     if said.table is not None:
         process = visit.loom.part(WhatIfProcess)
@@ -91,7 +102,7 @@ async def what_if(
             raise HttpRefusal(409, "superseded", "a newer edit of this session is judged instead")
     shown = texts if len(texts) == len(fields) else tuple(each.text for each in fields)
     whole = said.problems.get(None)
-    form = TableForm(table, shown, said.problems, {} if result is None else result.spans)
+    form = TableForm(sheet, shown, said.problems, {} if result is None else result.spans)
     return WhatIfView(
         as_of=as_of if result is None else result.position,
         policies=known,
@@ -101,13 +112,29 @@ async def what_if(
         rules=form.rules(),
         problem=whole or ("Correct the marked cells first." if said.problems else None),
         result=result,
-        query=question(version, shown),
+        facts=tuple(table.layout.facts),
+        shape=sheet.text,
+        query=question(version, sheet, shown),
     )
 
 
-def question(version: PolicyVersion, texts: Sequence[str]) -> str:
-    """Return the query of an address that names a version, and the texts of a table."""
-    return urlencode([("policy", version.name), ("base", version.version), *(("v", each) for each in texts)])
+@page.gives("/what-if/shape")
+async def shape_rows(
+    visit: Visit, policy: str, base: str, do: Annotated[str, Query(max_length=200)], v: Texts = (), shape: Shaped = ""
+) -> Response:
+    """Add, remove, copy or move a rule or a condition of the edited table, and show the page with it."""
+    version = base_of(visit.loom.policies, policy, base)
+    table = table_of_version(visit.loom.policies, version)
+    if table is None:
+        raise HttpRefusal(404, "not_found", "these rules are not a table")
+    sheet, texts = reshaped(sheet_of(table, shape), v, do)
+    return RedirectResponse(f"/what-if?{question(version, sheet, texts)}", status_code=303)
+
+
+def question(version: PolicyVersion, sheet: Sheet, texts: Sequence[str]) -> str:
+    """Return the query of an address that names a version, and the rows and texts of a table."""
+    shape = [("shape", sheet.text)] if sheet.text else []
+    return urlencode([("policy", version.name), ("base", version.version), *shape, *(("v", each) for each in texts)])
 
 
 async def policies_known(loom: Loom) -> tuple[Known, ...]:

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from loom.errors import PolicyTableError
-from loom.explorer.editing import edited, fields_of
 from loom.explorer.page import Page, View
-from loom.explorer.pages.what_if import Texts, base_of, question, session_of, table_of_version
+from loom.explorer.pages.what_if import Shaped, Texts, base_of, question, session_of, table_of_version
+from loom.explorer.shaping import sheet_of
 from loom.explorer.visits import Visit
 from loom.replay.what_if import WhatIfProcess
 from loom.web.guard import HttpRefusal
@@ -52,16 +52,17 @@ class LimitsView(View):
 
 
 @page.shows
-async def limits(visit: Visit, policy: str, base: str, parameter: str, v: Texts = ()) -> LimitsView:
+async def limits(visit: Visit, policy: str, base: str, parameter: str, v: Texts = (), shape: Shaped = "") -> LimitsView:
     """Try the values of a parameter."""
     registry = visit.loom.policies
     version = base_of(registry, policy, base)
     table = table_of_version(registry, version)
     if table is None:
         raise HttpRefusal(404, "not_found", "these rules are not a table")
-    fields = fields_of(table)
+    sheet = sheet_of(table, shape)
+    fields = sheet.fields
     texts = v or tuple(each.text for each in fields)
-    said = edited(table, texts)
+    said = sheet.edited(texts)
     if said.table is None:
         raise PolicyTableError("; ".join(said.problems.values()))
     found = await visit.loom.part(WhatIfProcess).sweep(f"{session_of(visit)}/limits", table, said.table, parameter)
@@ -77,7 +78,7 @@ async def limits(visit: Visit, policy: str, base: str, parameter: str, v: Texts 
             ask=each.effects.get("require_approval", 0),
             deny=each.effects.get("deny", 0),
             none=each.effects.get("indeterminate", 0),
-            query=question(version, [*texts[:number], str(each.value), *texts[number + 1 :]]),
+            query=question(version, sheet, [*texts[:number], str(each.value), *texts[number + 1 :]]),
         )
         for each in found.points
     )
@@ -90,7 +91,7 @@ async def limits(visit: Visit, policy: str, base: str, parameter: str, v: Texts 
         points=points,
         spares=best.value if best is not None and best.ask < now else None,
         saves=0 if best is None else now - best.ask,
-        query=question(version, texts),
+        query=question(version, sheet, texts),
         bars=tuple(_bars(points)),
     )
 
