@@ -12,12 +12,13 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from loom.errors import InvalidNameError, OutOfRangeError
 
 __all__ = [
     "CLAIMED",
+    "Access",
     "By",
     "Edge",
     "Identity",
@@ -36,6 +37,9 @@ __all__ = [
     "same_person",
     "short",
 ]
+
+Access: TypeAlias = Literal["reader", "auditor", "operator", "approver", "admin"]
+"""What a session or an API key may do: everyone reads, an auditor also in SQL; an admin may do all."""
 
 CLAIMED = "claimed"
 """The source of a name that nothing has checked: it is what was typed."""

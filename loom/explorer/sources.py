@@ -13,8 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from loom.config import Section
 from loom.config.models import refusal
 from loom.errors import InvalidNameError
-from loom.identity import check_person, folded
-from loom.people.entries import Access
+from loom.identity import Access, check_person, folded
 
 __all__ = ["OidcConfig", "ProxyConfig", "check_address", "name_by_proxy"]
 

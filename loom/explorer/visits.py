@@ -131,7 +131,7 @@ Visit = Annotated[Visitor, Depends(visiting)]
 
 
 def needs(what: str) -> Any:
-    """Return the dependency of a route whose visitor may do this: `read`, `operate`, `approve` or `administer`."""
+    """Return the dependency of a route whose visitor may do this, as `RANKS` has it."""
 
     def check(visit: Visit) -> None:
         if not visit.may(what):

@@ -9,10 +9,9 @@ from typing import Any, TypeAlias
 from pydantic import AwareDatetime, BaseModel, JsonValue
 
 from loom.extension import Named
-from loom.identity import Identity
+from loom.identity import Access, Identity
 from loom.operations.arguments import Arguments, Nothing
 from loom.people import People
-from loom.people.entries import Access
 from loom.people.invitations import invitation_path
 
 __all__ = ["known_as", "people_operations"]

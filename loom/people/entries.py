@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
+from loom.identity import Access
 from loom.journal.entry import PersonEntry
 
 __all__ = [
-    "Access",
     "InvitationRedeemedEntry",
     "InvitationWithdrawnEntry",
     "PersonAbsentEntry",
@@ -21,9 +21,6 @@ __all__ = [
     "RoleGivenEntry",
     "RoleTakenEntry",
 ]
-
-Access: TypeAlias = Literal["reader", "operator", "approver", "admin"]
-"""What a session may do, as the roles of API keys have it."""
 
 
 class PersonAddedEntry(PersonEntry):

@@ -13,11 +13,10 @@ from typing import Literal, NamedTuple
 from pydantic import JsonValue
 
 from loom.errors import AdmissionError, InvitationError
-from loom.identity import By, Identity
+from loom.identity import Access, By, Identity
 from loom.journal.entry import Entry, Recorded
 from loom.journal.singleton import SingletonJournal
 from loom.people.entries import (
-    Access,
     InvitationRedeemedEntry,
     InvitationWithdrawnEntry,
     PersonInvitedEntry,

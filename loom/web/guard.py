@@ -30,9 +30,10 @@ __all__ = [
 
 RANKS: Mapping[Role, frozenset[str]] = {
     "reader": frozenset({"read"}),
+    "auditor": frozenset({"read", "audit"}),
     "operator": frozenset({"read", "operate"}),
     "approver": frozenset({"read", "approve"}),
-    "admin": frozenset({"read", "operate", "approve", "administer"}),
+    "admin": frozenset({"read", "audit", "operate", "approve", "administer"}),
 }
 """What each role may do."""
 

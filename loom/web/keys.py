@@ -7,10 +7,10 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from loom.errors import AdmissionError, InvalidNameError
-from loom.identity import By, Identity, check_person
+from loom.identity import Access, By, Identity, check_person
 from loom.journal.entry import Entry, PersonEntry, Recorded
 from loom.journal.singleton import SingletonJournal
 from loom.journal.store import Draft, JournalReader, draft
@@ -19,8 +19,8 @@ __all__ = ["KEYS_JOURNAL", "ApiKey", "KeyIssuedEntry", "KeyRevokedEntry", "Keys"
 
 KEYS_JOURNAL = "web/keys"
 
-Role: TypeAlias = Literal["reader", "operator", "approver", "admin"]
-"""What a key may do: read; also run and count; also answer approvals; everything."""
+Role: TypeAlias = Access
+"""What a key may do; `loom.web.guard.RANKS` says what that is."""
 
 _TEXT = re.compile(r"loom_([0-9a-f]{16})_([0-9a-f]{64})\Z")
 
@@ -29,13 +29,18 @@ class KeyIssuedEntry(PersonEntry):
     """A key was issued. Only its hash is kept."""
 
     kind: ClassVar[str] = "web.key_issued"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
 
     key_id: str
     name: str
     role: Role
     key_hash: str
     by: str
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body as it is: schema 3 has one more role."""
+        return body if version == 2 else super().upcast(version, body)
 
 
 class KeyRevokedEntry(PersonEntry):

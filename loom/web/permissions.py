@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from loom.errors import JournalReadOnlyError, LoomError
 from loom.identity import Identity
@@ -20,6 +20,7 @@ from loom.policies.registry import PolicyVersion
 from loom.runtime import Loom
 from loom.telemetry import get_logger
 from loom.web.guard import Caller, HttpRefusal
+from loom.web.keys import Role
 from loom.web.refusals import CommandRefusedEntry
 
 __all__ = ["PERMISSIONS", "REFUSALS_JOURNAL", "Permissions"]
@@ -32,7 +33,7 @@ PERMISSIONS: Final = Table.of(
         "name": "web.permissions",
         "description": "Who may send which command over HTTP, by the role of the key",
         "facts": {
-            "role": {"type": "string", "values": ["reader", "operator", "approver", "admin"]},
+            "role": {"type": "string", "values": list(get_args(Role))},
             "name": {"type": "string"},
             "actor_type": {"type": "string"},
             "key": {"type": "string"},

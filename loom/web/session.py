@@ -34,7 +34,7 @@ async def session_of(request: Request, what: str) -> Session:
 
 
 def may(what: str) -> Any:
-    """Return the dependency on a session whose key may do this: `read`, `operate`, `approve` or `administer`."""
+    """Return the dependency on a session whose key may do this, as `RANKS` has it."""
 
     async def session(request: Request, workspace_id: Workspace = None) -> Session:
         return await session_of(request, what)

@@ -12,7 +12,7 @@ from functools import partial
 from html.parser import HTMLParser
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from loom import Actor, Command, Extension, Loom, LoomConfig
@@ -235,7 +235,7 @@ async def house(
         await asyncio.sleep(0.005)
         assert not serving.done(), serving.exception()
     place = Place(listener.getsockname()[1], app, known)
-    roles: tuple[Role, ...] = ("reader", "operator", "approver", "admin")
+    roles: tuple[Role, ...] = get_args(Role)
     for workspace in workspaces:
         keys = keys_of(place.loom(workspace))
         for role in roles:

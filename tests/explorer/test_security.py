@@ -18,9 +18,10 @@ from tests.explorer.support import Place, asked, house
 
 ROLES: dict[Role, set[str]] = {
     "reader": {"read"},
+    "auditor": {"read", "audit"},
     "operator": {"read", "operate"},
     "approver": {"read", "approve"},
-    "admin": {"read", "operate", "approve", "administer"},
+    "admin": {"read", "audit", "operate", "approve", "administer"},
 }
 
 

@@ -51,6 +51,9 @@ async def test_rows_are_json_and_a_file_for_admins_alone(tmp_path: Path) -> None
         assert text.splitlines()[:2] == ["who,n,formula,n (3)", "sam,3,'=1,2"]
         assert (await admin.open("/sql.csv?q=DROP")).status == 422
         assert (await admin.open(f"/sql?q={'x' * 10_001}")).status == 422
+        auditor = await place.signed_in("auditor")
+        assert json.loads((await auditor.open(f"/sql.json?q={asked}")).text)["rows"] == found["rows"]
+        assert 'href="/sql"' in (await auditor.open("/decisions")).text
         for role in ("reader", "operator", "approver"):
             other = await place.signed_in(role)
             assert (await other.open(f"/sql.json?q={asked}")).status == 403

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,7 +31,7 @@ from loom.web.keys import Role, keys_of
 from loom.web.serving import server_of
 from loom.web.shapes import ErrorAnswer
 
-ROLES: tuple[Role, ...] = ("reader", "operator", "approver", "admin")
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Ask(Command[bool]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.listing import cell, fields, listing
 from loom.cli.shell import Shell
+from loom.identity import Access
 from loom.text import moment, one_line
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ async def invite(
     shell: Shell,
     name: _NameArgument,
     by: ByOption,
-    access: Annotated[
-        Literal["reader", "operator", "approver", "admin"], typer.Option("--access", help="What they may do.")
-    ] = "approver",
+    access: Annotated[Access, typer.Option("--access", help="What they may do.")] = "approver",
 ) -> None:
     """Make a link by which a person signs in to the pages, once, within 24 hours; it is shown only now."""
     said = await _act(shell, "invite", {"name": name, "access": access, "by": by}, by, begins=True)

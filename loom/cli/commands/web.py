@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.listing import cell, listing
 from loom.cli.shell import Shell
+from loom.identity import Access
 
 if TYPE_CHECKING:
     from loom.runtime import Loom
@@ -101,7 +102,7 @@ async def keys(shell: Shell) -> None:
 async def add(
     shell: Shell,
     name: Annotated[str, typer.Argument(help="Whose key it is: approvals are answered in this name.")],
-    role: Annotated[Literal["reader", "operator", "approver", "admin"], typer.Option("--role", help="What it may do.")],
+    role: Annotated[Access, typer.Option("--role", help="What it may do.")],
     by: ByOption,
 ) -> None:
     """Add a key for a person; it is shown only this once."""

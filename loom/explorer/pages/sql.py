@@ -24,7 +24,7 @@ page = Page(
     title="SQL",
     about="Ask what no other page answers: one statement that reads. Nothing can be changed here.",
     place=110,
-    may="administer",
+    may="audit",
 )
 
 _EXAMPLES = {

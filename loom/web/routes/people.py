@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import AwareDatetime, Field
 
+from loom.identity import Access
 from loom.people import Person
-from loom.people.entries import Access
 from loom.people.invitations import Invitation, invitation_path
 from loom.web.api import takes
 from loom.web.guard import HttpRefusal
