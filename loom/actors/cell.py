@@ -39,10 +39,9 @@ from loom.actors.state import Fold
 from loom.actors.turn import Turn
 from loom.actors.turn_lock import TurnLock
 from loom.actors.turn_runner import drive
-from loom.actors.wait_entries import TurnParkedEntry, WaitBegunEntry
-from loom.actors.waits import wait_again
+from loom.actors.wait_entries import TurnParkedEntry
+from loom.actors.waits import begin_at, wait_again
 from loom.background import Child
-from loom.clock import instant
 from loom.errors import (
     ActorStoppedError,
     AppendRefusedError,
@@ -109,6 +108,8 @@ class Cell:
         self.key = parse_journal_name(journal).key
         self.sequence = 0
         """The sequence of the last entry that was queued."""
+        self.taken_over_at = 0
+        """The sequence at which its journal was taken over from another process, 0 if it was not."""
         self.turns: dict[str, Turn] = {}
         """The turns that wait or run here, by command id."""
         self.open: dict[str, int] = {}
@@ -167,8 +168,10 @@ class Cell:
     # --- waking ---------------------------------------------------------------------------------
 
     async def wake(self) -> list[Turn]:
-        """Read the journal: fold the state, and return the interrupted turns, ready to be resumed."""
-        recovered = await recover(self.services, self.cls, self.journal, self.state)
+        """Acquire the journal and read it: fold the state, and return the interrupted turns, ready to be resumed."""
+        head = await self.services.store.acquire(self.journal)
+        recovered = await recover(self.services, self.cls, self.journal, self.state, head=head)
+        self.taken_over_at = head.sequence if head.taken_over else 0
         self.sequence, self._snapshots.at = recovered.sequence, recovered.snapshot
         self.open = {str(entries[0].command_id): entries[0].sequence for entries in recovered.unfinished}
         # Here as well: an actor with few commands would never have a snapshot otherwise.
@@ -356,21 +359,14 @@ class Cell:
         if command.is_message:
             self.inbox.keep(command_id, command.command_type, policy.hash_bytes)
         elif at is not None:
-            self._begin_at(turn, at)
+            begin_at(self, turn, at)
+            self.asleep.put(turn.command_id, (turn.sequence, self.sequence))
         else:
             self.turns[command_id] = turn
             self._mailbox.append(turn)
             if self.lock.free:
                 self.start_next()
         return turn
-
-    def _begin_at(self, turn: Turn, at: datetime) -> None:
-        waits = self.draft(
-            WaitBegunEntry(what="begin", until=at), command_id=turn.command_id, policy_hash=turn.policy.hash_bytes
-        )
-        self.services.timer.set((self.journal, turn.command_id), None, at, at=instant(self.services.sources.clock))
-        self.write(waits)
-        self.asleep.put(turn.command_id, (turn.sequence, self.sequence))
 
     def wait_is_over(self, command_id: str, step: Step | None) -> None:
         """Let a turn go on whose wait has ended by itself."""

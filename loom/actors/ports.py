@@ -138,6 +138,8 @@ class TurnHost(Protocol):
     """Sends commands to other actors."""
     sequence: int
     """The sequence of the last entry that was queued."""
+    taken_over_at: int
+    """The sequence at which its journal was taken over from another process, 0 if it was not."""
     lock: TurnLock[Any]
     """Held by the turn that runs."""
     stuck: dict[str, LoomError]

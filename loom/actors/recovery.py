@@ -39,10 +39,13 @@ from loom.journal.kinds import (
     TurnRetriedEntry,
     TurnStartedEntry,
 )
-from loom.journal.store import Receipt
+from loom.journal.store import Head, Receipt
 from loom.policies.registry import PolicyVersion
 
 __all__ = ["Recovered", "receipt_of", "recover", "replayed_turn", "resumed_turn"]
+
+_TAKEOVERS_PER_ATTEMPT = 10
+"""A turn that ends each process that runs it must not go through all of them for ever."""
 
 _Compare: TypeAlias = Callable[[Recorded, Entry], None]
 
@@ -60,13 +63,19 @@ class Recovered:
 
 
 async def recover(
-    services: Services, cls: type[Actor[Any]], journal: str, fold: Fold, *, until: int | None = None
+    services: Services,
+    cls: type[Actor[Any]],
+    journal: str,
+    fold: Fold,
+    *,
+    until: int | None = None,
+    head: Head | None = None,
 ) -> Recovered:
-    """Read a journal from its snapshot on, all of it or up to a sequence, and fold it.
+    """Read a journal from its snapshot on, all of it or up to a sequence, and fold it; `head` is given if it is known.
 
     Raises `ActorPrunedError` where bodies are gone that no checkpoint of the state covers.
     """
-    if (await services.store.head(journal)).sequence == 0:
+    if (head or await services.store.head(journal)).sequence == 0:
         return Recovered()
     begin = await _begin(services, cls, journal, fold, until=until)
     refold = Refold(services, fold, journal)
@@ -131,17 +140,19 @@ async def resumed_turn(host: TurnHost, entries: Sequence[Recorded]) -> Turn | Lo
     """Return the turn that these entries begin, ready to be resumed; or why it has to wait for a person."""
     command_id = entries[0].command_id
     try:
-        attempts, may_repeat = _attempts(entries)
-        if attempts >= host.services.options.resume_attempts:
+        attempts, takeovers, may_repeat = _attempts(entries)
+        limit = host.services.options.resume_attempts
+        if attempts >= limit or takeovers >= limit * _TAKEOVERS_PER_ATTEMPT:
             return TurnStuckError(
-                f"turn [{host.journal}#{command_id}] was resumed [{attempts}] times without progress; "
+                f"turn [{host.journal}#{command_id}] was resumed [{attempts + takeovers}] times without progress; "
                 "expected it to end: correct the cause, then `loom turns retry`, or `loom turns abandon`"
             )
-        if attempts and not may_repeat and (action := _in_doubt(entries)) is not None:
+        if attempts + takeovers and not may_repeat and (action := _in_doubt(entries)) is not None:
             return in_doubt(f"{host.journal}#{command_id}", action)
         earlier = await taken_up(host.services.store, entries)
         turn = await _turn(host, entries, earlier=earlier)
         turn.attempt, turn.may_repeat = 0 if begins_late(entries) else attempts + 1, may_repeat
+        turn.taken_over = entries[-1].sequence <= host.taken_over_at
         last = entries[-1].entry
         turn.diverged = last if isinstance(last, TurnDivergedEntry) else None
         whole = _whole(entries, earlier)
@@ -272,20 +283,22 @@ def _beginning(entries: Sequence[Recorded]) -> int:
     return beginning
 
 
-def _attempts(entries: Sequence[Recorded]) -> tuple[int, bool]:
+def _attempts(entries: Sequence[Recorded]) -> tuple[int, int, bool]:
     """Count how often a turn was resumed since its last progress, and tell whether a person retried it since.
 
-    The next resumption uses that permission up: if it is interrupted as well, the turn is in doubt again.
+    Resumptions by another process than the one before are counted apart: they say nothing about the turn. The next
+    resumption uses the permission of that person up: if it is interrupted as well, the turn is in doubt again.
     """
-    attempts, may_repeat = 0, False
+    attempts, takeovers, may_repeat = 0, 0, False
     for recorded in entries:
         if recorded.kind == TurnResumedEntry.kind:
-            attempts, may_repeat = attempts + 1, False
+            taken_over = isinstance(recorded.entry, TurnResumedEntry) and recorded.entry.takeover
+            attempts, takeovers, may_repeat = attempts + (not taken_over), takeovers + taken_over, False
         elif recorded.kind == TurnRetriedEntry.kind:
-            attempts, may_repeat = 0, True
+            attempts, takeovers, may_repeat = 0, 0, True
         elif step_of(recorded) is not None:
-            attempts, may_repeat = 0, False
-    return attempts, may_repeat
+            attempts, takeovers, may_repeat = 0, 0, False
+    return attempts, takeovers, may_repeat
 
 
 def _in_doubt(entries: Sequence[Recorded]) -> str | None:

@@ -1,7 +1,8 @@
 """The pending requests for approval, and their deadlines, read from the journal itself.
 
 Views are not used here: a requester who can write the views file must not be able to approve the request, or to delay
-its deadline (law 9). Only one process writes a journal, so it knows all of its requests.
+its deadline (law 9). A process knows all requests of the actors that it owns, and only it fires their deadlines; where
+other processes write the workspace, all requests are read again for those who list them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
@@ -36,11 +37,13 @@ class OpenRequests:
     are compared with the time of day once, when the request is first read, and run on elapsed time from then on.
     """
 
-    def __init__(self, store: JournalStore, clock: Clock) -> None:
+    def __init__(self, store: JournalStore, clock: Clock, mine: Callable[[str], bool] = lambda _: True) -> None:
         self.changed = asyncio.Event()
         """Set when there may be a deadline that comes before those that are known."""
         self._store = store
         self._clock = clock
+        self._mine = mine
+        """Whether this process is the owner of an actor."""
         self._open: dict[str, Approval] = {}
         self._of_turn: dict[_Turn, tuple[str, ...]] = {}
         self._due: dict[tuple[str, datetime], int] = {}
@@ -77,16 +80,23 @@ class OpenRequests:
         if (journal, command_id) in self._of_turn:
             self.look_again(journal, command_id)
 
+    def forget(self) -> None:
+        """Note that this process may own other actors than before: read all requests again."""
+        self._loaded = False
+        self.changed.set()
+
     async def pending(self) -> Sequence[Approval]:
         """Return the pending requests, oldest first."""
+        if self._store.shared:
+            self._loaded = False
         await self._refresh()
         return sorted(self._open.values(), key=attrgetter("position"))
 
     async def due(self) -> Sequence[Approval]:
-        """Return pending requests whose deadline has passed, the earliest deadline first."""
+        """Return pending requests of own actors whose deadline has passed, the earliest deadline first."""
         await self._refresh()
         now_us = instant(self._clock).elapsed_us
-        due = [each for each in self._open.values() if self._due_us(each) <= now_us]
+        due = [each for each in self._open.values() if self._due_us(each) <= now_us and self._mine(each.journal)]
         return sorted(due, key=lambda each: (self._due_us(each), each.position))
 
     async def expired(self, approval: Approval) -> bool:
@@ -98,7 +108,9 @@ class OpenRequests:
         """Return the next deadline and the seconds until then, negative if it has passed; None without one."""
         await self._refresh()
         following = min(
-            (each for each in self._open.values() if each.deadline is not None), key=self._due_us, default=None
+            (each for each in self._open.values() if each.deadline is not None and self._mine(each.journal)),
+            key=self._due_us,
+            default=None,
         )
         if following is None or following.deadline is None:
             return None

@@ -204,7 +204,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.timer = Timer(self.sources.clock)
-        self.requests = OpenRequests(self.store, self.sources.clock)
+        self.requests = OpenRequests(self.store, self.sources.clock, lambda journal: self.ownership.mine(journal))
         self.eligibility = Eligibility(lambda: self.find_directory(), self.now)
 
     @property

@@ -7,7 +7,7 @@ that entry is enough, so its actor is not woken and its journal not read. When i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from itertools import islice
 from typing import Protocol
 
@@ -38,8 +38,8 @@ class SleepersHost(Protocol):
         """Return the cells of the actors that are awake."""
         ...
 
-    async def wake_all(self, journals: Iterable[str]) -> None:
-        """Wake actors, some at a time."""
+    async def wake(self, journal: str) -> None:
+        """Wake an actor for its unfinished turns."""
         ...
 
 
@@ -102,7 +102,7 @@ class Sleepers:
                     group.create_task(self._wake(journal)).add_done_callback(lambda _: gate.release())
 
     async def _wake(self, journal: str) -> None:
-        await self._host.wake_all([journal])
+        await self._host.wake(journal)
 
     # --- the start ------------------------------------------------------------------------------
 

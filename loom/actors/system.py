@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,8 +19,9 @@ from loom.actors.services import Services
 from loom.actors.sleepers import Sleepers
 from loom.actors.stopped import StoppedActor, StoppedActors
 from loom.actors.turn import Turn
+from loom.actors.waking import Waker
 from loom.background import Background, Child
-from loom.errors import ActorStoppedError, LoomClosedError, LoomError
+from loom.errors import ActorStoppedError, LoomClosedError, LoomError, NotOwnerError, WriterFencedError
 from loom.identity import By, parse_journal_name
 from loom.journal.entry import Step
 from loom.journal.kinds import OWN_IDS
@@ -30,9 +31,6 @@ from loom.telemetry import get_logger
 __all__ = ["ActorSystem"]
 
 T = TypeVar("T")
-
-_REVIVE_FIRST_S = 0.05
-_REVIVE_AT_LEAST_EVERY_S = 30.0
 
 _log = get_logger("loom.actors")
 
@@ -58,16 +56,18 @@ class ActorSystem:
         self._cells: dict[str, Cell] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
         self.stopped = StoppedActors(services.options, self._comes_back)
-        self._without_code: dict[str, list[str]] = {}
         self._still_writing: dict[str, asyncio.Future[Any]] = {}
-        self._to_revive: set[str] = set()
-        self._gave_up = asyncio.Event()
+        self.waker = Waker(self)
+        """Wakes actors for their unfinished turns."""
         self.background = background or Background()
         self._children: set[Child[Any]] = set()
         self._context = contextvars.copy_context()
         self.sleepers = Sleepers(self)
         """The turns that wait for a long time."""
         services.timer.on_due = self._wait_is_over
+        self.fenced_by: LoomError | None = None
+        """Why this process may write nothing more, once that is so: it has to end."""
+        services.store.on_fenced(self._fenced)
 
     # --- classes --------------------------------------------------------------------------------
 
@@ -82,14 +82,13 @@ class ActorSystem:
         ):
             self.reserve(cls.actor_type)
         if await self.classes.register(cls, factory):
-            waited = self._without_code.pop(cls.actor_type, [])
+            waited = self.waker.without_code.pop(cls.actor_type, [])
             if waited and self.resumes and not self.closing:
-                self.in_background(self.wake_all(waited), name=f"loom-wake {cls.actor_type}")
+                self.in_background(self.waker.wake_all(waited), name=f"loom-wake {cls.actor_type}")
 
     async def know(self, cls: type[Actor[Any]]) -> None:
         """Register a class by first use; raise `LoomClosedError` if the loom accepts no more commands."""
-        if self.closing:
-            raise _closed()
+        self._check_open()
         if not self.classes.known(cls):
             await self.register(cls)
 
@@ -104,16 +103,17 @@ class ActorSystem:
     # --- cells ----------------------------------------------------------------------------------
 
     async def cell(self, journal: str) -> Cell:
-        """Return the cell of an actor, waking it if need be; raise `UnknownActorError` without its code.
+        """Return the cell of an actor, waking it if need be.
 
-        It stays awake at least until its caller awaits something else.
+        Raises `UnknownActorError` without its code, and `NotOwnerError` if another process is its owner. It stays awake
+        at least until its caller awaits something else.
         """
         while True:
             awake = self._cells.get(journal)
             if awake is not None:
                 return awake
-            if self.closing:
-                raise _closed()
+            self._check_open()
+            self._check_mine(journal)
             self.stopped.check(journal)
             waking = self._waking.get(journal)
             if waking is None:
@@ -150,7 +150,7 @@ class ActorSystem:
 
     def without_code(self) -> Mapping[str, Sequence[str]]:
         """Return the journals with turns whose actor type is unknown here, by actor type."""
-        return {actor_type: tuple(journals) for actor_type, journals in self._without_code.items()}
+        return {actor_type: tuple(journals) for actor_type, journals in self.waker.without_code.items()}
 
     def waits_for(self, journal: str) -> list[str]:
         """Return the journals whose actors the running turn of an actor has asked and waits for."""
@@ -179,9 +179,12 @@ class ActorSystem:
             stopped = construction_failed(journal, error)
             self.stopped.stop(journal, stopped)
             raise stopped from error
-        if self.closing:
-            raise _closed()
+        self._check_open()
+        self._check_mine(journal)  # it may have changed meanwhile
         self._cells[journal] = cell
+        if cell.taken_over_at:
+            for command_id in cell.open:
+                self.services.requests.look_again(journal, command_id)
         cell.resume(turns)
         cell.inbox.match()
 
@@ -190,9 +193,9 @@ class ActorSystem:
     def on_invalidated(self, cell: Cell) -> None:
         """Discard a cell that could not write; its actor is woken again later if it has turns to resume."""
         self._forget(cell)
-        if cell.open and self.resumes:
-            self._to_revive.add(cell.journal)
-            self._gave_up.set()
+        taken = isinstance(cell.invalidated_by, WriterFencedError | NotOwnerError)  # it has another owner now
+        if cell.open and self.resumes and not taken:
+            self.waker.revive_later(cell.journal)
 
     def stop_actor(self, cell: Cell, error: LoomError) -> None:
         """Accept no more commands for an actor until it resumes or is restarted; then its turns are resumed."""
@@ -225,7 +228,11 @@ class ActorSystem:
         """Let an actor take commands again after its back-off; its turns are resumed."""
         _log.info("actor_comes_back", journal=journal, stops=stopped.stops)
         if stopped.turns and self.resumes and not self.closing:
-            self.in_background(self.wake_all([journal]), name=f"loom-wake {journal}")
+            self.in_background(self.waker.wake_all([journal]), name=f"loom-wake {journal}")
+
+    async def wake(self, journal: str) -> None:
+        """Wake an actor for its unfinished turns; where that fails, try again later."""
+        await self.waker.wake_all([journal])
 
     def let_go(self, cell: Cell) -> None:
         """Discard an idle actor; it is woken again for its next command."""
@@ -252,22 +259,6 @@ class ActorSystem:
         elif not self.closing:
             self.sleepers.due(journal)
 
-    async def _revive(self) -> None:
-        """Wake the invalid actors again: soon at first, then less often while nothing can be written."""
-        delay_s, journals, woken_at = _REVIVE_FIRST_S, set[str](), 0.0
-        while True:
-            await self._gave_up.wait()
-            again = self._to_revive & journals and time.monotonic() - woken_at < _REVIVE_AT_LEAST_EVERY_S
-            delay_s = min(delay_s * 2, _REVIVE_AT_LEAST_EVERY_S) if again else _REVIVE_FIRST_S
-            await asyncio.sleep(delay_s)
-            self._gave_up.clear()
-            journals, self._to_revive = self._to_revive, set()
-            for journal in sorted(journals):
-                if not await self._wake_quietly(journal):
-                    self._to_revive.add(journal)
-                    self._gave_up.set()
-            woken_at = time.monotonic()
-
     async def _sweep(self) -> None:
         """Discard actors that have been idle."""
         idle_after_s = self.services.options.idle_after_s
@@ -278,16 +269,49 @@ class ActorSystem:
                 if cell.idle and cell.last_used < before:
                     self._forget(cell)
 
+    # --- several processes ----------------------------------------------------------------------
+
+    def ownership_changed(self) -> None:
+        """Give up the actors that another process owns now, and resume the turns of those that this one owns.
+
+        Turns that are cut short are resumed by the new owner. Resuming goes on in the background.
+        """
+        ownership, resumed = self.services.ownership, self.resumes and not self.closing
+        for cell in self.cells():
+            if not ownership.mine(cell.journal):
+                cell.invalidate(NotOwnerError(journal=cell.journal, address=ownership.address(cell.journal)))
+        self.services.requests.forget()
+        if resumed:
+            self.in_background(self.waker.resume(), name="loom-resume")
+
+    def _fenced(self, error: LoomError) -> None:
+        """End: a turn that waits would never learn that its journal has another owner."""
+        _log.error("process_fenced", error=str(error))
+        self.fenced_by, self.closing = error, True
+        for cell in self.cells():
+            cell.invalidate(error)
+        self.stopped.close()
+        self.services.timer.close()
+
+    def _check_open(self) -> None:
+        if self.closing:
+            raise _closed() if self.fenced_by is None else WriterFencedError(str(self.fenced_by))
+
+    def _check_mine(self, journal: str) -> None:
+        ownership = self.services.ownership
+        if not ownership.mine(journal):
+            raise NotOwnerError(journal=journal, address=ownership.address(journal))
+
     # --- a life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Resume unfinished turns in the background, once they are found, and begin to discard idle actors."""
         if self.resumes:
-            self.keep_running(self._resume, name="loom-resume")
+            self.keep_running(self.waker.resume, name="loom-resume")
             self.services.timer.start()
             self.keep_running(self.sleepers.wake, name="loom-sleepers")
             self.keep_running(self.sleepers.watch, name="loom-sleepers-due")
-            self.keep_running(self._revive, name="loom-revive")
+            self.keep_running(self.waker.revive, name="loom-revive")
         self.keep_running(self._sweep, name="loom-sweep")
 
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
@@ -314,46 +338,6 @@ class ActorSystem:
         leaving = [task for cell in list(self._cells.values()) for task in cell.stop(Turn.shut_down)]
         await _gone([*leaving, *self._children], within_s=max(grace_s, 1.0))
         self._cells.clear()
-
-    async def _resume(self) -> None:
-        """Wake the actors whose turns have no end, oldest turn first, as the journal has them, not a view."""
-        delay_s = _REVIVE_FIRST_S
-        while True:
-            try:
-                journals = await self.sleepers.to_wake(self.services.store.unfinished())
-                break
-            except LoomError as error:
-                _log.warning("unfinished_turns_not_found_yet", error=str(error))
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, _REVIVE_AT_LEAST_EVERY_S)
-        await self.wake_all(journals)
-
-    async def wake_all(self, journals: Iterable[str]) -> None:
-        """Wake actors for their unfinished turns, some at a time."""
-        gate = asyncio.Semaphore(self.services.options.resume_concurrency)
-
-        async def wake(journal: str) -> None:
-            async with gate:
-                if not await self._wake_quietly(journal):
-                    self._to_revive.add(journal)
-                    self._gave_up.set()
-
-        await asyncio.gather(*(wake(journal) for journal in journals))
-
-    async def _wake_quietly(self, journal: str) -> bool:
-        """Wake an actor for its unfinished turns; return whether nothing remains to be done for it."""
-        try:
-            actor_type = parse_journal_name(journal).actor_type
-            if self.knows(actor_type):
-                await self.cell(journal)
-            else:  # they wait for their code, and are shown as such
-                self._without_code.setdefault(actor_type, []).append(journal)
-        except LoomError as error:
-            _log.warning("actor_not_woken", journal=journal, error=str(error))
-            if (stopped := self.stopped.get(journal)) is not None:
-                stopped.turns = max(stopped.turns, 1)
-            return self.closing or stopped is not None
-        return True
 
     def in_background(self, work: Coroutine[Any, Any, None], *, name: str) -> Child[None]:
         """Run something that is cancelled when the loom closes."""

@@ -144,6 +144,8 @@ class Turn:
         """Whether something was erased in the state that it sees again: its code may act differently then."""
         self.attempt = 0
         """The number of a resumption that is not journaled yet."""
+        self.taken_over = False
+        """Whether it is resumed as its journal was taken over from another process."""
         self.diverged: TurnDivergedEntry | None = None
         """The divergence of its last run, if it has made no progress since."""
         self.may_repeat = False
@@ -278,7 +280,7 @@ class Turn:
         self.check_open()
         if self.attempt:
             self.attempt, attempt = 0, self.attempt
-            self._resuming = self._put(self.draft(TurnResumedEntry(attempt=attempt)))
+            self._resuming = self._put(self.draft(TurnResumedEntry(attempt=attempt, takeover=self.taken_over)))
         if self._resuming is not None:  # journaled before anything runs that may end the process again
             await self.durable()
             self._resuming = None

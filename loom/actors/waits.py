@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from loom.actors.entries import AttemptFailedEntry
 from loom.actors.ports import TurnHost
 from loom.actors.steps import step_of
 from loom.actors.turn import Turn
 from loom.actors.wait_entries import WaitBegunEntry, WaitEndedEntry
-from loom.clock import datetime_from_us
+from loom.clock import datetime_from_us, instant
 from loom.journal.entry import Recorded, Step
 from loom.journal.kinds import CommandReceivedEntry, TurnContinuedEntry
 
-__all__ = ["begins_late", "end_again", "open_waits", "wait_again"]
+__all__ = ["begin_at", "begins_late", "end_again", "open_waits", "wait_again"]
 
 
 def open_waits(entries: Iterable[Recorded]) -> Iterator[Recorded]:
@@ -44,6 +44,15 @@ def wait_again(host: TurnHost, entries: Sequence[Recorded]) -> None:
                 host.services.timer.set_again(turn, entry.step, entry.until, said_us=said_us)
             if entry.message is not None and entry.step is not None:
                 host.inbox.wait_again(turn[1], entry.step, entry.message, begun.policy_hash)
+
+
+def begin_at(host: TurnHost, turn: Turn, at: datetime) -> None:
+    """Journal that a turn begins at a time, and set its timer."""
+    entry = WaitBegunEntry(what="begin", until=at)
+    waits = host.draft(entry, command_id=turn.command_id, policy_hash=turn.policy.hash_bytes)
+    services = host.services
+    services.timer.set((host.journal, turn.command_id), None, at, at=instant(services.sources.clock))
+    host.write(waits)
 
 
 def end_again(turn: Turn, entries: Iterable[Recorded]) -> None:

@@ -31,7 +31,10 @@ def person(by: str | None) -> str:
 
 
 async def serve(shell: Shell) -> None:
-    """Resume what is unfinished and take requests until SIGINT or SIGTERM."""
+    """Resume what is unfinished and take requests until SIGINT or SIGTERM.
+
+    Raises `WriterFencedError` once another process has taken over: this one may write nothing more, and ends.
+    """
     _log_as_configured(shell)
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,7 +42,10 @@ async def serve(shell: Shell) -> None:
     async with open_loom(shell.place, by=person(None), resume=True) as loom:
         await _say_hello(shell, loom)
         calm_collector()
+        loom.store.on_fenced(lambda _: ended.set())
         await ended.wait()
+        if loom.actors.fenced_by is not None:
+            raise loom.actors.fenced_by
         shell.output.note("ending: running turns may finish within a moment, others are resumed at the next start")
     shell.output.note("ended")
 

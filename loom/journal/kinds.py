@@ -75,9 +75,17 @@ class TurnResumedEntry(Entry):
     """A turn that was cut short had all its recorded steps fed back and went on for real."""
 
     kind: ClassVar[str] = "turn_resumed"
+    schema_version: ClassVar[int] = 2
 
     attempt: int
     """How often it was resumed without getting any further, this time included."""
+    takeover: bool = Field(default=False, exclude_if=is_empty)
+    """Whether its journal was taken over from another process: that counts as no attempt."""
+
+    @classmethod
+    def upcast(cls, version: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a body of schema 1 as it is: one process had written the journal."""
+        return body
 
 
 class TurnCompletedEntry(Entry):

@@ -211,8 +211,8 @@ async def test_actors_that_were_let_go_leave_nothing_behind(tmp_path: Path) -> N
             system._cells,
             system._waking,
             system.stopped,
-            system._to_revive,
-            system._without_code,
+            system.waker._to_revive,
+            system.waker.without_code,
             system._still_writing,
         ]
         assert [len(each) for each in held] == [0] * len(held)

@@ -396,7 +396,7 @@ async def test_turns_of_a_type_without_code_wait_for_it_and_are_shown_so(tmp_pat
         (listed,) = await loom.turns.unfinished()
         assert listed.status == "waiting_for_code"
         assert (await kinds(loom, "interpreter/one"))[-1] == "context_gathered"
-        await until(lambda: loom.actors._without_code)
+        await until(lambda: loom.actors.waker.without_code)
         await loom.register(Lender, Lender)
         await loom.register(Interpreter, Interpreter)  # the code comes: they go on
         await until(lambda: _ended(loom))

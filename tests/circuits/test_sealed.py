@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from loom import Loom, LoomConfig
-from loom.actors.system import ActorSystem
+from loom.actors.waking import Waker
 from loom.circuits import Circuit, CircuitActor, CircuitDefinition, Circuits, Result, circuit, extension
 from loom.circuits.chain import RunChain
 from loom.circuits.entries import CircuitEnteredEntry, CircuitFailedEntry, CircuitSucceededEntry
@@ -522,7 +522,7 @@ async def test_a_turn_that_was_cut_off_is_made_whole_by_the_same_request_sent_ag
     async def later(*_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(ActorSystem, "wake_all", later)  # else it may be resumed first, without what was not kept
+    monkeypatch.setattr(Waker, "wake_all", later)  # else it may be resumed first, without what was not kept
     await killed_within(tmp_path)
     async with sealing(tmp_path) as loom:
         reply = await Circuits.of(loom).run("ada", [("CX20_WELCOME", GIVEN)], execution_id="e-1")
