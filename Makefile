@@ -3,6 +3,7 @@
 #   make test     all tests; ARGS="-k word" narrows them       make lock     pin anew after a change in pyproject.toml
 #   make sabotage   take guards away, and see that tests fail
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
+#   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
 #   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 # Another Python than `python3`: make test PYTHON=python3.12
@@ -17,10 +18,10 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations reliability sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance reliability sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -39,6 +40,10 @@ test: $(VENV)/.dev browser
 integrations: $(VENV)-integrations/.installed
 	$(VENV)-integrations/bin/python -m pytest -p no:cacheprovider tests/integrations $(ARGS)
 	$(VENV)-integrations/bin/mypy --strict loom/integrations tests/integrations
+
+# Readers of the formats of `loom export --as`, made by others, read the journal of the demo.
+conformance: $(VENV)-conformance/.installed
+	$(VENV)-conformance/bin/python -m pytest -p no:cacheprovider tests/conformance $(ARGS)
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev
@@ -72,6 +77,12 @@ $(VENV)-integrations/.installed: requirements/integrations.in pyproject.toml
 	@rm -rf $(VENV)-integrations
 	@$(PYTHON) -m venv $(VENV)-integrations
 	@$(VENV)-integrations/bin/python -m pip --disable-pip-version-check --quiet install --editable . -r $<
+	@touch $@
+
+$(VENV)-conformance/.installed: requirements/conformance.in pyproject.toml
+	@rm -rf $(VENV)-conformance
+	@$(PYTHON) -m venv $(VENV)-conformance
+	@$(VENV)-conformance/bin/python -m pip --disable-pip-version-check --quiet install --editable . -r $<
 	@touch $@
 
 # Set-up. A stamp is written when its step has ended well; the first one stands for the whole environment, so it is

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from loom.cli.command import EXIT_NO
-from loom.cli.commands.export import opened_out
+from loom.cli.opened_out import opened_out
 from loom.cli.shell import Shell
 
 if TYPE_CHECKING:

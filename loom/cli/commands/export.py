@@ -1,19 +1,18 @@
-"""`loom export`: the journal as JSON lines, from which a third party can verify the chain."""
+"""`loom export`: the journal as JSON lines, from which a third party can verify the chain, or in another format."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Literal
 
 import typer
 
 from loom.cli.command import EXIT_NO, command
+from loom.cli.commands.export_as import AsAsked, export_as
+from loom.cli.opened_out import opened_out
 from loom.cli.shell import Shell
 
-__all__ = ["add_to", "opened_out"]
+__all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,8 +32,24 @@ async def export(
         bool,
         typer.Option("--joined", help="Replace references of decisions by what they refer to: this does not verify."),
     ] = False,
+    form: Annotated[
+        Literal["cloudevents", "prov", "opa", "testimony", "trace", "acta"] | None,
+        typer.Option("--as", help="In a format of other programs: see `loom docs formats`.", show_default=False),
+    ] = None,
+    decision: Annotated[
+        str | None, typer.Option("--decision", "-d", help="With --as: only this decision, or how its id begins.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="With --as trace or acta: an Ed25519 key in PEM.")
+    ] = None,
+    data_class: Annotated[
+        str, typer.Option("--data-class", help="With --as trace: what class of data the decisions are about.")
+    ] = "undeclared",
 ) -> int | None:
-    """Write every entry as a line of JSON: header, hashes, and the body to the byte as it is stored."""
+    """Write every entry as a line of JSON: header, hashes, and the body to the byte as it is stored.
+
+    With --as, write the same journal as other programs read it. Such a file cannot be verified like an export.
+    """
     from loom.cli.reading import open_journal
     from loom.identity import parse_journal_name
     from loom.journal.export import export_lines
@@ -42,6 +57,12 @@ async def export(
 
     if journal is not None:
         parse_journal_name(journal)
+    if form is not None:
+        if joined:
+            raise typer.BadParameter("expected --as or --joined: a format has its own form", param_hint="--joined")
+        return await export_as(shell, AsAsked(form, journal, after, until, out, decision, key, data_class))
+    if decision is not None or key is not None:
+        raise typer.BadParameter("expected --as FORMAT: only a format takes --decision or --key", param_hint="--as")
     count = 0
     async with open_journal(shell) as reader:
         workspace = await reader.workspace() or shell.place.name
@@ -58,31 +79,3 @@ async def export(
     elif not count:
         shell.output.note(f"there is nothing to export{f' of [{journal}]' if journal else ''}")
     return None if count else EXIT_NO
-
-
-@contextlib.contextmanager
-def opened_out(out: Path | None) -> Iterator[TextIO]:
-    """Yield standard output, or a file that gets its name once it is complete; no file is ever overwritten."""
-    if out is None:
-        # Bodies are UTF-8 to the byte, whatever the locale says.
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        yield sys.stdout
-        return
-    import os
-
-    from loom.errors import ConfigError
-    from loom.journal.private import open_private
-
-    if out.exists():
-        raise ConfigError(f"file [{out}] is there already; expected a new name: choose another, or remove it")
-    part = out.with_name(f"{out.name}.part")
-    descriptor = open_private(part, os.O_WRONLY | os.O_TRUNC)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(part, out)
-    finally:
-        part.unlink(missing_ok=True)

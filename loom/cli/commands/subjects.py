@@ -132,7 +132,7 @@ async def export(
     ] = None,
 ) -> None:
     """Export every entry that concerns a person, opened, as one JSON document. The export is journaled first."""
-    from loom.cli.commands.export import opened_out
+    from loom.cli.opened_out import opened_out
 
     said = await _act(shell, "export", subject, by, reason)
     text = as_json(said)
