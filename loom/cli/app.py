@@ -35,6 +35,7 @@ from loom.cli.commands import (
     people,
     policies,
     precedents,
+    prove,
     replay,
     retention,
     run,
@@ -108,6 +109,7 @@ for part in (
     upgrade,
     doctor,
     export,
+    prove,
     archive,
     retention,
 ):

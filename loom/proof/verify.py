@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 __all__ = ["NAMES", "CaseError", "canonical", "is_signed", "judge", "main", "pack", "unpack", "vkey"]
 
 NAMES = ("case.json", "checkpoint.txt", "key.txt", "verify.py")
-FORMAT, LARGEST, ENDING = "loom.case/1", 1 << 24, "turn_(completed|failed|diverged|abandoned)"
+FORMAT, LARGEST, ENDING = "loom.case/1", 1 << 24, "turn_(completed|failed|abandoned)"
 UNKNOWN = "internally consistent, signer unknown"
 NUMBERS = ("sequence", "position", "schema_version", "epoch", "recorded_at_us", "clock_back_us")
 COMMON = {"journal", "kind", "command_id", "policy_hash", "body_digest", "previous", "path", *NUMBERS}
@@ -170,7 +170,7 @@ def body_of(entry: dict[str, Any]) -> tuple[bytes | None, dict[str, Any]]:
     if "fields" not in entry and (entry["salt"], entry["body"]) != (None, None):
         need(len(bytes.fromhex(entry["salt"])) == 16, "a salt has another length")
         return sha(bytes.fromhex(entry["salt"]), entry["body"].encode()), json.loads(entry["body"])
-    leaves, shown = [], {}
+    leaves, shown = [], dict[str, Any]()
     for first, *rest in entry.get("fields") or []:
         need(len(rest) in (0, 2) and not shown.keys() & set(rest[:1]), "a field is not written as one, or there twice")
         leaves.append(sha(b"\0", hex32(first), field(rest[0].encode()), rest[1].encode()) if rest else hex32(first))
@@ -192,7 +192,7 @@ def root_by(path: list[bytes], index: int, size: int, leaf: bytes) -> bytes | No
 
 
 def proven(case: dict[str, Any], note: Note) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the entries, each with what its body says; raise `CaseError` where one was not hashed so, in this place."""
+    """Return the entries, each with what its body says; raise `CaseError` where one was not hashed like this."""
     workspace, found, last = case["workspace"], [], {"position": 0, "recorded_at_us": 0}
     need(re.fullmatch("loom/[0-9a-f-]{36}/" + re.escape(workspace), note.origin), "the checkpoint is of another log")
     chains: dict[str, tuple[int, bytes]] = {}
@@ -206,17 +206,14 @@ def proven(case: dict[str, Any], note: Note) -> list[tuple[dict[str, Any], dict[
         for number in NUMBERS:
             need(type(entry[number]) is int and 0 <= entry[number] < 1 << 63, f"{number} of {name} is no number")
             texts.append(field(struct.pack(">q", entry[number])))
-        texts += [field(struct.pack(">q", 2))] * (scheme - 1)
-        texts += [hex32(entry["body_digest"]), hex32(entry["previous"])]
+        texts += [field(struct.pack(">q", 2))] * (scheme - 1) + [hex32(entry["body_digest"]), hex32(entry["previous"])]
         digest, said = body_of(entry)
         need(digest in (None, hex32(entry["body_digest"])), f"the body of {name} is not the one recorded")
         place, sequence = struct.pack(">Q", entry["position"]), entry["sequence"]
         names = field(workspace.encode()) + place, field(entry["journal"].encode()) + struct.pack(">Q", sequence)
         whole = sha(b"loom/entry/v%d\n" % scheme, *texts)
         leaf, path = sha(b"\0loom/leaf/v1\n", *names, whole), [hex32(each) for each in entry["path"]]
-        need(
-            root_by(path, entry["position"] - 1, note.size, leaf) == note.root, f"{name} is not at its place in the log"
-        )
+        need(root_by(path, entry["position"] - 1, note.size, leaf) == note.root, f"{name} is not at its place")
         start = sha(b"loom/genesis/v1\n", field(workspace.encode()), field(entry["journal"].encode()))
         at, before = chains.get(entry["journal"], (0, start))
         linked = sequence > at + 1 or (sequence == at + 1 and entry["previous"] == before.hex())
@@ -247,7 +244,7 @@ def story(case: dict[str, Any], note: Note) -> list[str]:
             documents[sha(b"loom/policy/v1\n", canonical(said["document"])).hex()] = name
         if entry["kind"] == "approval_answered" and turn.get(entry["sequence"], (0, 0))[0] is entry and not gone:
             by, source, how = (said.get(each) for each in ("by", "identity_source", "via"))
-            granted = {True: "granted", False: "denied"}.get(said.get("granted"), "answered")
+            granted = "granted" if said.get("granted") is True else "denied"
             lines.append(f"says       {granted} by {by!a}, a name that is {source or 'unexplained'}, via {how}: {name}")
     made = [each for each in turn.values() if each[0]["kind"] in ("decision", "decision_observed")]
     said_so = [(e, said["decision"]) for e, said in made if said.get("decision", {}).get("decision_id") == asked["id"]]

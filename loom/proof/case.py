@@ -1,0 +1,220 @@
+"""One decision as a file: the entries of its turn as stored, their proofs, a checkpoint, and a copy of the verifier."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+from loom.errors import ConfigError
+from loom.journal.chain import genesis
+from loom.journal.entry import Recorded
+from loom.journal.kinds import TurnAbandonedEntry, TurnCompletedEntry
+from loom.journal.private import open_private
+from loom.proof.errors import ProofError
+from loom.proof.tree import ProofTree
+from loom.proof.verify import FORMAT, LARGEST, CaseError, Note, canonical, note_of, pack
+
+__all__ = ["Case", "CaseReader", "Place", "case_of", "unsigned", "verifier", "verifier_sha256", "write_case"]
+
+_POLICIES = "loom/policies"
+_NO_INSTANCE = "00000000-0000-0000-0000-000000000000"
+_REGISTERED = "policy_registered"
+_FOR_GOOD = frozenset({TurnCompletedEntry.kind, TurnAbandonedEntry.kind})
+"""The endings of a turn after which it has no more entries; one that failed may be tried again."""
+
+
+class CaseReader(Protocol):
+    """What a case is read from: a store, or a reader of one."""
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the entry that received a command; None if there is none."""
+        ...
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream one journal by sequence."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a decision is: its id, and the place of its entry."""
+
+    decision_id: str
+    journal: str
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case in the making: what a stranger gets, and what there is to say about it."""
+
+    raw: bytes
+    entries: int
+    erased: int
+    """How many of the entries have no body any more: they are proven all the same."""
+    without_policy: bool
+    """Whether the version in force is not in the file, though the decision names one."""
+    signed: bool
+    """Whether the checkpoint has signatures."""
+
+
+def verifier() -> bytes:
+    """Return the verifier for strangers, one file of Python."""
+    return (files("loom.proof") / "verify.py").read_bytes()
+
+
+def verifier_sha256() -> str:
+    """Return the digest of the verifier, which is published with each release."""
+    return hashlib.sha256(verifier()).hexdigest()
+
+
+async def case_of(
+    reader: CaseReader, tree: ProofTree, place: Place, *, workspace: str, checkpoint: bytes, key: str | None = None
+) -> Case:
+    """Return the case of a decision, under a checkpoint that covers the whole of its turn.
+
+    `checkpoint` is a signed note, or the text of one that no one has signed. `key` is the public key of its signer.
+    Raises `ProofError` for a checkpoint that does not cover the turn, or has another root than the journal.
+    """
+    note = _note(checkpoint)
+    turn = await _turn(reader, place, workspace)
+    decided = next(each for each, _ in turn if each.sequence == place.sequence)
+    registered = await _registered(reader, decided.policy, workspace)
+    chosen = sorted([*([] if registered is None else [registered]), *turn], key=lambda each: each[0].position)
+    last = chosen[-1][0].position
+    if last > note.size:
+        raise ProofError(
+            f"checkpoint covers [{note.size}] entries, the decision goes up to position [{last}]; expected one that "
+            "covers it: make a newer checkpoint"
+        )
+    if tree.extend() < note.size or tree.root(note.size) != note.root:
+        raise ProofError(
+            f"checkpoint of [{note.size}] entries has another root than this journal; expected one of this journal: "
+            "run `loom verify`"
+        )
+    said = [_said(each, link, tree, note.size) for each, link in chosen]
+    whole: dict[str, Any] = {
+        "format": FORMAT,
+        "workspace": workspace,
+        "decision": {"id": place.decision_id, "journal": place.journal, "command_id": decided.command_id},
+        "entries": said,
+    }
+    found = {"case.json": canonical(whole), "checkpoint.txt": checkpoint}
+    found |= {} if key is None else {"key.txt": f"{key}\n".encode()}
+    raw = pack({**found, "verify.py": verifier()})
+    if len(raw) > LARGEST:
+        raise ProofError(f"case would have [{len(raw)}] bytes; expected at most [{LARGEST}]: its turn is too long")
+    return Case(
+        raw,
+        entries=len(said),
+        erased=sum(each.body is None for each, _ in chosen),
+        without_policy=decided.policy_hash is not None and registered is None,
+        signed=bool(note.by),
+    )
+
+
+def unsigned(workspace: str, tree: ProofTree) -> bytes:
+    """Return the text of a checkpoint of all entries that no one has signed: it says what, and not who."""
+    size = tree.extend()
+    return f"loom/{_NO_INSTANCE}/{workspace}\n{size}\n{base64.b64encode(tree.root()).decode()}\n".encode()
+
+
+def write_case(path: Path, raw: bytes) -> None:
+    """Write a case into a new file, for its owner only, which gets its name once it is complete."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(open_private(part, os.O_WRONLY | os.O_TRUNC), "wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(part, path)
+    except FileExistsError as error:
+        raise ConfigError(
+            f"file [{path}] is there already; expected a new name: choose another, or remove it"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"file [{path}] cannot be written [{error}]; expected a place for it: choose one") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _note(checkpoint: bytes) -> Note:
+    try:
+        return note_of(checkpoint)
+    except (CaseError, ValueError) as error:
+        raise ProofError(
+            f"checkpoint is not written as one [{error}]; expected a signed note of three lines and signatures: "
+            "name another file"
+        ) from error
+
+
+async def _turn(reader: CaseReader, place: Place, workspace: str) -> list[tuple[Recorded, bytes]]:
+    """Return the entries of the turn that decided, each with the hash of the entry before it in its journal."""
+    decided = None
+    async for each in reader.read(place.journal, after=place.sequence - 1, until=place.sequence):
+        decided = each
+    if decided is None:
+        raise ProofError(
+            f"journal [{place.journal}] has no sequence [{place.sequence}]; expected the entry of a decision: "
+            "see `loom decisions`"
+        )
+    first = decided.sequence
+    if decided.command_id is not None:
+        received = await reader.find_command(place.journal, decided.command_id)
+        first = first if received is None else min(first, received.sequence)
+    found: list[tuple[Recorded, bytes]] = []
+    before = genesis(workspace, place.journal)
+    async for each in reader.read(place.journal, after=max(0, first - 2)):
+        if each.sequence >= first and (each.command_id == decided.command_id or each.sequence == decided.sequence):
+            found.append((each, before))
+            if each.kind in _FOR_GOOD and each.sequence > decided.sequence:
+                break
+        if decided.command_id is None and each.sequence == decided.sequence:
+            break
+        before = each.entry_hash
+    return found
+
+
+async def _registered(reader: CaseReader, policy: str | None, workspace: str) -> tuple[Recorded, bytes] | None:
+    """Return the entry that registered a policy version, with the hash before it; None where there is none."""
+    before = genesis(workspace, _POLICIES)
+    if policy is not None:
+        async for each in reader.read(_POLICIES):
+            if each.kind == _REGISTERED and (each.plain or {}).get("hash") == policy:
+                return each, before
+            before = each.entry_hash
+    return None
+
+
+def _said(entry: Recorded, previous: bytes, tree: ProofTree, size: int) -> dict[str, Any]:
+    """Return an entry as a case says it."""
+    try:
+        body = None if entry.body is None else entry.body.decode()
+    except UnicodeDecodeError as error:
+        raise ProofError(
+            f"entry at position [{entry.position}] has a body that is no text; expected what was recorded: "
+            "run `loom verify`"
+        ) from error
+    return {
+        "position": entry.position,
+        "journal": entry.journal,
+        "sequence": entry.sequence,
+        "kind": entry.kind,
+        "schema_version": entry.schema_version,
+        "command_id": entry.command_id,
+        "epoch": entry.epoch,
+        "recorded_at_us": entry.recorded_at_us,
+        "clock_back_us": entry.clock_back_us,
+        "policy_hash": entry.policy,
+        "salt": None if entry.salt is None else entry.salt.hex(),
+        "body": body,
+        "body_digest": entry.body_digest.hex(),
+        "previous": previous.hex(),
+        "path": [each.hex() for each in tree.inclusion(entry.position, size).path],
+    }

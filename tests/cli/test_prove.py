@@ -1,0 +1,96 @@
+"""`loom prove`: a decision as a file, from the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from loom.journal.sqlite import JournalFiles
+from loom.proof import verify
+from loom.proof.case import verifier
+from loom.proof.tree import tree_of
+from tests.cli.support import invoke
+from tests.proof.cases import INSTANCE, Signer, made, told
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("told")
+    told(directory)
+    return directory / "loom.config.yaml"
+
+
+def last_decision(config: Path) -> str:
+    found: str = invoke("decisions", "--json", config=config).json[0]["decision_id"]
+    return found
+
+
+def test_a_decision_becomes_a_file_of_at_most_60_kb_that_the_verifier_takes(config: Path, tmp_path: Path) -> None:
+    decision, out = last_decision(config), tmp_path / "case.zip"
+    said = invoke("prove", decision[:12], "-o", out, config=config)
+    assert said.code == 0, said.err
+    assert hashlib.sha256(verifier()).hexdigest() in said.out
+    assert "no one has signed its checkpoint" in said.out
+    assert out.stat().st_size <= 60_000
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    code, words, lines = verify.judge(out.read_bytes(), [])
+    assert (code, words) == (3, "internally consistent, signer unknown")
+    assert any(decision in line for line in lines)
+    assert verify.unpack(out.read_bytes())["verify.py"] == verifier()
+    again = invoke("prove", decision, "-o", out, config=config)
+    assert again.code == 2
+    assert "is there already" in again.err
+
+
+def test_a_checkpoint_that_is_given_is_enclosed_if_it_is_one_of_this_journal(config: Path, tmp_path: Path) -> None:
+    decision = last_decision(config)
+    files = JournalFiles(config.parent / "data" / "discounts" / "journal.db")
+    signer = Signer(f"loom/{INSTANCE}/discounts")
+    with closing(tree_of(files)) as tree:
+        size = tree.extend()
+        notes = {
+            "good": signer.checkpoint(size, tree.root()),
+            "too early": signer.checkpoint(3, tree.root(3)),
+            "of a fork": signer.checkpoint(size, bytes(32)),
+            "of later": signer.checkpoint(size + 1, tree.root()),
+            "none": b"hello\n",
+        }
+    expected = {
+        "too early": "covers [3] entries",
+        "of a fork": "another root than this journal",
+        "of later": "another root than this journal",
+        "none": "not written as one",
+    }
+    for name, note in notes.items():
+        (tmp_path / name).write_bytes(note)
+        said = invoke(
+            "prove", decision, "-o", tmp_path / f"{name}.zip", "--checkpoint", tmp_path / name, "--json", config=config
+        )
+        if name == "good":
+            assert said.json["signed"] is True
+            assert verify.judge((tmp_path / "good.zip").read_bytes(), [signer.vkey])[0] == 0
+        else:
+            assert said.code == 2
+            assert expected[name] in said.err
+            assert not (tmp_path / f"{name}.zip").exists()
+    missing = invoke("prove", decision, "-o", tmp_path / "x.zip", "--checkpoint", tmp_path / "missing", config=config)
+    assert missing.code == 2
+    assert "cannot be read" in missing.err
+
+
+def test_a_case_says_what_the_journal_has_to_the_byte(config: Path) -> None:
+    journal = config.parent / "data" / "discounts" / "journal.db"
+    case = asyncio.run(made(journal)).case
+    exported = {each["position"]: each for each in invoke("export", config=config).lines}
+    assert [each["kind"] for each in case["entries"]][1:3] == ["command_received", "context_gathered"]
+    for each in case["entries"]:
+        line = exported[each["position"]]
+        for name in ("journal", "sequence", "kind", "command_id", "policy_hash", "salt", "body_digest"):
+            assert each[name] == line[name]
+        assert json.loads(each["body"]) == line["body"]
