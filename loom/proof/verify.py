@@ -2,7 +2,7 @@
 
 `python3 -I -S verify.py case.zip --key KEY`, with Python 3.9 or later and nothing else. KEY is the log's public key,
 `<origin>+<8 hex digits>+<base64>`, or its fingerprint, 64 hex digits. Take it, and this script, from a place that
-whoever gave you the case cannot change. Exit codes: 0 valid, 1 does not hold, 2 not called well, 3 signer unknown.
+the giver of the case cannot change. Exit codes: 0 valid, 1 does not hold, 2 not called well, 3 signer unknown.
 """
 
 from __future__ import annotations
