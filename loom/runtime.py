@@ -58,6 +58,7 @@ from loom.precedents.index import uncount
 from loom.precedents.sealed_class import SealedClasses, keep_classes
 from loom.precedents.similarity import Embed
 from loom.projections import ProjectionStatus, Projector, Queries, Snapshots, Views
+from loom.proof.opening import compare_anchors
 from loom.reactors import Reactors
 from loom.replay import Replay
 from loom.replay.audit import AuditedPolicies
@@ -102,6 +103,7 @@ class OpenOptions(TypedDict, total=False):
     embed: Embed | None
     directory: Directory | None
     resume: bool
+    accept_loss: By | None
 
 
 class Loom(Lifecycle):
@@ -158,6 +160,7 @@ class Loom(Lifecycle):
         critic: Critic | None = None,
         embed: Embed | None = None,
         directory: Directory | None = None,
+        accept_loss: By | None = None,
     ) -> None:
         super().__init__()
         self._place = place
@@ -170,6 +173,7 @@ class Loom(Lifecycle):
         self._critic = critic
         self._embed = embed
         self._directory = directory
+        self._accept_loss = accept_loss
         self.resumes = resume
         self.background = Background()
         """Owns what runs in the background, and knows what failed there."""
@@ -190,6 +194,7 @@ class Loom(Lifecycle):
         embed: Embed | None = None,
         directory: Directory | None = None,
         resume: bool = True,
+        accept_loss: By | None = None,
     ) -> Loom:
         """Return a loom to be entered with `async with`, or awaited and closed by hand (`close`).
 
@@ -197,8 +202,9 @@ class Loom(Lifecycle):
 
         `by` is the person in whose name policies are registered that come with the code, by default the user of the
         machine. `embed` turns texts into vectors, for `similar_to=`. `directory` says who may answer requests, in place
-        of `loom.people`. `resume=False` leaves unfinished turns alone. Raises `JournalLockedError` when entered while
-        another process has the workspace open.
+        of `loom.people`. `resume=False` leaves unfinished turns alone. `accept_loss` is the person who accepts that
+        entries are gone which an anchor covers. Raises `JournalLockedError` when entered while another process has the
+        workspace open, and `CutError` for a journal that is behind an anchor.
         """
         return cls(
             locate(source, workspace=workspace),
@@ -211,6 +217,7 @@ class Loom(Lifecycle):
             embed=embed,
             directory=directory,
             resume=resume,
+            accept_loss=accept_loss,
         )
 
     @classmethod
@@ -306,6 +313,7 @@ class Loom(Lifecycle):
         self.store = await self.open_store()
         self._stack.push_async_callback(self.store.close)
         make_draft = self.draft
+        await compare_anchors(self.store, place.files, config, accept_loss=self._accept_loss, make_draft=make_draft)
         self.policies = AuditedPolicies(self.store, make_draft=make_draft, now=self.store.now)
         await self.policies.load()
         sealing = config.sections.get("sealing")

@@ -67,6 +67,15 @@ class Frontier:
         self._edge: list[bytes] = []
         self._done = done
 
+    @classmethod
+    def taken_up(cls, size: int, edge: Sequence[bytes]) -> Frontier:
+        """Return the tree with a size whose whole subtrees at the right edge are these, from left to right."""
+        if len(edge) != size.bit_count():
+            raise OutOfRangeError(f"edge of [{len(edge)}] subtrees is not of [{size}] leaves; expected one a bit")
+        found = cls()
+        found.size, found._edge = size, [*edge]
+        return found
+
     def add(self, leaf: bytes) -> None:
         """Append a leaf."""
         level, index, whole = 0, self.size, leaf

@@ -39,13 +39,18 @@ class Root(NamedTuple):
 class RootsSeen:
     """Makes the tree of a journal while its entries are read in order, and compares roots that were written down.
 
-    A journal with a hole among its positions has no root from there on.
+    A journal with a hole among its positions has no root from there on. `anchored` are roots of checkpoints that were
+    written down elsewhere, `signed` those of checkpoints in the journal itself, of which none shows a cut.
     """
 
-    def __init__(self, wanted: Iterable[Root] = ()) -> None:
+    def __init__(
+        self, wanted: Iterable[Root] = (), *, anchored: Iterable[Root] = (), signed: Iterable[Root] = ()
+    ) -> None:
         self._tree = Frontier()
         self._is_whole = True
-        self._wanted = sorted(set(wanted))
+        self._anchored, self._signed = frozenset(anchored), frozenset(signed)
+        self._outside = frozenset(wanted) | self._anchored
+        self._wanted = sorted(self._outside | self._signed)
         self._sizes = frozenset(each.size for each in self._wanted)
         self._found: dict[int, bytes] = {}
 
@@ -78,17 +83,18 @@ class RootsSeen:
 
     def compare(self, findings: Findings, *, size: int) -> int:
         """Add what is wrong by the wanted roots, for a journal with `size` entries; return the largest good size."""
-        good = 0
+        good = outside = 0
         for each in self._wanted:
             found = self._found.get(each.size)
             if each.size > size:
                 findings.add(
-                    "TRUNCATED",
+                    "CUT" if each in self._anchored else "TRUNCATED",
                     f"entries {size + 1}..{each.size} are gone, or cannot be read: there is a root of {each.size}",
                     position=size + 1,
                 )
             elif found == each.root:
                 good = max(good, each.size)
+                outside = max(outside, each.size) if each in self._outside else outside
             else:
                 findings.add(
                     "REWRITTEN",
@@ -96,4 +102,4 @@ class RootsSeen:
                     f"one or more of the entries {good + 1}..{each.size} are others now, or gone",
                     position=good + 1,
                 )
-        return good
+        return outside

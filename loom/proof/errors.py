@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from loom.errors import AnswerKind, LoomError
 
-__all__ = ["ProofError", "TreeIncompleteError"]
+__all__ = [
+    "AnchorError",
+    "CutError",
+    "ForkError",
+    "NoteError",
+    "ProofError",
+    "SigningKeyError",
+    "TreeIncompleteError",
+    "WitnessRefusedError",
+]
 
 
 class ProofError(LoomError):
@@ -13,7 +22,46 @@ class ProofError(LoomError):
     kind: AnswerKind = "invalid"
 
 
+class NoteError(ProofError):
+    """A text is no note, no checkpoint, or no key."""
+
+
 class TreeIncompleteError(ProofError):
     """The journal has a hole, or cannot be read: there is no tree over all of its entries."""
 
     kind: AnswerKind = "fault"
+
+
+class ForkError(ProofError):
+    """The journal does not begin with what was signed or anchored earlier: it is never signed."""
+
+    kind: AnswerKind = "fault"
+
+
+class CutError(ProofError):
+    """The journal ends before a checkpoint that is anchored elsewhere: entries are gone."""
+
+    kind: AnswerKind = "fault"
+
+
+class SigningKeyError(ProofError):
+    """There is no key to sign with, or it is not one of the log's any more."""
+
+    kind: AnswerKind = "refused"
+
+
+class AnchorError(ProofError):
+    """An anchor cannot be written or read."""
+
+    kind: AnswerKind = "busy"
+
+
+class WitnessRefusedError(ProofError):
+    """A witness does not sign this: `status` is that of its answer over HTTP, `size` what it has seen."""
+
+    kind: AnswerKind = "refused"
+
+    def __init__(self, message: str, *, status: int, size: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.size = size

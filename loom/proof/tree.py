@@ -19,8 +19,9 @@ from loom.errors import OutOfRangeError
 from loom.journal import merkle
 from loom.journal.chain import HASH_BYTES
 from loom.journal.private import open_private
+from loom.journal.roots import Root
 from loom.journal.sqlite.files import JournalFiles
-from loom.proof.errors import TreeIncompleteError
+from loom.proof.errors import ForkError, TreeIncompleteError
 from loom.proof.leaves import Leaf, Leaves, SqliteLeaves
 
 __all__ = ["Inclusion", "ProofTree", "tree_of"]
@@ -142,6 +143,35 @@ class ProofTree:
             f"journal at position [{position}] changes while it is read; expected that entries stay: run `loom verify`"
         )
 
+    def root_from(self, known: Root | None, size: int) -> bytes:
+        """Return the root of the first `size` entries, read from the journal after those of a root that is known.
+
+        Of the view only what hashes to the known root is believed. Raises `ForkError` where the journal does not begin
+        with it: a view that does not is rebuilt first.
+        """
+        for _ in range(2):
+            self.extend(until=size)
+            if self.size < size:
+                break
+            start = Root(0, merkle.EMPTY_ROOT) if known is None else known
+            tree = merkle.Frontier.taken_up(start.size, self._edge(start.size)) if start.size <= size else None
+            if tree is not None and tree.root == start.root:
+                for row in self._leaves.after(start.size, limit=size - start.size):
+                    if row[0] != tree.size + 1:
+                        raise TreeIncompleteError(
+                            f"journal has no entry at position [{tree.size + 1}]; run `loom verify`"
+                        )
+                    tree.add(merkle.leaf_of(self._workspace, *row))
+                if tree.size == size:
+                    if tree.root != self.root(size):
+                        self.rebuild()
+                    return tree.root
+            self.rebuild()
+        raise ForkError(
+            f"the first [{0 if known is None else known.size}] entries of the journal do not have the root that was "
+            f"signed, or it has fewer than [{size}]; expected one that only grows: run `loom verify`"
+        )
+
     def consistency(self, first: int, second: int | None = None) -> tuple[bytes, ...]:
         """Return the proof that the tree of `second` entries, by default of all, begins with that of `first`."""
         wanted = self.size if second is None else second
@@ -240,11 +270,12 @@ class ProofTree:
                 self._kept += len(self._new) // HASH_BYTES
                 self._new.clear()
 
-    def _edge(self) -> list[bytes]:
-        """Return the whole subtrees at the right edge, from left to right: one for each bit of the size."""
+    def _edge(self, size: int | None = None) -> list[bytes]:
+        """Return the whole subtrees at the right edge, from left to right: one for each bit of a size."""
         found, begin = [], 0
-        for level in range(self.size.bit_length() - 1, -1, -1):
-            if self.size >> level & 1:
+        wanted = self.size if size is None else size
+        for level in range(wanted.bit_length() - 1, -1, -1):
+            if wanted >> level & 1:
                 found.append(self.node(level, begin >> level))
                 begin += 1 << level
         return found

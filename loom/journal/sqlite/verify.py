@@ -53,17 +53,25 @@ _INTEGRITY_MESSAGES = 100
 
 
 def verify(
-    path: Path, *, workspace: str | None = None, roots: Sequence[Root] = (), progress: Progress | None = None
+    path: Path,
+    *,
+    workspace: str | None = None,
+    roots: Sequence[Root] = (),
+    anchored: Sequence[Root] = (),
+    signed: Sequence[Root] = (),
+    progress: Progress | None = None,
 ) -> Verification:
     """Verify the journal file at `path`, with or without a running writer.
 
     Raises `JournalNotFoundError` if there is no file; everything else that is wrong is a finding. `workspace` is the
-    one that the journal should belong to, if that is known; `roots` are those that were written down elsewhere.
+    one that the journal should belong to, if that is known; `roots` are those that were written down elsewhere,
+    `anchored` and `signed` those of checkpoints: see `RootsSeen`.
     """
     files = JournalFiles(path)
     if not files.journal.exists():
         raise JournalNotFoundError(f"there is no journal at [{path}]; expected the file of one: check the path")
-    verifier = _Verifier(str(files.journal), workspace=workspace, roots=roots, progress=progress or _silent)
+    seen = RootsSeen(roots, anchored=anchored, signed=signed)
+    verifier = _Verifier(str(files.journal), workspace=workspace, roots=seen, progress=progress or _silent)
     # Heads first: a writer at work may add some while the table is read, but takes none away.
     heads = verifier.heads_in(files.heads)
     try:
@@ -84,20 +92,20 @@ def verify_connection(
     workspace: str | None = None,
 ) -> Verification:
     """Verify a journal that is open already, as one in memory, against heads and roots that were written down."""
-    return _Verifier(":memory:", workspace=workspace, roots=roots, progress=_silent).run(connection, heads)
+    return _Verifier(":memory:", workspace=workspace, roots=RootsSeen(roots), progress=_silent).run(connection, heads)
 
 
 class _Verifier:
     """One run over one journal."""
 
-    def __init__(self, name: str, *, workspace: str | None, roots: Sequence[Root], progress: Progress) -> None:
+    def __init__(self, name: str, *, workspace: str | None, roots: RootsSeen, progress: Progress) -> None:
         self._name = name
         self._wanted = workspace
         self._progress = progress
         self._format = FORMAT
         self._findings = Findings()
         self._scan = Scan("", findings=self._findings, now_us=SystemClock().now_us())
-        self._roots = RootsSeen(roots)
+        self._roots = roots
 
     def run(self, connection: sqlite3.Connection, heads: Sequence[WrittenHead]) -> Verification:
         connection.text_factory = _text
