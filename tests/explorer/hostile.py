@@ -167,11 +167,16 @@ def clerk_of(texts: Sequence[str]) -> type[Actor[Any]]:
 
 
 async def fill(loom: Loom, clerk: type[Actor[Any]], source: Source, *, decisions: int) -> None:
-    """Have every field of some decisions hold texts; the last request waits with a question."""
+    """Have every field of some decisions hold texts; the last request waits with a question.
+
+    Two decisions in a row are about the same thing, and one is denied and one granted: a contradiction.
+    """
+    said = ""
     async with loom.runs.run(run_id="all", parameters={"note": source.some()}, note=source.some()):
         for number in range(decisions):
             key = f"{number}-{source.name()}".replace("/", "|")[:190].strip()
-            command = Record(texts=tuple(source.some() for _ in range(23)), approver=source.name())
+            said = said if number % 2 else source.some()
+            command = Record(texts=(said, *(source.some() for _ in range(22))), approver=source.name())
             turn = asyncio.create_task(loom.actor(clerk, key).ask(command, by=source.name()))
             while not (waiting := await loom.approvals.pending()):
                 await asyncio.sleep(0.005)
@@ -183,7 +188,8 @@ async def fill(loom: Loom, clerk: type[Actor[Any]], source: Source, *, decisions
                 return
             await loom.approvals.inform(request.approval_id, by="2" + source.name(), information=source.some())
             if number % 2:
-                await loom.approvals.grant(request.approval_id, by="3" + source.name(), comment=source.some())
+                words = {"comment": source.some(), "distinguished": source.some()}
+                await loom.approvals.grant(request.approval_id, by="3" + source.name(), **words)
             else:
                 await loom.approvals.deny(request.approval_id, by="3" + source.name(), comment=source.some())
             await turn

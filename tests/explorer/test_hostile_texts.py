@@ -87,12 +87,12 @@ async def test_a_template_that_does_not_escape_is_found(
     tmp_path: Path, tab: Tab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with two_worlds(tmp_path) as place:
-        await filled(place, decisions=2, each=4)
+        await filled(place, decisions=3, each=4)
         careless = rendering.templates().overlay(autoescape=False)
         careless.cache = None
         monkeypatch.setattr(rendering, "templates", lambda: careless)
         await tab.sign_in(place.url, place.keys["hostile", "admin"])
         browser = await place.signed_in("admin", workspace="plain")
-        _, found = await looked_at(tab.page, place, browser, decisions=2)
+        _, found = await looked_at(tab.page, place, browser, decisions=3)
         assert len(found) > 20
         assert tab.said

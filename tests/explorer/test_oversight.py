@@ -129,6 +129,42 @@ async def test_contradictions_come_before_larger_classes_and_say_how_each_was_de
         assert found["contradictory"] == 1
 
 
+async def test_an_approver_says_which_way_stands_and_a_later_case_opens_it_again(tmp_path: Path, tab: Tab) -> None:
+    async with house(tmp_path) as place:
+        await decided(place)
+        await tab.sign_in(place.url, place.keys["one", "approver"])
+        page = await tab.open(f"{place.url}/classes")
+        await page.get_by_role("link", name="2 decided otherwise").click()
+        [found] = (await place.loom().contradictions.list()).listed
+        await page.get_by_role("heading", name=found.words).wait_for()
+        await page.get_by_role("radio", name=found.outcomes[0].words).check()
+        await page.get_by_label("Why").fill("the board said so in May")
+        await tab.shot("contradiction")
+        await page.get_by_role("button", name="This stands").click()
+        await page.get_by_text("From now on this stands").wait_for()
+        assert await page.get_by_text("approver (signed in with a key)").is_visible()
+        await tab.shot("contradiction-settled")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not tab.said
+        settled = await place.loom().contradictions.get(found.situation)
+        assert settled.resolution is not None
+        assert (settled.status, settled.resolution.by) == ("resolved", "approver")
+
+        reader = await place.signed_in("reader")
+        where = f"/classes/{found.situation}"
+        assert "Which way stands?" not in (await reader.open(where)).text
+        await reader.send(f"{where}/resolve", on=where, stands=found.outcomes[1].precedent, reason="mine")
+        assert (await place.loom().contradictions.get(found.situation)).resolution == settled.resolution
+        assert (await reader.open("/classes/nothing")).status == 404
+
+        turn = await asked(place.loom(), "shop-again")
+        [waiting] = await place.loom().approvals.pending()
+        answer = place.loom().approvals.grant if "yes" in found.outcomes[1].words else place.loom().approvals.deny
+        await answer(waiting.approval_id, by="vera", comment="otherwise", distinguished="this one is another case")
+        await turn
+        assert "so this is open again" in (await reader.open(where)).text
+
+
 async def test_what_the_forms_of_these_pages_do_not_take_is_refused(tmp_path: Path) -> None:
     async with house(tmp_path) as place:
         admin = await place.signed_in("admin")

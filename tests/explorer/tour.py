@@ -71,6 +71,11 @@ async def _looks(place: Place, workspace: str, count: int) -> Sequence[str]:
     return [each.look_id for each in await oversight.looks(limit=count)]
 
 
+async def _situations(place: Place, workspace: str, count: int) -> Sequence[str]:
+    found = await place.loom(workspace).contradictions.list(status=None, limit=count)
+    return [each.situation for each in found.listed]
+
+
 async def _explained(place: Place, workspace: str) -> str:
     del place, workspace
     return "explain=true"
@@ -85,6 +90,7 @@ FILLED: Mapping[str, Callable[[Place, str, int], Awaitable[Sequence[str]]]] = {
     "approval_id": _approvals,
     "decision_id": _decisions,
     "look_id": _looks,
+    "situation": _situations,
     "version": _versions,
     "journal": _actors,
 }
