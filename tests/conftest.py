@@ -12,6 +12,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.postgres_server import Server, why_missing
+
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("explore", deadline=None, max_examples=1_000, print_blob=True)
 settings.load_profile("ci")
@@ -39,3 +41,15 @@ def _fresh_logging() -> Iterator[None]:
 def _set_levels() -> None:
     for logger, level in zip((_ROOT, _LOOM), _LEVELS, strict=True):
         logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of this process; they are skipped where the machine has none."""
+    if (why := why_missing()) is not None:
+        pytest.skip(why)
+    server = Server()
+    try:
+        yield server.make()
+    finally:
+        server.remove()

