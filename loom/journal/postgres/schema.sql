@@ -229,30 +229,35 @@ BEGIN
     ON CONFLICT DO NOTHING;
   RETURN QUERY SELECT NULL::text, last.position, last.entry_hash, last.recorded_at_us, 0::bigint,
     CASE WHEN EXISTS (SELECT 1 FROM heads WHERE heads.journal = ANY (names) AND heads.writer <> me)
-      THEN nextval('epochs') ELSE 0 END;
+      THEN greatest(nextval('epochs'), (SELECT max(heads.epoch) + 1 FROM heads WHERE heads.journal = ANY (names)))
+      ELSE 0 END;
   RETURN QUERY SELECT heads.journal::text, heads.sequence, heads.entry_hash, 0::bigint, heads.writer, heads.epoch
     FROM heads WHERE heads.journal = ANY (names) ORDER BY heads.journal FOR UPDATE;
 END $$;
 
 -- Makes a process the one writer of a journal, after what another one is appending to it.
 CREATE FUNCTION acquire(me bigint, name text, beginning bytea)
-RETURNS TABLE (at bigint, entry_hash bytea, epoch bigint)
+RETURNS TABLE (at bigint, entry_hash bytea, epoch bigint, taken_over boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
+DECLARE before bigint;
 BEGIN
   IF NOT EXISTS (SELECT 1 FROM writers WHERE writers.writer = me AND fenced_at IS NULL) THEN
     RAISE EXCEPTION 'writer % was fenced', me USING ERRCODE = 'LM004';
   END IF;
   INSERT INTO heads VALUES (name, 0, beginning, 0, 0) ON CONFLICT DO NOTHING;
-  PERFORM 1 FROM heads WHERE heads.journal = name FOR UPDATE;
-  RETURN QUERY UPDATE heads SET writer = me, epoch = nextval('epochs') WHERE heads.journal = name
-    RETURNING heads.sequence, heads.entry_hash, heads.epoch;
+  SELECT heads.writer INTO before FROM heads WHERE heads.journal = name FOR UPDATE;
+  -- A sequence may lose its latest values in a crash, while an append under one of them was durable.
+  RETURN QUERY UPDATE heads SET writer = me, epoch = greatest(nextval('epochs'), heads.epoch + 1)
+    WHERE heads.journal = name
+    RETURNING heads.sequence, heads.entry_hash, heads.epoch, before NOT IN (0, me);
 END $$;
 
--- Declares a process dead, after what it is appending: nothing that it sends later is appended.
+-- Declares a process dead, after what it is appending: nothing that it sends later is appended. Returns whether there was
+-- such a process.
 CREATE FUNCTION fence(which bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
   PERFORM 1 FROM tail FOR UPDATE;
-  UPDATE writers SET fenced_at = now() WHERE writer = which AND fenced_at IS NULL;
+  UPDATE writers SET fenced_at = coalesce(fenced_at, now()) WHERE writer = which;
   RETURN FOUND;
 END $$;

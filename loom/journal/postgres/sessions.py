@@ -61,7 +61,7 @@ class Sessions:
             pool.terminate()
 
     def check_open(self) -> None:
-        """Raise `JournalClosedError` after the end, and in a forked child, which must not use its parent's connections."""
+        """Raise `JournalClosedError` after the end, and in a forked child, to which the connections do not belong."""
         if self._closed or self._process != os.getpid():
             why = "is closed" if self._closed else "was opened by the parent of this forked process"
             raise JournalClosedError(f"journal [{self._url}] {why}; expected an open one: open it again")

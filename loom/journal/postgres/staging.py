@@ -1,4 +1,4 @@
-"""How a batch is made ready once its transaction holds the tail: positions, epochs, times and hashes are assigned here."""
+"""How a batch is made ready once its transaction holds the tail: what the journal assigns is assigned here."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def stage(batch: Sequence[Wanted], found: Begun, *, workspace: str, writer: int,
             staged.outcomes.append(refusal or fenced(append.journal, head, claim))
             continue
         try:
-            rows, last = _rows(append, head, staged.tail.position, workspace=workspace, epoch=epoch, at=at, now_us=now_us)
+            rows, last = _rows(
+                append, head, staged.tail.position, workspace=workspace, epoch=epoch, at=at, now_us=now_us
+            )
         except Exception as error:  # a draft that `draft` did not make may hold anything
             staged.outcomes.append(not_accepted(append, error))
             continue
@@ -99,8 +101,8 @@ def _epoch(head: HeadRow, claim: int | None, *, writer: int, fresh: int) -> int 
 def fenced(journal: str, head: HeadRow, claim: int | None) -> WriterFencedError:
     """Return the refusal of an append to a journal that another process has acquired."""
     return WriterFencedError(
-        f"journal [{journal}] is at epoch [{head.epoch}], of writer [{head.writer}]; expected [{claim}]: another process "
-        "acquired it; leave it to that one"
+        f"journal [{journal}] is at epoch [{head.epoch}], of writer [{head.writer}]; expected [{claim}]: another "
+        "process acquired it; leave it to that one"
     )
 
 

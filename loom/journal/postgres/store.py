@@ -1,7 +1,7 @@
 """The PostgreSQL journal store: any number of processes write one workspace, each journal by the one that acquired it.
 
-All appends of a process that wait together go into one transaction. Callers wait on futures that no waiter can cancel, so
-a caller that gives up never touches the transaction.
+All appends of a process that wait together go into one transaction. Callers wait on futures that no waiter can cancel,
+so a caller that gives up never touches the transaction.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from loom.background import Background
 from loom.clock import AHEAD_US, Clock, SystemClock, datetime_from_us
 from loom.errors import AppendUnknownError, JournalClosedError, LoomError
 from loom.journal.chain import genesis
-from loom.journal.entry import Part, Recorded
 from loom.journal.kinds import OWN_IDS
 from loom.journal.postgres.anchor import Anchor
 from loom.journal.postgres.follower import Follower
@@ -29,6 +28,7 @@ from loom.journal.postgres.writer import Writer
 from loom.journal.sqlite.files import JournalFiles, WriterLock
 from loom.journal.sqlite.queue import Waiting
 from loom.journal.sqlite.staging import Outcome
+from loom.journal.sqlite.store_reads import StoreReads
 from loom.journal.store import Append, Draft, Head, Receipt, Submitted, check_name
 from loom.telemetry import get_logger
 
@@ -37,7 +37,7 @@ __all__ = ["PostgresStore"]
 _log = get_logger(__name__)
 
 
-class PostgresStore:
+class PostgresStore(StoreReads[PostgresReader]):
     """A `JournalStore` in PostgreSQL. Make it with `PostgresStore.open`; close it when done."""
 
     def __init__(
@@ -68,6 +68,8 @@ class PostgresStore:
         self._under: dict[Waiting, int] = {}
         """The epochs under which appends were submitted: a journal that is acquired again fences those before, too."""
         self._callbacks: list[Callable[[int], None]] = []
+        self._on_fenced: list[Callable[[LoomError], None]] = []
+        self._was_told_fenced = False
         self._acknowledged = 0
         self._recorded_at_us = 0
         self._closed: str | None = None
@@ -90,13 +92,18 @@ class PostgresStore:
 
         `files` is the place of this process, which no other one uses at the same time; `address` is where others reach
         it. Raises `ConfigError` where the server refuses the account or has no such database, `JournalBusyError` where
-        it does not answer, `JournalReadOnlyError` for a replica, `JournalForeignError` or `JournalFormatError` where its
-        tables are others', and `JournalCorruptError` where entries are gone that this place knows of: then
+        it does not answer, `JournalReadOnlyError` for a replica, `JournalForeignError` or `JournalFormatError` where
+        its tables are others', and `JournalCorruptError` where entries are gone that this place knows of: then
         `accept_loss` opens it all the same.
         """
         parsed = url if isinstance(url, PostgresUrl) else PostgresUrl.parse(url)
         store = cls(
-            parsed, files, options=options or PostgresOptions(), clock=clock or SystemClock(), name=name, address=address
+            parsed,
+            files,
+            options=options or PostgresOptions(),
+            clock=clock or SystemClock(),
+            name=name,
+            address=address,
         )
         try:
             await store._take_over(accept_loss=accept_loss)
@@ -114,6 +121,11 @@ class PostgresStore:
     def writer(self) -> int:
         """The number under which this process is registered: what `fence` takes."""
         return self._writer.number
+
+    @property
+    def shared(self) -> bool:
+        """Several processes write the workspace at the same time."""
+        return True
 
     @property
     def acknowledged(self) -> int:
@@ -194,7 +206,7 @@ class PostgresStore:
     async def acquire(self, journal: str) -> Head:
         """Become the one writer of a journal, before it is read, and return its head.
 
-        What a former writer still sends is refused with `WriterFencedError`.
+        What a former writer still sends is refused with `WriterFencedError`; so is what was submitted here before.
         """
         self._check_open()
         check_name(journal, what="journal")
@@ -209,9 +221,17 @@ class PostgresStore:
         return self._acknowledged
 
     async def fence(self, writer: int) -> None:
-        """Declare a process dead: nothing that it sends later is appended."""
+        """Declare a process dead: nothing that it sends later is appended. What it has begun ends first."""
         self._check_open()
         await self._writer.fence(writer)
+        if writer == self.writer:
+            self._was_fenced(self._writer.fenced())
+
+    def on_fenced(self, callback: Callable[[LoomError], None]) -> None:
+        """Have `callback` called on the event loop, once, when this process may write nothing more, with the reason."""
+        self._on_fenced.append(callback)
+        if self._writer.refusal is not None:
+            callback(self._writer.refusal)
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -220,50 +240,6 @@ class PostgresStore:
         self._check_open()
         found = await self._reader.head(journal)
         return Head(0, genesis(self.workspace, journal)) if found is None else Head(*found)
-
-    async def find_command(self, journal: str, command_id: str) -> Recorded | None:
-        """Return the `CommandReceivedEntry` of a command, or None."""
-        return await self._reader.find_command(journal, command_id)
-
-    def read(self, journal: str, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream a journal by sequence: those after `after`, up to and with `until`, page by page."""
-        return self._reader.read(journal, after=after, until=until)
-
-    def read_all(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[Recorded]:
-        """Stream the workspace by position: those after `after`, up to and with `until`, page by page."""
-        return self._reader.read_all(after=after, until=until)
-
-    async def at(self, positions: Collection[int]) -> dict[int, Recorded]:
-        """Return position → entry, for the positions that have one: rows of views are compared with them."""
-        return await self._reader.at(positions)
-
-    async def parts(self, positions: Collection[int], paths: Sequence[str]) -> dict[int, Part]:
-        """Return position → the values in the body of its entry at two or more paths, of names joined by dots."""
-        return await self._reader.parts(positions, paths)
-
-    async def steps(self, wanted: Collection[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
-        """Return (journal, sequence) → entry, for those that exist: the steps that decisions refer to."""
-        return await self._reader.steps(wanted)
-
-    async def commands(self, turns: Collection[tuple[str, str]], paths: Sequence[str]) -> dict[tuple[str, str], Part]:
-        """Return turn → the values in the body of its `CommandReceivedEntry` at two or more paths."""
-        return await self._reader.commands(turns, paths)
-
-    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
-        """Return own id → position of the observed decisions that have one of these."""
-        return await self._reader.own_ids(ids)
-
-    async def marks(self, turns: Collection[tuple[str, str]]) -> list[Recorded]:
-        """Return the entries of `MARKS` that turns have, by position; a turn is (journal, command id)."""
-        return await self._reader.marks(turns)
-
-    def unfinished(self, *, asked: bool = False) -> AsyncIterator[Recorded]:
-        """Stream the `CommandReceivedEntry` of every turn without an end, by position; or of those that have `asked`."""
-        return self._reader.unfinished(asked=asked)
-
-    async def journals(self, *, after: str = "", limit: int = 1000) -> list[tuple[str, int]]:
-        """Return names and last sequences of journals by name, those after `after`."""
-        return await self._reader.journals(after=after, limit=limit)
 
     def on_commit(self, callback: Callable[[int], None]) -> None:
         """Have `callback` called on the event loop with each new acknowledged position, of whatever process."""
@@ -289,7 +265,7 @@ class PostgresStore:
         if behind_us > AHEAD_US:
             _log.warning("clock_behind_journal", journal=str(self.url), by_s=behind_us // 1_000_000)
         self._follower = Follower(
-            self.url, options=self._options, writer=self.writer, reached=self._note, fenced=self._was_fenced
+            self.url, options=self._options, writer=self.writer, reached=self._note, fenced=self._beat_no_more
         )
         self._background.keep_running(self._follower.run, name="journal-follower")
 
@@ -322,14 +298,15 @@ class PostgresStore:
             if self._follower is not None:
                 self._follower.tell(position)
             await self._keep_house(position)
+        if self._writer.refusal is not None:
+            self._was_fenced(self._writer.refusal)
         return outcomes
 
     async def _keep_house(self, position: int) -> None:
         """Write a head down and make a partition where they are due; what fails here is tried again later."""
         try:
             await self._anchor.after(position)
-            if position % self._options.max_batch_entries < self._options.max_batch_entries // 2:
-                await self._writer.keep_partitions(position)
+            await self._writer.keep_partitions(position)
         except (LoomError, OSError) as error:
             _log.warning("housekeeping_failed", journal=str(self.url), error=repr(error))
 
@@ -345,15 +322,21 @@ class PostgresStore:
                     _log.error("on_commit_failed", position=position, error=repr(error))
 
     def _was_fenced(self, error: LoomError) -> None:
-        if self._writer.refusal is None:
-            self._writer.refusal = error
+        self._writer.refusal = self._writer.refusal or error
+        if not self._was_told_fenced:
+            self._was_told_fenced = True
             _log.error("writer_fenced", journal=str(self.url), writer=self.writer)
+            for callback in self._on_fenced:
+                callback(self._writer.refusal)
+
+    def _beat_no_more(self) -> None:
+        self._was_fenced(self._writer.fenced())
 
     def _check_open(self) -> None:
         if self._closed is not None:
             raise JournalClosedError(f"journal [{self.url}] {self._closed}")
         if self._process != os.getpid():
             raise JournalClosedError(
-                f"journal [{self.url}] was opened by the parent of this forked process; expected one's own: open it after "
-                "the fork, or start the process with spawn"
+                f"journal [{self.url}] was opened by the parent of this forked process; expected one's own: open it "
+                "after the fork, or start the process with spawn"
             )

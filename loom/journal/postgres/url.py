@@ -12,7 +12,18 @@ __all__ = ["SCHEMES", "PostgresUrl", "is_postgres"]
 
 SCHEMES = ("postgresql://", "postgres://")
 _LIBPQ = frozenset(
-    {"host", "port", "user", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "ssl_min_protocol_version"}
+    {
+        "host",
+        "port",
+        "user",
+        "passfile",
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "sslcrl",
+        "ssl_min_protocol_version",
+    }
 )
 _OWN = frozenset({"workspace", "schema"})
 _MAX_SCHEMA = 63  # bytes that PostgreSQL keeps of a name
@@ -65,7 +76,9 @@ class PostgresUrl:
         user, colon, password = account.partition(":")
         named = options.get("workspace")
         if workspace is not None and named is not None and workspace != named:
-            raise ConfigError(f"store URL [{shown}] names workspace [{named}]; expected [{workspace}]: name one of them")
+            raise ConfigError(
+                f"store URL [{shown}] names workspace [{named}]; expected [{workspace}]: name one of them"
+            )
         name = check_workspace(workspace or named or "default")
         kept = urlencode({key: value for key, value in options.items() if key in _LIBPQ})
         dsn = f"postgresql://{user}{at}{hosts}/{quote(database)}" + (f"?{kept}" if kept else "")
@@ -101,8 +114,8 @@ def _schema(named: str | None, workspace: str) -> str:
     schema = named or f"loom_{workspace}"
     if not 0 < len(schema.encode()) <= _MAX_SCHEMA or not schema.isprintable() or '"' in schema:
         raise ConfigError(
-            f"schema [{schema!a}] is no name for PostgreSQL; expected 1 to [{_MAX_SCHEMA}] printable bytes without quotes: "
-            "add [schema=…] to the URL"
+            f"schema [{schema!a}] is no name for PostgreSQL; expected 1 to [{_MAX_SCHEMA}] printable bytes without "
+            "quotes: add [schema=…] to the URL"
         )
     return schema
 

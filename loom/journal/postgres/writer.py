@@ -1,8 +1,8 @@
 """Appends batches to a journal in PostgreSQL, one transaction at a time, on a connection of its own.
 
 A transaction locks the tail, assigns what the journal assigns, copies the rows in and commits. What fails before COMMIT
-was not appended: where the server is gone it is tried again, for a bounded time. What fails at COMMIT is looked up, once
-the server answers again, behind the lock of the tail: a session that may still be committing holds that lock.
+was not appended: where the server is gone it is tried again, for a bounded time. What fails at COMMIT is looked up,
+once the server answers again, behind the lock of the tail: a session that may still be committing holds that lock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 from loom.clock import Clock
 from loom.errors import (
@@ -49,7 +48,10 @@ _PRUNE = """
 UPDATE entries SET body = NULL, salt = NULL
 WHERE journal = $1 AND sequence BETWEEN $2 AND $3 AND body IS NOT NULL AND kind <> 'pruned'
 """
-_PARTITIONED_TO = "SELECT max(substr(relname, 9)::bigint) FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = 'entries'::regclass"
+_LAST_PARTITION = """
+SELECT max(substr(relname, 9)::bigint) FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = 'entries'::regclass
+"""
 _NO_PARTITION = "23514"
 _PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
@@ -83,6 +85,7 @@ class Writer:
         self._address = address
         self._connection: Connection | None = None
         self._beginnings: dict[str, bytes] = {}
+        self._partitioned_to = 0
 
     async def open(self) -> None:
         """Connect, make the tables where there are none, and register this process as a writer."""
@@ -138,12 +141,24 @@ class Writer:
         async with self._sessions.one(writing=True) as connection, connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
             row = await connection.fetchrow(_ACQUIRE, self.number, journal, self._beginning(journal))
-        return Head(row["at"], row["entry_hash"]), row["epoch"]
+        return Head(row["at"], row["entry_hash"], row["taken_over"]), row["epoch"]
 
     async def fence(self, writer: int) -> None:
         """Declare a process dead: nothing that it sends later is appended."""
         async with self._sessions.one(writing=True) as connection:
-            await connection.execute("SELECT fence($1)", writer)
+            known = await connection.fetchval("SELECT fence($1)", writer)
+        if not known:
+            raise AppendRefusedError(
+                f"writer [{writer}] of journal [{self._url}] is not known; expected one that has opened it: look into "
+                "its table writers"
+            )
+
+    def fenced(self) -> WriterFencedError:
+        """Return what is raised once this process is fenced."""
+        return WriterFencedError(
+            f"journal [{self._url}]: writer [{self.number}] was fenced; expected the one writer: another process took "
+            "over; end this one, and start it again"
+        )
 
     async def prune(self, journal: str, ranges: Sequence[tuple[int, int]], *, last: int | None) -> None:
         """Take bodies of a journal away by ranges of sequences, all or none; `last` is where it has to be, if given."""
@@ -157,20 +172,24 @@ class Writer:
         except AppendRefusedError as error:
             if error.__cause__ is not None and state_of(error.__cause__) in GUARDED:
                 raise AppendRefusedError(
-                    f"journal [{journal}] keeps its bodies [{error.__cause__}]; expected an entry that declares them gone "
-                    "first"
+                    f"journal [{journal}] keeps its bodies [{error.__cause__}]; expected an entry that declares them "
+                    "gone first"
                 ) from error
             raise
 
-    async def keep_partitions(self, position: int | None = None) -> None:
-        """See to it that there is a partition for the entries to come; one is made half a partition ahead."""
+    async def keep_partitions(self, position: int | None = None, *, ahead: int = 0) -> None:
+        """See to it that there is a partition for the entries to come: half a partition, and `ahead` entries more."""
         size = int(self.meta["partition"])
+        if position is not None and position + size // 2 < self._partitioned_to:
+            return
         async with self._sessions.one(writing=True) as connection:
             at = position if position is not None else await connection.fetchval("SELECT position FROM tail")
-            last = await connection.fetchval(_PARTITIONED_TO)
-            while at + size // 2 >= last + size - 1:
-                last += size
-                await connection.execute("SELECT add_partition($1, $2)", last, size)
+            at += ahead
+            first = await connection.fetchval(_LAST_PARTITION)
+            while at + size // 2 >= first + size:
+                first += size
+                await connection.execute("SELECT add_partition($1, $2)", first, size)
+            self._partitioned_to = first + size
 
     # --- one transaction ---------------------------------------------------------------------------
 
@@ -190,7 +209,7 @@ class Writer:
             except Exception as error:
                 cause = error.__cause__ or error if isinstance(error, LoomError) else error
                 if not is_unreachable(cause) or loop.time() + pause_s > until:
-                    return await self._not_begun(error, len(batch))
+                    return await self._not_begun(error, batch)
                 self._drop()
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -237,17 +256,18 @@ class Writer:
         except LoomError:
             return False
 
-    async def _not_begun(self, error: Exception, count: int) -> list[Outcome] | None:
+    async def _not_begun(self, error: Exception, batch: Sequence[Wanted]) -> list[Outcome] | None:
         """Undo what was begun; None if the fault may be with one append alone."""
+        count = len(batch)
         await self._roll_back()
         if isinstance(error, LoomError):
             return _each(error, count)
         if state_of(error) == FENCED:
-            self.refusal = explained(error, self._url, writing=True)
+            self.refusal = self.fenced()
             return _each(self.refusal, count)
-        if state_of(error) == _NO_PARTITION and "partition" in str(error):
+        if state_of(error) == _NO_PARTITION:  # another process has made the journal that much longer
             with contextlib.suppress(LoomError):
-                await self.keep_partitions()
+                await self.keep_partitions(ahead=sum(len(wanted.append.drafts) for wanted in batch))
         if is_of_one_append(error):
             _log.warning("append_not_accepted", journal=str(self._url), appends=count, error=type(error).__name__)
             return None
@@ -284,8 +304,8 @@ class Writer:
         if receipt is not None:
             return receipt
         return AppendRefusedError(
-            f"journal [{unknown.journal}] did not get sequence [{unknown.sequence}]: its server failed at COMMIT; expected "
-            "an answer: try again (nothing was written)"
+            f"journal [{unknown.journal}] did not get sequence [{unknown.sequence}]: its server failed at COMMIT; "
+            "expected an answer: try again (nothing was written)"
         )
 
     # --- connections -------------------------------------------------------------------------------

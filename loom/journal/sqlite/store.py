@@ -46,7 +46,7 @@ _ROUNDS = 2
 _log = get_logger(__name__)
 
 
-class SqliteStore(StoreReads):
+class SqliteStore(StoreReads[Reader]):
     """A `JournalStore` in one SQLite file. Make it with `SqliteStore.open`; close it when done."""
 
     def __init__(self, files: JournalFiles, *, workspace: str, options: SqliteOptions, clock: Clock) -> None:

@@ -1,19 +1,31 @@
-"""What a SQLite store reads: all of it through its reader, on threads of its own."""
+"""What a store reads: all of it through its reader."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from loom.journal.entry import Part, Recorded
-from loom.journal.sqlite.reader import Reader
+from loom.journal.store import JournalReader
 
-__all__ = ["StoreReads"]
+__all__ = ["StoreReader", "StoreReads"]
 
 
-class StoreReads:
-    """The `JournalReader` part of a `SqliteStore`."""
+class StoreReader(JournalReader, Protocol):
+    """What reads for a store."""
 
-    _reader: Reader
+    async def own_ids(self, ids: Collection[str]) -> dict[str, int]:
+        """Return own id → position of the observed decisions that have one of these."""
+        ...
+
+
+R = TypeVar("R", bound=StoreReader)
+
+
+class StoreReads(Generic[R]):
+    """The `JournalReader` part of a store."""
+
+    _reader: R
 
     async def find_command(self, journal: str, command_id: str) -> Recorded | None:
         """Return the `CommandReceivedEntry` of a command, or None."""
