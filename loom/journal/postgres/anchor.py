@@ -29,7 +29,7 @@ class Anchor:
     async def check(self, *, accept_loss: bool) -> None:
         """Refuse a journal that was cut or rewritten before the last head that was written down here.
 
-        With `accept_loss` the heads that are not true any more are kept beside, and a new file is begun.
+        With `accept_loss` the heads that are not true any more are kept in another file, and a new one is begun.
         """
         try:
             last = self._file.last()

@@ -1,7 +1,7 @@
 """Hears of what other processes append, tells them of what this one does, and says that it lives.
 
 A notification is sent after a commit and outside of it: within a transaction it would take a lock of the whole
-database. Several commits are told of together. What is not heard, as a connection broke, is found by a poll.
+database. One notification covers several commits. What is not heard, as a connection broke, is found by a poll.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Follower:
         self._connection: Connection | None = None
         self._wake = asyncio.Event()
         self._own = 0
-        self._told = 0
+        self._notified = 0
 
     def tell(self, position: int) -> None:
         """Have other processes notified that this one has appended up to a position."""
@@ -84,9 +84,9 @@ class Follower:
             async with asyncio.timeout(self._options.poll_s):
                 await self._wake.wait()
         self._wake.clear()
-        if self._own > self._told:
-            self._told = self._own
-            await connection.execute(_NOTIFY, self._url.channel, str(self._told))
+        if self._own > self._notified:
+            self._notified = self._own
+            await connection.execute(_NOTIFY, self._url.channel, str(self._notified))
             await asyncio.sleep(_TOGETHER_S)
             return
         row = await connection.fetchrow(_TAIL)
@@ -108,7 +108,7 @@ class Follower:
         return connection
 
     def _heard(self, _connection: Any, _process: int, _channel: str, payload: str) -> None:
-        if payload.isdecimal() and int(payload) > self._told:
+        if payload.isdecimal() and int(payload) > self._notified:
             self._wake.set()
 
     def _drop(self) -> None:

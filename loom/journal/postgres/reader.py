@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 
 class PostgresReader:
-    """Reads a journal, whoever writes it. Opens at first use; close it when done."""
+    """Reads a journal while any process writes it. Opens at first use; close it when done."""
 
     def __init__(self, url: PostgresUrl, *, options: PostgresOptions | None = None) -> None:
         self.url = url

@@ -1,4 +1,4 @@
-"""A few connections that readers and what is beside the batches of a writer share; opened at first use."""
+"""A few connections for readers, and for what a writer does outside of its batches; opened at first use."""
 
 from __future__ import annotations
 

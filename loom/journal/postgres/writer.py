@@ -60,7 +60,7 @@ _log = get_logger(__name__)
 
 
 class Writer:
-    """Appends batches. One batch at a time is in flight; Everything else has connections beside it."""
+    """Appends batches. One batch at a time is in flight; everything else uses other connections."""
 
     def __init__(
         self,
