@@ -188,7 +188,7 @@ async def fill(loom: Loom, clerk: type[Actor[Any]], source: Source, *, decisions
                 return
             await loom.approvals.inform(request.approval_id, by="2" + source.name(), information=source.some())
             if number % 2:
-                words = {"comment": source.some(), "distinguished": source.some()}
+                words: dict[str, Any] = {"comment": source.some(), "distinguished": source.some()}
                 await loom.approvals.grant(request.approval_id, by="3" + source.name(), **words)
             else:
                 await loom.approvals.deny(request.approval_id, by="3" + source.name(), comment=source.some())

@@ -52,6 +52,26 @@ async def by_keyboard(page: Any) -> list[str]:
     return found
 
 
+PRINTED = """
+() => {
+  const found = [...document.querySelectorAll(".menu, .me, .skip, .actions, form:not(#edit)")]
+    .filter((each) => each.getClientRects().length).map((each) => "on paper: " + each.tagName + "." + each.className);
+  const body = getComputedStyle(document.body);
+  if (body.color !== "rgb(0, 0, 0)") found.push("on paper the text is " + body.color);
+  if (!document.querySelector("main").innerText.trim()) found.push("nothing is on paper");
+  return found;
+}
+"""
+
+
+async def on_paper(page: Any) -> list[str]:
+    """Return what is wrong with a page when it is printed."""
+    await page.emulate_media(media="print")
+    found: list[str] = await page.evaluate(PRINTED)
+    await page.emulate_media(media="screen")
+    return found
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [
@@ -72,7 +92,7 @@ async def test_every_page_can_be_used_by_everyone(
         await tab.sign_in(place.url, place.keys["one", "admin"])
         for where in [*(await addresses(place, decisions=1)), "/nothing"]:
             await tab.open(place.url + where)
-            found[where] = [*await page.evaluate(SCRIPT), *await by_keyboard(page)]
+            found[where] = [*await page.evaluate(SCRIPT), *await by_keyboard(page), *await on_paper(page)]
             await tab.shot("page" + where.replace("/", "-")[:24])
         assert not {where: said for where, said in found.items() if said}
         assert len(found) > 4
@@ -119,3 +139,5 @@ async def test_what_is_wrong_with_a_page_is_found(tab: Tab) -> None:
     said = await tab.page.evaluate(SCRIPT)
     assert [kind for kind in KINDS if not any(each.startswith(kind) for each in said)] == []
     assert await by_keyboard(tab.page)
+    await tab.page.set_content('<nav class="menu">x</nav><main></main><form>y</form>')
+    assert len(await on_paper(tab.page)) == 3
