@@ -76,6 +76,8 @@ __all__ = [
     "NoEligibleApproverError",
     "NoRuleError",
     "NoTurnError",
+    "NodeRefusedError",
+    "NodeUnreachableError",
     "NotAReaderError",
     "NotEligibleError",
     "NotOwnerError",
@@ -889,6 +891,22 @@ class RunConflictError(LoomError):
 
 
 # --- the control socket ----------------------------------------------------------------------
+
+
+class NodeUnreachableError(LoomError):
+    """Another node of the cluster gave no answer: what was asked of it may have been done. Ask again."""
+
+    kind = "busy"
+
+
+class NodeRefusedError(LoomError):
+    """A request between nodes of a cluster is not in order: its signature, its sender, its address or its identity."""
+
+    kind: AnswerKind = "refused"
+
+    def __init__(self, message: str, *, kind: AnswerKind = "refused") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ControlError(LoomError):

@@ -18,6 +18,7 @@ from loom.errors import InvalidNameError, OutOfRangeError
 
 __all__ = [
     "CLAIMED",
+    "FORWARDED",
     "Access",
     "By",
     "Edge",
@@ -44,7 +45,12 @@ Access: TypeAlias = Literal["reader", "auditor", "operator", "approver", "admin"
 CLAIMED = "claimed"
 """The source of a name that nothing has checked: it is what was typed."""
 
+FORWARDED = "forwarded"
+"""The source of a name that another node of the cluster established: `forwarded:<node>/<source>`."""
+
 _SYSTEM = "system"
+_SHARED = frozenset({"api_key", "claimed", "invitation", "oidc"})
+"""Sources that mean the same on every node; an account or a gateway is that of one machine."""
 
 _ACTOR_TYPE = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -59,8 +65,9 @@ class Identity:
     """In whose name something is done, where that name was established, and which way it came in.
 
     `source` is `api_key:<id>`, `os_user:<uid>`, `invitation:<id>`, `oidc:<issuer>/<subject>`, `proxy:<name>`,
-    `claimed`, `system` for loom itself, or None in what was written before sources were kept. `via` is `http`,
-    `socket`, `shell`, `python`, or `code` for what comes with registered code.
+    `claimed`, `system` for loom itself, `forwarded:<node>/<source>` where another node passed it on, or None in what
+    was written before sources were kept. `via` is `http`, `socket`, `shell`, `python`, or `code` for what comes with
+    registered code.
     """
 
     name: str
@@ -86,6 +93,21 @@ class Identity:
         A name whose source was not kept, as a turn of an earlier loom may have it, is written as claimed.
         """
         return {field: self.name, "identity_source": self.source or CLAIMED, "via": self.via}
+
+    def forwarded(self, *, by: str) -> Identity:
+        """Return it as it is known on another node, to which the node `by` passes it on; once forwarded it stays so."""
+        source = self.source or CLAIMED
+        if source.partition(":")[0] == FORWARDED:
+            return self
+        return Identity(self.name, f"{FORWARDED}:{by}/{source}", self.via)
+
+    @property
+    def established(self) -> str:
+        """The source that counts: of a forwarded name what its node established, where that means the same here."""
+        source = self.source or CLAIMED
+        kind, _, rest = source.partition(":")
+        inner = rest.partition("/")[2] if kind == FORWARDED else ""
+        return inner if inner.partition(":")[0] in _SHARED else source
 
     @property
     def brief(self) -> str:

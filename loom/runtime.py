@@ -37,6 +37,10 @@ from loom.decisions.metrics import Metrics
 from loom.decisions.model_costs import ModelCosts
 from loom.decisions.outcomes import Outcomes
 from loom.drift import Drift
+from loom.engine import Engine
+from loom.engine.answering import RoutedApprovals, RoutedTurns
+from loom.engine.making import MakeEngine, Surroundings, cluster_of, engine_of, sender_of
+from loom.engine.receiving import Receiver
 from loom.enrichment import Budget, Critic, DecisionTracesConfig, Enricher
 from loom.errors import ConfigError, ControlError, LoomClosedError
 from loom.evolution import Suggestions
@@ -102,6 +106,7 @@ class OpenOptions(TypedDict, total=False):
     critic: Critic | None
     embed: Embed | None
     directory: Directory | None
+    engine: MakeEngine | None
     resume: bool
     accept_loss: By | None
 
@@ -144,6 +149,8 @@ class Loom(Lifecycle):
     parts: Mapping[str, Any]
     """What extensions started, by their names."""
     store: JournalStore
+    engine: Engine
+    """Brings commands to the process where their actor lives."""
     socket: str | None = None
     """The path of the control socket that it listens on; None without one."""
 
@@ -161,6 +168,7 @@ class Loom(Lifecycle):
         embed: Embed | None = None,
         directory: Directory | None = None,
         accept_loss: By | None = None,
+        engine: MakeEngine | None = None,
     ) -> None:
         super().__init__()
         self._place = place
@@ -174,6 +182,7 @@ class Loom(Lifecycle):
         self._embed = embed
         self._directory = directory
         self._accept_loss = accept_loss
+        self._make_engine = engine
         self.resumes = resume
         self.background = Background()
         """Owns what runs in the background, and knows what failed there."""
@@ -193,6 +202,7 @@ class Loom(Lifecycle):
         critic: Critic | None = None,
         embed: Embed | None = None,
         directory: Directory | None = None,
+        engine: MakeEngine | None = None,
         resume: bool = True,
         accept_loss: By | None = None,
     ) -> Loom:
@@ -205,6 +215,9 @@ class Loom(Lifecycle):
         of `loom.people`. `resume=False` leaves unfinished turns alone. `accept_loss` is the person who accepts that
         entries are gone which an anchor covers. Raises `JournalLockedError` when entered while another process has the
         workspace open, and `CutError` for a journal that is behind an anchor.
+        of `loom.people`. `engine` makes an engine in place of the config's. `resume=False` leaves unfinished turns
+        alone. Raises `JournalLockedError` when entered while
+        another process has the workspace open.
         """
         return cls(
             locate(source, workspace=workspace),
@@ -216,6 +229,7 @@ class Loom(Lifecycle):
             critic=critic,
             embed=embed,
             directory=directory,
+            engine=engine,
             resume=resume,
             accept_loss=accept_loss,
         )
@@ -314,6 +328,9 @@ class Loom(Lifecycle):
         self._stack.push_async_callback(self.store.close)
         make_draft = self.draft
         await compare_anchors(self.store, place.files, config, accept_loss=self._accept_loss, make_draft=make_draft)
+        self.engine = engine_of(
+            Surroundings(config, self.store, self._sources.clock, self.background), self._make_engine
+        )
         self.policies = AuditedPolicies(self.store, make_draft=make_draft, now=self.store.now)
         await self.policies.load()
         sealing = config.sections.get("sealing")
@@ -357,6 +374,7 @@ class Loom(Lifecycle):
             models=models_of(config),
             spend=spend_of(config, self.store, now=self.now, make_draft=make_draft),
             find_directory=self.people.directory,
+            ownership=self.engine.ownership,
         )
         self.metrics, self.costs = Metrics(queries), ModelCosts(queries)
         self.alerts = Alerts(
@@ -377,8 +395,8 @@ class Loom(Lifecycle):
             cls, make = made if isinstance(made, ActorFactory) else (made, None)
             await self.actors.register(cls, make)
         forget_erased(self.actors, self.subjects)
-        view = TurnsView(queries)
-        self.turns = Turns(self.actors, view)
+        view, sender = TurnsView(queries), sender_of(self.actors, self.engine, config)
+        self.turns = Turns(self.actors, view) if sender is None else RoutedTurns(self.actors, view, sender=sender)
         self.replay = Replay(
             self.store,
             self.actors,
@@ -402,7 +420,11 @@ class Loom(Lifecycle):
         self.suggestions = Suggestions(self.store, queries, self.policies, self.replay, make_draft=make_draft)
         self.drift = Drift(queries, self.policies, rules, by=who, store=self.store, make_draft=make_draft)
         chains = ApprovalChains(queries, waiting=services.requests.pending)
-        self.approvals = Approvals(self.actors, chains, openings)
+        self.approvals = (
+            Approvals(self.actors, chains, openings)
+            if sender is None
+            else RoutedApprovals(self.actors, chains, openings, sender=sender)
+        )
         self.oversight = Oversight(
             queries,
             self.policies,
@@ -429,6 +451,8 @@ class Loom(Lifecycle):
         if self.resumes and config.alerts.enabled:
             self.alerts.start()
             self._stack.push_async_callback(self.alerts.close)
+        self._stack.push_async_callback(self.engine.close)
+        await self.engine.serve(Receiver(self, wait_s=cluster_of(config).wait_s))
         await self._serve()
 
     def _follow_others(self) -> None:

@@ -20,6 +20,7 @@ from loom.decisions import (
     TracesProjection,
     WaitsProjection,
 )
+from loom.engine.config import ClusterConfig, RestateConfig
 from loom.enrichment.config import CriticLlmConfig, DecisionTracesConfig
 from loom.enrichment.critic import Critic, DeferredCritic
 from loom.errors import ConfigError, PolicyTableError
@@ -172,6 +173,8 @@ def sections() -> dict[str, type[Section]]:
         "similarity": SimilarityConfig,
         "sealing": SealingConfig,
         "people": PeopleConfig,
+        "cluster": ClusterConfig,
+        "restate": RestateConfig,
     }
     return {**brought, **own}
 

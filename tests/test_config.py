@@ -504,9 +504,9 @@ def test_an_absent_section_with_required_keys_is_absent_and_an_empty_one_is_refu
 
 def test_a_section_nobody_registered_is_unknown() -> None:
     assert refused("critic-llm: {apiKey: hunter2}") == (
-        "key [critic-llm] in [loom.config.yaml] is unknown; expected [actors, alerts, data, extensions, journal, "
-        "logging, modules, operations, policies, projections, retention, schedules, version, workspace]: remove it, or "
-        "open loom with the extension that brings this section"
+        "key [critic-llm] in [loom.config.yaml] is unknown; expected [actors, alerts, data, engine, extensions, "
+        "journal, logging, modules, operations, policies, projections, retention, schedules, version, workspace]: "
+        "remove it, or open loom with the extension that brings this section"
     )
 
 

@@ -36,7 +36,7 @@ from loom.journal.plain import is_plain_model
 from loom.journal.serialisation import EntryText, json_text, name_text
 from loom.journal.store import check_name
 
-__all__ = ["Cells", "Dispatcher", "TellReceipt"]
+__all__ = ["Cells", "Dispatcher", "Origin", "TellReceipt"]
 
 
 _NO_LIMIT: AbstractAsyncContextManager[object] = nullcontext()
@@ -70,6 +70,15 @@ class TellReceipt(NamedTuple):
     position: int
 
 
+class Origin(NamedTuple):
+    """What a command that another process passes on says of the turn, or the caller, that sent it there."""
+
+    correlation_id: str
+    causation_id: str | None = None
+    run_id: str | None = None
+    waiting: tuple[str, ...] = ()
+
+
 class _Outgoing(NamedTuple):
     """A command to be delivered: its entry, that entry as it will be written, and the JSON of the command alone."""
 
@@ -96,8 +105,12 @@ class Dispatcher:
         by: By | None = None,
         timeout_s: float | None = None,
         sender: Turn | None = None,
+        origin: Origin | None = None,
     ) -> JsonValue:
-        """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn."""
+        """Send a command and return its reply as plain JSON; the timeout ends the wait, never the turn.
+
+        `origin` says where a command comes from that another process passes on.
+        """
         journal = journal_name(cls.actor_type, key)
         known_id = command_id or self._services.sources.new_id()
         if command.is_message:
@@ -112,7 +125,7 @@ class Dispatcher:
             async with _NO_LIMIT if timeout_s is None else asyncio.timeout(timeout_s):
                 waiting = (*sender.received.waiting, sender.host.journal) if sender else ()
                 outgoing = await self._outgoing(
-                    command, known_id, journal=journal, by=by, sender=sender, waiting=waiting
+                    command, known_id, journal=journal, by=by, sender=sender, waiting=waiting, origin=origin
                 )
                 sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None)
                 return await sent.reply()
@@ -135,12 +148,15 @@ class Dispatcher:
         by: By | None = None,
         at: datetime | None = None,
         sender: Turn | None = None,
+        origin: Origin | None = None,
     ) -> TellReceipt:
-        """Send a command, which may begin only `at` a time, and return once it is durable."""
+        """Send a command, which may begin only `at` a time, and return once it is durable; `origin` is as in `ask`."""
         _check_time(command, at)
         known_id = command_id or self._services.sources.new_id()
         journal = journal_name(cls.actor_type, key)
-        outgoing = await self._outgoing(command, known_id, journal=journal, by=by, sender=sender, waiting=())
+        outgoing = await self._outgoing(
+            command, known_id, journal=journal, by=by, sender=sender, waiting=(), origin=origin
+        )
         sent = await self._send(cls, journal, command, outgoing, known_id, fresh=command_id is None, at=at)
         try:
             receipt = await asyncio.shield(sent.accepted)
@@ -166,7 +182,9 @@ class Dispatcher:
         sender: Turn | None,
         waiting: tuple[str, ...],
         first: CommandReceivedEntry | None = None,
+        origin: Origin | None = None,
     ) -> _Outgoing:
+        before = origin if first is None else first
         who = Identity.of(by) if by is not None else sender.received.identity if sender else None
         who = who if first is None else first.identity
         hidden: Protected | None = None
@@ -186,11 +204,13 @@ class Dispatcher:
             payload=plain,
             **({} if who is None else who.written()),
             correlation_id=(
-                first.correlation_id if first else sender.received.correlation_id if sender else command_id
+                before.correlation_id if before else sender.received.correlation_id if sender else command_id
             ),
-            causation_id=first.causation_id if first else sender.command_id if sender else None,
-            waiting=waiting,
-            run_id=(first.run_id if first else sender.received.run_id if sender else current_run(self._services.store)),
+            causation_id=before.causation_id if before else sender.command_id if sender else None,
+            waiting=waiting if origin is None else origin.waiting,
+            run_id=(
+                before.run_id if before else sender.received.run_id if sender else current_run(self._services.store)
+            ),
             subject=None if hidden is None else hidden.subject,
             proofs={} if hidden is None else dict(hidden.proofs),
             command_version=type(command).schema_version,

@@ -277,6 +277,8 @@ class LoomConfig(Section):
     """Tables that come with the config, each in full or as the path of a file, seen from the file of the config."""
     extensions: tuple[str, ...] = ()
     """Installed extensions that are used although no section of theirs is filled in."""
+    engine: Literal["local", "restate"] = "local"
+    """What brings commands to the process where their actor lives; `local` where that is this one."""
     journal: JournalConfig = JournalConfig()
     actors: ActorsConfig = ActorsConfig()
     projections: ProjectionsConfig = ProjectionsConfig()

@@ -107,7 +107,7 @@ class Invitations:
 
     def named(self, who: Identity) -> str | None:
         """Return the name that an invitation gives an identity; None for one that comes from elsewhere."""
-        source = who.source or ""
+        source = who.established
         known = self._known.get(source.removeprefix(_SOURCE)) if source.startswith(_SOURCE) else None
         return None if known is None else known[0].name
 

@@ -125,7 +125,7 @@ class People:
 
         A stranger, a claimed name, and who is known to a directory elsewhere keep the name that they came with.
         """
-        person = None if who.source == CLAIMED else self._person_of(who)
+        person = None if who.established == CLAIMED else self._person_of(who)
         return who if person is None else replace(who, name=person)
 
     async def roster(self, role: str) -> Roster:
@@ -190,7 +190,7 @@ class People:
 
         def missing(person: Person, who: Identity) -> Entry | None:
             self._check_other(person, who, f"the identity [{identity}]")
-            if who.source == identity:
+            if who.established == identity:
                 raise SelfRoleError(f"[{identity}] is [{who}]; expected an identity of [{person.name}]: give that")
             listed = self._journaled.listed(identity)
             if listed is not None and listed != person:
@@ -290,7 +290,7 @@ class People:
 
     def _is(self, who: Identity, person: Person) -> bool:
         """Tell whether an identity may be a person's; a claimed name counts here, as it can only refuse."""
-        listed = None if (who.source or CLAIMED) == CLAIMED else self._journaled.listed(who.source or "")
+        listed = None if who.established == CLAIMED else self._journaled.listed(who.established)
         return listed == person or is_self(who, person.name)
 
     def _person_of(self, who: Identity) -> str | None:

@@ -104,7 +104,7 @@ class Register:
 
         A person who lists identities is known by these and by invitations, and not by other sources of their name.
         """
-        source = who.source or CLAIMED
+        source = who.established
         listed = self.listed(source) if source != CLAIMED else None
         if listed is not None:
             return listed.name

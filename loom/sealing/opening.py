@@ -29,8 +29,8 @@ _MOST_BYTES = 500_000
 def check_reader(by: By, readers: Collection[str]) -> Identity:
     """Return who is to open what is sealed; raise `NotAReaderError` for anyone whom the config does not name."""
     who = Identity.of(by)
-    if who.source is None or who.source not in readers:
-        claimed = who.source in (None, CLAIMED)
+    if who.established not in readers:
+        claimed = who.established == CLAIMED
         raise NotAReaderError(
             f"[{who}] is to open what is sealed, and "
             + ("that name is only claimed" if claimed else "is none of the readers")
@@ -93,7 +93,7 @@ class Openings:
         for a name that is only claimed; `ConfigError` without a vault.
         """
         who = Identity.of(to)
-        if who.source in (None, CLAIMED) or not same_person(who, asked_of):
+        if who.established == CLAIMED or not same_person(who, asked_of):
             who = check_reader(who, self._subjects.readers)
         return await self._begin(who, subjects, reason=reason, purpose="approval", what=what)
 

@@ -1,0 +1,61 @@
+"""Which engine a loom has, and what it changes in the loom: nothing, where all actors live in its process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from loom.actors.system import ActorSystem
+from loom.background import Background
+from loom.clock import Clock
+from loom.config import LoomConfig
+from loom.engine.config import ClusterConfig
+from loom.engine.dispatching import RoutedDispatcher, Sender
+from loom.engine.local import LocalEngine
+from loom.engine.port import Engine
+from loom.errors import ConfigError
+from loom.journal.store import JournalStore
+
+__all__ = ["MakeEngine", "Surroundings", "cluster_of", "engine_of", "sender_of"]
+
+
+class Surroundings(NamedTuple):
+    """What an engine is made from."""
+
+    config: LoomConfig
+    store: JournalStore
+    clock: Clock
+    background: Background
+
+
+MakeEngine: TypeAlias = Callable[[Surroundings], Engine]
+"""Makes an engine of one's own."""
+
+
+def cluster_of(config: LoomConfig) -> ClusterConfig:
+    """Return the cluster that a config names; one without nodes where it names none."""
+    section = config.sections.get("cluster")
+    return section if isinstance(section, ClusterConfig) else ClusterConfig()
+
+
+def engine_of(given: Surroundings, make: MakeEngine | None = None) -> Engine:
+    """Return the engine that the config names, or that `make` makes; raise `ConfigError` where it cannot be used."""
+    if make is not None:
+        return make(given)
+    if given.config.engine == "local":
+        return LocalEngine(clock=given.clock, background=given.background)
+    if not given.store.shared:
+        raise ConfigError(
+            "engine [restate] is for several processes, and this journal is written by one; expected a journal on "
+            "PostgreSQL, or [engine: local]: change one of them"
+        )
+    raise ConfigError("engine [restate] is not there yet; expected [engine: local]: change it")
+
+
+def sender_of(system: ActorSystem, engine: Engine, config: LoomConfig) -> Sender | None:
+    """Have commands of actors that live elsewhere delivered by an engine; None where all of them live here."""
+    if isinstance(engine, LocalEngine):
+        return None
+    sender = Sender(system, engine, patience_s=cluster_of(config).patience_s)
+    system.messenger = RoutedDispatcher(system, sender)
+    return sender
