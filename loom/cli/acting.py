@@ -89,12 +89,29 @@ def _edge() -> Edge:
     return Edge("shell", account=os.getuid())
 
 
-def open_loom(place: Workspace, *, by: str, resume: bool = False, extensions: Sequence[Extension] = ()) -> Loom:
+def open_loom(
+    place: Workspace,
+    *,
+    by: str,
+    resume: bool = False,
+    extensions: Sequence[Extension] = (),
+    accept_loss: str | None = None,
+) -> Loom:
     """Return the loom of a workspace, to be entered."""
     from loom.actors import Sources
 
     who = Identity.of(by, via="shell")
-    return Loom(place, actors=(), extensions=extensions, by=who, sources=Sources(), approver=None, resume=resume)
+    accepted = None if accept_loss is None else Identity.of(accept_loss, via="shell")
+    return Loom(
+        place,
+        actors=(),
+        extensions=extensions,
+        by=who,
+        sources=Sources(),
+        approver=None,
+        resume=resume,
+        accept_loss=accepted,
+    )
 
 
 def without_code(place: Workspace) -> Workspace:

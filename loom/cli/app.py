@@ -15,6 +15,7 @@ from loom.cli.commands import (
     archive,
     budget,
     checking,
+    checkpoint,
     contradicting,
     costs,
     decisions,
@@ -45,6 +46,7 @@ from loom.cli.commands import (
     turns,
     upgrade,
     verify,
+    witness,
 )
 from loom.cli.helping import FrontDoor
 
@@ -105,6 +107,8 @@ for part in (
     replay,
     drift,
     verify,
+    checkpoint,
+    witness,
     checking,
     upgrade,
     doctor,

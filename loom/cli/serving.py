@@ -30,7 +30,7 @@ def person(by: str | None) -> str:
     return by if by is not None else getpass.getuser()
 
 
-async def serve(shell: Shell) -> None:
+async def serve(shell: Shell, *, accept_loss: str | None = None) -> None:
     """Resume what is unfinished and take requests until SIGINT or SIGTERM.
 
     Raises `WriterFencedError` once another process has taken over: this one may write nothing more, and ends.
@@ -39,7 +39,7 @@ async def serve(shell: Shell) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with open_loom(shell.place, by=person(None), resume=True) as loom:
+    async with open_loom(shell.place, by=person(None), resume=True, accept_loss=accept_loss) as loom:
         await _say_hello(shell, loom)
         calm_collector()
         loom.store.on_fenced(lambda _: ended.set())
@@ -50,10 +50,10 @@ async def serve(shell: Shell) -> None:
     shell.output.note("ended")
 
 
-async def settle(shell: Shell) -> None:
+async def settle(shell: Shell, *, accept_loss: str | None = None) -> None:
     """Resume unfinished turns, and end when nothing runs any more: parked and stuck turns stay."""
     _log_as_configured(shell)
-    async with open_loom(shell.place, by=person(None), resume=True) as loom:
+    async with open_loom(shell.place, by=person(None), resume=True, accept_loss=accept_loss) as loom:
         changed = asyncio.Event()
         loom.store.on_commit(lambda _: changed.set())
         before = [each async for each in loom.turns.every()]

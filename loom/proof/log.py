@@ -147,7 +147,8 @@ class CheckpointLog:
                 f"the key [{signed.key_id.hex()}] was retired after {until} entries, and this is of {found.size}",
                 signed,
             )
-        if found.origin != self.origin and found.origin not in self.earlier:
+        is_lost = self.origin is None and found.origin.endswith(f"/{self.workspace}")  # its first key is gone, too
+        if found.origin != self.origin and found.origin not in self.earlier and not is_lost:
             return Judgement(
                 "OTHER_LOG",
                 f"it is of the log [{found.origin:.100}], and this one is [{self.origin or 'not begun'}]",

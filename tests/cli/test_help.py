@@ -39,7 +39,7 @@ def test_without_arguments_the_shell_shows_twelve_commands_and_how_to_see_the_re
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_the_common_options(name: str) -> None:
-    leaf = {"replay": ("replay", "state"), "outcomes": ("outcomes", "import")}
+    leaf = {"replay": ("replay", "state"), "outcomes": ("outcomes", "import"), "witness": ("witness", "show")}
     said = invoke(*leaf.get(name, (name,)), "--help")
     assert said.code == 0
     for option in ("--config", "--journal", "--workspace", "--json"):

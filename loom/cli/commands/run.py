@@ -49,6 +49,15 @@ def run(
     patience_s: Annotated[
         float | None, typer.Option("--timeout", min=0.001, help="Wait for the reply at most this many seconds.")
     ] = None,
+    accept_loss: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-loss",
+            metavar="NAME",
+            help="Open a journal that is behind an anchor: who accepts that entries are gone.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> Coroutine[Any, Any, int | None]:
     """Run the loom of the config until it is interrupted, or send one command and print the reply.
 
@@ -57,7 +66,7 @@ def run(
     A command that waits for approval is left waiting, and the output names the approver.
     """
     if actor is None:
-        return _serve(shell, once=once)
+        return _serve(shell, once=once, accept_loss=accept_loss)
     if command_type is None:
         raise typer.BadParameter("no command is named; expected [TYPE/KEY COMMAND JSON]: add it", param_hint="COMMAND")
     from loom.cli.serving import person
@@ -72,11 +81,11 @@ def run(
     return _send(shell, arguments, payload)
 
 
-async def _serve(shell: Shell, *, once: bool) -> None:
+async def _serve(shell: Shell, *, once: bool, accept_loss: str | None) -> None:
     from loom.cli.serving import serve, settle
 
     shell.allow_imports()
-    await (settle(shell) if once else serve(shell))
+    await (settle(shell, accept_loss=accept_loss) if once else serve(shell, accept_loss=accept_loss))
 
 
 async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from loom.journal.findings import Finding, Verification
     from loom.projections.verifying import ViewFinding, ViewsVerification
+    from loom.proof.verifying import Evidence
+    from loom.workspace import Workspace
 
 __all__ = ["add_to"]
 
@@ -38,28 +40,67 @@ async def verify(
 ) -> int | None:
     """Verify the journal: every hash, the order, the schema, the indexes, and the heads recorded outside it.
 
-    It prints the root of all entries, one hash. Keep it elsewhere: with `--root` a later run compares it.
+    It prints the root of all entries, one hash. Keep it elsewhere: with `--root` a later run compares it. Checkpoints
+    in the journal and in the anchors of the config are compared, too.
     With `--views` also the views: every row of every table, with a loom running or not. Exits with 1 if anything was
     found that is not declared; an unanchored tail is reported and is no fault.
     """
     from loom.journal.findings import CODES, DECLARED
     from loom.journal.roots import Root
     from loom.journal.sqlite.verify import verify as verify_journal
+    from loom.proof.verifying import with_evidence
 
     place, roots = shell.existing, [Root.parse(each) for each in root or ()]
+    found = await _evidence(place)
     with shell.output.progress("verifying") as tell:
-        result = verify_journal(place.files.journal, workspace=place.name, roots=roots, progress=tell)
+        result = verify_journal(
+            place.files.journal,
+            workspace=place.name,
+            roots=roots,
+            anchored=found.anchored,
+            signed=found.signed,
+            progress=tell,
+        )
+    result = with_evidence(result, found)
     compared = await _compared(shell) if views else None
     ok = result.ok and (compared is None or compared.ok)
     if shell.json:
-        found = {} if compared is None else {"views": {**asdict(compared), "ok": compared.ok}}
-        shell.output.document({**asdict(result), "ok": ok, "unanchored": result.unanchored, **found})
+        more = {} if compared is None else {"views": {**asdict(compared), "ok": compared.ok}}
+        document = {**asdict(result), "ok": ok, "unanchored": result.unanchored, **_plain(found), **more}
+        shell.output.document(document)
         return None if ok else EXIT_NO
     _print(shell, result, meanings=CODES, declared=DECLARED)
+    _print_evidence(shell, found)
     if compared is not None:
         shell.output.say()
         _print_views(shell, compared)
     return None if ok else EXIT_NO
+
+
+async def _evidence(place: Workspace) -> Evidence:
+    """Return the checkpoints that the journal is held against; what cannot be read is a finding, as elsewhere."""
+    from loom.journal.sqlite import Reader
+    from loom.proof.verifying import evidence_of
+
+    reader = Reader(place.files.journal)
+    try:
+        return await evidence_of(reader, place.name, place.files, place.config)
+    finally:
+        await reader.close()
+
+
+def _plain(found: Evidence) -> dict[str, Any]:
+    anchors = [{**each._asdict(), "at": each.at and each.at.isoformat()} for each in found.anchors]
+    return {"origin": found.origin, "checkpoint": found.newest, "anchors": anchors}
+
+
+def _print_evidence(shell: Shell, found: Evidence) -> None:
+    if found.newest:
+        shell.output.say(f"checkpoint of {found.newest} entries, log {found.origin}", style="dim")
+    for each in found.anchors:
+        when = "" if each.at is None else f", written down {shell.output.moment(each.at)}"
+        said = one_line(each.problem, 200) if each.problem else f"checkpoint of {each.size} entries{when}"
+        shell.output.say(f"anchor {each.name}: {said}", style="yellow" if each.problem else "dim")
 
 
 async def _compared(shell: Shell) -> ViewsVerification:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loom.cli.command import command
+from loom.cli.commands import signing_keys
 from loom.cli.commands.approvals import ByOption, ReasonOption
 from loom.cli.helping import Sections
 from loom.cli.listing import cell, listing
@@ -24,10 +25,11 @@ __all__ = ["add_to"]
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "serve", panel="Wings")(serve)
-    group = typer.Typer(cls=Sections, help="Add and revoke keys of the API.")
+    group = typer.Typer(cls=Sections, help="Add and revoke keys of the API, and keys that sign.")
     command(group, "list", default=True)(keys)
     command(group, "add")(add)
     command(group, "revoke")(revoke)
+    signing_keys.add_to(group)
     app.add_typer(group, name="keys", rich_help_panel="Wings")
 
 
