@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import pwd
 import shutil
@@ -189,8 +190,11 @@ def _free_port() -> int:
 class Place:
     """A workspace on a server; the stores that a test leaves open are closed behind it."""
 
-    def __init__(self, server: Server, directory: Path) -> None:
+    opener = "tests.postgres_server:open_at"
+
+    def __init__(self, server: Server, directory: Path, **options: Any) -> None:
         self._server = server
+        self._options = options
         self._directory = directory
         self._schema = f"t_{uuid4().hex[:16]}"
         self._opened: list[PostgresStore] = []
@@ -199,6 +203,10 @@ class Place:
         from loom.journal.postgres import PostgresUrl
 
         return PostgresUrl.parse(self._server.url(workspace=workspace, schema=self._schema))
+
+    @property
+    def address(self) -> str:
+        return json.dumps([self._server.url(schema=self._schema), str(self._directory / uuid4().hex)])
 
     async def open(
         self,
@@ -214,6 +222,7 @@ class Place:
         from loom.journal.postgres import PostgresOptions, PostgresStore
 
         files = JournalFiles(self._directory / (node or f"node-{len(self._opened)}") / "journal.db")
+        options = {**self._options, **options}
         given = PostgresOptions(max_pending_entries=max_pending_entries, page=page, **options)
         store = await PostgresStore.open(self.url(workspace), files, options=given, clock=clock)
         self._opened.append(store)
@@ -232,6 +241,14 @@ class Place:
         connection = await self.connect()
         await connection.execute(f'DROP SCHEMA IF EXISTS "{self._schema}" CASCADE')
         await connection.close()
+
+
+async def open_at(address: str) -> PostgresStore:
+    """Open a store in another process."""
+    from loom.journal.postgres import PostgresStore
+
+    url, directory = json.loads(address)
+    return await PostgresStore.open(url, JournalFiles(Path(directory) / "journal.db"))
 
 
 if __name__ == "__main__":  # for `make cluster-test`: print where a server is, or exit with 1

@@ -16,8 +16,9 @@ class PostgresOptions:
     """The options of a store: the limits of its queue, its batches and its pages, and how long it waits for the server.
 
     `connect_timeout_s` bounds one attempt to connect, `answer_timeout_s` one answer. `reconnect_timeout_s` is for how
-    long appends wait for a server that restarts or fails over. With `synchronous_commit` "local" or "remote_write" the
-    loss of a server may lose acknowledged entries that a standby does not have.
+    long appends wait for a server that restarts or fails over; with 0 they fail at once, and the caller resolves. With
+    `synchronous_commit` "local" or "remote_write" the loss of a server may lose acknowledged entries that a standby
+    does not have.
     """
 
     max_pending_entries: int = 10_000

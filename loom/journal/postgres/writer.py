@@ -287,6 +287,8 @@ class Writer:
         """Look up what became of a batch whose COMMIT got no answer; it stays unknown where that cannot be done."""
         _log.error("commit_failed", journal=str(self._url), error=repr(error), appends=len(staged.outcomes))
         unknown = [each if isinstance(each, LoomError) else _unknown(each, error) for each in staged.outcomes]
+        if not self._options.reconnect_timeout_s:
+            return list(unknown)
         loop = asyncio.get_running_loop()
         until, pause_s = loop.time() + self._options.reconnect_timeout_s, _PAUSE_S
         while True:
