@@ -1,12 +1,14 @@
 """A discount agent: within its limit it decides, over it it asks, and it remembers why.
 
     python examples/discount_approval.py
+    PGPASSWORD=… python examples/discount_approval.py --on 'postgresql://user@host/database?workspace=discounts'
 
 Everything is simulated and offline. The agent is all there is down to the line; below it is the story.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import tempfile
 from pathlib import Path
@@ -31,6 +33,8 @@ from loom import (
     require_approval,
 )
 from loom import allow as allowed
+from loom.config import LoomConfig
+from loom.journal.postgres.url import refuse_password
 
 
 class Account(BaseModel):
@@ -201,12 +205,11 @@ async def answer_next(loom: Loom, *, grant: bool, comment: str) -> None:
         await loom.approvals.deny(pending[0].approval_id, by="dana", comment=comment)
 
 
-async def story(directory: Path) -> None:
+async def story(where: str | LoomConfig) -> None:
     """Tell it: within the limit, two exceptions, the case at hand across a restart, a denial, the rebuilt state."""
-    url = f"sqlite:///{directory / 'journal.db'}"
     case_at_hand = RequestDiscount(customer_id="acme-health", percent=15)
 
-    async with Loom.open(url, actors=[DiscountAgent], by="robin") as loom:
+    async with Loom.open(where, actors=[DiscountAgent], by="robin") as loom:
         agent = loom.actor(DiscountAgent, "emea")
         print("delta-retail asks for 8 %:")
         small = await agent.ask(RequestDiscount(customer_id="delta-retail", percent=8), id="delta-retail-8", by="robin")
@@ -220,7 +223,7 @@ async def story(directory: Path) -> None:
         while not await loom.approvals.pending("vp_sales"):
             await asyncio.sleep(0.01)
 
-    async with Loom.open(url, actors=[DiscountAgent], by="robin") as loom:
+    async with Loom.open(where, actors=[DiscountAgent], by="robin") as loom:
         agent = loom.actor(DiscountAgent, "emea")
         await answer_next(loom, grant=True, comment="third case of its kind")
         answer = await agent.ask(case_at_hand, id=told.command_id, by="robin")
@@ -235,6 +238,17 @@ async def story(directory: Path) -> None:
         print(f"state rebuilt from the journal: {await loom.replay.state('discount-agent/emea')!r}")
 
 
+def place(directory: Path) -> str | LoomConfig:
+    """Return where the journal is: in a file, or with --on in PostgreSQL, with views in the directory."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--on", metavar="URL", help="a workspace in PostgreSQL; the password comes from PGPASSWORD")
+    url = parser.parse_args().on
+    if url is None:
+        return f"sqlite:///{directory / 'journal.db'}"
+    refuse_password(url)
+    return LoomConfig.model_validate({"data": directory, "journal": {"url": url}})
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        asyncio.run(story(Path(temporary)))
+        asyncio.run(story(place(Path(temporary))))

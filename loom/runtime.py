@@ -50,7 +50,7 @@ from loom.identity import By, Edge, Identity
 from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
 from loom.journal.following import Follower, followers_of
-from loom.journal.sqlite import JournalFiles, SqliteStore
+from loom.journal.sqlite import JournalFiles, WriterLock
 from loom.journal.store import Draft, JournalStore, draft
 from loom.lifecycle import Lifecycle
 from loom.lineage import Lineage
@@ -79,10 +79,10 @@ from loom.workspace import (
     limits,
     locate,
     models_of,
+    open_store,
     own_projections,
     similarity_of,
     spend_of,
-    store_options,
     tables_of,
 )
 
@@ -243,7 +243,7 @@ class Loom(Lifecycle):
         return BlockingLoom(cls.open(source, **options))
 
     def __repr__(self) -> str:
-        return f"<Loom {self._place.name} at {self._place.files.journal}, {self.life}>"
+        return f"<Loom {self._place.name} at {self._place.files}, {self.life}>"
 
     # --- using it -------------------------------------------------------------------------------
 
@@ -294,12 +294,7 @@ class Loom(Lifecycle):
 
     async def open_store(self) -> JournalStore:
         """Open the journal store alone, with the settings of this loom, which is not entered meanwhile; close it."""
-        return await SqliteStore.open(
-            self._place.files.journal,
-            workspace=self._place.name,
-            options=store_options(self._place.config),
-            clock=self._sources.clock,
-        )
+        return await open_store(self._place, clock=self._sources.clock, accept_loss=self._accept_loss is not None)
 
     # --- what extensions build on ----------------------------------------------------------------
 
@@ -540,10 +535,8 @@ class Loom(Lifecycle):
         self._stack.push_async_callback(control.close)
         started_at = self._sources.clock.now_us()
         self.socket = str(listening)
-        if isinstance(self.store, SqliteStore):
-            self.store.lock.describe(
-                pid=os.getpid(), socket=self.socket, started_at_us=started_at, resumes=self.resumes
-            )
+        if isinstance(lock := getattr(self.store, "lock", None), WriterLock):
+            lock.describe(pid=os.getpid(), socket=self.socket, started_at_us=started_at, resumes=self.resumes)
 
     async def _open_views(self, config: LoomConfig) -> tuple[Queries, Snapshots]:
         views = Views(self._place.files.views)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loom.actors import Actor, ActorOptions, TurnsProjection
+from loom.clock import Clock
 from loom.config import LoomConfig, Section, load_config, named_in
 from loom.decisions import (
     ApprovalsProjection,
@@ -28,8 +29,11 @@ from loom.extension import installed
 from loom.identity import check_workspace
 from loom.journal.admission import Limits
 from loom.journal.entry import Entry
-from loom.journal.sqlite import JournalFiles, SqliteOptions, WriterOptions
-from loom.journal.store import Draft, JournalReader, draft
+from loom.journal.places import NodeFiles, check_installed
+from loom.journal.postgres.options import PostgresOptions
+from loom.journal.postgres.url import PostgresUrl, is_postgres, without_password
+from loom.journal.sqlite import JournalFiles, SqliteOptions, SqliteStore, WriterOptions
+from loom.journal.store import Draft, JournalReader, JournalStore, draft
 from loom.monitors import MonitorsProjection
 from loom.people.config import PeopleConfig
 from loom.policies.tables import Table, load_table
@@ -48,7 +52,9 @@ __all__ = [
     "limits",
     "locate",
     "models_of",
+    "open_store",
     "own_projections",
+    "postgres_options",
     "sections",
     "similarity_of",
     "spend_of",
@@ -74,8 +80,12 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
 
     `sqlite:///path/to/journal.db` is that file, relative to the working directory (four slashes for an absolute path),
     `sqlite:///path/to/directory` the workspace's own directory in it, and `sqlite://` a temporary one that is gone
-    when it is closed.
+    when it is closed. `postgresql://user@host/database?workspace=name` is a workspace on a server; this
+    process keeps its own files in `loom-data`. A config has the URL at `journal.url`, and its own files at `data`.
     """
+    if is_postgres(source):
+        url = PostgresUrl.parse(str(source), workspace=workspace)
+        return Workspace(NodeFiles(LoomConfig().data / url.workspace, url), url.workspace)
     if isinstance(source, str) and source.startswith(_URL):
         name = check_workspace(workspace or "default")
         path = source.removeprefix(_URL)
@@ -90,10 +100,31 @@ def locate(source: str | Path | LoomConfig, *, workspace: str | None = None) -> 
         file = Path(path[1:])
         return Workspace(JournalFiles(file if file.suffix == ".db" else file / name / "journal.db"), name)
     if isinstance(source, str) and "://" in source:
-        raise ConfigError(f"store URL [{source}] is of a kind loom does not know; expected [sqlite:///path]: use that")
+        raise ConfigError(
+            f"store URL [{without_password(source)}] is of a kind loom does not know; expected [sqlite:///path] or "
+            "[postgresql://host/database]: use one of these"
+        )
     config = source if isinstance(source, LoomConfig) else load_config(Path(source), sections=sections())
+    if config.journal.url is not None:
+        named = workspace or (config.workspace if "workspace" in config.model_fields_set else None)
+        url = PostgresUrl.parse(config.journal.url.get_secret_value(), workspace=named)
+        return Workspace(NodeFiles(config.data / url.workspace, url), url.workspace, config)
     name = check_workspace(workspace or config.workspace)
     return Workspace(JournalFiles(config.data / name / "journal.db"), name, config)
+
+
+async def open_store(place: Workspace, *, clock: Clock, accept_loss: bool = False) -> JournalStore:
+    """Open the journal of a workspace for writing, in its file or on its server."""
+    files = place.files
+    if not isinstance(files, NodeFiles):
+        return await SqliteStore.open(
+            files.journal, workspace=place.name, options=store_options(place.config), clock=clock
+        )
+    check_installed()
+    from loom.journal.postgres.store import PostgresStore  # what it needs comes with an extra
+
+    options = postgres_options(place.config)
+    return await PostgresStore.open(files.url, files, options=options, clock=clock, accept_loss=accept_loss)
 
 
 def own_projections() -> list[Projection]:
@@ -135,6 +166,17 @@ def store_options(config: LoomConfig) -> SqliteOptions:
         max_pending_entries=journal.max_pending_entries,
         max_batch_entries=journal.max_batch,
         allow_unsupported_filesystem=journal.allow_unsupported_filesystem,
+    )
+
+
+def postgres_options(config: LoomConfig) -> PostgresOptions:
+    """Return the settings of the store on a server."""
+    journal = config.journal
+    return PostgresOptions(
+        max_pending_entries=journal.max_pending_entries,
+        max_batch_entries=journal.max_batch,
+        lock_timeout_s=journal.busy_timeout_s,
+        head_every=journal.head_every,
     )
 
 

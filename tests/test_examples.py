@@ -12,16 +12,22 @@ from pathlib import Path
 import pytest
 
 from tests.enrichment.endpoint import served
+from tests.postgres_server import PASSWORD, QUOTED, Server
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 @cache
-def told(example: Path, run: int = 1) -> str:
+def told(example: Path, run: int = 1, *given: str, **environment: str) -> str:
     """Return what an example prints, without moments and durations and the line breaks that depend on them."""
     ran = subprocess.run(
-        [sys.executable, "-W", "error", str(example)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", str(example), *given],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "MOMENT", ran.stdout)
@@ -47,6 +53,14 @@ def test_the_discount_story_has_its_two_precedents_its_approval_and_its_restart(
     assert "exception over the discount limit" in story
     assert "delta-retail asks for 30 %: vp_sales is asked:" in story
     assert "Ledger(granted=4, refused=1, highest_percent=15)" in story
+
+
+def test_the_discount_story_is_the_same_in_postgresql(postgres: Server) -> None:
+    example = ROOT / "examples" / "discount_approval.py"
+    on = ("--on", postgres.url(schema="discounts").replace(f":{QUOTED}", ""))
+    assert told(example, 1, *on, PGPASSWORD=PASSWORD) == told(example)
+    with pytest.raises(AssertionError, match="shown to all users"):
+        told(example, 1, "--on", postgres.url())
 
 
 def test_the_agent_of_the_discount_example_is_short() -> None:

@@ -68,7 +68,7 @@ JournalOption = Annotated[
     typer.Option(
         "--journal",
         "-j",
-        help="The journal file, its directory, or a sqlite:/// URL.",
+        help="The journal file, its directory, or a sqlite:/// or postgresql:// URL.",
         rich_help_panel=_PANEL,
         show_default=False,
     ),

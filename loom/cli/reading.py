@@ -19,7 +19,8 @@ from loom.decisions import (
     Traces,
 )
 from loom.extension import Extension, extensions_of
-from loom.journal.sqlite import JournalFiles, Reader, WriterLock
+from loom.journal.places import PlaceReader, reader_of
+from loom.journal.sqlite import JournalFiles, WriterLock
 from loom.precedents import Precedents
 from loom.precedents.similarity import Similarity
 from loom.projections import Queries, open_views_for_reading
@@ -33,7 +34,7 @@ class Readings:
     """Everything that can be read of a workspace."""
 
     files: JournalFiles
-    reader: Reader
+    reader: PlaceReader
     queries: Queries
     traces: Traces
     approvals: ApprovalChains
@@ -67,9 +68,9 @@ async def loaded(register: L) -> L:
 
 
 @contextlib.asynccontextmanager
-async def open_journal(shell: Shell) -> AsyncIterator[Reader]:
+async def open_journal(shell: Shell) -> AsyncIterator[PlaceReader]:
     """Yield a reader of the journal that is meant."""
-    reader = Reader(shell.existing.files.journal)
+    reader = reader_of(shell.existing.files)
     try:
         yield reader
     finally:

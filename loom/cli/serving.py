@@ -106,7 +106,7 @@ async def _say_hello(shell: Shell, loom: Loom) -> None:
             {
                 "event": "running",
                 "workspace": loom.workspace,
-                "journal": str(loom.files.journal),
+                "journal": str(loom.files),
                 "pid": os.getpid(),
                 "socket": loom.socket,
                 "position": loom.store.acknowledged,
@@ -116,7 +116,7 @@ async def _say_hello(shell: Shell, loom: Loom) -> None:
     else:
         modules = ", ".join(shell.settings.modules) or "none: list them at modules: in the config"
         shell.output.say(f"running workspace {loom.workspace}, process {os.getpid()}", style="bold")
-        shell.output.say(f"  journal   {loom.files.journal}, {loom.store.acknowledged} entries")
+        shell.output.say(f"  journal   {loom.files}, {loom.store.acknowledged} entries")
         shell.output.say(f"  modules   {modules}")
         shell.output.say(f"  turns     {_by_status(unfinished) if unfinished else 'none unfinished'}")
         shell.output.say(

@@ -97,8 +97,16 @@ class Shell:
 
     def _named(self, journal: str) -> Workspace:
         """Return the workspace of a journal file, of its directory, or of a store URL."""
+        from loom.journal.places import NodeFiles
+        from loom.journal.postgres.url import is_postgres, refuse_password
         from loom.workspace import Workspace, locate
 
+        if is_postgres(journal):
+            refuse_password(journal)
+            found = locate(journal, workspace=self.workspace)
+            assert isinstance(found.files, NodeFiles)  # noqa: S101 - narrows: of such a URL
+            files = NodeFiles(self.settings.data / found.name, found.files.url)
+            return Workspace(files, found.name, self.settings)
         url = journal
         if not journal.startswith(_URL):
             path = Path(journal)

@@ -134,7 +134,10 @@ def _alternatives(annotation: object) -> set[object]:
 
 
 class JournalConfig(Section):
-    """How the journal is kept: durability, the bounds of one entry, the rhythm of the writer."""
+    """How the journal is kept: where, if on a server, durability, the bounds of one entry, the rhythm of the writer."""
+
+    url: SecretStr | None = None
+    """A workspace in PostgreSQL, `postgresql://…`; without one the journal is a file in `data`."""
 
     durability: Literal["full", "process-crash-only"] = "full"
     max_entry_bytes: int = Field(default=_MIB, ge=_KIB, le=16 * _MIB)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from loom.errors import LoomError
 from loom.extension import Check
-from loom.journal.sqlite import Reader
+from loom.journal.places import reader_of
 from loom.people import People, PeopleConfig
 from loom.workspace import Workspace
 
@@ -21,7 +21,7 @@ async def check_people(place: Workspace) -> AsyncIterator[Check]:
     section = place.config.sections.get("people")
     config = section if isinstance(section, PeopleConfig) else PeopleConfig()
     try:
-        reader = Reader(place.files.journal)
+        reader = reader_of(place.files)
         try:
             people = People(reader, now=lambda: datetime.now(UTC), config=config)
             await people.load()

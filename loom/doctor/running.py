@@ -11,7 +11,8 @@ from loom.doctor.machine import lock_of
 from loom.errors import ControlError, LoomError
 from loom.extension import Check, extensions_of
 from loom.journal.control import control_call
-from loom.journal.sqlite import JournalFiles, Reader
+from loom.journal.places import reader_of
+from loom.journal.sqlite import JournalFiles
 from loom.projections import Views, open_views_for_reading
 from loom.projections.views import ViewsLostError
 from loom.text import moment
@@ -100,7 +101,7 @@ async def _lag_on_disk(files: JournalFiles) -> int:
 
     It is negative if one of them holds more than the journal.
     """
-    reader, views = Reader(files.journal), Views(files.views)
+    reader, views = reader_of(files), Views(files.views)
     try:
         tail = await reader.tail()
         held = await views.checkpoints()

@@ -11,7 +11,7 @@ from loom.clock import datetime_from_us
 from loom.errors import AppendUnknownError, JournalReadOnlyError, LoomError
 from loom.journal.chain import genesis
 from loom.journal.entry import Part, Recorded
-from loom.journal.sqlite import Reader
+from loom.journal.places import PlaceReader
 from loom.journal.store import Append, Draft, Head, JournalReader, JournalStore, Receipt, Submitted
 
 __all__ = ["ReadOnlyStore", "StoreUpTo"]
@@ -26,7 +26,7 @@ class ReadOnlyStore(JournalStore):
         self._last = last
 
     @classmethod
-    async def over(cls, reader: Reader) -> Self:
+    async def over(cls, reader: PlaceReader) -> Self:
         """Return the store of the entries that a reader finds now."""
         page = await reader.page(after=await reader.tail() - 1)
         return cls(reader, workspace=await reader.workspace() or "", last=page[-1] if page else None)

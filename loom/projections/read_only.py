@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from loom.journal.places import PlaceReader, reader_of
 from loom.journal.private import create_private
 from loom.journal.read_only import StoreUpTo
-from loom.journal.sqlite import JournalFiles, Reader, WriterLock
+from loom.journal.sqlite import JournalFiles, WriterLock
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.projection import Projection, shape_of
 from loom.projections.projector import Progress, Projector
@@ -30,7 +31,7 @@ async def open_views_for_reading(
     Views that a running loom updates are read as they are: they may lag, and `status` says by how much. Other views
     are read as they are if they hold the whole journal. If not, a copy in a temporary directory is brought up to date.
     """
-    reader = Reader(files.journal)
+    reader = reader_of(files)
     views = Views(files.views)
     try:
         live = WriterLock(files.lock).held()
@@ -45,7 +46,7 @@ async def open_views_for_reading(
         await reader.close()
 
 
-async def _usable(views: Views, reader: Reader, projections: Sequence[Projection], *, live: bool) -> bool:
+async def _usable(views: Views, reader: PlaceReader, projections: Sequence[Projection], *, live: bool) -> bool:
     """Tell whether views are of these projections and this journal, and are up to date or updated by a running loom."""
     try:
         held = await views.checkpoints()
@@ -71,7 +72,7 @@ async def _usable(views: Views, reader: Reader, projections: Sequence[Projection
 
 @contextlib.asynccontextmanager
 async def _copy(
-    original: Path, reader: Reader, projections: Sequence[Projection], progress: Progress | None
+    original: Path, reader: PlaceReader, projections: Sequence[Projection], progress: Progress | None
 ) -> AsyncIterator[Queries]:
     with tempfile.TemporaryDirectory(prefix="loom-views-") as directory:
         path = Path(directory) / "views.db"

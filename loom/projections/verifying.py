@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from loom.journal.entry import Recorded
-from loom.journal.sqlite import JournalFiles, Reader
+from loom.journal.places import PlaceReader, reader_of
+from loom.journal.sqlite import JournalFiles
 from loom.journal.sqlite.connection import reader_uri
 from loom.projections.comparing import Difference, compare_tables
 from loom.projections.joining import OpenTurns
@@ -127,7 +128,7 @@ async def verify_views(
     found = ViewsVerification(str(files.views))
     if not files.views.exists():
         return found
-    reader = Reader(files.journal)
+    reader = reader_of(files)
     with tempfile.TemporaryDirectory(prefix="loom-verify-") as directory:
         copy, rebuilt = Path(directory) / "views.db", Path(directory) / "rebuilt.db"
         try:
@@ -161,7 +162,7 @@ def _checkpoints(path: Path) -> dict[str, tuple[Checkpoint, str]]:
 async def _comparable(
     checkpoints: dict[str, tuple[Checkpoint, str]],
     projections: Sequence[Projection],
-    reader: Reader,
+    reader: PlaceReader,
     found: ViewsVerification,
 ) -> list[tuple[Projection, int]]:
     """Return the projections whose tables can be compared, and at which position."""
@@ -188,7 +189,7 @@ async def _comparable(
     return wanted
 
 
-async def _is_there(checkpoint: Checkpoint, reader: Reader) -> bool:
+async def _is_there(checkpoint: Checkpoint, reader: PlaceReader) -> bool:
     if not checkpoint.position:
         return checkpoint.entry_hash == b""
     recorded = (await reader.at([checkpoint.position])).get(checkpoint.position)
@@ -198,7 +199,7 @@ async def _is_there(checkpoint: Checkpoint, reader: Reader) -> bool:
 async def _fold(
     path: Path,
     wanted: Sequence[tuple[Projection, int]],
-    reader: Reader,
+    reader: PlaceReader,
     found: ViewsVerification,
     pruned: _Pruned,
     progress: Progress | None,

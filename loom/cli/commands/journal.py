@@ -13,7 +13,7 @@ from loom.text import moment, one_line, shortened
 
 if TYPE_CHECKING:
     from loom.journal.entry import Recorded
-    from loom.journal.sqlite import Reader
+    from loom.journal.places import PlaceReader
 
 __all__ = ["add_to"]
 
@@ -51,7 +51,7 @@ async def journal(
         return await _print_entries(shell.output, reader, name, after=after, until=until, raw=raw)
 
 
-async def _list(output: Output, reader: Reader, *, actor_type: str | None, limit: int) -> None:
+async def _list(output: Output, reader: PlaceReader, *, actor_type: str | None, limit: int) -> None:
     from loom.journal.listing import journal_as_json
 
     found: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ async def _list(output: Output, reader: Reader, *, actor_type: str | None, limit
 
 
 async def _print_entries(
-    output: Output, reader: Reader, name: str, *, after: int, until: int | None, raw: bool
+    output: Output, reader: PlaceReader, name: str, *, after: int, until: int | None, raw: bool
 ) -> int | None:
     from loom.identity import parse_journal_name
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from loom.errors import ConfigError
 from loom.identity import check_workspace
 
-__all__ = ["SCHEMES", "PostgresUrl", "is_postgres"]
+__all__ = ["SCHEMES", "PostgresUrl", "is_postgres", "refuse_password", "without_password"]
 
 SCHEMES = ("postgresql://", "postgres://")
 _LIBPQ = frozenset(
@@ -97,6 +97,15 @@ class PostgresUrl:
     def __str__(self) -> str:
         more = "&" if "?" in self.dsn else "?"
         return f"{self.dsn}{more}workspace={self.workspace}"
+
+
+def refuse_password(text: str) -> None:
+    """Raise `ConfigError` for a URL with a password that was given in a command line, which all users can read."""
+    if PostgresUrl.parse(text).has_password:
+        raise ConfigError(
+            f"store URL [{without_password(text)}] has a password, and the command line is shown to all users of the "
+            "machine; expected none there: set PGPASSWORD, use a password file, or journal.url in the config"
+        )
 
 
 def without_password(text: str) -> str:

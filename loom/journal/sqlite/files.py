@@ -52,6 +52,9 @@ class JournalFiles:
         self.keys = Path(f"{stem}.keys")
         self.socket = Path(f"{stem}.sock")
 
+    def __str__(self) -> str:
+        return str(self.journal)
+
     @property
     def directory(self) -> Path:
         """The directory of the workspace."""
