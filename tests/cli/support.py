@@ -42,7 +42,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(REPOSITORY), **more}
 
 
-def invoke(*arguments: str | Path, config: Path | None = None, env: Mapping[str, str] | None = None) -> Answer:
+def invoke(*arguments: str | Path, config: Path | None = None, env: Mapping[str, str | None] | None = None) -> Answer:
     """Run a command in this process."""
     from loom.cli.app import app
 

@@ -8,7 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.cli.conftest import filled  # noqa: F401 - a fixture
+from tests.cli.conftest import filled
+
+__all__ = ["filled", "key", "key_file"]
 
 
 @pytest.fixture(scope="session")
