@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -13,11 +12,13 @@ from pydantic_core import from_json, to_json
 
 from loom.actors.actor import Actor
 from loom.actors.cell import Cell
+from loom.actors.circles import check_circle
 from loom.actors.classes import ActorClasses
-from loom.actors.command import Command, present_payload
+from loom.actors.command import Command
 from loom.actors.keyed_lock import KeyedLock
 from loom.actors.protected import Protected, check_not_erased, is_protected, protected
 from loom.actors.protected_replies import declared_reply
+from loom.actors.repeated import check_same
 from loom.actors.sent_before import Sent, reply_of, sent_before
 from loom.actors.services import Services
 from loom.actors.turn import Turn
@@ -25,9 +26,7 @@ from loom.decisions.runs import current_run
 from loom.errors import (
     AdmissionError,
     AppendUnknownError,
-    AskCycleError,
     AskTimeoutError,
-    CommandConflictError,
     LoomError,
 )
 from loom.identity import By, Identity, journal_name
@@ -119,8 +118,10 @@ class Dispatcher:
                 "reply: send it"
             )
         if sender is not None:
-            self._check_circle(sender, journal)
+            check_circle(self._cells, (sender.host.journal,), journal)
             sender.asking[journal] = sender.asking.get(journal, 0) + 1
+        elif origin is not None and origin.waiting:
+            check_circle(self._cells, origin.waiting, journal)
         try:
             async with _NO_LIMIT if timeout_s is None else asyncio.timeout(timeout_s):
                 waiting = (*sender.received.waiting, sender.host.journal) if sender else ()
@@ -249,7 +250,7 @@ class Dispatcher:
             turn = cell.turns.get(command_id)
             if turn is not None:
                 check_not_erased(self._services.subjects, turn.received)
-                _check_same(type(command), turn.received, outgoing.entry, journal, command_id)
+                check_same(type(command), turn.received, outgoing.entry, journal, command_id)
                 return Sent(reply_of(self._services, turn, outgoing.entry), turn.accepted, turn.sequence, cell)
             if command_id in cell.open and cell.written is not None:  # it came just now, and no turn runs for it yet
                 await asyncio.wait([cell.written])
@@ -257,7 +258,7 @@ class Dispatcher:
             if before is None:
                 return await self._accept(cls, journal, command, outgoing, command_id, at)
             check_not_erased(self._services.subjects, before.entry)
-            _check_same(type(command), before.entry, outgoing.entry, journal, command_id)
+            check_same(type(command), before.entry, outgoing.entry, journal, command_id)
             return await sent_before(self._services, cell, before, command, outgoing.entry)
 
     async def _accept(
@@ -275,21 +276,6 @@ class Dispatcher:
         cell = await self._cells.cell(journal)
         turn = cell.accept(copy, outgoing.entry, outgoing.in_text, command_id, self._cells.classes.pin(cls), at=at)
         return Sent(turn.reply, turn.accepted, turn.sequence, cell)
-
-    def _check_circle(self, sender: Turn, journal: str) -> None:
-        """Refuse to wait for an actor whose running turn waits, directly or through others, for the asking actor."""
-        seen: set[str] = set()
-        following: list[tuple[str, tuple[str, ...]]] = [(journal, (sender.host.journal, journal))]
-        while following:
-            at, path = following.pop()
-            if at == sender.host.journal:
-                raise AskCycleError(
-                    f"asking would never end [{' → '.join(path)}]; expected actors that do not wait in a circle: "
-                    "tell instead"
-                )
-            if at not in seen:
-                seen.add(at)
-                following += [(each, (*path, each)) for each in self._cells.waits_for(at)]
 
 
 def _check_time(command: Command[Any], at: datetime | None) -> None:
@@ -338,38 +324,3 @@ def _read_back(command: Command[Any], text: str) -> Command[Any]:
             f"command [{command.command_type}] cannot be read back from what is journaled of it "
             f"[{error.errors()[0]['msg']}]; expected fields that survive JSON: correct its types"
         ) from error
-
-
-def _check_same(
-    cls: type[Command[Any]], first: object, entry: CommandReceivedEntry, journal: str, command_id: str
-) -> None:
-    """Refuse an id that was used for another command. A repetition without a run asks for the recorded reply."""
-    if not isinstance(first, CommandReceivedEntry):
-        came = "and was erased"
-    elif _canonical(_in_present_shape(cls, first)) != _canonical(entry):
-        came = f"with [{first.command_type}] and other contents"
-    elif entry.run_id not in (
-        None,
-        first.run_id,
-    ):  # its recorded decisions would be missing in the run in which it is sent now
-        came = f"in run [{first.run_id}]" if first.run_id else f"in no run, not in [{entry.run_id}]"
-    else:
-        return
-    raise CommandConflictError(
-        f"command id [{command_id}] of journal [{journal}] came before {came}; expected the same ones: use a new id "
-        f"for [{entry.command_type}]"
-    )
-
-
-def _in_present_shape(cls: type[Command[Any]], first: CommandReceivedEntry) -> CommandReceivedEntry:
-    """Return an earlier command as it would be received now; one with proofs, or of a newer shape, as it is."""
-    if first.proofs or first.command_version >= cls.schema_version or first.command_type != cls.command_type:
-        return first
-    payload = present_payload(cls, first.payload, version=first.command_version)
-    return first.model_copy(update={"payload": payload})
-
-
-def _canonical(entry: CommandReceivedEntry) -> tuple[str, str]:
-    """Return the type and contents of a command in a form in which 1, 1.0 and true differ."""
-    contents = entry.proofs or entry.payload  # a proof covers the whole payload, also what was taken out of it since
-    return entry.command_type, json.dumps(contents, sort_keys=True)

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from loom.actors.actor import Actor
+from loom.actors.circles import check_circle
 from loom.actors.command import Command
 from loom.actors.dispatch import Dispatcher, Origin, TellReceipt
 from loom.actors.protected import declared_of, is_protected
@@ -127,8 +128,9 @@ class RoutedDispatcher(Dispatcher):
         async def here() -> JsonValue:
             return await asked(cls, key, command, command_id=known_id, by=by, timeout_s=timeout_s, sender=sender)
 
-        if sender is not None and not self._sender.mine(journal):
-            self._check_circle(sender, journal)
+        if sender is not None:
+            check_circle(self._cells, (sender.host.journal,), journal)
+            sender.asking[journal] = sender.asking.get(journal, 0) + 1  # the process of another actor asks about it
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._sender.here_or_there(journal, here, delivery, lambda plain: plain)
@@ -139,6 +141,9 @@ class RoutedDispatcher(Dispatcher):
                 f"actor [{journal}] did not reply to [{command.command_type}] within [{timeout_s}] s; expected a "
                 f"reply: the turn goes on; ask again with id [{known_id}] for it"
             ) from None
+        finally:
+            if sender is not None:
+                sender.asking[journal] -= 1
 
     async def tell(
         self,

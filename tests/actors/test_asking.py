@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loom.actors import Actor, Command
+from loom.actors.dispatch import Origin
 from loom.actors.entries import AskRepliedEntry, ToldEntry
 from loom.errors import ActorFailedError, AskCycleError, DiskFullError, NoTurnError
 from loom.identity import Identity
@@ -49,6 +51,24 @@ async def test_a_circle_of_asks_is_refused(tmp_path: Path) -> None:
         assert said.startswith("circle [passing/a → passing/b → passing/c → passing/a]")
         assert (await loom.actor(Passing, "a").ask(Pass(path=["a"]))).startswith("circle [passing/a → passing/a]")
         assert await loom.actor(Passing, "a").ask(Pass(path=["b", "c"])) == "end"
+
+
+async def test_a_circle_through_another_process_is_refused_where_the_actor_lives(tmp_path: Path) -> None:
+    world = World()
+    world.hold("at b")
+    async with opened(tmp_path, world, agents=[Passing]) as loom:
+        asking = asyncio.create_task(loom.actor(Passing, "a").ask(Pass(path=["b"])))
+        await world.arrived("at b")
+        sent = partial(loom.actors.messenger.ask, Passing, "a", Pass(path=[]), command_id="c")
+        with pytest.raises(AskCycleError, match="passing/b → passing/a → passing/b"):
+            await sent(origin=Origin("c", waiting=("passing/x", "passing/b")))
+        assert "c" not in [each.command_id for each in await entries(loom, "passing/a")]
+        waits = asyncio.create_task(sent(origin=Origin("c", waiting=("passing/x", "passing/y"))))
+        world.let_go("at b")
+        assert [await asking, await waits] == ["end", "end"]
+        received = next(each.entry for each in await entries(loom, "passing/a") if each.command_id == "c")
+        assert isinstance(received, CommandReceivedEntry)
+        assert received.waiting == ("passing/x", "passing/y")
 
 
 async def test_what_a_turn_sends_on_is_in_the_name_and_from_the_source_of_its_own_requester(tmp_path: Path) -> None:
