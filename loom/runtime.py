@@ -51,6 +51,7 @@ from loom.journal.control import ControlServer
 from loom.journal.entry import Entry
 from loom.journal.following import Follower, followers_of
 from loom.journal.sqlite import JournalFiles, WriterLock
+from loom.journal.standby import OnActive, open_alone
 from loom.journal.store import Draft, JournalStore, draft
 from loom.lifecycle import Lifecycle
 from loom.lineage import Lineage
@@ -109,6 +110,7 @@ class OpenOptions(TypedDict, total=False):
     engine: MakeEngine | None
     resume: bool
     accept_loss: By | None
+    standby: OnActive | None
 
 
 class Loom(Lifecycle):
@@ -169,8 +171,10 @@ class Loom(Lifecycle):
         directory: Directory | None = None,
         accept_loss: By | None = None,
         engine: MakeEngine | None = None,
+        standby: OnActive | None = None,
     ) -> None:
         super().__init__()
+        self._standby = standby
         self._place = place
         self.extensions = tuple({each.name: each for each in (*extensions_of(place.config), *extensions)}.values())
         """The extensions that were passed, and those that the config asks for."""
@@ -205,6 +209,7 @@ class Loom(Lifecycle):
         engine: MakeEngine | None = None,
         resume: bool = True,
         accept_loss: By | None = None,
+        standby: OnActive | None = None,
     ) -> Loom:
         """Return a loom to be entered with `async with`, or awaited and closed by hand (`close`).
 
@@ -218,6 +223,8 @@ class Loom(Lifecycle):
         of `loom.people`. `engine` makes an engine in place of the config's. `resume=False` leaves unfinished turns
         alone. Raises `JournalLockedError` when entered while
         another process has the workspace open.
+        of `loom.people`. `resume=False` leaves unfinished turns alone. Raises `JournalLockedError` when entered while
+        another process has the workspace open; with `standby`, it waits for the end of that one, and tells who it is.
         """
         return cls(
             locate(source, workspace=workspace),
@@ -232,6 +239,7 @@ class Loom(Lifecycle):
             engine=engine,
             resume=resume,
             accept_loss=accept_loss,
+            standby=standby,
         )
 
     @classmethod
@@ -319,8 +327,7 @@ class Loom(Lifecycle):
         if place.throw_away is not None:
             self._stack.callback(shutil.rmtree, place.throw_away, ignore_errors=True)
         self._stack.push_async_callback(self.background.close)
-        self.store = await self.open_store()
-        self._stack.push_async_callback(self.store.close)
+        await self._open_journal()
         make_draft = self.draft
         await compare_anchors(self.store, place.files, config, accept_loss=self._accept_loss, make_draft=make_draft)
         self.engine = engine_of(
@@ -449,6 +456,16 @@ class Loom(Lifecycle):
         self._stack.push_async_callback(self.engine.close)
         await self.engine.serve(Receiver(self, wait_s=cluster_of(config).wait_s))
         await self._serve()
+
+    async def _open_journal(self) -> None:
+        """Open the journal: without an engine as the one process that runs the workspace, once that is possible."""
+        if self._make_engine is not None or self.config.engine != "local":
+            self.store = await self.open_store()
+            self._stack.push_async_callback(self.store.close)
+            return
+        self.store, election = await open_alone(self.open_store, make_draft=self.draft, waits=self._standby)
+        self._stack.push_async_callback(self.store.close)
+        self._stack.push_async_callback(election.resign)
 
     def _follow_others(self) -> None:
         """Fold into the registries what other processes append, where the store is one that they write too."""

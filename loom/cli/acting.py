@@ -19,6 +19,7 @@ from loom.errors import ControlError, JournalLockedError
 from loom.extension import Extension
 from loom.identity import Edge, Identity, check_person
 from loom.journal.control import control_call, takes_requests
+from loom.journal.standby import OnActive
 from loom.operations import Operations
 from loom.runtime import Loom
 from loom.workspace import Workspace
@@ -96,8 +97,9 @@ def open_loom(
     resume: bool = False,
     extensions: Sequence[Extension] = (),
     accept_loss: str | None = None,
+    standby: OnActive | None = None,
 ) -> Loom:
-    """Return the loom of a workspace, to be entered."""
+    """Return the loom of a workspace, to be entered; with `standby`, that waits for the end of another process."""
     from loom.actors import Sources
 
     who = Identity.of(by, via="shell")
@@ -111,6 +113,7 @@ def open_loom(
         approver=None,
         resume=resume,
         accept_loss=accepted,
+        standby=standby,
     )
 
 

@@ -16,10 +16,11 @@ from loom.cli.acting import open_loom
 from loom.cli.shell import Shell
 from loom.errors import LoomError
 from loom.identity import parse_journal_name
+from loom.journal.standby import OnActive
 from loom.runtime import Loom
 from loom.telemetry import configure_logging
 
-__all__ = ["calm_collector", "person", "serve", "settle"]
+__all__ = ["calm_collector", "person", "serve", "settle", "standing_by"]
 
 _LOOK_EVERY_S = 0.2
 _BUSY = frozenset({"received", "running"})
@@ -30,16 +31,21 @@ def person(by: str | None) -> str:
     return by if by is not None else getpass.getuser()
 
 
-async def serve(shell: Shell, *, accept_loss: str | None = None) -> None:
+async def serve(shell: Shell, *, standby: OnActive | None = None, accept_loss: str | None = None) -> None:
     """Resume what is unfinished and take requests until SIGINT or SIGTERM.
 
-    Raises `WriterFencedError` once another process has taken over: this one may write nothing more, and ends.
+    With `standby`, it waits first until no other process runs the workspace. Raises `WriterFencedError` once another
+    process has taken over: this one may write nothing more, and ends.
     """
     _log_as_configured(shell)
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with open_loom(shell.place, by=person(None), resume=True, accept_loss=accept_loss) as loom:
+    loom = open_loom(shell.place, by=person(None), resume=True, standby=standby, accept_loss=accept_loss)
+    if not await _entered(loom, ended):
+        shell.output.note("ended, without having run")
+        return
+    try:
         await _say_hello(shell, loom)
         calm_collector()
         loom.store.on_fenced(lambda _: ended.set())
@@ -47,7 +53,35 @@ async def serve(shell: Shell, *, accept_loss: str | None = None) -> None:
         if loom.actors.fenced_by is not None:
             raise loom.actors.fenced_by
         shell.output.note("ending: running turns may finish within a moment, others are resumed at the next start")
+    finally:
+        await loom.close()
     shell.output.note("ended")
+
+
+async def _entered(loom: Loom, ended: asyncio.Event) -> bool:
+    """Open a loom, which may wait for the end of another process; False where it had to end before."""
+    opening, ending = asyncio.ensure_future(loom.__aenter__()), asyncio.ensure_future(ended.wait())
+    await asyncio.wait({opening, ending}, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not opening.done():
+        opening.cancel()
+        await asyncio.wait({opening})
+        return False
+    await opening
+    return True
+
+
+def standing_by(shell: Shell) -> OnActive:
+    """Return what tells a person, or a script that waits for the line, who runs the workspace meanwhile."""
+
+    def on_active(active: str) -> None:
+        if shell.json:
+            shell.output.line({"event": "standby", "workspace": shell.place.name, "active": active, "pid": os.getpid()})
+        else:
+            shell.output.say(f"standing by: workspace {shell.place.name} is run by {active}", style="bold")
+        sys.stdout.flush()
+
+    return on_active
 
 
 async def settle(shell: Shell, *, accept_loss: str | None = None) -> None:

@@ -30,8 +30,12 @@ async def serve_workspaces(
     host: str | None = None,
     port: int | None = None,
     listening: Callable[[str, int], None],
+    waits: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; raise `ConfigError` where the extra is missing or the port is taken."""
+    """Serve until SIGINT or SIGTERM; raise `ConfigError` where the extra is missing or the port is taken.
+
+    Where opening a workspace `waits` for another process, nothing listens until it is open.
+    """
     try:
         from loom.web.app import create_app
         from loom.web.serving import serve
@@ -46,4 +50,5 @@ async def serve_workspaces(
         port=config.port if port is None else port,
         config=config,
         listening=listening,
+        waits=waits,
     )

@@ -75,26 +75,40 @@ def server_of(app: FastAPI, config: WebConfig, *, drain_s: float | None = None) 
 
 
 async def serve(
-    app: FastAPI, *, host: str, port: int, config: WebConfig, listening: Callable[[str, int], None]
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    config: WebConfig,
+    listening: Callable[[str, int], None],
+    waits: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish running requests within `drain_s`; `listening` gets the address.
 
-    A second signal ends it at once. Raises `ConfigError` if it cannot listen there.
+    A second signal ends it at once, and a loom that was fenced ends it too. With `waits`, it does not listen before the
+    looms are open. Raises `ConfigError` if it cannot listen there.
     """
-    with _bound(host, port) as listener:
-        async with app.router.lifespan_context(app):
-            server = server_of(app, config)
+    async with contextlib.AsyncExitStack() as stack:
+        if waits:
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        listener = stack.enter_context(_bound(host, port))
+        if not waits:
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        server = server_of(app, config)
 
-            def end() -> None:
-                server.force_exit = server.should_exit
-                server.should_exit = True
+        def end() -> None:
+            server.force_exit = server.should_exit
+            server.should_exit = True
 
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, end)
-            at = listener.getsockname()
-            # The socket listens already: who connects from here on is served as soon as the server is up.
-            listening(at[0], at[1])
-            await server.serve(sockets=[listener])
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, end)
+        api: Api = app.state.api
+        for loom in api.looms.values():  # another process has taken its place: what waits here would wait for ever
+            loom.store.on_fenced(lambda _: setattr(server, "should_exit", True))
+        at = listener.getsockname()
+        # The socket listens already: who connects from here on is served as soon as the server is up.
+        listening(at[0], at[1])
+        await server.serve(sockets=[listener])
 
 
 @contextlib.contextmanager

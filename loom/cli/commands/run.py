@@ -37,6 +37,10 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="End when no turn is running any more; parked ones stay.")
     ] = False,
+    standby: Annotated[
+        bool,
+        typer.Option("--standby", help="Wait until no other process runs the workspace, then take its place."),
+    ] = False,
     by: Annotated[
         str | None,
         typer.Option(
@@ -65,8 +69,10 @@ def run(
     With TYPE/KEY COMMAND [JSON]: through the loom that runs, or by opening the workspace for as long as it takes.
     A command that waits for approval is left waiting, and the output names the approver.
     """
+    if standby and (once or actor is not None):
+        raise typer.BadParameter("is for a loom that runs until it is ended; expected neither --once nor a command")
     if actor is None:
-        return _serve(shell, once=once, accept_loss=accept_loss)
+        return _serve(shell, once=once, standby=standby, accept_loss=accept_loss)
     if command_type is None:
         raise typer.BadParameter("no command is named; expected [TYPE/KEY COMMAND JSON]: add it", param_hint="COMMAND")
     from loom.cli.serving import person
@@ -81,11 +87,14 @@ def run(
     return _send(shell, arguments, payload)
 
 
-async def _serve(shell: Shell, *, once: bool, accept_loss: str | None) -> None:
-    from loom.cli.serving import serve, settle
+async def _serve(shell: Shell, *, once: bool, standby: bool, accept_loss: str | None) -> None:
+    from loom.cli.serving import serve, settle, standing_by
 
     shell.allow_imports()
-    await (settle(shell, accept_loss=accept_loss) if once else serve(shell, accept_loss=accept_loss))
+    if once:
+        await settle(shell, accept_loss=accept_loss)
+    else:
+        await serve(shell, standby=standing_by(shell) if standby else None, accept_loss=accept_loss)
 
 
 async def _send(shell: Shell, given: dict[str, Any], payload: str) -> int | None:

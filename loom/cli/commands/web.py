@@ -17,6 +17,7 @@ from loom.cli.shell import Shell
 from loom.identity import Access
 
 if TYPE_CHECKING:
+    from loom.journal.standby import OnActive
     from loom.runtime import Loom
 
 __all__ = ["add_to"]
@@ -39,9 +40,13 @@ async def serve(
         str | None, typer.Option("--host", help="The address to listen on; by default the loopback.")
     ] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes a free one.")] = None,
+    standby: Annotated[
+        bool,
+        typer.Option("--standby", help="Wait until no other process runs a workspace, then take its place and listen."),
+    ] = False,
 ) -> None:
     """Serve the API until SIGINT or SIGTERM; running requests are answered before it ends."""
-    from loom.cli.serving import person
+    from loom.cli.serving import person, standing_by
     from loom.cli.web_serving import serve_workspaces
     from loom.telemetry import configure_logging
     from loom.web.config import WebConfig
@@ -60,25 +65,27 @@ async def serve(
             shell.output.say("  Ctrl-C ends it, once running requests are answered", style="dim")
         sys.stdout.flush()
 
+    on_active = standing_by(shell) if standby else None
     logging = shell.settings.logging
     configure_logging(level="debug" if shell.debug else logging.level, format=logging.format)
     await serve_workspaces(
-        {name: partial(_open, shell, name, person(None)) for name in names},
+        {name: partial(_open, shell, name, person(None), on_active) for name in names},
         config,
         host=host,
         port=port,
         listening=listening,
+        waits=standby,
     )
     shell.output.note("ended")
 
 
-def _open(shell: Shell, name: str, by: str) -> Loom:
+def _open(shell: Shell, name: str, by: str, standby: OnActive | None) -> Loom:
     from loom.cli.acting import open_loom
     from loom.cli.web_serving import served_extensions
     from loom.workspace import locate
 
     place = shell.place if name == shell.place.name else locate(shell.settings, workspace=name)
-    return open_loom(place, by=by, resume=True, extensions=served_extensions())
+    return open_loom(place, by=by, resume=True, extensions=served_extensions(), standby=standby)
 
 
 async def keys(shell: Shell) -> None:
